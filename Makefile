@@ -1,0 +1,42 @@
+# `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long bench lint fmt setup
+
+CARGO ?= cargo
+# Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
+# run by themselves, so that they make nobody miss a deadline.
+TEST_THREADS ?= 3
+# Six fleets at a time: more would keep two cores busier than the slack of their ledgers allows for.
+REALTIME_THREADS ?= 6
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 12
+
+run: ## build and start: on your provider keys or a local Ollama where found, else on simulated providers
+	$(CARGO) run --locked --quiet -- serve --or-demo
+
+test: setup lint ## everything that must hold, on any Debian or Ubuntu machine
+	$(CARGO) test --locked --lib --bins
+	$(CARGO) test --locked --test it -- --test-threads $(TEST_THREADS) --skip realtime:: --skip ledger::
+	$(CARGO) test --locked --test it -- ledger::
+	$(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
+
+test-long: setup ## the same histories and clocks, for much longer
+	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
+	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
+
+bench: setup ## cost per request next to nginx in the same run
+	tests/setup.sh bench
+	$(CARGO) build --locked --release
+	ulimit -n 8192; TOLLFREE_BINARY=target/release/tollfree \
+	  $(CARGO) test --locked --test it -- --ignored --nocapture --test-threads 1 bench::
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+fmt: ## format everything
+	$(CARGO) fmt
+
+setup: ## install what the tests need and this machine lacks
+	tests/setup.sh

@@ -1,0 +1,262 @@
+--[[ lib/window: how many units of a window are taken, when more fit, and how a charge is placed.
+
+  A window only ever holds what has left for its provider. Four kinds, by letter:
+
+  s  sliding      hash: <end of sub-bucket, ms> = units; s = an upper bound of what is live; q = all units ever charged;
+                  w = last sweep; x = when the key expires, by TIME; nb, nu = "the oldest nu of s have left at nb". At most `max` units in any
+                  (t - span, t] at the provider: a unit counts until span + slack after its sub-bucket's end.
+  m  sliding whose charges move to the instant of their settlement (providers that debit when the answer ends).
+  b  bucket       hash: v = level, t = instant from which it drains, q, x. Capacity max, refill max/span.
+  c  calendar     hash: <end of period, ms> = units; q.
+  n  concurrency  sorted set: lease = deadline.
+
+  Fields named by their end instant, not by an index, so that a changed limit (and with it the width of
+  sub-buckets) misreads nothing. Every key expires soon after its state is worthless; q never loses a digit as text.
+]]
+local KAPPA = 2000 -- a provider's calendar clock may differ from ours by this much, ms
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+
+--- Where q of a new window starts: ahead of every elder's, so that a reborn window is never taken for it.
+local function birth(now)
+  return now % 1e12 * 100
+end
+
+--- Width of a sub-bucket in ms: an exact log up to 128 units, else 128 sub-buckets.
+local function width(w)
+  if w.max <= 128 then
+    return 1
+  end
+  return w.span / 128
+end
+
+--- Drops what has left a sliding window and recounts; returns the live units and the fields by end instant.
+local function sweep(w, now)
+  local flat = redis.call('HGETALL', w.key)
+  local units_at, sum, dead = {}, 0, {}
+  local gone = now - w.span - w.slack
+  for i = 1, #flat, 2 do
+    local stop = tonumber(flat[i])
+    if stop then
+      if stop <= gone then
+        dead[#dead + 1] = flat[i]
+      else
+        local units = tonumber(flat[i + 1])
+        units_at[stop] = units
+        sum = sum + units
+      end
+    end
+  end
+  for i = 1, #dead, 100 do
+    redis.call('HDEL', w.key, unpack(dead, i, min(i + 99, #dead)))
+  end
+  redis.call('HSET', w.key, 's', sum, 'w', now, 'nb', 0)
+  w.used, w.swept = sum, now
+  return units_at
+end
+
+--- The instant (ms) at which `excess` units have left the live fields of a sliding window.
+local function leaves(w, units_at, excess)
+  local ends, n = {}, 0
+  for stop in pairs(units_at) do
+    n = n + 1
+    ends[n] = stop
+  end
+  table.sort(ends)
+  for i = 1, n do
+    excess = excess - units_at[ends[i]]
+    if excess <= 0 then
+      return ends[i] + w.span + w.slack
+    end
+  end
+  return ends[n] + w.span + w.slack
+end
+
+local look = {}
+
+--- Each look reads the window once, leaves what it read in `w` and returns nil where w.units fit (with `extra`
+--- units of others in front), else the earliest instant they would; w.guess says that this is an estimate.
+function look.s(w, now, extra)
+  local stop = ceil((floor(now / width(w)) + 1) * width(w))
+  local state = redis.call('HMGET', w.key, 's', 'q', 'w', 'x', stop, 'nb', 'nu')
+  w.used, w.q, w.swept = (state[1] or 0) + 0, (state[2] or birth(now)) + 0, (state[3] or now) + 0
+  w.expires, w.place, w.here = (state[4] or 0) + 0, stop, (state[5] or 0) + 0
+  local need = w.units + extra
+  if w.used > 0 and now - w.swept > w.tidy then
+    sweep(w, now)
+  end
+  if w.used + need <= w.max then
+    return nil
+  end
+  local nb, nu = (state[6] or 0) + 0, (state[7] or 0) + 0
+  if now < nb and w.used + need - w.max == nu then
+    return nb -- somebody has walked it already; what was charged since stands behind what must leave
+  end
+  local units = sweep(w, now)
+  if w.used + need <= w.max then
+    return nil
+  end
+  local excess = w.used + need - w.max
+  local opens = leaves(w, units, excess)
+  redis.call('HSET', w.key, 'nb', opens, 'nu', excess)
+  return opens
+end
+
+function look.m(w, now, extra)
+  w.guess = true
+  return look.s(w, now, extra)
+end
+
+function look.b(w, now, extra)
+  local state = redis.call('HMGET', w.key, 'v', 't', 'q', 'x')
+  local level, from, rate = (state[1] or 0) + 0, (state[2] or now) + 0, w.max / w.span
+  if now > from then
+    level = max(0, level - rate * (now - from))
+  end
+  w.used, w.from, w.q, w.expires = level, from, (state[3] or birth(now)) + 0, (state[4] or 0) + 0
+  local over = w.used + extra + w.units - w.max
+  if over <= 1e-9 then
+    return nil
+  end
+  return max(now, from) + ceil(over / rate)
+end
+
+--- The periods (named by their end) in which a charge at `at` counts: near a boundary both; nil out of range.
+local function periods(w, at)
+  local start, stop, later = w.last, w.next, w.after
+  if at >= stop then
+    start, stop, later = w.next, w.after, nil
+  end
+  if at < start or at >= stop then
+    return nil
+  end
+  if at >= stop - w.slack - KAPPA then
+    if later then
+      return stop, later
+    end
+    return nil
+  end
+  if at < start + KAPPA then
+    return stop, start
+  end
+  return stop
+end
+
+function look.c(w, now, extra)
+  local one, two = periods(w, now)
+  if not one then
+    w.stale = true -- the replica must send later boundaries
+    return now
+  end
+  local state = redis.call('HMGET', w.key, w.last, w.next, w.after, 'q')
+  local used = { [w.last] = (state[1] or 0) + 0, [w.next] = (state[2] or 0) + 0, [w.after] = (state[3] or 0) + 0 }
+  w.one, w.two, w.used, w.periods, w.q = one, two, used[one], used, tonumber(state[4] or birth(now))
+  w.place = two and one .. ',' .. two or one
+  local room = w.max - w.units - extra
+  local function fits(first, second)
+    return used[first] <= room and (not second or used[second] <= room)
+  end
+  if fits(one, two) then
+    return nil
+  end
+  if two and two < one and used[one] <= room then
+    return two + KAPPA -- only the period that has just ended is full
+  end
+  if one == w.next and used[w.after] <= room then
+    return w.next + KAPPA
+  end
+  return w.after + KAPPA
+end
+
+function look.n(w, now, extra)
+  redis.call('ZREMRANGEBYSCORE', w.key, '-inf', now)
+  w.used = redis.call('ZCARD', w.key)
+  if w.used + extra + w.units <= w.max then
+    return nil
+  end
+  w.guess = true
+  local first = redis.call('ZRANGE', w.key, 0, 0, 'WITHSCORES')
+  return max(now + 1, tonumber(first[2] or now + 1))
+end
+
+--- Where a look that said yes would place w.units, and what the window would then hold, for the lease.
+local function place(w)
+  if w.units == 0 then
+    return ' - 0 0 0'
+  end
+  return ' ' .. w.place .. ' ' .. w.units .. ' ' .. w.q + w.units .. ' ' .. ceil(w.used + w.units)
+end
+
+local charge = {}
+
+--- Each charge places w.units after a look that said yes.
+function charge.s(w, now)
+  w.used, w.q = w.used + w.units, w.q + w.units
+  if w.expires < wall + w.span * 1.1 + w.slack then -- a sub-bucket is less than a tenth of the span
+    w.expires = ceil(wall + w.span * 1.6 + w.slack)
+    redis.call('HSET', w.key, w.place, w.here + w.units, 's', w.used, 'q', w.q, 'w', w.swept, 'x', w.expires)
+    redis.call('PEXPIRE', w.key, w.expires - wall)
+  else
+    redis.call('HSET', w.key, w.place, w.here + w.units, 's', w.used, 'q', w.q)
+  end
+end
+
+charge.m = charge.s
+
+--- A charge drains at the earliest `slack` after it was made: exact under any jitter up to it. `now` is cut to whole
+--- ms, so it was made up to 1 later; t is whole too, so that e - t and what drains until e lose no digit.
+function charge.b(w, now)
+  local rate = w.max / w.span
+  local from = max(w.from, now, ceil(now + 1 + w.slack - w.used / rate))
+  w.used, w.q = w.used + w.units, w.q + w.units
+  local worthless = wall + (from - now) + w.used / rate + w.slack
+  if w.expires < worthless then
+    w.expires = ceil(worthless + w.span / 2)
+    redis.call('HSET', w.key, 'v', w.used, 't', from, 'q', w.q, 'x', w.expires)
+    redis.call('PEXPIRE', w.key, w.expires - wall)
+  else
+    redis.call('HSET', w.key, 'v', w.used, 't', from, 'q', w.q)
+  end
+end
+
+function charge.c(w, now)
+  w.used, w.q = w.used + w.units, w.q + w.units
+  if w.two then
+    redis.call('HSET', w.key, w.one, w.used, w.two, w.periods[w.two] + w.units, 'q', w.q)
+  else
+    redis.call('HSET', w.key, w.one, w.used, 'q', w.q)
+  end
+  redis.call('PEXPIRE', w.key, w.after - now + 2 * 86400000)
+end
+
+function charge.n(w, now, lease, deadline)
+  redis.call('ZADD', w.key, deadline, lease)
+  redis.call('PEXPIRE', w.key, max(deadline - now, 1))
+end
+
+--- Reads the windows of one packed specification: "limit kind max span units " each, the limit in capitals where it spans
+--- an account (a candidate can have both); a calendar's span is
+--- "last,next,after". Keys stand in KEYS from `first` on; `learned` gives limits that override (by name); a tidy
+--- window (a client's) is swept more often, so that what it says is left is nearly what is left.
+local function windows(spec, first, slack, learned, tidy)
+  local list, n = {}, 0
+  for limit, kind, most, span, units in string.gmatch(spec, '(%a+) (%a) (%d+) (%S+) (%-?%d+) ') do
+    local w = {
+      limit = limit, kind = kind, max = most + 0, span = span, units = units + 0, key = KEYS[first + n], slack = slack,
+      used = 0, q = 0, expires = 0, from = 0, place = 0, here = 0, swept = 0, config = 0, tidy = 0,
+    }
+    if kind == 'c' then
+      local last, next_one, after = string.match(span, '(%d+),(%d+),(%d+)')
+      w.last, w.next, w.after = last + 0, next_one + 0, after + 0
+    else
+      w.span = span + 0
+      w.tidy = tidy and w.span / 16 or w.span
+    end
+    w.config = w.max
+    if learned and learned[limit] then
+      w.max = learned[limit]
+    end
+    n = n + 1
+    list[n] = w
+  end
+  return list, n
+end

@@ -1,0 +1,58 @@
+--[[ repeat: charges again what a lost state has forgotten. A lease it still knows is passed over.
+
+  KEYS  1 meta, then for each lease: its key, its windows
+  ARGV  1 epoch  2 slack  3 lease TTL  4 TTL of the mark of a settled one (ms)
+        5… two for each lease: its packed lease ("x" + it where it was settled); its packed windows, units as used
+  Reply how many were charged again; -1 = another epoch by now
+]]
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 't')
+if meta[1] ~= ARGV[1] then
+  return -1
+end
+local now, slack, ttl, again, at = clock(meta[2]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0, 2
+
+local function put_back(w, place, lease, open)
+  if w.kind == 's' then
+    if tonumber(place) > now - w.span - slack then
+      local state = redis.call('HMGET', w.key, place, 's', 'q', 'w')
+      local units = w.units
+      redis.call('HSET', w.key, place, (state[1] or 0) + units, 's', (state[2] or 0) + units,
+        'q', (state[3] or birth(now)) + units, 'w', state[4] or now, 'x', wall + w.span * 2 + slack)
+      redis.call('HDEL', w.key, 'nb', 'nu')
+      redis.call('PEXPIRE', w.key, w.span * 2 + slack)
+    end
+  elseif w.kind == 'b' or w.kind == 'm' then
+    add(w, now, w.units) -- as if nothing had drained; as if it ended now
+  elseif w.kind == 'c' then
+    for stop in string.gmatch(place, '%d+') do
+      redis.call('HINCRBY', w.key, stop, w.units)
+    end
+    redis.call('PEXPIRE', w.key, w.after - now + 2 * 86400000)
+  elseif open then
+    redis.call('ZADD', w.key, now + ttl, lease)
+    redis.call('PEXPIRE', w.key, ttl)
+  end
+end
+
+for i = 5, #ARGV, 2 do
+  local key, packed = KEYS[at], ARGV[i]
+  local list, count = windows(ARGV[i + 1], at + 1, slack, nil)
+  at = at + 1 + count
+  if redis.call('EXISTS', key) == 0 then
+    local open = string.sub(packed, 1, 1) ~= 'x'
+    local word = string.gmatch(string.match(packed, '%d+ %d+ %d+ %d+ %d+ ?(.*)$'), '(%S+) %d+ %d+ %d+')
+    for _, w in ipairs(list) do
+      local place = word()
+      if place ~= '-' and w.units > 0 then
+        put_back(w, place, string.match(key, '[^:]*$'), open)
+      end
+    end
+    if open then
+      redis.call('SET', key, packed, 'PX', ttl)
+    else
+      redis.call('SET', key, 'x', 'PX', ARGV[4])
+    end
+    again = again + 1
+  end
+end
+return again

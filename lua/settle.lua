@@ -1,0 +1,185 @@
+--[[ settle: replaces what one admission reserved by what was used, and tells every replica how the attempt ended. Once.
+
+  KEYS  1 meta  2 health  3 lease  4 speed  5… the client's windows, then the candidate's
+  ARGV  1 slack  2 packed client windows  3 packed candidate, as in admit; units = what was used, -1 = as charged
+        4 verdict on the provider's breaker  5 on the model's: good, failed, nothing
+        6 breaker rules "fails wins open_ms"
+        7 cool-down: "" or "scope ms limit cause"; scope k, m or a; ms 0 = until that limit's window opens; limit - = none
+        8 hints: "limit max remaining scope raise " each; max, remaining -1 = not said; raise 1 = may lift the limit
+        9 time to the first content in ms, -1 = not known; 10 field of `speed`  11 TTL of the mark that it was settled
+       12 "end"; "commit": only the verdicts of a probe, the lease goes on; "find": nothing, only say what is held
+  Reply 1 (find: the packed lease); 0 where there was no such lease (settled before, or never made: then it never will be)
+]]
+local held = redis.call('GET', KEYS[3])
+if not held or held == 'x' then
+  redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11])
+  return 0
+end
+if ARGV[12] == 'find' then
+  return held
+end
+local now = clock(redis.call('HGET', KEYS[1], 't'))
+local slack = ARGV[1] + 0
+local p, b, k, m, a, spec = string.match(ARGV[3], '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
+local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
+local chosen, gen_p, gen_b, probe_p, probe_b, places =
+  string.match(held, '^(%d+) (%d+) (%d+) (%d) (%d) ?(.*)$')
+
+local rules
+--- Tells one breaker; returns the generation that the lease may speak for from here on.
+local function tell(field, value, gen, probe, verdict)
+  if not value and verdict ~= 'failed' then
+    return gen
+  end
+  if not rules then
+    local fails, wins, open = string.match(ARGV[6], '(%d+) (%d+) (%d+)')
+    rules = { fails + 0, wins + 0, open + 0 }
+  end
+  if judge(KEYS[2], field, value, gen + 0, probe == '1', verdict, rules, now) and probe == '1' then
+    return gen + 1
+  end
+  return gen
+end
+gen_p = tell(p, health[1], gen_p, probe_p, ARGV[4])
+gen_b = tell(b, health[2], gen_b, probe_b, ARGV[5])
+if ARGV[12] == 'commit' then
+  redis.call('SET', KEYS[3], string.format('%s %d %d 0 0 %s', chosen, gen_p, gen_b, places), 'KEEPTTL')
+  return 1
+end
+
+local shut_till, shut_cause, limits_m = read_shut(health[4])
+local account_till, account_cause, limits_a = read_shut(health[5])
+local known = learn(learn(nil, limits_m), limits_a)
+local client, clients = windows(ARGV[2], 5, slack, nil)
+local list = windows(spec, 5 + clients, slack, known)
+local word = string.gmatch(places, '(%S+) (%d+) (%d+) (%d+)')
+for i = 1, clients do
+  local w = client[i]
+  w.at, w.charged, w.q_then, w.used_then = word()
+end
+for i = 1, #list do
+  local w = list[i]
+  w.at, w.charged, w.q_then, w.used_then = word()
+end
+
+-- Hints first: they speak of the state just after our charge, before anything is corrected.
+local relearned
+for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%-?%d+) (%a) (%d) ') do
+  local w
+  for i = 1, #list do
+    if list[i].limit == limit then
+      w = list[i]
+    end
+  end
+  most, left = most + 0, left + 0
+  if w then
+    if most > 0 and most ~= w.max and (most <= w.config or raise == '1') then
+      local lower = most < w.max
+      relearned = relearned or { m = {}, a = {} }
+      relearned[scope][limit], w.max = most, most
+      if lower and w.kind == 'b' then
+        local used = w.units
+        add(w, now, 0) -- it drains more slowly from here on: a longer life
+        w.units = used
+      end
+    end
+    if left >= 0 and w.at ~= '-' and w.kind ~= 'n' then
+      local strangers = (most > 0 and most or w.max) - left - w.used_then
+      if strangers >= 1 then
+        strangers = strangers - ((redis.call('HGET', w.key, 'q') or birth(now)) - w.q_then)
+        if w.kind == 'c' then
+          look.c(w, now, 0)
+          if w.stale or w.at ~= string.format('%d', w.one) then
+            strangers = 0 -- of a day that has ended since, or perhaps of the one before: it says nothing of this one
+          end
+        end
+        if strangers >= 1 then
+          local used = w.units
+          add(w, now, floor(strangers))
+          w.units = used
+        end
+      end
+    end
+  end
+end
+
+for all = 1, 2 do
+  local windows_of = all == 1 and client or list
+  for i = 1, #windows_of do
+    local w = windows_of[i]
+    if w.at ~= '-' then
+      local charged, used = w.charged + 0, w.units
+      if used < 0 then
+        used = charged
+      end
+      if w.kind == 'n' then
+        redis.call('ZREM', w.key, string.match(KEYS[3], '[^:]*$'))
+      elseif w.kind == 'm' or used ~= charged then
+        correct[w.kind](w, now, used - charged, w.at, w.q_then + 0, used)
+      end
+    end
+  end
+end
+
+--- The instant at which a window that refused without naming one opens again, by our own books.
+local function opens(limit)
+  for i = 1, #list do
+    local w = list[i]
+    if w.limit == limit then
+      if w.kind == 'c' then
+        return (now < w.next and w.next or w.after) + KAPPA
+      elseif w.kind == 'n' then
+        return now + 1000
+      end
+      w.units = 1
+      local e = look[w.kind](w, now, 0)
+      return e or now + (w.kind == 'b' and max(1000, ceil(w.span / w.max)) or min(60000, w.span))
+    end
+  end
+  return now + 60000 -- nothing is known of that window: the usual minute
+end
+
+local scope, ms, limit, cause = string.match(ARGV[7], '^(%a) (%d+) (%S+) (.*)$')
+local till = scope and (ms == '0' and opens(limit) or now + ms)
+if scope == 'k' then
+  local before = read_shut(health[3])
+  if till > before then
+    redis.call('HSET', KEYS[2], k, string.format('%d %s|', till, cause))
+  end
+end
+--- Writes a field of cool-down and learned limits where either has changed; a limit as configured is not kept.
+local function write(which, field, before, why, limits)
+  local changes = relearned and next(relearned[which]) and relearned[which]
+  local longer = scope == which and till > before
+  if not changes and not longer then
+    return
+  end
+  if longer then
+    before, why = till, cause
+  end
+  if changes then
+    local text = {}
+    for name, most in string.gmatch(limits, '(%a+)=(%d+)') do
+      if not changes[name] then
+        text[#text + 1] = name .. '=' .. most
+      end
+    end
+    for i = 1, #list do
+      local w = list[i]
+      if changes[w.limit] and w.max ~= w.config then
+        text[#text + 1] = w.limit .. '=' .. w.max
+      end
+    end
+    limits = table.concat(text, ' ')
+  end
+  redis.call('HSET', KEYS[2], field, string.format('%d %s|%s', before, why, limits))
+end
+write('m', m, shut_till, shut_cause, limits_m)
+write('a', a, account_till, account_cause, limits_a)
+
+if ARGV[9] ~= '-1' then
+  local average = (redis.call('HGET', KEYS[4], ARGV[10]) or ARGV[9]) + 0
+  redis.call('HSET', KEYS[4], ARGV[10], floor(average * 0.8 + ARGV[9] * 0.2 + 0.5))
+end
+redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11])
+return 1

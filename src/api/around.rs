@@ -1,0 +1,256 @@
+//! What surrounds every request: its id, its span, CORS, one log line at the end. One layer, because it is on every path.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    Error, HttpMessage, HttpResponse,
+    body::{BodySize, EitherBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse},
+    http::{ConnectionType, Method, StatusCode, header::HeaderValue},
+    web::{Bytes, Data},
+};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tracing::{Instrument, Span, field};
+
+use super::{
+    Edge, InFlight, cors,
+    error::ErrorCode,
+    request_id::{REQUEST_ID, RequestId, trace_id},
+    routes,
+};
+
+/// Wraps the whole app: `App::new().wrap_fn(around::around)`.
+pub fn around<S, B>(
+    request: ServiceRequest,
+    inner: &S,
+) -> impl Future<Output = Result<ServiceResponse<EitherBody<Watched<B>>>, Error>> + use<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    let id = RequestId::of(request.headers());
+    request.extensions_mut().insert(id.clone());
+    let edge = request.app_data::<Data<Edge>>().cloned();
+    let door = edge.as_ref().map(|edge| edge.door.load_full());
+    let grant = door.as_ref().and_then(|door| door.origins.grant(request.headers()));
+    let span = span_of(&request, &id);
+
+    // A preflight is answered here: it carries no key, and any of our URLs may be asked about.
+    let (call, preflight) = if cors::is_preflight(request.method(), request.headers()) {
+        (None, Some(request))
+    } else {
+        let end = End::of(&request, edge.as_ref(), span.clone());
+        (Some((span.in_scope(|| inner.call(request)), end)), None)
+    };
+    let within = span.clone();
+    async move {
+        let mut response = match (call, preflight) {
+            (Some((call, mut end)), _) => {
+                let response = call.await?;
+                end.saw(response.response());
+                response.map_body(|_, body| EitherBody::left(Watched { body, end }))
+            }
+            (None, preflight) => {
+                let request = preflight.ok_or(super::ApiError::Internal)?;
+                let mut answer = HttpResponse::NoContent().finish();
+                if grant.is_some() {
+                    cors::answer_preflight(request.headers(), answer.headers_mut());
+                }
+                request.into_response(answer).map_into_right_body()
+            }
+        };
+        if edge.is_some_and(|edge| edge.draining()) {
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id.to_header());
+        if let Some(door) = door {
+            door.origins.mark(grant.as_ref(), headers);
+        }
+        Ok(response)
+    }
+    .instrument(within)
+}
+
+/// Everything logged while the request is worked on carries its id, and its trace's when it came with one.
+fn span_of(request: &ServiceRequest, id: &RequestId) -> Span {
+    let span = tracing::info_span!("request", request.id = &*id.0, trace.id = field::Empty);
+    if !span.is_disabled()
+        && let Some(trace) = trace_id(request.headers())
+    {
+        span.record("trace.id", trace);
+    }
+    span
+}
+
+/// Dropped when the last byte is gone or the caller left: counts the request out and says how it went.
+struct End {
+    /// Held until then; the drain waits for it.
+    _in_flight: Option<InFlight>,
+    span: Span,
+    started: Instant,
+    method: Method,
+    path: String,
+    /// `None` until there is an answer.
+    status: Option<StatusCode>,
+    /// `x-tollfree-attempts`, as far as it was known when the head was sent.
+    attempts: Option<HeaderValue>,
+    code: Option<ErrorCode>,
+    /// The whole answer was taken over by the connection.
+    complete: bool,
+}
+
+impl End {
+    fn of(request: &ServiceRequest, edge: Option<&Data<Edge>>, span: Span) -> Self {
+        Self {
+            _in_flight: edge.map(|edge| edge.enter()),
+            span,
+            started: Instant::now(),
+            method: request.method().clone(),
+            path: request.path().to_owned(),
+            status: None,
+            attempts: None,
+            code: None,
+            complete: false,
+        }
+    }
+
+    /// The head of the answer is there.
+    fn saw<B: MessageBody>(&mut self, response: &HttpResponse<B>) {
+        self.status = Some(response.status());
+        self.attempts = response.headers().get("x-tollfree-attempts").cloned();
+        self.code = response.extensions().get::<ErrorCode>().cloned();
+        let is_empty = matches!(response.body().size(), BodySize::None | BodySize::Sized(0));
+        self.complete = is_empty || self.method == Method::HEAD;
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let Self { span, method, path, status, attempts, code: error, complete, .. } = self;
+        let _within = span.enter();
+        let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let code = status.map(|s| s.as_u16());
+        let attempts = attempts.as_ref().and_then(|value| value.to_str().ok());
+        let error = error.as_ref().map(|code| code.0.as_str());
+        let ended = match (code, error) {
+            (Some(code), Some(error)) => format!("{code} {error}"),
+            (Some(code), None) if *complete => code.to_string(),
+            (Some(code), None) => format!("{code}, then the caller left"),
+            (None, _) => "the caller left".to_owned(),
+        };
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    http.request.method = %method,
+                    url.path = %path,
+                    http.response.status_code = code,
+                    error.type = error,
+                    tollfree.attempts = attempts,
+                    duration_ms,
+                    "{method} {path}: {ended} after {duration_ms} ms"
+                )
+            };
+        }
+        if routes::is_probe(path) { line!(debug) } else { line!(info) }
+    }
+}
+
+pin_project! {
+    /// An answer's body, within its request's span, with the end of it noticed.
+    pub struct Watched<B> {
+        #[pin]
+        body: B,
+        end: End,
+    }
+}
+
+impl<B: MessageBody> MessageBody for Watched<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.project();
+        let polled = {
+            let _within = this.end.span.enter();
+            this.body.poll_next(context)
+        };
+        if let Poll::Ready(None) = polled {
+            this.end.complete = true;
+        }
+        polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{
+        http::{Method, header::HeaderMap},
+        test::TestRequest,
+    };
+
+    use super::super::tests::{app, call};
+    use crate::config::{AuthMode, Settings};
+
+    const PAGE: &str = "https://page.example";
+
+    fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+        headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[actix_web::test]
+    async fn every_answer_has_an_id_errors_too() {
+        let app = app(Settings::default()).await;
+        for path in ["/healthz", "/v1/models", "/nowhere"] {
+            let (_, headers, _) =
+                call(&app, TestRequest::get().uri(path).insert_header(("x-request-id", "mine"))).await;
+            assert_eq!(text(&headers, "x-request-id"), Some("mine"), "{path}");
+            let (_, headers, _) = call(&app, TestRequest::get().uri(path)).await;
+            assert_eq!(text(&headers, "x-request-id").unwrap().len(), 36, "{path}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_preflight_needs_no_key_and_only_a_listed_page_is_let_in() {
+        let settings =
+            Settings { auth: Some(AuthMode::Required), allowed_origins: vec![PAGE.to_owned()], ..Settings::default() };
+        let app = app(settings).await;
+        let preflight = |origin| {
+            TestRequest::default()
+                .method(Method::OPTIONS)
+                .uri("/v1/chat/completions")
+                .insert_header(("origin", origin))
+                .insert_header(("access-control-request-method", "POST"))
+                .insert_header(("access-control-request-headers", "authorization, x-stainless-os"))
+        };
+        let (status, headers, _) = call(&app, preflight(PAGE)).await;
+        assert_eq!((status, text(&headers, "access-control-allow-origin")), (204, Some(PAGE)));
+        assert_eq!(text(&headers, "access-control-allow-headers"), Some("authorization, x-stainless-os"));
+        let (_, headers, _) = call(&app, preflight("https://other.example")).await;
+        assert_eq!(text(&headers, "access-control-allow-origin"), None);
+        assert_eq!(text(&headers, "access-control-allow-headers"), None);
+        assert_eq!(text(&headers, "vary"), Some("Origin"));
+    }
+
+    #[actix_web::test]
+    async fn a_page_may_read_errors_and_every_header_of_ours() {
+        let settings =
+            Settings { auth: Some(AuthMode::Required), allowed_origins: vec!["*".to_owned()], ..Settings::default() };
+        let app = app(settings).await;
+        let (status, headers, _) =
+            call(&app, TestRequest::get().uri("/v1/models").insert_header(("origin", PAGE))).await;
+        assert_eq!((status, text(&headers, "access-control-allow-origin")), (401, Some("*")));
+        let exposed = text(&headers, "access-control-expose-headers").unwrap();
+        for name in ["x-request-id", "x-tollfree-attempts", "retry-after-ms", "x-ratelimit-reset-requests"] {
+            assert!(exposed.split(", ").any(|e| e == name), "{name} in {exposed}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `POST /v1/chat/completions`: reads the request with a bound, hands it to the flow.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse,
+    dev::Payload,
+    error::PayloadError,
+    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    web::{Bytes, BytesMut, Data},
+};
+use futures_util::StreamExt;
+
+use super::{ApiError, Edge, late_commit, request_id::RequestId, respond};
+use crate::{
+    domain::{ChatRequest, Client, read_request},
+    flow::Trail,
+};
+
+/// The extractors have answered 401, 400 and 413; a known caller and a sound request arrive here.
+pub async fn create(edge: Data<Edge>, client: Client, id: RequestId, Chat(request): Chat) -> HttpResponse {
+    let asked = respond::Asked { model: request.model.clone(), trail: Trail::new(&*id.0) };
+    let streams = request.stream;
+    let answer = edge.flow.chat(client, request, asked.trail.clone());
+    if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) }
+}
+
+/// A chat request, read and checked.
+pub struct Chat(ChatRequest);
+
+/// A caller that stops in the middle of its body for so long has gone.
+const BODY_SILENCE: Duration = Duration::from_secs(30);
+
+impl FromRequest for Chat {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let payload = payload.take();
+        let most = request.app_data::<Data<Edge>>().map_or(0, |edge| edge.door.load().body_bytes);
+        let begun = check_head(request, most);
+        Box::pin(async move {
+            begun?;
+            let body = read(payload, most).await?;
+            let request = read_request::read_chat(body).map_err(|bad| match bad.code {
+                "invalid_json" => ApiError::InvalidJson { message: bad.message },
+                _ => ApiError::InvalidValue { param: bad.param, message: bad.message },
+            })?;
+            Ok(Self(request))
+        })
+    }
+}
+
+/// What can be refused before a byte of the body is read. Requiring JSON's content type also keeps web pages of other
+/// origins out: they cannot send it without asking first.
+fn check_head(request: &HttpRequest, most: usize) -> Result<(), ApiError> {
+    let text = |name| request.headers().get(name).map(|v| v.to_str().unwrap_or("?"));
+    let wrong = |param: &str, message| Err(ApiError::InvalidValue { param: Some(param.to_owned()), message });
+    let content_type = text(CONTENT_TYPE);
+    let essence = content_type.and_then(|v| v.split(';').next()).map(str::trim);
+    match (essence, content_type) {
+        (Some(essence), _) if essence.eq_ignore_ascii_case("application/json") => {}
+        (_, Some(other)) => {
+            return wrong("content-type", format!("The content type is `{other}`; send `application/json`."));
+        }
+        (_, None) => return wrong("content-type", "There is no content type; send `application/json`.".to_owned()),
+    }
+    match text(CONTENT_ENCODING) {
+        Some(coding) if !coding.eq_ignore_ascii_case("identity") => {
+            return wrong("content-encoding", format!("The body is encoded as `{coding}`; send it as it is."));
+        }
+        _ => {}
+    }
+    match text(CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok()) {
+        Some(length) if length > most as u64 => Err(ApiError::TooLarge { max: most }),
+        _ => Ok(()),
+    }
+}
+
+/// The whole body, and never more of it than `most`, whatever its head said.
+async fn read(mut payload: Payload, most: usize) -> Result<Bytes, ApiError> {
+    let cut = |why: String| ApiError::InvalidJson { message: format!("The body ended early: {why}.") };
+    let mut body = BytesMut::new();
+    loop {
+        let chunk = tokio::time::timeout(BODY_SILENCE, payload.next()).await;
+        match chunk.map_err(|_| cut(format!("nothing came for {} s", BODY_SILENCE.as_secs())))? {
+            None => return Ok(body.freeze()),
+            Some(Ok(chunk)) if body.len() + chunk.len() > most => return Err(ApiError::TooLarge { max: most }),
+            Some(Ok(chunk)) => body.extend_from_slice(&chunk),
+            Some(Err(PayloadError::Incomplete(_))) => return Err(cut("the connection was closed".to_owned())),
+            Some(Err(error)) => return Err(cut(error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::super::tests::{app, call};
+    use crate::config::{AuthMode, Settings};
+
+    fn chat() -> TestRequest {
+        TestRequest::post().uri("/v1/chat/completions").insert_header(("content-type", "application/json"))
+    }
+
+    fn small() -> Settings {
+        Settings { body_bytes: 64, ..Settings::default() }
+    }
+
+    #[actix_web::test]
+    async fn a_body_over_the_limit_is_413_with_or_without_its_length_told() {
+        let app = app(small()).await;
+        let (status, _, body) = call(&app, chat().set_payload(vec![b' '; 65])).await;
+        assert_eq!((status, &body["error"]["code"]), (413, &"request_too_large".into()));
+        let told = chat().insert_header(("content-length", "65"));
+        assert_eq!(call(&app, told).await.0, 413);
+        // At the limit it is read, and found not to be JSON.
+        let (status, _, body) = call(&app, chat().set_payload(vec![b' '; 64])).await;
+        assert_eq!((status, &body["error"]["code"]), (400, &"invalid_json".into()));
+    }
+
+    #[actix_web::test]
+    async fn only_json_as_it_is_is_taken() {
+        let app = app(small()).await;
+        let form = TestRequest::post()
+            .uri("/v1/chat/completions")
+            .insert_header(("content-type", "application/x-www-form-urlencoded"));
+        let (status, _, body) = call(&app, form.set_payload("{}")).await;
+        assert_eq!((status, &body["error"]["param"]), (400, &"content-type".into()), "{body}");
+        let packed = chat().insert_header(("content-encoding", "gzip"));
+        assert_eq!(call(&app, packed).await.2["error"]["param"], "content-encoding");
+        let charset = TestRequest::post()
+            .uri("/v1/chat/completions")
+            .insert_header(("content-type", "Application/JSON; charset=utf-8"));
+        assert_eq!(call(&app, charset.set_payload("nope")).await.2["error"]["code"], "invalid_json");
+    }
+
+    #[actix_web::test]
+    async fn who_may_not_enter_hears_of_nothing_else() {
+        let app = app(Settings { auth: Some(AuthMode::Required), ..small() }).await;
+        let (status, _, body) = call(&app, chat().set_payload(vec![b' '; 65])).await;
+        assert_eq!((status, &body["error"]["code"]), (401, &"invalid_api_key".into()));
+    }
+
+    #[actix_web::test]
+    async fn without_any_provider_the_404_says_what_to_do() {
+        let app = app(Settings { body_bytes: 1_000, ..Settings::default() }).await;
+        let body = r#"{"model":"free","messages":[{"role":"user","content":"hi"}]}"#;
+        let (status, headers, body) = call(&app, chat().set_payload(body)).await;
+        assert_eq!((status, &body["error"]["code"]), (404, &"model_not_found".into()));
+        assert!(body["error"]["message"].as_str().unwrap().contains("tollfree demo"), "{body}");
+        assert_eq!(headers.get("x-tollfree-waited-ms").unwrap(), "0");
+    }
+}

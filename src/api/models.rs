@@ -1,0 +1,144 @@
+//! `GET /v1/models`: what can be asked for. Meta-models first, then each model of each configured provider.
+
+use std::collections::HashSet;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Json},
+};
+use serde::Serialize;
+
+use super::{ApiError, Edge, failure};
+use crate::{
+    catalog::{Catalog, MetaModel, Resolved},
+    domain::{Candidate, Capabilities, Client, Standing, provider::Status},
+};
+
+/// Of meta-models, and of models whose providers do not say: the day of this contract. The same on every replica.
+const CREATED: i64 = 1_767_225_600;
+
+/// OpenAI's shape, and what chooses between models beside it.
+#[derive(Debug, Serialize)]
+pub struct ModelCard {
+    pub id: String,
+    object: &'static str,
+    created: i64,
+    owned_by: String,
+    /// Tokens, prompt and answer together; of a meta-model the most that any member takes.
+    context_length: i64,
+    context_window: i64,
+    max_output: i64,
+    capabilities: Vec<&'static str>,
+    /// `active`, `trial`, `gated`, `paid`; `off` when switched off at run time, for a meta-model when nothing is behind it.
+    status: &'static str,
+    /// Of a meta-model: `provider/model` of each member.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub struct List {
+    object: &'static str,
+    data: Vec<ModelCard>,
+}
+
+pub async fn list(edge: Data<Edge>, _: Client) -> Json<List> {
+    Json(List { object: "list", data: cards(&edge.flow.catalog.load(), &edge.flow.ledger.standing()) })
+}
+
+/// By any name that a chat request could use.
+pub async fn show(edge: Data<Edge>, _: Client, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    // SDKs send the slashes of an id as `%2F`, which the router leaves as it is.
+    let asked = &unescaped(request.match_info().query("id"));
+    let catalog = edge.flow.catalog.load();
+    let standing = edge.flow.ledger.standing();
+    let card = match catalog.resolve(asked).map_err(|e| failure::no_model(&e))? {
+        Resolved::Meta(meta) => Some(meta_card(meta, &standing)),
+        Resolved::Models(candidates) => candidates.first().map(|c| model_card(c, &standing)),
+    };
+    let card = card.ok_or_else(|| ApiError::ModelNotFound(format!("The model `{asked}` does not exist.")))?;
+    Ok(HttpResponse::Ok().json(card))
+}
+
+/// Percent escapes as what they stand for; what is no escape stays.
+pub fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Every card, each model once however many accounts and keys serve it.
+fn cards(catalog: &Catalog, standing: &Standing) -> Vec<ModelCard> {
+    let mut seen = HashSet::new();
+    let models = catalog.candidates.iter().filter(|c| seen.insert(c.name.as_str())).map(|c| model_card(c, standing));
+    catalog.metas.iter().map(|meta| meta_card(meta, standing)).chain(models).collect()
+}
+
+fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
+    let Candidate { provider, model, .. } = candidate;
+    let status = match model.status {
+        _ if is_off(candidate, standing) => "off",
+        Status::Active => "active",
+        Status::Trial => "trial",
+        Status::Gated => "gated",
+        Status::Paid => "paid",
+        Status::Retired => "retired",
+    };
+    ModelCard {
+        id: candidate.name.clone(),
+        object: "model",
+        created: CREATED,
+        owned_by: provider.id.to_string(),
+        context_length: model.context,
+        context_window: model.context,
+        max_output: model.max_output,
+        capabilities: model.capabilities.names(),
+        status,
+        members: Vec::new(),
+    }
+}
+
+fn meta_card(meta: &MetaModel, standing: &Standing) -> ModelCard {
+    let on = || meta.members.iter().filter(|c| !is_off(c, standing));
+    let context = on().map(|c| c.model.context).max().unwrap_or(0);
+    let mut seen = HashSet::new();
+    ModelCard {
+        id: meta.name.clone(),
+        object: "model",
+        created: CREATED,
+        owned_by: "tollfree".to_owned(),
+        context_length: context,
+        context_window: context,
+        max_output: on().map(|c| c.model.max_output).max().unwrap_or(0),
+        capabilities: on().fold(Capabilities::default(), |all, c| all.with(c.model.capabilities)).names(),
+        status: if on().next().is_some() { "active" } else { "off" },
+        members: on().filter(|c| seen.insert(c.name.as_str())).map(|c| c.name.clone()).collect(),
+    }
+}
+
+fn is_off(candidate: &Candidate, standing: &Standing) -> bool {
+    standing.switched_off.iter().any(|off| *off == candidate.name || **off == *candidate.provider.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_read_and_anything_else_stays() {
+        assert_eq!(unescaped("groq%2Fopenai%2fgpt-oss"), "groq/openai/gpt-oss");
+        for plain in ["a/b:free", "50%", "%zz", "%2", "é"] {
+            assert_eq!(unescaped(plain), plain);
+        }
+    }
+}

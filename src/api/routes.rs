@@ -1,0 +1,110 @@
+//! Every URL we serve, on one screen.
+
+use actix_web::{
+    HttpRequest, Resource, Route,
+    http::Method as M,
+    web::{self, JsonConfig, ServiceConfig, get, head, patch, post, scope},
+};
+
+use super::{ApiError, admin, chat, dashboard, health, models, status};
+
+pub fn all(app: &mut ServiceConfig) {
+    app.app_data(JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::bad_body(&error).into()))
+        .service(scope("/v1").configure(v1))
+        .service(scope("/api/v1").configure(v1))
+        .service(at("/healthz", [(M::GET, get().to(health::alive)), (M::HEAD, head().to(health::alive))]))
+        .service(at("/readyz", [(M::GET, get().to(health::ready)), (M::HEAD, head().to(health::ready))]))
+        .service(at("/dashboard", [(M::GET, get().to(dashboard::page))]))
+        .default_service(web::to(nothing_here));
+}
+
+fn v1(app: &mut ServiceConfig) {
+    app.service(at("/chat/completions", [(M::POST, post().to(chat::create))]))
+        .service(at("/models", [(M::GET, get().to(models::list))]))
+        .service(at("/models/{id:.+}", [(M::GET, get().to(models::show))])) // ids contain slashes
+        .service(at("/status", [(M::GET, get().to(status::show))]))
+        .service(at("/status/routing", [(M::PATCH, patch().to(admin::set_order))]))
+        .service(at("/status/providers/{id}", [(M::PATCH, patch().to(admin::switch_provider))]))
+        .service(at("/status/providers/{id}/reset", [(M::POST, post().to(admin::reset))]))
+        .service(at("/status/models/{id:.+}", [(M::PATCH, patch().to(admin::switch_model))]));
+}
+
+/// An admin's changes are a few words of JSON.
+const SMALL_BODY: usize = 65_536;
+
+/// One URL and what it takes; any other method is answered with the list.
+fn at<const N: usize>(path: &str, methods: [(M, Route); N]) -> Resource {
+    let mut allow = Vec::new();
+    let mut resource = web::resource(path);
+    for (method, route) in methods {
+        allow.push(method.as_str().to_owned());
+        resource = resource.route(route);
+    }
+    let allow = allow.join(", ");
+    resource.default_service(web::to(move |request: HttpRequest| {
+        let allow = allow.clone();
+        let (method, path) = (request.method().to_string(), request.path().to_owned());
+        async move { Err::<String, _>(ApiError::MethodNotAllowed { method, path, allow }) }
+    }))
+}
+
+/// Asked every few seconds by machines: not worth a line in the log.
+pub fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics")
+}
+
+async fn nothing_here(request: HttpRequest) -> Result<String, ApiError> {
+    let (method, path) = (request.method(), request.path());
+    let message = format!("Nothing is served at `{method} {path}`. The chat endpoint is `POST /v1/chat/completions`.");
+    Err(ApiError::NotFound(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::super::tests::{app, call};
+    use crate::config::Settings;
+
+    #[actix_web::test]
+    async fn an_unknown_url_is_404_and_a_wrong_method_405_with_the_right_ones() {
+        let app = app(Settings::default()).await;
+        for path in ["/", "/v2/models", "/v1", "/v1/", "/v1/chat", "/v1/models/", "/v1/status/providers"] {
+            let (status, _, body) = call(&app, TestRequest::get().uri(path)).await;
+            assert_eq!((status, &body["error"]["code"]), (404, &"not_found".into()), "{path}");
+        }
+        for (path, allow) in [("/v1/models", "GET"), ("/api/v1/status/routing", "PATCH"), ("/healthz", "GET, HEAD")] {
+            let (status, headers, body) = call(&app, TestRequest::delete().uri(path)).await;
+            assert_eq!((status, &body["error"]["code"]), (405, &"method_not_allowed".into()), "{path}");
+            assert_eq!(headers.get("allow").unwrap(), allow, "{path}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn both_roots_serve_the_same() {
+        let app = app(Settings::default()).await;
+        for root in ["/v1", "/api/v1"] {
+            assert_eq!(call(&app, TestRequest::get().uri(&format!("{root}/models"))).await.0, 200);
+            let (status, _, body) = call(&app, TestRequest::get().uri(&format!("{root}/models/a/b/c"))).await;
+            assert_eq!((status, &body["error"]["code"]), (404, &"model_not_found".into()));
+        }
+    }
+
+    #[actix_web::test]
+    async fn bad_json_from_an_admin_is_told_in_the_one_envelope() {
+        let settings = Settings { admin_key: Some("boss".into()), ..Settings::default() };
+        let app = app(settings).await;
+        let order = |body: &'static str| {
+            TestRequest::patch()
+                .uri("/v1/status/routing")
+                .insert_header(("authorization", "Bearer boss"))
+                .insert_header(("content-type", "application/json"))
+                .set_payload(body)
+        };
+        for (body, code) in [("{", "invalid_json"), ("{}", "invalid_value"), (r#"{"strategy":"up"}"#, "invalid_value")]
+        {
+            let (status, _, told) = call(&app, order(body)).await;
+            assert_eq!((status, &told["error"]["code"]), (400, &code.into()), "{body}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `GET /v1/status`: FreeLLM's shape, over all replicas of the pool.
+
+use std::collections::HashSet;
+
+use actix_web::web::{Data, Json};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Edge;
+use crate::{
+    catalog::Catalog,
+    domain::{BreakerState, Candidate, Client, Order, Provider, Standing, client::ClientKind},
+    ledger::{JournalLine, Totals},
+};
+
+const RECENT: usize = 50;
+/// The meta-model whose order can be set for all replicas.
+const FREE: &str = "free";
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The order of `free`.
+    routing_strategy: &'static str,
+    total_requests: i64,
+    success_requests: i64,
+    failed_requests: i64,
+    providers: Vec<ProviderStatus>,
+    recent_requests: Vec<Recent>,
+    ledger: LedgerStatus,
+}
+
+/// False: an outage. Totals and recent requests are then the last that this replica saw.
+#[derive(Debug, Serialize)]
+struct LedgerStatus {
+    reachable: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderStatus {
+    pub id: String,
+    pub name: String,
+    pub enabled: bool,
+    /// `closed`, `open`, `half_open`
+    pub circuit_breaker_state: &'static str,
+    pub models: Vec<String>,
+    /// Of `models`: switched off at run time.
+    pub disabled_models: Vec<String>,
+    pub limits: Vec<LimitStatus>,
+    pub cooling_down: Vec<Cooling>,
+}
+
+/// One window of one account, and of one model where it is counted per model.
+#[derive(Debug, Serialize)]
+pub struct LimitStatus {
+    model: String,
+    account: String,
+    limit: &'static str,
+    used: i64,
+    max: i64,
+    /// The figure came from the provider's own answers.
+    learned: bool,
+}
+
+/// Left alone until then, by every replica.
+#[derive(Debug, Serialize)]
+pub struct Cooling {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    /// The account, or the id of the key.
+    of: String,
+    cause: String,
+    until: String,
+}
+
+/// One finished request.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Recent {
+    id: String,
+    requested_model: String,
+    resolved_model: Option<String>,
+    provider: Option<String>,
+    latency_ms: i64,
+    /// `success`, `error`, `rate_limited`, `all_providers_failed`
+    status: &'static str,
+    status_code: u16,
+    attempts: String,
+    timestamp: String,
+    streaming: bool,
+    tokens_in: Option<i64>,
+    tokens_out: Option<i64>,
+    /// For the admin only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+}
+
+pub async fn show(edge: Data<Edge>, client: Client) -> Json<Status> {
+    Json(status(&edge, client.kind == ClientKind::Admin, None).await)
+}
+
+/// `ordered`: the order just set, which the snapshot of the last second may not show yet.
+pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<Order>) -> Status {
+    let journal = edge.journal(RECENT).await;
+    let (totals, lines) = &*journal;
+    let Totals { requests, successes, failures } = *totals;
+    let catalog = edge.flow.catalog.load();
+    let standing = edge.flow.ledger.standing();
+    let configured = catalog.metas.iter().find(|m| m.name == FREE).map_or(Order::Headroom, |m| m.order);
+    Status {
+        routing_strategy: ordered.or(standing.order).unwrap_or(configured).as_str(),
+        total_requests: requests,
+        success_requests: successes,
+        failed_requests: failures,
+        providers: catalog.providers.iter().map(|p| provider_status(p, &catalog, &standing)).collect(),
+        recent_requests: lines.iter().map(|line| recent(line, for_admin)).collect(),
+        ledger: LedgerStatus { reachable: edge.flow.ledger.is_reachable() },
+    }
+}
+
+pub fn provider_status(provider: &Provider, catalog: &Catalog, standing: &Standing) -> ProviderStatus {
+    let candidates: Vec<&Candidate> =
+        catalog.candidates.iter().filter(|c| c.provider.id == provider.id).map(|c| &**c).collect();
+    let is_off = |name: &str| standing.switched_off.iter().any(|off| off == name);
+    let mut seen = HashSet::new();
+    let models: Vec<&Candidate> = candidates.iter().filter(|c| seen.insert(&*c.model.id)).copied().collect();
+    let mut seen = HashSet::new();
+    let subjects: Vec<&Candidate> =
+        candidates.iter().filter(|c| seen.insert((&*c.model.id, &*c.account.id))).copied().collect();
+    ProviderStatus {
+        id: provider.id.to_string(),
+        name: provider.name.clone(),
+        enabled: provider.enabled && !is_off(&provider.id),
+        circuit_breaker_state: match standing.breakers.get(&*provider.id) {
+            None | Some(BreakerState::Closed) => "closed",
+            Some(BreakerState::Open { .. }) => "open",
+            Some(BreakerState::HalfOpen) => "half_open",
+        },
+        models: models.iter().map(|c| c.model.id.to_string()).collect(),
+        disabled_models: models.iter().filter(|c| is_off(&c.name)).map(|c| c.model.id.to_string()).collect(),
+        limits: subjects.iter().flat_map(|c| limits(c, standing)).collect(),
+        cooling_down: subjects
+            .iter()
+            .filter_map(|c| cooling_model(c, standing))
+            .chain(cooling_keys(&candidates, standing))
+            .collect(),
+    }
+}
+
+fn limits(candidate: &Candidate, standing: &Standing) -> Vec<LimitStatus> {
+    let levels = standing.subjects.get(&Standing::subject(candidate)).map_or(&[][..], |s| &s.levels);
+    let limit = |level: &crate::domain::Level| LimitStatus {
+        model: candidate.model.id.to_string(),
+        account: candidate.account.id.to_string(),
+        limit: level.limit.as_str(),
+        used: level.used,
+        max: level.max,
+        learned: level.learned,
+    };
+    levels.iter().map(limit).collect()
+}
+
+fn cooling_model(candidate: &Candidate, standing: &Standing) -> Option<Cooling> {
+    let (until_ms, cause) = standing.subjects.get(&Standing::subject(candidate))?.shut.as_ref()?;
+    let (model, of) = (Some(candidate.model.id.to_string()), candidate.account.id.to_string());
+    Some(Cooling { model, of, cause: cause.clone(), until: instant(*until_ms) })
+}
+
+fn cooling_keys(candidates: &[&Candidate], standing: &Standing) -> Vec<Cooling> {
+    let mut seen = HashSet::new();
+    let keys = candidates.iter().filter(|c| seen.insert(&*c.key.id));
+    keys.filter_map(|c| {
+        let (until_ms, cause) = standing.keys.get(&format!("{}/{}", c.provider.id, c.key.id))?;
+        Some(Cooling { model: None, of: c.key.id.to_string(), cause: cause.clone(), until: instant(*until_ms) })
+    })
+    .collect()
+}
+
+fn recent(line: &JournalLine, for_admin: bool) -> Recent {
+    let resolved = (!line.candidate.is_empty()).then(|| line.candidate.clone());
+    Recent {
+        id: line.request_id.clone(),
+        requested_model: line.asked.clone(),
+        provider: resolved.as_deref().and_then(|name| name.split('/').next()).map(str::to_owned),
+        resolved_model: resolved,
+        latency_ms: line.duration_ms,
+        status: match line.status {
+            200 => "success",
+            429 => "rate_limited",
+            502 | 504 => "all_providers_failed",
+            _ => "error",
+        },
+        status_code: line.status,
+        attempts: line.attempts.clone(),
+        timestamp: instant(line.time_ms),
+        streaming: line.stream,
+        tokens_in: line.tokens_in,
+        tokens_out: line.tokens_out,
+        client: for_admin.then(|| line.client.clone()),
+    }
+}
+
+fn instant(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}

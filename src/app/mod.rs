@@ -1,0 +1,213 @@
+//! Composition root: the only place where rooms are handed to each other.
+
+mod discovery;
+mod drain;
+mod listen;
+
+use std::{collections::BTreeMap, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+
+use actix_web::{App as HttpApp, HttpServer, web::Data};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+
+pub use listen::bind;
+
+use crate::{
+    api::{Door, Edge, around, auth::KeyDigest, routes},
+    catalog::{Catalog, Current},
+    config::Settings,
+    flow::Flow,
+    ledger::{Ledger, Rules, embedded::Embedded, host::ScriptHost, redis::Redis},
+    shutdown::Tasks,
+    upstream::{BuildError, Upstream, UpstreamSettings},
+};
+
+/// How long an unused connection is kept for the caller's next request: longer than the 60 s of usual load balancers,
+/// so that they close it and never we under a request.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// For a caller to send a request's head. As long, since HTTP clients open connections ahead of need: the first request
+/// on one must not meet our 408.
+const HEAD: Duration = KEEP_ALIVE;
+/// For a caller to take the end of an answer when the connection closes.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Reads the settings anew; the error is in words for the operator.
+pub type Reload = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
+
+/// Where the budget is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// In Redis or in the data directory, as the settings say.
+    AsSet,
+    /// In memory: it ends with the process.
+    Fleeting,
+}
+
+/// Everything but the open door.
+pub struct App {
+    settings: ArcSwap<Settings>,
+    catalog: Current,
+    upstream: Upstream,
+    /// Models that servers without a list of their own named, by provider.
+    discovered: ArcSwap<BTreeMap<String, Vec<String>>>,
+    edge: Data<Edge>,
+    tasks: Tasks,
+    /// The one shown at start, when the operator set none.
+    made_admin_key: Option<KeyDigest>,
+}
+
+impl App {
+    /// Opens what is needed to serve. An unreachable Redis is no error, an unwritable data directory is.
+    /// `made_admin_key`: guards the admin's endpoints where the settings hold no key.
+    pub async fn open(settings: Settings, made_admin_key: Option<&str>, state: State) -> anyhow::Result<Arc<Self>> {
+        let tasks = Tasks::new();
+        let upstream = upstream(&settings)?;
+        let discovered = discovery::ask(&upstream, &settings, &BTreeMap::new()).await;
+        let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(&settings, &discovered)?));
+        let ledger = Ledger::start(host(&settings, &tasks, state)?, rules(&settings), catalog.clone(), tasks.clone());
+        let route_timeout = Duration::from_millis(settings.route_timeout_ms);
+        let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), route_timeout);
+        let made_admin_key = made_admin_key.map(KeyDigest::of);
+        let door = Door::new(&settings, made_admin_key.as_ref());
+        Ok(Arc::new(Self {
+            settings: ArcSwap::from_pointee(settings),
+            catalog,
+            upstream,
+            discovered: ArcSwap::from_pointee(discovered),
+            edge: Data::new(Edge::new(door, flow)),
+            tasks,
+            made_admin_key,
+        }))
+    }
+
+    /// How many models can be asked for by name, and the ids of the providers that serve them.
+    pub fn offer(&self) -> (usize, Vec<String>) {
+        let catalog = self.catalog.load();
+        let mut providers: Vec<String> = catalog.models.iter().map(|served| served.provider.id.to_string()).collect();
+        providers.dedup();
+        (catalog.models.len(), providers)
+    }
+
+    /// Whether callers without a key are served.
+    pub fn is_open(&self) -> bool {
+        self.edge.door.load().open
+    }
+
+    /// Serves until a signal, then drains. Returns when everything is settled.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, reload: Reload) -> anyhow::Result<()> {
+        self.warn_of_settings();
+        discovery::keep_asking(&self);
+        let gate = listen::Gate::of(&listener)?;
+        let edge = self.edge.clone();
+        let server = HttpServer::new(move || {
+            HttpApp::new().wrap_fn(around::around).app_data(edge.clone()).configure(routes::all)
+        })
+        .disable_signals()
+        .h1_allow_half_closed(false) // a caller that leaves drops its request, and with it the call to the provider
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD)
+        .client_disconnect_timeout(GOODBYE)
+        .shutdown_timeout(GOODBYE.as_secs())
+        .listen(listener)
+        .context("cannot listen")?
+        .run();
+        let handle = server.handle();
+        let whole = async { server.await.context("the server failed") };
+        tokio::try_join!(whole, drain::until_signalled(&self, reload, handle, gate))?;
+        Ok(())
+    }
+
+    /// Takes new settings in; on any mistake everything stays as it was.
+    async fn reload(&self, settings: Settings) -> anyhow::Result<()> {
+        let discovered = discovery::ask(&self.upstream, &settings, &self.discovered.load()).await;
+        let catalog = Catalog::build(&settings, &discovered)?;
+        let fixed = needs_restart(&self.settings.load(), &settings);
+        self.edge.door.store(Arc::new(Door::new(&settings, self.made_admin_key.as_ref())));
+        self.catalog.store(Arc::new(catalog));
+        self.discovered.store(Arc::new(discovered));
+        self.settings.store(Arc::new(settings));
+        tracing::info!("Reloaded the configuration");
+        if !fixed.is_empty() {
+            tracing::warn!("Not taken over before the next start: {}", fixed.join(", "));
+        }
+        self.warn_of_settings();
+        Ok(())
+    }
+
+    fn warn_of_settings(&self) {
+        let door = self.edge.door.load();
+        if !door.open && door.has_no_client_key() {
+            tracing::warn!("Every caller needs a key and there is none: set TOLLFREE_API_KEY, or TOLLFREE_AUTH=open");
+        }
+        if self.catalog.load().candidates.is_empty() {
+            tracing::warn!("No provider is configured: set a key such as GROQ_API_KEY, or run `tollfree demo`");
+        }
+    }
+}
+
+/// Whether any provider has a key, or a local server was found; opens no state.
+pub async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
+    let discovered = discovery::ask(&upstream(settings)?, settings, &BTreeMap::new()).await;
+    Ok(!Catalog::build(settings, &discovered)?.candidates.is_empty())
+}
+
+fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
+    Upstream::new(UpstreamSettings {
+        connect_ms: settings.timeouts.connect_ms,
+        first_content_ms: settings.timeouts.first_content_ms,
+        silence_ms: settings.timeouts.silence_ms,
+        proxy: settings.https_proxy.as_ref().map(|proxy| proxy.to_string()),
+    })
+}
+
+fn rules(settings: &Settings) -> Rules {
+    Rules {
+        pool: settings.pool.clone(),
+        slack_ms: settings.slack_ms,
+        failure_threshold: settings.breaker.failure_threshold,
+        success_threshold: settings.breaker.success_threshold,
+        open_ms: settings.breaker.open_ms,
+    }
+}
+
+/// Who runs the ledger's scripts: Redis where one is named, else this process.
+fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<dyn ScriptHost>> {
+    if state == State::Fleeting {
+        return Ok(Arc::new(Embedded::in_memory()));
+    }
+    if let Some(url) = &settings.redis_url {
+        return Ok(Arc::new(Redis::connect(url, tasks)?));
+    }
+    let directory = match &settings.data_dir {
+        Some(directory) => directory.clone(),
+        None => user_data_dir().context("there is no home directory for embedded state: set TOLLFREE_DATA_DIR")?,
+    };
+    Ok(Arc::new(Embedded::open(&directory, tasks)?))
+}
+
+/// `$XDG_DATA_HOME/tollfree`, else the platform's place under the home directory.
+fn user_data_dir() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let under_home = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
+    let base = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(under_home)))?;
+    Some(base.join("tollfree"))
+}
+
+/// Names of changed settings that only a start reads.
+fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    use secrecy::ExposeSecret;
+    let redis = |s: &Settings| s.redis_url.as_ref().map(|url| url.expose_secret().to_owned());
+    let changed = [
+        ("HOST, PORT", old.host != new.host || old.port != new.port),
+        ("REDIS_URL", redis(old) != redis(new)),
+        ("TOLLFREE_DATA_DIR", old.data_dir != new.data_dir),
+        ("TOLLFREE_POOL", old.pool != new.pool),
+        ("CB_FAILURE_THRESHOLD, CB_SUCCESS_THRESHOLD, CB_TIMEOUT_MS", old.breaker != new.breaker),
+        ("ledger.slack_ms", old.slack_ms != new.slack_ms),
+        ("timeouts", old.timeouts != new.timeouts),
+        ("ROUTE_TIMEOUT_MS", old.route_timeout_ms != new.route_timeout_ms),
+        ("HTTPS_PROXY", old.https_proxy != new.https_proxy),
+        ("LOG_LEVEL, LOG_FORMAT", old.log_level != new.log_level || old.log_json != new.log_json),
+    ];
+    changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
+}

@@ -1,0 +1,201 @@
+//! Settings → snapshot: who is in force, with which keys, and what each candidate may use.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    sync::Arc,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::{Catalog, CatalogError, Known, Served, metas, overlay::Overlay};
+use crate::{
+    config::{ProviderSettings, Settings, builtin},
+    domain::{
+        Account, Candidate, ProviderKey,
+        provider::{Auth, Endpoint, Status},
+    },
+};
+
+/// A server that has to be asked for its models, because nobody listed them.
+#[derive(Debug, Clone)]
+pub struct ToDiscover {
+    pub provider: String,
+    pub base_url: String,
+    pub key: Option<SecretString>,
+    /// Prefix of ids in its list.
+    pub model_list_prefix: String,
+}
+
+/// Ollama, unless `OLLAMA_MODELS` lists its models, and providers that only the file knows and that list none there.
+pub fn to_discover(settings: &Settings) -> Vec<ToDiscover> {
+    let custom = settings.providers.keys().map(String::as_str).filter(|id| builtin().provider(id).is_none());
+    let asked = std::iter::once("ollama").filter(|_| settings.ollama.models.is_empty()).chain(custom);
+    asked
+        .map(|id| Overlay::new(id, settings.providers.get(id)))
+        .filter(|at| at.is_enabled() && at.file.is_none_or(|file| file.models.0.is_empty()))
+        .filter_map(|at| {
+            Some(ToDiscover {
+                provider: at.id.to_owned(),
+                base_url: at.base_url()?,
+                key: at.settings.and_then(|s| s.keys.first().cloned()),
+                model_list_prefix: at.file.and_then(|f| f.model_list_prefix.clone()).unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+pub(super) fn build(settings: &Settings, discovered: &BTreeMap<String, Vec<String>>) -> Result<Catalog, CatalogError> {
+    let custom = settings.providers.keys().map(String::as_str).filter(|id| builtin().provider(id).is_none());
+    let mut catalog = Catalog::default();
+    for id in builtin().ids().chain(custom) {
+        let at = Overlay::new(id, settings.providers.get(id));
+        let found = match discovered.get(id) {
+            _ if id == "ollama" && !settings.ollama.models.is_empty() => settings.ollama.models.as_slice(),
+            Some(found) => found.as_slice(),
+            None => &[],
+        };
+        add(&mut catalog, &at, found, id == "ollama" && !settings.ollama.models.is_empty())?;
+    }
+    // Stable: within the two halves the catalogue's order holds.
+    catalog.candidates.sort_by_key(|candidate| candidate.provider.local);
+    catalog.models.sort_by_key(|served| served.provider.local);
+    catalog.metas = metas::build(settings, &catalog)?;
+    catalog.hash = hash(&catalog.candidates);
+    Ok(catalog)
+}
+
+fn add(catalog: &mut Catalog, at: &Overlay<'_>, found: &[String], found_is_listed: bool) -> Result<(), CatalogError> {
+    let accounts = accounts(at);
+    let in_force = at.base_url().filter(|_| is_configured(at, found, &accounts));
+    let provider = in_force.map(|base_url| Arc::new(at.provider(base_url)));
+    catalog.providers.extend(provider.clone());
+
+    let ids = at.model_ids(found);
+    let mut names = BTreeMap::new();
+    for &id in &ids {
+        let (mut model, windows) = at.model(id, found_is_listed && found.iter().any(|f| f == id));
+        // `x` for `x:latest` is our shorthand: a model that is called `x` goes first.
+        model.aliases.retain(|alias| id.strip_suffix(":latest") != Some(alias) || !ids.contains(&alias.as_str()));
+        for name in std::iter::once(id).chain(model.aliases.iter().map(String::as_str)) {
+            if let Some(other) = names.insert(name.to_owned(), id) {
+                return Err(CatalogError(format!(
+                    "providers.{}: `{name}` is a name of both `{other}` and `{id}`",
+                    at.id
+                )));
+            }
+        }
+        let retired = at.status() == Status::Retired && !model.listed || model.status == Status::Retired;
+        let why = if !at.is_enabled() {
+            Some("its provider is switched off in the configuration")
+        } else if !model.enabled {
+            Some("it is switched off in the configuration")
+        } else if model.zero_limit {
+            Some("a limit of 0 means that it is not on this plan")
+        } else {
+            None
+        };
+        if model.endpoint == Endpoint::Chat {
+            catalog.known.push(Known {
+                provider: at.id.to_owned(),
+                id: id.to_owned(),
+                aliases: model.aliases.clone(),
+                retired,
+                successor: model.successor.as_ref().map(|next| format!("{}/{next}", at.id)),
+                not_offered: why.map(str::to_owned),
+            });
+        }
+        let Some(provider) = provider.as_ref().filter(|_| !retired && why.is_none()) else { continue };
+        if model.endpoint != Endpoint::Chat {
+            continue;
+        }
+        let model = Arc::new(model);
+        catalog.models.push(Served { provider: Arc::clone(provider), model: Arc::clone(&model) });
+        for account in &accounts {
+            catalog.candidates.extend(account.keys.iter().map(|key| {
+                Arc::new(Candidate {
+                    provider: Arc::clone(provider),
+                    model: Arc::clone(&model),
+                    account: Arc::clone(account),
+                    key: Arc::clone(key),
+                    windows: Arc::clone(&windows),
+                    name: format!("{}/{id}", at.id),
+                })
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is anything to send with and anywhere to send to.
+fn is_configured(at: &Overlay<'_>, found: &[String], accounts: &[Arc<Account>]) -> bool {
+    let lists_models = at.file.is_some_and(|file| !file.models.0.is_empty());
+    let has_key = accounts.iter().any(|account| account.keys.iter().any(|key| key.secret.is_some()));
+    if at.status() == Status::Retired && !lists_models {
+        return false;
+    }
+    match at.auth() {
+        Auth::Bearer => has_key,
+        // Without a key it would be called from an address that others share: only when the file asks for it.
+        Auth::BearerOptional => has_key || at.custom || lists_models,
+        Auth::None => lists_models || !found.is_empty(),
+    }
+}
+
+/// Each key its own account, unless the file groups them; in the order of the first key.
+fn accounts(at: &Overlay<'_>) -> Vec<Arc<Account>> {
+    let keys: &[SecretString] = at.settings.map_or(&[], |s: &ProviderSettings| s.keys.as_slice());
+    if keys.is_empty() && at.auth() != Auth::Bearer {
+        let key = Arc::new(ProviderKey { id: Arc::from("none"), secret: None });
+        return vec![Arc::new(Account { id: Arc::from("none"), keys: vec![key] })];
+    }
+    let named = |position: usize| {
+        let groups = at.file.iter().flat_map(|file| &file.accounts);
+        groups.filter(|(_, positions)| positions.contains(&position)).map(|(name, _)| name.as_str()).next()
+    };
+    let mut seen = BTreeSet::new();
+    let mut accounts: Vec<(Arc<str>, Vec<Arc<ProviderKey>>)> = Vec::new();
+    for (index, secret) in keys.iter().enumerate() {
+        let id = key_id(secret.expose_secret());
+        if !seen.insert(id.clone()) {
+            continue;
+        }
+        let account: Arc<str> = named(index + 1).map_or_else(|| Arc::from(id.as_str()), Arc::from);
+        let key = Arc::new(ProviderKey { id: Arc::from(id), secret: Some(secret.clone()) });
+        match accounts.iter_mut().find(|(name, _)| *name == account) {
+            Some((_, siblings)) => siblings.push(key),
+            None => accounts.push((account, vec![key])),
+        }
+    }
+    accounts.into_iter().map(|(id, keys)| Arc::new(Account { id, keys })).collect()
+}
+
+/// First 8 hex digits of the key's SHA-256: enough to tell keys apart, nothing to guess one from.
+pub fn key_id(key: &str) -> String {
+    hex(&Sha256::digest(key.as_bytes()), 4)
+}
+
+/// What the ledger's windows depend on: two replicas with different hashes disagree about limits.
+fn hash(candidates: &[Arc<Candidate>]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for c in candidates {
+        for w in c.windows.iter() {
+            let zone = w.zone.as_ref().map_or("", |z| z.name.as_str());
+            lines.push(format!(
+                "{}/{}/{} {} {:?} {} {} {:?} {:?} {zone}",
+                c.provider.id, c.account.id, c.model.id, w.limit, w.kind, w.max, w.span_ms, w.scope, w.charge
+            ));
+        }
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    hex(&Sha256::digest(lines.join("\n").as_bytes()), 8)
+}
+
+fn hex(bytes: &[u8], count: usize) -> String {
+    bytes.iter().take(count).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

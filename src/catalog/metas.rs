@@ -1,0 +1,111 @@
+//! Meta-models: one name for several models.
+
+use std::sync::Arc;
+
+use super::{Catalog, CatalogError, MetaModel, names};
+use crate::{
+    config::{META_NAMES, MetaSettings, Settings, closest},
+    domain::{Candidate, provider::Status},
+};
+
+/// The built-in ones (as the operator changed them), then the operator's own.
+pub(super) fn build(settings: &Settings, catalog: &Catalog) -> Result<Vec<MetaModel>, CatalogError> {
+    let mut metas = Vec::new();
+    for (name, order) in META_NAMES {
+        let changed = settings.models.get(name);
+        let members = match changed.filter(|meta| !meta.members.is_empty()) {
+            Some(meta) => listed(name, meta, catalog)?,
+            None => catalog.candidates.iter().filter(|c| is_member(c)).cloned().collect(),
+        };
+        metas.push(MetaModel { name: name.to_owned(), order: changed.map_or(order, |meta| meta.order), members });
+    }
+    for (name, meta) in &settings.models {
+        if META_NAMES.iter().all(|(built_in, _)| built_in != name) {
+            let members = listed(name, meta, catalog)?;
+            metas.push(MetaModel { name: name.clone(), order: meta.order, members });
+        }
+    }
+    Ok(metas)
+}
+
+/// A general chat model that the operator's plan has for sure: not gated, paid or keyless, unless he lists it.
+fn is_member(candidate: &Candidate) -> bool {
+    let keyless = candidate.key.secret.is_none() && !candidate.provider.local;
+    let sure = matches!(candidate.model.status, Status::Active | Status::Trial) && !keyless;
+    candidate.model.chat_default && (sure || candidate.model.listed)
+}
+
+/// Members in listed order. A pattern takes what a built-in meta-model would take; a name takes what it names.
+fn listed(name: &str, meta: &MetaSettings, catalog: &Catalog) -> Result<Vec<Arc<Candidate>>, CatalogError> {
+    let mut found: Vec<Arc<Candidate>> = Vec::new();
+    for member in &meta.members {
+        let is_pattern = member.contains('*');
+        let takes = |c: &Candidate| {
+            if is_pattern { is_match(member, &c.name) && is_member(c) } else { names::is_called(c, member) }
+        };
+        for candidate in catalog.candidates.iter().filter(|c| takes(c)) {
+            if !found.iter().any(|f| Arc::ptr_eq(f, candidate)) {
+                found.push(Arc::clone(candidate));
+            }
+        }
+        let provider = member.split_once('/').map(|(provider, _)| provider);
+        // A provider without a key, or one not yet asked for its models, has nothing to give; that is no mistake.
+        let known =
+            catalog.known.iter().any(|k| if is_pattern { is_match(member, &k.name()) } else { k.is_called(member) });
+        let known = known || provider.is_some_and(|p| is_open_ended(p, catalog));
+        if !known {
+            let all: Vec<String> = catalog.known.iter().map(super::Known::name).collect();
+            let near = closest(member, all.iter().map(String::as_str));
+            let hint = near.first().map_or_else(String::new, |n| format!(": did you mean `{n}`?"));
+            return Err(CatalogError(format!(
+                "{}: models.{name}.members: `{member}` matches no model{hint}",
+                meta.place
+            )));
+        }
+    }
+    Ok(found)
+}
+
+/// Its models are not known beforehand.
+fn is_open_ended(provider: &str, catalog: &Catalog) -> bool {
+    let listed = catalog.known.iter().any(|k| k.provider == provider);
+    let exists =
+        crate::config::builtin().provider(provider).is_some() || catalog.providers.iter().any(|p| &*p.id == provider);
+    exists && (!listed || catalog.providers.iter().any(|p| &*p.id == provider && p.local))
+}
+
+/// `*` stands for any characters, `/` included.
+fn is_match(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|head| name.strip_prefix(head)) else { return false };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_match;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name) in [
+            ("groq/*", "groq/openai/gpt-oss-120b"),
+            ("*/gpt-oss-120b", "cerebras/gpt-oss-120b"),
+            ("*gpt-oss*", "groq/openai/gpt-oss-20b"),
+            ("g*q/*b", "groq/openai/gpt-oss-20b"),
+            ("*", "x"),
+        ] {
+            assert!(is_match(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("groq/*", "cerebras/groq/x"), ("a*b*c", "abd"), ("ab*ba", "aba"), ("groq", "groq/x")] {
+            assert!(!is_match(pattern, name), "{pattern} {name}");
+        }
+    }
+}

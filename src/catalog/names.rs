@@ -1,0 +1,101 @@
+//! From a name to those who serve it.
+
+use std::sync::Arc;
+
+use super::{Catalog, NotFound, Resolved};
+use crate::{
+    config::{builtin, closest},
+    domain::{Candidate, provider::Status},
+};
+
+/// A chat model that somebody described or a server named, in force or not: so that an error can say why it cannot be had.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub provider: String,
+    pub id: String,
+    pub aliases: Vec<String>,
+    pub retired: bool,
+    /// `provider/id`
+    pub successor: Option<String>,
+    /// Why it is not offered although its provider may have a key.
+    pub not_offered: Option<String>,
+}
+
+impl Known {
+    /// `groq/openai/gpt-oss-120b`
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.provider, self.id)
+    }
+
+    /// By its own name or an alias, with or without its provider.
+    pub fn is_called(&self, name: &str) -> bool {
+        let of_provider = name.strip_prefix(self.provider.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        of_provider.is_some_and(|rest| self.has_name(rest)) || self.has_name(name)
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        self.id == name || self.aliases.iter().any(|alias| alias == name)
+    }
+}
+
+/// By its own name or an alias, with or without its provider.
+pub(super) fn is_called(candidate: &Candidate, name: &str) -> bool {
+    is_called_with_provider(candidate, name) || has_name(candidate, name)
+}
+
+fn is_called_with_provider(candidate: &Candidate, name: &str) -> bool {
+    let rest = name.strip_prefix(&*candidate.provider.id).and_then(|rest| rest.strip_prefix('/'));
+    rest.is_some_and(|rest| has_name(candidate, rest))
+}
+
+fn has_name(candidate: &Candidate, name: &str) -> bool {
+    &*candidate.model.id == name || candidate.model.aliases.iter().any(|alias| alias == name)
+}
+
+pub(super) fn resolve<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'a>, NotFound> {
+    if let Some(meta) = catalog.metas.iter().find(|meta| meta.name == name) {
+        if meta.members.is_empty() {
+            return Err(NotFound::NoMember { asked: name.to_owned() });
+        }
+        return Ok(Resolved::Meta(meta));
+    }
+    for called in [is_called_with_provider, has_name] {
+        let found: Vec<Arc<Candidate>> = catalog.candidates.iter().filter(|c| called(c, name)).cloned().collect();
+        if !found.is_empty() {
+            return Ok(Resolved::Models(found));
+        }
+    }
+    Err(why_not(catalog, name))
+}
+
+/// Nobody serves the name: known but not to be had, retired, or unknown.
+fn why_not(catalog: &Catalog, name: &str) -> NotFound {
+    let asked = name.to_owned();
+    let mut living = catalog.known.iter().filter(|k| !k.retired && k.is_called(name)).peekable();
+    if living.peek().is_some() {
+        let reasons: Vec<Option<&str>> = living.map(|k| k.not_offered.as_deref()).collect();
+        // One provider that only lacks a key is better news than another that does not offer it.
+        return match reasons.iter().copied().min().flatten() {
+            Some(why) => NotFound::NotOffered { asked, why: why.to_owned() },
+            None => NotFound::NoMember { asked },
+        };
+    }
+    if let Some(gone) = catalog.known.iter().find(|k| k.is_called(name)) {
+        return NotFound::Retired { model: asked, successor: gone.successor.clone() };
+    }
+    let provider = name.split_once('/').and_then(|(id, _)| builtin().provider(id));
+    let serves = |id: &str| catalog.providers.iter().any(|p| &*p.id == id);
+    if provider.is_some_and(|p| p.status == Some(Status::Retired))
+        && !name.split_once('/').is_some_and(|(id, _)| serves(id))
+    {
+        return NotFound::Retired { model: asked, successor: None };
+    }
+    let metas = catalog.metas.iter().map(|meta| meta.name.clone());
+    let in_force = catalog.models.iter().flat_map(|served| {
+        let bare = std::iter::once(served.model.id.to_string()).chain(served.model.aliases.iter().cloned());
+        std::iter::once(format!("{}/{}", served.provider.id, served.model.id)).chain(bare)
+    });
+    let names: Vec<String> = metas.chain(in_force).collect();
+    let near = closest(name, names.iter().map(String::as_str));
+    NotFound::Unknown { asked, closest: near.into_iter().map(str::to_owned).collect() }
+}

@@ -1,0 +1,182 @@
+//! One provider as the operator's file lays it over the catalogue, and what `domain` makes of it.
+
+use std::sync::Arc;
+
+use super::windows;
+use crate::{
+    config::{
+        ProviderSettings, builtin,
+        table::{DailyReset, ModelTable, ProviderTable},
+    },
+    domain::{
+        Model, Provider, Window,
+        provider::{Auth, Endpoint, Status, Wire},
+    },
+};
+
+/// The tables that describe one provider; where both say something, the file's counts.
+pub(super) struct Overlay<'a> {
+    pub id: &'a str,
+    pub settings: Option<&'a ProviderSettings>,
+    pub file: Option<&'a ProviderTable>,
+    /// The catalogue's table, or the template of a provider that only the file knows.
+    pub base: &'a ProviderTable,
+    pub custom: bool,
+}
+
+/// The file's value, else the catalogue's.
+macro_rules! pick {
+    ($self:ident . $field:ident) => {
+        $self.file.and_then(|f| f.$field.clone()).or_else(|| $self.base.$field.clone())
+    };
+}
+
+impl<'a> Overlay<'a> {
+    pub fn new(id: &'a str, settings: Option<&'a ProviderSettings>) -> Self {
+        let known = builtin().provider(id);
+        Self {
+            id,
+            settings,
+            file: settings.and_then(|s| s.table.as_ref()),
+            base: known.unwrap_or(&builtin().template),
+            custom: known.is_none(),
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        pick!(self.status).unwrap_or(Status::Active)
+    }
+
+    pub fn auth(&self) -> Auth {
+        pick!(self.auth).unwrap_or(Auth::Bearer)
+    }
+
+    pub fn is_enabled(&self) -> bool {
+        pick!(self.enabled).unwrap_or(true)
+    }
+
+    /// Where it lives; `None` while a placeholder of the catalogue's address is not filled.
+    pub fn base_url(&self) -> Option<String> {
+        let url = self.settings.and_then(|s| s.base_url.clone()).or_else(|| self.base.base_url.clone())?;
+        (!url.contains('{')).then(|| url.trim_end_matches('/').to_owned())
+    }
+
+    pub fn provider(&self, base_url: String) -> Provider {
+        let zone = match pick!(self.daily_reset) {
+            Some(DailyReset::At(zone)) => Some(zone),
+            Some(DailyReset::Rolling) | None => None,
+        };
+        Provider {
+            id: Arc::from(self.id),
+            name: pick!(self.name).unwrap_or_else(|| self.id.to_owned()),
+            status: self.status(),
+            base_url,
+            auth: self.auth(),
+            signup: pick!(self.signup),
+            local: pick!(self.local).unwrap_or(false),
+            token_charge: pick!(self.token_charge).unwrap_or(crate::domain::TokenCharge::Actual),
+            reserve_default_output: pick!(self.reserve_default_output).unwrap_or(0),
+            reserve_cap_output: pick!(self.reserve_cap_output),
+            zone,
+            first_content_ms: pick!(self.first_content_ms).and_then(|ms| u64::try_from(ms).ok()),
+            wire: self.wire(),
+            enabled: self.is_enabled(),
+        }
+    }
+
+    fn wire(&self) -> Wire {
+        let headers = pick!(self.headers).unwrap_or_else(|| "retry_after".to_owned());
+        Wire {
+            dialect: pick!(self.dialect).unwrap_or_default(),
+            rename: pick!(self.rename).unwrap_or_default().into_iter().collect(),
+            drop: pick!(self.drop).unwrap_or_default(),
+            refuse: pick!(self.refuse).unwrap_or_default(),
+            max_n: pick!(self.max_n),
+            max_tools: pick!(self.max_tools),
+            max_stop: pick!(self.max_stop),
+            short_tool_ids: pick!(self.short_tool_ids).unwrap_or(false),
+            images_inline_only: pick!(self.images_inline_only).unwrap_or(false),
+            usage_unasked: pick!(self.usage_unasked).unwrap_or(false),
+            schema_sanitise: pick!(self.schema_sanitise).unwrap_or_default(),
+            hints: builtin().headers(&headers).unwrap_or_default(),
+            retry_trusted_over_s: pick!(self.retry_trusted_over_s).unwrap_or_default().0.into_iter().collect(),
+            permanent_413: pick!(self.permanent_413).unwrap_or(false),
+            model_list_prefix: pick!(self.model_list_prefix).unwrap_or_default(),
+        }
+    }
+
+    /// Ids of its models: the catalogue's, the file's own, then those that the server named.
+    pub fn model_ids(&self, discovered: &'a [String]) -> Vec<&'a str> {
+        let mut ids: Vec<&str> = self.base.models.0.iter().map(|(id, _)| id.as_str()).collect();
+        let aliases: Vec<&str> = self.base.models.0.iter().flat_map(|(_, m)| &m.aliases).map(String::as_str).collect();
+        let listed = self.file.iter().flat_map(|f| &f.models.0).map(|(id, _)| id.as_str());
+        let found = discovered.iter().map(String::as_str).filter(|id| !aliases.contains(id));
+        for id in listed.chain(found) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
+    /// One model and its windows. `listed`: the operator named it somewhere outside the file, too.
+    pub fn model(&self, id: &str, listed: bool) -> (Model, Arc<[Window]>) {
+        let file = self.file.and_then(|f| f.models.get(id));
+        let base = self.base.models.get(id);
+        let listed = listed || file.is_some() || self.custom;
+        let limits = windows::of(self, file, base, listed);
+        let defaults = [
+            self.file.map(|f| &f.model_defaults),
+            Some(&self.base.model_defaults),
+            Some(&builtin().template.model_defaults),
+        ];
+        let tables: Vec<&ModelTable> = [file, base].into_iter().flatten().collect();
+        let described: Vec<&ModelTable> = tables.iter().copied().chain(defaults.into_iter().flatten()).collect();
+        let first = |read: fn(&ModelTable) -> Option<i64>| described.iter().find_map(|t| read(t)).unwrap_or(0);
+        let small = |n: i64| u32::try_from(n).unwrap_or(0);
+
+        let status = match (file.and_then(|f| f.status), base.and_then(|b| b.status)) {
+            // Whoever lists a retired model knows a server that still has it.
+            (None, Some(Status::Retired)) if listed => Status::Active,
+            (Some(status), _) | (None, Some(status)) => status,
+            (None, None) if self.status() == Status::Paid => Status::Paid,
+            (None, None) => Status::Active,
+        };
+        let mut aliases: Vec<String> = Vec::new();
+        for alias in tables.iter().flat_map(|t| &t.aliases).map(String::as_str).chain(id.strip_suffix(":latest")) {
+            if alias != id && !aliases.iter().any(|a| a == alias) {
+                aliases.push(alias.to_owned());
+            }
+        }
+        let endpoint = tables.iter().find_map(|t| t.endpoint);
+        let model = Model {
+            id: Arc::from(id),
+            aliases,
+            status,
+            retired_on: base.and_then(|b| b.retired_on.clone()),
+            successor: tables.iter().find_map(|t| t.successor.clone()),
+            context: first(|t| t.context),
+            max_output: first(|t| t.max_output),
+            capabilities: described.iter().find_map(|t| t.capabilities).unwrap_or_default(),
+            max_images: tables.iter().find_map(|t| t.max_images),
+            reasoning_efforts: tables.iter().find_map(|t| t.reasoning_efforts.clone()).unwrap_or_default(),
+            quality: small(first(|t| t.quality.map(i64::from))),
+            speed: small(first(|t| t.speed.map(i64::from))),
+            first_token_ms: small(
+                tables.iter().find_map(|t| t.first_token_ms).or_else(|| pick!(self.first_token_ms)).unwrap_or(1_000),
+            ),
+            chat_default: tables.iter().find_map(|t| t.chat_default).unwrap_or(true),
+            endpoint: endpoint.unwrap_or_else(|| if is_embedder(id) { Endpoint::Embeddings } else { Endpoint::Chat }),
+            zero_limit: limits.zero,
+            listed,
+            enabled: tables.iter().find_map(|t| t.enabled).unwrap_or(true),
+        };
+        (model, limits.windows)
+    }
+}
+
+/// A server's list does not say what its models are for; these names do.
+fn is_embedder(id: &str) -> bool {
+    let id = id.to_lowercase();
+    id.contains("embed") || id.starts_with("bge-") || id.starts_with("all-minilm")
+}

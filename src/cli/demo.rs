@@ -1,0 +1,143 @@
+//! `tollfree demo`: simulated providers that enforce the real free-tier limits, and a gateway on them.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+};
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    load, runtime,
+    serve::{listen, made_admin_key, start_log, welcome},
+};
+use crate::{
+    app::{App, State},
+    config::{Loaded, OllamaSettings, ProviderSettings, Settings},
+    simulator::{self, Profile, Running, SimulatorSettings},
+};
+
+const BANNER: &str = "\
+┌─────────────────────────────────────────────────────────────────────────┐
+│  DEMO: the providers are simulated, and so is every answer.             │
+│  Their limits are the real ones. Set a key such as GROQ_API_KEY and run │
+│  `tollfree serve` for real answers.                                     │
+└─────────────────────────────────────────────────────────────────────────┘
+";
+
+#[derive(clap::Args, Default)]
+#[command(after_help = "\
+Examples:
+  tollfree demo               then call http://127.0.0.1:3000/v1 with any OpenAI SDK
+  PORT=4000 tollfree demo     the gateway on another port
+  tollfree demo --providers-only --port 4100
+
+The gateway reads the same settings as `tollfree serve`, but for providers, models and state:
+what it counts ends with it.")]
+pub struct Arguments {
+    /// Runs the simulated providers alone and prints where they are as one line of JSON
+    #[arg(long)]
+    providers_only: bool,
+    /// Port of the simulated providers, on loopback; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// What differs from the real free tiers: a TOML or JSON file, or JSON itself
+    #[arg(long, value_name = "FILE|JSON")]
+    profile: Option<String>,
+    /// Threads of the simulated providers
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.providers_only {
+        return runtime()?.block_on(providers_only(arguments));
+    }
+    let loaded = load()?;
+    start_log(&loaded)?;
+    runtime()?.block_on(async {
+        let (listener, address) = listen(&loaded.settings).await?;
+        gateway(loaded, arguments, listener, address).await
+    })
+}
+
+async fn providers_only(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut stop = signal(SignalKind::terminate())?;
+    let providers = start_providers(arguments).await?;
+    announce(&providers)?;
+    tokio::select! {
+        _ = stop.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    providers.stop().await;
+    Ok(())
+}
+
+/// Simulated providers and a gateway on them, until a signal. The operator's settings hold but for providers and state.
+pub async fn gateway(
+    mut loaded: Loaded,
+    arguments: &Arguments,
+    listener: TcpListener,
+    address: SocketAddr,
+) -> anyhow::Result<()> {
+    let providers = start_providers(arguments).await?;
+    loaded.settings = on_simulated(loaded.settings, &providers);
+    let made = made_admin_key(&loaded.settings);
+    let app = App::open(loaded.settings.clone(), made.as_deref(), State::Fleeting).await?;
+    welcome(&loaded, &app, address, made.as_deref(), BANNER);
+    let settings = loaded.settings;
+    let served = app.serve(listener, Box::new(move || Ok(settings.clone()))).await;
+    providers.stop().await;
+    served
+}
+
+/// The same settings with every provider a simulated one.
+fn on_simulated(settings: Settings, simulated: &Running) -> Settings {
+    let provider = |(id, url): (&String, &String)| {
+        let keys = simulated.keys.get(id).into_iter().flatten().map(|key| key.as_str().into()).collect();
+        (id.clone(), ProviderSettings { keys, base_url: Some(url.clone()), table: None })
+    };
+    let providers: BTreeMap<String, ProviderSettings> = simulated.urls.iter().map(provider).collect();
+    Settings {
+        redis_url: None,
+        ollama: OllamaSettings { base_url: simulated.urls.get("ollama").cloned(), models: Vec::new() },
+        providers,
+        models: BTreeMap::new(),
+        ..settings
+    }
+}
+
+/// The simulated providers as the arguments want them; they listen when this returns.
+pub async fn start_providers(arguments: &Arguments) -> anyhow::Result<Running> {
+    let profile = arguments.profile.as_deref().map(read_profile).transpose()?.unwrap_or_default();
+    simulator::start(SimulatorSettings { port: arguments.port, workers: arguments.workers, profile }).await
+}
+
+/// One line for a program that started us.
+fn announce(running: &Running) -> anyhow::Result<()> {
+    let providers: BTreeMap<_, _> = running
+        .urls
+        .iter()
+        .map(|(id, url)| (id, json!({ "base_url": url, "keys": running.keys.get(id).cloned().unwrap_or_default() })))
+        .collect();
+    let line = json!({ "control": running.control_url, "providers": providers });
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot write to standard output")
+}
+
+fn read_profile(given: &str) -> anyhow::Result<Profile> {
+    if given.trim_start().starts_with('{') {
+        return serde_json::from_str(given).context("--profile is not a profile in JSON");
+    }
+    let text = std::fs::read_to_string(given).with_context(|| format!("cannot read the profile {given}"))?;
+    let json = Path::new(given).extension().is_some_and(|end| end == "json");
+    if json {
+        serde_json::from_str(&text).with_context(|| format!("{given} is not a profile"))
+    } else {
+        toml::from_str(&text).with_context(|| format!("{given} is not a profile"))
+    }
+}

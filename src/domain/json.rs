@@ -1,0 +1,386 @@
+//! A strict JSON cursor over text: checks the grammar, tells where everything stands, copies nothing.
+//!
+//! `serde_json` is the reader of everything else. Here positions matter: a caller is told line and column, a body is
+//! edited in place so that every byte we do not mean to change survives.
+
+use std::borrow::Cow;
+
+/// Deeper nesting than this is refused, by us as by most providers.
+pub const DEPTH_MAX: u32 = 128;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+impl Kind {
+    /// With its article, for messages.
+    pub fn named(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "a boolean",
+            Kind::Number => "a number",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        }
+    }
+}
+
+/// What is wrong, and at which byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JsonError {
+    pub at: usize,
+    pub what: &'static str,
+}
+
+impl JsonError {
+    /// Line and column of it, both from 1, the column in characters.
+    pub fn place(&self, text: &str) -> (usize, usize) {
+        let before = &text.as_bytes()[..self.at.min(text.len())];
+        let line_start = memchr::memrchr(b'\n', before).map_or(0, |i| i + 1);
+        let continuation = |b: &&u8| (**b & 0b1100_0000) != 0b1000_0000;
+        (memchr::memchr_iter(b'\n', before).count() + 1, before[line_start..].iter().filter(continuation).count() + 1)
+    }
+}
+
+/// A string as written, without its quotes.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    pub raw: &'a str,
+    /// Byte of its opening quote.
+    pub at: usize,
+    pub escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    /// What it says. A lone surrogate, which no string can hold, leaves the text as written.
+    pub fn decode(&self) -> Cow<'a, str> {
+        if !self.escaped {
+            return Cow::Borrowed(self.raw);
+        }
+        serde_json::from_str(&format!("\"{}\"", self.raw)).map_or(Cow::Borrowed(self.raw), Cow::Owned)
+    }
+
+    /// Byte after its closing quote.
+    pub fn end(&self) -> usize {
+        self.at + self.raw.len() + 2
+    }
+}
+
+/// Where we are in the text. Every method that fails leaves the cursor at the mistake.
+#[derive(Debug)]
+pub struct Json<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u32,
+}
+
+impl<'a> Json<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
+    }
+
+    /// Begins at a byte of the text, where a value stands.
+    pub fn at_byte(text: &'a str, at: usize) -> Self {
+        Self { text, at, depth: 0 }
+    }
+
+    /// Byte at which the next token stands (after [`Json::peek`]) or at which the last value ended.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    fn error(&self, what: &'static str) -> JsonError {
+        JsonError { at: self.at, what }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
+            self.at += 1;
+        }
+    }
+
+    fn take(&mut self, wanted: u8) -> bool {
+        self.space();
+        let found = self.byte() == Some(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// What kind of value comes next.
+    pub fn peek(&mut self) -> Result<Kind, JsonError> {
+        self.space();
+        match self.byte() {
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b'"') => Ok(Kind::String),
+            Some(b't' | b'f') => Ok(Kind::Bool),
+            Some(b'n') => Ok(Kind::Null),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(_) => Err(self.error("expected a value")),
+            None => Err(self.error("the text ends where a value was expected")),
+        }
+    }
+
+    /// Nothing but white space may follow.
+    pub fn end(&mut self) -> Result<(), JsonError> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.error("trailing characters after the value")) }
+    }
+
+    pub fn string(&mut self) -> Result<Text<'a>, JsonError> {
+        if !self.take(b'"') {
+            return Err(self.error("expected a string"));
+        }
+        let (start, mut escaped) = (self.at, false);
+        loop {
+            self.at += plain_prefix(&self.text.as_bytes()[self.at..]);
+            match self.byte() {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.error("control character in a string; write it as an escape")),
+                None => return Err(self.error("the text ends inside a string")),
+            }
+        }
+        let raw = &self.text[start..self.at];
+        self.at += 1;
+        Ok(Text { raw, at: start - 1, escaped })
+    }
+
+    fn escape(&mut self) -> Result<(), JsonError> {
+        let rest = &self.text.as_bytes()[self.at + 1..];
+        self.at += match rest.first() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            Some(b'u') if rest.len() >= 5 && rest[1..5].iter().all(u8::is_ascii_hexdigit) => 6,
+            _ => return Err(self.error("invalid escape in a string")),
+        };
+        Ok(())
+    }
+
+    /// A number as written.
+    pub fn number(&mut self) -> Result<&'a str, JsonError> {
+        self.space();
+        let start = self.at;
+        self.at += usize::from(self.byte() == Some(b'-'));
+        if self.byte() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            self.at += usize::from(matches!(self.byte(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        if let Some(b'0'..=b'9') = self.byte() {
+            return Err(self.error("invalid number: a leading zero"));
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.byte() {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.error("invalid number: expected a digit")) } else { Ok(()) }
+    }
+
+    /// `true`, `false` (`Some`) or `null` (`None`).
+    pub fn literal(&mut self) -> Result<Option<bool>, JsonError> {
+        self.space();
+        for (word, value) in [("true", Some(true)), ("false", Some(false)), ("null", None)] {
+            if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+                self.at += word.len();
+                return Ok(value);
+            }
+        }
+        Err(self.error("expected a value"))
+    }
+
+    /// Calls `member` with each name, standing before its value, which it must consume.
+    pub fn object<E: From<JsonError>>(
+        &mut self,
+        mut member: impl FnMut(Text<'a>, &mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.open(b'{', "expected an object")?;
+        let mut first = true;
+        while !self.take(b'}') {
+            self.between(&mut first, "expected `,` or `}` after a member")?;
+            let name = self.name()?;
+            member(name, self)?;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Calls `item` with each index, standing before its value, which it must consume.
+    pub fn array<E: From<JsonError>>(
+        &mut self,
+        mut item: impl FnMut(usize, &mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.open(b'[', "expected an array")?;
+        let (mut first, mut index) = (true, 0);
+        while !self.take(b']') {
+            self.between(&mut first, "expected `,` or `]` after an item")?;
+            item(index, self)?;
+            index += 1;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn open(&mut self, bracket: u8, expected: &'static str) -> Result<(), JsonError> {
+        if !self.take(bracket) {
+            return Err(self.error(expected));
+        }
+        self.depth += 1;
+        if self.depth > DEPTH_MAX { Err(self.error("nested deeper than 128 levels")) } else { Ok(()) }
+    }
+
+    fn between(&mut self, first: &mut bool, expected: &'static str) -> Result<(), JsonError> {
+        if std::mem::take(first) || self.take(b',') {
+            return Ok(());
+        }
+        Err(if self.at == self.text.len() { self.error("the text ends inside a value") } else { self.error(expected) })
+    }
+
+    fn name(&mut self) -> Result<Text<'a>, JsonError> {
+        self.space();
+        if self.byte() != Some(b'"') {
+            return Err(self.error("expected a member's name in double quotes"));
+        }
+        let name = self.string()?;
+        if self.take(b':') { Ok(name) } else { Err(self.error("expected `:` after a member's name")) }
+    }
+
+    /// Checks a whole value and passes it.
+    pub fn skip(&mut self) -> Result<(), JsonError> {
+        match self.peek()? {
+            Kind::String => self.string().map(drop),
+            Kind::Number => self.number().map(drop),
+            Kind::Bool | Kind::Null => self.literal().map(drop),
+            Kind::Array => self.array(|_, json| json.skip()),
+            Kind::Object => self.object(|_, json| json.skip()),
+        }
+    }
+}
+
+/// Bytes before the next quote, backslash or control character: eight at a time.
+fn plain_prefix(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let mut at = 0;
+    while let Some(eight) = bytes[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*eight);
+        let zero_in = |x: u64| x.wrapping_sub(ONES) & !x;
+        let quote = zero_in(word ^ (ONES * u64::from(b'"')));
+        let backslash = zero_in(word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        // The lowest flagged byte is always a true one; only those above it can be borrows.
+        let found = (quote | backslash | control) & HIGH;
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    at + bytes[at..].iter().take_while(|b| !matches!(b, b'"' | b'\\' | 0..0x20)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str) -> Result<(), JsonError> {
+        let mut json = Json::new(text);
+        json.skip()?;
+        json.end()
+    }
+
+    #[test]
+    fn a_mistake_has_line_and_column_in_characters() {
+        let text = "{\"a\": \"é\",\n \"ö\": tru}";
+        assert_eq!(check(text).unwrap_err().place(text), (2, 7));
+        let text = "{\"é\" 1}";
+        assert_eq!(check(text).unwrap_err().place(text), (1, 6));
+    }
+
+    #[test]
+    fn depth_128_passes_and_129_does_not() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(check(&nested(128)).is_ok());
+        assert!(check(&nested(129)).unwrap_err().what.contains("128"));
+    }
+
+    #[test]
+    fn a_name_with_escapes_reads_as_what_it_says() {
+        let mut names = Vec::new();
+        let read = Json::new("{\"mod\\u0065l\":1}").object(|name, json| {
+            names.push(name.decode().into_owned());
+            json.skip()
+        });
+        assert!(read.is_ok());
+        assert_eq!(names, ["model"]);
+    }
+
+    proptest! {
+        /// We take exactly what `serde_json` takes (it knows lone surrogates only in strings it decodes).
+        #[test]
+        fn the_grammar_is_serde_jsons(text in "[\\[\\]{},:\"\\\\a0-9.eE+\\- tfnul\u{1}\u{e9}/]{0,24}") {
+            let theirs = serde_json::from_str::<&serde_json::value::RawValue>(text.trim_matches([' ', '\n']));
+            prop_assert_eq!(check(&text).is_ok(), theirs.is_ok(), "{}", text);
+        }
+
+        #[test]
+        fn the_prefix_is_the_same_as_byte_by_byte(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let slow = bytes.iter().take_while(|b| !matches!(b, b'"' | b'\\' | 0..0x20)).count();
+            prop_assert_eq!(plain_prefix(&bytes), slow);
+        }
+
+        #[test]
+        fn what_serde_json_writes_is_read(value in any_json()) {
+            prop_assert!(check(&value.to_string()).is_ok());
+            prop_assert!(check(&serde_json::to_string_pretty(&value).unwrap()).is_ok());
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
+                proptest::collection::hash_map(any::<String>(), inner, 0..5)
+                    .prop_map(|m| m.into_iter().collect::<serde_json::Map<_, _>>().into()),
+            ]
+        })
+    }
+}

@@ -1,0 +1,22 @@
+//! Our words: plain values that every room shares. No I/O, no HTTP, no Redis.
+
+pub mod candidate;
+pub mod client;
+pub mod json;
+pub mod outcome;
+pub mod provider;
+pub mod read_request;
+pub mod request;
+pub mod route_plan;
+pub mod standing;
+pub mod window;
+
+pub use candidate::{Account, Candidate, ProviderKey};
+pub use client::Client;
+pub use outcome::{Fault, FaultKind, Health, Hint, Outcome, Shut, ShutScope, Spent, Until};
+pub use provider::{Capabilities, Model, Provider};
+pub use read_request::{BadRequest, read_chat};
+pub use request::{ChatRequest, PromptSize};
+pub use route_plan::{Charge, Choice, RoutePlan};
+pub use standing::{BreakerState, Level, Order, Standing, SubjectStanding};
+pub use window::{Limit, Scope, Source, TokenCharge, Unit, Window, WindowKind, Zone};

@@ -1,0 +1,261 @@
+//! The dialogue: roles, contents, tool calls, and how much text there is.
+
+use super::{
+    Json, Kind, Mistake, PromptSize, Reader, Text, missing, parameters::short, passed_null, string_or_null, wrong,
+};
+use crate::domain::Capabilities;
+
+const ROLES: &str = "`system`, `developer`, `user`, `assistant`, `tool` or `function`";
+const PARTS: &str = "`text`, `image_url`, `input_audio`, `file`, `video_url` or `refusal`";
+
+/// What one message's content turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Absent,
+    Null,
+    Given,
+}
+
+/// Where a content part's weight lies.
+#[derive(Default)]
+struct Part<'a> {
+    kind: Option<Text<'a>>,
+    has_payload: bool,
+    remote: bool,
+}
+
+impl Reader {
+    pub(super) fn messages(&mut self, json: &mut Json<'_>) -> Result<(), Mistake> {
+        match json.peek()? {
+            Kind::Array => {}
+            Kind::Null => return Err(missing("messages")),
+            other => return Err(wrong("messages", "an array of messages", other.named())),
+        }
+        json.array(|i, json| self.message(i, json))?;
+        if self.found.size.messages == 0 {
+            return Err(wrong("messages", "at least one message", "an empty array"));
+        }
+        self.has_messages = true;
+        Ok(())
+    }
+
+    fn message(&mut self, i: usize, json: &mut Json<'_>) -> Result<(), Mistake> {
+        let kind = json.peek()?;
+        if kind != Kind::Object {
+            return Err(wrong(format!("messages[{i}]"), "an object", kind.named()));
+        }
+        self.found.size.messages += 1;
+        let (mut role, mut content) = (None, Content::Absent);
+        json.object(|name, json| {
+            match name.raw {
+                "role" => role = string_or_null(json, || format!("messages[{i}].role"))?,
+                "content" => content = self.content(i, json)?,
+                "tool_calls" if !passed_null(json)? => self.tool_calls(i, json)?,
+                "tool_call_id" => drop(string_or_null(json, || format!("messages[{i}].tool_call_id"))?),
+                // What the caller hands back of an earlier answer weighs too, where it is sent.
+                "name" | "refusal" | "reasoning" | "reasoning_content" if json.peek()? == Kind::String => {
+                    count(&mut self.found.size, json.string()?);
+                }
+                "name" if json.peek()? != Kind::Null => {
+                    return Err(wrong(format!("messages[{i}].name"), "a string", json.peek()?.named()));
+                }
+                "tool_calls" => {}
+                _ => json.skip()?,
+            }
+            Ok(())
+        })?;
+        let role = role.ok_or_else(|| missing(&format!("messages[{i}].role")))?;
+        match (role.raw, content) {
+            ("assistant", _)
+            | ("system" | "developer" | "user" | "tool" | "function", Content::Given)
+            | ("function", Content::Null) => Ok(()),
+            ("system" | "developer" | "user" | "tool" | "function", Content::Absent) => {
+                Err(missing(&format!("messages[{i}].content")))
+            }
+            ("system" | "developer" | "user" | "tool", Content::Null) => {
+                Err(wrong(format!("messages[{i}].content"), "a string or an array of content parts", "null"))
+            }
+            (other, _) => Err(wrong(format!("messages[{i}].role"), ROLES, format_args!("`{}`", short(other)))),
+        }
+    }
+
+    fn content(&mut self, i: usize, json: &mut Json<'_>) -> Result<Content, Mistake> {
+        match json.peek()? {
+            Kind::String => count(&mut self.found.size, json.string()?),
+            Kind::Array => json.array(|j, json| self.part(i, j, json))?,
+            Kind::Null => {
+                json.literal()?;
+                return Ok(Content::Null);
+            }
+            other => {
+                let expected = "a string or an array of content parts";
+                return Err(wrong(format!("messages[{i}].content"), expected, other.named()));
+            }
+        }
+        Ok(Content::Given)
+    }
+
+    fn part(&mut self, i: usize, j: usize, json: &mut Json<'_>) -> Result<(), Mistake> {
+        let path = || format!("messages[{i}].content[{j}]");
+        let kind = json.peek()?;
+        if kind != Kind::Object {
+            return Err(wrong(path(), "an object", kind.named()));
+        }
+        let mut part = Part::default();
+        json.object(|name, json| {
+            match name.raw {
+                "type" => part.kind = string_or_null(json, || path() + ".type")?,
+                "text" | "refusal" => {
+                    if let Some(text) = string_or_null(json, || format!("{}.{}", path(), name.raw))? {
+                        part.has_payload = true;
+                        count(&mut self.found.size, text);
+                    }
+                }
+                "image_url" | "video_url" => {
+                    part.has_payload = true;
+                    let url = url(json, || format!("{}.{}", path(), name.raw))?;
+                    part.remote = !url.raw.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
+                }
+                "input_audio" | "file" => {
+                    let kind = json.peek()?;
+                    if kind != Kind::Object {
+                        return Err(wrong(format!("{}.{}", path(), name.raw), "an object", kind.named()));
+                    }
+                    part.has_payload = true;
+                    json.skip()?;
+                }
+                _ => json.skip()?,
+            }
+            Ok(())
+        })?;
+        self.weigh(&part, path)
+    }
+
+    fn weigh(&mut self, part: &Part<'_>, path: impl Fn() -> String) -> Result<(), Mistake> {
+        let kind = part.kind.ok_or_else(|| missing(&(path() + ".type")))?;
+        let need = match kind.raw {
+            "text" | "refusal" => None,
+            "image_url" => Some(Capabilities::VISION),
+            "input_audio" => Some(Capabilities::AUDIO_IN),
+            "file" => Some(Capabilities::PDF_IN),
+            "video_url" => Some(Capabilities::VIDEO_IN),
+            other => return Err(wrong(path() + ".type", PARTS, format_args!("`{}`", short(other)))),
+        };
+        if !part.has_payload {
+            return Err(missing(&format!("{}.{}", path(), kind.raw)));
+        }
+        if let Some(need) = need {
+            self.found.needs = self.found.needs.with(need);
+            if need == Capabilities::VISION {
+                self.found.images += 1;
+                self.found.remote_images |= part.remote;
+            } else {
+                // Audio, pages and film cost tokens too; an image's worth each is better than nothing.
+                self.found.size.images += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn tool_calls(&mut self, i: usize, json: &mut Json<'_>) -> Result<(), Mistake> {
+        let path = || format!("messages[{i}].tool_calls");
+        let kind = json.peek()?;
+        if kind != Kind::Array {
+            return Err(wrong(path(), "an array", kind.named()));
+        }
+        json.array(|j, json| {
+            let kind = json.peek()?;
+            if kind != Kind::Object {
+                return Err(wrong(format!("{}[{j}]", path()), "an object", kind.named()));
+            }
+            json.object(|name, json| match name.raw {
+                "id" | "type" => string_or_null(json, || format!("{}[{j}].{}", path(), name.raw)).map(drop),
+                "function" => self.called(|| format!("{}[{j}].function", path()), json),
+                _ => Ok(json.skip()?),
+            })
+        })
+    }
+
+    fn called(&mut self, path: impl Fn() -> String, json: &mut Json<'_>) -> Result<(), Mistake> {
+        let kind = json.peek()?;
+        if kind != Kind::Object {
+            return Err(wrong(path(), "an object", kind.named()));
+        }
+        json.object(|name, json| match name.raw {
+            "name" | "arguments" => match json.peek()? {
+                Kind::String => {
+                    count(&mut self.found.size, json.string()?);
+                    Ok(())
+                }
+                other => Err(wrong(format!("{}.{}", path(), name.raw), "a string", other.named())),
+            },
+            _ => Ok(json.skip()?),
+        })
+    }
+}
+
+/// `{"url": "…"}`, or the bare string that some callers write.
+fn url<'a>(json: &mut Json<'a>, path: impl Fn() -> String) -> Result<Text<'a>, Mistake> {
+    match json.peek()? {
+        Kind::String => Ok(json.string()?),
+        Kind::Object => {
+            let mut found = None;
+            json.object(|name, json| {
+                if name.raw == "url" {
+                    found = string_or_null(json, || path() + ".url")?;
+                    return Ok(());
+                }
+                Ok::<_, Mistake>(json.skip()?)
+            })?;
+            found.ok_or_else(|| missing(&(path() + ".url")))
+        }
+        other => Err(wrong(path(), "an object with `url`", other.named())),
+    }
+}
+
+/// Adds a text's characters, an escape counting as the one it stands for.
+fn count(size: &mut PromptSize, text: Text<'_>) {
+    let mut rest = text.raw;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()).filter(|_| text.escaped) {
+        plain(size, &rest[..at]);
+        let escape = &rest[at..];
+        let length = if escape.as_bytes().get(1) == Some(&b'u') {
+            let code = escape.get(2..6).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0);
+            // The first half of a pair stands for both.
+            if !(0xDC00..0xE000).contains(&code) {
+                one(size, code);
+            }
+            6
+        } else {
+            size.ascii_chars += 1;
+            2
+        };
+        rest = escape.get(length..).unwrap_or("");
+    }
+    plain(size, rest);
+}
+
+fn plain(size: &mut PromptSize, text: &str) {
+    if text.is_ascii() {
+        size.ascii_chars += text.len() as u64;
+        return;
+    }
+    for c in text.chars() {
+        one(size, c as u32);
+    }
+}
+
+fn one(size: &mut PromptSize, code: u32) {
+    match code {
+        0..0x80 => size.ascii_chars += 1,
+        // Radicals, kana, Hangul, ideographs, full-width forms.
+        0x1100..=0x11FF
+        | 0x2E80..=0x9FFF
+        | 0xAC00..=0xD7AF
+        | 0xF900..=0xFAFF
+        | 0xFE30..=0xFE4F
+        | 0xFF00..=0xFFEF
+        | 0x2_0000..=0x3_FFFF => size.cjk_chars += 1,
+        _ => size.other_chars += 1,
+    }
+}

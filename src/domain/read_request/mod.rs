@@ -1,0 +1,192 @@
+//! Reads what matters of a chat request, in one pass and without copying the body; pure.
+//!
+//! What we know is checked (a mistake we can see costs nothing); what we do not know passes untouched.
+
+mod messages;
+mod parameters;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+
+use super::{
+    Capabilities,
+    json::{Json, JsonError, Kind, Text},
+    request::{ChatRequest, PromptSize},
+};
+
+/// A mistake of the caller that we can see: it costs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadRequest {
+    /// `invalid_json` or `invalid_value`.
+    pub code: &'static str,
+    /// Path of the field: `messages[2].content[0].image_url.url`.
+    pub param: Option<String>,
+    /// What was found and what was expected; malformed JSON with line and column.
+    pub message: String,
+}
+
+/// The request, or the first mistake in it.
+pub fn read_chat(body: Bytes) -> Result<ChatRequest, BadRequest> {
+    let text = match std::str::from_utf8(&body) {
+        Ok(text) => text,
+        Err(e) => {
+            return Err(invalid_json(format!(
+                "The body is not valid UTF-8: bad sequence at byte {}.",
+                e.valid_up_to()
+            )));
+        }
+    };
+    let read = Reader::default().read(text).map_err(|mistake| told(mistake, text))?;
+    Ok(ChatRequest { body, ..read })
+}
+
+#[cold]
+fn told(mistake: Mistake, text: &str) -> BadRequest {
+    // Reading stopped at the first wrong value: that the rest is JSON comes before what it says.
+    let syntax = || {
+        let mut json = Json::new(text);
+        json.skip().and_then(|()| json.end()).err()
+    };
+    let malformed = |e: JsonError| {
+        let (line, column) = e.place(text);
+        invalid_json(format!("The body is not valid JSON: {} at line {line} column {column}.", e.what))
+    };
+    match mistake {
+        Mistake::Json(e) => malformed(e),
+        Mistake::Value(bad) => syntax().map_or(bad, malformed),
+    }
+}
+
+fn invalid_json(message: String) -> BadRequest {
+    BadRequest { code: "invalid_json", param: None, message }
+}
+
+/// What can go wrong inside; positions become lines and columns at the very end.
+#[derive(Debug)]
+enum Mistake {
+    Json(JsonError),
+    Value(BadRequest),
+}
+
+impl From<JsonError> for Mistake {
+    fn from(e: JsonError) -> Self {
+        Mistake::Json(e)
+    }
+}
+
+/// A wrong value of a known field.
+#[cold]
+fn wrong(param: impl Into<String>, expected: &str, found: impl std::fmt::Display) -> Mistake {
+    let param = param.into();
+    let message = format!("Invalid value for `{param}`: expected {expected}, found {found}.");
+    Mistake::Value(BadRequest { code: "invalid_value", param: Some(param), message })
+}
+
+#[cold]
+fn missing(param: &str) -> Mistake {
+    Mistake::Value(BadRequest {
+        code: "invalid_value",
+        param: Some(param.to_owned()),
+        message: format!("Missing required parameter: `{param}`."),
+    })
+}
+
+/// What has been gathered so far.
+#[derive(Debug)]
+struct Reader {
+    found: ChatRequest,
+    /// `max_completion_tokens` wins over `max_tokens`, whichever stands first.
+    max_completion_tokens: Option<i64>,
+    /// One bit per known top-level name.
+    seen: u64,
+    has_model: bool,
+    has_messages: bool,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            found: ChatRequest {
+                body: Bytes::new(),
+                model: String::new(),
+                stream: false,
+                include_usage: false,
+                max_tokens: None,
+                n: 1,
+                needs: Capabilities::default(),
+                remote_images: false,
+                images: 0,
+                tools: 0,
+                stops: 0,
+                reasoning_effort: None,
+                parameters: Vec::new(),
+                size: PromptSize::default(),
+            },
+            max_completion_tokens: None,
+            seen: 0,
+            has_model: false,
+            has_messages: false,
+        }
+    }
+}
+
+impl Reader {
+    fn read(mut self, text: &str) -> Result<ChatRequest, Mistake> {
+        let mut json = Json::new(text);
+        let kind = json.peek()?;
+        if kind != Kind::Object {
+            let message = format!("The body must be a JSON object, found {}.", kind.named());
+            return Err(Mistake::Value(BadRequest { code: "invalid_json", param: None, message }));
+        }
+        json.object(|name, json| self.member(name, json))?;
+        json.end()?;
+        if !self.has_model {
+            return Err(missing("model"));
+        }
+        if !self.has_messages {
+            return Err(missing("messages"));
+        }
+        self.found.max_tokens = self.max_completion_tokens.or(self.found.max_tokens);
+        self.found.size.images += self.found.images;
+        Ok(self.found)
+    }
+
+    fn member(&mut self, name: Text<'_>, json: &mut Json<'_>) -> Result<(), Mistake> {
+        let decoded = name.decode();
+        let Some(bit) = parameters::KNOWN.iter().position(|known| *known == decoded) else {
+            return Ok(json.skip()?);
+        };
+        if self.seen & (1 << bit) != 0 {
+            let (line, column) = JsonError { at: name.at, what: "" }.place(json.text());
+            return Err(Mistake::Value(BadRequest {
+                code: "invalid_json",
+                param: Some(decoded.clone().into_owned()),
+                message: format!(
+                    "The name `{decoded}` stands twice in the body, again at line {line} column {column}."
+                ),
+            }));
+        }
+        self.seen |= 1 << bit;
+        self.parameter(&decoded, json)
+    }
+}
+
+/// A string or null.
+fn string_or_null<'a>(json: &mut Json<'a>, param: impl Fn() -> String) -> Result<Option<Text<'a>>, Mistake> {
+    match json.peek()? {
+        Kind::String => Ok(Some(json.string()?)),
+        Kind::Null => json.literal().map(|_| None).map_err(Into::into),
+        other => Err(wrong(param(), "a string", other.named())),
+    }
+}
+
+/// Null is an absent field, as OpenAI's SDKs write it. True when one was passed.
+fn passed_null(json: &mut Json<'_>) -> Result<bool, Mistake> {
+    let null = json.peek()? == Kind::Null;
+    if null {
+        json.literal()?;
+    }
+    Ok(null)
+}

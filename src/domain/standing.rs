@@ -1,0 +1,118 @@
+//! What a replica saw of the shared state within the last second. For planning only: `admit` has the last word.
+
+use std::collections::HashMap;
+
+use super::{candidate::Candidate, window::Limit};
+
+/// Which candidate is asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Lowest time to first content, measured or (until measured) from the catalogue.
+    Fast,
+    /// Highest quality rank.
+    Smart,
+    /// Most headroom left.
+    Headroom,
+    /// As the members are listed.
+    Listed,
+    RoundRobin,
+    Random,
+}
+
+impl Order {
+    pub const NAMES: [(&'static str, Order); 6] = [
+        ("fast", Order::Fast),
+        ("smart", Order::Smart),
+        ("headroom", Order::Headroom),
+        ("listed", Order::Listed),
+        ("round_robin", Order::RoundRobin),
+        ("random", Order::Random),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, o)| *o == self).map_or("", |(n, _)| n)
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(n, _)| *n == name).map(|(_, o)| *o)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    Closed,
+    /// Until then (ms of the ledger's clock).
+    Open {
+        until_ms: i64,
+    },
+    HalfOpen,
+}
+
+/// One window as it stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level {
+    pub limit: Limit,
+    pub used: i64,
+    /// The limit in force: learned when a provider said so, else configured.
+    pub max: i64,
+    pub learned: bool,
+}
+
+/// One account and model.
+#[derive(Debug, Clone, Default)]
+pub struct SubjectStanding {
+    pub levels: Vec<Level>,
+    /// Cool-downs on it, its account or all its keys: until (ms) and cause.
+    pub shut: Option<(i64, String)>,
+    /// Average time to first content of the provider's model, ms.
+    pub first_content_ms: Option<f64>,
+}
+
+/// The whole pool, at one instant of the ledger's clock.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// 0: nothing was seen yet.
+    pub taken_ms: i64,
+    /// Order of `free` set at run time for all replicas.
+    pub order: Option<Order>,
+    /// By [`Standing::subject`].
+    pub subjects: HashMap<String, SubjectStanding>,
+    /// By provider id, and by `provider/model` for a model's own breaker.
+    pub breakers: HashMap<String, BreakerState>,
+    /// Provider ids, and `provider/model`, switched off at run time.
+    pub switched_off: Vec<String>,
+    /// Key shut: by `provider/keyid`, until (ms) and cause.
+    pub keys: HashMap<String, (i64, String)>,
+}
+
+impl Standing {
+    /// `provider/account/model`
+    pub fn subject(candidate: &Candidate) -> String {
+        let mut name = String::with_capacity(64);
+        Self::write_subject(candidate, &mut name);
+        name
+    }
+
+    /// What was seen of a candidate's account and model; `name` is room to write in, so that a whole plan needs one string.
+    pub fn seen(&self, candidate: &Candidate, name: &mut String) -> Option<&SubjectStanding> {
+        Self::write_subject(candidate, name);
+        self.subjects.get(name.as_str())
+    }
+
+    fn write_subject(candidate: &Candidate, name: &mut String) {
+        name.clear();
+        for part in [&*candidate.provider.id, "/", &*candidate.account.id, "/", &*candidate.model.id] {
+            name.push_str(part);
+        }
+    }
+
+    /// Smallest share left over all windows: 1 when unknown or unmetered, 0 when full.
+    pub fn headroom(&self, candidate: &Candidate) -> f64 {
+        let Some(subject) = self.subjects.get(&Self::subject(candidate)) else { return 1.0 };
+        subject
+            .levels
+            .iter()
+            .map(|l| if l.max <= 0 { 0.0 } else { (l.max - l.used).max(0) as f64 / l.max as f64 })
+            .fold(1.0, f64::min)
+    }
+}

@@ -1,0 +1,46 @@
+//! How a request can fail. The edge makes HTTP of it.
+
+use super::Attempt;
+use crate::{
+    ledger::{LedgerError, Refusal},
+    plan::PlanError,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// Nobody can serve it; nothing was charged.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// No budget, the caller's or anybody's. Where attempts were made, all of them met a limit.
+    #[error("no candidate has room; room opens in {} ms", .0.retry_ms)]
+    Refused(Refusal),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Every candidate that was asked failed. `timed_out`: each of them by time-out.
+    #[error("{}", words(.attempts))]
+    AllFailed { attempts: Vec<Attempt>, timed_out: bool },
+    /// Providers refused the request itself: the first one's 4xx, in its words.
+    #[error("`{provider}` refused the request: {message}")]
+    Rejected { status: u16, provider: String, message: String, code: Option<String> },
+}
+
+impl FlowError {
+    /// The HTTP status that tells it, for the record.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Plan(PlanError::NotFound(_)) => 404,
+            Self::Plan(PlanError::NotAllowed { .. }) => 403,
+            Self::Plan(PlanError::ContextTooLong { .. } | PlanError::Unsupported { .. }) => 400,
+            Self::Refused(_) => 429,
+            Self::Ledger(_) => 503,
+            Self::AllFailed { timed_out: true, .. } => 504,
+            Self::AllFailed { .. } => 502,
+            Self::Rejected { status, .. } => *status,
+        }
+    }
+}
+
+fn words(attempts: &[Attempt]) -> String {
+    let each: Vec<String> = attempts.iter().map(|a| format!("{}: {} ({})", a.candidate, a.message, a.label)).collect();
+    format!("Every candidate failed. {}", each.join(" · "))
+}

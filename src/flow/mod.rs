@@ -1,0 +1,123 @@
+//! The story of one request: plan → admit → attempt → relay → settle → record.
+
+pub mod error;
+pub mod telling;
+#[cfg(test)]
+mod tests;
+pub mod trail;
+pub mod turns;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+pub use self::{
+    error::FlowError,
+    trail::{Attempt, Trail},
+};
+use self::{telling::Telling, turns::Turns};
+pub use crate::relay::AnswerBody;
+use crate::{
+    catalog::Current,
+    domain::{ChatRequest, Client},
+    ledger::{ClientStanding, Lease, Ledger},
+    plan::{self, Estimates},
+    record::Journal,
+    relay::{self, Ending, RelayAsk},
+    shutdown::Tasks,
+    upstream::{Reply, Upstream},
+};
+
+/// All that a request meets on its way. Cheap to clone.
+#[derive(Clone)]
+pub struct Flow {
+    pub catalog: Current,
+    pub ledger: Ledger,
+    pub upstream: Upstream,
+    pub record: Journal,
+    pub estimates: Arc<Estimates>,
+    /// Bounds choosing, not streaming.
+    pub route_timeout: Duration,
+}
+
+/// A committed answer: its first content is there.
+pub struct Answer {
+    pub provider: String,
+    /// `provider/model`
+    pub model: String,
+    pub body: AnswerBody,
+    pub client: Option<ClientStanding>,
+}
+
+impl Flow {
+    pub fn new(catalog: Current, ledger: Ledger, upstream: Upstream, tasks: Tasks, route_timeout: Duration) -> Self {
+        let record = telling::journal(ledger.clone(), tasks);
+        Self { catalog, ledger, upstream, record, estimates: Arc::default(), route_timeout }
+    }
+
+    /// One request from start to finish. Dropped at any await it leaves nothing unsettled and is recorded as left.
+    pub fn chat(
+        &self,
+        client: Client,
+        request: ChatRequest,
+        trail: Trail,
+    ) -> impl Future<Output = Result<Answer, FlowError>> + Send + use<> {
+        let flow = self.clone();
+        async move {
+            let telling = Telling::begin(&flow.record, &client, &request, &trail);
+            match flow.choose(&client, &request, trail).await {
+                Ok((reply, lease, turns)) => Ok(flow.relay(reply, lease, &turns, &request, telling)),
+                Err(error) => {
+                    telling.failed(&error);
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    /// Each turn strikes candidates, so the plan bounds the loop.
+    async fn choose(
+        &self,
+        client: &Client,
+        request: &ChatRequest,
+        trail: Trail,
+    ) -> Result<(Reply, Lease, Turns), FlowError> {
+        let plan = plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)?;
+        let mut turns = Turns::new(plan, trail, self.route_timeout);
+        let mut admission = turns.waiting(self.ledger.admit(turns.ask(client))).await;
+        loop {
+            let lease = turns.lease(&self.ledger, admission)?;
+            let candidate = lease.candidate().clone();
+            lease.sent();
+            match turns.within(&candidate, self.upstream.attempt(&candidate, request)).await {
+                Ok(reply) => return Ok((reply, lease, turns)),
+                Err(fault) => match turns.failed(&candidate, &fault) {
+                    Ok(()) => {
+                        let next = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(client));
+                        admission = turns.waiting(next).await;
+                    }
+                    Err(end) => {
+                        lease.settle(fault.outcome);
+                        return Err(end);
+                    }
+                },
+            }
+        }
+    }
+
+    /// From here on the answer's body carries the lease; its end settles, teaches and records.
+    fn relay(&self, reply: Reply, lease: Lease, turns: &Turns, request: &ChatRequest, mut telling: Telling) -> Answer {
+        let candidate = reply.candidate.clone();
+        turns.answered(&candidate);
+        telling.answering(&candidate.name);
+        let (provider, model) = (candidate.provider.id.to_string(), candidate.name.clone());
+        let client = lease.client_standing().copied();
+        let ask = RelayAsk { include_usage: request.include_usage, charge: turns.charge(&candidate) };
+        let (estimates, size, n) = (self.estimates.clone(), request.size, request.n);
+        let body = relay::answer(reply, lease, ask, move |ended| {
+            if let (Ending::Complete, Some(usage)) = (&ended.how, ended.usage) {
+                estimates.learn(&candidate.name, &size, n, usage.input, usage.output);
+            }
+            telling.ended(&ended);
+        });
+        Answer { provider, model, body, client }
+    }
+}

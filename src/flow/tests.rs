@@ -1,0 +1,401 @@
+//! Whole requests: the real plan, ledger, upstream and relay; only the provider's side of the wire is played.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::{StreamExt, future::BoxFuture};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+
+use super::*;
+use crate::{
+    catalog::{Catalog, MetaModel},
+    domain::{Candidate, Limit, Order, Standing, TokenCharge, client::ClientKind, read_request::read_chat},
+    ledger::{
+        JournalLine, Rules,
+        embedded::Embedded,
+        host::{HostError, Reply as HostReply, ScriptCall, ScriptHost},
+    },
+    plan::{PlanError, bench_of::of},
+    upstream::UpstreamSettings,
+};
+
+/// What the played provider does with one connection.
+#[derive(Clone)]
+enum Play {
+    /// Answers and closes.
+    Says(String),
+    /// Answers so far, then waits for the caller to go; counts those who did.
+    SaysAndHangs(String),
+}
+
+struct Provider {
+    url: String,
+    asked: Arc<AtomicUsize>,
+    abandoned: Arc<AtomicUsize>,
+}
+
+/// Plays `plays` one after another, the last again and again.
+async fn provider(tasks: &Tasks, plays: Vec<Play>) -> Provider {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (asked, abandoned) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let provider = Provider { url, asked: asked.clone(), abandoned: abandoned.clone() };
+    let of_connection = tasks.clone();
+    tasks.spawn_endless(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let play = plays[asked.fetch_add(1, Ordering::SeqCst).min(plays.len() - 1)].clone();
+            of_connection.spawn_endless(perform(stream, play, abandoned.clone()));
+        }
+    });
+    provider
+}
+
+async fn perform(mut stream: TcpStream, play: Play, abandoned: Arc<AtomicUsize>) {
+    let mut seen = Vec::new();
+    while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
+        if stream.read_buf(&mut seen).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    let (Play::Says(text) | Play::SaysAndHangs(text)) = &play;
+    let _ = stream.write_all(text.as_bytes()).await;
+    if matches!(play, Play::SaysAndHangs(_)) {
+        while stream.read_buf(&mut seen).await.unwrap_or(0) > 0 {}
+        abandoned.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn says(status: &str, kind: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n{body}")
+}
+
+fn chunk(content: &str, rest: &str) -> String {
+    format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{content}\"}}{rest}}}]}}\n\n")
+}
+
+const STOP: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const USAGE: &str = "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":70,\"completion_tokens\":30,\"total_tokens\":100}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+fn sse(body: &str) -> String {
+    says("200 OK", "text/event-stream", body)
+}
+
+fn whole(content: &str) -> Play {
+    let choice =
+        format!(r#"{{"index":0,"message":{{"role":"assistant","content":"{content}"}},"finish_reason":"stop"}}"#);
+    let usage = r#"{"prompt_tokens":70,"completion_tokens":30,"total_tokens":100}"#;
+    let body = format!(r#"{{"id":"c","object":"chat.completion","choices":[{choice}],"usage":{usage}}}"#);
+    Play::Says(says("200 OK", "application/json", &body))
+}
+
+/// A Redis that is away: a true seam.
+struct Away;
+
+impl ScriptHost for Away {
+    fn run<'a>(&'a self, _: &'a ScriptCall, _: bool) -> BoxFuture<'a, Result<HostReply, HostError>> {
+        Box::pin(async { Err(HostError::Unreachable("away".to_owned())) })
+    }
+
+    fn run_both<'a>(
+        &'a self,
+        _: &'a ScriptCall,
+        _: &'a ScriptCall,
+    ) -> BoxFuture<'a, (Result<HostReply, HostError>, Result<HostReply, HostError>)> {
+        let away = || Err(HostError::Unreachable("away".to_owned()));
+        Box::pin(async move { (away(), away()) })
+    }
+}
+
+/// A Redis that does as it is told and is slow to say so.
+struct Slow(Embedded);
+
+impl ScriptHost for Slow {
+    fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<HostReply, HostError>> {
+        Box::pin(async move {
+            let answer = self.0.run(call, load).await;
+            tokio::time::sleep(SLOWNESS).await;
+            answer
+        })
+    }
+
+    fn run_both<'a>(
+        &'a self,
+        first: &'a ScriptCall,
+        second: &'a ScriptCall,
+    ) -> BoxFuture<'a, (Result<HostReply, HostError>, Result<HostReply, HostError>)> {
+        Box::pin(async move {
+            let answers = self.0.run_both(first, second).await;
+            tokio::time::sleep(SLOWNESS).await;
+            answers
+        })
+    }
+}
+
+const SLOWNESS: Duration = Duration::from_millis(80);
+
+fn flow(tasks: &Tasks, host: Arc<dyn ScriptHost>, members: Vec<Arc<Candidate>>) -> Flow {
+    let free = MetaModel { name: "free".to_owned(), order: Order::Listed, members: members.clone() };
+    let catalog = Catalog { candidates: members, metas: vec![free], hash: "h".to_owned(), ..Catalog::default() };
+    let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
+    let rules =
+        Rules { pool: "p".to_owned(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
+    let ledger = Ledger::start(host, rules, catalog.clone(), tasks.clone());
+    let settings = UpstreamSettings { connect_ms: 1_000, first_content_ms: 5_000, silence_ms: 300, proxy: None };
+    Flow::new(catalog, ledger, Upstream::new(settings).unwrap(), tasks.clone(), Duration::from_secs(10))
+}
+
+fn embedded() -> Arc<dyn ScriptHost> {
+    Arc::new(Embedded::in_memory())
+}
+
+fn at(provider: &Provider, name: &str, limits: &[(Limit, i64)]) -> Arc<Candidate> {
+    let charged = of(name).charged_by(TokenCharge::Reserve).limits(limits);
+    charged.provider(|p| p.base_url.clone_from(&provider.url)).make()
+}
+
+fn asking(body: &str) -> ChatRequest {
+    read_chat(Bytes::from(body.to_owned())).unwrap()
+}
+
+fn question() -> ChatRequest {
+    asking(r#"{"model":"free","messages":[{"role":"user","content":"hi"}],"max_tokens":500}"#)
+}
+
+fn streamed() -> ChatRequest {
+    asking(r#"{"model":"free","messages":[{"role":"user","content":"hi"}],"max_tokens":500,"stream":true}"#)
+}
+
+fn anybody() -> Client {
+    Client { id: "anon:127.0.0.1".into(), kind: ClientKind::Anonymous, limits: Arc::new([]) }
+}
+
+async fn chat(flow: &Flow, request: ChatRequest) -> (Result<Answer, FlowError>, Trail) {
+    let trail = Trail::new("req-1");
+    (flow.chat(anybody(), request, trail.clone()).await, trail)
+}
+
+async fn text(body: AnswerBody) -> String {
+    match body {
+        AnswerBody::Whole(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        AnswerBody::Stream(stream) => {
+            let parts: Vec<Bytes> = stream.collect().await;
+            String::from_utf8(parts.concat()).unwrap()
+        }
+    }
+}
+
+/// Waits for what is written off the caller's path.
+async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "it never came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn recorded(flow: &Flow) -> JournalLine {
+    until(async || flow.ledger.journal(1).await.ok().and_then(|(_, lines)| lines.into_iter().next())).await
+}
+
+/// Tokens in the candidate's window of tokens per minute, once they are `expected`.
+async fn charged(flow: &Flow, candidate: &Candidate, expected: i64) {
+    let used = |standing: &Standing| {
+        let levels = &standing.subjects.get(&Standing::subject(candidate))?.levels;
+        levels.iter().find(|l| l.limit == Limit::Tpm).map(|l| l.used)
+    };
+    until(async || (used(&flow.ledger.standing()) == Some(expected)).then_some(())).await;
+}
+
+const LIMITS: [(Limit, i64); 2] = [(Limit::Rpm, 30), (Limit::Tpm, 8_000)];
+
+#[tokio::test]
+async fn a_whole_answer_passes_settles_teaches_and_is_recorded() {
+    let tasks = Tasks::new();
+    let provider = provider(&tasks, vec![whole("Hello!")]).await;
+    let candidate = at(&provider, "groq/gpt", &LIMITS);
+    let flow = flow(&tasks, embedded(), vec![candidate.clone()]);
+    let (answer, trail) = chat(&flow, question()).await;
+    let answer = answer.unwrap();
+    assert_eq!((answer.provider.as_str(), answer.model.as_str()), ("groq", "groq/gpt"));
+    assert!(text(answer.body).await.contains("Hello!"));
+    assert_eq!(trail.header(), "groq/gpt;ok");
+    charged(&flow, &candidate, 100).await;
+    let line = recorded(&flow).await;
+    assert_eq!(
+        (line.status, line.candidate.as_str(), line.tokens_in, line.tokens_out),
+        (200, "groq/gpt", Some(70), Some(30))
+    );
+    assert!(flow.estimates.charge(&candidate, &question()).input > 50, "the preamble was learnt");
+}
+
+#[tokio::test]
+async fn a_stream_passes_byte_for_byte_without_the_usage_nobody_asked_for() {
+    let tasks = Tasks::new();
+    let sent = [&chunk("Hel", ""), &chunk("lo", ""), STOP, USAGE, DONE].map(str::to_owned).concat();
+    let provider = provider(&tasks, vec![Play::Says(sse(&sent))]).await;
+    let candidate = at(&provider, "groq/gpt", &LIMITS);
+    let flow = flow(&tasks, embedded(), vec![candidate.clone()]);
+    let answer = chat(&flow, streamed()).await.0.unwrap();
+    assert_eq!(text(answer.body).await, sent.replace(USAGE, ""));
+    charged(&flow, &candidate, 100).await;
+    let mut asked = streamed();
+    asked.include_usage = true;
+    assert_eq!(text(chat(&flow, asked).await.0.unwrap().body).await, sent);
+}
+
+#[tokio::test]
+async fn a_missing_done_is_added_after_the_finish_reason() {
+    let tasks = Tasks::new();
+    let sent = [&chunk("Hello", ""), STOP].map(str::to_owned).concat();
+    let provider = provider(&tasks, vec![Play::Says(sse(&sent))]).await;
+    let flow = flow(&tasks, embedded(), vec![at(&provider, "groq/gpt", &LIMITS)]);
+    let answer = chat(&flow, streamed()).await.0.unwrap();
+    assert_eq!(text(answer.body).await, sent + DONE);
+    assert_eq!(recorded(&flow).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_cut_stream_ends_in_an_error_event_and_keeps_its_reserve() {
+    let tasks = Tasks::new();
+    let provider = provider(&tasks, vec![Play::Says(sse(&chunk("Hel", "")))]).await;
+    let candidate = at(&provider, "groq/gpt", &LIMITS);
+    let flow = flow(&tasks, embedded(), vec![candidate.clone()]);
+    let reserve = flow.estimates.charge(&candidate, &streamed()).tokens;
+    let got = text(chat(&flow, streamed()).await.0.unwrap().body).await;
+    let event = got.strip_prefix(&chunk("Hel", "")).unwrap();
+    let event: serde_json::Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!((&event["error"]["type"], &event["error"]["code"]), (&"server_error".into(), &"upstream_error".into()));
+    assert!(event["error"]["message"].as_str().unwrap().contains("groq"), "{event}");
+    assert_eq!(recorded(&flow).await.status, 502);
+    charged(&flow, &candidate, reserve).await;
+}
+
+#[tokio::test]
+async fn silence_in_a_stream_is_told_as_a_time_out() {
+    let tasks = Tasks::new();
+    let provider = provider(&tasks, vec![Play::SaysAndHangs(sse(&chunk("Hel", "")))]).await;
+    let flow = flow(&tasks, embedded(), vec![at(&provider, "groq/gpt", &LIMITS)]);
+    let got = text(chat(&flow, streamed()).await.0.unwrap().body).await;
+    assert!(got.contains(r#""code":"upstream_timeout""#) && !got.contains("[DONE]"), "{got}");
+}
+
+#[tokio::test]
+async fn a_429_before_the_first_content_moves_on_and_a_later_request_spares_that_provider() {
+    let tasks = Tasks::new();
+    let limited = says("429 Too Many Requests", "application/json", r#"{"error":{"message":"slow down"}}"#);
+    let (first, second) =
+        (provider(&tasks, vec![Play::Says(limited)]).await, provider(&tasks, vec![whole("Hi")]).await);
+    let members = vec![at(&first, "groq/gpt", &LIMITS), at(&second, "lab/gpt", &LIMITS)];
+    let flow = flow(&tasks, embedded(), members);
+    for told in ["groq/gpt;429, lab/gpt;ok", "lab/gpt;ok"] {
+        let (answer, trail) = chat(&flow, question()).await;
+        assert_eq!((answer.unwrap().provider.as_str(), trail.header().as_str()), ("lab", told));
+    }
+    assert_eq!((first.asked.load(Ordering::SeqCst), second.asked.load(Ordering::SeqCst)), (1, 2));
+}
+
+#[tokio::test]
+async fn when_every_provider_fails_all_of_them_are_named() {
+    let tasks = Tasks::new();
+    let broken = Play::Says(says("500 Internal Server Error", "application/json", r#"{"error":{"message":"boom"}}"#));
+    let (a, b) = (provider(&tasks, vec![broken.clone()]).await, provider(&tasks, vec![broken]).await);
+    let flow = flow(&tasks, embedded(), vec![at(&a, "a/1", &LIMITS), at(&b, "b/1", &LIMITS)]);
+    let Err(error @ FlowError::AllFailed { .. }) = chat(&flow, question()).await.0 else { panic!() };
+    let words = error.to_string();
+    assert!(words.contains("a/1") && words.contains("b/1") && words.contains("boom"), "{words}");
+    assert_eq!(recorded(&flow).await.status, 502);
+}
+
+#[tokio::test]
+async fn no_room_is_refused_with_the_time_it_opens_and_costs_nothing() {
+    let tasks = Tasks::new();
+    let provider = provider(&tasks, vec![whole("Hi")]).await;
+    let flow = flow(&tasks, embedded(), vec![at(&provider, "groq/gpt", &[(Limit::Rpm, 1)])]);
+    chat(&flow, question()).await.0.unwrap();
+    let Err(FlowError::Refused(refusal)) = chat(&flow, question()).await.0 else { panic!() };
+    assert!(refusal.exact && (50_000..=61_000).contains(&refusal.retry_ms), "{refusal:?}");
+    assert_eq!(provider.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_a_stream_cancels_it_upstream_at_once() {
+    let tasks = Tasks::new();
+    let provider = provider(&tasks, vec![Play::SaysAndHangs(sse(&chunk("Hel", "")))]).await;
+    let candidate = at(&provider, "groq/gpt", &LIMITS);
+    let flow = flow(&tasks, embedded(), vec![candidate.clone()]);
+    let AnswerBody::Stream(mut stream) = chat(&flow, streamed()).await.0.unwrap().body else { panic!() };
+    stream.next().await.unwrap();
+    let left = Instant::now();
+    drop(stream);
+    until(async || (provider.abandoned.load(Ordering::SeqCst) == 1).then_some(())).await;
+    assert!(left.elapsed() < Duration::from_millis(100), "{:?}", left.elapsed());
+    let line = recorded(&flow).await;
+    assert_eq!((line.status, line.candidate.as_str()), (499, "groq/gpt"));
+    charged(&flow, &candidate, flow.estimates.charge(&candidate, &streamed()).tokens).await;
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_while_we_wait_frees_the_slot_and_is_recorded() {
+    let tasks = Tasks::new();
+    let hangs = Play::SaysAndHangs(String::new());
+    let provider = provider(&tasks, vec![hangs, whole("Hi")]).await;
+    let candidate = at(&provider, "groq/gpt", &[(Limit::Concurrency, 1)]);
+    let flow = flow(&tasks, embedded(), vec![candidate]);
+    let waiting = chat(&flow, question());
+    assert!(tokio::time::timeout(Duration::from_millis(300), waiting).await.is_err(), "it was still waiting");
+    until(async || (provider.abandoned.load(Ordering::SeqCst) == 1).then_some(())).await;
+    assert_eq!(recorded(&flow).await.status, 499);
+    let answer = until(async || chat(&flow, question()).await.0.ok()).await;
+    assert_eq!(answer.model, "groq/gpt");
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_in_the_midst_of_an_admission_holds_no_slot() {
+    let tasks = Tasks::new();
+    let provider = provider(&tasks, vec![whole("Hi")]).await;
+    let candidate = at(&provider, "groq/gpt", &[(Limit::Concurrency, 1), (Limit::Rpm, 2)]);
+    let flow = flow(&tasks, Arc::new(Slow(Embedded::in_memory())), vec![candidate]);
+    until(async || chat(&flow, question()).await.0.ok()).await;
+    // Its slot is free again once it is settled.
+    tokio::time::sleep(SLOWNESS * 2).await;
+    let leaving = chat(&flow, question());
+    assert!(tokio::time::timeout(SLOWNESS / 2, leaving).await.is_err(), "it was still asking");
+    assert_eq!(provider.asked.load(Ordering::SeqCst), 1);
+    until(async || chat(&flow, question()).await.0.ok()).await;
+}
+
+#[tokio::test]
+async fn without_the_ledger_only_what_has_no_limit_goes_on() {
+    let tasks = Tasks::new();
+    let provider = provider(&tasks, vec![whole("Hi")]).await;
+    let metered = at(&provider, "groq/gpt", &LIMITS);
+    let flow_of = |members| flow(&tasks, Arc::new(Away), members);
+    let refused = chat(&flow_of(vec![metered.clone()]), question()).await.0;
+    assert!(matches!(refused, Err(FlowError::Ledger(_))));
+    let local = at(&provider, "ollama/llama", &[]);
+    let (answer, trail) = chat(&flow_of(vec![metered, local]), question()).await;
+    assert_eq!((answer.unwrap().provider.as_str(), trail.header().as_str()), ("ollama", "ollama/llama;ok"));
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_told_and_asks_nobody() {
+    let tasks = Tasks::new();
+    let provider = provider(&tasks, vec![whole("Hi")]).await;
+    let flow = flow(&tasks, embedded(), vec![at(&provider, "groq/gpt", &LIMITS)]);
+    let request = asking(r#"{"model":"gtp","messages":[{"role":"user","content":"hi"}]}"#);
+    let error = chat(&flow, request).await.0.err().unwrap();
+    assert!(matches!(error, FlowError::Plan(PlanError::NotFound(_))), "{error}");
+    assert_eq!((recorded(&flow).await.status, provider.asked.load(Ordering::SeqCst)), (404, 0));
+}

@@ -1,0 +1,70 @@
+//! One admission: what is asked, and what can come back.
+
+use crate::domain::{Choice, Client};
+
+use super::lease::Lease;
+
+/// One request's question: may it go now, and where?
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    pub client: &'a Client,
+    /// In order; the first that has room is taken.
+    pub choices: &'a [Choice],
+    /// How long the caller would wait for a slot, ms.
+    pub wait_ms: i64,
+}
+
+#[derive(Debug)]
+pub enum Admission {
+    Go(Lease),
+    Refused(Refusal),
+}
+
+/// Nothing was charged. The same request would be admitted in `retry_ms`, were nobody else to come.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub by: RefusedBy,
+    pub retry_ms: i64,
+    /// False where a slot, a probe or an unsettled charge decides: then `retry_ms` is an estimate.
+    pub exact: bool,
+    pub lines: Vec<RefusalLine>,
+    pub client: Option<ClientStanding>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// The caller's own quota.
+    Client,
+    /// Every candidate's windows, breakers or cool-downs.
+    Budget,
+}
+
+/// Why one candidate (or the client) was passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalLine {
+    /// `groq/openai/gpt-oss-120b`; the client's id where the client's quota refused.
+    pub candidate: String,
+    /// A limit's name, or `breaker`, `probe`, `shut: CAUSE`, `off`.
+    pub why: String,
+    /// The limit in force, where a limit refused.
+    pub max: Option<i64>,
+    pub opens_in_ms: i64,
+}
+
+/// A client's tightest window after this admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientStanding {
+    pub limit_requests: i64,
+    pub remaining_requests: i64,
+    pub reset_ms: i64,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// An outage of Redis. Nothing is admitted that is metered.
+    #[error("the shared budget cannot be reached")]
+    Unreachable { retry_ms: i64 },
+    /// A script failed or answered what we do not understand: our mistake.
+    #[error("the shared budget answered unexpectedly: {0}")]
+    Internal(String),
+}

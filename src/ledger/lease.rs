@@ -1,0 +1,331 @@
+//! A lease: all that one admission reserved, and the right to settle it, once.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    Ledger, Shared,
+    admission::{ClientStanding, LedgerError},
+    host::{Reply, ScriptCall},
+    keys, pack,
+    scripts::Script,
+};
+use crate::domain::{Candidate, Charge, Choice, Client, Health, Outcome, Spent};
+
+/// An unrenewed lease dies after this: its slots free themselves. ms.
+pub(crate) const LEASE_TTL_MS: i64 = 30_000;
+/// A settled lease is remembered so long, so that nothing settles or repeats it again. ms.
+pub(crate) const TOMBSTONE_MS: i64 = 5_000;
+/// How often an open lease is renewed.
+const RENEWAL: Duration = Duration::from_secs(10);
+/// Settlements kept through an outage; older ones are dropped first: their charges simply stay.
+const PENDING_MOST: usize = 20_000;
+
+/// What is remembered of a lease by the replica that holds it.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub id: String,
+    pub epoch: Arc<str>,
+    pub candidate: Arc<Candidate>,
+    pub client: Client,
+    pub charge: Charge,
+    /// By the ledger's clock.
+    pub granted_ms: i64,
+    /// Places and units, as the script packed them.
+    packed: Mutex<String>,
+    renewed: Mutex<Instant>,
+    /// Set once, when settled.
+    spent: Mutex<Option<Spent>>,
+}
+
+impl Core {
+    pub fn packed(&self) -> String {
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn spent(&self) -> Option<Spent> {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.spent().is_none()
+    }
+}
+
+/// The right to settle. Dropping it unsettled settles it: given back when nothing was sent, else as unknown.
+#[derive(Debug)]
+pub struct Lease {
+    candidate: Arc<Candidate>,
+    client: Option<ClientStanding>,
+    /// None for a candidate without limits while the ledger is away.
+    held: Option<Held>,
+}
+
+struct Held {
+    shared: Arc<Shared>,
+    core: Arc<Core>,
+    sent: AtomicBool,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("core", &self.core).field("sent", &self.sent).finish_non_exhaustive()
+    }
+}
+
+/// A granted admission as the script told it.
+pub(crate) struct Grant {
+    pub id: String,
+    pub epoch: Arc<str>,
+    pub charge: Charge,
+    pub now_ms: i64,
+    pub packed: String,
+    pub standing: Option<ClientStanding>,
+}
+
+impl Lease {
+    pub(crate) fn new(shared: &Arc<Shared>, candidate: &Arc<Candidate>, client: &Client, grant: Grant) -> Self {
+        let core = Arc::new(Core {
+            id: grant.id,
+            epoch: grant.epoch,
+            candidate: candidate.clone(),
+            client: client.clone(),
+            charge: grant.charge,
+            granted_ms: grant.now_ms,
+            packed: Mutex::new(grant.packed),
+            renewed: Mutex::new(Instant::now()),
+            spent: Mutex::new(None),
+        });
+        shared.known().remember(core.clone());
+        let held = Held { shared: shared.clone(), core, sent: AtomicBool::new(false) };
+        Self { candidate: candidate.clone(), client: grant.standing, held: Some(held) }
+    }
+
+    pub(crate) fn outside(candidate: Arc<Candidate>) -> Self {
+        Self { candidate, client: None, held: None }
+    }
+
+    pub fn candidate(&self) -> &Arc<Candidate> {
+        &self.candidate
+    }
+
+    /// The client's tightest window after this admission, if it has limits.
+    pub fn client_standing(&self) -> Option<&ClientStanding> {
+        self.client.as_ref()
+    }
+
+    /// Says that the call leaves for its provider now: from here on a forgotten lease counts as sent.
+    pub fn sent(&self) {
+        if let Some(held) = &self.held {
+            held.sent.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The answer has begun well: where this call was a breaker's probe, its verdict need not wait for the end.
+    pub fn committed(&self) {
+        if let Some(held) = &self.held
+            && held.core.packed().split(' ').skip(3).take(2).any(|probe| probe == "1")
+        {
+            let outcome = Outcome { health: Health::Good, ..Outcome::unknown() };
+            let call = held.shared.settlement(&held.core, &outcome, "commit");
+            let shared = held.shared.clone();
+            held.shared.tasks.spawn(async move {
+                // A verdict lost in an outage is told again at the end.
+                let _ = shared.run(&call).await;
+            });
+        }
+    }
+
+    /// Replaces the estimate by what was used, off the caller's path.
+    pub fn settle(mut self, outcome: Outcome) {
+        if let Some(held) = self.held.take() {
+            held.close(outcome);
+        }
+    }
+
+    /// Takes the lease apart for a settlement in the same round trip as the next admission.
+    pub(crate) fn into_core(mut self, outcome: &Outcome) -> Option<Arc<Core>> {
+        self.held.take().map(|held| {
+            held.core.close(outcome.spent);
+            held.core
+        })
+    }
+}
+
+impl Core {
+    fn close(&self, spent: Spent) {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Some(spent);
+    }
+}
+
+impl Held {
+    fn close(self, outcome: Outcome) {
+        self.core.close(outcome.spent);
+        let Self { shared, core, .. } = self;
+        let tasks = shared.tasks.clone();
+        tasks.spawn(async move { shared.settle_now(core, outcome).await });
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            let mut outcome = Outcome::unknown();
+            if !held.sent.load(Ordering::Relaxed) {
+                outcome.spent = Spent::NOT_SENT;
+            }
+            held.close(outcome);
+        }
+    }
+}
+
+/// What an outage left undone.
+#[derive(Debug)]
+pub(crate) enum Undone {
+    Settle(Arc<Core>, Outcome),
+    /// An admission whose reply never came: it must never be used, whenever it is carried out.
+    Cancel {
+        id: String,
+        client: Client,
+        choices: Vec<Choice>,
+    },
+}
+
+pub(crate) type Pending = Mutex<VecDeque<Undone>>;
+
+impl Shared {
+    pub(crate) fn settlement(&self, core: &Core, outcome: &Outcome, mode: &'static str) -> ScriptCall {
+        let (provider, model) = match outcome.health {
+            Health::Good => ("good", "good"),
+            Health::ProviderFailed => ("failed", "nothing"),
+            Health::ModelFailed => ("nothing", "failed"),
+            Health::Nothing => ("nothing", "nothing"),
+        };
+        let candidate = &core.candidate;
+        let mut keys = Vec::with_capacity(4 + candidate.windows.len() + core.client.limits.len());
+        keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&core.id), self.keys.speed()]);
+        pack::push_keys(&mut keys, &self.keys, &core.client, &[candidate]);
+        let now_ms = self.known().now_ms();
+        let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
+        let args = vec![
+            Bytes::from(self.rules.slack_ms.to_string()),
+            Bytes::from(pack::client(&core.client, if outcome.spent.sent { -1 } else { 0 })),
+            pack::candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
+            Bytes::from_static(provider.as_bytes()),
+            Bytes::from_static(model.as_bytes()),
+            self.breaker_rules.clone(),
+            Bytes::from(pack::shut(candidate, outcome.shut.as_ref())),
+            Bytes::from(pack::hints(candidate, &outcome.hints)),
+            Bytes::from(first.to_string()),
+            Bytes::copy_from_slice(keys::speed_field(candidate).as_bytes()),
+            Bytes::from(TOMBSTONE_MS.to_string()),
+            Bytes::from_static(mode.as_bytes()),
+        ];
+        ScriptCall { script: Script::Settle, keys, args }
+    }
+
+    pub(crate) async fn settle_now(&self, core: Arc<Core>, outcome: Outcome) {
+        let call = self.settlement(&core, &outcome, "end");
+        if let Err(LedgerError::Unreachable { .. }) = self.run(&call).await {
+            self.later(Undone::Settle(core, outcome));
+        }
+    }
+
+    pub(crate) fn later(&self, undone: Undone) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.len() >= PENDING_MOST {
+            pending.pop_front();
+        }
+        pending.push_back(undone);
+    }
+
+    /// Brings what an outage left undone, as long as the ledger answers.
+    pub(crate) async fn catch_up(self: &Arc<Self>) {
+        loop {
+            let next = self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match next {
+                None => return,
+                Some(Undone::Settle(core, outcome)) => {
+                    if self.run(&self.settlement(&core, &outcome, "end")).await.is_err() {
+                        return self.later(Undone::Settle(core, outcome));
+                    }
+                }
+                Some(Undone::Cancel { id, client, choices }) => {
+                    if self.cancel(&id, &client, &choices).await.is_err() {
+                        return self.later(Undone::Cancel { id, client, choices });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Marks the lease as never to be made, or gives it back where it had been made after all.
+    async fn cancel(&self, id: &str, client: &Client, choices: &[Choice]) -> Result<(), LedgerError> {
+        let Some(first) = choices.first() else { return Ok(()) };
+        let core = |choice: &Choice, packed: String| Core {
+            id: id.to_owned(),
+            epoch: Arc::from(""),
+            candidate: choice.candidate.clone(),
+            client: client.clone(),
+            charge: choice.charge,
+            granted_ms: 0,
+            packed: Mutex::new(packed),
+            renewed: Mutex::new(Instant::now()),
+            spent: Mutex::new(Some(Spent::NOT_SENT)),
+        };
+        let nothing = Outcome { spent: Spent::NOT_SENT, ..Outcome::unknown() };
+        if let Reply::Bulk(packed) = self.run(&self.settlement(&core(first, String::new()), &nothing, "find")).await? {
+            let packed = String::from_utf8_lossy(&packed).into_owned();
+            let chosen = packed.split(' ').next().and_then(|n| n.parse::<usize>().ok());
+            if let Some(choice) = chosen.and_then(|n| choices.get(n.wrapping_sub(1))) {
+                self.run(&self.settlement(&core(choice, packed), &nothing, "end")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, core: &Core) {
+        let mut list = vec![self.keys.meta(), self.keys.lease(&core.id)];
+        pack::push_keys(&mut list, &self.keys, &core.client, &[&core.candidate]);
+        let mut windows = pack::client(&core.client, 1);
+        pack::windows(&mut windows, &core.candidate, self.known().now_ms(), |w| pack::charged(w, &core.charge));
+        let args = [self.rules.slack_ms.to_string(), LEASE_TTL_MS.to_string(), windows];
+        let args = args.into_iter().map(Bytes::from).collect();
+        if let Ok(Reply::Bulk(packed)) = self.run(&ScriptCall { script: Script::Renew, keys: list, args }).await {
+            *core.packed.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(&packed).into_owned();
+        }
+    }
+}
+
+/// Renews every open lease in time.
+pub(crate) fn renew_all(ledger: &Ledger) {
+    let shared = ledger.shared.clone();
+    ledger.shared.tasks.spawn_endless(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let open = shared.known().open();
+            for core in open {
+                let due = {
+                    let mut renewed = core.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+                    let due = renewed.elapsed() >= RENEWAL;
+                    if due {
+                        *renewed = Instant::now();
+                    }
+                    due
+                };
+                if due && core.is_open() {
+                    shared.renew(&core).await;
+                }
+            }
+        }
+    });
+}

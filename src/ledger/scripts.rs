@@ -1,0 +1,68 @@
+//! Our scripts: which there are, and the text each is loaded as.
+
+use std::sync::OnceLock;
+
+/// One script of `lua/`. The text is the version: a changed script is another one to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Script {
+    Admit,
+    Settle,
+    Renew,
+    Sync,
+    Repeat,
+    Snapshot,
+    Control,
+    Record,
+    Journal,
+}
+
+const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
+const WINDOW: &str = include_str!("../../lua/lib/window.lua");
+const CORRECT: &str = include_str!("../../lua/lib/correct.lua");
+const BREAKER: &str = include_str!("../../lua/lib/breaker.lua");
+const VERDICT: &str = include_str!("../../lua/lib/verdict.lua");
+
+impl Script {
+    pub const ALL: [Script; 9] = [
+        Script::Admit,
+        Script::Settle,
+        Script::Renew,
+        Script::Sync,
+        Script::Repeat,
+        Script::Snapshot,
+        Script::Control,
+        Script::Record,
+        Script::Journal,
+    ];
+
+    pub fn name(self) -> &'static str {
+        self.parts().0
+    }
+
+    /// Name, the shared pieces put in front (behind the clock), own text.
+    fn parts(self) -> (&'static str, &'static [&'static str], &'static str) {
+        match self {
+            Script::Admit => ("admit", &[WINDOW, BREAKER], include_str!("../../lua/admit.lua")),
+            Script::Settle => ("settle", &[WINDOW, CORRECT, BREAKER, VERDICT], include_str!("../../lua/settle.lua")),
+            Script::Renew => ("renew", &[WINDOW, CORRECT], include_str!("../../lua/renew.lua")),
+            Script::Sync => ("sync", &[], include_str!("../../lua/sync.lua")),
+            Script::Repeat => ("repeat", &[WINDOW, CORRECT], include_str!("../../lua/repeat.lua")),
+            Script::Snapshot => ("snapshot", &[WINDOW, BREAKER], include_str!("../../lua/snapshot.lua")),
+            Script::Control => ("control", &[BREAKER], include_str!("../../lua/control.lua")),
+            Script::Record => ("record", &[], include_str!("../../lua/record.lua")),
+            Script::Journal => ("journal", &[], include_str!("../../lua/journal.lua")),
+        }
+    }
+
+    /// The whole text as it is loaded.
+    pub fn source(self) -> &'static str {
+        static TEXTS: [OnceLock<String>; Script::ALL.len()] = [const { OnceLock::new() }; Script::ALL.len()];
+        TEXTS[self as usize].get_or_init(|| self.text(CLOCK))
+    }
+
+    /// The text with another `clock` in front: tests put one whose time moves only when told.
+    pub fn text(self, clock: &str) -> String {
+        let (_, shared, own) = self.parts();
+        std::iter::once(clock).chain(shared.iter().copied()).chain([own]).collect()
+    }
+}

@@ -1,0 +1,148 @@
+//! Candidates to plan with, made by hand: the tests need figures that no catalogue update changes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::domain::{
+    Account, Candidate, Capabilities, ChatRequest, Choice, Level, Limit, Model, PromptSize, Provider, ProviderKey,
+    Scope, Source, Standing, SubjectStanding, TokenCharge, Window, WindowKind,
+    provider::{Auth, Endpoint, Status, Wire},
+};
+
+/// One candidate in the making: `of("groq/gpt").limits(&[(Limit::Rpm, 30)]).make()`.
+pub struct Making {
+    provider: Provider,
+    model: Model,
+    account: String,
+    limits: Vec<(Limit, i64)>,
+}
+
+pub fn of(name: &str) -> Making {
+    let (provider, model) = name.split_once('/').unwrap();
+    Making {
+        provider: Provider {
+            id: provider.into(),
+            name: provider.to_owned(),
+            status: Status::Active,
+            base_url: "http://127.0.0.1:1/v1".to_owned(),
+            auth: Auth::Bearer,
+            signup: None,
+            local: false,
+            token_charge: TokenCharge::None,
+            reserve_default_output: 1_024,
+            reserve_cap_output: None,
+            zone: None,
+            first_content_ms: None,
+            wire: Wire::default(),
+            enabled: true,
+        },
+        model: Model {
+            id: model.into(),
+            aliases: Vec::new(),
+            status: Status::Active,
+            retired_on: None,
+            successor: None,
+            context: 131_072,
+            max_output: 65_536,
+            capabilities: Capabilities::TOOLS,
+            max_images: None,
+            reasoning_efforts: Vec::new(),
+            quality: 50,
+            speed: 100,
+            first_token_ms: 500,
+            chat_default: true,
+            endpoint: Endpoint::Chat,
+            zero_limit: false,
+            listed: false,
+            enabled: true,
+        },
+        account: "main".to_owned(),
+        limits: Vec::new(),
+    }
+}
+
+impl Making {
+    pub fn provider(mut self, change: impl FnOnce(&mut Provider)) -> Self {
+        change(&mut self.provider);
+        self
+    }
+
+    pub fn model(mut self, change: impl FnOnce(&mut Model)) -> Self {
+        change(&mut self.model);
+        self
+    }
+
+    pub fn charged_by(self, charge: TokenCharge) -> Self {
+        self.provider(|p| p.token_charge = charge)
+    }
+
+    pub fn can(self, capabilities: Capabilities) -> Self {
+        self.model(|m| m.capabilities = capabilities)
+    }
+
+    pub fn account(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.account);
+        self
+    }
+
+    pub fn limits(mut self, limits: &[(Limit, i64)]) -> Self {
+        self.limits = limits.to_vec();
+        self
+    }
+
+    pub fn make(self) -> Arc<Candidate> {
+        let charge = self.provider.token_charge;
+        let windows = self.limits.iter().map(|(limit, max)| Window {
+            limit: *limit,
+            kind: WindowKind::Sliding,
+            max: *max,
+            span_ms: limit.span_ms(),
+            scope: Scope::Model,
+            charge,
+            zone: None,
+            source: Source::Catalogue,
+        });
+        let key = Arc::new(ProviderKey { id: self.account.as_str().into(), secret: None });
+        Arc::new(Candidate {
+            name: format!("{}/{}", self.provider.id, self.model.id),
+            windows: windows.collect(),
+            account: Arc::new(Account { id: self.account.as_str().into(), keys: vec![key.clone()] }),
+            key,
+            provider: Arc::new(self.provider),
+            model: Arc::new(self.model),
+        })
+    }
+}
+
+/// A short English question to `free`.
+pub fn question() -> ChatRequest {
+    ChatRequest {
+        body: Bytes::new(),
+        model: "free".to_owned(),
+        stream: false,
+        include_usage: false,
+        max_tokens: None,
+        n: 1,
+        needs: Capabilities::default(),
+        remote_images: false,
+        images: 0,
+        tools: 0,
+        stops: 0,
+        reasoning_effort: None,
+        parameters: Vec::new(),
+        size: PromptSize { messages: 1, ascii_chars: 384, ..PromptSize::default() },
+    }
+}
+
+/// `used` of every limit, in the order of the candidate's windows.
+pub fn seen(standing: &mut Standing, candidate: &Candidate, used: &[i64]) {
+    let levels = candidate.windows.iter().zip(used);
+    let levels = levels.map(|(w, used)| Level { limit: w.limit, used: *used, max: w.max, learned: false }).collect();
+    standing.taken_ms = 1_000;
+    standing.subjects.insert(Standing::subject(candidate), SubjectStanding { levels, ..SubjectStanding::default() });
+}
+
+pub fn names(choices: &[Choice]) -> Vec<&str> {
+    choices.iter().map(|c| c.candidate.name.as_str()).collect()
+}

@@ -1,0 +1,310 @@
+//! Who can serve the request at all. What is dropped here costs nothing; what is kept may still refuse.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Estimates, PlanError};
+use crate::domain::{
+    Candidate, Capabilities, Charge, ChatRequest, Choice, Standing, SubjectStanding, TokenCharge, Unit,
+    provider::{Model, Wire},
+};
+
+/// Why a candidate cannot serve a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lack {
+    /// A part of the request that it cannot do: the parameter's name, and in words what is wanted of it.
+    Unable { param: String, what: String },
+    /// Tokens needed, and the most it takes.
+    TooSmall { needed: i64, most: i64 },
+    /// Disabled in the file.
+    Disabled,
+}
+
+/// A candidate that can do what is asked, and what was seen of its account and model.
+#[derive(Debug)]
+pub struct Able<'a> {
+    pub choice: Choice,
+    pub seen: Option<&'a SubjectStanding>,
+}
+
+/// The members that can do what is asked, in the members' order; or why there is none.
+pub fn able<'a>(
+    members: &[Arc<Candidate>],
+    standing: &'a Standing,
+    learned: &Estimates,
+    request: &ChatRequest,
+) -> Result<Vec<Able<'a>>, PlanError> {
+    let mut able = Vec::with_capacity(members.len());
+    let mut name = String::with_capacity(64);
+    for candidate in members {
+        let charge = learned.charge(candidate, request);
+        let seen = standing.seen(candidate, &mut name);
+        if lack(candidate, &charge, seen, request).is_none() {
+            able.push(Able { choice: Choice { candidate: candidate.clone(), charge }, seen });
+        }
+    }
+    if able.is_empty() {
+        return Err(explain(members, standing, learned, request));
+    }
+    // Where nothing but what is switched off could serve, `admit` shall say so: it may be on again by now.
+    let is_on = |a: &Able<'_>| !is_off(&a.choice.candidate, standing);
+    if able.iter().any(is_on) {
+        able.retain(is_on);
+    }
+    Ok(able)
+}
+
+fn is_off(candidate: &Candidate, standing: &Standing) -> bool {
+    standing.switched_off.iter().any(|off| *off == *candidate.provider.id || *off == candidate.name)
+}
+
+/// The first thing that stands against a candidate. Cheap: it runs for every candidate of every request.
+fn lack(candidate: &Candidate, charge: &Charge, seen: Option<&SubjectStanding>, request: &ChatRequest) -> Option<Lack> {
+    let (provider, model) = (&candidate.provider, &candidate.model);
+    if !provider.enabled || !model.enabled || model.zero_limit {
+        return Some(Lack::Disabled);
+    }
+    unable(model, &provider.wire, request)
+        .map(|(param, what)| Lack::Unable { param: param.to_owned(), what: what.to_owned() })
+        .or_else(|| too_small(candidate, charge, seen, request))
+}
+
+/// The part of the request that a model or its provider's dialect cannot do.
+fn unable<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'static str)> {
+    let can = model.capabilities;
+    let wants = |capability| request.needs.has(capability);
+    let pictures = request.images > 0 || wants(Capabilities::VISION) || wants(Capabilities::VISION_BASE64);
+    let sees = can.has(Capabilities::VISION) || can.has(Capabilities::VISION_BASE64);
+    let inline_only = wire.images_inline_only || !can.has(Capabilities::VISION);
+    let lacks = |capability| wants(capability) && !can.has(capability);
+    let (n, tools, stops) = (request.n, request.tools, request.stops);
+    let checks = [
+        (lacks(Capabilities::TOOLS), "tools", "tools"),
+        (lacks(Capabilities::JSON_SCHEMA), "response_format", "structured output by a JSON schema"),
+        (lacks(Capabilities::JSON_OBJECT), "response_format", "JSON mode"),
+        (pictures && !sees, "messages", "images"),
+        (pictures && request.remote_images && inline_only, "messages", "images given by a web address"),
+        (model.max_images.is_some_and(|most| request.images > most), "messages", "that many images"),
+        (lacks(Capabilities::AUDIO_IN), "messages", "audio"),
+        (lacks(Capabilities::VIDEO_IN), "messages", "video"),
+        (lacks(Capabilities::PDF_IN), "messages", "files"),
+        (lacks(Capabilities::REASONING), "reasoning_effort", "reasoning"),
+        (n > wire.max_n.unwrap_or(u32::MAX), "n", "that many answers to one request"),
+        (tools > wire.max_tools.unwrap_or(u32::MAX), "tools", "that many tools"),
+        (stops > wire.max_stop.unwrap_or(u32::MAX), "stop", "that many stop sequences"),
+        (refuses_effort(model, request), "reasoning_effort", "this reasoning effort"),
+    ];
+    if let Some((_, param, what)) = checks.into_iter().find(|(lacking, ..)| *lacking) {
+        return Some((param, what));
+    }
+    wire.refuse.iter().find_map(|refused| match refused.as_str() {
+        "n>1" => (n > 1).then_some(("n", "several answers to one request")),
+        name => request.parameters.iter().find(|p| *p == name).map(|p| (p.as_str(), "this parameter")),
+    })
+}
+
+fn refuses_effort(model: &Model, request: &ChatRequest) -> bool {
+    let known = &model.reasoning_efforts;
+    request.reasoning_effort.as_ref().is_some_and(|effort| !known.is_empty() && !known.contains(effort))
+}
+
+/// The model's context, or a whole token window, is smaller than the request.
+fn too_small(
+    candidate: &Candidate,
+    charge: &Charge,
+    seen: Option<&SubjectStanding>,
+    request: &ChatRequest,
+) -> Option<Lack> {
+    // The context is judged without the margin: a prompt that may just fit is the provider's to judge.
+    let needed = (charge.input * 100 / 115).saturating_add(request.max_tokens.unwrap_or(1).max(1));
+    let context = candidate.model.context;
+    if context > 0 && needed > context {
+        return Some(Lack::TooSmall { needed, most: context });
+    }
+    candidate.windows.iter().find_map(|window| {
+        let units = units(charge, window.limit.unit(), window.charge);
+        if units <= 1 {
+            return None;
+        }
+        let levels = seen.iter().flat_map(|s| &s.levels).filter(|l| l.limit == window.limit);
+        let most = levels.map(|l| l.max).min().unwrap_or(window.max);
+        (units > most).then_some(Lack::TooSmall { needed: units, most })
+    })
+}
+
+/// What a charge takes of one window.
+pub(super) fn units(charge: &Charge, unit: Unit, by: TokenCharge) -> i64 {
+    match (unit, by) {
+        (Unit::Request, _) => charge.requests,
+        (Unit::Slot, _) => 1,
+        (_, TokenCharge::None) => 0,
+        (Unit::InputToken, _) | (_, TokenCharge::Input) => charge.input,
+        (Unit::Token, _) => charge.tokens,
+    }
+}
+
+/// Why nobody is left: the slow second look, only for the error.
+fn explain(members: &[Arc<Candidate>], standing: &Standing, learned: &Estimates, request: &ChatRequest) -> PlanError {
+    let mut name = String::new();
+    let lack_of = |c: &Arc<Candidate>| lack(c, &learned.charge(c, request), standing.seen(c, &mut name), request);
+    let lacks: Vec<Lack> = members.iter().filter_map(lack_of).collect();
+    // Size first: those candidates could do everything else.
+    let largest = lacks.iter().filter_map(|l| match l {
+        Lack::TooSmall { needed, most } => Some((*most, *needed)),
+        _ => None,
+    });
+    if let Some((largest, needed)) = largest.max() {
+        return PlanError::ContextTooLong { needed, largest };
+    }
+    let mut counts = BTreeMap::<(&str, &str), usize>::new();
+    for lack in &lacks {
+        if let Lack::Unable { param, what } = lack {
+            *counts.entry((param, what)).or_default() += 1;
+        }
+    }
+    let asked = &request.model;
+    match counts.into_iter().max_by_key(|(_, times)| *times) {
+        Some(((param, what), times)) => {
+            let who = if times == lacks.len() { "No model" } else { "No enabled model, taken all together," };
+            let message = format!("{who} behind `{asked}` can do {what} (`{param}`).");
+            PlanError::Unsupported { param: param.to_owned(), message }
+        }
+        None => PlanError::Unsupported {
+            param: "model".to_owned(),
+            message: format!("Every model behind `{asked}` is disabled."),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Limit, PromptSize},
+        plan::bench_of::{names, of, question, seen},
+    };
+
+    fn plan(members: &[Arc<Candidate>], request: &ChatRequest) -> Result<Vec<Choice>, PlanError> {
+        seeing(members, &Standing::default(), request)
+    }
+
+    fn seeing(
+        members: &[Arc<Candidate>],
+        standing: &Standing,
+        request: &ChatRequest,
+    ) -> Result<Vec<Choice>, PlanError> {
+        let able = able(members, standing, &Estimates::default(), request)?;
+        Ok(able.into_iter().map(|a| a.choice).collect())
+    }
+
+    fn unsupported(members: &[Arc<Candidate>], request: &ChatRequest) -> String {
+        match plan(members, request) {
+            Err(PlanError::Unsupported { param, .. }) => param,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_lacks_what_is_needed_is_dropped_and_the_error_names_it() {
+        let plain = of("a/plain").can(Capabilities::default()).make();
+        let tools = of("b/tools").can(Capabilities::TOOLS).make();
+        let request = ChatRequest { needs: Capabilities::TOOLS, tools: 1, ..question() };
+        let kept = plan(&[plain.clone(), tools], &request).unwrap();
+        assert_eq!(names(&kept), ["b/tools"]);
+        assert_eq!(unsupported(std::slice::from_ref(&plain), &request), "tools");
+        let json = ChatRequest { needs: Capabilities::JSON_SCHEMA, ..question() };
+        assert_eq!(unsupported(&[plain], &json), "response_format");
+    }
+
+    #[test]
+    fn an_image_by_its_address_needs_someone_who_fetches_it() {
+        let inline = of("a/inline").can(Capabilities::VISION_BASE64).make();
+        let fetching = of("b/fetching").can(Capabilities::VISION).make();
+        let dialect = of("c/dialect").can(Capabilities::VISION).provider(|p| p.wire.images_inline_only = true).make();
+        let all = [inline.clone(), fetching, dialect];
+        let mut request = ChatRequest { needs: Capabilities::VISION, images: 1, ..question() };
+        assert_eq!(plan(&all, &request).unwrap().len(), 3);
+        request.remote_images = true;
+        assert_eq!(names(&plan(&all, &request).unwrap()), ["b/fetching"]);
+        assert_eq!(unsupported(&[inline], &request), "messages");
+    }
+
+    #[test]
+    fn counts_and_refused_parameters_exclude() {
+        let strict = of("a/strict")
+            .provider(|p| {
+                p.wire.refuse = vec!["logprobs".into(), "n>1".into()];
+                (p.wire.max_tools, p.wire.max_stop) = (Some(2), Some(4));
+            })
+            .make();
+        let strict = [strict];
+        let with = |change: fn(&mut ChatRequest)| {
+            let mut request = question();
+            change(&mut request);
+            request
+        };
+        assert!(plan(&strict, &with(|r| (r.tools, r.stops) = (2, 4))).is_ok());
+        assert_eq!(unsupported(&strict, &with(|r| r.tools = 3)), "tools");
+        assert_eq!(unsupported(&strict, &with(|r| r.stops = 5)), "stop");
+        assert_eq!(unsupported(&strict, &with(|r| r.n = 2)), "n");
+        assert_eq!(unsupported(&strict, &with(|r| r.parameters = vec!["logprobs".into()])), "logprobs");
+        let one = of("b/one").provider(|p| p.wire.max_n = Some(1)).make();
+        assert_eq!(unsupported(&[one], &with(|r| r.n = 2)), "n");
+    }
+
+    #[test]
+    fn reasoning_effort_goes_where_its_value_is_known() {
+        let low = of("a/low").model(|m| m.reasoning_efforts = vec!["low".into()]).make();
+        let any = of("b/any").make();
+        let request = ChatRequest { reasoning_effort: Some("none".into()), ..question() };
+        assert_eq!(names(&plan(&[low.clone(), any], &request).unwrap()), ["b/any"]);
+        assert_eq!(unsupported(&[low], &request), "reasoning_effort");
+    }
+
+    #[test]
+    fn what_no_context_holds_is_too_long_and_says_how_much() {
+        let small = of("a/small").model(|m| m.context = 4_096).make();
+        let large = of("b/large").model(|m| m.context = 131_072).make();
+        let size = PromptSize { messages: 1, ascii_chars: 40_000, ..PromptSize::default() };
+        let request = ChatRequest { size, ..question() };
+        assert_eq!(names(&plan(&[small.clone(), large], &request).unwrap()), ["b/large"]);
+        let Err(PlanError::ContextTooLong { needed, largest }) = plan(&[small], &request) else { panic!() };
+        assert_eq!((largest, needed / 1_000), (4_096, 10));
+    }
+
+    #[test]
+    fn a_charge_larger_than_a_whole_window_can_never_be_admitted() {
+        let making =
+            || of("groq/gpt").charged_by(TokenCharge::Reserve).limits(&[(Limit::Rpm, 30), (Limit::Tpm, 8_000)]);
+        let groq = making().make();
+        let request = ChatRequest { max_tokens: Some(8_192), ..question() };
+        let error = plan(std::slice::from_ref(&groq), &request).unwrap_err();
+        assert_eq!(error, PlanError::ContextTooLong { needed: 8_192 + 115, largest: 8_000 });
+        let fits = ChatRequest { max_tokens: Some(8_000 - 115), ..question() };
+        assert!(plan(std::slice::from_ref(&groq), &fits).is_ok());
+        let mut standing = Standing::default();
+        seen(&mut standing, &groq, &[0, 0]);
+        standing.subjects.get_mut(&Standing::subject(&groq)).unwrap().levels[1].max = 7_000;
+        assert!(seeing(&[groq], &standing, &fits).is_err(), "a learned limit counts");
+    }
+
+    #[test]
+    fn who_is_switched_off_is_asked_only_where_nobody_else_could() {
+        let (a, b) = (of("a/x").make(), of("b/y").make());
+        let both = [a, b];
+        let with = |off: &[&str]| {
+            let standing =
+                Standing { switched_off: off.iter().map(|o| (*o).to_owned()).collect(), ..Standing::default() };
+            seeing(&both, &standing, &question()).unwrap()
+        };
+        assert_eq!(names(&with(&["a"])), ["b/y"]);
+        assert_eq!(names(&with(&["b/y"])), ["a/x"]);
+        assert_eq!(names(&with(&["a", "b"])), ["a/x", "b/y"]);
+    }
+
+    #[test]
+    fn the_disabled_are_never_asked() {
+        let off = of("a/x").model(|m| m.enabled = false).make();
+        let other = of("b/y").provider(|p| p.enabled = false).make();
+        assert_eq!(unsupported(&[off, other], &question()), "model");
+    }
+}

@@ -1,0 +1,342 @@
+//! What a request will cost at a candidate, before anybody has counted its tokens.
+//!
+//! A prompt is measured in characters; each model's own usage reports teach how many tokens those become there.
+//! The charge must bound what the provider will debit, so everything has a margin and outputs a high percentile.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+
+use crate::domain::{Candidate, Charge, ChatRequest, PromptSize, TokenCharge};
+
+/// Tokenisers differ by 10–20 % for the same text.
+const MARGIN: f64 = 1.15;
+/// Tokens of one image where nothing is known of its size.
+const IMAGE_TOKENS: f64 = 1_100.0;
+/// Samples of a model's outputs before their percentile is believed.
+const ENOUGH_OUTPUTS: usize = 20;
+/// Reserved for an answer until then, where the caller allows more.
+const CAUTIOUS_OUTPUT: i64 = 1_024;
+/// Newest outputs per model that the percentile is taken from.
+const OUTPUTS_KEPT: usize = 256;
+
+/// What planning learns from one request for the next: per model, shared by all requests of this replica.
+#[derive(Debug)]
+pub struct Estimates {
+    models: ArcSwap<HashMap<String, Arc<Learned>>>,
+    turn: AtomicU64,
+    seed: u64,
+}
+
+/// One request's turn among all: what round robin counts and what chance is drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    pub number: u64,
+    pub seed: u64,
+}
+
+/// One model's tokeniser and habits, as its usage reports show them.
+#[derive(Debug, Default)]
+struct Learned {
+    /// Bits of the line's two f64, read without a lock.
+    base: AtomicU64,
+    slope: AtomicU64,
+    /// 0: not enough samples yet.
+    output_p99: AtomicU64,
+    history: Mutex<History>,
+}
+
+#[derive(Debug, Default)]
+struct History {
+    line: Line,
+    outputs: Vec<u32>,
+    next: usize,
+}
+
+impl Default for Estimates {
+    fn default() -> Self {
+        Self { models: ArcSwap::default(), turn: AtomicU64::new(0), seed: RandomState::new().hash_one(0_u8) }
+    }
+}
+
+impl Estimates {
+    /// What `request` would cost at `candidate`. Expected outputs count once per answer asked for (`n`).
+    pub fn charge(&self, candidate: &Candidate, request: &ChatRequest) -> Charge {
+        let learned = self.models.load();
+        let learned = learned.get(&candidate.name);
+        let (base, slope) = learned.map_or((0.0, 1.0), |l| l.line());
+        let prompt = base + slope * raw_tokens(&request.size) + IMAGE_TOKENS * f64::from(request.size.images);
+        let input = to_units(MARGIN * prompt);
+        let provider = &candidate.provider;
+        let sent = request.max_tokens.or_else(|| candidate.output_when_unnamed());
+        let output = match candidate.token_charge() {
+            TokenCharge::Reserve => {
+                let asked = sent.unwrap_or(provider.reserve_default_output);
+                provider.reserve_cap_output.map_or(asked, |cap| asked.min(cap))
+            }
+            TokenCharge::Actual => {
+                let expected = learned.and_then(|l| l.output_p99()).unwrap_or(CAUTIOUS_OUTPUT);
+                sent.map_or(expected, |most| most.min(expected))
+            }
+            TokenCharge::Input | TokenCharge::None => 0,
+        };
+        let tokens = input.saturating_add(output.max(0).saturating_mul(i64::from(request.n.max(1))));
+        Charge { requests: 1, input, tokens }
+    }
+
+    /// Teaches what one finished request used: `model` is `provider/model`, `output` the tokens of all its `n` answers.
+    pub fn learn(&self, model: &str, size: &PromptSize, n: u32, input: i64, output: i64) {
+        let learned = self.of(model);
+        let mut history = learned.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if input > 0 && size.images == 0 {
+            history.line.add(raw_tokens(size), input as f64);
+            let (base, slope) = history.line.fit();
+            learned.base.store(base.to_bits(), Ordering::Relaxed);
+            learned.slope.store(slope.to_bits(), Ordering::Relaxed);
+        }
+        if output > 0 {
+            let each = u32::try_from(output / i64::from(n.max(1))).unwrap_or(u32::MAX);
+            let p99 = history.add_output(each);
+            learned.output_p99.store(p99, Ordering::Relaxed);
+        }
+    }
+
+    /// The next request's turn.
+    pub fn turn(&self) -> Turn {
+        Turn { number: self.turn.fetch_add(1, Ordering::Relaxed), seed: self.seed }
+    }
+
+    fn of(&self, model: &str) -> Arc<Learned> {
+        if let Some(learned) = self.models.load().get(model) {
+            return learned.clone();
+        }
+        let new = Arc::new(Learned::default());
+        let (base, slope) = Line::default().fit();
+        new.base.store(base.to_bits(), Ordering::Relaxed);
+        new.slope.store(slope.to_bits(), Ordering::Relaxed);
+        // A model is met for the first time once in a process's life: copying the map then keeps every read free of locks.
+        self.models.rcu(|models| {
+            let mut models = HashMap::clone(models);
+            models.entry(model.to_owned()).or_insert_with(|| new.clone());
+            models
+        });
+        self.models.load().get(model).cloned().unwrap_or(new)
+    }
+}
+
+impl Learned {
+    fn line(&self) -> (f64, f64) {
+        let read = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
+        (read(&self.base), read(&self.slope))
+    }
+
+    fn output_p99(&self) -> Option<i64> {
+        i64::try_from(self.output_p99.load(Ordering::Relaxed)).ok().filter(|p| *p > 0)
+    }
+}
+
+impl History {
+    /// The 99th percentile of the newest outputs, 0 while they are too few.
+    fn add_output(&mut self, tokens: u32) -> u64 {
+        if self.outputs.len() < OUTPUTS_KEPT {
+            self.outputs.push(tokens);
+        } else {
+            self.outputs[self.next % OUTPUTS_KEPT] = tokens;
+        }
+        self.next = (self.next + 1) % OUTPUTS_KEPT;
+        if self.outputs.len() < ENOUGH_OUTPUTS {
+            return 0;
+        }
+        let mut sorted = self.outputs.clone();
+        let rank = (sorted.len() * 99).div_ceil(100) - 1;
+        let (_, p99, _) = sorted.select_nth_unstable(rank);
+        u64::from(*p99)
+    }
+}
+
+/// Prompt tokens as a line over [`raw_tokens`]: `base + slope × raw`. Least squares of relative errors, the old fading.
+///
+/// A line and not a ratio, because some models put a preamble of 70 tokens before the shortest prompt.
+#[derive(Debug)]
+struct Line {
+    w: f64,
+    x: f64,
+    y: f64,
+    xx: f64,
+    xy: f64,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { w: 0.0, x: 0.0, y: 0.0, xx: 0.0, xy: 0.0 }
+    }
+}
+
+impl Line {
+    const FADE: f64 = 0.98;
+    /// Below this many tokens errors count absolutely.
+    const SMALL: f64 = 50.0;
+    /// How firmly the start (base 0, slope 1) is believed: about half a sample each.
+    const PRIOR_BASE: f64 = 1e-4;
+    const PRIOR_SLOPE: f64 = 0.5;
+
+    fn add(&mut self, raw: f64, tokens: f64) {
+        let w = (raw + Self::SMALL).powi(-2);
+        for (sum, term) in [
+            (&mut self.w, w),
+            (&mut self.x, w * raw),
+            (&mut self.y, w * tokens),
+            (&mut self.xx, w * raw * raw),
+            (&mut self.xy, w * raw * tokens),
+        ] {
+            *sum = *sum * Self::FADE + term;
+        }
+    }
+
+    fn fit(&self) -> (f64, f64) {
+        let (w, xx, xy) = (self.w + Self::PRIOR_BASE, self.xx + Self::PRIOR_SLOPE, self.xy + Self::PRIOR_SLOPE);
+        let slope = (xy * w - self.x * self.y) / (xx * w - self.x * self.x);
+        // A tokeniser outside of these bounds is a mistake in somebody's usage report.
+        let slope = slope.clamp(0.3, 4.0);
+        let base = ((self.y - slope * self.x) / w).clamp(0.0, 2_000.0);
+        (base, slope)
+    }
+}
+
+/// Tokens by rule of thumb: English 4 characters each, schemas 2.5, CJK 1, letters with marks a little more than 1.
+fn raw_tokens(size: &PromptSize) -> f64 {
+    size.ascii_chars as f64 / 4.0
+        + size.schema_chars as f64 / 2.5
+        + size.cjk_chars as f64
+        + size.other_chars as f64 * 0.75
+        + f64::from(size.messages) * 4.0
+}
+
+fn to_units(tokens: f64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "saturates; a prompt has far less than 2^53 tokens")]
+    let units = tokens.ceil() as i64;
+    units.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::bench_of::{of, question};
+
+    /// Teaches outputs only.
+    const PICTURE: PromptSize =
+        PromptSize { messages: 1, ascii_chars: 4, cjk_chars: 0, other_chars: 0, schema_chars: 0, images: 1 };
+
+    fn sized(ascii_chars: u64) -> ChatRequest {
+        ChatRequest { size: PromptSize { messages: 1, ascii_chars, ..PromptSize::default() }, ..question() }
+    }
+
+    #[test]
+    fn a_charge_follows_what_the_provider_debits() {
+        let estimates = Estimates::default();
+        let of = |charge| of("p/m").charged_by(charge);
+        let request = ChatRequest { max_tokens: Some(500), ..question() }; // 100 tokens of prompt
+        let tokens = |candidate: &Candidate, request: &ChatRequest| estimates.charge(candidate, request).tokens;
+        let reserve = of(TokenCharge::Reserve).make();
+        assert_eq!(tokens(&reserve, &request), 115 + 500);
+        assert_eq!(tokens(&reserve, &question()), 115 + 1_024, "the provider's default");
+        let capped = of(TokenCharge::Reserve).provider(|p| p.reserve_cap_output = Some(300)).make();
+        assert_eq!(tokens(&capped, &request), 115 + 300);
+        let absurd = of(TokenCharge::Reserve).provider(|p| p.reserve_default_output = 16_384).make();
+        assert_eq!(Some(tokens(&absurd, &question()) - 115), absurd.output_when_unnamed(), "what we send instead");
+        assert_eq!(tokens(&of(TokenCharge::Input).make(), &request), 115);
+        let actual = of(TokenCharge::Actual).make();
+        assert_eq!(tokens(&actual, &request), 115 + 500);
+        assert_eq!(tokens(&actual, &question()), 115 + CAUTIOUS_OUTPUT);
+        assert_eq!(tokens(&actual, &ChatRequest { n: 3, ..request }), 115 + 3 * 500, "every answer counts");
+    }
+
+    #[test]
+    fn outputs_are_expected_as_this_model_answers_once_enough_were_seen() {
+        let (estimates, actual) = (Estimates::default(), of("p/m").charged_by(TokenCharge::Actual).make());
+        let output = || estimates.charge(&actual, &question()).tokens - 115;
+        for _ in 0..ENOUGH_OUTPUTS - 1 {
+            estimates.learn("p/m", &PICTURE, 1, 100, 40);
+        }
+        assert_eq!(output(), CAUTIOUS_OUTPUT);
+        estimates.learn("p/m", &PICTURE, 1, 100, 3_000);
+        assert_eq!(output(), 3_000);
+        for _ in 0..OUTPUTS_KEPT {
+            estimates.learn("p/m", &PICTURE, 1, 100, 40);
+        }
+        assert_eq!(output(), 40, "habits change");
+    }
+
+    #[test]
+    fn a_preamble_and_a_dense_tokeniser_are_learnt_apart() {
+        let (estimates, candidate) = (Estimates::default(), of("p/m").make());
+        for round in 0..40 {
+            let chars = [20, 400, 8_000, 60_000][round % 4];
+            let tokens = 70.0 + 1.4 * raw_tokens(&sized(chars).size);
+            estimates.learn("p/m", &sized(chars).size, 1, to_units(tokens), 10);
+        }
+        for chars in [20, 1_000, 30_000] {
+            let truth = 70.0 + 1.4 * raw_tokens(&sized(chars).size);
+            let guess = estimates.charge(&candidate, &sized(chars)).input as f64 / MARGIN;
+            assert!((guess / truth - 1.0).abs() < 0.08, "{chars} characters: {guess} for {truth}");
+        }
+    }
+
+    #[test]
+    fn short_prompts_alone_do_not_spoil_long_ones() {
+        let (estimates, candidate) = (Estimates::default(), of("p/m").make());
+        for _ in 0..50 {
+            estimates.learn("p/m", &sized(8).size, 1, 78, 10);
+        }
+        let long = estimates.charge(&candidate, &sized(40_000)).input as f64 / MARGIN;
+        assert!((8_000.0..16_000.0).contains(&long), "{long}");
+        let short = estimates.charge(&candidate, &sized(8)).input;
+        assert!((70..100).contains(&short), "{short}");
+    }
+
+    #[test]
+    fn models_learn_apart() {
+        let estimates = Estimates::default();
+        estimates.learn("p/other", &sized(4_000).size, 1, 3_000, 10);
+        assert_eq!(estimates.charge(&of("p/m").make(), &question()).input, 115);
+    }
+
+    proptest! {
+        /// Whatever providers report, a charge stays sane: positive, finite, growing with the prompt.
+        #[test]
+        fn a_charge_stays_sane(reports in proptest::collection::vec((0..2_000_000_u64, 0..10_000_000_i64, 0..100_000_i64), 0..60)) {
+            let (estimates, candidate) = (Estimates::default(), of("p/m").charged_by(TokenCharge::Actual).make());
+            for (chars, input, output) in reports {
+                estimates.learn("p/m", &sized(chars).size, 1, input, output);
+            }
+            let small = estimates.charge(&candidate, &sized(100));
+            let large = estimates.charge(&candidate, &sized(100_000));
+            prop_assert!(small.input >= 1 && small.tokens >= small.input);
+            prop_assert!(large.input > small.input && large.input < 200_000);
+        }
+
+        /// Once a tokeniser is known, the margin covers its usual scatter of ±10 %.
+        #[test]
+        fn the_margin_covers_the_scatter(slope in 0.6..2.5_f64, base in 0.0..200.0_f64, noise in proptest::collection::vec(-0.1..0.1_f64, 60)) {
+            let (estimates, candidate) = (Estimates::default(), of("p/m").make());
+            let truth = |chars: u64, noise: f64| (base + slope * raw_tokens(&sized(chars).size)) * (1.0 + noise);
+            for (i, noise) in noise.iter().enumerate() {
+                let chars = [100, 2_000, 500, 20_000, 9_000][i % 5];
+                estimates.learn("p/m", &sized(chars).size, 1, to_units(truth(chars, *noise)), 10);
+            }
+            for chars in [100, 700, 5_000, 30_000] {
+                let charged = estimates.charge(&candidate, &sized(chars)).input as f64;
+                prop_assert!(charged > truth(chars, 0.0), "{} for {}", charged, truth(chars, 0.0));
+            }
+        }
+    }
+}

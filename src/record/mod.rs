@@ -1,0 +1,7 @@
+//! ⑦ What happened, told once, at the end of each request.
+
+pub mod event;
+pub mod journal;
+
+pub use event::Event;
+pub use journal::Journal;

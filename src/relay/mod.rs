@@ -1,0 +1,8 @@
+//! ⑤ Upstream bytes → client bytes, and the end of the lease: whoever relays the last byte settles.
+//!
+//! Frames pass as their provider wrote them (cleaned up by `upstream`); nothing here looks inside a body.
+
+pub mod answer;
+pub mod usage_tap;
+
+pub use answer::{AnswerBody, Ended, Ending, RelayAsk, answer};

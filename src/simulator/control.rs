@@ -1,0 +1,89 @@
+//! `/_control` and `/_audit`: faults on demand, limits changed live, and what the judge saw.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use actix_web::{
+    HttpResponse,
+    web::{self, Data, Json, Query, ServiceConfig},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{faults::Fault, settings::Profile, wire::Case, world::World};
+
+type Shared = Data<Arc<World>>;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(
+            web::resource("/_control/faults")
+                .route(web::get().to(list_faults))
+                .route(web::post().to(add_fault))
+                .route(web::delete().to(clear_faults)),
+        )
+        .route("/_control/profile", web::post().to(change_profile))
+        .route("/_control/reset", web::post().to(reset))
+        .route("/_audit", web::get().to(audit))
+        .route("/_audit/log", web::get().to(log));
+}
+
+/// Orders in force, and what a fault can be.
+async fn list_faults(world: Shared) -> HttpResponse {
+    let cases: Vec<&str> = Case::all().iter().map(|case| case.name).collect();
+    let kinds = ["hang", "reset", "slow", "cut_after_chunks", "stall_mid_stream", "empty", "truncated", "html"];
+    HttpResponse::Ok().json(json!({ "faults": world.faults.all(), "kinds": kinds, "cases": cases }))
+}
+
+async fn add_fault(world: Shared, fault: Json<Fault>) -> HttpResponse {
+    match world.faults.add(fault.into_inner()) {
+        Ok(()) => HttpResponse::Ok().json(json!({ "faults": world.faults.all() })),
+        Err(why) => HttpResponse::BadRequest().json(json!({ "error": why })),
+    }
+}
+
+async fn clear_faults(world: Shared) -> HttpResponse {
+    world.faults.clear();
+    HttpResponse::Ok().json(json!({ "faults": [] }))
+}
+
+async fn change_profile(world: Shared, profile: Json<Profile>) -> HttpResponse {
+    match world.change(&profile) {
+        Ok(()) => HttpResponse::Ok().json(json!({ "ok": true })),
+        Err(why) => HttpResponse::BadRequest().json(json!({ "error": format!("{why:#}") })),
+    }
+}
+
+async fn reset(world: Shared) -> HttpResponse {
+    world.reset();
+    HttpResponse::Ok().json(json!({ "ok": true }))
+}
+
+async fn audit(world: Shared) -> HttpResponse {
+    let now = world.clock.now_us();
+    let scene = world.scene();
+    let providers: BTreeMap<&String, Value> =
+        scene.providers.iter().map(|(id, provider)| (id, world.books(id).audit(provider, now))).collect();
+    HttpResponse::Ok().json(json!({ "now_ms": now / 1_000, "providers": providers }))
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    provider: String,
+    account: Option<String>,
+    model: Option<String>,
+    /// ms since the epoch.
+    since: Option<i64>,
+}
+
+/// Calls in order of arrival.
+async fn log(world: Shared, wanted: Query<Wanted>) -> HttpResponse {
+    if !world.scene().providers.contains_key(&wanted.provider) {
+        return HttpResponse::NotFound().json(json!({ "error": "no such provider" }));
+    }
+    let is = |wanted: &Option<String>, given: &str| wanted.as_deref().is_none_or(|wanted| wanted == given);
+    let books = world.books(&wanted.provider);
+    let lines = books.log().since(wanted.since.unwrap_or(0));
+    let lines: Vec<_> =
+        lines.filter(|line| is(&wanted.account, &line.account) && is(&wanted.model, &line.model)).collect();
+    HttpResponse::Ok().json(json!({ "calls": lines }))
+}

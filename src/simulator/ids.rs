@@ -1,0 +1,38 @@
+//! Ids as the providers make them, all out of one figure.
+
+use super::chance::mixed;
+
+/// `length` characters of `alphabet`; `salt` tells apart the ids of one answer.
+fn drawn(seed: u64, salt: u64, alphabet: &[u8], length: usize) -> String {
+    let mut bits = mixed(seed ^ mixed(salt.wrapping_add(1)));
+    (0..length)
+        .map(|_| {
+            bits = mixed(bits.wrapping_add(0x9e37_79b9_7f4a_7c15));
+            let place = usize::try_from(bits >> 33).unwrap_or(0) % alphabet.len();
+            char::from(alphabet[place])
+        })
+        .collect()
+}
+
+pub fn hex(seed: u64, salt: u64, length: usize) -> String {
+    drawn(seed, salt, b"0123456789abcdef", length)
+}
+
+pub fn digits(seed: u64, salt: u64, length: usize) -> String {
+    drawn(seed, salt, b"123456789", length)
+}
+
+/// `[A-Za-z0-9]`.
+pub fn letters(seed: u64, salt: u64, length: usize) -> String {
+    drawn(seed, salt, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", length)
+}
+
+/// `[a-z0-9]`.
+pub fn small(seed: u64, salt: u64, length: usize) -> String {
+    drawn(seed, salt, b"abcdefghjkmnpqrstvwxyz0123456789", length)
+}
+
+pub fn uuid(seed: u64, salt: u64) -> String {
+    let hex = hex(seed, salt, 30);
+    format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[12..15], &hex[15..18], &hex[18..])
+}

@@ -1,0 +1,103 @@
+//! Providers on loopback that enforce and audit their real free-tier limits.
+//!
+//! The judge: written apart from the ledger and sharing no code with it. It counts naively, from plain logs of charges,
+//! and remembers the most that ever was in any window. Everything listens on one port:
+//!
+//! | path | |
+//! |---|---|
+//! | `/groq/openai/v1`, `/gemini/v1beta/openai`, `/cerebras/v1`, `/mistral/v1`, `/ollama/v1` | base URLs: `chat/completions` and `models` |
+//! | `POST, GET, DELETE /_control/faults` | faults on demand, see [`faults::Fault`] |
+//! | `POST /_control/profile` | limits, latency, accounts, switches, live: [`Profile`] as JSON |
+//! | `POST /_control/reset` | forgets counts, audit and faults |
+//! | `GET /_audit`, `GET /_audit/log?provider=&account=&model=&since=` | what was seen |
+//!
+//! How long and how fast an answer is can be said in the prompt: see [`ask`].
+
+pub mod ask;
+pub mod faults;
+pub mod limit;
+pub mod settings;
+
+mod answer;
+mod audit;
+mod books;
+mod call;
+mod cerebras;
+mod chance;
+mod chat;
+mod checks;
+mod clock;
+mod control;
+mod counters;
+mod dialect;
+#[cfg(test)]
+mod door;
+mod gemini;
+mod groq;
+mod ids;
+mod mistral;
+mod ollama;
+mod overlay;
+mod provider;
+mod schema;
+mod server;
+#[cfg(test)]
+mod shapes;
+mod socket;
+mod stream;
+mod window;
+mod wire;
+mod world;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix_web::dev::ServerHandle;
+use anyhow::Context;
+
+use crate::shutdown::Tasks;
+pub use settings::{Profile, SimulatorSettings};
+pub use wire::Case;
+
+/// A running simulator.
+pub struct Running {
+    /// Provider → base URL, as a gateway's `<PROVIDER>_BASE_URL` wants it.
+    pub urls: BTreeMap<String, String>,
+    /// Provider → its keys in force; none for a provider that takes any.
+    pub keys: BTreeMap<String, Vec<String>>,
+    /// Where `/_control` and `/_audit` are.
+    pub control_url: String,
+    handle: ServerHandle,
+    tasks: Tasks,
+}
+
+/// Starts the providers on loopback; they listen when this returns.
+pub async fn start(settings: SimulatorSettings) -> anyhow::Result<Running> {
+    let tasks = Tasks::new();
+    let profile = settings.profile;
+    // Building a world reads time zones from disk.
+    let world = tokio::task::spawn_blocking(move || world::World::new(&profile)).await?;
+    let world = Arc::new(world.context("the simulator's profile")?);
+    let (server, handle, port) = server::bind(&world, settings.port, settings.workers)
+        .with_context(|| format!("the simulator cannot listen on 127.0.0.1:{}", settings.port))?;
+    tasks.spawn_endless(async {
+        let _ = server.await;
+    });
+    let origin = format!("http://127.0.0.1:{port}");
+    let scene = world.scene();
+    let urls =
+        scene.providers.values().map(|provider| (provider.id.clone(), format!("{origin}{}", server::path(provider))));
+    let keys = scene.providers.values().map(|provider| {
+        let mut keys: Vec<String> = provider.keys.keys().cloned().collect();
+        keys.sort();
+        (provider.id.clone(), keys)
+    });
+    Ok(Running { urls: urls.collect(), keys: keys.collect(), control_url: origin, handle, tasks })
+}
+
+impl Running {
+    /// Stops listening and drops what is in flight.
+    pub async fn stop(self) {
+        self.handle.stop(false).await;
+        self.tasks.drain(Duration::from_secs(2)).await;
+    }
+}

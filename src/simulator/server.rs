@@ -1,0 +1,135 @@
+//! One port: each provider under its name, `/_control` and `/_audit` beside them.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    sync::Arc,
+};
+
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer,
+    dev::{Server, ServerHandle},
+    web::{self, Bytes, Data, Json, JsonConfig, PayloadConfig},
+};
+use serde_json::{Value, json};
+
+use super::{
+    chat,
+    checks::Complaint,
+    control,
+    dialect::DialectName,
+    ollama,
+    provider::Provider,
+    socket,
+    world::{Scene, World},
+};
+
+/// Larger than any gateway's own limit.
+const BODY_BYTES: usize = 64 << 20;
+/// Idle connections stay as long as at the real ones: a caller must be able to count on them.
+const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(75);
+
+type Shared = Data<Arc<World>>;
+
+/// Path of a provider's API behind the port.
+pub fn path(provider: &Provider) -> String {
+    format!("/{}{}", provider.id, provider.dialect.speaks().prefix())
+}
+
+/// A server on loopback, not yet running; where it listens, and the handle that stops it.
+pub fn bind(world: &Arc<World>, port: u16, workers: usize) -> std::io::Result<(Server, ServerHandle, u16)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let port = listener.local_addr()?.port();
+    let shared = Data::new(Arc::clone(world));
+    let scene = world.scene();
+    let app = move || {
+        let mut app = App::new()
+            .app_data(Data::clone(&shared))
+            .app_data(PayloadConfig::new(BODY_BYTES))
+            .app_data(
+                JsonConfig::default().content_type(|_| true).content_type_required(false).error_handler(unreadable),
+            )
+            .configure(control::routes);
+        for provider in scene.providers.values() {
+            app = app.configure(|config| provider_routes(config, provider));
+        }
+        app
+    };
+    let server = HttpServer::new(app)
+        .workers(workers.max(1))
+        .h1_allow_half_closed(false) // a caller who leaves is noticed, also between two chunks
+        .keep_alive(KEEP_ALIVE)
+        .on_connect(socket::keep)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(listener)?
+        .run();
+    let handle = server.handle();
+    Ok((server, handle, port))
+}
+
+fn provider_routes(config: &mut web::ServiceConfig, provider: &Provider) {
+    let (id, path) = (provider.id.clone(), path(provider));
+    let chat_id = id.clone();
+    let chat = move |world: Shared, request: HttpRequest, body: Bytes| {
+        let (world, id) = (world.into_inner().as_ref().clone(), chat_id.clone());
+        async move { chat::complete(world, &id, request, body).await }
+    };
+    let list_id = id.clone();
+    let models = move |world: Shared, request: HttpRequest| {
+        let response = models(&world, &list_id, &request);
+        async move { response }
+    };
+    config
+        .route(&format!("{path}/chat/completions"), web::post().to(chat))
+        .route(&format!("{path}/models"), web::get().to(models));
+    if provider.dialect == DialectName::Ollama {
+        config
+            .route(&format!("/{id}/api/tags"), web::get().to(tags))
+            .route(&format!("/{id}/api/show"), web::post().to(show))
+            .route(&format!("/{id}/api/version"), web::get().to(version))
+            .route(&format!("/{id}/"), web::get().to(|| async { "Ollama is running" }));
+    }
+}
+
+fn models(world: &World, id: &str, request: &HttpRequest) -> HttpResponse {
+    let scene = world.scene();
+    let Some(provider) = scene.providers.get(id) else { return HttpResponse::NotFound().finish() };
+    let dialect = provider.dialect.speaks();
+    match chat::account(provider, request) {
+        Ok(_) => {
+            let created = world.clock.now_us() / 1_000_000;
+            HttpResponse::Ok().content_type("application/json").body(dialect.models(provider, created))
+        }
+        Err(complaint) => chat::refused(dialect.complain(provider, &complaint)),
+    }
+}
+
+async fn tags(world: Shared) -> HttpResponse {
+    match local(&world.scene()) {
+        Some(provider) => HttpResponse::Ok().content_type("application/json").body(ollama::tags(provider)),
+        None => HttpResponse::NotFound().finish(),
+    }
+}
+
+async fn show(world: Shared, asked: Json<Value>) -> HttpResponse {
+    let scene = world.scene();
+    let Some(provider) = local(&scene) else { return HttpResponse::NotFound().finish() };
+    let name = asked.get("model").or_else(|| asked.get("name")).and_then(Value::as_str).unwrap_or_default();
+    match provider.model(name) {
+        Some(model) => HttpResponse::Ok().content_type("application/json").body(ollama::show(model)),
+        None => chat::refused(provider.dialect.speaks().complain(provider, &Complaint::NoSuchModel(name.to_owned()))),
+    }
+}
+
+async fn version() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "version": "0.17.4" }))
+}
+
+fn local(scene: &Scene) -> Option<&Arc<Provider>> {
+    scene.providers.values().find(|provider| provider.dialect == DialectName::Ollama)
+}
+
+fn unreadable(error: actix_web::error::JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
+    let body = json!({ "error": error.to_string() });
+    actix_web::error::InternalError::from_response(error, HttpResponse::BadRequest().json(body)).into()
+}

@@ -1,0 +1,308 @@
+//! One attempt against a scripted server: what is committed, what is a fault, and when.
+
+use super::*;
+use crate::{
+    domain::{Health, Spent, read_chat},
+    upstream::{
+        StreamFault, UpstreamSettings, Usage,
+        testing::{Say, Scripted, candidate_at, recorded, says, serve},
+    },
+};
+
+const CHUNK: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+
+fn upstream() -> Upstream {
+    let settings = UpstreamSettings { connect_ms: 500, first_content_ms: 400, silence_ms: 300, proxy: None };
+    Upstream::new(settings).unwrap()
+}
+
+fn request(stream: bool) -> ChatRequest {
+    let body = format!(r#"{{"model":"free","stream":{stream},"messages":[{{"role":"user","content":"x"}}]}}"#);
+    read_chat(body.into()).unwrap()
+}
+
+async fn attempt_at(provider: &str, server: &Scripted, stream: bool) -> Result<Reply, Fault> {
+    upstream().attempt(&candidate_at(provider, &server.base_url), &request(stream)).await
+}
+
+async fn attempt(provider: &str, script: Vec<Say>, stream: bool) -> Result<Reply, Fault> {
+    attempt_at(provider, &serve(script).await, stream).await
+}
+
+fn event_stream(parts: &[&str]) -> Vec<Say> {
+    says(200, "text/event-stream", parts.concat().as_bytes())
+}
+
+/// Everything a stream gives: its bytes, the last usage, the fault at its end.
+async fn drained(reply: Reply) -> (String, Option<Usage>, Option<StreamFault>) {
+    let ReplyBody::Stream(mut frames) = reply.body else { panic!("not a stream") };
+    let (mut text, mut usage) = (String::new(), None);
+    loop {
+        match frames.next().await {
+            Some(Ok(frame)) => {
+                text.push_str(std::str::from_utf8(&frame.bytes).unwrap());
+                usage = frame.facts.usage.or(usage);
+            }
+            Some(Err(fault)) => return (text, usage, Some(fault)),
+            None => return (text, usage, None),
+        }
+    }
+}
+
+async fn fault_of(provider: &str, script: Vec<Say>, stream: bool) -> Fault {
+    attempt(provider, script, stream).await.expect_err("this must fail")
+}
+
+#[tokio::test]
+async fn every_recorded_stream_is_committed_and_read_to_its_end() {
+    let usage = |input, output| Some(Usage { input, output, total: input + output });
+    for (case, used, broken) in [
+        ("groq.stream", usage(73, 50), None),
+        ("groq.stream-usage", usage(73, 50), None),
+        ("groq.stream-reasoning", usage(73, 50), None),
+        ("groq.stream-tools", usage(73, 50), None),
+        ("groq.stream-error", None, Some(("stream_error", Health::ProviderFailed))),
+        ("gemini.stream", None, None),
+        ("gemini.stream-usage", usage(3, 38), None),
+        ("gemini.stream-tools", None, None),
+        ("cerebras.stream", usage(73, 50), None),
+        ("cerebras.stream-tools", usage(73, 50), None),
+        ("cerebras.stream-error", None, Some(("stream_error", Health::ProviderFailed))),
+        ("mistral.stream", usage(73, 50), None),
+        ("mistral.stream-tools", usage(73, 50), None),
+        ("mistral.stream-thinking", usage(73, 50), None),
+        ("ollama.stream", None, None),
+        ("ollama.stream-usage", usage(26, 12), None),
+        ("ollama.stream-tools", None, None),
+        ("ollama.stream-error", None, Some(("stream_error", Health::ProviderFailed))),
+        ("openrouter.stream", usage(73, 50), None),
+        ("openrouter.stream-error", None, Some(("stream_error", Health::ModelFailed))),
+        ("custom.stream-crlf", None, None),
+        ("custom.stream-no-done", None, None),
+        ("custom.stream-cut", None, Some(("reset", Health::ProviderFailed))),
+        ("custom.success-json-as-stream", usage(1, 1), None),
+    ] {
+        let told = recorded().into_iter().find(|r| r.case == case).unwrap();
+        let kind = told.headers["content-type"].to_str().unwrap().to_owned();
+        let reply = attempt(&told.provider, says(200, &kind, &told.body), true).await;
+        let reply = reply.unwrap_or_else(|fault| panic!("{case}: {fault:?}"));
+        let (text, found, fault) = drained(reply).await;
+        assert_eq!(found, used, "{case}");
+        let fault = fault.map(|f| (f.label, f.health));
+        assert_eq!(fault, broken.map(|(label, health)| (label.to_owned(), health)), "{case}");
+        for line in text.lines().filter(|l| l.starts_with("data:")) {
+            let data = line["data:".len()..].trim();
+            let read = serde_json::from_str::<serde_json::Value>(data).is_ok();
+            assert!(data == "[DONE]" || read || case == "custom.stream-crlf", "{case}: {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_plain_stream_passes_byte_for_byte() {
+    for case in ["groq.stream-usage", "cerebras.stream", "gemini.stream-usage", "ollama.stream", "mistral.stream"] {
+        let told = recorded().into_iter().find(|r| r.case == case).unwrap();
+        let reply = attempt(&told.provider, says(200, "text/event-stream", &told.body), true).await.unwrap();
+        assert_eq!(drained(reply).await.0.as_bytes(), &told.body[..], "{case}");
+    }
+}
+
+#[tokio::test]
+async fn every_recorded_whole_answer_is_read() {
+    for (case, total, reasons) in [
+        ("groq.success", 123, "stop"),
+        ("groq.success-tools", 123, "tool_calls"),
+        ("gemini.success", 41, "stop"),
+        ("gemini.success-tools", 151, "tool_calls"),
+        ("gemini.success-empty", 76, "length"),
+        ("cerebras.success", 123, "stop"),
+        ("mistral.success", 123, "stop"),
+        ("mistral.success-tools", 123, "tool_calls"),
+        ("mistral.success-thinking", 123, "stop"),
+        ("ollama.success", 38, "stop"),
+        ("ollama.success-tools", 38, "tool_calls"),
+        ("openrouter.success", 123, "stop"),
+        ("cloudflare.success", 123, "stop"),
+        ("cohere.success", 14, "stop"),
+    ] {
+        let told = recorded().into_iter().find(|r| r.case == case).unwrap();
+        let reply = attempt(&told.provider, says(200, "application/json", &told.body), false).await;
+        let ReplyBody::Whole { body, usage, finish_reasons } = reply.unwrap().body else { panic!("{case}") };
+        assert_eq!((usage.unwrap().total, finish_reasons.join(",").as_str()), (total, reasons), "{case}");
+        if case == "mistral.success-thinking" {
+            let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let message = &value["choices"][0]["message"];
+            assert_eq!(
+                (&message["content"], &message["reasoning_content"]),
+                (&"Hello!".into(), &"The user greets.".into())
+            );
+        } else if case == "mistral.success-tools" {
+            let typed = String::from_utf8_lossy(&told.body).replace("{\"id\":\"D", "{\"type\":\"function\",\"id\":\"D");
+            assert_eq!(body, typed, "{case}");
+        } else {
+            assert_eq!(body, told.body, "{case}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_request_carries_the_edited_body_and_the_key() {
+    let mut server = serve(says(200, "application/json", b"{\"choices\":[{\"message\":{\"content\":\"a\"}}]}")).await;
+    attempt_at("groq", &server, false).await.unwrap();
+    let (asked, _) = server.asked.recv().await.unwrap();
+    assert!(asked.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains("authorization: Bearer test-key-0123\r\n"), "{asked}");
+    assert!(asked.contains(&format!("user-agent: tollfree/{}\r\n", env!("CARGO_PKG_VERSION"))), "{asked}");
+    assert!(asked.contains("{\"model\":\"openai/gpt-oss-120b\",\"stream\":false,"), "{asked}");
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_a_fault_behind_an_early_200_too() {
+    let error = "data: {\"error\":{\"message\":\"busy\",\"code\":503}}\n\n";
+    for (label, script, stream) in [
+        ("empty", event_stream(&[ROLE, "data: [DONE]\n\n"]), true),
+        ("empty", event_stream(&[ROLE]), true),
+        ("empty", says(200, "text/event-stream", b""), true),
+        ("empty", says(200, "application/json", b" \n"), false),
+        ("empty", says(200, "application/json", b"{}"), false),
+        ("empty", says(200, "application/json", b"{\"choices\":[{\"message\":{\"role\":\"assistant\"}}]}"), false),
+        ("malformed", says(200, "application/json", b"{\"choices\":[{"), false),
+        ("malformed", says(200, "text/html", b"<html>hello</html>"), true),
+        ("malformed", event_stream(&[ROLE, "data: not json\n\n"]), true),
+        ("malformed", says(301, "text/plain", b"moved"), false),
+        ("503", event_stream(&[error]), true),
+        ("503", event_stream(&[ROLE, error]), true),
+        ("500", event_stream(&[ROLE, "{\"error\":\"runner terminated\"}\n"]), true),
+        ("500", says(200, "application/json", b"{\"error\":{\"message\":\"runner terminated\"}}"), false),
+        ("500", event_stream(&["event: error\ndata: {\"message\":\"no\"}\n\n"]), true),
+        ("502", says(502, "text/html", b"<title>Bad</title>"), false),
+    ] {
+        let described = format!("{script:?}");
+        let fault = fault_of("custom", script, stream).await;
+        assert_eq!((fault.label.as_str(), fault.kind), (label, FaultKind::Broken), "{described}");
+        assert_eq!(
+            (fault.outcome.health, fault.outcome.spent),
+            (Health::ProviderFailed, Spent::UNKNOWN),
+            "{described}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_end_in_good_order_is_an_answer_even_without_a_word() {
+    for reason in ["stop", "length", "content_filter", "SAFETY"] {
+        let ended = FINISH.replace("stop", reason);
+        assert!(attempt("custom", event_stream(&[ROLE, &ended]), true).await.is_ok(), "{reason}");
+        let whole = format!("{{\"choices\":[{{\"message\":{{}},\"finish_reason\":\"{reason}\"}}]}}");
+        assert!(attempt("custom", says(200, "application/json", whole.as_bytes()), false).await.is_ok(), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_told_inside_a_200_is_one() {
+    let error = "data: {\"error\":{\"message\":\"slow down\",\"code\":429}}\n\n";
+    let fault = fault_of("custom", event_stream(&[ROLE, error]), true).await;
+    assert_eq!((fault.kind, fault.label.as_str(), fault.status), (FaultKind::RateLimited, "429", Some(429)));
+}
+
+#[tokio::test]
+async fn nobody_there_is_a_broken_connection_and_nothing_was_sent() {
+    let candidate = candidate_at("custom", "http://127.0.0.1:1/v1");
+    let fault = upstream().attempt(&candidate, &request(true)).await.unwrap_err();
+    assert_eq!((fault.label.as_str(), fault.outcome.spent), ("connect", Spent::NOT_SENT));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_told_as_reset() {
+    let fault = fault_of("custom", vec![Say::Reset], true).await;
+    assert_eq!((fault.label.as_str(), fault.outcome.spent), ("reset", Spent::UNKNOWN));
+    let head = Say::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"choices".to_vec());
+    assert_eq!(fault_of("custom", vec![head, Say::Reset], false).await.label, "reset");
+}
+
+#[tokio::test]
+async fn no_content_in_time_is_a_timeout_whatever_else_comes() {
+    let slow = Say::Pause(Duration::from_secs(5));
+    let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
+    let awake = |text: &str| vec![Say::Pause(Duration::from_millis(100)), Say::Bytes(text.as_bytes().to_vec())];
+    for (script, stream) in [
+        (vec![slow.clone()], true),
+        (vec![Say::Bytes(head.clone()), slow.clone()], true),
+        ([vec![Say::Bytes(head.clone())], awake(ROLE), awake(": hello\n\n"), vec![slow.clone()]].concat(), true),
+        ([vec![Say::Bytes(head)], awake("\n"), awake(" "), vec![slow]].concat(), false),
+    ] {
+        let started = Instant::now();
+        let fault = fault_of("custom", script, stream).await;
+        assert_eq!((fault.label.as_str(), fault.kind), ("timeout", FaultKind::TimedOut));
+        assert!((350..1_500).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_falls_silent_is_broken_and_one_that_is_cut_too() {
+    let mut script = event_stream(&[ROLE, CHUNK]);
+    script.push(Say::Pause(Duration::from_secs(5)));
+    let (text, _, fault) = drained(attempt("custom", script, true).await.unwrap()).await;
+    let fault = fault.unwrap();
+    assert_eq!((text, fault.label.as_str(), fault.health), ([ROLE, CHUNK].concat(), "timeout", Health::ProviderFailed));
+
+    for end in [vec![Say::Reset], vec![]] {
+        let script = [event_stream(&[CHUNK]), vec![Say::Pause(Duration::from_millis(50))], end].concat();
+        let (_, _, fault) = drained(attempt("custom", script, true).await.unwrap()).await;
+        assert_eq!(fault.unwrap().label, "reset");
+    }
+}
+
+#[tokio::test]
+async fn an_end_after_finish_reason_is_complete_with_or_without_done() {
+    for tail in ["", "data: [DONE]\n\n"] {
+        let (text, _, fault) =
+            drained(attempt("custom", event_stream(&[CHUNK, FINISH, tail]), true).await.unwrap()).await;
+        assert!(fault.is_none());
+        assert_eq!(text, [CHUNK, FINISH, tail].concat());
+    }
+    let mut script = event_stream(&[CHUNK, FINISH]);
+    script.extend([Say::Pause(Duration::from_millis(50)), Say::Reset]);
+    assert!(drained(attempt("custom", script, true).await.unwrap()).await.2.is_none());
+    let (_, _, fault) =
+        drained(attempt("custom", event_stream(&[CHUNK, "data: [DONE]\n\n"]), true).await.unwrap()).await;
+    assert_eq!(fault.unwrap().label, "reset");
+}
+
+#[tokio::test]
+async fn dropping_cancels_the_call_at_once() {
+    let mut script = event_stream(&[CHUNK]);
+    script.push(Say::Pause(Duration::from_secs(10)));
+    let mut server = serve(script).await;
+    let reply = attempt_at("custom", &server, true).await.unwrap();
+    let (_, left) = server.asked.recv().await.unwrap();
+    drop(reply);
+    tokio::time::timeout(Duration::from_millis(100), left).await.expect("the call goes on").unwrap();
+
+    let mut server = serve(vec![Say::Pause(Duration::from_secs(10))]).await;
+    let upstream = upstream();
+    let candidate = candidate_at("custom", &server.base_url);
+    let asking = request(false);
+    let call = tokio::time::timeout(Duration::from_millis(100), upstream.attempt(&candidate, &asking));
+    assert!(call.await.is_err());
+    let (_, left) = server.asked.recv().await.unwrap();
+    tokio::time::timeout(Duration::from_millis(100), left).await.expect("the call goes on").unwrap();
+}
+
+#[tokio::test]
+async fn a_model_that_refuses_a_schema_keyword_gets_plain_schemas_from_then_on() {
+    let refusal = b"[{\"error\":{\"code\":400,\"message\":\"Unknown name \\\"additionalProperties\\\"\",\"status\":\"INVALID_ARGUMENT\"}}]";
+    let mut server = serve(says(400, "application/json", refusal)).await;
+    let candidate = candidate_at("gemini", &server.base_url);
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","additionalProperties":false,"properties":{"default":{"type":"string"}}}}}]}"#;
+    let (upstream, request) = (upstream(), read_chat(body.into()).unwrap());
+    for expected in [true, false] {
+        let fault = upstream.attempt(&candidate, &request).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Rejected);
+        let (asked, _) = server.asked.recv().await.unwrap();
+        assert_eq!(asked.contains("additionalProperties"), expected, "{asked}");
+        assert!(asked.contains("\"default\":{"), "a property's name is no keyword: {asked}");
+    }
+}

@@ -1,0 +1,186 @@
+//! What response headers say about windows, by the provider's own table ([`Wire::hints`]); pure.
+
+use jiff::{Timestamp, fmt::rfc2822};
+use reqwest::header::HeaderMap;
+
+use crate::domain::{
+    Hint, Limit,
+    provider::{HintField, HintHeader, HintValue, Wire},
+};
+
+/// Limits in force and units left. Headers that speak of whichever window refused (`*`) need to know it: `refused`.
+pub fn read(wire: &Wire, headers: &HeaderMap, refused: Option<Limit>) -> Vec<Hint> {
+    let mut hints: Vec<Hint> = Vec::new();
+    for header in &wire.hints {
+        let (HintField::Limit | HintField::Remaining, Some(limit)) = (header.field, header.limit.or(refused)) else {
+            continue;
+        };
+        let Some(value) = text(headers, &header.name).and_then(units) else { continue };
+        let at = hints.iter().position(|h| h.limit == limit).unwrap_or_else(|| {
+            hints.push(Hint { limit, max: None, remaining: None });
+            hints.len() - 1
+        });
+        match header.field {
+            HintField::Limit => hints[at].max = Some(value),
+            _ => hints[at].remaining = Some(value),
+        }
+    }
+    // A limit of 0 is a plan without this model, which the refusal tells: no window is learned from it.
+    hints.retain(|hint| hint.max != Some(0));
+    hints
+}
+
+/// Some header says that a limit is 0: this model is not on the plan, and never was.
+pub fn name_zero(wire: &Wire, headers: &HeaderMap) -> bool {
+    let limits = wire.hints.iter().filter(|header| header.field == HintField::Limit);
+    limits.filter_map(|header| text(headers, &header.name)).any(|value| units(value) == Some(0))
+}
+
+/// Time (ms) until `limit` opens again, where a header tells it. "Until full" says nothing about that.
+pub fn opens_in_ms(wire: &Wire, headers: &HeaderMap, limit: Limit, now_ms: i64) -> Option<i64> {
+    let speaks = |h: &&HintHeader| {
+        matches!(h.field, HintField::Reset | HintField::ResetAt) && h.limit.is_none_or(|l| l == limit)
+    };
+    wire.hints.iter().filter(speaks).find_map(|h| {
+        let value = text(headers, &h.name)?;
+        let ms = match h.value {
+            HintValue::GoDuration => duration_ms(value)?,
+            HintValue::FloatSeconds | HintValue::IntSeconds | HintValue::Int => seconds_ms(value)?,
+            HintValue::EpochMs => value.parse::<i64>().ok()? - now_ms,
+        };
+        (ms > 0).then_some(ms)
+    })
+}
+
+/// `retry-after-ms`, or `retry-after` in seconds or as an HTTP date, reckoned against the answer's own `date`.
+pub fn retry_after_ms(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
+    if let Some(ms) = text(headers, "retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
+        return whole_ms(ms);
+    }
+    let value = text(headers, "retry-after")?;
+    seconds_ms(value).or_else(|| http_date_ms(value).map(|at| (at - now_ms).max(0)))
+}
+
+/// The provider's clock where it shows it (`date`), else ours.
+pub fn now_ms(headers: &HeaderMap) -> i64 {
+    text(headers, "date").and_then(http_date_ms).unwrap_or_else(|| Timestamp::now().as_millisecond())
+}
+
+/// A Go duration: `1h4m48s`, `2m59.56s`, `922.5ms`, `0s`; a protobuf one (`45.8s`) is one too.
+pub fn duration_ms(text: &str) -> Option<i64> {
+    let (mut rest, mut ms) = (text.trim(), 0.0);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let value: f64 = rest[..number].parse().ok()?;
+        let unit = &rest[number..];
+        let unit = &unit[..unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len())];
+        ms += value
+            * match unit {
+                "h" => 3_600_000.0,
+                "m" => 60_000.0,
+                "s" => 1_000.0,
+                "ms" => 1.0,
+                "us" | "µs" => 1e-3,
+                "ns" => 1e-6,
+                _ => return None,
+            };
+        rest = &rest[number + unit.len()..];
+    }
+    whole_ms(ms)
+}
+
+fn seconds_ms(text: &str) -> Option<i64> {
+    whole_ms(text.parse::<f64>().ok()? * 1_000.0)
+}
+
+/// Rounded up: a hint too short would be a refusal more. Beyond a year nothing is believed.
+fn whole_ms(ms: f64) -> Option<i64> {
+    const YEAR_MS: f64 = 366.0 * 86_400_000.0;
+    // The last digits of a product of decimals are noise, not a further millisecond.
+    let up = (ms - 1e-6).ceil();
+    #[expect(clippy::cast_possible_truncation, reason = "between 0 and a year")]
+    (0.0..=YEAR_MS).contains(&up).then_some(up as i64)
+}
+
+fn http_date_ms(text: &str) -> Option<i64> {
+    rfc2822::parse(text).ok().map(|at| at.timestamp().as_millisecond())
+}
+
+/// Counts come as integers; some servers write `29470.0`.
+fn units(text: &str) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "bounded on the line itself")]
+    text.parse::<i64>()
+        .ok()
+        .or_else(|| text.parse::<f64>().ok().filter(|f| (0.0..1e15).contains(f)).map(|f| f as i64))
+        .filter(|n| *n >= 0)
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn go_durations_are_rounded_up_to_ms() {
+        for (written, ms) in [
+            ("1h4m48s", 3_888_000),
+            ("2m59.56s", 179_560),
+            ("922.5ms", 923),
+            ("7.66s", 7_660),
+            ("0s", 0),
+            ("24h0m0s", 86_400_000),
+            ("45.837906927s", 45_838),
+            ("40085s", 40_085_000),
+            ("3.405s", 3_405),
+            ("150µs", 1),
+        ] {
+            assert_eq!(duration_ms(written), Some(ms), "{written}");
+        }
+        for wrong in ["", "12", "s", "1x", "-3s", "99999h"] {
+            assert_eq!(duration_ms(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_against_the_servers_date() {
+        let dated =
+            headers(&[("date", "Sun, 22 Nov 2026 12:00:00 GMT"), ("retry-after", "Sun, 22 Nov 2026 12:00:30 GMT")]);
+        assert_eq!(retry_after_ms(&dated, now_ms(&dated)), Some(30_000));
+        assert_eq!(retry_after_ms(&headers(&[("retry-after", "4")]), 0), Some(4_000));
+        assert_eq!(retry_after_ms(&headers(&[("retry-after", "1.5")]), 0), Some(1_500));
+        assert_eq!(retry_after_ms(&headers(&[("retry-after", "2"), ("retry-after-ms", "1500")]), 0), Some(1_500));
+        assert_eq!(retry_after_ms(&headers(&[("retry-after", "soon")]), 0), None);
+    }
+
+    #[test]
+    fn a_star_header_speaks_of_the_window_that_refused() {
+        let star = |name: &str, field, value| HintHeader { name: name.into(), limit: None, field, value };
+        let wire = Wire {
+            hints: vec![
+                star("x-ratelimit-limit", HintField::Limit, HintValue::Int),
+                star("x-ratelimit-remaining", HintField::Remaining, HintValue::Int),
+                star("x-ratelimit-reset", HintField::ResetAt, HintValue::EpochMs),
+            ],
+            ..Wire::default()
+        };
+        let h = headers(&[("x-ratelimit-limit", "50"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1500")]);
+        assert_eq!(read(&wire, &h, None), []);
+        let hint = Hint { limit: Limit::Rpd, max: Some(50), remaining: Some(0) };
+        assert_eq!(read(&wire, &h, Some(Limit::Rpd)), [hint]);
+        let none = headers(&[("x-ratelimit-limit", "0"), ("x-ratelimit-remaining", "0")]);
+        assert_eq!(read(&wire, &none, Some(Limit::Rpd)), [], "not on this plan");
+        assert!(name_zero(&wire, &none) && !name_zero(&wire, &h));
+        assert_eq!(opens_in_ms(&wire, &h, Limit::Rpd, 1_000), Some(500));
+        assert_eq!(opens_in_ms(&wire, &h, Limit::Rpd, 2_000), None);
+    }
+}

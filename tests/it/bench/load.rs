@@ -1,0 +1,116 @@
+//! The two loads: as fast as it goes (wrk), and at a fixed rate whatever the answers take.
+
+use std::{fs, process::Command, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use super::body;
+
+/// Connections of the closed loop: each asks again as soon as it has its answer.
+pub const CONNECTIONS: usize = 16;
+const CLOSED_LOOP: Duration = Duration::from_secs(2);
+
+/// Good answers that the closed loop got.
+pub fn closed_loop(port: u16, key: &str) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("post.lua");
+    let text = format!(
+        "wrk.method = 'POST'\nwrk.body = [[{}]]\nwrk.headers['content-type'] = 'application/json'\n\
+         wrk.headers['authorization'] = 'Bearer {key}'\n",
+        body(false)
+    );
+    fs::write(&script, text).unwrap();
+    let (connections, seconds) = (format!("-c{CONNECTIONS}"), format!("-d{}s", CLOSED_LOOP.as_secs()));
+    let url = format!("http://127.0.0.1:{port}/v1/chat/completions");
+    let ran = Command::new("wrk")
+        .args(["-t1", &connections, &seconds, "-s", script.to_str().unwrap(), &url])
+        .output()
+        .expect("wrk is installed: tests/setup.sh bench");
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && !told.contains("Non-2xx") && !told.contains("Socket errors"), "{told}");
+    let line = told.lines().find(|line| line.contains(" requests in ")).unwrap_or_else(|| panic!("{told}"));
+    line.split_ascii_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// A kept connection that asks the same again and again.
+pub struct Line {
+    stream: TcpStream,
+    request: Vec<u8>,
+    read: Vec<u8>,
+}
+
+impl Line {
+    pub async fn open(port: u16, key: &str, stream: bool) -> Self {
+        let body = body(stream);
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n\
+             authorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, request: request.into(), read: Vec::with_capacity(16 << 10) }
+    }
+
+    pub async fn send(&mut self) {
+        self.stream.write_all(&self.request).await.unwrap();
+    }
+
+    /// Reads on; false at the end of the connection. What was read last is [`Self::last`].
+    pub async fn read_more(&mut self) -> bool {
+        self.stream.read_buf(&mut self.read).await.unwrap() > 0
+    }
+
+    pub fn last(&mut self) -> &mut Vec<u8> {
+        &mut self.read
+    }
+
+    /// One question and its whole answer, which has a content length.
+    async fn ask(&mut self) {
+        self.send().await;
+        self.read.clear();
+        loop {
+            assert!(self.read_more().await, "the connection was closed");
+            let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            let head = String::from_utf8_lossy(&self.read[..end]).to_ascii_lowercase();
+            assert!(head.starts_with("http/1.1 200"), "{}", String::from_utf8_lossy(&self.read));
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")).expect("a length");
+            if self.read.len() >= end + 4 + length.trim().parse::<usize>().unwrap() {
+                return;
+            }
+        }
+    }
+}
+
+/// What asking at a fixed rate takes: median and 99th percentile, µs. A question whose line is still busy counts from
+/// when it should have been sent.
+pub async fn open_loop(port: u16, key: &str, rate: u32, lasting: Duration) -> (f64, f64) {
+    const LINES: u32 = 25;
+    let apart = Duration::from_secs(1) / rate;
+    let begin = Instant::now() + Duration::from_millis(50);
+    let mut lines = JoinSet::new();
+    for number in 0..LINES {
+        let mut line = Line::open(port, key, false).await;
+        lines.spawn(async move {
+            let (mut took, mut due) = (Vec::new(), begin + apart * number);
+            while due < begin + lasting {
+                let late = Instant::now() > due;
+                sleep_until(due).await;
+                // A timer of ours that fires late is not the gateway's fault; a line still busy is.
+                let from = if late { due } else { Instant::now() };
+                line.ask().await;
+                took.push(from.elapsed().as_secs_f64() * 1e6);
+                due += apart * LINES;
+            }
+            took
+        });
+    }
+    let mut all: Vec<f64> = lines.join_all().await.concat();
+    all.sort_by(f64::total_cmp);
+    (all[all.len() / 2], all[all.len() * 99 / 100])
+}

@@ -1,0 +1,191 @@
+//! Time inside Redis, script by script: its slow log, told to note everything, says how long each call took.
+
+use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use tollfree::{
+    catalog::{Catalog, Current},
+    config,
+    domain::{Charge, Choice, Client, Health, Limit, Outcome, Spent, client::ClientKind},
+    ledger::{Admission, Ask, Lease, Ledger, Rules, redis::Redis, scripts::Script},
+    shutdown::Tasks,
+};
+
+use super::process::median;
+use crate::support::{eventually, redis_server::RedisServer};
+
+/// So long, the windows are filled little by little: as in life, their units lie in many sub-buckets.
+const FILLING: Duration = Duration::from_secs(62);
+/// Calls of each kind.
+const CALLS: usize = 1_000;
+const AT_ONCE: usize = 20;
+const CHARGE: Charge = Charge { requests: 1, input: 100, tokens: 200 };
+
+struct Pool {
+    ledger: Ledger,
+    choices: Vec<Choice>,
+    tasks: Tasks,
+}
+
+impl Pool {
+    /// Ten candidates with the same four limits.
+    async fn start(server: &RedisServer, name: &str, limits: &str) -> Self {
+        let mut file = String::new();
+        for number in 0..10 {
+            writeln!(
+                file,
+                "[providers.w{number}]\nbase_url = \"http://127.0.0.1:1/v1\"\n[providers.w{number}.models.m]\nlimits = {limits}"
+            )
+            .unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tollfree.toml"), file).unwrap();
+        let settings = config::load(&BTreeMap::new(), Path::new(folder.path())).unwrap().settings;
+        let catalog = Catalog::build(&settings, &BTreeMap::new()).unwrap();
+        let choices: Vec<_> =
+            catalog.candidates.iter().map(|c| Choice { candidate: c.clone(), charge: CHARGE }).collect();
+        assert!(choices.len() == 10 && choices.iter().all(|choice| choice.candidate.windows.len() == 4));
+        let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
+        let rules =
+            Rules { pool: name.into(), slack_ms: 250, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
+        let tasks = Tasks::new();
+        let redis = Redis::connect(&server.url().into(), &tasks).unwrap();
+        let ledger = Ledger::start(Arc::new(redis), rules, catalog, tasks.clone());
+        eventually(Duration::from_secs(5), "the ledger is ready", async || ledger.is_ready().then_some(())).await;
+        Self { ledger, choices, tasks }
+    }
+
+    async fn admit(&self, client: &Client, choices: &[Choice]) -> Option<Lease> {
+        match self.ledger.admit(Ask { client, choices, wait_ms: 0 }).await.unwrap() {
+            Admission::Go(lease) => Some(lease),
+            Admission::Refused(_) => None,
+        }
+    }
+
+    /// Admits and settles, or is refused, many times over; some at a time, as in a busy pool.
+    async fn ask(&self, client: &Client, choices: &[Choice]) {
+        for _ in 0..CALLS / AT_ONCE {
+            for lease in join_all((0..AT_ONCE).map(|_| self.admit(client, choices))).await.into_iter().flatten() {
+                lease.sent();
+                lease.settle(answered());
+            }
+            // Settlements run off the caller's path.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// What most calls end with: a little less than was charged.
+fn answered() -> Outcome {
+    let spent = Spent { sent: true, input: Some(90), total: Some(120) };
+    Outcome { health: Health::Good, spent, first_content: Some(Duration::from_millis(200)), ..Outcome::unknown() }
+}
+
+fn client(limits: &[(Limit, i64)]) -> Client {
+    Client { id: "shared:bench".into(), kind: ClientKind::Shared, limits: limits.into() }
+}
+
+/// The slow log of a server.
+struct Log {
+    connection: redis::Connection,
+}
+
+impl Log {
+    fn of(server: &RedisServer) -> Self {
+        let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+        for (name, value) in [("slowlog-log-slower-than", "0"), ("slowlog-max-len", "100000")] {
+            redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut connection).unwrap();
+        }
+        Self { connection }
+    }
+
+    fn clear(&mut self) {
+        redis::cmd("SLOWLOG").arg("RESET").exec(&mut self.connection).unwrap();
+    }
+
+    /// Microseconds of every call of a script since the last [`Self::clear`].
+    fn times(&mut self, script: Script) -> Vec<f64> {
+        self.times_of(script.source())
+    }
+
+    /// What this machine takes today for a script of twenty `HGET`.
+    fn yardstick(&mut self) -> Vec<f64> {
+        let text = "local n = 0\nfor i = 1, 20 do n = n + tonumber(redis.call('HGET', KEYS[1], i) or 0) end\nreturn n";
+        let script = redis::Script::new(text);
+        for _ in 0..CALLS {
+            script.key("{yardstick}").invoke::<i64>(&mut self.connection).unwrap();
+        }
+        self.times_of(text)
+    }
+
+    fn times_of(&mut self, source: &str) -> Vec<f64> {
+        type Entry = (i64, i64, i64, Vec<String>, String, String);
+        let digest = redis::Script::new(source);
+        let entries: Vec<Entry> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query(&mut self.connection).unwrap();
+        let ours = |entry: &&Entry| entry.3[0] == "EVALSHA" && entry.3[1] == digest.get_hash();
+        entries.iter().filter(ours).map(|entry| entry.2 as f64).collect()
+    }
+}
+
+fn line(what: &str, times: &[f64], bar: &str) {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (low, median, high) = (sorted[sorted.len() / 10], median(times), sorted[sorted.len() * 9 / 10]);
+    println!("{what:<58} {median:>6.0} µs   p10 {low:>5.0}   p90 {high:>5.0}{bar}");
+}
+
+pub async fn tell() {
+    let server = RedisServer::with_aof().await;
+    let mut log = Log::of(&server);
+    let free = Pool::start(&server, "free", "{ rpm = 100000, rpd = 100000, tpm = 100000000, tpd = 100000000 }").await;
+    // So that a minute of two requests a second and candidate fills them.
+    let full = Pool::start(&server, "full", "{ rpm = 110, rpd = 100000, tpm = 22000, tpd = 100000000 }").await;
+    let nobody = client(&[]);
+    let four = [(Limit::Rpm, 100_000), (Limit::Rpd, 100_000), (Limit::Tpm, 100_000_000), (Limit::Tpd, 100_000_000)];
+
+    let end = tokio::time::Instant::now() + FILLING;
+    while tokio::time::Instant::now() < end {
+        for number in 0..10 {
+            for pool in [&free, &full] {
+                if let Some(lease) = pool.admit(&nobody, &pool.choices[number..=number]).await {
+                    lease.sent();
+                    lease.settle(answered());
+                }
+            }
+        }
+        let limited = client(&four);
+        drop(free.admit(&limited, &free.choices[..1]).await);
+        tokio::time::sleep(Duration::from_millis(450)).await;
+    }
+    while let Some(lease) = full.admit(&nobody, &full.choices).await {
+        lease.sent();
+        // Kept as charged: nothing is given back.
+        lease.settle(Outcome { health: Health::Good, ..Outcome::unknown() });
+    }
+
+    println!("\n== time in Redis: four windows per candidate, filled over a minute; {CALLS} calls each ==");
+    line("yardstick: a script of 20 HGET", &log.yardstick(), "");
+    log.clear();
+    free.ask(&nobody, &free.choices[..1]).await;
+    line("admit, 1 candidate", &log.times(Script::Admit), "");
+    log.clear();
+    free.ask(&nobody, &free.choices).await;
+    let ten = log.times(Script::Admit);
+    line("admit, 10 candidates, the first is free", &ten, "   (bar: 60)");
+    line("settle", &log.times(Script::Settle), "   (bar: 40)");
+    log.clear();
+    free.ask(&client(&four), &free.choices).await;
+    let limited = log.times(Script::Admit);
+    line("admit, 10 candidates, the first is free, 4 client windows", &limited, "");
+    println!("{:<58} {:>6.1} µs   (bar: 5)", "  each client window more", (median(&limited) - median(&ten)) / 4.0);
+    log.clear();
+    full.ask(&nobody, &full.choices).await;
+    line("admit, 10 candidates, all full", &log.times(Script::Admit), "   (bar: 400)");
+    log.clear();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    line("snapshot of 10 candidates", &log.times(Script::Snapshot), "   (bar: 1000)");
+    for pool in [free, full] {
+        pool.tasks.drain(Duration::from_secs(1)).await;
+    }
+}

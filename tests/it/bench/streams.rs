@@ -1,0 +1,172 @@
+//! Streams with an even pace: where they come from, and those who read them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{contest::Contestant, load::Line, process::cpu};
+use crate::support::{eventually, fake_upstream as fake};
+
+pub const STREAMS: usize = 40;
+pub const PACE: Duration = Duration::from_millis(10);
+const WINDOW: Duration = Duration::from_secs(3);
+
+/// Answers every request with a stream of one chunk after the other until told to end.
+pub struct StreamSource {
+    port: u16,
+    shared: Arc<Shared>,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Chunks written so far, of all streams.
+    chunks: AtomicU64,
+    pace_ms: AtomicU64,
+    ending: AtomicBool,
+}
+
+impl StreamSource {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared::default());
+        let (mut tasks, given) = (JoinSet::new(), shared.clone());
+        tasks.spawn(async move {
+            let mut lines = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
+                lines.spawn(answer_all(stream, given.clone()));
+            }
+        });
+        Self { port, shared, _tasks: tasks }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Opens streams through `port`; returns when all of them flow.
+    pub async fn open(&self, port: u16, streams: usize, pace: Duration) -> Open {
+        self.shared.pace_ms.store(u64::try_from(pace.as_millis()).unwrap(), Ordering::Relaxed);
+        self.shared.ending.store(false, Ordering::Relaxed);
+        let flowing = Arc::new(AtomicU64::new(0));
+        let mut readers = JoinSet::new();
+        for number in 0..streams {
+            if number % 20 == 0 {
+                // Callers come one after the other: a thousand in the same millisecond would be another trial.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let flowing = flowing.clone();
+            readers.spawn(async move {
+                let mut line = Line::open(port, super::contest::KEY, true).await;
+                line.send().await;
+                read_out(line, &flowing).await;
+            });
+        }
+        eventually(Duration::from_secs(30), "all streams flow", async || {
+            (flowing.load(Ordering::Relaxed) == streams as u64).then_some(())
+        })
+        .await;
+        Open { readers, shared: self.shared.clone() }
+    }
+
+    /// CPU time of relaying one chunk, µs.
+    pub async fn cost_per_chunk(&self, contestant: &Contestant<'_>) -> f64 {
+        let open = self.open(contestant.stream_port, STREAMS, PACE).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (chunks, spent) = (self.shared.chunks.load(Ordering::Relaxed), cpu(contestant.pid));
+        tokio::time::sleep(WINDOW).await;
+        let spent = cpu(contestant.pid) - spent;
+        let chunks = self.shared.chunks.load(Ordering::Relaxed) - chunks;
+        open.end().await;
+        spent.as_secs_f64() * 1e6 / chunks as f64
+    }
+}
+
+/// Streams that flow.
+pub struct Open {
+    readers: JoinSet<()>,
+    shared: Arc<Shared>,
+}
+
+impl Open {
+    /// Ends them in order: every reader has seen its `[DONE]` when this returns.
+    pub async fn end(self) {
+        self.shared.ending.store(true, Ordering::Relaxed);
+        self.readers.join_all().await;
+    }
+}
+
+/// Counts itself as flowing with the first content; returns at the end of the answer.
+async fn read_out(mut line: Line, flowing: &AtomicU64) {
+    let mut flows = false;
+    loop {
+        assert!(line.read_more().await, "the stream was cut");
+        let read = line.last();
+        assert!(flows || read.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(read));
+        if !flows && contains(read, b"\"content\":\"") {
+            flows = true;
+            flowing.fetch_add(1, Ordering::Relaxed);
+        }
+        if read.ends_with(b"\r\n0\r\n\r\n") {
+            assert!(contains(read, b"[DONE]"), "{}", String::from_utf8_lossy(read));
+            return;
+        }
+        if flows && read.len() > 4096 {
+            // What is kept is only for the end, which comes in a few small pieces.
+            read.drain(..read.len() - 2048);
+        }
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+fn piece(text: &str) -> Vec<u8> {
+    format!("{:x}\r\n{text}\r\n", text.len()).into()
+}
+
+async fn answer_all(mut stream: TcpStream, shared: Arc<Shared>) {
+    let mut read = Vec::new();
+    let content = piece(&fake::content(" a few tokens"));
+    loop {
+        // A request is small and comes whole; the next one comes after its answer.
+        read.clear();
+        while !read.ends_with(b"}") {
+            if !matches!(stream.read_buf(&mut read).await, Ok(1..)) {
+                return;
+            }
+        }
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        let begin = [head.as_bytes(), &piece(&fake::role())].concat();
+        if stream.write_all(&begin).await.is_err() {
+            return;
+        }
+        let mut ticks = interval(Duration::from_millis(shared.pace_ms.load(Ordering::Relaxed)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !shared.ending.load(Ordering::Relaxed) {
+            ticks.tick().await;
+            if stream.write_all(&content).await.is_err() {
+                return;
+            }
+            shared.chunks.fetch_add(1, Ordering::Relaxed);
+        }
+        let end = [piece(&fake::stop()), piece(fake::DONE), b"0\r\n\r\n".to_vec()].concat();
+        if stream.write_all(&end).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Breakers are shared: two replicas on one Redis, one provider that fails.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::support::{
+    app::{Setup, TestApp},
+    fake_upstream::{FakeUpstream, Step, answer, whole},
+    redis_server::RedisServer,
+};
+
+pub struct Pair {
+    pub one: TestApp,
+    pub two: TestApp,
+    pub upstream: FakeUpstream,
+    _redis: RedisServer,
+}
+
+impl Pair {
+    pub async fn with(change: impl Fn(Setup) -> Setup) -> Self {
+        let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+        let setup = || change(TestApp::setup().redis(&redis).lab("lab", &upstream));
+        let (one, two) = (setup().start().await, setup().start().await);
+        Self { one, two, upstream, _redis: redis }
+    }
+
+    /// Three failures in a row, seen by both replicas.
+    pub async fn break_it(&self) {
+        for app in [&self.one, &self.two, &self.one] {
+            self.upstream.then(whole(500, "{}"));
+            assert_eq!(app.chat("lab/m").await.error().0, 502);
+            app.settled().await;
+        }
+    }
+
+    /// Ten requests at each replica, all at once: how many were answered with 200.
+    pub async fn crowd(&self) -> usize {
+        let asks = (0..10).flat_map(|_| [self.one.chat("lab/m"), self.two.chat("lab/m")]);
+        let answers = join_all(asks).await;
+        for answer in &answers {
+            if answer.status != 200 {
+                assert_eq!(answer.error(), (429, "rate_limit_error".into(), "budget_exhausted".into()));
+                assert!(answer.message().contains("failed repeatedly"), "{}", answer.message());
+            }
+        }
+        answers.iter().filter(|answer| answer.status == 200).count()
+    }
+
+    /// From open to closed: one probe at a time over all replicas, two successes.
+    pub async fn recovers(&self) {
+        let slow = || {
+            let mut script = vec![Step::Pause(Duration::from_millis(1_500))];
+            script.extend(whole(200, &answer("hello")));
+            script
+        };
+        for probe in ["the first probe", "the second"] {
+            let before = self.upstream.seen().len();
+            self.upstream.then(slow());
+            assert_eq!(self.crowd().await, 1, "{probe} alone goes through");
+            assert_eq!(self.upstream.seen().len(), before + 1, "{probe}");
+            self.one.settled().await;
+        }
+        assert_eq!(self.crowd().await, 20, "two successes close it for all");
+        self.one.shows_breaker("lab", "closed").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_failures_open_it_for_all_replicas_at_their_next_admission() {
+    let both = Pair::with(|setup| setup.env("CB_TIMEOUT_MS", 3000)).await;
+    both.break_it().await;
+    assert_eq!(both.crowd().await, 0);
+    assert_eq!(both.upstream.seen().len(), 3);
+    both.two.shows_breaker("lab", "open").await;
+    let refused = both.two.chat("lab/m").await;
+    assert!(refused.retry_after() <= Duration::from_secs(3));
+    tokio::time::sleep(refused.retry_after()).await;
+    both.recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_in_between_starts_the_count_again() {
+    let both = Pair::with(|setup| setup).await;
+    for _ in 0..3 {
+        for app in [&both.one, &both.two] {
+            both.upstream.then(whole(500, "{}"));
+            assert_eq!(app.chat("lab/m").await.error().0, 502);
+        }
+        assert_eq!(both.one.chat("lab/m").await.status, 200);
+    }
+    both.one.shows_breaker("lab", "closed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_probe_opens_it_again() {
+    let both = Pair::with(|setup| setup.env("CB_TIMEOUT_MS", 2500)).await;
+    both.break_it().await;
+    tokio::time::sleep(Duration::from_millis(2550)).await;
+    both.upstream.then(whole(500, "{}"));
+    assert_eq!(both.two.chat("lab/m").await.error().0, 502);
+    both.two.settled().await;
+    assert_eq!(both.crowd().await, 0);
+    tokio::time::sleep(Duration::from_millis(2550)).await;
+    both.recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_whose_replica_died_frees_itself() {
+    let setup = |setup: Setup| {
+        let timeouts = "[timeouts]\nconnect_ms = 500\nfirst_content_ms = 1500\n";
+        setup.env("CB_TIMEOUT_MS", 500).env("ROUTE_TIMEOUT_MS", 2000).file(timeouts)
+    };
+    let mut both = Pair::with(setup).await;
+    both.break_it().await;
+    tokio::time::sleep(Duration::from_millis(550)).await;
+    both.upstream.then(vec![Step::Hold]);
+    let before = both.upstream.seen().len();
+    let probe = both.one.chat_call(&crate::support::app::hi("lab/m")).send();
+    tokio::select! {
+        _ = probe => panic!("the probe is held"),
+        () = crate::support::eventually(Duration::from_secs(3), "the probe is out", async || {
+            (both.upstream.seen().len() > before).then_some(())
+        }) => {}
+    }
+    // Its caller is gone and so is its replica, in one blow: nobody can give the probe back.
+    both.one.process().kill();
+    crate::support::eventually(Duration::from_secs(10), "another probe is let through", async || {
+        (both.two.chat("lab/m").await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_model_opens_its_own_breaker_only() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let app = TestApp::setup().redis(&redis).played("groq", &upstream).start().await;
+    let busy = r#"{"error":{"message":"openai/gpt-oss-20b is currently over capacity. Please try again.","type":"internal_server_error"}}"#;
+    for _ in 0..3 {
+        upstream.then(whole(503, busy));
+        assert_eq!(app.chat("groq/openai/gpt-oss-20b").await.error().0, 502);
+        app.settled().await;
+    }
+    assert_eq!(app.chat("groq/openai/gpt-oss-20b").await.status, 429);
+    assert_eq!(app.chat("groq/openai/gpt-oss-120b").await.status, 200, "the provider itself is well");
+    app.shows_breaker("groq", "closed").await;
+}

@@ -1,0 +1,240 @@
+//! The same random calls on a redis-server and on the embedded store: the same replies, byte for byte, and the same state.
+
+use bytes::Bytes;
+use tollfree::ledger::{host::Reply, keys::Keys, scripts::Script};
+
+use super::{
+    host::{RealRedis, Told},
+    rig::{Admit, Asker, Cand, End, Lease, TestLedger, cand, win},
+    world::Dice,
+};
+use crate::support::redis_server::RedisServer;
+
+fn pool() -> Vec<Cand> {
+    let all = [
+        win("rpm", 's', 20),
+        win("rpd", 'b', 900),
+        win("tpm", 'm', 9_000),
+        win("tpd", 'c', 90_000).in_zone("America/Los_Angeles"),
+        win("concurrency", 'n', 6),
+    ];
+    let groq =
+        [win("rpm", 's', 60).of_account(), win("rpm", 'b', 30), win("tpm", 'b', 8_000), win("tpd", 's', 200_000)];
+    // (No window of a second: its key's life, by each host's own clock, could end between two questions.)
+    let busy = [win("rph", 's', 200), win("tpm", 's', 500_000), win("rpmonth", 'c', 4_000).in_zone("UTC")];
+    vec![
+        cand("one", &all),
+        cand("groq", &groq).with("a", "x"),
+        cand("groq", &groq).with("b", "x"),
+        cand("groq", &groq).with("a", "y"),
+        cand("busy", &busy),
+        cand("free", &[]),
+    ]
+}
+
+fn units(dice: &mut Dice, cand: &Cand) -> Vec<i64> {
+    let mut of = |name: &str, max: i64| match name {
+        "tpm" | "tpd" => *dice.pick(&[0, 1, max / 50, max / 7, max / 3]),
+        _ => 1,
+    };
+    cand.windows.iter().map(|w| of(w.limit.as_str(), w.max.min(9_000))).collect()
+}
+
+/// Both hosts, told the same.
+struct Pair {
+    redis: TestLedger,
+    embedded: TestLedger,
+}
+
+impl Pair {
+    fn pass_us(&self, us: i64) {
+        for ledger in [&self.redis, &self.embedded] {
+            ledger.set_us(ledger.now_us() + us);
+        }
+    }
+
+    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, mut ask: impl FnMut(&mut TestLedger) -> T) -> T {
+        let told = ask(&mut self.redis);
+        assert_eq!(told, ask(&mut self.embedded), "{what}: redis left, embedded right");
+        told
+    }
+}
+
+fn ending(dice: &mut Dice, lease: &Lease) -> End {
+    let word = |dice: &mut Dice| *dice.pick(&["good", "good", "good", "nothing", "failed"]);
+    let names: Vec<String> = lease.cand.windows.iter().map(super::rig::Win::word).collect();
+    let mut end = End::verdict(word(dice), word(dice));
+    match dice.roll(0, 6) {
+        0 => end.sent = false,
+        1 => {}
+        _ => {
+            let used = |w: &super::rig::Win, units: i64, dice: &mut Dice| {
+                if w.limit.as_str().starts_with('t') { units * dice.roll(0, 130) / 100 } else { -1 }
+            };
+            let drawn = lease.cand.windows.iter().zip(&lease.units).map(|(w, u)| used(w, *u, dice)).collect();
+            end.used = Some(drawn);
+        }
+    }
+    if dice.one_in(12) {
+        let limit = if names.is_empty() || dice.one_in(3) { "-" } else { &dice.pick(&names[..])[..] };
+        let ms = *dice.pick(&[0, 0, 700, 5_000, 60_000]);
+        end.shut = format!("{} {ms} {limit} 429_{limit}", dice.pick(&["k", "m", "a"]));
+    }
+    if !names.is_empty() && dice.one_in(4) {
+        let i = usize::try_from(dice.roll(0, names.len() as i64)).unwrap();
+        let w = &lease.cand.windows[i];
+        let max = *dice.pick(&[-1, w.max, w.max / 2 + 1, w.max * 2]);
+        let left = *dice.pick(&[-1, 0, w.max / 2, w.max]);
+        end.hints = format!("{} {max} {left} {} {} ", names[i], w.scope, dice.roll(0, 2));
+    }
+    end.first_ms = *dice.pick(&[-1, 120, 333]);
+    if dice.one_in(15) {
+        end.mode = *dice.pick(&["commit", "find"]);
+    }
+    end
+}
+
+fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, n: usize) {
+    pair.pass_us(*dice.pick(&[0, 0, 137, 20_411, 1_000_000, 9_900_000]));
+    if dice.one_in(300) {
+        pair.pass_us(dice.roll(0, 86_400_000_000));
+    }
+    let what = format!("step {n}");
+    match dice.roll(0, 40) {
+        0 => {
+            pair.same(&what, TestLedger::sync);
+        }
+        1 => {
+            let subject = *dice.pick(&["groq", "one", "groq/a"]);
+            let change = *dice.pick(&["on", "off", "on", "reset", "order"]);
+            pair.same(&what, |ledger| ledger.control(change, subject));
+            pair.same(&what, |ledger| ledger.control("on", subject));
+        }
+        2 => {
+            let oldest = *dice.pick(&[0, 950]);
+            // The order of a hash's fields is nobody's promise.
+            pair.same(&what, |ledger| {
+                let text = ledger.snapshot(oldest);
+                let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                lines[1..].sort();
+                lines
+            });
+        }
+        3 if !open.is_empty() => {
+            // What is known is passed over; what was lost (a key of ours that is gone) comes back.
+            let some: Vec<(&Lease, Option<&End>)> = open.iter().take(5).map(|lease| (lease, None)).collect();
+            pair.same(&what, |ledger| ledger.repeat(&some));
+        }
+        4..=6 if !open.is_empty() => {
+            let i = usize::try_from(dice.roll(0, open.len() as i64)).unwrap();
+            let mut lease = open[i].clone();
+            pair.same(&what, |ledger| ledger.renew_raw(&lease));
+            pair.redis.renew(&mut lease);
+            pair.embedded.renew(&mut lease);
+            open[i] = lease;
+        }
+        7..=18 if !open.is_empty() => {
+            let i = usize::try_from(dice.roll(0, open.len() as i64)).unwrap();
+            let end = ending(dice, &open[i]);
+            pair.same(&what, |ledger| ledger.settle(&open[i], &end));
+            if end.mode == "end" && !dice.one_in(10) {
+                open.remove(i);
+            }
+        }
+        _ => {
+            let asker = match dice.roll(0, 3) {
+                0 => Asker { id: "ann".to_owned(), windows: vec![win("rpm", 's', 40), win("rpd", 's', 2_000)] },
+                1 => Asker { id: "bob".to_owned(), windows: vec![win("rph", 's', 30)] },
+                _ => Asker::default(),
+            };
+            let first = dice.roll(0, 6);
+            let drawn: Vec<(Cand, Vec<i64>)> = (0..dice.roll(1, 5))
+                .map(|i| pool[usize::try_from((first + i) % 6).unwrap()].clone())
+                .map(|cand| {
+                    let units = units(dice, &cand);
+                    (cand, units)
+                })
+                .collect();
+            let choices: Vec<(&Cand, &[i64])> = drawn.iter().map(|(cand, units)| (cand, &units[..])).collect();
+            if dice.one_in(30) && !open.is_empty() {
+                let id = dice.pick(&open[..]).id.clone();
+                pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices));
+                return;
+            }
+            let id = pair.redis.fresh_id();
+            // Raw first (that is what is compared), then typed: by its id the second asking is told the same.
+            let raw = pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices));
+            if matches!(&raw, Reply::List(items) if items[0] == Reply::Int(1)) {
+                let typed = [pair.redis.admit_as(&id, &asker, &choices), pair.embedded.admit_as(&id, &asker, &choices)];
+                if let [Admit::Go(lease), _] = typed
+                    && !open.iter().any(|other| other.id == lease.id)
+                {
+                    open.push(lease);
+                }
+            }
+        }
+    }
+    if n.is_multiple_of(50) {
+        let (redis, embedded) = (pair.redis.charges(), pair.embedded.charges());
+        for (name, value) in &redis {
+            assert_eq!(Some(value), embedded.get(name), "{what}: {name}");
+        }
+        assert_eq!(redis.len(), embedded.len(), "{what}: {embedded:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_server_and_the_embedded_store_answer_the_same() {
+    let server = RedisServer::start().await;
+    for seed in 0..3 {
+        let redis = TestLedger::on(Box::new(RealRedis::connect(&server.url())));
+        let embedded = TestLedger::on(Box::new(Told::new()));
+        redis.flush();
+        embedded.flush();
+        let mut pair = Pair { redis, embedded };
+        // Both as replicas that know nothing yet; names of epochs are the callers'.
+        for ledger in [&mut pair.redis, &mut pair.embedded] {
+            (ledger.epoch, ledger.seq) = (String::new(), 0);
+            ledger.sync();
+        }
+        assert_eq!(pair.redis.epoch, pair.embedded.epoch);
+        let mut dice = Dice::new(seed);
+        let (pool, mut open) = (pool(), Vec::new());
+        for n in 1..=1_500 {
+            step(&mut pair, &mut dice, &pool, &mut open, n);
+        }
+        assert!(pair.redis.seq > 300, "only {} were admitted", pair.redis.seq);
+        lives(&pair);
+        record(&mut pair);
+    }
+}
+
+/// Keys live as long in both, but for what the test itself took.
+fn lives(pair: &Pair) {
+    let (left, right) = (pair.redis.present(), pair.embedded.present());
+    for key in left.iter().filter(|key| right.contains(key)) {
+        let (redis, embedded) = (pair.redis.ttl(key), pair.embedded.ttl(key));
+        // One that has just died (-2) had no time left; one without an end (-1) is a mistake unless both are.
+        let apart = (redis.max(0) - embedded.max(0)).abs();
+        assert!(apart < 15_000 && (redis == -1) == (embedded == -1), "{key}: {redis} and {embedded} ms");
+    }
+}
+
+fn record(pair: &mut Pair) {
+    let keys = Keys::new("judge");
+    let keys = [keys.totals(), keys.journal()];
+    let words = |words: &[&str]| words.iter().map(|word| Bytes::from((*word).to_owned())).collect::<Vec<_>>();
+    let batch = words(&["100", "1", "{\"a\":1}", "0", "{\"b\":\"\u{e4}\"}", "1", ""]);
+    pair.same("record", |ledger| ledger.run(Script::Record, &keys, &batch));
+    let told = pair.same("journal", |ledger| ledger.run(Script::Journal, &keys, &words(&["2"])));
+    assert_eq!(
+        told,
+        Reply::List(vec![
+            Reply::Int(3),
+            Reply::Int(2),
+            Reply::Int(1),
+            Reply::Bulk("".into()),
+            Reply::Bulk("{\"b\":\"\u{e4}\"}".into()),
+        ])
+    );
+}

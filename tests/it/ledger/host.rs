@@ -1,0 +1,181 @@
+//! Who runs the scripts in these tests: the embedded store, whose clock we hold in our hand, or a real redis-server.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tollfree::ledger::{
+    embedded::Embedded,
+    host::{Reply, ScriptCall, ScriptHost},
+    scripts::Script,
+};
+
+/// The real `lib/clock.lua`, its one reading of TIME replaced by a key that only the test writes.
+fn told_clock() -> String {
+    let real = include_str!("../../../lua/lib/clock.lua");
+    assert_eq!(real.matches("redis.call('TIME')").count(), 1, "lib/clock.lua is the only reader of TIME");
+    real.replace("redis.call('TIME')", "redis.call('HMGET', '{judge}:clock', 's', 'us')")
+}
+
+/// Runs scripts at instants that the test names.
+pub trait Bench {
+    fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply;
+    /// A text of the test's own, to look behind the scripts.
+    fn look(&self, text: &str, keys: &[String], args: &[Bytes]) -> Reply;
+    fn set_clock(&self, us: i64);
+    /// Everything is gone, as after FLUSHALL.
+    fn flush(&self);
+}
+
+/// The embedded store on a clock that moves only when told: lives of keys end by it too.
+pub struct Simulated {
+    store: RefCell<Embedded>,
+    clock: Arc<AtomicI64>,
+}
+
+fn store(clock: &Arc<AtomicI64>) -> Embedded {
+    let clock = clock.clone();
+    Embedded::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)))
+}
+
+impl Simulated {
+    pub fn new() -> Self {
+        let clock = Arc::new(AtomicI64::new(0));
+        Self { store: RefCell::new(store(&clock)), clock }
+    }
+}
+
+impl Bench for Simulated {
+    fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply {
+        let call = ScriptCall { script, keys: keys.to_vec(), args: args.to_vec() };
+        self.store.borrow().run(&call, true).now_or_never().expect("the embedded store answers at once").unwrap()
+    }
+
+    fn look(&self, text: &str, keys: &[String], args: &[Bytes]) -> Reply {
+        self.store.borrow().run_text(text, keys, args).unwrap()
+    }
+
+    fn set_clock(&self, us: i64) {
+        self.clock.store(us, Ordering::Relaxed);
+    }
+
+    fn flush(&self) {
+        *self.store.borrow_mut() = store(&self.clock);
+    }
+}
+
+/// The embedded store under the told clock of the scripts and its own real one for the lives of keys, as in Redis.
+pub struct Told {
+    store: RefCell<Embedded>,
+    texts: HashMap<&'static str, String>,
+}
+
+fn texts() -> HashMap<&'static str, String> {
+    Script::ALL.into_iter().map(|script| (script.name(), script.text(&told_clock()))).collect()
+}
+
+impl Told {
+    pub fn new() -> Self {
+        Self { store: RefCell::new(Embedded::in_memory()), texts: texts() }
+    }
+
+    /// The lives of keys by a second clock of the test's, µs.
+    pub fn beside(clock: &Arc<AtomicI64>) -> Self {
+        Self { store: RefCell::new(store(clock)), texts: texts() }
+    }
+}
+
+fn time_words(us: i64) -> [Bytes; 2] {
+    [us / 1_000_000, us % 1_000_000].map(|n| Bytes::from(n.to_string()))
+}
+
+const SET_CLOCK: &str = "return redis.call('HSET', '{judge}:clock', 's', ARGV[1], 'us', ARGV[2])";
+
+impl Bench for Told {
+    fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply {
+        self.store.borrow().run_text(&self.texts[script.name()], keys, args).unwrap()
+    }
+
+    fn look(&self, text: &str, keys: &[String], args: &[Bytes]) -> Reply {
+        self.store.borrow().run_text(text, keys, args).unwrap()
+    }
+
+    fn set_clock(&self, us: i64) {
+        self.look(SET_CLOCK, &[], &time_words(us));
+    }
+
+    fn flush(&self) {
+        *self.store.borrow_mut() = Embedded::in_memory();
+    }
+}
+
+/// A real redis-server, over a plain connection; the scripts' clock is told, the lives of keys go by its own.
+pub struct RealRedis {
+    line: RefCell<redis::Connection>,
+    digests: HashMap<&'static str, String>,
+}
+
+impl RealRedis {
+    pub fn connect(url: &str) -> Self {
+        let mut line = redis::Client::open(url).unwrap().get_connection().unwrap();
+        let load = |(name, text): (&'static str, String)| {
+            let digest: String = redis::cmd("SCRIPT").arg("LOAD").arg(text).query(&mut line).unwrap();
+            (name, digest)
+        };
+        let digests = texts().into_iter().map(load).collect();
+        Self { line: RefCell::new(line), digests }
+    }
+
+    /// Any command.
+    pub fn command(&self, words: &[&str]) -> redis::Value {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query(&mut self.line.borrow_mut()).unwrap()
+    }
+
+    fn eval(&self, how: &str, what: &str, keys: &[String], args: &[Bytes]) -> Reply {
+        let mut command = redis::cmd(how);
+        command.arg(what).arg(keys.len()).arg(keys);
+        for arg in args {
+            command.arg(&arg[..]);
+        }
+        reply(command.query(&mut self.line.borrow_mut()).unwrap())
+    }
+}
+
+fn reply(value: redis::Value) -> Reply {
+    match value {
+        redis::Value::Nil => Reply::Nil,
+        redis::Value::Int(n) => Reply::Int(n),
+        redis::Value::BulkString(text) => Reply::Bulk(text.into()),
+        redis::Value::SimpleString(text) => Reply::Bulk(text.into()),
+        redis::Value::Okay => Reply::Bulk(Bytes::from_static(b"OK")),
+        redis::Value::Array(items) => Reply::List(items.into_iter().map(reply).collect()),
+        other => panic!("a reply no script gives: {other:?}"),
+    }
+}
+
+impl Bench for RealRedis {
+    fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply {
+        self.eval("EVALSHA", &self.digests[script.name()], keys, args)
+    }
+
+    fn look(&self, text: &str, keys: &[String], args: &[Bytes]) -> Reply {
+        self.eval("EVAL", text, keys, args)
+    }
+
+    fn set_clock(&self, us: i64) {
+        self.look(SET_CLOCK, &[], &time_words(us));
+    }
+
+    fn flush(&self) {
+        self.command(&["FLUSHALL"]);
+    }
+}

@@ -1,0 +1,411 @@
+//! `TestLedger`: one replica's view of the real scripts, called as their headers say and in no other way.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use bytes::Bytes;
+use tollfree::ledger::{host::Reply, keys::Keys, scripts::Script};
+
+use super::host::{Bench, Simulated};
+pub use super::words::*;
+
+/// What all replicas of a test share: the host, its clock, and which windows were ever named.
+struct Common {
+    bench: Box<dyn Bench>,
+    now_us: Cell<i64>,
+    ids: Cell<u64>,
+    epochs: Cell<u64>,
+    seen: RefCell<BTreeMap<String, Win>>,
+    leases: RefCell<BTreeSet<String>>,
+}
+
+/// One replica. A second one on the same host: [`TestLedger::another`].
+pub struct TestLedger {
+    common: Rc<Common>,
+    keys: Keys,
+    pub epoch: String,
+    pub seq: i64,
+}
+
+fn words<const N: usize>(words: [String; N]) -> Vec<Bytes> {
+    words.into_iter().map(Bytes::from).collect()
+}
+
+impl TestLedger {
+    /// A fresh embedded store at [`START_MS`], opened by its first `sync`.
+    pub fn new() -> Self {
+        Self::on(Box::new(Simulated::new()))
+    }
+
+    pub fn on(bench: Box<dyn Bench>) -> Self {
+        bench.set_clock(START_MS * 1000);
+        let common = Common {
+            bench,
+            now_us: Cell::new(START_MS * 1000),
+            ids: Cell::new(0),
+            epochs: Cell::new(0),
+            seen: RefCell::default(),
+            leases: RefCell::default(),
+        };
+        let mut first = Self::replica(Rc::new(common));
+        first.sync();
+        first
+    }
+
+    fn replica(common: Rc<Common>) -> Self {
+        Self { common, keys: Keys::new("judge"), epoch: String::new(), seq: 0 }
+    }
+
+    /// Another replica on the same host, which knows nothing yet.
+    pub fn another(&self) -> Self {
+        Self::replica(self.common.clone())
+    }
+
+    pub fn now_us(&self) -> i64 {
+        self.common.now_us.get()
+    }
+
+    pub fn now(&self) -> i64 {
+        self.now_us() / 1000
+    }
+
+    pub fn set_us(&self, us: i64) {
+        self.common.now_us.set(us);
+        self.common.bench.set_clock(us);
+    }
+
+    /// Moves the clock to an instant in ms.
+    pub fn at(&self, ms: i64) {
+        self.set_us(ms * 1000);
+    }
+
+    pub fn pass(&self, ms: i64) {
+        self.set_us(self.now_us() + ms * 1000);
+    }
+
+    pub fn flush(&self) {
+        self.common.bench.flush();
+        self.common.bench.set_clock(self.now_us());
+    }
+
+    pub fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply {
+        self.common.bench.run(script, keys, args)
+    }
+
+    pub fn look(&self, text: &str, key: &str) -> Reply {
+        self.common.bench.look(text, &[key.to_owned()], &[])
+    }
+
+    fn client_key(&self, asker: &Asker, w: &Win) -> String {
+        self.keys.client(&asker.id, w.limit)
+    }
+
+    /// Keys of a client's windows and of candidates', in the order of every script.
+    fn window_keys(&self, asker: &Asker, cands: &[&Cand]) -> Vec<String> {
+        let mut list: Vec<String> = asker.windows.iter().map(|w| self.client_key(asker, w)).collect();
+        let mut seen = self.common.seen.borrow_mut();
+        for (key, w) in list.iter().zip(&asker.windows) {
+            seen.insert(key.clone(), w.clone());
+        }
+        for cand in cands {
+            for w in &cand.windows {
+                let key = cand.window_key(w);
+                seen.insert(key.clone(), w.clone());
+                list.push(key);
+            }
+        }
+        list
+    }
+
+    pub fn fresh_id(&self) -> String {
+        self.common.ids.set(self.common.ids.get() + 1);
+        format!("lease{:04}", self.common.ids.get())
+    }
+
+    /// Asks for the first of these that has room; one unit of each of the client's own windows.
+    pub fn admit(&mut self, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
+        let id = self.fresh_id();
+        self.admit_as(&id, asker, choices)
+    }
+
+    /// For no client in particular.
+    pub fn ask(&mut self, cand: &Cand, units: &[i64]) -> Admit {
+        self.admit(&Asker::default(), &[(cand, units)])
+    }
+
+    pub fn admit_as(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
+        let reply = self.admit_raw(id, asker, choices);
+        let Reply::List(items) = &reply else { panic!("admit answered {reply:?}") };
+        let int = |i: usize| match items.get(i) {
+            Some(Reply::Int(n)) => *n,
+            _ => panic!("admit answered {reply:?}"),
+        };
+        match int(0) {
+            1 => {
+                let chosen = usize::try_from(int(1) - 1).unwrap();
+                self.seq = self.seq.max(int(3));
+                self.common.leases.borrow_mut().insert(id.to_owned());
+                let (cand, units) = choices[chosen];
+                Admit::Go(Lease {
+                    id: id.to_owned(),
+                    cand: cand.clone(),
+                    asker: asker.clone(),
+                    units: units.to_vec(),
+                    granted_ms: int(2),
+                    chosen,
+                    packed: text(&items[4]),
+                })
+            }
+            0 => {
+                let line = |chunk: &[Reply]| match chunk {
+                    [why, Reply::Int(max), Reply::Int(opens)] => Line { why: text(why), max: *max, opens: *opens },
+                    other => panic!("a refusal's line {other:?}"),
+                };
+                let lines = items[5..].chunks(3).map(line).collect();
+                Admit::No(Refusal { now: int(1), opens: int(2), exact: int(3) == 1, by_client: int(4) == 1, lines })
+            }
+            -1 => Admit::Lost,
+            -2 => Admit::Hold(int(1)),
+            -3 => Admit::Stale,
+            -4 => Admit::Cancelled,
+            _ => panic!("admit answered {reply:?}"),
+        }
+    }
+
+    pub fn admit_raw(&self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Reply {
+        let cands: Vec<&Cand> = choices.iter().map(|(c, _)| *c).collect();
+        let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(id)];
+        keys.extend(self.window_keys(asker, &cands));
+        let mut args = words([
+            self.epoch.clone(),
+            self.seq.to_string(),
+            SLACK.to_string(),
+            LEASE_TTL.to_string(),
+            LEASE_TTL.to_string(),
+            pack(&asker.windows, &vec![1; asker.windows.len()], self.now()),
+        ]);
+        args.extend(choices.iter().map(|(c, units)| Bytes::from(c.pack(units, self.now()))));
+        self.run(Script::Admit, &keys, &args)
+    }
+
+    pub fn settle(&self, lease: &Lease, end: &End) -> Reply {
+        let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(&lease.id), self.keys.speed()];
+        keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
+        let whole = |n: usize| vec![if end.sent { -1 } else { 0 }; n];
+        let used = end.used.clone().unwrap_or_else(|| whole(lease.cand.windows.len()));
+        let now = self.now();
+        let args = words([
+            SLACK.to_string(),
+            pack(&lease.asker.windows, &whole(lease.asker.windows.len()), now),
+            lease.cand.pack(&used, now),
+            end.verdicts[0].to_owned(),
+            end.verdicts[1].to_owned(),
+            end.rules.to_owned(),
+            end.shut.clone(),
+            end.hints.clone(),
+            end.first_ms.to_string(),
+            format!("{}/{}", lease.cand.provider, lease.cand.model),
+            TOMBSTONE.to_string(),
+            end.mode.to_owned(),
+        ]);
+        self.run(Script::Settle, &keys, &args)
+    }
+
+    /// Settles, and insists that there was something to settle.
+    #[track_caller]
+    pub fn close(&self, lease: &Lease, end: &End) {
+        assert_eq!(self.settle(lease, end), Reply::Int(1), "settling {lease:?}");
+    }
+
+    /// False where the lease is dead.
+    pub fn renew(&self, lease: &mut Lease) -> bool {
+        match self.renew_raw(lease) {
+            Reply::Bulk(packed) => {
+                lease.packed = String::from_utf8(packed.to_vec()).unwrap();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn renew_raw(&self, lease: &Lease) -> Reply {
+        let mut keys = vec![self.keys.meta(), self.keys.lease(&lease.id)];
+        keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
+        let packed = pack(&lease.asker.windows, &vec![1; lease.asker.windows.len()], self.now())
+            + &pack(&lease.cand.windows, &lease.units, self.now());
+        self.run(Script::Renew, &keys, &words([SLACK.to_string(), LEASE_TTL.to_string(), packed]))
+    }
+
+    pub fn sync(&mut self) -> Synced {
+        self.common.epochs.set(self.common.epochs.get() + 1);
+        let fresh = format!("epoch{}", self.common.epochs.get());
+        let args = words([self.epoch.clone(), self.seq.to_string(), fresh, SLACK.to_string()]);
+        let reply = self.run(Script::Sync, &[self.keys.meta()], &args);
+        let Reply::List(items) = &reply else { panic!("sync answered {reply:?}") };
+        let [epoch, Reply::Int(seq), Reply::Int(now), Reply::Int(hold), Reply::Int(since)] = &items[..] else {
+            panic!("sync answered {reply:?}")
+        };
+        self.epoch = text(epoch);
+        self.seq = *seq;
+        Synced { seq: *seq, now: *now, hold: *hold, since: *since }
+    }
+
+    /// Says again what a lost state may have forgotten; `ended`: settled, with what it used.
+    pub fn repeat(&self, leases: &[(&Lease, Option<&End>)]) -> i64 {
+        let mut keys = vec![self.keys.meta()];
+        let mut args = words([self.epoch.clone(), SLACK.to_string(), LEASE_TTL.to_string(), TOMBSTONE.to_string()]);
+        for (lease, ended) in leases {
+            keys.push(self.keys.lease(&lease.id));
+            keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
+            let sent = ended.is_none_or(|end| end.sent);
+            let used = match ended {
+                None => lease.units.clone(),
+                Some(end) if !end.sent => vec![0; lease.units.len()],
+                Some(end) => end.used.as_ref().map_or(lease.units.clone(), |used| {
+                    used.iter().zip(&lease.units).map(|(used, units)| if *used < 0 { *units } else { *used }).collect()
+                }),
+            };
+            args.push(Bytes::from(format!("{}{}", if ended.is_some() { "x" } else { "" }, lease.packed)));
+            let own = pack(&lease.asker.windows, &vec![i64::from(sent); lease.asker.windows.len()], self.now());
+            args.push(Bytes::from(own + &pack(&lease.cand.windows, &used, self.now())));
+        }
+        match self.run(Script::Repeat, &keys, &args) {
+            Reply::Int(n) => n,
+            other => panic!("repeat answered {other:?}"),
+        }
+    }
+
+    pub fn control(&self, what: &str, subject: &str) {
+        let args = words([what.to_owned(), subject.to_owned()]);
+        let reply = self.run(Script::Control, &[self.keys.meta(), self.keys.health()], &args);
+        assert_eq!(reply, Reply::Int(1));
+    }
+
+    /// The pool's windows that were ever named, as `snapshot` tells them.
+    pub fn snapshot(&self, oldest_ms: i64) -> String {
+        let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snap("hash")];
+        let seen = self.common.seen.borrow().clone();
+        keys.extend(seen.keys().cloned());
+        let packed: String = seen.values().map(|w| w.pack(0, self.now())).collect();
+        match self.run(Script::Snapshot, &keys, &words([oldest_ms.to_string(), SLACK.to_string(), packed])) {
+            Reply::Bulk(text) => String::from_utf8(text.to_vec()).unwrap(),
+            other => panic!("snapshot answered {other:?}"),
+        }
+    }
+
+    fn hash(&self, key: &str) -> BTreeMap<String, String> {
+        let Reply::List(flat) = self.look("return redis.call('HGETALL', KEYS[1])", key) else { panic!("not a hash") };
+        flat.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
+    }
+
+    pub fn health(&self) -> BTreeMap<String, String> {
+        self.hash(&self.keys.health())
+    }
+
+    pub fn window(&self, key: &str) -> BTreeMap<String, String> {
+        self.hash(key)
+    }
+
+    pub fn exists(&self, key: &str) -> bool {
+        self.look("return redis.call('EXISTS', KEYS[1])", key) == Reply::Int(1)
+    }
+
+    pub fn ttl(&self, key: &str) -> i64 {
+        if let Reply::Int(ms) = self.look("return redis.call('PTTL', KEYS[1])", key) { ms } else { panic!("no PTTL") }
+    }
+
+    /// Every key that these tests can have made, and that is there.
+    pub fn present(&self) -> Vec<String> {
+        let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snap("hash")];
+        all.extend(self.common.seen.borrow().keys().cloned());
+        all.extend(self.common.leases.borrow().iter().map(|id| self.keys.lease(id)));
+        all.retain(|key| self.exists(key));
+        all
+    }
+
+    /// Everything there is, for [`TestLedger::back_to`].
+    pub fn photograph(&self) -> Photograph {
+        let state = |key: &String| {
+            let zset = self.common.seen.borrow().get(key).is_some_and(|w| w.kind == 'n');
+            let text = if key.contains(":l:") || key.contains(":snap:") {
+                "return { redis.call('GET', KEYS[1]) }"
+            } else if zset {
+                "return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')"
+            } else {
+                "return redis.call('HGETALL', KEYS[1])"
+            };
+            let Reply::List(words) = self.look(text, key) else { panic!("no list") };
+            (key.clone(), zset, self.ttl(key), words.iter().map(text_of).collect())
+        };
+        Photograph { keys: self.present().iter().map(state).collect() }
+    }
+
+    /// A restart (another run id) that has forgotten everything since the photograph.
+    pub fn back_to(&self, photograph: &Photograph) {
+        self.flush();
+        for (key, zset, ttl, words) in &photograph.keys {
+            let mut args: Vec<Bytes> = words.clone();
+            let text = if *zset {
+                args = words.chunks(2).flat_map(|pair| [pair[1].clone(), pair[0].clone()]).collect();
+                "redis.call('ZADD', KEYS[1], unpack(ARGV, 2)) if tonumber(ARGV[1]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"
+            } else if words.len() == 1 {
+                "redis.call('SET', KEYS[1], ARGV[2]) if tonumber(ARGV[1]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"
+            } else {
+                "redis.call('HSET', KEYS[1], unpack(ARGV, 2)) if tonumber(ARGV[1]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"
+            };
+            args.insert(0, Bytes::from(ttl.to_string()));
+            self.common.bench.look(text, std::slice::from_ref(key), &args);
+        }
+    }
+
+    /// Everything that decides: charges that are alive, breakers, cool-downs, what was learned. Housekeeping is left out.
+    pub fn charges(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        let now = self.now();
+        for (key, w) in &*self.common.seen.borrow() {
+            if w.kind == 'n' {
+                let Reply::List(flat) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')", key)
+                else {
+                    panic!("not a sorted set")
+                };
+                for pair in flat.chunks(2) {
+                    if text(&pair[1]).parse::<i64>().unwrap() > now {
+                        all.insert(format!("{key} {}", text(&pair[0])), text(&pair[1]));
+                    }
+                }
+                continue;
+            }
+            for (field, value) in self.hash(key) {
+                let kept = match (w.kind, field.parse::<i64>()) {
+                    ('s' | 'm', Ok(stop)) => stop > now - w.span_ms - SLACK,
+                    ('s' | 'm', Err(_)) => field == "q",
+                    _ => true,
+                };
+                if kept {
+                    all.insert(format!("{key} {field}"), value);
+                }
+            }
+        }
+        all.extend(self.health());
+        all
+    }
+}
+
+/// Key, whether it is a sorted set, its TTL, its words.
+pub struct Photograph {
+    keys: Vec<(String, bool, i64, Vec<Bytes>)>,
+}
+
+fn text_of(reply: &Reply) -> Bytes {
+    Bytes::from(text(reply))
+}
+
+pub fn text(reply: &Reply) -> String {
+    match reply {
+        Reply::Bulk(text) => String::from_utf8(text.to_vec()).unwrap(),
+        other => panic!("not a text: {other:?}"),
+    }
+}

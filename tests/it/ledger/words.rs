@@ -1,0 +1,232 @@
+//! The words of the scripts' headers: windows, candidates, askers, and what can come back.
+
+use std::sync::Arc;
+
+use tollfree::domain::{Limit, Zone};
+
+/// How late a call may reach its provider, ms.
+pub const SLACK: i64 = 250;
+pub const LEASE_TTL: i64 = 30_000;
+pub const TOMBSTONE: i64 = 5_000;
+/// Refused for ever: `e` of what can never go.
+pub const NEVER: i64 = 1 << 53;
+/// 2027-01-15T08:00:00Z, a time like any other.
+pub const START_MS: i64 = 1_800_000_000_000;
+
+/// One window as a script reads it.
+#[derive(Debug, Clone)]
+pub struct Win {
+    pub limit: Limit,
+    /// `s`, `m`, `b`, `c` or `n`: see `lib/window.lua`.
+    pub kind: char,
+    pub max: i64,
+    pub span_ms: i64,
+    /// `m`: account and model, `a`: account.
+    pub scope: char,
+    pub zone: Option<Arc<Zone>>,
+    /// Sent instead of what the zone says: a calendar's boundaries as an out of date replica has them.
+    pub said: Option<String>,
+}
+
+pub fn win(name: &str, kind: char, max: i64) -> Win {
+    let limit: Limit = name.parse().unwrap();
+    Win { limit, kind, max, span_ms: limit.span_ms(), scope: 'm', zone: None, said: None }
+}
+
+impl Win {
+    pub fn of_account(self) -> Self {
+        Self { scope: 'a', ..self }
+    }
+
+    pub fn in_zone(self, name: &str) -> Self {
+        Self { zone: Some(Arc::new(Zone::parse(name).unwrap())), ..self }
+    }
+
+    pub fn pack(&self, units: i64, now_ms: i64) -> String {
+        let span = match (&self.said, &self.zone) {
+            (Some(said), _) => said.clone(),
+            (None, Some(zone)) => {
+                let b = zone.boundaries(self.limit, now_ms);
+                format!("{},{},{}", b.last, b.next, b.after)
+            }
+            (None, None) => self.span_ms.to_string(),
+        };
+        format!("{} {} {} {span} {units} ", self.word(), self.kind, self.max)
+    }
+
+    /// Its name in the scripts.
+    pub fn word(&self) -> String {
+        let name = self.limit.as_str();
+        if self.scope == 'a' { name.to_ascii_uppercase() } else { name.to_owned() }
+    }
+}
+
+/// One (provider, model, account, key) and its windows.
+#[derive(Debug, Clone)]
+pub struct Cand {
+    pub provider: String,
+    pub model: String,
+    pub account: String,
+    pub key: String,
+    pub windows: Vec<Win>,
+}
+
+/// A candidate at `provider`, its model and account named after nothing else.
+pub fn cand(provider: &str, windows: &[Win]) -> Cand {
+    let [provider, model, account, key] = [provider, "model", "account", "key"].map(str::to_owned);
+    Cand { provider, model, account, key, windows: windows.to_vec() }
+}
+
+impl Cand {
+    pub fn with(self, model: &str, account: &str) -> Self {
+        Self { model: model.to_owned(), account: account.to_owned(), ..self }
+    }
+
+    /// With these boundaries for its window `i`.
+    pub fn with_span(&self, i: usize, said: &str) -> Self {
+        let mut changed = self.clone();
+        changed.windows[i].said = Some(said.to_owned());
+        changed
+    }
+
+    pub fn window_key(&self, w: &Win) -> String {
+        let (p, a, m) = (&self.provider, &self.account, &self.model);
+        match w.scope {
+            'a' => format!("tf1:{{judge}}:w:{p}/{a}:{}", w.limit),
+            _ => format!("tf1:{{judge}}:w:{p}/{a}/{m}:{}", w.limit),
+        }
+    }
+
+    pub fn pack(&self, units: &[i64], now_ms: i64) -> String {
+        let (p, m, a, k) = (&self.provider, &self.model, &self.account, &self.key);
+        let windows = pack(&self.windows, units, now_ms);
+        format!("p:{p}\tb:{p}/{m}\tk:{p}/{k}\tm:{p}/{a}/{m}\ta:{p}/{a}\t{windows}")
+    }
+}
+
+pub fn pack(windows: &[Win], units: &[i64], now_ms: i64) -> String {
+    assert_eq!(windows.len(), units.len(), "units for every window");
+    windows.iter().zip(units).map(|(w, units)| w.pack(*units, now_ms)).collect()
+}
+
+/// Who asks: no limits, or windows of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Asker {
+    pub id: String,
+    pub windows: Vec<Win>,
+}
+
+/// A granted admission, and all that is needed to renew, settle or repeat it.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub id: String,
+    pub cand: Cand,
+    pub asker: Asker,
+    pub units: Vec<i64>,
+    pub granted_ms: i64,
+    /// Which candidate went, from 0.
+    pub chosen: usize,
+    pub packed: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub why: String,
+    pub max: i64,
+    pub opens: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub now: i64,
+    pub opens: i64,
+    pub exact: bool,
+    pub by_client: bool,
+    pub lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, in a test")]
+pub enum Admit {
+    Go(Lease),
+    No(Refusal),
+    /// Sync first.
+    Lost,
+    Hold(i64),
+    Stale,
+    Cancelled,
+}
+
+impl Admit {
+    #[track_caller]
+    pub fn go(self) -> Lease {
+        match self {
+            Self::Go(lease) => lease,
+            other => panic!("not admitted: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn no(self) -> Refusal {
+        match self {
+            Self::No(refusal) => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    pub fn is_go(&self) -> bool {
+        matches!(self, Self::Go(_))
+    }
+}
+
+/// How one call ended, as `settle` is told.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// What each window shall hold; `None`: as charged. `Some(vec of 0)` for all: never sent.
+    pub used: Option<Vec<i64>>,
+    pub sent: bool,
+    /// Of the provider's and of the model's breaker.
+    pub verdicts: [&'static str; 2],
+    pub rules: &'static str,
+    pub shut: String,
+    pub hints: String,
+    pub first_ms: i64,
+    pub mode: &'static str,
+}
+
+impl Default for End {
+    fn default() -> Self {
+        Self {
+            used: None,
+            sent: true,
+            verdicts: ["nothing", "nothing"],
+            rules: "3 2 30000",
+            shut: String::new(),
+            hints: String::new(),
+            first_ms: -1,
+            mode: "end",
+        }
+    }
+}
+
+impl End {
+    pub fn used(units: &[i64]) -> Self {
+        Self { used: Some(units.to_vec()), ..Self::default() }
+    }
+
+    pub fn not_sent() -> Self {
+        Self { sent: false, ..Self::default() }
+    }
+
+    pub fn verdict(provider: &'static str, model: &'static str) -> Self {
+        Self { verdicts: [provider, model], ..Self::default() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Synced {
+    pub seq: i64,
+    pub now: i64,
+    pub hold: i64,
+    pub since: i64,
+}

@@ -1,0 +1,316 @@
+//! The typed door of the ledger, on both hosts: leases, refusals, settlements, and what replicas see of each other.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+use tollfree::{
+    catalog::{Catalog, Current},
+    config,
+    domain::{
+        BreakerState, Candidate, Charge, Choice, Client, Health, Hint, Limit, Order, Outcome, Shut, ShutScope, Spent,
+        Standing, Until, client::ClientKind,
+    },
+    ledger::{
+        Admission, Ask, Lease, Ledger, LedgerError, Refusal, RefusedBy, Rules, embedded::Embedded, host::ScriptHost,
+        redis::Redis,
+    },
+    shutdown::Tasks,
+};
+
+use crate::support::redis_server::RedisServer;
+
+const MODEL: &str = "groq/openai/gpt-oss-120b";
+
+fn catalog() -> Current {
+    let env = BTreeMap::from([("GROQ_API_KEY".to_owned(), "gsk_one,gsk_two".to_owned())]);
+    let settings = config::load(&env, Path::new("/nonexistent")).unwrap().settings;
+    Arc::new(ArcSwap::from_pointee(Catalog::build(&settings, &BTreeMap::new()).unwrap()))
+}
+
+fn rules(pool: &str) -> Rules {
+    Rules { pool: pool.to_owned(), slack_ms: 250, failure_threshold: 3, success_threshold: 2, open_ms: 3_000 }
+}
+
+fn client(limits: &[(Limit, i64)]) -> Client {
+    Client { id: "shared:test".into(), kind: ClientKind::Shared, limits: limits.into() }
+}
+
+/// The candidates of one model: one per key.
+fn choices(catalog: &Current) -> Vec<Choice> {
+    let all = catalog.load_full();
+    let charge = Charge { requests: 1, input: 100, tokens: 200 };
+    all.candidates.iter().filter(|c| c.name == MODEL).map(|c| Choice { candidate: c.clone(), charge }).collect()
+}
+
+struct Rig {
+    ledger: Ledger,
+    catalog: Current,
+    tasks: Tasks,
+}
+
+fn rig(host: Arc<dyn ScriptHost>, tasks: Tasks) -> Rig {
+    let catalog = catalog();
+    Rig { ledger: Ledger::start(host, rules("door"), catalog.clone(), tasks.clone()), catalog, tasks }
+}
+
+async fn rigs(run: impl AsyncFn(Rig)) {
+    let tasks = Tasks::new();
+    run(rig(Arc::new(Embedded::in_memory()), tasks)).await;
+    let server = RedisServer::start().await;
+    run(redis_rig(&server).await).await;
+}
+
+async fn redis_rig(server: &RedisServer) -> Rig {
+    let tasks = Tasks::new();
+    let redis = Redis::connect(&server.url().into(), &tasks).unwrap();
+    let rig = rig(Arc::new(redis), tasks);
+    until("the ledger is ready", || rig.ledger.is_ready()).await;
+    rig
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !holds() {
+        assert!(Instant::now() < end, "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl Rig {
+    async fn admit(&self, client: &Client, choices: &[Choice]) -> Result<Lease, Refusal> {
+        match self.ledger.admit(Ask { client, choices, wait_ms: 0 }).await.unwrap() {
+            Admission::Go(lease) => Ok(lease),
+            Admission::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    /// Units of a window as last looked at; -1 before the first look.
+    fn used(&self, candidate: &Candidate, limit: Limit) -> i64 {
+        let standing = self.ledger.standing();
+        let subject = standing.subjects.get(&Standing::subject(candidate));
+        subject.and_then(|s| s.levels.iter().find(|l| l.limit == limit)).map_or(-1, |l| l.used)
+    }
+
+    /// Waits until a look says so.
+    async fn sees(&self, what: &str, holds: impl Fn(&Standing) -> bool) {
+        until(what, || holds(&self.ledger.standing())).await;
+    }
+}
+
+fn good(total: i64) -> Outcome {
+    Outcome {
+        health: Health::Good,
+        spent: Spent { sent: true, input: Some(90), total: Some(total) },
+        ..Outcome::unknown()
+    }
+}
+
+fn failed() -> Outcome {
+    Outcome { health: Health::ProviderFailed, ..Outcome::unknown() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_go_on_each_account_and_the_next_is_told_when() {
+    rigs(async |rig| {
+        let (who, choices) = (client(&[]), choices(&rig.catalog));
+        assert_eq!(choices.len(), 2, "two keys, two accounts");
+        let mut leases = Vec::new();
+        let refusal = loop {
+            match rig.admit(&who, &choices).await {
+                Ok(lease) => leases.push(lease),
+                Err(refusal) => break refusal,
+            }
+        };
+        // 30 a minute each, and a bucket gives one back every two seconds; tokens: 8000 / 200 = 40 fit.
+        assert!((60..=62).contains(&leases.len()), "{} went", leases.len());
+        assert_eq!(refusal.by, RefusedBy::Budget);
+        assert!(refusal.exact && refusal.retry_ms <= 2_250, "{refusal:?}");
+        assert_eq!(refusal.lines.len(), 2);
+        assert_eq!((refusal.lines[0].why.as_str(), refusal.lines[0].max), ("rpm", Some(30)));
+        tokio::time::sleep(Duration::from_millis(u64::try_from(refusal.retry_ms).unwrap())).await;
+        assert!(rig.admit(&who, &choices).await.is_ok(), "asked again exactly then, it goes");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_gives_back_what_was_not_used() {
+    rigs(async |rig| {
+        let (who, choices) = (client(&[]), choices(&rig.catalog));
+        let lease = rig.admit(&who, &choices[..1]).await.unwrap();
+        let subject = lease.candidate().clone();
+        rig.sees("the charge", |_| rig.used(&subject, Limit::Tpd) >= 199).await;
+        lease.sent();
+        lease.settle(good(120));
+        // A day's bucket drains 2.3 tokens a second, and slack withholds half a token more.
+        rig.sees("the correction", |_| (110..=121).contains(&rig.used(&subject, Limit::Tpd))).await;
+        drop(rig.admit(&who, &choices[..1]).await.unwrap());
+        rig.sees("nothing of a call that never left", |_| (0..=121).contains(&rig.used(&subject, Limit::Tpd))).await;
+        assert!(rig.tasks.drain(Duration::from_secs(1)).await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_own_quota_binds_every_candidate() {
+    rigs(async |rig| {
+        let (who, choices) = (client(&[(Limit::Rpm, 3)]), choices(&rig.catalog));
+        let mut leases = Vec::new();
+        for left in [2, 1, 0] {
+            let lease = rig.admit(&who, &choices).await.unwrap();
+            assert_eq!(lease.client_standing().unwrap().remaining_requests, left);
+            leases.push(lease);
+        }
+        let refusal = rig.admit(&who, &choices).await.unwrap_err();
+        assert_eq!((refusal.by, refusal.lines[0].candidate.as_str()), (RefusedBy::Client, "shared:test"));
+        assert!((55_000..=60_300).contains(&refusal.retry_ms), "{refusal:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breaker_opened_by_one_replica_binds_the_other_at_once() {
+    let server = RedisServer::start().await;
+    let (one, two) = (redis_rig(&server).await, redis_rig(&server).await);
+    let (who, choices) = (client(&[]), choices(&one.catalog));
+    for _ in 0..3 {
+        let lease = one.admit(&who, &choices[..1]).await.unwrap();
+        lease.settle(failed());
+        assert!(one.tasks.drain(Duration::from_secs(1)).await);
+    }
+    let refusal = two.admit(&who, &choices).await.unwrap_err();
+    assert_eq!(refusal.lines[0].why, "breaker");
+    assert!(refusal.exact && refusal.retry_ms <= 3_000, "{refusal:?}");
+    two.sees("an open breaker", |s| matches!(s.breakers.get("groq"), Some(BreakerState::Open { .. }))).await;
+    tokio::time::sleep(Duration::from_millis(u64::try_from(refusal.retry_ms).unwrap())).await;
+    let probe = two.admit(&who, &choices).await.unwrap();
+    assert_eq!(one.admit(&who, &choices).await.unwrap_err().lines[0].why, "probe");
+    probe.settle(good(100));
+    assert!(two.tasks.drain(Duration::from_secs(1)).await);
+    one.admit(&who, &choices).await.expect("the next probe").settle(good(100));
+    assert!(one.tasks.drain(Duration::from_secs(1)).await);
+    let both = [one.admit(&who, &choices).await, two.admit(&who, &choices).await];
+    assert!(both.iter().all(Result::is_ok), "two successes close it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
+    let server = RedisServer::start().await;
+    let (one, two) = (redis_rig(&server).await, redis_rig(&server).await);
+    let (who, choices) = (client(&[]), choices(&one.catalog));
+    let lease = one.admit(&who, &choices[..1]).await.unwrap();
+    lease.settle(Outcome {
+        shut: Some(Shut {
+            scope: ShutScope::Limit(Limit::Rpd),
+            until: Until::AfterMs(40_000),
+            cause: "429_rpd".to_owned(),
+        }),
+        hints: vec![Hint { limit: Limit::Rpd, max: Some(500), remaining: None }],
+        spent: Spent::REFUSED,
+        ..Outcome::unknown()
+    });
+    assert!(one.tasks.drain(Duration::from_secs(1)).await);
+    let refusal = two.admit(&who, &choices[..1]).await.unwrap_err();
+    assert_eq!(refusal.lines[0].why, "shut: 429_rpd");
+    assert!((39_000..=40_000).contains(&refusal.retry_ms));
+    assert!(two.admit(&who, &choices).await.is_ok(), "the other account is open");
+    let subject = Standing::subject(&choices[0].candidate);
+    two.sees("the learned limit", |s| {
+        s.subjects[&subject].levels.iter().any(|l| l.limit == Limit::Rpd && l.max == 500 && l.learned)
+    })
+    .await;
+    two.sees("the cool-down", |s| s.subjects[&subject].shut.as_ref().is_some_and(|(_, why)| why == "429_rpd")).await;
+    one.ledger.switch(MODEL, false).await.unwrap();
+    assert_eq!(two.admit(&who, &choices).await.unwrap_err().lines[1].why, "off");
+    one.ledger.switch(MODEL, true).await.unwrap();
+    two.ledger.reset_provider("groq").await.unwrap();
+    assert!(one.admit(&who, &choices[..1]).await.is_ok(), "reset lifts the cool-down");
+    one.ledger.set_order(Order::RoundRobin).await.unwrap();
+    two.sees("the order", |s| s.order == Some(Order::RoundRobin)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_is_no_plenty() {
+    let server = RedisServer::start().await;
+    let (one, two) = (redis_rig(&server).await, redis_rig(&server).await);
+    let (who, choices) = (client(&[]), choices(&one.catalog));
+    let mut leases = Vec::new();
+    for rig in [&one, &two] {
+        for _ in 0..14 {
+            let lease = rig.admit(&who, &choices[..1]).await.unwrap();
+            if leases.len() % 2 == 0 {
+                lease.settle(good(50));
+            } else {
+                leases.push(lease);
+            }
+        }
+    }
+    server.flush();
+    let began = Instant::now();
+    let mut after = 0;
+    while rig_goes(&one, &who, &choices).await || rig_goes(&two, &who, &choices).await {
+        after += 1;
+        assert!(began.elapsed() < Duration::from_secs(8), "it never refuses again");
+    }
+    assert!(began.elapsed() >= Duration::from_millis(400), "nobody is admitted while the pool is repeated");
+    // 28 of 30 are known again, as if nothing had drained; what the bucket refills meanwhile may go too.
+    let refilled = began.elapsed().as_secs() / 2 + 1;
+    assert!(after <= 2 + refilled, "{after} went after the flush");
+}
+
+async fn rig_goes(rig: &Rig, who: &Client, choices: &[Choice]) -> bool {
+    rig.admit(who, &choices[..1]).await.map(|lease| lease.sent()).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_told_at_once_and_ends_by_itself() {
+    let server = RedisServer::start().await;
+    let rig = redis_rig(&server).await;
+    let (who, choices) = (client(&[]), choices(&rig.catalog));
+    let lease = rig.admit(&who, &choices[..1]).await.unwrap();
+    server.stop();
+    for _ in 0..3 {
+        let began = Instant::now();
+        let answer = rig.ledger.admit(Ask { client: &who, choices: &choices, wait_ms: 0 }).await;
+        assert!(matches!(answer, Err(LedgerError::Unreachable { .. })), "{answer:?}");
+        assert!(began.elapsed() < Duration::from_millis(150), "{:?}", began.elapsed());
+    }
+    lease.settle(good(10));
+    server.cont();
+    let began = Instant::now();
+    until("it answers again", || rig.ledger.is_reachable()).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let subject = choices[0].candidate.clone();
+    // The cancelled admissions may have been carried out late: they are given back, and the lease is settled.
+    rig.sees("nothing but the one request", |_| (0..=11).contains(&rig.used(&subject, Limit::Tpd))).await;
+    let rpd = rig.used(&subject, Limit::Rpd);
+    assert!(rpd <= 1, "{rpd} requests are charged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_is_the_pools() {
+    rigs(async |rig| {
+        let line = tollfree::ledger::JournalLine {
+            time_ms: 1,
+            request_id: "r1".into(),
+            client: "anon".into(),
+            asked: "free".into(),
+            candidate: MODEL.into(),
+            attempts: format!("{MODEL};ok"),
+            status: 200,
+            stream: false,
+            waited_ms: 0,
+            first_content_ms: Some(5),
+            duration_ms: 9,
+            tokens_in: Some(3),
+            tokens_out: None,
+        };
+        let failed = tollfree::ledger::JournalLine { status: 502, request_id: "r2".into(), ..line.clone() };
+        rig.ledger.record(&[line.clone(), failed.clone()]).await.unwrap();
+        let (totals, lines) = rig.ledger.journal(10).await.unwrap();
+        assert_eq!((totals.requests, totals.successes, totals.failures), (2, 1, 1));
+        assert_eq!(lines, [failed, line], "newest first");
+    })
+    .await;
+}

@@ -1,0 +1,100 @@
+//! A real model server (llama.cpp's, around a tiny model of random weights) as one of the providers.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::support::{app::TestApp, eventually, process::Process};
+
+struct ModelServer {
+    process: Process,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl ModelServer {
+    async fn start() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (python, script) = (root.join(".venv/bin/python"), root.join("tests/real_model/server.py"));
+        assert!(python.exists(), "{} is missing: run `make setup`", python.display());
+        let folder = tempfile::tempdir().unwrap();
+        let args = [script.to_str().unwrap(), folder.path().to_str().unwrap()];
+        let none: [(&str, &str); 0] = [];
+        let log = folder.path().join("model.log");
+        let mut process = Process::start("model server", &python, &args, none, folder.path(), &log);
+        let ready = eventually(Duration::from_mins(1), "the model server answers", async || {
+            assert!(process.ended().is_none(), "it ended:\n{}", process.log());
+            let log = process.log();
+            log.lines().find_map(|line| serde_json::from_str::<Value>(line).ok())
+        })
+        .await;
+        Self { process, url: ready["base_url"].as_str().unwrap().to_owned(), _folder: folder }
+    }
+}
+
+/// Chat and stream of one name; what a model with random weights says cannot be known, its form can.
+async fn talks(app: &TestApp, model: &str, provider: &str) {
+    let body = json!({
+        "model": model, "max_tokens": 12, "temperature": 0.7, "seed": 7,
+        "messages": [{ "role": "system", "content": "be brief" }, { "role": "user", "content": "hi" }],
+    });
+    let answer = app.chat_with(&body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.provider(), provider);
+    let json = answer.json();
+    assert!(json["choices"][0]["message"]["content"].is_string(), "{json}");
+    assert!(json["usage"]["completion_tokens"].as_i64().unwrap() <= 12);
+
+    let finished = app.stream_with(body.clone()).await.rest().await;
+    assert_eq!(finished.status, 200);
+    assert!(!finished.content().is_empty() && finished.is_done() && finished.error().is_none(), "{finished:?}");
+    assert!(finished.chunks().iter().all(|chunk| chunk["choices"] != json!([])), "nobody asked for usage");
+
+    let mut asking = body;
+    asking["stream_options"] = json!({ "include_usage": true });
+    let finished = app.stream_with(asking).await.rest().await;
+    let usage = finished.chunks().last().unwrap()["usage"].clone();
+    assert!(
+        usage["prompt_tokens"].as_i64().unwrap() > 0 && usage["completion_tokens"].as_i64().unwrap() > 0,
+        "{usage}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_server_answers_as_ollama() {
+    let server = ModelServer::start().await;
+    let app = TestApp::setup().env("OLLAMA_BASE_URL", &server.url).start().await;
+    talks(&app, "ollama/random", "ollama").await;
+    assert_eq!(app.chat("free").await.provider(), "ollama", "found by asking the server for its models");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_server_answers_as_a_provider_made_in_the_file() {
+    let mut server = ModelServer::start().await;
+    let file = format!(
+        "[providers.lab]\nbase_url = \"{}/v1\"\n[providers.lab.models.random]\nlimits = {{ rpm = 50 }}\n\
+         capabilities = [\"json_schema\", \"tools\"]\n",
+        server.url
+    );
+    let app = TestApp::setup().file(&file).start().await;
+    talks(&app, "lab/random", "lab").await;
+
+    // Its grammar makes even random weights keep a schema.
+    let schema = json!({ "type": "object", "required": ["ok"], "additionalProperties": false,
+        "properties": { "ok": { "type": "boolean" } } });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "x", "strict": true, "schema": schema } });
+    let body = json!({ "model": "lab/random", "max_tokens": 200, "response_format": format,
+        "messages": [{ "role": "user", "content": "yes or no?" }] });
+    let said: Value = serde_json::from_str(&app.chat_with(&body).await.content()).unwrap();
+    assert!(said["ok"].is_boolean(), "{said}");
+
+    let long = json!({ "model": "lab/random", "max_tokens": 10,
+        "messages": [{ "role": "user", "content": "word ".repeat(2_000) }] });
+    let refused = app.chat_with(&long).await;
+    assert_eq!((refused.status, refused.error().2.as_str()), (400, "context_length_exceeded"), "{}", refused.text());
+
+    server.process.kill();
+    let gone = app.chat("lab/random").await;
+    assert_eq!(gone.error().2, "upstream_error");
+    assert!(gone.attempts().contains("connect"), "{}", gone.attempts());
+}

@@ -1,0 +1,70 @@
+//! Streams whose provider takes its time: nothing for 10 s, then 200 and signs of life.
+
+use std::time::Duration;
+
+use crate::support::{
+    app::TestApp,
+    fake_upstream::{DONE, FakeUpstream, Script, Step, content, role, stop, stream_head},
+};
+
+fn after(seconds: u64, then: &[String]) -> Script {
+    let mut script = vec![stream_head(), Step::Bytes(role().into()), Step::Pause(Duration::from_secs(seconds))];
+    script.extend(then.iter().map(|piece| Step::Bytes(piece.clone().into())));
+    script
+}
+
+async fn patient() -> (TestApp, FakeUpstream, FakeUpstream) {
+    let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
+    let file =
+        "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\norder = \"listed\"\n[timeouts]\nfirst_content_ms = 40000\n";
+    let setup = TestApp::setup().lab("a", &a).lab("b", &b).file(file).env("ROUTE_TIMEOUT_MS", 60_000);
+    (setup.start().await, a, b)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_10_s_without_content_a_stream_shows_signs_of_life() {
+    let (app, a, _b) = patient().await;
+    a.then(after(22, &[content("late"), stop(), DONE.to_owned()]));
+    let stream = app.stream("pair").await;
+    let first = stream.start.elapsed();
+    assert!(first > Duration::from_secs(9) && first < Duration::from_secs(12), "{first:?}");
+    assert_eq!(stream.status, 200);
+    let finished = stream.rest().await;
+    let comments = finished.events.iter().filter(|event| event.starts_with(':')).count();
+    assert!(comments >= 2, "every 10 s: {finished:?}");
+    let told =
+        finished.events.iter().take_while(|event| !event.contains("data:")).any(|event| event.contains("a/m;ok"));
+    assert!(
+        told || finished.events.iter().any(|e| e.starts_with(':') && e.contains("a/m")),
+        "who serves: {finished:?}"
+    );
+    assert_eq!(finished.content(), "late");
+    assert!(finished.is_done());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failover_works_behind_our_own_early_200_and_a_failure_is_an_event() {
+    let (app, a, b) = patient().await;
+    a.then(after(12, &[]));
+    b.then(after(0, &[content("from b"), stop(), DONE.to_owned()]));
+    let finished = app.stream("pair").await.rest().await;
+    assert_eq!((finished.status, finished.content().as_str()), (200, "from b"));
+    assert!(finished.is_done(), "{finished:?}");
+    a.then(after(12, &[]));
+    b.then(after(0, &[]));
+    let finished = app.stream("pair").await.rest().await;
+    assert_eq!(finished.status, 200);
+    assert_eq!(finished.error().expect("an error event")["code"], "upstream_error");
+    assert!(!finished.is_done() && !finished.broken, "{finished:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_answer_sends_nothing_before_it_is_there() {
+    let (app, a, _b) = patient().await;
+    let mut script = vec![Step::Pause(Duration::from_secs(13))];
+    script.extend(crate::support::fake_upstream::whole(200, &crate::support::fake_upstream::answer("slow")));
+    a.then(script);
+    let answer = app.chat("pair").await;
+    assert_eq!((answer.status, answer.content().as_str()), (200, "slow"));
+    assert!(answer.took > Duration::from_secs(12));
+}

@@ -1,0 +1,76 @@
+//! The official OpenAI SDKs, as their users have them: against the demonstration, and against a gateway with keys.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::json;
+
+use crate::support::{app::TestApp, eventually, process::Process, simulator::Simulator};
+
+const PYTHON: (&str, &str) = (".venv/bin/python", "tests/sdk/python_sdk.py");
+const NODE: (&str, &str) = ("node", "tests/sdk/node_sdk.mjs");
+
+/// What the checks ask for: names that every simulated set-up has.
+fn models() -> String {
+    json!({
+        "any": "free",
+        "tools": ["groq/openai/gpt-oss-20b", "gemini/gemini-3.5-flash-lite", "mistral/mistral-medium-2604", "free"],
+        "schema": "groq/openai/gpt-oss-120b",
+        "vision": "gemini/gemini-3.5-flash-lite",
+        "several": "gemini/gemini-3.1-flash-lite",
+        "loose": "ollama/llama3.2",
+        "metered": "groq/qwen/qwen3.8-27b",
+    })
+    .to_string()
+}
+
+async fn run((program, script): (&str, &str), app: &TestApp) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = if program.contains('/') { root.join(program) } else { program.into() };
+    assert!(
+        program.exists() || program.components().count() == 1,
+        "{} is missing: run `make setup`",
+        program.display()
+    );
+    let log = app.folder.path().join("sdk.log");
+    let (script, url) = (root.join(script), app.url("/v1"));
+    let args = [script.to_str().unwrap(), &url, &models()];
+    let none: [(&str, &str); 0] = [];
+    let mut process = Process::start("SDK", &program, &args, none, root, &log);
+    let status = eventually(Duration::from_mins(4), "the SDK's checks end", async || process.ended()).await;
+    let said = process.log();
+    eprintln!("{said}");
+    assert!(status.success() && said.contains("all checks passed"), "{said}");
+}
+
+/// What `make run` gives on a new machine: no keys, no Redis.
+async fn demo() -> TestApp {
+    TestApp::setup().command(&["demo"]).without_env("OLLAMA_BASE_URL").start().await
+}
+
+/// A gateway with keys in its environment; that the providers are simulated it cannot know.
+async fn with_keys(simulator: &Simulator) -> TestApp {
+    let providers = ["groq", "gemini", "mistral", "ollama"];
+    providers.iter().fold(TestApp::setup(), |app, provider| app.simulated(simulator, provider)).start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_works_with_the_demonstration() {
+    run(PYTHON, &demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_sdk_works_with_the_demonstration() {
+    run(NODE, &demo().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_works_with_keys_in_the_environment() {
+    let simulator = Simulator::start().await;
+    run(PYTHON, &with_keys(&simulator).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_sdk_works_with_keys_in_the_environment() {
+    let simulator = Simulator::start().await;
+    run(NODE, &with_keys(&simulator).await).await;
+}

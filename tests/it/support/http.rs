@@ -1,0 +1,199 @@
+//! Asking the gateway: plain requests, and streams with the moment of every event.
+
+use std::{
+    sync::{LazyLock, Once},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+static CLIENT: LazyLock<()> = LazyLock::new(|| {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        rustls::crypto::ring::default_provider().install_default().ok();
+    });
+});
+
+/// A client of its own for each caller: connections are not shared between runtimes.
+pub fn client() -> reqwest::Client {
+    LazyLock::force(&CLIENT);
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().unwrap()
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+    /// From the call to the last byte.
+    pub took: Duration,
+}
+
+impl Answer {
+    pub async fn of(call: reqwest::RequestBuilder) -> Self {
+        Self::try_of(call).await.expect("the gateway answers")
+    }
+
+    /// For callers that expect broken connections.
+    pub async fn try_of(call: reqwest::RequestBuilder) -> Result<Self, reqwest::Error> {
+        let start = Instant::now();
+        let reply = call.send().await?;
+        let (status, headers) = (reply.status().as_u16(), reply.headers().clone());
+        let body = reply.bytes().await?.to_vec();
+        Ok(Self { status, headers, body, took: start.elapsed() })
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+    }
+
+    /// What the assistant said.
+    #[track_caller]
+    pub fn content(&self) -> String {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// `x-tollfree-provider`
+    pub fn provider(&self) -> &str {
+        self.header("x-tollfree-provider").unwrap_or_default()
+    }
+
+    /// `x-tollfree-attempts`
+    pub fn attempts(&self) -> &str {
+        self.header("x-tollfree-attempts").unwrap_or_default()
+    }
+
+    /// The error's status, type and code; panics when the envelope is not exactly ours.
+    #[track_caller]
+    pub fn error(&self) -> (u16, String, String) {
+        let json = self.json();
+        let outer: Vec<_> = json.as_object().expect("an object").keys().collect();
+        assert_eq!(outer, ["error"], "{json}");
+        let mut inner: Vec<_> =
+            json["error"].as_object().expect("an error object").keys().map(String::as_str).collect();
+        inner.sort_unstable();
+        assert_eq!(inner, ["code", "message", "param", "type"], "{json}");
+        assert!(!json["error"]["message"].as_str().unwrap().is_empty());
+        let text = |name: &str| json["error"][name].as_str().unwrap_or_default().to_owned();
+        (self.status, text("type"), text("code"))
+    }
+
+    pub fn message(&self) -> String {
+        self.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// `retry-after-ms`; checks that `retry-after` is the same, in whole seconds, rounded up.
+    #[track_caller]
+    pub fn retry_after(&self) -> Duration {
+        let number = |name: &str| -> u64 {
+            self.header(name).unwrap_or_else(|| panic!("no {name}: {}", self.text())).parse().unwrap()
+        };
+        let (seconds, millis) = (number("retry-after"), number("retry-after-ms"));
+        assert_eq!(seconds, millis.div_ceil(1000), "retry-after against retry-after-ms {millis}");
+        Duration::from_millis(millis)
+    }
+}
+
+/// An answer that is still coming.
+pub struct Stream {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    reply: reqwest::Response,
+    pub start: Instant,
+    text: Vec<u8>,
+    read: usize,
+}
+
+impl Stream {
+    pub async fn of(call: reqwest::RequestBuilder) -> Self {
+        let start = Instant::now();
+        let reply = call.send().await.expect("the gateway answers");
+        let (status, headers) = (reply.status().as_u16(), reply.headers().clone());
+        Self { status, headers, reply, start, text: Vec::new(), read: 0 }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The next event (without its blank line), `None` at the end of the body.
+    /// An `Err` is a connection that broke instead of ending.
+    pub async fn next(&mut self) -> Option<Result<String, reqwest::Error>> {
+        loop {
+            let unread = &self.text[self.read..];
+            if let Some(end) = unread.windows(2).position(|two| two == b"\n\n") {
+                let event = String::from_utf8_lossy(&unread[..end]).into_owned();
+                self.read += end + 2;
+                return Some(Ok(event));
+            }
+            match self.reply.chunk().await {
+                Ok(Some(piece)) => self.text.extend_from_slice(&piece),
+                Ok(None) if unread.is_empty() => return None,
+                Ok(None) => {
+                    self.read = self.text.len();
+                    return Some(Ok(String::from_utf8_lossy(&self.text).into_owned()));
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Everything until the end, as it came.
+    pub async fn rest(mut self) -> Finished {
+        let (mut events, mut broken) = (Vec::new(), false);
+        while let Some(event) = self.next().await {
+            let Ok(event) = event else {
+                broken = true;
+                break;
+            };
+            events.push(event);
+        }
+        Finished { status: self.status, headers: self.headers, events, broken }
+    }
+}
+
+/// A stream that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub events: Vec<String>,
+    /// The connection broke instead of ending.
+    pub broken: bool,
+}
+
+impl Finished {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The JSON of every `data:` line that has some.
+    pub fn chunks(&self) -> Vec<Value> {
+        let lines = self.events.iter().flat_map(|event| event.lines());
+        lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()).collect()
+    }
+
+    pub fn content(&self) -> String {
+        self.chunks().iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.events.last().is_some_and(|event| event == "data: [DONE]")
+    }
+
+    /// The error event's `error`, if there was one.
+    pub fn error(&self) -> Option<Value> {
+        self.chunks().iter().find_map(|chunk| chunk.get("error").cloned())
+    }
+}

@@ -1,0 +1,105 @@
+//! A redis-server of the test's own: killed, stopped, flushed and restarted at will.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    time::Duration,
+};
+
+use super::{
+    eventually,
+    process::{Process, free_port},
+};
+
+pub struct RedisServer {
+    process: Process,
+    folder: tempfile::TempDir,
+    port: u16,
+    aof: bool,
+}
+
+impl RedisServer {
+    /// State in memory only.
+    pub async fn start() -> Self {
+        Self::with(false).await
+    }
+
+    /// State in an append-only file, as we ask of operators.
+    pub async fn with_aof() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(aof: bool) -> Self {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let process = Self::launch(folder.path(), port, aof);
+        let server = Self { process, folder, port, aof };
+        server.until_up().await;
+        server
+    }
+
+    fn launch(folder: &Path, port: u16, aof: bool) -> Process {
+        let port = port.to_string();
+        let aof = if aof { "yes" } else { "no" };
+        let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", aof];
+        let args = [&args[..], &["--maxmemory-policy", "noeviction"]].concat();
+        let program = Path::new("redis-server");
+        Process::start("redis-server", program, &args, [("LC_ALL", "C")], folder, &folder.join("redis.log"))
+    }
+
+    async fn until_up(&self) {
+        eventually(Duration::from_secs(10), "redis-server answers", async || {
+            self.try_command(&["PING"]).ok().filter(|reply| reply.starts_with("+PONG"))
+        })
+        .await;
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// After a kill: the same port; what the append-only file kept is there again.
+    pub async fn restart(&mut self) {
+        self.process = Self::launch(self.folder.path(), self.port, self.aof);
+        self.until_up().await;
+    }
+
+    /// Accepts connections still, answers nothing.
+    pub fn stop(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn cont(&self) {
+        self.process.signal("CONT");
+    }
+
+    pub fn flush(&self) {
+        assert!(self.command(&["FLUSHALL"]).starts_with("+OK"));
+    }
+
+    /// One command; the raw reply.
+    pub fn command(&self, words: &[&str]) -> String {
+        self.try_command(words).unwrap()
+    }
+
+    fn try_command(&self, words: &[&str]) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "{}\r\nQUIT\r\n", words.join(" "))?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply)?;
+        Ok(reply)
+    }
+}

@@ -1,0 +1,228 @@
+"""The official OpenAI SDK for Python against a running gateway. Usage: python_sdk.py BASE_URL MODELS_JSON
+
+MODELS_JSON names what to ask: {"any", "tools": […], "schema", "vision", "several", "loose", "metered"}.
+Prints a line per check; the first failure ends it with a traceback.
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+import openai
+from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel
+
+BASE_URL, MODELS = sys.argv[1], json.loads(sys.argv[2])
+client = OpenAI(base_url=BASE_URL, api_key="anything", max_retries=0)
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+def user(content):
+    return [{"role": "user", "content": content}]
+
+
+def answered(call):
+    """The call's answer; a limit is slept off as the gateway says, which must be enough."""
+    try:
+        return call()
+    except openai.RateLimitError as limit:
+        time.sleep(int(limit.response.headers["retry-after-ms"]) / 1000)
+        return call()
+
+
+@check
+def chat():
+    raw = answered(lambda: client.chat.completions.with_raw_response.create(model=MODELS["any"], messages=user("hello")))
+    answer = raw.parse()
+    assert answer.choices[0].message.content, answer
+    assert answer.usage.total_tokens > 0, answer
+    assert raw.headers["x-tollfree-provider"] and raw.headers["x-tollfree-model"], raw.headers
+
+
+@check
+def streaming():
+    text, reason = "", None
+    with answered(lambda: client.chat.completions.create(model=MODELS["any"], messages=user("hello"), stream=True)) as stream:
+        for chunk in stream:
+            assert chunk.choices, "nobody asked for a usage chunk"
+            text += chunk.choices[0].delta.content or ""
+            reason = chunk.choices[0].finish_reason or reason
+    assert text and reason == "stop", (text, reason)
+
+
+@check
+def usage_in_a_stream_when_asked():
+    call = lambda: client.chat.completions.create(
+        model=MODELS["any"], messages=user("hello"), stream=True, stream_options={"include_usage": True}
+    )
+    usages = [chunk.usage for chunk in answered(call) if chunk.usage]
+    assert usages and usages[-1].total_tokens > 0, usages
+
+
+@check
+def tools_over_several_turns():
+    for model in MODELS["tools"]:
+        messages = user("What is the weather in Paris?")
+        for turn in range(2):
+            message = answered(
+                lambda: client.chat.completions.create(model=model, messages=messages, tools=[WEATHER], max_tokens=300)
+            ).choices[0].message
+            assert message.tool_calls, (model, turn, message)
+            messages.append(message.model_dump(exclude_none=True))
+            for number, call in enumerate(message.tool_calls):
+                assert "city" in json.loads(call.function.arguments), (model, call)
+                messages.append({"role": "tool", "tool_call_id": call.id, "content": f"{20 + turn + number} degrees"})
+            message = answered(
+                lambda: client.chat.completions.create(model=model, messages=messages, tools=[WEATHER], max_tokens=300)
+            ).choices[0].message
+            assert "degrees" in message.content, (model, message)
+            messages.append({"role": "assistant", "content": message.content})
+            messages += user("And tomorrow?")
+
+
+@check
+def tools_in_a_stream():
+    for model in MODELS["tools"]:
+        call = lambda: client.chat.completions.create(
+            model=model, messages=user("Weather in Paris?"), tools=[WEATHER], stream=True, max_tokens=300
+        )
+        calls = {}
+        for chunk in answered(call):
+            for piece in (chunk.choices[0].delta.tool_calls or []) if chunk.choices else []:
+                calls.setdefault(piece.index, "")
+                calls[piece.index] += piece.function.arguments or ""
+        assert "city" in json.loads(calls[0]), (model, calls)
+
+
+class City(BaseModel):
+    name: str
+    inhabitants: int
+    rivers: list[str]
+
+
+@check
+def structured_output():
+    call = lambda: client.chat.completions.parse(model=MODELS["schema"], messages=user("Paris"), response_format=City)
+    city = answered(call).choices[0].message.parsed
+    assert isinstance(city, City), city
+
+
+@check
+def images():
+    parts = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": PIXEL}}]
+    answer = answered(lambda: client.chat.completions.create(model=MODELS["vision"], messages=user(parts)))
+    assert "1 image" in answer.choices[0].message.content, answer
+
+
+@check
+def several_answers():
+    answer = answered(lambda: client.chat.completions.create(model=MODELS["several"], messages=user("hello"), n=2))
+    assert [choice.index for choice in answer.choices] == [0, 1], answer
+
+
+@check
+def unknown_fields():
+    answer = answered(
+        lambda: client.chat.completions.create(
+            model=MODELS["loose"], messages=user("hello"), extra_body={"x_unknown": {"deep": [1.0, None]}}
+        )
+    )
+    assert answer.choices[0].message.content, answer
+
+
+@check
+def models():
+    ids = [model.id for model in client.models.list()]
+    assert "free" in ids and MODELS["metered"] in ids, ids
+    assert client.models.retrieve(MODELS["metered"]).id == MODELS["metered"]
+
+
+def raises(kind, status, code, call):
+    try:
+        call()
+    except openai.APIStatusError as error:
+        assert type(error) is kind, repr(error)
+        assert (error.status_code, error.code) == (status, code), repr(error)
+        assert error.request_id, "x-request-id is read by the SDK"
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+@check
+def error_classes():
+    stranger = OpenAI(base_url=BASE_URL, api_key="sk-tf-0000-unknown", max_retries=0)
+    create = client.chat.completions.create
+    raises(openai.AuthenticationError, 401, "invalid_api_key", lambda: stranger.models.list())
+    missing = raises(
+        openai.NotFoundError, 404, "model_not_found", lambda: create(model="no-such-model", messages=user("hello"))
+    )
+    assert missing.param == "model", missing.param
+    wrong = raises(openai.BadRequestError, 400, "invalid_value", lambda: create(model=MODELS["any"], messages=[]))
+    assert wrong.param == "messages", wrong.param
+
+
+@check
+def a_rate_limit_names_a_true_wait():
+    ask = lambda: client.chat.completions.create(
+        model=MODELS["metered"], messages=user("hello [[tokens=1 ttft=0]]"), max_tokens=1000
+    )
+    for _ in range(40):
+        try:
+            ask()
+        except openai.RateLimitError as error:
+            limit = error
+            break
+    else:
+        raise AssertionError("never limited")
+    assert limit.code == "budget_exhausted", repr(limit)
+    wait = int(limit.response.headers["retry-after-ms"]) / 1000
+    assert 0 < wait < 61 and float(limit.response.headers["retry-after"]) >= wait, limit.response.headers
+    time.sleep(wait)
+    assert ask().choices[0].message.content is not None
+
+
+@check
+def the_sdks_own_retries_are_enough():
+    patient = OpenAI(base_url=BASE_URL, api_key="anything", max_retries=2)
+    for _ in range(3):
+        answer = patient.chat.completions.create(
+            model=MODELS["metered"], messages=user("hello [[tokens=1 ttft=0]]"), max_tokens=1000
+        )
+        assert answer.choices, answer
+
+
+@check
+def leaving_a_stream_early():
+    async def run():
+        async with AsyncOpenAI(base_url=BASE_URL, api_key="anything", max_retries=2) as session:
+            stream = await session.chat.completions.create(
+                model=MODELS["loose"], messages=user("go on [[tokens=2000 chunk=20]]"), stream=True
+            )
+            async for chunk in stream:
+                if chunk.choices and chunk.choices[0].delta.content:
+                    break
+            await stream.close()
+
+    asyncio.run(run())
+
+
+for function in CHECKS:
+    start = time.monotonic()
+    function()
+    print(f"python: {function.__name__} ok ({time.monotonic() - start:.1f} s)", flush=True)
+print("all checks passed", flush=True)
