@@ -89,12 +89,12 @@ impl Door {
         if let Some(token) = token {
             let shown = KeyDigest::of(token);
             if self.admin.as_ref().is_some_and(|key| key.is(&shown)) {
-                return Ok(Client { id: "admin".into(), kind: ClientKind::Admin, limits: Arc::new([]) });
+                return Ok(Client::new("admin", ClientKind::Admin, []));
             }
             if let Some((key, id)) = &self.shared
                 && key.is(&shown)
             {
-                return Ok(Client { id: id.clone(), kind: ClientKind::Shared, limits: self.limits.clone() });
+                return Ok(Client::new(id.clone(), ClientKind::Shared, self.limits.clone()));
             }
             if token.starts_with(MEMBER_PREFIX) || !self.open {
                 return Err(ApiError::InvalidKey("This API key is not known here."));
@@ -104,7 +104,7 @@ impl Door {
             return Err(ApiError::InvalidKey("An API key is required: `Authorization: Bearer <key>`."));
         }
         let from = self.caller(headers, peer).map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
-        Ok(Client { id: format!("anon:{from}").into(), kind: ClientKind::Anonymous, limits: self.limits.clone() })
+        Ok(Client::new(format!("anon:{from}"), ClientKind::Anonymous, self.limits.clone()))
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {
@@ -187,7 +187,7 @@ impl Admin {
         }
         match door.enter(token, headers, None)?.kind {
             ClientKind::Admin => Ok(Self),
-            ClientKind::Shared => Err(ApiError::AdminRequired),
+            ClientKind::Shared | ClientKind::Member => Err(ApiError::AdminRequired),
             ClientKind::Anonymous => Err(ApiError::InvalidKey("This is not the admin key.")),
         }
     }

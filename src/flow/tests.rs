@@ -175,7 +175,7 @@ fn streamed() -> ChatRequest {
 }
 
 fn anybody() -> Client {
-    Client { id: "anon:127.0.0.1".into(), kind: ClientKind::Anonymous, limits: Arc::new([]) }
+    Client::new("anon:127.0.0.1", ClientKind::Anonymous, [])
 }
 
 async fn chat(flow: &Flow, request: ChatRequest) -> (Result<Answer, FlowError>, Trail) {

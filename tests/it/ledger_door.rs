@@ -33,7 +33,7 @@ fn rules(pool: &str) -> Rules {
 }
 
 fn client(limits: &[(Limit, i64)]) -> Client {
-    Client { id: "shared:test".into(), kind: ClientKind::Shared, limits: limits.into() }
+    Client::new("shared:test", ClientKind::Shared, limits)
 }
 
 /// The candidates of one model: one per key.

@@ -83,7 +83,7 @@ fn answered() -> Outcome {
 }
 
 fn client(limits: &[(Limit, i64)]) -> Client {
-    Client { id: "shared:bench".into(), kind: ClientKind::Shared, limits: limits.into() }
+    Client::new("shared:bench", ClientKind::Shared, limits)
 }
 
 /// The slow log of a server.
