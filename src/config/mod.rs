@@ -11,6 +11,7 @@ mod redis_url;
 mod scalars;
 mod settings;
 pub mod table;
+mod telemetry;
 mod words;
 
 use std::{
@@ -29,7 +30,7 @@ pub use settings::{
 pub use words::Mark;
 
 /// A configuration that may be started, and where each part of it came from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     pub settings: Settings,
     /// To be shown once: names of FreeLLM's that have no effect, keys left out, …
@@ -61,6 +62,9 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
     errors.extend(found);
     errors.extend(read.errors);
     let mut notes = read.notes;
+    let telemetry = telemetry::read(&env);
+    errors.extend(telemetry.errors);
+    notes.extend(telemetry.notes);
     errors.extend(cross_check(&settings, &mut notes));
     if !errors.is_empty() {
         return Err(ConfigError(errors.join("\n")));
@@ -74,6 +78,8 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
     settings.providers = read.providers;
     settings.models = read.models;
     settings.ollama = read.ollama;
+    settings.telemetry = telemetry.settings;
+    sources.extend(telemetry.sources);
     Ok(Loaded { settings, notes, sources })
 }
 
