@@ -16,7 +16,7 @@ pub use client::Client;
 pub use outcome::{Fault, FaultKind, Health, Hint, Outcome, Shut, ShutScope, Spent, Until};
 pub use provider::{Capabilities, Model, Provider};
 pub use read_request::{BadRequest, read_chat};
-pub use request::{ChatRequest, PromptSize};
+pub use request::{ChatRequest, PromptSize, Sampling};
 pub use route_plan::{Charge, Choice, RoutePlan};
 pub use standing::{BreakerState, Level, Order, Standing, SubjectStanding};
 pub use window::{Limit, Scope, Source, TokenCharge, Unit, Window, WindowKind, Zone};

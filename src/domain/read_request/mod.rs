@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{
     Capabilities,
     json::{Json, JsonError, Kind, Text},
-    request::{ChatRequest, PromptSize},
+    request::{ChatRequest, PromptSize, Sampling},
 };
 
 /// A mistake of the caller that we can see: it costs nothing.
@@ -121,6 +121,7 @@ impl Default for Reader {
                 tools: 0,
                 stops: 0,
                 reasoning_effort: None,
+                sampling: Sampling::default(),
                 parameters: Vec::new(),
                 size: PromptSize::default(),
             },
