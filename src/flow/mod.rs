@@ -1,19 +1,27 @@
 //! The story of one request: plan → admit → attempt → relay → settle → record.
 
 pub mod error;
+pub mod gauges;
 pub mod telling;
 #[cfg(test)]
 mod tests;
+pub mod traced;
 pub mod trail;
 pub mod turns;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use tracing::Instrument;
+
 pub use self::{
     error::FlowError,
     trail::{Attempt, Trail},
 };
-use self::{telling::Telling, turns::Turns};
+use self::{
+    telling::Telling,
+    traced::{ModelCall, Seen},
+    turns::Turns,
+};
 pub use crate::relay::AnswerBody;
 use crate::{
     catalog::Current,
@@ -47,6 +55,14 @@ pub struct Answer {
     pub client: Option<ClientStanding>,
 }
 
+/// Who answers, and what is held until the answer is over.
+struct Found {
+    reply: Reply,
+    lease: Lease,
+    turns: Turns,
+    call: ModelCall,
+}
+
 impl Flow {
     pub fn new(catalog: Current, ledger: Ledger, upstream: Upstream, tasks: Tasks, route_timeout: Duration) -> Self {
         let record = telling::journal(ledger.clone(), tasks);
@@ -62,10 +78,12 @@ impl Flow {
     ) -> impl Future<Output = Result<Answer, FlowError>> + Send + use<> {
         let flow = self.clone();
         async move {
-            let telling = Telling::begin(&flow.record, &client, &request, &trail);
+            let (telling, seen) =
+                (Telling::begin(&flow.record, &client, &request, &trail), Seen::begin(&request.model));
             match flow.choose(&client, &request, trail).await {
-                Ok((reply, lease, turns)) => Ok(flow.relay(reply, lease, &turns, &request, telling)),
+                Ok(found) => Ok(flow.relay(found, &request, telling, seen)),
                 Err(error) => {
+                    seen.failed(&error);
                     telling.failed(&error);
                     Err(error)
                 }
@@ -74,40 +92,44 @@ impl Flow {
     }
 
     /// Each turn strikes candidates, so the plan bounds the loop.
-    async fn choose(
-        &self,
-        client: &Client,
-        request: &ChatRequest,
-        trail: Trail,
-    ) -> Result<(Reply, Lease, Turns), FlowError> {
-        let plan = plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)?;
+    async fn choose(&self, client: &Client, request: &ChatRequest, trail: Trail) -> Result<Found, FlowError> {
+        let plan = traced::plan(client, request, || {
+            plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)
+        })?;
         let mut turns = Turns::new(plan, trail, self.route_timeout);
-        let mut admission = turns.waiting(self.ledger.admit(turns.ask(client))).await;
+        let mut admission = turns.waiting(traced::admit(self.ledger.admit(turns.ask(client)))).await;
         loop {
             let lease = turns.lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
             lease.sent();
-            match turns.within(&candidate, self.upstream.attempt(&candidate, request)).await {
-                Ok(reply) => return Ok((reply, lease, turns)),
-                Err(fault) => match turns.failed(&candidate, &fault) {
-                    Ok(()) => {
-                        let next = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(client));
-                        admission = turns.waiting(next).await;
-                    }
-                    Err(end) => {
-                        lease.settle(fault.outcome);
-                        return Err(end);
-                    }
-                },
+            let call = ModelCall::begin(&candidate, request);
+            let sending = self.upstream.attempt(&candidate, request).instrument(call.span());
+            let fault = match turns.within(&candidate, sending).await {
+                Ok(reply) => return Ok(Found { reply, lease, turns, call }),
+                Err(fault) => fault,
+            };
+            call.failed(&fault);
+            match turns.failed(&candidate, &fault) {
+                Ok(()) => {
+                    let next = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(client));
+                    admission = turns.waiting(traced::settle_and_admit(next)).await;
+                }
+                Err(end) => {
+                    lease.settle(fault.outcome);
+                    return Err(end);
+                }
             }
         }
     }
 
     /// From here on the answer's body carries the lease; its end settles, teaches and records.
-    fn relay(&self, reply: Reply, lease: Lease, turns: &Turns, request: &ChatRequest, mut telling: Telling) -> Answer {
+    fn relay(&self, found: Found, request: &ChatRequest, mut telling: Telling, mut seen: Seen) -> Answer {
+        let Found { reply, lease, turns, call } = found;
         let candidate = reply.candidate.clone();
         turns.answered(&candidate);
         telling.answering(&candidate.name);
+        call.answered(&reply);
+        seen.answering(&candidate);
         let (provider, model) = (candidate.provider.id.to_string(), candidate.name.clone());
         let client = lease.client_standing().copied();
         let ask = RelayAsk { include_usage: request.include_usage, charge: turns.charge(&candidate) };
@@ -116,6 +138,8 @@ impl Flow {
             if let (Ending::Complete, Some(usage)) = (&ended.how, ended.usage) {
                 estimates.learn(&candidate.name, &size, n, usage.input, usage.output);
             }
+            call.ended(&ended);
+            seen.ended(&ended);
             telling.ended(&ended);
         });
         Answer { provider, model, body, client }
