@@ -18,11 +18,13 @@ pub mod error;
 pub mod failure;
 pub mod health;
 pub mod late_commit;
+pub mod metrics;
 pub mod models;
 pub mod request_id;
 pub mod respond;
 pub mod routes;
 pub mod status;
+mod traced;
 
 pub use auth::Door;
 pub use error::ApiError;

@@ -1,4 +1,4 @@
-//! Which request this is: the caller's own id when it is harmless, else one of ours; and the trace it belongs to.
+//! Which request this is: the caller's own id when it is harmless, else one of ours.
 
 use std::{
     future::{Ready, ready},
@@ -50,19 +50,6 @@ impl FromRequest for RequestId {
     }
 }
 
-/// The trace id of a W3C `traceparent` (`00-<32 hex>-<16 hex>-<2 hex>`), when it is a valid one.
-pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let line = headers.get("traceparent")?.to_str().ok()?;
-    let mut parts = line.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let zero = |s: &str| s.bytes().all(|b| b == b'0');
-    let shaped = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && version != "ff";
-    // Later versions may add fields; version 00 has exactly four.
-    let ends = version != "00" || parts.next().is_none();
-    (shaped && ends && !zero(trace) && !zero(parent)).then_some(trace)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,18 +69,5 @@ mod tests {
         }
         let longest = "a".repeat(128);
         assert_eq!(*RequestId::of(&with("x-request-id", &longest)).0, longest);
-    }
-
-    #[test]
-    fn only_a_valid_traceparent_gives_a_trace_id() {
-        let of = |line: &str| trace_id(&with("traceparent", line)).map(str::to_owned);
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(of(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
-        assert_eq!(of(&format!("01-{trace}-00f067aa0ba902b7-01-more")).as_deref(), Some(trace));
-        assert_eq!(of(&format!("00-{trace}-00f067aa0ba902b7-01-more")), None);
-        assert_eq!(of(&format!("ff-{trace}-00f067aa0ba902b7-01")), None);
-        assert_eq!(of(&format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32))), None);
-        assert_eq!(of(&format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase())), None);
-        assert_eq!(of("nonsense"), None);
     }
 }

@@ -6,7 +6,7 @@ use actix_web::{
     web::{self, JsonConfig, ServiceConfig, get, head, patch, post, scope},
 };
 
-use super::{ApiError, admin, chat, dashboard, health, models, status};
+use super::{ApiError, admin, chat, dashboard, health, metrics, models, status};
 
 pub fn all(app: &mut ServiceConfig) {
     app.app_data(JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::bad_body(&error).into()))
@@ -14,6 +14,7 @@ pub fn all(app: &mut ServiceConfig) {
         .service(scope("/api/v1").configure(v1))
         .service(at("/healthz", [(M::GET, get().to(health::alive)), (M::HEAD, head().to(health::alive))]))
         .service(at("/readyz", [(M::GET, get().to(health::ready)), (M::HEAD, head().to(health::ready))]))
+        .service(at("/metrics", [(M::GET, get().to(metrics::show))]))
         .service(at("/dashboard", [(M::GET, get().to(dashboard::page))]))
         .default_service(web::to(nothing_here));
 }
@@ -51,6 +52,11 @@ fn at<const N: usize>(path: &str, methods: [(M, Route); N]) -> Resource {
 /// Asked every few seconds by machines: not worth a line in the log.
 pub fn is_probe(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics")
+}
+
+/// The pattern of a chat's path: known before it is matched, on the one path that is always hot.
+pub fn is_chat(path: &str) -> Option<&'static str> {
+    ["/v1/chat/completions", "/api/v1/chat/completions"].into_iter().find(|pattern| *pattern == path)
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<String, ApiError> {
