@@ -30,3 +30,4 @@ mod redis_topologies;
 mod sdk;
 mod streaming;
 mod support;
+mod telemetry;
