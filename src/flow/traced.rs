@@ -14,7 +14,7 @@ use crate::{
     plan::PlanError,
     record::{Event, metrics},
     relay::{Ended, Ending},
-    telemetry::{self, Marks, span},
+    telemetry::{self, Asked, Marks, span},
     upstream::Reply,
 };
 
@@ -45,9 +45,10 @@ type Admitted = Result<Admission, LedgerError>;
 
 /// Asking the ledger.
 pub async fn admit(asking: impl Future<Output = Admitted>) -> Admitted {
-    let (span, began) = (telemetry::script("admit"), Instant::now());
-    let admitted = asking.instrument(span.clone()).await;
-    metrics::admitted(tell(&span, &admitted), began.elapsed());
+    let asked = Asked::begin();
+    let admitted = asking.instrument(asked.span().clone()).await;
+    let outcome = tell(asked.span(), &admitted);
+    asked.told(outcome);
     admitted
 }
 
@@ -61,7 +62,7 @@ pub async fn settle_and_admit(asking: impl Future<Output = Admitted>) -> Admitte
 
 /// Writes the ledger's answer down; its name, of a closed set.
 fn tell(span: &Span, admitted: &Admitted) -> &'static str {
-    let outcome = match admitted {
+    match admitted {
         Ok(Admission::Go(lease)) => {
             if !span.is_none() {
                 span.mark("tollfree.candidate", lease.candidate().name.clone());
@@ -71,13 +72,11 @@ fn tell(span: &Span, admitted: &Admitted) -> &'static str {
         }
         Ok(Admission::Refused(refusal)) => {
             if !span.is_none() {
-                span.mark(
-                    "tollfree.refused_by",
-                    match refusal.by {
-                        RefusedBy::Client => "client",
-                        RefusedBy::Budget => "budget",
-                    },
-                );
+                let by = match refusal.by {
+                    RefusedBy::Client => "client",
+                    RefusedBy::Budget => "budget",
+                };
+                span.mark("tollfree.refused_by", by);
                 span.mark("tollfree.retry_ms", refusal.retry_ms);
                 let lines = refusal.lines.iter().map(|line| format!("{};{}", line.candidate, line.why));
                 span.mark_list("tollfree.refused", &lines.collect::<Vec<_>>());
@@ -92,9 +91,7 @@ fn tell(span: &Span, admitted: &Admitted) -> &'static str {
             span.fail("internal_error");
             "failed"
         }
-    };
-    span.mark("tollfree.outcome", outcome);
-    outcome
+    }
 }
 
 /// One call of a provider, from its sending to its last byte. Dropped before its end is told, its caller has left.
@@ -251,14 +248,14 @@ pub struct Seen {
     chat: metrics::Chat,
     began: Instant,
     status: u16,
-    _one_more: metrics::OneMore,
+    _in_flight: metrics::InFlight,
 }
 
 impl Seen {
     /// Until the plan says otherwise `asked` is a name that is served.
     pub fn begin(asked: &str) -> Self {
         let chat = metrics::Chat { asked: asked.into(), provider: None };
-        Self { chat, began: Instant::now(), status: Event::LEFT, _one_more: metrics::OneMore::chat() }
+        Self { chat, began: Instant::now(), status: Event::LEFT, _in_flight: metrics::InFlight::enter() }
     }
 
     pub fn answering(&mut self, candidate: &Candidate) {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry::{Context, InstrumentationScope, logs::LogRecord};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -18,6 +18,8 @@ use opentelemetry_sdk::{
     trace::{Span, SpanData, SpanExporter, SpanProcessor},
 };
 use tracing::{info, warn};
+
+use super::scope::ids;
 
 /// What is known of one signal's line.
 #[derive(Debug)]
@@ -190,6 +192,9 @@ impl<P: SpanProcessor> SpanProcessor for Bounded<P> {
 impl<P: LogProcessor> LogProcessor for Bounded<P> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
         if self.line.enters() {
+            if let Some(id) = ids().request {
+                record.add_attribute("request.id", id.to_string());
+            }
             self.inner.emit(record, scope);
         }
     }

@@ -5,6 +5,7 @@
 
 mod collector;
 mod export;
+mod ledger;
 mod lines;
 mod scope;
 mod settings;
@@ -30,9 +31,10 @@ pub(crate) use self::spans::span;
 use self::{collector::Line, export::Providers};
 pub use self::{
     export::{Post, Posted},
+    ledger::{Asked, Database, Waiting, ledger_runs_on, script, waiting},
     scope::{Scope, Within, is_traced, trace_id},
     settings::{Batching, Protocol, Sampler, Settings, Target},
-    spans::{Database, Marks, TARGET, ledger_runs_on, script},
+    spans::{Marks, TARGET},
 };
 
 /// Libraries that carry our own lines to the collector: what they say of that must not be carried, too.

@@ -3,8 +3,6 @@
 //! They are of level ERROR, so that no `LOG_LEVEL` switches them off, and are not made at all where the request is not
 //! traced: then a span costs one look at a thread's current context, and its attributes are never put together.
 
-use std::sync::OnceLock;
-
 use opentelemetry::{Array, StringValue, Value, trace::Status, trace::TraceContextExt};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -65,43 +63,4 @@ impl Marks for Span {
     fn stamp(&self) {
         self.in_scope(|| {});
     }
-}
-
-/// Where the ledger's scripts run, for the spans of its calls.
-#[derive(Debug)]
-pub struct Database {
-    /// `redis`, or `embedded`.
-    pub system: &'static str,
-    /// Host and port where there is one of them.
-    pub server: Option<(String, u16)>,
-}
-
-static DATABASE: OnceLock<Database> = OnceLock::new();
-
-/// Said once, by whoever opens the ledger.
-pub fn ledger_runs_on(database: Database) {
-    // A second ledger in one process is a test's.
-    let _ = DATABASE.set(database);
-}
-
-/// A call of one of the ledger's scripts, as a database client's span named after the script.
-pub fn script(name: &'static str) -> Span {
-    let span = span!(
-        "script",
-        otel.name = name,
-        otel.kind = "client",
-        db.operation.name = "EVALSHA",
-        db.stored_procedure.name = name,
-        db.query.summary = name,
-    );
-    if !span.is_none()
-        && let Some(database) = DATABASE.get()
-    {
-        span.mark("db.system.name", database.system);
-        if let Some((host, port)) = &database.server {
-            span.mark("server.address", host.clone());
-            span.mark("server.port", i64::from(*port));
-        }
-    }
-    span
 }

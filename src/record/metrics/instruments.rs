@@ -14,8 +14,6 @@ pub struct Instruments {
     pub call_tokens: Histogram<u64>,
     pub chat_duration: Histogram<f64>,
     pub chat_first_token: Histogram<f64>,
-    pub admit: Histogram<f64>,
-    pub wait: Histogram<f64>,
 }
 
 const HTTP: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -38,10 +36,6 @@ const TOKENS: [f64; 14] = [
     16_777_216.0,
     67_108_864.0,
 ];
-/// From a script in this process (30 µs) to the deadline of one in Redis (100 ms) and what repeating it takes.
-const ADMIT: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
-const WAIT: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
-
 pub fn meter() -> Meter {
     global::meter("tollfree")
 }
@@ -82,8 +76,6 @@ impl Instruments {
                 "Time to the first token as the caller saw it, waiting and failed attempts included.",
                 &FIRST_TOKEN,
             ),
-            admit: seconds("tollfree.admit", "Time for the ledger to answer an admission.", &ADMIT),
-            wait: seconds("tollfree.wait", "Time that callers waited for room.", &WAIT),
         }
     }
 }

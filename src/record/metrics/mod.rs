@@ -26,10 +26,8 @@ pub const EVERY: &str = "*";
 /// The methods of HTTP; any other is `_OTHER`.
 const METHODS: [&str; 10] = ["GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT", "CONNECT", "TRACE", "_OTHER"];
 static ACTIVE: [AtomicI64; METHODS.len()] = [const { AtomicI64::new(0) }; METHODS.len()];
-/// Chats from their first byte to their last, …
+/// Chats from their first byte to their last.
 static CHATS: AtomicI64 = AtomicI64::new(0);
-/// … and those of them that wait for room.
-static WAITING: AtomicI64 = AtomicI64::new(0);
 static JOURNAL_DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// An HTTP request that is being served, until it is dropped.
@@ -66,30 +64,20 @@ impl Drop for Active {
     }
 }
 
-/// One of a number that goes up and down; dropped, it is one less.
+/// A chat in flight, from when it was read until its last byte is gone: then it is dropped.
 #[derive(Debug)]
-pub struct OneMore(&'static AtomicI64);
+pub struct InFlight(());
 
-impl OneMore {
-    /// A chat, from when it was read until its last byte is gone.
-    pub fn chat() -> Self {
-        Self::of(&CHATS)
-    }
-
-    /// A caller who waits for room.
-    pub fn waiting() -> Self {
-        Self::of(&WAITING)
-    }
-
-    fn of(number: &'static AtomicI64) -> Self {
-        number.fetch_add(1, Ordering::Relaxed);
-        Self(number)
+impl InFlight {
+    pub fn enter() -> Self {
+        CHATS.fetch_add(1, Ordering::Relaxed);
+        Self(())
     }
 }
 
-impl Drop for OneMore {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        CHATS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -162,16 +150,6 @@ impl Chat {
         labels.push(KeyValue::new("gen_ai.request.model", self.asked.clone()));
         labels
     }
-}
-
-/// One admission: how the ledger answered (`granted`, `refused`, `waits`, `unreachable`, `failed`), and how soon.
-pub fn admitted(outcome: &'static str, took: Duration) {
-    instruments().admit.record(took.as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
-}
-
-/// A caller waited for room, and got it (`granted`), was told to come back (`refused`), or left (`left`).
-pub fn waited(outcome: &'static str, took: Duration) {
-    instruments().wait.record(took.as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
 }
 
 /// Lines of the journal that were lost because the ledger was away for too long.

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use opentelemetry::{KeyValue, metrics::AsyncInstrument};
 
-use super::{ACTIVE, CHATS, JOURNAL_DROPPED, METHODS, WAITING, instruments::meter};
+use super::{ACTIVE, CHATS, JOURNAL_DROPPED, METHODS, instruments::meter};
 use crate::telemetry;
 
 /// One window of one account, as the last look at the pool found it.
@@ -63,7 +63,7 @@ pub fn watch(at: impl Watch) {
         .with_callback(|told| told.observe(CHATS.load(Ordering::Relaxed), &[]))
         .build();
     gauge("tollfree.chats.waiting", "Callers who wait for room.")
-        .with_callback(|told| told.observe(WAITING.load(Ordering::Relaxed), &[]))
+        .with_callback(|told| told.observe(telemetry::waiting(), &[]))
         .build();
     meter
         .i64_observable_up_down_counter("http.server.active_requests")

@@ -37,6 +37,7 @@ async fn every_line_of_a_request_has_its_id_and_where_it_is_traced_its_trace() {
     assert_eq!(hex(&last.trace_id), TRACE);
     assert!(ours.iter().any(|seen| seen.id == hex(&last.span_id)));
     assert_eq!(attributes(&last.attributes)["http.response.status_code"], 502);
+    assert_eq!(attributes(&last.attributes)["request.id"], "job-9");
     assert_eq!(last.severity_text, "INFO");
 }
 
