@@ -45,7 +45,11 @@ where
     let grant = door.as_ref().and_then(|door| door.origins.grant(request.headers()));
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let is_preflight = cors::is_preflight(request.method(), request.headers());
-    let scope = if is_preflight { Scope::untraced(id.0.clone()) } else { Scope::of_request(id.0.clone(), header) };
+    let scope = if is_preflight || routes::is_probe(request.path()) {
+        Scope::untraced(id.0.clone())
+    } else {
+        Scope::of_request(id.0.clone(), header)
+    };
 
     // A preflight is answered here: it carries no key, and any of our URLs may be asked about.
     let (call, preflight) = if is_preflight {

@@ -49,7 +49,7 @@ fn at<const N: usize>(path: &str, methods: [(M, Route); N]) -> Resource {
     }))
 }
 
-/// Asked every few seconds by machines: not worth a line in the log.
+/// Asked every few seconds by machines: not worth a line in the log, nor a trace.
 pub fn is_probe(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics")
 }

@@ -17,7 +17,7 @@ const LONGEST: usize = 256;
 
 /// What is known when it comes in.
 pub fn begin(span: &Span, request: &ServiceRequest, id: &RequestId) {
-    if span.is_none() {
+    if span.is_disabled() {
         return;
     }
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
@@ -50,7 +50,7 @@ pub fn begin(span: &Span, request: &ServiceRequest, id: &RequestId) {
 
 /// What is known when it is over. `error`: the server failed, or its caller left.
 pub fn end(span: &Span, method: &'static str, route: Option<&str>, status: Option<u16>, error: Option<&str>) {
-    if span.is_none() {
+    if span.is_disabled() {
         return;
     }
     // The name of a method that HTTP does not know is `HTTP`.

@@ -64,14 +64,14 @@ pub async fn settle_and_admit(asking: impl Future<Output = Admitted>) -> Admitte
 fn tell(span: &Span, admitted: &Admitted) -> &'static str {
     match admitted {
         Ok(Admission::Go(lease)) => {
-            if !span.is_none() {
+            if !span.is_disabled() {
                 span.mark("tollfree.candidate", lease.candidate().name.clone());
                 span.mark("tollfree.account", lease.candidate().account.id.clone());
             }
             "granted"
         }
         Ok(Admission::Refused(refusal)) => {
-            if !span.is_none() {
+            if !span.is_disabled() {
                 let by = match refusal.by {
                     RefusedBy::Client => "client",
                     RefusedBy::Budget => "budget",
@@ -115,7 +115,7 @@ impl ModelCall {
             gen_ai.provider.name = &*provider,
             gen_ai.request.model = &**model,
         );
-        if !span.is_none() {
+        if !span.is_disabled() {
             tell_request(&span, candidate, request);
         }
         let call = metrics::Call::new(provider, model.clone());
@@ -140,7 +140,7 @@ impl ModelCall {
         if self.stream {
             self.call.first_chunk(reply.first_content);
         }
-        if self.span.is_none() {
+        if self.span.is_disabled() {
             return;
         }
         if self.stream {
@@ -161,7 +161,7 @@ impl ModelCall {
             self.span.mark("gen_ai.usage.input_tokens", usage.input);
             self.span.mark("gen_ai.usage.output_tokens", usage.output);
         }
-        if !self.span.is_none() && !ended.finish_reasons.is_empty() {
+        if !self.span.is_disabled() && !ended.finish_reasons.is_empty() {
             let reasons: Vec<String> = ended.finish_reasons.iter().map(|r| short(r).to_owned()).collect();
             self.span.mark_list("gen_ai.response.finish_reasons", &reasons);
         }

@@ -43,7 +43,7 @@ pub fn script(name: &'static str) -> Span {
         db.stored_procedure.name = name,
         db.query.summary = name,
     );
-    if !span.is_none()
+    if !span.is_disabled()
         && let Some(database) = DATABASE.get()
     {
         span.mark("db.system.name", database.system);

@@ -68,7 +68,7 @@ impl Scope {
 
     /// Entering the span brings the context with it, where there is a span.
     pub fn enter(&self) -> Within<'_> {
-        if self.span.is_none() {
+        if self.span.is_disabled() {
             Within { _span: None, _context: Some(self.context.clone().attach()) }
         } else {
             Within { _span: Some(self.span.enter()), _context: None }

@@ -35,26 +35,26 @@ pub trait Marks {
 
 impl Marks for Span {
     fn mark(&self, key: &'static str, value: impl Into<Value>) {
-        if !self.is_none() {
+        if !self.is_disabled() {
             self.set_attribute(key, value);
         }
     }
 
     fn mark_list(&self, key: &'static str, values: &[String]) {
-        if !self.is_none() {
+        if !self.is_disabled() {
             let values: Vec<StringValue> = values.iter().cloned().map(StringValue::from).collect();
             self.set_attribute(key, Value::Array(Array::String(values)));
         }
     }
 
     fn rename(&self, name: String) {
-        if !self.is_none() {
+        if !self.is_disabled() {
             self.context().span().update_name(name);
         }
     }
 
     fn fail(&self, kind: &str) {
-        if !self.is_none() {
+        if !self.is_disabled() {
             self.set_attribute("error.type", kind.to_owned());
             self.set_status(Status::error(kind.to_owned()));
         }

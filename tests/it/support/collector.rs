@@ -151,12 +151,13 @@ impl Collector {
             .env("OTEL_METRIC_EXPORT_INTERVAL", 200)
     }
 
-    /// The spans of the trace of the server's span that satisfies `is_it`, once one of every name in `names` is there.
+    /// The spans of one trace, once all of `names` are there: the first is the server's, which satisfies `is_it`.
     pub async fn trace(&self, names: &[&str], is_it: impl Fn(&SeenSpan) -> bool) -> Vec<SeenSpan> {
         let what = format!("a trace with {names:?}");
         eventually(ARRIVES, &what, async || {
             let taken = self.taken.lock().unwrap();
-            let server = taken.spans.iter().find(|span| span.kind == SpanKind::Server && is_it(span))?;
+            let is_server = |span: &&SeenSpan| span.kind == SpanKind::Server && span.name == names[0];
+            let server = taken.spans.iter().filter(is_server).find(|span| is_it(span))?;
             let spans: Vec<_> = taken.spans.iter().filter(|span| span.trace == server.trace).cloned().collect();
             let mut left: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
             for name in names {

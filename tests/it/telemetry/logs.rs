@@ -1,10 +1,13 @@
 //! Lines of a request and the ids on them, on the standard error and at the collector.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::{
     app::{TestApp, hi},
     collector::{Collector, attributes, hex},
+    eventually,
     fake_upstream::{FakeUpstream, whole},
     http::Answer,
 };
@@ -50,8 +53,9 @@ async fn without_a_collector_lines_have_the_callers_trace_at_any_level() {
     assert_eq!(Answer::of(call).await.status, 200);
     let call = app.chat_call(&hi("lab/m")).header("x-request-id", "job-2");
     assert_eq!(Answer::of(call).await.status, 200);
-    app.settled().await;
-    let (traced, plain) = (lines(&app, "job-1"), lines(&app, "job-2"));
+    let both =
+        async || Some((lines(&app, "job-1"), lines(&app, "job-2"))).filter(|(a, b)| !a.is_empty() && !b.is_empty());
+    let (traced, plain) = eventually(Duration::from_secs(5), "both are told", both).await;
     assert_eq!((&traced[0]["trace_id"], traced[0].get("span_id")), (&TRACE.into(), None));
     assert_eq!(plain[0].get("trace_id"), None);
     assert_eq!(plain[0]["level"], "INFO");

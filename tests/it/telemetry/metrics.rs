@@ -120,7 +120,7 @@ async fn a_scrape_shows_budgets_and_breakers_without_asking_for_them() {
     broken.always(whole(500, "{}"));
     let url = upstream.base_url();
     let file = format!(
-        "[providers.lab]\nbase_url = \"{url}\"\nlimits = {{ rpm = 5 }}\n[providers.lab.models.m]\nlimits = {{ tpm = 1000 }}\n"
+        "[providers.lab]\nbase_url = \"{url}\"\nlimits = {{ rpm = 5 }}\n[providers.lab.models.m]\nlimits = {{ tpm = 100000 }}\n"
     );
     let app = TestApp::setup().env("TOLLFREE_AUTH", "open").file(&file).lab("bad", &broken).start().await;
     assert_eq!(app.chat("lab/m").await.status, 200);
@@ -138,7 +138,7 @@ async fn a_scrape_shows_budgets_and_breakers_without_asking_for_them() {
             of(&samples, "tollfree_budget_remaining", &["provider=\"lab\"", &limit, &model])
         };
         let breaker = of(&samples, "tollfree_breaker_state", &["provider=\"bad\"", "model=\"*\""]);
-        (left("rpm", "*") == Some(4.0) && left("tpm", "m").is_some_and(|n| n < 1000.0) && breaker == Some(2.0))
+        (left("rpm", "*") == Some(4.0) && left("tpm", "m").is_some_and(|n| n < 100_000.0) && breaker == Some(2.0))
             .then_some(())
     })
     .await;
@@ -172,6 +172,7 @@ async fn what_callers_invent_becomes_no_label() {
         }
         scrape(&app).await
     };
+    scrape(&app).await;
     let first = hostile(1).await;
     let second = hostile(2).await;
     let series = |samples: &[(String, String, f64)]| -> BTreeSet<String> {

@@ -1,10 +1,20 @@
 //! A collector that is gone, slow or back: what it costs is spans, never a request, a wait or memory.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 
-use crate::support::{app::TestApp, collector::Collector, eventually, fake_upstream::FakeUpstream, process::free_port};
+use crate::support::{
+    app::{TestApp, hi},
+    collector::Collector,
+    eventually,
+    fake_upstream::FakeUpstream,
+    process::free_port,
+};
 
 fn resident_kb(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -16,19 +26,22 @@ fn lines_with(app: &TestApp, words: &str) -> usize {
     app.log().lines().filter(|line| line.contains(words)).count()
 }
 
-/// So many requests a second, each on its own; every one of them must be answered well. The times they took, sorted.
+/// So many requests a second where this machine keeps up with it; every one must be answered well. The times they took,
+/// sorted.
 async fn load(app: &TestApp, rate: u32, lasting: Duration) -> Vec<Duration> {
     let apart = Duration::from_secs(1) / rate;
-    let (begin, mut calls) = (Instant::now(), tokio::task::JoinSet::new());
+    let (begin, mut calls, lines) = (Instant::now(), JoinSet::new(), Arc::new(Semaphore::new(32)));
     let mut due = begin;
-    while due < begin + lasting {
+    while due < begin + lasting && begin.elapsed() < lasting {
         sleep_until(due).await;
-        let call = app.chat_call(&crate::support::app::hi("lab/m"));
+        let line = lines.clone().acquire_owned().await.unwrap();
+        let call = app.chat_call(&hi("lab/m"));
         calls.spawn(async move {
             let start = Instant::now();
             let answer = call.send().await.unwrap();
             assert_eq!(answer.status(), 200);
             answer.bytes().await.unwrap();
+            drop(line);
             start.elapsed()
         });
         due += apart;
@@ -38,21 +51,28 @@ async fn load(app: &TestApp, rate: u32, lasting: Duration) -> Vec<Duration> {
     took
 }
 
-/// A hung collector against none at all: the same load on two gateways.
-async fn a_hung_collector_costs_nothing(rate: u32, lasting: Duration) {
+/// A hung collector against none at all: the same load on two gateways, in turns.
+async fn a_hung_collector_costs_nothing(rate: u32, round: Duration) {
     let (collector, upstream) = (Collector::hanging().await, FakeUpstream::start().await);
     let plain = TestApp::setup().env("LOG_LEVEL", "warn").lab("lab", &upstream).start().await;
     let setup = collector.told_by(TestApp::setup()).env("LOG_LEVEL", "warn").lab("lab", &upstream);
-    let hung = setup.env("OTEL_EXPORTER_OTLP_TIMEOUT", 1_000).start().await;
+    let setup = setup.env("OTEL_EXPORTER_OTLP_TIMEOUT", 1_000).env("OTEL_BSP_MAX_QUEUE_SIZE", 256);
+    let hung = setup.env("OTEL_BLRP_MAX_QUEUE_SIZE", 64).start().await;
     // Until the queues are full, which takes memory once.
-    load(&hung, rate, lasting / 2).await;
-    load(&plain, rate, lasting / 4).await;
+    load(&hung, rate, round).await;
+    load(&plain, rate, round / 2).await;
     let before = resident_kb(hung.pid());
-    let (with, without) = (load(&hung, rate, lasting).await, load(&plain, rate, lasting / 2).await);
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        with.extend(load(&hung, rate, round).await);
+        without.extend(load(&plain, rate, round).await);
+    }
     let after = resident_kb(hung.pid());
-    let (slow, usual) = (with[with.len() * 95 / 100], without[without.len() * 95 / 100]);
-    eprintln!("95 % within {slow:?} with a hung collector, {usual:?} without; {before} kB, then {after} kB");
-    assert!(slow < usual * 3 + Duration::from_millis(20), "{slow:?} against {usual:?}");
+    with.sort_unstable();
+    without.sort_unstable();
+    let (slow, usual) = (with[with.len() / 2], without[without.len() / 2]);
+    eprintln!("half within {slow:?} with a hung collector, {usual:?} without; {before} kB, then {after} kB");
+    assert!(slow < usual * 2 + Duration::from_millis(10), "{slow:?} against {usual:?}");
     assert!(after < before + 8_192, "{before} kB grew to {after} kB");
     eventually(Duration::from_secs(15), "what was lost is counted", async || {
         let text = hung.get("/metrics").await.text();
@@ -66,9 +86,9 @@ async fn a_hung_collector_costs_nothing(rate: u32, lasting: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_hangs_costs_no_request_and_no_memory() {
-    // `make test-long` gives it the minute.
+    // `make test-long` gives it its minute at full load.
     let long = std::env::var("TRIAL_SECONDS").is_ok();
-    let (rate, seconds) = if long { (500, 60) } else { (100, 6) };
+    let (rate, seconds) = if long { (500, 20) } else { (50, 2) };
     a_hung_collector_costs_nothing(rate, Duration::from_secs(seconds)).await;
 }
 
