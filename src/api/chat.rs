@@ -11,15 +11,21 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
-use super::{ApiError, Edge, late_commit, request_id::RequestId, respond};
+use super::{ApiError, Edge, late_commit, request_id::{RequestId, TraceId}, respond};
 use crate::{
     domain::{ChatRequest, Client, read_request},
     flow::Trail,
 };
 
 /// The extractors have answered 401, 400 and 413; a known caller and a sound request arrive here.
-pub async fn create(edge: Data<Edge>, client: Client, id: RequestId, Chat(request): Chat) -> HttpResponse {
-    let asked = respond::Asked { model: request.model.clone(), trail: Trail::new(&*id.0) };
+pub async fn create(
+    edge: Data<Edge>,
+    client: Client,
+    id: RequestId,
+    trace: TraceId,
+    Chat(request): Chat,
+) -> HttpResponse {
+    let asked = respond::Asked { model: request.model.clone(), trail: Trail::traced(&*id.0, trace.0) };
     let streams = request.stream;
     let answer = edge.flow.chat(client, request, asked.trail.clone());
     if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) }

@@ -34,6 +34,7 @@ pub struct Flow {
     pub upstream: Upstream,
     pub record: Journal,
     pub estimates: Arc<Estimates>,
+    pub tasks: Tasks,
     /// Bounds choosing, not streaming.
     pub route_timeout: Duration,
 }
@@ -49,8 +50,8 @@ pub struct Answer {
 
 impl Flow {
     pub fn new(catalog: Current, ledger: Ledger, upstream: Upstream, tasks: Tasks, route_timeout: Duration) -> Self {
-        let record = telling::journal(ledger.clone(), tasks);
-        Self { catalog, ledger, upstream, record, estimates: Arc::default(), route_timeout }
+        let record = telling::journal(ledger.clone(), tasks.clone());
+        Self { catalog, ledger, upstream, record, estimates: Arc::default(), tasks, route_timeout }
     }
 
     /// One request from start to finish. Dropped at any await it leaves nothing unsettled and is recorded as left.
@@ -107,7 +108,7 @@ impl Flow {
     fn relay(&self, reply: Reply, lease: Lease, turns: &Turns, request: &ChatRequest, mut telling: Telling) -> Answer {
         let candidate = reply.candidate.clone();
         turns.answered(&candidate);
-        telling.answering(&candidate.name);
+        telling.answering(&candidate);
         let (provider, model) = (candidate.provider.id.to_string(), candidate.name.clone());
         let client = lease.client_standing().copied();
         let ask = RelayAsk { include_usage: request.include_usage, charge: turns.charge(&candidate) };

@@ -60,7 +60,10 @@ impl Turns {
     pub fn lease(&mut self, ledger: &Ledger, admission: Result<Admission, LedgerError>) -> Result<Lease, FlowError> {
         match admission {
             Ok(Admission::Go(lease)) => Ok(lease),
-            Ok(Admission::Refused(refusal)) => Err(self.refused(refusal)),
+            Ok(Admission::Refused(refusal)) => {
+                self.trail.passes_over(&refusal.lines);
+                Err(self.refused(refusal))
+            }
             Err(outage @ LedgerError::Unreachable { .. }) => {
                 let free = self.plan.choices.iter().find(|c| c.candidate.is_unmetered());
                 free.map(|c| ledger.outside(&c.candidate)).ok_or(FlowError::Ledger(outage))
@@ -75,6 +78,7 @@ impl Turns {
         candidate: &Candidate,
         attempt: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
+        self.trail.tries(candidate);
         let own = candidate.provider.first_content_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let until = own.map_or(self.deadline, |own| own.max(self.deadline));
         match tokio::time::timeout_at(until, attempt).await {

@@ -14,6 +14,10 @@ pub enum Script {
     Control,
     Record,
     Journal,
+    Rollup,
+    Budget,
+    Beat,
+    Names,
 }
 
 const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
@@ -23,7 +27,7 @@ const BREAKER: &str = include_str!("../../lua/lib/breaker.lua");
 const VERDICT: &str = include_str!("../../lua/lib/verdict.lua");
 
 impl Script {
-    pub const ALL: [Script; 9] = [
+    pub const ALL: [Script; 13] = [
         Script::Admit,
         Script::Settle,
         Script::Renew,
@@ -33,6 +37,10 @@ impl Script {
         Script::Control,
         Script::Record,
         Script::Journal,
+        Script::Rollup,
+        Script::Budget,
+        Script::Beat,
+        Script::Names,
     ];
 
     pub fn name(self) -> &'static str {
@@ -51,6 +59,10 @@ impl Script {
             Script::Control => ("control", &[BREAKER], include_str!("../../lua/control.lua")),
             Script::Record => ("record", &[], include_str!("../../lua/record.lua")),
             Script::Journal => ("journal", &[], include_str!("../../lua/journal.lua")),
+            Script::Rollup => ("rollup", &[], include_str!("../../lua/rollup.lua")),
+            Script::Budget => ("budget", &[WINDOW, BREAKER], include_str!("../../lua/budget.lua")),
+            Script::Beat => ("beat", &[], include_str!("../../lua/beat.lua")),
+            Script::Names => ("names", &[], include_str!("../../lua/names.lua")),
         }
     }
 
