@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use actix_web::{
-    FromRequest, HttpRequest, HttpResponse,
+    FromRequest, HttpRequest, HttpResponse, ResponseError,
     dev::Payload,
     error::PayloadError,
     http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
@@ -17,15 +17,23 @@ use crate::{
     flow::Trail,
 };
 
-/// The extractors have answered 401, 400 and 413; a known caller and a sound request arrive here.
+/// The extractors have answered 401; a known caller arrives here. What is wrong with the request is answered and recorded.
 pub async fn create(
     edge: Data<Edge>,
     client: Client,
     id: RequestId,
     trace: TraceId,
-    Chat(request): Chat,
+    chat: Result<Chat, ApiError>,
 ) -> HttpResponse {
-    let asked = respond::Asked { model: request.model.clone(), trail: Trail::traced(&*id.0, trace.0) };
+    let trail = Trail::traced(&*id.0, trace.0);
+    let Chat(request) = match chat {
+        Ok(chat) => chat,
+        Err(error) => {
+            edge.flow.turned_away(&client, &trail, error.status_code().as_u16(), error.code());
+            return error.error_response();
+        }
+    };
+    let asked = respond::Asked { model: request.model.clone(), trail };
     let streams = request.stream;
     let answer = edge.flow.chat(client, request, asked.trail.clone());
     if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) }

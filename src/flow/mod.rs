@@ -74,6 +74,11 @@ impl Flow {
         }
     }
 
+    /// Records a request that was refused before it could be read.
+    pub fn turned_away(&self, client: &Client, trail: &Trail, status: u16, code: Option<&str>) {
+        Telling::of(&self.record, client, "", false, trail).turned_away(status, code);
+    }
+
     /// Each turn strikes candidates, so the plan bounds the loop.
     async fn choose(
         &self,

@@ -32,19 +32,23 @@ pub struct Telling {
 
 impl Telling {
     pub fn begin(journal: &Journal, client: &Client, request: &ChatRequest, trail: &Trail) -> Self {
+        Self::of(journal, client, &request.model, request.stream, trail)
+    }
+
+    pub fn of(journal: &Journal, client: &Client, asked: &str, stream: bool, trail: &Trail) -> Self {
         let event = Event {
             time: Timestamp::now(),
             request_id: trail.request_id().to_owned(),
             client: client.id.to_string(),
             member: client.kind == ClientKind::Member,
-            asked: request.model.chars().take(ASKED_MOST).collect(),
+            asked: asked.chars().take(ASKED_MOST).collect(),
             candidate: String::new(),
             account: String::new(),
             attempts: Vec::new(),
             passed_over: Vec::new(),
             status: Event::LEFT,
             error_code: None,
-            stream: request.stream,
+            stream,
             waited: Duration::ZERO,
             first_content: None,
             duration: Duration::ZERO,
@@ -82,9 +86,13 @@ impl Telling {
         }
     }
 
-    pub fn failed(mut self, error: &FlowError) {
-        self.event.status = error.status();
-        self.event.error_code = error.code().map(str::to_owned);
+    pub fn failed(self, error: &FlowError) {
+        self.turned_away(error.status(), error.code());
+    }
+
+    pub fn turned_away(mut self, status: u16, code: Option<&str>) {
+        self.event.status = status;
+        self.event.error_code = code.map(str::to_owned);
     }
 }
 

@@ -127,19 +127,20 @@ async fn a_refusal_tells_whom_it_passed_over_and_why() {
     everywhere(|| TestApp::setup().env("TOLLFREE_ADMIN_KEY", BOSS).file(&file), async |one, two| {
         assert_eq!((one.chat("tight/m").await.status, one.chat("tight/m").await.status), (200, 429));
         assert_eq!(one.chat("tight/nothing").await.status, 404);
-        let lines = two.has(3).await;
-        assert_eq!(names(&lines, "error_code"), ["model_not_found", "budget_exhausted", "null"]);
-        let passed = &lines[1]["passed_over"][0];
+        assert_eq!(one.post_raw("/v1/chat/completions", "application/json", "{").await.status, 400);
+        let lines = two.has(4).await;
+        assert_eq!(names(&lines, "error_code"), ["invalid_json", "model_not_found", "budget_exhausted", "null"]);
+        let passed = &lines[2]["passed_over"][0];
         assert_eq!((&passed["candidate"], &passed["why"]), (&json!("tight/m"), &json!("rpm")));
         assert!((1..=60_300).contains(&passed["opens_in_ms"].as_i64().unwrap()), "{passed}");
         for (filter, found) in [
             ("status=ok", vec![200]),
             ("status=429", vec![429]),
-            ("status=error", vec![404]),
+            ("status=error", vec![400, 404]),
             ("provider=tight", vec![200]),
             ("model=tight/m", vec![429, 200]),
             ("search=NOTHING", vec![404]),
-            ("client=anon:127.0.0.1&limit=2", vec![404, 429]),
+            ("client=anon:127.0.0.1&limit=2", vec![400, 404]),
             ("client=nobody", vec![]),
         ] {
             let statuses: Vec<Value> = two.journal(filter).await.iter().map(|line| line["status"].clone()).collect();
@@ -302,8 +303,7 @@ async fn the_budget_tells_every_window_who_uses_it_and_when_it_opens() {
         assert_eq!((&tpd["kind"], &tpd["left"]), (&json!("calendar"), &json!(950)));
         assert_eq!(tpd["users"][0]["units"], 50);
         assert!(tpd["resets_at"].as_str().unwrap().ends_with("T00:00:00Z"), "{tpd}");
-        let forecast = &tpd["forecast"];
-        assert_eq!(forecast["pace_per_hour"], 50.0, "{tpd}");
+        assert!((49.0..=50.0).contains(&tpd["forecast"]["pace_per_hour"].as_f64().unwrap()), "{tpd}");
         assert_eq!(window(account, "concurrency")["used"], 0, "of the account, over all its models");
         let replicas = if std::ptr::eq(one, two) { 1 } else { 2 };
         assert_eq!(budget["replicas"], replicas);
@@ -436,7 +436,12 @@ async fn whatever_is_kept_has_an_end_or_a_bound() {
     })
     .await;
     let series = usage["series"].as_array().unwrap();
-    assert!(series.len() <= 2 * 129 && series.last().unwrap()["name"] == "other", "{} names", series.len());
+    assert_eq!(series.last().unwrap()["name"], "other", "{} names", series.len());
+    let mut minutes: BTreeMap<&str, usize> = BTreeMap::new();
+    for point in series.iter().flat_map(|s| s["points"].as_array().unwrap()) {
+        *minutes.entry(point["time"].as_str().unwrap()).or_default() += 1;
+    }
+    assert!(minutes.values().all(|names| *names <= 129), "{minutes:?}");
     let endless = ["health", "speed", "totals", "journal"];
     for (key, ms) in lives(&redis) {
         let name = key.strip_prefix("tf1:{default}:").unwrap();
@@ -505,10 +510,9 @@ async fn events_tell_lines_and_budgets_of_all_replicas_and_go_on_where_they_ende
         let journal = two.has(3).await;
         assert_eq!(lines[2].1, journal[0], "the same as in the list");
         let mut other = listen(lines[0].0.as_deref()).await;
+        events(&mut other, "budget", 1).await; // told at once, though nothing has changed
         let again = events(&mut other, "request", 2).await;
         assert_eq!(again, lines[1..], "nothing twice, nothing missing");
-        let told = events(&mut other, "budget", 1).await;
-        assert!(told[0].1["totals"]["requests"].as_i64() >= Some(0));
         Answer::of(one.chat_call(&hi("lab/m")).header("x-request-id", "r3")).await;
         for stream in [&mut stream, &mut other] {
             assert_eq!(events(stream, "request", 1).await[0].1["id"], "r3");
@@ -526,7 +530,8 @@ async fn events_end_when_the_process_drains() {
     app.signal("TERM");
     let finished = tokio::time::timeout(Duration::from_secs(5), stream.rest()).await.expect("it ends");
     assert!(!finished.broken);
-    assert_eq!(app.process().terminate(Duration::from_secs(10)).await, 0);
+    let ended = async || app.process().ended();
+    assert!(eventually(SOON, "the process ends", ended).await.success());
 }
 
 #[tokio::test]
