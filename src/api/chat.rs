@@ -11,23 +11,29 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
-use super::{ApiError, Edge, late_commit, request_id::RequestId, respond};
+use super::{ApiError, Edge, auth, late_commit, request_id::RequestId, respond};
 use crate::{
     domain::{ChatRequest, Client, read_request},
     flow::Trail,
 };
 
 /// The extractors have answered 401, 400 and 413; a known caller and a sound request arrive here.
-pub async fn create(edge: Data<Edge>, client: Client, id: RequestId, Chat(request): Chat) -> HttpResponse {
+pub async fn create(edge: Data<Edge>, id: RequestId, Chat { client, request }: Chat) -> HttpResponse {
     let asked = respond::Asked { model: request.model.clone(), trail: Trail::new(&*id.0) };
     let streams = request.stream;
     let answer = edge.flow.chat(client, request, asked.trail.clone());
     if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) }
 }
 
-/// A chat request, read and checked.
-pub struct Chat(ChatRequest);
+/// A chat request, read and checked, and who asks: found out first, since nobody else hears what is wrong with it.
+pub struct Chat {
+    client: Client,
+    request: ChatRequest,
+}
 
+/// How old a member's record may be for planning a chat. The admission compares its version, so this may be as much as
+/// [`crate::ledger::members::REMEMBERED`] once it does.
+const PLANNED_BY: Duration = Duration::ZERO;
 /// A caller that stops in the middle of its body for so long has gone.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 
@@ -39,14 +45,16 @@ impl FromRequest for Chat {
         let payload = payload.take();
         let most = request.app_data::<Data<Edge>>().map_or(0, |edge| edge.door.load().body_bytes);
         let begun = check_head(request, most);
+        let request = request.clone();
         Box::pin(async move {
+            let client = auth::client(request, PLANNED_BY).await?;
             begun?;
             let body = read(payload, most).await?;
             let request = read_request::read_chat(body).map_err(|bad| match bad.code {
                 "invalid_json" => ApiError::InvalidJson { message: bad.message },
                 _ => ApiError::InvalidValue { param: bad.param, message: bad.message },
             })?;
-            Ok(Self(request))
+            Ok(Self { client, request })
         })
     }
 }

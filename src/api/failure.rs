@@ -22,6 +22,7 @@ pub fn told(error: FlowError, asked: &str) -> ApiError {
         FlowError::Plan(error) => unplanned(error),
         FlowError::Refused(refusal) => refused(&refusal, asked),
         FlowError::Ledger(error) => ledger(&error),
+        FlowError::Key(why) => ApiError::InvalidKey(why.to_string().into()),
         FlowError::Rejected { status, provider, message, code } => {
             ApiError::Rejected { status, provider, message, code }
         }

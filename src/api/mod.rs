@@ -10,21 +10,26 @@ use tokio::sync::watch;
 
 pub mod admin;
 pub mod around;
+pub mod audit;
 pub mod auth;
 pub mod chat;
+pub mod clients;
 pub mod cors;
 pub mod dashboard;
+pub mod door;
 pub mod error;
 pub mod failure;
 pub mod health;
 pub mod late_commit;
 pub mod models;
+pub mod page;
 pub mod request_id;
 pub mod respond;
 pub mod routes;
+pub mod session;
 pub mod status;
 
-pub use auth::Door;
+pub use door::Door;
 pub use error::ApiError;
 
 use crate::{
@@ -120,7 +125,7 @@ pub mod tests {
         let ledger = Ledger::start(Arc::new(Embedded::in_memory()), rules, catalog.clone(), tasks.clone());
         let upstream = UpstreamSettings { connect_ms: 1_000, first_content_ms: 1_000, silence_ms: 1_000, proxy: None };
         let flow = Flow::new(catalog, ledger, Upstream::new(upstream).unwrap(), tasks, Duration::from_secs(1));
-        Data::new(Edge::new(Door::new(settings, None), flow))
+        Data::new(Edge::new(Door::new(settings, None, false), flow))
     }
 
     /// The whole app as it is served.

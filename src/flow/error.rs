@@ -2,7 +2,8 @@
 
 use super::Attempt;
 use crate::{
-    ledger::{LedgerError, Refusal},
+    domain::KeyRefused,
+    ledger::{EntryError, LedgerError, Refusal},
     plan::PlanError,
 };
 
@@ -16,6 +17,9 @@ pub enum FlowError {
     Refused(Refusal),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The caller's key has become invalid since it came in.
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
     /// Every candidate that was asked failed. `timed_out`: each of them by time-out.
     #[error("{}", words(.attempts))]
     AllFailed { attempts: Vec<Attempt>, timed_out: bool },
@@ -31,11 +35,21 @@ impl FlowError {
             Self::Plan(PlanError::NotFound(_)) => 404,
             Self::Plan(PlanError::NotAllowed { .. }) => 403,
             Self::Plan(PlanError::ContextTooLong { .. } | PlanError::Unsupported { .. }) => 400,
+            Self::Key(_) => 401,
             Self::Refused(_) => 429,
             Self::Ledger(_) => 503,
             Self::AllFailed { timed_out: true, .. } => 504,
             Self::AllFailed { .. } => 502,
             Self::Rejected { status, .. } => *status,
+        }
+    }
+}
+
+impl From<EntryError> for FlowError {
+    fn from(error: EntryError) -> Self {
+        match error {
+            EntryError::Refused(why) => Self::Key(why),
+            EntryError::Ledger(error) => Self::Ledger(error),
         }
     }
 }

@@ -10,6 +10,11 @@
 //! | `l:ID` leases | string | 30 s, renewed every 10; 5 s once settled | admit, settle, renew, repeat |
 //! | `snap:HASH` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
+//! | `m:ID` members | hash | until deleted; bounded by `clients` | clients, touch |
+//! | `clients` | sorted set | 10,000 members at most | clients |
+//! | `audit` | stream | capped | clients, control, sessions |
+//! | `sess:DIGEST` | string | 12 h | sessions |
+//! | `guess`, `guess:ADDRESS` | sorted set | a minute | guesses |
 
 use std::fmt::Write;
 
@@ -53,6 +58,34 @@ impl Keys {
 
     pub fn journal(&self) -> String {
         self.named("journal")
+    }
+
+    pub fn member(&self, id: &str) -> String {
+        format!("{}m:{id}", self.prefix)
+    }
+
+    /// Ids of all members.
+    pub fn clients(&self) -> String {
+        self.named("clients")
+    }
+
+    pub fn audit(&self) -> String {
+        self.named("audit")
+    }
+
+    /// `digest`: of the cookie, which itself is kept nowhere.
+    pub fn session(&self, digest: &str) -> String {
+        format!("{}sess:{digest}", self.prefix)
+    }
+
+    /// Wrong admin keys shown by one address.
+    pub fn guesses_of(&self, address: &str) -> String {
+        format!("{}guess:{address}", self.prefix)
+    }
+
+    /// Wrong admin keys shown by all.
+    pub fn guesses(&self) -> String {
+        self.named("guess")
     }
 
     /// One per catalogue: replicas of two configurations number their windows differently.

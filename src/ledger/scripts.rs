@@ -14,16 +14,23 @@ pub enum Script {
     Control,
     Record,
     Journal,
+    Clients,
+    Members,
+    Touch,
+    Sessions,
+    Guesses,
+    Audit,
 }
 
 const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
 const WINDOW: &str = include_str!("../../lua/lib/window.lua");
 const CORRECT: &str = include_str!("../../lua/lib/correct.lua");
 const BREAKER: &str = include_str!("../../lua/lib/breaker.lua");
+const AUDIT: &str = include_str!("../../lua/lib/audit.lua");
 const VERDICT: &str = include_str!("../../lua/lib/verdict.lua");
 
 impl Script {
-    pub const ALL: [Script; 9] = [
+    pub const ALL: [Script; 15] = [
         Script::Admit,
         Script::Settle,
         Script::Renew,
@@ -33,6 +40,12 @@ impl Script {
         Script::Control,
         Script::Record,
         Script::Journal,
+        Script::Clients,
+        Script::Members,
+        Script::Touch,
+        Script::Sessions,
+        Script::Guesses,
+        Script::Audit,
     ];
 
     pub fn name(self) -> &'static str {
@@ -48,9 +61,15 @@ impl Script {
             Script::Sync => ("sync", &[], include_str!("../../lua/sync.lua")),
             Script::Repeat => ("repeat", &[WINDOW, CORRECT], include_str!("../../lua/repeat.lua")),
             Script::Snapshot => ("snapshot", &[WINDOW, BREAKER], include_str!("../../lua/snapshot.lua")),
-            Script::Control => ("control", &[BREAKER], include_str!("../../lua/control.lua")),
+            Script::Control => ("control", &[BREAKER, AUDIT], include_str!("../../lua/control.lua")),
             Script::Record => ("record", &[], include_str!("../../lua/record.lua")),
             Script::Journal => ("journal", &[], include_str!("../../lua/journal.lua")),
+            Script::Clients => ("clients", &[AUDIT], include_str!("../../lua/clients.lua")),
+            Script::Members => ("members", &[], include_str!("../../lua/members.lua")),
+            Script::Touch => ("touch", &[], include_str!("../../lua/touch.lua")),
+            Script::Sessions => ("sessions", &[AUDIT], include_str!("../../lua/sessions.lua")),
+            Script::Guesses => ("guesses", &[], include_str!("../../lua/guesses.lua")),
+            Script::Audit => ("audit", &[], include_str!("../../lua/audit.lua")),
         }
     }
 

@@ -279,8 +279,8 @@ impl TestLedger {
     }
 
     pub fn control(&self, what: &str, subject: &str) {
-        let args = words([what.to_owned(), subject.to_owned()]);
-        let reply = self.run(Script::Control, &[self.keys.meta(), self.keys.health()], &args);
+        let args = words([what, subject, "admin", "judge.does", subject, "", "", ""].map(str::to_owned));
+        let reply = self.run(Script::Control, &[self.keys.meta(), self.keys.health(), self.keys.audit()], &args);
         assert_eq!(reply, Reply::Int(1));
     }
 
