@@ -10,7 +10,7 @@
 ]]
 local now = clock(redis.call('HGET', KEYS[1], 't'))
 local known = redis.call('HGET', KEYS[4], 'v') or '0'
-if known ~= ARGV[1] then
+if known ~= ARGV[1] or known == '0' and ARGV[2] == 'drop' then
   return { 0, now }
 end
 local id, version = string.match(KEYS[4], '[^:]*$'), known + 1

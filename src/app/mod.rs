@@ -21,6 +21,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 
 pub use listen::bind;
+pub use members::{Store, StoreInUse};
 
 use crate::{
     api::{Door, Edge, around, routes},
@@ -180,7 +181,7 @@ pub async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
     Ok(!Catalog::build(settings, &discovered)?.candidates.is_empty())
 }
 
-fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
+pub fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
     Upstream::new(UpstreamSettings {
         connect_ms: settings.timeouts.connect_ms,
         first_content_ms: settings.timeouts.first_content_ms,

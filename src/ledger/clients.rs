@@ -269,25 +269,3 @@ fn object(value: Value) -> Map<String, Value> {
         _ => Map::new(),
     }
 }
-
-impl Ledger {
-    /// The members of the file and of the ledger whose id or name this is: what a person types.
-    pub async fn members_called(&self, name: &str) -> Result<Vec<Member>, LedgerError> {
-        let mut found: Vec<Member> =
-            self.listed_members().iter().filter(|m| *m.id == *name || m.terms.name == name).cloned().collect();
-        if key::is_id(name)
-            && let Some(member) = self.member(name).await?
-        {
-            return Ok(vec![member]);
-        }
-        let mut below = None;
-        loop {
-            let page = self.members(below, 200).await?;
-            below = page.members.last().map(|(_, place)| *place);
-            found.extend(page.members.into_iter().map(|(member, _)| member).filter(|m| m.terms.name == name));
-            if page.is_last || below.is_none() {
-                return Ok(found);
-            }
-        }
-    }
-}
