@@ -12,6 +12,7 @@ use actix_web::{
 };
 
 use super::ApiError;
+use crate::telemetry;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
@@ -47,6 +48,18 @@ impl FromRequest for RequestId {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(request.extensions().get::<RequestId>().cloned().ok_or(ApiError::Internal))
+    }
+}
+
+/// The trace a request belongs to, for its record: ours, or its caller's where we trace nothing.
+pub struct TraceId(pub Option<String>);
+
+impl FromRequest for TraceId {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(_: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(telemetry::trace_id())))
     }
 }
 

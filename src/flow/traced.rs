@@ -2,19 +2,18 @@
 //!
 //! Span names and attributes are those of OpenTelemetry's conventions for databases and for calls of models (`gen_ai`). Of prompts and replies nothing is told.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use tokio::time::Instant;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::FlowError;
 use crate::{
     domain::{Candidate, Capabilities, ChatRequest, Client, Fault, RoutePlan},
-    ledger::{Admission, LedgerError, RefusedBy},
     plan::PlanError,
     record::{Event, metrics},
     relay::{Ended, Ending},
-    telemetry::{self, Asked, Marks, span},
+    telemetry::{Marks, span},
     upstream::Reply,
 };
 
@@ -39,59 +38,6 @@ pub fn plan(
         }),
     }
     planned
-}
-
-type Admitted = Result<Admission, LedgerError>;
-
-/// Asking the ledger.
-pub async fn admit(asking: impl Future<Output = Admitted>) -> Admitted {
-    let asked = Asked::begin();
-    let admitted = asking.instrument(asked.span().clone()).await;
-    let outcome = tell(asked.span(), &admitted);
-    asked.told(outcome);
-    admitted
-}
-
-/// Settling one lease and asking for another, in one round trip.
-pub async fn settle_and_admit(asking: impl Future<Output = Admitted>) -> Admitted {
-    let settling = telemetry::script("settle");
-    let admitted = admit(asking).await;
-    settling.stamp();
-    admitted
-}
-
-/// Writes the ledger's answer down; its name, of a closed set.
-fn tell(span: &Span, admitted: &Admitted) -> &'static str {
-    match admitted {
-        Ok(Admission::Go(lease)) => {
-            if !span.is_disabled() {
-                span.mark("tollfree.candidate", lease.candidate().name.clone());
-                span.mark("tollfree.account", lease.candidate().account.id.clone());
-            }
-            "granted"
-        }
-        Ok(Admission::Refused(refusal)) => {
-            if !span.is_disabled() {
-                let by = match refusal.by {
-                    RefusedBy::Client => "client",
-                    RefusedBy::Budget => "budget",
-                };
-                span.mark("tollfree.refused_by", by);
-                span.mark("tollfree.retry_ms", refusal.retry_ms);
-                let lines = refusal.lines.iter().map(|line| format!("{};{}", line.candidate, line.why));
-                span.mark_list("tollfree.refused", &lines.collect::<Vec<_>>());
-            }
-            "refused"
-        }
-        Err(LedgerError::Unreachable { .. }) => {
-            span.fail("ledger_unavailable");
-            "unreachable"
-        }
-        Err(_) => {
-            span.fail("internal_error");
-            "failed"
-        }
-    }
 }
 
 /// One call of a provider, from its sending to its last byte. Dropped before its end is told, its caller has left.

@@ -4,5 +4,5 @@ pub mod event;
 pub mod journal;
 pub mod metrics;
 
-pub use event::Event;
-pub use journal::Journal;
+pub use event::{Event, PassedOver, Tried};
+pub use journal::{Journal, Unwritten};

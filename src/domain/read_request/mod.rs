@@ -13,6 +13,7 @@ use super::{
     Capabilities,
     json::{Json, JsonError, Kind, Text},
     request::{ChatRequest, PromptSize, Sampling},
+    tier::Tier,
 };
 
 /// A mistake of the caller that we can see: it costs nothing.
@@ -122,6 +123,7 @@ impl Default for Reader {
                 stops: 0,
                 reasoning_effort: None,
                 sampling: Sampling::default(),
+                tier: Tier::Standard,
                 parameters: Vec::new(),
                 size: PromptSize::default(),
             },

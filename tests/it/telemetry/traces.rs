@@ -174,6 +174,33 @@ async fn a_refusal_is_traced_with_who_is_out_of_what() {
 }
 
 #[tokio::test]
+async fn waiting_for_room_is_seen_between_the_ledgers_answers() {
+    let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
+    let url = upstream.base_url();
+    let file = format!("[providers.lab]\nbase_url = \"{url}\"\nlimits = {{ rps = 1 }}\n[providers.lab.models.m]\n");
+    let app = gateway(&collector).file(&file).start().await;
+    assert_eq!(app.chat("lab/m").await.status, 200);
+    let waited = Answer::of(app.chat_call(&hi("lab/m")).header("x-request-id", "patient")).await;
+    assert_eq!(waited.status, 200, "{}", waited.text());
+    let patient = |span: &SeenSpan| span.get("tollfree.request.id") == "patient";
+    let spans = collector.trace(&[CHAT, "plan", "admit", "wait", "admit", "chat m", "settle"], patient).await;
+    assert_one_tree(&spans);
+    let wait = named(&spans, "wait");
+    assert_eq!((wait.kind, wait.get("tollfree.outcome")), (SpanKind::Internal, json!("granted")));
+    let told: u64 = waited.header("x-tollfree-waited-ms").unwrap().parse().unwrap();
+    assert!(
+        wait.took <= Duration::from_millis(told + 1) && wait.took > Duration::from_millis(told / 2),
+        "{wait:?} of {told}"
+    );
+    let mut outcomes: Vec<_> = spans.iter().filter(|s| s.name == "admit").map(|s| s.get("tollfree.outcome")).collect();
+    outcomes.dedup();
+    assert!(outcomes.contains(&json!("waits")) && outcomes.contains(&json!("granted")), "{outcomes:?}");
+    let text = app.get("/metrics").await.text();
+    assert!(text.contains("tollfree_wait_seconds_count{outcome=\"granted\"} 1\n"), "{text}");
+    assert!(text.contains("\ntollfree_chats_waiting 0\n"), "{text}");
+}
+
+#[tokio::test]
 async fn an_unknown_model_and_a_dead_provider_are_failures_of_different_kinds() {
     let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
     upstream.always(vec![Step::Reset]);
