@@ -82,6 +82,9 @@ pub fn start(level: &str, json: bool, settings: &Settings, post: &Post) -> Resul
         tracing_subscriber::registry().with(lines.with_filter(filter()?)).with(traces).with(logs).try_init()
     };
     set.map_err(|e| e.to_string())?;
+    if providers.traces.is_some() {
+        scope::trace_from_now_on();
+    }
     opentelemetry::global::set_meter_provider(providers.metrics.clone());
     let _ = RUNNING.set(Running { registry: providers.registry.clone(), lines: providers.lines.clone() });
     Ok(Telemetry(Mutex::new(Some(providers))))

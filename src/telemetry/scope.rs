@@ -7,7 +7,10 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{self, Poll},
 };
 
@@ -21,6 +24,13 @@ use pin_project_lite::pin_project;
 use tracing::{Span, span::Entered};
 
 use super::spans::TARGET;
+
+/// Whether this process exports traces: until it does no span is made.
+static TRACES: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn trace_from_now_on() {
+    TRACES.store(true, Ordering::Relaxed);
+}
 
 /// One request. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +60,9 @@ impl Scope {
             None => Context::new(),
         };
         let context = came_with.with_value(RequestId(id));
+        if !TRACES.load(Ordering::Relaxed) {
+            return Self { span: Span::none(), context };
+        }
         let span = {
             let _parent = context.clone().attach();
             tracing::error_span!(target: TARGET, "request", otel.kind = "server")
@@ -141,7 +154,8 @@ pub(super) fn ids() -> Ids {
 
 /// Whether somebody will look at spans made here and now.
 pub fn is_traced() -> bool {
-    Context::map_current(|current| current.has_active_span() && current.span().span_context().is_sampled())
+    TRACES.load(Ordering::Relaxed)
+        && Context::map_current(|current| current.has_active_span() && current.span().span_context().is_sampled())
 }
 
 /// The W3C headers.
