@@ -142,8 +142,8 @@ pub async fn take(edge: &Edge) -> Result<Budget, ApiError> {
     let windows = catalog.candidates.iter().flat_map(|c| c.windows.iter());
     let uses = ledger.uses(windows).await.map_err(|e| failure::unread(&e))?;
     let mut view = View { catalog: &catalog, standing: ledger.standing(), seen: &seen, uses, names: HashMap::new() };
-    let users: HashSet<String> = view.users();
-    view.names = edge.names.of(ledger, users.iter().map(String::as_str)).await;
+    let clients = view.clients();
+    view.names = edge.names.of(ledger, clients.iter().map(String::as_str)).await;
     Ok(Budget {
         object: "budget",
         taken_at: instant(seen.now_ms),
@@ -176,7 +176,8 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn users(&self) -> HashSet<String> {
+    /// Everybody who uses any window.
+    fn clients(&self) -> HashSet<String> {
         let stands = self.seen.windows.iter().flat_map(|(subject, stands)| stands.iter().map(move |s| (subject, s)));
         stands.flat_map(|(subject, stand)| self.uses.users(subject, stand)).map(|user| user.client).collect()
     }

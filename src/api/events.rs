@@ -31,7 +31,7 @@ use crate::ledger::{LineId, Page, Reading};
 /// One read of the ledger, the journal and the budget by turns: two a second.
 const TURN: Duration = Duration::from_millis(500);
 /// Lines of one read.
-const LINES_MOST: usize = 500;
+const LINES_MOST: usize = 200;
 /// What a slow listener may leave unread; beyond it he reads the journal himself.
 const BACKLOG: usize = 1_024;
 const QUIET: Duration = Duration::from_secs(10);

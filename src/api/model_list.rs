@@ -59,14 +59,14 @@ struct Model {
     capabilities: Vec<&'static str>,
     quality: Option<u32>,
     /// Of each account.
-    limits: Vec<Limit>,
+    limits: Vec<Cap>,
     /// `active`, `trial`, `gated`, `paid`, `off`, `retired`
     status: &'static str,
     successor: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Limit {
+struct Cap {
     limit: &'static str,
     /// In force.
     max: i64,
@@ -103,7 +103,7 @@ fn model(candidate: &Candidate, standing: &Standing) -> Entry {
     let limit = |(at, window): (usize, &crate::domain::Window)| {
         // In the windows' order, once they were looked at.
         let level = levels.get(at).filter(|level| level.limit == window.limit && level.learned);
-        Limit {
+        Cap {
             limit: window.limit.as_str(),
             max: level.map_or(window.max, |level| level.max),
             kind: kind_name(window.kind),

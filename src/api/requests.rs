@@ -19,8 +19,8 @@ use crate::ledger::{JournalLine, LineId, PassedOver, Reading, Tried};
 
 const PARAMETERS: [&str; 9] = ["client", "provider", "model", "status", "search", "since", "until", "limit", "cursor"];
 /// Lines of one read where a filter may pass most of them over, and reads of one call: then the page ends early.
-const CHUNK: usize = 250;
-const CHUNKS_MOST: usize = 8;
+const CHUNK: usize = 100;
+const CHUNKS_MOST: usize = 20;
 /// By so much a replica's clock may be ahead of the ledger's. ms.
 const CLOCKS_APART_MS: i64 = 60_000;
 

@@ -233,7 +233,9 @@ async fn series(
 
 fn one(name: String, points: &BTreeMap<i64, Sums>) -> Series {
     let mut total = Sums::default();
-    points.values().for_each(|sums| total.add(sums));
+    for sums in points.values() {
+        total.add(sums);
+    }
     let point = |(start_ms, sums): (&i64, &Sums)| Point { time: instant(*start_ms), figures: sums.into() };
     Series { name, points: points.iter().map(point).collect(), total: (&total).into() }
 }

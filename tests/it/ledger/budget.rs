@@ -81,6 +81,7 @@ fn what_is_said_to_open_opens_then_and_not_before() {
                 }
                 ledger.at(told.opens);
                 ledger.ask(&one, &[1]).go();
+                ledger.sync(); // as replicas do all the time
             }
         }
         assert!(full > 0 || max == 1_000, "{seed}: it was never full");

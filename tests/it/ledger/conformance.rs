@@ -59,6 +59,12 @@ impl Pair {
         }
     }
 
+    /// A slow machine lets a lease die, by each host's own clock: then its name is free again.
+    fn hold(&self, id: &str) -> bool {
+        let lease = Keys::new("judge").lease(id);
+        self.redis.exists(&lease) && self.embedded.exists(&lease)
+    }
+
     fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, mut ask: impl FnMut(&mut TestLedger) -> T) -> T {
         let told = ask(&mut self.redis);
         assert_eq!(told, ask(&mut self.embedded), "{what}: redis left, embedded right");
@@ -177,7 +183,9 @@ fn step(
             let choices: Vec<(&Cand, &[i64])> = drawn.iter().map(|(cand, units)| (cand, &units[..])).collect();
             if dice.one_in(30) && !open.is_empty() {
                 let id = dice.pick(&open[..]).id.clone();
-                pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+                if pair.hold(&id) {
+                    pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+                }
                 return;
             }
             if dice.one_in(4) && !waiting.is_empty() {
@@ -333,8 +341,8 @@ fn batch(keys: &Keys, rollups: &[String; 2], number: i64, dice: &mut Dice) -> (V
         let names: Vec<String> = (first..first + dice.roll(1, 4)).map(|n| format!("n{n}")).collect();
         args.extend(["5000000".to_owned(), "5".to_owned(), "other".to_owned(), names.len().to_string()]);
         for name in names {
-            let mut numbers: Vec<String> = (0..dice.roll(1, 9)).map(|_| dice.roll(0, 1 << 40).to_string()).collect();
-            numbers[0] = "1".to_owned();
+            let mut numbers: Vec<String> = (0..dice.roll(0, 8)).map(|_| dice.roll(0, 1 << 40).to_string()).collect();
+            numbers.insert(0, "1".to_owned());
             args.extend([name, numbers.join(" ")]);
         }
     }
