@@ -15,6 +15,7 @@ mod bad_input;
 mod bench;
 mod breakers;
 mod chat;
+mod clients;
 mod failover;
 mod fault_table;
 mod golden;
