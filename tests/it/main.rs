@@ -14,6 +14,7 @@ mod auth;
 mod bad_input;
 mod bench;
 mod breakers;
+mod chart;
 mod chat;
 mod failover;
 mod fault_table;

@@ -34,7 +34,7 @@ and what stands in an existing Secret cannot be seen from here.
 {{- list .Values.providers.keys .Values.auth.adminKey.value .Values.auth.sharedKey.value $redis | toJson | sha256sum }}
 {{- end }}
 
-{{/* Mistakes that a schema cannot see. */}}
+{{/* Mistakes that a schema cannot see, or must not repeat because they are secrets. */}}
 {{- define "tollfree.check" -}}
 {{- $external := or .Values.redis.external.url .Values.redis.external.existingSecret }}
 {{- if and (not .Values.redis.bundled.enabled) (not $external) }}
@@ -42,6 +42,18 @@ and what stands in an existing Secret cannot be seen from here.
 {{- end }}
 {{- if and .Values.redis.bundled.enabled $external }}
 {{- fail "redis.external is set while redis.bundled.enabled is true: choose one of them" }}
+{{- end }}
+{{- if not (regexMatch "^([!-~]{16,})?$" .Values.auth.adminKey.value) }}
+{{- fail "auth.adminKey.value: expected 16 or more visible ASCII characters without blanks" }}
+{{- end }}
+{{- if not (regexMatch "^[!-~]*$" .Values.auth.sharedKey.value) }}
+{{- fail "auth.sharedKey.value: expected visible ASCII characters without blanks" }}
+{{- end }}
+{{- if not (regexMatch "^([A-Za-z0-9._~-]{16,})?$" .Values.redis.bundled.password) }}
+{{- fail "redis.bundled.password: expected 16 or more letters, digits or - . _ ~ (it becomes part of a URL)" }}
+{{- end }}
+{{- if not (regexMatch "^(rediss?([+](sentinel|cluster))?://[^ ]+)?$" .Values.redis.external.url) }}
+{{- fail "redis.external.url: expected redis://, rediss://, redis+sentinel://…/master or redis+cluster://… (rediss+… for TLS)" }}
 {{- end }}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) }}
 {{- fail (printf "autoscaling.minReplicas (%d) is more than autoscaling.maxReplicas (%d)" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}

@@ -5,3 +5,4 @@ mod fleet;
 mod keep_alive;
 mod replicas;
 mod tokens;
+mod topologies;
