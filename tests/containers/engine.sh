@@ -122,3 +122,18 @@ gateway_image() { # its name
   nice -n 10 docker build --quiet --tag "$1" \
     --build-arg RUST_IMAGE=tollfree-test/rust --build-arg NODE_IMAGE=tollfree-test/node . >/dev/null
 }
+
+# The OpenTelemetry Collector, built once from its published Go modules (five minutes) and kept outside of the tree.
+base_otelcol() {
+  local version=0.155.0 kept=$cache/otelcol-0.155.0
+  if [ ! -x "$kept/otelcol" ]; then
+    echo "tests: building the OpenTelemetry Collector $version once (about five minutes)"
+    mkdir -p "$kept/source"
+    sed "s#OUTPUT#$kept/source#" tests/compose/collector.yaml > "$kept/builder.yaml"
+    (cd "$kept" && nice -n 10 go run "go.opentelemetry.io/collector/cmd/builder@v$version" --config builder.yaml --skip-compilation 2> builder.log)
+    (cd "$kept/source" && CGO_ENABLED=0 nice -n 10 go build -p "${JOBS:-1}" -mod=mod -trimpath -ldflags '-s -w' -o ../otelcol .)
+  fi
+  cp "$kept/otelcol" "$1/"
+  printf 'FROM scratch\nCOPY otelcol /otelcol\nUSER 10001:10001\nENTRYPOINT ["/otelcol"]\n' > "$1/Dockerfile"
+  build_here tollfree-test/otelcol "$1"
+}
