@@ -43,6 +43,10 @@
 - name: TOLLFREE_API_KEY
   valueFrom: { secretKeyRef: { name: {{ default $fullname .Values.auth.sharedKey.existingSecret }}, key: {{ .Values.auth.sharedKey.existingSecretKey }} } }
 {{- end }}
+{{- if or .Values.auth.clients.file .Values.auth.clients.existingSecret }}
+- name: TOLLFREE_CLIENTS_FILE
+  value: /etc/tollfree-clients/{{ .Values.auth.clients.existingSecretKey }}
+{{- end }}
 {{- if .Values.redis.bundled.enabled }}
 - name: REDIS_PASSWORD
   valueFrom: { secretKeyRef: { name: {{ include "tollfree.redisPassword.secret" . }}, key: {{ .Values.redis.bundled.existingSecretKey }} } }
