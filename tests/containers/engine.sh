@@ -59,10 +59,10 @@ base_images() { # debian rust node redis haproxy
 
 base_debian() {
   packages debootstrap
-  nice -n 10 debootstrap --variant=minbase --include=ca-certificates bookworm "$1/root" >/dev/null
-  rm -rf "$1"/root/var/cache/apt/archives/*.deb "$1"/root/var/lib/apt/lists/*
-  cp /etc/ssl/certs/ca-certificates.crt "$1/root/etc/ssl/certs/" # what this machine trusts, for its way to the registries
-  tar -C "$1/root" -c . | docker import --change 'CMD ["bash"]' - tollfree-test/debian >/dev/null
+  nice -n 10 debootstrap --variant=minbase --include=ca-certificates bookworm "$1/base" >/dev/null
+  rm -rf "$1"/base/var/cache/apt/archives/*.deb "$1"/base/var/lib/apt/lists/*
+  cp /etc/ssl/certs/ca-certificates.crt "$1/base/etc/ssl/certs/" # what this machine trusts, for its way to the registries
+  tar -C "$1/base" -c . | docker import --change 'CMD ["bash"]' - tollfree-test/debian >/dev/null
 }
 
 base_rust() { # a C compiler and this machine's toolchain
