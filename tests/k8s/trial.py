@@ -235,11 +235,8 @@ async def kill(load):
     mark = time.monotonic()
     on_it = await asyncio.to_thread(ports_of, victim)
     theirs = {port for port in load.open.values() if port in on_it}
-    pid = next(
-        int(entry)
-        for entry in os.listdir("/proc")
-        if entry.isdigit() and is_program_of(int(entry), got("pod", name)["metadata"]["uid"])
-    )
+    uid = got("pod", name)["metadata"]["uid"]
+    pid = next(int(entry) for entry in os.listdir("/proc") if entry.isdigit() and is_program_of(int(entry), uid))
     on_it |= ports_of(victim)
     os.kill(pid, 9)
     say(f"      killed {name} with {len(theirs)} streams on it")
@@ -281,11 +278,7 @@ def used_of_the_day(key, base_url):
 
 async def redis_deleted(load, key, base_url, providers):
     await load.full()
-    load.hold.clear()  # nobody begins: what is counted stays what it is while it is compared
-    await asyncio.sleep(3)
-    before = await asyncio.to_thread(used_of_the_day, key, base_url)
-    load.hold.set()
-    await asyncio.sleep(2)
+    before, _ = await counts(load, key, base_url, providers)
     mark, begin = time.monotonic(), time.monotonic()
     await asyncio.to_thread(kubectl, "delete", "pod", "tollfree-redis-0", "--wait=false")
     await asyncio.sleep(2)
@@ -300,13 +293,20 @@ async def redis_deleted(load, key, base_url, providers):
     say(f"      Redis was away for {back - begin:.1f} s by its probe; {told} requests were told so, the last {last - back:+.1f} s after it")
     must(not lost, f"Redis deleted: no open stream was cut, {len(lost)} lost {lost[:3]}")
     must(last - back < 3, "and refusals end with it")
-    await asyncio.sleep(3)
-    after = await asyncio.to_thread(used_of_the_day, key, base_url)
+    after, asked = await counts(load, key, base_url, providers)
     must(after >= before > 0, f"counts came back from its file: {before} of the day used before, {after} after")
-    asked = fetch(f"{providers}/_audit")["providers"]["mistral"]["accounts"]["main"]["mistral-medium-2604"]["tally"]["admitted"]
-    await asyncio.sleep(2)
-    counted = await asyncio.to_thread(used_of_the_day, key, base_url)
-    must(counted >= asked, f"none is missing: the provider was asked {asked} times, {counted} are counted")
+    must(after >= asked, f"none is missing: the provider was asked {asked} times, {after} are counted")
+
+
+async def counts(load, key, base_url, providers):
+    """Used of the day, and how often the provider was asked: while nobody begins, so that both speak of the same."""
+    load.hold.clear()
+    await asyncio.sleep(3)
+    models = fetch(f"{providers}/_audit")["providers"]["mistral"]["accounts"]["main"]
+    used = await asyncio.to_thread(used_of_the_day, key, base_url)
+    load.hold.set()
+    await asyncio.sleep(1)
+    return used, models[WIDE.split("/")[1]]["tally"]["admitted"]
 
 
 def judge(providers, load):
