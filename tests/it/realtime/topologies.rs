@@ -53,12 +53,11 @@ async fn a_sliding_minute_is_held_and_used_behind_sentinel() {
     is_held_and_used(Sentineled::start().await).await;
 }
 
-/// A minute of the crowd, the primary is killed, and two minutes more: long enough to see the minute that spans the failover.
+/// The crowd fills a window, the primary is killed, and a whole window follows, so that the minute around the failover is seen.
 async fn survives_a_failover(redis: impl Shape) {
     let mut fleet = fleet(redis).await;
-    let time = trial_time();
-    let (callers, tally) = fleet.crowd(&crowd(), time);
-    tokio::time::sleep(time / 3).await;
+    let (callers, tally) = fleet.crowd(&crowd(), Duration::from_secs(100));
+    tokio::time::sleep(Duration::from_secs(30)).await;
 
     let killed = Instant::now();
     fleet.redis.kill_primary();
@@ -86,7 +85,7 @@ async fn survives_a_failover(redis: impl Shape) {
     let seen = fleet.window("mistral", "main", MISTRAL, "rpm").await;
     // Every replica lived and has repeated what the promoted one had not heard of: nothing is left for the provider to refuse.
     seen.was_held();
-    assert!(seen.units >= LIMIT as f64 * 2.0, "it went on afterwards: {seen:?}");
+    assert!(seen.units >= LIMIT as f64 * 1.5, "it went on afterwards: {seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
