@@ -268,6 +268,9 @@ async def scale(load):
         await until(f"{count} replicas are ready", lambda count=count: ready() == count and len(pods()) == count)
         say(f"      {count} replicas after {time.monotonic() - begin:.1f} s")
         await gone(load, mark, f"scaled to {count}")
+        if count == 5:
+            tried = await asyncio.to_thread(helm, *change[:5], "--set", "autoscaling.enabled=true", "--dry-run=server")
+            must("replicas: 5\n" in tried, "with an autoscaler an upgrade keeps the present number of replicas")
 
 
 def used_of_the_day(key, base_url):
