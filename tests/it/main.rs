@@ -26,6 +26,7 @@ mod ledger_door;
 mod outage;
 mod real_model;
 mod realtime;
+mod redis_failover;
 mod redis_host;
 mod redis_topologies;
 mod sdk;

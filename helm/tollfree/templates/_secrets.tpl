@@ -36,13 +36,6 @@ and what stands in an existing Secret cannot be seen from here.
 
 {{/* Mistakes that a schema cannot see, or must not repeat because they are secrets. */}}
 {{- define "tollfree.check" -}}
-{{- $external := or .Values.redis.external.url .Values.redis.external.existingSecret }}
-{{- if and (not .Values.redis.bundled.enabled) (not $external) }}
-{{- fail "redis.bundled is off: redis.external.url or redis.external.existingSecret must say where Redis is" }}
-{{- end }}
-{{- if and .Values.redis.bundled.enabled $external }}
-{{- fail "redis.external is set while redis.bundled.enabled is true: choose one of them" }}
-{{- end }}
 {{- if not (regexMatch "^([!-~]{16,})?$" .Values.auth.adminKey.value) }}
 {{- fail "auth.adminKey.value: expected 16 or more visible ASCII characters without blanks" }}
 {{- end }}
@@ -54,6 +47,13 @@ and what stands in an existing Secret cannot be seen from here.
 {{- end }}
 {{- if not (regexMatch "^(rediss?([+](sentinel|cluster))?://[^ ]+)?$" .Values.redis.external.url) }}
 {{- fail "redis.external.url: expected redis://, rediss://, redis+sentinel://…/master or redis+cluster://… (rediss+… for TLS)" }}
+{{- end }}
+{{- $external := or .Values.redis.external.url .Values.redis.external.existingSecret }}
+{{- if and (not .Values.redis.bundled.enabled) (not $external) }}
+{{- fail "redis.bundled is off: redis.external.url or redis.external.existingSecret must say where Redis is" }}
+{{- end }}
+{{- if and .Values.redis.bundled.enabled $external }}
+{{- fail "redis.external is set while redis.bundled.enabled is true: choose one of them" }}
 {{- end }}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) }}
 {{- fail (printf "autoscaling.minReplicas (%d) is more than autoscaling.maxReplicas (%d)" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
