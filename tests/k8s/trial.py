@@ -85,7 +85,8 @@ def ready():
 async def until(what, condition, seconds=180):
     end = time.monotonic() + seconds
     while not await asyncio.to_thread(condition):
-        must(time.monotonic() < end, f"{what} within {seconds} s")
+        if time.monotonic() > end:
+            must(False, f"{what} within {seconds} s")
         await asyncio.sleep(0.5)
 
 
