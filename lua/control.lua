@@ -1,10 +1,10 @@
 --[[ control: what an operator changes at run time; binds every replica's next admission.
 
-  KEYS  1 meta  2 health
+  KEYS  1 meta  2 health  3-7 the waiting room
   ARGV  1 "order", "off", "on" or "reset"  2 the order; the provider or provider/model; the provider
   Reply 1
 ]]
-local now = clock(redis.call('HGET', KEYS[1], 't'))
+local now, room = clock(redis.call('HGET', KEYS[1], 't')), waiting_room(3)
 local what, subject = ARGV[1], ARGV[2]
 if what == 'order' then
   redis.call('HSET', KEYS[1], 'order', subject)
@@ -25,5 +25,8 @@ else
       redis.call('HDEL', KEYS[2], health[i])
     end
   end
+end
+if what == 'on' or what == 'reset' then
+  knock_provider(room, string.match(subject, '^[^/]*'), now)
 end
 return 1

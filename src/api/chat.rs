@@ -11,18 +11,33 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
-use super::{ApiError, Edge, late_commit, request_id::RequestId, respond};
+use super::{ApiError, Edge, late_commit, prefer::Prefer, request_id::RequestId, respond};
 use crate::{
-    domain::{ChatRequest, Client, read_request},
+    domain::{ChatRequest, Client, Tier, client::ClientKind, read_request},
     flow::Trail,
 };
 
 /// The extractors have answered 401, 400 and 413; a known caller and a sound request arrive here.
-pub async fn create(edge: Data<Edge>, client: Client, id: RequestId, Chat(request): Chat) -> HttpResponse {
-    let asked = respond::Asked { model: request.model.clone(), trail: Trail::new(&*id.0) };
+pub async fn create(
+    edge: Data<Edge>,
+    client: Client,
+    id: RequestId,
+    prefer: Prefer,
+    Chat(request): Chat,
+) -> Result<HttpResponse, ApiError> {
+    if request.tier == Tier::Priority && !client.may_priority && client.kind != ClientKind::Admin {
+        let message = "This key may not ask for `service_tier: \"priority\"`.".to_owned();
+        return Err(ApiError::InvalidValue { param: Some("service_tier".to_owned()), message });
+    }
+    let wait = edge.flow.queue.wait(&client, request.tier, prefer.0);
+    let asked = respond::Asked {
+        model: request.model.clone(),
+        trail: Trail::new(&*id.0),
+        preference_applied: prefer.cut_to(wait),
+    };
     let streams = request.stream;
-    let answer = edge.flow.chat(client, request, asked.trail.clone());
-    if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) }
+    let answer = edge.flow.chat(client, request, asked.trail.clone(), wait);
+    Ok(if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) })
 }
 
 /// A chat request, read and checked.

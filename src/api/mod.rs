@@ -19,6 +19,7 @@ pub mod failure;
 pub mod health;
 pub mod late_commit;
 pub mod models;
+pub mod prefer;
 pub mod request_id;
 pub mod respond;
 pub mod routes;
@@ -119,7 +120,14 @@ pub mod tests {
             Rules { pool: "test".into(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
         let ledger = Ledger::start(Arc::new(Embedded::in_memory()), rules, catalog.clone(), tasks.clone());
         let upstream = UpstreamSettings { connect_ms: 1_000, first_content_ms: 1_000, silence_ms: 1_000, proxy: None };
-        let flow = Flow::new(catalog, ledger, Upstream::new(upstream).unwrap(), tasks, Duration::from_secs(1));
+        let flow = Flow::new(
+            catalog,
+            ledger,
+            Upstream::new(upstream).unwrap(),
+            tasks,
+            crate::flow::Queue { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
+            Duration::from_secs(1),
+        );
         Data::new(Edge::new(Door::new(settings, None), flow))
     }
 

@@ -9,6 +9,7 @@ pub mod read_request;
 pub mod request;
 pub mod route_plan;
 pub mod standing;
+pub mod tier;
 pub mod window;
 
 pub use candidate::{Account, Candidate, ProviderKey};
@@ -19,4 +20,5 @@ pub use read_request::{BadRequest, read_chat};
 pub use request::{ChatRequest, PromptSize};
 pub use route_plan::{Charge, Choice, RoutePlan};
 pub use standing::{BreakerState, Level, Order, Standing, SubjectStanding};
+pub use tier::Tier;
 pub use window::{Limit, Scope, Source, TokenCharge, Unit, Window, WindowKind, Zone};

@@ -11,6 +11,9 @@ pub enum FlowError {
     /// Nobody can serve it; nothing was charged.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The client's key was revoked, closed or ran out while it asked.
+    #[error("this key is not valid any more")]
+    KeyClosed,
     /// No budget, the caller's or anybody's. Where attempts were made, all of them met a limit.
     #[error("no candidate has room; room opens in {} ms", .0.retry_ms)]
     Refused(Refusal),
@@ -31,6 +34,7 @@ impl FlowError {
             Self::Plan(PlanError::NotFound(_)) => 404,
             Self::Plan(PlanError::NotAllowed { .. }) => 403,
             Self::Plan(PlanError::ContextTooLong { .. } | PlanError::Unsupported { .. }) => 400,
+            Self::KeyClosed => 401,
             Self::Refused(_) => 429,
             Self::Ledger(_) => 503,
             Self::AllFailed { timed_out: true, .. } => 504,

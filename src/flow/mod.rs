@@ -1,6 +1,7 @@
 //! The story of one request: plan → admit → attempt → relay → settle → record.
 
 pub mod error;
+pub mod patience;
 pub mod telling;
 #[cfg(test)]
 mod tests;
@@ -11,10 +12,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 pub use self::{
     error::FlowError,
+    patience::Queue,
     trail::{Attempt, Trail},
 };
 use self::{telling::Telling, turns::Turns};
 pub use crate::relay::AnswerBody;
+use tokio::time::Instant;
+
 use crate::{
     catalog::Current,
     domain::{ChatRequest, Client},
@@ -34,7 +38,8 @@ pub struct Flow {
     pub upstream: Upstream,
     pub record: Journal,
     pub estimates: Arc<Estimates>,
-    /// Bounds choosing, not streaming.
+    pub queue: Queue,
+    /// Bounds choosing, not streaming, nor waiting in line.
     pub route_timeout: Duration,
 }
 
@@ -48,22 +53,30 @@ pub struct Answer {
 }
 
 impl Flow {
-    pub fn new(catalog: Current, ledger: Ledger, upstream: Upstream, tasks: Tasks, route_timeout: Duration) -> Self {
+    pub fn new(
+        catalog: Current,
+        ledger: Ledger,
+        upstream: Upstream,
+        tasks: Tasks,
+        queue: Queue,
+        route_timeout: Duration,
+    ) -> Self {
         let record = telling::journal(ledger.clone(), tasks);
-        Self { catalog, ledger, upstream, record, estimates: Arc::default(), route_timeout }
+        Self { catalog, ledger, upstream, record, estimates: Arc::default(), queue, route_timeout }
     }
 
-    /// One request from start to finish. Dropped at any await it leaves nothing unsettled and is recorded as left.
+    /// One request from start to finish; `wait`: how long its caller would stand in line for room. Dropped at any await it leaves nothing unsettled and is recorded as left.
     pub fn chat(
         &self,
         client: Client,
         request: ChatRequest,
         trail: Trail,
+        wait: Duration,
     ) -> impl Future<Output = Result<Answer, FlowError>> + Send + use<> {
         let flow = self.clone();
         async move {
             let telling = Telling::begin(&flow.record, &client, &request, &trail);
-            match flow.choose(&client, &request, trail).await {
+            match flow.choose(&client, &request, trail, wait).await {
                 Ok((reply, lease, turns)) => Ok(flow.relay(reply, lease, &turns, &request, telling)),
                 Err(error) => {
                     telling.failed(&error);
@@ -79,10 +92,16 @@ impl Flow {
         client: &Client,
         request: &ChatRequest,
         trail: Trail,
+        wait: Duration,
     ) -> Result<(Reply, Lease, Turns), FlowError> {
         let plan = plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)?;
-        let mut turns = Turns::new(plan, trail, self.route_timeout);
-        let mut admission = turns.waiting(self.ledger.admit(turns.ask(client))).await;
+        let mut turns = Turns::new(plan, trail, request.tier, wait, self.route_timeout);
+        let mut admission = {
+            let began = Instant::now();
+            let admission = self.ledger.admit(turns.ask(client)).await;
+            turns.waited(began.elapsed());
+            admission
+        };
         loop {
             let lease = turns.lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
@@ -91,8 +110,9 @@ impl Flow {
                 Ok(reply) => return Ok((reply, lease, turns)),
                 Err(fault) => match turns.failed(&candidate, &fault) {
                     Ok(()) => {
-                        let next = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(client));
-                        admission = turns.waiting(next).await;
+                        let began = Instant::now();
+                        admission = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(client)).await;
+                        turns.waited(began.elapsed());
                     }
                     Err(end) => {
                         lease.settle(fault.outcome);

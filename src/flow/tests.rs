@@ -21,7 +21,7 @@ use crate::{
     ledger::{
         JournalLine, Rules,
         embedded::Embedded,
-        host::{HostError, Reply as HostReply, ScriptCall, ScriptHost},
+        host::{Heard, HostError, Reply as HostReply, ScriptCall, ScriptHost},
     },
     plan::{PlanError, bench_of::of},
     upstream::UpstreamSettings,
@@ -113,6 +113,8 @@ impl ScriptHost for Away {
         let away = || Err(HostError::Unreachable("away".to_owned()));
         Box::pin(async move { (away(), away()) })
     }
+
+    fn listen(&self, _: &str, _: Heard) {}
 }
 
 /// A Redis that does as it is told and is slow to say so.
@@ -138,6 +140,10 @@ impl ScriptHost for Slow {
             answers
         })
     }
+
+    fn listen(&self, channel: &str, heard: Heard) {
+        self.0.listen(channel, heard);
+    }
 }
 
 const SLOWNESS: Duration = Duration::from_millis(80);
@@ -150,7 +156,8 @@ fn flow(tasks: &Tasks, host: Arc<dyn ScriptHost>, members: Vec<Arc<Candidate>>) 
         Rules { pool: "p".to_owned(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
     let ledger = Ledger::start(host, rules, catalog.clone(), tasks.clone());
     let settings = UpstreamSettings { connect_ms: 1_000, first_content_ms: 5_000, silence_ms: 300, proxy: None };
-    Flow::new(catalog, ledger, Upstream::new(settings).unwrap(), tasks.clone(), Duration::from_secs(10))
+    let queue = Queue { max_wait: Duration::from_secs(30), flex_max_wait: Duration::from_mins(1) };
+    Flow::new(catalog, ledger, Upstream::new(settings).unwrap(), tasks.clone(), queue, Duration::from_secs(10))
 }
 
 fn embedded() -> Arc<dyn ScriptHost> {
@@ -180,7 +187,7 @@ fn anybody() -> Client {
 
 async fn chat(flow: &Flow, request: ChatRequest) -> (Result<Answer, FlowError>, Trail) {
     let trail = Trail::new("req-1");
-    (flow.chat(anybody(), request, trail.clone()).await, trail)
+    (flow.chat(anybody(), request, trail.clone(), Duration::ZERO).await, trail)
 }
 
 async fn text(body: AnswerBody) -> String {

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::{Attempt, FlowError, Trail};
 use crate::{
-    domain::{Candidate, Charge, Choice, Client, Fault, FaultKind, Outcome, RoutePlan, Unit, Until},
+    domain::{Candidate, Charge, Choice, Client, Fault, FaultKind, Outcome, RoutePlan, Tier, Unit, Until},
     ledger::{Admission, Ask, Lease, Ledger, LedgerError, Refusal, RefusalLine, RefusedBy},
     plan::PlanError,
 };
@@ -18,7 +18,10 @@ const NO_TIME_TOLD_MS: i64 = 1_000;
 pub struct Turns {
     plan: RoutePlan,
     trail: Trail,
-    /// No attempt begins after it.
+    tier: Tier,
+    /// The caller stands in line no longer than this.
+    patience: Instant,
+    /// No attempt begins after it; standing in line does not count.
     deadline: Instant,
     /// Asked again, once, after all others: its limit may have opened while they were tried.
     limited: Vec<Arc<Candidate>>,
@@ -29,22 +32,23 @@ pub struct Turns {
 }
 
 impl Turns {
-    pub fn new(plan: RoutePlan, trail: Trail, choosing: Duration) -> Self {
-        let deadline = Instant::now() + choosing;
-        Self { plan, trail, deadline, limited: Vec::new(), rejection: None, soonest_ms: None }
+    pub fn new(plan: RoutePlan, trail: Trail, tier: Tier, wait: Duration, choosing: Duration) -> Self {
+        let now = Instant::now();
+        let (patience, deadline) = (now + wait, now + choosing);
+        Self { plan, trail, tier, patience, deadline, limited: Vec::new(), rejection: None, soonest_ms: None }
     }
 
     /// The question for the ledger: all that is left, in order.
     pub fn ask<'a>(&'a self, client: &'a Client) -> Ask<'a> {
-        Ask { client, choices: &self.plan.choices, wait_ms: 0 }
+        let wait = self.patience.saturating_duration_since(Instant::now());
+        let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        Ask { client, choices: &self.plan.choices, wait_ms, tier: self.tier }
     }
 
-    /// Measures how long an admission takes.
-    pub async fn waiting<T>(&self, admission: impl Future<Output = T>) -> T {
-        let began = Instant::now();
-        let admission = admission.await;
-        self.trail.waited(began.elapsed());
-        admission
+    /// An admission took so long.
+    pub fn waited(&mut self, time: Duration) {
+        self.trail.waited(time);
+        self.deadline += time;
     }
 
     /// What an admission was charged.
@@ -61,6 +65,7 @@ impl Turns {
         match admission {
             Ok(Admission::Go(lease)) => Ok(lease),
             Ok(Admission::Refused(refusal)) => Err(self.refused(refusal)),
+            Ok(Admission::ClientChanged) => Err(FlowError::KeyClosed),
             Err(outage @ LedgerError::Unreachable { .. }) => {
                 let free = self.plan.choices.iter().find(|c| c.candidate.is_unmetered());
                 free.map(|c| ledger.outside(&c.candidate)).ok_or(FlowError::Ledger(outage))
@@ -255,7 +260,7 @@ mod tests {
     fn turns(candidates: &[Arc<Candidate>]) -> Turns {
         let choices = candidates.iter().map(|c| Choice { candidate: c.clone(), charge: Charge::default() }).collect();
         let plan = RoutePlan { asked: "free".to_owned(), choices };
-        Turns::new(plan, Trail::new("r"), Duration::from_secs(30))
+        Turns::new(plan, Trail::new("r"), Tier::Standard, Duration::ZERO, Duration::from_secs(30))
     }
 
     fn fault(kind: FaultKind, label: &str) -> Fault {

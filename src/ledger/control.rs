@@ -19,7 +19,7 @@ impl Ledger {
         let shared = &self.shared;
         let call = ScriptCall {
             script: Script::Control,
-            keys: vec![shared.keys.meta(), shared.keys.health()],
+            keys: [shared.keys.meta(), shared.keys.health()].into_iter().chain(shared.keys.waiting_room()).collect(),
             args: vec![Bytes::from_static(what.as_bytes()), Bytes::copy_from_slice(subject.as_bytes())],
         };
         shared.run(&call).await?;

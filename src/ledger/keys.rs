@@ -10,6 +10,9 @@
 //! | `l:ID` leases | string | 30 s, renewed every 10; 5 s once settled | admit, settle, renew, repeat |
 //! | `snap:HASH` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
+//! | `m:ID` members' records | hash | until deleted | clients; read by admit |
+//! | `sh:LINE` shares | hash | three spans after the last request | admit, settle |
+//! | `queue`, `guests`, `tickets`, `alive`, `fair` | the waiting room, see `lua/lib/line.lua` | 2 h after the last arrival | admit, settle, stay, leave |
 
 use std::fmt::Write;
 
@@ -62,6 +65,26 @@ impl Keys {
 
     pub fn lease(&self, id: &str) -> String {
         format!("{}l:{id}", self.prefix)
+    }
+
+    /// A member's record.
+    pub fn member(&self, id: &str) -> String {
+        format!("{}m:{id}", self.prefix)
+    }
+
+    /// The waiting room, in the order of `lua/lib/line.lua`. What is published there has the name of the first.
+    pub fn waiting_room(&self) -> [String; 5] {
+        ["queue", "guests", "tickets", "alive", "fair"].map(|name| self.named(name))
+    }
+
+    /// The shares of a candidate's line: an account's, where a window spans its models, else a model's.
+    pub fn shares(&self, candidate: &Candidate) -> String {
+        let (provider, account) = (&candidate.provider.id, &candidate.account.id);
+        if candidate.windows.iter().any(|w| w.scope == Scope::Account) {
+            format!("{}sh:{provider}/{account}", self.prefix)
+        } else {
+            format!("{}sh:{provider}/{account}/{}", self.prefix, candidate.model.id)
+        }
     }
 
     pub fn client(&self, id: &str, limit: Limit) -> String {

@@ -14,8 +14,10 @@ pub mod journal;
 pub mod keys;
 mod keyspace;
 pub mod lease;
+mod line;
 mod pack;
 pub mod redis;
+mod redis_ear;
 mod redis_error;
 mod redis_line;
 mod redis_url;
@@ -31,7 +33,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 pub use self::{
-    admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy},
+    admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy, WindowStanding},
     journal::{JournalLine, Totals},
     lease::Lease,
 };
@@ -75,6 +77,8 @@ pub(crate) struct Shared {
     /// One `sync` at a time.
     syncing: tokio::sync::Mutex<()>,
     pending: lease::Pending,
+    /// Who of this replica's callers waits in line.
+    waiters: line::Waiters,
     /// `fails wins open_ms`, as `settle` reads it.
     breaker_rules: Bytes,
     /// Ids of leases: this process, and a number.
@@ -100,6 +104,7 @@ impl Ledger {
             standing: ArcSwap::from_pointee(Standing::default()),
             syncing: tokio::sync::Mutex::new(()),
             pending: lease::Pending::default(),
+            waiters: line::Waiters::default(),
             breaker_rules,
             replica: uuid::Uuid::new_v4().simple().to_string()[..16].to_owned(),
             issued: AtomicU64::new(0),
@@ -110,6 +115,7 @@ impl Ledger {
         epoch::watch(&ledger);
         standing::watch(&ledger);
         lease::renew_all(&ledger);
+        line::watch(&ledger);
         ledger
     }
 
@@ -126,6 +132,11 @@ impl Ledger {
     /// Its last call was answered.
     pub fn is_reachable(&self) -> bool {
         self.shared.reachable.load(Ordering::Relaxed)
+    }
+
+    /// Callers of this replica that wait in line.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiters.count()
     }
 
     /// A lease for a candidate without any limit while the ledger is away: nothing is written, nothing is settled.

@@ -14,6 +14,8 @@ pub enum Script {
     Control,
     Record,
     Journal,
+    Stay,
+    Leave,
 }
 
 const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
@@ -21,9 +23,12 @@ const WINDOW: &str = include_str!("../../lua/lib/window.lua");
 const CORRECT: &str = include_str!("../../lua/lib/correct.lua");
 const BREAKER: &str = include_str!("../../lua/lib/breaker.lua");
 const VERDICT: &str = include_str!("../../lua/lib/verdict.lua");
+const LINE: &str = include_str!("../../lua/lib/line.lua");
+const NUDGE: &str = include_str!("../../lua/lib/nudge.lua");
+const SHARES: &str = include_str!("../../lua/lib/shares.lua");
 
 impl Script {
-    pub const ALL: [Script; 9] = [
+    pub const ALL: [Script; 11] = [
         Script::Admit,
         Script::Settle,
         Script::Renew,
@@ -33,6 +38,8 @@ impl Script {
         Script::Control,
         Script::Record,
         Script::Journal,
+        Script::Stay,
+        Script::Leave,
     ];
 
     pub fn name(self) -> &'static str {
@@ -42,15 +49,21 @@ impl Script {
     /// Name, the shared pieces put in front (behind the clock), own text.
     fn parts(self) -> (&'static str, &'static [&'static str], &'static str) {
         match self {
-            Script::Admit => ("admit", &[WINDOW, BREAKER], include_str!("../../lua/admit.lua")),
-            Script::Settle => ("settle", &[WINDOW, CORRECT, BREAKER, VERDICT], include_str!("../../lua/settle.lua")),
+            Script::Admit => ("admit", &[WINDOW, BREAKER, LINE, SHARES, NUDGE], include_str!("../../lua/admit.lua")),
+            Script::Settle => (
+                "settle",
+                &[WINDOW, CORRECT, BREAKER, VERDICT, LINE, SHARES, NUDGE],
+                include_str!("../../lua/settle.lua"),
+            ),
             Script::Renew => ("renew", &[WINDOW, CORRECT], include_str!("../../lua/renew.lua")),
             Script::Sync => ("sync", &[], include_str!("../../lua/sync.lua")),
             Script::Repeat => ("repeat", &[WINDOW, CORRECT], include_str!("../../lua/repeat.lua")),
             Script::Snapshot => ("snapshot", &[WINDOW, BREAKER], include_str!("../../lua/snapshot.lua")),
-            Script::Control => ("control", &[BREAKER], include_str!("../../lua/control.lua")),
+            Script::Control => ("control", &[BREAKER, LINE], include_str!("../../lua/control.lua")),
             Script::Record => ("record", &[], include_str!("../../lua/record.lua")),
             Script::Journal => ("journal", &[], include_str!("../../lua/journal.lua")),
+            Script::Stay => ("stay", &[LINE], include_str!("../../lua/stay.lua")),
+            Script::Leave => ("leave", &[LINE], include_str!("../../lua/leave.lua")),
         }
     }
 

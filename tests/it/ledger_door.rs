@@ -9,7 +9,7 @@ use tollfree::{
     config,
     domain::{
         BreakerState, Candidate, Charge, Choice, Client, Health, Hint, Limit, Order, Outcome, Shut, ShutScope, Spent,
-        Standing, Until, client::ClientKind,
+        Standing, Tier, Until, client::ClientKind,
     },
     ledger::{
         Admission, Ask, Lease, Ledger, LedgerError, Refusal, RefusedBy, Rules, embedded::Embedded, host::ScriptHost,
@@ -79,9 +79,10 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 
 impl Rig {
     async fn admit(&self, client: &Client, choices: &[Choice]) -> Result<Lease, Refusal> {
-        match self.ledger.admit(Ask { client, choices, wait_ms: 0 }).await.unwrap() {
+        match self.ledger.admit(Ask { client, choices, wait_ms: 0, tier: Tier::Standard }).await.unwrap() {
             Admission::Go(lease) => Ok(lease),
             Admission::Refused(refusal) => Err(refusal),
+            Admission::ClientChanged => panic!("there is no record of this client"),
         }
     }
 
@@ -159,7 +160,7 @@ async fn a_clients_own_quota_binds_every_candidate() {
         let mut leases = Vec::new();
         for left in [2, 1, 0] {
             let lease = rig.admit(&who, &choices).await.unwrap();
-            assert_eq!(lease.client_standing().unwrap().remaining_requests, left);
+            assert_eq!(lease.client_standing().unwrap().requests.unwrap().remaining, left);
             leases.push(lease);
         }
         let refusal = rig.admit(&who, &choices).await.unwrap_err();
@@ -272,7 +273,7 @@ async fn an_outage_is_told_at_once_and_ends_by_itself() {
     server.stop();
     for _ in 0..3 {
         let began = Instant::now();
-        let answer = rig.ledger.admit(Ask { client: &who, choices: &choices, wait_ms: 0 }).await;
+        let answer = rig.ledger.admit(Ask { client: &who, choices: &choices, wait_ms: 0, tier: Tier::Standard }).await;
         assert!(matches!(answer, Err(LedgerError::Unreachable { .. })), "{answer:?}");
         assert!(began.elapsed() < Duration::from_millis(150), "{:?}", began.elapsed());
     }

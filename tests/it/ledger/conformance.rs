@@ -5,7 +5,7 @@ use tollfree::ledger::{host::Reply, keys::Keys, scripts::Script};
 
 use super::{
     host::{RealRedis, Told},
-    rig::{Admit, Asker, Cand, End, Lease, TestLedger, cand, win},
+    rig::{Admit, Asker, Cand, End, Lease, TestLedger, Wish, cand, win},
     world::Dice,
 };
 use crate::support::redis_server::RedisServer;
@@ -94,7 +94,22 @@ fn ending(dice: &mut Dice, lease: &Lease) -> End {
     end
 }
 
-fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, n: usize) {
+fn asker(dice: &mut Dice) -> Asker {
+    let asker = match dice.roll(0, 3) {
+        0 => Asker::named("ann").with(&[win("rpm", 's', 40), win("rpd", 's', 2_000)]),
+        1 => Asker::named("bob").with(&[win("rph", 's', 30)]),
+        _ => Asker::default(),
+    };
+    Asker { flex: dice.one_in(9), ..asker.weighing(dice.roll(1, 4)) }
+}
+
+fn step(
+    pair: &mut Pair,
+    dice: &mut Dice,
+    pool: &[Cand],
+    (open, waiting): (&mut Vec<Lease>, &mut Vec<String>),
+    n: usize,
+) {
     pair.pass_us(*dice.pick(&[0, 0, 137, 20_411, 1_000_000, 9_900_000]));
     if dice.one_in(300) {
         pair.pass_us(dice.roll(0, 86_400_000_000));
@@ -142,11 +157,8 @@ fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, 
             }
         }
         _ => {
-            let asker = match dice.roll(0, 3) {
-                0 => Asker { id: "ann".to_owned(), windows: vec![win("rpm", 's', 40), win("rpd", 's', 2_000)] },
-                1 => Asker { id: "bob".to_owned(), windows: vec![win("rph", 's', 30)] },
-                _ => Asker::default(),
-            };
+            let asker = asker(dice);
+            let wish = Wish { wait_ms: *dice.pick(&[0, 0, -1, 5_000, 90_000]), again: false };
             let first = dice.roll(0, 6);
             let drawn: Vec<(Cand, Vec<i64>)> = (0..dice.roll(1, 5))
                 .map(|i| pool[usize::try_from((first + i) % 6).unwrap()].clone())
@@ -158,12 +170,26 @@ fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, 
             let choices: Vec<(&Cand, &[i64])> = drawn.iter().map(|(cand, units)| (cand, &units[..])).collect();
             if dice.one_in(30) && !open.is_empty() {
                 let id = dice.pick(&open[..]).id.clone();
-                pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices));
+                pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+                return;
+            }
+            if dice.one_in(4) && !waiting.is_empty() {
+                let id = dice.pick(&waiting[..]).clone();
+                let wish = Wish { again: true, ..wish };
+                match dice.roll(0, 4) {
+                    0 => pair.same(&what, |ledger| ledger.leave(&id)),
+                    1 => pair.same(&what, |ledger| ledger.stay_raw(waiting)),
+                    _ => pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish)),
+                };
                 return;
             }
             let id = pair.redis.fresh_id();
             // Raw first (that is what is compared), then typed: by its id the second asking is told the same.
-            let raw = pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices));
+            let raw = pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+            if matches!(&raw, Reply::List(items) if items[0] == Reply::Int(2)) {
+                waiting.push(id);
+                return;
+            }
             if matches!(&raw, Reply::List(items) if items[0] == Reply::Int(1)) {
                 let typed = [pair.redis.admit_as(&id, &asker, &choices), pair.embedded.admit_as(&id, &asker, &choices)];
                 if let [Admit::Go(lease), _] = typed
@@ -175,7 +201,12 @@ fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, 
         }
     }
     if n.is_multiple_of(50) {
-        let (redis, embedded) = (pair.redis.charges(), pair.embedded.charges());
+        let all = |ledger: &TestLedger| {
+            let mut all = ledger.charges();
+            all.extend(ledger.room());
+            all
+        };
+        let (redis, embedded) = (all(&pair.redis), all(&pair.embedded));
         for (name, value) in &redis {
             assert_eq!(Some(value), embedded.get(name), "{what}: {name}");
         }
@@ -199,11 +230,12 @@ async fn a_redis_server_and_the_embedded_store_answer_the_same() {
         }
         assert_eq!(pair.redis.epoch, pair.embedded.epoch);
         let mut dice = Dice::new(seed);
-        let (pool, mut open) = (pool(), Vec::new());
+        let (pool, mut open, mut waiting) = (pool(), Vec::new(), Vec::new());
         for n in 1..=1_500 {
-            step(&mut pair, &mut dice, &pool, &mut open, n);
+            step(&mut pair, &mut dice, &pool, (&mut open, &mut waiting), n);
         }
         assert!(pair.redis.seq > 300, "only {} were admitted", pair.redis.seq);
+        assert!(waiting.len() > 20, "only {} got a place in line", waiting.len());
         lives(&pair);
         record(&mut pair);
     }

@@ -47,7 +47,7 @@ async fn costs() {
         let units: &[i64] = &[1, 1, 800, 800];
         let choices: Vec<(&Cand, &[i64])> = ten.iter().map(|c| (c, units)).collect();
         let none = Asker::default();
-        let ann = Asker { id: "ann".to_owned(), windows: vec![win("rpm", 's', 1_000_000), win("rpd", 's', 1_000_000)] };
+        let ann = Asker::named("ann").with(&[win("rpm", 's', 1_000_000), win("rpd", 's', 1_000_000)]);
         let mut leases: Vec<Lease> = Vec::new();
         let mut grant = |ledger: &mut TestLedger, asker: &Asker, choices: &[(&Cand, &[i64])]| {
             ledger.pass(7);

@@ -3,6 +3,7 @@
 mod breakers;
 mod conformance;
 mod costs;
+mod hall;
 mod hints;
 mod histories;
 mod host;
@@ -12,6 +13,8 @@ mod never_over;
 mod oracle;
 mod refusals;
 mod rig;
+mod shares;
+mod waiting;
 mod words;
 mod world;
 
