@@ -66,7 +66,7 @@ async fn survives(redis: impl Shape) {
     }
     let half = usize::try_from(LIMIT / 2).unwrap();
     let reached = async |count: usize| (tally.served.load(Ordering::Relaxed) >= count).then_some(());
-    eventually(Duration::from_secs(60), "the window is half full", async || reached(half).await).await;
+    eventually(Duration::from_mins(1), "the window is half full", async || reached(half).await).await;
 
     let killed = Instant::now();
     fleet.redis.kill_primary();
@@ -77,7 +77,7 @@ async fn survives(redis: impl Shape) {
     let late = back.saturating_duration_since(replaced);
     eprintln!("failover: {:?} without a primary, {late:?} more without an answer", replaced - killed);
 
-    eventually(Duration::from_secs(60), "the window is full", async || {
+    eventually(Duration::from_mins(1), "the window is full", async || {
         (tally.full.load(Ordering::Relaxed) >= 4 * CALLERS).then_some(())
     })
     .await;

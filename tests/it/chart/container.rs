@@ -7,7 +7,7 @@ fn hadolint_finds_nothing_in_the_dockerfile() {
     run(tool("hadolint").arg("Dockerfile"));
 }
 
-/// Builders without BuildKit know none of these.
+/// Builders without `BuildKit` know none of these.
 #[test]
 fn the_dockerfile_builds_with_any_builder() {
     let text = std::fs::read_to_string(root().join("Dockerfile")).unwrap();

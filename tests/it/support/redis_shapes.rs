@@ -126,7 +126,7 @@ impl Shape for Sentineled {
             told.contains("role:master") && told.contains("min_slaves_good_slaves:1")
         };
         let promoted = async || self.nodes[1..].iter().any(takes_writes).then_some(());
-        eventually(Duration::from_secs(60), "a replica is promoted", promoted).await;
+        eventually(Duration::from_mins(1), "a replica is promoted", promoted).await;
         Instant::now()
     }
 }
@@ -189,7 +189,7 @@ impl Shape for Cluster {
         let heir = &self.nodes[self.heir];
         let inherited =
             async || (heir.is_primary() && heir.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")).then_some(());
-        eventually(Duration::from_secs(60), "the heir is promoted", inherited).await;
+        eventually(Duration::from_mins(1), "the heir is promoted", inherited).await;
         Instant::now()
     }
 }
