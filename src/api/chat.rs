@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use actix_web::{
-    FromRequest, HttpRequest, HttpResponse,
+    FromRequest, HttpRequest, HttpResponse, ResponseError,
     dev::Payload,
     error::PayloadError,
     http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
@@ -11,33 +11,49 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
-use super::{ApiError, Edge, late_commit, prefer::Prefer, request_id::RequestId, respond};
+use super::{
+    ApiError, Edge, late_commit,
+    prefer::Prefer,
+    request_id::{RequestId, TraceId},
+    respond,
+};
 use crate::{
     domain::{ChatRequest, Client, Tier, client::ClientKind, read_request},
     flow::Trail,
 };
 
-/// The extractors have answered 401, 400 and 413; a known caller and a sound request arrive here.
+/// The extractors have answered 401; a known caller arrives here. What is wrong with the request is answered and recorded.
 pub async fn create(
     edge: Data<Edge>,
     client: Client,
     id: RequestId,
-    prefer: Prefer,
-    Chat(request): Chat,
-) -> Result<HttpResponse, ApiError> {
+    trace: TraceId,
+    prefer: Result<Prefer, ApiError>,
+    chat: Result<Chat, ApiError>,
+) -> HttpResponse {
+    let trail = Trail::traced(&*id.0, trace.0);
+    let (request, prefer) =
+        match chat.and_then(|Chat(request)| allowed(request, &client)).and_then(|r| Ok((r, prefer?))) {
+            Ok(asked) => asked,
+            Err(error) => {
+                edge.flow.turned_away(&client, &trail, error.status_code().as_u16(), error.code());
+                return error.error_response();
+            }
+        };
+    let wait = edge.flow.queue.wait(&client, request.tier, prefer.0);
+    let asked = respond::Asked { model: request.model.clone(), trail, preference_applied: prefer.cut_to(wait) };
+    let streams = request.stream;
+    let answer = edge.flow.chat(client, request, asked.trail.clone(), wait);
+    if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) }
+}
+
+/// Going first is for keys that may.
+fn allowed(request: ChatRequest, client: &Client) -> Result<ChatRequest, ApiError> {
     if request.tier == Tier::Priority && !client.may_priority && client.kind != ClientKind::Admin {
         let message = "This key may not ask for `service_tier: \"priority\"`.".to_owned();
         return Err(ApiError::InvalidValue { param: Some("service_tier".to_owned()), message });
     }
-    let wait = edge.flow.queue.wait(&client, request.tier, prefer.0);
-    let asked = respond::Asked {
-        model: request.model.clone(),
-        trail: Trail::new(&*id.0),
-        preference_applied: prefer.cut_to(wait),
-    };
-    let streams = request.stream;
-    let answer = edge.flow.chat(client, request, asked.trail.clone(), wait);
-    Ok(if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) })
+    Ok(request)
 }
 
 /// A chat request, read and checked.

@@ -11,26 +11,34 @@ use tokio::sync::watch;
 pub mod admin;
 pub mod around;
 pub mod auth;
+pub mod budget;
 pub mod chat;
 pub mod cors;
 pub mod dashboard;
 pub mod error;
+pub mod events;
 pub mod failure;
 pub mod health;
 pub mod late_commit;
+pub mod model_list;
 pub mod models;
+pub mod names;
 pub mod prefer;
+pub mod query;
 pub mod request_id;
+pub mod requests;
 pub mod respond;
 pub mod routes;
 pub mod status;
+pub mod usage;
 
 pub use auth::Door;
 pub use error::ApiError;
 
+use self::{events::Events, names::Names};
 use crate::{
     flow::Flow,
-    ledger::{JournalLine, Totals},
+    ledger::{Page, Reading},
 };
 
 /// What every handler shares: one for the whole process.
@@ -39,7 +47,9 @@ pub struct Edge {
     pub door: ArcSwap<Door>,
     pub flow: Flow,
     /// The journal as this replica last saw it; shown while the ledger is away.
-    seen: ArcSwap<(Totals, Vec<JournalLine>)>,
+    seen: ArcSwap<Page>,
+    pub names: Names,
+    pub events: Events,
     draining: AtomicBool,
     /// Every request at work holds a receiver.
     in_flight: watch::Sender<()>,
@@ -54,6 +64,8 @@ impl Edge {
             door: ArcSwap::from_pointee(door),
             flow,
             seen: ArcSwap::default(),
+            names: Names::default(),
+            events: Events::default(),
             draining: AtomicBool::new(false),
             in_flight: watch::Sender::new(()),
         }
@@ -62,6 +74,7 @@ impl Edge {
     /// From here on `/readyz` says 503 and every answer closes its connection.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
+        self.events.end();
     }
 
     pub fn draining(&self) -> bool {
@@ -78,8 +91,8 @@ impl Edge {
     }
 
     /// Totals and the last finished requests of the whole pool, the newest first.
-    pub async fn journal(&self, last: usize) -> Arc<(Totals, Vec<JournalLine>)> {
-        match self.flow.ledger.journal(last).await {
+    pub async fn journal(&self, last: usize) -> Arc<Page> {
+        match self.flow.ledger.journal(last, Reading::Newest).await {
             Ok(journal) => {
                 let journal = Arc::new(journal);
                 self.seen.store(journal.clone());

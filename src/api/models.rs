@@ -86,14 +86,6 @@ fn cards(catalog: &Catalog, standing: &Standing) -> Vec<ModelCard> {
 
 fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
     let Candidate { provider, model, .. } = candidate;
-    let status = match model.status {
-        _ if is_off(candidate, standing) => "off",
-        Status::Active => "active",
-        Status::Trial => "trial",
-        Status::Gated => "gated",
-        Status::Paid => "paid",
-        Status::Retired => "retired",
-    };
     ModelCard {
         id: candidate.name.clone(),
         object: "model",
@@ -103,8 +95,19 @@ fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
         context_window: model.context,
         max_output: model.max_output,
         capabilities: model.capabilities.names(),
-        status,
+        status: status_name(candidate, standing),
         members: Vec::new(),
+    }
+}
+
+pub fn status_name(candidate: &Candidate, standing: &Standing) -> &'static str {
+    match candidate.model.status {
+        _ if is_off(candidate, standing) => "off",
+        Status::Active => "active",
+        Status::Trial => "trial",
+        Status::Gated => "gated",
+        Status::Paid => "paid",
+        Status::Retired => "retired",
     }
 }
 

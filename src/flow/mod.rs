@@ -38,6 +38,7 @@ pub struct Flow {
     pub upstream: Upstream,
     pub record: Journal,
     pub estimates: Arc<Estimates>,
+    pub tasks: Tasks,
     pub queue: Queue,
     /// Bounds choosing, not streaming, nor waiting in line.
     pub route_timeout: Duration,
@@ -61,8 +62,8 @@ impl Flow {
         queue: Queue,
         route_timeout: Duration,
     ) -> Self {
-        let record = telling::journal(ledger.clone(), tasks);
-        Self { catalog, ledger, upstream, record, estimates: Arc::default(), queue, route_timeout }
+        let record = telling::journal(ledger.clone(), tasks.clone());
+        Self { catalog, ledger, upstream, record, estimates: Arc::default(), tasks, queue, route_timeout }
     }
 
     /// One request from start to finish; `wait`: how long its caller would stand in line for room. Dropped at any await it leaves nothing unsettled and is recorded as left.
@@ -84,6 +85,11 @@ impl Flow {
                 }
             }
         }
+    }
+
+    /// Records a request that was refused before it could be read.
+    pub fn turned_away(&self, client: &Client, trail: &Trail, status: u16, code: Option<&str>) {
+        Telling::of(&self.record, client, "", false, trail).turned_away(status, code);
     }
 
     /// Each turn strikes candidates, so the plan bounds the loop.
@@ -127,7 +133,7 @@ impl Flow {
     fn relay(&self, reply: Reply, lease: Lease, turns: &Turns, request: &ChatRequest, mut telling: Telling) -> Answer {
         let candidate = reply.candidate.clone();
         turns.answered(&candidate);
-        telling.answering(&candidate.name);
+        telling.answering(&candidate);
         let (provider, model) = (candidate.provider.id.to_string(), candidate.name.clone());
         let client = lease.client_standing().copied();
         let ask = RelayAsk { include_usage: request.include_usage, charge: turns.charge(&candidate) };

@@ -19,7 +19,7 @@ use crate::{
     catalog::{Catalog, MetaModel},
     domain::{Candidate, Limit, Order, Standing, TokenCharge, client::ClientKind, read_request::read_chat},
     ledger::{
-        JournalLine, Rules,
+        JournalLine, Reading, Rules,
         embedded::Embedded,
         host::{Heard, HostError, Reply as HostReply, ScriptCall, ScriptHost},
     },
@@ -213,7 +213,7 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 async fn recorded(flow: &Flow) -> JournalLine {
-    until(async || flow.ledger.journal(1).await.ok().and_then(|(_, lines)| lines.into_iter().next())).await
+    until(async || Some(flow.ledger.journal(1, Reading::Newest).await.ok()?.lines.pop()?.1)).await
 }
 
 /// Tokens in the candidate's window of tokens per minute, once they are `expected`.
@@ -350,6 +350,7 @@ async fn a_caller_who_leaves_a_stream_cancels_it_upstream_at_once() {
     assert!(left.elapsed() < Duration::from_millis(100), "{:?}", left.elapsed());
     let line = recorded(&flow).await;
     assert_eq!((line.status, line.candidate.as_str()), (499, "groq/gpt"));
+    assert_eq!(line.told_attempts(), "groq/gpt;left");
     charged(&flow, &candidate, flow.estimates.charge(&candidate, &streamed()).tokens).await;
 }
 
@@ -363,7 +364,9 @@ async fn a_caller_who_leaves_while_we_wait_frees_the_slot_and_is_recorded() {
     let waiting = chat(&flow, question());
     assert!(tokio::time::timeout(Duration::from_millis(300), waiting).await.is_err(), "it was still waiting");
     until(async || (provider.abandoned.load(Ordering::SeqCst) == 1).then_some(())).await;
-    assert_eq!(recorded(&flow).await.status, 499);
+    let line = recorded(&flow).await;
+    assert_eq!((line.status, line.told_attempts().as_str()), (499, "groq/gpt;left"));
+    assert!(line.attempts[0].duration_ms >= 200, "{line:?}");
     let answer = until(async || chat(&flow, question()).await.0.ok()).await;
     assert_eq!(answer.model, "groq/gpt");
 }

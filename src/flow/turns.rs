@@ -64,7 +64,10 @@ impl Turns {
     pub fn lease(&mut self, ledger: &Ledger, admission: Result<Admission, LedgerError>) -> Result<Lease, FlowError> {
         match admission {
             Ok(Admission::Go(lease)) => Ok(lease),
-            Ok(Admission::Refused(refusal)) => Err(self.refused(refusal)),
+            Ok(Admission::Refused(refusal)) => {
+                self.trail.passes_over(&refusal.lines);
+                Err(self.refused(refusal))
+            }
             Ok(Admission::ClientChanged) => Err(FlowError::KeyClosed),
             Err(outage @ LedgerError::Unreachable { .. }) => {
                 let free = self.plan.choices.iter().find(|c| c.candidate.is_unmetered());
@@ -80,6 +83,7 @@ impl Turns {
         candidate: &Candidate,
         attempt: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
+        self.trail.tries(candidate);
         let own = candidate.provider.first_content_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let until = own.map_or(self.deadline, |own| own.max(self.deadline));
         match tokio::time::timeout_at(until, attempt).await {

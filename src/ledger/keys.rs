@@ -10,12 +10,16 @@
 //! | `l:ID` leases | string | 30 s, renewed every 10; 5 s once settled | admit, settle, renew, repeat |
 //! | `snap:HASH` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
-//! | `m:ID` members' records | hash | until deleted | clients; read by admit |
 //! | `sh:LINE` shares | hash | three spans after the last request | admit, settle |
 //! | `queue`, `guests`, `tickets`, `alive`, `fair` | the waiting room, see `lua/lib/line.lua` | 2 h after the last arrival | admit, settle, stay, leave |
+//! | `r:batch:REPLICA` | string | 1 day | record |
+//! | `r:STEP:BY:START` roll-ups | hash | see [`super::rollup::Step::keep_ms`]; bounded names | record |
+//! | `r:alive` | sorted set | 1 min; bounded by replicas | beat |
+//! | `m:ID` members | hash | until deleted | whoever keeps members; record sets `last` where it exists |
 
 use std::fmt::Write;
 
+use super::rollup::{By, Step};
 use crate::domain::{Candidate, Limit, Scope, Window};
 
 /// Changes when an older replica could not understand what a newer one leaves behind.
@@ -56,6 +60,20 @@ impl Keys {
 
     pub fn journal(&self) -> String {
         self.named("journal")
+    }
+
+    /// The last batch a replica wrote.
+    pub fn batch(&self, replica: &str) -> String {
+        format!("{}r:batch:{replica}", self.prefix)
+    }
+
+    pub fn alive(&self) -> String {
+        self.named("r:alive")
+    }
+
+    /// One stretch of time, by its first ms.
+    pub fn rollup(&self, step: Step, by: By, start_ms: i64) -> String {
+        format!("{}r:{}:{}:{}", self.prefix, step.letter(), by.letter(), start_ms.div_euclid(step.ms()))
     }
 
     /// One per catalogue: replicas of two configurations number their windows differently.

@@ -5,6 +5,8 @@
 
 pub mod admission;
 mod admit;
+mod beat;
+pub mod budget;
 mod control;
 pub mod embedded;
 mod embedded_lua;
@@ -16,13 +18,16 @@ mod keyspace;
 pub mod lease;
 mod line;
 mod pack;
+pub mod record;
 pub mod redis;
 mod redis_ear;
 mod redis_error;
 mod redis_line;
 mod redis_url;
+pub mod rollup;
 pub mod scripts;
 mod standing;
+pub mod uses;
 
 use std::sync::{
     Arc, Mutex,
@@ -34,7 +39,7 @@ use bytes::Bytes;
 
 pub use self::{
     admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy, WindowStanding},
-    journal::{JournalLine, Totals},
+    journal::{JournalLine, LineId, Page, PassedOver, Reading, Totals, Tried},
     lease::Lease,
 };
 use self::{epoch::Known, host::ScriptHost, keys::Keys};
@@ -114,6 +119,7 @@ impl Ledger {
         let ledger = Self { shared };
         epoch::watch(&ledger);
         standing::watch(&ledger);
+        beat::watch(&ledger);
         lease::renew_all(&ledger);
         line::watch(&ledger);
         ledger

@@ -16,6 +16,10 @@ pub enum Script {
     Journal,
     Stay,
     Leave,
+    Rollup,
+    Budget,
+    Beat,
+    Names,
 }
 
 const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
@@ -28,7 +32,7 @@ const NUDGE: &str = include_str!("../../lua/lib/nudge.lua");
 const SHARES: &str = include_str!("../../lua/lib/shares.lua");
 
 impl Script {
-    pub const ALL: [Script; 11] = [
+    pub const ALL: [Script; 15] = [
         Script::Admit,
         Script::Settle,
         Script::Renew,
@@ -40,6 +44,10 @@ impl Script {
         Script::Journal,
         Script::Stay,
         Script::Leave,
+        Script::Rollup,
+        Script::Budget,
+        Script::Beat,
+        Script::Names,
     ];
 
     pub fn name(self) -> &'static str {
@@ -64,6 +72,10 @@ impl Script {
             Script::Journal => ("journal", &[], include_str!("../../lua/journal.lua")),
             Script::Stay => ("stay", &[LINE], include_str!("../../lua/stay.lua")),
             Script::Leave => ("leave", &[LINE], include_str!("../../lua/leave.lua")),
+            Script::Rollup => ("rollup", &[], include_str!("../../lua/rollup.lua")),
+            Script::Budget => ("budget", &[WINDOW, BREAKER], include_str!("../../lua/budget.lua")),
+            Script::Beat => ("beat", &[], include_str!("../../lua/beat.lua")),
+            Script::Names => ("names", &[], include_str!("../../lua/names.lua")),
         }
     }
 

@@ -21,6 +21,7 @@ mod fault_table;
 mod golden;
 mod host_conformance;
 mod house_rules;
+mod journal;
 mod ledger;
 mod ledger_door;
 mod outage;

@@ -1,6 +1,7 @@
 //! The scripts of `lua/`, asked by replicas that stick to their headers and judged by providers that know nothing of them.
 
 mod breakers;
+mod budget;
 mod conformance;
 mod costs;
 mod hall;
