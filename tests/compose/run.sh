@@ -30,7 +30,7 @@ COLLECTOR_IMAGE=tollfree-test/otelcol
 GATEWAY_IMAGE=tollfree-test/gateway:trial
 REPLICAS=3
 PORT=$port
-OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317
+OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318
 E2
 nice -n 10 .tools/bin/docker-compose --env-file "$environment" build gateway
 COMPOSE_PROFILES=demo,observability compose up --detach --wait --wait-timeout 180 proxy gateway redis providers collector

@@ -31,6 +31,10 @@
 - name: OTEL_TRACES_SAMPLER_ARG
   value: {{ .Values.otlp.sampleRatio | quote }}
 {{- end }}
+{{- if or .Values.otlp.headers.value .Values.otlp.headers.existingSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: { secretKeyRef: { name: {{ default $fullname .Values.otlp.headers.existingSecret }}, key: {{ .Values.otlp.headers.existingSecretKey }} } }
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   {{- /* Large whole numbers would be written 1e+06. */}}

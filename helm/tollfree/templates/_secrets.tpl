@@ -31,7 +31,7 @@ and what stands in an existing Secret cannot be seen from here.
 */}}
 {{- define "tollfree.secrets.checksum" -}}
 {{- $redis := dict "password" .Values.redis.bundled.password "url" .Values.redis.external.url }}
-{{- list .Values.providers.keys .Values.auth.adminKey.value .Values.auth.sharedKey.value .Values.auth.clients.file $redis | toJson | sha256sum }}
+{{- list .Values.providers.keys .Values.auth.adminKey.value .Values.auth.sharedKey.value .Values.auth.clients.file .Values.otlp.headers.value $redis | toJson | sha256sum }}
 {{- end }}
 
 {{/* Mistakes that a schema cannot see, or must not repeat because they are secrets. */}}
