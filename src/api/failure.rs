@@ -20,9 +20,9 @@ const NEVER_MS: i64 = 400 * 86_400_000;
 pub fn told(error: FlowError, asked: &str) -> ApiError {
     match error {
         FlowError::Plan(error) => unplanned(error),
-        FlowError::KeyClosed => ApiError::InvalidKey("This API key is not valid any more."),
         FlowError::Refused(refusal) => refused(&refusal, asked),
         FlowError::Ledger(error) => ledger(&error),
+        FlowError::Key(why) => ApiError::InvalidKey(why.to_string().into()),
         FlowError::Rejected { status, provider, message, code } => {
             ApiError::Rejected { status, provider, message, code }
         }

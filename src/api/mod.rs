@@ -10,11 +10,14 @@ use tokio::sync::watch;
 
 pub mod admin;
 pub mod around;
+pub mod audit;
 pub mod auth;
 pub mod budget;
 pub mod chat;
+pub mod clients;
 pub mod cors;
 pub mod dashboard;
+pub mod door;
 pub mod error;
 pub mod events;
 pub mod failure;
@@ -23,16 +26,18 @@ pub mod late_commit;
 pub mod model_list;
 pub mod models;
 pub mod names;
+pub mod page;
 pub mod prefer;
 pub mod query;
 pub mod request_id;
 pub mod requests;
 pub mod respond;
 pub mod routes;
+pub mod session;
 pub mod status;
 pub mod usage;
 
-pub use auth::Door;
+pub use door::Door;
 pub use error::ApiError;
 
 use self::{events::Events, names::Names};
@@ -141,7 +146,7 @@ pub mod tests {
             crate::flow::Queue { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
             Duration::from_secs(1),
         );
-        Data::new(Edge::new(Door::new(settings, None), flow))
+        Data::new(Edge::new(Door::new(settings, None, false), flow))
     }
 
     /// The whole app as it is served.

@@ -3,10 +3,13 @@
 use actix_web::{
     HttpRequest, Resource, Route,
     http::Method as M,
-    web::{self, JsonConfig, ServiceConfig, get, head, patch, post, scope},
+    web::{self, JsonConfig, ServiceConfig, delete, get, head, patch, post, scope},
 };
 
-use super::{ApiError, admin, budget, chat, dashboard, events, health, model_list, models, requests, status, usage};
+use super::{
+    ApiError, admin, audit, budget, chat, clients, dashboard, events, health, model_list, models, requests, session,
+    status, usage,
+};
 
 pub fn all(app: &mut ServiceConfig) {
     app.app_data(JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::bad_body(&error).into()))
@@ -37,6 +40,23 @@ fn admin_v1(app: &mut ServiceConfig) {
         .service(at("/budget", [(M::GET, get().to(budget::show))]))
         .service(at("/events", [(M::GET, get().to(events::listen))]))
         .service(at("/models", [(M::GET, get().to(model_list::list))]));
+    let session = [
+        (M::GET, get().to(session::show)),
+        (M::POST, post().to(session::open)),
+        (M::DELETE, delete().to(session::end)),
+    ];
+    let client = [
+        (M::GET, get().to(clients::show)),
+        (M::PATCH, patch().to(clients::change)),
+        (M::DELETE, delete().to(clients::delete)),
+    ];
+    app.service(at("/session", session))
+        .service(at("/clients", [(M::GET, get().to(clients::list)), (M::POST, post().to(clients::create))]))
+        .service(at("/clients/{id}", client))
+        .service(at("/clients/{id}/rotate", [(M::POST, post().to(clients::rotate))]))
+        .service(at("/clients/{id}/revoke", [(M::POST, post().to(clients::revoke))]))
+        .service(at("/audit", [(M::GET, get().to(audit::list))]))
+        .service(at("/config", [(M::GET, get().to(audit::config))]));
 }
 
 /// An admin's changes are a few words of JSON.

@@ -183,6 +183,8 @@ fn fill(from: &Config) -> Result<Settings, config::ConfigError> {
             Err(config::ConfigError::NotFound(_)) => None,
             other => Some(other?),
         },
+        clients_file: optional("clients.file")?,
+        trace_link: optional("dashboard.trace_link")?,
         breaker: BreakerSettings {
             failure_threshold: from.get("breaker.failure_threshold")?,
             success_threshold: from.get("breaker.success_threshold")?,

@@ -2,7 +2,8 @@
 
 use super::Attempt;
 use crate::{
-    ledger::{LedgerError, Refusal, RefusedBy},
+    domain::KeyRefused,
+    ledger::{EntryError, LedgerError, Refusal, RefusedBy},
     plan::PlanError,
 };
 
@@ -11,14 +12,14 @@ pub enum FlowError {
     /// Nobody can serve it; nothing was charged.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The client's key was revoked, closed or ran out while it asked.
-    #[error("this key is not valid any more")]
-    KeyClosed,
     /// No budget, the caller's or anybody's. Where attempts were made, all of them met a limit.
     #[error("no candidate has room; room opens in {} ms", .0.retry_ms)]
     Refused(Refusal),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The caller's key has become invalid since it came in.
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
     /// Every candidate that was asked failed. `timed_out`: each of them by time-out.
     #[error("{}", words(.attempts))]
     AllFailed { attempts: Vec<Attempt>, timed_out: bool },
@@ -34,7 +35,7 @@ impl FlowError {
             Self::Plan(PlanError::NotFound(_)) => 404,
             Self::Plan(PlanError::NotAllowed { .. }) => 403,
             Self::Plan(PlanError::ContextTooLong { .. } | PlanError::Unsupported { .. }) => 400,
-            Self::KeyClosed => 401,
+            Self::Key(_) => 401,
             Self::Refused(_) => 429,
             Self::Ledger(_) => 503,
             Self::AllFailed { timed_out: true, .. } => 504,
@@ -52,7 +53,7 @@ impl FlowError {
             Self::Plan(PlanError::NotAllowed { .. }) => "model_not_allowed",
             Self::Plan(PlanError::ContextTooLong { .. }) => "context_length_exceeded",
             Self::Plan(PlanError::Unsupported { .. }) => "unsupported_by_models",
-            Self::KeyClosed => "invalid_api_key",
+            Self::Key(_) => "invalid_api_key",
             Self::Refused(Refusal { by: RefusedBy::Client, .. }) => "client_quota_exceeded",
             Self::Refused(_) => "budget_exhausted",
             Self::Ledger(_) => "ledger_unavailable",
@@ -66,6 +67,15 @@ impl FlowError {
 /// Codes of what broke after its 200, too.
 pub(super) const FAILED: &str = "upstream_error";
 pub(super) const TIMED_OUT: &str = "upstream_timeout";
+
+impl From<EntryError> for FlowError {
+    fn from(error: EntryError) -> Self {
+        match error {
+            EntryError::Refused(why) => Self::Key(why),
+            EntryError::Ledger(error) => Self::Ledger(error),
+        }
+    }
+}
 
 fn words(attempts: &[Attempt]) -> String {
     let each: Vec<String> = attempts.iter().map(|a| format!("{}: {} ({})", a.candidate, a.message, a.label)).collect();

@@ -21,9 +21,9 @@ use tokio::time::Instant;
 
 use crate::{
     catalog::Current,
-    domain::{ChatRequest, Client},
-    ledger::{ClientStanding, Lease, Ledger},
-    plan::{self, Estimates},
+    domain::{ChatRequest, Client, RoutePlan},
+    ledger::{Admission, ClientStanding, Lease, Ledger, LedgerError},
+    plan::{self, Estimates, PlanError},
     record::Journal,
     relay::{self, Ending, RelayAsk},
     shutdown::Tasks,
@@ -100,15 +100,16 @@ impl Flow {
         trail: Trail,
         wait: Duration,
     ) -> Result<(Reply, Lease, Turns), FlowError> {
-        let plan = plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)?;
-        let mut turns = Turns::new(plan, trail, request.tier, wait, self.route_timeout);
-        let mut admission = {
-            let began = Instant::now();
-            let admission = self.ledger.admit(turns.ask(client)).await;
-            turns.waited(began.elapsed());
-            admission
-        };
+        let mut client = client.clone();
+        let mut turns = Turns::new(self.plan(&client, request)?, trail, request.tier, wait, self.route_timeout);
+        let mut admission = self.admit(&client, &mut turns).await;
         loop {
+            if let Ok(Admission::ClientChanged) = admission {
+                client = self.ledger.enter_again(&client).await?;
+                turns.keep_planned(&self.plan(&client, request)?);
+                admission = self.admit(&client, &mut turns).await;
+                continue;
+            }
             let lease = turns.lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
             lease.sent();
@@ -117,7 +118,7 @@ impl Flow {
                 Err(fault) => match turns.failed(&candidate, &fault) {
                     Ok(()) => {
                         let began = Instant::now();
-                        admission = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(client)).await;
+                        admission = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(&client)).await;
                         turns.waited(began.elapsed());
                     }
                     Err(end) => {
@@ -127,6 +128,17 @@ impl Flow {
                 },
             }
         }
+    }
+
+    fn plan(&self, client: &Client, request: &ChatRequest) -> Result<RoutePlan, PlanError> {
+        plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)
+    }
+
+    async fn admit(&self, client: &Client, turns: &mut Turns) -> Result<Admission, LedgerError> {
+        let began = Instant::now();
+        let admission = self.ledger.admit(turns.ask(client)).await;
+        turns.waited(began.elapsed());
+        admission
     }
 
     /// From here on the answer's body carries the lease; its end settles, teaches and records.

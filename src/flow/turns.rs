@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::{Attempt, FlowError, Trail};
 use crate::{
-    domain::{Candidate, Charge, Choice, Client, Fault, FaultKind, Outcome, RoutePlan, Tier, Unit, Until},
+    domain::{Candidate, Charge, Choice, Client, Fault, FaultKind, KeyRefused, Outcome, RoutePlan, Tier, Unit, Until},
     ledger::{Admission, Ask, Lease, Ledger, LedgerError, Refusal, RefusalLine, RefusedBy},
     plan::PlanError,
 };
@@ -45,6 +45,12 @@ impl Turns {
         Ask { client, choices: &self.plan.choices, wait_ms, tier: self.tier }
     }
 
+    /// Keeps only what the client, as its record is now, may be planned to.
+    pub fn keep_planned(&mut self, anew: &RoutePlan) {
+        let planned = |c: &Choice| anew.choices.iter().any(|other| Arc::ptr_eq(&other.candidate, &c.candidate));
+        self.plan.choices.retain(planned);
+    }
+
     /// An admission took so long.
     pub fn waited(&mut self, time: Duration) {
         self.trail.waited(time);
@@ -68,7 +74,8 @@ impl Turns {
                 self.trail.passes_over(&refusal.lines);
                 Err(self.refused(refusal))
             }
-            Ok(Admission::ClientChanged) => Err(FlowError::KeyClosed),
+            // The flow has read the record again and asked anew.
+            Ok(Admission::ClientChanged) => Err(FlowError::Key(KeyRefused::Unknown)),
             Err(outage @ LedgerError::Unreachable { .. }) => {
                 let free = self.plan.choices.iter().find(|c| c.candidate.is_unmetered());
                 free.map(|c| ledger.outside(&c.candidate)).ok_or(FlowError::Ledger(outage))

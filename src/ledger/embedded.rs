@@ -27,6 +27,13 @@ pub enum EmbeddedError {
     Open(#[from] PersistError),
 }
 
+impl EmbeddedError {
+    /// Another process, most likely a running gateway, holds the directory.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Open(PersistError::InUse(_)))
+    }
+}
+
 /// The budget of a single replica, kept in this process and in its data directory. Cheap to clone.
 #[derive(Clone)]
 pub struct Embedded {

@@ -15,7 +15,11 @@
 //! | `r:batch:REPLICA` | string | 1 day | record |
 //! | `r:STEP:BY:START` roll-ups | hash | see [`super::rollup::Step::keep_ms`]; bounded names | record |
 //! | `r:alive` | sorted set | 1 min; bounded by replicas | beat |
-//! | `m:ID` members | hash | until deleted | whoever keeps members; record sets `last` where it exists |
+//! | `m:ID` members | hash | until deleted; bounded by `clients` | clients, touch, record; read by admit |
+//! | `clients` | sorted set | 10,000 members at most | clients |
+//! | `audit` | stream | capped | clients, control, sessions |
+//! | `sess:DIGEST` | string | 12 h | sessions |
+//! | `guess`, `guess:ADDRESS` | sorted set | a minute | guesses |
 
 use std::fmt::Write;
 
@@ -74,6 +78,30 @@ impl Keys {
     /// One stretch of time, by its first ms.
     pub fn rollup(&self, step: Step, by: By, start_ms: i64) -> String {
         format!("{}r:{}:{}:{}", self.prefix, step.letter(), by.letter(), start_ms.div_euclid(step.ms()))
+    }
+
+    /// Ids of all members.
+    pub fn clients(&self) -> String {
+        self.named("clients")
+    }
+
+    pub fn audit(&self) -> String {
+        self.named("audit")
+    }
+
+    /// `digest`: of the cookie, which itself is kept nowhere.
+    pub fn session(&self, digest: &str) -> String {
+        format!("{}sess:{digest}", self.prefix)
+    }
+
+    /// Wrong admin keys shown by one address.
+    pub fn guesses_of(&self, address: &str) -> String {
+        format!("{}guess:{address}", self.prefix)
+    }
+
+    /// Wrong admin keys shown by all.
+    pub fn guesses(&self) -> String {
+        self.named("guess")
     }
 
     /// One per catalogue: replicas of two configurations number their windows differently.

@@ -343,11 +343,6 @@ impl Ledger {
         }
         Ok(today)
     }
-
-    /// The ledger's time by this replica's reckoning.
-    pub fn now_ms(&self) -> i64 {
-        self.shared.known().now_ms()
-    }
 }
 
 fn read(reply: &Reply, starts: &[i64]) -> Option<Vec<Rollup>> {

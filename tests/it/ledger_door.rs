@@ -12,7 +12,7 @@ use tollfree::{
         Standing, Tier, Until, client::ClientKind,
     },
     ledger::{
-        Admission, Ask, JournalLine, Lease, Ledger, LedgerError, Reading, Refusal, RefusedBy, Rules, Tried,
+        Admission, Ask, By, JournalLine, Lease, Ledger, LedgerError, Reading, Refusal, RefusedBy, Rules, Tried,
         embedded::Embedded, host::ScriptHost, redis::Redis,
     },
     shutdown::Tasks,
@@ -222,12 +222,13 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
     })
     .await;
     two.sees("the cool-down", |s| s.subjects[&subject].shut.as_ref().is_some_and(|(_, why)| why == "429_rpd")).await;
-    one.ledger.switch(MODEL, false).await.unwrap();
+    let by = By { actor: "cli", address: None };
+    one.ledger.switch(MODEL, false, &by).await.unwrap();
     assert_eq!(two.admit(&who, &choices).await.unwrap_err().lines[1].why, "off");
-    one.ledger.switch(MODEL, true).await.unwrap();
-    two.ledger.reset_provider("groq").await.unwrap();
+    one.ledger.switch(MODEL, true, &by).await.unwrap();
+    two.ledger.reset_provider("groq", &by).await.unwrap();
     assert!(one.admit(&who, &choices[..1]).await.is_ok(), "reset lifts the cool-down");
-    one.ledger.set_order(Order::RoundRobin).await.unwrap();
+    one.ledger.set_order(Order::RoundRobin, &by).await.unwrap();
     two.sees("the order", |s| s.order == Some(Order::RoundRobin)).await;
 }
 

@@ -16,6 +16,7 @@ mod bench;
 mod breakers;
 mod chart;
 mod chat;
+mod clients;
 mod failover;
 mod fault_table;
 mod golden;

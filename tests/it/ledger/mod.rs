@@ -10,6 +10,7 @@ mod histories;
 mod host;
 mod idle;
 mod loss;
+mod members;
 mod never_over;
 mod oracle;
 mod refusals;

@@ -344,9 +344,11 @@ impl TestLedger {
     }
 
     pub fn control(&self, what: &str, subject: &str) {
-        let args = words([what.to_owned(), subject.to_owned()]);
-        let keys: Vec<String> =
-            [self.keys.meta(), self.keys.health()].into_iter().chain(self.keys.waiting_room()).collect();
+        let args = words([what, subject, "admin", "judge.does", subject, "", "", ""].map(str::to_owned));
+        let keys: Vec<String> = [self.keys.meta(), self.keys.health(), self.keys.audit()]
+            .into_iter()
+            .chain(self.keys.waiting_room())
+            .collect();
         let reply = self.run(Script::Control, &keys, &args);
         assert_eq!(reply, Reply::Int(1));
     }
