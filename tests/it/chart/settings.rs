@@ -8,8 +8,8 @@ use tollfree::config;
 use super::{CHART, documents, gateway, name, of_kind, root, template, value_files};
 
 /// Settings that the chart decides by values of its own, or that make no sense in it.
-const OWN: [&str; 6] =
-    ["server.host", "server.port", "auth.mode", "ledger.pool", "ledger.data_dir", "shutdown.grace_ms"];
+const OWN: [&str; 7] =
+    ["server.host", "server.port", "auth.mode", "clients.file", "ledger.pool", "ledger.data_dir", "shutdown.grace_ms"];
 
 fn schema() -> Value {
     serde_json::from_str(&std::fs::read_to_string(root().join(CHART).join("values.schema.json")).unwrap()).unwrap()
@@ -76,12 +76,20 @@ fn the_gateway_takes_the_environment_of_every_value_file() {
         let all = documents(&template(&["--values", file.to_str().unwrap()]));
         let folder = tempfile::tempdir().unwrap();
         let mut environment = environment(&all);
-        if let Some(path) = environment.get_mut("TOLLFREE_CONFIG") {
-            let maps = of_kind(&all, "ConfigMap");
-            let text = maps.iter().find_map(|map| map["data"]["tollfree.toml"].as_str()).expect("the file is mounted");
-            *path = folder.path().join("tollfree.toml").display().to_string();
-            std::fs::write(&path, text).unwrap();
-        }
+        let mounted = |variable: &str, kind: &str, entry: &str| {
+            let path = environment.get(variable)?;
+            assert!(path.ends_with(&format!("/{entry}")), "{variable} is {path}");
+            let found =
+                of_kind(&all, kind).iter().find_map(|document| document["data"][entry].as_str().map(str::to_owned));
+            let text = found.unwrap_or_else(|| panic!("{entry} is mounted from nowhere"));
+            std::fs::write(folder.path().join(entry), if kind == "Secret" { decode(&text) } else { text }).unwrap();
+            Some((variable.to_owned(), folder.path().join(entry).display().to_string()))
+        };
+        let files = [
+            mounted("TOLLFREE_CONFIG", "ConfigMap", "tollfree.toml"),
+            mounted("TOLLFREE_CLIENTS_FILE", "Secret", "clients.toml"),
+        ];
+        environment.extend(files.into_iter().flatten());
         let loaded = config::load(&environment, folder.path());
         let loaded = loaded.unwrap_or_else(|error| panic!("{}: {error}\n{environment:?}", name(&file)));
         assert!(loaded.settings.redis_url.is_some() && loaded.settings.admin_key.is_some(), "{}", name(&file));
