@@ -51,7 +51,7 @@ fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy();
             if path.is_dir() {
-                if !["target", "node_modules", ".git", ".venv", "__pycache__"].contains(&&*name) {
+                if !["target", "node_modules", ".git", ".venv", ".tools", "__pycache__"].contains(&&*name) {
                     walk(&path, found);
                 }
             } else {
