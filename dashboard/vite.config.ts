@@ -22,6 +22,6 @@ export default defineConfig(({ mode }) => ({
     include: ["src/**/*.test.{ts,tsx}"],
     setupFiles: ["tests/unit.ts"],
     css: false,
-    testTimeout: 20_000,
+    testTimeout: 60_000,
   },
 }));

@@ -43,6 +43,9 @@ export const took = (ms: number | null) => (ms === null ? "–" : ms < 1000 ? `$
 
 export const percent = (part: number, of: number) => (of > 0 ? `${((100 * part) / of).toFixed(part === of ? 0 : 1)} %` : "–");
 
+/** For the axis of a chart, all in one unit: `0.4 s`. */
+export const seconds = (ms: number) => `${Number((ms / 1000).toFixed(2))} s`;
+
 const timeOfDay = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const withSeconds = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
@@ -59,7 +62,7 @@ export function clock(time: string | number, now = Date.now()): string {
 }
 export function clockSeconds(time: string | number, now = Date.now()): string {
   const at = new Date(time);
-  return isSameDay(at, new Date(now)) ? withSeconds.format(at) : `${day.format(at)} ${withSeconds.format(at)}`;
+  return isSameDay(at, new Date(now)) ? withSeconds.format(at) : clock(time, now);
 }
 export function date(time: string): string {
   const at = new Date(time);

@@ -64,7 +64,7 @@ const PROVIDERS: Shape[] = [
 
 function windowOf(limit: string, max: number, fill: number, now: number, random: () => number): Window {
   const isDay = limit.endsWith("d") || limit.endsWith("month");
-  const used = Math.min(max, Math.round(max * Math.min(1, fill * (0.8 + 0.4 * random()))));
+  const used = fill >= 1 ? max : Math.min(max, Math.round(max * Math.min(1, fill * (0.8 + 0.4 * random()))));
   const waiting = fill >= 0.9 && !isDay && limit === "rpm" ? 3 : 0;
   const span = limit === "concurrency" ? 0 : limit.endsWith("month") ? 30 * DAY : limit.endsWith("d") ? DAY : limit === "rps" ? SECOND : MINUTE;
   const shares = PEOPLE.slice(0, 4).map(([client, name], at) => ({ client, name, units: Math.floor((used * [0.5, 0.3, 0.15, 0.05][at]!) / 1) }));
@@ -251,8 +251,8 @@ export function usage(by: string, step: "minute" | "day", from: number, to: numb
       const random = chance(time / size + at * 1_000);
       const wave = 1 + 0.6 * Math.sin(time / size / (step === "minute" ? 9 : 3) + at);
       const requests = Math.round((step === "minute" ? 9 : 700) * wave * (0.7 + 0.6 * random()) / (at + 1));
-      const failed = Math.round(requests * 0.02 * random());
-      const limited = Math.round(requests * 0.03 * random());
+      const failed = Math.round(requests * 0.04 * random());
+      const limited = Math.round(requests * 0.05 * random());
       points.push({
         time: iso(time), requests, failed, limited, ok: requests - failed - limited,
         tokens_in: requests * 800, tokens_out: requests * 240, waited_ms: requests * 90,

@@ -123,7 +123,7 @@ class Gateway {
     say("budget", fixtures.budget(Date.now(), this.tick));
     const timers = [
       setInterval(() => say("budget", fixtures.budget(Date.now(), (this.tick += 1))), 1_000),
-      setInterval(() => say("request", fixtures.record(-Math.floor(Date.now() / TAIL_MS) % 1_000_000)), TAIL_MS),
+      setInterval(() => say("request", { ...fixtures.record(20_000 + (Math.floor(Date.now() / TAIL_MS) % 1_000_000)), time: new Date().toISOString() }), TAIL_MS),
     ];
     response.on("close", () => timers.forEach(clearInterval));
   }

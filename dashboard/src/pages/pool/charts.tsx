@@ -3,7 +3,7 @@ import { AreaChart } from "@mantine/charts";
 import { useMemo } from "react";
 import { seriesColor } from "../../theme";
 import type { Series, Usage, UsagePoint } from "../../types";
-import { clock, date, exact, short, took } from "../../words";
+import { clock, date, exact, seconds, short, took } from "../../words";
 import { RANGES, type Range } from "./ranges";
 import classes from "./pool.module.css";
 
@@ -56,7 +56,7 @@ function Latency({ series, bin, label }: { series: Series; bin: number; label: (
       <AreaChart
         h={78} data={points} dataKey="time" withDots={false} withXAxis={false} strokeWidth={1.4} gridAxis="none" tickLine="none" curveType="monotone"
         connectNulls={false} areaProps={{ isAnimationActive: false }} withGradient={false} fillOpacity={0.1} valueFormatter={took} tooltipAnimationDuration={0}
-        yAxisProps={{ width: 44, tickFormatter: took, tickCount: 3 }} tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? label(time) : "") }}
+        yAxisProps={{ width: 46, tickFormatter: seconds, tickCount: 3 }} tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? label(time) : "") }}
         series={[
           { name: "p95", color: `color-mix(in srgb, ${color} 45%, transparent)` },
           { name: "p50", color },
