@@ -46,7 +46,7 @@ function Below({ window, full }: { window: Window; full: boolean }) {
   if (full && next_free_at) {
     return (
       <>
-        free in <Countdown to={next_free_at} />
+        free <Countdown to={next_free_at} />
         {waits}
       </>
     );

@@ -51,7 +51,7 @@ function BreakerTag({ breaker, of }: { breaker: Breaker; of?: string }) {
   if (breaker.state === "half_open") return <Tag tone="warn">{of}breaker half open: one probe at a time</Tag>;
   return (
     <Tag tone="bad">
-      {of}breaker open{breaker.until && <> · probe in <Countdown to={breaker.until} /></>}
+      {of}breaker open{breaker.until && <> · probe <Countdown to={breaker.until} /></>}
     </Tag>
   );
 }
@@ -69,7 +69,7 @@ const AccountBlock = memo(function AccountBlock({ provider, account, alone, show
             {account.keys.length > 1 && <span className={classes.sub}>{account.keys.length} keys share it</span>}
             {shut.map((key) => (
               <Tag key={key.id} tone="bad">
-                key {key.id} shut: {causeName(key.cause ?? "refused")} · <Countdown to={key.shut_until ?? ""} />
+                key {key.id} shut: {causeName(key.cause ?? "refused")} · back <Countdown to={key.shut_until ?? ""} />
               </Tag>
             ))}
           </div>
@@ -103,7 +103,7 @@ const ModelRow = memo(function ModelRow({ provider, account, model, show }: { pr
           <BreakerTag breaker={model.breaker} />
           {model.shut && (
             <Tag tone="warn">
-              {causeName(model.shut.cause)} · <Countdown to={model.shut.until} />
+              {causeName(model.shut.cause)} · back <Countdown to={model.shut.until} />
             </Tag>
           )}
           {model.first_content_ms !== null && <span className={classes.sub}>first token {took(model.first_content_ms)}</span>}
