@@ -18,7 +18,8 @@ pub fn all(app: &mut ServiceConfig) {
         .service(scope("/admin/v1").configure(admin_v1))
         .service(at("/healthz", [(M::GET, get().to(health::alive)), (M::HEAD, head().to(health::alive))]))
         .service(at("/readyz", [(M::GET, get().to(health::ready)), (M::HEAD, head().to(health::ready))]))
-        .service(at("/dashboard", [(M::GET, get().to(dashboard::page))]))
+        .service(at("/dashboard", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
+        .service(at("/dashboard/{path:.*}", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
         .default_service(web::to(nothing_here));
 }
 
@@ -78,9 +79,9 @@ fn at<const N: usize>(path: &str, methods: [(M, Route); N]) -> Resource {
     }))
 }
 
-/// Asked every few seconds by machines: not worth a line in the log.
+/// Asked every few seconds by machines, or by the dozen by a browser: not worth a line in the log.
 pub fn is_probe(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/metrics")
+    matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/dashboard/assets/")
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<String, ApiError> {
