@@ -119,7 +119,7 @@ await step("it shows at the other replica", async () => {
 });
 
 await step("bars move under load, at both", async () => {
-  const used = async (of) => Number(/: ([\d,]+) of/.exec((await of.getByRole("button", { name: new RegExp(`^${model}, requests / min`) }).first().getAttribute("aria-label")) ?? "")?.[1]?.replaceAll(",", "") ?? Number.NaN);
+  const used = async (of) => Number(/requests \/ min\s*(\d+) \//.exec((await of.getByRole("button", { name: new RegExp(`^${model}, requests / min`) }).first().textContent()) ?? "")?.[1] ?? Number.NaN);
   await visit(page, here, "");
   await visit(other, there, "");
   const before = await used(page);

@@ -66,7 +66,7 @@ export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draf
         value={draft.models} onChange={(value) => with_("models", value)} clearButtonProps={{ "aria-label": "Clear models" }}
       />
       <div className={classes.grid}>
-        <NumberField label="Weight" description="Its share when several wait" required withAsterisk={false} min={1} max={1000} disabled={frozen} value={draft.weight} set={(value) => with_("weight", value ?? 1)} />
+        <NumberField label="Weight" description="Share in the line" required withAsterisk={false} min={1} max={1000} disabled={frozen} value={draft.weight} set={(value) => with_("weight", value ?? 1)} />
         <NumberField
           label="Waits at most" description="For room, in seconds" placeholder="as the server" min={0} max={600} step="any" disabled={frozen}
           value={draft.wait_ms === null ? null : draft.wait_ms / 1000} set={(value) => with_("wait_ms", value === null ? null : Math.round(value * 1000))}

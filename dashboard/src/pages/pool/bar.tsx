@@ -10,11 +10,11 @@ export const Bar = memo(function Bar({ window, subject, open }: { window: Window
   const { limit, used, max } = window;
   const waiting = window.waiting ?? 0;
   const full = used + waiting >= max;
-  const label = `${subject}, ${limitName(limit)}: ${exact(used)} of ${exact(max)} used${waiting ? `, ${exact(waiting)} held for waiters` : ""}`;
   return (
-    <button type="button" className={classes.cell} aria-haspopup="dialog" aria-label={label} onClick={(event) => open(event.currentTarget)}>
+    <button type="button" className={classes.cell} aria-haspopup="dialog" onClick={(event) => open(event.currentTarget)}>
       <span className={classes.top}>
-        <span className={classes.limit}>{limitName(limit)}</span>
+        <span className={classes.subject}>{subject}, </span>
+        <span className={classes.limit}>{limitName(limit)}</span>{" "}
         <span className={classes.figures} title={`${exact(used)} of ${exact(max)}`}>
           <b>{short(used)}</b> / {short(max)}
           {window.source === "learned" && <span className={classes.learned} title={`Learned; configured: ${exact(window.configured)}`}>learned</span>}

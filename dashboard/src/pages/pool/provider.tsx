@@ -95,7 +95,7 @@ const ModelRow = memo(function ModelRow({ provider, account, model, show }: { pr
           {!model.enabled && (
             <>
               <Tag>off</Tag>
-              <Button variant="subtle" size="compact-xs" aria-label={`Switch ${model.name} on`} onClick={() => turn.mutate({ name: model.name, enabled: true })}>
+              <Button variant="subtle" size="compact-xs" aria-label={`Switch on ${model.name}`} onClick={() => turn.mutate({ name: model.name, enabled: true })}>
                 Switch on
               </Button>
             </>
