@@ -19,9 +19,6 @@ pub struct JournalLine {
     pub time_ms: i64,
     pub request_id: String,
     pub client: String,
-    /// The client has a record in the ledger. Known where the line is written, not where it is read.
-    #[serde(skip)]
-    pub member: bool,
     /// The model as asked for.
     pub asked: String,
     /// `provider/model` that answered; empty when none did.

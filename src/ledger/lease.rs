@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     Ledger, Shared,
-    admission::{ClientStanding, LedgerError},
+    admission::{ClientStanding, LedgerError, RefusalLine},
     host::{Reply, ScriptCall},
     keys, pack,
     scripts::Script,
@@ -68,6 +68,7 @@ impl Core {
 pub struct Lease {
     candidate: Arc<Candidate>,
     client: Option<ClientStanding>,
+    passed_over: Vec<RefusalLine>,
     /// None for a candidate without limits while the ledger is away.
     held: Option<Held>,
 }
@@ -93,6 +94,7 @@ pub(crate) struct Grant {
     pub now_ms: i64,
     pub packed: String,
     pub standing: Option<ClientStanding>,
+    pub passed_over: Vec<RefusalLine>,
 }
 
 impl Lease {
@@ -111,11 +113,12 @@ impl Lease {
         });
         shared.known().remember(core.clone());
         let held = Held { shared: shared.clone(), core, sent: AtomicBool::new(false) };
-        Self { candidate: candidate.clone(), client: grant.standing, held: Some(held) }
+        let (client, passed_over) = (grant.standing, grant.passed_over);
+        Self { candidate: candidate.clone(), client, passed_over, held: Some(held) }
     }
 
     pub(crate) fn outside(candidate: Arc<Candidate>) -> Self {
-        Self { candidate, client: None, held: None }
+        Self { candidate, client: None, passed_over: Vec::new(), held: None }
     }
 
     pub fn candidate(&self) -> &Arc<Candidate> {
@@ -125,6 +128,11 @@ impl Lease {
     /// The client's tightest window after this admission, if it has limits.
     pub fn client_standing(&self) -> Option<&ClientStanding> {
         self.client.as_ref()
+    }
+
+    /// Who stood before this candidate and had no room.
+    pub fn passed_over(&self) -> &[RefusalLine] {
+        &self.passed_over
     }
 
     /// Says that the call leaves for its provider now: from here on a forgotten lease counts as sent.
