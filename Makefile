@@ -1,6 +1,6 @@
 # `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench lint fmt setup
+.PHONY: help run test test-long test-compose test-k8s bench k8s lint fmt setup
 
 CARGO ?= cargo
 # Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
@@ -24,6 +24,16 @@ test: setup lint ## everything that must hold, on any Debian or Ubuntu machine
 test-long: setup ## the same histories and clocks, for much longer
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
+
+test-compose: setup ## builds the image and runs the compose file for real: three replicas, a collector (about 15 minutes at first)
+	tests/compose/run.sh
+
+test-k8s: setup ## installs the chart on a Kubernetes of two nodes and troubles it under load (30 minutes; the first time builds Kubernetes)
+	tests/k8s/run.sh
+
+k8s: setup ## writes k8s/tollfree.yaml from the chart
+	{ echo '# Rendered from helm/tollfree by `make k8s`. Change the chart or k8s/values.yaml instead.'; \
+	  .tools/bin/helm template tollfree helm/tollfree --namespace tollfree --values k8s/values.yaml --skip-tests --no-hooks; } > k8s/tollfree.yaml
 
 bench: setup ## cost per request next to nginx in the same run
 	tests/setup.sh bench

@@ -1,11 +1,11 @@
 --[[ control: what an operator changes at run time; binds every replica's next admission. Its audit entry is written with it.
 
-  KEYS  1 meta  2 health  3 audit: stream, capped
+  KEYS  1 meta  2 health  3 audit: stream, capped  4-8 the waiting room
   ARGV  1 "order", "off", "on" or "reset"  2 the order; the provider or provider/model; the provider
         3…8 the audit entry; what was before is filled in here
   Reply 1
 ]]
-local now = clock(redis.call('HGET', KEYS[1], 't'))
+local now, room = clock(redis.call('HGET', KEYS[1], 't')), waiting_room(4)
 local what, subject = ARGV[1], ARGV[2]
 local before = ''
 if what == 'order' then
@@ -30,6 +30,9 @@ else
       redis.call('HDEL', KEYS[2], health[i])
     end
   end
+end
+if what == 'on' or what == 'reset' then
+  knock_provider(room, string.match(subject, '^[^/]*'), now)
 end
 audit(KEYS[3], 3, before)
 return 1

@@ -57,6 +57,16 @@ pub fn ledger(error: &LedgerError) -> ApiError {
     }
 }
 
+/// What only the ledger can tell, and nobody has asked for a model.
+pub fn unread(error: &LedgerError) -> ApiError {
+    match ledger(error) {
+        ApiError::LedgerAway { retry_ms, .. } => {
+            ApiError::LedgerAway { message: "The shared state cannot be read now.".to_owned(), retry_ms }
+        }
+        other => other,
+    }
+}
+
 fn unplanned(error: PlanError) -> ApiError {
     match error {
         PlanError::NotFound(not_found) => no_model(&not_found),

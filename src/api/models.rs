@@ -87,14 +87,6 @@ fn cards(catalog: &Catalog, standing: &Standing, client: &Client) -> Vec<ModelCa
 
 fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
     let Candidate { provider, model, .. } = candidate;
-    let status = match model.status {
-        _ if is_off(candidate, standing) => "off",
-        Status::Active => "active",
-        Status::Trial => "trial",
-        Status::Gated => "gated",
-        Status::Paid => "paid",
-        Status::Retired => "retired",
-    };
     ModelCard {
         id: candidate.name.clone(),
         object: "model",
@@ -104,8 +96,19 @@ fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
         context_window: model.context,
         max_output: model.max_output,
         capabilities: model.capabilities.names(),
-        status,
+        status: status_name(candidate, standing),
         members: Vec::new(),
+    }
+}
+
+pub fn status_name(candidate: &Candidate, standing: &Standing) -> &'static str {
+    match candidate.model.status {
+        _ if is_off(candidate, standing) => "off",
+        Status::Active => "active",
+        Status::Trial => "trial",
+        Status::Gated => "gated",
+        Status::Paid => "paid",
+        Status::Retired => "retired",
     }
 }
 

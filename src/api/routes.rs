@@ -6,7 +6,10 @@ use actix_web::{
     web::{self, JsonConfig, ServiceConfig, delete, get, head, patch, post, scope},
 };
 
-use super::{ApiError, admin, audit, chat, clients, dashboard, health, models, session, status};
+use super::{
+    ApiError, admin, audit, budget, chat, clients, dashboard, events, health, model_list, models, requests, session,
+    status, usage,
+};
 
 pub fn all(app: &mut ServiceConfig) {
     app.app_data(JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::bad_body(&error).into()))
@@ -15,7 +18,8 @@ pub fn all(app: &mut ServiceConfig) {
         .service(scope("/admin/v1").configure(admin_v1))
         .service(at("/healthz", [(M::GET, get().to(health::alive)), (M::HEAD, head().to(health::alive))]))
         .service(at("/readyz", [(M::GET, get().to(health::ready)), (M::HEAD, head().to(health::ready))]))
-        .service(at("/dashboard", [(M::GET, get().to(dashboard::page))]))
+        .service(at("/dashboard", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
+        .service(at("/dashboard/{path:.*}", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
         .default_service(web::to(nothing_here));
 }
 
@@ -23,6 +27,7 @@ fn v1(app: &mut ServiceConfig) {
     app.service(at("/chat/completions", [(M::POST, post().to(chat::create))]))
         .service(at("/models", [(M::GET, get().to(models::list))]))
         .service(at("/models/{id:.+}", [(M::GET, get().to(models::show))])) // ids contain slashes
+        .service(at("/usage", [(M::GET, get().to(usage::of_caller))]))
         .service(at("/status", [(M::GET, get().to(status::show))]))
         .service(at("/status/routing", [(M::PATCH, patch().to(admin::set_order))]))
         .service(at("/status/providers/{id}", [(M::PATCH, patch().to(admin::switch_provider))]))
@@ -31,6 +36,11 @@ fn v1(app: &mut ServiceConfig) {
 }
 
 fn admin_v1(app: &mut ServiceConfig) {
+    app.service(at("/requests", [(M::GET, get().to(requests::list))]))
+        .service(at("/usage", [(M::GET, get().to(usage::of_all))]))
+        .service(at("/budget", [(M::GET, get().to(budget::show))]))
+        .service(at("/events", [(M::GET, get().to(events::listen))]))
+        .service(at("/models", [(M::GET, get().to(model_list::list))]));
     let session = [
         (M::GET, get().to(session::show)),
         (M::POST, post().to(session::open)),
@@ -69,9 +79,9 @@ fn at<const N: usize>(path: &str, methods: [(M, Route); N]) -> Resource {
     }))
 }
 
-/// Asked every few seconds by machines: not worth a line in the log.
+/// Asked every few seconds by machines, or by the dozen by a browser: not worth a line in the log.
 pub fn is_probe(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/metrics")
+    matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/dashboard/assets/")
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<String, ApiError> {

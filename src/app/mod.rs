@@ -28,7 +28,7 @@ use crate::{
     catalog::{Catalog, Current},
     config::Settings,
     domain::KeyDigest,
-    flow::Flow,
+    flow::{Flow, Queue},
     ledger::{Ledger, Rules, embedded::Embedded, host::ScriptHost, redis::Redis},
     shutdown::Tasks,
     upstream::{BuildError, Upstream, UpstreamSettings},
@@ -80,7 +80,7 @@ impl App {
         let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(&settings, &discovered)?));
         let ledger = Ledger::start(host(&settings, &tasks, state)?, rules(&settings), catalog.clone(), tasks.clone());
         let route_timeout = Duration::from_millis(settings.route_timeout_ms);
-        let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), route_timeout);
+        let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
         let made_admin_key = made_admin_key.map(KeyDigest::of);
         let has_members = members::look(&flow.ledger, &settings).await;
         let door = Door::new(&settings, made_admin_key.as_ref(), has_members == Some(true));
@@ -190,6 +190,13 @@ pub fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
     })
 }
 
+fn queue(settings: &Settings) -> Queue {
+    Queue {
+        max_wait: Duration::from_millis(settings.queue.max_wait_ms),
+        flex_max_wait: Duration::from_millis(settings.queue.flex_max_wait_ms),
+    }
+}
+
 fn rules(settings: &Settings) -> Rules {
     Rules {
         pool: settings.pool.clone(),
@@ -233,6 +240,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("TOLLFREE_DATA_DIR", old.data_dir != new.data_dir),
         ("TOLLFREE_POOL", old.pool != new.pool),
         ("CB_FAILURE_THRESHOLD, CB_SUCCESS_THRESHOLD, CB_TIMEOUT_MS", old.breaker != new.breaker),
+        ("queue", old.queue != new.queue),
         ("ledger.slack_ms", old.slack_ms != new.slack_ms),
         ("timeouts", old.timeouts != new.timeouts),
         ("ROUTE_TIMEOUT_MS", old.route_timeout_ms != new.route_timeout_ms),

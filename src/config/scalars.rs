@@ -53,7 +53,7 @@ const fn list(path: &'static str, env: &'static [&'static str], check: fn(&str) 
 
 const HOUR_MS: i64 = 3_600_000;
 
-pub(super) const SCALARS: [Scalar; 23] = [
+pub(super) const SCALARS: [Scalar; 24] = [
     text("server.host", &["HOST"], "127.0.0.1", host),
     int("server.port", &["PORT"], "3000", 0, 65_535),
     text("auth.mode", &["TOLLFREE_AUTH"], "", auth_mode),
@@ -66,6 +66,7 @@ pub(super) const SCALARS: [Scalar; 23] = [
     text("ledger.pool", &["TOLLFREE_POOL"], "default", pool),
     int("ledger.slack_ms", &[], "250", 0, 10_000),
     int("queue.max_wait_ms", &[], "30000", 0, HOUR_MS),
+    int("queue.flex_max_wait_ms", &[], "600000", 0, HOUR_MS),
     int("breaker.failure_threshold", &["CB_FAILURE_THRESHOLD"], "3", 1, 1_000),
     int("breaker.success_threshold", &["CB_SUCCESS_THRESHOLD"], "2", 1, 1_000),
     int("breaker.open_ms", &["CB_TIMEOUT_MS"], "30000", 1, 24 * HOUR_MS),

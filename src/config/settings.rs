@@ -79,7 +79,7 @@ impl Default for Settings {
             breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
             route_timeout_ms: 30_000,
             allowed_origins: Vec::new(),
-            queue: QueueSettings { max_wait_ms: 30_000 },
+            queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000 },
             slack_ms: 250,
             timeouts: Timeouts { connect_ms: 3_000, first_content_ms: 20_000, silence_ms: 30_000 },
             body_bytes: 16 * 1024 * 1024,
@@ -117,6 +117,8 @@ pub struct BreakerSettings {
 pub struct QueueSettings {
     /// The longest a caller may wait for a slot; 0: never.
     pub max_wait_ms: u64,
+    /// The same for `service_tier: "flex"`, where that is longer.
+    pub flex_max_wait_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

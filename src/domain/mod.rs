@@ -13,6 +13,7 @@ pub mod request;
 pub mod route_plan;
 pub mod standing;
 pub mod terms;
+pub mod tier;
 pub mod window;
 
 pub use candidate::{Account, Candidate, ProviderKey};
@@ -26,4 +27,5 @@ pub use request::{ChatRequest, PromptSize};
 pub use route_plan::{Charge, Choice, RoutePlan};
 pub use standing::{BreakerState, Level, Order, Standing, SubjectStanding};
 pub use terms::{BadField, Limits, Terms};
+pub use tier::Tier;
 pub use window::{Limit, Scope, Source, TokenCharge, Unit, Window, WindowKind, Zone};

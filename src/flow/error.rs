@@ -3,7 +3,7 @@
 use super::Attempt;
 use crate::{
     domain::KeyRefused,
-    ledger::{EntryError, LedgerError, Refusal},
+    ledger::{EntryError, LedgerError, Refusal, RefusedBy},
     plan::PlanError,
 };
 
@@ -44,6 +44,29 @@ impl FlowError {
         }
     }
 }
+
+impl FlowError {
+    /// The `code` the caller is told, for the record.
+    pub fn code(&self) -> Option<&str> {
+        Some(match self {
+            Self::Plan(PlanError::NotFound(_)) => "model_not_found",
+            Self::Plan(PlanError::NotAllowed { .. }) => "model_not_allowed",
+            Self::Plan(PlanError::ContextTooLong { .. }) => "context_length_exceeded",
+            Self::Plan(PlanError::Unsupported { .. }) => "unsupported_by_models",
+            Self::Key(_) => "invalid_api_key",
+            Self::Refused(Refusal { by: RefusedBy::Client, .. }) => "client_quota_exceeded",
+            Self::Refused(_) => "budget_exhausted",
+            Self::Ledger(_) => "ledger_unavailable",
+            Self::AllFailed { timed_out: true, .. } => TIMED_OUT,
+            Self::AllFailed { .. } => FAILED,
+            Self::Rejected { code, .. } => return code.as_deref(),
+        })
+    }
+}
+
+/// Codes of what broke after its 200, too.
+pub(super) const FAILED: &str = "upstream_error";
+pub(super) const TIMED_OUT: &str = "upstream_timeout";
 
 impl From<EntryError> for FlowError {
     fn from(error: EntryError) -> Self {

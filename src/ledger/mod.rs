@@ -6,6 +6,8 @@
 pub mod admission;
 mod admit;
 pub mod audit;
+mod beat;
+pub mod budget;
 pub mod clients;
 mod control;
 pub mod embedded;
@@ -17,15 +19,20 @@ pub mod journal;
 pub mod keys;
 mod keyspace;
 pub mod lease;
+mod line;
 pub mod members;
 mod pack;
+pub mod record;
 pub mod redis;
+mod redis_ear;
 mod redis_error;
 mod redis_line;
 mod redis_url;
+pub mod rollup;
 pub mod scripts;
 pub mod sessions;
 mod standing;
+pub mod uses;
 
 use std::sync::{
     Arc, Mutex,
@@ -36,10 +43,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 pub use self::{
-    admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy},
+    admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy, WindowStanding},
     audit::{AuditEntry, By},
     clients::ChangeError,
-    journal::{JournalLine, Totals},
+    journal::{JournalLine, LineId, Page, PassedOver, Reading, Totals, Tried},
     lease::Lease,
     members::EntryError,
 };
@@ -83,6 +90,8 @@ pub(crate) struct Shared {
     /// One `sync` at a time.
     syncing: tokio::sync::Mutex<()>,
     pending: lease::Pending,
+    /// Who of this replica's callers waits in line.
+    waiters: line::Waiters,
     members: members::Book,
     guesses: guesses::Alone,
     told: guesses::Told,
@@ -103,6 +112,8 @@ impl Ledger {
         epoch::watch(&ledger);
         standing::watch(&ledger);
         lease::renew_all(&ledger);
+        beat::watch(&ledger);
+        line::watch(&ledger);
         members::keep_used(&ledger);
         ledger
     }
@@ -122,6 +133,7 @@ impl Ledger {
             standing: ArcSwap::from_pointee(Standing::default()),
             syncing: tokio::sync::Mutex::new(()),
             pending: lease::Pending::default(),
+            waiters: line::Waiters::default(),
             members: members::Book::default(),
             guesses: guesses::Alone::default(),
             told: guesses::Told::default(),
@@ -148,6 +160,11 @@ impl Ledger {
     /// Its last call was answered.
     pub fn is_reachable(&self) -> bool {
         self.shared.reachable.load(Ordering::Relaxed)
+    }
+
+    /// Callers of this replica that wait in line.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiters.count()
     }
 
     /// A lease for a candidate without any limit while the ledger is away: nothing is written, nothing is settled.

@@ -7,6 +7,7 @@ pub(crate) mod bench_of;
 pub mod candidates;
 pub mod estimate;
 pub mod order;
+pub mod ranking;
 
 pub use estimate::Estimates;
 

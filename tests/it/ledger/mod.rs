@@ -1,8 +1,10 @@
 //! The scripts of `lua/`, asked by replicas that stick to their headers and judged by providers that know nothing of them.
 
 mod breakers;
+mod budget;
 mod conformance;
 mod costs;
+mod hall;
 mod hints;
 mod histories;
 mod host;
@@ -13,6 +15,8 @@ mod never_over;
 mod oracle;
 mod refusals;
 mod rig;
+mod shares;
+mod waiting;
 mod words;
 mod world;
 
