@@ -248,7 +248,7 @@ impl Shared {
                 LEASE_TTL_MS.to_string(),
                 LEASE_TTL_MS.to_string(),
                 who,
-                pack::client(client, |limit| pack::client_charge(limit, tokens)),
+                pack::client(client, |limit, most| pack::client_charge(limit, most, tokens)),
             ]
             .map(Bytes::from),
         );

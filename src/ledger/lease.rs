@@ -224,7 +224,7 @@ impl Shared {
         let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
         let args = vec![
             Bytes::from(self.rules.slack_ms.to_string()),
-            Bytes::from(pack::client(&core.client, |limit| pack::client_used(limit, &outcome.spent))),
+            Bytes::from(pack::client(&core.client, |limit, _| pack::client_used(limit, &outcome.spent))),
             pack::candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
             Bytes::from_static(provider.as_bytes()),
             Bytes::from_static(model.as_bytes()),
@@ -304,7 +304,8 @@ impl Shared {
     async fn renew(&self, core: &Core) {
         let mut list = vec![self.keys.meta(), self.keys.lease(&core.id)];
         pack::push_keys(&mut list, &self.keys, &core.client, &[&core.candidate]);
-        let mut windows = pack::client(&core.client, |limit| pack::client_charge(limit, core.client_tokens));
+        let mut windows =
+            pack::client(&core.client, |limit, most| pack::client_charge(limit, most, core.client_tokens));
         pack::windows(&mut windows, &core.candidate, self.known().now_ms(), |w| pack::charged(w, &core.charge));
         let args = [self.rules.slack_ms.to_string(), LEASE_TTL_MS.to_string(), windows];
         let args = args.into_iter().map(Bytes::from).collect();
