@@ -371,6 +371,9 @@ fn the_examples_are_complete_and_load() {
     for name in scalars::SECRETS.iter().flat_map(|s| s.env).filter(|n| !n.starts_with("https")) {
         assert!(dotenv.contains(name), "{name} is not in .env.example");
     }
+    for name in ["ENDPOINT", "HEADERS", "PROTOCOL", "TIMEOUT"].map(|what| format!("OTEL_EXPORTER_OTLP_{what}")) {
+        assert!(dotenv.contains(&name), "{name} is not in .env.example");
+    }
     for (id, provider) in &builtin().providers.0 {
         let gone = provider.status == Some(crate::domain::provider::Status::Retired);
         assert!(

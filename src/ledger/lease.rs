@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{
     Ledger, Shared,
@@ -19,7 +20,10 @@ use super::{
     keys, pack,
     scripts::Script,
 };
-use crate::domain::{Candidate, Charge, Choice, Client, Health, Outcome, Spent};
+use crate::{
+    domain::{Candidate, Charge, Choice, Client, Health, Outcome, Spent},
+    telemetry,
+};
 
 /// An unrenewed lease dies after this: its slots free themselves. ms.
 pub(crate) const LEASE_TTL_MS: i64 = 30_000;
@@ -176,7 +180,8 @@ impl Held {
         self.core.close(outcome.spent);
         let Self { shared, core, .. } = self;
         let tasks = shared.tasks.clone();
-        tasks.spawn(async move { shared.settle_now(core, outcome).await });
+        let span = telemetry::script("settle");
+        tasks.spawn(async move { shared.settle_now(core, outcome).await }.instrument(span));
     }
 }
 

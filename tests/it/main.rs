@@ -34,3 +34,4 @@ mod redis_topologies;
 mod sdk;
 mod streaming;
 mod support;
+mod telemetry;
