@@ -17,6 +17,7 @@ mod breakers;
 mod chart;
 mod chat;
 mod clients;
+mod dashboard;
 mod failover;
 mod fault_table;
 mod golden;
