@@ -111,8 +111,8 @@ fn answer(
     cache: &str,
     (file, encoding): (EmbeddedFile, Option<&str>),
 ) -> HttpResponse {
-    let [a, b, c, d, e, f, g, h, ..] = file.metadata.sha256_hash();
-    let tag = format!("\"{:016x}\"", u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+    let tag = file.metadata.sha256_hash()[..8].iter().fold(String::new(), |tag, byte| format!("{tag}{byte:02x}"));
+    let tag = format!("\"{tag}\"");
     let known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     let unchanged = known.flat_map(|line| line.split(',')).any(|each| each.trim().trim_start_matches("W/") == tag);
     let mut response = guarded(if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() }, POLICY);

@@ -183,13 +183,13 @@ async fn where_a_replica_dies_with_its_waiters_the_others_get_their_turn() {
     fleet.apps[3].restart().await;
     let met = room.join_all().await;
     let served = met.iter().filter(|(_, _, status)| *status == 200).count();
-    let lost = met.iter().filter(|(_, _, status)| *status == 0).count();
-    eprintln!("{served} served, {lost} died with their replica");
-    assert_eq!(served + lost, 60, "{met:?}");
-    assert!((1..=15).contains(&lost));
+    let died = met.iter().filter(|(_, _, status)| *status == 0).count();
+    eprintln!("{served} served, {died} died with their replica");
+    assert_eq!(served + died, 60, "{met:?}");
+    assert!((1..=15).contains(&died));
     let last = met.iter().filter(|(_, _, status)| *status == 200).map(|(_, end, _)| *end).max().unwrap();
     let first = met.iter().map(|(came, _, _)| *came).min().unwrap();
-    assert!(last - first <= Duration::from_millis(66_000), "{:?}", last - first);
+    assert!(last - first <= Duration::from_secs(66), "{:?}", last - first);
     let seen = fleet.window("mistral", "main", MODEL, "rpm").await;
     seen.was_held();
 }
