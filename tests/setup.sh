@@ -18,6 +18,8 @@ need() { command -v "$1" >/dev/null || missing+=("$2"); }
 need cc build-essential
 need redis-server redis-server
 need python3 python3
+# Whatever browser of the kind is there will do.
+command -v google-chrome >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium
 if [ "${1:-}" = bench ]; then
   PATH=$PATH:/usr/sbin need nginx nginx-light
   need wrk wrk

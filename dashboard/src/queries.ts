@@ -2,6 +2,7 @@ import { QueryClient, keepPreviousData, useInfiniteQuery, useMutation, useQuery 
 import { Refusal, ask, withQuery } from "./gateway";
 import { Live, useMode } from "./live";
 import { saw } from "./parts/now";
+import { whole } from "./usage";
 import type {
   AnyModel, AuditEntry, Budget, Client, ClientChange, ClientWithKey, Config, List, RequestRecord, Status, Usage,
 } from "./types";
@@ -49,9 +50,9 @@ export interface UsageQuestion {
 export function useUsage({ by, step, back, client, provider }: UsageQuestion) {
   return useQuery({
     queryKey: ["usage", by, step, back, client, provider],
-    queryFn: ({ signal }) => {
+    queryFn: async ({ signal }): Promise<Usage> => {
       const from = new Date(Date.now() - back).toISOString();
-      return ask<Usage>("GET", withQuery("/admin/v1/usage", { by, step, from, client, provider }), undefined, signal);
+      return whole(await ask<Usage>("GET", withQuery("/admin/v1/usage", { by, step, from, client, provider }), undefined, signal));
     },
     refetchInterval: step === "minute" ? 15_000 : 60_000,
     placeholderData: keepPreviousData,

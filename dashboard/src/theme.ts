@@ -36,6 +36,9 @@ export const theme = createTheme({
 const SERIES = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)", "var(--series-5)", "var(--series-6)", "var(--series-7)", "var(--series-8)"];
 const KNOWN = ["groq", "gemini", "cerebras", "mistral", "ollama", "openrouter", "nvidia", "cloudflare"];
 
+/** Where a name stands among others. */
+export const place = (name: string) => (KNOWN.includes(name) ? KNOWN.indexOf(name) : KNOWN.length + (name === "nobody asked" ? 1 : 0));
+
 export function seriesColor(name: string): string {
   const known = KNOWN.indexOf(name);
   if (known >= 0) return SERIES[known] ?? "gray";

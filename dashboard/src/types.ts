@@ -20,12 +20,11 @@ export interface Client {
   note: string;
   disabled: boolean;
   revoked_at: string | null;
-  created_at: string;
+  created_at: string | null;
   last_used_at: string | null;
   rotated_at: string | null;
   old_secret_until: string | null;
   version: number;
-  usage_today: { requests: number; failed: number; tokens_in: number; tokens_out: number };
 }
 export type ClientWithKey = Client & { key: string };
 export type ClientChange = Partial<
@@ -38,6 +37,7 @@ export interface Session {
 }
 
 export interface AuditEntry {
+  id: string;
   time: string;
   actor: string;
   action: string;
@@ -119,7 +119,7 @@ export interface Window {
   configured: number;
   source: "catalogue" | "file" | "learned";
   used: number;
-  waiting: number;
+  waiting: number | null;
   left: number;
   next_free_at: string | null;
   resets_at: string | null;
@@ -162,7 +162,7 @@ export interface Budget {
   object: "budget";
   taken_at: string;
   replicas: number;
-  waiting: number;
+  waiting: number | null;
   totals: { requests: number; successes: number; failures: number };
   providers: Provider[];
 }

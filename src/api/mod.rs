@@ -23,6 +23,7 @@ pub mod events;
 pub mod failure;
 pub mod health;
 pub mod late_commit;
+pub mod metrics;
 pub mod model_list;
 pub mod models;
 pub mod names;
@@ -35,6 +36,7 @@ pub mod respond;
 pub mod routes;
 pub mod session;
 pub mod status;
+mod traced;
 pub mod usage;
 
 pub use door::Door;

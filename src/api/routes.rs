@@ -7,8 +7,8 @@ use actix_web::{
 };
 
 use super::{
-    ApiError, admin, audit, budget, chat, clients, dashboard, events, health, model_list, models, requests, session,
-    status, usage,
+    ApiError, admin, audit, budget, chat, clients, dashboard, events, health, metrics, model_list, models, requests,
+    session, status, usage,
 };
 
 pub fn all(app: &mut ServiceConfig) {
@@ -18,8 +18,12 @@ pub fn all(app: &mut ServiceConfig) {
         .service(scope("/admin/v1").configure(admin_v1))
         .service(at("/healthz", [(M::GET, get().to(health::alive)), (M::HEAD, head().to(health::alive))]))
         .service(at("/readyz", [(M::GET, get().to(health::ready)), (M::HEAD, head().to(health::ready))]))
+        .service(at("/metrics", [(M::GET, get().to(metrics::show))]))
         .service(at("/dashboard", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
-        .service(at("/dashboard/{path:.*}", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
+        .service(at(
+            "/dashboard/{path:.*}",
+            [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))],
+        ))
         .default_service(web::to(nothing_here));
 }
 
@@ -79,9 +83,14 @@ fn at<const N: usize>(path: &str, methods: [(M, Route); N]) -> Resource {
     }))
 }
 
-/// Asked every few seconds by machines, or by the dozen by a browser: not worth a line in the log.
+/// Asked every few seconds by machines, or by the dozen by a browser: not worth a line in the log, nor a trace.
 pub fn is_probe(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/dashboard/assets/")
+}
+
+/// The pattern of a chat's path: known before it is matched, on the one path that is always hot.
+pub fn is_chat(path: &str) -> Option<&'static str> {
+    ["/v1/chat/completions", "/api/v1/chat/completions"].into_iter().find(|pattern| *pattern == path)
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<String, ApiError> {

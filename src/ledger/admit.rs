@@ -16,8 +16,12 @@ use super::{
     line::{ALIVE_MS, Place},
     pack,
     scripts::Script,
+    told,
 };
-use crate::domain::{Choice, Limit, Outcome, Tier};
+use crate::{
+    domain::{Choice, Limit, Outcome, Tier},
+    telemetry::{self, Marks},
+};
 
 /// Candidates of the first try. A refusal by these is asked again with all: only then is it true.
 const FIRST_TRY: usize = 10;
@@ -35,7 +39,7 @@ struct Question {
     call: ScriptCall,
 }
 
-enum Answer {
+pub(super) enum Answer {
     Admission(Admission),
     /// A place in line; ask again in so many ms.
     Wait(i64),
@@ -129,6 +133,7 @@ impl Shared {
         ask: Ask<'_>,
         before: Option<(ScriptCall, Undone)>,
     ) -> Result<Admission, LedgerError> {
+        let mut settling = before.is_some().then(|| telemetry::script("settle"));
         let mut owed = Owed { shared: self, settlement: before };
         let patience = Instant::now() + Duration::from_millis(u64::try_from(ask.wait_ms).unwrap_or(0));
         let (mut place, mut turns): (Option<Place>, _) = (None, 0);
@@ -136,12 +141,16 @@ impl Shared {
             let wait_ms =
                 if ask.wait_ms > 0 { ms(patience.saturating_duration_since(Instant::now())) } else { ask.wait_ms };
             let ask = Ask { wait_ms, ..ask };
-            match self.turn(&ask, place.as_ref(), &mut owed).await? {
+            let turn = told::asked(self.turn(&ask, place.as_ref(), &mut owed)).await;
+            if let Some(settling) = settling.take() {
+                settling.stamp();
+            }
+            match turn? {
                 (_, Answer::Admission(admission)) => {
                     if let Some(place) = &mut place
                         && !matches!(admission, Admission::ClientChanged)
                     {
-                        place.is_over();
+                        place.is_over(matches!(admission, Admission::Go(_)));
                     }
                     return Ok(admission);
                 }
@@ -248,7 +257,7 @@ impl Shared {
                 LEASE_TTL_MS.to_string(),
                 LEASE_TTL_MS.to_string(),
                 who,
-                pack::client(client, |limit| pack::client_charge(limit, tokens)),
+                pack::client(client, |limit, most| pack::client_charge(limit, most, tokens)),
             ]
             .map(Bytes::from),
         );

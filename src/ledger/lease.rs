@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{
     Ledger, Shared,
@@ -19,7 +20,10 @@ use super::{
     keys, pack,
     scripts::Script,
 };
-use crate::domain::{Candidate, Charge, Choice, Client, Health, Outcome, Spent};
+use crate::{
+    domain::{Candidate, Charge, Choice, Client, Health, Outcome, Spent},
+    telemetry,
+};
 
 /// An unrenewed lease dies after this: its slots free themselves. ms.
 pub(crate) const LEASE_TTL_MS: i64 = 30_000;
@@ -184,7 +188,8 @@ impl Held {
         self.core.close(outcome.spent);
         let Self { shared, core, .. } = self;
         let tasks = shared.tasks.clone();
-        tasks.spawn(async move { shared.settle_now(core, outcome).await });
+        let span = telemetry::script("settle");
+        tasks.spawn(async move { shared.settle_now(core, outcome).await }.instrument(span));
     }
 }
 
@@ -232,7 +237,7 @@ impl Shared {
         let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
         let args = vec![
             Bytes::from(self.rules.slack_ms.to_string()),
-            Bytes::from(pack::client(&core.client, |limit| pack::client_used(limit, &outcome.spent))),
+            Bytes::from(pack::client(&core.client, |limit, _| pack::client_used(limit, &outcome.spent))),
             pack::candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
             Bytes::from_static(provider.as_bytes()),
             Bytes::from_static(model.as_bytes()),
@@ -312,7 +317,8 @@ impl Shared {
     async fn renew(&self, core: &Core) {
         let mut list = vec![self.keys.meta(), self.keys.lease(&core.id)];
         pack::push_keys(&mut list, &self.keys, &core.client, &[&core.candidate]);
-        let mut windows = pack::client(&core.client, |limit| pack::client_charge(limit, core.client_tokens));
+        let mut windows =
+            pack::client(&core.client, |limit, most| pack::client_charge(limit, most, core.client_tokens));
         pack::windows(&mut windows, &core.candidate, self.known().now_ms(), |w| pack::charged(w, &core.charge));
         let args = [self.rules.slack_ms.to_string(), LEASE_TTL_MS.to_string(), windows];
         let args = args.into_iter().map(Bytes::from).collect();

@@ -208,7 +208,6 @@ export function client(nth: number, over: Partial<Client> = {}, now = Date.now()
     rotated_at: null,
     old_secret_until: null,
     version: 1,
-    usage_today: { requests: busy, failed: Math.round(busy / 60), tokens_in: busy * 812, tokens_out: busy * 240 },
     ...over,
   };
 }
@@ -285,11 +284,11 @@ export const config = (): Config => ({
 });
 
 export const audit = (now = Date.now()): AuditEntry[] => [
-  { time: iso(now - 4 * MINUTE), actor: "admin", action: "client.create", subject: "k7f3a9c2", before: null, after: { name: "ann" }, address: "10.0.4.17" },
-  { time: iso(now - 31 * MINUTE), actor: "admin", action: "provider.reset", subject: "gemini", before: null, after: null, address: "10.0.4.17" },
-  { time: iso(now - 55 * MINUTE), actor: "cli", action: "client.update", subject: "b81e0d44", before: { rpd: 1_000 }, after: { rpd: 2_000 }, address: null },
-  { time: iso(now - 3 * 60 * MINUTE), actor: "admin", action: "routing.set", subject: "free", before: { strategy: "listed" }, after: { strategy: "headroom" }, address: "2001:db8::7" },
-  { time: iso(now - 26 * 60 * MINUTE), actor: "admin", action: "client.revoke", subject: "2ce9b014", before: null, after: null, address: "10.0.4.17" },
+  { id: "171-0", time: iso(now - 4 * MINUTE), actor: "admin", action: "client.create", subject: "k7f3a9c2", before: null, after: { name: "ann" }, address: "10.0.4.17" },
+  { id: "172-0", time: iso(now - 31 * MINUTE), actor: "admin", action: "provider.reset", subject: "gemini", before: null, after: null, address: "10.0.4.17" },
+  { id: "173-0", time: iso(now - 55 * MINUTE), actor: "cli", action: "client.update", subject: "b81e0d44", before: { rpd: 1_000 }, after: { rpd: 2_000 }, address: null },
+  { id: "174-0", time: iso(now - 3 * 60 * MINUTE), actor: "admin", action: "routing.set", subject: "free", before: { strategy: "listed" }, after: { strategy: "headroom" }, address: "2001:db8::7" },
+  { id: "175-0", time: iso(now - 26 * 60 * MINUTE), actor: "admin", action: "client.revoke", subject: "2ce9b014", before: null, after: null, address: "10.0.4.17" },
 ];
 
 export const status = (): Status => ({

@@ -1,9 +1,10 @@
 //! Where the command's wishes are carried out: the store itself, or a running gateway that holds it.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
+use super::super::healthcheck;
 use crate::{
     api::clients::{self, ClientObject},
     app::{self, Store, StoreInUse},
@@ -27,7 +28,7 @@ pub struct Desk {
 const PAGE: usize = 200;
 
 impl Desk {
-    /// The store, when this process can have it; else the gateway that has it. `url`: that gateway and no other.
+    /// The store, where it is this process's to open; else the gateway that has it. `url`: that gateway and no other.
     pub async fn open(settings: &Settings, url: Option<&str>) -> anyhow::Result<Self> {
         let here = server_url(settings);
         if let Some(url) = url {
@@ -36,17 +37,21 @@ impl Desk {
             let key = settings.admin_key.clone().context("--url needs the gateway's TOLLFREE_ADMIN_KEY")?;
             return Self::gateway(settings, url, key);
         }
-        match Store::open(settings).await {
-            Ok(store) => Ok(Self { place: Place::Store(Box::new(store)), url: here }),
-            Err(error) if error.is::<StoreInUse>() => match settings.admin_key.clone() {
-                Some(key) => Self::gateway(settings, &here, key),
-                None => bail!(
-                    "a running gateway holds the data directory. Set its TOLLFREE_ADMIN_KEY, and it is asked at {here} \
-                     (or at --url) instead; or stop it first"
-                ),
-            },
-            Err(error) => Err(error),
+        // Without Redis the keys are the gateway's that is running; a demonstration's are nowhere else.
+        if settings.redis_url.is_none() && healthcheck::is_running(settings) {
+            let Some(key) = settings.admin_key.clone() else {
+                bail!(
+                    "a gateway is running at {here}, and the keys are its own. Set its TOLLFREE_ADMIN_KEY, and it is asked; \
+                     or stop it first"
+                );
+            };
+            return Self::gateway(settings, &here, key);
         }
+        let store = Store::open(settings).await.map_err(|error| match error.downcast_ref::<StoreInUse>() {
+            Some(in_use) => anyhow!("{in_use}. It does not answer at {here}: name its address with --url"),
+            None => error,
+        })?;
+        Ok(Self { place: Place::Store(Box::new(store)), url: here })
     }
 
     fn gateway(settings: &Settings, url: &str, key: SecretString) -> anyhow::Result<Self> {
@@ -164,10 +169,10 @@ async fn call(gateway: &RemoteAdmin, method: &str, path: &str, said: Option<Valu
 
 /// The gateway of these settings, as it is called on this machine.
 fn server_url(settings: &Settings) -> String {
-    let host = match settings.host.trim_matches(['[', ']']) {
-        "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
-        v6 if v6.contains(':') => format!("[{v6}]"),
-        host => host.to_owned(),
-    };
-    format!("http://{host}:{}", settings.port)
+    let host = healthcheck::host_here(settings);
+    if host.contains(':') {
+        format!("http://[{host}]:{}", settings.port)
+    } else {
+        format!("http://{host}:{}", settings.port)
+    }
 }

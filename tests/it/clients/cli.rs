@@ -146,7 +146,7 @@ async fn a_gateway_that_holds_the_data_directory_is_asked_to_do_it() {
     life(&Keys::beside(&app, Some(BOSS)), &app).await;
     assert!(audit(&app).await.iter().all(|line| line["actor"] == "admin"));
     let said = Keys::beside(&app, None).fails(&["list"]);
-    assert!(said.contains("holds the data directory") && said.contains("TOLLFREE_ADMIN_KEY"), "{said}");
+    assert!(said.contains("a gateway is running at") && said.contains("TOLLFREE_ADMIN_KEY"), "{said}");
     let said = Keys::beside(&app, Some("guess")).fails(&["create", "eve"]);
     assert!(said.contains("does not take this TOLLFREE_ADMIN_KEY") && !said.contains("guess"), "{said}");
     let elsewhere = Keys::with(&[("TOLLFREE_ADMIN_KEY", BOSS.to_owned())]);
@@ -155,6 +155,9 @@ async fn a_gateway_that_holds_the_data_directory_is_asked_to_do_it() {
     assert_eq!(list(&app).await.len(), 1);
     let said = elsewhere.fails(&["list", "--url", "http://127.0.0.1:1"]);
     assert!(said.contains("no gateway answers at http://127.0.0.1:1"), "{said}");
+    let mut stranger = Keys::beside(&app, Some(BOSS));
+    stranger.env.insert("PORT".to_owned(), free_port().to_string());
+    assert!(stranger.fails(&["list"]).contains("--url"), "it is held by somebody who does not answer there");
     // Without the gateway the directory itself is changed.
     let keys = Keys::beside(&app, None);
     app.process().kill();

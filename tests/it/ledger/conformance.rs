@@ -106,6 +106,12 @@ fn ending(dice: &mut Dice, lease: &Lease) -> End {
     end
 }
 
+fn drawn(dice: &mut Dice, pool: &[Cand]) -> Vec<(Cand, Vec<i64>)> {
+    let first = dice.roll(0, 6);
+    let some = (0..dice.roll(1, 5)).map(|i| pool[usize::try_from((first + i) % 6).unwrap()].clone());
+    some.map(|cand| (cand.clone(), units(dice, &cand))).collect()
+}
+
 fn asker(dice: &mut Dice) -> Asker {
     let asker = match dice.roll(0, 3) {
         0 => Asker::named("ann").with(&[win("rpm", 's', 40), win("rpd", 's', 2_000)]),
@@ -174,14 +180,7 @@ fn step(
         _ => {
             let asker = asker(dice);
             let wish = Wish { wait_ms: *dice.pick(&[0, 0, -1, 5_000, 90_000]), again: false };
-            let first = dice.roll(0, 6);
-            let drawn: Vec<(Cand, Vec<i64>)> = (0..dice.roll(1, 5))
-                .map(|i| pool[usize::try_from((first + i) % 6).unwrap()].clone())
-                .map(|cand| {
-                    let units = units(dice, &cand);
-                    (cand, units)
-                })
-                .collect();
+            let drawn = drawn(dice, pool);
             let choices: Vec<(&Cand, &[i64])> = drawn.iter().map(|(cand, units)| (cand, &units[..])).collect();
             if dice.one_in(30) && !open.is_empty() {
                 let id = dice.pick(&open[..]).id.clone();

@@ -73,9 +73,11 @@ test("a client of the key file cannot be changed here", async () => {
 });
 
 test("very long names and very large numbers have room", async () => {
-  const huge = fixtures.client(0, { name: "x".repeat(200), note: "y".repeat(900), usage_today: { requests: 123_456_789, failed: 0, tokens_in: 9e12, tokens_out: 1 } });
-  gateway({ "GET /admin/v1/clients": () => list([huge]) });
+  const huge = fixtures.client(0, { name: "x".repeat(200), note: "y".repeat(900) });
+  const usage = fixtures.usage("client", "day", Date.now() - 5 * 86_400_000, Date.now());
+  Object.assign(usage.series[0]!.points.at(-1)!, { requests: 123_456_789, tokens_in: 9e12, tokens_out: 1 });
+  gateway({ "GET /admin/v1/clients": () => list([huge]), "GET /admin/v1/usage": () => usage });
   page();
   expect(await screen.findByText("x".repeat(200))).toBeTruthy();
-  expect(screen.getByText("123M")).toBeTruthy();
+  expect(await screen.findByText("123M")).toBeTruthy();
 });

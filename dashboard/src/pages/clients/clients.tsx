@@ -8,7 +8,8 @@ import { useNow } from "../../parts/now";
 import { Card, Head, Loading, Tag } from "../../parts/page";
 import { Spark } from "../../parts/spark";
 import { useClients, useUsage } from "../../queries";
-import type { Client, ClientLimits, ClientWithKey, Series } from "../../types";
+import type { Client, ClientLimits, ClientWithKey, Series, UsageFigures } from "../../types";
+import { today } from "../../usage";
 import { ago, exact, limitName, moment, short } from "../../words";
 import { ClientDrawer } from "./drawer";
 import { CreateClient } from "./create";
@@ -110,7 +111,7 @@ function Table({ clients, usage }: { clients: Client[]; usage: Map<string, Serie
               </td>
               <td className={classes.limits}>{limitsSaid(client)}</td>
               <td>
-                <Today client={client} />
+                <Today client={client} used={today(usage.get(client.id))} />
               </td>
               <td>
                 <Spark width={84} height={24} values={usage.get(client.id)?.points.map((point) => point.requests) ?? []} />
@@ -145,12 +146,12 @@ function limitsSaid({ limits, models }: Client): string {
 }
 
 /** What was used since midnight UTC, and of how much. */
-function Today({ client: { usage_today, limits } }: { client: Client }) {
-  const { requests, failed, tokens_in, tokens_out } = usage_today;
+function Today({ client: { limits }, used }: { client: Client; used: UsageFigures }) {
+  const { requests, ok, tokens_in, tokens_out } = used;
   const quota = limits.rpd;
   const full = quota !== null && requests >= quota;
   return (
-    <div className={classes.today} title={`${exact(requests)} requests, ${exact(failed)} failed, ${exact(tokens_in)} tokens in, ${exact(tokens_out)} out`}>
+    <div className={classes.today} title={`${exact(requests)} requests, ${exact(requests - ok)} of them not answered, ${exact(tokens_in)} tokens in, ${exact(tokens_out)} out`}>
       <span className="num">
         <b>{short(requests)}</b>
         {quota !== null && ` / ${short(quota)}`} <span className={classes.soft}>· {short(tokens_in + tokens_out)} tokens</span>

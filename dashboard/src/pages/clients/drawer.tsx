@@ -7,6 +7,7 @@ import { Loading } from "../../parts/page";
 import { Refusal } from "../../gateway";
 import { useChangeClient, useClient, useDeleteClient, useRevokeClient, useRotateClient } from "../../queries";
 import type { Client, ClientWithKey, Series } from "../../types";
+import { today } from "../../usage";
 import { exact, moment } from "../../words";
 import { ClientTags } from "./clients";
 import { Fields, changes, draftOf } from "./form";
@@ -52,18 +53,19 @@ function Told({ client, close, show, usage }: Omit<Props, "id"> & { client: Clie
   const now = useNow();
   const frozen = client.source === "file" || client.revoked_at !== null;
   const changed = changes(draftOf(client), draft);
-  const { usage_today: today } = client;
+  const used = today(usage);
   return (
     <>
       <p style={{ margin: "-4px 0 4px" }}>
         <b style={{ fontSize: 17, overflowWrap: "anywhere" }}>{client.name}</b> <ClientTags client={client} now={now} />
       </p>
       <p className={classes.soft} style={{ margin: "0 0 14px" }}>
-        <code>{client.prefix}…</code> · made {moment(client.created_at)}
+        <code>{client.prefix}…</code>
+        {client.created_at && <> · made {moment(client.created_at)}</>}
         {client.old_secret_until && Date.parse(client.old_secret_until) > now && <> · the old key works until {moment(client.old_secret_until)}</>}
       </p>
       <p style={{ margin: "0 0 10px" }}>
-        Today: <b>{exact(today.requests)}</b> requests, {exact(today.failed)} failed, {exact(today.tokens_in)} tokens in, {exact(today.tokens_out)} out.{" "}
+        Today: <b>{exact(used.requests)}</b> requests, {exact(used.requests - used.ok)} of them not answered, {exact(used.tokens_in)} tokens in, {exact(used.tokens_out)} out.{" "}
         <Anchor component={Link} href={`/requests?client=${encodeURIComponent(client.id)}`} inherit>
           See them
         </Anchor>

@@ -7,7 +7,8 @@ import classes from "./bar.module.css";
 
 /** One limit of one subject as a bar. Pressing it tells the rest. */
 export const Bar = memo(function Bar({ window, subject, open }: { window: Window; subject: string; open: (anchor: HTMLElement) => void }) {
-  const { limit, used, max, waiting } = window;
+  const { limit, used, max } = window;
+  const waiting = window.waiting ?? 0;
   const full = used + waiting >= max;
   const label = `${subject}, ${limitName(limit)}: ${exact(used)} of ${exact(max)} used${waiting ? `, ${exact(waiting)} held for waiters` : ""}`;
   return (
@@ -28,7 +29,8 @@ export const Bar = memo(function Bar({ window, subject, open }: { window: Window
 });
 
 export function Track({ window }: { window: Window }) {
-  const { used, waiting, max } = window;
+  const { used, max } = window;
+  const waiting = window.waiting ?? 0;
   const part = (units: number) => `${max > 0 ? Math.min(100, (100 * units) / max) : 100}%`;
   const pressure = used >= max ? "full" : fill(window) >= TIGHT ? "high" : "used";
   return (
@@ -41,7 +43,8 @@ export function Track({ window }: { window: Window }) {
 
 /** The one thing worth knowing next. */
 function Below({ window, full }: { window: Window; full: boolean }) {
-  const { next_free_at, resets_at, forecast, waiting, left } = window;
+  const { next_free_at, resets_at, forecast, left } = window;
+  const waiting = window.waiting ?? 0;
   const waits = waiting > 0 && ` · ${exact(waiting)} waiting`;
   if (full && next_free_at) {
     return (

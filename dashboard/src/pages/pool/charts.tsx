@@ -1,7 +1,7 @@
 import "@mantine/charts/styles.css";
 import { AreaChart } from "@mantine/charts";
 import { useMemo } from "react";
-import { seriesColor } from "../../theme";
+import { place, seriesColor } from "../../theme";
 import type { Series, Usage, UsagePoint } from "../../types";
 import { clock, date, exact, seconds, short, took } from "../../words";
 import { RANGES, type Range } from "./ranges";
@@ -9,7 +9,11 @@ import classes from "./pool.module.css";
 
 /** Requests by provider over time, and for each the time to its first token. */
 export default function Charts({ usage, range }: { usage: Usage; range: Range }) {
-  const busy = useMemo(() => usage.series.filter((series) => series.total.requests > 0), [usage]);
+  // In one order, whoever is ahead: colours and layers stay where they are.
+  const busy = useMemo(
+    () => usage.series.filter((series) => series.total.requests > 0).map((series) => (series.name === "none" ? { ...series, name: NOBODY } : series)).sort((a, b) => place(a.name) - place(b.name)),
+    [usage],
+  );
   const rows = useMemo(() => stacked(busy, RANGES[range].bin), [busy, range]);
   const label = (time: string) => (range === "30 d" ? date(time) : clock(time));
   const axis = { tickFormatter: label, minTickGap: 48, tickMargin: 8 };
@@ -32,7 +36,7 @@ export default function Charts({ usage, range }: { usage: Usage; range: Range })
         </ul>
       </figure>
       <div className={classes.latency}>
-        {busy.map((series) => (
+        {busy.filter((series) => series.total.first_content_p50_ms !== null).map((series) => (
           <Latency key={series.name} series={series} bin={RANGES[range].bin} label={label} />
         ))}
       </div>
@@ -65,6 +69,9 @@ function Latency({ series, bin, label }: { series: Series; bin: number; label: (
     </figure>
   );
 }
+
+/** Requests that no provider was asked for: turned away, or mistaken. */
+const NOBODY = "nobody asked";
 
 type Row = { time: string } & Record<string, number | string>;
 

@@ -56,7 +56,8 @@ function find(budget: Budget, place: Place): Window | undefined {
 }
 
 function Told({ place, window }: { place: Place; window: Window }) {
-  const { used, waiting, left, max, configured, source, kind, span_ms, next_free_at, resets_at, forecast, users } = window;
+  const { used, left, max, configured, source, kind, span_ms, next_free_at, resets_at, forecast, users } = window;
+  const waiting = window.waiting ?? 0;
   return (
     <>
       <h3>{limitName(place.limit)}</h3>
@@ -76,7 +77,7 @@ function Told({ place, window }: { place: Place; window: Window }) {
           {kindName(kind)}
           {span_ms > 0 && `, ${span(span_ms).replace(".0", "")}`}
         </Fact>
-        {next_free_at && (
+        {next_free_at && used >= max && (
           <Fact name="Next free">
             <Countdown to={next_free_at} />
           </Fact>

@@ -65,7 +65,7 @@ function joined<T extends { records: RequestRecord[] }>(now: T, more: RequestRec
 
 /** The same question the gateway answers, for what it tells of itself. */
 export function fits(record: RequestRecord, { client, provider, model, status, search }: Filters): boolean {
-  const kind = record.status < 400 ? "ok" : "error";
+  const kind = record.status < 400 ? "ok" : record.status === 429 ? "429" : "error";
   const text = `${record.id} ${record.client} ${record.client_name ?? ""} ${record.model_asked} ${record.model ?? ""}`.toLowerCase();
   return (
     (!client || record.client === client) &&

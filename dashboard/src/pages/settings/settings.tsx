@@ -176,8 +176,8 @@ function Audit() {
                   </tr>
                 </thead>
                 <tbody>
-                  {entries.map((entry, at) => (
-                    <tr key={`${entry.time} ${at}`}>
+                  {entries.map((entry) => (
+                    <tr key={entry.id}>
                       <td title={moment(entry.time)} className={classes.when}>
                         {ago(entry.time, now)}
                       </td>
