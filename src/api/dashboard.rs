@@ -87,9 +87,8 @@ impl Accepts {
             lines.iter().flat_map(|line| line.split(',')).any(|each| {
                 let mut parts = each.split(';').map(str::trim);
                 let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
-                let refused = parts
-                    .filter_map(|part| part.strip_prefix("q="))
-                    .any(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0));
+                let refused =
+                    parts.filter_map(|part| part.strip_prefix("q=")).any(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0));
                 named && !refused
             })
         };
@@ -116,8 +115,7 @@ fn answer(
     let tag = format!("\"{:016x}\"", u64::from_be_bytes([a, b, c, d, e, f, g, h]));
     let known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     let unchanged = known.flat_map(|line| line.split(',')).any(|each| each.trim().trim_start_matches("W/") == tag);
-    let mut response =
-        guarded(if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() }, POLICY);
+    let mut response = guarded(if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() }, POLICY);
     response
         .insert_header((CACHE_CONTROL, cache))
         .insert_header((ETAG, tag))
@@ -150,7 +148,10 @@ fn guarded(mut response: HttpResponseBuilder, policy: &str) -> HttpResponseBuild
 mod tests {
     use actix_web::{http::header::HeaderValue, test::TestRequest};
 
-    use super::{super::tests::{app, call}, *};
+    use super::{
+        super::tests::{app, call},
+        *,
+    };
     use crate::config::Settings;
 
     fn accepts(line: &'static str) -> Accepts {

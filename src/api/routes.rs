@@ -19,7 +19,10 @@ pub fn all(app: &mut ServiceConfig) {
         .service(at("/healthz", [(M::GET, get().to(health::alive)), (M::HEAD, head().to(health::alive))]))
         .service(at("/readyz", [(M::GET, get().to(health::ready)), (M::HEAD, head().to(health::ready))]))
         .service(at("/dashboard", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
-        .service(at("/dashboard/{path:.*}", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
+        .service(at(
+            "/dashboard/{path:.*}",
+            [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))],
+        ))
         .default_service(web::to(nothing_here));
 }
 
