@@ -12,9 +12,13 @@ use super::{
     ApiError, Edge,
     auth::Admin,
     failure,
-    page::{List, Page, bad_cursor},
+    page::{self, List},
+    query::Query,
 };
-use crate::{config::Settings, ledger::AuditEntry};
+use crate::{
+    config::Settings,
+    ledger::{AuditEntry, LineId},
+};
 
 /// One change.
 #[derive(Debug, Serialize)]
@@ -42,20 +46,19 @@ impl From<AuditEntry> for AuditObject {
 
 /// `GET /admin/v1/audit?limit&cursor`, the newest first.
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List<AuditObject>>, ApiError> {
-    let page = Page::of(&request, &[])?;
-    let is_number = |part: &str| (1..=20).contains(&part.len()) && part.bytes().all(|c| c.is_ascii_digit());
-    if let Some(cursor) = &page.cursor
-        && !cursor.split_once('-').is_some_and(|(ms, n)| is_number(ms) && is_number(n))
-    {
-        return Err(bad_cursor());
-    }
-    let most = page.limit + 1;
-    let found = edge.flow.ledger.audit(page.cursor.as_deref(), most).await.map_err(|e| failure::ledger(&e))?;
+    let query = Query::of(&request, &["limit", "cursor"])?;
+    let (limit, below) = (page::limit(&query)?, query.read_as("cursor", page::A_CURSOR, cursor)?);
+    let found = edge.flow.ledger.audit(below, limit + 1).await.map_err(|e| failure::unread(&e))?;
     let mut entries: Vec<AuditObject> = found.into_iter().map(Into::into).collect();
-    let more = entries.len() > page.limit;
-    entries.truncate(page.limit);
+    let more = entries.len() > limit;
+    entries.truncate(limit);
     let next = entries.last().filter(|_| more).map(|entry| entry.id.clone());
     Ok(Json(List::new(entries, next)))
+}
+
+/// An entry's id: `1700000000000-0`.
+fn cursor(text: &str) -> Option<LineId> {
+    text.parse().ok().filter(|id| *id > LineId::default())
 }
 
 /// What is set. Swapped whole on reload; secrets are not in it.

@@ -14,11 +14,12 @@ use super::{
     ApiError, Edge,
     auth::{Admin, Order},
     failure,
-    page::{List, Page, bad_cursor},
+    page::{self, List},
+    query::Query,
 };
 use crate::{
     domain::{BadField, Member, MemberSource, Terms, key},
-    ledger::{ChangeError, Ledger, LedgerError},
+    ledger::{ChangeError, Ledger, LedgerError, rollup::Sums},
 };
 
 /// A member, as the admin API and the `keys` command show it.
@@ -39,13 +40,30 @@ pub struct ClientObject {
     /// Until when the key before this one works, too.
     old_secret_until: Option<Timestamp>,
     version: i64,
+    usage_today: UsageToday,
     /// The whole key: only in the answer that makes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
 }
 
+/// Since midnight UTC.
+#[derive(Debug, Default, Serialize)]
+struct UsageToday {
+    requests: i64,
+    failed: i64,
+    tokens_in: i64,
+    tokens_out: i64,
+}
+
+impl From<&Sums> for UsageToday {
+    fn from(sums: &Sums) -> Self {
+        let Sums { requests, failed, tokens_in, tokens_out, .. } = *sums;
+        Self { requests, failed, tokens_in, tokens_out }
+    }
+}
+
 impl ClientObject {
-    pub fn of(member: &Member, now_ms: i64) -> Self {
+    fn of(member: &Member, today: Option<&Sums>, now_ms: i64) -> Self {
         let at = |ms: Option<i64>| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         Self {
             id: member.id.to_string(),
@@ -62,6 +80,7 @@ impl ClientObject {
             rotated_at: at(member.rotated_ms),
             old_secret_until: at(member.old_secret_until(now_ms)),
             version: member.version,
+            usage_today: today.map(UsageToday::from).unwrap_or_default(),
             key: None,
         }
     }
@@ -77,29 +96,43 @@ pub async fn create(edge: Data<Edge>, order: Order<Map<String, Value>>) -> Resul
     let ledger = &edge.flow.ledger;
     let (member, key) = ledger.create_member(&order.said, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %member.id, "Made a key for the client `{}`", member.id);
-    Ok(HttpResponse::Created().json(ClientObject::of(&member, ledger.now_ms()).with_key(key)))
+    Ok(HttpResponse::Created().json(shown(ledger, &member).await.with_key(key)))
 }
 
 /// `GET /admin/v1/clients?limit&cursor&search`
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List<ClientObject>>, ApiError> {
-    let page = Page::of(&request, &["search"])?;
-    let search = page.others.get("search").map(|text| text.to_lowercase()).filter(|text| !text.is_empty());
-    Ok(Json(listed(&edge.flow.ledger, page.limit, page.cursor.as_deref(), search.as_deref()).await?))
+    let query = Query::of(&request, &["search", "limit", "cursor"])?;
+    let (limit, search) = (page::limit(&query)?, query.text("search").map(str::to_lowercase));
+    let from = query.read_as("cursor", page::A_CURSOR, Cursor::read)?.unwrap_or_default();
+    listed(&edge.flow.ledger, limit, from, search.as_deref()).await.map(Json).map_err(|e| failure::unread(&e))
 }
 
 /// Where a page ended: behind so many of the file's members, or at a place in the ledger's list.
-enum Cursor {
+#[derive(Debug, Clone, Copy)]
+pub enum Cursor {
     File(usize),
-    Store(Option<i64>),
+    Store(i64),
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Self::File(0)
+    }
 }
 
 impl Cursor {
-    fn read(text: Option<&str>) -> Option<Self> {
-        let Some(text) = text else { return Some(Self::File(0)) };
+    pub fn read(text: &str) -> Option<Self> {
         match text.split_at_checked(1)? {
             ("f", n) => n.parse().ok().map(Self::File),
-            ("s", place) => place.parse().ok().map(|place| Self::Store(Some(place))),
+            ("s", place) => place.parse().ok().map(Self::Store),
             _ => None,
+        }
+    }
+
+    fn told(self) -> String {
+        match self {
+            Self::File(n) => format!("f{n}"),
+            Self::Store(place) => format!("s{place}"),
         }
     }
 }
@@ -113,49 +146,73 @@ const READ: usize = 100;
 pub async fn listed(
     ledger: &Ledger,
     limit: usize,
-    cursor: Option<&str>,
+    from: Cursor,
     search: Option<&str>,
-) -> Result<List<ClientObject>, ApiError> {
+) -> Result<List<ClientObject>, LedgerError> {
+    let (found, next) = found(ledger, limit, from, search).await?;
+    Ok(List::new(with_usage(ledger, &found).await?, next.map(Cursor::told)))
+}
+
+async fn found(
+    ledger: &Ledger,
+    limit: usize,
+    from: Cursor,
+    search: Option<&str>,
+) -> Result<(Vec<Member>, Option<Cursor>), LedgerError> {
     let fits = |member: &Member| {
         let words = [&*member.id, &member.terms.name, &member.terms.note];
         search.is_none_or(|search| words.iter().any(|text| text.to_lowercase().contains(search)))
     };
     let mut found = Vec::new();
-    let mut below = match Cursor::read(cursor).ok_or_else(bad_cursor)? {
+    let mut below = match from {
         Cursor::Store(place) => place,
         Cursor::File(from) => {
-            let now_ms = ledger.now_ms();
             for (at, member) in ledger.listed_members().iter().enumerate().skip(from).filter(|(_, m)| fits(m)) {
                 if found.len() == limit {
-                    return Ok(List::new(found, Some(format!("f{at}"))));
+                    return Ok((found, Some(Cursor::File(at))));
                 }
-                found.push(ClientObject::of(member, now_ms));
+                found.push(member.clone());
             }
-            None
+            BEYOND
         }
     };
     loop {
-        let page = ledger.members(below, READ).await.map_err(|e| failure::ledger(&e))?;
-        for (member, place) in &page.members {
-            if fits(member) {
+        let page = ledger.members(below, READ).await?;
+        for (member, place) in page.members {
+            if fits(&member) {
                 if found.len() == limit {
-                    return Ok(List::new(found, Some(format!("s{}", below.unwrap_or(BEYOND)))));
+                    return Ok((found, Some(Cursor::Store(below))));
                 }
-                found.push(ClientObject::of(member, page.now_ms));
+                found.push(member);
             }
-            below = Some(*place);
+            below = place;
         }
-        if page.is_last || page.members.is_empty() {
-            return Ok(List::new(found, None));
+        match page.last {
+            Some(place) => below = place,
+            None => return Ok((found, None)),
         }
     }
 }
 
+/// As they are shown, each with what it has used today.
+async fn with_usage(ledger: &Ledger, members: &[Member]) -> Result<Vec<ClientObject>, LedgerError> {
+    let ids: Vec<&str> = members.iter().map(|member| &*member.id).collect();
+    let today = ledger.usage_today(&ids).await?;
+    let now_ms = ledger.now_ms();
+    Ok(members.iter().map(|member| ClientObject::of(member, today.get(&*member.id), now_ms)).collect())
+}
+
+/// One of them, after it was read or changed: that what it has used cannot be read does not undo the change.
+pub async fn shown(ledger: &Ledger, member: &Member) -> ClientObject {
+    let today = ledger.usage_today(&[&member.id]).await.unwrap_or_default();
+    ClientObject::of(member, today.get(&*member.id), ledger.now_ms())
+}
+
 /// `GET /admin/v1/clients/{id}`
 pub async fn show(edge: Data<Edge>, _: Admin, id: Path<String>) -> Result<Json<ClientObject>, ApiError> {
-    let member = find(&edge.flow.ledger, &id).await.map_err(|e| failure::ledger(&e))?;
+    let member = find(&edge.flow.ledger, &id).await.map_err(|e| failure::unread(&e))?;
     let member = member.ok_or_else(|| told(ChangeError::Unknown(id.into_inner())))?;
-    Ok(Json(ClientObject::of(&member, edge.flow.ledger.now_ms())))
+    Ok(Json(shown(&edge.flow.ledger, &member).await))
 }
 
 async fn find(ledger: &Ledger, id: &str) -> Result<Option<Member>, LedgerError> {
@@ -175,7 +232,7 @@ pub async fn change(
     let ledger = &edge.flow.ledger;
     let member = ledger.change_member(&id, &order.said, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Changed the client `{id}`");
-    Ok(Json(ClientObject::of(&member, ledger.now_ms())))
+    Ok(Json(shown(ledger, &member).await))
 }
 
 /// A replaced key may work for a week more.
@@ -204,7 +261,7 @@ pub async fn rotate(
     let overlap = overlap(&order.said).map_err(|bad| told(bad.into()))?;
     let (member, key) = ledger.rotate_member(&id, overlap, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Made a new key for the client `{id}`");
-    Ok(Json(ClientObject::of(&member, ledger.now_ms()).with_key(key)))
+    Ok(Json(shown(ledger, &member).await.with_key(key)))
 }
 
 /// Nothing can be said with it.
@@ -217,7 +274,7 @@ pub async fn revoke(edge: Data<Edge>, id: Path<String>, order: Order<Nothing>) -
     let ledger = &edge.flow.ledger;
     let member = ledger.revoke_member(&id, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Revoked the key of the client `{id}`");
-    Ok(Json(ClientObject::of(&member, ledger.now_ms())))
+    Ok(Json(shown(ledger, &member).await))
 }
 
 /// `DELETE /admin/v1/clients/{id}`
@@ -237,7 +294,7 @@ pub fn told(error: ChangeError) -> ApiError {
         ChangeError::TooMany => ApiError::Conflict { code: "too_many_clients", message },
         ChangeError::Busy(_) => ApiError::Conflict { code: "conflict", message },
         ChangeError::Bad(BadField { param, message }) => ApiError::InvalidValue { param: Some(param), message },
-        ChangeError::Ledger(error) => failure::ledger(&error),
+        ChangeError::Ledger(error) => failure::unread(&error),
         ChangeError::NoRandomness(error) => {
             tracing::error!(%error, "No key can be made: {error}");
             ApiError::Internal

@@ -185,8 +185,13 @@ impl Ledger {
         struct Named {
             name: String,
         }
+        let listed = self.listed_members();
+        let in_file = |id: &&str| listed.iter().find(|member| *member.id == **id);
+        let mut named: Vec<(String, String)> =
+            ids.iter().filter_map(|id| Some(((*id).to_owned(), in_file(id)?.terms.name.clone()))).collect();
+        let ids: Vec<&str> = ids.iter().copied().filter(|id| in_file(id).is_none()).collect();
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(named);
         }
         let keys = ids.iter().map(|id| self.shared.keys.member(id)).collect();
         let reply = self.shared.run(&ScriptCall { script: Script::Names, keys, args: Vec::new() }).await?;
@@ -197,7 +202,8 @@ impl Ledger {
             Reply::Bulk(text) => Some(((*id).to_owned(), serde_json::from_slice::<Named>(&text).ok()?.name)),
             _ => None,
         };
-        Ok(ids.iter().zip(records).filter_map(name).collect())
+        named.extend(ids.iter().zip(records).filter_map(name));
+        Ok(named)
     }
 }
 

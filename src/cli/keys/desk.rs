@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::healthcheck;
 use crate::{
-    api::clients::{self, ClientObject},
+    api::clients::{self, ClientObject, Cursor},
     app::{self, Store, StoreInUse},
     config::Settings,
     ledger::By,
@@ -74,7 +74,7 @@ impl Desk {
         match &self.place {
             Place::Store(store) => {
                 let (member, key) = store.ledger.create_member(&said, &by()).await?;
-                shown(&ClientObject::of(&member, store.ledger.now_ms()).with_key(key))
+                shown(&clients::shown(&store.ledger, &member).await.with_key(key))
             }
             Place::Gateway(gateway) => call(gateway, "POST", "", Some(said.into())).await,
         }
@@ -86,7 +86,8 @@ impl Desk {
             let page = match &self.place {
                 Place::Store(store) => {
                     let search = search.map(str::to_lowercase);
-                    let page = clients::listed(&store.ledger, PAGE, cursor.as_deref(), search.as_deref()).await?;
+                    let from = cursor.as_deref().and_then(Cursor::read).unwrap_or_default();
+                    let page = clients::listed(&store.ledger, PAGE, from, search.as_deref()).await?;
                     serde_json::to_value(page)?
                 }
                 Place::Gateway(gateway) => {
@@ -111,7 +112,7 @@ impl Desk {
         match &self.place {
             Place::Store(store) => {
                 let member = store.ledger.change_member(id, &said, &by()).await?;
-                shown(&ClientObject::of(&member, store.ledger.now_ms()))
+                shown(&clients::shown(&store.ledger, &member).await)
             }
             Place::Gateway(gateway) => call(gateway, "PATCH", &format!("/{id}"), Some(said.into())).await,
         }
@@ -123,7 +124,7 @@ impl Desk {
             Place::Store(store) => {
                 let overlap = clients::overlap(&Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]))?;
                 let (member, key) = store.ledger.rotate_member(id, overlap, &by()).await?;
-                shown(&ClientObject::of(&member, store.ledger.now_ms()).with_key(key))
+                shown(&clients::shown(&store.ledger, &member).await.with_key(key))
             }
             Place::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(said)).await,
         }
@@ -133,7 +134,7 @@ impl Desk {
         match &self.place {
             Place::Store(store) => {
                 let member = store.ledger.revoke_member(id, &by()).await?;
-                shown(&ClientObject::of(&member, store.ledger.now_ms()))
+                shown(&clients::shown(&store.ledger, &member).await)
             }
             Place::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/revoke"), None).await,
         }
