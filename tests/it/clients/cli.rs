@@ -102,11 +102,22 @@ async fn life(keys: &Keys, app: &TestApp) {
     let shown = keys.json(&["show", "ann"]);
     assert_eq!((&shown["limits"]["rpm"], &shown["note"]), (&7.into(), &"laptop".into()));
     let id = shown["id"].as_str().unwrap();
-    let changed =
-        keys.json(&["set", id, "--rpm", "none", "--tpd", "500", "--weight", "3", "--expires", "never", "--all-models"]);
+    let changed = keys.json(&[
+        "set",
+        id,
+        "--rpm",
+        "none",
+        "--tpd",
+        "50000",
+        "--weight",
+        "3",
+        "--expires",
+        "never",
+        "--all-models",
+    ]);
     assert_eq!(
         (&changed["limits"]["rpm"], &changed["limits"]["tpd"], &changed["weight"]),
-        (&Value::Null, &500.into(), &3.into())
+        (&Value::Null, &50_000.into(), &3.into())
     );
     assert_eq!((&changed["expires_at"], &changed["models"]), (&Value::Null, &serde_json::json!([])));
     keys.run(&["set", "ann", "--disabled"]);
@@ -217,7 +228,7 @@ async fn a_key_for_the_file_of_hashes_is_kept_nowhere_else() {
     assert_eq!(ok(&admin(&app, "GET", "/clients", Value::Null).await)["data"][0]["note"], "from Git");
     // The same line of a key that one has.
     let (code, hashed) = keys.told(&["hash", "--name", "ann"], &format!("{secret}\n"));
-    assert!(code == 0 && block.starts_with(hashed.trim_end()), "{hashed}");
+    assert!(code == 0 && block.trim_start().starts_with(hashed.trim()), "{hashed}");
     for wrong in ["", "hunter2", "sk-tf-ann-short"] {
         let (code, said) = keys.told(&["hash"], wrong);
         assert!(code == 1 && (wrong.is_empty() || !said.contains(wrong)), "{said}");
