@@ -15,6 +15,11 @@ const NOT_BUILT_IN: &str = r#"<!doctype html>
 </html>
 "#;
 
+/// The dashboard
+#[utoipa::path(
+    get, path = "/dashboard", tag = "service", operation_id = "dashboard",
+    responses((status = 200, description = "A page for people", body = String, content_type = "text/html")),
+)]
 pub async fn page() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::html()).body(NOT_BUILT_IN)
 }

@@ -22,6 +22,7 @@ mod host_conformance;
 mod house_rules;
 mod ledger;
 mod ledger_door;
+mod openapi;
 mod outage;
 mod real_model;
 mod realtime;
