@@ -1,6 +1,7 @@
 --[[ settle: replaces what one admission reserved by what was used, and tells every replica how the attempt ended. Once.
 
-  KEYS  1 meta  2 health  3 lease  4 speed  5… the client's windows, then the candidate's
+  KEYS  1 meta  2 health  3 lease  4 speed  5-9 the waiting room  10 the shares of the candidate's line
+        11… the client's windows, then the candidate's
   ARGV  1 slack  2 packed client windows  3 packed candidate, as in admit; units = what was used, -1 = as charged
         4 verdict on the provider's breaker  5 on the model's: good, failed, nothing
         6 breaker rules "fails wins open_ms"
@@ -8,6 +9,7 @@
         8 hints: "limit max remaining scope raise " each; max, remaining -1 = not said; raise 1 = may lift the limit
         9 time to the first content in ms, -1 = not known; 10 field of `speed`  11 TTL of the mark that it was settled
        12 "end"; "commit": only the verdicts of a probe, the lease goes on; "find": nothing, only say what is held
+       13 the client's id
   Reply 1 (find: the packed lease); 0 where there was no such lease (settled before, or never made: then it never will be)
 ]]
 local held = redis.call('GET', KEYS[3])
@@ -25,6 +27,7 @@ local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
 local chosen, gen_p, gen_b, probe_p, probe_b, places =
   string.match(held, '^(%d+) (%d+) (%d+) (%d) (%d) ?(.*)$')
 
+local room, provider = waiting_room(5), string.match(p, '^p:(.*)$')
 local rules
 --- Tells one breaker; returns the generation that the lease may speak for from here on.
 local function tell(field, value, gen, probe, verdict)
@@ -36,6 +39,9 @@ local function tell(field, value, gen, probe, verdict)
     rules = { fails + 0, wins + 0, open + 0 }
   end
   if judge(KEYS[2], field, value, gen + 0, probe == '1', verdict, rules, now) and probe == '1' then
+    if redis.call('ZCARD', room.queue) > 0 then
+      knock_provider(room, provider, now) -- whoever waited for the probe
+    end
     return gen + 1
   end
   return gen
@@ -50,8 +56,8 @@ end
 local shut_till, shut_cause, limits_m = read_shut(health[4])
 local account_till, account_cause, limits_a = read_shut(health[5])
 local known = learn(learn(nil, limits_m), limits_a)
-local client, clients = windows(ARGV[2], 5, slack, nil)
-local list = windows(spec, 5 + clients, slack, known)
+local client, clients = windows(ARGV[2], 11, slack, nil)
+local list = windows(spec, 11 + clients, slack, known)
 local word = string.gmatch(places, '(%S+) (%d+) (%d+) (%d+)')
 for i = 1, clients do
   local w = client[i]
@@ -103,6 +109,7 @@ for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%
   end
 end
 
+local corrected = false
 for all = 1, 2 do
   local windows_of = all == 1 and client or list
   for i = 1, #windows_of do
@@ -116,6 +123,8 @@ for all = 1, 2 do
         redis.call('ZREM', w.key, string.match(KEYS[3], '[^:]*$'))
       elseif w.kind == 'm' or used ~= charged then
         correct[w.kind](w, now, used - charged, w.at, w.q_then + 0, used)
+        w.delta = used - charged
+        corrected = corrected or all == 2
       end
     end
   end
@@ -182,4 +191,9 @@ if ARGV[9] ~= '-1' then
   redis.call('HSET', KEYS[4], ARGV[10], floor(average * 0.8 + ARGV[9] * 0.2 + 0.5))
 end
 redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11])
+local line, model = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$')
+if corrected then
+  correct_share(KEYS[10], line, model, list, now, ARGV[13])
+end
+nudge(room, line, list, model, now)
 return 1

@@ -6,7 +6,7 @@
 pub mod api; // ① the HTTP edge; the only room that knows actix
 pub mod app; // composition root: the only place where rooms are handed to each other
 pub mod catalog; // providers, models, meta-models as data: one immutable snapshot
-pub mod cli; // the commands: serve, demo, check, catalog, healthcheck
+pub mod cli; // the commands: serve, demo, keys, check, catalog, healthcheck
 pub mod config; // what an operator may write: file, environment, cross-field rules
 pub mod domain; // our words, no I/O
 pub mod flow; // the story: plan → admit → attempt → relay → settle → record

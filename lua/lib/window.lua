@@ -54,7 +54,8 @@ local function sweep(w, now)
   return units_at
 end
 
---- The instant (ms) at which `excess` units have left the live fields of a sliding window.
+--- The instant (ms) at which `excess` units have left the live fields of a sliding window, and how many are left to
+--- leave even then.
 local function leaves(w, units_at, excess)
   local ends, n = {}, 0
   for stop in pairs(units_at) do
@@ -65,10 +66,22 @@ local function leaves(w, units_at, excess)
   for i = 1, n do
     excess = excess - units_at[ends[i]]
     if excess <= 0 then
-      return ends[i] + w.span + w.slack
+      return ends[i] + w.span + w.slack, 0
     end
   end
-  return ends[n] + w.span + w.slack
+  return n > 0 and ends[n] + w.span + w.slack or 0, excess
+end
+
+--- The same where it takes some of those who stand ahead, too: they come first, and have to leave again.
+local function leaves_later(w, excess)
+  local opens = 0
+  for _, one in ipairs(w.ahead and w.ahead(w.limit) or {}) do
+    opens, excess = one[1] + w.span + w.slack + ceil(width(w)), excess - one[2]
+    if excess <= 0 then
+      break
+    end
+  end
+  return opens
 end
 
 local look = {}
@@ -96,7 +109,10 @@ function look.s(w, now, extra)
     return nil
   end
   local excess = w.used + need - w.max
-  local opens = leaves(w, units, excess)
+  local opens, left = leaves(w, units, excess)
+  if left > 0 then
+    return max(now + 1, opens, leaves_later(w, left))
+  end
   redis.call('HSET', w.key, 'nb', opens, 'nu', excess)
   return opens
 end

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     ApiError, Edge,
-    auth::Admin,
+    auth::{Admin, Order as Asked},
     failure,
     models::unescaped,
     status::{ProviderStatus, Status, order_names, provider_status, status},
@@ -18,6 +18,7 @@ use super::{
 use crate::domain::Order;
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Routing {
     #[schema(schema_with = order_names)]
     strategy: String,
@@ -28,18 +29,15 @@ pub struct Routing {
     patch, path = "/v1/status/routing", tag = "status", operation_id = "set_order",
     security(("admin_key" = [])),
     request_body(content = Routing, example = json!({ "strategy": "round_robin" })),
-    responses(
-        (status = 200, description = "The status, with the new order", body = Status),
-        (status = 503, description = "ledger_unavailable"),
-    ),
+    responses((status = 200, description = "The status, with the new order", body = Status)),
 )]
-pub async fn set_order(edge: Data<Edge>, _: Admin, asked: Json<Routing>) -> Result<Json<Status>, ApiError> {
-    let order = Order::parse(&asked.strategy).ok_or_else(|| {
+pub async fn set_order(edge: Data<Edge>, asked: Asked<Routing>) -> Result<Json<Status>, ApiError> {
+    let order = Order::parse(&asked.said.strategy).ok_or_else(|| {
         let names: Vec<&str> = Order::NAMES.iter().map(|(name, _)| *name).collect();
-        let message = format!("`{}` is not an order. The orders are {}.", asked.strategy, names.join(", "));
+        let message = format!("`{}` is not an order. The orders are {}.", asked.said.strategy, names.join(", "));
         ApiError::InvalidValue { param: Some("strategy".to_owned()), message }
     })?;
-    edge.flow.ledger.set_order(order).await.map_err(|e| failure::ledger(&e))?;
+    edge.flow.ledger.set_order(order, &asked.by).await.map_err(|e| failure::ledger(&e))?;
     tracing::info!(routing.order = order.as_str(), "Set the order of `free` to {}", order.as_str());
     Ok(Json(status(&edge, true, Some(order)).await))
 }
@@ -52,12 +50,11 @@ pub async fn set_order(edge: Data<Edge>, _: Admin, asked: Json<Routing>) -> Resu
     responses(
         (status = 200, description = "The provider, with a clean slate", body = ProviderStatus),
         (status = 404, description = "not_found"),
-        (status = 503, description = "ledger_unavailable"),
     ),
 )]
-pub async fn reset(edge: Data<Edge>, _: Admin, id: Path<String>) -> Result<Json<ProviderStatus>, ApiError> {
+pub async fn reset(edge: Data<Edge>, admin: Admin, id: Path<String>) -> Result<Json<ProviderStatus>, ApiError> {
     let mut provider = find(&edge, &id)?;
-    edge.flow.ledger.reset_provider(&id).await.map_err(|e| failure::ledger(&e))?;
+    edge.flow.ledger.reset_provider(&id, &admin.by).await.map_err(|e| failure::ledger(&e))?;
     tracing::info!(provider.name = %id, "Reset `{id}`");
     // The snapshot of the last second may not show it yet.
     provider.circuit_breaker_state = "closed";
@@ -66,6 +63,7 @@ pub async fn reset(edge: Data<Edge>, _: Admin, id: Path<String>) -> Result<Json<
 }
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Switch {
     enabled: bool,
 }
@@ -81,18 +79,16 @@ pub struct Switch {
     responses(
         (status = 200, description = "The provider, switched", body = ProviderStatus),
         (status = 404, description = "not_found"),
-        (status = 503, description = "ledger_unavailable"),
     ),
 )]
 pub async fn switch_provider(
     edge: Data<Edge>,
-    _: Admin,
     id: Path<String>,
-    asked: Json<Switch>,
+    asked: Asked<Switch>,
 ) -> Result<Json<ProviderStatus>, ApiError> {
     let mut provider = find(&edge, &id)?;
-    switch(&edge, &id, asked.enabled).await?;
-    provider.enabled = asked.enabled;
+    switch(&edge, &id, &asked).await?;
+    provider.enabled = asked.said.enabled;
     Ok(Json(provider))
 }
 
@@ -118,25 +114,24 @@ pub struct SwitchedModel {
             example = json!({ "id": "groq/openai/gpt-oss-120b", "enabled": false }),
         ),
         (status = 404, description = "not_found"),
-        (status = 503, description = "ledger_unavailable"),
     ),
 )]
 pub async fn switch_model(
     edge: Data<Edge>,
-    _: Admin,
     request: HttpRequest,
-    asked: Json<Switch>,
+    asked: Asked<Switch>,
 ) -> Result<Json<SwitchedModel>, ApiError> {
     let id = &*unescaped(request.match_info().query("id"));
     if !edge.flow.catalog.load().candidates.iter().any(|c| c.name == id) {
         return Err(ApiError::NotFound(format!("No model `{id}` is configured. Name it as `GET /v1/models` does.")));
     }
-    switch(&edge, id, asked.enabled).await?;
-    Ok(Json(SwitchedModel { id: id.to_owned(), enabled: asked.enabled }))
+    switch(&edge, id, &asked).await?;
+    Ok(Json(SwitchedModel { id: id.to_owned(), enabled: asked.said.enabled }))
 }
 
-async fn switch(edge: &Edge, subject: &str, on: bool) -> Result<(), ApiError> {
-    edge.flow.ledger.switch(subject, on).await.map_err(|e| failure::ledger(&e))?;
+async fn switch(edge: &Edge, subject: &str, asked: &Asked<Switch>) -> Result<(), ApiError> {
+    let on = asked.said.enabled;
+    edge.flow.ledger.switch(subject, on, &asked.by).await.map_err(|e| failure::ledger(&e))?;
     tracing::info!(subject, "Switched `{subject}` {}", if on { "on" } else { "off" });
     Ok(())
 }

@@ -1,295 +1,311 @@
-//! Bearer token → who asks, as extractors: [`Client`] on `/v1`, [`Admin`] on what only an admin may.
+//! Bearer token or session → who asks, as extractors: [`Client`] on `/v1`, [`Admin`] and [`Order`] on what only an admin may.
 
-use std::{future::Ready, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
-    http::header::{AUTHORIZATION, HeaderMap},
-    web::Data,
+    error::JsonPayloadError,
+    http::header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    web::{Data, Json},
 };
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use serde::de::DeserializeOwned;
 
-use super::{ApiError, Edge, cors::Origins};
+use super::{
+    ApiError, Door, Edge,
+    admin::bad_body,
+    door::{Shown, bearer},
+    failure, session,
+};
 use crate::{
-    config::{AuthMode, Network, Settings},
-    domain::{
-        Limit,
-        client::{Client, ClientKind},
-    },
+    domain::{Client, KeyDigest, client::ClientKind},
+    ledger::{By, EntryError},
 };
 
-/// Keys that members get at run time start with this. Such a key must be valid, whatever the mode.
-const MEMBER_PREFIX: &str = "sk-tf-";
+/// A member's record may be so old for an answer that spends nothing. What spends is compared by its admission.
+const AFRESH: Duration = Duration::ZERO;
+/// Names of wrong keys that are told apart by nothing else.
+const ADMIN: &str = "admin";
 
-/// A key as we keep it: its SHA-256, compared in constant time.
-#[derive(Clone)]
-pub struct KeyDigest([u8; 32]);
-
-impl KeyDigest {
-    pub fn of(key: &str) -> Self {
-        Self(Sha256::digest(key.as_bytes()).into())
-    }
-
-    fn is(&self, shown: &Self) -> bool {
-        self.0.ct_eq(&shown.0).into()
-    }
-
-    /// First 8 hex digits: names a key without telling it.
-    fn short(&self) -> String {
-        let [a, b, c, d, ..] = self.0;
-        format!("{a:02x}{b:02x}{c:02x}{d:02x}")
-    }
+/// What every look at a request's credentials starts from.
+pub(super) struct Look {
+    pub edge: Data<Edge>,
+    pub door: Arc<Door>,
+    pub address: Option<IpAddr>,
 }
 
-/// Who may enter, and how much they may bring. Swapped whole on reload.
-pub struct Door {
-    /// A caller without a known key is welcome as anonymous.
-    pub open: bool,
-    admin: Option<KeyDigest>,
-    shared: Option<(KeyDigest, Arc<str>)>,
-    /// `RATE_LIMIT_RPM`, for everybody but the admin.
-    limits: Arc<[(Limit, i64)]>,
-    /// Whose `X-Forwarded-For` is believed.
-    trusted_proxies: Vec<Network>,
-    pub origins: Origins,
-    /// The largest request body.
-    pub body_bytes: usize,
-}
+impl Look {
+    pub fn at(request: &HttpRequest) -> Result<Self, ApiError> {
+        let edge = request.app_data::<Data<Edge>>().ok_or(ApiError::Internal)?.clone();
+        let door = edge.door.load_full();
+        let address = door.caller(request.headers(), request.peer_addr().map(|a| a.ip()));
+        Ok(Self { edge, door, address })
+    }
 
-impl Door {
-    /// `made_admin_key`: the one shown at start when the operator set none.
-    pub fn new(settings: &Settings, made_admin_key: Option<&KeyDigest>) -> Self {
-        let digest = |key: &SecretString| KeyDigest::of(key.expose_secret());
-        let shared = settings.api_key.as_ref().map(|key| {
-            let digest = digest(key);
-            let id = format!("shared:{}", digest.short()).into();
-            (digest, id)
-        });
-        Self {
-            open: is_open(settings),
-            admin: settings.admin_key.as_ref().map(digest).or_else(|| made_admin_key.cloned()),
-            shared,
-            limits: settings.rate_limit_rpm.map(|rpm| (Limit::Rpm, rpm)).into_iter().collect(),
-            trusted_proxies: settings.trusted_proxies.clone(),
-            origins: Origins::new(&settings.allowed_origins),
-            body_bytes: settings.body_bytes,
+    /// An admin at this address.
+    pub fn by(&self) -> By {
+        By { actor: ADMIN, address: self.address.map(|ip| ip.to_string()) }
+    }
+
+    /// How long this address is not listened to, having shown too many wrong admin keys. `wrong`: the name of another one.
+    async fn silence(&self, wrong: Option<&str>) -> Result<Duration, ApiError> {
+        if self.door.admin.is_none() {
+            return Ok(Duration::ZERO);
+        }
+        self.edge.flow.ledger.guessed(&neighbourhood(self.address), wrong).await.map_err(|e| failure::ledger(&e))
+    }
+
+    /// The right admin key was shown: good, unless this address has been guessing.
+    pub async fn right_key(&self) -> Result<(), ApiError> {
+        let silence = self.silence(None).await?;
+        if silence.is_zero() { Ok(()) } else { Err(too_many(silence)) }
+    }
+
+    /// A wrong admin key was shown where nothing else is taken.
+    pub async fn wrong_key(&self) -> ApiError {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        match self.silence(Some(&name)).await {
+            Ok(silence) if silence.is_zero() => ApiError::InvalidKey("This is not the admin key.".into()),
+            Ok(silence) => too_many(silence),
+            Err(error) => error,
         }
     }
+}
 
-    /// A closed door without any key lets nobody in but the admin, if there is one.
-    pub fn has_no_client_key(&self) -> bool {
-        self.shared.is_none()
+fn too_many(silence: Duration) -> ApiError {
+    ApiError::TooManyAttempts { retry_ms: i64::try_from(silence.as_millis()).unwrap_or(i64::MAX) }
+}
+
+/// Whoever has one address of IPv6 has all of its /64.
+fn neighbourhood(address: Option<IpAddr>) -> String {
+    match address {
+        None => "unknown".to_owned(),
+        Some(IpAddr::V4(v4)) => v4.to_string(),
+        Some(IpAddr::V6(v6)) => format!("{}/64", std::net::Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
+}
 
-    /// Who shows this token, from this address.
-    pub fn enter(&self, token: Option<&str>, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Client, ApiError> {
-        if let Some(token) = token {
-            let shown = KeyDigest::of(token);
-            if self.admin.as_ref().is_some_and(|key| key.is(&shown)) {
-                return Ok(Client::new("admin", ClientKind::Admin, []));
+/// Who asks. `within`: how old a member's record may be.
+pub(super) async fn client(request: HttpRequest, within: Duration) -> Result<Client, ApiError> {
+    let look = Look::at(&request)?;
+    let admin = || Client::new(ADMIN, ClientKind::Admin, []);
+    let Some(token) = bearer(request.headers()) else {
+        if session::of(&look, &request).await?.is_some() {
+            return Ok(admin());
+        }
+        if look.door.open {
+            return Ok(look.door.stranger(look.address));
+        }
+        return Err(ApiError::InvalidKey("An API key is required: `Authorization: Bearer <key>`.".into()));
+    };
+    match look.door.shown(token) {
+        // Where any key is taken, one of a guessing address is like any other; the answer must not tell which it is.
+        Shown::Admin(_) if look.door.open && !look.silence(None).await?.is_zero() => {
+            Ok(look.door.stranger(look.address))
+        }
+        Shown::Admin(_) => look.right_key().await.map(|()| admin()),
+        Shown::Shared(client) => Ok(client),
+        Shown::Member => look.edge.flow.ledger.enter(token, within).await.map_err(|e| refused(&e)),
+        Shown::Unknown if look.door.open => {
+            if look.door.admin.is_some() {
+                let name = KeyDigest::of(token).short();
+                look.edge.flow.ledger.may_have_guessed(neighbourhood(look.address), name);
             }
-            if let Some((key, id)) = &self.shared
-                && key.is(&shown)
-            {
-                return Ok(Client::new(id.clone(), ClientKind::Shared, self.limits.clone()));
-            }
-            if token.starts_with(MEMBER_PREFIX) || !self.open {
-                return Err(ApiError::InvalidKey("This API key is not known here."));
-            }
+            Ok(look.door.stranger(look.address))
         }
-        if !self.open {
-            return Err(ApiError::InvalidKey("An API key is required: `Authorization: Bearer <key>`."));
-        }
-        let from = self.caller(headers, peer).map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
-        Ok(Client::new(format!("anon:{from}"), ClientKind::Anonymous, self.limits.clone()))
-    }
-
-    fn trusts(&self, ip: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|network| network.contains(ip))
-    }
-
-    /// The rightmost address that is not one of our own proxies: everything left of it, a caller can invent.
-    fn caller(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
-        let peer = peer.map(|ip| ip.to_canonical())?;
-        if !self.trusts(peer) {
-            return Some(peer);
-        }
-        let mut seen = peer;
-        let lines: Vec<&str> = headers.get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-            let Some(ip) = hop_address(hop.trim()) else { break };
-            seen = ip;
-            if !self.trusts(ip) {
-                break;
-            }
-        }
-        Some(seen)
+        // It may have been a guess. The same wrong key again is a caller with a wrong setting.
+        Shown::Unknown => match look.silence(Some(&KeyDigest::of(token).short())).await? {
+            Duration::ZERO => Err(ApiError::InvalidKey("This API key is not known here.".into())),
+            silence => Err(too_many(silence)),
+        },
     }
 }
 
-/// What `TOLLFREE_AUTH` says; unset: open to this machine alone, and only while no client key exists.
-fn is_open(settings: &Settings) -> bool {
-    match settings.auth {
-        Some(mode) => mode == AuthMode::Open,
-        None => is_loopback(&settings.host) && settings.api_key.is_none(),
+fn refused(error: &EntryError) -> ApiError {
+    match error {
+        EntryError::Refused(why) => ApiError::InvalidKey(why.to_string().into()),
+        EntryError::Ledger(error) => failure::ledger(error),
     }
-}
-
-/// Reachable from this machine alone.
-pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
-/// `203.0.113.7`, `203.0.113.7:4711`, `2001:db8::1`, `[2001:db8::1]:4711`
-fn hop_address(hop: &str) -> Option<IpAddr> {
-    let bare = hop.parse::<IpAddr>().ok();
-    bare.or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()))
-        .or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
-        .map(|ip| ip.to_canonical())
-}
-
-/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
-fn who(request: &HttpRequest) -> Result<Client, ApiError> {
-    let edge = request.app_data::<Data<Edge>>().ok_or(ApiError::Internal)?;
-    let headers = request.headers();
-    edge.door.load().enter(bearer(headers), headers, request.peer_addr().map(|a| a.ip()))
 }
 
 impl FromRequest for Client {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(who(request))
+        client(request.clone(), AFRESH).boxed_local()
     }
 }
 
-/// Proof that the admin key was shown.
-pub struct Admin;
+/// Proof that the admin key was shown, or the cookie of a session that it opened.
+pub struct Admin {
+    /// For the audit.
+    pub by: By,
+}
 
-impl Admin {
-    fn check(door: &Door, token: Option<&str>, headers: &HeaderMap) -> Result<Self, ApiError> {
-        if door.admin.is_none() {
-            return Err(ApiError::AdminKeyNotSet);
+async fn admin(request: HttpRequest) -> Result<Admin, ApiError> {
+    let look = Look::at(&request)?;
+    if look.door.admin.is_none() {
+        return Err(ApiError::AdminKeyNotSet);
+    }
+    let Some(token) = bearer(request.headers()) else {
+        if session::of(&look, &request).await?.is_some() {
+            return Ok(Admin { by: look.by() });
         }
-        if token.is_none() {
-            return Err(ApiError::InvalidKey("The admin key is required: `Authorization: Bearer <admin key>`."));
-        }
-        match door.enter(token, headers, None)?.kind {
-            ClientKind::Admin => Ok(Self),
-            ClientKind::Shared | ClientKind::Member => Err(ApiError::AdminRequired),
-            ClientKind::Anonymous => Err(ApiError::InvalidKey("This is not the admin key.")),
-        }
+        let words = "The admin key is required: `Authorization: Bearer <admin key>`, or a session.";
+        return Err(ApiError::InvalidKey(words.into()));
+    };
+    match look.door.shown(token) {
+        Shown::Admin(_) => look.right_key().await.map(|()| Admin { by: look.by() }),
+        Shown::Shared(_) => Err(ApiError::AdminRequired),
+        Shown::Member => match look.edge.flow.ledger.enter(token, AFRESH).await {
+            Ok(_) => Err(ApiError::AdminRequired),
+            Err(error) => Err(refused(&error)),
+        },
+        Shown::Unknown => Err(look.wrong_key().await),
     }
 }
 
 impl FromRequest for Admin {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let edge = request.app_data::<Data<Edge>>();
-        std::future::ready(edge.ok_or(ApiError::Internal).and_then(|edge| {
-            let headers = request.headers();
-            Self::check(&edge.door.load(), bearer(headers), headers)
-        }))
+        admin(request.clone()).boxed_local()
     }
+}
+
+/// What an admin wants, as JSON. Read only once it is known to be one: nobody else hears what is wrong with it.
+pub struct Order<T> {
+    pub by: By,
+    pub said: T,
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Order<T> {
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, mut payload) = (request.clone(), payload.take());
+        async move {
+            let Admin { by } = admin(request.clone()).await?;
+            if says_nothing(&request) {
+                let nothing = serde_json::from_str("{}");
+                let nothing = nothing.map_err(|error| bad_body(&JsonPayloadError::Deserialize(error)))?;
+                return Ok(Self { by, said: nothing });
+            }
+            let Json(said) = Json::<T>::from_request(&request, &mut payload).await?;
+            Ok(Self { by, said })
+        }
+        .boxed_local()
+    }
+}
+
+/// There is no body at all: as good as an empty object.
+fn says_nothing(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    !headers.contains_key(TRANSFER_ENCODING) && headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::test::TestRequest;
 
-    fn headers(forwarded: &[&'static str]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for line in forwarded {
-            map.append(HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static(line));
-        }
-        map
-    }
+    use super::{
+        super::tests::{app, call},
+        *,
+    };
+    use crate::config::{AuthMode, Settings};
 
-    fn door(open: bool) -> Door {
-        let settings = Settings {
-            auth: Some(if open { AuthMode::Open } else { AuthMode::Required }),
+    fn settings(mode: AuthMode) -> Settings {
+        Settings {
+            auth: Some(mode),
             admin_key: Some("boss".into()),
             api_key: Some("team".into()),
-            rate_limit_rpm: Some(10),
-            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             ..Settings::default()
-        };
-        Door::new(&settings, None)
-    }
-
-    #[test]
-    fn by_default_only_a_loopback_without_a_client_key_is_open() {
-        let open = |host: &str, key: Option<&str>| {
-            let settings = Settings { host: host.into(), api_key: key.map(Into::into), ..Settings::default() };
-            Door::new(&settings, None).open
-        };
-        assert!(open("127.0.0.1", None) && open("localhost", None) && open("::1", None));
-        assert!(!open("0.0.0.0", None) && !open("::", None) && !open("127.0.0.1", Some("k")));
-    }
-
-    fn enter(door: &Door, token: Option<&str>) -> Result<Client, ApiError> {
-        door.enter(token, &HeaderMap::new(), Some("203.0.113.7".parse().unwrap()))
-    }
-
-    #[test]
-    fn an_open_door_lets_strangers_in_but_no_invalid_member_key() {
-        let door = door(true);
-        assert_eq!(&*enter(&door, None).unwrap().id, "anon:203.0.113.7");
-        assert_eq!(&*enter(&door, Some("whatever")).unwrap().id, "anon:203.0.113.7");
-        assert!(matches!(enter(&door, Some("sk-tf-x-y")), Err(ApiError::InvalidKey(_))));
-    }
-
-    #[test]
-    fn a_closed_door_takes_the_shared_key_and_the_admins() {
-        let door = door(false);
-        assert!(matches!(enter(&door, None), Err(ApiError::InvalidKey(_))));
-        assert!(matches!(enter(&door, Some("Team")), Err(ApiError::InvalidKey(_))));
-        let shared = enter(&door, Some("team")).unwrap();
-        assert_eq!((shared.kind, &shared.limits[..]), (ClientKind::Shared, &[(Limit::Rpm, 10)][..]));
-        assert!(shared.id.starts_with("shared:") && !shared.id.contains("team"));
-        let admin = enter(&door, Some("boss")).unwrap();
-        assert_eq!((admin.kind, admin.limits.len()), (ClientKind::Admin, 0));
-    }
-
-    #[test]
-    fn only_the_admin_key_opens_the_admins_endpoints() {
-        let check = |door: &Door, token| Admin::check(door, token, &HeaderMap::new());
-        for open in [true, false] {
-            let door = door(open);
-            assert!(check(&door, Some("boss")).is_ok());
-            assert!(matches!(check(&door, Some("team")), Err(ApiError::AdminRequired)));
-            assert!(matches!(check(&door, Some("guess")), Err(ApiError::InvalidKey(_))));
-            assert!(matches!(check(&door, None), Err(ApiError::InvalidKey(_))));
         }
-        let unset = Door::new(&Settings::default(), None);
-        assert!(matches!(check(&unset, Some("boss")), Err(ApiError::AdminKeyNotSet)));
+    }
+
+    fn with(path: &str, key: Option<&str>) -> TestRequest {
+        let request = TestRequest::get().uri(path).peer_addr("203.0.113.7:4711".parse().unwrap());
+        match key {
+            Some(key) => request.insert_header(("authorization", format!("Bearer {key}"))),
+            None => request,
+        }
+    }
+
+    #[actix_web::test]
+    async fn an_open_door_lets_strangers_in_but_no_invalid_member_key() {
+        let app = app(settings(AuthMode::Open)).await;
+        for (key, status) in [(None, 200), (Some("whatever"), 200), (Some("sk-tf-x-y"), 401), (Some("team"), 200)] {
+            assert_eq!(call(&app, with("/v1/models", key)).await.0, status, "{key:?}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_closed_door_takes_the_shared_key_and_the_admins() {
+        let app = app(settings(AuthMode::Required)).await;
+        for (key, status) in [(None, 401), (Some("Team"), 401), (Some("team"), 200), (Some("boss"), 200)] {
+            assert_eq!(call(&app, with("/v1/models", key)).await.0, status, "{key:?}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn only_the_admin_key_opens_the_admins_endpoints() {
+        for mode in [AuthMode::Open, AuthMode::Required] {
+            let app = app(settings(mode)).await;
+            for (key, status, code) in [
+                (Some("boss"), 200, None),
+                (Some("team"), 403, Some("admin_required")),
+                (Some("guess"), 401, Some("invalid_api_key")),
+                (None, 401, Some("invalid_api_key")),
+            ] {
+                let (told, _, body) = call(&app, with("/admin/v1/audit", key)).await;
+                assert_eq!((told, body["error"]["code"].as_str()), (status, code), "{key:?}");
+            }
+        }
+        let unset = app(Settings::default()).await;
+        let (status, _, body) = call(&unset, with("/admin/v1/audit", Some("boss"))).await;
+        assert_eq!((status, &body["error"]["code"]), (503, &"admin_key_not_set".into()));
+    }
+
+    #[actix_web::test]
+    async fn who_guesses_ten_times_in_a_minute_is_not_listened_to_and_others_are() {
+        let app = app(settings(AuthMode::Required)).await;
+        for _ in 0..10 {
+            assert_eq!(call(&app, with("/admin/v1/audit", Some("guess"))).await.0, 401);
+        }
+        for (path, key) in [("/admin/v1/audit", "guess"), ("/admin/v1/audit", "boss"), ("/v1/models", "boss")] {
+            let (status, headers, body) = call(&app, with(path, Some(key))).await;
+            assert_eq!((status, &body["error"]["code"]), (429, &"too_many_attempts".into()), "{path} {key}");
+            let wait: u64 = headers.get("retry-after").unwrap().to_str().unwrap().parse().unwrap();
+            assert!((50..=60).contains(&wait), "{wait}");
+        }
+        assert_eq!(call(&app, with("/v1/models", Some("team"))).await.0, 200, "its other keys are as good as before");
+        let elsewhere = with("/admin/v1/audit", Some("boss")).peer_addr("203.0.113.8:1".parse().unwrap());
+        assert_eq!(call(&app, elsewhere).await.0, 200);
+    }
+
+    #[actix_web::test]
+    async fn a_wrong_key_again_and_again_on_v1_is_one_guess() {
+        let app = app(settings(AuthMode::Required)).await;
+        for _ in 0..20 {
+            assert_eq!(call(&app, with("/v1/models", Some("an-old-key"))).await.0, 401);
+        }
+        for n in 0..9 {
+            assert_eq!(call(&app, with("/v1/models", Some(&format!("guess-{n}")))).await.0, 401);
+        }
+        for key in ["guess-x", "an-old-key", "boss"] {
+            assert_eq!(call(&app, with("/v1/models", Some(key))).await.0, 429, "{key}");
+        }
     }
 
     #[test]
-    fn forwarded_for_is_believed_from_a_trusted_proxy_only_up_to_the_first_stranger() {
-        let door = door(true);
-        let caller = |peer: &str, lines: &[&'static str]| {
-            door.caller(&headers(lines), Some(peer.parse().unwrap())).unwrap().to_string()
-        };
-        assert_eq!(caller("198.51.100.1", &["1.2.3.4"]), "198.51.100.1");
-        assert_eq!(caller("10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.9"]), "1.2.3.4");
-        assert_eq!(caller("10.0.0.1", &["6.6.6.6", "1.2.3.4:99,10.0.0.9"]), "1.2.3.4");
-        assert_eq!(caller("10.0.0.1", &["nonsense"]), "10.0.0.1");
-        assert_eq!(caller("10.0.0.1", &["evil, [2001:db8::1]:80"]), "2001:db8::1");
-        assert_eq!(caller("::ffff:10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+    fn all_of_an_ipv6_network_is_one_neighbour() {
+        let of = |ip: &str| neighbourhood(Some(ip.parse().unwrap()));
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::1"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("203.0.113.7"), "203.0.113.7");
     }
 }

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use actix_web::{
-    FromRequest, HttpRequest, HttpResponse,
+    FromRequest, HttpRequest, HttpResponse, ResponseError,
     dev::Payload,
     error::PayloadError,
     http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
@@ -11,10 +11,18 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
-use super::{ApiError, Edge, error::Envelope, late_commit, request_id::RequestId, respond};
+use super::{
+    ApiError, Edge, auth,
+    error::Envelope,
+    late_commit,
+    prefer::Prefer,
+    request_id::{RequestId, TraceId},
+    respond,
+};
 use crate::{
-    domain::{ChatRequest, Client, read_request},
+    domain::{ChatRequest, Client, Tier, client::ClientKind, read_request},
     flow::Trail,
+    ledger::members::REMEMBERED,
 };
 
 /// A chat completion, whole or as a stream
@@ -56,16 +64,46 @@ use crate::{
         (status = "4XX", description = "A mistake that only a provider could see, in its own words", body = Envelope),
     ),
 )]
-pub async fn create(edge: Data<Edge>, client: Client, id: RequestId, Chat(request): Chat) -> HttpResponse {
-    let asked = respond::Asked { model: request.model.clone(), trail: Trail::new(&*id.0) };
+// What is wrong with the request is answered and recorded, but only for callers who may come in.
+pub async fn create(
+    edge: Data<Edge>,
+    id: RequestId,
+    trace: TraceId,
+    prefer: Result<Prefer, ApiError>,
+    Chat { client, request }: Chat,
+) -> HttpResponse {
+    let trail = Trail::traced(&*id.0, trace.0);
+    let (request, prefer) = match request.and_then(|r| allowed(r, &client)).and_then(|r| Ok((r, prefer?))) {
+        Ok(asked) => asked,
+        Err(error) => {
+            edge.flow.turned_away(&client, &trail, error.status_code().as_u16(), error.code());
+            return error.error_response();
+        }
+    };
+    let wait = edge.flow.queue.wait(&client, request.tier, prefer.0);
+    let asked = respond::Asked { model: request.model.clone(), trail, preference_applied: prefer.cut_to(wait) };
     let streams = request.stream;
-    let answer = edge.flow.chat(client, request, asked.trail.clone());
+    let answer = edge.flow.chat(client, request, asked.trail.clone(), wait);
     if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) }
 }
 
-/// A chat request, read and checked.
-pub struct Chat(ChatRequest);
+/// Going first is for keys that may.
+fn allowed(request: ChatRequest, client: &Client) -> Result<ChatRequest, ApiError> {
+    if request.tier == Tier::Priority && !client.may_priority && client.kind != ClientKind::Admin {
+        let message = "This key may not ask for `service_tier: \"priority\"`.".to_owned();
+        return Err(ApiError::InvalidValue { param: Some("service_tier".to_owned()), message });
+    }
+    Ok(request)
+}
 
+/// Who asks, found out first, since nobody else hears what is wrong with the request; and the request, read and checked.
+pub struct Chat {
+    client: Client,
+    request: Result<ChatRequest, ApiError>,
+}
+
+/// How old a member's record may be for planning a chat: the admission compares its version.
+const PLANNED_BY: Duration = REMEMBERED;
 /// A caller that stops in the middle of its body for so long has gone.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 
@@ -77,14 +115,18 @@ impl FromRequest for Chat {
         let payload = payload.take();
         let most = request.app_data::<Data<Edge>>().map_or(0, |edge| edge.door.load().body_bytes);
         let begun = check_head(request, most);
+        let request = request.clone();
         Box::pin(async move {
-            begun?;
-            let body = read(payload, most).await?;
-            let request = read_request::read_chat(body).map_err(|bad| match bad.code {
-                "invalid_json" => ApiError::InvalidJson { message: bad.message },
-                _ => ApiError::InvalidValue { param: bad.param, message: bad.message },
-            })?;
-            Ok(Self(request))
+            let client = auth::client(request, PLANNED_BY).await?;
+            let request = async {
+                begun?;
+                let body = read(payload, most).await?;
+                read_request::read_chat(body).map_err(|bad| match bad.code {
+                    "invalid_json" => ApiError::InvalidJson { message: bad.message },
+                    _ => ApiError::InvalidValue { param: bad.param, message: bad.message },
+                })
+            };
+            Ok(Self { client, request: request.await })
         })
     }
 }

@@ -1,5 +1,7 @@
 //! What a client is told. Inner rooms know nothing of HTTP; this file knows nothing else.
 
+use std::borrow::Cow;
+
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{
@@ -22,11 +24,21 @@ pub enum ApiError {
     #[error("{message}")]
     Unsupported { param: Option<String>, message: String },
     #[error("{0}")]
-    InvalidKey(&'static str),
+    InvalidKey(Cow<'static, str>),
     #[error("This key may not use the model `{0}`.")]
     ModelNotAllowed(String),
     #[error("This endpoint takes the admin key; a client key was shown.")]
     AdminRequired,
+    /// A session's cookie came with a request that no page of ours sends.
+    #[error(
+        "By a session's cookie only pages of this origin may call, with the `x-csrf-token` of `GET /admin/v1/session`."
+    )]
+    CrossSite,
+    #[error("Too many wrong admin keys came from this address. It is listened to again in {} s.", .retry_ms.div_euclid(1_000) + 1)]
+    TooManyAttempts { retry_ms: i64 },
+    /// What it is by now, or who keeps it, forbids the change.
+    #[error("{message}")]
+    Conflict { code: &'static str, message: String },
     #[error("{0}")]
     ModelNotFound(String),
     #[error("{0}")]
@@ -77,6 +89,9 @@ impl ApiError {
             Self::InvalidKey(_) => (S::UNAUTHORIZED, KEY, "invalid_api_key"),
             Self::ModelNotAllowed(_) => (S::FORBIDDEN, PERMISSION, "model_not_allowed"),
             Self::AdminRequired => (S::FORBIDDEN, PERMISSION, "admin_required"),
+            Self::CrossSite => (S::FORBIDDEN, PERMISSION, "cross_site_request"),
+            Self::TooManyAttempts { .. } => (S::TOO_MANY_REQUESTS, LIMIT, "too_many_attempts"),
+            Self::Conflict { code, .. } => (S::CONFLICT, REQUEST, *code),
             Self::ModelNotFound(_) => (S::NOT_FOUND, REQUEST, "model_not_found"),
             Self::NotFound(_) => (S::NOT_FOUND, REQUEST, "not_found"),
             Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
@@ -112,6 +127,7 @@ impl ApiError {
         match self {
             Self::ClientQuota { retry_ms, .. }
             | Self::NoBudget { retry_ms, .. }
+            | Self::TooManyAttempts { retry_ms }
             | Self::LedgerAway { retry_ms, .. } => Some((*retry_ms).max(1)),
             Self::AdminKeyNotSet => Some(RESTART_MS),
             _ => None,
@@ -147,7 +163,7 @@ impl ResponseError for ApiError {
         }
         if let Some(retry_ms) = self.retry_ms() {
             insert_retry(&mut response, retry_ms);
-            if matches!(self, Self::AdminKeyNotSet) || retry_ms > SDK_WAIT_MS {
+            if matches!(self, Self::AdminKeyNotSet | Self::TooManyAttempts { .. }) || retry_ms > SDK_WAIT_MS {
                 response.insert_header(("x-should-retry", "false"));
             }
         }

@@ -22,6 +22,7 @@ pub fn told(error: FlowError, asked: &str) -> ApiError {
         FlowError::Plan(error) => unplanned(error),
         FlowError::Refused(refusal) => refused(&refusal, asked),
         FlowError::Ledger(error) => ledger(&error),
+        FlowError::Key(why) => ApiError::InvalidKey(why.to_string().into()),
         FlowError::Rejected { status, provider, message, code } => {
             ApiError::Rejected { status, provider, message, code }
         }
@@ -53,6 +54,16 @@ pub fn ledger(error: &LedgerError) -> ApiError {
                 retry_ms: 1_000,
             }
         }
+    }
+}
+
+/// What only the ledger can tell, and nobody has asked for a model.
+pub fn unread(error: &LedgerError) -> ApiError {
+    match ledger(error) {
+        ApiError::LedgerAway { retry_ms, .. } => {
+            ApiError::LedgerAway { message: "The shared state cannot be read now.".to_owned(), retry_ms }
+        }
+        other => other,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
 
-use actix_web::{HttpResponse, web::Bytes};
+use actix_web::{HttpResponse, http::header::HeaderMap, web::Bytes};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::timeout;
 
@@ -30,12 +30,15 @@ pub async fn respond(answer: impl Future<Output = Result<Answer, FlowError>> + '
     if let Ok(result) = timeout(QUIET, answer.as_mut()).await {
         return respond::finish(result, &asked);
     }
-    let trail = asked.trail.clone();
+    let mut response = HttpResponse::Ok();
+    let mut headers = HeaderMap::new();
+    respond::asked_headers(&mut headers, &asked);
     let late = Late { asked, stage: Stage::Begun(answer) };
     let events = stream::unfold(late, |mut late| async move { late.next().await.map(|bytes| (bytes, late)) });
-    let mut response = HttpResponse::Ok();
     let mut response = respond::event_stream(&mut response).streaming(events.map(Ok::<_, Infallible>));
-    respond::trail_headers(response.headers_mut(), &trail);
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value);
+    }
     response
 }
 
@@ -116,7 +119,7 @@ mod tests {
     use super::*;
 
     fn asked() -> Asked {
-        Asked { model: "free".into(), trail: Trail::new("r1") }
+        Asked { model: "free".into(), trail: Trail::new("r1"), preference_applied: None }
     }
 
     fn answer() -> Answer {

@@ -10,28 +10,42 @@ use tokio::sync::watch;
 
 pub mod admin;
 pub mod around;
+pub mod audit;
 pub mod auth;
+pub mod budget;
 pub mod chat;
+pub mod clients;
 pub mod cors;
 pub mod dashboard;
 pub mod docs;
+pub mod door;
 pub mod error;
+pub mod events;
 pub mod failure;
 pub mod health;
 pub mod late_commit;
+pub mod model_list;
 pub mod models;
+pub mod names;
 pub mod openapi;
+pub mod page;
+pub mod prefer;
+pub mod query;
 pub mod request_id;
+pub mod requests;
 pub mod respond;
 pub mod routes;
+pub mod session;
 pub mod status;
+pub mod usage;
 
-pub use auth::Door;
+pub use door::Door;
 pub use error::ApiError;
 
+use self::{events::Events, names::Names};
 use crate::{
     flow::Flow,
-    ledger::{JournalLine, Totals},
+    ledger::{Page, Reading},
 };
 
 /// What every handler shares: one for the whole process.
@@ -40,7 +54,9 @@ pub struct Edge {
     pub door: ArcSwap<Door>,
     pub flow: Flow,
     /// The journal as this replica last saw it; shown while the ledger is away.
-    seen: ArcSwap<(Totals, Vec<JournalLine>)>,
+    seen: ArcSwap<Page>,
+    pub names: Names,
+    pub events: Events,
     draining: AtomicBool,
     /// Every request at work holds a receiver.
     in_flight: watch::Sender<()>,
@@ -55,6 +71,8 @@ impl Edge {
             door: ArcSwap::from_pointee(door),
             flow,
             seen: ArcSwap::default(),
+            names: Names::default(),
+            events: Events::default(),
             draining: AtomicBool::new(false),
             in_flight: watch::Sender::new(()),
         }
@@ -63,6 +81,7 @@ impl Edge {
     /// From here on `/readyz` says 503 and every answer closes its connection.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
+        self.events.end();
     }
 
     pub fn draining(&self) -> bool {
@@ -79,8 +98,8 @@ impl Edge {
     }
 
     /// Totals and the last finished requests of the whole pool, the newest first.
-    pub async fn journal(&self, last: usize) -> Arc<(Totals, Vec<JournalLine>)> {
-        match self.flow.ledger.journal(last).await {
+    pub async fn journal(&self, last: usize) -> Arc<Page> {
+        match self.flow.ledger.journal(last, Reading::Newest).await {
             Ok(journal) => {
                 let journal = Arc::new(journal);
                 self.seen.store(journal.clone());
@@ -121,8 +140,15 @@ pub mod tests {
             Rules { pool: "test".into(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
         let ledger = Ledger::start(Arc::new(Embedded::in_memory()), rules, catalog.clone(), tasks.clone());
         let upstream = UpstreamSettings { connect_ms: 1_000, first_content_ms: 1_000, silence_ms: 1_000, proxy: None };
-        let flow = Flow::new(catalog, ledger, Upstream::new(upstream).unwrap(), tasks, Duration::from_secs(1));
-        Data::new(Edge::new(Door::new(settings, None), flow))
+        let flow = Flow::new(
+            catalog,
+            ledger,
+            Upstream::new(upstream).unwrap(),
+            tasks,
+            crate::flow::Queue { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
+            Duration::from_secs(1),
+        );
+        Data::new(Edge::new(Door::new(settings, None, false), flow))
     }
 
     /// The whole app as it is served.

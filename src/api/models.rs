@@ -52,8 +52,8 @@ pub struct List {
     security(("client_key" = [])),
     responses((status = 200, description = "The models", body = List)),
 )]
-pub async fn list(edge: Data<Edge>, _: Client) -> Json<List> {
-    Json(List { object: "list", data: cards(&edge.flow.catalog.load(), &edge.flow.ledger.standing()) })
+pub async fn list(edge: Data<Edge>, client: Client) -> Json<List> {
+    Json(List { object: "list", data: cards(&edge.flow.catalog.load(), &edge.flow.ledger.standing(), &client) })
 }
 
 /// One model, by any name that a chat request could use
@@ -69,16 +69,16 @@ pub async fn list(edge: Data<Edge>, _: Client) -> Json<List> {
         (status = 404, description = "model_not_found"),
     ),
 )]
-pub async fn show(edge: Data<Edge>, _: Client, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub async fn show(edge: Data<Edge>, client: Client, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     // SDKs send the slashes of an id as `%2F`, which the router leaves as it is.
     let asked = &unescaped(request.match_info().query("id"));
     let catalog = edge.flow.catalog.load();
     let standing = edge.flow.ledger.standing();
     let card = match catalog.resolve(asked).map_err(|e| failure::no_model(&e))? {
-        Resolved::Meta(meta) => Some(meta_card(meta, &standing)),
-        Resolved::Models(candidates) => candidates.first().map(|c| model_card(c, &standing)),
+        Resolved::Meta(meta) => meta_card(meta, &standing, &client),
+        Resolved::Models(candidates) => candidates.iter().find(|c| client.may_use(c)).map(|c| model_card(c, &standing)),
     };
-    let card = card.ok_or_else(|| ApiError::ModelNotFound(format!("The model `{asked}` does not exist.")))?;
+    let card = card.ok_or_else(|| ApiError::ModelNotAllowed(asked.clone()))?;
     Ok(HttpResponse::Ok().json(card))
 }
 
@@ -99,23 +99,16 @@ pub fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Every card, each model once however many accounts and keys serve it.
-fn cards(catalog: &Catalog, standing: &Standing) -> Vec<ModelCard> {
+/// Every card of what this client may use, each model once however many accounts and keys serve it.
+fn cards(catalog: &Catalog, standing: &Standing, client: &Client) -> Vec<ModelCard> {
     let mut seen = HashSet::new();
-    let models = catalog.candidates.iter().filter(|c| seen.insert(c.name.as_str())).map(|c| model_card(c, standing));
-    catalog.metas.iter().map(|meta| meta_card(meta, standing)).chain(models).collect()
+    let models = catalog.candidates.iter().filter(|c| client.may_use(c) && seen.insert(c.name.as_str()));
+    let metas = catalog.metas.iter().filter_map(|meta| meta_card(meta, standing, client));
+    metas.chain(models.map(|c| model_card(c, standing))).collect()
 }
 
 fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
     let Candidate { provider, model, .. } = candidate;
-    let status = match model.status {
-        _ if is_off(candidate, standing) => "off",
-        Status::Active => "active",
-        Status::Trial => "trial",
-        Status::Gated => "gated",
-        Status::Paid => "paid",
-        Status::Retired => "retired",
-    };
     ModelCard {
         id: candidate.name.clone(),
         object: "model",
@@ -125,16 +118,33 @@ fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
         context_window: model.context,
         max_output: model.max_output,
         capabilities: model.capabilities.names(),
-        status,
+        status: status_name(candidate, standing),
         members: Vec::new(),
     }
 }
 
-fn meta_card(meta: &MetaModel, standing: &Standing) -> ModelCard {
-    let on = || meta.members.iter().filter(|c| !is_off(c, standing));
+pub fn status_name(candidate: &Candidate, standing: &Standing) -> &'static str {
+    match candidate.model.status {
+        _ if is_off(candidate, standing) => "off",
+        Status::Active => "active",
+        Status::Trial => "trial",
+        Status::Gated => "gated",
+        Status::Paid => "paid",
+        Status::Retired => "retired",
+    }
+}
+
+/// `None`: nothing behind it is for this client.
+fn meta_card(meta: &MetaModel, standing: &Standing, client: &Client) -> Option<ModelCard> {
+    let whole = client.allows(&meta.name);
+    let members = || meta.members.iter().filter(move |c| whole || client.may_use(c));
+    if !whole && members().next().is_none() {
+        return None;
+    }
+    let on = || members().filter(|c| !is_off(c, standing));
     let context = on().map(|c| c.model.context).max().unwrap_or(0);
     let mut seen = HashSet::new();
-    ModelCard {
+    Some(ModelCard {
         id: meta.name.clone(),
         object: "model",
         created: CREATED,
@@ -145,7 +155,7 @@ fn meta_card(meta: &MetaModel, standing: &Standing) -> ModelCard {
         capabilities: on().fold(Capabilities::default(), |all, c| all.with(c.model.capabilities)).names(),
         status: if on().next().is_some() { "active" } else { "off" },
         members: on().filter(|c| seen.insert(c.name.as_str())).map(|c| c.name.clone()).collect(),
-    }
+    })
 }
 
 fn is_off(candidate: &Candidate, standing: &Standing) -> bool {

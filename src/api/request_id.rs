@@ -50,6 +50,18 @@ impl FromRequest for RequestId {
     }
 }
 
+/// The trace a request belongs to, for its record: the caller's.
+pub struct TraceId(pub Option<String>);
+
+impl FromRequest for TraceId {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(trace_id(request.headers()).map(str::to_owned))))
+    }
+}
+
 /// The trace id of a W3C `traceparent` (`00-<32 hex>-<16 hex>-<2 hex>`), when it is a valid one.
 pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let line = headers.get("traceparent")?.to_str().ok()?;

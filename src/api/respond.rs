@@ -10,7 +10,7 @@ use super::{ApiError, failure};
 use crate::{
     domain::window::go_duration,
     flow::{Answer, FlowError, Trail},
-    ledger::ClientStanding,
+    ledger::{ClientStanding, WindowStanding},
     relay::AnswerBody,
 };
 
@@ -18,23 +18,25 @@ use crate::{
 pub struct Asked {
     pub model: String,
     pub trail: Trail,
+    /// The caller asked to wait longer than it may: what it may.
+    pub preference_applied: Option<String>,
 }
 
 /// The answer, or the error that is told instead.
 pub fn finish(result: Result<Answer, FlowError>, asked: &Asked) -> HttpResponse {
     match result {
-        Ok(answer) => success(answer, &asked.trail),
+        Ok(answer) => success(answer, asked),
         Err(error) => {
             let standing = failure::client_standing(&error);
             let mut response = failure::told(error, &asked.model).error_response();
-            trail_headers(response.headers_mut(), &asked.trail);
+            asked_headers(response.headers_mut(), asked);
             client_headers(response.headers_mut(), standing.as_ref());
             response
         }
     }
 }
 
-fn success(answer: Answer, trail: &Trail) -> HttpResponse {
+fn success(answer: Answer, asked: &Asked) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     let mut response = match answer.body {
         AnswerBody::Whole(body) => response.content_type("application/json").body(body),
@@ -45,7 +47,7 @@ fn success(answer: Answer, trail: &Trail) -> HttpResponse {
     let headers = response.headers_mut();
     set(headers, "x-tollfree-provider", &answer.provider);
     set(headers, "x-tollfree-model", &answer.model);
-    trail_headers(headers, trail);
+    asked_headers(headers, asked);
     client_headers(headers, answer.client.as_ref());
     response
 }
@@ -58,8 +60,12 @@ pub fn event_stream(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuil
         .insert_header(("x-accel-buffering", "no"))
 }
 
-/// Whom we asked, and how long the caller waited for a slot.
-pub fn trail_headers(headers: &mut HeaderMap, trail: &Trail) {
+/// Whom we asked, how long the caller waited for a slot, and where it may not wait as long as it would.
+pub fn asked_headers(headers: &mut HeaderMap, asked: &Asked) {
+    let trail = &asked.trail;
+    if let Some(applied) = &asked.preference_applied {
+        set(headers, "preference-applied", applied);
+    }
     let attempts = trail.header();
     if !attempts.is_empty() {
         set(headers, "x-tollfree-attempts", &attempts);
@@ -67,13 +73,23 @@ pub fn trail_headers(headers: &mut HeaderMap, trail: &Trail) {
     headers.insert(HeaderName::from_static("x-tollfree-waited-ms"), HeaderValue::from(trail.waited_ms()));
 }
 
-/// Where the caller's own tightest window stands, if it has limits.
+/// Where the caller's own tightest windows stand, if it has limits.
 fn client_headers(headers: &mut HeaderMap, standing: Option<&ClientStanding>) {
     let Some(standing) = standing else { return };
-    let mut number = |name, value: i64| headers.insert(HeaderName::from_static(name), HeaderValue::from(value.max(0)));
-    number("x-ratelimit-limit-requests", standing.limit_requests);
-    number("x-ratelimit-remaining-requests", standing.remaining_requests);
-    set(headers, "x-ratelimit-reset-requests", &go_duration(standing.reset_ms));
+    if let Some(window) = &standing.requests {
+        let names = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
+        window_headers(headers, names, window);
+    }
+    if let Some(window) = &standing.tokens {
+        let names = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
+        window_headers(headers, names, window);
+    }
+}
+
+fn window_headers(headers: &mut HeaderMap, [limit, remaining, reset]: [&'static str; 3], window: &WindowStanding) {
+    headers.insert(HeaderName::from_static(limit), HeaderValue::from(window.limit.max(0)));
+    headers.insert(HeaderName::from_static(remaining), HeaderValue::from(window.remaining.max(0)));
+    set(headers, reset, &go_duration(window.reset_ms));
 }
 
 /// Names of models and providers come from files and providers: what no header can hold is left out.
@@ -97,11 +113,12 @@ mod tests {
     use crate::ledger::{Refusal, RefusedBy};
 
     fn asked() -> Asked {
-        Asked { model: "free".into(), trail: Trail::new("r1") }
+        Asked { model: "free".into(), trail: Trail::new("r1"), preference_applied: None }
     }
 
     fn standing(remaining_requests: i64) -> ClientStanding {
-        ClientStanding { limit_requests: 10, remaining_requests, reset_ms: 360_000 }
+        let requests = WindowStanding { limit: 10, remaining: remaining_requests, reset_ms: 360_000 };
+        ClientStanding { requests: Some(requests), tokens: None }
     }
 
     fn header<'a>(response: &'a HttpResponse, name: &str) -> Option<&'a str> {

@@ -3,10 +3,13 @@
 use actix_web::{
     HttpRequest, Resource, Route,
     http::Method as M,
-    web::{self, JsonConfig, ServiceConfig, get, head, patch, post, scope},
+    web::{self, JsonConfig, ServiceConfig, delete, get, head, patch, post, scope},
 };
 
-use super::{ApiError, admin, chat, dashboard, docs, health, models, openapi, status};
+use super::{
+    ApiError, admin, audit, budget, chat, clients, dashboard, docs, events, health, model_list, models, openapi,
+    requests, session, status, usage,
+};
 
 pub fn all(app: &mut ServiceConfig) {
     app.app_data(JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::bad_body(&error).into()));
@@ -17,8 +20,8 @@ pub fn all(app: &mut ServiceConfig) {
 }
 
 /// Every URL, by the scope it stands in; the one without a name comes last, because it takes whatever it is given.
-fn roots() -> [(&'static str, Urls); 3] {
-    [("/v1", Urls::of(v1)), ("/api/v1", Urls::of(v1)), ("", Urls::of(others))]
+fn roots() -> [(&'static str, Urls); 4] {
+    [("/v1", Urls::of(v1)), ("/api/v1", Urls::of(v1)), ("/admin/v1", Urls::of(admin_v1)), ("", Urls::of(others))]
 }
 
 fn others(app: &mut Urls) {
@@ -33,11 +36,37 @@ fn v1(app: &mut Urls) {
     app.service(at("/chat/completions", [(M::POST, post().to(chat::create))]))
         .service(at("/models", [(M::GET, get().to(models::list))]))
         .service(at("/models/{id:.+}", [(M::GET, get().to(models::show))])) // ids contain slashes
+        .service(at("/usage", [(M::GET, get().to(usage::of_caller))]))
         .service(at("/status", [(M::GET, get().to(status::show))]))
         .service(at("/status/routing", [(M::PATCH, patch().to(admin::set_order))]))
         .service(at("/status/providers/{id}", [(M::PATCH, patch().to(admin::switch_provider))]))
         .service(at("/status/providers/{id}/reset", [(M::POST, post().to(admin::reset))]))
         .service(at("/status/models/{id:.+}", [(M::PATCH, patch().to(admin::switch_model))]));
+}
+
+fn admin_v1(app: &mut Urls) {
+    app.service(at("/requests", [(M::GET, get().to(requests::list))]))
+        .service(at("/usage", [(M::GET, get().to(usage::of_all))]))
+        .service(at("/budget", [(M::GET, get().to(budget::show))]))
+        .service(at("/events", [(M::GET, get().to(events::listen))]))
+        .service(at("/models", [(M::GET, get().to(model_list::list))]));
+    let session = [
+        (M::GET, get().to(session::show)),
+        (M::POST, post().to(session::open)),
+        (M::DELETE, delete().to(session::end)),
+    ];
+    let client = [
+        (M::GET, get().to(clients::show)),
+        (M::PATCH, patch().to(clients::change)),
+        (M::DELETE, delete().to(clients::delete)),
+    ];
+    app.service(at("/session", session))
+        .service(at("/clients", [(M::GET, get().to(clients::list)), (M::POST, post().to(clients::create))]))
+        .service(at("/clients/{id}", client))
+        .service(at("/clients/{id}/rotate", [(M::POST, post().to(clients::rotate))]))
+        .service(at("/clients/{id}/revoke", [(M::POST, post().to(clients::revoke))]))
+        .service(at("/audit", [(M::GET, get().to(audit::list))]))
+        .service(at("/config", [(M::GET, get().to(audit::config))]));
 }
 
 /// An admin's changes are a few words of JSON.

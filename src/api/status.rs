@@ -133,8 +133,7 @@ pub async fn show(edge: Data<Edge>, client: Client) -> Json<Status> {
 /// `ordered`: the order just set, which the snapshot of the last second may not show yet.
 pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<Order>) -> Status {
     let journal = edge.journal(RECENT).await;
-    let (totals, lines) = &*journal;
-    let Totals { requests, successes, failures } = *totals;
+    let Totals { requests, successes, failures } = journal.totals;
     let catalog = edge.flow.catalog.load();
     let standing = edge.flow.ledger.standing();
     let configured = catalog.metas.iter().find(|m| m.name == FREE).map_or(Order::Headroom, |m| m.order);
@@ -144,7 +143,7 @@ pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<Order>) -> Sta
         success_requests: successes,
         failed_requests: failures,
         providers: catalog.providers.iter().map(|p| provider_status(p, &catalog, &standing)).collect(),
-        recent_requests: lines.iter().map(|line| recent(line, for_admin)).collect(),
+        recent_requests: journal.lines.iter().map(|(_, line)| recent(line, for_admin)).collect(),
         ledger: LedgerStatus { reachable: edge.flow.ledger.is_reachable() },
     }
 }
@@ -222,7 +221,7 @@ fn recent(line: &JournalLine, for_admin: bool) -> Recent {
             _ => "error",
         },
         status_code: line.status,
-        attempts: line.attempts.clone(),
+        attempts: line.told_attempts(),
         timestamp: instant(line.time_ms),
         streaming: line.stream,
         tokens_in: line.tokens_in,
@@ -231,6 +230,6 @@ fn recent(line: &JournalLine, for_admin: bool) -> Recent {
     }
 }
 
-fn instant(ms: i64) -> String {
+pub fn instant(ms: i64) -> String {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
 }

@@ -3,20 +3,32 @@
 mod discovery;
 mod drain;
 mod listen;
+mod members;
 
-use std::{collections::BTreeMap, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use actix_web::{App as HttpApp, HttpServer, web::Data};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 
 pub use listen::bind;
+pub use members::{Store, StoreInUse};
 
 use crate::{
-    api::{Door, Edge, around, auth::KeyDigest, routes},
+    api::{Door, Edge, around, routes},
     catalog::{Catalog, Current},
     config::Settings,
-    flow::Flow,
+    domain::KeyDigest,
+    flow::{Flow, Queue},
     ledger::{Ledger, Rules, embedded::Embedded, host::ScriptHost, redis::Redis},
     shutdown::Tasks,
     upstream::{BuildError, Upstream, UpstreamSettings},
@@ -54,6 +66,8 @@ pub struct App {
     tasks: Tasks,
     /// The one shown at start, when the operator set none.
     made_admin_key: Option<KeyDigest>,
+    /// The ledger held members' keys when it first answered.
+    has_members: AtomicBool,
 }
 
 impl App {
@@ -66,10 +80,12 @@ impl App {
         let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(&settings, &discovered)?));
         let ledger = Ledger::start(host(&settings, &tasks, state)?, rules(&settings), catalog.clone(), tasks.clone());
         let route_timeout = Duration::from_millis(settings.route_timeout_ms);
-        let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), route_timeout);
+        let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
         let made_admin_key = made_admin_key.map(KeyDigest::of);
-        let door = Door::new(&settings, made_admin_key.as_ref());
-        Ok(Arc::new(Self {
+        let has_members = members::look(&flow.ledger, &settings).await;
+        let door = Door::new(&settings, made_admin_key.as_ref(), has_members == Some(true));
+        flow.ledger.list_members(settings.clients.clone(), door.limits.clone());
+        let app = Arc::new(Self {
             settings: ArcSwap::from_pointee(settings),
             catalog,
             upstream,
@@ -77,7 +93,12 @@ impl App {
             edge: Data::new(Edge::new(door, flow)),
             tasks,
             made_admin_key,
-        }))
+            has_members: AtomicBool::new(has_members == Some(true)),
+        });
+        if has_members.is_none() {
+            members::look_later(&app);
+        }
+        Ok(app)
     }
 
     /// How many models can be asked for by name, and the ids of the providers that serve them.
@@ -122,7 +143,7 @@ impl App {
         let discovered = discovery::ask(&self.upstream, &settings, &self.discovered.load()).await;
         let catalog = Catalog::build(&settings, &discovered)?;
         let fixed = needs_restart(&self.settings.load(), &settings);
-        self.edge.door.store(Arc::new(Door::new(&settings, self.made_admin_key.as_ref())));
+        self.hang_door(&settings);
         self.catalog.store(Arc::new(catalog));
         self.discovered.store(Arc::new(discovered));
         self.settings.store(Arc::new(settings));
@@ -134,10 +155,19 @@ impl App {
         Ok(())
     }
 
+    /// Who may enter, by these settings and by what the ledger held at start.
+    fn hang_door(&self, settings: &Settings) {
+        let door = Door::new(settings, self.made_admin_key.as_ref(), self.has_members.load(Ordering::Relaxed));
+        self.edge.flow.ledger.list_members(settings.clients.clone(), door.limits.clone());
+        self.edge.door.store(Arc::new(door));
+    }
+
     fn warn_of_settings(&self) {
         let door = self.edge.door.load();
         if !door.open && door.has_no_client_key() {
-            tracing::warn!("Every caller needs a key and there is none: set TOLLFREE_API_KEY, or TOLLFREE_AUTH=open");
+            tracing::warn!(
+                "Every caller needs a key and there is none: make some with `tollfree keys create`, set TOLLFREE_API_KEY, or TOLLFREE_AUTH=open"
+            );
         }
         if self.catalog.load().candidates.is_empty() {
             tracing::warn!("No provider is configured: set a key such as GROQ_API_KEY, or run `tollfree demo`");
@@ -151,13 +181,20 @@ pub async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
     Ok(!Catalog::build(settings, &discovered)?.candidates.is_empty())
 }
 
-fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
+pub fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
     Upstream::new(UpstreamSettings {
         connect_ms: settings.timeouts.connect_ms,
         first_content_ms: settings.timeouts.first_content_ms,
         silence_ms: settings.timeouts.silence_ms,
         proxy: settings.https_proxy.as_ref().map(|proxy| proxy.to_string()),
     })
+}
+
+fn queue(settings: &Settings) -> Queue {
+    Queue {
+        max_wait: Duration::from_millis(settings.queue.max_wait_ms),
+        flex_max_wait: Duration::from_millis(settings.queue.flex_max_wait_ms),
+    }
 }
 
 fn rules(settings: &Settings) -> Rules {
@@ -203,6 +240,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("TOLLFREE_DATA_DIR", old.data_dir != new.data_dir),
         ("TOLLFREE_POOL", old.pool != new.pool),
         ("CB_FAILURE_THRESHOLD, CB_SUCCESS_THRESHOLD, CB_TIMEOUT_MS", old.breaker != new.breaker),
+        ("queue", old.queue != new.queue),
         ("ledger.slack_ms", old.slack_ms != new.slack_ms),
         ("timeouts", old.timeouts != new.timeouts),
         ("ROUTE_TIMEOUT_MS", old.route_timeout_ms != new.route_timeout_ms),

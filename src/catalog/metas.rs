@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Catalog, CatalogError, MetaModel, names};
 use crate::{
     config::{META_NAMES, MetaSettings, Settings, closest},
-    domain::{Candidate, provider::Status},
+    domain::{Candidate, glob::is_match, provider::Status},
 };
 
 /// The built-in ones (as the operator changed them), then the operator's own.
@@ -72,40 +72,4 @@ fn is_open_ended(provider: &str, catalog: &Catalog) -> bool {
     let exists =
         crate::config::builtin().provider(provider).is_some() || catalog.providers.iter().any(|p| &*p.id == provider);
     exists && (!listed || catalog.providers.iter().any(|p| &*p.id == provider && p.local))
-}
-
-/// `*` stands for any characters, `/` included.
-fn is_match(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|head| name.strip_prefix(head)) else { return false };
-    let mut parts = parts.peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.is_empty()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_match;
-
-    #[test]
-    fn a_star_stands_for_any_characters() {
-        for (pattern, name) in [
-            ("groq/*", "groq/openai/gpt-oss-120b"),
-            ("*/gpt-oss-120b", "cerebras/gpt-oss-120b"),
-            ("*gpt-oss*", "groq/openai/gpt-oss-20b"),
-            ("g*q/*b", "groq/openai/gpt-oss-20b"),
-            ("*", "x"),
-        ] {
-            assert!(is_match(pattern, name), "{pattern} {name}");
-        }
-        for (pattern, name) in [("groq/*", "cerebras/groq/x"), ("a*b*c", "abd"), ("ab*ba", "aba"), ("groq", "groq/x")] {
-            assert!(!is_match(pattern, name), "{pattern} {name}");
-        }
-    }
 }

@@ -8,6 +8,7 @@ mod catalog;
 mod check;
 mod demo;
 mod healthcheck;
+mod keys;
 mod serve;
 
 use crate::{
@@ -31,6 +32,7 @@ Examples:
   tollfree demo                         no account needed: simulated providers
   GROQ_API_KEY=gsk_… tollfree serve     a gateway on http://127.0.0.1:3000/v1
   REDIS_URL=redis://… tollfree serve    one of several replicas that share a budget
+  tollfree keys create ann --rpm 10     a key for a member of the team
 
 Settings come from the environment, a `.env` and `tollfree.toml`; see `.env.example`.
 Exit codes: 0 done, 1 failed, 2 wrong arguments or a wrong configuration.";
@@ -41,6 +43,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Run simulated providers that enforce the real free-tier limits, and a gateway on them
     Demo(demo::Arguments),
+    /// Make, show and change the keys of a team's members
+    Keys(Box<keys::Arguments>),
     /// Validate the configuration and show what is in force
     Check(check::Arguments),
     /// Show providers, models, limits in force, and where each figure came from
@@ -54,6 +58,7 @@ pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Keys(arguments) => keys::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),

@@ -183,6 +183,8 @@ fn fill(from: &Config) -> Result<Settings, config::ConfigError> {
             Err(config::ConfigError::NotFound(_)) => None,
             other => Some(other?),
         },
+        clients_file: optional("clients.file")?,
+        trace_link: optional("dashboard.trace_link")?,
         breaker: BreakerSettings {
             failure_threshold: from.get("breaker.failure_threshold")?,
             success_threshold: from.get("breaker.success_threshold")?,
@@ -190,7 +192,10 @@ fn fill(from: &Config) -> Result<Settings, config::ConfigError> {
         },
         route_timeout_ms: from.get("timeouts.route_ms")?,
         allowed_origins: list("http.allowed_origins")?,
-        queue: QueueSettings { max_wait_ms: from.get("queue.max_wait_ms")? },
+        queue: QueueSettings {
+            max_wait_ms: from.get("queue.max_wait_ms")?,
+            flex_max_wait_ms: from.get("queue.flex_max_wait_ms")?,
+        },
         slack_ms: from.get("ledger.slack_ms")?,
         timeouts: Timeouts {
             connect_ms: from.get("timeouts.connect_ms")?,

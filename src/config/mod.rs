@@ -3,6 +3,7 @@
 //! Pure in its inputs (environment, working directory), so that a reload is the same call again.
 
 mod builtin;
+mod clients;
 mod document;
 mod environment;
 mod layers;
@@ -27,6 +28,8 @@ pub use settings::{
     Settings, Timeouts,
 };
 pub use words::Mark;
+
+use crate::domain::key::MEMBER_PREFIX;
 
 /// A configuration that may be started, and where each part of it came from.
 #[derive(Debug)]
@@ -61,6 +64,12 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
     errors.extend(found);
     errors.extend(read.errors);
     let mut notes = read.notes;
+    if let Some(file) = &settings.clients_file {
+        match clients::read(file, cwd) {
+            Ok(members) => settings.clients = members,
+            Err(found) => errors.extend(found),
+        }
+    }
     errors.extend(cross_check(&settings, &mut notes));
     if !errors.is_empty() {
         return Err(ConfigError(errors.join("\n")));
@@ -74,12 +83,18 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
     settings.providers = read.providers;
     settings.models = read.models;
     settings.ollama = read.ollama;
+    settings.sources = sources.clone().into();
     Ok(Loaded { settings, notes, sources })
 }
 
 /// Rules over several settings.
 fn cross_check(settings: &Settings, notes: &mut Vec<String>) -> Option<String> {
     use secrecy::ExposeSecret;
+    if settings.admin_key.as_ref().is_some_and(|key| key.expose_secret().starts_with(MEMBER_PREFIX)) {
+        return Some(format!(
+            "TOLLFREE_ADMIN_KEY: `{MEMBER_PREFIX}` is what members' keys begin with: take another key"
+        ));
+    }
     let loopback = settings.host == "localhost"
         || settings.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if settings.auth == Some(AuthMode::Open) && !loopback {

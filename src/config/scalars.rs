@@ -53,18 +53,20 @@ const fn list(path: &'static str, env: &'static [&'static str], check: fn(&str) 
 
 const HOUR_MS: i64 = 3_600_000;
 
-pub(super) const SCALARS: [Scalar; 21] = [
+pub(super) const SCALARS: [Scalar; 24] = [
     text("server.host", &["HOST"], "127.0.0.1", host),
     int("server.port", &["PORT"], "3000", 0, 65_535),
     text("auth.mode", &["TOLLFREE_AUTH"], "", auth_mode),
     int("clients.rate_limit_rpm", &["RATE_LIMIT_RPM"], "", 1, 1_000_000_000),
+    text("clients.file", &["TOLLFREE_CLIENTS_FILE"], "", path),
     int("http.body_bytes", &[], "16777216", 1_024, 1 << 30),
     list("http.allowed_origins", &["ALLOWED_ORIGINS"], origin),
     list("http.trusted_proxies", &["TRUSTED_PROXIES"], network),
-    text("ledger.data_dir", &["TOLLFREE_DATA_DIR"], "", folder),
+    text("ledger.data_dir", &["TOLLFREE_DATA_DIR"], "", path),
     text("ledger.pool", &["TOLLFREE_POOL"], "default", pool),
     int("ledger.slack_ms", &[], "250", 0, 10_000),
     int("queue.max_wait_ms", &[], "30000", 0, HOUR_MS),
+    int("queue.flex_max_wait_ms", &[], "600000", 0, HOUR_MS),
     int("breaker.failure_threshold", &["CB_FAILURE_THRESHOLD"], "3", 1, 1_000),
     int("breaker.success_threshold", &["CB_SUCCESS_THRESHOLD"], "2", 1, 1_000),
     int("breaker.open_ms", &["CB_TIMEOUT_MS"], "30000", 1, 24 * HOUR_MS),
@@ -75,6 +77,7 @@ pub(super) const SCALARS: [Scalar; 21] = [
     int("shutdown.grace_ms", &[], "2000", 0, HOUR_MS),
     text("log.level", &["LOG_LEVEL"], "info", log_level),
     text("log.format", &["LOG_FORMAT"], "json", log_format),
+    text("dashboard.trace_link", &[], "", trace_link),
 ];
 
 pub(super) const REDIS_URL: Secret = Secret { env: &["REDIS_URL"], check: redis_url::check };
@@ -135,8 +138,8 @@ fn proxy(value: &str) -> Result<(), String> {
     if known { Ok(()) } else { Err("expected a proxy such as http://proxy:3128 or socks5://proxy:1080".into()) }
 }
 
-fn folder(value: &str) -> Result<(), String> {
-    if value.contains(char::is_control) { Err("expected the path of a folder".into()) } else { Ok(()) }
+fn path(value: &str) -> Result<(), String> {
+    if value.contains(char::is_control) { Err("expected a path".into()) } else { Ok(()) }
 }
 
 fn host(value: &str) -> Result<(), String> {
@@ -192,6 +195,16 @@ fn log_level(value: &str) -> Result<(), String> {
     }
     Err(format!(
         "expected error, warn, info, debug, trace or off, or directives such as `info,tollfree::ledger=debug`, got `{value}`"
+    ))
+}
+
+fn trace_link(value: &str) -> Result<(), String> {
+    let is_http = url::Url::parse(value).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if is_http && value.contains("{trace_id}") && !value.contains(char::is_whitespace) {
+        return Ok(());
+    }
+    Err(format!(
+        "expected an address with {{trace_id}} in it, such as https://traces.example/trace/{{trace_id}}, got `{value}`"
     ))
 }
 

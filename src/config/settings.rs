@@ -1,11 +1,11 @@
 //! The settings as the rest of the program sees them: checked, with defaults filled in.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Deref, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Deref, path::PathBuf, str::FromStr, sync::Arc};
 
 use secrecy::SecretString;
 
 use super::table::ProviderTable;
-use crate::domain::Order;
+use crate::domain::{Member, Order};
 
 /// Everything an operator can set. Cross-field rules hold.
 #[derive(Debug, Clone)]
@@ -27,6 +27,11 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// Requests per minute and client.
     pub rate_limit_rpm: Option<i64>,
+    /// The file of hashes, and the members it lists.
+    pub clients_file: Option<String>,
+    pub clients: Arc<[Member]>,
+    /// Where the web page links a trace to: an address with `{trace_id}` in it.
+    pub trace_link: Option<String>,
     pub breaker: BreakerSettings,
     /// Bounds choosing and trying, not streaming.
     pub route_timeout_ms: u64,
@@ -50,6 +55,8 @@ pub struct Settings {
     /// Meta-models of the operator's own, and changed built-in ones.
     pub models: BTreeMap<String, MetaSettings>,
     pub ollama: OllamaSettings,
+    /// Every setting in force: its name, where it came from, its value (`set` for secrets).
+    pub sources: Arc<[(String, String, String)]>,
 }
 
 impl Default for Settings {
@@ -66,10 +73,13 @@ impl Default for Settings {
             auth: None,
             trusted_proxies: Vec::new(),
             rate_limit_rpm: None,
+            clients_file: None,
+            clients: Arc::new([]),
+            trace_link: None,
             breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
             route_timeout_ms: 30_000,
             allowed_origins: Vec::new(),
-            queue: QueueSettings { max_wait_ms: 30_000 },
+            queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000 },
             slack_ms: 250,
             timeouts: Timeouts { connect_ms: 3_000, first_content_ms: 20_000, silence_ms: 30_000 },
             body_bytes: 16 * 1024 * 1024,
@@ -80,6 +90,7 @@ impl Default for Settings {
             providers: BTreeMap::new(),
             models: BTreeMap::new(),
             ollama: OllamaSettings::default(),
+            sources: Arc::new([]),
         }
     }
 }
@@ -106,6 +117,8 @@ pub struct BreakerSettings {
 pub struct QueueSettings {
     /// The longest a caller may wait for a slot; 0: never.
     pub max_wait_ms: u64,
+    /// The same for `service_tier: "flex"`, where that is longer.
+    pub flex_max_wait_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -353,7 +353,7 @@ fn the_examples_are_complete_and_load() {
         text.lines().map(on).collect::<Vec<_>>().join("\n")
     };
     for (toml, dotenv) in [(toml.to_owned(), dotenv.to_owned()), (all_on(toml), all_on(dotenv))] {
-        let folder = folder(&[("tollfree.toml", &toml), (".env", &dotenv)]);
+        let folder = folder(&[("tollfree.toml", &toml), (".env", &dotenv), ("clients.toml", "")]);
         load(&BTreeMap::new(), folder.path()).unwrap();
     }
     for scalar in scalars::SCALARS {

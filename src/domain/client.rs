@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::window::Limit;
+use super::{Candidate, glob, key::KeyDigest, window::Limit};
 
 /// The caller of one request, as the admission must know it.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Client {
     pub wait_ms: Option<i64>,
     /// It may ask for `service_tier: "priority"`.
     pub may_priority: bool,
+    /// The member's key that was shown, for looking again once its record has changed.
+    pub shown: Option<KeyDigest>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,18 @@ impl Client {
             models: Arc::new([]),
             wait_ms: None,
             may_priority: false,
+            shown: None,
         }
+    }
+
+    /// Whether a name is on the list of what it may ask for.
+    pub fn allows(&self, name: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|pattern| glob::is_match(pattern, name))
+    }
+
+    /// Whether it may use a model, by `provider/model` or by the model's own id. A meta-model whose name is not on its list
+    /// stands for those of its members that it may use.
+    pub fn may_use(&self, candidate: &Candidate) -> bool {
+        self.allows(&candidate.name) || self.allows(&candidate.model.id)
     }
 }

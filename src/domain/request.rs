@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::provider::Capabilities;
+use super::{provider::Capabilities, tier::Tier};
 
 #[derive(Debug, Clone)]
 pub struct ChatRequest {
@@ -23,6 +23,8 @@ pub struct ChatRequest {
     pub tools: u32,
     pub stops: u32,
     pub reasoning_effort: Option<String>,
+    /// `service_tier`.
+    pub tier: Tier,
     /// Names of the top-level parameters in the body whose loss would change the meaning (`logprobs`, `logit_bias`, `tool_choice`, …), as written.
     pub parameters: Vec<String>,
     pub size: PromptSize,

@@ -2,7 +2,8 @@
 
 use super::Attempt;
 use crate::{
-    ledger::{LedgerError, Refusal},
+    domain::KeyRefused,
+    ledger::{EntryError, LedgerError, Refusal, RefusedBy},
     plan::PlanError,
 };
 
@@ -16,6 +17,9 @@ pub enum FlowError {
     Refused(Refusal),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The caller's key has become invalid since it came in.
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
     /// Every candidate that was asked failed. `timed_out`: each of them by time-out.
     #[error("{}", words(.attempts))]
     AllFailed { attempts: Vec<Attempt>, timed_out: bool },
@@ -31,11 +35,44 @@ impl FlowError {
             Self::Plan(PlanError::NotFound(_)) => 404,
             Self::Plan(PlanError::NotAllowed { .. }) => 403,
             Self::Plan(PlanError::ContextTooLong { .. } | PlanError::Unsupported { .. }) => 400,
+            Self::Key(_) => 401,
             Self::Refused(_) => 429,
             Self::Ledger(_) => 503,
             Self::AllFailed { timed_out: true, .. } => 504,
             Self::AllFailed { .. } => 502,
             Self::Rejected { status, .. } => *status,
+        }
+    }
+}
+
+impl FlowError {
+    /// The `code` the caller is told, for the record.
+    pub fn code(&self) -> Option<&str> {
+        Some(match self {
+            Self::Plan(PlanError::NotFound(_)) => "model_not_found",
+            Self::Plan(PlanError::NotAllowed { .. }) => "model_not_allowed",
+            Self::Plan(PlanError::ContextTooLong { .. }) => "context_length_exceeded",
+            Self::Plan(PlanError::Unsupported { .. }) => "unsupported_by_models",
+            Self::Key(_) => "invalid_api_key",
+            Self::Refused(Refusal { by: RefusedBy::Client, .. }) => "client_quota_exceeded",
+            Self::Refused(_) => "budget_exhausted",
+            Self::Ledger(_) => "ledger_unavailable",
+            Self::AllFailed { timed_out: true, .. } => TIMED_OUT,
+            Self::AllFailed { .. } => FAILED,
+            Self::Rejected { code, .. } => return code.as_deref(),
+        })
+    }
+}
+
+/// Codes of what broke after its 200, too.
+pub(super) const FAILED: &str = "upstream_error";
+pub(super) const TIMED_OUT: &str = "upstream_timeout";
+
+impl From<EntryError> for FlowError {
+    fn from(error: EntryError) -> Self {
+        match error {
+            EntryError::Refused(why) => Self::Key(why),
+            EntryError::Ledger(error) => Self::Ledger(error),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The story of one request: plan → admit → attempt → relay → settle → record.
 
 pub mod error;
+pub mod patience;
 pub mod telling;
 #[cfg(test)]
 mod tests;
@@ -11,15 +12,18 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 pub use self::{
     error::FlowError,
+    patience::Queue,
     trail::{Attempt, Trail},
 };
 use self::{telling::Telling, turns::Turns};
 pub use crate::relay::AnswerBody;
+use tokio::time::Instant;
+
 use crate::{
     catalog::Current,
-    domain::{ChatRequest, Client},
-    ledger::{ClientStanding, Lease, Ledger},
-    plan::{self, Estimates},
+    domain::{ChatRequest, Client, RoutePlan},
+    ledger::{Admission, ClientStanding, Lease, Ledger, LedgerError},
+    plan::{self, Estimates, PlanError},
     record::Journal,
     relay::{self, Ending, RelayAsk},
     shutdown::Tasks,
@@ -34,7 +38,9 @@ pub struct Flow {
     pub upstream: Upstream,
     pub record: Journal,
     pub estimates: Arc<Estimates>,
-    /// Bounds choosing, not streaming.
+    pub tasks: Tasks,
+    pub queue: Queue,
+    /// Bounds choosing, not streaming, nor waiting in line.
     pub route_timeout: Duration,
 }
 
@@ -48,22 +54,30 @@ pub struct Answer {
 }
 
 impl Flow {
-    pub fn new(catalog: Current, ledger: Ledger, upstream: Upstream, tasks: Tasks, route_timeout: Duration) -> Self {
-        let record = telling::journal(ledger.clone(), tasks);
-        Self { catalog, ledger, upstream, record, estimates: Arc::default(), route_timeout }
+    pub fn new(
+        catalog: Current,
+        ledger: Ledger,
+        upstream: Upstream,
+        tasks: Tasks,
+        queue: Queue,
+        route_timeout: Duration,
+    ) -> Self {
+        let record = telling::journal(ledger.clone(), tasks.clone());
+        Self { catalog, ledger, upstream, record, estimates: Arc::default(), tasks, queue, route_timeout }
     }
 
-    /// One request from start to finish. Dropped at any await it leaves nothing unsettled and is recorded as left.
+    /// One request from start to finish; `wait`: how long its caller would stand in line for room. Dropped at any await it leaves nothing unsettled and is recorded as left.
     pub fn chat(
         &self,
         client: Client,
         request: ChatRequest,
         trail: Trail,
+        wait: Duration,
     ) -> impl Future<Output = Result<Answer, FlowError>> + Send + use<> {
         let flow = self.clone();
         async move {
             let telling = Telling::begin(&flow.record, &client, &request, &trail);
-            match flow.choose(&client, &request, trail).await {
+            match flow.choose(&client, &request, trail, wait).await {
                 Ok((reply, lease, turns)) => Ok(flow.relay(reply, lease, &turns, &request, telling)),
                 Err(error) => {
                     telling.failed(&error);
@@ -73,17 +87,29 @@ impl Flow {
         }
     }
 
+    /// Records a request that was refused before it could be read.
+    pub fn turned_away(&self, client: &Client, trail: &Trail, status: u16, code: Option<&str>) {
+        Telling::of(&self.record, client, "", false, trail).turned_away(status, code);
+    }
+
     /// Each turn strikes candidates, so the plan bounds the loop.
     async fn choose(
         &self,
         client: &Client,
         request: &ChatRequest,
         trail: Trail,
+        wait: Duration,
     ) -> Result<(Reply, Lease, Turns), FlowError> {
-        let plan = plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)?;
-        let mut turns = Turns::new(plan, trail, self.route_timeout);
-        let mut admission = turns.waiting(self.ledger.admit(turns.ask(client))).await;
+        let mut client = client.clone();
+        let mut turns = Turns::new(self.plan(&client, request)?, trail, request.tier, wait, self.route_timeout);
+        let mut admission = self.admit(&client, &mut turns).await;
         loop {
+            if let Ok(Admission::ClientChanged) = admission {
+                client = self.ledger.enter_again(&client).await?;
+                turns.keep_planned(&self.plan(&client, request)?);
+                admission = self.admit(&client, &mut turns).await;
+                continue;
+            }
             let lease = turns.lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
             lease.sent();
@@ -91,8 +117,9 @@ impl Flow {
                 Ok(reply) => return Ok((reply, lease, turns)),
                 Err(fault) => match turns.failed(&candidate, &fault) {
                     Ok(()) => {
-                        let next = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(client));
-                        admission = turns.waiting(next).await;
+                        let began = Instant::now();
+                        admission = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(&client)).await;
+                        turns.waited(began.elapsed());
                     }
                     Err(end) => {
                         lease.settle(fault.outcome);
@@ -103,11 +130,22 @@ impl Flow {
         }
     }
 
+    fn plan(&self, client: &Client, request: &ChatRequest) -> Result<RoutePlan, PlanError> {
+        plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)
+    }
+
+    async fn admit(&self, client: &Client, turns: &mut Turns) -> Result<Admission, LedgerError> {
+        let began = Instant::now();
+        let admission = self.ledger.admit(turns.ask(client)).await;
+        turns.waited(began.elapsed());
+        admission
+    }
+
     /// From here on the answer's body carries the lease; its end settles, teaches and records.
     fn relay(&self, reply: Reply, lease: Lease, turns: &Turns, request: &ChatRequest, mut telling: Telling) -> Answer {
         let candidate = reply.candidate.clone();
         turns.answered(&candidate);
-        telling.answering(&candidate.name);
+        telling.answering(&candidate);
         let (provider, model) = (candidate.provider.id.to_string(), candidate.name.clone());
         let client = lease.client_standing().copied();
         let ask = RelayAsk { include_usage: request.include_usage, charge: turns.charge(&candidate) };

@@ -19,9 +19,9 @@ use crate::{
     catalog::{Catalog, MetaModel},
     domain::{Candidate, Limit, Order, Standing, TokenCharge, client::ClientKind, read_request::read_chat},
     ledger::{
-        JournalLine, Rules,
+        JournalLine, Reading, Rules,
         embedded::Embedded,
-        host::{HostError, Reply as HostReply, ScriptCall, ScriptHost},
+        host::{Heard, HostError, Reply as HostReply, ScriptCall, ScriptHost},
     },
     plan::{PlanError, bench_of::of},
     upstream::UpstreamSettings,
@@ -113,6 +113,8 @@ impl ScriptHost for Away {
         let away = || Err(HostError::Unreachable("away".to_owned()));
         Box::pin(async move { (away(), away()) })
     }
+
+    fn listen(&self, _: &str, _: Heard) {}
 }
 
 /// A Redis that does as it is told and is slow to say so.
@@ -138,6 +140,10 @@ impl ScriptHost for Slow {
             answers
         })
     }
+
+    fn listen(&self, channel: &str, heard: Heard) {
+        self.0.listen(channel, heard);
+    }
 }
 
 const SLOWNESS: Duration = Duration::from_millis(80);
@@ -150,7 +156,8 @@ fn flow(tasks: &Tasks, host: Arc<dyn ScriptHost>, members: Vec<Arc<Candidate>>) 
         Rules { pool: "p".to_owned(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
     let ledger = Ledger::start(host, rules, catalog.clone(), tasks.clone());
     let settings = UpstreamSettings { connect_ms: 1_000, first_content_ms: 5_000, silence_ms: 300, proxy: None };
-    Flow::new(catalog, ledger, Upstream::new(settings).unwrap(), tasks.clone(), Duration::from_secs(10))
+    let queue = Queue { max_wait: Duration::from_secs(30), flex_max_wait: Duration::from_mins(1) };
+    Flow::new(catalog, ledger, Upstream::new(settings).unwrap(), tasks.clone(), queue, Duration::from_secs(10))
 }
 
 fn embedded() -> Arc<dyn ScriptHost> {
@@ -180,7 +187,7 @@ fn anybody() -> Client {
 
 async fn chat(flow: &Flow, request: ChatRequest) -> (Result<Answer, FlowError>, Trail) {
     let trail = Trail::new("req-1");
-    (flow.chat(anybody(), request, trail.clone()).await, trail)
+    (flow.chat(anybody(), request, trail.clone(), Duration::ZERO).await, trail)
 }
 
 async fn text(body: AnswerBody) -> String {
@@ -206,7 +213,7 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 async fn recorded(flow: &Flow) -> JournalLine {
-    until(async || flow.ledger.journal(1).await.ok().and_then(|(_, lines)| lines.into_iter().next())).await
+    until(async || Some(flow.ledger.journal(1, Reading::Newest).await.ok()?.lines.pop()?.1)).await
 }
 
 /// Tokens in the candidate's window of tokens per minute, once they are `expected`.
@@ -343,6 +350,7 @@ async fn a_caller_who_leaves_a_stream_cancels_it_upstream_at_once() {
     assert!(left.elapsed() < Duration::from_millis(100), "{:?}", left.elapsed());
     let line = recorded(&flow).await;
     assert_eq!((line.status, line.candidate.as_str()), (499, "groq/gpt"));
+    assert_eq!(line.told_attempts(), "groq/gpt;left");
     charged(&flow, &candidate, flow.estimates.charge(&candidate, &streamed()).tokens).await;
 }
 
@@ -356,7 +364,9 @@ async fn a_caller_who_leaves_while_we_wait_frees_the_slot_and_is_recorded() {
     let waiting = chat(&flow, question());
     assert!(tokio::time::timeout(Duration::from_millis(300), waiting).await.is_err(), "it was still waiting");
     until(async || (provider.abandoned.load(Ordering::SeqCst) == 1).then_some(())).await;
-    assert_eq!(recorded(&flow).await.status, 499);
+    let line = recorded(&flow).await;
+    assert_eq!((line.status, line.told_attempts().as_str()), (499, "groq/gpt;left"));
+    assert!(line.attempts[0].duration_ms >= 200, "{line:?}");
     let answer = until(async || chat(&flow, question()).await.0.ok()).await;
     assert_eq!(answer.model, "groq/gpt");
 }

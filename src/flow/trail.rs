@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use crate::domain::{Candidate, Fault, FaultKind};
+use tokio::time::Instant;
+
+use crate::{
+    domain::{Candidate, Fault, FaultKind},
+    ledger::RefusalLine,
+};
 
 /// Cheap to clone; all clones are of the same request.
 #[derive(Debug, Clone)]
@@ -19,8 +24,18 @@ pub struct Trail {
 #[derive(Debug)]
 struct Shared {
     request_id: String,
-    attempts: Mutex<Vec<Attempt>>,
+    trace_id: Option<String>,
+    began: Instant,
+    met: Mutex<Met>,
     waited_us: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Met {
+    attempts: Vec<Attempt>,
+    /// The attempt that has not ended yet: provider, candidate, account, and since when.
+    under_way: Option<Attempt>,
+    passed_over: Vec<RefusalLine>,
 }
 
 /// One send to one candidate.
@@ -29,22 +44,47 @@ pub struct Attempt {
     pub provider: String,
     /// `groq/openai/gpt-oss-120b`
     pub candidate: String,
+    pub account: String,
     /// Short and closed: `ok`, `429_rpd`, `401`, `timeout`, …
     pub label: String,
     /// The provider's words, secrets removed; empty for `ok`.
     pub message: String,
     /// `None`: it answered.
     pub kind: Option<FaultKind>,
+    /// When it began, since the request came in.
+    pub at: Duration,
+    /// `None`: it is still answering.
+    pub took: Option<Duration>,
 }
 
 impl Trail {
     pub fn new(request_id: impl Into<String>) -> Self {
-        let shared = Shared { request_id: request_id.into(), attempts: Mutex::default(), waited_us: AtomicU64::new(0) };
+        Self::traced(request_id, None)
+    }
+
+    /// `trace_id`: 32 hex digits, of the trace that the request belongs to.
+    pub fn traced(request_id: impl Into<String>, trace_id: Option<String>) -> Self {
+        let shared = Shared {
+            request_id: request_id.into(),
+            trace_id,
+            began: Instant::now(),
+            met: Mutex::default(),
+            waited_us: AtomicU64::new(0),
+        };
         Self { shared: Arc::new(shared) }
     }
 
     pub fn request_id(&self) -> &str {
         &self.shared.request_id
+    }
+
+    pub fn trace_id(&self) -> Option<&str> {
+        self.shared.trace_id.as_deref()
+    }
+
+    /// Since the request came in.
+    pub fn elapsed(&self) -> Duration {
+        self.shared.began.elapsed()
     }
 
     /// Time spent until the budget let it go, over all its attempts, whole ms.
@@ -58,30 +98,71 @@ impl Trail {
     }
 
     pub fn attempts(&self) -> Vec<Attempt> {
-        self.lock().clone()
+        self.lock().attempts.clone()
+    }
+
+    /// The attempt that was not seen to its end.
+    pub(super) fn under_way(&self) -> Option<Attempt> {
+        self.lock().under_way.clone()
+    }
+
+    /// Who had no room, as the last admission told it.
+    pub(super) fn passed_over(&self) -> Vec<RefusalLine> {
+        self.lock().passed_over.clone()
+    }
+
+    /// An admission passed these over.
+    pub(super) fn passes_over(&self, lines: &[RefusalLine]) {
+        self.lock().passed_over = lines.to_vec();
     }
 
     /// The value of `x-tollfree-attempts`: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok`; empty before any.
     pub fn header(&self) -> String {
-        let attempts = self.lock();
-        let told: Vec<String> = attempts.iter().map(|a| format!("{};{}", a.candidate, a.label)).collect();
+        let met = self.lock();
+        let told: Vec<String> = met.attempts.iter().map(|a| format!("{};{}", a.candidate, a.label)).collect();
         told.join(", ")
     }
 
+    pub(super) fn tries(&self, candidate: &Candidate) {
+        let attempt = self.attempt(candidate);
+        self.lock().under_way = Some(attempt);
+    }
+
     pub(super) fn failed(&self, candidate: &Candidate, fault: &Fault) {
-        self.push(candidate, fault.label.clone(), fault.message.clone(), Some(fault.kind));
+        self.push(candidate, |attempt| {
+            attempt.label.clone_from(&fault.label);
+            attempt.message.clone_from(&fault.message);
+            attempt.kind = Some(fault.kind);
+            attempt.took = Some(self.elapsed().saturating_sub(attempt.at));
+        });
     }
 
     pub(super) fn answered(&self, candidate: &Candidate) {
-        self.push(candidate, "ok".to_owned(), String::new(), None);
+        self.push(candidate, |attempt| "ok".clone_into(&mut attempt.label));
     }
 
-    fn push(&self, candidate: &Candidate, label: String, message: String, kind: Option<FaultKind>) {
-        let (provider, candidate) = (candidate.provider.id.to_string(), candidate.name.clone());
-        self.lock().push(Attempt { provider, candidate, label, message, kind });
+    /// Begun now, nothing known of its end.
+    fn attempt(&self, candidate: &Candidate) -> Attempt {
+        Attempt {
+            provider: candidate.provider.id.to_string(),
+            candidate: candidate.name.clone(),
+            account: candidate.account.id.to_string(),
+            label: String::new(),
+            message: String::new(),
+            kind: None,
+            at: self.elapsed(),
+            took: None,
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Attempt>> {
-        self.shared.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn push(&self, candidate: &Candidate, end: impl FnOnce(&mut Attempt)) {
+        let mut met = self.lock();
+        let mut attempt = met.under_way.take().unwrap_or_else(|| self.attempt(candidate));
+        end(&mut attempt);
+        met.attempts.push(attempt);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Met> {
+        self.shared.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::{Attempt, FlowError, Trail};
 use crate::{
-    domain::{Candidate, Charge, Choice, Client, Fault, FaultKind, Outcome, RoutePlan, Unit, Until},
+    domain::{Candidate, Charge, Choice, Client, Fault, FaultKind, KeyRefused, Outcome, RoutePlan, Tier, Unit, Until},
     ledger::{Admission, Ask, Lease, Ledger, LedgerError, Refusal, RefusalLine, RefusedBy},
     plan::PlanError,
 };
@@ -18,7 +18,10 @@ const NO_TIME_TOLD_MS: i64 = 1_000;
 pub struct Turns {
     plan: RoutePlan,
     trail: Trail,
-    /// No attempt begins after it.
+    tier: Tier,
+    /// The caller stands in line no longer than this.
+    patience: Instant,
+    /// No attempt begins after it; standing in line does not count.
     deadline: Instant,
     /// Asked again, once, after all others: its limit may have opened while they were tried.
     limited: Vec<Arc<Candidate>>,
@@ -29,22 +32,29 @@ pub struct Turns {
 }
 
 impl Turns {
-    pub fn new(plan: RoutePlan, trail: Trail, choosing: Duration) -> Self {
-        let deadline = Instant::now() + choosing;
-        Self { plan, trail, deadline, limited: Vec::new(), rejection: None, soonest_ms: None }
+    pub fn new(plan: RoutePlan, trail: Trail, tier: Tier, wait: Duration, choosing: Duration) -> Self {
+        let now = Instant::now();
+        let (patience, deadline) = (now + wait, now + choosing);
+        Self { plan, trail, tier, patience, deadline, limited: Vec::new(), rejection: None, soonest_ms: None }
     }
 
     /// The question for the ledger: all that is left, in order.
     pub fn ask<'a>(&'a self, client: &'a Client) -> Ask<'a> {
-        Ask { client, choices: &self.plan.choices, wait_ms: 0 }
+        let wait = self.patience.saturating_duration_since(Instant::now());
+        let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        Ask { client, choices: &self.plan.choices, wait_ms, tier: self.tier }
     }
 
-    /// Measures how long an admission takes.
-    pub async fn waiting<T>(&self, admission: impl Future<Output = T>) -> T {
-        let began = Instant::now();
-        let admission = admission.await;
-        self.trail.waited(began.elapsed());
-        admission
+    /// Keeps only what the client, as its record is now, may be planned to.
+    pub fn keep_planned(&mut self, anew: &RoutePlan) {
+        let planned = |c: &Choice| anew.choices.iter().any(|other| Arc::ptr_eq(&other.candidate, &c.candidate));
+        self.plan.choices.retain(planned);
+    }
+
+    /// An admission took so long.
+    pub fn waited(&mut self, time: Duration) {
+        self.trail.waited(time);
+        self.deadline += time;
     }
 
     /// What an admission was charged.
@@ -60,7 +70,12 @@ impl Turns {
     pub fn lease(&mut self, ledger: &Ledger, admission: Result<Admission, LedgerError>) -> Result<Lease, FlowError> {
         match admission {
             Ok(Admission::Go(lease)) => Ok(lease),
-            Ok(Admission::Refused(refusal)) => Err(self.refused(refusal)),
+            Ok(Admission::Refused(refusal)) => {
+                self.trail.passes_over(&refusal.lines);
+                Err(self.refused(refusal))
+            }
+            // The flow has read the record again and asked anew.
+            Ok(Admission::ClientChanged) => Err(FlowError::Key(KeyRefused::Unknown)),
             Err(outage @ LedgerError::Unreachable { .. }) => {
                 let free = self.plan.choices.iter().find(|c| c.candidate.is_unmetered());
                 free.map(|c| ledger.outside(&c.candidate)).ok_or(FlowError::Ledger(outage))
@@ -75,6 +90,7 @@ impl Turns {
         candidate: &Candidate,
         attempt: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
+        self.trail.tries(candidate);
         let own = candidate.provider.first_content_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let until = own.map_or(self.deadline, |own| own.max(self.deadline));
         match tokio::time::timeout_at(until, attempt).await {
@@ -255,7 +271,7 @@ mod tests {
     fn turns(candidates: &[Arc<Candidate>]) -> Turns {
         let choices = candidates.iter().map(|c| Choice { candidate: c.clone(), charge: Charge::default() }).collect();
         let plan = RoutePlan { asked: "free".to_owned(), choices };
-        Turns::new(plan, Trail::new("r"), Duration::from_secs(30))
+        Turns::new(plan, Trail::new("r"), Tier::Standard, Duration::ZERO, Duration::from_secs(30))
     }
 
     fn fault(kind: FaultKind, label: &str) -> Fault {

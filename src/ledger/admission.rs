@@ -1,6 +1,6 @@
 //! One admission: what is asked, and what can come back.
 
-use crate::domain::{Choice, Client};
+use crate::domain::{Choice, Client, Tier};
 
 use super::lease::Lease;
 
@@ -10,14 +10,17 @@ pub struct Ask<'a> {
     pub client: &'a Client,
     /// In order; the first that has room is taken.
     pub choices: &'a [Choice],
-    /// How long the caller would wait for a slot, ms.
+    /// How long the caller would wait in line for room, ms; 0: not at all.
     pub wait_ms: i64,
+    pub tier: Tier,
 }
 
 #[derive(Debug)]
 pub enum Admission {
     Go(Lease),
     Refused(Refusal),
+    /// The client's record is gone, closed, or another one by now: read it again. Nothing was charged.
+    ClientChanged,
 }
 
 /// Nothing was charged. The same request would be admitted in `retry_ms`, were nobody else to come.
@@ -51,11 +54,19 @@ pub struct RefusalLine {
     pub opens_in_ms: i64,
 }
 
-/// A client's tightest window after this admission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A client's tightest windows after this admission: of requests, and of tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClientStanding {
-    pub limit_requests: i64,
-    pub remaining_requests: i64,
+    pub requests: Option<WindowStanding>,
+    pub tokens: Option<WindowStanding>,
+}
+
+/// One window of a client's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowStanding {
+    pub limit: i64,
+    pub remaining: i64,
+    /// Until all of it is free again, at the latest.
     pub reset_ms: i64,
 }
 

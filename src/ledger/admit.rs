@@ -6,33 +6,39 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     Ledger, Shared,
-    admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy},
+    admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy, WindowStanding},
     host::{HostError, Reply, ScriptCall},
     lease::{Grant, LEASE_TTL_MS, Lease, Undone},
+    line::{ALIVE_MS, Place},
     pack,
     scripts::Script,
 };
-use crate::domain::{Limit, Outcome};
+use crate::domain::{Choice, Limit, Outcome, Tier};
 
 /// Candidates of the first try. A refusal by these is asked again with all: only then is it true.
 const FIRST_TRY: usize = 10;
 /// A sync, a hold and later boundaries can each cost a turn; more is a fault.
 const TURNS: usize = 6;
+/// The first try does not wait, nor does it count as asking.
+const ONLY_LOOKING: i64 = -1;
 /// No refusal names a longer wait. ms.
 const LONGEST_WAIT_MS: i64 = 31 * 86_400_000;
 
 /// One call of `admit`, and what is needed to read its answer.
 struct Question {
-    id: String,
+    id: Arc<str>,
     epoch: Arc<str>,
     call: ScriptCall,
 }
 
 enum Answer {
     Admission(Admission),
+    /// A place in line; ask again in so many ms.
+    Wait(i64),
     /// Another epoch than the one asked under.
     Sync,
     Hold(i64),
@@ -42,11 +48,14 @@ enum Answer {
 impl Ledger {
     /// One atomic step: the client's quota, every candidate's windows, breakers and slots; a lease or a refusal.
     pub async fn admit(&self, ask: Ask<'_>) -> Result<Admission, LedgerError> {
-        let some = Ask { choices: &ask.choices[..ask.choices.len().min(FIRST_TRY)], ..ask };
-        match self.shared.admit(some, None).await? {
-            Admission::Refused(_) if some.choices.len() < ask.choices.len() => self.shared.admit(ask, None).await,
-            admission => Ok(admission),
+        if ask.choices.len() > FIRST_TRY {
+            let some = Ask { choices: &ask.choices[..FIRST_TRY], wait_ms: ONLY_LOOKING, ..ask };
+            match self.shared.admit(some, None).await? {
+                Admission::Refused(_) => {}
+                admission => return Ok(admission),
+            }
         }
+        self.shared.admit(ask, None).await
     }
 
     /// Settles one lease and asks again for the rest, in one round trip.
@@ -114,59 +123,89 @@ impl Drop for Asking<'_> {
 }
 
 impl Shared {
+    /// Asks until there is an answer that is none of the waiting room's, or the caller's patience is over.
     async fn admit(
         self: &Arc<Self>,
         ask: Ask<'_>,
         before: Option<(ScriptCall, Undone)>,
     ) -> Result<Admission, LedgerError> {
         let mut owed = Owed { shared: self, settlement: before };
-        for _ in 0..TURNS {
-            let mut question = self.question(&ask);
-            let mut asking = Asking { shared: self, ask: &ask, id: question.id.clone() };
-            let answer = match &owed.settlement {
-                None => self.host.run(&question.call, false).await,
-                Some((settlement, _)) => {
-                    let (settled, admitted) = self.host.run_both(settlement, &question.call).await;
-                    match settled {
-                        Ok(_) => owed.settlement = None,
-                        Err(HostError::Fresh) => {}
-                        Err(error) => {
-                            if let HostError::Script { .. } = error {
-                                owed.settlement = None; // would fail again
-                            }
-                            self.note::<Reply>(Err(error))?;
-                        }
+        let patience = Instant::now() + Duration::from_millis(u64::try_from(ask.wait_ms).unwrap_or(0));
+        let (mut place, mut turns): (Option<Place>, _) = (None, 0);
+        while turns < TURNS {
+            let wait_ms =
+                if ask.wait_ms > 0 { ms(patience.saturating_duration_since(Instant::now())) } else { ask.wait_ms };
+            let ask = Ask { wait_ms, ..ask };
+            match self.turn(&ask, place.as_ref(), &mut owed).await? {
+                (_, Answer::Admission(admission)) => {
+                    if let Some(place) = &mut place
+                        && !matches!(admission, Admission::ClientChanged)
+                    {
+                        place.is_over();
                     }
-                    admitted
+                    return Ok(admission);
                 }
-            };
-            let answer = match answer {
-                Err(HostError::Fresh) => {
-                    asking.id.clear(); // not carried out
-                    // A host that has never seen this script may have lost more than scripts.
-                    self.hold(self.sync(None).await?).await;
-                    owed.pay().await;
-                    question = self.question(&ask);
-                    asking.id.clone_from(&question.id);
-                    self.host.run(&question.call, true).await
+                (id, Answer::Wait(ms)) => {
+                    place.get_or_insert_with(|| Place::take(self, &id)).sleep(ms, patience).await;
+                    turns = 0;
+                    continue;
                 }
-                other => {
-                    owed.pay().await;
-                    other
-                }
-            };
-            let reply = self.note(asking.answered(answer))?;
-            match self.read(&ask, question, &reply)? {
-                Answer::Admission(admission) => return Ok(admission),
-                Answer::Sync => {
+                (_, Answer::Sync) => {
                     let was = self.known().epoch.clone();
                     self.hold(self.sync(Some(&was)).await?).await;
                 }
-                Answer::Hold(ms) => self.hold(ms).await,
-                Answer::Later(now_ms) => self.known().set_clock(now_ms),
+                (_, Answer::Hold(ms)) => self.hold(ms).await,
+                (_, Answer::Later(now_ms)) => self.known().set_clock(now_ms),
             }
+            turns += 1;
         }
         Err(LedgerError::Unreachable { retry_ms: super::OUTAGE_RETRY_MS })
+    }
+
+    /// Asks once, and brings what is owed on the way. Says under which id.
+    async fn turn(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        place: Option<&Place>,
+        owed: &mut Owed<'_>,
+    ) -> Result<(Arc<str>, Answer), LedgerError> {
+        let mut question = self.question(ask, place);
+        let mut asking = Asking { shared: self, ask, id: question.id.to_string() };
+        let answer = match &owed.settlement {
+            None => self.host.run(&question.call, false).await,
+            Some((settlement, _)) => {
+                let (settled, admitted) = self.host.run_both(settlement, &question.call).await;
+                match settled {
+                    Ok(_) => owed.settlement = None,
+                    Err(HostError::Fresh) => {}
+                    Err(error) => {
+                        if let HostError::Script { .. } = error {
+                            owed.settlement = None; // would fail again
+                        }
+                        self.note::<Reply>(Err(error))?;
+                    }
+                }
+                admitted
+            }
+        };
+        let answer = match answer {
+            Err(HostError::Fresh) => {
+                asking.id.clear(); // not carried out
+                // A host that has never seen this script may have lost more than scripts.
+                self.hold(self.sync(None).await?).await;
+                owed.pay().await;
+                question = self.question(ask, place);
+                asking.id = question.id.to_string();
+                self.host.run(&question.call, true).await
+            }
+            other => {
+                owed.pay().await;
+                other
+            }
+        };
+        let reply = self.note(asking.answered(answer))?;
+        let id = question.id.clone();
+        Ok((id, self.read(ask, question, &reply)?))
     }
 
     async fn hold(&self, ms: i64) {
@@ -175,17 +214,32 @@ impl Shared {
         }
     }
 
-    fn question(&self, ask: &Ask<'_>) -> Question {
-        let id = format!("{}{:x}", self.replica, self.issued.fetch_add(1, Ordering::Relaxed));
+    fn question(&self, ask: &Ask<'_>, place: Option<&Place>) -> Question {
+        let id: Arc<str> = match place {
+            Some(place) => place.id.clone(),
+            None => format!("{}{:x}", self.replica, self.issued.fetch_add(1, Ordering::Relaxed)).into(),
+        };
         let (epoch, seen, now_ms) = {
             let known = self.known();
             (known.epoch.clone(), known.seen, known.now_ms())
         };
         let windows: usize = ask.choices.iter().map(|c| c.candidate.windows.len()).sum();
-        let mut keys = Vec::with_capacity(3 + ask.client.limits.len() + windows);
+        let mut keys = Vec::with_capacity(9 + ask.client.limits.len() + ask.choices.len() + windows);
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&id)]);
+        keys.extend(self.keys.waiting_room());
+        keys.push(self.keys.member(&ask.client.id));
         pack::push_keys(&mut keys, &self.keys, ask.client, &[]);
-        let mut args = Vec::with_capacity(6 + ask.choices.len());
+        let mut args = Vec::with_capacity(7 + ask.choices.len());
+        let tokens = client_tokens(ask.choices);
+        let (client, class) = (ask.client, u8::from(ask.tier == Tier::Flex));
+        let who = format!(
+            "{} {} {} {class} {} {} {ALIVE_MS}",
+            client.id,
+            client.version,
+            ask.tier.weight(client.weight),
+            ask.wait_ms,
+            u8::from(place.is_some())
+        );
         args.extend(
             [
                 epoch.clone(),
@@ -193,12 +247,14 @@ impl Shared {
                 self.rules.slack_ms.to_string(),
                 LEASE_TTL_MS.to_string(),
                 LEASE_TTL_MS.to_string(),
-                pack::client(ask.client, 1),
+                who,
+                pack::client(client, |limit| pack::client_charge(limit, tokens)),
             ]
             .map(Bytes::from),
         );
         for choice in ask.choices {
             let candidate = &choice.candidate;
+            keys.push(self.keys.shares(candidate));
             keys.extend(candidate.windows.iter().map(|w| self.keys.window(candidate, w)));
             args.push(pack::candidate(candidate, now_ms, |w| pack::charged(w, &choice.charge)));
         }
@@ -215,31 +271,30 @@ impl Shared {
                 Reply::Int(now_ms),
                 Reply::Int(seq),
                 Reply::Bulk(packed),
-                Reply::Int(max),
-                Reply::Int(used),
-                Reply::Bulk(limit),
+                standing @ ..,
             ] => {
                 let choice = usize::try_from(*chosen - 1).ok().and_then(|i| ask.choices.get(i)).ok_or_else(strange)?;
                 self.known().saw(&question.epoch, *seq, *now_ms);
-                let span = std::str::from_utf8(limit).ok().and_then(pack::limit_of).map(Limit::span_ms);
                 let grant = Grant {
-                    id: question.id,
+                    id: question.id.to_string(),
                     epoch: question.epoch,
                     charge: choice.charge,
+                    client_tokens: client_tokens(ask.choices),
                     now_ms: *now_ms,
                     packed: String::from_utf8_lossy(packed).into_owned(),
-                    standing: span.map(|span_ms| ClientStanding {
-                        limit_requests: *max,
-                        remaining_requests: (max - used).max(0),
-                        reset_ms: span_ms,
-                    }),
+                    standing: client_standing(standing).0,
                 };
                 Ok(Answer::Admission(Admission::Go(Lease::new(self, &choice.candidate, ask.client, grant))))
             }
-            [Reply::Int(0), Reply::Int(now_ms), Reply::Int(e), Reply::Int(exact), Reply::Int(by), lines @ ..] => {
+            [Reply::Int(2), Reply::Int(now_ms), Reply::Int(e), Reply::Int(_)] => {
+                self.known().saw(&question.epoch, 0, *now_ms);
+                Ok(Answer::Wait((e - now_ms).clamp(1, LONGEST_WAIT_MS)))
+            }
+            [Reply::Int(0), Reply::Int(now_ms), Reply::Int(e), Reply::Int(exact), Reply::Int(by), rest @ ..] => {
                 self.known().saw(&question.epoch, 0, *now_ms);
                 let by = if *by == 1 { RefusedBy::Client } else { RefusedBy::Budget };
                 let wait = |e: i64| (e - now_ms).clamp(1, LONGEST_WAIT_MS);
+                let (client, lines) = client_standing(rest);
                 let lines: Vec<RefusalLine> = lines
                     .chunks_exact(3)
                     .enumerate()
@@ -257,25 +312,53 @@ impl Shared {
                         })
                     })
                     .collect();
-                let client = (by == RefusedBy::Client).then(|| lines.first()).flatten().map(|line| ClientStanding {
-                    limit_requests: line.max.unwrap_or(0),
-                    remaining_requests: 0,
-                    reset_ms: line.opens_in_ms,
-                });
+                let retry_ms = wait(*e);
                 Ok(Answer::Admission(Admission::Refused(Refusal {
                     by,
-                    retry_ms: wait(*e),
+                    retry_ms,
                     exact: *exact == 1,
+                    client: client.map(|standing| refused_standing(standing, by, &lines)),
                     lines,
-                    client,
                 })))
             }
             [Reply::Int(-1)] => Ok(Answer::Sync),
             [Reply::Int(-2), Reply::Int(ms)] => Ok(Answer::Hold(*ms)),
             [Reply::Int(-3), Reply::Int(now_ms)] => Ok(Answer::Later(*now_ms)),
+            [Reply::Int(-5)] => Ok(Answer::Admission(Admission::ClientChanged)),
             _ => Err(strange()),
         }
     }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What a request is taken for in its client's token windows: the dearest of its candidates' charges.
+fn client_tokens(choices: &[Choice]) -> i64 {
+    choices.iter().map(|choice| choice.charge.tokens.max(choice.charge.input)).max().unwrap_or(0)
+}
+
+/// The client's tightest windows at the head of the rest of a reply, and what follows them.
+fn client_standing(rest: &[Reply]) -> (Option<ClientStanding>, &[Reply]) {
+    let Some((head, rest)) = rest.split_at_checked(6) else { return (None, &[]) };
+    let one = |words: &[Reply]| {
+        let [Reply::Int(max), Reply::Int(used), Reply::Bulk(name)] = words else { return None };
+        let limit: Limit = std::str::from_utf8(name).ok()?.parse().ok()?;
+        Some(WindowStanding { limit: *max, remaining: (max - used).max(0), reset_ms: limit.span_ms() })
+    };
+    let (requests, tokens) = (one(&head[..3]), one(&head[3..]));
+    ((requests.is_some() || tokens.is_some()).then_some(ClientStanding { requests, tokens }), rest)
+}
+
+/// Where the client's own quota refused, its window has nothing left until it opens.
+fn refused_standing(mut standing: ClientStanding, by: RefusedBy, lines: &[RefusalLine]) -> ClientStanding {
+    if let (RefusedBy::Client, Some(line)) = (by, lines.first()) {
+        let is_tokens = line.why.starts_with('t');
+        let refused = WindowStanding { limit: line.max.unwrap_or(0), remaining: 0, reset_ms: line.opens_in_ms };
+        *(if is_tokens { &mut standing.tokens } else { &mut standing.requests }) = Some(refused);
+    }
+    standing
 }
 
 /// A limit's name without its scope, or any other reason as it stands.

@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::{
     embedded_lua::Vm,
-    host::{HostError, Reply, ScriptCall, ScriptHost},
+    host::{Heard, HostError, Reply, ScriptCall, ScriptHost},
     keyspace::{Keyspace, PersistError, Store},
 };
 use crate::shutdown::Tasks;
@@ -25,6 +25,13 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub enum EmbeddedError {
     #[error(transparent)]
     Open(#[from] PersistError),
+}
+
+impl EmbeddedError {
+    /// Another process, most likely a running gateway, holds the directory.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Open(PersistError::InUse(_)))
+    }
 }
 
 /// The budget of a single replica, kept in this process and in its data directory. Cheap to clone.
@@ -41,6 +48,8 @@ struct Machine {
     lost: Option<String>,
     /// Scripts run so far.
     runs: u64,
+    /// Who is told of what scripts publish, by channel.
+    listeners: Vec<(String, Heard)>,
 }
 
 /// Every so many scripts some keys are looked at for their expiry, …
@@ -74,7 +83,7 @@ impl Embedded {
 
     fn over(keyspace: Keyspace, clock: Clock, store: Option<Arc<Store>>) -> Self {
         let vm = Vm::new(keyspace).expect("a fresh VM has memory for its libraries");
-        Self { machine: Arc::new(Mutex::new(Machine { vm, clock, store, lost: None, runs: 0 })) }
+        Self { machine: Arc::new(Mutex::new(Machine { vm, clock, store, lost: None, runs: 0, listeners: Vec::new() })) }
     }
 
     /// Any script text, for the tests that compare both hosts.
@@ -111,6 +120,7 @@ impl Machine {
         let answer = work(&mut self.vm);
         // A script that failed half-way has written what it has written, as in Redis.
         self.keep()?;
+        self.tell();
         answer.map_err(|message| HostError::Script { script, message })
     }
 
@@ -130,6 +140,18 @@ impl Machine {
         let Some(store) = &self.store else { return Ok(()) };
         let kept = store.commit(self.vm.keyspace().changes());
         kept.map_err(|why| self.lose(&why))
+    }
+
+    fn tell(&mut self) {
+        if self.listeners.is_empty() {
+            return;
+        }
+        let published = self.vm.keyspace().published();
+        for (channel, message) in published {
+            for (_, heard) in self.listeners.iter().filter(|(name, _)| name.as_bytes() == &*channel) {
+                heard(&String::from_utf8_lossy(&message));
+            }
+        }
     }
 
     fn lose(&mut self, why: &PersistError) -> HostError {
@@ -174,6 +196,12 @@ impl ScriptHost for Embedded {
             (one, lock(&self.machine).run_call(second, false))
         }
         .boxed()
+    }
+
+    fn listen(&self, channel: &str, heard: Heard) {
+        let mut machine = lock(&self.machine);
+        machine.vm.keyspace().keep_published();
+        machine.listeners.push((channel.to_owned(), heard));
     }
 }
 

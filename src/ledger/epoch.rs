@@ -172,10 +172,13 @@ impl Shared {
                 pack::push_keys(&mut keys, &self.keys, &core.client, &[&core.candidate]);
                 let mark = if spent.is_some() { "x" } else { "" };
                 args.push(Bytes::from(format!("{mark}{}", core.packed())));
-                let mut windows = pack::client(&core.client, i64::from(spent.is_none_or(|s| s.sent)));
+                let mut windows = pack::client(&core.client, |limit| {
+                    let charged = pack::client_charge(limit, core.client_tokens);
+                    spent.map_or(charged, |s| pack::or_charged(pack::client_used(limit, &s), charged))
+                });
                 pack::windows(&mut windows, &core.candidate, now_ms, |w| {
                     let charged = pack::charged(w, &core.charge);
-                    spent.map_or(charged, |s| if pack::used(w, &s) < 0 { charged } else { pack::used(w, &s) })
+                    spent.map_or(charged, |s| pack::or_charged(pack::used(w, &s), charged))
                 });
                 args.push(Bytes::from(windows));
             }

@@ -1,5 +1,7 @@
 //! The seam: who runs the scripts. All that differs between Redis and this process.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
@@ -36,6 +38,9 @@ pub enum HostError {
     Script { script: &'static str, message: String },
 }
 
+/// Told of each message, soon after it was published. Must not block, and must not call the host.
+pub type Heard = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Runs our Lua atomically.
 pub trait ScriptHost: Send + Sync {
     /// Runs one script. A script the host has not seen is [`HostError::Fresh`] unless `load` was set:
@@ -48,4 +53,7 @@ pub trait ScriptHost: Send + Sync {
         first: &'a ScriptCall,
         second: &'a ScriptCall,
     ) -> BoxFuture<'a, (Result<Reply, HostError>, Result<Reply, HostError>)>;
+
+    /// From now on tells what scripts publish on this channel, as far as it can be had: messages may be lost.
+    fn listen(&self, channel: &str, heard: Heard);
 }

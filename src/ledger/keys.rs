@@ -10,9 +10,20 @@
 //! | `l:ID` leases | string | 30 s, renewed every 10; 5 s once settled | admit, settle, renew, repeat |
 //! | `snap:HASH` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
+//! | `sh:LINE` shares | hash | three spans after the last request | admit, settle |
+//! | `queue`, `guests`, `tickets`, `alive`, `fair` | the waiting room, see `lua/lib/line.lua` | 2 h after the last arrival | admit, settle, stay, leave |
+//! | `r:batch:REPLICA` | string | 1 day | record |
+//! | `r:STEP:BY:START` roll-ups | hash | see [`super::rollup::Step::keep_ms`]; bounded names | record |
+//! | `r:alive` | sorted set | 1 min; bounded by replicas | beat |
+//! | `m:ID` members | hash | until deleted; bounded by `clients` | clients, touch, record; read by admit |
+//! | `clients` | sorted set | 10,000 members at most | clients |
+//! | `audit` | stream | capped | clients, control, sessions |
+//! | `sess:DIGEST` | string | 12 h | sessions |
+//! | `guess`, `guess:ADDRESS` | sorted set | a minute | guesses |
 
 use std::fmt::Write;
 
+use super::rollup::{By, Step};
 use crate::domain::{Candidate, Limit, Scope, Window};
 
 /// Changes when an older replica could not understand what a newer one leaves behind.
@@ -55,6 +66,44 @@ impl Keys {
         self.named("journal")
     }
 
+    /// The last batch a replica wrote.
+    pub fn batch(&self, replica: &str) -> String {
+        format!("{}r:batch:{replica}", self.prefix)
+    }
+
+    pub fn alive(&self) -> String {
+        self.named("r:alive")
+    }
+
+    /// One stretch of time, by its first ms.
+    pub fn rollup(&self, step: Step, by: By, start_ms: i64) -> String {
+        format!("{}r:{}:{}:{}", self.prefix, step.letter(), by.letter(), start_ms.div_euclid(step.ms()))
+    }
+
+    /// Ids of all members.
+    pub fn clients(&self) -> String {
+        self.named("clients")
+    }
+
+    pub fn audit(&self) -> String {
+        self.named("audit")
+    }
+
+    /// `digest`: of the cookie, which itself is kept nowhere.
+    pub fn session(&self, digest: &str) -> String {
+        format!("{}sess:{digest}", self.prefix)
+    }
+
+    /// Wrong admin keys shown by one address.
+    pub fn guesses_of(&self, address: &str) -> String {
+        format!("{}guess:{address}", self.prefix)
+    }
+
+    /// Wrong admin keys shown by all.
+    pub fn guesses(&self) -> String {
+        self.named("guess")
+    }
+
     /// One per catalogue: replicas of two configurations number their windows differently.
     pub fn snap(&self, hash: &str) -> String {
         format!("{}snap:{hash}", self.prefix)
@@ -62,6 +111,26 @@ impl Keys {
 
     pub fn lease(&self, id: &str) -> String {
         format!("{}l:{id}", self.prefix)
+    }
+
+    /// A member's record.
+    pub fn member(&self, id: &str) -> String {
+        format!("{}m:{id}", self.prefix)
+    }
+
+    /// The waiting room, in the order of `lua/lib/line.lua`. What is published there has the name of the first.
+    pub fn waiting_room(&self) -> [String; 5] {
+        ["queue", "guests", "tickets", "alive", "fair"].map(|name| self.named(name))
+    }
+
+    /// The shares of a candidate's line: an account's, where a window spans its models, else a model's.
+    pub fn shares(&self, candidate: &Candidate) -> String {
+        let (provider, account) = (&candidate.provider.id, &candidate.account.id);
+        if candidate.windows.iter().any(|w| w.scope == Scope::Account) {
+            format!("{}sh:{provider}/{account}", self.prefix)
+        } else {
+            format!("{}sh:{provider}/{account}/{}", self.prefix, candidate.model.id)
+        }
     }
 
     pub fn client(&self, id: &str, limit: Limit) -> String {

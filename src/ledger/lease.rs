@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub candidate: Arc<Candidate>,
     pub client: Client,
     pub charge: Charge,
+    /// What its client's token windows were charged.
+    pub client_tokens: i64,
     /// By the ledger's clock.
     pub granted_ms: i64,
     /// Places and units, as the script packed them.
@@ -87,6 +89,7 @@ pub(crate) struct Grant {
     pub id: String,
     pub epoch: Arc<str>,
     pub charge: Charge,
+    pub client_tokens: i64,
     pub now_ms: i64,
     pub packed: String,
     pub standing: Option<ClientStanding>,
@@ -100,6 +103,7 @@ impl Lease {
             candidate: candidate.clone(),
             client: client.clone(),
             charge: grant.charge,
+            client_tokens: grant.client_tokens,
             granted_ms: grant.now_ms,
             packed: Mutex::new(grant.packed),
             renewed: Mutex::new(Instant::now()),
@@ -211,14 +215,16 @@ impl Shared {
             Health::Nothing => ("nothing", "nothing"),
         };
         let candidate = &core.candidate;
-        let mut keys = Vec::with_capacity(4 + candidate.windows.len() + core.client.limits.len());
+        let mut keys = Vec::with_capacity(10 + candidate.windows.len() + core.client.limits.len());
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&core.id), self.keys.speed()]);
+        keys.extend(self.keys.waiting_room());
+        keys.push(self.keys.shares(candidate));
         pack::push_keys(&mut keys, &self.keys, &core.client, &[candidate]);
         let now_ms = self.known().now_ms();
         let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
         let args = vec![
             Bytes::from(self.rules.slack_ms.to_string()),
-            Bytes::from(pack::client(&core.client, if outcome.spent.sent { -1 } else { 0 })),
+            Bytes::from(pack::client(&core.client, |limit| pack::client_used(limit, &outcome.spent))),
             pack::candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
             Bytes::from_static(provider.as_bytes()),
             Bytes::from_static(model.as_bytes()),
@@ -229,6 +235,7 @@ impl Shared {
             Bytes::copy_from_slice(keys::speed_field(candidate).as_bytes()),
             Bytes::from(TOMBSTONE_MS.to_string()),
             Bytes::from_static(mode.as_bytes()),
+            Bytes::copy_from_slice(core.client.id.as_bytes()),
         ];
         ScriptCall { script: Script::Settle, keys, args }
     }
@@ -277,6 +284,7 @@ impl Shared {
             candidate: choice.candidate.clone(),
             client: client.clone(),
             charge: choice.charge,
+            client_tokens: 0,
             granted_ms: 0,
             packed: Mutex::new(packed),
             renewed: Mutex::new(Instant::now()),
@@ -296,7 +304,7 @@ impl Shared {
     async fn renew(&self, core: &Core) {
         let mut list = vec![self.keys.meta(), self.keys.lease(&core.id)];
         pack::push_keys(&mut list, &self.keys, &core.client, &[&core.candidate]);
-        let mut windows = pack::client(&core.client, 1);
+        let mut windows = pack::client(&core.client, |limit| pack::client_charge(limit, core.client_tokens));
         pack::windows(&mut windows, &core.candidate, self.known().now_ms(), |w| pack::charged(w, &core.charge));
         let args = [self.rules.slack_ms.to_string(), LEASE_TTL_MS.to_string(), windows];
         let args = args.into_iter().map(Bytes::from).collect();

@@ -5,22 +5,34 @@
 
 pub mod admission;
 mod admit;
+pub mod audit;
+mod beat;
+pub mod budget;
+pub mod clients;
 mod control;
 pub mod embedded;
 mod embedded_lua;
 pub(crate) mod epoch;
+pub mod guesses;
 pub mod host;
 pub mod journal;
 pub mod keys;
 mod keyspace;
 pub mod lease;
+mod line;
+pub mod members;
 mod pack;
+pub mod record;
 pub mod redis;
+mod redis_ear;
 mod redis_error;
 mod redis_line;
 mod redis_url;
+pub mod rollup;
 pub mod scripts;
+pub mod sessions;
 mod standing;
+pub mod uses;
 
 use std::sync::{
     Arc, Mutex,
@@ -31,9 +43,12 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 pub use self::{
-    admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy},
-    journal::{JournalLine, Totals},
+    admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy, WindowStanding},
+    audit::{AuditEntry, By},
+    clients::ChangeError,
+    journal::{JournalLine, LineId, Page, PassedOver, Reading, Totals, Tried},
     lease::Lease,
+    members::EntryError,
 };
 use self::{epoch::Known, host::ScriptHost, keys::Keys};
 use crate::{
@@ -75,6 +90,12 @@ pub(crate) struct Shared {
     /// One `sync` at a time.
     syncing: tokio::sync::Mutex<()>,
     pending: lease::Pending,
+    /// Who of this replica's callers waits in line.
+    waiters: line::Waiters,
+    members: members::Book,
+    guesses: guesses::Alone,
+    told: guesses::Told,
+    sessions: sessions::SessionsSeen,
     /// `fails wins open_ms`, as `settle` reads it.
     breaker_rules: Bytes,
     /// Ids of leases: this process, and a number.
@@ -87,6 +108,18 @@ pub(crate) struct Shared {
 impl Ledger {
     /// Starts the background work: renewals, the look at the whole pool once a second, the watch on the epoch.
     pub fn start(host: Arc<dyn ScriptHost>, rules: Rules, catalog: Current, tasks: Tasks) -> Self {
+        let ledger = Self::idle(host, rules, catalog, tasks);
+        epoch::watch(&ledger);
+        standing::watch(&ledger);
+        lease::renew_all(&ledger);
+        beat::watch(&ledger);
+        line::watch(&ledger);
+        members::keep_used(&ledger);
+        ledger
+    }
+
+    /// Without any background work: for a command that reads or changes a little. It must not admit.
+    pub fn idle(host: Arc<dyn ScriptHost>, rules: Rules, catalog: Current, tasks: Tasks) -> Self {
         let keys = Keys::new(&rules.pool);
         let breaker_rules =
             Bytes::from(format!("{} {} {}", rules.failure_threshold, rules.success_threshold, rules.open_ms));
@@ -100,17 +133,18 @@ impl Ledger {
             standing: ArcSwap::from_pointee(Standing::default()),
             syncing: tokio::sync::Mutex::new(()),
             pending: lease::Pending::default(),
+            waiters: line::Waiters::default(),
+            members: members::Book::default(),
+            guesses: guesses::Alone::default(),
+            told: guesses::Told::default(),
+            sessions: sessions::SessionsSeen::default(),
             breaker_rules,
             replica: uuid::Uuid::new_v4().simple().to_string()[..16].to_owned(),
             issued: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             reachable: AtomicBool::new(false),
         });
-        let ledger = Self { shared };
-        epoch::watch(&ledger);
-        standing::watch(&ledger);
-        lease::renew_all(&ledger);
-        ledger
+        Self { shared }
     }
 
     /// What the pool looked like within the last second or so; for planning and status only.
@@ -126,6 +160,11 @@ impl Ledger {
     /// Its last call was answered.
     pub fn is_reachable(&self) -> bool {
         self.shared.reachable.load(Ordering::Relaxed)
+    }
+
+    /// Callers of this replica that wait in line.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiters.count()
     }
 
     /// A lease for a candidate without any limit while the ledger is away: nothing is written, nothing is settled.

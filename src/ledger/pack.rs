@@ -37,6 +37,11 @@ pub(crate) fn used(window: &Window, spent: &Spent) -> i64 {
     known.map_or(AS_CHARGED, |units| units.max(0))
 }
 
+/// `units` as they are, or as they were charged where nothing else is known.
+pub(crate) fn or_charged(units: i64, charged: i64) -> i64 {
+    if units == AS_CHARGED { charged } else { units }
+}
+
 fn letter(window: &Window) -> char {
     match window.kind {
         WindowKind::Sliding if window.limit.unit() == Unit::Token && window.charge == TokenCharge::Actual => 'm',
@@ -88,13 +93,28 @@ pub(crate) fn candidate(candidate: &Candidate, now_ms: i64, units: impl Fn(&Wind
     Bytes::from(text)
 }
 
-/// A client's own windows: sliding, one unit each.
-pub(crate) fn client(client: &Client, units: i64) -> String {
+/// A client's own windows: sliding, and slots; `units` says how many of each.
+pub(crate) fn client(client: &Client, units: impl Fn(Limit) -> i64) -> String {
     let mut text = String::new();
     for (limit, max) in client.limits.iter() {
-        let _ = write!(text, "{limit} s {max} {} {units} ", limit.span_ms());
+        let kind = if limit.unit() == Unit::Slot { 'n' } else { 's' };
+        let _ = write!(text, "{limit} {kind} {max} {} {} ", limit.span_ms(), units(*limit));
     }
     text
+}
+
+/// What one call takes of a client's window at admission; tokens as the dearest of its candidates would charge them.
+pub(crate) fn client_charge(limit: Limit, tokens: i64) -> i64 {
+    if limit.unit() == Unit::Token { tokens } else { 1 }
+}
+
+/// What a client's window shall hold of a call once it has ended.
+pub(crate) fn client_used(limit: Limit, spent: &Spent) -> i64 {
+    match (limit.unit(), spent.sent, spent.total) {
+        (_, false, _) => 0,
+        (Unit::Token, true, Some(total)) => total.max(0),
+        _ => AS_CHARGED,
+    }
 }
 
 /// The keys of a client's windows, then of a candidate's: the order of every script.

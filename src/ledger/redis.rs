@@ -10,7 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    host::{HostError, Reply, ScriptCall, ScriptHost},
+    host::{Heard, HostError, Reply, ScriptCall, ScriptHost},
+    redis_ear,
     redis_error::Judged,
     redis_line::{DEADLINE, Line, Lines, lines},
     redis_url::RedisUrl,
@@ -29,6 +30,7 @@ pub enum RedisError {
 #[derive(Clone)]
 pub struct Redis {
     lines: Arc<Lines>,
+    tasks: Tasks,
 }
 
 /// The name Redis knows each script by, in the order of [`Script::ALL`].
@@ -60,7 +62,7 @@ impl Redis {
         }
         let (lines, keeper) = lines(url);
         tasks.spawn_endless(keeper.run());
-        Ok(Self { lines: Arc::new(lines) })
+        Ok(Self { lines: Arc::new(lines), tasks: tasks.clone() })
     }
 
     /// Any script text, for the tests that compare both hosts.
@@ -174,6 +176,10 @@ impl ScriptHost for Redis {
             }
         }
         .boxed()
+    }
+
+    fn listen(&self, channel: &str, heard: Heard) {
+        self.tasks.spawn_endless(redis_ear::listen(self.lines.nodes(), channel.to_owned(), heard));
     }
 }
 

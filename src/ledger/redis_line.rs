@@ -14,8 +14,8 @@ use std::{
 use deadpool_redis::{Connection, Manager, Pool};
 use futures_util::future::{FutureExt, select_ok};
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError as Error, Value,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError as Error, Value, aio::MultiplexedConnection,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -61,13 +61,22 @@ struct Broken {
     key: Option<String>,
 }
 
+/// Where the line in use leads; `None` until there was one.
+pub(super) type Nodes = watch::Receiver<Option<ConnectionInfo>>;
+
 /// The callers' half.
 pub(super) struct Lines {
     state: Arc<watch::Sender<State>>,
+    nodes: Nodes,
     broken: mpsc::UnboundedSender<Broken>,
 }
 
 impl Lines {
+    /// The node of each line in turn: who needs a connection of its own makes it there.
+    pub fn nodes(&self) -> Nodes {
+        self.nodes.clone()
+    }
+
     /// The line in use; waits at most until `until` where a first attempt is still under way.
     pub async fn line(&self, until: Instant) -> Result<Line, String> {
         match &*self.state.borrow() {
@@ -109,14 +118,22 @@ pub(super) struct Keeper {
     key: Option<String>,
     /// The Cluster node used last; it may not stand in the URL.
     last: Mutex<Option<Address>>,
+    nodes: watch::Sender<Option<ConnectionInfo>>,
+}
+
+/// A connection, and where it leads.
+struct Dialled {
+    connection: MultiplexedConnection,
+    node: ConnectionInfo,
 }
 
 pub(super) fn lines(url: RedisUrl) -> (Lines, Keeper) {
     let state = Arc::new(watch::Sender::new(State::Connecting));
     let (sender, broken) = mpsc::unbounded_channel();
+    let (nodes, told) = watch::channel(None);
     (
-        Lines { state: Arc::clone(&state), broken: sender },
-        Keeper { url, state, broken, key: None, last: Mutex::new(None) },
+        Lines { state: Arc::clone(&state), nodes: told, broken: sender },
+        Keeper { url, state, broken, key: None, last: Mutex::new(None), nodes },
     )
 }
 
@@ -134,7 +151,7 @@ impl Keeper {
     pub async fn run(mut self) {
         let mut was_down = false;
         for number in 1.. {
-            let connection = self.connect(&mut was_down).await;
+            let Dialled { connection, node } = self.connect(&mut was_down).await;
             if number == 1 {
                 check_settings(connection.clone()).await;
             }
@@ -143,6 +160,7 @@ impl Keeper {
             }
             was_down = false;
             self.state.send_replace(State::Up(Line { connection, number }));
+            self.nodes.send_replace(Some(node));
             let Some(broken) = self.broken.recv().await else { return };
             debug!("Gave up a connection to Redis: {}", broken.why);
             self.key = broken.key.or(self.key);
@@ -150,7 +168,7 @@ impl Keeper {
     }
 
     /// Tries until it has a connection; tells the callers when the first try takes long or fails.
-    async fn connect(&self, was_down: &mut bool) -> MultiplexedConnection {
+    async fn connect(&self, was_down: &mut bool) -> Dialled {
         loop {
             let mut attempt = pin!(timeout(CONNECT, self.attempt()));
             let outcome = if let Ok(outcome) = timeout(GRACE, &mut attempt).await {
@@ -176,7 +194,7 @@ impl Keeper {
     }
 
     /// Finds the node that serves us and opens a connection that has answered.
-    async fn attempt(&self) -> Result<MultiplexedConnection, Miss> {
+    async fn attempt(&self) -> Result<Dialled, Miss> {
         match self.url.form {
             Form::Single => self.open(&self.url.hosts[0]).await,
             Form::Sentinel => {
@@ -200,7 +218,7 @@ impl Keeper {
     }
 
     /// Asks one Cluster node and follows it to the owner of our slot.
-    async fn open_owner(&self, node: &Address) -> Result<(MultiplexedConnection, Address), Miss> {
+    async fn open_owner(&self, node: &Address) -> Result<(Dialled, Address), Miss> {
         match self.open(node).await {
             Ok(connection) => Ok((connection, node.clone())),
             Err(Miss::Moved(owner)) => Ok((self.open(&owner).await?, owner)),
@@ -209,15 +227,15 @@ impl Keeper {
     }
 
     /// Connects and makes sure that the node serves us: reading, and writing where that has once failed.
-    async fn open(&self, node: &Address) -> Result<MultiplexedConnection, Miss> {
-        let mut connection = self.dial(node, true, self.url.db).await?;
+    async fn open(&self, node: &Address) -> Result<Dialled, Miss> {
+        let mut dialled = self.dial(node, true, self.url.db).await?;
         let probe = match &self.key {
             // Writes nothing, and is refused like any write: by a replica, a full memory, a slot that is elsewhere.
             Some(key) => cmd(&["SETRANGE", key, "0", ""]),
             None => cmd(&["PING"]),
         };
-        match ask(&mut connection, &probe).await.map_err(|error| (Judged::of(&error), error)) {
-            Ok(_) | Err((Judged::Mistake(_) | Judged::Unknown, _)) => Ok(connection),
+        match ask(&mut dialled.connection, &probe).await.map_err(|error| (Judged::of(&error), error)) {
+            Ok(_) | Err((Judged::Mistake(_) | Judged::Unknown, _)) => Ok(dialled),
             Err((Judged::Moved { address }, _)) => Err(Miss::Moved(moved_to(&address, node))),
             Err((Judged::Outage(why), _)) => Err(Miss::of(why)),
         }
@@ -226,10 +244,10 @@ impl Keeper {
     async fn ask_sentinel(&self, sentinel: &Address) -> Result<Address, Miss> {
         let question = cmd(&["SENTINEL", "get-master-addr-by-name", &self.url.master]);
         // The user and password of the URL are the primary's; a Sentinel that wants some is given the same.
-        let mut connection = self.dial(sentinel, false, 0).await?;
+        let mut connection = self.dial(sentinel, false, 0).await?.connection;
         let answer = match ask(&mut connection, &question).await {
             Err(error) if error.code() == Some("NOAUTH") => {
-                let mut connection = self.dial(sentinel, true, 0).await?;
+                let mut connection = self.dial(sentinel, true, 0).await?.connection;
                 ask(&mut connection, &question).await
             }
             answer => answer,
@@ -241,7 +259,7 @@ impl Keeper {
         }
     }
 
-    async fn dial(&self, (host, port): &Address, login: bool, db: i64) -> Result<MultiplexedConnection, Miss> {
+    async fn dial(&self, (host, port): &Address, login: bool, db: i64) -> Result<Dialled, Miss> {
         let mut login_info = RedisConnectionInfo::default().set_db(db);
         if login && let Some(user) = &self.url.user {
             login_info = login_info.set_username(user);
@@ -257,11 +275,11 @@ impl Keeper {
         let info = address.into_connection_info().map_err(|error| miss(&error))?.set_redis_settings(login_info);
         // Both bounds are ours: the attempt's and each call's.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let manager = Manager::new_with_config(info, config).map_err(|error| miss(&error))?;
+        let manager = Manager::new_with_config(info.clone(), config).map_err(|error| miss(&error))?;
         let pool = Pool::builder(manager).max_size(1).build().map_err(|error| Miss::Failed(error.to_string()))?;
         match pool.get().await {
             // Taken for good: giving it back would ping before each use.
-            Ok(connection) => Ok(Connection::take(connection)),
+            Ok(connection) => Ok(Dialled { connection: Connection::take(connection), node: info }),
             Err(deadpool_redis::PoolError::Backend(error)) => Err(miss(&error)),
             Err(error) => Err(Miss::Failed(error.to_string())),
         }

@@ -14,16 +14,32 @@ pub enum Script {
     Control,
     Record,
     Journal,
+    Stay,
+    Leave,
+    Rollup,
+    Budget,
+    Beat,
+    Names,
+    Clients,
+    Members,
+    Touch,
+    Sessions,
+    Guesses,
+    Audit,
 }
 
 const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
 const WINDOW: &str = include_str!("../../lua/lib/window.lua");
 const CORRECT: &str = include_str!("../../lua/lib/correct.lua");
 const BREAKER: &str = include_str!("../../lua/lib/breaker.lua");
+const AUDIT: &str = include_str!("../../lua/lib/audit.lua");
 const VERDICT: &str = include_str!("../../lua/lib/verdict.lua");
+const LINE: &str = include_str!("../../lua/lib/line.lua");
+const NUDGE: &str = include_str!("../../lua/lib/nudge.lua");
+const SHARES: &str = include_str!("../../lua/lib/shares.lua");
 
 impl Script {
-    pub const ALL: [Script; 9] = [
+    pub const ALL: [Script; 21] = [
         Script::Admit,
         Script::Settle,
         Script::Renew,
@@ -33,6 +49,18 @@ impl Script {
         Script::Control,
         Script::Record,
         Script::Journal,
+        Script::Stay,
+        Script::Leave,
+        Script::Rollup,
+        Script::Budget,
+        Script::Beat,
+        Script::Names,
+        Script::Clients,
+        Script::Members,
+        Script::Touch,
+        Script::Sessions,
+        Script::Guesses,
+        Script::Audit,
     ];
 
     pub fn name(self) -> &'static str {
@@ -42,15 +70,31 @@ impl Script {
     /// Name, the shared pieces put in front (behind the clock), own text.
     fn parts(self) -> (&'static str, &'static [&'static str], &'static str) {
         match self {
-            Script::Admit => ("admit", &[WINDOW, BREAKER], include_str!("../../lua/admit.lua")),
-            Script::Settle => ("settle", &[WINDOW, CORRECT, BREAKER, VERDICT], include_str!("../../lua/settle.lua")),
+            Script::Admit => ("admit", &[WINDOW, BREAKER, LINE, SHARES, NUDGE], include_str!("../../lua/admit.lua")),
+            Script::Settle => (
+                "settle",
+                &[WINDOW, CORRECT, BREAKER, VERDICT, LINE, SHARES, NUDGE],
+                include_str!("../../lua/settle.lua"),
+            ),
             Script::Renew => ("renew", &[WINDOW, CORRECT], include_str!("../../lua/renew.lua")),
             Script::Sync => ("sync", &[], include_str!("../../lua/sync.lua")),
             Script::Repeat => ("repeat", &[WINDOW, CORRECT], include_str!("../../lua/repeat.lua")),
             Script::Snapshot => ("snapshot", &[WINDOW, BREAKER], include_str!("../../lua/snapshot.lua")),
-            Script::Control => ("control", &[BREAKER], include_str!("../../lua/control.lua")),
+            Script::Control => ("control", &[BREAKER, LINE, AUDIT], include_str!("../../lua/control.lua")),
             Script::Record => ("record", &[], include_str!("../../lua/record.lua")),
             Script::Journal => ("journal", &[], include_str!("../../lua/journal.lua")),
+            Script::Stay => ("stay", &[LINE], include_str!("../../lua/stay.lua")),
+            Script::Leave => ("leave", &[LINE], include_str!("../../lua/leave.lua")),
+            Script::Rollup => ("rollup", &[], include_str!("../../lua/rollup.lua")),
+            Script::Budget => ("budget", &[WINDOW, BREAKER], include_str!("../../lua/budget.lua")),
+            Script::Beat => ("beat", &[], include_str!("../../lua/beat.lua")),
+            Script::Names => ("names", &[], include_str!("../../lua/names.lua")),
+            Script::Clients => ("clients", &[AUDIT], include_str!("../../lua/clients.lua")),
+            Script::Members => ("members", &[], include_str!("../../lua/members.lua")),
+            Script::Touch => ("touch", &[], include_str!("../../lua/touch.lua")),
+            Script::Sessions => ("sessions", &[AUDIT], include_str!("../../lua/sessions.lua")),
+            Script::Guesses => ("guesses", &[], include_str!("../../lua/guesses.lua")),
+            Script::Audit => ("audit", &[], include_str!("../../lua/audit.lua")),
         }
     }
 

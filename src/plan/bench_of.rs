@@ -118,6 +118,7 @@ impl Making {
 /// A short English question to `free`.
 pub fn question() -> ChatRequest {
     ChatRequest {
+        tier: crate::domain::Tier::Standard,
         body: Bytes::new(),
         model: "free".to_owned(),
         stream: false,

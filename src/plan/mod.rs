@@ -7,12 +7,15 @@ pub(crate) mod bench_of;
 pub mod candidates;
 pub mod estimate;
 pub mod order;
+pub mod ranking;
 
 pub use estimate::Estimates;
 
+use std::{borrow::Cow, sync::Arc};
+
 use crate::{
     catalog::{Catalog, NotFound, Resolved},
-    domain::{ChatRequest, Client, Order, RoutePlan, Standing},
+    domain::{Candidate, ChatRequest, Client, Order, RoutePlan, Standing},
 };
 
 /// Why no candidate is worth asking. Nothing was charged.
@@ -36,12 +39,26 @@ pub enum PlanError {
 /// The meta-model whose order can be set at run time for all replicas.
 const FREE: &str = "free";
 
+/// Those behind a name that this client may use: all of them where a meta-model itself is on its list.
+fn allowed<'a>(
+    resolved: &Resolved<'_>,
+    members: &'a [Arc<Candidate>],
+    client: &Client,
+    asked: &str,
+) -> Result<Cow<'a, [Arc<Candidate>]>, PlanError> {
+    if client.models.is_empty() || matches!(resolved, Resolved::Meta(meta) if client.allows(&meta.name)) {
+        return Ok(Cow::Borrowed(members));
+    }
+    let some: Vec<_> = members.iter().filter(|candidate| client.may_use(candidate)).cloned().collect();
+    if some.is_empty() { Err(PlanError::NotAllowed { model: asked.to_owned() }) } else { Ok(Cow::Owned(some)) }
+}
+
 /// Resolves the name, drops what cannot serve the request, and puts the rest in order. A plan is never empty.
 pub fn route(
     catalog: &Catalog,
     standing: &Standing,
     learned: &Estimates,
-    _client: &Client,
+    client: &Client,
     request: &ChatRequest,
 ) -> Result<RoutePlan, PlanError> {
     let resolved = catalog.resolve(&request.model)?;
@@ -50,7 +67,8 @@ pub fn route(
         Resolved::Meta(meta) => (&meta.members, meta.order),
         Resolved::Models(candidates) => (candidates, Order::Headroom),
     };
-    let able = candidates::able(members, standing, learned, request)?;
+    let members = allowed(&resolved, members, client, &request.model)?;
+    let able = candidates::able(&members, standing, learned, request)?;
     let choices = order::arrange(able, rule, standing, learned.turn(), request);
     Ok(RoutePlan { asked: request.model.clone(), choices })
 }

@@ -14,14 +14,26 @@ use crate::shutdown::Tasks;
 
 /// How long an event may wait for others to share its trip.
 const BATCH: Duration = Duration::from_millis(100);
+/// The same while more is waiting than one trip takes.
+const HURRY: Duration = Duration::from_millis(20);
 /// After a batch that could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
-const BATCH_MOST: usize = 256;
+/// About a millisecond of the ledger's time.
+const BATCH_MOST: usize = 128;
 /// Kept while the ledger is away; beyond it the oldest are dropped.
 const KEPT_MOST: usize = 4_096;
 
-/// Writes one batch, oldest first; the error is for the log.
-pub type Write = dyn Fn(Vec<Event>) -> BoxFuture<'static, Result<(), String>> + Send + Sync;
+/// Why a batch was not written, or may not have been; the words are for the log.
+#[derive(Debug, Clone)]
+pub enum Unwritten {
+    /// The ledger is away: the same batch under the same number again.
+    Away(String),
+    /// It would fail again.
+    Refused(String),
+}
+
+/// Writes one batch, oldest first. Its number rises from 1 and stays the same when it is tried again.
+pub type Write = dyn Fn(u64, Vec<Event>) -> BoxFuture<'static, Result<(), Unwritten>> + Send + Sync;
 
 /// Cheap to clone. A writing task lives only while there is something to write, so the drain waits for just that.
 #[derive(Clone)]
@@ -38,16 +50,25 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     events: VecDeque<Event>,
+    /// Since this was last told, and ever.
     dropped: u64,
+    lost: u64,
+    /// Of the last batch.
+    number: u64,
     is_writing: bool,
 }
 
 impl Journal {
     pub fn new(
         tasks: Tasks,
-        write: impl Fn(Vec<Event>) -> BoxFuture<'static, Result<(), String>> + Send + Sync + 'static,
+        write: impl Fn(u64, Vec<Event>) -> BoxFuture<'static, Result<(), Unwritten>> + Send + Sync + 'static,
     ) -> Self {
         Self { shared: Arc::new(Shared { queue: Mutex::default(), write: Box::new(write), tasks }) }
+    }
+
+    /// Events that never reached the ledger.
+    pub fn lost(&self) -> u64 {
+        self.shared.lock().lost
     }
 
     /// Never blocks, never fails: where too much is waiting the oldest is lost, and counted.
@@ -56,6 +77,7 @@ impl Journal {
         if queue.events.len() >= KEPT_MOST {
             queue.events.pop_front();
             queue.dropped += 1;
+            queue.lost += 1;
         }
         queue.events.push_back(event);
         if !queue.is_writing {
@@ -73,25 +95,35 @@ impl Shared {
     /// Until nothing is left, or until the process ends and the ledger is away.
     async fn write_all(self: Arc<Self>) {
         tokio::time::sleep(BATCH).await;
-        while let Some(batch) = self.take() {
-            let count = batch.len();
-            let Err(error) = (self.write)(batch.clone()).await else {
-                tokio::time::sleep(BATCH).await;
-                continue;
-            };
-            if self.tasks.is_stopping() {
-                warn!(journal.lost = count, "Lost {count} journal lines at shutdown: {error}");
-                continue;
-            }
-            // No warning: whoever failed has told it, and nothing is lost yet.
-            debug!(journal.kept = count, "Keeping {count} journal lines: {error}");
-            self.put_back(batch);
-            tokio::time::sleep(AGAIN).await;
+        while let Some((number, batch)) = self.take() {
+            let is_full = batch.len() == BATCH_MOST;
+            self.write_one(number, batch).await;
+            tokio::time::sleep(if is_full { HURRY } else { BATCH }).await;
         }
     }
 
-    /// The next batch; `None` ends the writer under the same lock that a new event starts one.
-    fn take(&self) -> Option<Vec<Event>> {
+    /// One batch, and always the same one: whether a lost reply meant yes is known to the ledger alone.
+    async fn write_one(&self, number: u64, batch: Vec<Event>) {
+        let count = batch.len();
+        loop {
+            let error = match (self.write)(number, batch.clone()).await {
+                Ok(()) => return,
+                // No warning: whoever failed has told it, and nothing is lost yet.
+                Err(Unwritten::Away(error)) if !self.tasks.is_stopping() => {
+                    debug!(journal.kept = count, "Keeping {count} journal lines: {error}");
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                Err(Unwritten::Away(error) | Unwritten::Refused(error)) => error,
+            };
+            self.lock().lost += count as u64;
+            warn!(journal.lost = count, "Lost {count} journal lines: {error}");
+            return;
+        }
+    }
+
+    /// The next batch and its number; `None` ends the writer under the same lock that a new event starts one.
+    fn take(&self) -> Option<(u64, Vec<Event>)> {
         let mut queue = self.lock();
         let dropped = std::mem::take(&mut queue.dropped);
         if dropped > 0 {
@@ -102,24 +134,17 @@ impl Shared {
         }
         let count = queue.events.len().min(BATCH_MOST);
         queue.is_writing = count > 0;
-        queue.is_writing.then(|| queue.events.drain(..count).collect())
-    }
-
-    fn put_back(&self, batch: Vec<Event>) {
-        let mut queue = self.lock();
-        for event in batch.into_iter().rev() {
-            if queue.events.len() >= KEPT_MOST {
-                queue.dropped += 1;
-            } else {
-                queue.events.push_front(event);
-            }
+        if count == 0 {
+            return None;
         }
+        queue.number += 1;
+        Some((queue.number, queue.events.drain(..count).collect()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use futures_util::FutureExt;
     use jiff::Timestamp;
@@ -131,80 +156,131 @@ mod tests {
             time: Timestamp::UNIX_EPOCH,
             request_id: request_id.to_string(),
             client: "anon:127.0.0.1".to_owned(),
+            member: false,
             asked: "free".to_owned(),
             candidate: String::new(),
-            attempts: String::new(),
+            account: String::new(),
+            attempts: Vec::new(),
+            passed_over: Vec::new(),
             status: 200,
+            error_code: None,
             stream: false,
             waited: Duration::ZERO,
             first_content: None,
             duration: Duration::ZERO,
             tokens_in: None,
             tokens_out: None,
+            trace_id: None,
         }
     }
 
-    type Batches = Arc<Mutex<Vec<Vec<usize>>>>;
+    /// A ledger that may be away, that may lose its reply, and that writes no batch twice.
+    #[derive(Default)]
+    struct Far {
+        away: AtomicBool,
+        mute: AtomicBool,
+        broken: AtomicBool,
+        last: AtomicU64,
+        batches: Mutex<Vec<Vec<usize>>>,
+    }
 
-    /// A journal, the ids of each batch that it wrote, and a switch that makes writing fail.
-    fn journal(tasks: &Tasks) -> (Journal, Batches, Arc<AtomicBool>) {
-        let (written, away) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (to, is_away) = (written.clone(), away.clone());
-        let journal = Journal::new(tasks.clone(), move |events| {
-            let ids = events.iter().map(|e| e.request_id.parse().unwrap()).collect();
-            let result = if is_away.load(Ordering::Relaxed) {
-                Err("away".to_owned())
-            } else {
-                to.lock().unwrap().push(ids);
-                Ok(())
-            };
+    fn journal(tasks: &Tasks) -> (Journal, Arc<Far>) {
+        let far = Arc::new(Far::default());
+        let at = far.clone();
+        let journal = Journal::new(tasks.clone(), move |number, events| {
+            let result = at.write(number, &events);
             async move { result }.boxed()
         });
-        (journal, written, away)
+        (journal, far)
+    }
+
+    impl Far {
+        fn write(&self, number: u64, events: &[Event]) -> Result<(), Unwritten> {
+            if self.broken.load(Ordering::Relaxed) {
+                return Err(Unwritten::Refused("broken".to_owned()));
+            }
+            let away = Err(Unwritten::Away("away".to_owned()));
+            if self.away.load(Ordering::Relaxed) {
+                return away;
+            }
+            if number > self.last.swap(number, Ordering::Relaxed) {
+                let ids = events.iter().map(|e| e.request_id.parse().unwrap()).collect();
+                self.batches.lock().unwrap().push(ids);
+            }
+            if self.mute.swap(false, Ordering::Relaxed) { away } else { Ok(()) }
+        }
+
+        fn batches(&self) -> Vec<Vec<usize>> {
+            self.batches.lock().unwrap().clone()
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_within_a_tenth_of_a_second_is_written_together() {
-        let (journal, written, _) = journal(&Tasks::new());
+        let (journal, far) = journal(&Tasks::new());
         for id in 0..3 {
             journal.tell(event(id));
         }
         tokio::time::sleep(BATCH * 2).await;
         journal.tell(event(3));
         tokio::time::sleep(BATCH * 2).await;
-        assert_eq!(*written.lock().unwrap(), [vec![0, 1, 2], vec![3]]);
+        assert_eq!(far.batches(), [vec![0, 1, 2], vec![3]]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_drain_waits_for_what_was_told() {
         let tasks = Tasks::new();
-        let (journal, written, _) = journal(&tasks);
+        let (journal, far) = journal(&tasks);
         journal.tell(event(0));
         assert!(tasks.drain(Duration::from_secs(5)).await);
-        assert_eq!(*written.lock().unwrap(), [[0]]);
+        assert_eq!(far.batches(), [[0]]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_delays_and_loses_the_oldest_only_when_too_many() {
-        let (journal, written, away) = journal(&Tasks::new());
-        away.store(true, Ordering::Relaxed);
+        let (journal, far) = journal(&Tasks::new());
+        far.away.store(true, Ordering::Relaxed);
         for id in 0..KEPT_MOST + 10 {
             journal.tell(event(id));
         }
+        assert_eq!(journal.lost(), 10);
         tokio::time::sleep(AGAIN * 3).await;
-        away.store(false, Ordering::Relaxed);
+        far.away.store(false, Ordering::Relaxed);
         tokio::time::sleep(AGAIN * 10).await;
-        let all: Vec<usize> = written.lock().unwrap().concat();
-        assert_eq!(all, (10..KEPT_MOST + 10).collect::<Vec<_>>());
+        assert_eq!(far.batches().concat(), (10..KEPT_MOST + 10).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_reply_brings_the_same_batch_again_and_nothing_else() {
+        let (journal, far) = journal(&Tasks::new());
+        far.mute.store(true, Ordering::Relaxed);
+        journal.tell(event(0));
+        tokio::time::sleep(BATCH * 2).await;
+        journal.tell(event(1));
+        tokio::time::sleep(AGAIN * 2).await;
+        assert_eq!(far.batches(), [[0], [1]]);
+        assert_eq!(journal.lost(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_ledger_refuses_does_not_stop_the_rest() {
+        let (journal, far) = journal(&Tasks::new());
+        far.broken.store(true, Ordering::Relaxed);
+        journal.tell(event(0));
+        tokio::time::sleep(BATCH * 2).await;
+        far.broken.store(false, Ordering::Relaxed);
+        journal.tell(event(1));
+        tokio::time::sleep(BATCH * 2).await;
+        assert_eq!((far.batches(), journal.lost()), (vec![vec![1]], 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_does_not_wait_for_a_ledger_that_is_away() {
         let tasks = Tasks::new();
-        let (journal, written, away) = journal(&tasks);
-        away.store(true, Ordering::Relaxed);
+        let (journal, far) = journal(&tasks);
+        far.away.store(true, Ordering::Relaxed);
         journal.tell(event(0));
         assert!(tasks.drain(Duration::from_secs(5)).await);
-        assert!(written.lock().unwrap().is_empty());
+        assert!(far.batches().is_empty());
     }
 }

@@ -3,5 +3,5 @@
 pub mod event;
 pub mod journal;
 
-pub use event::Event;
-pub use journal::Journal;
+pub use event::{Event, PassedOver, Tried};
+pub use journal::{Journal, Unwritten};

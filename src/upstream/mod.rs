@@ -14,6 +14,7 @@ pub mod frames;
 pub mod hints;
 pub mod models;
 mod refusal;
+pub mod remote;
 mod splice;
 pub mod sse;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use client::{BuildError, Upstream, UpstreamSettings};
 pub use frame::{Frame, FrameFacts, StreamFault, Usage};
 pub use frames::Frames;
 pub use models::{ProbeError, Probed};
+pub use remote::{RemoteAdmin, RemoteError};
 
 use crate::domain::{Candidate, Hint, Shut};
 

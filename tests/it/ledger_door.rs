@@ -9,11 +9,11 @@ use tollfree::{
     config,
     domain::{
         BreakerState, Candidate, Charge, Choice, Client, Health, Hint, Limit, Order, Outcome, Shut, ShutScope, Spent,
-        Standing, Until, client::ClientKind,
+        Standing, Tier, Until, client::ClientKind,
     },
     ledger::{
-        Admission, Ask, Lease, Ledger, LedgerError, Refusal, RefusedBy, Rules, embedded::Embedded, host::ScriptHost,
-        redis::Redis,
+        Admission, Ask, By, JournalLine, Lease, Ledger, LedgerError, Reading, Refusal, RefusedBy, Rules, Tried,
+        embedded::Embedded, host::ScriptHost, redis::Redis,
     },
     shutdown::Tasks,
 };
@@ -79,9 +79,10 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 
 impl Rig {
     async fn admit(&self, client: &Client, choices: &[Choice]) -> Result<Lease, Refusal> {
-        match self.ledger.admit(Ask { client, choices, wait_ms: 0 }).await.unwrap() {
+        match self.ledger.admit(Ask { client, choices, wait_ms: 0, tier: Tier::Standard }).await.unwrap() {
             Admission::Go(lease) => Ok(lease),
             Admission::Refused(refusal) => Err(refusal),
+            Admission::ClientChanged => panic!("there is no record of this client"),
         }
     }
 
@@ -159,7 +160,7 @@ async fn a_clients_own_quota_binds_every_candidate() {
         let mut leases = Vec::new();
         for left in [2, 1, 0] {
             let lease = rig.admit(&who, &choices).await.unwrap();
-            assert_eq!(lease.client_standing().unwrap().remaining_requests, left);
+            assert_eq!(lease.client_standing().unwrap().requests.unwrap().remaining, left);
             leases.push(lease);
         }
         let refusal = rig.admit(&who, &choices).await.unwrap_err();
@@ -221,12 +222,13 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
     })
     .await;
     two.sees("the cool-down", |s| s.subjects[&subject].shut.as_ref().is_some_and(|(_, why)| why == "429_rpd")).await;
-    one.ledger.switch(MODEL, false).await.unwrap();
+    let by = By { actor: "cli", address: None };
+    one.ledger.switch(MODEL, false, &by).await.unwrap();
     assert_eq!(two.admit(&who, &choices).await.unwrap_err().lines[1].why, "off");
-    one.ledger.switch(MODEL, true).await.unwrap();
-    two.ledger.reset_provider("groq").await.unwrap();
+    one.ledger.switch(MODEL, true, &by).await.unwrap();
+    two.ledger.reset_provider("groq", &by).await.unwrap();
     assert!(one.admit(&who, &choices[..1]).await.is_ok(), "reset lifts the cool-down");
-    one.ledger.set_order(Order::RoundRobin).await.unwrap();
+    one.ledger.set_order(Order::RoundRobin, &by).await.unwrap();
     two.sees("the order", |s| s.order == Some(Order::RoundRobin)).await;
 }
 
@@ -272,7 +274,7 @@ async fn an_outage_is_told_at_once_and_ends_by_itself() {
     server.stop();
     for _ in 0..3 {
         let began = Instant::now();
-        let answer = rig.ledger.admit(Ask { client: &who, choices: &choices, wait_ms: 0 }).await;
+        let answer = rig.ledger.admit(Ask { client: &who, choices: &choices, wait_ms: 0, tier: Tier::Standard }).await;
         assert!(matches!(answer, Err(LedgerError::Unreachable { .. })), "{answer:?}");
         assert!(began.elapsed() < Duration::from_millis(150), "{:?}", began.elapsed());
     }
@@ -291,26 +293,37 @@ async fn an_outage_is_told_at_once_and_ends_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_journal_is_the_pools() {
     rigs(async |rig| {
-        let line = tollfree::ledger::JournalLine {
-            time_ms: 1,
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let tried = Tried { candidate: MODEL.into(), account: "one".into(), cause: "ok".into(), ..Tried::default() };
+        let line = JournalLine {
+            time_ms: now_ms,
             request_id: "r1".into(),
             client: "anon".into(),
             asked: "free".into(),
             candidate: MODEL.into(),
-            attempts: format!("{MODEL};ok"),
+            attempts: vec![tried],
             status: 200,
-            stream: false,
-            waited_ms: 0,
             first_content_ms: Some(5),
             duration_ms: 9,
             tokens_in: Some(3),
-            tokens_out: None,
+            ..JournalLine::default()
         };
-        let failed = tollfree::ledger::JournalLine { status: 502, request_id: "r2".into(), ..line.clone() };
-        rig.ledger.record(&[line.clone(), failed.clone()]).await.unwrap();
-        let (totals, lines) = rig.ledger.journal(10).await.unwrap();
-        assert_eq!((totals.requests, totals.successes, totals.failures), (2, 1, 1));
-        assert_eq!(lines, [failed, line], "newest first");
+        let failed = JournalLine { status: 502, request_id: "r2".into(), ..line.clone() };
+        for _ in 0..2 {
+            // The second time as after a lost reply.
+            rig.ledger.record(1, &[line.clone(), failed.clone()]).await.unwrap();
+        }
+        let page = rig.ledger.journal(10, Reading::Newest).await.unwrap();
+        assert_eq!((page.totals.requests, page.totals.successes, page.totals.failures), (2, 1, 1));
+        let lines: Vec<&JournalLine> = page.lines.iter().map(|(_, line)| line).collect();
+        assert_eq!(lines, [&failed, &line], "newest first");
+        let older = rig.ledger.journal(10, Reading::OlderThan(page.lines[0].0)).await.unwrap();
+        assert_eq!(older.lines, page.lines[1..]);
+        let newer = rig.ledger.journal(10, Reading::NewerThan(page.lines[1].0)).await.unwrap();
+        assert_eq!(newer.lines, page.lines[..1]);
+        let today = rig.ledger.usage_today(&["anon", "nobody"]).await.unwrap();
+        let sums = today["anon"];
+        assert_eq!((today.len(), sums.requests, sums.ok, sums.failed, sums.tokens_in), (1, 2, 1, 1, 6));
     })
     .await;
 }

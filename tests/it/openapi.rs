@@ -91,6 +91,15 @@ impl Operation<'_> {
         })
     }
 
+    /// The parameters of the query that have an example.
+    fn example_query(&self) -> String {
+        let parameters = self.own["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+        let in_query = parameters.iter().filter(|p| p["in"] == "query");
+        let given = in_query.filter_map(|p| Some((p["name"].as_str()?, p["example"].as_str()?)));
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+        if query.is_empty() { query } else { format!("?{query}") }
+    }
+
     /// The bodies to send; one nothing where it takes none.
     fn example_bodies(&self) -> Vec<Option<Value>> {
         let Some(body) = self.own.get("requestBody") else { return vec![None] };
@@ -157,10 +166,15 @@ async fn who_may_is_as_the_document_says() {
     for operation in document.operations().iter().filter(|o| o.method != "head") {
         let call = || app.request(&operation.method.to_uppercase(), &operation.example_path());
         let may = [call(), call().bearer_auth(TEAM)];
-        let refusals = match (operation.takes("client_key"), operation.takes("admin_key")) {
-            (false, false) => [None, None],
-            (true, _) => [Some((401, "invalid_api_key")), None],
-            (false, true) => [Some((401, "invalid_api_key")), Some((403, "admin_required"))],
+        let stranger = Some((401, "invalid_api_key"));
+        let refusals = if operation.takes("client_key") {
+            [stranger, None]
+        } else if operation.takes("admin_key") {
+            [stranger, Some((403, "admin_required"))]
+        } else if operation.takes("session") {
+            [stranger, stranger]
+        } else {
+            [None, None]
         };
         for (call, refusal) in may.into_iter().zip(refusals) {
             let answer = Answer::of(call).await;
@@ -234,7 +248,8 @@ async fn every_example_is_accepted_and_answered_as_the_document_says() {
     for operation in &operations {
         for body in operation.example_bodies() {
             let path = made_path(&app, &document, operation).await;
-            let call = app.request(&operation.method.to_uppercase(), &path).bearer_auth(BOSS);
+            let call = app.request(&operation.method.to_uppercase(), &(path + &operation.example_query()));
+            let call = if operation.takes("admin_key") { call.bearer_auth(BOSS) } else { in_session(&app, call).await };
             let call = body.iter().fold(call, reqwest::RequestBuilder::json);
             cases.extend(answered(&document, operation, call, body.as_ref()).await);
         }
@@ -263,6 +278,14 @@ async fn made_path(app: &TestApp, document: &Document, operation: &Operation<'_>
     let made = Answer::of(app.request("POST", maker.path).bearer_auth(BOSS).json(&body)).await;
     assert!(made.status < 300, "{}: {}", maker.name(), made.text());
     operation.path.replace("{id}", made.json()["id"].as_str().unwrap())
+}
+
+/// The call as a page makes it that has signed in.
+async fn in_session(app: &TestApp, call: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    let opened = Answer::of(app.request("POST", "/admin/v1/session").json(&json!({ "key": BOSS }))).await;
+    let cookie = opened.header("set-cookie").unwrap().split(';').next().unwrap();
+    let csrf = opened.json()["csrf"].as_str().unwrap().to_owned();
+    call.header("cookie", cookie).header("x-csrf-token", csrf).header("sec-fetch-site", "same-origin")
 }
 
 /// One call that must be answered well, and what of the answer is held against which schema.

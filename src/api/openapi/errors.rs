@@ -15,9 +15,15 @@ pub fn examples() -> Vec<ApiError> {
             message: text("The request needs about 250000 tokens; the largest model it could go to takes 131072."),
         },
         ApiError::Unsupported { param: Some(text("tools")), message: text("No candidate for `free` can call tools.") },
-        ApiError::InvalidKey("This API key is not known here."),
+        ApiError::InvalidKey("This API key is not known here.".into()),
         ApiError::ModelNotAllowed(text("free-smart")),
         ApiError::AdminRequired,
+        ApiError::CrossSite,
+        ApiError::TooManyAttempts { retry_ms: 42_000 },
+        conflict("client_revoked", "The key of the client `k7f3a9c2` is revoked for good. Make a new client."),
+        conflict("client_in_file", "The client `k7f3a9c2` stands in the file of hashes. Change it there."),
+        conflict("too_many_clients", "There are as many clients as there can be. Delete some."),
+        conflict("conflict", "The client `k7f3a9c2` was changed by somebody else at the same time. Try again."),
         ApiError::ModelNotFound(text(
             "The model `groq/gpt-os` does not exist. Did you mean `groq/openai/gpt-oss-20b`?",
         )),
@@ -43,4 +49,8 @@ pub fn examples() -> Vec<ApiError> {
         ApiError::AdminKeyNotSet,
         ApiError::Internal,
     ]
+}
+
+fn conflict(code: &'static str, message: &str) -> ApiError {
+    ApiError::Conflict { code, message: message.to_owned() }
 }

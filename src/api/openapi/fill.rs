@@ -8,15 +8,23 @@ use serde_json::{Map, Value, json};
 use super::{super::ApiError, errors};
 
 /// Schemas that no type of ours has, and long examples by `operation_id`: one file for each tag that needs one.
-const SHAPES: [&str; 3] =
-    [include_str!("shapes/chat.json"), include_str!("shapes/models.json"), include_str!("shapes/status.json")];
+const SHAPES: [&str; 6] = [
+    include_str!("shapes/admin.json"),
+    include_str!("shapes/chat.json"),
+    include_str!("shapes/clients.json"),
+    include_str!("shapes/models.json"),
+    include_str!("shapes/status.json"),
+    include_str!("shapes/usage.json"),
+];
 
 const METHODS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
-/// What a handler has by asking for a key or by taking a body.
-const BY_CLIENT: [&str; 2] = ["invalid_api_key", "internal_error"];
-const BY_ADMIN: [&str; 4] = ["invalid_api_key", "admin_required", "admin_key_not_set", "internal_error"];
+/// What a handler has by asking who it is, by taking a body or a query.
+const BY_ANY: [&str; 4] = ["invalid_api_key", "cross_site_request", "ledger_unavailable", "internal_error"];
+const BY_KEY: [&str; 1] = ["too_many_attempts"];
+const BY_ADMIN: [&str; 2] = ["admin_required", "admin_key_not_set"];
 const BY_BODY: [&str; 3] = ["invalid_json", "invalid_value", "request_too_large"];
+const BY_QUERY: [&str; 1] = ["invalid_value"];
 
 /// Of answers that went through the flow.
 const FLOW_HEADERS: [(&str, &str, &str); 9] = [
@@ -95,9 +103,11 @@ fn members(object: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
 }
 
 fn add_examples(operation: &mut Value, examples: &Value) {
-    for (place, named) in
-        [("/requestBody/content", &examples["requests"]), ("/responses/200/content", &examples["answers"])]
-    {
+    for (place, named) in [
+        ("/requestBody/content", &examples["requests"]),
+        ("/responses/200/content", &examples["answers"]),
+        ("/responses/201/content", &examples["answers"]),
+    ] {
         for (media, contents) in operation.pointer_mut(place).into_iter().flat_map(members) {
             if let Some(examples) = named.get(media) {
                 contents["examples"] = examples.clone();
@@ -119,14 +129,15 @@ fn add_errors(operation: &mut Value, known: &BTreeMap<String, ApiError>, shared:
         if operation["tags"][0] == "chat" { codes.keys().cloned().collect() } else { Vec::new() };
     let asks = |scheme: &str| operation["security"].as_array().into_iter().flatten().any(|s| s.get(scheme).is_some());
     let mut common: Vec<&str> = Vec::new();
-    if asks("client_key") {
-        common.extend(BY_CLIENT);
-    }
-    if asks("admin_key") {
-        common.extend(BY_ADMIN);
-    }
-    if operation.get("requestBody").is_some() {
-        common.extend(BY_BODY);
+    let in_query = |parameter: &Value| parameter["in"] == "query";
+    for (applies, codes) in [
+        (operation["security"].is_array(), &BY_ANY[..]),
+        (asks("client_key") || asks("admin_key"), &BY_KEY),
+        (asks("admin_key"), &BY_ADMIN),
+        (operation.get("requestBody").is_some(), &BY_BODY),
+        (operation["parameters"].as_array().is_some_and(|all| all.iter().any(in_query)), &BY_QUERY),
+    ] {
+        common.extend(codes.iter().filter(|_| applies));
     }
     for code in common {
         let Some(error) = known.get(code) else { continue };
@@ -186,12 +197,15 @@ fn add_headers(operation: &mut Value) {
 /// The admin is let in wherever a client is, by key or by cookie; an open gateway lets in anybody there.
 fn say_who_may(operation: &mut Value) {
     let asks = |scheme: &str| operation["security"].as_array().into_iter().flatten().any(|s| s.get(scheme).is_some());
-    let (client, admin) = (asks("client_key"), asks("admin_key"));
     let (admin_key, session) = (json!({ "admin_key": [] }), json!({ "session": [] }));
-    operation["security"] = match (client, admin) {
-        (true, _) => json!([{ "client_key": [] }, admin_key, session, {}]),
-        (_, true) => json!([admin_key, session]),
-        _ => json!([]),
+    operation["security"] = if asks("client_key") {
+        json!([{ "client_key": [] }, admin_key, session, {}])
+    } else if asks("admin_key") {
+        json!([admin_key, session])
+    } else if asks("session") {
+        json!([session])
+    } else {
+        json!([])
     };
 }
 

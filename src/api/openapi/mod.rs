@@ -7,8 +7,9 @@
 //!    first line of its doc comment is the summary, the rest the description. `security(("client_key" = []))` or
 //!    `("admin_key" = [])`; none: public. An error is its status and its codes,
 //!    `(status = 404, description = "not_found")`: [`fill`] makes the whole answer of it, and adds by itself the errors
-//!    that every such handler has (key, body, 500), all headers and the alias `/api/v1`. A new code has its example in
-//!    `errors.rs`. Examples stand in the annotation, or long ones in a file of `shapes/` by `operation_id`.
+//!    that every such handler has (key, body, query, ledger), all headers and the alias `/api/v1`. A new code has its
+//!    example in `errors.rs`. Examples stand in the annotation, or long ones in a file of `shapes/` by `operation_id`, where
+//!    the schemas of what inner rooms own stand too.
 //!
 //! Names of schemas are those of the types: where two rooms have a `List`, say `#[schema(as = ClientList)]`.
 
@@ -28,7 +29,10 @@ use actix_web::{
 use sha2::{Digest as _, Sha256};
 use utoipa::OpenApi;
 
-use super::{admin, chat, dashboard, docs, error, health, models, status};
+use super::{
+    admin, audit, budget, chat, clients, dashboard, docs, error, events, health, model_list, models, requests, session,
+    status, usage,
+};
 
 /// Every handler, in the order of `routes.rs`.
 #[derive(OpenApi)]
@@ -43,11 +47,29 @@ use super::{admin, chat, dashboard, docs, error, health, models, status};
         chat::create,
         models::list,
         models::show,
+        usage::of_caller,
         status::show,
         admin::set_order,
         admin::switch_provider,
         admin::reset,
         admin::switch_model,
+        requests::list,
+        usage::of_all,
+        budget::show,
+        events::listen,
+        model_list::list,
+        session::show,
+        session::open,
+        session::end,
+        clients::list,
+        clients::create,
+        clients::show,
+        clients::change,
+        clients::delete,
+        clients::rotate,
+        clients::revoke,
+        audit::list,
+        audit::config,
         health::alive,
         health::ready,
         dashboard::page,

@@ -14,6 +14,7 @@ use super::{
     Capabilities,
     json::{Json, JsonError, Kind, Text},
     request::{ChatRequest, PromptSize},
+    tier::Tier,
 };
 
 /// A mistake of the caller that we can see: it costs nothing.
@@ -122,6 +123,7 @@ impl Default for Reader {
                 tools: 0,
                 stops: 0,
                 reasoning_effort: None,
+                tier: Tier::Standard,
                 parameters: Vec::new(),
                 size: PromptSize::default(),
             },

@@ -1,7 +1,7 @@
 //! The top-level parameters we know.
 
 use super::{Json, Kind, Mistake, Reader, Text, missing, passed_null, string_or_null, wrong};
-use crate::domain::Capabilities;
+use crate::domain::{Capabilities, Tier};
 
 /// Every name we look at; the most frequent first. At most 64.
 pub const KNOWN: [&str; 31] = [
@@ -84,7 +84,15 @@ impl Reader {
                 self.matters(name, !parallel);
             }
             "store" => drop(boolean(json, name)?),
-            "user" | "service_tier" => drop(text(json, name)?),
+            "user" => drop(text(json, name)?),
+            "service_tier" => {
+                // Other words are a provider's own: they pass.
+                self.found.tier = match &*text(json, name)?.decode() {
+                    "flex" => Tier::Flex,
+                    "priority" => Tier::Priority,
+                    _ => Tier::Standard,
+                };
+            }
             "metadata" => of_kind(json, name, Kind::Object)?,
             "logit_bias" | "audio" | "prediction" | "web_search_options" => {
                 of_kind(json, name, Kind::Object)?;

@@ -133,6 +133,12 @@ impl Keyspace {
         Ok(Answer::Int(gone))
     }
 
+    pub(super) fn hkeys(&mut self, args: &[&[u8]]) -> Answered<'_> {
+        let [key] = args else { return Err(Fault::ARITY) };
+        let fields = self.hash(key)?.map(|hash| hash.iter().map(|(field, _)| Answer::bulk(field)).collect());
+        Ok(Answer::List(fields.unwrap_or_default()))
+    }
+
     pub(super) fn hgetall(&mut self, args: &[&[u8]]) -> Answered<'_> {
         let [key] = args else { return Err(Fault::ARITY) };
         let mut flat = Vec::new();

@@ -181,8 +181,12 @@ impl Keyspace {
     }
 
     /// Nobody listens in this process.
-    pub(super) fn publish<'k>(args: &[&[u8]]) -> Answered<'k> {
-        let [_channel, _message] = args else { return Err(Fault::ARITY) };
+    /// `PUBLISH channel message`; how many listen outside the scripts is told as none.
+    pub(super) fn publish(&mut self, args: &[&[u8]]) -> Answered<'_> {
+        let [channel, message] = args else { return Err(Fault::ARITY) };
+        if self.is_heard {
+            self.published.push(((*channel).into(), (*message).into()));
+        }
         Ok(Answer::Int(0))
     }
 }

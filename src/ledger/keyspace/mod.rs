@@ -112,6 +112,10 @@ pub struct Keyspace {
     run_id: String,
     /// Keys with an expiry that the sweep has still to look at.
     unswept: Vec<Bytes>,
+    /// What was published since it was last asked: channel and message.
+    published: Vec<(Bytes, Bytes)>,
+    /// Whether anybody listens; until then nothing published is kept.
+    is_heard: bool,
 }
 
 impl Keyspace {
@@ -136,6 +140,16 @@ impl Keyspace {
         self.changes.keep();
     }
 
+    /// From now on what is published is kept for [`Self::published`].
+    pub fn keep_published(&mut self) {
+        self.is_heard = true;
+    }
+
+    /// What has been published since the last call: channel and message.
+    pub fn published(&mut self) -> Vec<(Bytes, Bytes)> {
+        std::mem::take(&mut self.published)
+    }
+
     /// What has been changed since the last call.
     pub fn changes(&mut self) -> &mut Changes {
         &mut self.changes
@@ -155,6 +169,7 @@ impl Keyspace {
             b"HGETALL" => self.hgetall(args),
             b"HINCRBY" => self.hincrby(args),
             b"HLEN" => self.hlen(args),
+            b"HKEYS" => self.hkeys(args),
             b"HEXISTS" => self.hexists(args),
             b"GET" => self.get(args),
             b"SET" => self.set(args),
@@ -174,6 +189,7 @@ impl Keyspace {
             b"ZCOUNT" => self.zcount(args),
             b"ZRANGE" => self.zrange(args),
             b"ZRANGEBYSCORE" => self.zrangebyscore(args),
+            b"ZRANGEBYLEX" => self.zrangebylex(args),
             b"ZREMRANGEBYSCORE" => self.zremrangebyscore(args),
             b"ZREMRANGEBYRANK" => self.zremrangebyrank(args),
             b"SADD" => self.sadd(args),
@@ -190,7 +206,7 @@ impl Keyspace {
             b"LRANGE" => self.lrange(args),
             b"LLEN" => self.llen(args),
             b"INFO" => Ok(self.info()),
-            b"PUBLISH" => Self::publish(args),
+            b"PUBLISH" => self.publish(args),
             _ => Err(Fault::UNKNOWN_COMMAND),
         }
     }

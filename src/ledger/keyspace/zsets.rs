@@ -94,6 +94,38 @@ impl Bounds {
     }
 }
 
+/// One end of a range over members of equal scores: `-`, `+`, `[member` or `(member`.
+enum Edge<'a> {
+    Before,
+    After,
+    At(&'a [u8], bool),
+}
+
+impl<'a> Edge<'a> {
+    fn read(text: &'a [u8]) -> Result<Self, Fault> {
+        match text {
+            b"-" => Ok(Self::Before),
+            b"+" => Ok(Self::After),
+            [b'[', member @ ..] => Ok(Self::At(member, true)),
+            [b'(', member @ ..] => Ok(Self::At(member, false)),
+            _ => Err(Fault::of("ERR min or max not valid string range item")),
+        }
+    }
+
+    /// Whether a member stands before a range that begins (ends, for `as_max`) here.
+    fn is_past(&self, member: &[u8], as_max: bool) -> bool {
+        match self {
+            Self::Before => as_max,
+            Self::After => !as_max,
+            Self::At(edge, included) => match member.cmp(edge) {
+                Ordering::Less => !as_max,
+                Ordering::Equal => !*included,
+                Ordering::Greater => as_max,
+            },
+        }
+    }
+}
+
 /// What a range names.
 enum Wanted {
     Scores(Bounds),
@@ -265,6 +297,25 @@ impl Keyspace {
             }
         }
         Ok(Answer::List(flat))
+    }
+
+    /// `ZRANGEBYLEX key min max [LIMIT offset count]`: for members of one score.
+    pub(super) fn zrangebylex(&mut self, args: &[&[u8]]) -> Answered<'_> {
+        let [key, min, max, words @ ..] = args else { return Err(Fault::ARITY) };
+        let (min, max) = (Edge::read(min)?, Edge::read(max)?);
+        let (offset, count) = match words {
+            [] => (0, -1),
+            [limit, offset, count] if limit.eq_ignore_ascii_case(b"LIMIT") => (integer(offset)?, integer(count)?),
+            _ => return Err(Fault::SYNTAX),
+        };
+        let Some(zset) = self.zset(key)? else { return Ok(Answer::List(Vec::new())) };
+        let zset = &*zset;
+        let from = zset.order.partition_point(|(_, member)| min.is_past(member, false));
+        let to = zset.order.partition_point(|(_, member)| !max.is_past(member, true));
+        let found = zset.order.get(from..to.max(from)).unwrap_or_default();
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        Ok(Answer::List(found.iter().skip(offset).take(count).map(|(_, member)| Answer::bulk(member)).collect()))
     }
 
     pub(super) fn zremrangebyscore(&mut self, args: &[&[u8]]) -> Answered<'_> {

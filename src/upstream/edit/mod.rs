@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::splice::{Members, Splice};
 use crate::domain::{
-    Candidate, ChatRequest,
+    Candidate, ChatRequest, Tier,
     json::{Json, JsonError, Kind},
     provider::DialectName,
 };
@@ -100,6 +100,10 @@ impl<'a> Edit<'a> {
     fn fate(&self, member: &Member<'a>, all: &[Member<'a>]) -> Fate {
         let wire = &self.candidate.provider.wire;
         let name = member.name.as_ref();
+        // What it asks of our waiting room is no provider's business.
+        if name == "service_tier" && self.request.tier != Tier::Standard {
+            return Fate::Cut;
+        }
         let has = |wanted: &str| all.iter().any(|m| m.name == wanted && m.kind != Kind::Null);
         if wire.drop.iter().any(|rule| prune::drops(rule, name, &self.text[member.value.clone()])) {
             return Fate::Cut;

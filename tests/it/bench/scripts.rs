@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tollfree::{
     catalog::{Catalog, Current},
     config,
-    domain::{Charge, Choice, Client, Health, Limit, Outcome, Spent, client::ClientKind},
+    domain::{Charge, Choice, Client, Health, Limit, Outcome, Spent, Tier, client::ClientKind},
     ledger::{Admission, Ask, Lease, Ledger, Rules, redis::Redis, scripts::Script},
     shutdown::Tasks,
 };
@@ -57,9 +57,12 @@ impl Pool {
     }
 
     async fn admit(&self, client: &Client, choices: &[Choice]) -> Option<Lease> {
-        match self.ledger.admit(Ask { client, choices, wait_ms: 0 }).await.unwrap() {
+        match self.ledger.admit(Ask { client, choices, wait_ms: 0, tier: Tier::Standard }).await.unwrap() {
             Admission::Go(lease) => Some(lease),
-            Admission::Refused(_) => None,
+            other => {
+                assert!(matches!(other, Admission::Refused(_)), "{other:?}");
+                None
+            }
         }
     }
 

@@ -1,11 +1,17 @@
 //! The same random calls on a redis-server and on the embedded store: the same replies, byte for byte, and the same state.
 
 use bytes::Bytes;
-use tollfree::ledger::{host::Reply, keys::Keys, scripts::Script};
+use tollfree::ledger::{
+    host::Reply,
+    keys::Keys,
+    rollup::{By, Step},
+    scripts::Script,
+};
 
 use super::{
+    budget::budget,
     host::{RealRedis, Told},
-    rig::{Admit, Asker, Cand, End, Lease, TestLedger, cand, win},
+    rig::{Admit, Asker, Cand, End, Lease, TestLedger, Wish, cand, win},
     world::Dice,
 };
 use crate::support::redis_server::RedisServer;
@@ -94,7 +100,22 @@ fn ending(dice: &mut Dice, lease: &Lease) -> End {
     end
 }
 
-fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, n: usize) {
+fn asker(dice: &mut Dice) -> Asker {
+    let asker = match dice.roll(0, 3) {
+        0 => Asker::named("ann").with(&[win("rpm", 's', 40), win("rpd", 's', 2_000)]),
+        1 => Asker::named("bob").with(&[win("rph", 's', 30)]),
+        _ => Asker::default(),
+    };
+    Asker { flex: dice.one_in(9), ..asker.weighing(dice.roll(1, 4)) }
+}
+
+fn step(
+    pair: &mut Pair,
+    dice: &mut Dice,
+    pool: &[Cand],
+    (open, waiting): (&mut Vec<Lease>, &mut Vec<String>),
+    n: usize,
+) {
     pair.pass_us(*dice.pick(&[0, 0, 137, 20_411, 1_000_000, 9_900_000]));
     if dice.one_in(300) {
         pair.pass_us(dice.roll(0, 86_400_000_000));
@@ -119,6 +140,7 @@ fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, 
                 lines[1..].sort();
                 lines
             });
+            pair.same(&what, |ledger| budget(ledger, pool));
         }
         3 if !open.is_empty() => {
             // What is known is passed over; what was lost (a key of ours that is gone) comes back.
@@ -142,11 +164,8 @@ fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, 
             }
         }
         _ => {
-            let asker = match dice.roll(0, 3) {
-                0 => Asker { id: "ann".to_owned(), windows: vec![win("rpm", 's', 40), win("rpd", 's', 2_000)] },
-                1 => Asker { id: "bob".to_owned(), windows: vec![win("rph", 's', 30)] },
-                _ => Asker::default(),
-            };
+            let asker = asker(dice);
+            let wish = Wish { wait_ms: *dice.pick(&[0, 0, -1, 5_000, 90_000]), again: false };
             let first = dice.roll(0, 6);
             let drawn: Vec<(Cand, Vec<i64>)> = (0..dice.roll(1, 5))
                 .map(|i| pool[usize::try_from((first + i) % 6).unwrap()].clone())
@@ -158,12 +177,26 @@ fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, 
             let choices: Vec<(&Cand, &[i64])> = drawn.iter().map(|(cand, units)| (cand, &units[..])).collect();
             if dice.one_in(30) && !open.is_empty() {
                 let id = dice.pick(&open[..]).id.clone();
-                pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices));
+                pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+                return;
+            }
+            if dice.one_in(4) && !waiting.is_empty() {
+                let id = dice.pick(&waiting[..]).clone();
+                let wish = Wish { again: true, ..wish };
+                match dice.roll(0, 4) {
+                    0 => pair.same(&what, |ledger| ledger.leave(&id)),
+                    1 => pair.same(&what, |ledger| ledger.stay_raw(waiting)),
+                    _ => pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish)),
+                };
                 return;
             }
             let id = pair.redis.fresh_id();
             // Raw first (that is what is compared), then typed: by its id the second asking is told the same.
-            let raw = pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices));
+            let raw = pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+            if matches!(&raw, Reply::List(items) if items[0] == Reply::Int(2)) {
+                waiting.push(id);
+                return;
+            }
             if matches!(&raw, Reply::List(items) if items[0] == Reply::Int(1)) {
                 let typed = [pair.redis.admit_as(&id, &asker, &choices), pair.embedded.admit_as(&id, &asker, &choices)];
                 if let [Admit::Go(lease), _] = typed
@@ -175,7 +208,12 @@ fn step(pair: &mut Pair, dice: &mut Dice, pool: &[Cand], open: &mut Vec<Lease>, 
         }
     }
     if n.is_multiple_of(50) {
-        let (redis, embedded) = (pair.redis.charges(), pair.embedded.charges());
+        let all = |ledger: &TestLedger| {
+            let mut all = ledger.charges();
+            all.extend(ledger.room());
+            all
+        };
+        let (redis, embedded) = (all(&pair.redis), all(&pair.embedded));
         for (name, value) in &redis {
             assert_eq!(Some(value), embedded.get(name), "{what}: {name}");
         }
@@ -199,13 +237,14 @@ async fn a_redis_server_and_the_embedded_store_answer_the_same() {
         }
         assert_eq!(pair.redis.epoch, pair.embedded.epoch);
         let mut dice = Dice::new(seed);
-        let (pool, mut open) = (pool(), Vec::new());
+        let (pool, mut open, mut waiting) = (pool(), Vec::new(), Vec::new());
         for n in 1..=1_500 {
-            step(&mut pair, &mut dice, &pool, &mut open, n);
+            step(&mut pair, &mut dice, &pool, (&mut open, &mut waiting), n);
         }
         assert!(pair.redis.seq > 300, "only {} were admitted", pair.redis.seq);
+        assert!(waiting.len() > 20, "only {} got a place in line", waiting.len());
         lives(&pair);
-        record(&mut pair);
+        record(&mut pair, &mut dice);
     }
 }
 
@@ -220,21 +259,84 @@ fn lives(pair: &Pair) {
     }
 }
 
-fn record(pair: &mut Pair) {
+/// Batches of one replica, some of them sent twice, into roll-ups with few names; then everything read back.
+fn record(pair: &mut Pair, dice: &mut Dice) {
     let keys = Keys::new("judge");
-    let keys = [keys.totals(), keys.journal()];
+    let member = keys.member("ann");
+    for ledger in [&pair.redis, &pair.embedded] {
+        ledger.look("return redis.call('HSET', KEYS[1], 'v', 3, 'rec', '{\"name\":\"Ann\"}')", &member);
+    }
+    let rollups = [0, 60_000].map(|start| keys.rollup(Step::Minute, By::Client, start));
+    let mut number = 0;
+    for _ in 0..60 {
+        if number == 0 || !dice.one_in(4) {
+            number += 1;
+        }
+        let batch = batch(&keys, &rollups, number, dice);
+        pair.same("record", |ledger| ledger.run(Script::Record, &batch.0, &batch.1));
+    }
     let words = |words: &[&str]| words.iter().map(|word| Bytes::from((*word).to_owned())).collect::<Vec<_>>();
-    let batch = words(&["100", "1", "{\"a\":1}", "0", "{\"b\":\"\u{e4}\"}", "1", ""]);
-    pair.same("record", |ledger| ledger.run(Script::Record, &keys, &batch));
-    let told = pair.same("journal", |ledger| ledger.run(Script::Journal, &keys, &words(&["2"])));
-    assert_eq!(
-        told,
-        Reply::List(vec![
-            Reply::Int(3),
-            Reply::Int(2),
-            Reply::Int(1),
-            Reply::Bulk("".into()),
-            Reply::Bulk("{\"b\":\"\u{e4}\"}".into()),
-        ])
-    );
+    let journal = [keys.totals(), keys.journal()];
+    // Ids are each host's own clock's.
+    let told = |reply: Reply| match reply {
+        Reply::List(items) => {
+            items.into_iter().enumerate().filter(|(i, _)| *i < 3 || i % 2 == 0).map(|(_, item)| item).collect()
+        }
+        other => vec![other],
+    };
+    let newest = words(&["30", "newest", ""]);
+    let lines = pair.same("journal", |ledger| told(ledger.run(Script::Journal, &journal, &newest)));
+    assert_eq!(lines.len(), 33, "{lines:?}");
+    pair.same("all of it", |ledger| told(ledger.run(Script::Journal, &journal, &words(&["900", "newer", "0-0"]))));
+    for (ledger, way) in [(&pair.redis, "older"), (&pair.embedded, "older")] {
+        let Reply::List(items) = ledger.run(Script::Journal, &journal, &newest) else { panic!() };
+        let tenth = super::rig::text(&items[3 + 2 * 9]);
+        let rest = told(ledger.run(Script::Journal, &journal, &words(&["20", way, &tenth])));
+        assert_eq!(rest[3..], lines[13..], "it goes on behind the tenth");
+        let newer = told(ledger.run(Script::Journal, &journal, &words(&["20", "newer", &tenth])));
+        assert_eq!(newer[3..].iter().rev().collect::<Vec<_>>(), lines[3..12].iter().collect::<Vec<_>>());
+    }
+    for names in [&[][..], &["n1", "n9", "other"]] {
+        pair.same("rollup", |ledger| {
+            let Reply::List(mut items) = ledger.run(Script::Rollup, &rollups, &words(names)) else { panic!() };
+            items.sort_by_key(|item| format!("{item:?}"));
+            items
+        });
+    }
+    pair.same("names", |ledger| ledger.run(Script::Names, &[member.clone(), keys.member("bob")], &[]));
+    pair.same("last", |ledger| ledger.look("return redis.call('HMGET', KEYS[1], 'last', 'v')", &member));
+    pair.same("nobody", |ledger| ledger.exists(&keys.member("bob")));
+    for replica in ["one", "two", "one"] {
+        pair.same("beat", |ledger| ledger.run(Script::Beat, &[keys.alive()], &words(&[replica])));
+    }
+    for key in [&rollups[0], &rollups[1], &keys.batch("one"), &keys.alive()] {
+        for ledger in [&pair.redis, &pair.embedded] {
+            assert!(ledger.ttl(key) > 0, "{key} lives for ever");
+        }
+    }
+    let Reply::Int(names) = pair.redis.look("return redis.call('HLEN', KEYS[1])", &rollups[0]) else { panic!() };
+    assert!(names <= 6, "five names and the rest: {names}");
+}
+
+/// One batch as `record` reads it: up to three lines, two members, two roll-ups of at most five names.
+fn batch(keys: &Keys, rollups: &[String; 2], number: i64, dice: &mut Dice) -> (Vec<String>, Vec<Bytes>) {
+    let lines = dice.roll(1, 4);
+    let mut call = vec![keys.totals(), keys.journal(), keys.batch("one"), keys.member("ann"), keys.member("bob")];
+    let mut args = vec![number.to_string(), "150".to_owned(), lines.to_string(), "2".to_owned()];
+    for line in 0..lines {
+        args.extend([dice.roll(0, 2).to_string(), format!("{{\"n\":\"{number}.{line} \u{e4}\"}}")]);
+    }
+    args.extend([dice.roll(1, 1_000).to_string(), dice.roll(1, 1_000).to_string()]);
+    for rollup in rollups {
+        call.push(rollup.clone());
+        let first = dice.roll(0, 8);
+        let names: Vec<String> = (first..first + dice.roll(1, 4)).map(|n| format!("n{n}")).collect();
+        args.extend(["5000000".to_owned(), "5".to_owned(), "other".to_owned(), names.len().to_string()]);
+        for name in names {
+            let mut numbers: Vec<String> = (0..dice.roll(1, 9)).map(|_| dice.roll(0, 1 << 40).to_string()).collect();
+            numbers[0] = "1".to_owned();
+            args.extend([name, numbers.join(" ")]);
+        }
+    }
+    (call, args.into_iter().map(Bytes::from).collect())
 }

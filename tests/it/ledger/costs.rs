@@ -1,7 +1,15 @@
 //! What the scripts cost a real redis-server, µs inside Redis by its own count: told, never asserted.
 //! `cargo test --test it -- --ignored --nocapture costs`
 
+use bytes::Bytes;
+use tollfree::ledger::{
+    keys::Keys,
+    rollup::{By, Step},
+    scripts::Script,
+};
+
 use super::{
+    budget::budget,
     host::RealRedis,
     rig::{Admit, Asker, Cand, End, Lease, TestLedger, cand, win},
 };
@@ -47,7 +55,7 @@ async fn costs() {
         let units: &[i64] = &[1, 1, 800, 800];
         let choices: Vec<(&Cand, &[i64])> = ten.iter().map(|c| (c, units)).collect();
         let none = Asker::default();
-        let ann = Asker { id: "ann".to_owned(), windows: vec![win("rpm", 's', 1_000_000), win("rpd", 's', 1_000_000)] };
+        let ann = Asker::named("ann").with(&[win("rpm", 's', 1_000_000), win("rpd", 's', 1_000_000)]);
         let mut leases: Vec<Lease> = Vec::new();
         let mut grant = |ledger: &mut TestLedger, asker: &Asker, choices: &[(&Cand, &[i64])]| {
             ledger.pass(7);
@@ -81,6 +89,50 @@ async fn costs() {
         tell(&server, "snapshot of the windows of twenty candidates", kind, || {
             ledger.snapshot(0);
         });
+        let six = candidates(kind, 1_000_000)[..6].to_vec();
+        tell(&server, "budget of 24 windows", kind, || drop(budget(&ledger, &six)));
         ledger.flush();
     }
+    for (requests, clients) in [(1, 1), (10, 5), (128, 40)] {
+        let ledger = TestLedger::on(Box::new(RealRedis::connect(&server.url())));
+        let mut number = 0;
+        tell(&server, &format!("record of {requests} requests by {clients} clients, four models each"), '-', || {
+            number += 1;
+            let (keys, args) = batch(number, requests, clients);
+            ledger.run(Script::Record, &keys, &args);
+        });
+    }
+}
+
+/// A batch as a replica writes it: every roll-up of one minute, its hour and its day.
+fn batch(number: usize, requests: usize, clients: usize) -> (Vec<String>, Vec<Bytes>) {
+    let names = Keys::new("judge");
+    let mut keys = vec![names.totals(), names.journal(), names.batch("one")];
+    let mut args = vec![number.to_string(), "10000".to_owned(), requests.to_string(), "0".to_owned()];
+    for _ in 0..requests {
+        args.extend(["1".to_owned(), "x".repeat(600)]);
+    }
+    let wide = requests.min(clients * 4);
+    for (step, by, count) in [
+        (Step::Minute, By::Client, clients),
+        (Step::Minute, By::Provider, 3),
+        (Step::Minute, By::Model, 4),
+        (Step::Minute, By::ClientModel, wide),
+        (Step::Minute, By::Window, wide),
+        (Step::Hour, By::Window, wide),
+        (Step::Day, By::Client, clients),
+        (Step::Day, By::Provider, 3),
+        (Step::Day, By::Model, 4),
+        (Step::Day, By::ClientModel, wide),
+        (Step::Day, By::Window, wide),
+    ] {
+        let count = count.min(requests);
+        keys.push(names.rollup(step, by, 0));
+        let most = by.names_most(step).to_string();
+        args.extend(["9000000".to_owned(), most, "other".to_owned(), count.to_string()]);
+        for name in 0..count {
+            args.extend([format!("client{name}"), "3 3 0 0 1200 900 0 0 0 0 1 2".to_owned()]);
+        }
+    }
+    (keys, args.into_iter().map(Bytes::from).collect())
 }

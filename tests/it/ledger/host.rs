@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use tollfree::ledger::{
     embedded::Embedded,
     host::{Reply, ScriptCall, ScriptHost},
+    keys::Keys,
     scripts::Script,
 };
 
@@ -32,12 +33,17 @@ pub trait Bench {
     fn set_clock(&self, us: i64);
     /// Everything is gone, as after FLUSHALL.
     fn flush(&self);
+    /// What was published since the last call, where this can be told.
+    fn heard(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The embedded store on a clock that moves only when told: lives of keys end by it too.
 pub struct Simulated {
     store: RefCell<Embedded>,
     clock: Arc<AtomicI64>,
+    heard: Arc<Mutex<Vec<String>>>,
 }
 
 fn store(clock: &Arc<AtomicI64>) -> Embedded {
@@ -45,10 +51,18 @@ fn store(clock: &Arc<AtomicI64>) -> Embedded {
     Embedded::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)))
 }
 
+fn listening(store: Embedded, heard: &Arc<Mutex<Vec<String>>>) -> Embedded {
+    let heard = heard.clone();
+    let [channel, ..] = Keys::new("judge").waiting_room();
+    store.listen(&channel, Arc::new(move |message| heard.lock().unwrap().push(message.to_owned())));
+    store
+}
+
 impl Simulated {
     pub fn new() -> Self {
         let clock = Arc::new(AtomicI64::new(0));
-        Self { store: RefCell::new(store(&clock)), clock }
+        let heard = Arc::default();
+        Self { store: RefCell::new(listening(store(&clock), &heard)), clock, heard }
     }
 }
 
@@ -67,7 +81,11 @@ impl Bench for Simulated {
     }
 
     fn flush(&self) {
-        *self.store.borrow_mut() = store(&self.clock);
+        *self.store.borrow_mut() = listening(store(&self.clock), &self.heard);
+    }
+
+    fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut *self.heard.lock().unwrap())
     }
 }
 

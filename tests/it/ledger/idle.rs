@@ -88,7 +88,7 @@ fn an_idle_pool_decays_to_its_bounded_keys() {
     let mut dice = Dice::new(5);
     for n in 0..2_000 {
         ledger.pass(dice.roll(0, 900));
-        let asker = Asker { id: format!("anon:{}", n % 50), windows: vec![win("rpm", 's', 10), win("rpd", 's', 50)] };
+        let asker = Asker::named(&format!("anon:{}", n % 50)).with(&[win("rpm", 's', 10), win("rpd", 's', 50)]);
         let on = dice.pick(&pool).clone();
         if let Admit::Go(lease) = ledger.admit(&asker, &[(&on, &[1, 1, 1, 1, 90, 90, 1, 1])]) {
             let verdict = *dice.pick(&["good", "failed", "nothing"]);

@@ -1,17 +1,22 @@
 //! The scripts of `lua/`, asked by replicas that stick to their headers and judged by providers that know nothing of them.
 
 mod breakers;
+mod budget;
 mod conformance;
 mod costs;
+mod hall;
 mod hints;
 mod histories;
 mod host;
 mod idle;
 mod loss;
+mod members;
 mod never_over;
 mod oracle;
 mod refusals;
 mod rig;
+mod shares;
+mod waiting;
 mod words;
 mod world;
 

@@ -114,9 +114,8 @@ fn candidates() -> impl Strategy<Value = Vec<Cand>> {
 fn askers() -> impl Strategy<Value = Asker> {
     prop_oneof![
         2 => Just(Asker::default()),
-        1 => (1..60_i64, 1..300_i64).prop_map(|(rpm, rpd)| Asker {
-            id: "ann".to_owned(),
-            windows: vec![win("rpm", 's', rpm), win("rpd", 's', rpd)],
+        1 => (1..60_i64, 1..300_i64).prop_map(|(rpm, rpd)| {
+            Asker::named("ann").with(&[win("rpm", 's', rpm), win("rpd", 's', rpd)])
         }),
     ]
 }

@@ -110,7 +110,7 @@ fn a_request_refused_by_two_windows_waits_for_the_later_and_one_by_two_candidate
 fn the_clients_own_quota_refuses_by_itself_and_names_its_own_instant() {
     let mut ledger = TestLedger::new();
     let one = cand("one", &[win("rpm", 's', 100)]);
-    let ann = Asker { id: "ann".to_owned(), windows: vec![win("rpm", 's', 2)] };
+    let ann = Asker::named("ann").with(&[win("rpm", 's', 2)]);
     let ask: [(&_, &[i64]); 1] = [(&one, &[1])];
     ledger.admit(&ann, &ask).go();
     ledger.pass(10_000);
@@ -130,7 +130,7 @@ fn a_candidate_without_room_in_its_last_window_leaves_the_others_untouched() {
     let mut ledger = TestLedger::new();
     let kinds = [win("rpm", 's', 9), win("rpd", 'b', 9), win("tpd", 'c', 9).in_zone("UTC"), win("concurrency", 'n', 9)];
     let full = cand("one", &[&kinds[..], &[win("tpm", 's', 5)]].concat());
-    let ann = Asker { id: "ann".to_owned(), windows: vec![win("rpm", 's', 9)] };
+    let ann = Asker::named("ann").with(&[win("rpm", 's', 9)]);
     ledger.admit(&ann, &[(&full, &[1, 1, 1, 1, 5])]).go();
     let before = ledger.charges();
     let refusal = ledger.admit(&ann, &[(&full, &[1, 1, 1, 1, 1])]).no();

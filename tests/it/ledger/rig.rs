@@ -20,6 +20,7 @@ struct Common {
     epochs: Cell<u64>,
     seen: RefCell<BTreeMap<String, Win>>,
     leases: RefCell<BTreeSet<String>>,
+    shares: RefCell<BTreeSet<String>>,
 }
 
 /// One replica. A second one on the same host: [`TestLedger::another`].
@@ -49,6 +50,7 @@ impl TestLedger {
             epochs: Cell::new(0),
             seen: RefCell::default(),
             leases: RefCell::default(),
+            shares: RefCell::default(),
         };
         let mut first = Self::replica(Rc::new(common));
         first.sync();
@@ -110,14 +112,27 @@ impl TestLedger {
         for (key, w) in list.iter().zip(&asker.windows) {
             seen.insert(key.clone(), w.clone());
         }
+        drop(seen);
         for cand in cands {
-            for w in &cand.windows {
-                let key = cand.window_key(w);
-                seen.insert(key.clone(), w.clone());
-                list.push(key);
-            }
+            list.extend(self.candidate_keys(cand));
         }
         list
+    }
+
+    fn candidate_keys(&self, cand: &Cand) -> Vec<String> {
+        let mut seen = self.common.seen.borrow_mut();
+        let named = |w: &Win| {
+            let key = cand.window_key(w);
+            seen.insert(key.clone(), w.clone());
+            key
+        };
+        cand.windows.iter().map(named).collect()
+    }
+
+    fn shares_key(&self, cand: &Cand) -> String {
+        let key = cand.shares_key();
+        self.common.shares.borrow_mut().insert(key.clone());
+        key
     }
 
     pub fn fresh_id(&self) -> String {
@@ -137,7 +152,12 @@ impl TestLedger {
     }
 
     pub fn admit_as(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
-        let reply = self.admit_raw(id, asker, choices);
+        self.admit_in_line(id, asker, choices, Wish::default())
+    }
+
+    /// The same for one that would wait.
+    pub fn admit_in_line(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: Wish) -> Admit {
+        let reply = self.admit_raw(id, asker, choices, wish);
         let Reply::List(items) = &reply else { panic!("admit answered {reply:?}") };
         let int = |i: usize| match items.get(i) {
             Some(Reply::Int(n)) => *n,
@@ -164,9 +184,11 @@ impl TestLedger {
                     [why, Reply::Int(max), Reply::Int(opens)] => Line { why: text(why), max: *max, opens: *opens },
                     other => panic!("a refusal's line {other:?}"),
                 };
-                let lines = items[5..].chunks(3).map(line).collect();
+                let lines = items[11..].chunks(3).map(line).collect();
                 Admit::No(Refusal { now: int(1), opens: int(2), exact: int(3) == 1, by_client: int(4) == 1, lines })
             }
+            2 => Admit::Wait(int(2)),
+            -5 => Admit::Changed,
             -1 => Admit::Lost,
             -2 => Admit::Hold(int(1)),
             -3 => Admit::Stale,
@@ -175,24 +197,66 @@ impl TestLedger {
         }
     }
 
-    pub fn admit_raw(&self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Reply {
-        let cands: Vec<&Cand> = choices.iter().map(|(c, _)| *c).collect();
+    pub fn admit_raw(&self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: Wish) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(id)];
-        keys.extend(self.window_keys(asker, &cands));
+        keys.extend(self.keys.waiting_room());
+        keys.push(self.keys.member(&asker.id));
+        keys.extend(self.window_keys(asker, &[]));
+        for (cand, _) in choices {
+            keys.push(self.shares_key(cand));
+            keys.extend(self.candidate_keys(cand));
+        }
+        let Asker { id: name, weight, flex, version, .. } = asker;
+        let Wish { wait_ms, again } = wish;
         let mut args = words([
             self.epoch.clone(),
             self.seq.to_string(),
             SLACK.to_string(),
             LEASE_TTL.to_string(),
             LEASE_TTL.to_string(),
+            format!("{name} {version} {weight} {} {wait_ms} {} {ALIVE}", u8::from(*flex), u8::from(again)),
             pack(&asker.windows, &vec![1; asker.windows.len()], self.now()),
         ]);
         args.extend(choices.iter().map(|(c, units)| Bytes::from(c.pack(units, self.now()))));
         self.run(Script::Admit, &keys, &args)
     }
 
+    /// Says that these tickets' replica lives; which of them are still there.
+    pub fn stay(&self, ids: &[&str]) -> Vec<bool> {
+        match self.stay_raw(ids) {
+            Reply::List(there) => there.iter().map(|reply| *reply == Reply::Int(1)).collect(),
+            other => panic!("stay answered {other:?}"),
+        }
+    }
+
+    pub fn stay_raw(&self, ids: &[impl AsRef<str>]) -> Reply {
+        let mut args = words([ALIVE.to_string()]);
+        args.extend(ids.iter().map(|id| Bytes::from(id.as_ref().to_owned())));
+        self.run(Script::Stay, &self.room_keys(), &args)
+    }
+
+    /// A caller in line has gone.
+    pub fn leave(&self, id: &str) -> Reply {
+        self.run(Script::Leave, &self.room_keys(), &words([id.to_owned()]))
+    }
+
+    fn room_keys(&self) -> Vec<String> {
+        [self.keys.meta()].into_iter().chain(self.keys.waiting_room()).collect()
+    }
+
+    /// Knocks since the last call: ticket and instant.
+    pub fn knocks(&self) -> Vec<(String, i64)> {
+        let read = |text: String| {
+            let (id, at) = text.split_once(' ').expect("a knock names its ticket and an instant");
+            (id.to_owned(), at.parse().unwrap())
+        };
+        self.common.bench.heard().into_iter().map(read).collect()
+    }
+
     pub fn settle(&self, lease: &Lease, end: &End) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(&lease.id), self.keys.speed()];
+        keys.extend(self.keys.waiting_room());
+        keys.push(self.shares_key(&lease.cand));
         keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
         let whole = |n: usize| vec![if end.sent { -1 } else { 0 }; n];
         let used = end.used.clone().unwrap_or_else(|| whole(lease.cand.windows.len()));
@@ -210,6 +274,7 @@ impl TestLedger {
             format!("{}/{}", lease.cand.provider, lease.cand.model),
             TOMBSTONE.to_string(),
             end.mode.to_owned(),
+            lease.asker.id.clone(),
         ]);
         self.run(Script::Settle, &keys, &args)
     }
@@ -279,8 +344,12 @@ impl TestLedger {
     }
 
     pub fn control(&self, what: &str, subject: &str) {
-        let args = words([what.to_owned(), subject.to_owned()]);
-        let reply = self.run(Script::Control, &[self.keys.meta(), self.keys.health()], &args);
+        let args = words([what, subject, "admin", "judge.does", subject, "", "", ""].map(str::to_owned));
+        let keys: Vec<String> = [self.keys.meta(), self.keys.health(), self.keys.audit()]
+            .into_iter()
+            .chain(self.keys.waiting_room())
+            .collect();
+        let reply = self.run(Script::Control, &keys, &args);
         assert_eq!(reply, Reply::Int(1));
     }
 
@@ -322,6 +391,8 @@ impl TestLedger {
         let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snap("hash")];
         all.extend(self.common.seen.borrow().keys().cloned());
         all.extend(self.common.leases.borrow().iter().map(|id| self.keys.lease(id)));
+        all.extend(self.common.shares.borrow().iter().cloned());
+        all.extend(self.keys.waiting_room());
         all.retain(|key| self.exists(key));
         all
     }
@@ -329,7 +400,8 @@ impl TestLedger {
     /// Everything there is, for [`TestLedger::back_to`].
     pub fn photograph(&self) -> Photograph {
         let state = |key: &String| {
-            let zset = self.common.seen.borrow().get(key).is_some_and(|w| w.kind == 'n');
+            let of_room = [":queue", ":guests", ":alive"].iter().any(|name| key.ends_with(name));
+            let zset = of_room || self.common.seen.borrow().get(key).is_some_and(|w| w.kind == 'n');
             let text = if key.contains(":l:") || key.contains(":snap:") {
                 "return { redis.call('GET', KEYS[1]) }"
             } else if zset {
@@ -391,6 +463,33 @@ impl TestLedger {
         }
         all.extend(self.health());
         all
+    }
+}
+
+impl TestLedger {
+    /// Who waits, and everybody's shares.
+    pub fn room(&self) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        let [queue, guests, tickets, alive, fair] = self.keys.waiting_room();
+        for key in [queue, guests, alive] {
+            let Reply::List(flat) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')", &key) else {
+                panic!("not a sorted set")
+            };
+            all.extend(flat.chunks(2).map(|pair| (format!("{key} {}", text(&pair[0])), text(&pair[1]))));
+        }
+        for key in [tickets, fair].into_iter().chain(self.common.shares.borrow().iter().cloned()) {
+            all.extend(self.hash(&key).into_iter().map(|(field, value)| (format!("{key} {field}"), value)));
+        }
+        all
+    }
+
+    /// Ids of the tickets in line, all lines together, each in its order.
+    pub fn in_line(&self) -> Vec<String> {
+        let [queue, ..] = self.keys.waiting_room();
+        let Reply::List(members) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1)", &queue) else {
+            panic!("not a sorted set")
+        };
+        members.iter().map(|member| text(member).split('\t').nth(2).unwrap().to_owned()).collect()
     }
 }
 

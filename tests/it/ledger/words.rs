@@ -8,6 +8,8 @@ use tollfree::domain::{Limit, Zone};
 pub const SLACK: i64 = 250;
 pub const LEASE_TTL: i64 = 30_000;
 pub const TOMBSTONE: i64 = 5_000;
+/// A waiter's replica that is silent for so long is dead.
+pub const ALIVE: i64 = 3_000;
 /// Refused for ever: `e` of what can never go.
 pub const NEVER: i64 = 1 << 53;
 /// 2027-01-15T08:00:00Z, a time like any other.
@@ -97,6 +99,16 @@ impl Cand {
         }
     }
 
+    /// The shares of its line.
+    pub fn shares_key(&self) -> String {
+        let (p, a, m) = (&self.provider, &self.account, &self.model);
+        if self.windows.iter().any(|w| w.scope == 'a') {
+            format!("tf1:{{judge}}:sh:{p}/{a}")
+        } else {
+            format!("tf1:{{judge}}:sh:{p}/{a}/{m}")
+        }
+    }
+
     pub fn pack(&self, units: &[i64], now_ms: i64) -> String {
         let (p, m, a, k) = (&self.provider, &self.model, &self.account, &self.key);
         let windows = pack(&self.windows, units, now_ms);
@@ -110,10 +122,42 @@ pub fn pack(windows: &[Win], units: &[i64], now_ms: i64) -> String {
 }
 
 /// Who asks: no limits, or windows of its own.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Asker {
     pub id: String,
     pub windows: Vec<Win>,
+    pub weight: i64,
+    /// Takes what others leave.
+    pub flex: bool,
+    /// Of its record, as its replica knows it; 0: there is none.
+    pub version: i64,
+}
+
+impl Default for Asker {
+    fn default() -> Self {
+        Self::named("-")
+    }
+}
+
+impl Asker {
+    pub fn named(id: &str) -> Self {
+        Self { id: id.to_owned(), windows: Vec::new(), weight: 1, flex: false, version: 0 }
+    }
+
+    pub fn with(self, windows: &[Win]) -> Self {
+        Self { windows: windows.to_vec(), ..self }
+    }
+
+    pub fn weighing(self, weight: i64) -> Self {
+        Self { weight, ..self }
+    }
+}
+
+/// How an asker asks: how long it would wait, and whether it has a ticket already.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    pub wait_ms: i64,
+    pub again: bool,
 }
 
 /// A granted admission, and all that is needed to renew, settle or repeat it.
@@ -150,6 +194,10 @@ pub struct Refusal {
 pub enum Admit {
     Go(Lease),
     No(Refusal),
+    /// A place in line: ask again then.
+    Wait(i64),
+    /// The client's record is another one by now.
+    Changed,
     /// Sync first.
     Lost,
     Hold(i64),

@@ -1,0 +1,59 @@
+--[[ budget: where some windows stand, to the unit, and when each takes one unit more: for people. Charges nothing; drops
+  what is dead.
+
+  KEYS  1 meta  2 health  3 alive: sorted set of replicas  4 totals  5… windows
+  ARGV  1 slack in ms  2 ms after which a silent replica is not counted
+        3… one account and model each: "m \t a \t windows": its fields of `health`, its packed windows of 1 unit (lib/window)
+  Reply {now, replicas, requests, successes, failures, then for each window: max in force, learned, used, opens, exact,
+        empty}: opens = when one unit more fits; empty = when nothing of what is in it counts any more, 0 = not known.
+        {-3, now}: calendar boundaries out of range: send later ones
+]]
+local now = clock(redis.call('HGET', KEYS[1], 't'))
+local totals = redis.call('HMGET', KEYS[4], 'requests', 'successes', 'failures')
+local replicas = redis.call('ZCOUNT', KEYS[3], wall - ARGV[2], '+inf')
+local reply = { now, replicas, tonumber(totals[1] or 0), tonumber(totals[2] or 0), tonumber(totals[3] or 0) }
+local n, next_key = 5, 5
+
+--- Units of a sliding window, counted, and when the last of them will have left.
+local function count(w)
+  local last = 0
+  for stop, units in pairs(sweep(w, now)) do
+    if units > 0 and stop > last then
+      last = stop
+    end
+  end
+  return w.used > 0 and last + w.span + w.slack or 0
+end
+
+for i = 3, #ARGV do
+  local m, a, spec = string.match(ARGV[i], '^([^\t]*)\t([^\t]*)\t(.*)$')
+  local known
+  for _, field in ipairs({ m, a }) do
+    local value = redis.call('HGET', KEYS[2], field)
+    if value then
+      local _, _, limits = read_shut(value)
+      known = learn(known, limits)
+    end
+  end
+  local list, windows_here = windows(spec, next_key, ARGV[1] + 0, known)
+  next_key = next_key + windows_here
+  for _, w in ipairs(list) do
+    local empty, opens = 0, nil
+    if (w.kind == 's' or w.kind == 'm') and redis.call('EXISTS', w.key) == 1 then
+      empty = count(w)
+    end
+    opens = look[w.kind](w, now, 0)
+    if w.stale then
+      return { -3, now }
+    end
+    if w.kind == 'b' and w.used > 0 then
+      empty = max(now, w.from) + ceil(w.used * w.span / w.max)
+    elseif w.kind == 'c' then
+      empty = now < w.next and w.next or w.after
+    end
+    reply[n + 1], reply[n + 2], reply[n + 3] = w.max, known and known[w.limit] and 1 or 0, ceil(w.used)
+    reply[n + 4], reply[n + 5], reply[n + 6] = opens or now, w.guess and 0 or 1, empty
+    n = n + 6
+  end
+end
+return reply

@@ -1,0 +1,196 @@
+--[[ lib/shares: what each client asked for and got of a line's windows, and what is held back for those below their share.
+
+  Only for sliding and bucket windows of a span up to an hour. One hash per line, in two slices of one span (the present
+  and the previous): <client> = "weight" then for each window "|name:slice asked asked_before got got_before since";
+  name = the limit, with "@model" where the line spans models and the window does not. "=" = "at" then for each window
+  "|name:weights clients": of the active ones, refreshed when older than span/64. A client is active while it asked
+  within the last two spans; nobody else's part is held back. Safety hangs on none of this.
+]]
+local HOUR = 3600000
+
+local function is_shared(w)
+  return (w.kind == 's' or w.kind == 'b' or w.kind == 'm') and w.span <= HOUR
+end
+
+local function share_name(w, line, model)
+  if string.sub(line, 1, 1) == 'a' and not string.find(w.limit, '^%u') then
+    return w.limit .. '@' .. model
+  end
+  return w.limit
+end
+
+--- One client's line of the hash as { weight, last, [name] = { slice, asked, asked before, got, got before, since } }.
+local function read_share(text)
+  local weight, last = string.match(text, '^(%d+) (%d+)')
+  local share = { weight = (weight or 1) + 0, last = (last or 0) + 0 }
+  for name, s, a, b, g, h, t in string.gmatch(text, '|([^:]+):(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)') do
+    share[name] = { s + 0, a + 0, b + 0, g + 0, h + 0, t + 0 }
+  end
+  return share
+end
+
+--- The slices of one window, rolled forward to now; a client that has not asked for two spans begins anew.
+local function rolled(share, name, w, now)
+  local slice = math.floor(now / w.span)
+  local part = share[name]
+  if not part or part[1] < slice - 1 then
+    return { slice, 0, 0, 0, 0, now }
+  elseif part[1] == slice - 1 then
+    return { slice, 0, part[2], 0, part[4], part[2] == 0 and now or part[6] }
+  end
+  return part
+end
+
+--- What a client got within about the last span.
+local function got_of(part, w, now)
+  return part[4] + part[5] * (1 - now % w.span / w.span)
+end
+
+--- What a client still wants of its share: what it asks at its pace, less what it got.
+local function want_of(part, w, now, share)
+  local elapsed = now % w.span / w.span
+  local seen = math.max(1, math.min(1 + elapsed, (now - part[6]) / w.span))
+  return math.min(share, 1.03 * (part[2] + part[3]) / seen) - got_of(part, w, now)
+end
+
+--- Everybody's shares of a line, read once per run.
+local function everybody(book)
+  if not book.all then
+    local flat = redis.call('HGETALL', book.key)
+    book.all = {}
+    for i = 1, #flat, 2 do
+      if flat[i] ~= '=' then
+        book.all[flat[i]] = read_share(flat[i + 1])
+      end
+    end
+  end
+  return book.all
+end
+
+--- Counts the active anew, and drops who has asked nothing for long.
+local function recount(book, list, now)
+  local all, text, longest = everybody(book), { string.format('%d', now) }, 0
+  for i = 1, #list do
+    local w = list[i]
+    if is_shared(w) then
+      local name, weights, clients = share_name(w, book.line, book.model), 0, 0
+      for _, share in pairs(all) do
+        local part = rolled(share, name, w, now)
+        if part[2] + part[3] > 0 then
+          weights, clients = weights + share.weight, clients + 1
+        end
+      end
+      text[#text + 1] = string.format('%s:%d %d', name, weights, clients)
+      longest = math.max(longest, w.span)
+    end
+  end
+  if string.sub(book.line, 1, 1) == 'a' then
+    longest = HOUR -- of an account's windows this run sees one model's only
+  end
+  for client, share in pairs(all) do
+    if share.last < now - 2 * longest then
+      redis.call('HDEL', book.key, client)
+    end
+  end
+  book.counts = table.concat(text, '|')
+  redis.call('HSET', book.key, '=', book.counts)
+  redis.call('PEXPIRE', book.key, 3 * longest)
+end
+
+--- Opens the book of one line for one client: { key, line, model, own, counts }.
+local function open_book(key, line, model, client)
+  local read = redis.call('HMGET', key, client, '=')
+  return { key = key, line = line, model = model, own = read_share(read[1] or ''), counts = read[2] }
+end
+
+--- Units of a window that are kept for clients below their share, against this client's request of w.units.
+--- `ahead` of it stand so many units, `whose[client][limit]` of each; flexible work counts as above its share.
+local function held_back(book, list, w, now, client, weight, flex, ahead, whose)
+  local name = share_name(w, book.line, book.model)
+  local at = book.counts and tonumber(string.match(book.counts, '^%d+')) or 0
+  if not book.counts or now - at > w.span / 64 or at > now or not string.find(book.counts, '|' .. name .. ':', 1, true) then
+    recount(book, list, now)
+  end
+  local part = rolled(book.own, name, w, now)
+  local _, stop = string.find(book.counts, '|' .. name .. ':', 1, true)
+  local weights, clients = string.match(book.counts, '^(%d+) (%d+)', stop + 1)
+  weights, clients = weights + 0, clients + 0
+  if part[2] + part[3] == 0 then
+    weights, clients = weights + weight, clients + 1
+  end
+  if clients <= 1 then
+    return 0
+  end
+  local got = got_of(part, w, now)
+  if not flex and (got == 0 or got + w.units <= w.max * weight / weights) then
+    return 0
+  end
+  local kept = 0
+  for other, share in pairs(everybody(book)) do
+    if other ~= client then
+      local theirs = rolled(share, name, w, now)
+      if theirs[2] + theirs[3] > 0 then
+        local mine = whose and whose[other] and whose[other][w.limit] or 0
+        kept = kept + math.max(0, want_of(theirs, w, now, w.max * share.weight / weights) - mine)
+      end
+    end
+  end
+  return math.min(math.floor(kept + 1e-6), math.max(0, w.max - w.units - ahead))
+end
+
+local function write_share(book, client)
+  local own = book.own
+  local words = {}
+  for name, part in pairs(own) do
+    if type(part) == 'table' then
+      words[#words + 1] = string.format('%s:%d %d %d %d %d %d', name, unpack(part))
+    end
+  end
+  table.sort(words) -- both hosts write the same
+  redis.call('HSET', book.key, client, string.format('%d %d|', own.weight, own.last) .. table.concat(words, '|'))
+end
+
+--- Notes what a client asked for and got: `asked`, `got` = 1 or 0 times the units of each shared window.
+local function book_units(book, list, now, client, weight, asked, got)
+  local own, any = book.own, false
+  for i = 1, #list do
+    local w = list[i]
+    if w.units > 0 and is_shared(w) then
+      local name = share_name(w, book.line, book.model)
+      local part = rolled(own, name, w, now)
+      part[2], part[4] = part[2] + asked * w.units, part[4] + got * w.units
+      own[name], any = part, true
+    end
+  end
+  if not any then
+    return
+  end
+  own.weight, own.last = weight, now
+  if not book.counts then
+    recount(book, list, now) -- a new hash gets its life here
+  end
+  write_share(book, client)
+end
+
+--- What a call used instead of what it was charged: `w.delta` more units of each window.
+local function correct_share(key, line, model, list, now, client)
+  local text = redis.call('HGET', key, client)
+  if not text then
+    return
+  end
+  local book = { key = key, own = read_share(text) }
+  for i = 1, #list do
+    local w = list[i]
+    if w.delta and w.delta ~= 0 and is_shared(w) then
+      local name = share_name(w, line, model)
+      local part = rolled(book.own, name, w, now)
+      for at = 2, 4, 2 do
+        local present = math.max(0, part[at] + w.delta)
+        part[at + 1] = math.max(0, part[at + 1] + math.min(0, part[at] + w.delta))
+        part[at] = present
+      end
+      book.own[name] = part
+    end
+  end
+  write_share(book, client)
+end

@@ -1,0 +1,358 @@
+//! `/admin/v1/clients…`: who has a key, and what each may do with it. A change binds every replica's next admission.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Json, Path},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Ref, RefOr, Schema},
+};
+
+use super::{
+    ApiError, Edge,
+    auth::{Admin, Order},
+    failure,
+    page::{List, Page, Paging, bad_cursor},
+};
+use crate::{
+    domain::{BadField, Member, MemberSource, Terms, key},
+    ledger::{ChangeError, Ledger, LedgerError},
+};
+
+/// A member, as the admin API and the `keys` command show it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Client)]
+pub struct ClientObject {
+    id: String,
+    object: &'static str,
+    /// What its key begins with.
+    prefix: String,
+    /// `store`, or `file` for one of the file of hashes.
+    source: &'static str,
+    #[serde(flatten)]
+    #[schema(value_type = ClientTerms)]
+    terms: Terms,
+    #[schema(required)]
+    revoked_at: Option<Timestamp>,
+    #[schema(required)]
+    created_at: Option<Timestamp>,
+    #[schema(required)]
+    last_used_at: Option<Timestamp>,
+    #[schema(required)]
+    rotated_at: Option<Timestamp>,
+    /// Until when the key before this one works, too.
+    #[schema(required)]
+    old_secret_until: Option<Timestamp>,
+    version: i64,
+    /// The whole key: only in the answer that makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+/// [`Terms`] in the document, which the inner rooms know nothing of: it stands in `shapes/clients.json`.
+struct ClientTerms;
+
+impl PartialSchema for ClientTerms {
+    fn schema() -> RefOr<Schema> {
+        Ref::from_schema_name("ClientTerms").into()
+    }
+}
+
+impl ToSchema for ClientTerms {}
+
+impl ClientObject {
+    pub fn of(member: &Member, now_ms: i64) -> Self {
+        let at = |ms: Option<i64>| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        Self {
+            id: member.id.to_string(),
+            object: "client",
+            prefix: key::prefix(&member.id),
+            source: match member.source {
+                MemberSource::Store => "store",
+                MemberSource::File => "file",
+            },
+            terms: member.terms.clone(),
+            revoked_at: at(member.revoked_ms),
+            created_at: at(member.created_ms),
+            last_used_at: at(member.used_ms),
+            rotated_at: at(member.rotated_ms),
+            old_secret_until: at(member.old_secret_until(now_ms)),
+            version: member.version,
+            key: None,
+        }
+    }
+
+    #[must_use]
+    pub fn with_key(self, key: String) -> Self {
+        Self { key: Some(key), ..self }
+    }
+}
+
+/// A key for a member
+///
+/// The whole key is told here and never again.
+#[utoipa::path(
+    post, path = "/admin/v1/clients", tag = "clients", operation_id = "create_client",
+    security(("admin_key" = [])),
+    request_body(content = ref("#/components/schemas/NewClient"), content_type = "application/json"),
+    responses(
+        (status = 201, description = "The client, with its `key`", body = ClientObject),
+        (status = 409, description = "too_many_clients, conflict"),
+    ),
+)]
+pub async fn create(edge: Data<Edge>, order: Order<Map<String, Value>>) -> Result<HttpResponse, ApiError> {
+    let ledger = &edge.flow.ledger;
+    let (member, key) = ledger.create_member(&order.said, &order.by).await.map_err(told)?;
+    tracing::info!(client.id = %member.id, "Made a key for the client `{}`", member.id);
+    Ok(HttpResponse::Created().json(ClientObject::of(&member, ledger.now_ms()).with_key(key)))
+}
+
+/// Who has a key
+///
+/// Members of the operator's file first, then the newest first.
+#[utoipa::path(
+    get, path = "/admin/v1/clients", tag = "clients", operation_id = "list_clients",
+    security(("admin_key" = [])),
+    params(
+        ("search" = Option<String>, Query, nullable = false, description = "In ids, names and notes", example = "ann"),
+        Paging,
+    ),
+    responses((status = 200, description = "A page of the clients", body = List<ClientObject>)),
+)]
+pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List<ClientObject>>, ApiError> {
+    let page = Page::of(&request, &["search"])?;
+    let search = page.others.get("search").map(|text| text.to_lowercase()).filter(|text| !text.is_empty());
+    Ok(Json(listed(&edge.flow.ledger, page.limit, page.cursor.as_deref(), search.as_deref()).await?))
+}
+
+/// Where a page ended: behind so many of the file's members, or at a place in the ledger's list.
+enum Cursor {
+    File(usize),
+    Store(Option<i64>),
+}
+
+impl Cursor {
+    fn read(text: Option<&str>) -> Option<Self> {
+        let Some(text) = text else { return Some(Self::File(0)) };
+        match text.split_at_checked(1)? {
+            ("f", n) => n.parse().ok().map(Self::File),
+            ("s", place) => place.parse().ok().map(|place| Self::Store(Some(place))),
+            _ => None,
+        }
+    }
+}
+
+/// No place in the ledger's list is so high: they are instants in ms.
+const BEYOND: i64 = 1 << 52;
+/// Records read at a time while looking for some words.
+const READ: usize = 100;
+
+/// Members of the file first, in its order, then those of the ledger, the newest first. `search`: in lower case.
+pub async fn listed(
+    ledger: &Ledger,
+    limit: usize,
+    cursor: Option<&str>,
+    search: Option<&str>,
+) -> Result<List<ClientObject>, ApiError> {
+    let fits = |member: &Member| {
+        let words = [&*member.id, &member.terms.name, &member.terms.note];
+        search.is_none_or(|search| words.iter().any(|text| text.to_lowercase().contains(search)))
+    };
+    let mut found = Vec::new();
+    let mut below = match Cursor::read(cursor).ok_or_else(bad_cursor)? {
+        Cursor::Store(place) => place,
+        Cursor::File(from) => {
+            let now_ms = ledger.now_ms();
+            for (at, member) in ledger.listed_members().iter().enumerate().skip(from).filter(|(_, m)| fits(m)) {
+                if found.len() == limit {
+                    return Ok(List::new(found, Some(format!("f{at}"))));
+                }
+                found.push(ClientObject::of(member, now_ms));
+            }
+            None
+        }
+    };
+    loop {
+        let page = ledger.members(below, READ).await.map_err(|e| failure::ledger(&e))?;
+        for (member, place) in &page.members {
+            if fits(member) {
+                if found.len() == limit {
+                    return Ok(List::new(found, Some(format!("s{}", below.unwrap_or(BEYOND)))));
+                }
+                found.push(ClientObject::of(member, page.now_ms));
+            }
+            below = Some(*place);
+        }
+        if page.is_last || page.members.is_empty() {
+            return Ok(List::new(found, None));
+        }
+    }
+}
+
+/// One client
+#[utoipa::path(
+    get, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "show_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    responses(
+        (status = 200, description = "The client", body = ClientObject),
+        (status = 404, description = "not_found"),
+    ),
+)]
+pub async fn show(edge: Data<Edge>, _: Admin, id: Path<String>) -> Result<Json<ClientObject>, ApiError> {
+    let member = find(&edge.flow.ledger, &id).await.map_err(|e| failure::ledger(&e))?;
+    let member = member.ok_or_else(|| told(ChangeError::Unknown(id.into_inner())))?;
+    Ok(Json(ClientObject::of(&member, edge.flow.ledger.now_ms())))
+}
+
+async fn find(ledger: &Ledger, id: &str) -> Result<Option<Member>, LedgerError> {
+    let listed = ledger.listed_members().iter().find(|member| *member.id == *id).cloned();
+    match listed {
+        None if key::is_id(id) => ledger.member(id).await,
+        listed => Ok(listed),
+    }
+}
+
+/// Changes what a client may do
+///
+/// What is not said stays; null takes a limit, the expiry or the wait away. It binds every replica's next admission.
+#[utoipa::path(
+    patch, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "change_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    request_body(content = ref("#/components/schemas/ClientChange"), content_type = "application/json"),
+    responses(
+        (status = 200, description = "The client as it is now", body = ClientObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_revoked, client_in_file, conflict"),
+    ),
+)]
+pub async fn change(
+    edge: Data<Edge>,
+    id: Path<String>,
+    order: Order<Map<String, Value>>,
+) -> Result<Json<ClientObject>, ApiError> {
+    let ledger = &edge.flow.ledger;
+    let member = ledger.change_member(&id, &order.said, &order.by).await.map_err(told)?;
+    tracing::info!(client.id = %id, "Changed the client `{id}`");
+    Ok(Json(ClientObject::of(&member, ledger.now_ms())))
+}
+
+/// A replaced key may work for a week more.
+const OVERLAP_MOST_S: i64 = 604_800;
+
+/// `{"overlap_s": 3600}`: how long both keys work; nothing said: the old one ends at once.
+pub fn overlap(said: &Map<String, Value>) -> Result<Duration, BadField> {
+    let bad = |param: &str, message: String| BadField { param: param.to_owned(), message };
+    if let Some(other) = said.keys().find(|field| *field != "overlap_s") {
+        return Err(bad(other, format!("`{other}`: there is no such field; there is overlap_s.")));
+    }
+    let Some(value) = said.get("overlap_s").filter(|value| !value.is_null()) else { return Ok(Duration::ZERO) };
+    let seconds = value.as_i64().filter(|s| (0..=OVERLAP_MOST_S).contains(s)).and_then(|s| u64::try_from(s).ok());
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        bad("overlap_s", format!("`overlap_s`: expected a whole number from 0 to {OVERLAP_MOST_S}, got {value}."))
+    })
+}
+
+/// A new key for a client
+///
+/// `overlap_s`: how long the one before it works, too; nothing said: not at all.
+#[utoipa::path(
+    post, path = "/admin/v1/clients/{id}/rotate", tag = "clients", operation_id = "rotate_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    request_body(content = ref("#/components/schemas/Rotation"), content_type = "application/json"),
+    responses(
+        (status = 200, description = "The client, with its new `key`", body = ClientObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_revoked, client_in_file, conflict"),
+    ),
+)]
+pub async fn rotate(
+    edge: Data<Edge>,
+    id: Path<String>,
+    order: Order<Map<String, Value>>,
+) -> Result<Json<ClientObject>, ApiError> {
+    let ledger = &edge.flow.ledger;
+    let overlap = overlap(&order.said).map_err(|bad| told(bad.into()))?;
+    let (member, key) = ledger.rotate_member(&id, overlap, &order.by).await.map_err(told)?;
+    tracing::info!(client.id = %id, "Made a new key for the client `{id}`");
+    Ok(Json(ClientObject::of(&member, ledger.now_ms()).with_key(key)))
+}
+
+/// Nothing can be said with it.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Ends a client's key for good
+///
+/// It stays in the list. When this has answered, no replica admits another request of it.
+#[utoipa::path(
+    post, path = "/admin/v1/clients/{id}/revoke", tag = "clients", operation_id = "revoke_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    responses(
+        (status = 200, description = "The client, revoked", body = ClientObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_revoked, client_in_file, conflict"),
+    ),
+)]
+pub async fn revoke(edge: Data<Edge>, id: Path<String>, order: Order<Nothing>) -> Result<Json<ClientObject>, ApiError> {
+    let ledger = &edge.flow.ledger;
+    let member = ledger.revoke_member(&id, &order.by).await.map_err(told)?;
+    tracing::info!(client.id = %id, "Revoked the key of the client `{id}`");
+    Ok(Json(ClientObject::of(&member, ledger.now_ms())))
+}
+
+/// A client that is no more.
+#[derive(Serialize, ToSchema)]
+pub struct DeletedClient {
+    id: String,
+    object: &'static str,
+    deleted: bool,
+}
+
+/// Takes a client out of the list
+#[utoipa::path(
+    delete, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "delete_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    responses(
+        (
+            status = 200, description = "It is gone", body = DeletedClient,
+            example = json!({ "id": "k7f3a9c2", "object": "client", "deleted": true }),
+        ),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_in_file, conflict"),
+    ),
+)]
+pub async fn delete(edge: Data<Edge>, id: Path<String>, admin: Admin) -> Result<Json<DeletedClient>, ApiError> {
+    edge.flow.ledger.delete_member(&id, &admin.by).await.map_err(told)?;
+    tracing::info!(client.id = %id, "Deleted the client `{id}`");
+    Ok(Json(DeletedClient { id: id.into_inner(), object: "client", deleted: true }))
+}
+
+/// Why nothing was changed.
+pub fn told(error: ChangeError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        ChangeError::Unknown(_) => ApiError::NotFound(message),
+        ChangeError::Revoked(_) => ApiError::Conflict { code: "client_revoked", message },
+        ChangeError::InFile(_) => ApiError::Conflict { code: "client_in_file", message },
+        ChangeError::TooMany => ApiError::Conflict { code: "too_many_clients", message },
+        ChangeError::Busy(_) => ApiError::Conflict { code: "conflict", message },
+        ChangeError::Bad(BadField { param, message }) => ApiError::InvalidValue { param: Some(param), message },
+        ChangeError::Ledger(error) => failure::ledger(&error),
+        ChangeError::NoRandomness(error) => {
+            tracing::error!(%error, "No key can be made: {error}");
+            ApiError::Internal
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! `GET /admin/v1/models`: what can be asked for and why it stands where it stands, and what cannot be any more.
+
+use std::collections::HashSet;
+
+use actix_web::{
+    HttpRequest,
+    web::{Data, Json},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    ApiError, Edge,
+    auth::Admin,
+    budget::{kind_name, source_name},
+    models::status_name,
+    query::Query,
+};
+use crate::{
+    catalog::{Known, MetaModel},
+    domain::{Candidate, Standing},
+    plan::{Estimates, ranking},
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ModelFactsList)]
+pub struct List {
+    object: &'static str,
+    data: Vec<Entry>,
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[schema(as = ModelFacts)]
+enum Entry {
+    Meta(Meta),
+    Model(Model),
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MetaModelFacts)]
+struct Meta {
+    id: String,
+    /// The rule in force.
+    order: &'static str,
+    members: Vec<Member>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MetaModelMember)]
+struct Member {
+    name: String,
+    rank: usize,
+    why: String,
+}
+
+/// Of a retired one no more is known than its successor.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OneModelFacts)]
+struct Model {
+    id: String,
+    #[schema(required)]
+    context_length: Option<i64>,
+    #[schema(required)]
+    max_output: Option<i64>,
+    capabilities: Vec<&'static str>,
+    #[schema(required)]
+    quality: Option<u32>,
+    /// Of each account.
+    limits: Vec<Limit>,
+    /// `active`, `trial`, `gated`, `paid`, `off`, `retired`
+    status: &'static str,
+    #[schema(required)]
+    successor: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ModelLimit)]
+struct Limit {
+    limit: &'static str,
+    /// In force.
+    max: i64,
+    kind: &'static str,
+    source: &'static str,
+}
+
+/// Why each model stands where it stands
+///
+/// Meta-models with their members in order, then each model with its limits in force; retired ones name their successor.
+#[utoipa::path(
+    get, path = "/admin/v1/models", tag = "models", operation_id = "list_model_facts",
+    security(("admin_key" = [])),
+    responses((status = 200, description = "Everything known of the models", body = List)),
+)]
+pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List>, ApiError> {
+    Query::of(&request, &[])?;
+    let catalog = edge.flow.catalog.load();
+    let standing = edge.flow.ledger.standing();
+    let mut seen = HashSet::new();
+    let metas = catalog.metas.iter().map(|m| meta(m, &standing, &edge.flow.estimates));
+    let models = catalog.candidates.iter().filter(|c| seen.insert(c.name.clone())).map(|c| model(c, &standing));
+    let data: Vec<Entry> = metas.chain(models).collect();
+    let gone = catalog.known.iter().filter(|known| known.retired && !seen.contains(&known.name()));
+    let data = data.into_iter().chain(gone.map(retired)).collect();
+    Ok(Json(List { object: "list", data, next_cursor: None }))
+}
+
+fn meta(meta: &MetaModel, standing: &Standing, learned: &Estimates) -> Entry {
+    let members = ranking::ranking(meta, standing, learned).into_iter().zip(1..);
+    let member = |(ranked, rank): (ranking::Ranked, usize)| Member {
+        name: ranked.candidate.name.clone(),
+        rank,
+        why: ranked.why,
+    };
+    let order = ranking::rule(meta, standing).as_str();
+    Entry::Meta(Meta { id: meta.name.clone(), order, members: members.map(member).collect() })
+}
+
+fn model(candidate: &Candidate, standing: &Standing) -> Entry {
+    let levels = standing.subjects.get(&Standing::subject(candidate)).map_or(&[][..], |subject| &subject.levels);
+    let limit = |(at, window): (usize, &crate::domain::Window)| {
+        // In the windows' order, once they were looked at.
+        let level = levels.get(at).filter(|level| level.limit == window.limit && level.learned);
+        Limit {
+            limit: window.limit.as_str(),
+            max: level.map_or(window.max, |level| level.max),
+            kind: kind_name(window.kind),
+            source: if level.is_some() { "learned" } else { source_name(window.source) },
+        }
+    };
+    let model = &candidate.model;
+    Entry::Model(Model {
+        id: candidate.name.clone(),
+        context_length: Some(model.context),
+        max_output: Some(model.max_output),
+        capabilities: model.capabilities.names(),
+        quality: Some(model.quality),
+        limits: candidate.windows.iter().enumerate().map(limit).collect(),
+        status: status_name(candidate, standing),
+        successor: model.successor.as_ref().map(|next| format!("{}/{next}", candidate.provider.id)),
+    })
+}
+
+fn retired(known: &Known) -> Entry {
+    Entry::Model(Model {
+        id: known.name(),
+        context_length: None,
+        max_output: None,
+        capabilities: Vec::new(),
+        quality: None,
+        limits: Vec::new(),
+        status: "retired",
+        successor: known.successor.clone(),
+    })
+}

@@ -1,0 +1,231 @@
+//! `tollfree keys`: the keys of a team's members, in the same store as the server.
+
+mod desk;
+mod shown;
+mod wishes;
+
+use std::io::{IsTerminal, Read, stdin};
+
+use anyhow::{Context, bail, ensure};
+use clap::Subcommand;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use self::{
+    desk::Desk,
+    wishes::{NewWishes, Wishes},
+};
+use super::{load, runtime, say};
+use crate::{
+    config::closest,
+    domain::{KeyDigest, Terms, key},
+};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  tollfree keys create ann --rpm 10 --model free --model 'groq/*' --expires 90d
+  tollfree keys list
+  tollfree keys set ann --rpm none --tpd 200000 --weight 2
+  tollfree keys rotate ann --overlap 1h     both keys work for an hour
+  tollfree keys revoke ann
+  tollfree keys create ann --print-hash     for the file of hashes in `clients.file`; stored nowhere
+
+The keys are kept where `tollfree serve` keeps its state: in REDIS_URL, or in TOLLFREE_DATA_DIR. While a gateway
+without Redis is running, it holds that directory; then it is asked at HOST:PORT (or --url), with
+TOLLFREE_ADMIN_KEY. A change binds every replica's next request.")]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Ask the gateway at this address, with `TOLLFREE_ADMIN_KEY`, instead of the store itself
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a key for somebody; it is printed once
+    Create(NewWishes),
+    /// All of them: id, name, state, limits, last use
+    List {
+        /// Only those whose id, name or note holds this
+        #[arg(long)]
+        search: Option<String>,
+    },
+    /// Everything about one of them
+    Show {
+        #[arg(value_name = "ID|NAME")]
+        who: String,
+    },
+    /// Change what a key may do
+    Set {
+        #[arg(value_name = "ID|NAME")]
+        who: String,
+        /// Another name
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        wishes: Wishes,
+        /// Every model again
+        #[arg(long, conflicts_with = "models")]
+        all_models: bool,
+        /// Switch a disabled key on again
+        #[arg(long, conflicts_with = "disabled")]
+        enabled: bool,
+    },
+    /// Make a new key for the same member; it is printed once
+    Rotate {
+        #[arg(value_name = "ID|NAME")]
+        who: String,
+        /// How long the old one works, too: 1h, 2d, at most a week
+        #[arg(long, value_name = "SPAN", value_parser = wishes::span_s)]
+        overlap: Option<i64>,
+    },
+    /// End a key for good; it stays on the list
+    Revoke {
+        #[arg(value_name = "ID|NAME")]
+        who: String,
+    },
+    /// Take a member off the list; its key ends with it
+    Delete {
+        #[arg(value_name = "ID|NAME")]
+        who: String,
+    },
+    /// Print the line of a key that you have for the file of hashes; the key is read from the standard input
+    Hash {
+        /// Whose it is
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
+
+pub fn run(arguments: Box<Arguments>) -> anyhow::Result<()> {
+    let Arguments { command, url, json } = *arguments;
+    match command {
+        Command::Hash { name } => return hash(name.as_deref(), json),
+        Command::Create(new) if new.print_hash => return print_hash(&new, json),
+        _ => {}
+    }
+    let settings = load()?.settings;
+    runtime()?.block_on(async {
+        let desk = Desk::open(&settings, url.as_deref()).await?;
+        let done = serve(&desk, command, json).await;
+        desk.close().await?;
+        done
+    })
+}
+
+async fn serve(desk: &Desk, command: Command, json: bool) -> anyhow::Result<()> {
+    let tell = |client: &Value, words: String| say(if json { client.to_string() } else { words }.trim_end());
+    match command {
+        Command::Create(new) => {
+            let made = desk.create(new.said()).await?;
+            tell(&made, shown::made(&made, desk.url(), "Made a key for"));
+        }
+        Command::List { search } => {
+            let found = desk.list(search.as_deref()).await?;
+            let words = shown::table(&found, Timestamp::now());
+            tell(&Value::from(found), words);
+        }
+        Command::Show { who } => {
+            let client = find(desk, &who).await?;
+            tell(&client, shown::whole(&client, Timestamp::now()));
+        }
+        Command::Set { who, name, wishes, all_models, enabled } => {
+            let mut said = wishes.said();
+            said.extend(name.map(|name| ("name".to_owned(), Value::from(name))));
+            said.extend(all_models.then(|| ("models".to_owned(), json!([]))));
+            said.extend(enabled.then(|| ("disabled".to_owned(), Value::from(false))));
+            ensure!(!said.is_empty(), "say what is to be changed: see `tollfree keys set --help`");
+            let changed = desk.change(&id(desk, &who).await?, said).await?;
+            tell(&changed, shown::whole(&changed, Timestamp::now()));
+        }
+        Command::Rotate { who, overlap } => {
+            let made = desk.rotate(&id(desk, &who).await?, overlap.unwrap_or(0)).await?;
+            tell(&made, shown::made(&made, desk.url(), "Made a new key for"));
+        }
+        Command::Revoke { who } => {
+            let revoked = desk.revoke(&id(desk, &who).await?).await?;
+            tell(
+                &revoked,
+                format!("Revoked the key of {}: no request of it is served any more.", shown::name(&revoked)),
+            );
+        }
+        Command::Delete { who } => {
+            let client = find(desk, &who).await?;
+            let gone = desk.delete(client["id"].as_str().unwrap_or_default()).await?;
+            tell(&gone, format!("Deleted {}: its key opens nothing any more.", shown::name(&client)));
+        }
+        Command::Hash { .. } => {}
+    }
+    Ok(())
+}
+
+async fn id(desk: &Desk, who: &str) -> anyhow::Result<String> {
+    Ok(find(desk, who).await?["id"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Whom a person means: an id, or a name that only one of them has.
+async fn find(desk: &Desk, who: &str) -> anyhow::Result<Value> {
+    let all = desk.list(None).await?;
+    if let Some(client) = all.iter().find(|client| client["id"] == who) {
+        return Ok(client.clone());
+    }
+    let named: Vec<&Value> = all.iter().filter(|client| client["name"] == who).collect();
+    match named[..] {
+        [client] => Ok(client.clone()),
+        [] => {
+            let all = all.iter().flat_map(|c| [&c["id"], &c["name"]]).filter_map(Value::as_str);
+            match closest(who, all).first() {
+                Some(near) => bail!("there is no client `{who}`: did you mean `{near}`?"),
+                None => bail!("there is no client `{who}`: see `tollfree keys list`"),
+            }
+        }
+        _ => {
+            let ids: Vec<&str> = named.iter().filter_map(|client| client["id"].as_str()).collect();
+            bail!("{} clients are called `{who}`: name one of them by its id: {}", ids.len(), ids.join(", "))
+        }
+    }
+}
+
+/// A key that is kept nowhere, and its line for the file of hashes.
+fn print_hash(new: &NewWishes, json: bool) -> anyhow::Result<()> {
+    let said = new.said();
+    let terms = Terms::new(&said, Timestamp::now())?;
+    let id = key::fresh_id()?;
+    let key = key::fresh_key(&id)?;
+    let digest = KeyDigest::of(&key).hex();
+    say(&if json {
+        json!({ "id": id, "key": key, "sha256": digest }).to_string()
+    } else {
+        let block = shown::block(&terms.name, &id, &digest, &said);
+        format!(
+            "The key of `{}`. It is shown once and kept nowhere:\n\n  {key}\n\nFor the file of hashes:\n\n{block}",
+            terms.name
+        )
+    });
+    Ok(())
+}
+
+fn hash(name: Option<&str>, json: bool) -> anyhow::Result<()> {
+    if stdin().is_terminal() {
+        super::complain("Type or paste the key, then Ctrl-D:");
+    }
+    let mut text = String::new();
+    stdin().take(4_096).read_to_string(&mut text).context("the key cannot be read from the standard input")?;
+    let key = text.trim();
+    let id = key::id_of(key).context("that is no client's key: expected sk-tf-<id>-<secret>")?;
+    let secret = key.rsplit('-').next().unwrap_or_default();
+    ensure!(
+        secret.len() >= key::SECRET_LEAST,
+        "the secret is too short to be safe: at least {} characters",
+        key::SECRET_LEAST
+    );
+    let digest = KeyDigest::of(key).hex();
+    let block = || shown::block(name.unwrap_or(id), id, &digest, &Map::new());
+    say(&if json { json!({ "id": id, "sha256": digest }).to_string() } else { block() });
+    Ok(())
+}

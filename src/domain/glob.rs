@@ -1,0 +1,62 @@
+//! Patterns over names of models: `*` stands for any characters, `/` included.
+
+/// Whether a name is one of those that the pattern stands for.
+pub fn is_match(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|head| name.strip_prefix(head)) else { return false };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.is_empty()
+}
+
+/// The longest pattern that is taken; no model's name comes near it.
+const LONGEST: usize = 200;
+
+/// What is wrong with a pattern that somebody wrote.
+pub fn check(pattern: &str) -> Result<(), &'static str> {
+    let is_foreign = |c: char| matches!(c, '?' | '[' | ']' | '{' | '}' | '!' | '\\' | '"' | '\'' | '`' | ',');
+    match pattern {
+        "" => Err("it is empty"),
+        long if long.len() > LONGEST => Err("it is longer than 200 characters"),
+        text if text.chars().any(|c| !c.is_ascii_graphic()) => Err("it holds blanks or characters outside of ASCII"),
+        text if text.chars().any(is_foreign) => Err("the only special character is `*`, which stands for any others"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name) in [
+            ("groq/*", "groq/openai/gpt-oss-120b"),
+            ("*/gpt-oss-120b", "cerebras/gpt-oss-120b"),
+            ("*gpt-oss*", "groq/openai/gpt-oss-20b"),
+            ("g*q/*b", "groq/openai/gpt-oss-20b"),
+            ("*", "x"),
+        ] {
+            assert!(is_match(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("groq/*", "cerebras/groq/x"), ("a*b*c", "abd"), ("ab*ba", "aba"), ("groq", "groq/x")] {
+            assert!(!is_match(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_a_name_with_stars() {
+        for good in ["free", "groq/*", "*", "openrouter/z-ai/glm-4.5-air:free", "cloudflare/@cf/meta/x"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a b", "gr?q/*", "groq/[ab]", "{groq,gemini}/*", "grö/*", &"x".repeat(201)] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! How long a caller waits in line for room: the least of what it says, its key's default, and the operator's most.
+
+use std::time::Duration;
+
+use crate::domain::{Client, Tier};
+
+/// The operator's most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    pub max_wait: Duration,
+    /// For `service_tier: "flex"`: work that may wait longer.
+    pub flex_max_wait: Duration,
+}
+
+impl Queue {
+    /// `asked`: of `Prefer: wait=N`.
+    pub fn wait(&self, client: &Client, tier: Tier, asked: Option<Duration>) -> Duration {
+        let most = if tier == Tier::Flex { self.flex_max_wait.max(self.max_wait) } else { self.max_wait };
+        let own = client.wait_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+        [asked, own].into_iter().flatten().fold(most, Duration::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::client::ClientKind;
+
+    #[test]
+    fn the_least_counts_and_flexible_work_may_wait_longer() {
+        let seconds = Duration::from_secs;
+        let queue = Queue { max_wait: seconds(30), flex_max_wait: seconds(600) };
+        let mut client = Client::new("ann", ClientKind::Member, []);
+        assert_eq!(queue.wait(&client, Tier::Standard, None), seconds(30));
+        assert_eq!(queue.wait(&client, Tier::Standard, Some(seconds(10))), seconds(10));
+        assert_eq!(queue.wait(&client, Tier::Priority, Some(seconds(99))), seconds(30));
+        assert_eq!(queue.wait(&client, Tier::Flex, Some(seconds(99))), seconds(99));
+        client.wait_ms = Some(5_000);
+        assert_eq!(queue.wait(&client, Tier::Standard, None), seconds(5));
+        assert_eq!(queue.wait(&client, Tier::Standard, Some(Duration::ZERO)), Duration::ZERO);
+    }
+}

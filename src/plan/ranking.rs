@@ -1,0 +1,115 @@
+//! How a meta-model's members stand now, and why: for people. A request may change it by what it needs.
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Estimates, FREE, candidates, estimate::Turn, order};
+use crate::{
+    catalog::MetaModel,
+    domain::{Candidate, Capabilities, ChatRequest, Order, PromptSize, Standing, Tier},
+};
+
+/// One member.
+#[derive(Debug, Clone)]
+pub struct Ranked {
+    pub candidate: Arc<Candidate>,
+    pub why: String,
+}
+
+/// The rule in force.
+pub fn rule(meta: &MetaModel, standing: &Standing) -> Order {
+    if meta.name == FREE { standing.order.unwrap_or(meta.order) } else { meta.order }
+}
+
+/// Every member once, by the best of its accounts and keys, in the order a short question would find them in.
+pub fn ranking(meta: &MetaModel, standing: &Standing, learned: &Estimates) -> Vec<Ranked> {
+    let rule = rule(meta, standing);
+    let able = candidates::able(&meta.members, standing, learned, &short_question()).unwrap_or_default();
+    // Not a turn of its own: looking must not move round robin on.
+    let first = order::arrange(able, rule, standing, Turn { number: 0, seed: 0 }, &short_question());
+    let first = first.into_iter().map(|choice| choice.candidate);
+    let mut seen = HashSet::new();
+    let once = first.chain(meta.members.iter().cloned()).filter(|c| seen.insert(c.name.clone()));
+    let ranked = once.enumerate().map(|(at, candidate)| {
+        let why = why(&candidate, rule, standing, at);
+        Ranked { candidate, why }
+    });
+    ranked.collect()
+}
+
+fn why(candidate: &Candidate, rule: Order, standing: &Standing, at: usize) -> String {
+    let off = |name: &str| standing.switched_off.iter().any(|off| off == name);
+    if off(&candidate.name) || off(&candidate.provider.id) {
+        return "switched off".to_owned();
+    }
+    let subject = standing.subjects.get(&Standing::subject(candidate));
+    if let Some((_, cause)) = subject.and_then(|s| s.shut.as_ref()) {
+        return format!("left alone after {cause}");
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a share of a hundred")]
+    let left = (standing.headroom(candidate) * 100.0).floor() as i64;
+    if left == 0 {
+        return "no room now".to_owned();
+    }
+    match rule {
+        Order::Headroom if at == 0 => format!("most headroom left ({left} %)"),
+        Order::Headroom => format!("{left} % headroom left"),
+        Order::Fast => match subject.and_then(|s| s.first_content_ms) {
+            Some(ms) => format!("{ms:.0} ms to the first token, measured"),
+            None => format!("{} ms to the first token, as published", candidate.model.first_token_ms),
+        },
+        Order::Smart => format!("quality {}", candidate.model.quality),
+        Order::Listed => format!("listed as number {}", at + 1),
+        Order::RoundRobin => "by turns".to_owned(),
+        Order::Random => "by chance".to_owned(),
+    }
+}
+
+fn short_question() -> ChatRequest {
+    ChatRequest {
+        body: Bytes::new(),
+        model: String::new(),
+        stream: false,
+        include_usage: false,
+        max_tokens: None,
+        n: 1,
+        needs: Capabilities::default(),
+        remote_images: false,
+        images: 0,
+        tools: 0,
+        stops: 0,
+        reasoning_effort: None,
+        tier: Tier::Standard,
+        parameters: Vec::new(),
+        size: PromptSize { messages: 1, ascii_chars: 400, ..PromptSize::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::Limit,
+        plan::bench_of::{of, seen},
+    };
+
+    #[test]
+    fn members_stand_once_in_their_order_and_say_why() {
+        let [a, twin] = ["x", "y"].map(|account| of("a/used").account(account).limits(&[(Limit::Rpm, 1_000)]).make());
+        let b = of("b/fresh").limits(&[(Limit::Rpm, 1_000)]).make();
+        let c = of("c/off").make();
+        let mut standing = Standing { switched_off: vec!["c".to_owned()], ..Standing::default() };
+        seen(&mut standing, &a, &[400]);
+        seen(&mut standing, &twin, &[1_000]);
+        seen(&mut standing, &b, &[0]);
+        let meta = MetaModel { name: "mine".to_owned(), order: Order::Headroom, members: vec![a, twin, b, c] };
+        let told: Vec<(String, String)> = ranking(&meta, &standing, &Estimates::default())
+            .into_iter()
+            .map(|ranked| (ranked.candidate.name.clone(), ranked.why))
+            .collect();
+        let expected =
+            [("b/fresh", "most headroom left (100 %)"), ("a/used", "60 % headroom left"), ("c/off", "switched off")];
+        assert_eq!(told, expected.map(|(name, why)| (name.to_owned(), why.to_owned())));
+    }
+}

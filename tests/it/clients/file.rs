@@ -1,0 +1,85 @@
+//! Members kept in Git: the file of hashes.
+
+use std::{fs, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{BOSS, admin, chat, create, list, named, ok, setup, unauthorised};
+use crate::support::{app::TestApp, eventually, fake_upstream::FakeUpstream};
+
+const KEY: &str = "sk-tf-ann-abcdefghijklmnopqrstuvwxyz0123456789";
+/// `printf %s "$KEY" | sha256sum`
+const HASH: &str = "73b93510ec9913aa0efc257f47983de70646b66c42b16cf3c0b0623ef117d085";
+
+fn member(rest: &str) -> String {
+    format!("[[client]]\nname = \"Ann\"\nid = \"ann\"\nsha256 = \"{HASH}\"\n{rest}\n")
+}
+
+fn write(app: &TestApp, text: &str) {
+    fs::write(app.folder.path().join("clients.toml"), text).unwrap();
+}
+
+async fn reloaded(app: &TestApp, text: &str, what: &str, mut seen: impl AsyncFnMut() -> bool) {
+    write(app, text);
+    app.signal("HUP");
+    eventually(Duration::from_secs(5), what, async || seen().await.then_some(())).await;
+}
+
+#[tokio::test]
+async fn members_of_the_file_come_in_are_listed_and_changed_only_there() {
+    let (upstream, folder) = (FakeUpstream::start().await, tempfile::tempdir().unwrap());
+    let file = folder.path().join("clients.toml");
+    fs::write(&file, member("limits = { rpm = 2 }\nmodels = [\"lab/*\"]")).unwrap();
+    let app = setup(&upstream).env("TOLLFREE_CLIENTS_FILE", file.display()).start().await;
+    assert_eq!(app.chat("lab/m").await.error(), unauthorised(), "a key exists: the door is closed");
+    let answer = chat(&app, KEY, "lab/m").await;
+    assert_eq!((answer.status, answer.header("x-ratelimit-limit-requests")), (200, Some("2")), "{}", answer.text());
+    assert_eq!(chat(&app, &format!("{KEY}x"), "lab/m").await.error(), unauthorised());
+    let (other, _) = create(&app, named("bob")).await;
+    let all = list(&app).await;
+    assert_eq!(
+        (&all[0]["id"], &all[0]["source"], &all[0]["created_at"]),
+        (&json!("ann"), &json!("file"), &json!(null))
+    );
+    assert_eq!((&all[1]["id"], &all[1]["source"]), (&json!(other), &json!("store")));
+    let first = ok(&admin(&app, "GET", "/clients?limit=1", Value::Null).await);
+    let second = format!("/clients?limit=1&cursor={}", first["next_cursor"].as_str().unwrap());
+    let second = ok(&admin(&app, "GET", &second, Value::Null).await);
+    assert_eq!((&second["data"][0]["id"], &second["next_cursor"]), (&json!(other), &json!(null)));
+    assert_eq!(ok(&admin(&app, "GET", "/clients/ann", Value::Null).await)["name"], "Ann");
+    for (method, path) in [
+        ("PATCH", "/clients/ann"),
+        ("POST", "/clients/ann/rotate"),
+        ("POST", "/clients/ann/revoke"),
+        ("DELETE", "/clients/ann"),
+    ] {
+        let answer = admin(&app, method, path, json!({})).await;
+        assert_eq!(answer.error(), (409, "invalid_request_error".into(), "client_in_file".into()), "{path}");
+    }
+    // The file changes, and only then the member.
+    let off = member("disabled = true");
+    fs::write(&file, &off).unwrap();
+    app.signal("HUP");
+    eventually(Duration::from_secs(5), "the key is off", async || {
+        (chat(&app, KEY, "lab/m").await.status == 401).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bad_file_stops_the_start_and_changes_nothing_at_a_reload() {
+    let upstream = FakeUpstream::start().await;
+    let missing = setup(&upstream).env("TOLLFREE_CLIENTS_FILE", "nowhere.toml").fails().await;
+    assert!(missing.0 == 2 && missing.1.contains("nowhere.toml"), "{missing:?}");
+    let app = setup(&upstream).start().await;
+    let toml = fs::read_to_string(app.folder.path().join("tollfree.toml")).unwrap();
+    app.write_file(&format!("{toml}[clients]\nfile = \"clients.toml\"\n"));
+    let opens = async || chat(&app, KEY, "lab/m").await.status == 200;
+    reloaded(&app, &member(""), "the file is in force", opens).await;
+    reloaded(&app, &member("limits = { rpm = -1 }"), "the mistake is told", async || app.log().contains("limits.rpm"))
+        .await;
+    assert!(app.log().contains("clients.toml:5:1: client `Ann`"), "{}", app.log());
+    assert_eq!(chat(&app, KEY, "lab/m").await.status, 200);
+    reloaded(&app, "", "the key is gone", async || chat(&app, KEY, "lab/m").await.status == 401).await;
+    assert!(!app.log().contains(KEY) && !app.log().contains(BOSS));
+}

@@ -1,0 +1,306 @@
+//! A key's life, on both kinds of state and over replicas.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{admin, audit, chat, create, list, named, ok, on_both, pair, setup, unauthorised};
+use crate::support::{app::TestApp, eventually, fake_upstream::FakeUpstream, redis_server::RedisServer};
+
+#[tokio::test]
+async fn a_key_is_shown_once_and_opens_until_it_is_revoked() {
+    on_both(async |app, _upstream| {
+        let made =
+            admin(&app, "POST", "/clients", json!({ "name": "ann", "note": "laptop", "limits": { "rpd": 9 } })).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let made = made.json();
+        let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+        assert!(key.starts_with(&format!("sk-tf-{id}-")) && key.len() > 45, "{key}");
+        assert_eq!(made["prefix"], format!("sk-tf-{id}-"));
+        assert_eq!(chat(&app, key, "lab/m").await.content(), "hello");
+
+        let shown = ok(&admin(&app, "GET", &format!("/clients/{id}"), Value::Null).await);
+        assert!(shown.get("key").is_none(), "{shown}");
+        for (field, value) in [
+            ("object", json!("client")),
+            ("name", json!("ann")),
+            ("note", json!("laptop")),
+            ("source", json!("store")),
+            ("limits", json!({ "rpm": null, "rpd": 9, "tpm": null, "tpd": null, "concurrency": null })),
+            ("weight", json!(1)),
+            ("models", json!([])),
+            ("priority", json!(false)),
+            ("wait_ms", json!(null)),
+            ("expires_at", json!(null)),
+            ("disabled", json!(false)),
+            ("revoked_at", json!(null)),
+            ("rotated_at", json!(null)),
+            ("old_secret_until", json!(null)),
+            ("version", json!(1)),
+        ] {
+            assert_eq!(shown[field], value, "{field} in {shown}");
+        }
+        assert!(shown["created_at"].as_str().unwrap().ends_with('Z'), "{shown}");
+
+        let revoked = ok(&admin(&app, "POST", &format!("/clients/{id}/revoke"), Value::Null).await);
+        assert!(revoked["revoked_at"].is_string(), "{revoked}");
+        let refused = chat(&app, key, "lab/m").await;
+        assert_eq!(refused.error(), unauthorised());
+        assert!(refused.message().contains("revoked"), "{}", refused.message());
+        let again = ok(&admin(&app, "POST", &format!("/clients/{id}/revoke"), json!({})).await);
+        assert_eq!((&again["revoked_at"], &again["version"]), (&revoked["revoked_at"], &revoked["version"]));
+        for (method, path) in [("PATCH", format!("/clients/{id}")), ("POST", format!("/clients/{id}/rotate"))] {
+            let answer = admin(&app, method, &path, json!({})).await;
+            assert_eq!(answer.error(), (409, "invalid_request_error".into(), "client_revoked".into()), "{path}");
+        }
+        assert_eq!(list(&app).await.len(), 1, "it stays on the list");
+
+        let gone = ok(&admin(&app, "DELETE", &format!("/clients/{id}"), Value::Null).await);
+        assert_eq!(gone, json!({ "id": id, "object": "client", "deleted": true }));
+        assert!(list(&app).await.is_empty());
+        assert_eq!(chat(&app, key, "lab/m").await.error(), unauthorised());
+        assert_eq!(admin(&app, "GET", &format!("/clients/{id}"), Value::Null).await.error().0, 404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_is_told_taken_back_and_audited() {
+    on_both(async |app, _upstream| {
+        let (id, key) = create(&app, named("bob")).await;
+        let path = format!("/clients/{id}");
+        let change = json!({ "limits": { "rpm": 2, "tpd": 1_000_000 }, "weight": 3, "priority": true, "wait_ms": 1500,
+            "expires_at": "2099-01-01T00:00:00Z", "models": ["free", "lab/*"], "disabled": true });
+        let changed = ok(&admin(&app, "PATCH", &path, change.clone()).await);
+        for (field, value) in change.as_object().unwrap() {
+            if field != "limits" {
+                assert_eq!(&changed[field], value, "{changed}");
+            }
+        }
+        assert_eq!((&changed["limits"]["rpm"], &changed["version"]), (&json!(2), &json!(2)));
+        let refused = chat(&app, &key, "lab/m").await;
+        assert!(refused.status == 401 && refused.message().contains("switched off"), "{}", refused.text());
+        let back = json!({ "disabled": false, "limits": { "rpm": null }, "expires_at": null, "wait_ms": null });
+        let back = ok(&admin(&app, "PATCH", &path, back).await);
+        assert_eq!(
+            (&back["limits"]["rpm"], &back["expires_at"], &back["wait_ms"]),
+            (&json!(null), &json!(null), &json!(null))
+        );
+        assert_eq!(chat(&app, &key, "lab/m").await.status, 200);
+        let same = ok(&admin(&app, "PATCH", &path, json!({ "weight": 3 })).await);
+        assert_eq!(same["version"], 3, "nothing differs, nothing is written");
+
+        let lines = audit(&app).await;
+        let told: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
+        assert_eq!(told, ["client.update", "client.update", "client.create"]);
+        assert!(
+            lines
+                .iter()
+                .all(|line| line["subject"] == *id && line["actor"] == "admin" && line["address"] == "127.0.0.1")
+        );
+        assert_eq!(
+            (&lines[1]["before"]["weight"], &lines[1]["after"]["weight"]),
+            (&json!(1), &json!(3)),
+            "{}",
+            lines[1]
+        );
+        assert!(lines[1]["before"].get("name").is_none(), "only what differs");
+        assert_eq!((&lines[2]["before"], &lines[2]["after"]["name"]), (&json!(null), &json!("bob")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_rotation_both_keys_work_for_the_overlap_and_then_the_new_one() {
+    on_both(async |app, _upstream| {
+        let (id, first) = create(&app, named("ann")).await;
+        let rotated = ok(&admin(&app, "POST", &format!("/clients/{id}/rotate"), json!({ "overlap_s": 2 })).await);
+        let second = rotated["key"].as_str().unwrap().to_owned();
+        assert_ne!(first, second);
+        assert!(rotated["old_secret_until"].is_string() && rotated["rotated_at"].is_string(), "{rotated}");
+        assert_eq!((chat(&app, &first, "lab/m").await.status, chat(&app, &second, "lab/m").await.status), (200, 200));
+        eventually(Duration::from_secs(5), "the old key ends", async || {
+            let refused = chat(&app, &first, "lab/m").await;
+            (refused.status == 401 && refused.message().contains("replaced")).then_some(())
+        })
+        .await;
+        assert_eq!(chat(&app, &second, "lab/m").await.status, 200);
+        let third = ok(&admin(&app, "POST", &format!("/clients/{id}/rotate"), Value::Null).await);
+        assert_eq!(chat(&app, &second, "lab/m").await.error(), unauthorised(), "at once, where nothing is said");
+        assert_eq!(chat(&app, third["key"].as_str().unwrap(), "lab/m").await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_expires_by_itself() {
+    on_both(async |app, _upstream| {
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(2_500);
+        let (_, key) = create(&app, json!({ "name": "guest", "expires_at": at.to_string() })).await;
+        assert_eq!(chat(&app, &key, "lab/m").await.status, 200);
+        eventually(Duration::from_secs(6), "the key has expired", async || {
+            let refused = chat(&app, &key, "lab/m").await;
+            (refused.status == 401 && refused.message().contains("expired")).then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_one_replica_is_told_binds_the_other_at_once() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let [one, two] = pair(&redis, &upstream).await;
+    let (id, key) = create(&one, named("ann")).await;
+    let path = format!("/clients/{id}");
+    for _ in 0..3 {
+        assert_eq!(chat(&two, &key, "lab/m").await.status, 200);
+        ok(&admin(&one, "PATCH", &path, json!({ "disabled": true })).await);
+        assert_eq!(chat(&two, &key, "lab/m").await.error(), unauthorised());
+        ok(&admin(&two, "PATCH", &path, json!({ "disabled": false })).await);
+        assert_eq!(chat(&one, &key, "lab/m").await.status, 200);
+    }
+    ok(&admin(&two, "PATCH", &path, json!({ "limits": { "rpm": 1 } })).await);
+    let answers = [chat(&one, &key, "lab/m").await, chat(&one, &key, "lab/m").await];
+    assert_eq!(answers[0].header("x-ratelimit-limit-requests"), Some("1"), "{}", answers[0].text());
+    assert_eq!(answers[1].error().2, "client_quota_exceeded");
+    ok(&admin(&one, "POST", &format!("{path}/revoke"), Value::Null).await);
+    for app in [&one, &two] {
+        assert_eq!(chat(app, &key, "lab/m").await.error(), unauthorised());
+        assert_eq!(list(app).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn no_change_is_lost_when_many_come_at_once() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let [one, two] = pair(&redis, &upstream).await;
+    let (id, _) = create(&one, named("ann")).await;
+    let path = format!("/clients/{id}");
+    let changes = ["rpm", "rpd", "tpm", "tpd"].map(|limit| json!({ "limits": { limit: 7 } }));
+    let calls =
+        changes.into_iter().zip([&one, &two, &one, &two]).map(|(change, app)| admin(app, "PATCH", &path, change));
+    for answer in futures_util::future::join_all(calls).await {
+        ok(&answer);
+    }
+    let shown = ok(&admin(&one, "GET", &path, Value::Null).await);
+    assert_eq!(shown["limits"], json!({ "rpm": 7, "rpd": 7, "tpm": 7, "tpd": 7, "concurrency": null }));
+    assert_eq!((&shown["version"], audit(&two).await.len()), (&json!(5), 5));
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_and_can_be_searched() {
+    on_both(async |app, _upstream| {
+        for n in 0..7 {
+            create(&app, named(&format!("member-{n}"))).await;
+        }
+        create(&app, json!({ "name": "other", "note": "of Member-3" })).await;
+        let mut seen = Vec::new();
+        let mut query = "/clients?limit=3".to_owned();
+        loop {
+            let page = ok(&admin(&app, "GET", &query, Value::Null).await);
+            assert_eq!(page["object"], "list");
+            seen.extend(page["data"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned()));
+            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            query = format!("/clients?limit=3&cursor={cursor}");
+        }
+        let expected: Vec<String> =
+            ["other".to_owned()].into_iter().chain((0..7).rev().map(|n| format!("member-{n}"))).collect();
+        assert_eq!(seen, expected, "the newest first, each once");
+        let found = ok(&admin(&app, "GET", "/clients?search=MEMBER-3&limit=1", Value::Null).await);
+        assert_eq!((found["data"].as_array().unwrap().len(), found["next_cursor"].is_string()), (1, true), "{found}");
+        let rest = format!("/clients?search=MEMBER-3&cursor={}", found["next_cursor"].as_str().unwrap());
+        let rest = ok(&admin(&app, "GET", &rest, Value::Null).await);
+        assert_eq!((&rest["data"][0]["name"], &rest["next_cursor"]), (&json!("member-3"), &json!(null)));
+        let lines = ok(&admin(&app, "GET", "/audit?limit=5", Value::Null).await);
+        let more = format!("/audit?limit=5&cursor={}", lines["next_cursor"].as_str().unwrap());
+        let more = ok(&admin(&app, "GET", &more, Value::Null).await);
+        assert_eq!((lines["data"].as_array().unwrap().len(), more["data"].as_array().unwrap().len()), (5, 3));
+        assert_eq!(more["next_cursor"], json!(null));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_use_is_noted_soon() {
+    on_both(async |app, _upstream| {
+        let (id, key) = create(&app, named("ann")).await;
+        let path = format!("/clients/{id}");
+        assert_eq!(ok(&admin(&app, "GET", &path, Value::Null).await)["last_used_at"], json!(null));
+        chat(&app, &key, "lab/m").await;
+        eventually(Duration::from_secs(8), "the last use is noted", async || {
+            ok(&admin(&app, "GET", &path, Value::Null).await)["last_used_at"].is_string().then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_gets_the_models_it_may_ask_for() {
+    let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
+    let team = "[models.team]\nmembers = [\"lab/m\", \"den/m\"]\norder = \"listed\"\n";
+    let app = setup(&a).lab("den", &b).file(team).start().await;
+    let (_, one) = create(&app, json!({ "name": "one", "models": ["den/*"] })).await;
+    let (_, meta) = create(&app, json!({ "name": "meta", "models": ["team"] })).await;
+    let refused = chat(&app, &one, "lab/m").await;
+    assert_eq!(refused.error(), (403, "permission_error".into(), "model_not_allowed".into()));
+    assert_eq!(chat(&app, &one, "den/m").await.provider(), "den");
+    assert_eq!(chat(&app, &one, "team").await.provider(), "den", "a meta-model stands for those it may use");
+    assert_eq!(chat(&app, &one, "m").await.provider(), "den");
+    assert_eq!(chat(&app, &meta, "team").await.provider(), "lab", "the whole of a meta-model that is listed itself");
+    assert_eq!(chat(&app, &meta, "den/m").await.error().0, 403);
+    let ids = async |key: &str| {
+        let answer = crate::support::http::Answer::of(app.request("GET", "/v1/models").bearer_auth(key)).await;
+        let models = ok(&answer)["data"].as_array().unwrap().clone();
+        models.iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let seen = ids(&one).await;
+    assert!(seen.contains(&"den/m".to_owned()) && seen.contains(&"team".to_owned()), "{seen:?}");
+    assert!(!seen.contains(&"lab/m".to_owned()), "{seen:?}");
+    assert_eq!(ids(&meta).await, ["team"]);
+    let (_, nothing) = create(&app, json!({ "name": "nothing", "models": ["nobody/*"] })).await;
+    assert_eq!(chat(&app, &nothing, "team").await.error().2, "model_not_allowed");
+}
+
+#[tokio::test]
+async fn while_redis_is_away_a_key_that_was_good_goes_on_where_nothing_is_metered() {
+    let (mut redis, upstream) = (RedisServer::with_aof().await, FakeUpstream::start().await);
+    let app = setup(&upstream).redis(&redis).played("groq", &upstream).start().await;
+    let (_, used) = create(&app, named("ann")).await;
+    let (_, unused) = create(&app, named("bob")).await;
+    assert_eq!(chat(&app, &used, "lab/m").await.status, 200);
+    redis.kill();
+    eventually(Duration::from_secs(5), "the outage is noticed", async || {
+        (app.status().await["ledger"]["reachable"] == false).then_some(())
+    })
+    .await;
+    assert_eq!(chat(&app, &used, "lab/m").await.status, 200);
+    assert_eq!(chat(&app, &used, "groq/openai/gpt-oss-20b").await.error().2, "ledger_unavailable");
+    let unknown = chat(&app, &unused, "lab/m").await;
+    assert_eq!(unknown.error(), (503, "server_error".into(), "ledger_unavailable".into()));
+    assert!(unknown.retry_after() <= Duration::from_secs(5));
+    let forged = format!("{}x", &used[..used.len() - 1]);
+    assert_eq!(chat(&app, &forged, "lab/m").await.status, 503, "what cannot be looked up is not let in");
+    let refused = admin(&app, "POST", "/clients", named("eve")).await;
+    assert_eq!(refused.error().2, "ledger_unavailable");
+    redis.restart().await;
+    eventually(Duration::from_secs(10), "all is well again", async || {
+        (chat(&app, &unused, "lab/m").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(list(&app).await.len(), 2);
+}
+
+#[tokio::test]
+async fn keys_survive_kill_9_and_close_the_door_at_the_next_start() {
+    let upstream = FakeUpstream::start().await;
+    let mut app: TestApp = setup(&upstream).start().await;
+    assert_eq!(app.chat("lab/m").await.status, 200, "open while nobody has a key");
+    let (_, key) = create(&app, named("ann")).await;
+    assert_eq!(app.chat("lab/m").await.status, 200, "and for the rest of this run");
+    app.restart().await;
+    app.until_ready().await;
+    assert_eq!(app.chat("lab/m").await.error(), unauthorised());
+    assert_eq!(chat(&app, &key, "lab/m").await.status, 200);
+}

@@ -1,0 +1,78 @@
+//! Members of a team: their keys, what an admin does with them, and the door that keeps others out.
+
+mod bad;
+mod cli;
+mod door;
+mod file;
+mod keys;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    app::{Setup, TestApp, hi},
+    fake_upstream::FakeUpstream,
+    http::Answer,
+    redis_server::RedisServer,
+};
+
+pub const BOSS: &str = "the-boss-s-own-key";
+
+/// A gateway with an admin and one unmetered model, `lab/m`.
+pub fn setup(upstream: &FakeUpstream) -> Setup {
+    TestApp::setup().lab("lab", upstream).env("TOLLFREE_ADMIN_KEY", BOSS)
+}
+
+/// The same on both kinds of state.
+pub async fn on_both(run: impl AsyncFn(TestApp, FakeUpstream)) {
+    let upstream = FakeUpstream::start().await;
+    run(setup(&upstream).start().await, upstream).await;
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    run(setup(&upstream).redis(&redis).start().await, upstream).await;
+}
+
+/// Two replicas on one Redis.
+pub async fn pair(redis: &RedisServer, upstream: &FakeUpstream) -> [TestApp; 2] {
+    [setup(upstream).redis(redis).start().await, setup(upstream).redis(redis).start().await]
+}
+
+/// A call of the admin's; `Value::Null`: without a body.
+pub async fn admin(app: &TestApp, method: &str, path: &str, body: Value) -> Answer {
+    let call = app.request(method, &format!("/admin/v1{path}")).bearer_auth(BOSS);
+    Answer::of(if body.is_null() { call } else { call.json(&body) }).await
+}
+
+#[track_caller]
+pub fn ok(answer: &Answer) -> Value {
+    assert!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text());
+    answer.json()
+}
+
+/// A new client and its key.
+pub async fn create(app: &TestApp, body: Value) -> (String, String) {
+    let answer = admin(app, "POST", "/clients", body).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let client = answer.json();
+    let text = |field: &str| client[field].as_str().unwrap().to_owned();
+    (text("id"), text("key"))
+}
+
+pub async fn list(app: &TestApp) -> Vec<Value> {
+    ok(&admin(app, "GET", "/clients?limit=200", Value::Null).await)["data"].as_array().unwrap().clone()
+}
+
+pub async fn audit(app: &TestApp) -> Vec<Value> {
+    ok(&admin(app, "GET", "/audit?limit=200", Value::Null).await)["data"].as_array().unwrap().clone()
+}
+
+/// "hi" to a model, with this key.
+pub async fn chat(app: &TestApp, key: &str, model: &str) -> Answer {
+    Answer::of(app.chat_call(&hi(model)).bearer_auth(key)).await
+}
+
+pub fn unauthorised() -> (u16, String, String) {
+    (401, "authentication_error".into(), "invalid_api_key".into())
+}
+
+pub fn named(name: &str) -> Value {
+    json!({ "name": name })
+}
