@@ -7,12 +7,13 @@ use actix_web::{
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{
     ApiError, Edge,
     auth::Admin,
     failure,
-    page::{self, List},
+    page::{self, List, Paging},
     query::Query,
 };
 use crate::{
@@ -21,7 +22,8 @@ use crate::{
 };
 
 /// One change.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct AuditObject {
     id: String,
     time: Timestamp,
@@ -31,9 +33,12 @@ pub struct AuditObject {
     action: String,
     /// An id or a name.
     subject: String,
+    #[schema(required)]
     before: Option<Value>,
+    #[schema(required)]
     after: Option<Value>,
     /// Where the admin was.
+    #[schema(required)]
     address: Option<String>,
 }
 
@@ -44,7 +49,13 @@ impl From<AuditEntry> for AuditObject {
     }
 }
 
-/// `GET /admin/v1/audit?limit&cursor`, the newest first.
+/// Who changed what, the newest first
+#[utoipa::path(
+    get, path = "/admin/v1/audit", tag = "admin", operation_id = "list_audit",
+    security(("admin_key" = [])),
+    params(Paging),
+    responses((status = 200, description = "A page of the changes", body = List<AuditObject>)),
+)]
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List<AuditObject>>, ApiError> {
     let query = Query::of(&request, &["limit", "cursor"])?;
     let (limit, below) = (page::limit(&query)?, query.read_as("cursor", page::A_CURSOR, cursor)?);
@@ -62,14 +73,16 @@ fn cursor(text: &str) -> Option<LineId> {
 }
 
 /// What is set. Swapped whole on reload; secrets are not in it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = Config)]
 pub struct ConfigView {
     settings: Vec<Setting>,
     /// Where a request's trace is looked at: an address with `{trace_id}` in it.
+    #[schema(required)]
     trace_link: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Setting {
     /// `server.port`
     name: String,
@@ -104,7 +117,14 @@ fn without_password(value: &str) -> String {
     }
 }
 
-/// `GET /admin/v1/config`
+/// What is set, and where
+///
+/// A secret's value is `set`. `trace_link` is where a request's trace is looked at.
+#[utoipa::path(
+    get, path = "/admin/v1/config", tag = "admin", operation_id = "show_config",
+    security(("admin_key" = [])),
+    responses((status = 200, description = "The settings in force", body = ConfigView)),
+)]
 pub async fn config(edge: Data<Edge>, _: Admin) -> Json<std::sync::Arc<ConfigView>> {
     Json(edge.door.load().config.clone())
 }

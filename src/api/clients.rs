@@ -8,13 +8,17 @@ use actix_web::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Ref, RefOr, Schema},
+};
 
 use super::{
     ApiError, Edge,
     auth::{Admin, Order},
     failure,
-    page::{self, List},
+    page::{self, List, Paging},
     query::Query,
 };
 use crate::{
@@ -23,7 +27,8 @@ use crate::{
 };
 
 /// A member, as the admin API and the `keys` command show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Client)]
 pub struct ClientObject {
     id: String,
     object: &'static str,
@@ -32,12 +37,18 @@ pub struct ClientObject {
     /// `store`, or `file` for one of the file of hashes.
     source: &'static str,
     #[serde(flatten)]
+    #[schema(value_type = ClientTerms)]
     terms: Terms,
+    #[schema(required)]
     revoked_at: Option<Timestamp>,
+    #[schema(required)]
     created_at: Option<Timestamp>,
+    #[schema(required)]
     last_used_at: Option<Timestamp>,
+    #[schema(required)]
     rotated_at: Option<Timestamp>,
     /// Until when the key before this one works, too.
+    #[schema(required)]
     old_secret_until: Option<Timestamp>,
     version: i64,
     usage_today: UsageToday,
@@ -47,7 +58,7 @@ pub struct ClientObject {
 }
 
 /// Since midnight UTC.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 struct UsageToday {
     requests: i64,
     failed: i64,
@@ -61,6 +72,17 @@ impl From<&Sums> for UsageToday {
         Self { requests, failed, tokens_in, tokens_out }
     }
 }
+
+/// [`Terms`] in the document, which the inner rooms know nothing of: it stands in `shapes/clients.json`.
+struct ClientTerms;
+
+impl PartialSchema for ClientTerms {
+    fn schema() -> RefOr<Schema> {
+        Ref::from_schema_name("ClientTerms").into()
+    }
+}
+
+impl ToSchema for ClientTerms {}
 
 impl ClientObject {
     fn of(member: &Member, today: Option<&Sums>, now_ms: i64) -> Self {
@@ -91,7 +113,18 @@ impl ClientObject {
     }
 }
 
-/// `POST /admin/v1/clients`
+/// A key for a member
+///
+/// The whole key is told here and never again.
+#[utoipa::path(
+    post, path = "/admin/v1/clients", tag = "clients", operation_id = "create_client",
+    security(("admin_key" = [])),
+    request_body(content = ref("#/components/schemas/NewClient"), content_type = "application/json"),
+    responses(
+        (status = 201, description = "The client, with its `key`", body = ClientObject),
+        (status = 409, description = "too_many_clients, conflict"),
+    ),
+)]
 pub async fn create(edge: Data<Edge>, order: Order<Map<String, Value>>) -> Result<HttpResponse, ApiError> {
     let ledger = &edge.flow.ledger;
     let (member, key) = ledger.create_member(&order.said, &order.by).await.map_err(told)?;
@@ -99,7 +132,18 @@ pub async fn create(edge: Data<Edge>, order: Order<Map<String, Value>>) -> Resul
     Ok(HttpResponse::Created().json(shown(ledger, &member).await.with_key(key)))
 }
 
-/// `GET /admin/v1/clients?limit&cursor&search`
+/// Who has a key
+///
+/// Members of the operator's file first, then the newest first.
+#[utoipa::path(
+    get, path = "/admin/v1/clients", tag = "clients", operation_id = "list_clients",
+    security(("admin_key" = [])),
+    params(
+        ("search" = Option<String>, Query, nullable = false, description = "In ids, names and notes", example = "ann"),
+        Paging,
+    ),
+    responses((status = 200, description = "A page of the clients", body = List<ClientObject>)),
+)]
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List<ClientObject>>, ApiError> {
     let query = Query::of(&request, &["search", "limit", "cursor"])?;
     let (limit, search) = (page::limit(&query)?, query.text("search").map(str::to_lowercase));
@@ -208,7 +252,16 @@ pub async fn shown(ledger: &Ledger, member: &Member) -> ClientObject {
     ClientObject::of(member, today.get(&*member.id), ledger.now_ms())
 }
 
-/// `GET /admin/v1/clients/{id}`
+/// One client
+#[utoipa::path(
+    get, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "show_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    responses(
+        (status = 200, description = "The client", body = ClientObject),
+        (status = 404, description = "not_found"),
+    ),
+)]
 pub async fn show(edge: Data<Edge>, _: Admin, id: Path<String>) -> Result<Json<ClientObject>, ApiError> {
     let member = find(&edge.flow.ledger, &id).await.map_err(|e| failure::unread(&e))?;
     let member = member.ok_or_else(|| told(ChangeError::Unknown(id.into_inner())))?;
@@ -223,7 +276,20 @@ async fn find(ledger: &Ledger, id: &str) -> Result<Option<Member>, LedgerError> 
     }
 }
 
-/// `PATCH /admin/v1/clients/{id}`
+/// Changes what a client may do
+///
+/// What is not said stays; null takes a limit, the expiry or the wait away. It binds every replica's next admission.
+#[utoipa::path(
+    patch, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "change_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    request_body(content = ref("#/components/schemas/ClientChange"), content_type = "application/json"),
+    responses(
+        (status = 200, description = "The client as it is now", body = ClientObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_revoked, client_in_file, conflict"),
+    ),
+)]
 pub async fn change(
     edge: Data<Edge>,
     id: Path<String>,
@@ -251,7 +317,20 @@ pub fn overlap(said: &Map<String, Value>) -> Result<Duration, BadField> {
     })
 }
 
-/// `POST /admin/v1/clients/{id}/rotate`
+/// A new key for a client
+///
+/// `overlap_s`: how long the one before it works, too; nothing said: not at all.
+#[utoipa::path(
+    post, path = "/admin/v1/clients/{id}/rotate", tag = "clients", operation_id = "rotate_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    request_body(content = ref("#/components/schemas/Rotation"), content_type = "application/json"),
+    responses(
+        (status = 200, description = "The client, with its new `key`", body = ClientObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_revoked, client_in_file, conflict"),
+    ),
+)]
 pub async fn rotate(
     edge: Data<Edge>,
     id: Path<String>,
@@ -269,7 +348,19 @@ pub async fn rotate(
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
-/// `POST /admin/v1/clients/{id}/revoke`
+/// Ends a client's key for good
+///
+/// It stays in the list. When this has answered, no replica admits another request of it.
+#[utoipa::path(
+    post, path = "/admin/v1/clients/{id}/revoke", tag = "clients", operation_id = "revoke_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    responses(
+        (status = 200, description = "The client, revoked", body = ClientObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_revoked, client_in_file, conflict"),
+    ),
+)]
 pub async fn revoke(edge: Data<Edge>, id: Path<String>, order: Order<Nothing>) -> Result<Json<ClientObject>, ApiError> {
     let ledger = &edge.flow.ledger;
     let member = ledger.revoke_member(&id, &order.by).await.map_err(told)?;
@@ -277,11 +368,32 @@ pub async fn revoke(edge: Data<Edge>, id: Path<String>, order: Order<Nothing>) -
     Ok(Json(shown(ledger, &member).await))
 }
 
-/// `DELETE /admin/v1/clients/{id}`
-pub async fn delete(edge: Data<Edge>, id: Path<String>, admin: Admin) -> Result<HttpResponse, ApiError> {
+/// A client that is no more.
+#[derive(Serialize, ToSchema)]
+pub struct DeletedClient {
+    id: String,
+    object: &'static str,
+    deleted: bool,
+}
+
+/// Takes a client out of the list
+#[utoipa::path(
+    delete, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "delete_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    responses(
+        (
+            status = 200, description = "It is gone", body = DeletedClient,
+            example = json!({ "id": "k7f3a9c2", "object": "client", "deleted": true }),
+        ),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_in_file, conflict"),
+    ),
+)]
+pub async fn delete(edge: Data<Edge>, id: Path<String>, admin: Admin) -> Result<Json<DeletedClient>, ApiError> {
     edge.flow.ledger.delete_member(&id, &admin.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Deleted the client `{id}`");
-    Ok(HttpResponse::Ok().json(json!({ "id": *id, "object": "client", "deleted": true })))
+    Ok(Json(DeletedClient { id: id.into_inner(), object: "client", deleted: true }))
 }
 
 /// Why nothing was changed.

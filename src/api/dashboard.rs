@@ -42,7 +42,13 @@ const NOT_BUILT_IN: &str = r#"<!doctype html>
 </html>
 "#;
 
+/// The dashboard
+///
 /// A file below `assets/`, or the page itself at any other path: where in it we are is read from the URL by the page.
+#[utoipa::path(
+    method(get, head), path = "/dashboard", tag = "service", operation_id = "dashboard",
+    responses((status = 200, description = "A page for people", body = String, content_type = "text/html")),
+)]
 pub async fn page(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let path = request.match_info().query("path");
     let accepts = Accepts::of(request.headers());

@@ -26,6 +26,7 @@ mod house_rules;
 mod journal;
 mod ledger;
 mod ledger_door;
+mod openapi;
 mod outage;
 mod real_model;
 mod realtime;
