@@ -9,13 +9,13 @@ ARG RUST_IMAGE=rust:1-bookworm
 ARG NODE_IMAGE=node:22-bookworm-slim
 ARG FINAL_IMAGE=scratch
 
-# ---- the web page; a checkout without dashboard/ builds, too --------------------------------------------------------------
+# ---- the web page -----------------------------------------------------------------------------------------------------------
 FROM ${NODE_IMAGE} AS dashboard
 WORKDIR /dashboard
-COPY LICENSE dashboar[d]/package*.json ./
-RUN if [ -f package-lock.json ]; then npm ci --no-audit --no-fund; fi
-COPY LICENSE dashboar[d] ./
-RUN if [ -f package.json ]; then npm run build; else mkdir dist; fi
+COPY dashboard/package.json dashboard/package-lock.json dashboard/.npmrc ./
+RUN npm ci
+COPY dashboard ./
+RUN npm run build
 
 # ---- the program ------------------------------------------------------------------------------------------------------------
 FROM ${RUST_IMAGE} AS build

@@ -1,6 +1,8 @@
-//! What surrounds every request: its id, its span, CORS, one log line at the end. One layer, because it is on every path.
+//! What surrounds every request: its id, its trace, CORS, and at the end one log line and what it counts for. One layer,
+//! because it is on every path.
 
 use std::{
+    borrow::Cow,
     future::Future,
     pin::Pin,
     task::{Context, Poll},
@@ -15,14 +17,17 @@ use actix_web::{
 };
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tracing::{Instrument, Span, field};
 
 use super::{
     Edge, InFlight, cors,
     error::ErrorCode,
-    request_id::{REQUEST_ID, RequestId, trace_id},
-    routes,
+    request_id::{REQUEST_ID, RequestId},
+    routes, traced,
 };
+use crate::{record::metrics, telemetry::Scope};
+
+/// `error.type` of an answer that its caller did not wait for.
+const LEFT: &str = "client_left";
 
 /// Wraps the whole app: `App::new().wrap_fn(around::around)`.
 pub fn around<S, B>(
@@ -38,22 +43,29 @@ where
     let edge = request.app_data::<Data<Edge>>().cloned();
     let door = edge.as_ref().map(|edge| edge.door.load_full());
     let grant = door.as_ref().and_then(|door| door.origins.grant(request.headers()));
-    let span = span_of(&request, &id);
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_preflight = cors::is_preflight(request.method(), request.headers());
+    let scope = if is_preflight || routes::is_probe(request.path()) {
+        Scope::untraced(id.0.clone())
+    } else {
+        Scope::of_request(id.0.clone(), header)
+    };
 
     // A preflight is answered here: it carries no key, and any of our URLs may be asked about.
-    let (call, preflight) = if cors::is_preflight(request.method(), request.headers()) {
+    let (call, preflight) = if is_preflight {
         (None, Some(request))
     } else {
-        let end = End::of(&request, edge.as_ref(), span.clone());
-        (Some((span.in_scope(|| inner.call(request)), end)), None)
+        let end = End::of(&request, edge.as_ref(), scope.clone());
+        traced::begin(scope.span(), &request, &id);
+        let _within = scope.enter();
+        (Some((inner.call(request), end)), None)
     };
-    let within = span.clone();
-    async move {
+    let work = async move {
         let mut response = match (call, preflight) {
             (Some((call, mut end)), _) => {
                 let response = call.await?;
-                end.saw(response.response());
-                response.map_body(|_, body| EitherBody::left(Watched { body, end }))
+                end.saw(&response);
+                response.map_body(|_, body| EitherBody::left(Watched { body: Some(body), end }))
             }
             (None, preflight) => {
                 let request = preflight.ok_or(super::ApiError::Internal)?;
@@ -73,29 +85,21 @@ where
             door.origins.mark(grant.as_ref(), headers);
         }
         Ok(response)
-    }
-    .instrument(within)
-}
-
-/// Everything logged while the request is worked on carries its id, and its trace's when it came with one.
-fn span_of(request: &ServiceRequest, id: &RequestId) -> Span {
-    let span = tracing::info_span!("request", request.id = &*id.0, trace.id = field::Empty);
-    if !span.is_disabled()
-        && let Some(trace) = trace_id(request.headers())
-    {
-        span.record("trace.id", trace);
-    }
-    span
+    };
+    scope.around(work)
 }
 
 /// Dropped when the last byte is gone or the caller left: counts the request out and says how it went.
 struct End {
     /// Held until then; the drain waits for it.
     _in_flight: Option<InFlight>,
-    span: Span,
+    active: metrics::Active,
+    scope: Scope,
     started: Instant,
     method: Method,
     path: String,
+    /// The pattern that the path matched.
+    route: Option<Cow<'static, str>>,
     /// `None` until there is an answer.
     status: Option<StatusCode>,
     /// `x-tollfree-attempts`, as far as it was known when the head was sent.
@@ -106,13 +110,15 @@ struct End {
 }
 
 impl End {
-    fn of(request: &ServiceRequest, edge: Option<&Data<Edge>>, span: Span) -> Self {
+    fn of(request: &ServiceRequest, edge: Option<&Data<Edge>>, scope: Scope) -> Self {
         Self {
             _in_flight: edge.map(|edge| edge.enter()),
-            span,
+            active: metrics::Active::enter(request.method().as_str()),
+            scope,
             started: Instant::now(),
             method: request.method().clone(),
             path: request.path().to_owned(),
+            route: routes::is_chat(request.path()).map(Cow::Borrowed),
             status: None,
             attempts: None,
             code: None,
@@ -121,7 +127,11 @@ impl End {
     }
 
     /// The head of the answer is there.
-    fn saw<B: MessageBody>(&mut self, response: &HttpResponse<B>) {
+    fn saw<B: MessageBody>(&mut self, served: &ServiceResponse<B>) {
+        let response = served.response();
+        if self.route.is_none() {
+            self.route = served.request().match_pattern().map(Cow::Owned);
+        }
         self.status = Some(response.status());
         self.attempts = response.headers().get("x-tollfree-attempts").cloned();
         self.code = response.extensions().get::<ErrorCode>().cloned();
@@ -132,12 +142,21 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        let Self { span, method, path, status, attempts, code: error, complete, .. } = self;
-        let _within = span.enter();
-        let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Self { scope, method, path, status, attempts, code: error, complete, .. } = self;
+        let _within = scope.enter();
+        let took = self.started.elapsed();
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let code = status.map(|s| s.as_u16());
         let attempts = attempts.as_ref().and_then(|value| value.to_str().ok());
         let error = error.as_ref().map(|code| code.0.as_str());
+        // A 4xx is its caller's error, and no failure of the server.
+        let failure = match code {
+            Some(500..) => error.map_or_else(|| code.map(|code| code.to_string()), |error| Some(error.to_owned())),
+            Some(_) if *complete || error.is_some() => None,
+            _ => Some(LEFT.to_owned()),
+        };
+        traced::end(scope.span(), self.active.method(), self.route.as_deref(), code, failure.as_deref());
+        self.active.ended(self.route.take(), code, failure, took);
         let ended = match (code, error) {
             (Some(code), Some(error)) => format!("{code} {error}"),
             (Some(code), None) if *complete => code.to_string(),
@@ -165,8 +184,18 @@ pin_project! {
     /// An answer's body, within its request's span, with the end of it noticed.
     pub struct Watched<B> {
         #[pin]
-        body: B,
+        body: Option<B>,
         end: End,
+    }
+
+    impl<B> PinnedDrop for Watched<B> {
+        fn drop(this: Pin<&mut Self>) {
+            // What its end tells (a lease that is settled, a call that is cut) is told within the request.
+            let mut this = this.project();
+            let scope = this.end.scope.clone();
+            let _within = scope.enter();
+            this.body.set(None);
+        }
     }
 }
 
@@ -174,14 +203,17 @@ impl<B: MessageBody> MessageBody for Watched<B> {
     type Error = B::Error;
 
     fn size(&self) -> BodySize {
-        self.body.size()
+        self.body.as_ref().map_or(BodySize::None, MessageBody::size)
     }
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.project();
         let polled = {
-            let _within = this.end.span.enter();
-            this.body.poll_next(context)
+            let _within = this.end.scope.enter();
+            match this.body.as_pin_mut() {
+                Some(body) => body.poll_next(context),
+                None => Poll::Ready(None),
+            }
         };
         if let Poll::Ready(None) = polled {
             this.end.complete = true;

@@ -42,7 +42,13 @@ const NOT_BUILT_IN: &str = r#"<!doctype html>
 </html>
 "#;
 
+/// The dashboard
+///
 /// A file below `assets/`, or the page itself at any other path: where in it we are is read from the URL by the page.
+#[utoipa::path(
+    method(get, head), path = "/dashboard", tag = "service", operation_id = "dashboard",
+    responses((status = 200, description = "A page for people", body = String, content_type = "text/html")),
+)]
 pub async fn page(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let path = request.match_info().query("path");
     let accepts = Accepts::of(request.headers());
@@ -87,9 +93,8 @@ impl Accepts {
             lines.iter().flat_map(|line| line.split(',')).any(|each| {
                 let mut parts = each.split(';').map(str::trim);
                 let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
-                let refused = parts
-                    .filter_map(|part| part.strip_prefix("q="))
-                    .any(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0));
+                let refused =
+                    parts.filter_map(|part| part.strip_prefix("q=")).any(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0));
                 named && !refused
             })
         };
@@ -112,12 +117,11 @@ fn answer(
     cache: &str,
     (file, encoding): (EmbeddedFile, Option<&str>),
 ) -> HttpResponse {
-    let [a, b, c, d, e, f, g, h, ..] = file.metadata.sha256_hash();
-    let tag = format!("\"{:016x}\"", u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+    let tag = file.metadata.sha256_hash()[..8].iter().fold(String::new(), |tag, byte| format!("{tag}{byte:02x}"));
+    let tag = format!("\"{tag}\"");
     let known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     let unchanged = known.flat_map(|line| line.split(',')).any(|each| each.trim().trim_start_matches("W/") == tag);
-    let mut response =
-        guarded(if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() }, POLICY);
+    let mut response = guarded(if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() }, POLICY);
     response
         .insert_header((CACHE_CONTROL, cache))
         .insert_header((ETAG, tag))
@@ -150,7 +154,10 @@ fn guarded(mut response: HttpResponseBuilder, policy: &str) -> HttpResponseBuild
 mod tests {
     use actix_web::{http::header::HeaderValue, test::TestRequest};
 
-    use super::{super::tests::{app, call}, *};
+    use super::{
+        super::tests::{app, call},
+        *,
+    };
     use crate::config::Settings;
 
     fn accepts(line: &'static str) -> Accepts {

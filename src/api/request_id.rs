@@ -1,4 +1,4 @@
-//! Which request this is: the caller's own id when it is harmless, else one of ours; and the trace it belongs to.
+//! Which request this is: the caller's own id when it is harmless, else one of ours.
 
 use std::{
     future::{Ready, ready},
@@ -12,6 +12,7 @@ use actix_web::{
 };
 
 use super::ApiError;
+use crate::telemetry;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
@@ -50,29 +51,16 @@ impl FromRequest for RequestId {
     }
 }
 
-/// The trace a request belongs to, for its record: the caller's.
+/// The trace a request belongs to, for its record: ours, or its caller's where we trace nothing.
 pub struct TraceId(pub Option<String>);
 
 impl FromRequest for TraceId {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self(trace_id(request.headers()).map(str::to_owned))))
+    fn from_request(_: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(telemetry::trace_id())))
     }
-}
-
-/// The trace id of a W3C `traceparent` (`00-<32 hex>-<16 hex>-<2 hex>`), when it is a valid one.
-pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let line = headers.get("traceparent")?.to_str().ok()?;
-    let mut parts = line.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |s: &str, n: usize| s.len() == n && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let zero = |s: &str| s.bytes().all(|b| b == b'0');
-    let shaped = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && version != "ff";
-    // Later versions may add fields; version 00 has exactly four.
-    let ends = version != "00" || parts.next().is_none();
-    (shaped && ends && !zero(trace) && !zero(parent)).then_some(trace)
 }
 
 #[cfg(test)]
@@ -94,18 +82,5 @@ mod tests {
         }
         let longest = "a".repeat(128);
         assert_eq!(*RequestId::of(&with("x-request-id", &longest)).0, longest);
-    }
-
-    #[test]
-    fn only_a_valid_traceparent_gives_a_trace_id() {
-        let of = |line: &str| trace_id(&with("traceparent", line)).map(str::to_owned);
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(of(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
-        assert_eq!(of(&format!("01-{trace}-00f067aa0ba902b7-01-more")).as_deref(), Some(trace));
-        assert_eq!(of(&format!("00-{trace}-00f067aa0ba902b7-01-more")), None);
-        assert_eq!(of(&format!("ff-{trace}-00f067aa0ba902b7-01")), None);
-        assert_eq!(of(&format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32))), None);
-        assert_eq!(of(&format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase())), None);
-        assert_eq!(of("nonsense"), None);
     }
 }

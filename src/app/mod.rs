@@ -30,7 +30,9 @@ use crate::{
     domain::KeyDigest,
     flow::{Flow, Queue},
     ledger::{Ledger, Rules, embedded::Embedded, host::ScriptHost, redis::Redis},
+    record::metrics,
     shutdown::Tasks,
+    telemetry,
     upstream::{BuildError, Upstream, UpstreamSettings},
 };
 
@@ -81,6 +83,7 @@ impl App {
         let ledger = Ledger::start(host(&settings, &tasks, state)?, rules(&settings), catalog.clone(), tasks.clone());
         let route_timeout = Duration::from_millis(settings.route_timeout_ms);
         let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
+        metrics::watch(flow.clone());
         let made_admin_key = made_admin_key.map(KeyDigest::of);
         let has_members = members::look(&flow.ledger, &settings).await;
         let door = Door::new(&settings, made_admin_key.as_ref(), has_members == Some(true));
@@ -212,6 +215,7 @@ fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<
     if state == State::Fleeting {
         return Ok(Arc::new(Embedded::in_memory()));
     }
+    telemetry::ledger_runs_on(database(settings));
     if let Some(url) = &settings.redis_url {
         return Ok(Arc::new(Redis::connect(url, tasks)?));
     }
@@ -220,6 +224,15 @@ fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<
         None => user_data_dir().context("there is no home directory for embedded state: set TOLLFREE_DATA_DIR")?,
     };
     Ok(Arc::new(Embedded::open(&directory, tasks)?))
+}
+
+/// What the ledger's calls are calls of. Of several servers none is named: which one answers may change.
+fn database(settings: &Settings) -> telemetry::Database {
+    use secrecy::ExposeSecret;
+    let Some(url) = &settings.redis_url else { return telemetry::Database { system: "embedded", server: None } };
+    let one = url::Url::parse(url.expose_secret()).ok().filter(|url| matches!(url.scheme(), "redis" | "rediss"));
+    let server = one.and_then(|url| Some((url.host_str()?.to_owned(), url.port().unwrap_or(6_379))));
+    telemetry::Database { system: "redis", server }
 }
 
 /// `$XDG_DATA_HOME/tollfree`, else the platform's place under the home directory.
@@ -245,6 +258,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("timeouts", old.timeouts != new.timeouts),
         ("ROUTE_TIMEOUT_MS", old.route_timeout_ms != new.route_timeout_ms),
         ("HTTPS_PROXY", old.https_proxy != new.https_proxy),
+        ("OTEL_…", old.telemetry != new.telemetry),
         ("LOG_LEVEL, LOG_FORMAT", old.log_level != new.log_level || old.log_json != new.log_json),
     ];
     changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()

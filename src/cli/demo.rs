@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     load, runtime,
-    serve::{listen, made_admin_key, start_log, welcome},
+    serve::{listen, made_admin_key, welcome, with_telemetry},
 };
 use crate::{
     app::{App, State},
@@ -67,10 +67,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return runtime()?.block_on(providers_only(arguments));
     }
     let loaded = load()?;
-    start_log(&loaded)?;
-    runtime()?.block_on(async {
+    with_telemetry(&loaded, async {
         let (listener, address) = listen(&loaded.settings).await?;
-        gateway(loaded, arguments, listener, address).await
+        gateway(loaded.clone(), arguments, listener, address).await
     })
 }
 

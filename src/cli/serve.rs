@@ -4,13 +4,14 @@ use std::{
     io::{IsTerminal, stdout},
     net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{demo, load, runtime, say};
 use crate::{
     app::{self, App, State},
     config::{Loaded, Settings},
-    telemetry,
+    telemetry, upstream,
 };
 
 #[derive(clap::Args)]
@@ -29,12 +30,11 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = load()?;
-    start_log(&loaded)?;
-    runtime()?.block_on(async {
+    with_telemetry(&loaded, async {
         // First, because a taken port is the likeliest mistake and needs no state to be seen.
         let (listener, address) = listen(&loaded.settings).await?;
         if arguments.or_demo && !app::finds_provider(&loaded.settings).await? {
-            return demo::gateway(loaded, &demo::Arguments::default(), listener, address).await;
+            return demo::gateway(loaded.clone(), &demo::Arguments::default(), listener, address).await;
         }
         let made = made_admin_key(&loaded.settings);
         let app = App::open(loaded.settings.clone(), made.as_deref(), State::AsSet).await?;
@@ -51,15 +51,30 @@ pub async fn listen(settings: &Settings) -> anyhow::Result<(std::net::TcpListene
     Ok((listener, address))
 }
 
-/// The log as asked for; when nothing was asked for, lines for people on a terminal and JSON elsewhere.
-pub fn start_log(loaded: &Loaded) -> anyhow::Result<()> {
-    let for_people = !is_set(loaded, "log.format") && std::io::stderr().is_terminal();
-    telemetry::init(&loaded.settings.log_level, loaded.settings.log_json && !for_people).map_err(anyhow::Error::msg)?;
+/// Runs `work` with the log and all that leaves the process as asked for, and sends what is left of it in the end. When
+/// nothing was asked for the log is lines for people on a terminal and JSON elsewhere.
+pub fn with_telemetry(loaded: &Loaded, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    let started = {
+        let _on = runtime.enter();
+        let settings = &loaded.settings;
+        let for_people = !is_set(loaded, "log.format") && std::io::stderr().is_terminal();
+        let post = upstream::poster(settings.https_proxy.as_ref().map(|proxy| proxy.to_string()))?;
+        telemetry::start(&settings.log_level, settings.log_json && !for_people, &settings.telemetry, &post)
+            .map_err(anyhow::Error::msg)?
+    };
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
-    Ok(())
+    let ended = runtime.block_on(work);
+    started.finish(if ended.is_ok() { LAST_WORDS } else { LAST_WORDS_NOW });
+    ended
 }
+
+/// For a collector to take what is left when the process ends.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// The same when the process ends at once.
+const LAST_WORDS_NOW: Duration = Duration::from_millis(300);
 
 fn is_set(loaded: &Loaded, name: &str) -> bool {
     loaded.sources.iter().any(|(setting, source, _)| setting == name && source != "default")

@@ -12,6 +12,7 @@ mod redis_url;
 mod scalars;
 mod settings;
 pub mod table;
+mod telemetry;
 mod words;
 
 use std::{
@@ -32,7 +33,7 @@ pub use words::Mark;
 use crate::domain::key::MEMBER_PREFIX;
 
 /// A configuration that may be started, and where each part of it came from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     pub settings: Settings,
     /// To be shown once: names of FreeLLM's that have no effect, keys left out, …
@@ -70,6 +71,9 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
             Err(found) => errors.extend(found),
         }
     }
+    let telemetry = telemetry::read(&env);
+    errors.extend(telemetry.errors);
+    notes.extend(telemetry.notes);
     errors.extend(cross_check(&settings, &mut notes));
     if !errors.is_empty() {
         return Err(ConfigError(errors.join("\n")));
@@ -83,6 +87,8 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
     settings.providers = read.providers;
     settings.models = read.models;
     settings.ollama = read.ollama;
+    settings.telemetry = telemetry.settings;
+    sources.extend(telemetry.sources);
     settings.sources = sources.clone().into();
     Ok(Loaded { settings, notes, sources })
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Deref, path::PathBuf, st
 use secrecy::SecretString;
 
 use super::table::ProviderTable;
-use crate::domain::{Member, Order};
+use crate::{
+    domain::{Member, Order},
+    telemetry,
+};
 
 /// Everything an operator can set. Cross-field rules hold.
 #[derive(Debug, Clone)]
@@ -49,6 +52,8 @@ pub struct Settings {
     pub log_level: String,
     /// False: lines for people.
     pub log_json: bool,
+    /// Where traces, metrics and log lines go: the `OTEL_…` variables.
+    pub telemetry: telemetry::Settings,
     pub https_proxy: Option<ProxyUrl>,
     /// What the operator set about providers: keys and addresses from the environment, all else from the file.
     pub providers: BTreeMap<String, ProviderSettings>,
@@ -86,6 +91,7 @@ impl Default for Settings {
             grace_ms: 2_000,
             log_level: "info".into(),
             log_json: true,
+            telemetry: telemetry::Settings::default(),
             https_proxy: None,
             providers: BTreeMap::new(),
             models: BTreeMap::new(),

@@ -23,7 +23,7 @@ pub use member::{KeyRefused, Member, MemberSource};
 pub use outcome::{Fault, FaultKind, Health, Hint, Outcome, Shut, ShutScope, Spent, Until};
 pub use provider::{Capabilities, Model, Provider};
 pub use read_request::{BadRequest, read_chat};
-pub use request::{ChatRequest, PromptSize};
+pub use request::{ChatRequest, PromptSize, Sampling};
 pub use route_plan::{Charge, Choice, RoutePlan};
 pub use standing::{BreakerState, Level, Order, Standing, SubjectStanding};
 pub use terms::{BadField, Limits, Terms};

@@ -23,11 +23,22 @@ pub struct ChatRequest {
     pub tools: u32,
     pub stops: u32,
     pub reasoning_effort: Option<String>,
+    pub sampling: Sampling,
     /// `service_tier`.
     pub tier: Tier,
     /// Names of the top-level parameters in the body whose loss would change the meaning (`logprobs`, `logit_bias`, `tool_choice`, …), as written.
     pub parameters: Vec<String>,
     pub size: PromptSize,
+}
+
+/// How the answer is to be drawn. The body says it to the provider; this says it to whoever looks at a trace.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sampling {
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub presence_penalty: Option<f64>,
+    pub frequency_penalty: Option<f64>,
+    pub seed: Option<i64>,
 }
 
 /// What the token estimate is made from.

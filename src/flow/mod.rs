@@ -1,10 +1,12 @@
 //! The story of one request: plan → admit → attempt → relay → settle → record.
 
 pub mod error;
+pub mod gauges;
 pub mod patience;
 pub mod telling;
 #[cfg(test)]
 mod tests;
+pub mod traced;
 pub mod trail;
 pub mod turns;
 
@@ -15,9 +17,14 @@ pub use self::{
     patience::Queue,
     trail::{Attempt, Trail},
 };
-use self::{telling::Telling, turns::Turns};
+use self::{
+    telling::Telling,
+    traced::{ModelCall, Seen},
+    turns::Turns,
+};
 pub use crate::relay::AnswerBody;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::{
     catalog::Current,
@@ -53,6 +60,14 @@ pub struct Answer {
     pub client: Option<ClientStanding>,
 }
 
+/// Who answers, and what is held until the answer is over.
+struct Found {
+    reply: Reply,
+    lease: Lease,
+    turns: Turns,
+    call: ModelCall,
+}
+
 impl Flow {
     pub fn new(
         catalog: Current,
@@ -76,10 +91,12 @@ impl Flow {
     ) -> impl Future<Output = Result<Answer, FlowError>> + Send + use<> {
         let flow = self.clone();
         async move {
-            let telling = Telling::begin(&flow.record, &client, &request, &trail);
+            let (telling, seen) =
+                (Telling::begin(&flow.record, &client, &request, &trail), Seen::begin(&request.model));
             match flow.choose(&client, &request, trail, wait).await {
-                Ok((reply, lease, turns)) => Ok(flow.relay(reply, lease, &turns, &request, telling)),
+                Ok(found) => Ok(flow.relay(found, &request, telling, seen)),
                 Err(error) => {
+                    seen.failed(&error);
                     telling.failed(&error);
                     Err(error)
                 }
@@ -99,7 +116,7 @@ impl Flow {
         request: &ChatRequest,
         trail: Trail,
         wait: Duration,
-    ) -> Result<(Reply, Lease, Turns), FlowError> {
+    ) -> Result<Found, FlowError> {
         let mut client = client.clone();
         let mut turns = Turns::new(self.plan(&client, request)?, trail, request.tier, wait, self.route_timeout);
         let mut admission = self.admit(&client, &mut turns).await;
@@ -113,25 +130,31 @@ impl Flow {
             let lease = turns.lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
             lease.sent();
-            match turns.within(&candidate, self.upstream.attempt(&candidate, request)).await {
-                Ok(reply) => return Ok((reply, lease, turns)),
-                Err(fault) => match turns.failed(&candidate, &fault) {
-                    Ok(()) => {
-                        let began = Instant::now();
-                        admission = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(&client)).await;
-                        turns.waited(began.elapsed());
-                    }
-                    Err(end) => {
-                        lease.settle(fault.outcome);
-                        return Err(end);
-                    }
-                },
+            let call = ModelCall::begin(&candidate, request);
+            let sending = self.upstream.attempt(&candidate, request).instrument(call.span());
+            let fault = match turns.within(&candidate, sending).await {
+                Ok(reply) => return Ok(Found { reply, lease, turns, call }),
+                Err(fault) => fault,
+            };
+            call.failed(&fault);
+            match turns.failed(&candidate, &fault) {
+                Ok(()) => {
+                    let began = Instant::now();
+                    admission = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(&client)).await;
+                    turns.waited(began.elapsed());
+                }
+                Err(end) => {
+                    lease.settle(fault.outcome);
+                    return Err(end);
+                }
             }
         }
     }
 
     fn plan(&self, client: &Client, request: &ChatRequest) -> Result<RoutePlan, PlanError> {
-        plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)
+        traced::plan(client, request, || {
+            plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)
+        })
     }
 
     async fn admit(&self, client: &Client, turns: &mut Turns) -> Result<Admission, LedgerError> {
@@ -142,10 +165,13 @@ impl Flow {
     }
 
     /// From here on the answer's body carries the lease; its end settles, teaches and records.
-    fn relay(&self, reply: Reply, lease: Lease, turns: &Turns, request: &ChatRequest, mut telling: Telling) -> Answer {
+    fn relay(&self, found: Found, request: &ChatRequest, mut telling: Telling, mut seen: Seen) -> Answer {
+        let Found { reply, lease, turns, call } = found;
         let candidate = reply.candidate.clone();
         turns.answered(&candidate);
         telling.answering(&candidate);
+        call.answered(&reply);
+        seen.answering(&candidate);
         let (provider, model) = (candidate.provider.id.to_string(), candidate.name.clone());
         let client = lease.client_standing().copied();
         let ask = RelayAsk { include_usage: request.include_usage, charge: turns.charge(&candidate) };
@@ -154,6 +180,8 @@ impl Flow {
             if let (Ending::Complete, Some(usage)) = (&ended.how, ended.usage) {
                 estimates.learn(&candidate.name, &size, n, usage.input, usage.output);
             }
+            call.ended(&ended);
+            seen.ended(&ended);
             telling.ended(&ended);
         });
         Answer { provider, model, body, client }

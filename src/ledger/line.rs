@@ -20,6 +20,7 @@ use super::{
     host::{Reply, ScriptCall},
     scripts::Script,
 };
+use crate::telemetry::Waiting;
 
 /// A waiter whose replica has not spoken for so long is dropped with its place. ms.
 pub(crate) const ALIVE_MS: i64 = 3_000;
@@ -63,6 +64,7 @@ pub(crate) struct Place {
     woken: watch::Receiver<i64>,
     /// The script has taken the ticket out.
     is_over: bool,
+    told: Waiting,
 }
 
 impl Place {
@@ -70,7 +72,7 @@ impl Place {
         let id: Arc<str> = id.into();
         let (sender, woken) = watch::channel(i64::MAX);
         shared.waiters.lock().insert(id.clone(), sender);
-        Self { shared: shared.clone(), id, woken, is_over: false }
+        Self { shared: shared.clone(), id, woken, is_over: false, told: Waiting::begin() }
     }
 
     /// Sleeps for `ms`, at most until `last`; a knock may bring its instant forward.
@@ -93,8 +95,9 @@ impl Place {
     }
 
     /// It was let go, or refused for good.
-    pub fn is_over(&mut self) {
+    pub fn is_over(&mut self, has_room: bool) {
         self.is_over = true;
+        self.told.over(has_room);
     }
 }
 

@@ -32,6 +32,7 @@ pub mod rollup;
 pub mod scripts;
 pub mod sessions;
 mod standing;
+mod told;
 pub mod uses;
 
 use std::sync::{

@@ -195,7 +195,7 @@ mod tests {
             zone: None,
             source: Source::Catalogue,
         };
-        Stand { window, max, learned: false, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: None }
+        Stand { window, max, learned: false, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: 0 }
     }
 
     fn uses(step: Step, taken: &[(i64, &str, i64)]) -> Uses {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::domain::{
     Account, Candidate, Capabilities, ChatRequest, Choice, Level, Limit, Model, PromptSize, Provider, ProviderKey,
-    Scope, Source, Standing, SubjectStanding, TokenCharge, Window, WindowKind,
+    Sampling, Scope, Source, Standing, SubjectStanding, TokenCharge, Window, WindowKind,
     provider::{Auth, Endpoint, Status, Wire},
 };
 
@@ -131,6 +131,7 @@ pub fn question() -> ChatRequest {
         tools: 0,
         stops: 0,
         reasoning_effort: None,
+        sampling: Sampling::default(),
         parameters: Vec::new(),
         size: PromptSize { messages: 1, ascii_chars: 384, ..PromptSize::default() },
     }

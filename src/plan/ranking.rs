@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Estimates, FREE, candidates, estimate::Turn, order};
 use crate::{
     catalog::MetaModel,
-    domain::{Candidate, Capabilities, ChatRequest, Order, PromptSize, Standing, Tier},
+    domain::{Candidate, Capabilities, ChatRequest, Order, PromptSize, Sampling, Standing, Tier},
 };
 
 /// One member.
@@ -80,6 +80,7 @@ fn short_question() -> ChatRequest {
         tools: 0,
         stops: 0,
         reasoning_effort: None,
+        sampling: Sampling::default(),
         tier: Tier::Standard,
         parameters: Vec::new(),
         size: PromptSize { messages: 1, ascii_chars: 400, ..PromptSize::default() },

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use tracing::{debug, warn};
 
-use super::Event;
+use super::{Event, metrics};
 use crate::shutdown::Tasks;
 
 /// How long an event may wait for others to share its trip.
@@ -127,6 +127,7 @@ impl Shared {
         let mut queue = self.lock();
         let dropped = std::mem::take(&mut queue.dropped);
         if dropped > 0 {
+            metrics::journal_dropped(dropped);
             warn!(
                 journal.dropped = dropped,
                 "Dropped the {dropped} oldest journal lines: more came than could be written"
@@ -156,7 +157,6 @@ mod tests {
             time: Timestamp::UNIX_EPOCH,
             request_id: request_id.to_string(),
             client: "anon:127.0.0.1".to_owned(),
-            member: false,
             asked: "free".to_owned(),
             candidate: String::new(),
             account: String::new(),

@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod journal;
+pub mod metrics;
 
 pub use event::{Event, PassedOver, Tried};
 pub use journal::{Journal, Unwritten};

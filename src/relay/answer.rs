@@ -46,6 +46,8 @@ pub enum Ending {
 pub struct Ended {
     pub how: Ending,
     pub usage: Option<Usage>,
+    /// What the provider said of each choice's end.
+    pub finish_reasons: Vec<String>,
 }
 
 /// Hands a reply over to the caller. `lease` is settled and `done` told exactly once: at the last byte, at a failure, or
@@ -65,8 +67,8 @@ pub fn answer(reply: Reply, lease: Lease, ask: RelayAsk, done: impl FnOnce(Ended
         done: Some(Box::new(done)),
     };
     match reply.body {
-        ReplyBody::Whole { body, usage, .. } => {
-            end.come(Ending::Complete, &UsageTap::of_whole(usage), None);
+        ReplyBody::Whole { body, usage, finish_reasons } => {
+            end.come(Ending::Complete, &UsageTap::of_whole(usage, finish_reasons), None);
             AnswerBody::Whole(body)
         }
         ReplyBody::Stream(frames) => {
@@ -168,7 +170,7 @@ impl End {
             outcome.hints.extend(fault.hints);
         }
         lease.settle(outcome);
-        done(Ended { how, usage: tap.usage() });
+        done(Ended { how, usage: tap.usage(), finish_reasons: tap.finish_reasons().to_vec() });
     }
 }
 

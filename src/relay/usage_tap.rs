@@ -13,25 +13,30 @@ pub struct UsageTap {
     usage: Option<Usage>,
     /// Of content, in frames; 0 for a whole body.
     chars: i64,
-    finished: bool,
+    /// How each choice ended that has.
+    finish_reasons: Vec<String>,
 }
 
 impl UsageTap {
-    /// A whole answer, of which only its usage matters.
-    pub fn of_whole(usage: Option<Usage>) -> Self {
-        Self { usage, chars: 0, finished: true }
+    /// A whole answer, of which only what it used and how it ended matter.
+    pub fn of_whole(usage: Option<Usage>, finish_reasons: Vec<String>) -> Self {
+        Self { usage, chars: 0, finish_reasons }
     }
 
     pub fn see(&mut self, facts: &FrameFacts) {
         // Cumulative at some providers: the last one counts.
         self.usage = facts.usage.or(self.usage);
         self.chars += i64::from(facts.chars);
-        self.finished |= facts.finish_reason.is_some();
+        self.finish_reasons.extend(facts.finish_reason.clone());
     }
 
     /// Some choice has told how it ended.
     pub fn is_finished(&self) -> bool {
-        self.finished
+        !self.finish_reasons.is_empty()
+    }
+
+    pub fn finish_reasons(&self) -> &[String] {
+        &self.finish_reasons
     }
 
     /// The provider's last word on what it counted.
@@ -107,7 +112,7 @@ mod tests {
     #[test]
     fn a_whole_answer_without_usage_keeps_its_charge() {
         for by in BY {
-            assert_eq!(UsageTap::of_whole(None).spent(true, &CHARGE, by), Spent::UNKNOWN);
+            assert_eq!(UsageTap::of_whole(None, Vec::new()).spent(true, &CHARGE, by), Spent::UNKNOWN);
         }
     }
 }

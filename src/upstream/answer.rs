@@ -2,6 +2,7 @@
 //! mended in it for callers that know OpenAI's dialect only. Pure.
 
 use super::{
+    Named,
     frame::{FrameFacts, Usage},
     splice::{Members, Splice},
 };
@@ -11,6 +12,8 @@ use crate::domain::json::{Json, JsonError, Kind, Text};
 #[derive(Debug, Default)]
 pub(crate) struct Choices {
     seen: Vec<Choice>,
+    /// Told by the first chunk, and by every other again.
+    named: Option<Box<Named>>,
 }
 
 #[derive(Debug)]
@@ -30,6 +33,15 @@ impl Choices {
     /// No choice began: nothing was answered.
     pub fn are_none(&self) -> bool {
         self.seen.is_empty()
+    }
+
+    /// What the provider calls the answer, as far as it has said so.
+    pub fn named(&self) -> Named {
+        self.named.as_deref().cloned().unwrap_or_default()
+    }
+
+    fn lacks(&self, part: fn(&Named) -> &Option<String>) -> bool {
+        self.named.as_deref().is_none_or(|named| part(named).is_none())
     }
 
     fn of(&mut self, index: u64) -> &mut Choice {
@@ -107,6 +119,12 @@ impl Reader<'_> {
             let mut cut = false;
             match (name.raw, kind) {
                 ("choices", Kind::Array) => json.array(|_, json| self.choice(json))?,
+                ("id", Kind::String) if self.choices.lacks(|named| &named.id) => {
+                    self.choices.named.get_or_insert_default().id = Some(json.string()?.decode().into_owned());
+                }
+                ("model", Kind::String) if self.choices.lacks(|named| &named.model) => {
+                    self.choices.named.get_or_insert_default().model = Some(json.string()?.decode().into_owned());
+                }
                 ("usage", Kind::Object) => {
                     self.answer.facts.usage = usage(json)?;
                     self.answer.usage_at = Some(value_at..json.at());

@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{BoxFuture, FutureExt};
 use reqwest::redirect;
 use url::Url;
 
+use super::frames::cause;
 use crate::domain::Candidate;
 
 /// Some providers' bot filters refuse the default name of a library (`error code: 1010`).
@@ -106,6 +109,37 @@ impl Upstream {
         self.inner.plain_schemas.write().unwrap_or_else(PoisonError::into_inner).insert(candidate.name.clone());
     }
 }
+
+/// Posts for whoever needs that beside the calls to providers: what telemetry sends to its collector. Not retried, not
+/// redirected; an answer is read up to a bound. The error names no address, which may hold a password.
+pub fn poster(proxy: Option<String>) -> Result<Arc<Poster>, BuildError> {
+    let settings = UpstreamSettings { connect_ms: 3_000, first_content_ms: 0, silence_ms: 0, proxy };
+    let http = build(&settings)?;
+    Ok(Arc::new(move |url, headers, body| {
+        let mut request = http.post(url).body::<Bytes>(body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        async move {
+            let mut response = request.send().await.map_err(|e| cause(&e))?;
+            let (status, mut answer) = (response.status().as_u16(), BytesMut::new());
+            while answer.len() < ANSWER_BYTES_MAX
+                && let Some(chunk) = response.chunk().await.map_err(|e| cause(&e))?
+            {
+                answer.extend_from_slice(&chunk);
+            }
+            Ok((status, answer.freeze()))
+        }
+        .boxed()
+    }))
+}
+
+/// Address, headers, body → status and answer.
+pub type Poster =
+    dyn Fn(String, Vec<(String, Vec<u8>)>, Bytes) -> BoxFuture<'static, Result<(u16, Bytes), String>> + Send + Sync;
+
+/// What an answer to such a post may have to say.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
     static PROVIDER: Once = Once::new();

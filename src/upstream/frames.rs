@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Frame, StreamFault,
+    Frame, Named, StreamFault,
     answer::{self, Choices, Shape},
     fault,
     frame::FrameFacts,
@@ -150,6 +150,11 @@ impl Frames {
                 Err(fault::broken(&self.candidate, "timeout", &message))
             }
         }
+    }
+
+    /// What the provider calls this answer, as far as it has said so.
+    pub fn named(&self) -> Named {
+        self.choices.named()
     }
 
     fn is_complete(&self) -> bool {

@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-pub use client::{BuildError, Upstream, UpstreamSettings};
+pub use client::{BuildError, Poster, Upstream, UpstreamSettings, poster};
 pub use frame::{Frame, FrameFacts, StreamFault, Usage};
 pub use frames::Frames;
 pub use models::{ProbeError, Probed};
@@ -42,7 +42,15 @@ pub struct Reply {
     pub shut: Option<Shut>,
     /// From sending to the first content.
     pub first_content: Duration,
+    pub named: Named,
     pub body: ReplyBody,
+}
+
+/// What the provider calls its answer, as far as it did before its first content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    pub id: Option<String>,
+    pub model: Option<String>,
 }
 
 #[derive(Debug)]

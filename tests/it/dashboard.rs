@@ -4,9 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::json;
 
-use crate::support::{
-    app::TestApp, eventually, process::Process, redis_server::RedisServer, simulator::Simulator,
-};
+use crate::support::{app::TestApp, eventually, process::Process, redis_server::RedisServer, simulator::Simulator};
 
 const BOSS: &str = "the-admin-key-of-this-test";
 

@@ -29,16 +29,24 @@ const ALSO: [(&str, &str); 3] = [("relay", "upstream"), ("relay", "ledger"), ("c
 const SIMULATOR_KNOWS: [&str; 3] = ["domain", "shutdown", "telemetry"];
 
 /// Outside crate → the only places that may name it.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 17] = [
     ("actix_web", &["src/api/", "src/app/", "src/simulator/"]),
     ("actix_http", &["src/api/", "src/app/", "src/simulator/"]),
+    ("utoipa", &["src/api/"]),
     ("deadpool_redis", &["src/ledger/redis"]),
     ("redis", &["src/ledger/redis"]),
     ("mlua", &["src/ledger/embedded"]),
     ("fjall", &["src/ledger/embedded", "src/ledger/keyspace"]),
     ("reqwest", &["src/upstream/"]),
     ("rust_embed", &["src/api/dashboard.rs"]),
-    ("opentelemetry", &["src/telemetry.rs", "src/record/metrics.rs"]),
+    ("opentelemetry", &["src/telemetry/", "src/record/metrics/"]),
+    ("opentelemetry_sdk", &["src/telemetry/"]),
+    ("opentelemetry_otlp", &["src/telemetry/"]),
+    ("opentelemetry_http", &["src/telemetry/"]),
+    ("opentelemetry_prometheus", &["src/telemetry/"]),
+    ("opentelemetry_appender_tracing", &["src/telemetry/"]),
+    ("tracing_opentelemetry", &["src/telemetry/"]),
+    ("prometheus", &["src/telemetry/"]),
 ];
 
 fn root() -> &'static Path {

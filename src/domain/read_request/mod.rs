@@ -8,11 +8,12 @@ mod parameters;
 mod tests;
 
 use bytes::Bytes;
+pub use parameters::KNOWN;
 
 use super::{
     Capabilities,
     json::{Json, JsonError, Kind, Text},
-    request::{ChatRequest, PromptSize},
+    request::{ChatRequest, PromptSize, Sampling},
     tier::Tier,
 };
 
@@ -122,6 +123,7 @@ impl Default for Reader {
                 tools: 0,
                 stops: 0,
                 reasoning_effort: None,
+                sampling: Sampling::default(),
                 tier: Tier::Standard,
                 parameters: Vec::new(),
                 size: PromptSize::default(),

@@ -4,7 +4,7 @@ use super::{Json, Kind, Mistake, Reader, Text, missing, passed_null, string_or_n
 use crate::domain::{Capabilities, Tier};
 
 /// Every name we look at; the most frequent first. At most 64.
-pub(super) const KNOWN: [&str; 31] = [
+pub const KNOWN: [&str; 31] = [
     "model",
     "messages",
     "stream",
@@ -51,9 +51,10 @@ impl Reader {
             "messages" => self.messages(json)?,
             "stream" => self.found.stream = boolean(json, name)?,
             "stream_options" => self.stream_options(json)?,
-            "temperature" => number(json, name, 0.0, 2.0)?,
-            "top_p" => number(json, name, 0.0, 1.0)?,
-            "presence_penalty" | "frequency_penalty" => number(json, name, -2.0, 2.0)?,
+            "temperature" => self.found.sampling.temperature = Some(number(json, name, 0.0, 2.0)?),
+            "top_p" => self.found.sampling.top_p = Some(number(json, name, 0.0, 1.0)?),
+            "presence_penalty" => self.found.sampling.presence_penalty = Some(number(json, name, -2.0, 2.0)?),
+            "frequency_penalty" => self.found.sampling.frequency_penalty = Some(number(json, name, -2.0, 2.0)?),
             "max_tokens" => self.found.max_tokens = Some(integer(json, name, 1, i64::from(i32::MAX))?),
             "max_completion_tokens" => {
                 self.max_completion_tokens = Some(integer(json, name, 1, i64::from(i32::MAX))?);
@@ -62,7 +63,7 @@ impl Reader {
                 self.found.n = u32::try_from(integer(json, name, 1, N_MAX)?).unwrap_or(1);
                 self.matters(name, self.found.n > 1);
             }
-            "seed" => drop(integer(json, name, i64::MIN, i64::MAX)?),
+            "seed" => self.found.sampling.seed = Some(integer(json, name, i64::MIN, i64::MAX)?),
             "stop" => self.stop(json)?,
             "tools" => self.tools(json)?,
             "functions" => self.functions(json)?,
@@ -309,11 +310,11 @@ fn text<'a>(json: &mut Json<'a>, param: &str) -> Result<Text<'a>, Mistake> {
     Ok(json.string()?)
 }
 
-fn number(json: &mut Json<'_>, param: &str, least: f64, most: f64) -> Result<(), Mistake> {
+fn number(json: &mut Json<'_>, param: &str, least: f64, most: f64) -> Result<f64, Mistake> {
     expect(json, param, Kind::Number)?;
     let written = json.number()?;
     match written.parse::<f64>() {
-        Ok(value) if (least..=most).contains(&value) => Ok(()),
+        Ok(value) if (least..=most).contains(&value) => Ok(value),
         _ => Err(wrong(param, &format!("a number from {least} to {most}"), short(written))),
     }
 }

@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Frames, Reply, ReplyBody, Upstream,
+    Frames, Named, Reply, ReplyBody, Upstream,
     answer::{self, Choices, Shape},
     edit::{EditContext, edit},
     fault,
@@ -84,9 +84,9 @@ impl<'a> Call<'a> {
             return Err(self.refused(response).await);
         }
         let hints = hints::read(&self.candidate.provider.wire, response.headers(), None);
-        let body = self.committed(response).await?;
+        let (body, named) = self.committed(response).await?;
         let candidate = self.candidate.clone();
-        Ok(Reply { candidate, hints, shut: None, first_content: self.started.elapsed(), body })
+        Ok(Reply { candidate, hints, shut: None, first_content: self.started.elapsed(), named, body })
     }
 
     async fn send(&self, upstream: &Upstream, body: Bytes) -> Result<Response, Fault> {
@@ -126,14 +126,15 @@ impl<'a> Call<'a> {
         fault::refused(self.candidate, response.status().as_u16(), response.headers(), &body)
     }
 
-    async fn committed(&self, mut response: Response) -> Result<ReplyBody, Fault> {
+    async fn committed(&self, mut response: Response) -> Result<(ReplyBody, Named), Fault> {
         let head = self.head(&mut response).await?;
         // Told by its first byte, not by its content type: some answer a stream with plain JSON, or with a page.
         let plain = matches!(head.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<'));
         if self.stream && !plain {
             let mut frames = Frames::begin(self.candidate.clone(), response, head, self.silence);
             frames.commit(self.deadline(), self.patience).await?;
-            return Ok(ReplyBody::Stream(frames));
+            let named = frames.named();
+            return Ok((ReplyBody::Stream(frames), named));
         }
         let body = self.rest(&mut response, head).await?;
         self.whole(&response, body).await
@@ -175,12 +176,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn whole(&self, response: &Response, body: Bytes) -> Result<ReplyBody, Fault> {
+    async fn whole(&self, response: &Response, body: Bytes) -> Result<(ReplyBody, Named), Fault> {
         if body.trim_ascii().is_empty() {
             return Err(fault::broken(self.candidate, "empty", "the answer's body is empty"));
         }
         let text = std::str::from_utf8(&body).unwrap_or_default();
-        let Ok(answer) = answer::read(text, Shape::Whole, &mut Choices::default()) else {
+        let mut choices = Choices::default();
+        let Ok(answer) = answer::read(text, Shape::Whole, &mut choices) else {
             return Err(self.no_answer(response, &body));
         };
         if answer.error {
@@ -196,11 +198,11 @@ impl<'a> Call<'a> {
             let events = answer::as_events(text).map_err(|_| self.no_answer(response, &body))?;
             let mut frames = Frames::of_whole(self.candidate.clone(), events);
             frames.commit(self.deadline().max(Instant::now() + self.silence), self.patience).await?;
-            return Ok(ReplyBody::Stream(frames));
+            return Ok((ReplyBody::Stream(frames), choices.named()));
         }
         let (usage, finish_reasons) = (answer.facts.usage, answer.finish_reasons);
         let body = if answer.mended.is_empty() { body } else { answer.mended.apply(text) };
-        Ok(ReplyBody::Whole { body, usage, finish_reasons })
+        Ok((ReplyBody::Whole { body, usage, finish_reasons }, choices.named()))
     }
 
     /// A 200 whose body is no answer: an error in an array (Gemini), a page, half a text.

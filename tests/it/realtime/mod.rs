@@ -4,5 +4,6 @@ mod breaker;
 pub mod fleet;
 mod keep_alive;
 pub mod replicas;
+mod team;
 mod tokens;
 pub mod topologies;

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod chaos_proxy;
+pub mod collector;
 pub mod fake_upstream;
 pub mod http;
 pub mod process;

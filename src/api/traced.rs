@@ -1,0 +1,76 @@
+//! The server's span of a request, by the conventions for HTTP. The query is left out: callers put keys into it.
+
+use actix_web::{
+    dev::ServiceRequest,
+    http::{
+        Version,
+        header::{HOST, USER_AGENT},
+    },
+};
+use tracing::Span;
+
+use super::request_id::RequestId;
+use crate::telemetry::Marks;
+
+/// A path or a name of a program is of a caller's making.
+const LONGEST: usize = 256;
+
+/// What is known when it comes in.
+pub fn begin(span: &Span, request: &ServiceRequest, id: &RequestId) {
+    if span.is_disabled() {
+        return;
+    }
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    span.mark("url.scheme", "http");
+    span.mark("url.path", short(request.path()));
+    span.mark("tollfree.request.id", id.0.clone());
+    span.mark(
+        "network.protocol.version",
+        match request.version() {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_2 => "2",
+            _ => "1.1",
+        },
+    );
+    if let Some(host) = header(HOST) {
+        let (name, port) = host.rsplit_once(':').map_or((host, None), |(name, port)| (name, port.parse::<u16>().ok()));
+        span.mark("server.address", short(name));
+        if let Some(port) = port {
+            span.mark("server.port", i64::from(port));
+        }
+    }
+    if let Some(peer) = request.peer_addr() {
+        span.mark("network.peer.address", peer.ip().to_string());
+        span.mark("network.peer.port", i64::from(peer.port()));
+    }
+    if let Some(program) = header(USER_AGENT) {
+        span.mark("user_agent.original", short(program));
+    }
+}
+
+/// What is known when it is over. `error`: the server failed, or its caller left.
+pub fn end(span: &Span, method: &'static str, route: Option<&str>, status: Option<u16>, error: Option<&str>) {
+    if span.is_disabled() {
+        return;
+    }
+    // The name of a method that HTTP does not know is `HTTP`.
+    let verb = if method == "_OTHER" { "HTTP" } else { method };
+    span.rename(route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}")));
+    span.mark("http.request.method", method);
+    if let Some(route) = route {
+        span.mark("http.route", route.to_owned());
+    }
+    if let Some(status) = status {
+        span.mark("http.response.status_code", i64::from(status));
+    }
+    match (status, error) {
+        (Some(500..), Some(error)) => span.fail(error),
+        // Not the server's failure.
+        (_, Some(error)) => span.mark("error.type", error.to_owned()),
+        (_, None) => {}
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}

@@ -1,0 +1,58 @@
+//! How asking is told while it happens: a span for each question, with what the ledger answered.
+
+use std::{future::Future, sync::Arc};
+
+use tracing::{Instrument, Span};
+
+use super::{
+    admission::{Admission, LedgerError, RefusedBy},
+    admit::Answer,
+};
+use crate::telemetry::{Asked, Marks};
+
+type Answered = Result<(Arc<str>, Answer), LedgerError>;
+
+/// One question and its answer.
+pub(super) async fn asked(question: impl Future<Output = Answered>) -> Answered {
+    let asked = Asked::begin();
+    let answered = question.instrument(asked.span().clone()).await;
+    let outcome = tell(asked.span(), &answered);
+    asked.told(outcome);
+    answered
+}
+
+/// Writes the answer down; its name, of a closed set.
+fn tell(span: &Span, answered: &Answered) -> &'static str {
+    match answered {
+        Ok((_, Answer::Admission(Admission::Go(lease)))) => {
+            if !span.is_disabled() {
+                span.mark("tollfree.candidate", lease.candidate().name.clone());
+                span.mark("tollfree.account", lease.candidate().account.id.clone());
+            }
+            "granted"
+        }
+        Ok((_, Answer::Admission(Admission::Refused(refusal)))) => {
+            if !span.is_disabled() {
+                let by = if refusal.by == RefusedBy::Client { "client" } else { "budget" };
+                span.mark("tollfree.refused_by", by);
+                span.mark("tollfree.retry_ms", refusal.retry_ms);
+                let lines = refusal.lines.iter().map(|line| format!("{};{}", line.candidate, line.why));
+                span.mark_list("tollfree.refused", &lines.collect::<Vec<_>>());
+            }
+            "refused"
+        }
+        Ok((_, Answer::Wait(ms))) => {
+            span.mark("tollfree.wait_ms", *ms);
+            "waits"
+        }
+        Ok(_) => "again",
+        Err(LedgerError::Unreachable { .. }) => {
+            span.fail("ledger_unavailable");
+            "unreachable"
+        }
+        Err(_) => {
+            span.fail("internal_error");
+            "failed"
+        }
+    }
+}

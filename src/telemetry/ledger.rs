@@ -1,0 +1,133 @@
+//! What the ledger tells of its calls: a span for each, how long its answers take, and who waits in line.
+
+use std::sync::{
+    LazyLock, OnceLock,
+    atomic::{AtomicI64, Ordering},
+};
+
+use opentelemetry::{KeyValue, global, metrics::Histogram};
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::spans::{Marks, span};
+
+/// From a script in this process (30 µs) to the deadline of one in Redis (100 ms) and what repeating it takes.
+const ADMIT: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+const WAIT: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
+
+static WAITING: AtomicI64 = AtomicI64::new(0);
+static DATABASE: OnceLock<Database> = OnceLock::new();
+
+/// Where the ledger's scripts run.
+#[derive(Debug)]
+pub struct Database {
+    /// `redis`, or `embedded`.
+    pub system: &'static str,
+    /// Host and port where there is one of them.
+    pub server: Option<(String, u16)>,
+}
+
+/// Said once, by whoever opens the ledger.
+pub fn ledger_runs_on(database: Database) {
+    // A second ledger in one process is a test's.
+    let _ = DATABASE.set(database);
+}
+
+/// A call of one of the ledger's scripts, as a database client's span named after the script.
+pub fn script(name: &'static str) -> Span {
+    let span = span!(
+        "script",
+        otel.name = name,
+        otel.kind = "client",
+        db.operation.name = "EVALSHA",
+        db.stored_procedure.name = name,
+        db.query.summary = name,
+    );
+    if !span.is_disabled()
+        && let Some(database) = DATABASE.get()
+    {
+        span.mark("db.system.name", database.system);
+        if let Some((host, port)) = &database.server {
+            span.mark("server.address", host.clone());
+            span.mark("server.port", i64::from(*port));
+        }
+    }
+    span
+}
+
+/// One question to the ledger, until its answer.
+#[derive(Debug)]
+pub struct Asked {
+    span: Span,
+    began: Instant,
+}
+
+impl Asked {
+    pub fn begin() -> Self {
+        Self { span: script("admit"), began: Instant::now() }
+    }
+
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// `outcome`: of a closed set (`granted`, `refused`, `waits`, `unreachable`, `failed`).
+    pub fn told(self, outcome: &'static str) {
+        self.span.mark("tollfree.outcome", outcome);
+        times().admit.record(self.began.elapsed().as_secs_f64(), &[KeyValue::new("outcome", outcome)]);
+    }
+}
+
+/// A caller in line, until there is room, patience is over, or the caller leaves: then it is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    span: Span,
+    began: Instant,
+    outcome: &'static str,
+}
+
+impl Waiting {
+    pub fn begin() -> Self {
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        Self { span: span!("wait"), began: Instant::now(), outcome: "left" }
+    }
+
+    /// It ends with room, or without.
+    pub fn over(&mut self, has_room: bool) {
+        self.outcome = if has_room { "granted" } else { "refused" };
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+        self.span.mark("tollfree.outcome", self.outcome);
+        self.span.stamp();
+        times().wait.record(self.began.elapsed().as_secs_f64(), &[KeyValue::new("outcome", self.outcome)]);
+    }
+}
+
+/// Callers in line at this replica.
+pub fn waiting() -> i64 {
+    WAITING.load(Ordering::Relaxed)
+}
+
+struct Times {
+    admit: Histogram<f64>,
+    wait: Histogram<f64>,
+}
+
+/// Made at the first use: by then the process has said where measurements go, or they go nowhere.
+fn times() -> &'static Times {
+    static TIMES: LazyLock<Times> = LazyLock::new(|| {
+        let meter = global::meter("tollfree");
+        let seconds = |name, what, buckets: &[f64]| {
+            meter.f64_histogram(name).with_unit("s").with_description(what).with_boundaries(buckets.to_vec()).build()
+        };
+        Times {
+            admit: seconds("tollfree.admit", "Time for the ledger to answer an admission.", &ADMIT),
+            wait: seconds("tollfree.wait", "Time that callers waited for room.", &WAIT),
+        }
+    });
+    &TIMES
+}

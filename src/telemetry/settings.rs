@@ -1,0 +1,83 @@
+//! What an operator may set about telemetry: the standard OpenTelemetry variables, as `config` has read and checked them.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// Nothing leaves the process for a signal without a target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub service_name: String,
+    /// `OTEL_RESOURCE_ATTRIBUTES`
+    pub resource: Vec<(String, String)>,
+    pub sampler: Sampler,
+    pub traces: Option<Target>,
+    pub metrics: Option<Target>,
+    pub logs: Option<Target>,
+    /// Spans on their way out, …
+    pub spans: Batching,
+    /// … and lines of the log.
+    pub lines: Batching,
+    pub metrics_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            service_name: "tollfree".to_owned(),
+            resource: Vec::new(),
+            sampler: Sampler::ParentOr(1.0),
+            traces: None,
+            metrics: None,
+            logs: None,
+            spans: Batching { queue: 2_048, batch: 512, delay: Duration::from_secs(5) },
+            lines: Batching { queue: 2_048, batch: 512, delay: Duration::from_secs(1) },
+            metrics_every: Duration::from_mins(1),
+        }
+    }
+}
+
+/// Which requests are traced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sampler {
+    /// This part of them, whatever the caller decided.
+    Own(f64),
+    /// As the caller's `traceparent` says; without one, this part of them.
+    ParentOr(f64),
+}
+
+/// Where one signal goes.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub protocol: Protocol,
+    /// The whole address, path included; for gRPC only scheme, host and port count.
+    pub url: String,
+    pub headers: Vec<(String, SecretString)>,
+    /// For one batch to be taken.
+    pub timeout: Duration,
+}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        use secrecy::ExposeSecret;
+        let headers = |target: &Self| -> Vec<(String, String)> {
+            target.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
+        };
+        (self.protocol, &self.url, self.timeout) == (other.protocol, &other.url, other.timeout)
+            && headers(self) == headers(other)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Grpc,
+    HttpProtobuf,
+}
+
+/// How much may wait to be sent, how much goes at once, and after how long at the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    pub queue: usize,
+    pub batch: usize,
+    pub delay: Duration,
+}

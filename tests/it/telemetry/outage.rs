@@ -1,0 +1,135 @@
+//! A collector that is gone, slow or back: what it costs is spans, never a request, a wait or memory.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use crate::support::{
+    app::{TestApp, hi},
+    collector::Collector,
+    eventually,
+    fake_upstream::FakeUpstream,
+    process::free_port,
+};
+
+fn resident_kb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn lines_with(app: &TestApp, words: &str) -> usize {
+    app.log().lines().filter(|line| line.contains(words)).count()
+}
+
+/// So many requests a second where this machine keeps up with it; every one must be answered well. The times they took,
+/// sorted.
+async fn load(app: &TestApp, rate: u32, lasting: Duration) -> Vec<Duration> {
+    let apart = Duration::from_secs(1) / rate;
+    let (begin, mut calls, lines) = (Instant::now(), JoinSet::new(), Arc::new(Semaphore::new(32)));
+    let mut due = begin;
+    while due < begin + lasting && begin.elapsed() < lasting {
+        sleep_until(due).await;
+        let line = lines.clone().acquire_owned().await.unwrap();
+        let call = app.chat_call(&hi("lab/m"));
+        calls.spawn(async move {
+            let start = Instant::now();
+            let answer = call.send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            answer.bytes().await.unwrap();
+            drop(line);
+            start.elapsed()
+        });
+        due += apart;
+    }
+    let mut took = calls.join_all().await;
+    took.sort_unstable();
+    took
+}
+
+/// A hung collector against none at all: the same load on two gateways, in turns.
+async fn a_hung_collector_costs_nothing(rate: u32, round: Duration) {
+    let (collector, upstream) = (Collector::hanging().await, FakeUpstream::start().await);
+    let plain = TestApp::setup().env("LOG_LEVEL", "warn").lab("lab", &upstream).start().await;
+    let setup = collector.told_by(TestApp::setup()).env("LOG_LEVEL", "warn").lab("lab", &upstream);
+    let setup = setup.env("OTEL_EXPORTER_OTLP_TIMEOUT", 1_000).env("OTEL_BSP_MAX_QUEUE_SIZE", 256);
+    let hung = setup.env("OTEL_BLRP_MAX_QUEUE_SIZE", 64).start().await;
+    // Until the queues are full, which takes memory once.
+    load(&hung, rate, round).await;
+    load(&plain, rate, round / 2).await;
+    let before = resident_kb(hung.pid());
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        with.extend(load(&hung, rate, round).await);
+        without.extend(load(&plain, rate, round).await);
+    }
+    let after = resident_kb(hung.pid());
+    with.sort_unstable();
+    without.sort_unstable();
+    let (slow, usual) = (with[with.len() / 2], without[without.len() / 2]);
+    eprintln!("half within {slow:?} with a hung collector, {usual:?} without; {before} kB, then {after} kB");
+    assert!(slow < usual * 2 + Duration::from_millis(10), "{slow:?} against {usual:?}");
+    assert!(after < before + 8_192, "{before} kB grew to {after} kB");
+    eventually(Duration::from_secs(15), "what was lost is counted", async || {
+        let text = hung.get("/metrics").await.text();
+        let lost =
+            text.lines().find_map(|line| line.strip_prefix("tollfree_telemetry_dropped_total{signal=\"traces\"} "));
+        lost.and_then(|n| n.parse::<f64>().ok()).filter(|n| *n > 0.0)
+    })
+    .await;
+    assert_eq!(lines_with(&hung, "does not take traces"), 1, "{}", hung.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_hangs_costs_no_request_and_no_memory() {
+    // `make test-long` gives it its minute at full load.
+    let long = std::env::var("TRIAL_SECONDS").is_ok();
+    let (rate, seconds) = if long { (500, 20) } else { (50, 2) };
+    a_hung_collector_costs_nothing(rate, Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test]
+async fn a_collector_that_is_gone_is_told_once_and_its_return_too() {
+    let (port, upstream) = (free_port(), FakeUpstream::start().await);
+    let setup =
+        TestApp::setup().lab("lab", &upstream).env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}"));
+    let setup = setup.env("OTEL_BSP_SCHEDULE_DELAY", 30).env("OTEL_LOGS_EXPORTER", "none");
+    let app = setup.env("OTEL_METRICS_EXPORTER", "none").start().await;
+    let ask = async || {
+        assert_eq!(app.chat("lab/m").await.status, 200);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    };
+    eventually(Duration::from_secs(15), "it is noticed", async || {
+        ask().await;
+        (lines_with(&app, "does not take traces") > 0).then_some(())
+    })
+    .await;
+    for _ in 0..5 {
+        ask().await;
+    }
+    assert_eq!(lines_with(&app, "does not take traces"), 1, "{}", app.log());
+    let collector = Collector::http_at(port).await;
+    eventually(Duration::from_secs(15), "its return is noticed", async || {
+        ask().await;
+        (lines_with(&app, "takes traces again") > 0).then_some(())
+    })
+    .await;
+    ask().await;
+    assert_eq!((lines_with(&app, "takes traces again"), lines_with(&app, "does not take traces")), (1, 1));
+    collector.trace(&["POST /v1/chat/completions", "chat m"], |_| true).await;
+}
+
+#[tokio::test]
+async fn a_hung_collector_does_not_hold_up_the_end() {
+    let (collector, upstream) = (Collector::hanging().await, FakeUpstream::start().await);
+    let setup = collector.told_by(TestApp::setup()).lab("lab", &upstream).env("TOLLFREE__SHUTDOWN__GRACE_MS", 0);
+    let mut app = setup.start().await;
+    assert_eq!(app.chat("lab/m").await.status, 200);
+    let began = Instant::now();
+    assert_eq!(app.process().terminate(Duration::from_secs(30)).await, 0);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
