@@ -9,7 +9,7 @@ const HEADS = { "x-tollfree-model": "groq/b", "x-tollfree-attempts": "gemini/a;4
 const sse = (...chunks: unknown[]) => new Response([...chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`), "data: [DONE]\n\n"].join(""), { headers: HEADS });
 const content = (text: string) => ({ choices: [{ index: 0, delta: { content: text } }] });
 
-async function ask(text: string) {
+function ask(text: string) {
   fireEvent.change(screen.getByLabelText("Message"), { target: { value: text } });
   fireEvent.click(screen.getByRole("button", { name: "Send" }));
 }
@@ -23,7 +23,7 @@ test("empty says what it costs", () => {
 test("an answer comes with who gave it and what it took", async () => {
   const sent = gateway({ "POST /v1/chat/completions": () => sse(content("Hello"), content(" there"), { choices: [], usage: { prompt_tokens: 1_234_567, completion_tokens: 2 } }) });
   show(Playground);
-  await ask("hi");
+  ask("hi");
   expect(await screen.findByText("Hello there")).toBeTruthy();
   const telltale = await screen.findByTestId("telltale");
   await waitFor(() => expect(telltale.textContent).toContain("1,234,567 → 2 tokens"));
@@ -36,7 +36,7 @@ test("an answer comes with who gave it and what it took", async () => {
 test("it waits, and can be stopped", async () => {
   gateway({ "POST /v1/chat/completions": PENDING });
   show(Playground);
-  await ask("hi");
+  ask("hi");
   expect(await screen.findByText("Waiting for the first token…")).toBeTruthy();
   expect(screen.getByRole("button", { name: "Stop" })).toBeTruthy();
 });
@@ -44,7 +44,7 @@ test("it waits, and can be stopped", async () => {
 test("a refusal says why and when to come back", async () => {
   gateway({ "POST /v1/chat/completions": () => refused(429, "budget_exhausted", "Every candidate is at its limit.", { "retry-after": "9" }) });
   show(Playground);
-  await ask("hi");
+  ask("hi");
   const alert = await screen.findByRole("alert");
   expect(alert.textContent).toContain("429 Every candidate is at its limit.");
   expect(alert.textContent).toMatch(/Try again in (8|9) s/);
@@ -53,7 +53,7 @@ test("a refusal says why and when to come back", async () => {
 test("a failure in mid-stream is told as what it is", async () => {
   gateway({ "POST /v1/chat/completions": () => sse(content("Hel"), { error: { message: "groq broke off", type: "server_error", param: null, code: "upstream_error" } }) });
   show(Playground);
-  await ask("hi");
+  ask("hi");
   expect((await screen.findByRole("alert")).textContent).toContain("groq broke off");
   expect(screen.getByText("Hel")).toBeTruthy();
 });
@@ -63,7 +63,7 @@ test("a tool is run here and its result goes back", async () => {
   const sent = gateway({ "POST /v1/chat/completions": ({ body }) => (JSON.stringify(body).includes('"tool"') ? sse(content("You rolled.")) : sse(call)) });
   show(Playground);
   fireEvent.click(screen.getByRole("switch", { name: /^Tools/ }));
-  await ask("roll");
+  ask("roll");
   expect(await screen.findByText("You rolled.")).toBeTruthy();
   const second = sent.filter((each) => each.method === "POST")[1]!.body as { messages: { role: string; tool_call_id?: string }[] };
   expect(second.messages.map((message) => message.role)).toEqual(["user", "assistant", "tool"]);

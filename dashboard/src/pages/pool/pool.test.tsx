@@ -40,10 +40,14 @@ test("stale says since when", () => {
 test("a bar tells what is used, by whom, and when it comes back", async () => {
   gateway();
   show(Pool);
-  const bar = await screen.findByRole("button", { name: /^groq\/qwen\/qwen3.8-27b, requests \/ min 30 \/ 30/ });
+  const bar = await screen.findByRole("button", { name: /^groq\/qwen\/qwen3.8-27b,\s*requests\s*\/\s*min\s*30\s*\/\s*30/ });
   expect(bar.textContent).toMatch(/free (in \d+ s|now) · 3 waiting/);
   fireEvent.click(bar);
-  const details = screen.getByRole("dialog", { name: /requests \/ min of qwen/ });
+  const details = await waitFor(() => {
+    const found = document.querySelector<HTMLElement>("[role=dialog][aria-label*='of qwen']");
+    if (!found) throw new Error("it is not open");
+    return found;
+  });
   expect(details.textContent).toContain("ann15");
   expect(details.textContent).toContain("from the built-in catalogue");
   expect(screen.getAllByText("learned").length).toBeGreaterThan(0);
