@@ -1,6 +1,6 @@
 # `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench lint fmt setup
+.PHONY: help run dashboard test test-long test-compose test-k8s bench k8s lint fmt setup
 
 CARGO ?= cargo
 # Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
@@ -12,10 +12,24 @@ REALTIME_THREADS ?= 6
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 12
 
-run: ## build and start: on your provider keys or a local Ollama where found, else on simulated providers
+# What the web page is made of: it is built when any of it is newer than what was made.
+PAGE := dashboard/dist/index.html
+PAGE_SOURCES := $(shell find dashboard/src dashboard/build -type f -not -name '*.test.*') $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json)
+
+run: $(PAGE) ## build and start: on your provider keys or a local Ollama where found, else on simulated providers
 	$(CARGO) run --locked --quiet -- serve --or-demo
 
-test: setup lint ## everything that must hold, on any Debian or Ubuntu machine
+dashboard: $(PAGE) ## build the web page, to be embedded by the next cargo build
+
+$(PAGE): dashboard/node_modules/.package-lock.json $(PAGE_SOURCES)
+	cd dashboard && npm run --silent build
+
+dashboard/node_modules/.package-lock.json: dashboard/package-lock.json
+	cd dashboard && npm ci --silent
+	touch $@
+
+test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu machine
+	cd dashboard && npm run --silent check
 	$(CARGO) test --locked --lib --bins
 	$(CARGO) test --locked --test it -- --test-threads $(TEST_THREADS) --skip realtime:: --skip ledger::
 	$(CARGO) test --locked --test it -- ledger::
@@ -25,13 +39,23 @@ test-long: setup ## the same histories and clocks, for much longer
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
 
+test-compose: setup ## builds the image and runs the compose file for real: three replicas, a collector (about 15 minutes at first)
+	tests/compose/run.sh
+
+test-k8s: setup ## installs the chart on a Kubernetes of two nodes and troubles it under load (30 minutes; the first time builds Kubernetes)
+	tests/k8s/run.sh
+
+k8s: setup ## writes k8s/tollfree.yaml from the chart
+	{ echo '# Rendered from helm/tollfree by `make k8s`. Change the chart or k8s/values.yaml instead.'; \
+	  .tools/bin/helm template tollfree helm/tollfree --namespace tollfree --values k8s/values.yaml --skip-tests --no-hooks; } > k8s/tollfree.yaml
+
 bench: setup ## cost per request next to nginx in the same run
 	tests/setup.sh bench
 	$(CARGO) build --locked --release
 	ulimit -n 8192; TOLLFREE_BINARY=target/release/tollfree \
 	  $(CARGO) test --locked --test it -- --ignored --nocapture --test-threads 1 bench::
 
-lint: ## formatting and clippy, warnings are errors
+lint: $(PAGE) ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 

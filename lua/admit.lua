@@ -9,7 +9,7 @@
         7 packed client windows ("" for none)
         8… one candidate each: "p \t b \t k \t m \t a \t windows": the fields of `health` to look at (lib/breaker) and
         the packed windows (lib/window); windows with 0 units are passed over
-  Reply {1, candidate, now, sequence, lease, standing…}   go; lease as packed
+  Reply {1, candidate, now, sequence, lease, standing…, line…}  go; lease as packed; lines of those before it
         {0, now, e, exact, by, standing…, line…}  refused until e; by = 1 the client's quota, 2 the budget; each line:
                                        why, max, e; standing: max, used and name of the client's tightest window of
                                        requests, and the same of tokens (0, 0, "" for none)
@@ -393,4 +393,8 @@ if crowded then
   end
 end
 local r1, r2, r3 = tightest(false)
-return { 1, chosen.at, now, seq + 1, packed, r1, r2, r3, tightest(true) }
+local t1, t2, t3 = tightest(true)
+if ticket then
+  lines = {} -- not looked at in order: there can be holes
+end
+return { 1, chosen.at, now, seq + 1, packed, r1, r2, r3, t1, t2, t3, unpack(lines) }

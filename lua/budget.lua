@@ -1,18 +1,29 @@
 --[[ budget: where some windows stand, to the unit, and when each takes one unit more: for people. Charges nothing; drops
   what is dead.
 
-  KEYS  1 meta  2 health  3 alive: sorted set of replicas  4 totals  5… windows
+  KEYS  1 meta  2 health  3 alive: sorted set of replicas  4 totals  5 queue (lib/line)  6… windows
   ARGV  1 slack in ms  2 ms after which a silent replica is not counted
         3… one account and model each: "m \t a \t windows": its fields of `health`, its packed windows of 1 unit (lib/window)
-  Reply {now, replicas, requests, successes, failures, then for each window: max in force, learned, used, opens, exact,
-        empty}: opens = when one unit more fits; empty = when nothing of what is in it counts any more, 0 = not known.
+  Reply {now, replicas, requests, successes, failures, waiting, then for each window: max in force, learned, used, opens,
+        exact, empty, waiting}: opens = when one unit more fits; empty = when nothing of what is in it counts any more, 0 =
+        not known; waiting = tickets in line, and their units.
         {-3, now}: calendar boundaries out of range: send later ones
 ]]
 local now = clock(redis.call('HGET', KEYS[1], 't'))
 local totals = redis.call('HMGET', KEYS[4], 'requests', 'successes', 'failures')
 local replicas = redis.call('ZCOUNT', KEYS[3], wall - ARGV[2], '+inf')
 local reply = { now, replicas, tonumber(totals[1] or 0), tonumber(totals[2] or 0), tonumber(totals[3] or 0) }
-local n, next_key = 5, 5
+local members, wanted = redis.call('ZRANGE', KEYS[5], 0, -1), {}
+reply[6] = #members
+local n, next_key = 6, 6
+for i = 1, #members do
+  local line, _, _, _, model, units = read_member(members[i])
+  local of_model = string.sub(line, 1, 1) == 'm' and line or 'm' .. string.sub(line, 2) .. '/' .. model
+  for limit, asked in string.gmatch(units, '(%a+)=(%d+)') do
+    local whose = (string.find(limit, '^%u') and line or of_model) .. '\t' .. limit
+    wanted[whose] = (wanted[whose] or 0) + asked
+  end
+end
 
 --- Units of a sliding window, counted, and when the last of them will have left.
 local function count(w)
@@ -53,7 +64,8 @@ for i = 3, #ARGV do
     end
     reply[n + 1], reply[n + 2], reply[n + 3] = w.max, known and known[w.limit] and 1 or 0, ceil(w.used)
     reply[n + 4], reply[n + 5], reply[n + 6] = opens or now, w.guess and 0 or 1, empty
-    n = n + 6
+    reply[n + 7] = wanted[(string.find(w.limit, '^%u') and a or m) .. '\t' .. w.limit] or 0
+    n = n + 7
   end
 end
 return reply

@@ -1,15 +1,14 @@
 --[[ record: finished requests of one replica, in batches, each written once however often it is sent: totals, the
-  capped journal, members' last use, roll-ups.
+  capped journal, the roll-ups.
 
   A roll-up is a hash of one stretch of time: name = numbers parted by blanks, added place by place. It has a bound of
   names; what comes beyond it is added up under one name for all the rest.
 
   KEYS  1 totals: hash requests, successes, failures; bounded  2 journal: stream, capped
         3 batch: number of the last batch of this replica; TTL 1 day
-        4… members' records (`last` is set where they exist), then the roll-ups; each with its own TTL
-  ARGV  1 number of this batch  2 most entries of the journal  3 how many requests  4 how many members
-        5… each request: 1 = success, 0 = failure; its line (JSON)
-        then each member: ms of its last request
+        4… the roll-ups, each with its own TTL
+  ARGV  1 number of this batch  2 most entries of the journal  3 how many requests
+        4… each request: 1 = success, 0 = failure; its line (JSON)
         then each roll-up: TTL in ms, most names, name of the rest, how many names; each name, its numbers
   Reply how many requests were written; 0: this batch was written before
 ]]
@@ -18,7 +17,7 @@ if tonumber(ARGV[1]) <= tonumber(redis.call('GET', KEYS[3]) or 0) then
 end
 redis.call('SET', KEYS[3], ARGV[1], 'PX', 86400000)
 
-local requests, members, successes, at = ARGV[3] + 0, ARGV[4] + 0, 0, 5
+local requests, successes, at = ARGV[3] + 0, 0, 4
 for _ = 1, requests do
   if ARGV[at] == '1' then
     successes = successes + 1
@@ -29,16 +28,6 @@ end
 redis.call('HINCRBY', KEYS[1], 'requests', requests)
 redis.call('HINCRBY', KEYS[1], 'successes', successes)
 redis.call('HINCRBY', KEYS[1], 'failures', requests - successes)
-
-for i = 4, 3 + members do
-  if redis.call('EXISTS', KEYS[i]) == 1 then
-    local last = tonumber(redis.call('HGET', KEYS[i], 'last') or 0)
-    if not last or last < tonumber(ARGV[at]) then
-      redis.call('HSET', KEYS[i], 'last', ARGV[at])
-    end
-  end
-  at = at + 1
-end
 
 --- Two lists of numbers, added place by place.
 local function add(one, other)
@@ -58,7 +47,7 @@ local function add(one, other)
   return table.concat(sums, ' ')
 end
 
-for i = 4 + members, #KEYS do
+for i = 4, #KEYS do
   local key, ttl, most, rest, count = KEYS[i], ARGV[at], ARGV[at + 1] + 0, ARGV[at + 2], ARGV[at + 3] + 0
   local names, pairs_of, n, size, born, beyond = {}, {}, 0, nil, false, nil
   for j = 1, count do

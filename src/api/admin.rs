@@ -1,29 +1,36 @@
 //! What an admin changes at run time. Every change binds all replicas from their next admission on.
 
 use actix_web::{
-    HttpRequest, HttpResponse, Responder,
+    HttpRequest,
     error::JsonPayloadError,
     web::{Data, Json, Path},
 };
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     ApiError, Edge,
     auth::{Admin, Order as Asked},
     failure,
     models::unescaped,
-    status::{ProviderStatus, Status, provider_status, status},
+    status::{ProviderStatus, Status, order_names, provider_status, status},
 };
 use crate::domain::Order;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Routing {
+    #[schema(schema_with = order_names)]
     strategy: String,
 }
 
-/// `PATCH /v1/status/routing {"strategy":"round_robin"}`: the order of `free`, for all replicas.
+/// Sets the order of `free`, for all replicas
+#[utoipa::path(
+    patch, path = "/v1/status/routing", tag = "status", operation_id = "set_order",
+    security(("admin_key" = [])),
+    request_body(content = Routing, example = json!({ "strategy": "round_robin" })),
+    responses((status = 200, description = "The status, with the new order", body = Status)),
+)]
 pub async fn set_order(edge: Data<Edge>, asked: Asked<Routing>) -> Result<Json<Status>, ApiError> {
     let order = Order::parse(&asked.said.strategy).ok_or_else(|| {
         let names: Vec<&str> = Order::NAMES.iter().map(|(name, _)| *name).collect();
@@ -35,7 +42,16 @@ pub async fn set_order(edge: Data<Edge>, asked: Asked<Routing>) -> Result<Json<S
     Ok(Json(status(&edge, true, Some(order)).await))
 }
 
-/// `POST /v1/status/providers/{id}/reset`: closes its breakers and ends its cool-downs.
+/// Closes a provider's breakers and ends its cool-downs
+#[utoipa::path(
+    post, path = "/v1/status/providers/{id}/reset", tag = "status", operation_id = "reset_provider",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "groq")),
+    responses(
+        (status = 200, description = "The provider, with a clean slate", body = ProviderStatus),
+        (status = 404, description = "not_found"),
+    ),
+)]
 pub async fn reset(edge: Data<Edge>, admin: Admin, id: Path<String>) -> Result<Json<ProviderStatus>, ApiError> {
     let mut provider = find(&edge, &id)?;
     edge.flow.ledger.reset_provider(&id, &admin.by).await.map_err(|e| failure::ledger(&e))?;
@@ -46,13 +62,25 @@ pub async fn reset(edge: Data<Edge>, admin: Admin, id: Path<String>) -> Result<J
     Ok(Json(provider))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Switch {
     enabled: bool,
 }
 
-/// `PATCH /v1/status/providers/{id} {"enabled":false}`: nothing is sent there until it is switched on again.
+/// Switches a provider off or on
+///
+/// Nothing is sent there until it is switched on again, by any replica.
+#[utoipa::path(
+    patch, path = "/v1/status/providers/{id}", tag = "status", operation_id = "switch_provider",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "groq")),
+    request_body(content = Switch, example = json!({ "enabled": false })),
+    responses(
+        (status = 200, description = "The provider, switched", body = ProviderStatus),
+        (status = 404, description = "not_found"),
+    ),
+)]
 pub async fn switch_provider(
     edge: Data<Edge>,
     id: Path<String>,
@@ -64,18 +92,41 @@ pub async fn switch_provider(
     Ok(Json(provider))
 }
 
-/// `PATCH /v1/status/models/{provider/model} {"enabled":false}`: the same for one model at one provider.
+/// One model at one provider.
+#[derive(Serialize, ToSchema)]
+pub struct SwitchedModel {
+    id: String,
+    enabled: bool,
+}
+
+/// Switches one model at one provider off or on
+#[utoipa::path(
+    patch, path = "/v1/status/models/{id}", tag = "status", operation_id = "switch_model",
+    security(("admin_key" = [])),
+    params((
+        "id" = String, Path, example = "groq/openai/gpt-oss-120b",
+        description = "`provider/model`; its slashes may be escaped or stand as they are.",
+    )),
+    request_body(content = Switch, example = json!({ "enabled": false })),
+    responses(
+        (
+            status = 200, description = "What it is now", body = SwitchedModel,
+            example = json!({ "id": "groq/openai/gpt-oss-120b", "enabled": false }),
+        ),
+        (status = 404, description = "not_found"),
+    ),
+)]
 pub async fn switch_model(
     edge: Data<Edge>,
     request: HttpRequest,
     asked: Asked<Switch>,
-) -> Result<impl Responder, ApiError> {
+) -> Result<Json<SwitchedModel>, ApiError> {
     let id = &*unescaped(request.match_info().query("id"));
     if !edge.flow.catalog.load().candidates.iter().any(|c| c.name == id) {
         return Err(ApiError::NotFound(format!("No model `{id}` is configured. Name it as `GET /v1/models` does.")));
     }
     switch(&edge, id, &asked).await?;
-    Ok(HttpResponse::Ok().json(json!({ "id": id, "enabled": asked.said.enabled })))
+    Ok(Json(SwitchedModel { id: id.to_owned(), enabled: asked.said.enabled }))
 }
 
 async fn switch(edge: &Edge, subject: &str, asked: &Asked<Switch>) -> Result<(), ApiError> {

@@ -7,17 +7,23 @@ use actix_web::{
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{
     ApiError, Edge,
     auth::Admin,
     failure,
-    page::{List, Page, bad_cursor},
+    page::{self, List, Paging},
+    query::Query,
 };
-use crate::{config::Settings, ledger::AuditEntry};
+use crate::{
+    config::Settings,
+    ledger::{AuditEntry, LineId},
+};
 
 /// One change.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct AuditObject {
     id: String,
     time: Timestamp,
@@ -27,9 +33,12 @@ pub struct AuditObject {
     action: String,
     /// An id or a name.
     subject: String,
+    #[schema(required)]
     before: Option<Value>,
+    #[schema(required)]
     after: Option<Value>,
     /// Where the admin was.
+    #[schema(required)]
     address: Option<String>,
 }
 
@@ -40,33 +49,40 @@ impl From<AuditEntry> for AuditObject {
     }
 }
 
-/// `GET /admin/v1/audit?limit&cursor`, the newest first.
+/// Who changed what, the newest first
+#[utoipa::path(
+    get, path = "/admin/v1/audit", tag = "admin", operation_id = "list_audit",
+    security(("admin_key" = [])),
+    params(Paging),
+    responses((status = 200, description = "A page of the changes", body = List<AuditObject>)),
+)]
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List<AuditObject>>, ApiError> {
-    let page = Page::of(&request, &[])?;
-    let is_number = |part: &str| (1..=20).contains(&part.len()) && part.bytes().all(|c| c.is_ascii_digit());
-    if let Some(cursor) = &page.cursor
-        && !cursor.split_once('-').is_some_and(|(ms, n)| is_number(ms) && is_number(n))
-    {
-        return Err(bad_cursor());
-    }
-    let most = page.limit + 1;
-    let found = edge.flow.ledger.audit(page.cursor.as_deref(), most).await.map_err(|e| failure::ledger(&e))?;
+    let query = Query::of(&request, &["limit", "cursor"])?;
+    let (limit, below) = (page::limit(&query)?, query.read_as("cursor", page::A_CURSOR, cursor)?);
+    let found = edge.flow.ledger.audit(below, limit + 1).await.map_err(|e| failure::unread(&e))?;
     let mut entries: Vec<AuditObject> = found.into_iter().map(Into::into).collect();
-    let more = entries.len() > page.limit;
-    entries.truncate(page.limit);
+    let more = entries.len() > limit;
+    entries.truncate(limit);
     let next = entries.last().filter(|_| more).map(|entry| entry.id.clone());
     Ok(Json(List::new(entries, next)))
 }
 
+/// An entry's id: `1700000000000-0`.
+fn cursor(text: &str) -> Option<LineId> {
+    text.parse().ok().filter(|id| *id > LineId::default())
+}
+
 /// What is set. Swapped whole on reload; secrets are not in it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = Config)]
 pub struct ConfigView {
     settings: Vec<Setting>,
     /// Where a request's trace is looked at: an address with `{trace_id}` in it.
+    #[schema(required)]
     trace_link: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Setting {
     /// `server.port`
     name: String,
@@ -101,7 +117,14 @@ fn without_password(value: &str) -> String {
     }
 }
 
-/// `GET /admin/v1/config`
+/// What is set, and where
+///
+/// A secret's value is `set`. `trace_link` is where a request's trace is looked at.
+#[utoipa::path(
+    get, path = "/admin/v1/config", tag = "admin", operation_id = "show_config",
+    security(("admin_key" = [])),
+    responses((status = 200, description = "The settings in force", body = ConfigView)),
+)]
 pub async fn config(edge: Data<Edge>, _: Admin) -> Json<std::sync::Arc<ConfigView>> {
     Json(edge.door.load().config.clone())
 }

@@ -6,7 +6,10 @@ use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
     error::JsonPayloadError,
-    http::header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    http::{
+        Version,
+        header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    },
     web::{Data, Json},
 };
 use futures_util::future::{FutureExt, LocalBoxFuture};
@@ -100,11 +103,12 @@ pub(super) async fn client(request: HttpRequest, within: Duration) -> Result<Cli
         return Err(ApiError::InvalidKey("An API key is required: `Authorization: Bearer <key>`.".into()));
     };
     match look.door.shown(token) {
-        // Where any key is taken, one of a guessing address is like any other; the answer must not tell which it is.
-        Shown::Admin(_) if look.door.open && !look.silence(None).await?.is_zero() => {
-            Ok(look.door.stranger(look.address))
-        }
-        Shown::Admin(_) => look.right_key().await.map(|()| admin()),
+        Shown::Admin(_) => match look.silence(None).await? {
+            Duration::ZERO => Ok(admin()),
+            // Where any key is taken, one of a guessing address is like any other; the answer must not tell which it is.
+            _ if look.door.open => Ok(look.door.stranger(look.address)),
+            silence => Err(too_many(silence)),
+        },
         Shown::Shared(client) => Ok(client),
         Shown::Member => look.edge.flow.ledger.enter(token, within).await.map_err(|e| refused(&e)),
         Shown::Unknown if look.door.open => {
@@ -205,7 +209,11 @@ impl<T: DeserializeOwned + 'static> FromRequest for Order<T> {
 /// There is no body at all: as good as an empty object.
 fn says_nothing(request: &HttpRequest) -> bool {
     let headers = request.headers();
-    !headers.contains_key(TRANSFER_ENCODING) && headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0")
+    match headers.get(CONTENT_LENGTH) {
+        Some(length) => length == "0",
+        // Without a length there is a body only where it comes in chunks, or in frames.
+        None => !headers.contains_key(TRANSFER_ENCODING) && request.version() < Version::HTTP_2,
+    }
 }
 
 #[cfg(test)]

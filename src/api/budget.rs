@@ -10,6 +10,7 @@ use actix_web::{
     web::{Data, Json},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{ApiError, Edge, auth::Admin, failure, query::Query, status::instant};
 use crate::{
@@ -22,26 +23,28 @@ use crate::{
 };
 
 /// The whole pool as it stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Budget {
     object: &'static str,
     taken_at: String,
     replicas: i64,
     /// Requests that stand in line.
-    waiting: Option<i64>,
+    #[schema(required)]
+    waiting: i64,
     totals: Totals,
     providers: Vec<ProviderBudget>,
 }
 
 /// Requests since the state began.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BudgetTotals)]
 struct Totals {
     requests: i64,
     successes: i64,
     failures: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ProviderBudget {
     id: String,
     name: String,
@@ -51,13 +54,15 @@ struct ProviderBudget {
 }
 
 /// `closed`, `open` until then, `half_open`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BudgetBreaker)]
 struct Breaker {
     state: &'static str,
+    #[schema(required)]
     until: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct AccountBudget {
     id: String,
     keys: Vec<Key>,
@@ -66,69 +71,90 @@ struct AccountBudget {
     models: Vec<ModelBudget>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BudgetKey)]
 struct Key {
     id: String,
+    #[schema(required)]
     shut_until: Option<String>,
+    #[schema(required)]
     cause: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ModelBudget {
     id: String,
     name: String,
     enabled: bool,
     breaker: Breaker,
     /// A cool-down on it, its account or all its keys.
+    #[schema(required)]
     shut: Option<Shut>,
+    #[schema(required)]
     first_content_ms: Option<i64>,
     windows: Vec<Window>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BudgetShut)]
 struct Shut {
     until: String,
     cause: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BudgetWindow)]
 struct Window {
+    /// `rpm`, `rpd`, `tpm`, …
     limit: &'static str,
+    /// `sliding`, `bucket`, `calendar`, `concurrency`
     kind: &'static str,
     /// In force.
     max: i64,
     configured: i64,
-    /// `learned`: the provider said so.
+    /// `catalogue`, `file`, or `learned`: the provider said so.
     source: &'static str,
     used: i64,
     /// Units of those who stand in line for it.
-    waiting: Option<i64>,
+    #[schema(required)]
+    waiting: i64,
     left: i64,
     /// When one unit more fits, if nobody else comes.
     next_free_at: String,
     /// When nothing of what is used counts any more.
+    #[schema(required)]
     resets_at: Option<String>,
     span_ms: i64,
     /// By what was recorded in that span, the most first.
     users: Vec<User>,
     /// Of days and months only.
+    #[schema(required)]
     forecast: Option<Forecast>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BudgetUser)]
 struct User {
     client: String,
+    #[schema(required)]
     name: Option<String>,
     units: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Forecast {
     /// Null: not at this pace.
+    #[schema(required)]
     exhausted_at: Option<String>,
     pace_per_hour: f64,
 }
 
+/// Every window: what is left of it, when it opens, who uses it and where that leads
+#[utoipa::path(
+    get, path = "/admin/v1/budget", tag = "usage", operation_id = "show_budget",
+    security(("admin_key" = [])),
+    responses((status = 200, description = "The whole pool as it stands", body = Budget)),
+)]
 pub async fn show(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<Budget>, ApiError> {
     Query::of(&request, &[])?;
     Ok(Json(take(&edge).await?))
@@ -142,8 +168,8 @@ pub async fn take(edge: &Edge) -> Result<Budget, ApiError> {
     let windows = catalog.candidates.iter().flat_map(|c| c.windows.iter());
     let uses = ledger.uses(windows).await.map_err(|e| failure::unread(&e))?;
     let mut view = View { catalog: &catalog, standing: ledger.standing(), seen: &seen, uses, names: HashMap::new() };
-    let users: HashSet<String> = view.users();
-    view.names = edge.names.of(ledger, users.iter().map(String::as_str)).await;
+    let clients = view.clients();
+    view.names = edge.names.of(ledger, clients.iter().map(String::as_str)).await;
     Ok(Budget {
         object: "budget",
         taken_at: instant(seen.now_ms),
@@ -176,7 +202,8 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn users(&self) -> HashSet<String> {
+    /// Everybody who uses any window.
+    fn clients(&self) -> HashSet<String> {
         let stands = self.seen.windows.iter().flat_map(|(subject, stands)| stands.iter().map(move |s| (subject, s)));
         stands.flat_map(|(subject, stand)| self.uses.users(subject, stand)).map(|user| user.client).collect()
     }

@@ -12,7 +12,9 @@ use actix_web::{
 use futures_util::StreamExt;
 
 use super::{
-    ApiError, Edge, auth, late_commit,
+    ApiError, Edge, auth,
+    error::Envelope,
+    late_commit,
     prefer::Prefer,
     request_id::{RequestId, TraceId},
     respond,
@@ -23,7 +25,46 @@ use crate::{
     ledger::members::REMEMBERED,
 };
 
-/// What is wrong with the request is answered and recorded, but only for callers who may come in.
+/// A chat completion, whole or as a stream
+///
+/// OpenAI's request and answer. Fields not listed here pass to the provider untouched. The model is a meta-model
+/// (`free`, `free-fast`, `free-smart` or one of the operator's own), `provider/model`, or a model that several providers
+/// serve; what fails before its first content is tried at the next candidate.
+///
+/// With `"stream": true` the answer is server-sent events: each `data:` line is a `ChatChunk`, `data: [DONE]` is the last.
+/// While nothing has come yet, comments keep the connection alive; a failure after the head is `data: {"error":…}` in the
+/// one envelope, without `[DONE]`.
+#[utoipa::path(
+    post, path = "/v1/chat/completions", tag = "chat", operation_id = "create_chat_completion",
+    security(("client_key" = [])),
+    params(
+        (
+            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
+            description = "Seconds the caller will wait for a slot; 0 = never. The least of this, the key's default and \
+                `queue.max_wait_ms` counts.",
+        ),
+        (
+            "x-request-id" = Option<String>, Header, nullable = false, example = "job-7",
+            description = "Kept when it has at most 128 letters, digits and `-_.:`.",
+        ),
+        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context."),
+    ),
+    request_body(content = ref("#/components/schemas/ChatRequest"), content_type = "application/json"),
+    responses(
+        (status = 200, description = "The provider's answer", content(
+            (ref("#/components/schemas/ChatCompletion") = "application/json"), (String = "text/event-stream"),
+        )),
+        (status = 400, description = "context_length_exceeded, unsupported_by_models"),
+        (status = 403, description = "model_not_allowed"),
+        (status = 404, description = "model_not_found"),
+        (status = 429, description = "client_quota_exceeded, budget_exhausted"),
+        (status = 502, description = "upstream_error"),
+        (status = 503, description = "ledger_unavailable"),
+        (status = 504, description = "upstream_timeout"),
+        (status = "4XX", description = "A mistake that only a provider could see, in its own words", body = Envelope),
+    ),
+)]
+// What is wrong with the request is answered and recorded, but only for callers who may come in.
 pub async fn create(
     edge: Data<Edge>,
     id: RequestId,

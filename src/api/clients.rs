@@ -8,21 +8,27 @@ use actix_web::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Ref, RefOr, Schema},
+};
 
 use super::{
     ApiError, Edge,
     auth::{Admin, Order},
     failure,
-    page::{List, Page, bad_cursor},
+    page::{self, List, Paging},
+    query::Query,
 };
 use crate::{
     domain::{BadField, Member, MemberSource, Terms, key},
-    ledger::{ChangeError, Ledger, LedgerError},
+    ledger::{ChangeError, Ledger, LedgerError, rollup::Sums},
 };
 
 /// A member, as the admin API and the `keys` command show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Client)]
 pub struct ClientObject {
     id: String,
     object: &'static str,
@@ -31,21 +37,55 @@ pub struct ClientObject {
     /// `store`, or `file` for one of the file of hashes.
     source: &'static str,
     #[serde(flatten)]
+    #[schema(value_type = ClientTerms)]
     terms: Terms,
+    #[schema(required)]
     revoked_at: Option<Timestamp>,
+    #[schema(required)]
     created_at: Option<Timestamp>,
+    #[schema(required)]
     last_used_at: Option<Timestamp>,
+    #[schema(required)]
     rotated_at: Option<Timestamp>,
     /// Until when the key before this one works, too.
+    #[schema(required)]
     old_secret_until: Option<Timestamp>,
     version: i64,
+    usage_today: UsageToday,
     /// The whole key: only in the answer that makes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
 }
 
+/// Since midnight UTC.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct UsageToday {
+    requests: i64,
+    failed: i64,
+    tokens_in: i64,
+    tokens_out: i64,
+}
+
+impl From<&Sums> for UsageToday {
+    fn from(sums: &Sums) -> Self {
+        let Sums { requests, failed, tokens_in, tokens_out, .. } = *sums;
+        Self { requests, failed, tokens_in, tokens_out }
+    }
+}
+
+/// [`Terms`] in the document, which the inner rooms know nothing of: it stands in `shapes/clients.json`.
+struct ClientTerms;
+
+impl PartialSchema for ClientTerms {
+    fn schema() -> RefOr<Schema> {
+        Ref::from_schema_name("ClientTerms").into()
+    }
+}
+
+impl ToSchema for ClientTerms {}
+
 impl ClientObject {
-    pub fn of(member: &Member, now_ms: i64) -> Self {
+    fn of(member: &Member, today: Option<&Sums>, now_ms: i64) -> Self {
         let at = |ms: Option<i64>| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         Self {
             id: member.id.to_string(),
@@ -62,6 +102,7 @@ impl ClientObject {
             rotated_at: at(member.rotated_ms),
             old_secret_until: at(member.old_secret_until(now_ms)),
             version: member.version,
+            usage_today: today.map(UsageToday::from).unwrap_or_default(),
             key: None,
         }
     }
@@ -72,34 +113,70 @@ impl ClientObject {
     }
 }
 
-/// `POST /admin/v1/clients`
+/// A key for a member
+///
+/// The whole key is told here and never again.
+#[utoipa::path(
+    post, path = "/admin/v1/clients", tag = "clients", operation_id = "create_client",
+    security(("admin_key" = [])),
+    request_body(content = ref("#/components/schemas/NewClient"), content_type = "application/json"),
+    responses(
+        (status = 201, description = "The client, with its `key`", body = ClientObject),
+        (status = 409, description = "too_many_clients, conflict"),
+    ),
+)]
 pub async fn create(edge: Data<Edge>, order: Order<Map<String, Value>>) -> Result<HttpResponse, ApiError> {
     let ledger = &edge.flow.ledger;
     let (member, key) = ledger.create_member(&order.said, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %member.id, "Made a key for the client `{}`", member.id);
-    Ok(HttpResponse::Created().json(ClientObject::of(&member, ledger.now_ms()).with_key(key)))
+    Ok(HttpResponse::Created().json(shown(ledger, &member).await.with_key(key)))
 }
 
-/// `GET /admin/v1/clients?limit&cursor&search`
+/// Who has a key
+///
+/// Members of the operator's file first, then the newest first.
+#[utoipa::path(
+    get, path = "/admin/v1/clients", tag = "clients", operation_id = "list_clients",
+    security(("admin_key" = [])),
+    params(
+        ("search" = Option<String>, Query, nullable = false, description = "In ids, names and notes", example = "ann"),
+        Paging,
+    ),
+    responses((status = 200, description = "A page of the clients", body = List<ClientObject>)),
+)]
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List<ClientObject>>, ApiError> {
-    let page = Page::of(&request, &["search"])?;
-    let search = page.others.get("search").map(|text| text.to_lowercase()).filter(|text| !text.is_empty());
-    Ok(Json(listed(&edge.flow.ledger, page.limit, page.cursor.as_deref(), search.as_deref()).await?))
+    let query = Query::of(&request, &["search", "limit", "cursor"])?;
+    let (limit, search) = (page::limit(&query)?, query.text("search").map(str::to_lowercase));
+    let from = query.read_as("cursor", page::A_CURSOR, Cursor::read)?.unwrap_or_default();
+    listed(&edge.flow.ledger, limit, from, search.as_deref()).await.map(Json).map_err(|e| failure::unread(&e))
 }
 
 /// Where a page ended: behind so many of the file's members, or at a place in the ledger's list.
-enum Cursor {
+#[derive(Debug, Clone, Copy)]
+pub enum Cursor {
     File(usize),
-    Store(Option<i64>),
+    Store(i64),
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Self::File(0)
+    }
 }
 
 impl Cursor {
-    fn read(text: Option<&str>) -> Option<Self> {
-        let Some(text) = text else { return Some(Self::File(0)) };
+    pub fn read(text: &str) -> Option<Self> {
         match text.split_at_checked(1)? {
             ("f", n) => n.parse().ok().map(Self::File),
-            ("s", place) => place.parse().ok().map(|place| Self::Store(Some(place))),
+            ("s", place) => place.parse().ok().map(Self::Store),
             _ => None,
+        }
+    }
+
+    fn told(self) -> String {
+        match self {
+            Self::File(n) => format!("f{n}"),
+            Self::Store(place) => format!("s{place}"),
         }
     }
 }
@@ -113,49 +190,82 @@ const READ: usize = 100;
 pub async fn listed(
     ledger: &Ledger,
     limit: usize,
-    cursor: Option<&str>,
+    from: Cursor,
     search: Option<&str>,
-) -> Result<List<ClientObject>, ApiError> {
+) -> Result<List<ClientObject>, LedgerError> {
+    let (found, next) = found(ledger, limit, from, search).await?;
+    Ok(List::new(with_usage(ledger, &found).await?, next.map(Cursor::told)))
+}
+
+async fn found(
+    ledger: &Ledger,
+    limit: usize,
+    from: Cursor,
+    search: Option<&str>,
+) -> Result<(Vec<Member>, Option<Cursor>), LedgerError> {
     let fits = |member: &Member| {
         let words = [&*member.id, &member.terms.name, &member.terms.note];
         search.is_none_or(|search| words.iter().any(|text| text.to_lowercase().contains(search)))
     };
     let mut found = Vec::new();
-    let mut below = match Cursor::read(cursor).ok_or_else(bad_cursor)? {
+    let mut below = match from {
         Cursor::Store(place) => place,
         Cursor::File(from) => {
-            let now_ms = ledger.now_ms();
             for (at, member) in ledger.listed_members().iter().enumerate().skip(from).filter(|(_, m)| fits(m)) {
                 if found.len() == limit {
-                    return Ok(List::new(found, Some(format!("f{at}"))));
+                    return Ok((found, Some(Cursor::File(at))));
                 }
-                found.push(ClientObject::of(member, now_ms));
+                found.push(member.clone());
             }
-            None
+            BEYOND
         }
     };
     loop {
-        let page = ledger.members(below, READ).await.map_err(|e| failure::ledger(&e))?;
-        for (member, place) in &page.members {
-            if fits(member) {
+        let page = ledger.members(below, READ).await?;
+        for (member, place) in page.members {
+            if fits(&member) {
                 if found.len() == limit {
-                    return Ok(List::new(found, Some(format!("s{}", below.unwrap_or(BEYOND)))));
+                    return Ok((found, Some(Cursor::Store(below))));
                 }
-                found.push(ClientObject::of(member, page.now_ms));
+                found.push(member);
             }
-            below = Some(*place);
+            below = place;
         }
-        if page.is_last || page.members.is_empty() {
-            return Ok(List::new(found, None));
+        match page.last {
+            Some(place) => below = place,
+            None => return Ok((found, None)),
         }
     }
 }
 
-/// `GET /admin/v1/clients/{id}`
+/// As they are shown, each with what it has used today.
+async fn with_usage(ledger: &Ledger, members: &[Member]) -> Result<Vec<ClientObject>, LedgerError> {
+    let ids: Vec<&str> = members.iter().map(|member| &*member.id).collect();
+    let today = ledger.usage_today(&ids).await?;
+    let now_ms = ledger.now_ms();
+    Ok(members.iter().map(|member| ClientObject::of(member, today.get(&*member.id), now_ms)).collect())
+}
+
+/// One of them, after it was read or changed: that what it has used cannot be read does not undo the change.
+pub async fn shown(ledger: &Ledger, member: &Member) -> ClientObject {
+    let today = ledger.usage_today(&[&member.id]).await.unwrap_or_default();
+    ClientObject::of(member, today.get(&*member.id), ledger.now_ms())
+}
+
+/// One client
+#[utoipa::path(
+    get, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "show_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    responses(
+        (status = 200, description = "The client", body = ClientObject),
+        (status = 404, description = "not_found"),
+    ),
+)]
 pub async fn show(edge: Data<Edge>, _: Admin, id: Path<String>) -> Result<Json<ClientObject>, ApiError> {
-    let member = find(&edge.flow.ledger, &id).await.map_err(|e| failure::ledger(&e))?;
+    let member = find(&edge.flow.ledger, &id).await.map_err(|e| failure::unread(&e))?;
     let member = member.ok_or_else(|| told(ChangeError::Unknown(id.into_inner())))?;
-    Ok(Json(ClientObject::of(&member, edge.flow.ledger.now_ms())))
+    Ok(Json(shown(&edge.flow.ledger, &member).await))
 }
 
 async fn find(ledger: &Ledger, id: &str) -> Result<Option<Member>, LedgerError> {
@@ -166,7 +276,20 @@ async fn find(ledger: &Ledger, id: &str) -> Result<Option<Member>, LedgerError> 
     }
 }
 
-/// `PATCH /admin/v1/clients/{id}`
+/// Changes what a client may do
+///
+/// What is not said stays; null takes a limit, the expiry or the wait away. It binds every replica's next admission.
+#[utoipa::path(
+    patch, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "change_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    request_body(content = ref("#/components/schemas/ClientChange"), content_type = "application/json"),
+    responses(
+        (status = 200, description = "The client as it is now", body = ClientObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_revoked, client_in_file, conflict"),
+    ),
+)]
 pub async fn change(
     edge: Data<Edge>,
     id: Path<String>,
@@ -175,7 +298,7 @@ pub async fn change(
     let ledger = &edge.flow.ledger;
     let member = ledger.change_member(&id, &order.said, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Changed the client `{id}`");
-    Ok(Json(ClientObject::of(&member, ledger.now_ms())))
+    Ok(Json(shown(ledger, &member).await))
 }
 
 /// A replaced key may work for a week more.
@@ -194,7 +317,20 @@ pub fn overlap(said: &Map<String, Value>) -> Result<Duration, BadField> {
     })
 }
 
-/// `POST /admin/v1/clients/{id}/rotate`
+/// A new key for a client
+///
+/// `overlap_s`: how long the one before it works, too; nothing said: not at all.
+#[utoipa::path(
+    post, path = "/admin/v1/clients/{id}/rotate", tag = "clients", operation_id = "rotate_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    request_body(content = ref("#/components/schemas/Rotation"), content_type = "application/json"),
+    responses(
+        (status = 200, description = "The client, with its new `key`", body = ClientObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_revoked, client_in_file, conflict"),
+    ),
+)]
 pub async fn rotate(
     edge: Data<Edge>,
     id: Path<String>,
@@ -204,7 +340,7 @@ pub async fn rotate(
     let overlap = overlap(&order.said).map_err(|bad| told(bad.into()))?;
     let (member, key) = ledger.rotate_member(&id, overlap, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Made a new key for the client `{id}`");
-    Ok(Json(ClientObject::of(&member, ledger.now_ms()).with_key(key)))
+    Ok(Json(shown(ledger, &member).await.with_key(key)))
 }
 
 /// Nothing can be said with it.
@@ -212,19 +348,52 @@ pub async fn rotate(
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
-/// `POST /admin/v1/clients/{id}/revoke`
+/// Ends a client's key for good
+///
+/// It stays in the list. When this has answered, no replica admits another request of it.
+#[utoipa::path(
+    post, path = "/admin/v1/clients/{id}/revoke", tag = "clients", operation_id = "revoke_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    responses(
+        (status = 200, description = "The client, revoked", body = ClientObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_revoked, client_in_file, conflict"),
+    ),
+)]
 pub async fn revoke(edge: Data<Edge>, id: Path<String>, order: Order<Nothing>) -> Result<Json<ClientObject>, ApiError> {
     let ledger = &edge.flow.ledger;
     let member = ledger.revoke_member(&id, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Revoked the key of the client `{id}`");
-    Ok(Json(ClientObject::of(&member, ledger.now_ms())))
+    Ok(Json(shown(ledger, &member).await))
 }
 
-/// `DELETE /admin/v1/clients/{id}`
-pub async fn delete(edge: Data<Edge>, id: Path<String>, admin: Admin) -> Result<HttpResponse, ApiError> {
+/// A client that is no more.
+#[derive(Serialize, ToSchema)]
+pub struct DeletedClient {
+    id: String,
+    object: &'static str,
+    deleted: bool,
+}
+
+/// Takes a client out of the list
+#[utoipa::path(
+    delete, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "delete_client",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "k7f3a9c2")),
+    responses(
+        (
+            status = 200, description = "It is gone", body = DeletedClient,
+            example = json!({ "id": "k7f3a9c2", "object": "client", "deleted": true }),
+        ),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "client_in_file, conflict"),
+    ),
+)]
+pub async fn delete(edge: Data<Edge>, id: Path<String>, admin: Admin) -> Result<Json<DeletedClient>, ApiError> {
     edge.flow.ledger.delete_member(&id, &admin.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Deleted the client `{id}`");
-    Ok(HttpResponse::Ok().json(json!({ "id": *id, "object": "client", "deleted": true })))
+    Ok(Json(DeletedClient { id: id.into_inner(), object: "client", deleted: true }))
 }
 
 /// Why nothing was changed.
@@ -237,7 +406,7 @@ pub fn told(error: ChangeError) -> ApiError {
         ChangeError::TooMany => ApiError::Conflict { code: "too_many_clients", message },
         ChangeError::Busy(_) => ApiError::Conflict { code: "conflict", message },
         ChangeError::Bad(BadField { param, message }) => ApiError::InvalidValue { param: Some(param), message },
-        ChangeError::Ledger(error) => failure::ledger(&error),
+        ChangeError::Ledger(error) => failure::unread(&error),
         ChangeError::NoRandomness(error) => {
             tracing::error!(%error, "No key can be made: {error}");
             ApiError::Internal

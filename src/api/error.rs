@@ -10,6 +10,7 @@ use actix_web::{
     },
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Every way a request can end without an answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -185,18 +186,24 @@ fn insert_retry(response: &mut HttpResponseBuilder, retry_ms: i64) {
     response.insert_header((RETRY_AFTER, seconds)).insert_header(("retry-after-ms", retry_ms));
 }
 
-/// `{"error":{"message","type","param","code"}}`
-#[derive(Debug, Serialize)]
+/// Every error, whatever its status.
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Envelope {
     pub error: ErrorBody,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
+    /// What happened, whose fault it was, and when to come back.
     pub message: String,
+    /// `invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error`, `server_error`
     #[serde(rename = "type")]
     pub kind: &'static str,
+    /// What of the request is at fault: `messages[2].content`.
+    #[schema(required)]
     pub param: Option<String>,
+    /// For programs; of a provider's own refusal it is the provider's.
+    #[schema(required)]
     pub code: Option<String>,
 }
 

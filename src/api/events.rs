@@ -31,7 +31,7 @@ use crate::ledger::{LineId, Page, Reading};
 /// One read of the ledger, the journal and the budget by turns: two a second.
 const TURN: Duration = Duration::from_millis(500);
 /// Lines of one read.
-const LINES_MOST: usize = 500;
+const LINES_MOST: usize = 200;
 /// What a slow listener may leave unread; beyond it he reads the journal himself.
 const BACKLOG: usize = 1_024;
 const QUIET: Duration = Duration::from_secs(10);
@@ -177,7 +177,22 @@ struct Listener {
     is_behind: bool,
 }
 
-/// `text/event-stream` of `request` and `budget`; `Last-Event-ID` goes on with the requests where another stream ended.
+/// What happens in the pool, as it happens, over all replicas
+///
+/// `event: request` is a finished request as the journal has it (`Request`), `event: budget` the whole `Budget`, about once
+/// a second and only when it changed. Comments keep the connection alive.
+#[utoipa::path(
+    get, path = "/admin/v1/events", tag = "usage", operation_id = "listen",
+    security(("admin_key" = [])),
+    params((
+        "Last-Event-ID" = Option<String>, Header, nullable = false,
+        description = "The id of the last request seen: the stream goes on behind it.",
+    )),
+    responses(
+        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "invalid_value"),
+    ),
+)]
 pub async fn listen(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Query::of(&request, &[])?;
     let last = match request.headers().get("last-event-id") {

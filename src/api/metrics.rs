@@ -6,6 +6,11 @@ use actix_web::{HttpResponse, web};
 use super::ApiError;
 use crate::telemetry;
 
+/// Everything that is measured, in Prometheus's text format
+#[utoipa::path(
+    get, path = "/metrics", tag = "service", operation_id = "metrics",
+    responses((status = 200, description = "The series", body = String, content_type = "text/plain")),
+)]
 pub async fn show() -> Result<HttpResponse, ApiError> {
     // Thousands of series take milliseconds to write, which no answer on this thread shall wait for.
     let text = web::block(telemetry::scrape).await.map_err(|_| ApiError::Internal)?;

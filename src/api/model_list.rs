@@ -7,6 +7,7 @@ use actix_web::{
     web::{Data, Json},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     ApiError, Edge,
@@ -21,21 +22,25 @@ use crate::{
     plan::{Estimates, ranking},
 };
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ModelFactsList)]
 pub struct List {
     object: &'static str,
     data: Vec<Entry>,
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schema(as = ModelFacts)]
 enum Entry {
     Meta(Meta),
     Model(Model),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MetaModelFacts)]
 struct Meta {
     id: String,
     /// The rule in force.
@@ -43,7 +48,8 @@ struct Meta {
     members: Vec<Member>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MetaModelMember)]
 struct Member {
     name: String,
     rank: usize,
@@ -51,22 +57,28 @@ struct Member {
 }
 
 /// Of a retired one no more is known than its successor.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OneModelFacts)]
 struct Model {
     id: String,
+    #[schema(required)]
     context_length: Option<i64>,
+    #[schema(required)]
     max_output: Option<i64>,
     capabilities: Vec<&'static str>,
+    #[schema(required)]
     quality: Option<u32>,
     /// Of each account.
-    limits: Vec<Limit>,
+    limits: Vec<Cap>,
     /// `active`, `trial`, `gated`, `paid`, `off`, `retired`
     status: &'static str,
+    #[schema(required)]
     successor: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Limit {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ModelLimit)]
+struct Cap {
     limit: &'static str,
     /// In force.
     max: i64,
@@ -74,6 +86,14 @@ struct Limit {
     source: &'static str,
 }
 
+/// Why each model stands where it stands
+///
+/// Meta-models with their members in order, then each model with its limits in force; retired ones name their successor.
+#[utoipa::path(
+    get, path = "/admin/v1/models", tag = "models", operation_id = "list_model_facts",
+    security(("admin_key" = [])),
+    responses((status = 200, description = "Everything known of the models", body = List)),
+)]
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List>, ApiError> {
     Query::of(&request, &[])?;
     let catalog = edge.flow.catalog.load();
@@ -103,7 +123,7 @@ fn model(candidate: &Candidate, standing: &Standing) -> Entry {
     let limit = |(at, window): (usize, &crate::domain::Window)| {
         // In the windows' order, once they were looked at.
         let level = levels.get(at).filter(|level| level.limit == window.limit && level.learned);
-        Limit {
+        Cap {
             limit: window.limit.as_str(),
             max: level.map_or(window.max, |level| level.max),
             kind: kind_name(window.kind),

@@ -7,6 +7,7 @@ use actix_web::{
     web::{Data, Json},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{ApiError, Edge, failure};
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 const CREATED: i64 = 1_767_225_600;
 
 /// OpenAI's shape, and what chooses between models beside it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ModelCard {
     pub id: String,
     object: &'static str,
@@ -36,17 +37,38 @@ pub struct ModelCard {
     members: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ModelList)]
 pub struct List {
     object: &'static str,
     data: Vec<ModelCard>,
 }
 
+/// What can be asked for
+///
+/// Meta-models first, then each model of each configured provider.
+#[utoipa::path(
+    get, path = "/v1/models", tag = "models", operation_id = "list_models",
+    security(("client_key" = [])),
+    responses((status = 200, description = "The models", body = List)),
+)]
 pub async fn list(edge: Data<Edge>, client: Client) -> Json<List> {
     Json(List { object: "list", data: cards(&edge.flow.catalog.load(), &edge.flow.ledger.standing(), &client) })
 }
 
-/// By any name that a chat request could use.
+/// One model, by any name that a chat request could use
+#[utoipa::path(
+    get, path = "/v1/models/{id}", tag = "models", operation_id = "show_model",
+    security(("client_key" = [])),
+    params((
+        "id" = String, Path, example = "groq/openai/gpt-oss-120b",
+        description = "Its slashes may be escaped or stand as they are.",
+    )),
+    responses(
+        (status = 200, description = "The model", body = ModelCard),
+        (status = 404, description = "model_not_found"),
+    ),
+)]
 pub async fn show(edge: Data<Edge>, client: Client, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     // SDKs send the slashes of an id as `%2F`, which the router leaves as it is.
     let asked = &unescaped(request.match_info().query("id"));

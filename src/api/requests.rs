@@ -7,11 +7,16 @@ use actix_web::{
     web::{Data, Json},
 };
 use serde::Serialize;
+use utoipa::{
+    ToSchema,
+    openapi::{Array, Ref},
+};
 
 use super::{
     ApiError, Edge,
     auth::Admin,
     failure,
+    page::Paging,
     query::{Query, wrong},
     status::instant,
 };
@@ -19,22 +24,25 @@ use crate::ledger::{JournalLine, LineId, PassedOver, Reading, Tried};
 
 const PARAMETERS: [&str; 9] = ["client", "provider", "model", "status", "search", "since", "until", "limit", "cursor"];
 /// Lines of one read where a filter may pass most of them over, and reads of one call: then the page ends early.
-const CHUNK: usize = 250;
-const CHUNKS_MOST: usize = 8;
+const CHUNK: usize = 100;
+const CHUNKS_MOST: usize = 20;
 /// By so much a replica's clock may be ahead of the ledger's. ms.
 const CLOCKS_APART_MS: i64 = 60_000;
 
 /// One page of the journal.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RequestList)]
 pub struct List {
     object: &'static str,
     data: Vec<Record>,
     /// Where the next page begins; null at the journal's end.
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
 /// One finished request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Request)]
 pub struct Record {
     object: &'static str,
     /// Its `x-request-id`.
@@ -43,24 +51,44 @@ pub struct Record {
     /// When it came in.
     time: String,
     client: String,
+    #[schema(required)]
     client_name: Option<String>,
     model_asked: String,
     /// Of the candidate that answered, else of the last that was asked.
+    #[schema(required)]
     provider: Option<String>,
+    #[schema(required)]
     model: Option<String>,
+    #[schema(required)]
     account: Option<String>,
     /// 499: the caller left; 502 after a 200: the stream broke.
     status: u16,
     stream: bool,
+    #[schema(schema_with = attempts)]
     attempts: Vec<Tried>,
+    #[schema(schema_with = passed_over)]
     passed_over: Vec<PassedOver>,
     waited_ms: i64,
+    #[schema(required)]
     first_content_ms: Option<i64>,
     duration_ms: i64,
+    #[schema(required)]
     tokens_in: Option<i64>,
+    #[schema(required)]
     tokens_out: Option<i64>,
+    #[schema(required)]
     error_code: Option<String>,
+    #[schema(required)]
     trace_id: Option<String>,
+}
+
+/// Types of the ledger, which knows nothing of the document: they stand in `shapes/usage.json`.
+fn attempts() -> Array {
+    Array::new(Ref::from_schema_name("Attempt"))
+}
+
+fn passed_over() -> Array {
+    Array::new(Ref::from_schema_name("PassedOver"))
 }
 
 impl Record {
@@ -176,6 +204,22 @@ impl<'a> Filter<'a> {
     }
 }
 
+/// The journal: finished requests, the newest first
+#[utoipa::path(
+    get, path = "/admin/v1/requests", tag = "usage", operation_id = "list_requests",
+    security(("admin_key" = [])),
+    params(
+        ("client" = Option<String>, Query, nullable = false, description = "The id of a client"),
+        ("provider" = Option<String>, Query, nullable = false, example = "groq"),
+        ("model" = Option<String>, Query, nullable = false, description = "As asked for, or `provider/model`"),
+        ("status" = Option<String>, Query, nullable = false, description = "`ok`, `error` or a number", example = "ok"),
+        ("search" = Option<String>, Query, nullable = false, description = "In ids, names of clients and models"),
+        ("since" = Option<String>, Query, nullable = false, format = DateTime, example = "2026-01-31T12:00:00Z"),
+        ("until" = Option<String>, Query, nullable = false, format = DateTime),
+        Paging,
+    ),
+    responses((status = 200, description = "A page of the journal", body = List)),
+)]
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List>, ApiError> {
     let query = Query::of(&request, &PARAMETERS)?;
     let filter = Filter::read(&query)?;

@@ -7,23 +7,37 @@ use actix_web::{
 };
 
 use super::{
-    ApiError, admin, audit, budget, chat, clients, dashboard, events, health, metrics, model_list, models, requests,
-    session, status, usage,
+    ApiError, admin, audit, budget, chat, clients, dashboard, docs, events, health, metrics, model_list, models,
+    openapi, requests, session, status, usage,
 };
 
 pub fn all(app: &mut ServiceConfig) {
-    app.app_data(JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::bad_body(&error).into()))
-        .service(scope("/v1").configure(v1))
-        .service(scope("/api/v1").configure(v1))
-        .service(scope("/admin/v1").configure(admin_v1))
-        .service(at("/healthz", [(M::GET, get().to(health::alive)), (M::HEAD, head().to(health::alive))]))
-        .service(at("/readyz", [(M::GET, get().to(health::ready)), (M::HEAD, head().to(health::ready))]))
-        .service(at("/metrics", [(M::GET, get().to(metrics::show))]))
-        .service(at("/dashboard", [(M::GET, get().to(dashboard::page))]))
-        .default_service(web::to(nothing_here));
+    app.app_data(JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::bad_body(&error).into()));
+    for (root, urls) in roots() {
+        app.service(urls.0.into_iter().map(Url::resource).fold(scope(root), actix_web::Scope::service));
+    }
+    app.default_service(web::to(nothing_here));
 }
 
-fn v1(app: &mut ServiceConfig) {
+/// Every URL, by the scope it stands in; the one without a name comes last, because it takes whatever it is given.
+fn roots() -> [(&'static str, Urls); 4] {
+    [("/v1", Urls::of(v1)), ("/api/v1", Urls::of(v1)), ("/admin/v1", Urls::of(admin_v1)), ("", Urls::of(others))]
+}
+
+fn others(app: &mut Urls) {
+    app.service(at("/healthz", [(M::GET, get().to(health::alive)), (M::HEAD, head().to(health::alive))]))
+        .service(at("/readyz", [(M::GET, get().to(health::ready)), (M::HEAD, head().to(health::ready))]))
+        .service(at("/metrics", [(M::GET, get().to(metrics::show))]))
+        .service(at("/dashboard", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
+        .service(at(
+            "/dashboard/{path:.*}",
+            [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))],
+        ))
+        .service(at("/openapi.json", [(M::GET, get().to(openapi::document))]))
+        .service(at("/docs", [(M::GET, get().to(docs::page))]));
+}
+
+fn v1(app: &mut Urls) {
     app.service(at("/chat/completions", [(M::POST, post().to(chat::create))]))
         .service(at("/models", [(M::GET, get().to(models::list))]))
         .service(at("/models/{id:.+}", [(M::GET, get().to(models::show))])) // ids contain slashes
@@ -35,7 +49,7 @@ fn v1(app: &mut ServiceConfig) {
         .service(at("/status/models/{id:.+}", [(M::PATCH, patch().to(admin::switch_model))]));
 }
 
-fn admin_v1(app: &mut ServiceConfig) {
+fn admin_v1(app: &mut Urls) {
     app.service(at("/requests", [(M::GET, get().to(requests::list))]))
         .service(at("/usage", [(M::GET, get().to(usage::of_all))]))
         .service(at("/budget", [(M::GET, get().to(budget::show))]))
@@ -63,25 +77,58 @@ fn admin_v1(app: &mut ServiceConfig) {
 /// An admin's changes are a few words of JSON.
 const SMALL_BODY: usize = 65_536;
 
-/// One URL and what it takes; any other method is answered with the list.
-fn at<const N: usize>(path: &str, methods: [(M, Route); N]) -> Resource {
-    let mut allow = Vec::new();
-    let mut resource = web::resource(path);
-    for (method, route) in methods {
-        allow.push(method.as_str().to_owned());
-        resource = resource.route(route);
+/// URLs of one scope. What is served and what the document is held against are this one list.
+#[derive(Default)]
+struct Urls(Vec<Url>);
+
+impl Urls {
+    fn of(configure: impl FnOnce(&mut Self)) -> Self {
+        let mut urls = Self::default();
+        configure(&mut urls);
+        urls
     }
-    let allow = allow.join(", ");
-    resource.default_service(web::to(move |request: HttpRequest| {
-        let allow = allow.clone();
-        let (method, path) = (request.method().to_string(), request.path().to_owned());
-        async move { Err::<String, _>(ApiError::MethodNotAllowed { method, path, allow }) }
-    }))
+
+    fn service(&mut self, url: Url) -> &mut Self {
+        self.0.push(url);
+        self
+    }
 }
 
-/// Asked every few seconds by machines: not worth a line in the log, nor a trace.
+struct Url {
+    path: &'static str,
+    methods: Vec<(M, Route)>,
+}
+
+/// One URL and what it takes.
+fn at<const N: usize>(path: &'static str, methods: [(M, Route); N]) -> Url {
+    Url { path, methods: methods.into() }
+}
+
+impl Url {
+    /// Any other method is answered with the list.
+    fn resource(self) -> Resource {
+        let allow: Vec<_> = self.methods.iter().map(|(method, _)| method.to_string()).collect();
+        let allow = allow.join(", ");
+        let resource = self.methods.into_iter().fold(web::resource(self.path), |all, (_, route)| all.route(route));
+        resource.default_service(web::to(move |request: HttpRequest| {
+            let allow = allow.clone();
+            let (method, path) = (request.method().to_string(), request.path().to_owned());
+            async move { Err::<String, _>(ApiError::MethodNotAllowed { method, path, allow }) }
+        }))
+    }
+}
+
+/// Every method and path, as `openapi.json` writes them: `("GET", "/v1/models/{id}")`. Places within a page are none.
+pub fn served() -> Vec<(String, String)> {
+    let path = |root: &str, url: &Url| format!("{root}{}", url.path).replace(":.+}", "}");
+    let lines = roots().into_iter().flat_map(|(root, urls)| urls.0.into_iter().map(move |url| (path(root, &url), url)));
+    let lines = lines.filter(|(_, url)| !url.path.ends_with(":.*}"));
+    lines.flat_map(|(path, url)| url.methods.into_iter().map(move |(m, _)| (m.to_string(), path.clone()))).collect()
+}
+
+/// Asked every few seconds by machines, or by the dozen by a browser: not worth a line in the log, nor a trace.
 pub fn is_probe(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/metrics")
+    matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/dashboard/assets/")
 }
 
 /// The pattern of a chat's path: known before it is matched, on the one path that is always hot.

@@ -13,6 +13,7 @@ use actix_web::{
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{ApiError, auth::Look, door::Shown, failure};
 use crate::{
@@ -25,21 +26,38 @@ const NAME: &str = "tf_session";
 const CSRF: &str = "x-csrf-token";
 
 /// What opens a session.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogIn {
     key: String,
 }
 
 /// A session, as its page needs to know it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Session {
     /// To be sent as `x-csrf-token` with every request that is no GET.
     csrf: String,
     expires_at: Timestamp,
 }
 
-/// `POST /admin/v1/session {"key":"…"}`
+/// Signs an admin in, for a page
+///
+/// The cookie `tf_session` then stands for the admin key, and everything but a GET needs `csrf` as `x-csrf-token`.
+#[utoipa::path(
+    post, path = "/admin/v1/session", tag = "admin", operation_id = "open_session",
+    request_body(content = LogIn, example = json!({ "key": "my-admin-key" })),
+    responses(
+        (
+            status = 200, description = "A session, in the cookie", body = Session,
+            headers(("set-cookie" = String, description = "`tf_session`")),
+            example = json!({ "csrf": "0f3c5b1a9d7e48620f3c5b1a9d7e4862", "expires_at": "2026-11-23T02:03:05Z" }),
+        ),
+        (status = 401, description = "invalid_api_key"),
+        (status = 403, description = "admin_required, cross_site_request"),
+        (status = 429, description = "too_many_attempts"),
+        (status = 503, description = "ledger_unavailable, admin_key_not_set"),
+    ),
+)]
 pub async fn open(request: HttpRequest, asked: Json<LogIn>) -> Result<HttpResponse, ApiError> {
     let look = Look::at(&request)?;
     if look.door.admin.is_none() {
@@ -65,7 +83,15 @@ pub async fn open(request: HttpRequest, asked: Json<LogIn>) -> Result<HttpRespon
     Ok(HttpResponse::Ok().insert_header((SET_COOKIE, cookie)).json(shown(&token, left)))
 }
 
-/// `GET /admin/v1/session`: whether the page is still logged in.
+/// Is the page still signed in?
+#[utoipa::path(
+    get, path = "/admin/v1/session", tag = "admin", operation_id = "show_session",
+    security(("session" = [])),
+    responses((
+        status = 200, description = "It is", body = Session,
+        example = json!({ "csrf": "0f3c5b1a9d7e48620f3c5b1a9d7e4862", "expires_at": "2026-11-23T02:03:05Z" }),
+    )),
+)]
 pub async fn show(request: HttpRequest) -> Result<Json<Session>, ApiError> {
     let look = Look::at(&request)?;
     match (token_of(&request), of(&look, &request).await?) {
@@ -74,7 +100,15 @@ pub async fn show(request: HttpRequest) -> Result<Json<Session>, ApiError> {
     }
 }
 
-/// `DELETE /admin/v1/session`: at all replicas.
+/// Signs out, at all replicas
+#[utoipa::path(
+    delete, path = "/admin/v1/session", tag = "admin", operation_id = "end_session",
+    security(("session" = [])),
+    responses((
+        status = 204, description = "The session is over",
+        headers(("set-cookie" = String, description = "Takes the cookie away")),
+    )),
+)]
 pub async fn end(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let look = Look::at(&request)?;
     let (Some(token), Some(_), Some(admin)) = (token_of(&request), of(&look, &request).await?, look.door.admin) else {

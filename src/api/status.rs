@@ -5,6 +5,10 @@ use std::collections::HashSet;
 use actix_web::web::{Data, Json};
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::{
+    ToSchema,
+    openapi::{Object, ObjectBuilder},
+};
 
 use super::Edge;
 use crate::{
@@ -17,10 +21,11 @@ const RECENT: usize = 50;
 /// The meta-model whose order can be set for all replicas.
 const FREE: &str = "free";
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The order of `free`.
+    #[schema(schema_with = order_names)]
     routing_strategy: &'static str,
     total_requests: i64,
     success_requests: i64,
@@ -31,12 +36,12 @@ pub struct Status {
 }
 
 /// False: an outage. Totals and recent requests are then the last that this replica saw.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct LedgerStatus {
     reachable: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderStatus {
     pub id: String,
@@ -52,10 +57,11 @@ pub struct ProviderStatus {
 }
 
 /// One window of one account, and of one model where it is counted per model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct LimitStatus {
     model: String,
     account: String,
+    /// `rpm`, `rpd`, `tpm`, …
     limit: &'static str,
     used: i64,
     max: i64,
@@ -64,38 +70,62 @@ pub struct LimitStatus {
 }
 
 /// Left alone until then, by every replica.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Cooling {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
     /// The account, or the id of the key.
     of: String,
     cause: String,
+    #[schema(format = DateTime)]
     until: String,
 }
 
 /// One finished request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RecentRequest)]
 #[serde(rename_all = "camelCase")]
 struct Recent {
     id: String,
     requested_model: String,
+    #[schema(required)]
     resolved_model: Option<String>,
+    #[schema(required)]
     provider: Option<String>,
     latency_ms: i64,
     /// `success`, `error`, `rate_limited`, `all_providers_failed`
     status: &'static str,
     status_code: u16,
+    /// As `x-tollfree-attempts` told them.
     attempts: String,
+    #[schema(format = DateTime)]
     timestamp: String,
     streaming: bool,
+    #[schema(required)]
     tokens_in: Option<i64>,
+    #[schema(required)]
     tokens_out: Option<i64>,
     /// For the admin only.
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<String>,
 }
 
+/// The names of all orders, for the document.
+pub fn order_names() -> Object {
+    ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .enum_values(Some(Order::NAMES.map(|(name, _)| name)))
+        .build()
+}
+
+/// Providers, their limits and breakers, the last requests
+///
+/// FreeLLM's shape, over all replicas of the pool. Who asked is told to the admin only.
+#[utoipa::path(
+    get, path = "/v1/status", tag = "status", operation_id = "show_status",
+    security(("client_key" = [])),
+    responses((status = 200, description = "The pool as it stands", body = Status)),
+)]
 pub async fn show(edge: Data<Edge>, client: Client) -> Json<Status> {
     Json(status(&edge, client.kind == ClientKind::Admin, None).await)
 }

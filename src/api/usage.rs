@@ -7,6 +7,7 @@ use actix_web::{
     web::{Data, Json},
 };
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiError, Edge,
@@ -26,10 +27,12 @@ const SUBJECTS: [(&str, By); 3] = [("client", By::Client), ("provider", By::Prov
 const MINUTES: i64 = 60;
 const DAYS: i64 = 30;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Usage {
     object: &'static str,
+    /// `client`, `provider`, `model`
     by: &'static str,
+    /// `minute`, `day`
     step: &'static str,
     /// The start of the first stretch.
     from: String,
@@ -38,7 +41,8 @@ pub struct Usage {
     series: Vec<Series>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UsageSeries)]
 pub struct Series {
     /// Id of a client or provider, or `provider/model`; `none`: no provider was asked; `other`: all beyond a bound of names.
     name: String,
@@ -47,7 +51,8 @@ pub struct Series {
     total: Figures,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UsagePoint)]
 pub struct Point {
     /// The stretch's start; days are those of UTC.
     time: String,
@@ -56,7 +61,8 @@ pub struct Point {
 }
 
 /// Every request is ok, limited (429) or failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UsageFigures)]
 pub struct Figures {
     requests: i64,
     ok: i64,
@@ -65,7 +71,9 @@ pub struct Figures {
     tokens_in: i64,
     tokens_out: i64,
     waited_ms: i64,
+    #[schema(required)]
     first_content_p50_ms: Option<i64>,
+    #[schema(required)]
     first_content_p95_ms: Option<i64>,
 }
 
@@ -83,6 +91,20 @@ impl From<&Sums> for Figures {
             first_content_p95_ms: sums.first_content_ms(0.95),
         }
     }
+}
+
+/// [`Span`] in the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its description is read")]
+pub struct Stretches {
+    /// `minute` (of the last hour, where nothing else is said) or `day` (of the last 30)
+    #[param(nullable = false, example = "day")]
+    step: Option<String>,
+    #[param(nullable = false, format = DateTime)]
+    from: Option<String>,
+    #[param(nullable = false, format = DateTime)]
+    to: Option<String>,
 }
 
 /// Which stretches.
@@ -154,6 +176,19 @@ impl Source {
     }
 }
 
+/// Requests, tokens, waits and first content over time, by client, provider or model
+#[utoipa::path(
+    get, path = "/admin/v1/usage", tag = "usage", operation_id = "show_usage",
+    security(("admin_key" = [])),
+    params(
+        ("by" = Option<String>, Query, nullable = false, description = "`client`, `provider` or `model`", example = "model"),
+        Stretches,
+        ("client" = Option<String>, Query, nullable = false, description = "Only this client's"),
+        ("provider" = Option<String>, Query, nullable = false, description = "Only what this provider was asked"),
+        ("model" = Option<String>, Query, nullable = false, description = "Only what this `provider/model` was asked"),
+    ),
+    responses((status = 200, description = "A series for each name", body = Usage)),
+)]
 pub async fn of_all(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<Usage>, ApiError> {
     let query = Query::of(&request, &["by", "step", "from", "to", "client", "provider", "model"])?;
     let by = query.one_of("by", &SUBJECTS, By::Client)?;
@@ -183,7 +218,13 @@ pub async fn of_all(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<
     Ok(Json(usage(by, &span, series)))
 }
 
-/// The caller's own.
+/// The caller's own use
+#[utoipa::path(
+    get, path = "/v1/usage", tag = "usage", operation_id = "show_own_usage",
+    security(("client_key" = [])),
+    params(Stretches),
+    responses((status = 200, description = "One series", body = Usage)),
+)]
 pub async fn of_caller(edge: Data<Edge>, client: Client, request: HttpRequest) -> Result<Json<Usage>, ApiError> {
     let query = Query::of(&request, &["step", "from", "to"])?;
     let span = Span::read(&query, edge.flow.ledger.now_ms())?;
@@ -233,7 +274,9 @@ async fn series(
 
 fn one(name: String, points: &BTreeMap<i64, Sums>) -> Series {
     let mut total = Sums::default();
-    points.values().for_each(|sums| total.add(sums));
+    for sums in points.values() {
+        total.add(sums);
+    }
     let point = |(start_ms, sums): (&i64, &Sums)| Point { time: instant(*start_ms), figures: sums.into() };
     Series { name, points: points.iter().map(point).collect(), total: (&total).into() }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::Write,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
 };
 
@@ -29,7 +29,7 @@ const BANNER: &str = "\
 └─────────────────────────────────────────────────────────────────────────┘
 ";
 
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   tollfree demo               then call http://127.0.0.1:3000/v1 with any OpenAI SDK
@@ -42,7 +42,10 @@ pub struct Arguments {
     /// Runs the simulated providers alone and prints where they are as one line of JSON
     #[arg(long)]
     providers_only: bool,
-    /// Port of the simulated providers, on loopback; 0 takes a free one
+    /// Address of the simulated providers; 0.0.0.0 where gateways in other containers shall reach them
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// Port of the simulated providers; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// What differs from the real free tiers: a TOML or JSON file, or JSON itself
@@ -51,6 +54,12 @@ pub struct Arguments {
     /// Threads of the simulated providers
     #[arg(long, default_value_t = 1)]
     workers: usize,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self { providers_only: false, host: Ipv4Addr::LOCALHOST.into(), port: 0, profile: None, workers: 1 }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -113,7 +122,8 @@ fn on_simulated(settings: Settings, simulated: &Running) -> Settings {
 /// The simulated providers as the arguments want them; they listen when this returns.
 pub async fn start_providers(arguments: &Arguments) -> anyhow::Result<Running> {
     let profile = arguments.profile.as_deref().map(read_profile).transpose()?.unwrap_or_default();
-    simulator::start(SimulatorSettings { port: arguments.port, workers: arguments.workers, profile }).await
+    let &Arguments { host, port, workers, .. } = arguments;
+    simulator::start(SimulatorSettings { host, port, workers, profile }).await
 }
 
 /// One line for a program that started us.

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use super::load;
+use crate::config::Settings;
 
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -22,16 +23,26 @@ pub struct Arguments {}
 
 pub fn run(_: &Arguments) -> anyhow::Result<()> {
     let settings = load()?.settings;
-    let host = match settings.host.trim_matches(['[', ']']) {
-        "0.0.0.0" => "127.0.0.1",
-        "::" => "::1",
-        host => host,
-    };
+    let host = host_here(&settings);
     let status = ask(host, settings.port).with_context(|| format!("no gateway answers on {host}:{}", settings.port))?;
     if status != "200" {
         bail!("not ready: /readyz answers {status}");
     }
     Ok(())
+}
+
+/// Where a server of these settings is reached on this machine.
+pub fn host_here(settings: &Settings) -> &str {
+    match settings.host.trim_matches(['[', ']']) {
+        "0.0.0.0" => "127.0.0.1",
+        "::" => "::1",
+        host => host,
+    }
+}
+
+/// Whether a gateway of these settings runs on this machine, ready or not.
+pub fn is_running(settings: &Settings) -> bool {
+    ask(host_here(settings), settings.port).is_ok_and(|status| matches!(status.as_str(), "200" | "503"))
 }
 
 /// The status of `/readyz`.

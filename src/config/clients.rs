@@ -154,7 +154,7 @@ mod tests {
             (client("limts = {}\n"), "clients.toml:5:1: client `ann`: `limts`: there is no such field"),
             (client("models = [\"a b\"]\n"), "clients.toml:5:1: client `ann`: `models[0]`"),
             (client("weight = 1.5\n"), "`weight`: expected a whole number"),
-            ("[[client]]\nid = \"x1\"\n".to_owned(), "clients.toml:1:3: client: `name`: it is missing"),
+            ("[[client]]\nid = \"x1\"\n".to_owned(), "clients.toml:1:1: client: `name`: it is missing"),
             ("[[client]]\nname = \"bob\"\nid = \"Bob!\"\n".to_owned(), "clients.toml:3:1: client `bob`: `id`"),
             (
                 "[[client]]\nname = \"bob\"\nid = \"bob\"\nsha256 = \"12\"\n".to_owned(),

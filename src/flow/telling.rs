@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Attempt, FlowError, Trail, error};
 use crate::{
-    domain::{ChatRequest, Client, client::ClientKind},
+    domain::{ChatRequest, Client},
     ledger::{self, JournalLine, Ledger, LedgerError},
     record::{Event, Journal, PassedOver, Tried, Unwritten},
     relay::{Ended, Ending},
@@ -40,7 +40,6 @@ impl Telling {
             time: Timestamp::now(),
             request_id: trail.request_id().to_owned(),
             client: client.id.to_string(),
-            member: client.kind == ClientKind::Member,
             asked: asked.chars().take(ASKED_MOST).collect(),
             candidate: String::new(),
             account: String::new(),
@@ -151,7 +150,6 @@ fn line(event: Event) -> JournalLine {
         time_ms: event.time.as_millisecond(),
         request_id: event.request_id,
         client: event.client,
-        member: event.member,
         asked: event.asked,
         candidate: event.candidate,
         account: event.account,

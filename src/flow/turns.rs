@@ -69,7 +69,10 @@ impl Turns {
     /// The right to send now, or why not. While the ledger is away only what has no limit goes on.
     pub fn lease(&mut self, ledger: &Ledger, admission: Result<Admission, LedgerError>) -> Result<Lease, FlowError> {
         match admission {
-            Ok(Admission::Go(lease)) => Ok(lease),
+            Ok(Admission::Go(lease)) => {
+                self.trail.passes_over(lease.passed_over());
+                Ok(lease)
+            }
             Ok(Admission::Refused(refusal)) => {
                 self.trail.passes_over(&refusal.lines);
                 Err(self.refused(refusal))

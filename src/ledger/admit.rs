@@ -257,7 +257,7 @@ impl Shared {
                 LEASE_TTL_MS.to_string(),
                 LEASE_TTL_MS.to_string(),
                 who,
-                pack::client(client, |limit| pack::client_charge(limit, tokens)),
+                pack::client(client, |limit, most| pack::client_charge(limit, most, tokens)),
             ]
             .map(Bytes::from),
         );
@@ -283,6 +283,7 @@ impl Shared {
                 standing @ ..,
             ] => {
                 let choice = usize::try_from(*chosen - 1).ok().and_then(|i| ask.choices.get(i)).ok_or_else(strange)?;
+                let (standing, lines) = client_standing(standing);
                 self.known().saw(&question.epoch, *seq, *now_ms);
                 let grant = Grant {
                     id: question.id.to_string(),
@@ -291,7 +292,8 @@ impl Shared {
                     client_tokens: client_tokens(ask.choices),
                     now_ms: *now_ms,
                     packed: String::from_utf8_lossy(packed).into_owned(),
-                    standing: client_standing(standing).0,
+                    standing,
+                    passed_over: told_lines(ask, RefusedBy::Budget, lines, *now_ms),
                 };
                 Ok(Answer::Admission(Admission::Go(Lease::new(self, &choice.candidate, ask.client, grant))))
             }
@@ -302,26 +304,9 @@ impl Shared {
             [Reply::Int(0), Reply::Int(now_ms), Reply::Int(e), Reply::Int(exact), Reply::Int(by), rest @ ..] => {
                 self.known().saw(&question.epoch, 0, *now_ms);
                 let by = if *by == 1 { RefusedBy::Client } else { RefusedBy::Budget };
-                let wait = |e: i64| (e - now_ms).clamp(1, LONGEST_WAIT_MS);
                 let (client, lines) = client_standing(rest);
-                let lines: Vec<RefusalLine> = lines
-                    .chunks_exact(3)
-                    .enumerate()
-                    .filter_map(|(i, line)| {
-                        let [Reply::Bulk(why), Reply::Int(max), Reply::Int(opens)] = line else { return None };
-                        let name = match by {
-                            RefusedBy::Client => ask.client.id.to_string(),
-                            RefusedBy::Budget => ask.choices.get(i)?.candidate.name.clone(),
-                        };
-                        Some(RefusalLine {
-                            candidate: name,
-                            why: reason(why),
-                            max: (*max > 0).then_some(*max),
-                            opens_in_ms: wait(*opens),
-                        })
-                    })
-                    .collect();
-                let retry_ms = wait(*e);
+                let lines = told_lines(ask, by, lines, *now_ms);
+                let retry_ms = wait(*e, *now_ms);
                 Ok(Answer::Admission(Admission::Refused(Refusal {
                     by,
                     retry_ms,
@@ -341,6 +326,24 @@ impl Shared {
 
 fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn wait(e: i64, now_ms: i64) -> i64 {
+    (e - now_ms).clamp(1, LONGEST_WAIT_MS)
+}
+
+/// Why each candidate in order (or the client) has no room.
+fn told_lines(ask: &Ask<'_>, by: RefusedBy, lines: &[Reply], now_ms: i64) -> Vec<RefusalLine> {
+    let line = |(i, line): (usize, &[Reply])| {
+        let [Reply::Bulk(why), Reply::Int(max), Reply::Int(opens)] = line else { return None };
+        let candidate = match by {
+            RefusedBy::Client => ask.client.id.to_string(),
+            RefusedBy::Budget => ask.choices.get(i)?.candidate.name.clone(),
+        };
+        let (why, max) = (reason(why), (*max > 0).then_some(*max));
+        Some(RefusalLine { candidate, why, max, opens_in_ms: wait(*opens, now_ms) })
+    };
+    lines.chunks_exact(3).enumerate().filter_map(line).collect()
 }
 
 /// What a request is taken for in its client's token windows: the dearest of its candidates' charges.

@@ -10,6 +10,7 @@ use super::{
     Ledger,
     admission::LedgerError,
     host::{Reply, ScriptCall},
+    journal::LineId,
     scripts::Script,
 };
 
@@ -108,7 +109,7 @@ const WORDS: usize = 7;
 
 impl Ledger {
     /// The newest entries first; `below`: the id of the last one on the page before.
-    pub async fn audit(&self, below: Option<&str>, most: usize) -> Result<Vec<AuditEntry>, LedgerError> {
+    pub async fn audit(&self, below: Option<LineId>, most: usize) -> Result<Vec<AuditEntry>, LedgerError> {
         let from = below.map_or_else(|| "+".to_owned(), |id| format!("({id}"));
         let call = ScriptCall {
             script: Script::Audit,

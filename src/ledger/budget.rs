@@ -32,8 +32,8 @@ pub struct Stand {
     pub exact: bool,
     /// When nothing of what is in it counts any more, as far as that is known.
     pub empty_ms: Option<i64>,
-    /// Units of those who stand in line for it; `None` while the ledger keeps no lines.
-    pub waiting: Option<i64>,
+    /// Units of those who stand in line for it.
+    pub waiting: i64,
 }
 
 /// The whole pool.
@@ -43,8 +43,8 @@ pub struct Budget {
     /// Heard of within the last seconds.
     pub replicas: i64,
     pub totals: Totals,
-    /// Requests that stand in line; `None` while the ledger keeps no lines.
-    pub waiting: Option<i64>,
+    /// Requests that stand in line.
+    pub waiting: i64,
     /// By `provider/account` for windows over all its models, by `provider/account/model` for the others.
     pub windows: HashMap<String, Vec<Stand>>,
 }
@@ -90,6 +90,7 @@ impl Ledger {
     async fn look_at(&self, groups: &[Group], budget: &mut Budget) -> Result<bool, LedgerError> {
         let shared = &self.shared;
         let mut keys = vec![shared.keys.meta(), shared.keys.health(), shared.keys.alive(), shared.keys.totals()];
+        keys.extend(shared.keys.waiting_room().into_iter().next());
         keys.extend(groups.iter().flat_map(|group| group.keys.iter().cloned()));
         let mut args = vec![Bytes::from(shared.rules.slack_ms.to_string()), Bytes::from(SILENT_MS.to_string())];
         args.extend(groups.iter().map(|group| group.packed.clone()));
@@ -103,15 +104,15 @@ impl Ledger {
             shared.known().set_clock(now_ms);
             return Ok(false);
         }
-        let [now_ms, replicas, requests, successes, failures, rest @ ..] = &numbers[..] else {
+        let [now_ms, replicas, requests, successes, failures, waiting, rest @ ..] = &numbers[..] else {
             return Err(strange("it gave too little"));
         };
-        (budget.now_ms, budget.replicas) = (*now_ms, *replicas);
+        (budget.now_ms, budget.replicas, budget.waiting) = (*now_ms, *replicas, *waiting);
         budget.totals = Totals { requests: *requests, successes: *successes, failures: *failures };
-        let mut stands = rest.as_chunks::<6>().0.iter();
+        let mut stands = rest.as_chunks::<7>().0.iter();
         for group in groups {
             for window in &group.windows {
-                let [max, learned, used, opens_ms, exact, empty_ms] =
+                let [max, learned, used, opens_ms, exact, empty_ms, waiting] =
                     stands.next().ok_or_else(|| strange("it left windows out"))?;
                 budget.windows.entry(group.subject.clone()).or_default().push(Stand {
                     window: window.clone(),
@@ -121,7 +122,7 @@ impl Ledger {
                     opens_ms: *opens_ms,
                     exact: *exact == 1,
                     empty_ms: (*empty_ms > 0).then_some(*empty_ms),
-                    waiting: None,
+                    waiting: *waiting,
                 });
             }
         }

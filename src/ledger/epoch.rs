@@ -172,8 +172,8 @@ impl Shared {
                 pack::push_keys(&mut keys, &self.keys, &core.client, &[&core.candidate]);
                 let mark = if spent.is_some() { "x" } else { "" };
                 args.push(Bytes::from(format!("{mark}{}", core.packed())));
-                let mut windows = pack::client(&core.client, |limit| {
-                    let charged = pack::client_charge(limit, core.client_tokens);
+                let mut windows = pack::client(&core.client, |limit, most| {
+                    let charged = pack::client_charge(limit, most, core.client_tokens);
                     spent.map_or(charged, |s| pack::or_charged(pack::client_used(limit, &s), charged))
                 });
                 pack::windows(&mut windows, &core.candidate, now_ms, |w| {

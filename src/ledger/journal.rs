@@ -19,9 +19,6 @@ pub struct JournalLine {
     pub time_ms: i64,
     pub request_id: String,
     pub client: String,
-    /// The client has a record in the ledger. Known where the line is written, not where it is read.
-    #[serde(skip)]
-    pub member: bool,
     /// The model as asked for.
     pub asked: String,
     /// `provider/model` that answered; empty when none did.
@@ -188,8 +185,13 @@ impl Ledger {
         struct Named {
             name: String,
         }
+        let listed = self.listed_members();
+        let in_file = |id: &&str| listed.iter().find(|member| *member.id == **id);
+        let mut named: Vec<(String, String)> =
+            ids.iter().filter_map(|id| Some(((*id).to_owned(), in_file(id)?.terms.name.clone()))).collect();
+        let ids: Vec<&str> = ids.iter().copied().filter(|id| in_file(id).is_none()).collect();
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(named);
         }
         let keys = ids.iter().map(|id| self.shared.keys.member(id)).collect();
         let reply = self.shared.run(&ScriptCall { script: Script::Names, keys, args: Vec::new() }).await?;
@@ -200,7 +202,8 @@ impl Ledger {
             Reply::Bulk(text) => Some(((*id).to_owned(), serde_json::from_slice::<Named>(&text).ok()?.name)),
             _ => None,
         };
-        Ok(ids.iter().zip(records).filter_map(name).collect())
+        named.extend(ids.iter().zip(records).filter_map(name));
+        Ok(named)
     }
 }
 

@@ -15,7 +15,7 @@
 //! | `r:batch:REPLICA` | string | 1 day | record |
 //! | `r:STEP:BY:START` roll-ups | hash | see [`super::rollup::Step::keep_ms`]; bounded names | record |
 //! | `r:alive` | sorted set | 1 min; bounded by replicas | beat |
-//! | `m:ID` members | hash | until deleted; bounded by `clients` | clients, touch, record; read by admit |
+//! | `m:ID` members | hash | until deleted; bounded by `clients` | clients, touch; read by admit |
 //! | `clients` | sorted set | 10,000 members at most | clients |
 //! | `audit` | stream | capped | clients, control, sessions |
 //! | `sess:DIGEST` | string | 12 h | sessions |

@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use super::{
     Ledger, Shared,
-    admission::{ClientStanding, LedgerError},
+    admission::{ClientStanding, LedgerError, RefusalLine},
     host::{Reply, ScriptCall},
     keys, pack,
     scripts::Script,
@@ -72,6 +72,7 @@ impl Core {
 pub struct Lease {
     candidate: Arc<Candidate>,
     client: Option<ClientStanding>,
+    passed_over: Vec<RefusalLine>,
     /// None for a candidate without limits while the ledger is away.
     held: Option<Held>,
 }
@@ -97,6 +98,7 @@ pub(crate) struct Grant {
     pub now_ms: i64,
     pub packed: String,
     pub standing: Option<ClientStanding>,
+    pub passed_over: Vec<RefusalLine>,
 }
 
 impl Lease {
@@ -115,11 +117,12 @@ impl Lease {
         });
         shared.known().remember(core.clone());
         let held = Held { shared: shared.clone(), core, sent: AtomicBool::new(false) };
-        Self { candidate: candidate.clone(), client: grant.standing, held: Some(held) }
+        let (client, passed_over) = (grant.standing, grant.passed_over);
+        Self { candidate: candidate.clone(), client, passed_over, held: Some(held) }
     }
 
     pub(crate) fn outside(candidate: Arc<Candidate>) -> Self {
-        Self { candidate, client: None, held: None }
+        Self { candidate, client: None, passed_over: Vec::new(), held: None }
     }
 
     pub fn candidate(&self) -> &Arc<Candidate> {
@@ -129,6 +132,11 @@ impl Lease {
     /// The client's tightest window after this admission, if it has limits.
     pub fn client_standing(&self) -> Option<&ClientStanding> {
         self.client.as_ref()
+    }
+
+    /// Who stood before this candidate and had no room.
+    pub fn passed_over(&self) -> &[RefusalLine] {
+        &self.passed_over
     }
 
     /// Says that the call leaves for its provider now: from here on a forgotten lease counts as sent.
@@ -229,7 +237,7 @@ impl Shared {
         let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
         let args = vec![
             Bytes::from(self.rules.slack_ms.to_string()),
-            Bytes::from(pack::client(&core.client, |limit| pack::client_used(limit, &outcome.spent))),
+            Bytes::from(pack::client(&core.client, |limit, _| pack::client_used(limit, &outcome.spent))),
             pack::candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
             Bytes::from_static(provider.as_bytes()),
             Bytes::from_static(model.as_bytes()),
@@ -309,7 +317,8 @@ impl Shared {
     async fn renew(&self, core: &Core) {
         let mut list = vec![self.keys.meta(), self.keys.lease(&core.id)];
         pack::push_keys(&mut list, &self.keys, &core.client, &[&core.candidate]);
-        let mut windows = pack::client(&core.client, |limit| pack::client_charge(limit, core.client_tokens));
+        let mut windows =
+            pack::client(&core.client, |limit, most| pack::client_charge(limit, most, core.client_tokens));
         pack::windows(&mut windows, &core.candidate, self.known().now_ms(), |w| pack::charged(w, &core.charge));
         let args = [self.rules.slack_ms.to_string(), LEASE_TTL_MS.to_string(), windows];
         let args = args.into_iter().map(Bytes::from).collect();

@@ -192,15 +192,14 @@ impl Ledger {
         Ok((now_ms, members))
     }
 
-    /// The newest members first. `below`: the place that came with the page before.
-    pub async fn members(&self, below: Option<i64>, most: usize) -> Result<MemberPage, LedgerError> {
+    /// The newest members first, of those at places lower than `below`.
+    pub async fn members(&self, below: i64, most: usize) -> Result<MemberPage, LedgerError> {
         let keys = &self.shared.keys;
-        let below = below.map_or_else(|| "+inf".to_owned(), |place| place.to_string());
-        let args = vec![Bytes::from(most.to_string()), Bytes::from(below)];
+        let args = vec![Bytes::from(most.to_string()), Bytes::from(below.to_string())];
         let call = ScriptCall { script: Script::Members, keys: vec![keys.meta(), keys.clients()], args };
         let reply = self.shared.run(&call).await?;
         let Reply::List(words) = &reply else { return Err(strange(&reply)) };
-        let [Reply::Int(now_ms), Reply::Int(_), page @ ..] = &words[..] else { return Err(strange(&reply)) };
+        let [Reply::Int(_), Reply::Int(_), page @ ..] = &words[..] else { return Err(strange(&reply)) };
         let places: Vec<(&str, i64)> = page
             .chunks_exact(2)
             .filter_map(|pair| Some((text(pair.first())?, text(pair.get(1))?.parse().ok()?)))
@@ -209,7 +208,8 @@ impl Ledger {
         let records = self.read_members(&ids).await?.1;
         // One that was deleted in between is not there any more.
         let members = records.into_iter().zip(&places).filter_map(|(member, (_, place))| Some((member?, *place)));
-        Ok(MemberPage { now_ms: *now_ms, members: members.collect(), is_last: places.len() < most })
+        let last = places.last().filter(|_| places.len() == most).map(|(_, place)| *place);
+        Ok(MemberPage { members: members.collect(), last })
     }
 
     /// How many members the ledger holds.
@@ -239,10 +239,9 @@ impl Ledger {
 /// Members with their places in the list.
 #[derive(Debug)]
 pub struct MemberPage {
-    pub now_ms: i64,
     pub members: Vec<(Member, i64)>,
-    /// There is nothing behind it.
-    pub is_last: bool,
+    /// Where the next page begins; `None`: this is the last.
+    pub last: Option<i64>,
 }
 
 /// Writes down when keys were used, a little later and many at once.

@@ -93,19 +93,20 @@ pub(crate) fn candidate(candidate: &Candidate, now_ms: i64, units: impl Fn(&Wind
     Bytes::from(text)
 }
 
-/// A client's own windows: sliding, and slots; `units` says how many of each.
-pub(crate) fn client(client: &Client, units: impl Fn(Limit) -> i64) -> String {
+/// A client's own windows: sliding, and slots; `units` says how many of each, given the most.
+pub(crate) fn client(client: &Client, units: impl Fn(Limit, i64) -> i64) -> String {
     let mut text = String::new();
     for (limit, max) in client.limits.iter() {
         let kind = if limit.unit() == Unit::Slot { 'n' } else { 's' };
-        let _ = write!(text, "{limit} {kind} {max} {} {} ", limit.span_ms(), units(*limit));
+        let _ = write!(text, "{limit} {kind} {max} {} {} ", limit.span_ms(), units(*limit, *max));
     }
     text
 }
 
-/// What one call takes of a client's window at admission; tokens as the dearest of its candidates would charge them.
-pub(crate) fn client_charge(limit: Limit, tokens: i64) -> i64 {
-    if limit.unit() == Unit::Token { tokens } else { 1 }
+/// What one call takes of a client's window at admission; tokens as the dearest of its candidates would charge them, but
+/// never more than the whole window: a guess must not shut anybody out.
+pub(crate) fn client_charge(limit: Limit, most: i64, tokens: i64) -> i64 {
+    if limit.unit() == Unit::Token { tokens.min(most) } else { 1 }
 }
 
 /// What a client's window shall hold of a call once it has ended.

@@ -86,7 +86,7 @@ impl Script {
             Script::Stay => ("stay", &[LINE], include_str!("../../lua/stay.lua")),
             Script::Leave => ("leave", &[LINE], include_str!("../../lua/leave.lua")),
             Script::Rollup => ("rollup", &[], include_str!("../../lua/rollup.lua")),
-            Script::Budget => ("budget", &[WINDOW, BREAKER], include_str!("../../lua/budget.lua")),
+            Script::Budget => ("budget", &[WINDOW, BREAKER, LINE], include_str!("../../lua/budget.lua")),
             Script::Beat => ("beat", &[], include_str!("../../lua/beat.lua")),
             Script::Names => ("names", &[], include_str!("../../lua/names.lua")),
             Script::Clients => ("clients", &[AUDIT], include_str!("../../lua/clients.lua")),

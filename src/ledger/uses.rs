@@ -47,10 +47,12 @@ pub struct Uses {
 
 /// Which roll-ups tell of a span.
 fn step_of(span_ms: i64) -> Step {
-    match span_ms {
-        ..=MINUTES_MOST_MS => Step::Minute,
-        ..=HOURS_MOST_MS => Step::Hour,
-        _ => Step::Day,
+    if span_ms <= MINUTES_MOST_MS {
+        Step::Minute
+    } else if span_ms <= HOURS_MOST_MS {
+        Step::Hour
+    } else {
+        Step::Day
     }
 }
 
@@ -193,7 +195,7 @@ mod tests {
             zone: None,
             source: Source::Catalogue,
         };
-        Stand { window, max, learned: false, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: None }
+        Stand { window, max, learned: false, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: 0 }
     }
 
     fn uses(step: Step, taken: &[(i64, &str, i64)]) -> Uses {
@@ -212,16 +214,16 @@ mod tests {
 
     #[test]
     fn who_uses_a_minute_is_told_by_its_minutes_and_never_more_than_is_used() {
-        let uses = uses(Step::Minute, &[(0, "ann", 7), (1, "bob", 5), (2, "old", 9)]);
+        let all = uses(Step::Minute, &[(0, "ann", 7), (1, "bob", 5), (2, "old", 9)]);
         let subject = "groq/main/a/b";
-        let users = uses.users(subject, &stand(Limit::Rpm, WindowKind::Sliding, 30, 12));
-        assert_eq!(told(&users), [("ann", 7), ("bob", 5)]);
-        let users = uses.users(subject, &stand(Limit::Rpm, WindowKind::Sliding, 30, 6));
-        assert_eq!(told(&users), [("ann", 4), ("bob", 3)], "cut alike, rounded");
-        let users = uses.users("groq/main", &stand(Limit::Tpm, WindowKind::Sliding, 3_000, 900));
-        assert_eq!(told(&users), [("ann", 70), ("bob", 50)], "an account holds all its models");
-        assert!(uses.users(subject, &stand(Limit::Concurrency, WindowKind::Concurrency, 4, 2)).is_empty());
-        assert!(uses.users("groq/other/a/b", &stand(Limit::Rpm, WindowKind::Sliding, 30, 6)).is_empty());
+        let told_of = all.users(subject, &stand(Limit::Rpm, WindowKind::Sliding, 30, 12));
+        assert_eq!(told(&told_of), [("ann", 7), ("bob", 5)]);
+        let told_of = all.users(subject, &stand(Limit::Rpm, WindowKind::Sliding, 30, 6));
+        assert_eq!(told(&told_of), [("ann", 4), ("bob", 3)], "cut alike, rounded");
+        let told_of = all.users("groq/main", &stand(Limit::Tpm, WindowKind::Sliding, 3_000, 900));
+        assert_eq!(told(&told_of), [("ann", 70), ("bob", 50)], "an account holds all its models");
+        assert!(all.users(subject, &stand(Limit::Concurrency, WindowKind::Concurrency, 4, 2)).is_empty());
+        assert!(all.users("groq/other/a/b", &stand(Limit::Rpm, WindowKind::Sliding, 30, 6)).is_empty());
     }
 
     #[test]

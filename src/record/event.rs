@@ -10,8 +10,6 @@ pub struct Event {
     pub time: Timestamp,
     pub request_id: String,
     pub client: String,
-    /// The client has a record of its own in the ledger.
-    pub member: bool,
     /// The model as asked for, cut where it is absurdly long.
     pub asked: String,
     /// `provider/model` that answered; empty when none did.

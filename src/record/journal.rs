@@ -157,7 +157,6 @@ mod tests {
             time: Timestamp::UNIX_EPOCH,
             request_id: request_id.to_string(),
             client: "anon:127.0.0.1".to_owned(),
-            member: false,
             asked: "free".to_owned(),
             candidate: String::new(),
             account: String::new(),

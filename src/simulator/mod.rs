@@ -49,7 +49,7 @@ mod window;
 mod wire;
 mod world;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::dev::ServerHandle;
 use anyhow::Context;
@@ -70,19 +70,20 @@ pub struct Running {
     tasks: Tasks,
 }
 
-/// Starts the providers on loopback; they listen when this returns.
+/// Starts the providers; they listen when this returns.
 pub async fn start(settings: SimulatorSettings) -> anyhow::Result<Running> {
     let tasks = Tasks::new();
     let profile = settings.profile;
     // Building a world reads time zones from disk.
     let world = tokio::task::spawn_blocking(move || world::World::new(&profile)).await?;
     let world = Arc::new(world.context("the simulator's profile")?);
-    let (server, handle, port) = server::bind(&world, settings.port, settings.workers)
-        .with_context(|| format!("the simulator cannot listen on 127.0.0.1:{}", settings.port))?;
+    let address = SocketAddr::new(settings.host, settings.port);
+    let (server, handle, address) = server::bind(&world, address, settings.workers)
+        .with_context(|| format!("the simulator cannot listen on {address}"))?;
     tasks.spawn_endless(async {
         let _ = server.await;
     });
-    let origin = format!("http://127.0.0.1:{port}");
+    let origin = format!("http://{address}");
     let scene = world.scene();
     let urls =
         scene.providers.values().map(|provider| (provider.id.clone(), format!("{origin}{}", server::path(provider))));

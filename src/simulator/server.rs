@@ -1,7 +1,7 @@
 //! One port: each provider under its name, `/_control` and `/_audit` beside them.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    net::{SocketAddr, TcpListener},
     sync::Arc,
 };
 
@@ -35,10 +35,14 @@ pub fn path(provider: &Provider) -> String {
     format!("/{}{}", provider.id, provider.dialect.speaks().prefix())
 }
 
-/// A server on loopback, not yet running; where it listens, and the handle that stops it.
-pub fn bind(world: &Arc<World>, port: u16, workers: usize) -> std::io::Result<(Server, ServerHandle, u16)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-    let port = listener.local_addr()?.port();
+/// A server, not yet running; the handle that stops it, and where it listens.
+pub fn bind(
+    world: &Arc<World>,
+    address: SocketAddr,
+    workers: usize,
+) -> std::io::Result<(Server, ServerHandle, SocketAddr)> {
+    let listener = TcpListener::bind(address)?;
+    let address = listener.local_addr()?;
     let shared = Data::new(Arc::clone(world));
     let scene = world.scene();
     let app = move || {
@@ -64,7 +68,7 @@ pub fn bind(world: &Arc<World>, port: u16, workers: usize) -> std::io::Result<(S
         .listen(listener)?
         .run();
     let handle = server.handle();
-    Ok((server, handle, port))
+    Ok((server, handle, address))
 }
 
 fn provider_routes(config: &mut web::ServiceConfig, provider: &Provider) {

@@ -2,21 +2,32 @@
 //!
 //! Every member of a profile is optional. `POST /_control/profile` takes the same shape as JSON and lays it over what is in force.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use serde::Deserialize;
 
 use super::limit::{Charge, Kind, LimitName};
 
 /// How to start the simulator.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SimulatorSettings {
-    /// Loopback port; 0 takes a free one.
+    /// Where to listen: loopback, unless gateways in other containers shall reach it.
+    pub host: IpAddr,
+    /// 0 takes a free one.
     pub port: u16,
     /// Server threads; 0 means one.
     pub workers: usize,
     pub profile: Profile,
+}
+
+impl Default for SimulatorSettings {
+    fn default() -> Self {
+        Self { host: Ipv4Addr::LOCALHOST.into(), port: 0, workers: 0, profile: Profile::default() }
+    }
 }
 
 /// What differs from the built-in profile.

@@ -1,11 +1,12 @@
 //! Where the command's wishes are carried out: the store itself, or a running gateway that holds it.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
+use super::super::healthcheck;
 use crate::{
-    api::clients::{self, ClientObject},
+    api::clients::{self, ClientObject, Cursor},
     app::{self, Store, StoreInUse},
     config::Settings,
     ledger::By,
@@ -27,7 +28,7 @@ pub struct Desk {
 const PAGE: usize = 200;
 
 impl Desk {
-    /// The store, when this process can have it; else the gateway that has it. `url`: that gateway and no other.
+    /// The store, where it is this process's to open; else the gateway that has it. `url`: that gateway and no other.
     pub async fn open(settings: &Settings, url: Option<&str>) -> anyhow::Result<Self> {
         let here = server_url(settings);
         if let Some(url) = url {
@@ -36,17 +37,21 @@ impl Desk {
             let key = settings.admin_key.clone().context("--url needs the gateway's TOLLFREE_ADMIN_KEY")?;
             return Self::gateway(settings, url, key);
         }
-        match Store::open(settings).await {
-            Ok(store) => Ok(Self { place: Place::Store(Box::new(store)), url: here }),
-            Err(error) if error.is::<StoreInUse>() => match settings.admin_key.clone() {
-                Some(key) => Self::gateway(settings, &here, key),
-                None => bail!(
-                    "a running gateway holds the data directory. Set its TOLLFREE_ADMIN_KEY, and it is asked at {here} \
-                     (or at --url) instead; or stop it first"
-                ),
-            },
-            Err(error) => Err(error),
+        // Without Redis the keys are the gateway's that is running; a demonstration's are nowhere else.
+        if settings.redis_url.is_none() && healthcheck::is_running(settings) {
+            let Some(key) = settings.admin_key.clone() else {
+                bail!(
+                    "a gateway is running at {here}, and the keys are its own. Set its TOLLFREE_ADMIN_KEY, and it is asked; \
+                     or stop it first"
+                );
+            };
+            return Self::gateway(settings, &here, key);
         }
+        let store = Store::open(settings).await.map_err(|error| match error.downcast_ref::<StoreInUse>() {
+            Some(in_use) => anyhow!("{in_use}. It does not answer at {here}: name its address with --url"),
+            None => error,
+        })?;
+        Ok(Self { place: Place::Store(Box::new(store)), url: here })
     }
 
     fn gateway(settings: &Settings, url: &str, key: SecretString) -> anyhow::Result<Self> {
@@ -69,7 +74,7 @@ impl Desk {
         match &self.place {
             Place::Store(store) => {
                 let (member, key) = store.ledger.create_member(&said, &by()).await?;
-                shown(&ClientObject::of(&member, store.ledger.now_ms()).with_key(key))
+                shown(&clients::shown(&store.ledger, &member).await.with_key(key))
             }
             Place::Gateway(gateway) => call(gateway, "POST", "", Some(said.into())).await,
         }
@@ -81,7 +86,8 @@ impl Desk {
             let page = match &self.place {
                 Place::Store(store) => {
                     let search = search.map(str::to_lowercase);
-                    let page = clients::listed(&store.ledger, PAGE, cursor.as_deref(), search.as_deref()).await?;
+                    let from = cursor.as_deref().and_then(Cursor::read).unwrap_or_default();
+                    let page = clients::listed(&store.ledger, PAGE, from, search.as_deref()).await?;
                     serde_json::to_value(page)?
                 }
                 Place::Gateway(gateway) => {
@@ -106,7 +112,7 @@ impl Desk {
         match &self.place {
             Place::Store(store) => {
                 let member = store.ledger.change_member(id, &said, &by()).await?;
-                shown(&ClientObject::of(&member, store.ledger.now_ms()))
+                shown(&clients::shown(&store.ledger, &member).await)
             }
             Place::Gateway(gateway) => call(gateway, "PATCH", &format!("/{id}"), Some(said.into())).await,
         }
@@ -118,7 +124,7 @@ impl Desk {
             Place::Store(store) => {
                 let overlap = clients::overlap(&Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]))?;
                 let (member, key) = store.ledger.rotate_member(id, overlap, &by()).await?;
-                shown(&ClientObject::of(&member, store.ledger.now_ms()).with_key(key))
+                shown(&clients::shown(&store.ledger, &member).await.with_key(key))
             }
             Place::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(said)).await,
         }
@@ -128,7 +134,7 @@ impl Desk {
         match &self.place {
             Place::Store(store) => {
                 let member = store.ledger.revoke_member(id, &by()).await?;
-                shown(&ClientObject::of(&member, store.ledger.now_ms()))
+                shown(&clients::shown(&store.ledger, &member).await)
             }
             Place::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/revoke"), None).await,
         }
@@ -164,10 +170,10 @@ async fn call(gateway: &RemoteAdmin, method: &str, path: &str, said: Option<Valu
 
 /// The gateway of these settings, as it is called on this machine.
 fn server_url(settings: &Settings) -> String {
-    let host = match settings.host.trim_matches(['[', ']']) {
-        "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
-        v6 if v6.contains(':') => format!("[{v6}]"),
-        host => host.to_owned(),
-    };
-    format!("http://{host}:{}", settings.port)
+    let host = healthcheck::host_here(settings);
+    if host.contains(':') {
+        format!("http://[{host}]:{}", settings.port)
+    } else {
+        format!("http://{host}:{}", settings.port)
+    }
 }

@@ -31,8 +31,8 @@ Examples:
   tollfree keys revoke ann
   tollfree keys create ann --print-hash     for the file of hashes in `clients.file`; stored nowhere
 
-The keys are kept where `tollfree serve` keeps its state: in REDIS_URL, or in TOLLFREE_DATA_DIR. While a gateway
-without Redis is running, it holds that directory; then it is asked at HOST:PORT (or --url), with
+The keys are kept where `tollfree serve` keeps its state: in REDIS_URL, or in TOLLFREE_DATA_DIR. Without Redis a
+gateway that is running has them to itself: then it is asked at HOST:PORT (or --url), with its
 TOLLFREE_ADMIN_KEY. A change binds every replica's next request.")]
 pub struct Arguments {
     #[command(subcommand)]

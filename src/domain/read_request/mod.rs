@@ -8,6 +8,7 @@ mod parameters;
 mod tests;
 
 use bytes::Bytes;
+pub use parameters::KNOWN;
 
 use super::{
     Capabilities,

@@ -4,7 +4,7 @@ use super::{Json, Kind, Mistake, Reader, Text, missing, passed_null, string_or_n
 use crate::domain::{Capabilities, Tier};
 
 /// Every name we look at; the most frequent first. At most 64.
-pub(super) const KNOWN: [&str; 31] = [
+pub const KNOWN: [&str; 31] = [
     "model",
     "messages",
     "stream",

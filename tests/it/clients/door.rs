@@ -223,7 +223,7 @@ async fn the_settings_in_force_are_shown_without_secrets() {
         setting("server.port"),
         json!({ "name": "server.port", "value": app.port().to_string(), "source": "env PORT" })
     );
-    assert_eq!(setting("queue.max_wait_ms")["source"], "default");
+    assert_eq!(setting("queue.flex_max_wait_ms")["source"], "default");
     assert_eq!(setting("TOLLFREE_ADMIN_KEY")["value"], "set");
     assert_eq!(config["trace_link"], "https://traces.example/trace/{trace_id}");
 }

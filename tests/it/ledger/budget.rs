@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tollfree::ledger::{host::Reply, keys::Keys, scripts::Script};
 
 use super::{
-    rig::{Admit, Cand, End, START_MS, TestLedger, cand, win},
+    rig::{Admit, Asker, Cand, End, START_MS, TestLedger, Wish, cand, win},
     words::{SLACK, Win, pack},
     world::Dice,
 };
@@ -18,12 +18,14 @@ struct Stand {
     opens: i64,
     exact: i64,
     empty: i64,
+    waiting: i64,
 }
 
 /// The script's reply for the windows of these candidates, each window once.
 pub fn budget(ledger: &TestLedger, cands: &[Cand]) -> Reply {
     let keys = Keys::new("judge");
-    let mut all = vec![keys.meta(), keys.health(), keys.alive(), keys.totals()];
+    let [queue, ..] = keys.waiting_room();
+    let mut all = vec![keys.meta(), keys.health(), keys.alive(), keys.totals(), queue];
     let mut args = vec![Bytes::from(SLACK.to_string()), Bytes::from_static(b"5000")];
     for cand in cands {
         let fresh: Vec<Win> = cand.windows.iter().filter(|w| !all.contains(&cand.window_key(w))).cloned().collect();
@@ -40,8 +42,16 @@ fn stands(ledger: &TestLedger, cands: &[Cand]) -> Vec<Stand> {
     let number = |item: &Reply| if let Reply::Int(n) = item { *n } else { panic!("no number: {item:?}") };
     let numbers: Vec<i64> = items.iter().map(number).collect();
     assert_eq!(numbers[0], ledger.now());
-    let stand = |n: &[i64]| Stand { max: n[0], learned: n[1], used: n[2], opens: n[3], exact: n[4], empty: n[5] };
-    numbers[5..].chunks(6).map(stand).collect()
+    let stand = |n: &[i64]| Stand {
+        max: n[0],
+        learned: n[1],
+        used: n[2],
+        opens: n[3],
+        exact: n[4],
+        empty: n[5],
+        waiting: n[6],
+    };
+    numbers[6..].chunks(7).map(stand).collect()
 }
 
 fn stand(ledger: &TestLedger, cand: &Cand) -> Stand {
@@ -81,6 +91,7 @@ fn what_is_said_to_open_opens_then_and_not_before() {
                 }
                 ledger.at(told.opens);
                 ledger.ask(&one, &[1]).go();
+                ledger.sync(); // as replicas do all the time
             }
         }
         assert!(full > 0 || max == 1_000, "{seed}: it was never full");
@@ -104,6 +115,22 @@ fn looking_changes_no_charge() {
         ledger.at(told[0].empty);
         assert_eq!(stand(&ledger, &one).used, 0, "{kind}: nothing of it counts any more");
     }
+}
+
+#[test]
+fn units_of_those_in_line_are_told_by_window() {
+    let account = [win("rpm", 's', 2).of_account(), win("tpm", 's', 9_000)];
+    let (a, b) = (cand("groq", &account).with("a", "x"), cand("groq", &account).with("b", "x"));
+    let mut ledger = TestLedger::new();
+    ledger.ask(&a, &[1, 10]).go();
+    ledger.ask(&a, &[1, 10]).go();
+    let wish = Wish { wait_ms: 90_000, again: false };
+    for (id, cand) in [("one", &a), ("two", &b), ("three", &b)] {
+        let asked = ledger.admit_in_line(id, &Asker::default(), &[(cand, &[1, 300])], wish);
+        assert!(matches!(asked, Admit::Wait(_)), "{asked:?}");
+    }
+    let told: Vec<i64> = stands(&ledger, &[a, b]).iter().map(|stand| stand.waiting).collect();
+    assert_eq!(told, [3, 300, 600], "of the account, of the first model, of the second");
 }
 
 #[test]

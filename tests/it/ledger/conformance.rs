@@ -59,6 +59,12 @@ impl Pair {
         }
     }
 
+    /// A slow machine lets a lease die, by each host's own clock: then its name is free again.
+    fn hold(&self, id: &str) -> bool {
+        let lease = Keys::new("judge").lease(id);
+        self.redis.exists(&lease) && self.embedded.exists(&lease)
+    }
+
     fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, mut ask: impl FnMut(&mut TestLedger) -> T) -> T {
         let told = ask(&mut self.redis);
         assert_eq!(told, ask(&mut self.embedded), "{what}: redis left, embedded right");
@@ -100,6 +106,12 @@ fn ending(dice: &mut Dice, lease: &Lease) -> End {
     end
 }
 
+fn drawn(dice: &mut Dice, pool: &[Cand]) -> Vec<(Cand, Vec<i64>)> {
+    let first = dice.roll(0, 6);
+    let some = (0..dice.roll(1, 5)).map(|i| pool[usize::try_from((first + i) % 6).unwrap()].clone());
+    some.map(|cand| (cand.clone(), units(dice, &cand))).collect()
+}
+
 fn asker(dice: &mut Dice) -> Asker {
     let asker = match dice.roll(0, 3) {
         0 => Asker::named("ann").with(&[win("rpm", 's', 40), win("rpd", 's', 2_000)]),
@@ -107,6 +119,13 @@ fn asker(dice: &mut Dice) -> Asker {
         _ => Asker::default(),
     };
     Asker { flex: dice.one_in(9), ..asker.weighing(dice.roll(1, 4)) }
+}
+
+fn control(pair: &mut Pair, dice: &mut Dice, what: &str) {
+    let subject = *dice.pick(&["groq", "one", "groq/a"]);
+    let change = *dice.pick(&["on", "off", "on", "reset", "order"]);
+    pair.same(what, |ledger| ledger.control(change, subject));
+    pair.same(what, |ledger| ledger.control("on", subject));
 }
 
 fn step(
@@ -125,12 +144,7 @@ fn step(
         0 => {
             pair.same(&what, TestLedger::sync);
         }
-        1 => {
-            let subject = *dice.pick(&["groq", "one", "groq/a"]);
-            let change = *dice.pick(&["on", "off", "on", "reset", "order"]);
-            pair.same(&what, |ledger| ledger.control(change, subject));
-            pair.same(&what, |ledger| ledger.control("on", subject));
-        }
+        1 => control(pair, dice, &what),
         2 => {
             let oldest = *dice.pick(&[0, 950]);
             // The order of a hash's fields is nobody's promise.
@@ -166,18 +180,13 @@ fn step(
         _ => {
             let asker = asker(dice);
             let wish = Wish { wait_ms: *dice.pick(&[0, 0, -1, 5_000, 90_000]), again: false };
-            let first = dice.roll(0, 6);
-            let drawn: Vec<(Cand, Vec<i64>)> = (0..dice.roll(1, 5))
-                .map(|i| pool[usize::try_from((first + i) % 6).unwrap()].clone())
-                .map(|cand| {
-                    let units = units(dice, &cand);
-                    (cand, units)
-                })
-                .collect();
+            let drawn = drawn(dice, pool);
             let choices: Vec<(&Cand, &[i64])> = drawn.iter().map(|(cand, units)| (cand, &units[..])).collect();
             if dice.one_in(30) && !open.is_empty() {
                 let id = dice.pick(&open[..]).id.clone();
-                pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+                if pair.hold(&id) {
+                    pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+                }
                 return;
             }
             if dice.one_in(4) && !waiting.is_empty() {
@@ -304,8 +313,6 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
         });
     }
     pair.same("names", |ledger| ledger.run(Script::Names, &[member.clone(), keys.member("bob")], &[]));
-    pair.same("last", |ledger| ledger.look("return redis.call('HMGET', KEYS[1], 'last', 'v')", &member));
-    pair.same("nobody", |ledger| ledger.exists(&keys.member("bob")));
     for replica in ["one", "two", "one"] {
         pair.same("beat", |ledger| ledger.run(Script::Beat, &[keys.alive()], &words(&[replica])));
     }
@@ -318,23 +325,22 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
     assert!(names <= 6, "five names and the rest: {names}");
 }
 
-/// One batch as `record` reads it: up to three lines, two members, two roll-ups of at most five names.
+/// One batch as `record` reads it: up to three lines, two roll-ups of at most five names.
 fn batch(keys: &Keys, rollups: &[String; 2], number: i64, dice: &mut Dice) -> (Vec<String>, Vec<Bytes>) {
     let lines = dice.roll(1, 4);
-    let mut call = vec![keys.totals(), keys.journal(), keys.batch("one"), keys.member("ann"), keys.member("bob")];
-    let mut args = vec![number.to_string(), "150".to_owned(), lines.to_string(), "2".to_owned()];
+    let mut call = vec![keys.totals(), keys.journal(), keys.batch("one")];
+    let mut args = vec![number.to_string(), "150".to_owned(), lines.to_string()];
     for line in 0..lines {
         args.extend([dice.roll(0, 2).to_string(), format!("{{\"n\":\"{number}.{line} \u{e4}\"}}")]);
     }
-    args.extend([dice.roll(1, 1_000).to_string(), dice.roll(1, 1_000).to_string()]);
     for rollup in rollups {
         call.push(rollup.clone());
         let first = dice.roll(0, 8);
         let names: Vec<String> = (first..first + dice.roll(1, 4)).map(|n| format!("n{n}")).collect();
         args.extend(["5000000".to_owned(), "5".to_owned(), "other".to_owned(), names.len().to_string()]);
         for name in names {
-            let mut numbers: Vec<String> = (0..dice.roll(1, 9)).map(|_| dice.roll(0, 1 << 40).to_string()).collect();
-            numbers[0] = "1".to_owned();
+            let mut numbers: Vec<String> = (0..dice.roll(0, 8)).map(|_| dice.roll(0, 1 << 40).to_string()).collect();
+            numbers.insert(0, "1".to_owned());
             args.extend([name, numbers.join(" ")]);
         }
     }

@@ -108,7 +108,7 @@ async fn costs() {
 fn batch(number: usize, requests: usize, clients: usize) -> (Vec<String>, Vec<Bytes>) {
     let names = Keys::new("judge");
     let mut keys = vec![names.totals(), names.journal(), names.batch("one")];
-    let mut args = vec![number.to_string(), "10000".to_owned(), requests.to_string(), "0".to_owned()];
+    let mut args = vec![number.to_string(), "10000".to_owned(), requests.to_string()];
     for _ in 0..requests {
         args.extend(["1".to_owned(), "x".repeat(600)]);
     }

@@ -207,7 +207,8 @@ async fn random_histories_of_members_are_answered_alike() {
                     pair.page(3, "+inf");
                 }
                 8 => {
-                    pair.guess(*dice.pick(&["a", "b"]), *dice.pick(&["", "x", "y", "z"]));
+                    let (who, name): (&str, &str) = (*dice.pick(&["a", "b"]), *dice.pick(&["", "x", "y", "z"]));
+                    pair.guess(who, name);
                 }
                 _ => {
                     pair.read(&["k0", "k1", "k2", "k3", "k4", "k5"]);

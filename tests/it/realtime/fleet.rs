@@ -27,8 +27,8 @@ pub const JITTER_MS: u64 = 250;
 /// … which with what a busy machine adds of its own must stay below the ledger's slack.
 const SLACK_MS: u64 = 600;
 
-pub struct Fleet {
-    pub redis: RedisServer,
+pub struct Fleet<R = RedisServer> {
+    pub redis: R,
     pub simulator: Simulator,
     pub apps: Vec<TestApp>,
 }
@@ -66,10 +66,25 @@ pub fn next_random(state: &mut u64) -> u64 {
 
 impl Fleet {
     pub async fn start(replicas: usize, profile: Value, change: impl Fn(Setup, &Simulator) -> Setup) -> Self {
-        let (redis, simulator) = (RedisServer::start().await, Simulator::with(profile).await);
+        let redis = RedisServer::start().await;
+        let url = redis.url();
+        Self::on(redis, &url, replicas, profile, change).await
+    }
+}
+
+impl<R> Fleet<R> {
+    /// The same on a Redis of another shape, which is found at `url`.
+    pub async fn on(
+        redis: R,
+        url: &str,
+        replicas: usize,
+        profile: Value,
+        change: impl Fn(Setup, &Simulator) -> Setup,
+    ) -> Self {
+        let simulator = Simulator::with(profile).await;
         let mut apps = Vec::new();
         for _ in 0..replicas {
-            let setup = TestApp::setup().redis(&redis).env("LOG_LEVEL", "warn");
+            let setup = TestApp::setup().env("REDIS_URL", url).env("LOG_LEVEL", "warn");
             let setup = setup.file(&format!("[ledger]\nslack_ms = {SLACK_MS}\n"));
             apps.push(change(setup, &simulator).start().await);
         }

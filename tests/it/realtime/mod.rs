@@ -1,7 +1,9 @@
 //! What only true minutes show. These tests mostly wait: they are meant to run side by side.
 
 mod breaker;
-mod fleet;
+pub mod fleet;
 mod keep_alive;
-mod replicas;
+pub mod replicas;
+mod team;
 mod tokens;
+pub mod topologies;

@@ -47,7 +47,12 @@ pub struct TestApp {
 impl Setup {
     fn new() -> Self {
         // Port 1 refuses at once: an Ollama that happens to run here must not be found.
-        let env = [("OLLAMA_BASE_URL", "http://127.0.0.1:1/v1"), ("LOG_LEVEL", "info")];
+        // Nobody waits in line unless a test says so: a refusal is seen at once.
+        let env = [
+            ("OLLAMA_BASE_URL", "http://127.0.0.1:1/v1"),
+            ("LOG_LEVEL", "info"),
+            ("TOLLFREE__QUEUE__MAX_WAIT_MS", "0"),
+        ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         Self { env, file: String::new(), command: vec!["serve"] }
     }

@@ -69,7 +69,12 @@ impl Simulator {
         Answer::of(self.client.get(self.url("/_audit"))).await.json()
     }
 
+    /// Where faults are ordered.
+    pub fn control(&self) -> &str {
+        self.ready["control"].as_str().unwrap()
+    }
+
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.ready["control"].as_str().unwrap())
+        format!("{}{path}", self.control())
     }
 }

@@ -178,7 +178,7 @@ async fn waiting_for_room_is_seen_between_the_ledgers_answers() {
     let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
     let url = upstream.base_url();
     let file = format!("[providers.lab]\nbase_url = \"{url}\"\nlimits = {{ rps = 1 }}\n[providers.lab.models.m]\n");
-    let app = gateway(&collector).file(&file).start().await;
+    let app = gateway(&collector).env("TOLLFREE__QUEUE__MAX_WAIT_MS", 10_000).file(&file).start().await;
     assert_eq!(app.chat("lab/m").await.status, 200);
     let waited = Answer::of(app.chat_call(&hi("lab/m")).header("x-request-id", "patient")).await;
     assert_eq!(waited.status, 200, "{}", waited.text());

@@ -1,0 +1,22 @@
+import { act, screen } from "@testing-library/react";
+import { expect, test } from "vitest";
+import { PENDING, gateway, refused, show } from "../tests/render";
+import { App } from "./app";
+import { session } from "./gateway";
+
+test("a 401 anywhere leads to the login, and from there back", async () => {
+  gateway({ "GET /admin/v1/events": PENDING, "GET /admin/v1/models": () => refused(401, "invalid_api_key", "expired"), "POST /admin/v1/session": () => ({ csrf: "c", expires_at: "" }) });
+  show(App, "/models");
+  expect(await screen.findByLabelText("Admin key")).toBeTruthy();
+  expect(window.location.pathname + window.location.search).toBe("/dashboard/login?next=%2Fmodels");
+  gateway({ "GET /admin/v1/events": PENDING });
+  act(() => session.set({ csrf: "c", expires_at: "" }));
+  expect(await screen.findByRole("heading", { name: "Models" })).toBeTruthy();
+});
+
+test("it does not follow a link to somewhere else", async () => {
+  gateway({ "GET /admin/v1/events": PENDING });
+  show(App, "/login?next=https://evil.example/");
+  await screen.findByRole("link", { name: "Tollfree" });
+  expect(window.location.origin).toBe("http://localhost:3000");
+});

@@ -1,0 +1,177 @@
+import { SegmentedControl, TextInput } from "@mantine/core";
+import { useDeferredValue, useMemo, useState } from "react";
+import { Icon } from "../../parts/icons";
+import { Empty, Failure } from "../../parts/notice";
+import { Card, Head, Loading, Tag } from "../../parts/page";
+import { useModels } from "../../queries";
+import { seriesColor } from "../../theme";
+import type { MetaModel, Model } from "../../types";
+import { exact, kindName, limitName, short, sourceName } from "../../words";
+import classes from "./models.module.css";
+
+const FEW = 6;
+const ORDERS: Record<string, string> = {
+  headroom: "the most room left first",
+  fast: "the lowest measured time to first token first",
+  smart: "the highest quality rank first",
+  listed: "as listed",
+  round_robin: "in turn",
+  random: "by chance",
+};
+
+export default function Models() {
+  const models = useModels();
+  const metas = models.data?.data.filter((model) => model.kind === "meta") ?? [];
+  const single = useMemo(() => models.data?.data.filter((model) => model.kind === "model") ?? [], [models.data]);
+  return (
+    <>
+      <Head title="Models" lead="What can be asked for by name, and who would answer it today." />
+      {models.isPending ? (
+        <Loading rows={6} height={70} />
+      ) : models.isError && !models.data ? (
+        <Card>
+          <Failure error={models.error} retry={() => void models.refetch()} />
+        </Card>
+      ) : metas.length + single.length === 0 ? (
+        <Card>
+          <Empty icon="models" title="No model can be asked for">
+            No provider has a key. Set one, such as <code>GROQ_API_KEY</code>, or run <code>tollfree demo</code>.
+          </Empty>
+        </Card>
+      ) : (
+        <>
+          <div className={classes.metas}>
+            {metas.map((meta) => (
+              <Meta key={meta.id} meta={meta} />
+            ))}
+          </div>
+          <Table models={single} />
+        </>
+      )}
+    </>
+  );
+}
+
+function Meta({ meta: { id, order, members } }: { meta: MetaModel }) {
+  const [all, setAll] = useState(false);
+  const shown = all ? members : members.slice(0, FEW);
+  return (
+    <Card title={<span className={classes.metaName}>{id}</span>} note={ORDERS[order] ?? order}>
+      {members.length === 0 ? (
+        <p className={classes.soft}>No member: set a key of a provider.</p>
+      ) : (
+        <ol className={classes.members}>
+          {shown.map(({ name, rank, why }) => (
+            <li key={name}>
+              <span className={classes.rank}>{rank}</span>
+              <span className={classes.member} title={name}>
+                {name}
+              </span>
+              <span className={classes.why}>{why}</span>
+            </li>
+          ))}
+        </ol>
+      )}
+      {members.length > FEW && (
+        <button type="button" className={classes.toggle} aria-expanded={all} onClick={() => setAll(!all)}>
+          {all ? "Show fewer" : `All ${members.length}`}
+        </button>
+      )}
+    </Card>
+  );
+}
+
+type Shown = "active" | "retired";
+
+function Table({ models }: { models: Model[] }) {
+  const [text, setText] = useState("");
+  const [shown, setShown] = useState<Shown>("active");
+  const wanted = useDeferredValue(text.trim().toLowerCase());
+  const is = (model: Model, shown: Shown) => (model.status === "retired") === (shown === "retired");
+  const found = models.filter((model) => is(model, shown) && (model.id.toLowerCase().includes(wanted) || model.capabilities.some((capability) => capability.includes(wanted))));
+  const count = (of: Shown) => models.filter((model) => is(model, of)).length;
+  return (
+    <Card
+      flush title="By provider"
+      action={
+        <div className={classes.filter}>
+          <TextInput size="xs" aria-label="Filter models" placeholder="Name or capability" value={text} leftSection={<Icon name="search" size={14} />} onChange={(event) => setText(event.currentTarget.value)} />
+          <SegmentedControl
+            size="xs" aria-label="Which models" value={shown} onChange={setShown}
+            data={[{ value: "active", label: `In service ${count("active")}` }, { value: "retired", label: `Retired ${count("retired")}` }]}
+          />
+        </div>
+      }
+    >
+      {found.length === 0 ? (
+        <Empty icon="search" title="No model matches" />
+      ) : (
+        <div className={classes.scroll}>
+          <table className={classes.table}>
+            <thead>
+              <tr>
+                <th scope="col">Model</th>
+                <th scope="col">Context</th>
+                <th scope="col">Longest answer</th>
+                <th scope="col">Can do</th>
+                <th scope="col">Quality</th>
+                <th scope="col">{shown === "retired" ? "Ask instead for" : "Limits of an account"}</th>
+              </tr>
+            </thead>
+            <tbody>
+              {found.map((model) => (
+                <Row key={model.id} model={model} />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </Card>
+  );
+}
+
+function Row({ model }: { model: Model }) {
+  const { id, context_length, max_output, capabilities, quality, limits, status, successor } = model;
+  const slash = id.indexOf("/");
+  return (
+    <tr>
+      <th scope="row">
+        <span className={classes.provider} style={{ background: seriesColor(id.slice(0, slash)) }} aria-hidden />
+        <span className={classes.soft}>{id.slice(0, slash + 1)}</span>
+        <b>{id.slice(slash + 1)}</b> {status !== "active" && status !== "retired" && <Tag>{status}</Tag>}
+      </th>
+      <td className="num" data-name="context" title={context_length === null ? undefined : exact(context_length)}>
+        {context_length === null ? "–" : short(context_length)}
+      </td>
+      <td className="num" data-name="answer" title={max_output === null ? undefined : exact(max_output)}>
+        {max_output === null ? "–" : short(max_output)}
+      </td>
+      <td>
+        <span className={classes.can}>
+          {capabilities.map((capability) => (
+            <Tag key={capability}>{capability.replaceAll("_", " ")}</Tag>
+          ))}
+        </span>
+      </td>
+      <td className="num" data-name="quality">
+        {quality ?? "–"}
+      </td>
+      <td>
+        {status === "retired" ? (
+          (successor ?? "nothing in its place")
+        ) : limits.length === 0 ? (
+          <span className={classes.soft}>none</span>
+        ) : (
+          <ul className={classes.limits}>
+            {limits.map(({ limit, max, kind, source }) => (
+              <li key={limit} title={`${exact(max)} ${limitName(limit)}; ${sourceName(source)}; ${kindName(kind)}`} data-source={source}>
+                <b>{short(max)}</b> {limitName(limit)}
+                {source !== "catalogue" && <i>{source}</i>}
+              </li>
+            ))}
+          </ul>
+        )}
+      </td>
+    </tr>
+  );
+}

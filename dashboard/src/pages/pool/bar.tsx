@@ -1,0 +1,69 @@
+import { memo } from "react";
+import { Countdown } from "../../parts/countdown";
+import type { Window } from "../../types";
+import { clock, exact, limitName, short } from "../../words";
+import { TIGHT, fill } from "./narrowed";
+import classes from "./bar.module.css";
+
+/** One limit of one subject as a bar. Pressing it tells the rest. */
+export const Bar = memo(function Bar({ window, subject, open }: { window: Window; subject: string; open: (anchor: HTMLElement) => void }) {
+  const { limit, used, max } = window;
+  const waiting = window.waiting ?? 0;
+  const full = used + waiting >= max;
+  return (
+    <button type="button" className={classes.cell} aria-haspopup="dialog" onClick={(event) => open(event.currentTarget)}>
+      <span className={classes.top}>
+        <span className={classes.subject}>{subject}, </span>
+        <span className={classes.limit}>{limitName(limit)}</span>{" "}
+        <span className={classes.figures} title={`${exact(used)} of ${exact(max)}`}>
+          <b>{short(used)}</b> / {short(max)}
+          {window.source === "learned" && <span className={classes.learned} title={`Learned; configured: ${exact(window.configured)}`}>learned</span>}
+        </span>
+      </span>
+      <Track window={window} />
+      <span className={classes.below} data-full={full || undefined}>
+        <Below window={window} full={full} />
+      </span>
+    </button>
+  );
+});
+
+export function Track({ window }: { window: Window }) {
+  const { used, max } = window;
+  const waiting = window.waiting ?? 0;
+  const part = (units: number) => `${max > 0 ? Math.min(100, (100 * units) / max) : 100}%`;
+  const pressure = used >= max ? "full" : fill(window) >= TIGHT ? "high" : "used";
+  return (
+    <span className={classes.track}>
+      <span className={classes.used} data-pressure={pressure} style={{ width: part(used) }} />
+      {waiting > 0 && <span className={classes.held} style={{ width: part(Math.min(waiting, Math.max(0, max - used)) || waiting) }} />}
+    </span>
+  );
+}
+
+/** The one thing worth knowing next. */
+function Below({ window, full }: { window: Window; full: boolean }) {
+  const { next_free_at, resets_at, forecast, left } = window;
+  const waiting = window.waiting ?? 0;
+  const waits = waiting > 0 && ` · ${exact(waiting)} waiting`;
+  if (full && next_free_at) {
+    return (
+      <>
+        free <Countdown to={next_free_at} />
+        {waits}
+      </>
+    );
+  }
+  if (full && resets_at) {
+    return (
+      <>
+        back at {clock(resets_at)}
+        {waits}
+      </>
+    );
+  }
+  if (waits) return <>{`${exact(waiting)} waiting`}</>;
+  if (forecast?.exhausted_at) return <span className={classes.forecast}>out by {clock(forecast.exhausted_at)} at this pace</span>;
+  if (resets_at) return <>resets {clock(resets_at)}</>;
+  return <>{short(left)} left</>;
+}

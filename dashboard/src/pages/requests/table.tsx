@@ -1,0 +1,139 @@
+import { useWindowVirtualizer } from "@tanstack/react-virtual";
+import { memo, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { Tag } from "../../parts/page";
+import type { RequestRecord } from "../../types";
+import { causeName, clockSeconds, exact, moment, short, took } from "../../words";
+import classes from "./table.module.css";
+
+const COLUMNS = ["Time", "Status", "Client", "Asked for", "Answered by", "Attempts", "Waited", "First token", "Took", "Tokens in", "Out"];
+const ROW = 36;
+const NARROW_ROW = 62;
+
+/** Ten thousand rows, of which those in sight exist. */
+export function RequestTable({ rows, open, more, busy }: { rows: RequestRecord[]; open: (record: RequestRecord) => void; more: (() => void) | null; busy: boolean }) {
+  const list = useRef<HTMLDivElement>(null);
+  const [top, setTop] = useState(0);
+  const narrow = useNarrow();
+  useLayoutEffect(() => setTop(list.current?.offsetTop ?? 0), [narrow]);
+  const virtual = useWindowVirtualizer({
+    count: rows.length,
+    estimateSize: () => (narrow ? NARROW_ROW : ROW),
+    overscan: 12,
+    scrollMargin: top,
+    getItemKey: (at) => rows[at]?.id ?? at,
+  });
+  useEffect(() => virtual.measure(), [narrow, virtual]);
+  const items = virtual.getVirtualItems();
+  const last = items.at(-1)?.index ?? 0;
+  useEffect(() => {
+    if (more && last > rows.length - 40) more();
+  }, [last, rows.length, more]);
+
+  return (
+    // The arrow keys go from row to row, each of which is a button of its own.
+    <div className={classes.table} role="table" aria-label="Requests" aria-rowcount={more ? -1 : rows.length + 1} aria-colcount={COLUMNS.length}>
+      <div role="rowgroup" className={classes.heads}>
+        <div role="row" aria-rowindex={1} className={classes.row}>
+          {COLUMNS.map((name) => (
+            <span key={name} role="columnheader">
+              {name}
+            </span>
+          ))}
+        </div>
+      </div>
+      <div role="rowgroup" ref={list} className={classes.body} style={{ height: virtual.getTotalSize() }}>
+        {items.map((item) => {
+          const record = rows[item.index];
+          return record && <Row key={item.key} record={record} index={item.index} top={item.start - top} height={item.size} open={open} />;
+        })}
+      </div>
+      {busy && <p className={classes.busy}>Older ones are on their way…</p>}
+    </div>
+  );
+}
+
+interface RowProps {
+  record: RequestRecord;
+  index: number;
+  top: number;
+  height: number;
+  open: (record: RequestRecord) => void;
+}
+
+const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
+  const { time, status, client, client_name, model_asked, model, attempts, waited_ms, first_content_ms, duration_ms, tokens_in, tokens_out } = record;
+  return (
+    <div
+      role="row" aria-rowindex={index + 2} className={classes.row} style={{ transform: `translateY(${top}px)`, height }}
+      onClick={() => open(record)} onKeyDown={walk} tabIndex={-1}
+    >
+      <span role="cell" className={classes.time} title={moment(time)}>
+        <button type="button" className={classes.open} aria-label={`Request of ${clockSeconds(time)} by ${client_name ?? client}, ${status}: show`}>
+          {clockSeconds(time)}
+        </button>
+      </span>
+      <span role="cell" className={classes.status}>
+        <StatusTag record={record} />
+      </span>
+      <span role="cell" className={classes.client} title={client_name ? `${client_name} (${client})` : client}>
+        {client_name ?? client}
+      </span>
+      <span role="cell" className={classes.asked} title={model_asked}>
+        {model_asked}
+      </span>
+      <span role="cell" className={classes.by} title={model ?? undefined}>
+        {model ?? <i>nobody</i>}
+      </span>
+      <span role="cell" className={classes.attempts} aria-label={`${attempts.length} attempts`} title={attempts.map(({ candidate, cause }) => `${candidate}: ${causeName(cause)}`).join("\n")}>
+        {attempts.slice(0, 8).map((attempt, at) => (
+          <span key={at} data-cause={attempt.cause === "ok" ? "ok" : attempt.cause.startsWith("429") ? "limited" : "failed"} />
+        ))}
+        {attempts.length > 8 && `+${attempts.length - 8}`}
+      </span>
+      <span role="cell" className={classes.figure} data-what="waited" data-long={waited_ms > 1_000 || undefined}>
+        {waited_ms ? took(waited_ms) : "–"}
+      </span>
+      <span role="cell" className={classes.figure} data-what="first">
+        {took(first_content_ms)}
+      </span>
+      <span role="cell" className={classes.figure} data-what="took">
+        {took(duration_ms)}
+      </span>
+      <span role="cell" className={classes.figure} data-what="in" title={tokens_in === null ? undefined : exact(tokens_in)}>
+        {tokens_in === null ? "–" : short(tokens_in)}
+      </span>
+      <span role="cell" className={classes.figure} data-what="out" title={tokens_out === null ? undefined : exact(tokens_out)}>
+        {tokens_out === null ? "–" : short(tokens_out)}
+      </span>
+    </div>
+  );
+});
+
+export function StatusTag({ record: { status, error_code } }: { record: RequestRecord }) {
+  const tone = status < 400 ? "ok" : status === 429 ? "warn" : "bad";
+  return (
+    <Tag tone={tone} title={error_code ?? undefined}>
+      {status}
+    </Tag>
+  );
+}
+
+function walk(event: React.KeyboardEvent<HTMLElement>) {
+  const step = event.key === "ArrowDown" ? "nextElementSibling" : event.key === "ArrowUp" ? "previousElementSibling" : null;
+  const other = step && event.currentTarget[step];
+  if (!other) return;
+  event.preventDefault();
+  other.querySelector("button")?.focus();
+}
+
+function useNarrow(): boolean {
+  const [narrow, setNarrow] = useState(() => matchMedia(NARROW).matches);
+  useEffect(() => {
+    const query = matchMedia(NARROW);
+    const listen = () => setNarrow(query.matches);
+    query.addEventListener("change", listen);
+    return () => query.removeEventListener("change", listen);
+  }, []);
+  return narrow;
+}
+const NARROW = "(max-width: 860px)";

@@ -1,0 +1,54 @@
+import type { RequestRecord } from "../../types";
+import { causeName, took } from "../../words";
+import classes from "./timeline.module.css";
+
+interface Step {
+  name: string;
+  detail: string;
+  from: number;
+  to: number;
+  kind: "waited" | "ok" | "limited" | "failed";
+}
+
+/** The attempt trail on one scale: waited, each attempt, the first token, the end. */
+export function Timeline({ record }: { record: RequestRecord }) {
+  const steps = stepsOf(record);
+  const end = Math.max(record.duration_ms, ...steps.map((step) => step.to), 1);
+  const at = (ms: number) => `${Math.min(100, (100 * ms) / end)}%`;
+  const first = record.first_content_ms;
+  if (steps.length === 0) return <p className={classes.none}>Nobody was asked: it was refused after {took(record.duration_ms)}.</p>;
+  return (
+    <div className={classes.timeline}>
+      <ol>
+        {steps.map((step, nth) => (
+          <li key={nth}>
+            <span className={classes.name}>{step.name}</span>
+            <span className={classes.detail}>
+              {step.detail}, {took(step.to - step.from)}
+            </span>
+            <span className={classes.lane}>
+              <span className={classes.bar} data-kind={step.kind} style={{ left: at(step.from), width: `max(3px, ${at(step.to - step.from)})` }} />
+              {step.kind === "ok" && first !== null && <span className={classes.first} style={{ left: at(first) }} title={`First token after ${took(first)}`} />}
+            </span>
+          </li>
+        ))}
+      </ol>
+      <div className={classes.scale}>
+        <span>0</span>
+        {first !== null && <span className={classes.firstLabel}>first token {took(first)}</span>}
+        <span>end {took(end)}</span>
+      </div>
+    </div>
+  );
+}
+
+export function stepsOf({ waited_ms, attempts }: RequestRecord): Step[] {
+  const steps: Step[] = attempts.map(({ candidate, cause, at_ms, duration_ms }) => ({
+    name: candidate,
+    detail: causeName(cause),
+    from: at_ms,
+    to: at_ms + duration_ms,
+    kind: cause === "ok" ? "ok" : cause.startsWith("429") ? "limited" : "failed",
+  }));
+  return waited_ms > 0 ? [{ name: "In line", detail: "waited for room", from: 0, to: waited_ms, kind: "waited" }, ...steps] : steps;
+}

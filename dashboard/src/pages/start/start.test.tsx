@@ -1,0 +1,13 @@
+import { fireEvent, screen } from "@testing-library/react";
+import { expect, test } from "vitest";
+import { show } from "../../../tests/render";
+import Start from "./start";
+
+test("a pasted key stands in the snippets, however long, and nowhere else", () => {
+  show(Start);
+  expect(screen.getByLabelText("curl", { selector: "pre" }).textContent).toContain("Bearer YOUR_KEY");
+  const key = `sk-tf-${"k".repeat(200)}`;
+  fireEvent.change(screen.getByLabelText("Key for the snippets"), { target: { value: key } });
+  expect(screen.getByLabelText("curl", { selector: "pre" }).textContent).toContain(`Bearer ${key}`);
+  expect(JSON.stringify({ ...localStorage, ...sessionStorage })).not.toContain(key);
+});

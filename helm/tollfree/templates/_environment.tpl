@@ -1,0 +1,66 @@
+{{/* The gateway's environment: what the chart decides, then the operator's settings, then secrets. */}}
+{{- define "tollfree.environment" -}}
+{{- $fullname := include "tollfree.fullname" . }}
+- name: HOST
+  value: "0.0.0.0"
+- name: PORT
+  value: "3000"
+- name: TOLLFREE_AUTH
+  value: {{ .Values.auth.mode | quote }}
+- name: TOLLFREE_POOL
+  value: {{ .Values.pool | quote }}
+- name: TOLLFREE__SHUTDOWN__GRACE_MS
+  value: {{ .Values.drain.graceMs | int | quote }}
+{{- if .Values.config }}
+- name: TOLLFREE_CONFIG
+  value: /etc/tollfree/tollfree.toml
+{{- end }}
+{{- if .Values.otlp.endpoint }}
+- name: POD_NAME
+  valueFrom: { fieldRef: { fieldPath: metadata.name } }
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .Values.otlp.endpoint | quote }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: {{ .Values.otlp.protocol | quote }}
+- name: OTEL_SERVICE_NAME
+  value: {{ .Values.otlp.serviceName | quote }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: {{ printf "service.instance.id=$(POD_NAME),k8s.pod.name=$(POD_NAME),k8s.namespace.name=%s" .Release.Namespace | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .Values.otlp.sampleRatio | quote }}
+{{- end }}
+{{- if or .Values.otlp.headers.value .Values.otlp.headers.existingSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: { secretKeyRef: { name: {{ default $fullname .Values.otlp.headers.existingSecret }}, key: {{ .Values.otlp.headers.existingSecretKey }} } }
+{{- end }}
+{{- range $name, $value := .Values.settings }}
+- name: {{ $name }}
+  {{- /* Large whole numbers would be written 1e+06. */}}
+  {{- $whole := and (kindIs "float64" $value) (eq (toString (floor $value)) (toString $value)) }}
+  value: {{ ternary (int64 $value | toString) (toString $value) $whole | quote }}
+{{- end }}
+- name: TOLLFREE_ADMIN_KEY
+  valueFrom: { secretKeyRef: { name: {{ include "tollfree.adminKey.secret" . }}, key: {{ .Values.auth.adminKey.existingSecretKey }} } }
+{{- if or .Values.auth.sharedKey.value .Values.auth.sharedKey.existingSecret }}
+- name: TOLLFREE_API_KEY
+  valueFrom: { secretKeyRef: { name: {{ default $fullname .Values.auth.sharedKey.existingSecret }}, key: {{ .Values.auth.sharedKey.existingSecretKey }} } }
+{{- end }}
+{{- if or .Values.auth.clients.file .Values.auth.clients.existingSecret }}
+- name: TOLLFREE_CLIENTS_FILE
+  value: /etc/tollfree-clients/{{ .Values.auth.clients.existingSecretKey }}
+{{- end }}
+{{- if .Values.redis.bundled.enabled }}
+- name: REDIS_PASSWORD
+  valueFrom: { secretKeyRef: { name: {{ include "tollfree.redisPassword.secret" . }}, key: {{ .Values.redis.bundled.existingSecretKey }} } }
+- name: REDIS_URL
+  value: "redis://:$(REDIS_PASSWORD)@{{ $fullname }}-redis:6379/0"
+{{- else }}
+- name: REDIS_URL
+  valueFrom: { secretKeyRef: { name: {{ default $fullname .Values.redis.external.existingSecret }}, key: {{ .Values.redis.external.existingSecretKey }} } }
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

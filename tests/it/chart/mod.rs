@@ -1,0 +1,83 @@
+//! What the gateway is shipped in: chart, manifests, image, compose file, alerts, judged by the tools their users have.
+//! `tests/setup.sh` puts those into `.tools`.
+
+mod container;
+mod refusals;
+mod rendered;
+mod settings;
+mod watched;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+/// Oldest and newest that are tested, and one between them.
+const KUBERNETES: [&str; 3] = ["1.31", "1.33", "1.35"];
+const CHART: &str = "helm/tollfree";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn tool(name: &str) -> Command {
+    let program = match name {
+        "python" | "kubernetes-validate" => root().join(".tools/python/bin").join(name),
+        _ => root().join(".tools/bin").join(name),
+    };
+    assert!(program.exists(), "{} is missing: tests/setup.sh installs it", program.display());
+    let mut command = Command::new(program);
+    // A cluster that happens to be configured here must not be asked anything.
+    command.current_dir(root()).env_remove("KUBECONFIG").env("HOME", root().join("target"));
+    command
+}
+
+/// Both outputs of a tool that must succeed.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}\n{}", both(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn both(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// `ci/*.yaml`: each an install somebody has.
+fn value_files() -> Vec<PathBuf> {
+    let folder = root().join(CHART).join("ci");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn name(file: &Path) -> String {
+    file.file_stem().unwrap().to_string_lossy().into_owned()
+}
+
+/// `helm template` of the chart with these further arguments.
+fn template(arguments: &[&str]) -> String {
+    run(tool("helm").args(["template", "t", CHART, "--namespace", "llm"]).args(arguments))
+}
+
+/// Every document of a YAML text.
+fn documents(yaml: &str) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("documents.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let program = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
+    let json = run(tool("python").args(["-c", program]).arg(&file));
+    let all: Vec<Value> = serde_json::from_str(&json).unwrap();
+    all.into_iter().filter(|document| !document.is_null()).collect()
+}
+
+fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    documents.iter().filter(|document| document["kind"] == kind).collect()
+}
+
+/// The container of the gateway.
+fn gateway(documents: &[Value]) -> &Value {
+    &of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
+}

@@ -1,0 +1,143 @@
+//! Each value file renders to what Kubernetes takes, and to what the chart promises.
+
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::{CHART, KUBERNETES, documents, gateway, name, of_kind, run, template, tool, value_files};
+
+/// Kinds of the Prometheus operator: no part of Kubernetes' schemas; their insides are tested in `watched`.
+const FOREIGN: &str = "monitoring.coreos.com/";
+
+#[test]
+fn every_value_file_lints_and_three_kubernetes_versions_take_what_it_renders() {
+    let files = value_files();
+    assert!(files.len() >= 8, "{files:?}");
+    let lint = |file| run(tool("helm").args(["lint", "--strict", "--quiet", CHART, "--values"]).arg(file));
+    thread::scope(|scope| {
+        for version in KUBERNETES {
+            let files = &files;
+            scope.spawn(move || {
+                let folder = tempfile::tempdir().unwrap();
+                let mut validate = tool("kubernetes-validate");
+                validate.args(["--kubernetes-version", version, "--strict", "--quiet"]);
+                for file in files {
+                    let full = format!("{version}.0");
+                    let text = template(&["--kube-version", &full, "--values", file.to_str().unwrap()]);
+                    let ours = text.split("\n---\n").filter(|document| !document.contains(FOREIGN));
+                    let rendered = folder.path().join(format!("{}.yaml", name(file)));
+                    std::fs::write(&rendered, ours.collect::<Vec<_>>().join("\n---\n")).unwrap();
+                    validate.arg(rendered);
+                }
+                run(&mut validate);
+            });
+        }
+        for file in &files {
+            lint(file);
+        }
+    });
+}
+
+#[test]
+fn the_defaults_are_safe_and_complete() {
+    let all = documents(&template(&[]));
+    for kind in [
+        "Deployment",
+        "StatefulSet",
+        "Service",
+        "Ingress",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+        "ServiceAccount",
+        "Secret",
+    ] {
+        assert!(!of_kind(&all, kind).is_empty(), "no {kind}");
+    }
+    for kind in ["ServiceMonitor", "PrometheusRule"] {
+        assert!(of_kind(&all, kind).is_empty(), "{kind} is off by default");
+    }
+    for document in all.iter().filter(|d| ["Deployment", "StatefulSet"].contains(&d["kind"].as_str().unwrap())) {
+        let pod = &document["spec"]["template"]["spec"];
+        is_restricted(pod);
+        assert_eq!(pod["enableServiceLinks"], false);
+    }
+    for pod in of_kind(&all, "Pod") {
+        is_restricted(&pod["spec"]);
+    }
+    let env = gateway(&all)["env"].as_array().unwrap();
+    assert!(env.contains(&json!({ "name": "TOLLFREE_AUTH", "value": "required" })));
+    let secret = |entry: &&Value| entry["name"].as_str().unwrap().ends_with("_KEY");
+    assert!(env.iter().filter(secret).all(|entry| entry["value"].is_null()), "a secret stands in the Deployment");
+    let ingress = of_kind(&all, "Ingress")[0];
+    assert!(ingress["spec"]["tls"].is_array());
+    let paths = ingress["spec"]["rules"][0]["http"]["paths"].to_string();
+    assert!(!paths.contains("metrics") && !paths.contains("\"/\""), "{paths}");
+    assert_eq!(ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-buffering"], "off");
+}
+
+/// What the `restricted` Pod Security Standard asks for, a root that cannot be written, and no token.
+fn is_restricted(pod: &Value) {
+    assert_eq!(pod["automountServiceAccountToken"], false, "{pod}");
+    let whole = &pod["securityContext"];
+    assert_eq!(whole["runAsNonRoot"], true);
+    assert!(whole["runAsUser"].as_u64().unwrap() > 0);
+    assert_eq!(whole["seccompProfile"]["type"], "RuntimeDefault");
+    for container in pod["containers"].as_array().unwrap() {
+        let expected = json!({
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] },
+        });
+        assert_eq!(container["securityContext"], expected, "{}", container["name"]);
+        assert!(container["resources"]["requests"].is_object() && container["resources"]["limits"].is_object());
+    }
+}
+
+#[test]
+fn a_replica_leaves_without_a_request_lost() {
+    let all = documents(&template(&[]));
+    let deployment = &of_kind(&all, "Deployment")[0]["spec"];
+    assert_eq!(deployment["strategy"]["rollingUpdate"], json!({ "maxUnavailable": 0, "maxSurge": 1 }));
+    let pod = &deployment["template"]["spec"];
+    let grace = gateway(&all)["env"].as_array().unwrap().iter().find(|e| e["name"] == "TOLLFREE__SHUTDOWN__GRACE_MS");
+    let grace_ms: u64 = grace.unwrap()["value"].as_str().unwrap().parse().unwrap();
+    let before = gateway(&all)["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+    let streams = 300;
+    let whole = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+    assert!(whole >= before + grace_ms / 1000 + streams + 10, "{whole} s");
+    let probe = &gateway(&all)["readinessProbe"];
+    assert_eq!((probe["httpGet"]["path"].as_str(), probe["periodSeconds"].as_u64()), (Some("/readyz"), Some(1)));
+}
+
+#[test]
+fn pods_roll_when_their_configuration_or_a_secret_changes_and_not_otherwise() {
+    let annotations = |more: &[&str]| {
+        let all = documents(&template(more));
+        of_kind(&all, "Deployment")[0]["spec"]["template"]["metadata"]["annotations"].clone()
+    };
+    let before = annotations(&[]);
+    assert_eq!(annotations(&[]), before, "made secrets differ from render to render, pods must not");
+    assert_eq!(annotations(&["--set", "ingress.host=a.example.org"]), before);
+    for change in ["config=[queue]", "providers.keys.GROQ_API_KEY=gsk_a", "auth.adminKey.value=a-key-of-16-chars"] {
+        assert_ne!(annotations(&["--set", change]), before, "{change}");
+    }
+}
+
+#[test]
+fn what_is_given_elsewhere_is_not_made_here() {
+    let file = value_files().into_iter().find(|file| name(file) == "existing-secrets-values").unwrap();
+    let all = documents(&template(&["--values", file.to_str().unwrap()]));
+    assert!(of_kind(&all, "Secret").is_empty(), "{all:?}");
+    assert!(of_kind(&all, "ServiceAccount").is_empty());
+    let text = gateway(&all).to_string();
+    for secret in
+        ["tollfree-admin", "tollfree-shared", "provider-keys", "more-provider-keys", "tollfree-redis-password"]
+    {
+        assert!(text.contains(&format!("\"{secret}\"")), "{secret}");
+    }
+    for kind in ["StatefulSet", "Service"] {
+        let external = documents(&template(&["--set", "redis.bundled.enabled=false,redis.external.existingSecret=r"]));
+        let redis =
+            of_kind(&external, kind).into_iter().filter(|d| d["metadata"]["name"].to_string().contains("redis"));
+        assert_eq!(redis.count(), 0, "an external Redis, and still a {kind} for one");
+    }
+}

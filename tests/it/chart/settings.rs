@@ -1,0 +1,153 @@
+//! The chart gives the gateway nothing that it would not take, and knows every setting that there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use tollfree::config;
+
+use super::{CHART, documents, gateway, name, of_kind, root, template, value_files};
+
+/// Settings that the chart decides by values of its own, or that make no sense in it.
+const OWN: [&str; 7] =
+    ["server.host", "server.port", "auth.mode", "clients.file", "ledger.pool", "ledger.data_dir", "shutdown.grace_ms"];
+
+fn schema() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(root().join(CHART).join("values.schema.json")).unwrap()).unwrap()
+}
+
+/// The environment as Kubernetes would make it; what stands in a Secret of somebody else is made up.
+fn environment(documents: &[Value]) -> BTreeMap<String, String> {
+    let secrets = of_kind(documents, "Secret");
+    let secret = |wanted: &Value, key: &str| {
+        let ours = secrets.iter().find(|secret| &secret["metadata"]["name"] == wanted);
+        match (ours, key) {
+            (Some(secret), _) => decode(secret["data"][key].as_str().unwrap_or_else(|| panic!("no {key} in {secret}"))),
+            (None, "redis-url" | "url") => "rediss://:secret@redis.example.org:6380".to_owned(),
+            (None, _) => format!("made-up-{key}"),
+        }
+    };
+    let mut environment = BTreeMap::new();
+    let container = gateway(documents);
+    for reference in container["envFrom"].as_array().into_iter().flatten() {
+        let wanted = &reference["secretRef"]["name"];
+        let ours = secrets.iter().find(|secret| &secret["metadata"]["name"] == wanted);
+        for key in ours.iter().flat_map(|secret| secret["data"].as_object().unwrap().keys()) {
+            environment.insert(key.clone(), secret(wanted, key));
+        }
+    }
+    for entry in container["env"].as_array().unwrap() {
+        let from = &entry["valueFrom"]["secretKeyRef"];
+        let value = match (entry["value"].as_str(), from.is_object()) {
+            (Some(value), _) => value.replace("$(REDIS_PASSWORD)", environment.get("REDIS_PASSWORD").map_or("", |p| p)),
+            (None, true) => secret(&from["name"], from["key"].as_str().unwrap()),
+            (None, false) => "a-pod".to_owned(),
+        };
+        let name = entry["name"].as_str().unwrap().to_owned();
+        assert!(environment.insert(name, value).is_none(), "twice: {entry}");
+    }
+    environment
+}
+
+fn decode(base64: &str) -> String {
+    let mut bits = 0_u32;
+    let mut kept = 0;
+    let mut bytes = Vec::new();
+    for c in base64.bytes().filter(|c| *c != b'=') {
+        let six = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' => 62,
+            _ => 63,
+        };
+        bits = bits << 6 | u32::from(six);
+        kept += 6;
+        if kept >= 8 {
+            kept -= 8;
+            bytes.push((bits >> kept & 0xff) as u8);
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_gateway_takes_the_environment_of_every_value_file() {
+    for file in value_files() {
+        let all = documents(&template(&["--values", file.to_str().unwrap()]));
+        let folder = tempfile::tempdir().unwrap();
+        let mut environment = environment(&all);
+        let mounted = |variable: &str, kind: &str, entry: &str| {
+            let path = environment.get(variable)?;
+            assert!(path.ends_with(&format!("/{entry}")), "{variable} is {path}");
+            let found =
+                of_kind(&all, kind).iter().find_map(|document| document["data"][entry].as_str().map(str::to_owned));
+            let text = found.unwrap_or_else(|| panic!("{entry} is mounted from nowhere"));
+            std::fs::write(folder.path().join(entry), if kind == "Secret" { decode(&text) } else { text }).unwrap();
+            Some((variable.to_owned(), folder.path().join(entry).display().to_string()))
+        };
+        let files = [
+            mounted("TOLLFREE_CONFIG", "ConfigMap", "tollfree.toml"),
+            mounted("TOLLFREE_CLIENTS_FILE", "Secret", "clients.toml"),
+        ];
+        environment.extend(files.into_iter().flatten());
+        let loaded = config::load(&environment, folder.path());
+        let loaded = loaded.unwrap_or_else(|error| panic!("{}: {error}\n{environment:?}", name(&file)));
+        assert!(loaded.settings.redis_url.is_some() && loaded.settings.admin_key.is_some(), "{}", name(&file));
+    }
+}
+
+#[test]
+fn the_schema_knows_every_setting_and_no_other() {
+    let schema = schema();
+    let known = &schema["properties"]["settings"]["properties"];
+    let none = tempfile::tempdir().unwrap();
+    let sources = config::load(&BTreeMap::new(), none.path()).unwrap().sources;
+    let settings: BTreeSet<String> = sources
+        .into_iter()
+        .map(|(name, _, _)| name)
+        .filter(|name| name.contains('.') && !OWN.contains(&&**name))
+        .collect();
+    let long = |path: &String| format!("TOLLFREE__{}", path.replace('.', "__").to_uppercase());
+    for path in &settings {
+        assert!(known[long(path)].is_object(), "settings.{} is not in values.schema.json", long(path));
+    }
+    let written: BTreeSet<String> =
+        known.as_object().unwrap().keys().filter(|name| name.starts_with("TOLLFREE__")).cloned().collect();
+    assert_eq!(written, settings.iter().map(long).collect());
+    for name in known.as_object().unwrap().keys().filter(|name| !name.starts_with("TOLLFREE__")) {
+        let dotenv = std::fs::read_to_string(root().join(".env.example")).unwrap();
+        assert!(dotenv.contains(&**name), "{name} is no setting of .env.example");
+    }
+}
+
+#[test]
+fn every_value_is_in_the_schema_and_every_schema_entry_has_its_line() {
+    let values = &documents(&std::fs::read_to_string(root().join(CHART).join("values.yaml")).unwrap())[0];
+    let schema = schema();
+    let mut apart = Vec::new();
+    compare(values, &schema, &schema, "", &mut apart);
+    assert!(apart.is_empty(), "values.yaml and values.schema.json differ:\n{}", apart.join("\n"));
+}
+
+fn compare(values: &Value, schema: &Value, root: &Value, place: &str, apart: &mut Vec<String>) {
+    let schema = match schema["$ref"].as_str() {
+        Some(path) => root.pointer(path.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    let Some(properties) = schema["properties"].as_object() else { return };
+    if schema["additionalProperties"] != false {
+        apart.push(format!("{place}: takes unknown values"));
+    }
+    // A free map and what Kubernetes defines need no example each.
+    if values.as_object().is_none_or(serde_json::Map::is_empty) {
+        return;
+    }
+    for (name, inner) in properties {
+        let place = format!("{place}/{name}");
+        match &values[name] {
+            Value::Null if ["/global", "/resources", "/settings"].iter().any(|open| place.contains(open)) => {}
+            Value::Null => apart.push(format!("{place} has no line in values.yaml")),
+            value => compare(value, inner, root, &place, apart),
+        }
+    }
+}

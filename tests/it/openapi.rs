@@ -1,0 +1,366 @@
+//! `/openapi.json` against what is served: the URLs, who may, the errors, every example and every real answer to one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
+
+use serde_json::{Value, json};
+use tollfree::{api::routes, domain::read_request};
+
+use crate::support::{
+    app::TestApp,
+    fake_upstream::FakeUpstream,
+    http::{Answer, Stream},
+    simulator::Simulator,
+};
+
+/// What the examples sign in with.
+const BOSS: &str = "my-admin-key";
+const TEAM: &str = "our-shared-key";
+const METHODS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
+
+/// Of headers that are ours to name.
+const OUR_HEADERS: [&str; 6] =
+    ["x-tollfree-", "x-ratelimit-", "x-request-id", "retry-after", "x-should-retry", "preference-applied"];
+
+struct Document(Value);
+
+/// One method of one path.
+struct Operation<'a> {
+    method: &'a str,
+    path: &'a str,
+    item: &'a Value,
+    own: &'a Value,
+}
+
+impl Document {
+    async fn of(app: &TestApp) -> Self {
+        let answer = app.get("/openapi.json").await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+        Self(answer.json())
+    }
+
+    fn operations(&self) -> Vec<Operation<'_>> {
+        let paths = self.0["paths"].as_object().unwrap();
+        let of = |(path, item)| METHODS.iter().map(move |method| (path, item, *method));
+        let all = paths.iter().flat_map(of);
+        all.filter_map(|(path, item, method): (&String, &Value, _)| {
+            Some(Operation { method, path, item, own: item.get(method)? })
+        })
+        .collect()
+    }
+
+    /// What a reference stands for.
+    fn resolved<'a>(&'a self, value: &'a Value) -> &'a Value {
+        let Some(place) = value["$ref"].as_str() else { return value };
+        self.0.pointer(&place[1..]).unwrap_or_else(|| panic!("{place} is nowhere"))
+    }
+
+    fn response<'a>(&'a self, operation: &Operation<'a>, status: u16) -> &'a Value {
+        let found = operation.own["responses"].get(status.to_string());
+        self.resolved(found.unwrap_or_else(|| panic!("{} does not tell of {status}", operation.name())))
+    }
+}
+
+impl Operation<'_> {
+    fn name(&self) -> String {
+        format!("{} {}", self.method.to_uppercase(), self.path)
+    }
+
+    /// Where it is served: here, and below `/api` where the document says so.
+    fn urls(&self) -> Vec<String> {
+        let servers = self.item["servers"].as_array().map_or(&[][..], Vec::as_slice);
+        let roots = servers.iter().map(|server| server["url"].as_str().unwrap().trim_end_matches('/'));
+        let roots: Vec<_> = if servers.is_empty() { vec![""] } else { roots.collect() };
+        roots.into_iter().map(|root| format!("{root}{}", self.path)).collect()
+    }
+
+    fn takes(&self, scheme: &str) -> bool {
+        self.own["security"].as_array().unwrap().iter().any(|one| one.get(scheme).is_some())
+    }
+
+    /// The path with the examples of its parameters.
+    fn example_path(&self) -> String {
+        let parameters = self.own["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+        parameters.iter().filter(|p| p["in"] == "path").fold(self.path.to_owned(), |path, parameter| {
+            let example =
+                parameter["example"].as_str().unwrap_or_else(|| panic!("{}: no example: {parameter}", self.name()));
+            path.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), example)
+        })
+    }
+
+    /// The parameters of the query that have an example.
+    fn example_query(&self) -> String {
+        let parameters = self.own["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+        let in_query = parameters.iter().filter(|p| p["in"] == "query");
+        let given = in_query.filter_map(|p| Some((p["name"].as_str()?, p["example"].as_str()?)));
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+        if query.is_empty() { query } else { format!("?{query}") }
+    }
+
+    /// The bodies to send; one nothing where it takes none.
+    fn example_bodies(&self) -> Vec<Option<Value>> {
+        let Some(body) = self.own.get("requestBody") else { return vec![None] };
+        let bodies = examples(&body["content"]["application/json"]);
+        assert!(!bodies.is_empty(), "{} shows no request", self.name());
+        bodies.into_iter().map(Some).collect()
+    }
+}
+
+fn examples(media: &Value) -> Vec<Value> {
+    let many = media["examples"].as_object().into_iter().flatten().map(|(_, example)| example["value"].clone());
+    media.get("example").cloned().into_iter().chain(many).collect()
+}
+
+async fn closed() -> (TestApp, FakeUpstream) {
+    let upstream = FakeUpstream::start().await;
+    let setup =
+        TestApp::setup().played("groq", &upstream).env("TOLLFREE_ADMIN_KEY", BOSS).env("TOLLFREE_API_KEY", TEAM);
+    (setup.env("TOLLFREE_AUTH", "required").start().await, upstream)
+}
+
+#[tokio::test]
+async fn what_is_served_stands_in_the_document_and_nothing_else_does() {
+    let (app, _upstream) = closed().await;
+    let document = Document::of(&app).await;
+    let served: BTreeSet<_> = routes::served().into_iter().map(|(method, path)| format!("{method} {path}")).collect();
+    let told: BTreeSet<_> = document
+        .operations()
+        .iter()
+        .flat_map(|o| o.urls().into_iter().map(|url| format!("{} {url}", o.method.to_uppercase())))
+        .collect();
+    let missing: Vec<_> = served.difference(&told).collect();
+    let invented: Vec<_> = told.difference(&served).collect();
+    assert!(missing.is_empty() && invented.is_empty(), "not in the document: {missing:?}; not served: {invented:?}");
+}
+
+#[tokio::test]
+async fn every_documented_method_is_answered_and_every_other_refused() {
+    let (app, _upstream) = closed().await;
+    let document = Document::of(&app).await;
+    let mut methods: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for operation in document.operations() {
+        methods.entry(operation.example_path()).or_default().insert(operation.method);
+    }
+    for (path, told) in methods {
+        for method in METHODS {
+            let answer = Answer::of(app.request(&method.to_uppercase(), &path)).await;
+            let allowed: BTreeSet<_> = answer.header("allow").unwrap_or_default().split(", ").collect();
+            if told.contains(method) {
+                assert!(![404, 405].contains(&answer.status), "{method} {path}: {}", answer.text());
+            } else {
+                let told: BTreeSet<_> = told.iter().map(|method| method.to_uppercase()).collect();
+                let told = told.iter().map(String::as_str).collect();
+                assert_eq!((answer.status, allowed), (405, told), "{method} {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_may_is_as_the_document_says() {
+    let (app, _upstream) = closed().await;
+    let document = Document::of(&app).await;
+    for operation in document.operations().iter().filter(|o| o.method != "head") {
+        let call = || app.request(&operation.method.to_uppercase(), &operation.example_path());
+        let may = [call(), call().bearer_auth(TEAM)];
+        let stranger = Some((401, "invalid_api_key"));
+        let refusals = if operation.takes("client_key") {
+            [stranger, None]
+        } else if operation.takes("admin_key") {
+            [stranger, Some((403, "admin_required"))]
+        } else if operation.takes("session") {
+            [stranger, stranger]
+        } else {
+            [None, None]
+        };
+        for (call, refusal) in may.into_iter().zip(refusals) {
+            let answer = Answer::of(call).await;
+            let Some((status, code)) = refusal else {
+                assert!(![401, 403].contains(&answer.status), "{}: {}", operation.name(), answer.text());
+                continue;
+            };
+            assert_eq!((answer.error().0, answer.error().2.as_str()), (status, code), "{}", operation.name());
+            let shown = &document.response(operation, status)["content"]["application/json"]["examples"];
+            assert!(shown.get(code).is_some(), "{} does not tell of {status} {code}", operation.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_operation_is_described_and_every_error_shown() {
+    let (app, _upstream) = closed().await;
+    let document = Document::of(&app).await;
+    let tags: Vec<_> = document.0["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    for operation in document.operations() {
+        let (name, own) = (operation.name(), operation.own);
+        assert!(own["summary"].as_str().is_some_and(|text| !text.is_empty()), "{name} has no summary");
+        let own_tags = own["tags"].as_array().unwrap();
+        assert!(own_tags.len() == 1 && tags.contains(&&own_tags[0]), "{name}: one tag of {tags:?}, not {own_tags:?}");
+        for (status, told) in own["responses"].as_object().unwrap() {
+            let told = document.resolved(told);
+            let media = told["content"].get("application/json");
+            let is_document = operation.path == "/openapi.json";
+            if status.starts_with('2')
+                && !is_document
+                && let Some(media) = media
+            {
+                assert!(!examples(media).is_empty(), "{name} shows no {status}");
+            }
+            if media.is_some_and(|media| media["schema"]["$ref"] == "#/components/schemas/Envelope") && status != "4XX"
+            {
+                let shown = media.unwrap()["examples"].as_object().unwrap().keys().map(|code| format!("`{code}`"));
+                let mut named: Vec<_> = told["description"].as_str().unwrap().split(", ").collect();
+                named.sort_unstable();
+                assert_eq!(
+                    shown.collect::<Vec<_>>(),
+                    named,
+                    "{name} {status}: a code without an example of this status"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_chat_request_lists_every_field_that_is_read() {
+    let (app, _upstream) = closed().await;
+    let document = Document::of(&app).await;
+    let schema = &document.0["components"]["schemas"]["ChatRequest"];
+    let listed: BTreeSet<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(listed, BTreeSet::from(read_request::KNOWN));
+    assert_eq!(schema["additionalProperties"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_is_accepted_and_answered_as_the_document_says() {
+    let simulator = Simulator::start().await;
+    let setup =
+        ["groq", "gemini", "mistral"].iter().fold(TestApp::setup(), |app, name| app.simulated(&simulator, name));
+    let app = setup.env("TOLLFREE_ADMIN_KEY", BOSS).start().await;
+    let document = Document::of(&app).await;
+    let mut operations = document.operations();
+    // What switches something off comes late, what deletes comes last.
+    operations.sort_by_key(|o| ["get", "head", "post", "put", "patch", "delete"].iter().position(|m| *m == o.method));
+    let mut cases = Vec::new();
+    for operation in &operations {
+        for body in operation.example_bodies() {
+            let path = made_path(&app, &document, operation).await;
+            let call = app.request(&operation.method.to_uppercase(), &(path + &operation.example_query()));
+            let call = if operation.takes("admin_key") { call.bearer_auth(BOSS) } else { in_session(&app, call).await };
+            let call = body.iter().fold(call, reqwest::RequestBuilder::json);
+            cases.extend(answered(&document, operation, call, body.as_ref()).await);
+        }
+    }
+    let file = |name: &str, json: &Value| {
+        let path = app.folder.path().join(name);
+        std::fs::write(&path, json.to_string()).unwrap();
+        path
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(root.join(".venv/bin/python"))
+        .arg(root.join("tests/sdk/openapi.py"))
+        .args([file("document.json", &document.0), file("cases.json", &cases.into())])
+        .output()
+        .expect("`make setup` makes the Python environment");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains(" 0 mistakes"), "{said}");
+}
+
+/// The example's path; what an `{id}` names is made first where the document says how (`POST` on the path before it).
+async fn made_path(app: &TestApp, document: &Document, operation: &Operation<'_>) -> String {
+    let before = operation.path.split_once("/{id}").map(|(before, _)| before);
+    let maker = document.operations().into_iter().find(|o| o.method == "post" && Some(o.path) == before);
+    let Some(maker) = maker else { return operation.example_path() };
+    let body = maker.example_bodies().swap_remove(0);
+    let made = Answer::of(app.request("POST", maker.path).bearer_auth(BOSS).json(&body)).await;
+    assert!(made.status < 300, "{}: {}", maker.name(), made.text());
+    operation.path.replace("{id}", made.json()["id"].as_str().unwrap())
+}
+
+/// The call as a page makes it that has signed in.
+async fn in_session(app: &TestApp, call: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+    let opened = Answer::of(app.request("POST", "/admin/v1/session").json(&json!({ "key": BOSS }))).await;
+    let cookie = opened.header("set-cookie").unwrap().split(';').next().unwrap();
+    let csrf = opened.json()["csrf"].as_str().unwrap().to_owned();
+    call.header("cookie", cookie).header("x-csrf-token", csrf).header("sec-fetch-site", "same-origin")
+}
+
+/// One call that must be answered well, and what of the answer is held against which schema.
+async fn answered(
+    document: &Document,
+    operation: &Operation<'_>,
+    call: reqwest::RequestBuilder,
+    body: Option<&Value>,
+) -> Vec<Value> {
+    let what = format!("{} {}", operation.name(), body.unwrap_or(&Value::Null));
+    let stream = Stream::of(call).await;
+    let status = stream.status;
+    assert!(status < 300, "{what}: {status} {:?}", stream.rest().await.events);
+    let told = document.response(operation, status);
+    for name in stream.headers.keys().map(reqwest::header::HeaderName::as_str) {
+        let ours = OUR_HEADERS.iter().any(|prefix| name.starts_with(prefix));
+        assert!(!ours || told["headers"].get(name).is_some(), "{what}: the header `{name}` is told nowhere");
+    }
+    let Some(kind) = stream.header("content-type").map(|kind| kind.split(';').next().unwrap().to_owned()) else {
+        assert!(told.get("content").is_none(), "{what}: no content came");
+        return Vec::new();
+    };
+    let media = told["content"].get(&kind).unwrap_or_else(|| panic!("{what}: `{kind}` is told nowhere"));
+    let case = |schema: Value, value: Value| json!({ "what": what, "schema": schema, "value": value });
+    match kind.as_str() {
+        "application/json" if operation.method != "head" && media.get("schema").is_some() => {
+            let text = stream.rest().await.events.join("\n\n");
+            vec![case(media["schema"].clone(), serde_json::from_str(&text).unwrap())]
+        }
+        "text/event-stream" if operation.own["tags"][0] == "chat" => {
+            let finished = stream.rest().await;
+            assert!(finished.is_done(), "{what}: {finished:?}");
+            let chunk = json!({ "$ref": "#/components/schemas/ChatChunk" });
+            finished.chunks().into_iter().map(|value| case(chunk.clone(), value)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_sent_again_only_when_they_changed() {
+    let (app, _upstream) = closed().await;
+    for path in ["/openapi.json", "/docs"] {
+        let first = app.get(path).await;
+        let tag = first.header("etag").unwrap();
+        assert_eq!(first.header("cache-control"), Some("no-cache"));
+        for known in [tag.to_owned(), format!("\"x\", W/{tag}"), "*".to_owned()] {
+            let again = Answer::of(app.request("GET", path).header("if-none-match", known)).await;
+            assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(tag)), "{path}");
+        }
+        let other = Answer::of(app.request("GET", path).header("if-none-match", "\"x\"")).await;
+        assert_eq!((other.status, other.body), (200, first.body), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_needs_nothing_from_elsewhere_and_may_do_nothing_else() {
+    let (app, _upstream) = closed().await;
+    let page = app.get("/docs").await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").unwrap();
+    for part in [
+        "default-src 'none'",
+        "script-src 'sha256-",
+        "style-src 'sha256-",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(part), "{part} in {policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    let text = page.text();
+    assert!(
+        !text.contains("http://") && !text.contains("https://") && !text.contains("src="),
+        "it names another place"
+    );
+    assert!(!text.contains("innerHTML") && !text.contains(" style="), "the policy forbids it");
+}

@@ -1,0 +1,35 @@
+//! The replicas' main test on a Redis Cluster and behind Sentinel.
+
+use super::{
+    fleet::{Crowd, Fleet, short, trial_time},
+    replicas::{LIMIT, MISTRAL, only, rpm, sliding, told},
+};
+use crate::support::redis_shapes::{Cluster, Sentineled, Shape};
+
+/// Four replicas that find their Redis as its shape wants it.
+pub async fn fleet<R: Shape>(redis: R) -> Fleet<R> {
+    let profile = only("mistral", MISTRAL, rpm(LIMIT), "sliding");
+    let limits = format!("limits = {{ rpm = {LIMIT}, tpm = \"none\" }}");
+    let url = redis.url();
+    Fleet::on(redis, &url, 4, profile, |setup, sim| told(setup, sim, "mistral", MISTRAL, &limits)).await
+}
+
+async fn is_held_and_used(redis: impl Shape) {
+    let fleet = fleet(redis).await;
+    let crowd = Crowd::asking(100, short(&format!("mistral/{MISTRAL}")));
+    let tally = fleet.until_over(&crowd, trial_time()).await;
+    let seen = fleet.window("mistral", "main", MISTRAL, "rpm").await;
+    seen.was_held();
+    seen.was_used(0.97, sliding(LIMIT, trial_time()));
+    assert!(tally.keys().all(|status| [200, 429, 503].contains(status)), "{tally:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sliding_minute_is_held_and_used_on_a_redis_cluster() {
+    is_held_and_used(Cluster::start("default", 2_000).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sliding_minute_is_held_and_used_behind_sentinel() {
+    is_held_and_used(Sentineled::start().await).await;
+}

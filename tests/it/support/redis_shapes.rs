@@ -1,0 +1,195 @@
+//! Redis behind Sentinel and as a Cluster: real servers on loopback, whose primary can be killed.
+
+use std::{path::Path, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    eventually,
+    process::{Process, free_port},
+};
+
+/// One redis-server with settings of its own.
+pub struct Node {
+    pub process: Process,
+    pub port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Node {
+    pub fn start(settings: &[&str]) -> Self {
+        Self::with(free_port(), settings, None)
+    }
+
+    pub fn with(port: u16, settings: &[&str], file: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = port.to_string();
+        let mut args = Vec::new();
+        if let Some(file) = file {
+            std::fs::write(folder.path().join("redis.conf"), file).unwrap();
+            args.push("./redis.conf");
+        }
+        args.extend(["--port", &text, "--bind", "127.0.0.1", "--save", ""]);
+        args.extend(settings);
+        let log = folder.path().join("redis.log");
+        let process =
+            Process::start("redis-server", Path::new("redis-server"), &args, [("LC_ALL", "C")], folder.path(), &log);
+        Self { process, port, _folder: folder }
+    }
+
+    pub fn at(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What `redis-cli` prints for a command.
+    pub fn ask(&self, words: &[&str]) -> String {
+        let port = self.port.to_string();
+        let asked = std::process::Command::new("redis-cli").args(["-p", &port]).args(words).output().unwrap();
+        String::from_utf8_lossy(&asked.stdout).trim().to_owned()
+    }
+
+    pub async fn until(&self, what: &str, words: &[&str], says: &str) {
+        eventually(Duration::from_secs(30), what, async || self.ask(words).contains(says).then_some(())).await;
+    }
+
+    pub async fn until_up(&self) {
+        self.until("a node answers", &["PING"], "PONG").await;
+    }
+
+    pub async fn until_primary(&self) {
+        self.until("the replica is promoted", &["INFO", "replication"], "role:master").await;
+    }
+
+    fn is_primary(&self) -> bool {
+        self.ask(&["INFO", "replication"]).contains("role:master")
+    }
+}
+
+/// A Redis whose primary can be lost and is replaced by itself.
+pub trait Shape {
+    fn url(&self) -> String;
+    /// kill -9 of the node that holds our keys.
+    fn kill_primary(&mut self);
+    /// Returns when another one answers for our keys.
+    async fn until_replaced(&self) -> Instant;
+}
+
+/// A primary with two replicas, and three Sentinels.
+pub struct Sentineled {
+    pub nodes: Vec<Node>,
+    pub sentinels: Vec<Node>,
+}
+
+/// As asked of operators: a write counts only where a replica is in step, so that a failover loses little.
+const IN_STEP: [&str; 6] =
+    ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2", "--repl-diskless-sync-delay", "0"];
+const DOWN_AFTER_MS: u32 = 1_000;
+
+impl Sentineled {
+    pub async fn start() -> Self {
+        let mut nodes = vec![Node::start(&IN_STEP)];
+        nodes[0].until_up().await;
+        let primary = nodes[0].port.to_string();
+        for _ in 0..2 {
+            nodes.push(Node::start(&[&IN_STEP[..], &["--replicaof", "127.0.0.1", &primary]].concat()));
+        }
+        nodes[0].until("both replicas are in step", &["INFO", "replication"], "slave1:").await;
+        nodes[0].until("both replicas are in step", &["INFO", "replication"], "min_slaves_good_slaves:2").await;
+        let file = format!(
+            "sentinel monitor mymaster 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds mymaster {DOWN_AFTER_MS}\n\
+             sentinel failover-timeout mymaster 5000\n"
+        );
+        let sentinels: Vec<Node> = (0..3).map(|_| Node::with(free_port(), &["--sentinel"], Some(&file))).collect();
+        for sentinel in &sentinels {
+            let words = ["SENTINEL", "master", "mymaster"];
+            sentinel.until("Sentinel knows the other two", &words, "num-other-sentinels\n2").await;
+            sentinel.until("Sentinel knows the replicas", &words, "num-slaves\n2").await;
+        }
+        Self { nodes, sentinels }
+    }
+}
+
+impl Shape for Sentineled {
+    fn url(&self) -> String {
+        let sentinels: Vec<_> = self.sentinels.iter().map(Node::at).collect();
+        format!("redis+sentinel://{}/mymaster", sentinels.join(","))
+    }
+
+    fn kill_primary(&mut self) {
+        self.nodes[0].process.kill();
+    }
+
+    async fn until_replaced(&self) -> Instant {
+        // Promoted, it takes writes once the other replica follows it.
+        let takes_writes = |node: &Node| {
+            let told = node.ask(&["INFO", "replication"]);
+            told.contains("role:master") && told.contains("min_slaves_good_slaves:1")
+        };
+        let promoted = async || self.nodes[1..].iter().any(takes_writes).then_some(());
+        eventually(Duration::from_mins(1), "a replica is promoted", promoted).await;
+        Instant::now()
+    }
+}
+
+/// Three masters with a replica each.
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    /// Who owns the slot of `{tag}`, …
+    pub owner: usize,
+    /// … and who would inherit it.
+    pub heir: usize,
+}
+
+impl Cluster {
+    pub async fn start(tag: &str, timeout_ms: u32) -> Self {
+        let timeout = timeout_ms.to_string();
+        let settings =
+            ["--cluster-enabled", "yes", "--cluster-node-timeout", &timeout, "--repl-diskless-sync-delay", "0"];
+        let node = |_| Node::start(&[&settings[..], &["--cluster-port", &free_port().to_string()]].concat());
+        let nodes: Vec<Node> = (0..6).map(node).collect();
+        for node in &nodes {
+            node.until_up().await;
+        }
+        let hosts: Vec<String> = nodes.iter().map(Node::at).collect();
+        let create = [&["--cluster", "create"], &hosts.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat();
+        let made = nodes[0].ask(&[&create[..], &["--cluster-replicas", "1", "--cluster-yes"]].concat());
+        assert!(made.contains("All 16384 slots covered"), "{made}");
+        for node in &nodes {
+            node.until("the cluster is up", &["CLUSTER", "INFO"], "cluster_state:ok").await;
+        }
+        // Whoever owns the slot redirects nobody.
+        let owns = |node: &Node| node.ask(&["GET", &format!("{{{tag}}}n")]).is_empty();
+        let owner = nodes.iter().position(owns).unwrap();
+        let heir = nodes.iter().position(|node| {
+            node.ask(&["INFO", "replication"]).contains(&format!("master_port:{}", nodes[owner].port))
+        });
+        nodes[owner].until("the heir is in step", &["INFO", "replication"], "state=online").await;
+        // One that never finished its first copy is not let to inherit.
+        nodes[heir.unwrap()].until("and knows it", &["INFO", "replication"], "master_link_status:up").await;
+        Self { owner, heir: heir.unwrap(), nodes }
+    }
+
+    /// A master that is not the owner.
+    pub fn bystander(&self) -> &Node {
+        let other = |n: &usize| ![self.owner, self.heir].contains(n);
+        &self.nodes[(0..6).find(other).unwrap()]
+    }
+}
+
+impl Shape for Cluster {
+    fn url(&self) -> String {
+        format!("redis+cluster://{},{}", self.bystander().at(), self.nodes[self.owner].at())
+    }
+
+    fn kill_primary(&mut self) {
+        self.nodes[self.owner].process.kill();
+    }
+
+    async fn until_replaced(&self) -> Instant {
+        let heir = &self.nodes[self.heir];
+        let inherited =
+            async || (heir.is_primary() && heir.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")).then_some(());
+        eventually(Duration::from_mins(1), "the heir is promoted", inherited).await;
+        Instant::now()
+    }
+}
