@@ -26,6 +26,7 @@ use crate::{
 #[schema(as = AuditEntry)]
 pub struct AuditObject {
     id: String,
+    #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
     /// `admin`, or `cli` for the command on the store itself.
     actor: String,

@@ -26,10 +26,10 @@ use crate::{
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Budget {
     object: &'static str,
+    #[schema(format = DateTime)]
     taken_at: String,
     replicas: i64,
     /// Requests that stand in line.
-    #[schema(required)]
     waiting: i64,
     totals: Totals,
     providers: Vec<ProviderBudget>,
@@ -58,7 +58,7 @@ struct ProviderBudget {
 #[schema(as = BudgetBreaker)]
 struct Breaker {
     state: &'static str,
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     until: Option<String>,
 }
 
@@ -75,7 +75,7 @@ struct AccountBudget {
 #[schema(as = BudgetKey)]
 struct Key {
     id: String,
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     shut_until: Option<String>,
     #[schema(required)]
     cause: Option<String>,
@@ -98,6 +98,7 @@ struct ModelBudget {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BudgetShut)]
 struct Shut {
+    #[schema(format = DateTime)]
     until: String,
     cause: String,
 }
@@ -116,13 +117,13 @@ struct Window {
     source: &'static str,
     used: i64,
     /// Units of those who stand in line for it.
-    #[schema(required)]
     waiting: i64,
     left: i64,
     /// When one unit more fits, if nobody else comes.
+    #[schema(format = DateTime)]
     next_free_at: String,
     /// When nothing of what is used counts any more.
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     resets_at: Option<String>,
     span_ms: i64,
     /// By what was recorded in that span, the most first.
@@ -144,7 +145,7 @@ struct User {
 #[derive(Debug, Serialize, ToSchema)]
 struct Forecast {
     /// Null: not at this pace.
-    #[schema(required)]
+    #[schema(required, format = DateTime)]
     exhausted_at: Option<String>,
     pace_per_hour: f64,
 }

@@ -39,16 +39,16 @@ pub struct ClientObject {
     #[serde(flatten)]
     #[schema(value_type = ClientTerms)]
     terms: Terms,
-    #[schema(required)]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Timestamp>,
-    #[schema(required)]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     created_at: Option<Timestamp>,
-    #[schema(required)]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
-    #[schema(required)]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     rotated_at: Option<Timestamp>,
     /// Until when the key before this one works, too.
-    #[schema(required)]
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     old_secret_until: Option<Timestamp>,
     version: i64,
     usage_today: UsageToday,

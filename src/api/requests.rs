@@ -49,6 +49,7 @@ pub struct Record {
     id: String,
     cursor: String,
     /// When it came in.
+    #[schema(format = DateTime)]
     time: String,
     client: String,
     #[schema(required)]

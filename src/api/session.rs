@@ -37,6 +37,7 @@ pub struct LogIn {
 pub struct Session {
     /// To be sent as `x-csrf-token` with every request that is no GET.
     csrf: String,
+    #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
 }
 

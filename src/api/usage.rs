@@ -35,7 +35,9 @@ pub struct Usage {
     /// `minute`, `day`
     step: &'static str,
     /// The start of the first stretch.
+    #[schema(format = DateTime)]
     from: String,
+    #[schema(format = DateTime)]
     to: String,
     /// The most requests first.
     series: Vec<Series>,
@@ -55,6 +57,7 @@ pub struct Series {
 #[schema(as = UsagePoint)]
 pub struct Point {
     /// The stretch's start; days are those of UTC.
+    #[schema(format = DateTime)]
     time: String,
     #[serde(flatten)]
     figures: Figures,

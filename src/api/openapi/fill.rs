@@ -81,6 +81,12 @@ pub fn filled(mut document: Value) -> Value {
             components["schemas"][name] = schema.clone();
         }
     }
+    for (name, schema) in members(&mut components["schemas"]) {
+        // The derive writes the item of a generic list out instead of naming it.
+        if let Some(item) = name.strip_prefix("List_") {
+            schema["properties"]["data"]["items"] = json!({ "$ref": format!("#/components/schemas/{item}") });
+        }
+    }
     components["responses"] = shared.into();
     components["headers"] = header_components();
     components["securitySchemes"] = json!({
