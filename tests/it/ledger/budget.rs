@@ -60,6 +60,7 @@ fn stand(ledger: &TestLedger, cand: &Cand) -> Stand {
 
 #[test]
 fn what_is_said_to_open_opens_then_and_not_before() {
+    let mut full = 0;
     for seed in 0..200 {
         let mut dice = Dice::new(seed);
         let kind = *dice.pick(&['s', 'b', 'c']);
@@ -69,7 +70,6 @@ fn what_is_said_to_open_opens_then_and_not_before() {
         let one = if kind == 'c' { one } else { cand("one", &[win(name, kind, max)]) };
         let mut ledger = TestLedger::new();
         let span = one.windows[0].span_ms;
-        let mut full = 0;
         for _ in 0..60 {
             ledger.pass(dice.roll(0, span / 20));
             let units = dice.roll(1, max / 3 + 2).min(max);
@@ -94,8 +94,8 @@ fn what_is_said_to_open_opens_then_and_not_before() {
                 ledger.sync(); // as replicas do all the time
             }
         }
-        assert!(full > 0 || max == 1_000, "{seed}: it was never full");
     }
+    assert!(full > 200, "windows were full {full} times only");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn units_of_those_in_line_are_told_by_window() {
     let mut ledger = TestLedger::new();
     ledger.ask(&a, &[1, 10]).go();
     ledger.ask(&a, &[1, 10]).go();
-    let wish = Wish { wait_ms: 90_000, again: false };
+    let wish = Wish { wait_ms: 200_000, again: false };
     for (id, cand) in [("one", &a), ("two", &b), ("three", &b)] {
         let asked = ledger.admit_in_line(id, &Asker::default(), &[(cand, &[1, 300])], wish);
         assert!(matches!(asked, Admit::Wait(_)), "{asked:?}");

@@ -251,7 +251,7 @@ async fn a_redis_server_and_the_embedded_store_answer_the_same() {
             step(&mut pair, &mut dice, &pool, (&mut open, &mut waiting), n);
         }
         assert!(pair.redis.seq > 300, "only {} were admitted", pair.redis.seq);
-        assert!(waiting.len() > 20, "only {} got a place in line", waiting.len());
+        assert!(waiting.len() > 5, "only {} got a place in line", waiting.len());
         lives(&pair);
         record(&mut pair, &mut dice);
     }
