@@ -1,6 +1,6 @@
 # `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
 .DEFAULT_GOAL := help
-.PHONY: help run dashboard test test-long test-compose test-k8s bench k8s lint fmt setup
+.PHONY: help run dashboard test test-long test-dashboard test-compose test-k8s bench k8s lint fmt setup
 
 CARGO ?= cargo
 # Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
@@ -31,13 +31,16 @@ dashboard/node_modules/.package-lock.json: dashboard/package-lock.json
 test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu machine
 	cd dashboard && npm run --silent check
 	$(CARGO) test --locked --lib --bins
-	$(CARGO) test --locked --test it -- --test-threads $(TEST_THREADS) --skip realtime:: --skip ledger::
+	$(CARGO) test --locked --test it -- --test-threads $(TEST_THREADS) --skip realtime:: --skip ledger:: --skip dashboard::
 	$(CARGO) test --locked --test it -- ledger::
 	$(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
 
 test-long: setup ## the same histories and clocks, for much longer
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
+
+test-dashboard: setup $(PAGE) ## walks the web page of two replicas in a real browser, by itself: it measures how soon things show
+	$(CARGO) test --locked --test it -- --nocapture dashboard::
 
 test-compose: setup ## builds the image and runs the compose file for real: three replicas, a collector (about 15 minutes at first)
 	tests/compose/run.sh
