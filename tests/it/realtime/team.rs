@@ -138,15 +138,15 @@ async fn a_revoked_key_passes_nowhere_once_the_admin_has_been_answered() {
 type Met = (Instant, Instant, u16);
 
 fn in_line(fleet: &Fleet, callers: usize) -> JoinSet<Met> {
-    let mut room = JoinSet::new();
+    let (mut room, client) = (JoinSet::new(), http::client());
     let start = Instant::now();
     for n in 0..callers {
         let url = fleet.apps[n % fleet.apps.len()].url("/v1/chat/completions");
-        let ask = short(&format!("mistral/{MODEL}"));
+        let (ask, client) = (short(&format!("mistral/{MODEL}")), client.clone());
         let at = start + Duration::from_millis(40 * n as u64);
         room.spawn(async move {
             tokio::time::sleep_until(at).await;
-            let call = http::client().post(&url).header("prefer", "wait=120").json(&ask(0));
+            let call = client.post(&url).header("prefer", "wait=120").json(&ask(0));
             match Answer::try_of(call).await {
                 Ok(answer) => (at, Instant::now(), answer.status),
                 Err(_) => (at, Instant::now(), 0),
