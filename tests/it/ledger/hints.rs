@@ -78,8 +78,11 @@ fn talk(w: &Win, seed: u64, stranger: bool) -> i64 {
                 flying.push((ledger.now_us() + dice.roll(0, SLACK * 1000), lease));
             }
         }
-        if open.len() > 20 || (!open.is_empty() && dice.one_in(4)) {
-            let (lease, _, left) = open.remove(usize::try_from(dice.roll(0, open.len() as i64)).unwrap());
+        // Nobody renews here: no lease may come near its end.
+        let old = open.iter().position(|(lease, _, _)| ledger.now() - lease.granted_ms > 20_000);
+        if open.len() > 20 || old.is_some() || (!open.is_empty() && dice.one_in(4)) {
+            let i = old.unwrap_or_else(|| usize::try_from(dice.roll(0, open.len() as i64)).unwrap());
+            let (lease, _, left) = open.remove(i);
             let used = if w.limit.as_str().starts_with('r') { -1 } else { dice.roll(0, lease.units[0] + 1) };
             if used >= 0 {
                 teller.add(ledger.now_us(), used - lease.units[0]);
