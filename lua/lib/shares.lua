@@ -46,11 +46,11 @@ local function got_of(part, w, now)
   return part[4] + part[5] * (1 - now % w.span / w.span)
 end
 
---- What a client still wants of its share: what it asks at its pace, less what it got.
+--- What a client still wants of its share: what it asked within about the last span, less what it got. (Both weighed
+--- alike, so that who stops asking lets go at once of what it had been served.)
 local function want_of(part, w, now, share)
-  local elapsed = now % w.span / w.span
-  local seen = math.max(1, math.min(1 + elapsed, (now - part[6]) / w.span))
-  return math.min(share, 1.03 * (part[2] + part[3]) / seen) - got_of(part, w, now)
+  local asked = part[2] + part[3] * (1 - now % w.span / w.span)
+  return math.min(share, 1.03 * asked) - got_of(part, w, now)
 end
 
 --- Everybody's shares of a line, read once per run.
