@@ -54,6 +54,12 @@ impl Client {
         }
     }
 
+    /// Whether both were allowed the same, on the same terms.
+    pub fn has_terms_of(&self, other: &Self) -> bool {
+        let terms = |c: &Self| (c.limits.clone(), c.weight, c.models.clone(), c.wait_ms, c.may_priority);
+        terms(self) == terms(other)
+    }
+
     /// Whether a name is on the list of what it may ask for.
     pub fn allows(&self, name: &str) -> bool {
         self.models.is_empty() || self.models.iter().any(|pattern| glob::is_match(pattern, name))

@@ -141,6 +141,10 @@ impl Shared {
             let wait_ms =
                 if ask.wait_ms > 0 { ms(patience.saturating_duration_since(Instant::now())) } else { ask.wait_ms };
             let ask = Ask { wait_ms, ..ask };
+            if self.has_left_the_file(ask.client) {
+                owed.pay().await;
+                return Ok(Admission::ClientChanged);
+            }
             let turn = told::asked(self.turn(&ask, place.as_ref(), &mut owed)).await;
             if let Some(settling) = settling.take() {
                 settling.stamp();

@@ -14,12 +14,14 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Ledger,
+    Ledger, Shared,
     admission::LedgerError,
     host::{Reply, ScriptCall},
     scripts::Script,
 };
-use crate::domain::{Client, KeyDigest, KeyRefused, Limit, Member, MemberSource, Terms, key, member::Secret};
+use crate::domain::{
+    Client, KeyDigest, KeyRefused, Limit, Member, MemberSource, Terms, client::ClientKind, key, member::Secret,
+};
 
 /// A key that was good so long ago is good while the ledger is away; and a record of that age may be planned by.
 pub const REMEMBERED: Duration = Duration::from_mins(5);
@@ -95,6 +97,22 @@ impl Book {
 
     pub(super) fn forget(&self, id: &str) {
         lock(&self.seen).remove(id);
+    }
+}
+
+impl Shared {
+    /// Whether a member of the file of hashes is another one by now, or gone: the file may have been read anew while it
+    /// waited. (Of the ledger's own members the script says it.)
+    pub(super) fn has_left_the_file(&self, client: &Client) -> bool {
+        if client.kind != ClientKind::Member || client.version != 0 {
+            return false;
+        }
+        let listed = self.members.listed.load();
+        let found = listed.members.iter().find(|member| *member.id == *client.id).zip(client.shown.as_ref());
+        found.is_none_or(|(member, shown)| {
+            member.check(shown, self.known().now_ms()).is_err()
+                || !member.client(shown, &listed.usual).has_terms_of(client)
+        })
     }
 }
 

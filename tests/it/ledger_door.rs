@@ -136,6 +136,30 @@ async fn thirty_go_on_each_account_and_the_next_is_told_when() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_goes_is_told_who_stood_before_it_and_had_no_room() {
+    rigs(async |rig| {
+        let (who, choices) = (client(&[]), choices(&rig.catalog));
+        let mut leases = Vec::new();
+        while let Ok(lease) = rig.admit(&who, &choices[..1]).await {
+            assert!(lease.passed_over().is_empty());
+            leases.push(lease);
+        }
+        // (A bucket gives one back every two seconds: then the first one takes it.)
+        let lease = loop {
+            let lease = rig.admit(&who, &choices).await.unwrap();
+            if lease.candidate().account.id == choices[1].candidate.account.id {
+                break lease;
+            }
+            leases.push(lease);
+        };
+        let passed: Vec<(&str, &str)> =
+            lease.passed_over().iter().map(|line| (line.candidate.as_str(), line.why.as_str())).collect();
+        assert_eq!(passed, [(MODEL, "rpm")]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_settlement_gives_back_what_was_not_used() {
     rigs(async |rig| {
         let (who, choices) = (client(&[]), choices(&rig.catalog));

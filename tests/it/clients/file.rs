@@ -5,7 +5,12 @@ use std::{fs, time::Duration};
 use serde_json::{Value, json};
 
 use super::{BOSS, admin, chat, create, list, named, ok, setup, unauthorised};
-use crate::support::{app::TestApp, eventually, fake_upstream::FakeUpstream};
+use crate::support::{
+    app::{TestApp, hi},
+    eventually,
+    fake_upstream::{FakeUpstream, Step},
+    http::Answer,
+};
 
 const KEY: &str = "sk-tf-ann-abcdefghijklmnopqrstuvwxyz0123456789";
 /// `printf %s "$KEY" | sha256sum`
@@ -82,4 +87,31 @@ async fn a_bad_file_stops_the_start_and_changes_nothing_at_a_reload() {
     assert_eq!(chat(&app, KEY, "lab/m").await.status, 200);
     reloaded(&app, "", "the key is gone", async || chat(&app, KEY, "lab/m").await.status == 401).await;
     assert!(!app.log().contains(KEY) && !app.log().contains(BOSS));
+}
+
+#[tokio::test]
+async fn who_waits_is_bound_by_the_file_as_it_is_by_then() {
+    let (upstream, folder) = (FakeUpstream::start().await, tempfile::tempdir().unwrap());
+    let file = folder.path().join("clients.toml");
+    fs::write(&file, member("limits = { concurrency = 1 }")).unwrap();
+    let app = setup(&upstream).env("TOLLFREE_CLIENTS_FILE", file.display()).env("TOLLFREE__QUEUE__MAX_WAIT_MS", 30_000);
+    let app = app.start().await;
+    upstream.then(vec![Step::Hold]);
+    let call = || Answer::of(app.chat_call(&hi("lab/m")).bearer_auth(KEY));
+    let holds = tokio::spawn(call());
+    eventually(Duration::from_secs(5), "it is upstream", async || (upstream.seen().len() == 1).then_some(())).await;
+    let waits = tokio::spawn(call());
+    eventually(Duration::from_secs(5), "the next one waits", async || {
+        (ok(&admin(&app, "GET", "/budget", Value::Null).await)["waiting"] == 1).then_some(())
+    })
+    .await;
+    fs::write(&file, "").unwrap();
+    app.signal("HUP");
+    eventually(Duration::from_secs(5), "the key is gone", async || {
+        (chat(&app, KEY, "lab/m").await.status == 401).then_some(())
+    })
+    .await;
+    holds.abort();
+    assert_eq!(waits.await.unwrap().error(), unauthorised());
+    assert_eq!(upstream.seen().len(), 1);
 }
