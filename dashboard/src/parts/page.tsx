@@ -30,6 +30,16 @@ export function Card({ title, note, action, children, flush }: { title?: ReactNo
   );
 }
 
+/** A table that may be wider or taller than its place: it scrolls, by keyboard too. */
+export function Scroll({ label, className, children }: { label: string; className?: string; children: ReactNode }) {
+  return (
+    // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls must be reached by the arrow keys
+    <div className={className} role="region" aria-label={label} tabIndex={0}>
+      {children}
+    </div>
+  );
+}
+
 /** Grey bars where something will stand. */
 export function Loading({ rows = 4, height = 44 }: { rows?: number; height?: number }) {
   return (

@@ -5,7 +5,7 @@ import { Link, useLocation, useParams } from "wouter";
 import { Icon } from "../../parts/icons";
 import { Empty, Failure } from "../../parts/notice";
 import { useNow } from "../../parts/now";
-import { Card, Head, Loading, Tag } from "../../parts/page";
+import { Card, Head, Loading, Scroll, Tag } from "../../parts/page";
 import { Spark } from "../../parts/spark";
 import { useClients, useUsage } from "../../queries";
 import type { Client, ClientLimits, ClientWithKey, Series, UsageFigures } from "../../types";
@@ -84,7 +84,7 @@ function Table({ clients, usage }: { clients: Client[]; usage: Map<string, Serie
   const now = useNow();
   const [, go] = useLocation();
   return (
-    <div className={classes.scroll}>
+    <Scroll label="All clients" className={classes.scroll}>
       <table className={classes.table}>
         <thead>
           <tr>
@@ -123,7 +123,7 @@ function Table({ clients, usage }: { clients: Client[]; usage: Map<string, Serie
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 

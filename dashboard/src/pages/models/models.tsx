@@ -2,7 +2,7 @@ import { SegmentedControl, TextInput } from "@mantine/core";
 import { useDeferredValue, useMemo, useState } from "react";
 import { Icon } from "../../parts/icons";
 import { Empty, Failure } from "../../parts/notice";
-import { Card, Head, Loading, Tag } from "../../parts/page";
+import { Card, Head, Loading, Scroll, Tag } from "../../parts/page";
 import { useModels } from "../../queries";
 import { seriesColor } from "../../theme";
 import type { MetaModel, Model } from "../../types";
@@ -106,7 +106,7 @@ function Table({ models }: { models: Model[] }) {
       {found.length === 0 ? (
         <Empty icon="search" title="No model matches" />
       ) : (
-        <div className={classes.scroll}>
+        <Scroll label="All models" className={classes.scroll}>
           <table className={classes.table}>
             <thead>
               <tr>
@@ -124,7 +124,7 @@ function Table({ models }: { models: Model[] }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </Card>
   );

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { Icon } from "../../parts/icons";
 import { Empty, Failure } from "../../parts/notice";
 import { useNow } from "../../parts/now";
-import { Card, Head, Loading, Tag } from "../../parts/page";
+import { Card, Head, Loading, Scroll, Tag } from "../../parts/page";
 import { useAudit, useConfig, useResetProvider, useSetOrder, useStatus, useSwitchProvider } from "../../queries";
 import type { AuditEntry } from "../../types";
 import { ago, moment } from "../../words";
@@ -117,7 +117,7 @@ function Configuration() {
     >
       {found ? (
         found.length ? (
-          <div className={classes.scroll}>
+          <Scroll label="All settings" className={classes.scroll}>
             <table className={classes.table}>
               <thead>
                 <tr>
@@ -140,7 +140,7 @@ function Configuration() {
                 ))}
               </tbody>
             </table>
-          </div>
+          </Scroll>
         ) : (
           <Empty icon="search" title="No setting matches" />
         )
@@ -164,7 +164,7 @@ function Audit() {
       {entries ? (
         entries.length ? (
           <>
-            <div className={classes.scroll}>
+            <Scroll label="All changes" className={classes.scroll}>
               <table className={classes.table}>
                 <thead>
                   <tr>
@@ -191,7 +191,7 @@ function Audit() {
                   ))}
                 </tbody>
               </table>
-            </div>
+            </Scroll>
             {audit.hasNextPage && (
               <div className={classes.pad}>
                 <Button variant="default" size="xs" loading={audit.isFetchingNextPage} onClick={() => void audit.fetchNextPage()}>
