@@ -1,6 +1,6 @@
 # `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
 .DEFAULT_GOAL := help
-.PHONY: help run dashboard test test-long test-dashboard test-compose test-k8s bench k8s lint fmt setup
+.PHONY: help run dashboard types test test-long test-dashboard test-compose test-k8s bench k8s lint fmt setup
 
 CARGO ?= cargo
 # Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
@@ -27,6 +27,10 @@ $(PAGE): dashboard/node_modules/.package-lock.json $(PAGE_SOURCES)
 dashboard/node_modules/.package-lock.json: dashboard/package-lock.json
 	cd dashboard && npm ci --silent
 	touch $@
+
+types: dashboard/node_modules/.package-lock.json ## the web page's types anew, from /openapi.json
+	INSTA_UPDATE=always $(CARGO) test --locked --test it -- the_page_is_built_on_this_document
+	cd dashboard && npm run --silent types
 
 test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu machine
 	cd dashboard && npm run --silent check

@@ -42,20 +42,14 @@ if version ~= '0' then
   end
 end
 
-local room, ticket = waiting_room(4), nil
-local id = string.match(KEYS[3], '[^:]*$')
+local room, id = waiting_room(4), string.match(KEYS[3], '[^:]*$')
+local who = { id = id, client = me, weight = weight, class = class, alive = alive + 0 }
 local crowded = redis.call('ZCARD', room.queue) > 0
 if crowded then
   bury(room, now)
-  if again == '1' then
-    local record = redis.call('HGET', room.tickets, id)
-    if record then
-      local member = string.match(record, '^[^\n]*\n([^\n]*)')
-      local line, place, _, _, model, units = read_member(member)
-      ticket = { line = line, place = place, model = model, units = units, number = string.sub(place, 20) }
-    end
-  end
+  who.ticket = again == '1' and ticket_of(room, id) or nil
 end
+local ticket = who.ticket
 
 --- What a lost reply had said: the same lease again; or that it shall never be made.
 local function told_before(held)
@@ -125,16 +119,6 @@ local chosen, best
 local best_opens, best_exact, best_guess = NEVER, true, false
 local lines, n = {}, 0
 
---- Where this request would stand in a line: class, tag and number, in bytes; and its tag.
-local function place_in(line)
-  if ticket and ticket.line == line then
-    return ticket.place, string.sub(ticket.place, 2, 19) + 0
-  end
-  local fair = redis.call('HMGET', room.fair, 'V\t' .. line, 'F\t' .. line .. '\t' .. me)
-  local tag = max((fair[1] or 0) + 0, (fair[2] or 0) + 0)
-  return rank(class, tag) .. (ticket and ticket.number or '~'), tag
-end
-
 --- A candidate with what stands in its way: nothing where `why` is nil, else the limit, the most, the instant.
 local function consider(at, next_key)
   local p, b, k, m, a, spec = string.match(ARGV[at], '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
@@ -179,7 +163,7 @@ local function consider(at, next_key)
   end
   local ahead, whose
   if crowded then
-    c.place, c.tag = place_in(c.line)
+    c.place, c.tag = place_in(room, who, c.line)
     local members = standing(room, c.line, c.place)
     c.behind = #members > 0
     if c.behind then
@@ -200,15 +184,21 @@ local function consider(at, next_key)
   return c, next_key
 end
 
+--- The line of a candidate, and how many windows it has.
+local function line_at(i)
+  local m, a, spec = string.match(ARGV[i], '^[^\t]*\t[^\t]*\t[^\t]*\t([^\t]*)\t([^\t]*)\t(.*)$')
+  local _, count = string.gsub(spec, '%S+ %S+ %S+ %S+ %S+ ', '')
+  return line_of(m, a, spec), count
+end
+
 -- A ticket looks at its own line first, and then at the others in order.
 local order, starts = {}, { 10 + clients }
 if ticket then
   local others = {}
   for i = 8, #ARGV do
-    local m, a, spec = string.match(ARGV[i], '^[^\t]*\t[^\t]*\t[^\t]*\t([^\t]*)\t([^\t]*)\t(.*)$')
-    local _, count = string.gsub(spec, '%S+ %S+ %S+ %S+ %S+ ', '')
+    local line, count = line_at(i)
     starts[i - 6] = starts[i - 7] + 1 + count
-    local list = line_of(m, a, spec) == ticket.line and order or others
+    local list = line == ticket.line and order or others
     list[#list + 1] = i
   end
   for i = 1, #others do
@@ -242,70 +232,23 @@ for turn = 8, #ARGV do
   end
 end
 
---- What a request takes of the line's windows: the greatest part of one, for its turn; and by window, in words.
-local function units_of(list)
-  local text, part = {}, 0
-  for i = 1, #list do
-    local w = list[i]
-    if w.units > 0 then
-      text[#text + 1] = string.format('%s=%d', w.limit, w.units)
-      if w.span ~= 0 then
-        part = max(part, w.units / w.max)
-      end
-    end
-  end
-  return table.concat(text, ' '), part
-end
-
 --- Takes a place in the line of the best candidate, or stays in the one it has where that is as good.
-local function stand_in_line(e, give_up)
-  local line, tag = best.line, best.tag or 0
-  local units, part = units_of(best.list)
+local function wait_in_line(e)
+  local at = { line = best.line, tag = best.tag or 0, model = best.model, requests = 1, tokens = 0 }
+  at.part, at.units = units_of(best.list)
   if client_decides and client_opens > best.opens then
-    line, tag, units, part = 'c:' .. me, 0, '', 0 -- only its own quota is in its way: it takes nobody's place
+    at.line, at.tag, at.part, at.units = 'c:' .. me, 0, 0, '' -- only its own quota is in its way: it takes nobody's place
   end
-  local requests, tokens = 1, 0
   for i = 1, clients do
     if string.find(client[i].limit, '^tp') then
-      tokens = max(tokens, client[i].units)
+      at.tokens = max(at.tokens, client[i].units)
     end
   end
-  local number = ticket and ticket.number
-  if ticket then
-    if line == ticket.line then
-      local record = redis.call('HGET', room.tickets, id)
-      redis.call('HSET', room.tickets, id, string.format('%d', e) .. string.match(record, '^%d+(.*)$'))
-      redis.call('ZADD', room.alive, now + alive, id)
-      return
-    end
-    local left = leave(room, id)
-    knock_first(room, left, now)
-  else
-    number = string.format(NUMBER, redis.call('HINCRBY', KEYS[1], 'num', 1))
-  end
-  local turn = part / weight
-  local member = table.concat({ line, rank(class, tag) .. number, id, me, best.model, units }, '\t')
-  local record = { string.format('%d %.9f %d %d', e, turn, requests, tokens), member }
-  redis.call('ZADD', room.queue, 0, member)
-  local seen = { [line] = true }
+  local lines_here = {}
   for i = 8, #ARGV do
-    local m, a, spec = string.match(ARGV[i], '^[^\t]*\t[^\t]*\t[^\t]*\t([^\t]*)\t([^\t]*)\t(.*)$')
-    local other = line_of(m, a, spec)
-    if not seen[other] and #record < 18 then
-      seen[other] = true
-      record[#record + 1] = other .. '\t' .. number .. '\t' .. id
-      redis.call('ZADD', room.guests, 0, record[#record])
-    end
+    lines_here[i - 7] = line_at(i)
   end
-  redis.call('HSET', room.tickets, id, table.concat(record, '\n'))
-  redis.call('ZADD', room.alive, now + alive, id)
-  if turn > 0 then
-    redis.call('HSET', room.fair, 'F\t' .. line .. '\t' .. me, string.format('%.9f', tag + turn))
-  end
-  hold_quota(room, me, requests, tokens, 1)
-  for _, key in ipairs({ room.queue, room.guests, room.tickets, room.alive, room.fair }) do
-    redis.call('PEXPIRE', key, WAITERS_TTL)
-  end
+  stand_in_line(room, who, at, lines_here, e, now)
 end
 
 if not chosen then
@@ -318,7 +261,7 @@ if not chosen then
   end
   -- A slot or a probe may be free long before its deadline: whoever would wait at all, waits for that.
   if best and best_opens < NEVER and wait > 0 and (ticket or best_opens - now <= wait or best_guess) then
-    stand_in_line(best_opens)
+    wait_in_line(best_opens)
     return { 2, now, best_opens, best_exact and 1 or 0 }
   end
   if ticket then
@@ -374,23 +317,7 @@ if class == '0' then
   book_units(chosen.book, chosen.list, now, me, weight, ticket and 0 or 1, 1) -- nothing is kept for flexible work
 end
 if crowded then
-  if chosen.behind or first_of(room.queue, chosen.line) then
-    local v = 'V\t' .. chosen.line
-    redis.call('HSET', room.fair, v, string.format('%.9f', max(chosen.tag, (redis.call('HGET', room.fair, v) or 0) + 0)))
-    if not ticket then
-      local _, part = units_of(chosen.list)
-      redis.call('HSET', room.fair, 'F\t' .. chosen.line .. '\t' .. me, string.format('%.9f', chosen.tag + part / weight))
-    end
-  end
-  if ticket then
-    if ticket.line == chosen.line then
-      take_out(room, id)
-      forget_if_empty(room, ticket.line)
-    else
-      knock_first(room, leave(room, id), now)
-    end
-    nudge(room, chosen.line, chosen.list, chosen.model, now)
-  end
+  go_from_line(room, who, chosen, now)
 end
 local r1, r2, r3 = tightest(false)
 local t1, t2, t3 = tightest(true)

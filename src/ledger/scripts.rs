@@ -37,6 +37,7 @@ const VERDICT: &str = include_str!("../../lua/lib/verdict.lua");
 const LINE: &str = include_str!("../../lua/lib/line.lua");
 const NUDGE: &str = include_str!("../../lua/lib/nudge.lua");
 const SHARES: &str = include_str!("../../lua/lib/shares.lua");
+const PLACE: &str = include_str!("../../lua/lib/place.lua");
 
 impl Script {
     pub const ALL: [Script; 21] = [
@@ -70,7 +71,9 @@ impl Script {
     /// Name, the shared pieces put in front (behind the clock), own text.
     fn parts(self) -> (&'static str, &'static [&'static str], &'static str) {
         match self {
-            Script::Admit => ("admit", &[WINDOW, BREAKER, LINE, SHARES, NUDGE], include_str!("../../lua/admit.lua")),
+            Script::Admit => {
+                ("admit", &[WINDOW, BREAKER, LINE, SHARES, NUDGE, PLACE], include_str!("../../lua/admit.lua"))
+            }
             Script::Settle => (
                 "settle",
                 &[WINDOW, CORRECT, BREAKER, VERDICT, LINE, SHARES, NUDGE],

@@ -224,6 +224,31 @@ async fn every_operation_is_described_and_every_error_shown() {
     }
 }
 
+/// The web page's types are made of it.
+#[tokio::test]
+async fn the_page_is_built_on_this_document() {
+    let (app, _upstream) = closed().await;
+    let document = Document::of(&app).await.0;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard/openapi.json");
+    if std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always") {
+        std::fs::write(&path, serde_json::to_string_pretty(&document).unwrap() + "\n").unwrap();
+    }
+    let kept: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(kept == document, "dashboard/openapi.json is another one: make types");
+}
+
+#[tokio::test]
+async fn every_schema_says_what_it_holds() {
+    const HOLDS: [&str; 7] = ["properties", "oneOf", "allOf", "anyOf", "enum", "items", "$ref"];
+    const SIMPLE: [&str; 4] = ["string", "integer", "number", "boolean"];
+    let (app, _upstream) = closed().await;
+    let document = Document::of(&app).await;
+    for (name, schema) in document.0["components"]["schemas"].as_object().unwrap() {
+        let is_simple = schema["type"].as_str().is_some_and(|kind| SIMPLE.contains(&kind));
+        assert!(is_simple || HOLDS.iter().any(|word| schema.get(word).is_some()), "{name} holds anything: {schema}");
+    }
+}
+
 #[tokio::test]
 async fn the_chat_request_lists_every_field_that_is_read() {
     let (app, _upstream) = closed().await;
