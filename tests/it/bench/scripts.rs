@@ -20,6 +20,8 @@ const FILLING: Duration = Duration::from_secs(62);
 /// Calls of each kind.
 const CALLS: usize = 1_000;
 const AT_ONCE: usize = 20;
+/// Clients that share every window.
+const ACTIVE: usize = 100;
 const CHARGE: Charge = Charge { requests: 1, input: 100, tokens: 200 };
 
 struct Pool {
@@ -66,10 +68,12 @@ impl Pool {
         }
     }
 
-    /// Admits and settles, or is refused, many times over; some at a time, as in a busy pool.
-    async fn ask(&self, client: &Client, choices: &[Choice]) {
+    /// Each of the clients in its turn admits and settles, or is refused; some at a time, as in a busy pool.
+    async fn ask(&self, clients: &[Client], choices: &[Choice]) {
+        let mut turns = clients.iter().cycle();
         for _ in 0..CALLS / AT_ONCE {
-            for lease in join_all((0..AT_ONCE).map(|_| self.admit(client, choices))).await.into_iter().flatten() {
+            let some = turns.by_ref().take(AT_ONCE).map(|client| self.admit(client, choices));
+            for lease in join_all(some).await.into_iter().flatten() {
                 lease.sent();
                 lease.settle(answered());
             }
@@ -85,8 +89,9 @@ fn answered() -> Outcome {
     Outcome { health: Health::Good, spent, first_content: Some(Duration::from_millis(200)), ..Outcome::unknown() }
 }
 
-fn client(limits: &[(Limit, i64)]) -> Client {
-    Client::new("shared:bench", ClientKind::Shared, limits)
+/// A hundred clients, each with these limits.
+fn clients(limits: &[(Limit, i64)]) -> Vec<Client> {
+    (0..ACTIVE).map(|n| Client::new(format!("client-{n}"), ClientKind::Member, limits)).collect()
 }
 
 /// The slow log of a server.
@@ -144,46 +149,53 @@ pub async fn tell() {
     let free = Pool::start(&server, "free", "{ rpm = 100000, rpd = 100000, tpm = 100000000, tpd = 100000000 }").await;
     // So that a minute of two requests a second and candidate fills them.
     let full = Pool::start(&server, "full", "{ rpm = 110, rpd = 100000, tpm = 22000, tpd = 100000000 }").await;
-    let nobody = client(&[]);
-    let four = [(Limit::Rpm, 100_000), (Limit::Rpd, 100_000), (Limit::Tpm, 100_000_000), (Limit::Tpd, 100_000_000)];
+    let unlimited = clients(&[]);
+    let limited =
+        clients(&[(Limit::Rpm, 100_000), (Limit::Rpd, 100_000), (Limit::Tpm, 100_000_000), (Limit::Tpd, 100_000_000)]);
 
     let end = tokio::time::Instant::now() + FILLING;
-    while tokio::time::Instant::now() < end {
+    for client in unlimited.iter().cycle() {
         for number in 0..10 {
             for pool in [&free, &full] {
-                if let Some(lease) = pool.admit(&nobody, &pool.choices[number..=number]).await {
+                if let Some(lease) = pool.admit(client, &pool.choices[number..=number]).await {
                     lease.sent();
                     lease.settle(answered());
                 }
             }
         }
-        let limited = client(&four);
-        drop(free.admit(&limited, &free.choices[..1]).await);
+        let same = limited.iter().find(|other| other.id == client.id).unwrap();
+        drop(free.admit(same, &free.choices[..1]).await);
+        if tokio::time::Instant::now() > end {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(450)).await;
     }
-    while let Some(lease) = full.admit(&nobody, &full.choices).await {
+    for client in unlimited.iter().cycle() {
+        let Some(lease) = full.admit(client, &full.choices).await else { break };
         lease.sent();
         // Kept as charged: nothing is given back.
         lease.settle(Outcome { health: Health::Good, ..Outcome::unknown() });
     }
 
-    println!("\n== time in Redis: four windows per candidate, filled over a minute; {CALLS} calls each ==");
+    println!(
+        "\n== time in Redis: four windows per candidate, filled over a minute by {ACTIVE} active clients; {CALLS} calls each =="
+    );
     line("yardstick: a script of 20 HGET", &log.yardstick(), "");
     log.clear();
-    free.ask(&nobody, &free.choices[..1]).await;
+    free.ask(&unlimited, &free.choices[..1]).await;
     line("admit, 1 candidate", &log.times(Script::Admit), "");
     log.clear();
-    free.ask(&nobody, &free.choices).await;
+    free.ask(&unlimited, &free.choices).await;
     let ten = log.times(Script::Admit);
     line("admit, 10 candidates, the first is free", &ten, "   (bar: 60)");
     line("settle", &log.times(Script::Settle), "   (bar: 40)");
     log.clear();
-    free.ask(&client(&four), &free.choices).await;
-    let limited = log.times(Script::Admit);
-    line("admit, 10 candidates, the first is free, 4 client windows", &limited, "");
-    println!("{:<58} {:>6.1} µs   (bar: 5)", "  each client window more", (median(&limited) - median(&ten)) / 4.0);
+    free.ask(&limited, &free.choices).await;
+    let with_quota = log.times(Script::Admit);
+    line("admit, 10 candidates, the first is free, 4 client windows", &with_quota, "");
+    println!("{:<58} {:>6.1} µs   (bar: 5)", "  each client window more", (median(&with_quota) - median(&ten)) / 4.0);
     log.clear();
-    full.ask(&nobody, &full.choices).await;
+    full.ask(&unlimited, &full.choices).await;
     line("admit, 10 candidates, all full", &log.times(Script::Admit), "   (bar: 400)");
     log.clear();
     tokio::time::sleep(Duration::from_secs(8)).await;

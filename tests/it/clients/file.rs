@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::{BOSS, admin, chat, create, list, named, ok, setup, unauthorised};
 use crate::support::{
@@ -98,9 +99,10 @@ async fn who_waits_is_bound_by_the_file_as_it_is_by_then() {
     let app = app.start().await;
     upstream.then(vec![Step::Hold]);
     let call = || Answer::of(app.chat_call(&hi("lab/m")).bearer_auth(KEY));
-    let holds = tokio::spawn(call());
+    let mut calls = JoinSet::new();
+    let holds = calls.spawn(call());
     eventually(Duration::from_secs(5), "it is upstream", async || (upstream.seen().len() == 1).then_some(())).await;
-    let waits = tokio::spawn(call());
+    calls.spawn(call());
     eventually(Duration::from_secs(5), "the next one waits", async || {
         (ok(&admin(&app, "GET", "/budget", Value::Null).await)["waiting"] == 1).then_some(())
     })
@@ -112,6 +114,9 @@ async fn who_waits_is_bound_by_the_file_as_it_is_by_then() {
     })
     .await;
     holds.abort();
-    assert_eq!(waits.await.unwrap().error(), unauthorised());
+    let waited = eventually(Duration::from_secs(5), "the next one is answered", async || {
+        calls.join_next().await.and_then(Result::ok)
+    });
+    assert_eq!(waited.await.error(), unauthorised());
     assert_eq!(upstream.seen().len(), 1);
 }
