@@ -4,7 +4,7 @@ import hooks from "eslint-plugin-react-hooks";
 import ts from "typescript-eslint";
 
 export default ts.config(
-  { ignores: ["dist", "src/api.ts"] },
+  { ignores: ["dist", "src/openapi.d.ts"] },
   js.configs.recommended,
   ts.configs.recommendedTypeChecked,
   a11y.flatConfigs.recommended,

@@ -4,7 +4,7 @@ import { Live, useMode } from "./live";
 import { saw } from "./parts/now";
 import { whole } from "./usage";
 import type {
-  AnyModel, AuditEntry, Budget, Client, ClientChange, ClientWithKey, Config, List, RequestRecord, Status, Usage,
+  AuditList, Budget, Client, ClientChange, ClientList, ClientWithKey, Config, ModelList, NewClient, RequestList, Status, Usage,
 } from "./types";
 
 export const queries = new QueryClient({
@@ -73,7 +73,7 @@ export function useRequests(filters: Filters) {
   return useInfiniteQuery({
     queryKey: ["requests", filters],
     queryFn: ({ pageParam, signal }) =>
-      ask<List<RequestRecord>>("GET", withQuery("/admin/v1/requests", { ...filters, limit: REQUESTS_PAGE, cursor: pageParam }), undefined, signal),
+      ask<RequestList>("GET", withQuery("/admin/v1/requests", { ...filters, limit: REQUESTS_PAGE, cursor: pageParam }), undefined, signal),
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor,
     refetchOnWindowFocus: false,
@@ -84,13 +84,13 @@ export function useRequests(filters: Filters) {
 
 /** What came since the newest that is shown, asked for while the stream is away. */
 export const newest = (filters: Filters) =>
-  ask<List<RequestRecord>>("GET", withQuery("/admin/v1/requests", { ...filters, limit: REQUESTS_PAGE }));
+  ask<RequestList>("GET", withQuery("/admin/v1/requests", { ...filters, limit: REQUESTS_PAGE }));
 
 export const useRequest = (id: string | null) =>
   useQuery({
     queryKey: ["request", id],
     queryFn: async ({ signal }) => {
-      const found = await ask<List<RequestRecord>>("GET", withQuery("/admin/v1/requests", { search: id, limit: 5 }), undefined, signal);
+      const found = await ask<RequestList>("GET", withQuery("/admin/v1/requests", { search: id, limit: 5 }), undefined, signal);
       return found.data.find((record) => record.id === id) ?? null;
     },
     enabled: id !== null,
@@ -100,7 +100,7 @@ export const useClients = (search: string) =>
   useInfiniteQuery({
     queryKey: ["clients", search],
     queryFn: ({ pageParam, signal }) =>
-      ask<List<Client>>("GET", withQuery("/admin/v1/clients", { search, limit: 100, cursor: pageParam }), undefined, signal),
+      ask<ClientList>("GET", withQuery("/admin/v1/clients", { search, limit: 100, cursor: pageParam }), undefined, signal),
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor,
     refetchInterval: 10_000,
@@ -117,7 +117,7 @@ export const useClient = (id: string) =>
 export const useModels = () =>
   useQuery({
     queryKey: ["models"],
-    queryFn: ({ signal }) => ask<List<AnyModel>>("GET", "/admin/v1/models", undefined, signal),
+    queryFn: ({ signal }) => ask<ModelList>("GET", "/admin/v1/models", undefined, signal),
     refetchInterval: 10_000,
   });
 
@@ -135,7 +135,7 @@ export const useAudit = () =>
   useInfiniteQuery({
     queryKey: ["audit"],
     queryFn: ({ pageParam, signal }) =>
-      ask<List<AuditEntry>>("GET", withQuery("/admin/v1/audit", { limit: 50, cursor: pageParam }), undefined, signal),
+      ask<AuditList>("GET", withQuery("/admin/v1/audit", { limit: 50, cursor: pageParam }), undefined, signal),
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor,
     refetchInterval: 10_000,
@@ -153,7 +153,7 @@ const clientPath = (id: string, verb = "") => `/admin/v1/clients/${encodeURIComp
 const providerPath = (id: string, verb = "") => `/v1/status/providers/${encodeURIComponent(id)}${verb}`;
 
 export const useCreateClient = () =>
-  useChange((client: ClientChange & { name: string }) => ask<ClientWithKey>("POST", "/admin/v1/clients", client), "clients");
+  useChange((client: NewClient) => ask<ClientWithKey>("POST", "/admin/v1/clients", client), "clients");
 export const useChangeClient = (id: string) =>
   useChange((change: ClientChange) => ask<Client>("PATCH", clientPath(id), change), "clients", "client");
 export const useRotateClient = (id: string) =>
@@ -172,4 +172,4 @@ export const useSwitchModel = () =>
     "budget", "status", "models",
   );
 export const useSetOrder = () =>
-  useChange((strategy: string) => ask<Status>("PATCH", "/v1/status/routing", { strategy }), "status", "models");
+  useChange((strategy: Status["routingStrategy"]) => ask<Status>("PATCH", "/v1/status/routing", { strategy }), "status", "models");

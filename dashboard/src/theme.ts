@@ -37,12 +37,16 @@ export const theme = createTheme({
 const SERIES = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)", "var(--series-5)", "var(--series-6)", "var(--series-7)", "var(--series-8)"];
 const KNOWN = ["groq", "gemini", "cerebras", "mistral", "ollama", "openrouter", "nvidia", "cloudflare"];
 
+/** The series of requests that no provider was asked for: turned away, or mistaken. */
+export const NOBODY = "nobody asked";
+
 /** Where a name stands among others. */
-export const place = (name: string) => (KNOWN.includes(name) ? KNOWN.indexOf(name) : KNOWN.length + (name === "nobody asked" ? 1 : 0));
+export const place = (name: string) => (KNOWN.includes(name) ? KNOWN.indexOf(name) : KNOWN.length + (name === NOBODY ? 1 : 0));
 
 export function seriesColor(name: string): string {
   const known = KNOWN.indexOf(name);
   if (known >= 0) return SERIES[known] ?? "gray";
+  if (name === NOBODY) return "var(--soft)"; // no provider's colour
   let hash = 0;
   for (const sign of name) hash = (hash * 31 + sign.charCodeAt(0)) >>> 0;
   return SERIES[hash % SERIES.length] ?? "gray";

@@ -12,6 +12,7 @@ test("minutes without a request stand in the series as nothing", () => {
   });
   expect(usage.series[0]?.points.map(({ requests }) => requests)).toEqual([0, 3, 0, 0]);
   expect(usage.series[0]?.points[0]?.first_content_p50_ms).toBeNull();
+  expect(usage.series[0]?.points.map(({ time }) => time.slice(10))).toEqual(["T10:00:00.000Z", "T10:01:00.000Z", "T10:02:00.000Z", "T10:03:00.000Z"]);
   expect(today(usage.series[0]).requests).toBe(0);
   expect(today(undefined).requests).toBe(0);
 });

@@ -15,7 +15,8 @@ export function whole(usage: Usage): Usage {
 
 function filled(series: Series, times: number[]): UsagePoint[] {
   const known = new Map(series.points.map((point) => [Date.parse(point.time), point]));
-  return times.map((at) => known.get(at) ?? { time: new Date(at).toISOString(), ...NOTHING });
+  // One spelling of each time, whoever said it: charts tell points apart by it.
+  return times.map((at) => ({ ...(known.get(at) ?? NOTHING), time: new Date(at).toISOString() }));
 }
 
 /** What the day so far brought; days are those of UTC. */

@@ -1,32 +1,50 @@
-// node tests/shot.mjs <base url> <key> <out folder> [page,page…]: each page, light and dark, wide and narrow.
+// node tests/shot.mjs <base url> <admin key> <out folder>: the pictures of docs/img, each page light and dark.
+// The gateway should have seen some traffic, failovers too: the pictures show what is there.
 import { mkdir } from "node:fs/promises";
 import { open } from "./browser.mjs";
 
-const [base, key, out, only] = process.argv.slice(2);
+const [base, key, out] = process.argv.slice(2);
 const PAGES = { pool: "", requests: "requests", clients: "clients", models: "models", playground: "playground", settings: "settings", start: "start" };
-const wanted = only ? only.split(",") : Object.keys(PAGES);
+const SIZE = { width: 1360, height: 900 };
+const QUESTION = "Which of the free models would you take for a long summary, and why?";
+
+/** What a page shows only when something is done on it. */
+const DO = {
+  async requests(page) {
+    const { data } = await (await page.request.get(`${base}/admin/v1/requests?status=ok&limit=200`)).json();
+    const told = data.find(({ attempts, passed_over }) => attempts.length > 1 && passed_over.length > 0) ?? data.find(({ attempts }) => attempts.length > 1) ?? data[0];
+    if (!told) return;
+    await page.goto(`${base}/dashboard/requests/${told.id}`);
+    await page.getByRole("dialog").getByText("What happened").waitFor();
+  },
+  async playground(page) {
+    await page.getByLabel("Message").fill(QUESTION);
+    await page.keyboard.press("Enter");
+    await page.getByTestId("telltale").first().getByText("in all").waitFor();
+  },
+};
+
 await mkdir(out, { recursive: true });
 const browser = await open();
-for (const [scheme, width, height] of [["light", 1360, 900], ["dark", 1360, 900], ["light", 360, 740]]) {
-  const context = await browser.newContext({ colorScheme: scheme, viewport: { width, height } });
+for (const colorScheme of ["light", "dark"]) {
+  const context = await browser.newContext({ colorScheme, viewport: SIZE, deviceScaleFactor: 1, reducedMotion: "reduce" });
+  // A window without scroll bars need not keep a place for one.
+  await context.addInitScript(() => document.addEventListener("DOMContentLoaded", () => (document.documentElement.style.scrollbarGutter = "auto")));
   const page = await context.newPage();
-  page.setDefaultTimeout(120_000);
-  page.on("console", (message) => message.type() === "error" && console.log(scheme, message.text()));
-  page.on("pageerror", (error) => console.log(scheme, String(error)));
+  page.setDefaultTimeout(60_000);
+  page.on("console", (message) => message.type() === "error" && console.log(colorScheme, message.text()));
+  page.on("pageerror", (error) => console.log(colorScheme, String(error)));
   await page.goto(`${base}/dashboard/`);
-  await page.getByLabel("Admin key").waitFor();
-  if (!only) await page.screenshot({ path: `${out}/login-${scheme}-${width}.png` });
   await page.getByLabel("Admin key").fill(key);
   await page.getByRole("button", { name: "Log in" }).click();
-  await page.getByRole("heading", { level: 1 }).waitFor();
-  for (const name of wanted) {
-    await page.goto(`${base}/dashboard/${PAGES[name]}`);
+  await page.getByRole("heading", { name: "Pool" }).waitFor();
+  for (const [name, path] of Object.entries(PAGES)) {
+    await page.goto(`${base}/dashboard/${path}`);
     await page.getByRole("heading", { level: 1 }).waitFor();
-    await page.waitForFunction(() => !document.querySelector("main [aria-label=Loading]"), null, { timeout: 60_000 });
-    await page.waitForTimeout(700);
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    if (wide > 0) console.log(`${name} at ${width}: ${wide} px too wide`);
-    await page.screenshot({ path: `${out}/${name}-${scheme}-${width}.png`, fullPage: width < 400 ? false : false });
+    await page.waitForFunction(() => !document.querySelector("main [aria-label=Loading]"));
+    await DO[name]?.(page);
+    await page.waitForTimeout(700); // what slides in has come to rest
+    await page.screenshot({ path: `${out}/${name}-${colorScheme}.png` });
   }
   await context.close();
 }

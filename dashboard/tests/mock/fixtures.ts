@@ -77,7 +77,7 @@ function windowOf(limit: string, max: number, fill: number, now: number, random:
     used,
     waiting,
     left: Math.max(0, max - used - waiting),
-    next_free_at: used >= max ? iso(now + (isDay ? 86 * SECOND : 4_400)) : null,
+    next_free_at: iso(used >= max ? now + (isDay ? 86 * SECOND : 4_400) : now),
     resets_at: isDay ? iso(now + 7.4 * 60 * MINUTE) : null,
     span_ms: span,
     users: shares.filter((user) => user.units > 0),
@@ -208,6 +208,7 @@ export function client(nth: number, over: Partial<Client> = {}, now = Date.now()
     rotated_at: null,
     old_secret_until: null,
     version: 1,
+    usage_today: { requests: busy, failed: Math.floor(busy / 25), tokens_in: busy * 800, tokens_out: busy * 240 },
     ...over,
   };
 }
@@ -293,7 +294,12 @@ export const audit = (now = Date.now()): AuditEntry[] => [
 
 export const status = (): Status => ({
   routingStrategy: "headroom",
+  totalRequests: 18_432,
+  successRequests: 18_219,
+  failedRequests: 213,
+  ledger: { reachable: true },
+  recentRequests: [],
   providers: PROVIDERS.map(({ id, name, models }) => ({
-    id, name, enabled: true, circuitBreakerState: id === "cerebras" ? "open" : "closed", models: models.map(([model]) => model), disabledModels: [],
+    id, name, enabled: true, circuitBreakerState: id === "cerebras" ? "open" : "closed", models: models.map(([model]) => model), disabledModels: [], coolingDown: [], limits: [],
   })),
 });

@@ -49,7 +49,7 @@ export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draf
   const with_ = <K extends keyof Draft>(name: K, value: Draft[K]) => set({ ...draft, [name]: value });
   return (
     <>
-      <TextInput label="Name" required maxLength={200} data-autofocus disabled={frozen} value={draft.name} onChange={(event) => with_("name", event.currentTarget.value)} />
+      <TextInput label="Name" required maxLength={80} data-autofocus disabled={frozen} value={draft.name} onChange={(event) => with_("name", event.currentTarget.value)} />
       <fieldset disabled={frozen}>
         <legend>Limits</legend>
         <div className={classes.grid}>
@@ -68,7 +68,7 @@ export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draf
       <div className={classes.grid}>
         <NumberField label="Weight" description="Share in the line" required withAsterisk={false} min={1} max={1000} disabled={frozen} value={draft.weight} set={(value) => with_("weight", value ?? 1)} />
         <NumberField
-          label="Waits at most" description="For room, in seconds" placeholder="as the server" min={0} max={600} step="any" disabled={frozen}
+          label="Waits at most" description="For room, in seconds" placeholder="as the server" min={0} max={3600} step="any" disabled={frozen}
           value={draft.wait_ms === null ? null : draft.wait_ms / 1000} set={(value) => with_("wait_ms", value === null ? null : Math.round(value * 1000))}
         />
         <TextInput
@@ -76,7 +76,7 @@ export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draf
           value={localTime(draft.expires_at)} onChange={(event) => with_("expires_at", event.currentTarget.value ? new Date(event.currentTarget.value).toISOString() : null)}
         />
       </div>
-      <Textarea label="Note" autosize minRows={1} maxRows={4} maxLength={1000} disabled={frozen} value={draft.note} onChange={(event) => with_("note", event.currentTarget.value)} />
+      <Textarea label="Note" autosize minRows={1} maxRows={4} maxLength={500} disabled={frozen} value={draft.note} onChange={(event) => with_("note", event.currentTarget.value)} />
       <Switch label="May jump the line (service_tier: priority)" disabled={frozen} checked={draft.priority} onChange={(event) => with_("priority", event.currentTarget.checked)} />
     </>
   );

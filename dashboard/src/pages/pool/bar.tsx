@@ -7,8 +7,7 @@ import classes from "./bar.module.css";
 
 /** One limit of one subject as a bar. Pressing it tells the rest. */
 export const Bar = memo(function Bar({ window, subject, open }: { window: Window; subject: string; open: (anchor: HTMLElement) => void }) {
-  const { limit, used, max } = window;
-  const waiting = window.waiting ?? 0;
+  const { limit, used, max, waiting } = window;
   const full = used + waiting >= max;
   return (
     <button type="button" className={classes.cell} aria-haspopup="dialog" onClick={(event) => open(event.currentTarget)}>
@@ -29,8 +28,7 @@ export const Bar = memo(function Bar({ window, subject, open }: { window: Window
 });
 
 export function Track({ window }: { window: Window }) {
-  const { used, max } = window;
-  const waiting = window.waiting ?? 0;
+  const { used, max, waiting } = window;
   const part = (units: number) => `${max > 0 ? Math.min(100, (100 * units) / max) : 100}%`;
   const pressure = used >= max ? "full" : fill(window) >= TIGHT ? "high" : "used";
   return (
@@ -43,21 +41,12 @@ export function Track({ window }: { window: Window }) {
 
 /** The one thing worth knowing next. */
 function Below({ window, full }: { window: Window; full: boolean }) {
-  const { next_free_at, resets_at, forecast, left } = window;
-  const waiting = window.waiting ?? 0;
+  const { next_free_at, resets_at, forecast, left, waiting } = window;
   const waits = waiting > 0 && ` · ${exact(waiting)} waiting`;
-  if (full && next_free_at) {
+  if (full) {
     return (
       <>
         free <Countdown to={next_free_at} />
-        {waits}
-      </>
-    );
-  }
-  if (full && resets_at) {
-    return (
-      <>
-        back at {clock(resets_at)}
         {waits}
       </>
     );

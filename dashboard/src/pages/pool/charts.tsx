@@ -1,7 +1,7 @@
 import "@mantine/charts/styles.css";
 import { AreaChart } from "@mantine/charts";
 import { useMemo } from "react";
-import { place, seriesColor } from "../../theme";
+import { NOBODY, place, seriesColor } from "../../theme";
 import type { Series, Usage, UsagePoint } from "../../types";
 import { clock, date, exact, seconds, short, took } from "../../words";
 import { RANGES, type Range } from "./ranges";
@@ -69,9 +69,6 @@ function Latency({ series, bin, label }: { series: Series; bin: number; label: (
     </figure>
   );
 }
-
-/** Requests that no provider was asked for: turned away, or mistaken. */
-const NOBODY = "nobody asked";
 
 type Row = { time: string } & Record<string, number | string>;
 

@@ -56,8 +56,7 @@ function find(budget: Budget, place: Place): Window | undefined {
 }
 
 function Told({ place, window }: { place: Place; window: Window }) {
-  const { used, left, max, configured, source, kind, span_ms, next_free_at, resets_at, forecast, users } = window;
-  const waiting = window.waiting ?? 0;
+  const { used, left, max, configured, source, kind, span_ms, next_free_at, resets_at, forecast, users, waiting } = window;
   return (
     <>
       <h3>{limitName(place.limit)}</h3>
@@ -77,7 +76,7 @@ function Told({ place, window }: { place: Place; window: Window }) {
           {kindName(kind)}
           {span_ms > 0 && `, ${span(span_ms).replace(".0", "")}`}
         </Fact>
-        {next_free_at && used >= max && (
+        {used >= max && (
           <Fact name="Next free">
             <Countdown to={next_free_at} />
           </Fact>

@@ -3,7 +3,7 @@ import type { BudgetModel, Provider, Window } from "../../types";
 export const TIGHT = 0.75;
 
 /** The part of a window that is spoken for: 0 to 1. */
-export const fill = (window: Window) => (window.max > 0 ? Math.min(1, (window.used + (window.waiting ?? 0)) / window.max) : 1);
+export const fill = (window: Window) => (window.max > 0 ? Math.min(1, (window.used + window.waiting) / window.max) : 1);
 
 const isTight = (windows: Window[]) => windows.some((window) => fill(window) >= TIGHT);
 const isShut = (model: BudgetModel) => !model.enabled || model.shut !== null || model.breaker.state !== "closed";

@@ -27,7 +27,7 @@ export function Vitals({ budget, hour }: { budget: Budget; hour: Usage | undefin
       <Vital name="Tokens / min" value={short(Math.round(tokens))} note="over five minutes" title={exact(Math.round(tokens))}>
         <Spark values={minutes.map((point) => point.tokens_in + point.tokens_out)} />
       </Vital>
-      <Vital name="Waiting now" value={exact(budget.waiting ?? 0)} note={budget.waiting ? "for a window to open" : "nobody"} tone={budget.waiting ? "warn" : undefined} />
+      <Vital name="Waiting now" value={exact(budget.waiting)} note={budget.waiting ? "for a window to open" : "nobody"} tone={budget.waiting ? "warn" : undefined} />
       <Vital name="Replicas alive" value={exact(budget.replicas)} note="sharing this budget" tone={budget.replicas === 0 ? "bad" : undefined} />
     </dl>
   );

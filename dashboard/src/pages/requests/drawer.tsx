@@ -115,14 +115,14 @@ function TraceLink({ record: { trace_id } }: { record: RequestRecord }) {
 
 /** The answer to "why?", in a sentence. */
 function verdict({ status, attempts, waited_ms, passed_over, duration_ms, error_code }: RequestRecord): string {
-  const waited = waited_ms > 0 ? ` after waiting ${span(waited_ms)} for room` : "";
+  const waited = waited_ms > 0 ? ` after waiting ${took(waited_ms)} for room` : "";
   if (status < 400) {
     const failed = attempts.filter((attempt) => attempt.cause !== "ok").length;
     return `Answered in ${took(duration_ms)}${waited}${failed ? `; ${failed} other${failed > 1 ? "s" : ""} failed first` : ""}.`;
   }
   if (error_code === "client_quota_exceeded") return "The client has used up its own quota.";
   if (error_code === "budget_exhausted") {
-    const soonest = Math.min(...passed_over.map((each) => each.opens_in_ms ?? Infinity));
+    const soonest = Math.min(...passed_over.map((each) => each.opens_in_ms));
     return `No candidate had room${waited}.${Number.isFinite(soonest) ? ` The first would have had some ${span(soonest)} later.` : ""}`;
   }
   if (attempts.length > 0 && status >= 500) return `Every candidate that was asked failed${waited}.`;

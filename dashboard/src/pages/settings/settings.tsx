@@ -5,11 +5,11 @@ import { Empty, Failure } from "../../parts/notice";
 import { useNow } from "../../parts/now";
 import { Card, Head, Loading, Scroll, Tag } from "../../parts/page";
 import { useAudit, useConfig, useResetProvider, useSetOrder, useStatus, useSwitchProvider } from "../../queries";
-import type { AuditEntry } from "../../types";
+import type { AuditEntry, Status } from "../../types";
 import { ago, moment } from "../../words";
 import classes from "./settings.module.css";
 
-const ORDERS = [
+const ORDERS: { value: Status["routingStrategy"]; label: string }[] = [
   { value: "headroom", label: "headroom: the most room left" },
   { value: "fast", label: "fast: the lowest time to first token" },
   { value: "smart", label: "smart: the highest quality rank" },
