@@ -4,6 +4,8 @@ mod breaker;
 pub mod fleet;
 mod keep_alive;
 pub mod replicas;
+mod retry_after;
+mod shares;
 mod team;
 mod tokens;
 pub mod topologies;

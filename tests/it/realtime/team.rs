@@ -18,20 +18,24 @@ use crate::support::{
     simulator::Simulator,
 };
 
-const MODEL: &str = "mistral-medium-2604";
+pub const MODEL: &str = "mistral-medium-2604";
 const BOSS: &str = "boss-of-the-team";
 
-/// One model at one provider, whose one limit is `rpm` (sliding).
 async fn team(rpm: i64, wait_ms: i64) -> Fleet {
+    team_over("sliding", rpm, wait_ms).await
+}
+
+/// One model at one provider, whose one limit is `rpm`.
+pub async fn team_over(window: &str, rpm: i64, wait_ms: i64) -> Fleet {
     let limits = json!({ "rpm": rpm, "tpm": "none", "tpd": "none", "rpd": "none" });
     let profile = json!({ "providers": { "mistral": {
         "jitter_ms": 200,
         "latency": { "first_ms": 20, "chunk_ms": 1, "reasoning_tokens": 0 },
-        "models": { MODEL: { "limits": limits, "window": "sliding" } },
+        "models": { MODEL: { "limits": limits, "window": window } },
     } } });
     let change = |setup: Setup, simulator: &Simulator| {
         let file = format!(
-            "[providers.mistral]\nlimits = {{ rps = \"none\" }}\n[providers.mistral.models.\"{MODEL}\"]\nlimits = {{ rpm = {rpm}, tpm = \"none\" }}\n"
+            "[providers.mistral]\nlimits = {{ rps = \"none\" }}\n[providers.mistral.models.\"{MODEL}\"]\nlimits = {{ rpm = {rpm}, tpm = \"none\" }}\nwindow = \"{window}\"\n"
         );
         let setup = setup.simulated(simulator, "mistral").file(&file).env("TOLLFREE_ADMIN_KEY", BOSS);
         setup.env("TOLLFREE_AUTH", "open").env("TOLLFREE__QUEUE__MAX_WAIT_MS", wait_ms)
@@ -40,7 +44,7 @@ async fn team(rpm: i64, wait_ms: i64) -> Fleet {
 }
 
 /// A key of its own, made at one replica.
-async fn member(app: &TestApp, name: &str, limits: Value) -> (String, String) {
+pub async fn member(app: &TestApp, name: &str, limits: Value) -> (String, String) {
     let call = http::client().post(app.url("/admin/v1/clients")).bearer_auth(BOSS);
     let made = Answer::of(call.json(&json!({ "name": name, "limits": limits }))).await;
     assert_eq!(made.status, 201, "{}", made.text());

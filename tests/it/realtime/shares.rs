@@ -1,0 +1,111 @@
+//! Fair shares in true minutes: four replicas, one Redis, somebody with fifty connections and four with one request a second.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    fleet::{Fleet, short},
+    team::{MODEL, member, team_over},
+};
+use crate::support::http::{self, Answer};
+
+const RPM: i64 = 600;
+const CONNECTIONS: usize = 50;
+const MODEST: usize = 4;
+const SECOND: Duration = Duration::from_secs(1);
+/// The first span is for becoming known.
+const FROM: Duration = Duration::from_mins(1);
+const TILL: Duration = Duration::from_mins(3);
+/// Everybody waits as long as nearly a whole span.
+const WAIT: &str = "wait=55";
+
+/// One request: when it came and when it was answered, since the start; whether it was served.
+struct Met {
+    came: Duration,
+    answered: Duration,
+    served: bool,
+}
+
+/// What one client meets over so many connections, each asking anew as soon as it is answered, or once every so often.
+async fn client(fleet: &Fleet, name: &str, connections: usize, every: Option<Duration>) -> JoinSet<Vec<Met>> {
+    let (_, key) = member(&fleet.apps[0], name, json!({})).await;
+    let urls: Vec<String> = fleet.apps.iter().map(|app| app.url("/v1/chat/completions")).collect();
+    let (mut callers, http, start) = (JoinSet::new(), http::client(), Instant::now());
+    for connection in 0..connections {
+        let (urls, key, http, ask) = (urls.clone(), key.clone(), http.clone(), short(&format!("mistral/{MODEL}")));
+        callers.spawn(async move {
+            let one = async |turn: usize| {
+                let came = start.elapsed();
+                let call = http.post(&urls[(connection + turn) % urls.len()]).bearer_auth(&key);
+                let answer = Answer::of(call.header("prefer", WAIT).json(&ask(0))).await;
+                assert!([200, 429, 503].contains(&answer.status), "{}: {}", answer.status, answer.text());
+                let served = answer.status == 200;
+                let told = if served { Duration::ZERO } else { answer.retry_after() };
+                (Met { came, answered: start.elapsed(), served }, told)
+            };
+            let (mut met, mut turn) = (Vec::new(), 0);
+            let Some(every) = every else {
+                while start.elapsed() < TILL {
+                    turn += 1;
+                    let (one, told) = one(turn).await;
+                    if !one.served {
+                        tokio::time::sleep(told.max(SECOND)).await;
+                    }
+                    met.push(one);
+                }
+                return met;
+            };
+            let asked = (0..).map(|turn| (turn, every * u32::try_from(turn).unwrap()));
+            let each = asked.take_while(|(_, at)| *at < TILL).map(async |(turn, at)| {
+                tokio::time::sleep_until(start + at).await;
+                one(turn).await.0
+            });
+            futures_util::future::join_all(each).await
+        });
+    }
+    callers
+}
+
+/// Served within the spans that count.
+fn served(met: &[Met]) -> usize {
+    met.iter().filter(|one| one.served && (FROM..TILL).contains(&one.answered)).count()
+}
+
+async fn shared_fairly(window: &str) {
+    let fleet = team_over(window, RPM, 60_000).await;
+    let greedy = client(&fleet, "greedy", CONNECTIONS, None).await;
+    let mut modest = Vec::new();
+    for n in 0..MODEST {
+        modest.push(client(&fleet, &format!("modest {n}"), 1, Some(SECOND)).await);
+    }
+    let greedy = served(&greedy.join_all().await.into_iter().flatten().collect::<Vec<_>>());
+    let (mut all, mut satisfied) = (greedy, Vec::new());
+    for one in modest {
+        let met: Vec<Met> = one.join_all().await.into_iter().flatten().collect();
+        let asked = met.iter().filter(|one| (FROM..TILL).contains(&one.came));
+        let (got, asked) = (asked.clone().filter(|one| one.served).count(), asked.count());
+        assert_eq!(asked, 120);
+        satisfied.push(got as f64 / asked as f64);
+        all += served(&met);
+    }
+    eprintln!("{window}: greedy {greedy}, modest {satisfied:.3?}, together {all} of {}", 2 * RPM);
+    assert!(satisfied.iter().all(|part| *part >= 0.95), "{satisfied:?}");
+    let rest = (2 * RPM) as usize - MODEST * 120;
+    satisfied.push((greedy as f64 / rest as f64).min(1.0));
+    let (sum, squares): (f64, f64) = (satisfied.iter().sum(), satisfied.iter().map(|x| x * x).sum());
+    let jain = sum * sum / (satisfied.len() as f64 * squares);
+    assert!(jain >= 0.98, "{jain:.3} of {satisfied:?}");
+    fleet.window("mistral", "main", MODEL, "rpm").await.was_held();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_is_shared_fairly_over_four_replicas() {
+    shared_fairly("bucket").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sliding_minute_is_shared_fairly_over_four_replicas() {
+    shared_fairly("sliding").await;
+}
