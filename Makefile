@@ -1,10 +1,11 @@
 # `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
 .DEFAULT_GOAL := help
-.PHONY: help run dashboard types test test-long test-dashboard test-compose test-k8s bench k8s lint fmt setup
+.PHONY: help run dashboard types test test-long test-compose test-k8s bench k8s lint fmt setup
 
 CARGO ?= cargo
 # Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
-# run by themselves, so that they make nobody miss a deadline.
+# run by themselves, so that they make nobody miss a deadline; so does the walk in the browser, which measures how soon
+# things show.
 TEST_THREADS ?= 3
 # Six fleets at a time: more would keep two cores busier than the slack of their ledgers allows for.
 REALTIME_THREADS ?= 6
@@ -36,15 +37,13 @@ test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu m
 	cd dashboard && npm run --silent check
 	$(CARGO) test --locked --lib --bins
 	$(CARGO) test --locked --test it -- --test-threads $(TEST_THREADS) --skip realtime:: --skip ledger:: --skip dashboard::
+	$(CARGO) test --locked --test it -- --nocapture dashboard::
 	$(CARGO) test --locked --test it -- ledger::
 	$(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
 
 test-long: setup ## the same histories and clocks, for much longer
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
-
-test-dashboard: setup $(PAGE) ## walks the web page of two replicas in a real browser, by itself: it measures how soon things show
-	$(CARGO) test --locked --test it -- --nocapture dashboard::
 
 test-compose: setup ## builds the image and runs the compose file for real: three replicas, a collector (about 15 minutes at first)
 	tests/compose/run.sh
