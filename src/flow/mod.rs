@@ -141,7 +141,7 @@ impl Flow {
                 Ok(()) => {
                     let began = Instant::now();
                     admission = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(&client)).await;
-                    turns.waited(began.elapsed());
+                    turns.stood_still(began.elapsed());
                 }
                 Err(end) => {
                     lease.settle(fault.outcome);
@@ -160,7 +160,7 @@ impl Flow {
     async fn admit(&self, client: &Client, turns: &mut Turns) -> Result<Admission, LedgerError> {
         let began = Instant::now();
         let admission = self.ledger.admit(turns.ask(client)).await;
-        turns.waited(began.elapsed());
+        turns.stood_still(began.elapsed());
         admission
     }
 

@@ -87,14 +87,13 @@ impl Trail {
         self.shared.began.elapsed()
     }
 
-    /// Time spent until the budget let it go, over all its attempts, whole ms.
+    /// Time spent in line, over all its attempts, whole ms.
     pub fn waited_ms(&self) -> i64 {
         i64::try_from(self.shared.waited_us.load(Ordering::Relaxed) / 1_000).unwrap_or(i64::MAX)
     }
 
-    pub(super) fn waited(&self, time: Duration) {
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.shared.waited_us.fetch_add(us, Ordering::Relaxed);
+    pub(super) fn waited_us(&self) -> &AtomicU64 {
+        &self.shared.waited_us
     }
 
     pub fn attempts(&self) -> Vec<Attempt> {

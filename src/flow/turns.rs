@@ -42,7 +42,7 @@ impl Turns {
     pub fn ask<'a>(&'a self, client: &'a Client) -> Ask<'a> {
         let wait = self.patience.saturating_duration_since(Instant::now());
         let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        Ask { client, choices: &self.plan.choices, wait_ms, tier: self.tier }
+        Ask { client, choices: &self.plan.choices, wait_ms, tier: self.tier, waited_us: self.trail.waited_us() }
     }
 
     /// Keeps only what the client, as its record is now, may be planned to.
@@ -52,8 +52,7 @@ impl Turns {
     }
 
     /// An admission took so long.
-    pub fn waited(&mut self, time: Duration) {
-        self.trail.waited(time);
+    pub fn stood_still(&mut self, time: Duration) {
         self.deadline += time;
     }
 

@@ -1,5 +1,7 @@
 //! One admission: what is asked, and what can come back.
 
+use std::sync::atomic::AtomicU64;
+
 use crate::domain::{Choice, Client, Tier};
 
 use super::lease::Lease;
@@ -13,6 +15,8 @@ pub struct Ask<'a> {
     /// How long the caller would wait in line for room, ms; 0: not at all.
     pub wait_ms: i64,
     pub tier: Tier,
+    /// Where the time it stands in line is added up, µs; also where the caller leaves the line.
+    pub waited_us: &'a AtomicU64,
 }
 
 #[derive(Debug)]

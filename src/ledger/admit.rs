@@ -1,7 +1,10 @@
 //! Asking: builds the call of `lua/admit.lua`, reads its answer, and goes through a lost or held state.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use super::{
     Ledger, Shared,
     admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy, WindowStanding},
     host::{HostError, Reply, ScriptCall},
-    lease::{Grant, LEASE_TTL_MS, Lease, Undone},
+    lease::{Grant, LEASE_TTL_MS, Lease, Settling, Undone},
     line::{ALIVE_MS, Place},
     pack,
     scripts::Script,
@@ -62,7 +65,8 @@ impl Ledger {
         self.shared.admit(ask, None).await
     }
 
-    /// Settles one lease and asks again for the rest, in one round trip.
+    /// Settles one attempt and asks again for the rest of its request, in one round trip. To the client it is one request:
+    /// what the attempt was charged to its own quota is given back, and charged where it goes on.
     pub async fn settle_and_admit(
         &self,
         lease: Lease,
@@ -70,7 +74,7 @@ impl Ledger {
         ask: Ask<'_>,
     ) -> Result<Admission, LedgerError> {
         let Some(core) = lease.into_core(&outcome) else { return self.admit(ask).await };
-        let settlement = self.shared.settlement(&core, &outcome, "end");
+        let settlement = self.shared.settlement(&core, &outcome, Settling::GoesOn);
         self.shared.admit(ask, Some((settlement, Undone::Settle(core, outcome)))).await
     }
 }
@@ -126,6 +130,19 @@ impl Drop for Asking<'_> {
     }
 }
 
+/// The time of one stay in line is counted even where it ends by being dropped.
+struct Standing<'a> {
+    since: Instant,
+    adds_to: &'a AtomicU64,
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        let us = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.adds_to.fetch_add(us, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
     /// Asks until there is an answer that is none of the waiting room's, or the caller's patience is over.
     async fn admit(
@@ -159,6 +176,7 @@ impl Shared {
                     return Ok(admission);
                 }
                 (id, Answer::Wait(ms)) => {
+                    let _standing = Standing { since: Instant::now(), adds_to: ask.waited_us };
                     place.get_or_insert_with(|| Place::take(self, &id)).sleep(ms, patience).await;
                     turns = 0;
                     continue;
@@ -184,13 +202,14 @@ impl Shared {
     ) -> Result<(Arc<str>, Answer), LedgerError> {
         let mut question = self.question(ask, place);
         let mut asking = Asking { shared: self, ask, id: question.id.to_string() };
+        let mut came_before = false; // the question, before the settlement that may make room for it
         let answer = match &owed.settlement {
             None => self.host.run(&question.call, false).await,
             Some((settlement, _)) => {
                 let (settled, admitted) = self.host.run_both(settlement, &question.call).await;
                 match settled {
                     Ok(_) => owed.settlement = None,
-                    Err(HostError::Fresh) => {}
+                    Err(HostError::Fresh) => came_before = true,
                     Err(error) => {
                         if let HostError::Script { .. } = error {
                             owed.settlement = None; // would fail again
@@ -207,6 +226,7 @@ impl Shared {
                 // A host that has never seen this script may have lost more than scripts.
                 self.hold(self.sync(None).await?).await;
                 owed.pay().await;
+                came_before = false;
                 question = self.question(ask, place);
                 asking.id = question.id.to_string();
                 self.host.run(&question.call, true).await
@@ -218,7 +238,11 @@ impl Shared {
         };
         let reply = self.note(asking.answered(answer))?;
         let id = question.id.clone();
-        Ok((id, self.read(ask, question, &reply)?))
+        let answer = match self.read(ask, question, &reply)? {
+            Answer::Admission(Admission::Refused(_)) if came_before && owed.settlement.is_none() => Answer::Hold(0),
+            answer => answer,
+        };
+        Ok((id, answer))
     }
 
     async fn hold(&self, ms: i64) {

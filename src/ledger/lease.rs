@@ -152,7 +152,7 @@ impl Lease {
             && held.core.packed().split(' ').skip(3).take(2).any(|probe| probe == "1")
         {
             let outcome = Outcome { health: Health::Good, ..Outcome::unknown() };
-            let call = held.shared.settlement(&held.core, &outcome, "commit");
+            let call = held.shared.settlement(&held.core, &outcome, Settling::Commit);
             let shared = held.shared.clone();
             held.shared.tasks.spawn(async move {
                 // A verdict lost in an outage is told again at the end.
@@ -217,16 +217,40 @@ pub(crate) enum Undone {
     },
 }
 
+/// What is to be settled of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settling {
+    /// The attempt is over, and its request with it.
+    Over,
+    /// The attempt is over, and its request goes on elsewhere: to its client it counts there, once.
+    GoesOn,
+    /// Content has come: only a probe's verdicts, the lease goes on.
+    Commit,
+    /// Nothing, only what is held.
+    Find,
+}
+
+impl Settling {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Over | Self::GoesOn => "end",
+            Self::Commit => "commit",
+            Self::Find => "find",
+        }
+    }
+}
+
 pub(crate) type Pending = Mutex<VecDeque<Undone>>;
 
 impl Shared {
-    pub(crate) fn settlement(&self, core: &Core, outcome: &Outcome, mode: &'static str) -> ScriptCall {
+    pub(crate) fn settlement(&self, core: &Core, outcome: &Outcome, what: Settling) -> ScriptCall {
         let (provider, model) = match outcome.health {
             Health::Good => ("good", "good"),
             Health::ProviderFailed => ("failed", "nothing"),
             Health::ModelFailed => ("nothing", "failed"),
             Health::Nothing => ("nothing", "nothing"),
         };
+        let client_spent = if what == Settling::GoesOn { Spent::NOT_SENT } else { outcome.spent };
         let candidate = &core.candidate;
         let mut keys = Vec::with_capacity(10 + candidate.windows.len() + core.client.limits.len());
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&core.id), self.keys.speed()]);
@@ -237,7 +261,7 @@ impl Shared {
         let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
         let args = vec![
             Bytes::from(self.rules.slack_ms.to_string()),
-            Bytes::from(pack::client(&core.client, |limit, _| pack::client_used(limit, &outcome.spent))),
+            Bytes::from(pack::client(&core.client, |limit, _| pack::client_used(limit, &client_spent))),
             pack::candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
             Bytes::from_static(provider.as_bytes()),
             Bytes::from_static(model.as_bytes()),
@@ -247,14 +271,14 @@ impl Shared {
             Bytes::from(first.to_string()),
             Bytes::copy_from_slice(keys::speed_field(candidate).as_bytes()),
             Bytes::from(TOMBSTONE_MS.to_string()),
-            Bytes::from_static(mode.as_bytes()),
+            Bytes::from_static(what.word().as_bytes()),
             Bytes::copy_from_slice(core.client.id.as_bytes()),
         ];
         ScriptCall { script: Script::Settle, keys, args }
     }
 
     pub(crate) async fn settle_now(&self, core: Arc<Core>, outcome: Outcome) {
-        let call = self.settlement(&core, &outcome, "end");
+        let call = self.settlement(&core, &outcome, Settling::Over);
         if let Err(LedgerError::Unreachable { .. }) = self.run(&call).await {
             self.later(Undone::Settle(core, outcome));
         }
@@ -275,7 +299,7 @@ impl Shared {
             match next {
                 None => return,
                 Some(Undone::Settle(core, outcome)) => {
-                    if self.run(&self.settlement(&core, &outcome, "end")).await.is_err() {
+                    if self.run(&self.settlement(&core, &outcome, Settling::Over)).await.is_err() {
                         return self.later(Undone::Settle(core, outcome));
                     }
                 }
@@ -304,11 +328,13 @@ impl Shared {
             spent: Mutex::new(Some(Spent::NOT_SENT)),
         };
         let nothing = Outcome { spent: Spent::NOT_SENT, ..Outcome::unknown() };
-        if let Reply::Bulk(packed) = self.run(&self.settlement(&core(first, String::new()), &nothing, "find")).await? {
+        if let Reply::Bulk(packed) =
+            self.run(&self.settlement(&core(first, String::new()), &nothing, Settling::Find)).await?
+        {
             let packed = String::from_utf8_lossy(&packed).into_owned();
             let chosen = packed.split(' ').next().and_then(|n| n.parse::<usize>().ok());
             if let Some(choice) = chosen.and_then(|n| choices.get(n.wrapping_sub(1))) {
-                self.run(&self.settlement(&core(choice, packed), &nothing, "end")).await?;
+                self.run(&self.settlement(&core(choice, packed), &nothing, Settling::Over)).await?;
             }
         }
         Ok(())

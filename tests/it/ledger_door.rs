@@ -1,6 +1,11 @@
 //! The typed door of the ledger, on both hosts: leases, refusals, settlements, and what replicas see of each other.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
@@ -79,7 +84,12 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 
 impl Rig {
     async fn admit(&self, client: &Client, choices: &[Choice]) -> Result<Lease, Refusal> {
-        match self.ledger.admit(Ask { client, choices, wait_ms: 0, tier: Tier::Standard }).await.unwrap() {
+        match self
+            .ledger
+            .admit(Ask { client, choices, wait_ms: 0, tier: Tier::Standard, waited_us: &AtomicU64::new(0) })
+            .await
+            .unwrap()
+        {
             Admission::Go(lease) => Ok(lease),
             Admission::Refused(refusal) => Err(refusal),
             Admission::ClientChanged => panic!("there is no record of this client"),
@@ -298,7 +308,16 @@ async fn an_outage_is_told_at_once_and_ends_by_itself() {
     server.stop();
     for _ in 0..3 {
         let began = Instant::now();
-        let answer = rig.ledger.admit(Ask { client: &who, choices: &choices, wait_ms: 0, tier: Tier::Standard }).await;
+        let answer = rig
+            .ledger
+            .admit(Ask {
+                client: &who,
+                choices: &choices,
+                wait_ms: 0,
+                tier: Tier::Standard,
+                waited_us: &AtomicU64::new(0),
+            })
+            .await;
         assert!(matches!(answer, Err(LedgerError::Unreachable { .. })), "{answer:?}");
         assert!(began.elapsed() < Duration::from_millis(150), "{:?}", began.elapsed());
     }

@@ -1,6 +1,12 @@
 //! Time inside Redis, script by script: its slow log, told to note everything, says how long each call took.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
@@ -59,7 +65,12 @@ impl Pool {
     }
 
     async fn admit(&self, client: &Client, choices: &[Choice]) -> Option<Lease> {
-        match self.ledger.admit(Ask { client, choices, wait_ms: 0, tier: Tier::Standard }).await.unwrap() {
+        match self
+            .ledger
+            .admit(Ask { client, choices, wait_ms: 0, tier: Tier::Standard, waited_us: &AtomicU64::new(0) })
+            .await
+            .unwrap()
+        {
             Admission::Go(lease) => Some(lease),
             other => {
                 assert!(matches!(other, Admission::Refused(_)), "{other:?}");

@@ -5,7 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{admin, audit, chat, create, list, named, ok, on_both, pair, setup, unauthorised};
-use crate::support::{app::TestApp, eventually, fake_upstream::FakeUpstream, redis_server::RedisServer};
+use crate::support::{
+    app::{Setup, TestApp},
+    eventually,
+    fake_upstream::{FakeUpstream, whole},
+    redis_server::RedisServer,
+};
 
 #[tokio::test]
 async fn a_key_is_shown_once_and_opens_until_it_is_revoked() {
@@ -303,4 +308,28 @@ async fn keys_survive_kill_9_and_close_the_door_at_the_next_start() {
     app.until_ready().await;
     assert_eq!(app.chat("lab/m").await.error(), unauthorised());
     assert_eq!(chat(&app, &key, "lab/m").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_fails_over_counts_once_to_its_client() {
+    for redis in [None, Some(RedisServer::start().await)] {
+        let (first, second) = (FakeUpstream::start().await, FakeUpstream::start().await);
+        let file = "[models.two]\nmembers = [\"lab/m\", \"spare/m\"]\norder = \"listed\"\n";
+        let setup = setup(&first).lab("spare", &second).file(file);
+        let app = redis.iter().fold(setup, Setup::redis).start().await;
+        let (_, key) = create(&app, json!({ "name": "ann", "limits": { "rpm": 2, "concurrency": 1 } })).await;
+        for left in ["1", "0"] {
+            first.then(whole(500, "boom"));
+            let answer = chat(&app, &key, "two").await;
+            assert_eq!((answer.status, answer.attempts()), (200, "lab/m;500, spare/m;ok"), "{}", answer.text());
+            assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some(left));
+        }
+        assert_eq!(chat(&app, &key, "two").await.error().2, "client_quota_exceeded");
+        // One that nobody answers counts as well: it was tried.
+        let (_, other) = create(&app, json!({ "name": "ben", "limits": { "rpm": 1 } })).await;
+        first.then(whole(500, "boom"));
+        second.then(whole(500, "boom"));
+        assert_eq!(chat(&app, &other, "two").await.status, 502);
+        assert_eq!(chat(&app, &other, "two").await.error().2, "client_quota_exceeded");
+    }
 }

@@ -189,7 +189,7 @@ async fn waiting_for_room_is_seen_between_the_ledgers_answers() {
     assert_eq!((wait.kind, wait.get("tollfree.outcome")), (SpanKind::Internal, json!("granted")));
     let told: u64 = waited.header("x-tollfree-waited-ms").unwrap().parse().unwrap();
     assert!(
-        wait.took <= Duration::from_millis(told + 1) && wait.took > Duration::from_millis(told / 2),
+        wait.took >= Duration::from_millis(told) && wait.took < Duration::from_millis(told + 100),
         "{wait:?} of {told}"
     );
     let mut outcomes: Vec<_> = spans.iter().filter(|s| s.name == "admit").map(|s| s.get("tollfree.outcome")).collect();

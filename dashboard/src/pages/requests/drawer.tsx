@@ -69,12 +69,12 @@ function Told({ record }: { record: RequestRecord }) {
       <Timeline record={record} />
       <h3>Passed over</h3>
       {passed_over.length === 0 ? (
-        <p className={classes.soft}>Nobody: the first in line had room.</p>
+        <p className={classes.soft}>Nobody: the first of its order had room. (Who is known to have none is put last.)</p>
       ) : (
         <ul className={classes.over}>
           {passed_over.map((each, at) => (
             <li key={at}>
-              <span>{each.candidate}</span>
+              <span>{each.candidate === client ? "The client's own quota" : each.candidate}</span>
               <Tag tone="warn">{whyName(each)}</Tag>
             </li>
           ))}
