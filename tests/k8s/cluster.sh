@@ -16,7 +16,8 @@ say() { echo "k8s: $* after $(( ($(date +%s%N) - started) / 1000000 )) ms"; }
 on() { local node=$1; shift; nsenter --net="/run/netns/tf$node" "$@"; }
 start() { # node name command…; its pid is kept, so that `down` ends exactly this
   local node=$1 name=$2; shift 2
-  on "$node" setsid "$@" > "$STATE/log/$name.log" 2>&1 < /dev/null &
+  # Not by `on`: the pid must be the program's own, not that of a shell around it.
+  nsenter --net="/run/netns/tf$node" setsid "$@" > "$STATE/log/$name.log" 2>&1 < /dev/null &
   echo $! > "$STATE/pid/$name"
 }
 until_ok() { # tenths of a second, command…
