@@ -561,12 +561,19 @@ export interface components {
         AuditEntry: {
             /** @description `client.create`, `routing.set`, … */
             action: string;
-            /** @description `admin`, or `cli` for the command on the store itself. */
-            actor: string;
+            /**
+             * @description `admin`, or `cli` for the command on the store itself.
+             * @enum {string}
+             */
+            actor: "admin" | "cli";
             /** @description Where the admin was. */
             address: string | null;
-            after: unknown;
-            before: unknown;
+            after: {
+                [key: string]: unknown;
+            } | null;
+            before: {
+                [key: string]: unknown;
+            } | null;
             id: string;
             /** @description An id or a name. */
             subject: string;
@@ -590,7 +597,8 @@ export interface components {
         };
         /** @description `closed`, `open` until then, `half_open`. */
         BudgetBreaker: {
-            state: string;
+            /** @enum {string} */
+            state: "closed" | "open" | "half_open";
             /** Format: date-time */
             until: string | null;
         };
@@ -624,8 +632,11 @@ export interface components {
             /** Format: int64 */
             configured: number;
             forecast: null | components["schemas"]["Forecast"];
-            /** @description `sliding`, `bucket`, `calendar`, `concurrency` */
-            kind: string;
+            /**
+             * @description `sliding`, `bucket`, `calendar`, `concurrency`
+             * @enum {string}
+             */
+            kind: "sliding" | "bucket" | "calendar" | "concurrency";
             /** Format: int64 */
             left: number;
             /** @description `rpm`, `rpd`, `tpm`, … */
@@ -645,8 +656,11 @@ export interface components {
              * @description When nothing of what is used counts any more.
              */
             resets_at: string | null;
-            /** @description `catalogue`, `file`, or `learned`: the provider said so. */
-            source: string;
+            /**
+             * @description `catalogue`, `file`, or `learned`: the provider said so.
+             * @enum {string}
+             */
+            source: "catalogue" | "file" | "learned";
             /** Format: int64 */
             span_ms: number;
             /** Format: int64 */
@@ -848,12 +862,13 @@ export interface components {
             [key: string]: unknown;
         };
         /** @description A member, as the admin API and the `keys` command show it. */
-        Client: components["schemas"]["ClientTerms"] & {
+        Client: {
+            /** @enum {unknown} */
+            source?: "store" | "file";
+        } & (components["schemas"]["ClientTerms"] & {
             /** Format: date-time */
             created_at: string | null;
             id: string;
-            /** @description The whole key: only in the answer that makes it. */
-            key?: string | null;
             /** Format: date-time */
             last_used_at: string | null;
             object: string;
@@ -873,7 +888,7 @@ export interface components {
             usage_today: components["schemas"]["UsageToday"];
             /** Format: int64 */
             version: number;
-        };
+        });
         ClientChange: {
             /** @description Shut until it is switched on again */
             disabled?: boolean;
@@ -920,12 +935,14 @@ export interface components {
              */
             tpm?: number | null;
         };
+        /** @description Each is a window of its own; null: none */
+        ClientLimitsInForce: WithRequired<components["schemas"]["ClientLimits"], "rpm" | "rpd" | "tpm" | "tpd" | "concurrency">;
         ClientTerms: {
             /** @description Shut until it is switched on again */
             disabled: boolean;
             /** Format: date-time */
             expires_at: string | null;
-            limits: components["schemas"]["ClientLimits"];
+            limits: components["schemas"]["ClientLimitsInForce"];
             /** @description Globs over `provider/model` and meta-models; empty: everything */
             models: string[];
             /** @description Whom the key is for */
@@ -937,6 +954,10 @@ export interface components {
             wait_ms: number | null;
             /** @description Its part of a contended window against others' */
             weight: number;
+        };
+        ClientWithKey: components["schemas"]["Client"] & {
+            /** @description The whole key: told now, and never again */
+            key: string;
         };
         /** @description What is set. Swapped whole on reload; secrets are not in it. */
         Config: {
@@ -1023,8 +1044,11 @@ export interface components {
         MetaModelFacts: {
             id: string;
             members: components["schemas"]["MetaModelMember"][];
-            /** @description The rule in force. */
-            order: string;
+            /**
+             * @description The rule in force.
+             * @enum {string}
+             */
+            order: "fast" | "smart" | "headroom" | "listed" | "round_robin" | "random";
         };
         MetaModelMember: {
             name: string;
@@ -1060,8 +1084,11 @@ export interface components {
             members?: string[];
             object: string;
             owned_by: string;
-            /** @description `active`, `trial`, `gated`, `paid`; `off` when switched off at run time, for a meta-model when nothing is behind it. */
-            status: string;
+            /**
+             * @description `active`, `trial`, `gated`, `paid`; `off` when switched off at run time, for a meta-model when nothing is behind it.
+             * @enum {string}
+             */
+            status: "active" | "trial" | "gated" | "paid" | "retired" | "off";
         };
         ModelFacts: (components["schemas"]["MetaModelFacts"] & {
             /** @enum {string} */
@@ -1076,14 +1103,16 @@ export interface components {
             object: string;
         };
         ModelLimit: {
-            kind: string;
+            /** @enum {string} */
+            kind: "sliding" | "bucket" | "calendar" | "concurrency";
             limit: string;
             /**
              * Format: int64
              * @description In force.
              */
             max: number;
-            source: string;
+            /** @enum {string} */
+            source: "catalogue" | "file" | "learned";
         };
         ModelList: {
             data: components["schemas"]["ModelCard"][];
@@ -1119,8 +1148,11 @@ export interface components {
             max_output: number | null;
             /** Format: int32 */
             quality: number | null;
-            /** @description `active`, `trial`, `gated`, `paid`, `off`, `retired` */
-            status: string;
+            /**
+             * @description `active`, `trial`, `gated`, `paid`, `off`, `retired`
+             * @enum {string}
+             */
+            status: "active" | "trial" | "gated" | "paid" | "retired" | "off";
             successor: string | null;
         };
         /** @description A candidate that was not asked */
@@ -1138,8 +1170,11 @@ export interface components {
             name: string;
         };
         ProviderStatus: {
-            /** @description `closed`, `open`, `half_open` */
-            circuitBreakerState: string;
+            /**
+             * @description `closed`, `open`, `half_open`
+             * @enum {string}
+             */
+            circuitBreakerState: "closed" | "open" | "half_open";
             coolingDown: components["schemas"]["Cooling"][];
             /** @description Of `models`: switched off at run time. */
             disabledModels: string[];
@@ -1161,8 +1196,11 @@ export interface components {
             provider: string | null;
             requestedModel: string;
             resolvedModel: string | null;
-            /** @description `success`, `error`, `rate_limited`, `all_providers_failed` */
-            status: string;
+            /**
+             * @description `success`, `error`, `rate_limited`, `all_providers_failed`
+             * @enum {string}
+             */
+            status: "success" | "error" | "rate_limited" | "all_providers_failed";
             /** Format: int32 */
             statusCode: number;
             streaming: boolean;
@@ -1264,8 +1302,11 @@ export interface components {
             id: string;
         };
         Usage: {
-            /** @description `client`, `provider`, `model` */
-            by: string;
+            /**
+             * @description `client`, `provider`, `model`
+             * @enum {string}
+             */
+            by: "client" | "provider" | "model";
             /**
              * Format: date-time
              * @description The start of the first stretch.
@@ -1274,8 +1315,11 @@ export interface components {
             object: string;
             /** @description The most requests first. */
             series: components["schemas"]["UsageSeries"][];
-            /** @description `minute`, `day` */
-            step: string;
+            /**
+             * @description `minute`, `day`
+             * @enum {string}
+             */
+            step: "minute" | "day";
             /** Format: date-time */
             to: string;
         };
@@ -1789,7 +1833,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Client"];
+                    "application/json": components["schemas"]["ClientWithKey"];
                 };
             };
             400: components["responses"]["400_invalid_json_or_invalid_value"];
@@ -1961,7 +2005,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Client"];
+                    "application/json": components["schemas"]["ClientWithKey"];
                 };
             };
             400: components["responses"]["400_invalid_json_or_invalid_value"];
@@ -2854,3 +2898,6 @@ export interface operations {
         };
     };
 }
+type WithRequired<T, K extends keyof T> = T & {
+    [P in K]-?: T[P];
+};

@@ -34,9 +34,9 @@ pub struct AuditObject {
     action: String,
     /// An id or a name.
     subject: String,
-    #[schema(required)]
+    #[schema(required, value_type = Option<std::collections::BTreeMap<String, Value>>)]
     before: Option<Value>,
-    #[schema(required)]
+    #[schema(required, value_type = Option<std::collections::BTreeMap<String, Value>>)]
     after: Option<Value>,
     /// Where the admin was.
     #[schema(required)]

@@ -52,8 +52,9 @@ pub struct ClientObject {
     old_secret_until: Option<Timestamp>,
     version: i64,
     usage_today: UsageToday,
-    /// The whole key: only in the answer that makes it.
+    /// The whole key: only in the answer that makes it (`ClientWithKey`).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     key: Option<String>,
 }
 
@@ -121,7 +122,7 @@ impl ClientObject {
     security(("admin_key" = [])),
     request_body(content = ref("#/components/schemas/NewClient"), content_type = "application/json"),
     responses(
-        (status = 201, description = "The client, with its `key`", body = ClientObject),
+        (status = 201, description = "The client, with its `key`", body = ref("#/components/schemas/ClientWithKey")),
         (status = 409, description = "too_many_clients, conflict"),
     ),
 )]
@@ -326,7 +327,7 @@ pub fn overlap(said: &Map<String, Value>) -> Result<Duration, BadField> {
     params(("id" = String, Path, example = "k7f3a9c2")),
     request_body(content = ref("#/components/schemas/Rotation"), content_type = "application/json"),
     responses(
-        (status = 200, description = "The client, with its new `key`", body = ClientObject),
+        (status = 200, description = "The client, with its new `key`", body = ref("#/components/schemas/ClientWithKey")),
         (status = 404, description = "not_found"),
         (status = 409, description = "client_revoked, client_in_file, conflict"),
     ),

@@ -246,6 +246,11 @@ async fn every_schema_says_what_it_holds() {
     for (name, schema) in document.0["components"]["schemas"].as_object().unwrap() {
         let is_simple = schema["type"].as_str().is_some_and(|kind| SIMPLE.contains(&kind));
         assert!(is_simple || HOLDS.iter().any(|word| schema.get(word).is_some()), "{name} holds anything: {schema}");
+        // Words that are listed for a field which is not there would make one.
+        let own = schema["properties"].as_object().filter(|_| schema.get("allOf").is_none());
+        for (field, told) in own.into_iter().flatten().filter(|(_, told)| told.get("enum").is_some()) {
+            assert!(told.get("type").is_some(), "{name}.{field} is no field");
+        }
     }
 }
 

@@ -71,6 +71,8 @@ node() { # number address images…
     [ -e /sys/fs/cgroup/cgroup.controllers ] && break
     mkdir -p "$controller/tollfree-node$number" 2>/dev/null || true
   done
+  # The callers are on this machine too: pods go before them, as if they had their nodes to themselves.
+  [ ! -e "/sys/fs/cgroup/cpu/tollfree-node$number/cpu.shares" ] || echo 16384 > "/sys/fs/cgroup/cpu/tollfree-node$number/cpu.shares"
   if [ -e /sys/fs/cgroup/cpuset/cpuset.cpus ]; then
     cat /sys/fs/cgroup/cpuset/cpuset.cpus > "/sys/fs/cgroup/cpuset/tollfree-node$number/cpuset.cpus"
     cat /sys/fs/cgroup/cpuset/cpuset.mems > "/sys/fs/cgroup/cpuset/tollfree-node$number/cpuset.mems"

@@ -39,7 +39,8 @@ def exact(node, own=True):
     if "allOf" in node:
         # Each part may hold what the others name; together they name everything.
         parts = [document["components"]["schemas"][p["$ref"].split("/")[-1]] if "$ref" in p else p for p in node["allOf"]]
-        return {**node, "allOf": [exact(part, own=False) for part in parts], "unevaluatedProperties": False}
+        together = {**node, "allOf": [exact(part, own=False) for part in parts]}
+        return {**together, "unevaluatedProperties": False} if own else together
     strict = {name: exact(each) for name, each in node.items()}
     if own and isinstance(node.get("properties"), dict) and "additionalProperties" not in node:
         strict["additionalProperties"] = False

@@ -219,13 +219,13 @@ export const clients = (now = Date.now()): Client[] => [
   client(6, { id: "2ce9b014", name: "old laptop", prefix: "sk-tf-2ce9b014-", revoked_at: iso(now - 2 * DAY) }, now),
 ];
 
-const limits = (of: Record<string, number>, source = "catalogue") => Object.entries(of).map(([limit, max]) => ({ limit, max, kind: "sliding", source }));
+const limits = (of: Record<string, number>) => Object.entries(of).map(([limit, max]) => ({ limit, max, kind: "sliding", source: "catalogue" }) as const);
 
 export const models = (): AnyModel[] => [
   ...(["free", "free-fast", "free-smart"] as const).map((id, at): AnyModel => ({
     id,
     kind: "meta",
-    order: ["headroom", "fast", "smart"][at]!,
+    order: (["headroom", "fast", "smart"] as const)[at]!,
     members: ANSWERED.map((name, rank) => ({ name, rank: rank + 1, why: ["most headroom left (93 %)", "headroom 71 %", "headroom 64 %", "headroom 38 %", "local models come last"][rank]! })),
   })),
   ...PROVIDERS.flatMap((shape) => shape.models.map(([id, of, fill]): AnyModel => ({
@@ -242,7 +242,7 @@ export const models = (): AnyModel[] => [
   { id: "groq/moonshotai/kimi-k2-instruct-0905", kind: "model", context_length: 262_144, max_output: 16_384, capabilities: ["tools"], quality: null, limits: [], status: "retired", successor: "groq/openai/gpt-oss-120b" },
 ];
 
-export function usage(by: string, step: "minute" | "day", from: number, to: number, only?: string): Usage {
+export function usage(by: Usage["by"], step: "minute" | "day", from: number, to: number, only?: string): Usage {
   const size = step === "minute" ? MINUTE : DAY;
   const names = by === "provider" ? PROVIDERS.map((shape) => shape.id) : by === "client" ? PEOPLE.map(([id]) => id) : ANSWERED;
   const series = names.filter((name) => !only || name === only).map((name, at) => {

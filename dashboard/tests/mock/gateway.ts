@@ -1,6 +1,7 @@
 /** A gateway for `npm run mock`: enough of the admin API to work on the pages without one. The key is `admin`. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Connect, Plugin } from "vite";
+import type { Usage } from "../../src/types.ts";
 import * as fixtures from "./fixtures.ts";
 
 const PAGE = 200;
@@ -57,7 +58,7 @@ class Gateway {
     if (ask === "GET usage") {
       const query = url.searchParams;
       const from = Date.parse(query.get("from") ?? "") || Date.now() - 3_600_000;
-      return send(200, fixtures.usage(query.get("by") ?? "provider", query.get("step") === "day" ? "day" : "minute", from, Date.now(), query.get("client") ?? undefined));
+      return send(200, fixtures.usage((query.get("by") ?? "provider") as Usage["by"], query.get("step") === "day" ? "day" : "minute", from, Date.now(), query.get("client") ?? undefined));
     }
     if (ask === "GET requests") return this.requests(url, list);
     if (path === "clients" || path.startsWith("clients/")) return this.client(request.method ?? "GET", path.split("/").slice(1), body, url, { send, refuse, list });

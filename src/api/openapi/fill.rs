@@ -7,14 +7,16 @@ use serde_json::{Map, Value, json};
 
 use super::{super::ApiError, errors};
 
-/// Schemas that no type of ours has, and long examples by `operation_id`: one file for each tag that needs one.
-const SHAPES: [&str; 6] = [
+/// Schemas that no type of ours has, and long examples by `operation_id`: one file for each tag that needs one. And which
+/// words a field can hold, where its type is any text.
+const SHAPES: [&str; 7] = [
     include_str!("shapes/admin.json"),
     include_str!("shapes/chat.json"),
     include_str!("shapes/clients.json"),
     include_str!("shapes/models.json"),
     include_str!("shapes/status.json"),
     include_str!("shapes/usage.json"),
+    include_str!("shapes/words.json"),
 ];
 
 const METHODS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
@@ -76,9 +78,14 @@ pub fn filled(mut document: Value) -> Value {
         }
     }
     let components = &mut document["components"];
-    for shape in shapes {
-        for (name, schema) in members(&mut shape["schemas"].clone()) {
-            components["schemas"][name] = schema.clone();
+    for mut shape in shapes {
+        for (name, schema) in members(&mut shape["schemas"]) {
+            components["schemas"][name] = schema.take();
+        }
+        for (name, fields) in members(&mut shape["words"]) {
+            for (field, words) in members(fields) {
+                components["schemas"][name]["properties"][field]["enum"] = words.take();
+            }
         }
     }
     for (name, schema) in members(&mut components["schemas"]) {
