@@ -102,7 +102,7 @@ fn answered() -> Outcome {
 
 /// A hundred clients, each with these limits.
 fn clients(limits: &[(Limit, i64)]) -> Vec<Client> {
-    (0..ACTIVE).map(|n| Client::new(format!("client-{n}"), ClientKind::Member, limits)).collect()
+    (0..ACTIVE).map(|n| Client::new(format!("client-{n}"), ClientKind::Shared, limits)).collect()
 }
 
 /// The slow log of a server.
