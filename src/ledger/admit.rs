@@ -26,8 +26,9 @@ use crate::{
     telemetry::{self, Marks},
 };
 
-/// Candidates of the first try. A refusal by these is asked again with all: only then is it true.
-const FIRST_TRY: usize = 10;
+/// Candidates of the first try: who is known to be full stands behind, so one of the first nearly always has room, and a
+/// short question costs both sides less. A refusal by these is asked again with all: only then is it true.
+const FIRST_TRY: usize = 3;
 /// A sync, a hold and later boundaries can each cost a turn; more is a fault.
 const TURNS: usize = 6;
 /// The first try does not wait, nor does it count as asking.

@@ -106,32 +106,6 @@ async fn a_failed_probe_opens_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_whose_replica_died_frees_itself() {
-    let setup = |setup: Setup| {
-        let timeouts = "[timeouts]\nconnect_ms = 500\nfirst_content_ms = 1500\n";
-        setup.env("CB_TIMEOUT_MS", 500).env("ROUTE_TIMEOUT_MS", 2000).file(timeouts)
-    };
-    let mut both = Pair::with(setup).await;
-    both.break_it().await;
-    tokio::time::sleep(Duration::from_millis(550)).await;
-    both.upstream.then(vec![Step::Hold]);
-    let before = both.upstream.seen().len();
-    let probe = both.one.chat_call(&crate::support::app::hi("lab/m")).send();
-    tokio::select! {
-        _ = probe => panic!("the probe is held"),
-        () = crate::support::eventually(Duration::from_secs(3), "the probe is out", async || {
-            (both.upstream.seen().len() > before).then_some(())
-        }) => {}
-    }
-    // Its caller is gone and so is its replica, in one blow: nobody can give the probe back.
-    both.one.process().kill();
-    crate::support::eventually(Duration::from_secs(10), "another probe is let through", async || {
-        (both.two.chat("lab/m").await.status == 200).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_busy_model_opens_its_own_breaker_only() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let app = TestApp::setup().redis(&redis).played("groq", &upstream).start().await;

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
-use crate::breakers::Pair;
+use crate::{
+    breakers::Pair,
+    support::{app::hi, eventually, fake_upstream::Step},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_opens_for_30_s_then_one_probe_goes_and_two_successes_close_it() {
@@ -19,4 +22,24 @@ async fn it_opens_for_30_s_then_one_probe_goes_and_two_successes_close_it() {
     assert_eq!(both.upstream.seen().len(), 3);
     tokio::time::sleep_until(opened + Duration::from_millis(30_050)).await;
     both.recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_whose_replica_died_frees_itself() {
+    let mut both = Pair::with(|setup| setup.env("CB_TIMEOUT_MS", 500)).await;
+    both.break_it().await;
+    tokio::time::sleep(Duration::from_millis(550)).await;
+    both.upstream.then(vec![Step::Hold]);
+    let before = both.upstream.seen().len();
+    let mut held = JoinSet::new();
+    held.spawn(both.one.chat_call(&hi("lab/m")).send());
+    let is_out = async || (both.upstream.seen().len() > before).then_some(());
+    eventually(Duration::from_secs(3), "the probe is out", is_out).await;
+    // Its caller still waits: nobody can give the probe back.
+    both.one.process().kill();
+    assert_eq!(both.two.chat("lab/m").await.status, 429, "one probe at a time");
+    eventually(Duration::from_secs(31), "another probe is let through", async || {
+        (both.two.chat("lab/m").await.status == 200).then_some(())
+    })
+    .await;
 }
