@@ -18,8 +18,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The first span is for becoming known.
 const FROM: Duration = Duration::from_mins(1);
 const TILL: Duration = Duration::from_mins(3);
-/// Everybody waits as long as nearly a whole span.
-const WAIT: &str = "wait=55";
+/// A whole span and its slack: what was taken in one burst comes back no sooner, and who would not wait so long is refused.
+const WAIT: &str = "wait=65";
 
 /// One request: when it came and when it was answered, since the start; whether it was served.
 struct Met {
@@ -74,7 +74,7 @@ fn served(met: &[Met]) -> usize {
 }
 
 async fn shared_fairly(window: &str) {
-    let fleet = team_over(window, RPM, 60_000).await;
+    let fleet = team_over(window, RPM, 65_000).await;
     let greedy = client(&fleet, "greedy", CONNECTIONS, None).await;
     let mut modest = Vec::new();
     for n in 0..MODEST {
