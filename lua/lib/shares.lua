@@ -3,7 +3,7 @@
   Only for sliding and bucket windows of a span up to an hour. One hash per line, in two slices of one span (the present
   and the previous): <client> = "weight" then for each window "|name:slice asked asked_before got got_before since";
   name = the limit, with "@model" where the line spans models and the window does not. "=" = "at" then for each window
-  "|name:weights clients": of the active ones, refreshed when older than span/64. A client is active while it asked
+  "|name:weights clients wants": of the active ones, and what all of them still want, refreshed when older than span/64. A client is active while it asked
   within the last two spans; nobody else's part is held back. Safety hangs on none of this.
 ]]
 local HOUR = 3600000
@@ -73,14 +73,18 @@ local function recount(book, list, now)
   for i = 1, #list do
     local w = list[i]
     if is_shared(w) then
-      local name, weights, clients = share_name(w, book.line, book.model), 0, 0
+      local name, weights, clients, wants, active = share_name(w, book.line, book.model), 0, 0, 0, {}
       for _, share in pairs(all) do
         local part = rolled(share, name, w, now)
         if part[2] + part[3] > 0 then
           weights, clients = weights + share.weight, clients + 1
+          active[clients] = { part, share.weight }
         end
       end
-      text[#text + 1] = string.format('%s:%d %d', name, weights, clients)
+      for j = 1, clients do
+        wants = wants + math.max(0, want_of(active[j][1], w, now, w.max * active[j][2] / weights))
+      end
+      text[#text + 1] = string.format('%s:%d %d %d', name, weights, clients, wants + 0.5)
       longest = math.max(longest, w.span)
     end
   end
@@ -113,7 +117,7 @@ local function held_back(book, list, w, now, client, weight, flex, ahead, whose)
   end
   local part = rolled(book.own, name, w, now)
   local _, stop = string.find(book.counts, '|' .. name .. ':', 1, true)
-  local weights, clients = string.match(book.counts, '^(%d+) (%d+)', stop + 1)
+  local weights, clients, wants = string.match(book.counts, '^(%d+) (%d+) (%d+)', stop + 1)
   weights, clients = weights + 0, clients + 0
   if part[2] + part[3] == 0 then
     weights, clients = weights + weight, clients + 1
@@ -126,16 +130,20 @@ local function held_back(book, list, w, now, client, weight, flex, ahead, whose)
     return 0
   end
   local kept = 0
-  for other, share in pairs(everybody(book)) do
-    if other ~= client then
-      local theirs = rolled(share, name, w, now)
-      if theirs[2] + theirs[3] > 0 then
-        local mine = whose and whose[other] and whose[other][w.limit] or 0
-        kept = kept + math.max(0, want_of(theirs, w, now, w.max * share.weight / weights) - mine)
+  if not whose then
+    kept = wants - math.max(0, want_of(part, w, now, w.max * weight / weights)) -- a hundred clients are not read for it
+  else
+    for other, share in pairs(everybody(book)) do
+      if other ~= client then
+        local theirs = rolled(share, name, w, now)
+        if theirs[2] + theirs[3] > 0 then
+          local mine = whose[other] and whose[other][w.limit] or 0
+          kept = kept + math.max(0, want_of(theirs, w, now, w.max * share.weight / weights) - mine)
+        end
       end
     end
   end
-  return math.min(math.floor(kept + 1e-6), math.max(0, w.max - w.units - ahead))
+  return math.max(0, math.min(math.floor(kept + 1e-6), w.max - w.units - ahead))
 end
 
 local function write_share(book, client)

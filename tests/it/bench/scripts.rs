@@ -25,7 +25,7 @@ use crate::support::{eventually, redis_server::RedisServer};
 const FILLING: Duration = Duration::from_secs(62);
 /// Calls of each kind.
 const CALLS: usize = 1_000;
-const AT_ONCE: usize = 20;
+const AT_ONCE: usize = 5;
 /// Clients that share every window.
 const ACTIVE: usize = 100;
 const CHARGE: Charge = Charge { requests: 1, input: 100, tokens: 200 };
