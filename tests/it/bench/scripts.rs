@@ -207,7 +207,7 @@ pub async fn tell() {
     println!("{:<58} {:>6.1} µs   (bar: 5)", "  each client window more", (median(&with_quota) - median(&ten)) / 4.0);
     log.clear();
     full.ask(&unlimited, &full.choices).await;
-    line("admit, 10 candidates, all full", &log.times(Script::Admit), "   (bar: 400)");
+    line("admit, 10 candidates, all full: of 3, then of all", &log.times(Script::Admit), "   (bar: 400)");
     log.clear();
     tokio::time::sleep(Duration::from_secs(8)).await;
     line("snapshot of 10 candidates", &log.times(Script::Snapshot), "   (bar: 1000)");
