@@ -29,8 +29,9 @@ async fn a_browser_walks_the_dashboard_of_two_replicas() {
     });
     let log = here.folder.path().join("walk.log");
     let args = ["tests/walk.mjs", &what.to_string()];
-    let none: [(&str, &str); 0] = [];
-    let mut process = Process::start("walk", Path::new("node"), &args, none, &root, &log);
+    // The browser's own files go with the test's, not into the checkout.
+    let home = [("HOME", here.folder.path())];
+    let mut process = Process::start("walk", Path::new("node"), &args, home, &root, &log);
     let status = eventually(Duration::from_mins(10), "the walk ends", async || process.ended()).await;
     let said = process.log();
     eprintln!("{said}");
