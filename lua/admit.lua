@@ -30,7 +30,8 @@ local now = clock(meta[3])
 if meta[4] and now < meta[4] + 0 then
   return { -2, meta[4] - now }
 end
-local slack, NEVER = ARGV[3] + 0, 2 ^ 53
+slack = ARGV[3] + 0
+local NEVER = 2 ^ 53
 local me, version, weight, class, wait, again, alive =
   string.match(ARGV[6], '^(%S+) (%d+) (%d+) (%d) (%-?%d+) (%d) (%d+)$')
 weight, wait = weight + 0, wait + 0
@@ -92,7 +93,7 @@ local function look_at(list, ahead, keep)
 end
 
 -- The client's own windows come first: they bind every candidate. What its tickets hold is not a newcomer's.
-local client, clients = windows(ARGV[7], 10, slack, nil, true)
+local client, clients = windows(ARGV[7], 10, nil, true)
 local held_quota
 if crowded and not ticket and clients > 0 then
   local r, t = string.match(redis.call('HGET', room.fair, 'H\t' .. me) or '0 0', '^(%d+) (%d+)$')
@@ -124,6 +125,7 @@ local function consider(at, next_key)
   local p, b, k, m, a, spec = string.match(ARGV[at], '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
   local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
   local c = { at = at - 7, opens = now, most = 0, exact = true, fields = { p, b }, breakers = {}, probes = {} }
+  c.line, c.model, c.shares = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$'), KEYS[next_key]
   local known
   for i = 3, 5 do
     if health[i] then
@@ -134,8 +136,7 @@ local function consider(at, next_key)
       end
     end
   end
-  c.line, c.model, c.shares = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$'), KEYS[next_key]
-  local list, count = windows(spec, next_key + 1, slack, known)
+  local list, count = windows(spec, next_key + 1, known)
   c.list = list
   next_key = next_key + 1 + count
   for i = 1, 2 do
@@ -312,7 +313,7 @@ for i = 1, 2 do
     write_breaker(KEYS[2], chosen.fields[i], state, now)
   end
 end
-redis.call('HSET', KEYS[1], 'seq', seq + 1, 't', now)
+redis.call('HSET', KEYS[1], 'seq', text(seq + 1), 't', text(now))
 if class == '0' then
   book_units(chosen.book, chosen.list, now, me, weight, ticket and 0 or 1, 1) -- nothing is kept for flexible work
 end

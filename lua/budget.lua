@@ -10,6 +10,7 @@
         {-3, now}: calendar boundaries out of range: send later ones
 ]]
 local now = clock(redis.call('HGET', KEYS[1], 't'))
+slack = ARGV[1] + 0
 local totals = redis.call('HMGET', KEYS[4], 'requests', 'successes', 'failures')
 local replicas = redis.call('ZCOUNT', KEYS[3], wall - ARGV[2], '+inf')
 local reply = { now, replicas, tonumber(totals[1] or 0), tonumber(totals[2] or 0), tonumber(totals[3] or 0) }
@@ -28,12 +29,13 @@ end
 --- Units of a sliding window, counted, and when the last of them will have left.
 local function count(w)
   local last = 0
+  read_head(w, now)
   for stop, units in pairs(sweep(w, now)) do
     if units > 0 and stop > last then
       last = stop
     end
   end
-  return w.used > 0 and last + w.span + w.slack or 0
+  return w.used > 0 and last + w.span + slack or 0
 end
 
 for i = 3, #ARGV do
@@ -46,7 +48,7 @@ for i = 3, #ARGV do
       known = learn(known, limits)
     end
   end
-  local list, windows_here = windows(spec, next_key, ARGV[1] + 0, known)
+  local list, windows_here = windows(spec, next_key, known)
   next_key = next_key + windows_here
   for _, w in ipairs(list) do
     local empty, opens = 0, nil

@@ -9,10 +9,11 @@ if not held or held == 'x' then
   return 0
 end
 local now = clock(redis.call('HGET', KEYS[1], 't'))
+slack = ARGV[1] + 0
 local head, rest = string.match(held, '^(%d+ %d+ %d+ %d+ %d+) ?(.*)$')
 local word, places = string.gmatch(rest, '(%S+) (%d+) (%d+) (%d+)'), {}
 local lease, ttl = string.match(KEYS[2], '[^:]*$'), tonumber(ARGV[2])
-for _, w in ipairs((windows(ARGV[3], 3, tonumber(ARGV[1]), nil))) do
+for _, w in ipairs((windows(ARGV[3], 3))) do
   local place, units, q, used = word()
   if place ~= '-' and w.kind == 'n' then
     redis.call('ZADD', w.key, now + ttl, lease)

@@ -9,16 +9,15 @@ local meta = redis.call('HMGET', KEYS[1], 'epoch', 't')
 if meta[1] ~= ARGV[1] then
   return -1
 end
-local now, slack, ttl, again, at = clock(meta[2]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0, 2
+slack = ARGV[2] + 0
+local now, ttl, again, at = clock(meta[2]), tonumber(ARGV[3]), 0, 2
 
 local function put_back(w, place, lease, open)
   if w.kind == 's' then
     if tonumber(place) > now - w.span - slack then
-      local state = redis.call('HMGET', w.key, place, 's', 'q', 'w')
-      local units = w.units
-      redis.call('HSET', w.key, place, (state[1] or 0) + units, 's', (state[2] or 0) + units,
-        'q', (state[3] or birth(now)) + units, 'w', state[4] or now, 'x', wall + w.span * 2 + slack)
-      redis.call('HDEL', w.key, 'nb', 'nu')
+      read_head(w, now)
+      w.expires, w.nb = wall + w.span * 2 + slack, 0
+      put(w, place + 0, w.units)
       redis.call('PEXPIRE', w.key, w.span * 2 + slack)
     end
   elseif w.kind == 'b' or w.kind == 'm' then
@@ -36,7 +35,7 @@ end
 
 for i = 5, #ARGV, 2 do
   local key, packed = KEYS[at], ARGV[i]
-  local list, count = windows(ARGV[i + 1], at + 1, slack, nil)
+  local list, count = windows(ARGV[i + 1], at + 1)
   at = at + 1 + count
   if redis.call('EXISTS', key) == 0 then
     local open = string.sub(packed, 1, 1) ~= 'x'

@@ -21,7 +21,7 @@ if ARGV[12] == 'find' then
   return held
 end
 local now = clock(redis.call('HGET', KEYS[1], 't'))
-local slack = ARGV[1] + 0
+slack = ARGV[1] + 0
 local p, b, k, m, a, spec = string.match(ARGV[3], '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
 local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
 local chosen, gen_p, gen_b, probe_p, probe_b, places =
@@ -56,8 +56,8 @@ end
 local shut_till, shut_cause, limits_m = read_shut(health[4])
 local account_till, account_cause, limits_a = read_shut(health[5])
 local known = learn(learn(nil, limits_m), limits_a)
-local client, clients = windows(ARGV[2], 11, slack, nil)
-local list = windows(spec, 11 + clients, slack, known)
+local client, clients = windows(ARGV[2], 11)
+local list = windows(spec, 11 + clients, known)
 local word = string.gmatch(places, '(%S+) (%d+) (%d+) (%d+)')
 for i = 1, clients do
   local w = client[i]
@@ -79,10 +79,10 @@ for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%
   end
   most, left = most + 0, left + 0
   if w then
-    if most > 0 and most ~= w.max and (most <= w.config or raise == '1') then
+    if most > 0 and most ~= w.max and (most <= (w.config or w.max) or raise == '1') then
       local lower = most < w.max
       relearned = relearned or { m = {}, a = {} }
-      relearned[scope][limit], w.max = most, most
+      relearned[scope][limit], w.config, w.max = most, w.config or w.max, most
       if lower and w.kind == 'b' then
         local used = w.units
         add(w, now, 0) -- it drains more slowly from here on: a longer life
@@ -92,7 +92,7 @@ for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%
     if left >= 0 and w.at ~= '-' and w.kind ~= 'n' then
       local strangers = (most > 0 and most or w.max) - left - w.used_then
       if strangers >= 1 then
-        strangers = strangers - ((redis.call('HGET', w.key, 'q') or birth(now)) - w.q_then)
+        strangers = strangers - (ever_charged(w, now) - w.q_then)
         if w.kind == 'c' then
           look.c(w, now, 0)
           if w.stale or w.at ~= string.format('%d', w.one) then
@@ -175,7 +175,7 @@ local function write(which, field, before, why, limits)
     end
     for i = 1, #list do
       local w = list[i]
-      if changes[w.limit] and w.max ~= w.config then
+      if changes[w.limit] and w.max ~= (w.config or w.max) then
         text[#text + 1] = w.limit .. '=' .. w.max
       end
     end
@@ -188,7 +188,7 @@ write('a', a, account_till, account_cause, limits_a)
 
 if ARGV[9] ~= '-1' then
   local average = (redis.call('HGET', KEYS[4], ARGV[10]) or ARGV[9]) + 0
-  redis.call('HSET', KEYS[4], ARGV[10], floor(average * 0.8 + ARGV[9] * 0.2 + 0.5))
+  redis.call('HSET', KEYS[4], ARGV[10], text(average * 0.8 + ARGV[9] * 0.2 + 0.5))
 end
 redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11])
 local line, model = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$')

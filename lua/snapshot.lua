@@ -46,7 +46,8 @@ local speed = redis.call('HGETALL', KEYS[3])
 for i = 1, #speed, 2 do
   say('s', speed[i], speed[i + 1])
 end
-local sweeps, list = 8, windows(ARGV[3], 5, tonumber(ARGV[2]), nil)
+slack = ARGV[2] + 0
+local sweeps, list = 8, windows(ARGV[3], 5)
 for i = 1, #list do
   local w, used = list[i], 0
   if w.kind == 'b' then
@@ -59,13 +60,12 @@ for i = 1, #list do
   elseif w.kind == 'n' then
     used = redis.call('ZCOUNT', w.key, '(' .. string.format('%d', now), '+inf')
   else
-    local state = redis.call('HMGET', w.key, 's', 'w')
-    used = tonumber(state[1] or 0)
-    if sweeps > 0 and used * 2 > w.max and now - tonumber(state[2] or now) > w.span / 16 then
+    read_head(w, now)
+    if sweeps > 0 and w.used * 2 > w.max and now - w.swept > w.span / 16 then
       sweeps = sweeps - 1
       sweep(w, now)
-      used = w.used
     end
+    used = w.used
   end
   if used > 0 then
     say('w', i - 1, ceil(used))

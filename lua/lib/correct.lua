@@ -11,20 +11,35 @@ local function add(w, now, units)
   return w.place
 end
 
+--- All units ever charged to a window, as it stands.
+local function ever_charged(w, now)
+  if w.kind == 's' or w.kind == 'm' then
+    read_head(w, now)
+    return w.q
+  end
+  return redis.call('HGET', w.key, 'q') or birth(now)
+end
+
 local correct = {}
 
 --- Each correction changes the units of one charge by `delta`, given its place and the q of just after it.
 function correct.s(w, now, delta, place)
-  local state = redis.call('HMGET', w.key, place, 's', 'q', 'nb')
-  if not state[1] or place + 0 <= now - w.span - w.slack then
+  read_head(w, now)
+  local newest = place + 0 == w.newest
+  local units = newest and w.here or not newest and redis.call('HGET', w.key, place)
+  if not units or place + 0 <= now - w.span - slack then
     if delta > 0 then
       add(w, now, delta)
     end
     return
   end
-  redis.call('HSET', w.key, place, max(0, state[1] + delta), 's', max(0, state[2] + delta), 'q', state[3] + max(0, delta))
-  if state[4] then
-    redis.call('HDEL', w.key, 'nb', 'nu')
+  units = max(0, units + delta)
+  w.used, w.q, w.nb = max(0, w.used + delta), w.q + max(0, delta), 0
+  if newest then
+    w.here = units
+    write_head(w)
+  else
+    write_head(w, place, units)
   end
 end
 
@@ -35,9 +50,9 @@ function correct.b(w, now, delta, _, q_then)
   end
   w.units = 0
   look.b(w, now, 0)
-  local back = min(-delta, max(0, w.used - (w.q - q_then) - w.max / w.span * (w.slack + 1)))
+  local back = min(-delta, max(0, w.used - (w.q - q_then) - w.max / w.span * (slack + 1)))
   if back > 0 then
-    redis.call('HSET', w.key, 'v', w.used - back, 't', max(w.from, now)) -- what it can have drained is in w.used
+    redis.call('HSET', w.key, 'v', w.used - back, 't', text(max(w.from, now))) -- what it can have drained is in w.used
   end
 end
 

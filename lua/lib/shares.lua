@@ -1,7 +1,7 @@
 --[[ lib/shares: what each client asked for and got of a line's windows, and what is held back for those below their share.
 
   Only for sliding and bucket windows of a span up to an hour. One hash per line, in two slices of one span (the present
-  and the previous): <client> = "weight" then for each window "|name:slice asked asked_before got got_before since";
+  and the previous): <client> = "weight last" then for each window "|name:slice asked asked_before got got_before";
   name = the limit, with "@model" where the line spans models and the window does not. "=" = "at" then for each window
   "|name:weights clients wants": of the active ones, and what all of them still want, refreshed when older than span/64. A client is active while it asked
   within the last two spans; nobody else's part is held back. Safety hangs on none of this.
@@ -19,12 +19,14 @@ local function share_name(w, line, model)
   return w.limit
 end
 
---- One client's line of the hash as { weight, last, [name] = { slice, asked, asked before, got, got before, since } }.
+--- One client's line of the hash as { weight, last, names, [name] = { slice, asked, asked before, got, got before } }.
 local function read_share(text)
   local weight, last = string.match(text, '^(%d+) (%d+)')
-  local share = { weight = (weight or 1) + 0, last = (last or 0) + 0 }
-  for name, s, a, b, g, h, t in string.gmatch(text, '|([^:]+):(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)') do
-    share[name] = { s + 0, a + 0, b + 0, g + 0, h + 0, t + 0 }
+  local names = {}
+  local share = { weight = (weight or 1) + 0, last = (last or 0) + 0, names = names }
+  for name, s, a, b, g, h in string.gmatch(text, '|([^:]+):(%d+) (%d+) (%d+) (%d+) (%d+)') do
+    names[#names + 1] = name
+    share[name] = { s + 0, a + 0, b + 0, g + 0, h + 0 }
   end
   return share
 end
@@ -34,11 +36,18 @@ local function rolled(share, name, w, now)
   local slice = math.floor(now / w.span)
   local part = share[name]
   if not part or part[1] < slice - 1 then
-    return { slice, 0, 0, 0, 0, now }
+    return { slice, 0, 0, 0, 0 }
   elseif part[1] == slice - 1 then
-    return { slice, 0, part[2], 0, part[4], part[2] == 0 and now or part[6] }
+    return { slice, 0, part[2], 0, part[4] }
   end
   return part
+end
+
+local function note(share, name, part)
+  if not share[name] then
+    share.names[#share.names + 1] = name
+  end
+  share[name] = part
 end
 
 --- What a client got within about the last span.
@@ -69,7 +78,7 @@ end
 
 --- Counts the active anew, and drops who has asked nothing for long.
 local function recount(book, list, now)
-  local all, text, longest = everybody(book), { string.format('%d', now) }, 0
+  local all, words, longest = everybody(book), { text(now) }, 0
   for i = 1, #list do
     local w = list[i]
     if is_shared(w) then
@@ -84,7 +93,7 @@ local function recount(book, list, now)
       for j = 1, clients do
         wants = wants + math.max(0, want_of(active[j][1], w, now, w.max * active[j][2] / weights))
       end
-      text[#text + 1] = string.format('%s:%d %d %d', name, weights, clients, wants + 0.5)
+      words[#words + 1] = format('%s:%d %d %d', name, weights, clients, wants + 0.5)
       longest = math.max(longest, w.span)
     end
   end
@@ -96,29 +105,51 @@ local function recount(book, list, now)
       redis.call('HDEL', book.key, client)
     end
   end
-  book.counts = table.concat(text, '|')
+  book.counts, book.sums = table.concat(words, '|'), nil
   redis.call('HSET', book.key, '=', book.counts)
-  redis.call('PEXPIRE', book.key, 3 * longest)
+  redis.call('PEXPIRE', book.key, text(3 * longest))
 end
 
---- Opens the book of one line for one client: { key, line, model, own, counts }.
+--- Opens the book of one line for one client: { key, line, model, words, counts }; its own line is read when it decides.
 local function open_book(key, line, model, client)
   local read = redis.call('HMGET', key, client, '=')
-  return { key = key, line = line, model = model, own = read_share(read[1] or ''), counts = read[2] }
+  return { key = key, line = line, model = model, words = read[1] or '', counts = read[2] }
 end
 
---- Units of a window that are kept for clients below their share, against this client's request of w.units.
---- `ahead` of it stand so many units, `whose[client][limit]` of each; flexible work counts as above its share.
+local function own_of(book)
+  if not book.own then
+    book.own = read_share(book.words)
+  end
+  return book.own
+end
+
+--- Of all active clients of a window, not much older than span/64: { weights, clients, wants }.
+local function sum_of(book, list, name, w, now)
+  if book.counts and not book.sums then
+    local sums = { at = string.match(book.counts, '^%d+') + 0 }
+    for of, weights, clients, wants in string.gmatch(book.counts, '|([^:]+):(%d+) (%d+) (%d+)') do
+      sums[of] = { weights + 0, clients + 0, wants + 0 }
+    end
+    book.sums = sums
+  end
+  local sums = book.sums
+  if sums and sums[name] and now >= sums.at and now - sums.at <= w.span / 64 then
+    return sums[name]
+  end
+  recount(book, list, now)
+  return sum_of(book, list, name, w, now)
+end
+
+--- Units of a window that are kept for clients below their share, against this client's request of w.units; 0 where
+--- nothing hangs on it. `ahead` of it stand so many units, `whose[client][limit]` of each; flexible work counts as above
+--- its share.
 local function held_back(book, list, w, now, client, weight, flex, ahead, whose)
   local name = share_name(w, book.line, book.model)
-  local at = book.counts and tonumber(string.match(book.counts, '^%d+')) or 0
-  if not book.counts or now - at > w.span / 64 or at > now or not string.find(book.counts, '|' .. name .. ':', 1, true) then
-    recount(book, list, now)
+  local sum = sum_of(book, list, name, w, now)
+  if w.used + w.units + ahead + sum[3] <= w.max then
+    return 0 -- there is room even if all of them came now
   end
-  local part = rolled(book.own, name, w, now)
-  local _, stop = string.find(book.counts, '|' .. name .. ':', 1, true)
-  local weights, clients, wants = string.match(book.counts, '^(%d+) (%d+) (%d+)', stop + 1)
-  weights, clients = weights + 0, clients + 0
+  local part, weights, clients = rolled(own_of(book), name, w, now), sum[1], sum[2]
   if part[2] + part[3] == 0 then
     weights, clients = weights + weight, clients + 1
   end
@@ -131,7 +162,7 @@ local function held_back(book, list, w, now, client, weight, flex, ahead, whose)
   end
   local kept = 0
   if not whose then
-    kept = wants - math.max(0, want_of(part, w, now, w.max * weight / weights)) -- a hundred clients are not read for it
+    kept = sum[3] - math.max(0, want_of(part, w, now, w.max * weight / weights)) -- a hundred clients are not read for it
   else
     for other, share in pairs(everybody(book)) do
       if other ~= client then
@@ -148,29 +179,27 @@ end
 
 local function write_share(book, client)
   local own = book.own
-  local words = {}
-  for name, part in pairs(own) do
-    if type(part) == 'table' then
-      words[#words + 1] = string.format('%s:%d %d %d %d %d %d', name, unpack(part))
-    end
+  local words = { format('%d %d', own.weight, own.last) }
+  for i = 1, #own.names do
+    words[i + 1] = format('%s:%d %d %d %d %d', own.names[i], unpack(own[own.names[i]]))
   end
-  table.sort(words) -- both hosts write the same
-  redis.call('HSET', book.key, client, string.format('%d %d|', own.weight, own.last) .. table.concat(words, '|'))
+  redis.call('HSET', book.key, client, table.concat(words, '|'))
 end
 
 --- Notes what a client asked for and got: `asked`, `got` = 1 or 0 times the units of each shared window.
 local function book_units(book, list, now, client, weight, asked, got)
-  local own, any = book.own, false
+  local own
   for i = 1, #list do
     local w = list[i]
     if w.units > 0 and is_shared(w) then
+      own = own_of(book)
       local name = share_name(w, book.line, book.model)
       local part = rolled(own, name, w, now)
       part[2], part[4] = part[2] + asked * w.units, part[4] + got * w.units
-      own[name], any = part, true
+      note(own, name, part)
     end
   end
-  if not any then
+  if not own then
     return
   end
   own.weight, own.last = weight, now
@@ -182,11 +211,11 @@ end
 
 --- What a call used instead of what it was charged: `w.delta` more units of each window.
 local function correct_share(key, line, model, list, now, client)
-  local text = redis.call('HGET', key, client)
-  if not text then
+  local words = redis.call('HGET', key, client)
+  if not words then
     return
   end
-  local book = { key = key, own = read_share(text) }
+  local book = { key = key, own = read_share(words) }
   for i = 1, #list do
     local w = list[i]
     if w.delta and w.delta ~= 0 and is_shared(w) then
@@ -197,7 +226,7 @@ local function correct_share(key, line, model, list, now, client)
         part[at + 1] = math.max(0, part[at + 1] + math.min(0, part[at] + w.delta))
         part[at] = present
       end
-      book.own[name] = part
+      note(book.own, name, part)
     end
   end
   write_share(book, client)

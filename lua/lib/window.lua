@@ -2,9 +2,12 @@
 
   A window only ever holds what has left for its provider. Four kinds, by letter:
 
-  s  sliding      hash: <end of sub-bucket, ms> = units; s = an upper bound of what is live; q = all units ever charged;
-                  w = last sweep; x = when the key expires, by TIME; nb, nu = "the oldest nu of s have left at nb". At most `max` units in any
-                  (t - span, t] at the provider: a unit counts until span + slack after its sub-bucket's end.
+  s  sliding      hash: h = "used q swept expires nb nu newest here": an upper bound of what is live; all units ever
+                  charged; last sweep; when the key expires, by TIME; "the oldest nu of used have left at nb"; end of
+                  the newest sub-bucket and the units in it. <end of an older sub-bucket, ms> = its units. (h comes first
+                  in the hash and is all that a look reads: a field behind a hundred others costs Redis a walk.) At most
+                  `max` units in any (t - span, t] at the provider: a unit counts until span + slack after its
+                  sub-bucket's end.
   m  sliding whose charges move to the instant of their settlement (providers that debit when the answer ends).
   b  bucket       hash: v = level, t = instant from which it drains, q, x. Capacity max, refill max/span.
   c  calendar     hash: <end of period, ms> = units; q.
@@ -13,8 +16,14 @@
   Fields named by their end instant, not by an index, so that a changed limit (and with it the width of
   sub-buckets) misreads nothing. Every key expires soon after its state is worthless; q never loses a digit as text.
 ]]
+local slack -- ms between an admission and its arrival at the provider: each script says it before it looks
 local KAPPA = 2000 -- a provider's calendar clock may differ from ours by this much, ms
-local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+local floor, ceil, max, min, format = math.floor, math.ceil, math.max, math.min, string.format
+
+--- A whole number as Redis keeps it. Redis turns numbers into text itself, but three times slower.
+local function text(number)
+  return format('%d', number)
+end
 
 --- Where q of a new window starts: ahead of every elder's, so that a reborn window is never taken for it.
 local function birth(now)
@@ -29,11 +38,34 @@ local function width(w)
   return w.span / 128
 end
 
---- Drops what has left a sliding window and recounts; returns the live units and the fields by end instant.
+--- Reads the head of a sliding window into w.
+local function read_head(w, now)
+  local head = redis.call('HGET', w.key, 'h')
+  if not head then
+    w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here = 0, birth(now), now, 0, 0, 0, 0, 0
+    return
+  end
+  local used, q, swept, expires, nb, nu, newest, here =
+    string.match(head, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+  w.used, w.q, w.swept, w.expires = used + 0, q + 0, swept + 0, expires + 0
+  w.nb, w.nu, w.newest, w.here = nb + 0, nu + 0, newest + 0, here + 0
+end
+
+--- Writes it back, with one older sub-bucket where one is named.
+local function write_head(w, stop, units)
+  local head = format('%d %d %d %d %d %d %d %d', w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here)
+  if stop then
+    redis.call('HSET', w.key, 'h', head, stop, text(units))
+  else
+    redis.call('HSET', w.key, 'h', head)
+  end
+end
+
+--- Drops what has left a sliding window whose head is read, and recounts; returns the live units by end instant.
 local function sweep(w, now)
   local flat = redis.call('HGETALL', w.key)
   local units_at, sum, dead = {}, 0, {}
-  local gone = now - w.span - w.slack
+  local gone = now - w.span - slack
   for i = 1, #flat, 2 do
     local stop = tonumber(flat[i])
     if stop then
@@ -49,8 +81,15 @@ local function sweep(w, now)
   for i = 1, #dead, 100 do
     redis.call('HDEL', w.key, unpack(dead, i, min(i + 99, #dead)))
   end
-  redis.call('HSET', w.key, 's', sum, 'w', now, 'nb', 0)
-  w.used, w.swept = sum, now
+  if w.newest <= gone then
+    w.here = 0
+  elseif w.here > 0 then
+    units_at[w.newest], sum = w.here, sum + w.here
+  end
+  w.used, w.swept, w.nb = sum, now, 0
+  if flat[1] then
+    write_head(w)
+  end
   return units_at
 end
 
@@ -66,17 +105,17 @@ local function leaves(w, units_at, excess)
   for i = 1, n do
     excess = excess - units_at[ends[i]]
     if excess <= 0 then
-      return ends[i] + w.span + w.slack, 0
+      return ends[i] + w.span + slack, 0
     end
   end
-  return n > 0 and ends[n] + w.span + w.slack or 0, excess
+  return n > 0 and ends[n] + w.span + slack or 0, excess
 end
 
 --- The same where it takes some of those who stand ahead, too: they come first, and have to leave again.
 local function leaves_later(w, excess)
   local opens = 0
   for _, one in ipairs(w.ahead and w.ahead(w.limit) or {}) do
-    opens, excess = one[1] + w.span + w.slack + ceil(width(w)), excess - one[2]
+    opens, excess = one[1] + w.span + slack + ceil(width(w)), excess - one[2]
     if excess <= 0 then
       break
     end
@@ -89,20 +128,19 @@ local look = {}
 --- Each look reads the window once, leaves what it read in `w` and returns nil where w.units fit (with `extra`
 --- units of others in front), else the earliest instant they would; w.guess says that this is an estimate.
 function look.s(w, now, extra)
-  local stop = ceil((floor(now / width(w)) + 1) * width(w))
-  local state = redis.call('HMGET', w.key, 's', 'q', 'w', 'x', stop, 'nb', 'nu')
-  w.used, w.q, w.swept = (state[1] or 0) + 0, (state[2] or birth(now)) + 0, (state[3] or now) + 0
-  w.expires, w.place, w.here = (state[4] or 0) + 0, stop, (state[5] or 0) + 0
+  local grain = width(w)
+  read_head(w, now)
+  w.stop = ceil((floor(now / grain) + 1) * grain)
+  w.place = text(w.stop)
   local need = w.units + extra
-  if w.used > 0 and now - w.swept > w.tidy then
+  if w.used > 0 and now - w.swept > (w.tidy or w.span) then
     sweep(w, now)
   end
   if w.used + need <= w.max then
     return nil
   end
-  local nb, nu = (state[6] or 0) + 0, (state[7] or 0) + 0
-  if now < nb and w.used + need - w.max == nu then
-    return nb -- somebody has walked it already; what was charged since stands behind what must leave
+  if now < w.nb and w.used + need - w.max == w.nu then
+    return w.nb -- somebody has walked it already; what was charged since stands behind what must leave
   end
   local units = sweep(w, now)
   if w.used + need <= w.max then
@@ -113,7 +151,8 @@ function look.s(w, now, extra)
   if left > 0 then
     return max(now + 1, opens, leaves_later(w, left))
   end
-  redis.call('HSET', w.key, 'nb', opens, 'nu', excess)
+  w.nb, w.nu = opens, excess
+  write_head(w)
   return opens
 end
 
@@ -145,7 +184,7 @@ local function periods(w, at)
   if at < start or at >= stop then
     return nil
   end
-  if at >= stop - w.slack - KAPPA then
+  if at >= stop - slack - KAPPA then
     if later then
       return stop, later
     end
@@ -163,7 +202,7 @@ function look.c(w, now, extra)
     w.stale = true -- the replica must send later boundaries
     return now
   end
-  local state = redis.call('HMGET', w.key, w.last, w.next, w.after, 'q')
+  local state = redis.call('HMGET', w.key, text(w.last), text(w.next), text(w.after), 'q')
   local used = { [w.last] = (state[1] or 0) + 0, [w.next] = (state[2] or 0) + 0, [w.after] = (state[3] or 0) + 0 }
   w.one, w.two, w.used, w.periods, w.q = one, two, used[one], used, tonumber(state[4] or birth(now))
   w.place = two and one .. ',' .. two or one
@@ -184,7 +223,7 @@ function look.c(w, now, extra)
 end
 
 function look.n(w, now, extra)
-  redis.call('ZREMRANGEBYSCORE', w.key, '-inf', now)
+  redis.call('ZREMRANGEBYSCORE', w.key, '-inf', text(now))
   w.used = redis.call('ZCARD', w.key)
   if w.used + extra + w.units <= w.max then
     return nil
@@ -199,20 +238,37 @@ local function place(w)
   if w.units == 0 then
     return ' - 0 0 0'
   end
-  return ' ' .. w.place .. ' ' .. w.units .. ' ' .. w.q + w.units .. ' ' .. ceil(w.used + w.units)
+  return format(' %s %d %d %d', w.place, w.units, w.q + w.units, ceil(w.used + w.units))
 end
 
 local charge = {}
 
+--- Adds units to the sub-bucket that ends at `stop` of a sliding window whose head is read.
+local function put(w, stop, units)
+  w.used, w.q = w.used + units, w.q + units
+  if stop > w.newest then
+    local older, before = w.newest, w.here
+    w.newest, w.here = stop, units
+    if before > 0 then
+      return write_head(w, text(older), before)
+    end
+  elseif stop == w.newest then
+    w.here = w.here + units
+  else -- its sub-buckets have become finer
+    redis.call('HINCRBY', w.key, text(stop), text(units))
+  end
+  write_head(w)
+end
+
 --- Each charge places w.units after a look that said yes.
-function charge.s(w, now)
-  w.used, w.q = w.used + w.units, w.q + w.units
-  if w.expires < wall + w.span * 1.1 + w.slack then -- a sub-bucket is less than a tenth of the span
-    w.expires = ceil(wall + w.span * 1.6 + w.slack)
-    redis.call('HSET', w.key, w.place, w.here + w.units, 's', w.used, 'q', w.q, 'w', w.swept, 'x', w.expires)
-    redis.call('PEXPIRE', w.key, w.expires - wall)
-  else
-    redis.call('HSET', w.key, w.place, w.here + w.units, 's', w.used, 'q', w.q)
+function charge.s(w)
+  local later = w.expires < wall + w.span * 1.1 + slack -- a sub-bucket is less than a tenth of the span
+  if later then
+    w.expires = ceil(wall + w.span * 1.6 + slack)
+  end
+  put(w, w.stop, w.units)
+  if later then
+    redis.call('PEXPIRE', w.key, text(w.expires - wall))
   end
 end
 
@@ -222,54 +278,54 @@ charge.m = charge.s
 --- ms, so it was made up to 1 later; t is whole too, so that e - t and what drains until e lose no digit.
 function charge.b(w, now)
   local rate = w.max / w.span
-  local from = max(w.from, now, ceil(now + 1 + w.slack - w.used / rate))
+  local from = max(w.from, now, ceil(now + 1 + slack - w.used / rate))
   w.used, w.q = w.used + w.units, w.q + w.units
-  local worthless = wall + (from - now) + w.used / rate + w.slack
+  local worthless = wall + (from - now) + w.used / rate + slack
   if w.expires < worthless then
     w.expires = ceil(worthless + w.span / 2)
-    redis.call('HSET', w.key, 'v', w.used, 't', from, 'q', w.q, 'x', w.expires)
-    redis.call('PEXPIRE', w.key, w.expires - wall)
+    redis.call('HSET', w.key, 'v', w.used, 't', text(from), 'q', text(w.q), 'x', text(w.expires))
+    redis.call('PEXPIRE', w.key, text(w.expires - wall))
   else
-    redis.call('HSET', w.key, 'v', w.used, 't', from, 'q', w.q)
+    redis.call('HSET', w.key, 'v', w.used, 't', text(from), 'q', text(w.q))
   end
 end
 
 function charge.c(w, now)
   w.used, w.q = w.used + w.units, w.q + w.units
   if w.two then
-    redis.call('HSET', w.key, w.one, w.used, w.two, w.periods[w.two] + w.units, 'q', w.q)
+    redis.call('HSET', w.key, text(w.one), text(w.used), text(w.two), text(w.periods[w.two] + w.units), 'q', text(w.q))
   else
-    redis.call('HSET', w.key, w.one, w.used, 'q', w.q)
+    redis.call('HSET', w.key, text(w.one), text(w.used), 'q', text(w.q))
   end
-  redis.call('PEXPIRE', w.key, w.after - now + 2 * 86400000)
+  redis.call('PEXPIRE', w.key, text(w.after - now + 2 * 86400000))
 end
 
 function charge.n(w, now, lease, deadline)
-  redis.call('ZADD', w.key, deadline, lease)
-  redis.call('PEXPIRE', w.key, max(deadline - now, 1))
+  redis.call('ZADD', w.key, text(deadline), lease)
+  redis.call('PEXPIRE', w.key, text(max(deadline - now, 1)))
 end
 
 --- Reads the windows of one packed specification: "limit kind max span units " each, the limit in capitals where it spans
 --- an account (a candidate can have both); a calendar's span is
 --- "last,next,after". Keys stand in KEYS from `first` on; `learned` gives limits that override (by name); a tidy
 --- window (a client's) is swept more often, so that what it says is left is nearly what is left.
-local function windows(spec, first, slack, learned, tidy)
+local function windows(spec, first, learned, tidy)
   local list, n = {}, 0
   for limit, kind, most, span, units in string.gmatch(spec, '(%a+) (%a) (%d+) (%S+) (%-?%d+) ') do
+    -- All fields that a look sets are named here: a table that grows is made anew.
     local w = {
-      limit = limit, kind = kind, max = most + 0, span = span, units = units + 0, key = KEYS[first + n], slack = slack,
-      used = 0, q = 0, expires = 0, from = 0, place = 0, here = 0, swept = 0, config = 0, tidy = 0,
+      limit = limit, kind = kind, max = most + 0, span = span, units = units + 0, key = KEYS[first + n],
+      used = 0, q = 0, swept = 0, expires = 0, nb = 0, nu = 0, newest = 0, here = 0, stop = 0, place = 0,
     }
     if kind == 'c' then
       local last, next_one, after = string.match(span, '(%d+),(%d+),(%d+)')
       w.last, w.next, w.after = last + 0, next_one + 0, after + 0
     else
       w.span = span + 0
-      w.tidy = tidy and w.span / 16 or w.span
+      w.tidy = tidy and w.span / 16
     end
-    w.config = w.max
     if learned and learned[limit] then
-      w.max = learned[limit]
+      w.config, w.max = w.max, learned[limit]
     end
     n = n + 1
     list[n] = w

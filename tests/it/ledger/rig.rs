@@ -374,8 +374,16 @@ impl TestLedger {
         self.hash(&self.keys.health())
     }
 
+    /// A window's fields; of a sliding one every sub-bucket, the newest too, and `q`.
     pub fn window(&self, key: &str) -> BTreeMap<String, String> {
-        self.hash(key)
+        let mut fields = self.hash(key);
+        if let Some(head) = fields.remove("h") {
+            let words: Vec<&str> = head.split(' ').collect();
+            let [_, q, _, _, _, _, newest, here] = words[..] else { panic!("a head {head:?}") };
+            fields.insert("q".to_owned(), q.to_owned());
+            fields.insert(newest.to_owned(), here.to_owned());
+        }
+        fields
     }
 
     pub fn exists(&self, key: &str) -> bool {
@@ -450,7 +458,7 @@ impl TestLedger {
                 }
                 continue;
             }
-            for (field, value) in self.hash(key) {
+            for (field, value) in self.window(key) {
                 let kept = match (w.kind, field.parse::<i64>()) {
                     ('s' | 'm', Ok(stop)) => stop > now - w.span_ms - SLACK,
                     ('s' | 'm', Err(_)) => field == "q",

@@ -94,8 +94,8 @@ impl Cand {
     pub fn window_key(&self, w: &Win) -> String {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
         match w.scope {
-            'a' => format!("tf1:{{judge}}:w:{p}/{a}:{}", w.limit),
-            _ => format!("tf1:{{judge}}:w:{p}/{a}/{m}:{}", w.limit),
+            'a' => format!("tf2:{{judge}}:w:{p}/{a}:{}", w.limit),
+            _ => format!("tf2:{{judge}}:w:{p}/{a}/{m}:{}", w.limit),
         }
     }
 
@@ -103,9 +103,9 @@ impl Cand {
     pub fn shares_key(&self) -> String {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
         if self.windows.iter().any(|w| w.scope == 'a') {
-            format!("tf1:{{judge}}:sh:{p}/{a}")
+            format!("tf2:{{judge}}:sh:{p}/{a}")
         } else {
-            format!("tf1:{{judge}}:sh:{p}/{a}/{m}")
+            format!("tf2:{{judge}}:sh:{p}/{a}/{m}")
         }
     }
 
