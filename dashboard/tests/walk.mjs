@@ -81,7 +81,7 @@ const visit = async (page, base, path) => {
   await page.goto(`${base}/dashboard/${path}`);
   await page.getByRole("heading", { level: 1 }).waitFor();
 };
-const settled = (page) => page.waitForFunction(() => !document.querySelector("main [aria-label=Loading]"));
+const settled = (page) => page.waitForFunction(() => !document.querySelector("main [aria-label=Loading]"), undefined, { polling: 50 });
 
 const page = await look();
 let secret;

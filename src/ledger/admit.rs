@@ -266,7 +266,7 @@ impl Shared {
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&id)]);
         keys.extend(self.keys.waiting_room());
         keys.push(self.keys.member(&ask.client.id));
-        pack::push_keys(&mut keys, &self.keys, ask.client, &[]);
+        keys.extend(pack::client_keys(&self.keys, ask.client));
         let mut args = Vec::with_capacity(7 + ask.choices.len());
         let tokens = client_tokens(ask.choices);
         let (client, class) = (ask.client, u8::from(ask.tier == Tier::Flex));
@@ -292,9 +292,10 @@ impl Shared {
         );
         for choice in ask.choices {
             let candidate = &choice.candidate;
-            keys.push(self.keys.shares(candidate));
-            keys.extend(candidate.windows.iter().map(|w| self.keys.window(candidate, w)));
-            args.push(pack::candidate(candidate, now_ms, |w| pack::charged(w, &choice.charge)));
+            let packed = self.packed.of(&self.keys, candidate);
+            keys.push(packed.shares.clone());
+            keys.extend_from_slice(&packed.windows);
+            args.push(packed.candidate(candidate, now_ms, |w| pack::charged(w, &choice.charge)));
         }
         Question { id, epoch: Arc::from(epoch), call: ScriptCall { script: Script::Admit, keys, args } }
     }

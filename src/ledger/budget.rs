@@ -10,6 +10,7 @@ use super::{
     beat::SILENT_MS,
     host::{Reply, ScriptCall},
     journal::Totals,
+    keys::Key,
     pack,
     scripts::Script,
 };
@@ -52,7 +53,7 @@ pub struct Budget {
 /// The windows of one account, or of one account and model.
 struct Group {
     subject: String,
-    keys: Vec<String>,
+    keys: Vec<Key>,
     packed: Bytes,
     windows: Vec<Window>,
 }

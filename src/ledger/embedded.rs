@@ -13,6 +13,7 @@ use tracing::error;
 use super::{
     embedded_lua::Vm,
     host::{Heard, HostError, Reply, ScriptCall, ScriptHost},
+    keys::Key,
     keyspace::{Keyspace, PersistError, Store},
 };
 use crate::shutdown::Tasks;
@@ -88,7 +89,7 @@ impl Embedded {
 
     /// Any script text, for the tests that compare both hosts.
     #[doc(hidden)]
-    pub fn run_text(&self, text: &str, keys: &[String], args: &[Bytes]) -> Result<Reply, HostError> {
+    pub fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, HostError> {
         lock(&self.machine).run("text", |vm| vm.run_text(text, keys, args))
     }
 }
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
 
     fn answers(text: &str) -> Reply {
-        Embedded::in_memory().run_text(text, &["k".to_owned()], &[Bytes::from_static(b"a")]).unwrap()
+        Embedded::in_memory().run_text(text, &["k".into()], &[Bytes::from_static(b"a")]).unwrap()
     }
 
     #[test]

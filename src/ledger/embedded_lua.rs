@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     host::Reply,
+    keys::Key,
     keyspace::{Answer, Fault, Keyspace, truncate, write_float, write_integer},
     scripts::Script,
 };
@@ -59,7 +60,7 @@ impl Vm {
     }
 
     /// Runs a script over the keyspace. An error is its code and words.
-    pub fn run(&mut self, script: Script, keys: &[String], args: &[Bytes]) -> Result<Reply, String> {
+    pub fn run(&mut self, script: Script, keys: &[Key], args: &[Bytes]) -> Result<Reply, String> {
         let compiled = match &self.scripts[script as usize] {
             Some(compiled) => Ok(compiled.clone()),
             None => self.compile(script.source()),
@@ -72,7 +73,7 @@ impl Vm {
     }
 
     /// The same for any text.
-    pub fn run_text(&mut self, text: &str, keys: &[String], args: &[Bytes]) -> Result<Reply, String> {
+    pub fn run_text(&mut self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, String> {
         let compiled = match self.texts.get(text) {
             Some(compiled) => Ok(compiled.clone()),
             None => self.compile(text),
@@ -92,8 +93,8 @@ impl Vm {
         Ok(script)
     }
 
-    fn call(&self, script: Function, keys: &[String], args: &[Bytes]) -> mlua::Result<Result<Reply, String>> {
-        let keys = self.lua.create_sequence_from(keys.iter().map(String::as_str))?;
+    fn call(&self, script: Function, keys: &[Key], args: &[Bytes]) -> mlua::Result<Result<Reply, String>> {
+        let keys = self.lua.create_sequence_from(keys.iter().map(|key| &**key))?;
         let args = self.lua.create_sequence_from(args.iter().map(|arg| Raw(arg)))?;
         let (reply, fault): (Value, Option<LuaString>) = self.run.call((script, keys, args))?;
         match fault {

@@ -169,14 +169,16 @@ impl Shared {
             for core in batch {
                 let spent = core.spent();
                 keys.push(self.keys.lease(&core.id));
-                pack::push_keys(&mut keys, &self.keys, &core.client, &[&core.candidate]);
+                let packed = self.packed.of(&self.keys, &core.candidate);
+                keys.extend(pack::client_keys(&self.keys, &core.client));
+                keys.extend_from_slice(&packed.windows);
                 let mark = if spent.is_some() { "x" } else { "" };
                 args.push(Bytes::from(format!("{mark}{}", core.packed())));
                 let mut windows = pack::client(&core.client, |limit, most| {
                     let charged = pack::client_charge(limit, most, core.client_tokens);
                     spent.map_or(charged, |s| pack::or_charged(pack::client_used(limit, &s), charged))
                 });
-                pack::windows(&mut windows, &core.candidate, now_ms, |w| {
+                packed.push_windows(&mut windows, &core.candidate, now_ms, |w| {
                     let charged = pack::charged(w, &core.charge);
                     spent.map_or(charged, |s| pack::or_charged(pack::used(w, &s), charged))
                 });

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::scripts::Script;
+use super::{keys::Key, scripts::Script};
 
 /// One atomic call: keys (all of one hash slot) and arguments, as Redis takes them.
 #[derive(Debug, Clone)]
 pub struct ScriptCall {
     pub script: Script,
-    pub keys: Vec<String>,
+    pub keys: Vec<Key>,
     pub args: Vec<Bytes>,
 }
 

@@ -21,7 +21,7 @@
 //! | `sess:DIGEST` | string | 12 h | sessions |
 //! | `guess`, `guess:ADDRESS` | sorted set | a minute | guesses |
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use super::rollup::{By, Step};
 use crate::domain::{Candidate, Limit, Scope, Window};
@@ -29,115 +29,130 @@ use crate::domain::{Candidate, Limit, Scope, Window};
 /// Changes when an older replica could not understand what a newer one leaves behind.
 const LAYOUT: &str = "tf2";
 
+/// A key's name. Cheap to clone.
+pub type Key = Arc<str>;
+
 #[derive(Debug, Clone)]
 pub struct Keys {
     prefix: String,
+    meta: Key,
+    health: Key,
+    speed: Key,
+    waiting_room: [Key; 5],
 }
 
 impl Keys {
     pub fn new(pool: &str) -> Self {
-        Self { prefix: format!("{LAYOUT}:{{{pool}}}:") }
+        let prefix = format!("{LAYOUT}:{{{pool}}}:");
+        let named = |name: &str| Key::from(format!("{prefix}{name}"));
+        Self {
+            meta: named("meta"),
+            health: named("health"),
+            speed: named("speed"),
+            waiting_room: ["queue", "guests", "tickets", "alive", "fair"].map(named),
+            prefix,
+        }
     }
 
-    fn named(&self, name: &str) -> String {
+    fn named(&self, name: &str) -> Key {
         let mut key = String::with_capacity(self.prefix.len() + name.len());
         key.push_str(&self.prefix);
         key.push_str(name);
-        key
+        key.into()
     }
 
-    pub fn meta(&self) -> String {
-        self.named("meta")
+    pub fn meta(&self) -> Key {
+        self.meta.clone()
     }
 
-    pub fn health(&self) -> String {
-        self.named("health")
+    pub fn health(&self) -> Key {
+        self.health.clone()
     }
 
-    pub fn speed(&self) -> String {
-        self.named("speed")
+    pub fn speed(&self) -> Key {
+        self.speed.clone()
     }
 
-    pub fn totals(&self) -> String {
+    pub fn totals(&self) -> Key {
         self.named("totals")
     }
 
-    pub fn journal(&self) -> String {
+    pub fn journal(&self) -> Key {
         self.named("journal")
     }
 
     /// The last batch a replica wrote.
-    pub fn batch(&self, replica: &str) -> String {
-        format!("{}r:batch:{replica}", self.prefix)
+    pub fn batch(&self, replica: &str) -> Key {
+        format!("{}r:batch:{replica}", self.prefix).into()
     }
 
-    pub fn alive(&self) -> String {
+    pub fn alive(&self) -> Key {
         self.named("r:alive")
     }
 
     /// One stretch of time, by its first ms.
-    pub fn rollup(&self, step: Step, by: By, start_ms: i64) -> String {
-        format!("{}r:{}:{}:{}", self.prefix, step.letter(), by.letter(), start_ms.div_euclid(step.ms()))
+    pub fn rollup(&self, step: Step, by: By, start_ms: i64) -> Key {
+        format!("{}r:{}:{}:{}", self.prefix, step.letter(), by.letter(), start_ms.div_euclid(step.ms())).into()
     }
 
     /// Ids of all members.
-    pub fn clients(&self) -> String {
+    pub fn clients(&self) -> Key {
         self.named("clients")
     }
 
-    pub fn audit(&self) -> String {
+    pub fn audit(&self) -> Key {
         self.named("audit")
     }
 
     /// `digest`: of the cookie, which itself is kept nowhere.
-    pub fn session(&self, digest: &str) -> String {
-        format!("{}sess:{digest}", self.prefix)
+    pub fn session(&self, digest: &str) -> Key {
+        format!("{}sess:{digest}", self.prefix).into()
     }
 
     /// Wrong admin keys shown by one address.
-    pub fn guesses_of(&self, address: &str) -> String {
-        format!("{}guess:{address}", self.prefix)
+    pub fn guesses_of(&self, address: &str) -> Key {
+        format!("{}guess:{address}", self.prefix).into()
     }
 
     /// Wrong admin keys shown by all.
-    pub fn guesses(&self) -> String {
+    pub fn guesses(&self) -> Key {
         self.named("guess")
     }
 
     /// One per catalogue: replicas of two configurations number their windows differently.
-    pub fn snap(&self, hash: &str) -> String {
-        format!("{}snap:{hash}", self.prefix)
+    pub fn snap(&self, hash: &str) -> Key {
+        format!("{}snap:{hash}", self.prefix).into()
     }
 
-    pub fn lease(&self, id: &str) -> String {
-        format!("{}l:{id}", self.prefix)
+    pub fn lease(&self, id: &str) -> Key {
+        format!("{}l:{id}", self.prefix).into()
     }
 
     /// A member's record.
-    pub fn member(&self, id: &str) -> String {
-        format!("{}m:{id}", self.prefix)
+    pub fn member(&self, id: &str) -> Key {
+        format!("{}m:{id}", self.prefix).into()
     }
 
     /// The waiting room, in the order of `lua/lib/line.lua`. What is published there has the name of the first.
-    pub fn waiting_room(&self) -> [String; 5] {
-        ["queue", "guests", "tickets", "alive", "fair"].map(|name| self.named(name))
+    pub fn waiting_room(&self) -> [Key; 5] {
+        self.waiting_room.clone()
     }
 
     /// The shares of a candidate's line: an account's, where a window spans its models, else a model's.
-    pub fn shares(&self, candidate: &Candidate) -> String {
+    pub fn shares(&self, candidate: &Candidate) -> Key {
         let (provider, account) = (&candidate.provider.id, &candidate.account.id);
         if candidate.windows.iter().any(|w| w.scope == Scope::Account) {
-            format!("{}sh:{provider}/{account}", self.prefix)
+            format!("{}sh:{provider}/{account}", self.prefix).into()
         } else {
-            format!("{}sh:{provider}/{account}/{}", self.prefix, candidate.model.id)
+            format!("{}sh:{provider}/{account}/{}", self.prefix, candidate.model.id).into()
         }
     }
 
-    pub fn client(&self, id: &str, limit: Limit) -> String {
-        format!("{}c:{id}:{limit}", self.prefix)
+    pub fn client(&self, id: &str, limit: Limit) -> Key {
+        format!("{}c:{id}:{limit}", self.prefix).into()
     }
 
-    pub fn window(&self, candidate: &Candidate, window: &Window) -> String {
+    pub fn window(&self, candidate: &Candidate, window: &Window) -> Key {
         let mut key = String::with_capacity(self.prefix.len() + 72);
         key.push_str(&self.prefix);
         let (provider, account) = (&candidate.provider.id, &candidate.account.id);
@@ -146,7 +161,7 @@ impl Keys {
             Scope::Account => write!(key, "w:{provider}/{account}:{}", window.limit),
             Scope::Model => write!(key, "w:{provider}/{account}/{}:{}", candidate.model.id, window.limit),
         };
-        key
+        key.into()
     }
 }
 

@@ -255,14 +255,16 @@ impl Shared {
         let mut keys = Vec::with_capacity(10 + candidate.windows.len() + core.client.limits.len());
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&core.id), self.keys.speed()]);
         keys.extend(self.keys.waiting_room());
-        keys.push(self.keys.shares(candidate));
-        pack::push_keys(&mut keys, &self.keys, &core.client, &[candidate]);
+        let packed = self.packed.of(&self.keys, candidate);
+        keys.push(packed.shares.clone());
+        keys.extend(pack::client_keys(&self.keys, &core.client));
+        keys.extend_from_slice(&packed.windows);
         let now_ms = self.known().now_ms();
         let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
         let args = vec![
             Bytes::from(self.rules.slack_ms.to_string()),
             Bytes::from(pack::client(&core.client, |limit, _| pack::client_used(limit, &client_spent))),
-            pack::candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
+            packed.candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
             Bytes::from_static(provider.as_bytes()),
             Bytes::from_static(model.as_bytes()),
             self.breaker_rules.clone(),
@@ -342,10 +344,13 @@ impl Shared {
 
     async fn renew(&self, core: &Core) {
         let mut list = vec![self.keys.meta(), self.keys.lease(&core.id)];
-        pack::push_keys(&mut list, &self.keys, &core.client, &[&core.candidate]);
+        let packed = self.packed.of(&self.keys, &core.candidate);
+        list.extend(pack::client_keys(&self.keys, &core.client));
+        list.extend_from_slice(&packed.windows);
         let mut windows =
             pack::client(&core.client, |limit, most| pack::client_charge(limit, most, core.client_tokens));
-        pack::windows(&mut windows, &core.candidate, self.known().now_ms(), |w| pack::charged(w, &core.charge));
+        let now_ms = self.known().now_ms();
+        packed.push_windows(&mut windows, &core.candidate, now_ms, |w| pack::charged(w, &core.charge));
         let args = [self.rules.slack_ms.to_string(), LEASE_TTL_MS.to_string(), windows];
         let args = args.into_iter().map(Bytes::from).collect();
         if let Ok(Reply::Bulk(packed)) = self.run(&ScriptCall { script: Script::Renew, keys: list, args }).await {

@@ -22,6 +22,7 @@ pub mod lease;
 mod line;
 pub mod members;
 mod pack;
+mod packed;
 pub mod record;
 pub mod redis;
 mod redis_ear;
@@ -83,6 +84,7 @@ pub(crate) struct Shared {
     host: Arc<dyn ScriptHost>,
     rules: Rules,
     keys: Keys,
+    packed: packed::Book,
     tasks: Tasks,
     catalog: Current,
     /// What this replica knows of the state behind the host, and the leases it could repeat.
@@ -128,6 +130,7 @@ impl Ledger {
             host,
             rules,
             keys,
+            packed: packed::Book::default(),
             tasks,
             catalog,
             known: Mutex::new(Known::default()),

@@ -2,12 +2,10 @@
 
 use std::fmt::Write;
 
-use bytes::Bytes;
-
-use super::keys::Keys;
+use super::keys::{Key, Keys};
 use crate::domain::{
     Candidate, Charge, Client, Hint, Limit, Scope, Shut, ShutScope, Source, Spent, TokenCharge, Unit, Until, Window,
-    WindowKind,
+    WindowKind, Zone,
 };
 
 /// Units of a window that mean "as they were charged".
@@ -65,32 +63,33 @@ pub(crate) fn limit_of(word: &str) -> Option<Limit> {
     Limit::ALL.into_iter().find(|limit| limit.as_str().eq_ignore_ascii_case(word))
 }
 
-/// Appends `limit kind max span units `; a calendar's span is `last,next,after`.
-pub(crate) fn push_window(text: &mut String, window: &Window, units: i64, now_ms: i64) {
-    let _ = write!(text, "{} {} {} ", word(window), letter(window), window.max);
-    let _ = match &window.zone {
-        Some(zone) if window.kind == WindowKind::Calendar => {
-            let b = zone.boundaries(window.limit, now_ms);
-            write!(text, "{},{},{} {units} ", b.last, b.next, b.after)
-        }
-        _ => write!(text, "{} {units} ", window.span_ms),
-    };
+/// The zone of a window that a calendar empties.
+fn calendar(window: &Window) -> Option<&Zone> {
+    window.zone.as_deref().filter(|_| window.kind == WindowKind::Calendar)
 }
 
-/// All windows of one candidate; `units` says how many of each.
-pub(crate) fn windows(text: &mut String, candidate: &Candidate, now_ms: i64, units: impl Fn(&Window) -> i64) {
-    for window in candidate.windows.iter() {
-        push_window(text, window, units(window), now_ms);
+/// What never changes of a window's words: `limit kind max span `, of a calendar's without the span.
+pub(crate) fn head(window: &Window) -> String {
+    let mut text = format!("{} {} {} ", word(window), letter(window), window.max);
+    if calendar(window).is_none() {
+        let _ = write!(text, "{} ", window.span_ms);
     }
+    text
 }
 
-/// One candidate as `admit` and `settle` read it: the fields of `health` to look at, then its windows.
-pub(crate) fn candidate(candidate: &Candidate, now_ms: i64, units: impl Fn(&Window) -> i64) -> Bytes {
-    let (p, m, a, k) = (&*candidate.provider.id, &*candidate.model.id, &*candidate.account.id, &*candidate.key.id);
-    let mut text = String::with_capacity(320);
-    let _ = write!(text, "p:{p}\tb:{p}/{m}\tk:{p}/{k}\tm:{p}/{a}/{m}\ta:{p}/{a}\t");
-    windows(&mut text, candidate, now_ms, units);
-    Bytes::from(text)
+/// What comes behind its head: a calendar's span as `last,next,after `; `units `.
+pub(crate) fn push_tail(text: &mut String, window: &Window, units: i64, now_ms: i64) {
+    if let Some(zone) = calendar(window) {
+        let b = zone.boundaries(window.limit, now_ms);
+        let _ = write!(text, "{},{},{} ", b.last, b.next, b.after);
+    }
+    let _ = write!(text, "{units} ");
+}
+
+/// Appends one window whole: `limit kind max span units `.
+pub(crate) fn push_window(text: &mut String, window: &Window, units: i64, now_ms: i64) {
+    text.push_str(&head(window));
+    push_tail(text, window, units, now_ms);
 }
 
 /// A client's own windows: sliding, and slots; `units` says how many of each, given the most.
@@ -118,12 +117,9 @@ pub(crate) fn client_used(limit: Limit, spent: &Spent) -> i64 {
     }
 }
 
-/// The keys of a client's windows, then of a candidate's: the order of every script.
-pub(crate) fn push_keys(list: &mut Vec<String>, keys: &Keys, client: &Client, candidates: &[&Candidate]) {
-    list.extend(client.limits.iter().map(|(limit, _)| keys.client(&client.id, *limit)));
-    for candidate in candidates {
-        list.extend(candidate.windows.iter().map(|window| keys.window(candidate, window)));
-    }
+/// The keys of a client's windows: before a candidate's, in every script.
+pub(crate) fn client_keys<'a>(keys: &'a Keys, client: &'a Client) -> impl Iterator<Item = Key> + 'a {
+    client.limits.iter().map(|(limit, _)| keys.client(&client.id, *limit))
 }
 
 fn window_of(candidate: &Candidate, limit: Limit) -> Option<&Window> {

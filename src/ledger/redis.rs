@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     host::{Heard, HostError, Reply, ScriptCall, ScriptHost},
+    keys::Key,
     redis_ear,
     redis_error::Judged,
     redis_line::{DEADLINE, Line, Lines, lines},
@@ -67,13 +68,13 @@ impl Redis {
 
     /// Any script text, for the tests that compare both hosts.
     #[doc(hidden)]
-    pub async fn run_text(&self, text: &str, keys: &[String], args: &[Bytes]) -> Result<Reply, HostError> {
-        let mut answers = self.send(&[command("EVAL", text, keys, args)], keys.first()).await?;
+    pub async fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, HostError> {
+        let mut answers = self.send(&[command("EVAL", text, keys, args)], keys.first().map(|key| &**key)).await?;
         reply("text", answers.remove(0))
     }
 
     /// One round trip. Whatever kept us from an answer has been reported to the keeper of the connection.
-    async fn send(&self, commands: &[Cmd], key: Option<&String>) -> Result<Vec<Answer>, HostError> {
+    async fn send(&self, commands: &[Cmd], key: Option<&str>) -> Result<Vec<Answer>, HostError> {
         let until = Instant::now() + DEADLINE;
         let mut line = self.lines.line(until).await.map_err(HostError::Unreachable)?;
         let mut lost = match self.send_on(&mut line, commands, key, until).await {
@@ -98,7 +99,7 @@ impl Redis {
         &self,
         line: &mut Line,
         commands: &[Cmd],
-        key: Option<&String>,
+        key: Option<&str>,
         until: Instant,
     ) -> Result<Vec<Answer>, Lost> {
         let sent = match commands {
@@ -126,13 +127,13 @@ impl Redis {
             let Err(error) = answer else { continue };
             match Judged::of(error) {
                 Judged::Outage(why) => {
-                    self.lines.give_up(line, &why, key.map(String::as_str));
+                    self.lines.give_up(line, &why, key);
                     if answers.len() < commands.len() {
                         return Err(Lost::Outage(why));
                     }
                 }
                 Judged::Moved { .. } => {
-                    self.lines.give_up(line, "the slot moved", key.map(String::as_str));
+                    self.lines.give_up(line, "the slot moved", key);
                     // Both of a pair share their keys' slot: neither was carried out.
                     return Err(Lost::Moved);
                 }
@@ -147,13 +148,13 @@ impl ScriptHost for Redis {
     fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, HostError>> {
         async move {
             let by_digest = command("EVALSHA", digest(call.script), &call.keys, &call.args);
-            let mut answers = self.send(&[by_digest], call.keys.first()).await?;
+            let mut answers = self.send(&[by_digest], call.keys.first().map(|key| &**key)).await?;
             let answered = reply(call.script.name(), answers.remove(0));
             if !(load && matches!(answered, Err(HostError::Fresh))) {
                 return answered;
             }
             let by_text = command("EVAL", call.script.source(), &call.keys, &call.args);
-            let mut answers = self.send(&[by_text], call.keys.first()).await?;
+            let mut answers = self.send(&[by_text], call.keys.first().map(|key| &**key)).await?;
             reply(call.script.name(), answers.remove(0))
         }
         .boxed()
@@ -166,7 +167,7 @@ impl ScriptHost for Redis {
     ) -> BoxFuture<'a, (Result<Reply, HostError>, Result<Reply, HostError>)> {
         async move {
             let commands = [first, second].map(|call| command("EVALSHA", digest(call.script), &call.keys, &call.args));
-            match self.send(&commands, first.keys.first()).await.map(<[Answer; 2]>::try_from) {
+            match self.send(&commands, first.keys.first().map(|key| &**key)).await.map(<[Answer; 2]>::try_from) {
                 Ok(Ok([one, other])) => (reply(first.script.name(), one), reply(second.script.name(), other)),
                 Ok(Err(answers)) => {
                     let error = HostError::Unreachable(format!("{} answers to two commands", answers.len()));
@@ -199,12 +200,12 @@ async fn bounded<T>(work: impl Future<Output = T>, until: Instant) -> Option<T> 
     None
 }
 
-fn command(verb: &str, script: &str, keys: &[String], args: &[Bytes]) -> Cmd {
-    let size = keys.iter().map(String::len).sum::<usize>() + args.iter().map(Bytes::len).sum::<usize>();
+fn command(verb: &str, script: &str, keys: &[Key], args: &[Bytes]) -> Cmd {
+    let size = keys.iter().map(|key| key.len()).sum::<usize>() + args.iter().map(Bytes::len).sum::<usize>();
     let mut command = Cmd::with_capacity(3 + keys.len() + args.len(), verb.len() + script.len() + 4 + size);
     command.arg(verb).arg(script).arg(keys.len());
     for key in keys {
-        command.arg(key);
+        command.arg(&**key);
     }
     for arg in args {
         command.arg(&arg[..]);

@@ -9,7 +9,7 @@ use super::{
     admission::LedgerError,
     host::{Reply, ScriptCall},
     journal::JournalLine,
-    keys::Keys,
+    keys::{Key, Keys},
     scripts::Script,
 };
 
@@ -290,7 +290,7 @@ impl Added {
     }
 
     /// As `record` reads them.
-    pub fn pack(self, keys: &Keys, call_keys: &mut Vec<String>, args: &mut Vec<Bytes>) {
+    pub fn pack(self, keys: &Keys, call_keys: &mut Vec<Key>, args: &mut Vec<Bytes>) {
         for ((step, by, start), names) in self.rollups {
             call_keys.push(keys.rollup(step, by, start));
             args.push(Bytes::from(step.keep_ms(by).to_string()));

@@ -8,6 +8,7 @@ use super::{
     Ledger,
     admission::LedgerError,
     host::{Reply, ScriptCall},
+    keys::Key,
     pack,
     scripts::Script,
 };
@@ -22,7 +23,7 @@ const FRESH_MS: &str = "950";
 
 /// The pool's windows, each once, and whose they are.
 struct Seats {
-    keys: Vec<String>,
+    keys: Vec<Key>,
     packed: String,
     /// Per seat: the window and every subject it concerns.
     subjects: Vec<(Window, Vec<String>)>,
@@ -50,7 +51,7 @@ impl Ledger {
 
     fn seats(&self, catalog: &Catalog, now_ms: i64) -> Seats {
         let mut seats = Seats { keys: Vec::new(), packed: String::new(), subjects: Vec::new() };
-        let mut known: HashMap<String, usize> = HashMap::new();
+        let mut known: HashMap<Key, usize> = HashMap::new();
         for candidate in &catalog.candidates {
             let subject = Standing::subject(candidate);
             for window in candidate.windows.iter() {

@@ -12,6 +12,7 @@ use tollfree::{
     ledger::{
         embedded::Embedded,
         host::{HostError, Reply},
+        keys::Key,
         redis::Redis,
     },
     shutdown::Tasks,
@@ -77,7 +78,7 @@ impl Pair {
     }
 
     /// Both answers, errors without the place that Redis adds to them; none where Redis was not given the time.
-    fn both(&self, text: &str, keys: &[String], args: &[Bytes]) -> Option<[Result<Reply, String>; 2]> {
+    fn both(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Option<[Result<Reply, String>; 2]> {
         let theirs = self.runtime.block_on(self.redis.run_text(text, keys, args));
         if let Err(HostError::Unreachable(_)) = theirs {
             self.runtime.block_on(until_ready(&self.redis));
@@ -88,7 +89,7 @@ impl Pair {
 
     /// Both answers to one text, where they differ.
     fn differ(&self, text: &str) -> Option<String> {
-        let [theirs, ours] = self.both(text, &["k".to_owned()], &[Bytes::from_static(b"a\0\xff")]).unwrap();
+        let [theirs, ours] = self.both(text, &["k".into()], &[Bytes::from_static(b"a\0\xff")]).unwrap();
         (theirs != ours).then(|| format!("{text}\n  Redis: {theirs:?}\n  ours:  {ours:?}"))
     }
 }
@@ -387,7 +388,7 @@ fn random_histories_are_answered_alike() {
     let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&scripts, |scripts| {
         histories.set(histories.get() + 1);
-        let prefix = [format!("{{t}}{}:", histories.get())];
+        let prefix = [Key::from(format!("{{t}}{}:", histories.get()))];
         for steps in &scripts {
             let text = format!("{SHOW}{}\nreturn r", steps.join("\n"));
             let answers = pair.both(&text, &prefix, &[Bytes::from_static(b"arg\0\xfe")]);
@@ -457,7 +458,7 @@ fn what_a_directory_kept_is_what_was_there() {
     let histories = std::cell::Cell::new(0);
     let outcome = runner.run(&steps, |steps| {
         histories.set(histories.get() + 1);
-        let prefix = [format!("p{}:", histories.get())];
+        let prefix = [Key::from(format!("p{}:", histories.get()))];
         let open = || Embedded::open(folder.path(), &Tasks::new()).unwrap();
         let dump = |embedded: &Embedded| embedded.run_text(DUMP, &prefix, &[]).unwrap();
         let embedded = open();

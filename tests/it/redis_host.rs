@@ -38,7 +38,7 @@ impl Host {
     }
 
     async fn count(&self) -> Result<Reply, HostError> {
-        self.redis.run_text(COUNT, &["{t}n".to_owned()], &[]).await
+        self.redis.run_text(COUNT, &["{t}n".into()], &[]).await
     }
 
     async fn until_back(&self) -> Duration {
@@ -107,11 +107,7 @@ async fn many_callers_share_the_line_and_none_waits_for_an_outage() {
 async fn a_script_that_is_not_there_is_told_as_fresh_and_loaded_when_asked() {
     let server = RedisServer::start().await;
     let host = Host::ready(&server.url()).await.redis;
-    let call = ScriptCall {
-        script: Script::Journal,
-        keys: vec!["{t}j".to_owned(), "{t}k".to_owned()],
-        args: vec!["1".into()],
-    };
+    let call = ScriptCall { script: Script::Journal, keys: vec!["{t}j".into(), "{t}k".into()], args: vec!["1".into()] };
     for _ in 0..2 {
         assert!(matches!(host.run(&call, false).await, Err(HostError::Fresh)));
         let (one, other) = host.run_both(&call, &call).await;
@@ -129,7 +125,7 @@ async fn an_error_in_a_script_is_no_outage() {
     for text in
         ["return redis.call('NOSUCH')", "error('own')", "return nosuch()", "return redis.error_reply('OWN word')"]
     {
-        let told = host.redis.run_text(text, &["{t}".to_owned()], &[]).await;
+        let told = host.redis.run_text(text, &["{t}".into()], &[]).await;
         assert!(matches!(told, Err(HostError::Script { .. })), "{text}: {told:?}");
         assert!(host.count().await.is_ok());
     }
@@ -198,7 +194,7 @@ fn child_that_counts_in_a_directory() {
         let embedded = Embedded::open(directory.as_ref(), &tasks).unwrap();
         // One script writes two keys: either both are there afterwards or none.
         let text = "redis.call('HINCRBY', KEYS[2], 'n', 1) return redis.call('INCR', KEYS[1])";
-        let keys = ["n".to_owned(), "h".to_owned()];
+        let keys = ["n".into(), "h".into()];
         loop {
             let Ok(Reply::Int(n)) = embedded.run_text(text, &keys, &[]) else { panic!("not counted") };
             let mut out = std::io::stdout();

@@ -18,7 +18,7 @@ use crate::support::{
 const BACK_WITHIN: Duration = Duration::from_secs(1);
 
 async fn count(redis: &Redis) -> Result<(), HostError> {
-    redis.run_text("return redis.call('INCR', KEYS[1])", &["{t}n".to_owned()], &[]).await.map(drop)
+    redis.run_text("return redis.call('INCR', KEYS[1])", &["{t}n".into()], &[]).await.map(drop)
 }
 
 async fn until_back(redis: &Redis) -> Duration {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tollfree::ledger::{
     host::Reply,
-    keys::Keys,
+    keys::{Key, Keys},
     rollup::{By, Step},
     scripts::Script,
 };
@@ -326,7 +326,7 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
 }
 
 /// One batch as `record` reads it: up to three lines, two roll-ups of at most five names.
-fn batch(keys: &Keys, rollups: &[String; 2], number: i64, dice: &mut Dice) -> (Vec<String>, Vec<Bytes>) {
+fn batch(keys: &Keys, rollups: &[Key; 2], number: i64, dice: &mut Dice) -> (Vec<Key>, Vec<Bytes>) {
     let lines = dice.roll(1, 4);
     let mut call = vec![keys.totals(), keys.journal(), keys.batch("one")];
     let mut args = vec![number.to_string(), "150".to_owned(), lines.to_string()];

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use tollfree::ledger::{
-    keys::Keys,
+    keys::{Key, Keys},
     rollup::{By, Step},
     scripts::Script,
 };
@@ -105,7 +105,7 @@ async fn costs() {
 }
 
 /// A batch as a replica writes it: every roll-up of one minute, its hour and its day.
-fn batch(number: usize, requests: usize, clients: usize) -> (Vec<String>, Vec<Bytes>) {
+fn batch(number: usize, requests: usize, clients: usize) -> (Vec<Key>, Vec<Bytes>) {
     let names = Keys::new("judge");
     let mut keys = vec![names.totals(), names.journal(), names.batch("one")];
     let mut args = vec![number.to_string(), "10000".to_owned(), requests.to_string()];

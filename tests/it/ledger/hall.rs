@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tollfree::ledger::keys::Key;
+
 use super::{
     oracle::Count,
     rig::{Admit, Asker, Cand, End, Lease, Refusal, TestLedger, Wish},
@@ -77,8 +79,8 @@ pub struct Hall {
     active: BTreeSet<String>,
     pub lose_knocks: bool,
     stay_ms: i64,
-    pub counts: BTreeMap<String, Vec<Count>>,
-    windows: BTreeMap<String, super::rig::Win>,
+    pub counts: BTreeMap<Key, Vec<Count>>,
+    windows: BTreeMap<Key, super::rig::Win>,
 }
 
 impl Hall {

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tollfree::ledger::{
     embedded::Embedded,
     host::{Reply, ScriptCall, ScriptHost},
-    keys::Keys,
+    keys::{Key, Keys},
     scripts::Script,
 };
 
@@ -27,9 +27,9 @@ fn told_clock() -> String {
 
 /// Runs scripts at instants that the test names.
 pub trait Bench {
-    fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply;
+    fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply;
     /// A text of the test's own, to look behind the scripts.
-    fn look(&self, text: &str, keys: &[String], args: &[Bytes]) -> Reply;
+    fn look(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply;
     fn set_clock(&self, us: i64);
     /// Everything is gone, as after FLUSHALL.
     fn flush(&self);
@@ -67,12 +67,12 @@ impl Simulated {
 }
 
 impl Bench for Simulated {
-    fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply {
+    fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply {
         let call = ScriptCall { script, keys: keys.to_vec(), args: args.to_vec() };
         self.store.borrow().run(&call, true).now_or_never().expect("the embedded store answers at once").unwrap()
     }
 
-    fn look(&self, text: &str, keys: &[String], args: &[Bytes]) -> Reply {
+    fn look(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
         self.store.borrow().run_text(text, keys, args).unwrap()
     }
 
@@ -117,11 +117,11 @@ fn time_words(us: i64) -> [Bytes; 2] {
 const SET_CLOCK: &str = "return redis.call('HSET', '{judge}:clock', 's', ARGV[1], 'us', ARGV[2])";
 
 impl Bench for Told {
-    fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply {
+    fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply {
         self.store.borrow().run_text(&self.texts[script.name()], keys, args).unwrap()
     }
 
-    fn look(&self, text: &str, keys: &[String], args: &[Bytes]) -> Reply {
+    fn look(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
         self.store.borrow().run_text(text, keys, args).unwrap()
     }
 
@@ -158,9 +158,12 @@ impl RealRedis {
         command.query(&mut self.line.borrow_mut()).unwrap()
     }
 
-    fn eval(&self, how: &str, what: &str, keys: &[String], args: &[Bytes]) -> Reply {
+    fn eval(&self, how: &str, what: &str, keys: &[Key], args: &[Bytes]) -> Reply {
         let mut command = redis::cmd(how);
-        command.arg(what).arg(keys.len()).arg(keys);
+        command.arg(what).arg(keys.len());
+        for key in keys {
+            command.arg(&**key);
+        }
         for arg in args {
             command.arg(&arg[..]);
         }
@@ -181,11 +184,11 @@ fn reply(value: redis::Value) -> Reply {
 }
 
 impl Bench for RealRedis {
-    fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply {
+    fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply {
         self.eval("EVALSHA", &self.digests[script.name()], keys, args)
     }
 
-    fn look(&self, text: &str, keys: &[String], args: &[Bytes]) -> Reply {
+    fn look(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
         self.eval("EVAL", text, keys, args)
     }
 

@@ -1,7 +1,11 @@
 //! The scripts around members, sessions, guesses and the audit: the same replies from a redis-server and the embedded store.
 
 use bytes::Bytes;
-use tollfree::ledger::{host::Reply, keys::Keys, scripts::Script};
+use tollfree::ledger::{
+    host::Reply,
+    keys::{Key, Keys},
+    scripts::Script,
+};
 
 use super::{
     host::{Bench, RealRedis, Told},
@@ -53,7 +57,7 @@ impl Pair {
 
     /// Both replies, once `plain` has taken out what the hosts' own clocks say.
     #[track_caller]
-    fn same(&self, script: Script, keys: &[String], args: &[Bytes], plain: impl Fn(Reply) -> Reply) -> Reply {
+    fn same(&self, script: Script, keys: &[Key], args: &[Bytes], plain: impl Fn(Reply) -> Reply) -> Reply {
         let told = plain(self.redis.run(script, keys, args));
         assert_eq!(
             told,
@@ -63,7 +67,7 @@ impl Pair {
         told
     }
 
-    fn client_keys(&self, id: &str) -> Vec<String> {
+    fn client_keys(&self, id: &str) -> Vec<Key> {
         let keys = &self.keys;
         vec![keys.meta(), keys.audit(), keys.clients(), keys.member(id)]
     }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use tollfree::ledger::{host::Reply, keys::Keys, scripts::Script};
+use tollfree::ledger::{
+    host::Reply,
+    keys::{Key, Keys},
+    scripts::Script,
+};
 
 use super::host::{Bench, Simulated};
 pub use super::words::*;
@@ -18,9 +22,9 @@ struct Common {
     now_us: Cell<i64>,
     ids: Cell<u64>,
     epochs: Cell<u64>,
-    seen: RefCell<BTreeMap<String, Win>>,
+    seen: RefCell<BTreeMap<Key, Win>>,
     leases: RefCell<BTreeSet<String>>,
-    shares: RefCell<BTreeSet<String>>,
+    shares: RefCell<BTreeSet<Key>>,
 }
 
 /// One replica. A second one on the same host: [`TestLedger::another`].
@@ -93,21 +97,21 @@ impl TestLedger {
         self.common.bench.set_clock(self.now_us());
     }
 
-    pub fn run(&self, script: Script, keys: &[String], args: &[Bytes]) -> Reply {
+    pub fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply {
         self.common.bench.run(script, keys, args)
     }
 
     pub fn look(&self, text: &str, key: &str) -> Reply {
-        self.common.bench.look(text, &[key.to_owned()], &[])
+        self.common.bench.look(text, &[Key::from(key)], &[])
     }
 
-    fn client_key(&self, asker: &Asker, w: &Win) -> String {
+    fn client_key(&self, asker: &Asker, w: &Win) -> Key {
         self.keys.client(&asker.id, w.limit)
     }
 
     /// Keys of a client's windows and of candidates', in the order of every script.
-    fn window_keys(&self, asker: &Asker, cands: &[&Cand]) -> Vec<String> {
-        let mut list: Vec<String> = asker.windows.iter().map(|w| self.client_key(asker, w)).collect();
+    fn window_keys(&self, asker: &Asker, cands: &[&Cand]) -> Vec<Key> {
+        let mut list: Vec<Key> = asker.windows.iter().map(|w| self.client_key(asker, w)).collect();
         let mut seen = self.common.seen.borrow_mut();
         for (key, w) in list.iter().zip(&asker.windows) {
             seen.insert(key.clone(), w.clone());
@@ -119,7 +123,7 @@ impl TestLedger {
         list
     }
 
-    fn candidate_keys(&self, cand: &Cand) -> Vec<String> {
+    fn candidate_keys(&self, cand: &Cand) -> Vec<Key> {
         let mut seen = self.common.seen.borrow_mut();
         let named = |w: &Win| {
             let key = cand.window_key(w);
@@ -129,7 +133,7 @@ impl TestLedger {
         cand.windows.iter().map(named).collect()
     }
 
-    fn shares_key(&self, cand: &Cand) -> String {
+    fn shares_key(&self, cand: &Cand) -> Key {
         let key = cand.shares_key();
         self.common.shares.borrow_mut().insert(key.clone());
         key
@@ -240,7 +244,7 @@ impl TestLedger {
         self.run(Script::Leave, &self.room_keys(), &words([id.to_owned()]))
     }
 
-    fn room_keys(&self) -> Vec<String> {
+    fn room_keys(&self) -> Vec<Key> {
         [self.keys.meta()].into_iter().chain(self.keys.waiting_room()).collect()
     }
 
@@ -345,7 +349,7 @@ impl TestLedger {
 
     pub fn control(&self, what: &str, subject: &str) {
         let args = words([what, subject, "admin", "judge.does", subject, "", "", ""].map(str::to_owned));
-        let keys: Vec<String> = [self.keys.meta(), self.keys.health(), self.keys.audit()]
+        let keys: Vec<Key> = [self.keys.meta(), self.keys.health(), self.keys.audit()]
             .into_iter()
             .chain(self.keys.waiting_room())
             .collect();
@@ -395,7 +399,7 @@ impl TestLedger {
     }
 
     /// Every key that these tests can have made, and that is there.
-    pub fn present(&self) -> Vec<String> {
+    pub fn present(&self) -> Vec<Key> {
         let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snap("hash")];
         all.extend(self.common.seen.borrow().keys().cloned());
         all.extend(self.common.leases.borrow().iter().map(|id| self.keys.lease(id)));
@@ -407,7 +411,7 @@ impl TestLedger {
 
     /// Everything there is, for [`TestLedger::back_to`].
     pub fn photograph(&self) -> Photograph {
-        let state = |key: &String| {
+        let state = |key: &Key| {
             let of_room = [":queue", ":guests", ":alive"].iter().any(|name| key.ends_with(name));
             let zset = of_room || self.common.seen.borrow().get(key).is_some_and(|w| w.kind == 'n');
             let text = if key.contains(":l:") || key.contains(":snap:") {
@@ -503,7 +507,7 @@ impl TestLedger {
 
 /// Key, whether it is a sorted set, its TTL, its words.
 pub struct Photograph {
-    keys: Vec<(String, bool, i64, Vec<Bytes>)>,
+    keys: Vec<(Key, bool, i64, Vec<Bytes>)>,
 }
 
 fn text_of(reply: &Reply) -> Bytes {

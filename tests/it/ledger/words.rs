@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use tollfree::domain::{Limit, Zone};
+use tollfree::{
+    domain::{Limit, Zone},
+    ledger::keys::Key,
+};
 
 /// How late a call may reach its provider, ms.
 pub const SLACK: i64 = 250;
@@ -91,21 +94,21 @@ impl Cand {
         changed
     }
 
-    pub fn window_key(&self, w: &Win) -> String {
+    pub fn window_key(&self, w: &Win) -> Key {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
         match w.scope {
-            'a' => format!("tf2:{{judge}}:w:{p}/{a}:{}", w.limit),
-            _ => format!("tf2:{{judge}}:w:{p}/{a}/{m}:{}", w.limit),
+            'a' => format!("tf2:{{judge}}:w:{p}/{a}:{}", w.limit).into(),
+            _ => format!("tf2:{{judge}}:w:{p}/{a}/{m}:{}", w.limit).into(),
         }
     }
 
     /// The shares of its line.
-    pub fn shares_key(&self) -> String {
+    pub fn shares_key(&self) -> Key {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
         if self.windows.iter().any(|w| w.scope == 'a') {
-            format!("tf2:{{judge}}:sh:{p}/{a}")
+            format!("tf2:{{judge}}:sh:{p}/{a}").into()
         } else {
-            format!("tf2:{{judge}}:sh:{p}/{a}/{m}")
+            format!("tf2:{{judge}}:sh:{p}/{a}/{m}").into()
         }
     }
 

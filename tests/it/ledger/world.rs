@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tollfree::domain::Unit;
+use tollfree::{domain::Unit, ledger::keys::Key};
 
 use super::{
     oracle::{self, Count, Credit},
@@ -194,8 +194,8 @@ impl World {
     }
 
     /// What every window's provider counted, by the window's key.
-    pub fn counts(&self) -> BTreeMap<String, (Win, Vec<Count>)> {
-        let mut all: BTreeMap<String, (Win, Vec<Count>)> = BTreeMap::new();
+    pub fn counts(&self) -> BTreeMap<Key, (Win, Vec<Count>)> {
+        let mut all: BTreeMap<Key, (Win, Vec<Count>)> = BTreeMap::new();
         for call in &self.calls {
             let Some(at) = call.arrived else { continue };
             for ((w, units), used) in call.lease.cand.windows.iter().zip(&call.lease.units).zip(&call.used) {
