@@ -1,6 +1,6 @@
 --[[ admit: may this request go now, and where? All of one candidate's windows and slots are charged, or none.
 
-  KEYS  1 meta  2 health  3 lease  4-8 the waiting room (lib/line)  9 the client's record
+  KEYS  1 meta  2 health  3 lease  4-8 the waiting room (lib/room)  9 the client's record
         10… the client's windows, then for every candidate, in order: the shares of its line (lib/shares), its windows
   ARGV  1 epoch the caller knows  2 highest sequence it has seen  3 slack  4 lease TTL  5 probe deadline (all ms)
         6 client "id version weight class wait again alive": version of its record as the caller knows it, 0 = there is
@@ -46,9 +46,11 @@ end
 local room, id = waiting_room(4), string.match(KEYS[3], '[^:]*$')
 local who = { id = id, client = me, weight = weight, class = class, alive = alive + 0 }
 local crowded = redis.call('ZCARD', room.queue) > 0
+local hall -- what to do with those who wait
 if crowded then
-  bury(room, now)
-  who.ticket = again == '1' and ticket_of(room, id) or nil
+  hall = waiting()
+  hall.bury(room, now)
+  who.ticket = again == '1' and hall.ticket_of(room, id) or nil
 end
 local ticket = who.ticket
 
@@ -164,13 +166,13 @@ local function consider(at, next_key)
   end
   local ahead, whose
   if crowded then
-    c.place, c.tag = place_in(room, who, c.line)
-    local members = standing(room, c.line, c.place)
+    c.place, c.tag = hall.place_in(room, who, c.line)
+    local members = hall.standing(room, c.line, c.place)
     c.behind = #members > 0
     if c.behind then
       ahead, whose = {}, {}
-      add_up(members, c.model, ahead, whose)
-      ahead.planned = function(limit) return planned_of(room, members, c.model, limit) end
+      hall.add_up(members, c.model, ahead, whose)
+      ahead.planned = function(limit) return hall.planned_of(room, members, c.model, limit) end
     end
   end
   c.book = open_book(c.shares, c.line, c.model, me)
@@ -235,8 +237,9 @@ end
 
 --- Takes a place in the line of the best candidate, or stays in the one it has where that is as good.
 local function wait_in_line(e)
+  hall = hall or waiting()
   local at = { line = best.line, tag = best.tag or 0, model = best.model, requests = 1, tokens = 0 }
-  at.part, at.units = units_of(best.list)
+  at.part, at.units = hall.units_of(best.list)
   if client_decides and client_opens > best.opens then
     at.line, at.tag, at.part, at.units = 'c:' .. me, 0, 0, '' -- only its own quota is in its way: it takes nobody's place
   end
@@ -249,7 +252,7 @@ local function wait_in_line(e)
   for i = 8, #ARGV do
     lines_here[i - 7] = line_at(i)
   end
-  stand_in_line(room, who, at, lines_here, e, now)
+  hall.stand_in_line(room, who, at, lines_here, e, now)
 end
 
 if not chosen then
@@ -266,7 +269,7 @@ if not chosen then
     return { 2, now, best_opens, best_exact and 1 or 0 }
   end
   if ticket then
-    knock_first(room, leave(room, id), now)
+    hall.knock_first(room, hall.leave(room, id), now)
   end
   local by = 2
   if client_decides then
@@ -318,7 +321,7 @@ if class == '0' then
   book_units(chosen.book, chosen.list, now, me, weight, ticket and 0 or 1, 1) -- nothing is kept for flexible work
 end
 if crowded then
-  go_from_line(room, who, chosen, now)
+  hall.go_from_line(room, who, chosen, now)
 end
 local r1, r2, r3 = tightest(false)
 local t1, t2, t3 = tightest(true)

@@ -1,7 +1,7 @@
 --[[ budget: where some windows stand, to the unit, and when each takes one unit more: for people. Charges nothing; drops
   what is dead.
 
-  KEYS  1 meta  2 health  3 alive: sorted set of replicas  4 totals  5 queue (lib/line)  6… windows
+  KEYS  1 meta  2 health  3 alive: sorted set of replicas  4 totals  5 queue (lib/room)  6… windows
   ARGV  1 slack in ms  2 ms after which a silent replica is not counted
         3… one account and model each: "m \t a \t windows": its fields of `health`, its packed windows of 1 unit (lib/window)
   Reply {now, replicas, requests, successes, failures, waiting, then for each window: max in force, learned, used, opens,

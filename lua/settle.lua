@@ -40,7 +40,7 @@ local function tell(field, value, gen, probe, verdict)
   end
   if judge(KEYS[2], field, value, gen + 0, probe == '1', verdict, rules, now) and probe == '1' then
     if redis.call('ZCARD', room.queue) > 0 then
-      knock_provider(room, provider, now) -- whoever waited for the probe
+      waiting().knock_provider(room, provider, now) -- whoever waited for the probe
     end
     return gen + 1
   end
@@ -195,5 +195,7 @@ local line, model = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$')
 if corrected then
   correct_share(KEYS[10], line, model, list, now, ARGV[13])
 end
-nudge(room, line, list, model, now)
+if redis.call('ZCARD', room.queue) > 0 then
+  waiting().nudge(room, line, list, model, now)
+end
 return 1

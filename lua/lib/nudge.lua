@@ -40,9 +40,6 @@ end
 
 --- Re-plans the first of a line, and the lowest number elsewhere that could go here too; nobody else is touched.
 local function nudge(room, line, list, model, now)
-  if redis.call('ZCARD', room.queue) == 0 then
-    return
-  end
   local head, number = first_of(room.queue, line), nil
   if head then
     local _, place, id, _, of, units = read_member(head)

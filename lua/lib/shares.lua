@@ -179,11 +179,11 @@ end
 
 local function write_share(book, client)
   local own = book.own
-  local words = { format('%d %d', own.weight, own.last) }
+  local words = format('%d %d', own.weight, own.last)
   for i = 1, #own.names do
-    words[i + 1] = format('%s:%d %d %d %d %d', own.names[i], unpack(own[own.names[i]]))
+    words = words .. format('|%s:%d %d %d %d %d', own.names[i], unpack(own[own.names[i]]))
   end
-  redis.call('HSET', book.key, client, table.concat(words, '|'))
+  redis.call('HSET', book.key, client, words)
 end
 
 --- Notes what a client asked for and got: `asked`, `got` = 1 or 0 times the units of each shared window.

@@ -11,7 +11,7 @@
 //! | `snap:HASH` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
 //! | `sh:LINE` shares | hash | three spans after the last request | admit, settle |
-//! | `queue`, `guests`, `tickets`, `alive`, `fair` | the waiting room, see `lua/lib/line.lua` | 2 h after the last arrival | admit, settle, stay, leave |
+//! | `queue`, `guests`, `tickets`, `alive`, `fair` | the waiting room, see `lua/lib/room.lua` | 2 h after the last arrival | admit, settle, stay, leave |
 //! | `r:batch:REPLICA` | string | 1 day | record |
 //! | `r:STEP:BY:START` roll-ups | hash | see [`super::rollup::Step::keep_ms`]; bounded names | record |
 //! | `r:alive` | sorted set | 1 min; bounded by replicas | beat |
@@ -133,7 +133,7 @@ impl Keys {
         format!("{}m:{id}", self.prefix).into()
     }
 
-    /// The waiting room, in the order of `lua/lib/line.lua`. What is published there has the name of the first.
+    /// The waiting room, in the order of `lua/lib/room.lua`. What is published there has the name of the first.
     pub fn waiting_room(&self) -> [Key; 5] {
         self.waiting_room.clone()
     }
