@@ -24,6 +24,7 @@ pub mod members;
 mod pack;
 pub mod record;
 pub mod redis;
+mod redis_branch;
 mod redis_ear;
 mod redis_error;
 mod redis_line;
