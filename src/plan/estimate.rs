@@ -4,7 +4,6 @@
 //! The charge must bound what the provider will debit, so everything has a margin and outputs a high percentile.
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,6 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
 
 use crate::domain::{Candidate, Charge, ChatRequest, PromptSize, TokenCharge};
 
@@ -30,7 +30,7 @@ const OUTPUTS_KEPT: usize = 256;
 /// What planning learns from one request for the next: per model, shared by all requests of this replica.
 #[derive(Debug)]
 pub struct Estimates {
-    models: ArcSwap<HashMap<String, Arc<Learned>>>,
+    models: ArcSwap<FxHashMap<String, Arc<Learned>>>,
     turn: AtomicU64,
     seed: u64,
 }
@@ -123,7 +123,7 @@ impl Estimates {
         new.slope.store(slope.to_bits(), Ordering::Relaxed);
         // A model is met for the first time once in a process's life: copying the map then keeps every read free of locks.
         self.models.rcu(|models| {
-            let mut models = HashMap::clone(models);
+            let mut models = FxHashMap::clone(models);
             models.entry(model.to_owned()).or_insert_with(|| new.clone());
             models
         });
