@@ -1,6 +1,13 @@
 //! Tracked tasks and the drain: nothing we started is forgotten when the process ends.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering, fence},
+    },
+    time::Duration,
+};
 
 use tokio::{runtime::Handle, sync::watch};
 
@@ -10,20 +17,51 @@ pub struct Tasks {
     runtime: Handle,
     /// Every running task holds a receiver; the drain waits until none is left.
     alive: watch::Sender<bool>,
+    /// The same for those on runtimes other than ours, which may end before us.
+    out: watch::Sender<()>,
+    gathering: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
 }
 
 impl Tasks {
     /// Must be called on the runtime that shall run the tasks.
     pub fn new() -> Self {
-        Self { runtime: Handle::current(), alive: watch::Sender::new(true), stop: watch::Sender::new(false) }
+        Self {
+            runtime: Handle::current(),
+            alive: watch::Sender::new(true),
+            out: watch::Sender::new(()),
+            gathering: Arc::default(),
+            stop: watch::Sender::new(false),
+        }
     }
 
-    /// Short work that must be finished before the process ends: a settle, a journal batch.
+    /// Short work that must be finished before the process ends: a settle. Runs where it is begun, on a server's thread
+    /// too, since to wake another would cost more than most such work.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let Some(here) = Handle::try_current().ok().filter(|here| here.id() != self.runtime.id()) else {
+            return self.spawn_aside(work);
+        };
+        let out = self.out.subscribe();
+        // Whoever gathers either sees this receiver or is seen by us.
+        fence(Ordering::SeqCst);
+        if self.gathering.load(Ordering::Relaxed) {
+            return self.spawn_aside(work);
+        }
+        self.spawn_on(&here, async move {
+            work.await;
+            drop(out);
+        });
+    }
+
+    /// The same for work that would keep a server's thread from its callers: a journal batch.
+    pub fn spawn_aside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(&self.runtime, work);
+    }
+
+    fn spawn_on(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
         let held = self.alive.subscribe();
         #[expect(clippy::disallowed_methods, reason = "this is the one place that tracks what it starts")]
-        self.runtime.spawn(async move {
+        runtime.spawn(async move {
             work.await;
             drop(held);
         });
@@ -31,8 +69,13 @@ impl Tasks {
 
     /// Work without an end (a refresher): dropped as soon as the drain begins.
     pub fn spawn_endless(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_endless_on(&self.runtime, work);
+    }
+
+    /// The same on another runtime, with which it ends at the latest.
+    pub fn spawn_endless_on(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
         let mut stop = self.stop.subscribe();
-        self.spawn(async move {
+        self.spawn_on(runtime, async move {
             tokio::select! {
                 () = work => {}
                 _ = stop.wait_for(|stopped| *stopped) => {}
@@ -42,6 +85,15 @@ impl Tasks {
 
     pub fn is_stopping(&self) -> bool {
         *self.stop.borrow()
+    }
+
+    /// Before the server's threads end: what they have begun is finished, or `bound` has passed, and from now on
+    /// everything runs on the runtime that outlives them.
+    pub async fn gather(&self, bound: Duration) {
+        self.gathering.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        // What is late is late for the drain too, which tells it.
+        let _ = tokio::time::timeout(bound, self.out.closed()).await;
     }
 
     /// Ends the endless tasks, waits for the rest; false when `bound` passed before all were done.
@@ -92,6 +144,47 @@ mod tests {
         let tasks = Tasks::new();
         tasks.spawn(sleep(100 * SECOND));
         assert!(!tasks.drain(SECOND).await);
+    }
+
+    /// A server's thread, which ends with the runtime that is returned.
+    fn other() -> (tokio::runtime::Runtime, tokio::runtime::Handle) {
+        let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let handle = other.handle().clone();
+        (other, handle)
+    }
+
+    /// Begins work as a server's thread would; tells the runtime that it ran on.
+    fn begin(tasks: &Tasks, from: &Handle, lasting: Duration) -> tokio::sync::oneshot::Receiver<String> {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let inner = tasks.clone();
+        tasks.spawn_on(from, async move {
+            inner.spawn(async move {
+                sleep(lasting).await;
+                tell.send(Handle::current().id().to_string()).unwrap();
+            });
+        });
+        told
+    }
+
+    #[tokio::test]
+    async fn what_a_servers_thread_begins_it_finishes_before_it_ends() {
+        let (tasks, (server, there)) = (Tasks::new(), other());
+        let begun = begin(&tasks, &there, Duration::from_millis(100));
+        sleep(Duration::from_millis(20)).await;
+        tasks.gather(SECOND).await;
+        server.shutdown_background();
+        assert_eq!(begun.await.unwrap(), there.id().to_string());
+    }
+
+    #[tokio::test]
+    async fn what_a_servers_thread_begins_later_outlives_it() {
+        let (tasks, (server, there)) = (Tasks::new(), other());
+        tasks.gather(SECOND).await;
+        let begun = begin(&tasks, &there, Duration::from_millis(100));
+        sleep(Duration::from_millis(20)).await;
+        server.shutdown_background();
+        assert!(tasks.drain(SECOND).await);
+        assert_eq!(begun.await.unwrap(), Handle::current().id().to_string());
     }
 
     #[tokio::test(start_paused = true)]

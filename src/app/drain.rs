@@ -36,6 +36,7 @@ pub async fn until_signalled(app: &App, reload: Reload, server: ServerHandle, ga
         () = ends.again() => false,
     };
     if finished {
+        app.tasks.gather(SETTLE).await;
         server.stop(true).await;
         if app.tasks.drain(SETTLE).await {
             info!("Everything is settled");
@@ -47,6 +48,7 @@ pub async fn until_signalled(app: &App, reload: Reload, server: ServerHandle, ga
         }
         return Ok(());
     }
+    app.tasks.gather(SETTLE_NOW).await;
     server.stop(false).await;
     app.tasks.drain(SETTLE_NOW).await;
     bail!("stopped by a second signal before all requests were finished")

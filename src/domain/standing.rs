@@ -1,6 +1,6 @@
 //! What a replica saw of the shared state within the last second. For planning only: `admit` has the last word.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::{candidate::Candidate, window::Limit};
 
@@ -76,13 +76,13 @@ pub struct Standing {
     /// Order of `free` set at run time for all replicas.
     pub order: Option<Order>,
     /// By [`Standing::subject`].
-    pub subjects: HashMap<String, SubjectStanding>,
+    pub subjects: FxHashMap<String, SubjectStanding>,
     /// By provider id, and by `provider/model` for a model's own breaker.
-    pub breakers: HashMap<String, BreakerState>,
+    pub breakers: FxHashMap<String, BreakerState>,
     /// Provider ids, and `provider/model`, switched off at run time.
     pub switched_off: Vec<String>,
     /// Key shut: by `provider/keyid`, until (ms) and cause.
-    pub keys: HashMap<String, (i64, String)>,
+    pub keys: FxHashMap<String, (i64, String)>,
 }
 
 impl Standing {

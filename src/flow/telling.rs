@@ -117,7 +117,7 @@ impl Drop for Telling {
             .collect();
         self.event.waited = Duration::from_millis(u64::try_from(self.trail.waited_ms()).unwrap_or_default());
         self.event.duration = duration;
-        self.journal.tell(self.event.clone());
+        self.journal.tell(std::mem::take(&mut self.event));
     }
 }
 

@@ -25,6 +25,7 @@ mod pack;
 mod packed;
 pub mod record;
 pub mod redis;
+mod redis_branch;
 mod redis_ear;
 mod redis_error;
 mod redis_line;

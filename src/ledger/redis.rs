@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     host::{Heard, HostError, Reply, ScriptCall, ScriptHost},
     keys::Key,
+    redis_branch::Branches,
     redis_ear,
     redis_error::Judged,
     redis_line::{DEADLINE, Line, Lines, lines},
@@ -31,6 +32,7 @@ pub enum RedisError {
 #[derive(Clone)]
 pub struct Redis {
     lines: Arc<Lines>,
+    branches: Arc<Branches>,
     tasks: Tasks,
 }
 
@@ -63,7 +65,8 @@ impl Redis {
         }
         let (lines, keeper) = lines(url);
         tasks.spawn_endless(keeper.run());
-        Ok(Self { lines: Arc::new(lines), tasks: tasks.clone() })
+        let branches = Branches::new(tasks.clone());
+        Ok(Self { lines: Arc::new(lines), branches: Arc::new(branches), tasks: tasks.clone() })
     }
 
     /// Any script text, for the tests that compare both hosts.
@@ -73,17 +76,22 @@ impl Redis {
         reply("text", answers.remove(0))
     }
 
+    async fn line(&self, until: Instant) -> Result<Line, HostError> {
+        let line = self.lines.line(until).await.map_err(HostError::Unreachable)?;
+        Ok(self.branches.of(line, || self.lines.nodes().borrow().clone()))
+    }
+
     /// One round trip. Whatever kept us from an answer has been reported to the keeper of the connection.
     async fn send(&self, commands: &[Cmd], key: Option<&str>) -> Result<Vec<Answer>, HostError> {
         let until = Instant::now() + DEADLINE;
-        let mut line = self.lines.line(until).await.map_err(HostError::Unreachable)?;
+        let mut line = self.line(until).await?;
         let mut lost = match self.send_on(&mut line, commands, key, until).await {
             Ok(answers) => return Ok(answers),
             Err(lost) => lost,
         };
         if let Lost::Moved = lost {
             // Nothing was carried out, and the keeper is on its way to the owner.
-            line = self.lines.line(until).await.map_err(HostError::Unreachable)?;
+            line = self.line(until).await?;
             lost = match self.send_on(&mut line, commands, key, until).await {
                 Ok(answers) => return Ok(answers),
                 Err(lost) => lost,

@@ -51,7 +51,7 @@ enum State {
 #[derive(Clone)]
 pub(super) struct Line {
     pub connection: MultiplexedConnection,
-    number: u64,
+    pub number: u64,
 }
 
 /// A call's word that its line is of no use any more.
@@ -159,8 +159,9 @@ impl Keeper {
                 debug!("Connected to Redis");
             }
             was_down = false;
-            self.state.send_replace(State::Up(Line { connection, number }));
+            // First, so that whoever has the line finds where it leads.
             self.nodes.send_replace(Some(node));
+            self.state.send_replace(State::Up(Line { connection, number }));
             let Some(broken) = self.broken.recv().await else { return };
             debug!("Gave up a connection to Redis: {}", broken.why);
             self.key = broken.key.or(self.key);

@@ -4,7 +4,6 @@
 //! The charge must bound what the provider will debit, so everything has a margin and outputs a high percentile.
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,6 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
 
 use crate::domain::{Candidate, Charge, ChatRequest, PromptSize, TokenCharge};
 
@@ -30,7 +30,7 @@ const OUTPUTS_KEPT: usize = 256;
 /// What planning learns from one request for the next: per model, shared by all requests of this replica.
 #[derive(Debug)]
 pub struct Estimates {
-    models: ArcSwap<HashMap<String, Arc<Learned>>>,
+    models: ArcSwap<FxHashMap<String, Arc<Learned>>>,
     turn: AtomicU64,
     seed: u64,
 }
@@ -58,6 +58,7 @@ struct History {
     line: Line,
     outputs: Vec<u32>,
     next: usize,
+    output_p99: u32,
 }
 
 impl Default for Estimates {
@@ -123,7 +124,7 @@ impl Estimates {
         new.slope.store(slope.to_bits(), Ordering::Relaxed);
         // A model is met for the first time once in a process's life: copying the map then keeps every read free of locks.
         self.models.rcu(|models| {
-            let mut models = HashMap::clone(models);
+            let mut models = FxHashMap::clone(models);
             models.entry(model.to_owned()).or_insert_with(|| new.clone());
             models
         });
@@ -148,15 +149,20 @@ impl History {
         if self.outputs.len() < OUTPUTS_KEPT {
             self.outputs.push(tokens);
         } else {
-            self.outputs[self.next % OUTPUTS_KEPT] = tokens;
+            let oldest = std::mem::replace(&mut self.outputs[self.next], tokens);
+            self.next = (self.next + 1) % OUTPUTS_KEPT;
+            if oldest.cmp(&self.output_p99) == tokens.cmp(&self.output_p99) {
+                // As many above and below as before.
+                return u64::from(self.output_p99);
+            }
         }
-        self.next = (self.next + 1) % OUTPUTS_KEPT;
         if self.outputs.len() < ENOUGH_OUTPUTS {
             return 0;
         }
         let mut sorted = self.outputs.clone();
         let rank = (sorted.len() * 99).div_ceil(100) - 1;
         let (_, p99, _) = sorted.select_nth_unstable(rank);
+        self.output_p99 = *p99;
         u64::from(*p99)
     }
 }
@@ -308,6 +314,20 @@ mod tests {
         let estimates = Estimates::default();
         estimates.learn("p/other", &sized(4_000).size, 1, 3_000, 10);
         assert_eq!(estimates.charge(&of("p/m").make(), &question()).input, 115);
+    }
+
+    proptest! {
+        #[test]
+        fn the_percentile_is_that_of_the_newest_outputs(outputs in proptest::collection::vec(1..60_u32, 1..700)) {
+            let mut history = History::default();
+            for (last, output) in outputs.iter().enumerate() {
+                let told = history.add_output(*output);
+                let mut newest = outputs[(last + 1).saturating_sub(OUTPUTS_KEPT)..=last].to_vec();
+                newest.sort_unstable();
+                let p99 = newest[(newest.len() * 99).div_ceil(100) - 1];
+                prop_assert_eq!(told, if newest.len() < ENOUGH_OUTPUTS { 0 } else { u64::from(p99) });
+            }
+        }
     }
 
     proptest! {

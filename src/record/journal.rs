@@ -82,7 +82,7 @@ impl Journal {
         queue.events.push_back(event);
         if !queue.is_writing {
             queue.is_writing = true;
-            self.shared.tasks.spawn(Arc::clone(&self.shared).write_all());
+            self.shared.tasks.spawn_aside(Arc::clone(&self.shared).write_all());
         }
     }
 }

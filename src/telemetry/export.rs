@@ -248,7 +248,7 @@ impl HttpClient for Poster {
         let posted = (self.post)(head.uri.to_string(), headers.collect(), body);
         let (tell, told) = oneshot::channel();
         let timeout = self.timeout;
-        self.tasks.spawn(async move {
+        self.tasks.spawn_aside(async move {
             let answer = tokio::time::timeout(timeout, posted).await;
             let _ = tell.send(answer.unwrap_or_else(|_| Err(format!("no answer within {} ms", timeout.as_millis()))));
         });

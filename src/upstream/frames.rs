@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderValue};
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -40,10 +40,11 @@ impl Frames {
     /// Begins where `head` was read from `response` already.
     pub(super) fn begin(
         candidate: Arc<Candidate>,
-        response: reqwest::Response,
+        mut response: reqwest::Response,
         head: Bytes,
         silence: Duration,
     ) -> Self {
+        let_go(response.headers_mut());
         let mut frames = Self::new(candidate, Some(response), silence);
         frames.splitter.push(head);
         frames
@@ -253,6 +254,15 @@ fn joined(data: &[u8]) -> Bytes {
     bytes.extend(data.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b }));
     bytes.extend_from_slice(b"\n\n");
     bytes.into()
+}
+
+/// Header values are pieces of the buffer they were read into: as long as one lives, so do its 8 KB.
+fn let_go(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
 }
 
 /// The innermost cause of an HTTP error: reqwest's own words name only the URL.

@@ -1,6 +1,13 @@
 //! The Redis host through outages, and the embedded one through a kill: what a caller of a script is told, and how soon.
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -101,6 +108,35 @@ async fn many_callers_share_the_line_and_none_waits_for_an_outage() {
     assert!(host.until_back().await < BACK_WITHIN);
     let calls = futures_util::future::join_all((0..200).map(|_| host.count())).await;
     assert!(calls.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_thread_gets_a_connection_of_its_own_and_loses_it_with_the_line() {
+    let mut server = RedisServer::with_aof().await;
+    let host = Arc::new(Host::ready(&server.url()).await);
+    let over = Arc::new(AtomicBool::new(false));
+    let (caller, until) = (host.clone(), over.clone());
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            while !until.load(Ordering::Relaxed) {
+                caller.until_back().await;
+            }
+        });
+    });
+    for _ in 0..2 {
+        let are = async |count: usize| {
+            let lines = server.command(&["CLIENT", "LIST"]).matches("cmd=eval ").count();
+            (lines == count).then_some(())
+        };
+        eventually(Duration::from_secs(10), "it has its own beside the shared one", async || are(2).await).await;
+        server.kill();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.restart().await;
+        assert!(host.until_back().await < BACK_WITHIN);
+    }
+    over.store(true, Ordering::Relaxed);
+    thread.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

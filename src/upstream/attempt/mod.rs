@@ -25,6 +25,8 @@ use crate::domain::{Candidate, ChatRequest, Fault, FaultKind, provider::Auth};
 const ERROR_BYTES_MAX: usize = 256 << 10;
 /// A whole answer is read up to here.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 impl Upstream {
     /// One attempt: `Ok` once the answer is committed (first content of a stream, or a whole body that parses),
@@ -91,12 +93,11 @@ impl<'a> Call<'a> {
 
     async fn send(&self, upstream: &Upstream, body: Bytes) -> Result<Response, Fault> {
         let provider = &self.candidate.provider;
-        let accept = if self.stream { "text/event-stream" } else { "application/json" };
         let url = upstream
             .chat_url(&provider.base_url)
             .map_err(|e| fault::broken(self.candidate, "connect", &format!("no connection: the base URL: {e}")))?;
-        let mut request =
-            upstream.http().post(url).header(CONTENT_TYPE, "application/json").header(ACCEPT, accept).body(body);
+        let accept = if self.stream { EVENT_STREAM } else { JSON };
+        let mut request = upstream.http().post(url).header(CONTENT_TYPE, JSON).header(ACCEPT, accept).body(body);
         if let Some(value) = authorization(provider.auth, self.candidate.key.secret.as_ref()) {
             request = request.header(AUTHORIZATION, value);
         }
