@@ -27,7 +27,7 @@ export default ts.config(
     ...ts.configs.disableTypeChecked,
     languageOptions: {
       ...ts.configs.disableTypeChecked.languageOptions,
-      globals: { process: "readonly", console: "readonly", fetch: "readonly", URL: "readonly", setTimeout: "readonly", performance: "readonly", document: "readonly", window: "readonly", PerformanceObserver: "readonly", Buffer: "readonly", requestAnimationFrame: "readonly", localStorage: "readonly", sessionStorage: "readonly" },
+      globals: { process: "readonly", console: "readonly", fetch: "readonly", URL: "readonly", setTimeout: "readonly", clearTimeout: "readonly", performance: "readonly", document: "readonly", window: "readonly", PerformanceObserver: "readonly", Buffer: "readonly", requestAnimationFrame: "readonly", localStorage: "readonly", sessionStorage: "readonly" },
     },
     rules: { ...ts.configs.disableTypeChecked.rules, "no-console": "off" },
   },

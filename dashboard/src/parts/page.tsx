@@ -31,10 +31,10 @@ export function Card({ title, note, action, children, flush }: { title?: ReactNo
 }
 
 /** A table that may be wider or taller than its place: it scrolls, by keyboard too. */
-export function Scroll({ label, className, children }: { label: string; className?: string; children: ReactNode }) {
+export function Scroll({ label, tall, children }: { label: string; tall?: boolean; children: ReactNode }) {
   return (
     // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls must be reached by the arrow keys
-    <div className={className} role="region" aria-label={label} tabIndex={0}>
+    <div className={classes.scroll} data-tall={tall} role="region" aria-label={label} tabIndex={0}>
       {children}
     </div>
   );

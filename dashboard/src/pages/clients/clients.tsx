@@ -84,7 +84,7 @@ function Table({ clients, usage }: { clients: Client[]; usage: Map<string, Serie
   const now = useNow();
   const [, go] = useLocation();
   return (
-    <Scroll label="All clients" className={classes.scroll}>
+    <Scroll label="All clients">
       <table className={classes.table}>
         <thead>
           <tr>

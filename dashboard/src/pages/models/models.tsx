@@ -106,7 +106,7 @@ function Table({ models }: { models: Model[] }) {
       {found.length === 0 ? (
         <Empty icon="search" title="No model matches" />
       ) : (
-        <Scroll label="All models" className={classes.scroll}>
+        <Scroll label="All models">
           <table className={classes.table}>
             <thead>
               <tr>

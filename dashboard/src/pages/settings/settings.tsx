@@ -117,7 +117,7 @@ function Configuration() {
     >
       {found ? (
         found.length ? (
-          <Scroll label="All settings" className={classes.scroll}>
+          <Scroll label="All settings" tall>
             <table className={classes.table}>
               <thead>
                 <tr>
@@ -164,7 +164,7 @@ function Audit() {
       {entries ? (
         entries.length ? (
           <>
-            <Scroll label="All changes" className={classes.scroll}>
+            <Scroll label="All changes" tall>
               <table className={classes.table}>
                 <thead>
                   <tr>
