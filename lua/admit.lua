@@ -9,10 +9,9 @@
         7 packed client windows ("" for none)
         8… one candidate each: "p \t b \t k \t m \t a \t windows": the fields of `health` to look at (lib/breaker) and
         the packed windows (lib/window); windows with 0 units are passed over
-  Reply {1, candidate, now, sequence, lease, standing…, line…}  go; lease as packed; lines of those before it
-        {0, now, e, exact, by, standing…, line…}  refused until e; by = 1 the client's quota, 2 the budget; each line:
-                                       why, max, e; standing: max, used and name of the client's tightest window of
-                                       requests, and the same of tokens (0, 0, "" for none)
+  Reply {1, candidate, now, sequence, lease, line…}  go; lease as packed; lines of those before it
+        {0, now, e, exact, by, used, line…}  refused until e; by = 1 the client's quota, 2 the budget; used: units in each
+                                       of the client's windows, in words; each line: why, max, e
         {2, now, e, exact}             a place in line: ask again at e, or at a knock
         {-1}                           another epoch, or the state lost something: `sync` first
         {-2, ms}                       nobody is admitted for so long: the pool is being repeated
@@ -59,7 +58,7 @@ local function told_before(held)
   if held == 'x' then
     return { -4 }
   end
-  return { 1, tonumber(string.match(held, '^%d+')), now, seq, held, 0, 0, '', 0, 0, '' }
+  return { 1, tonumber(string.match(held, '^%d+')), now, seq, held }
 end
 
 --- Looks at every window of a list; `ahead` units of it are others', and what `keep` tells of a window that would fit.
@@ -87,7 +86,7 @@ local function look_at(list, ahead, keep)
         return now, w, true
       end
       if e and (e > opens or not decides) then
-        opens, decides, exact = max(e, now + 1), w, not w.guess
+        opens, decides, exact = max(e, now + 1), w, not is_guess(w)
       end
     end
   end
@@ -102,21 +101,6 @@ if crowded and not ticket and clients > 0 then
   held_quota = { rpm = r + 0, rpd = r + 0, tpm = t + 0, tpd = t + 0, concurrency = r + 0 }
 end
 local client_opens, client_decides, client_exact = look_at(client, held_quota)
-
---- The client's tightest window of requests, or of tokens, as it stands: max, used, name.
-local function tightest(of_tokens)
-  local tight
-  for i = 1, clients do
-    local w = client[i]
-    if w.kind ~= 'n' and (string.sub(w.limit, 1, 1) == 't') == of_tokens and not (tight and tight.max - tight.used <= w.max - w.used) then
-      tight = w
-    end
-  end
-  if tight then
-    return tight.max, ceil(tight.used), tight.limit
-  end
-  return 0, 0, ''
-end
 
 local chosen, best
 local best_opens, best_exact, best_guess = NEVER, true, false
@@ -275,9 +259,11 @@ if not chosen then
   if client_decides then
     by, lines = 1, { client_decides.limit, client_decides.max, client_opens }
   end
-  local r1, r2, r3 = tightest(false)
-  local t1, t2, t3 = tightest(true)
-  return { 0, now, best_opens, best_exact and 1 or 0, by, r1, r2, r3, t1, t2, t3, unpack(lines) }
+  local used = {}
+  for i = 1, clients do
+    used[i] = text(ceil(client[i].used))
+  end
+  return { 0, now, best_opens, best_exact and 1 or 0, by, table.concat(used, ' '), unpack(lines) }
 end
 
 -- All reads are done. The lease is written first, and only where its name is free: the second asking of a lost reply
@@ -323,9 +309,7 @@ end
 if crowded then
   hall.go_from_line(room, who, chosen, now)
 end
-local r1, r2, r3 = tightest(false)
-local t1, t2, t3 = tightest(true)
 if ticket then
   lines = {} -- not looked at in order: there can be holes
 end
-return { 1, chosen.at, now, seq + 1, packed, r1, r2, r3, t1, t2, t3, unpack(lines) }
+return { 1, chosen.at, now, seq + 1, packed, unpack(lines) }

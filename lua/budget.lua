@@ -65,7 +65,7 @@ for i = 3, #ARGV do
       empty = now < w.next and w.next or w.after
     end
     reply[n + 1], reply[n + 2], reply[n + 3] = w.max, known and known[w.limit] and 1 or 0, ceil(w.used)
-    reply[n + 4], reply[n + 5], reply[n + 6] = opens or now, w.guess and 0 or 1, empty
+    reply[n + 4], reply[n + 5], reply[n + 6] = opens or now, (w.kind == 'm' or opens and is_guess(w)) and 0 or 1, empty
     reply[n + 7] = wanted[(string.find(w.limit, '^%u') and a or m) .. '\t' .. w.limit] or 0
     n = n + 7
   end

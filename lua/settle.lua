@@ -27,7 +27,8 @@ local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
 local chosen, gen_p, gen_b, probe_p, probe_b, places =
   string.match(held, '^(%d+) (%d+) (%d+) (%d) (%d) ?(.*)$')
 
-local room, provider = waiting_room(5), string.match(p, '^p:(.*)$')
+local room = waiting_room(5)
+local crowded = redis.call('ZCARD', room.queue) > 0
 local rules
 --- Tells one breaker; returns the generation that the lease may speak for from here on.
 local function tell(field, value, gen, probe, verdict)
@@ -39,8 +40,8 @@ local function tell(field, value, gen, probe, verdict)
     rules = { fails + 0, wins + 0, open + 0 }
   end
   if judge(KEYS[2], field, value, gen + 0, probe == '1', verdict, rules, now) and probe == '1' then
-    if redis.call('ZCARD', room.queue) > 0 then
-      waiting().knock_provider(room, provider, now) -- whoever waited for the probe
+    if crowded then
+      waiting().knock_provider(room, string.match(p, '^p:(.*)$'), now) -- whoever waited for the probe
     end
     return gen + 1
   end
@@ -56,25 +57,29 @@ end
 local shut_till, shut_cause, limits_m = read_shut(health[4])
 local account_till, account_cause, limits_a = read_shut(health[5])
 local known = learn(learn(nil, limits_m), limits_a)
-local client, clients = windows(ARGV[2], 11)
-local list = windows(spec, 11 + clients, known)
-local word = string.gmatch(places, '(%S+) (%d+) (%d+) (%d+)')
-for i = 1, clients do
-  local w = client[i]
-  w.at, w.charged, w.q_then, w.used_then = word()
-end
-for i = 1, #list do
-  local w = list[i]
-  w.at, w.charged, w.q_then, w.used_then = word()
+-- Most calls only correct their tokens: then the other windows are not looked at.
+local hinted, shut = ARGV[8] ~= '', ARGV[7] ~= ''
+local client, clients = windows(ARGV[2], 11, nil, nil, true)
+local list, count = windows(spec, 11 + clients, known, nil, not (hinted or shut or crowded))
+--- Of each window, the client's first: place, units, q and used of just after the charge.
+local function held_words()
+  return string.gmatch(places, '(%S+) (%d+) (%d+) (%d+)')
 end
 
 -- Hints first: they speak of the state just after our charge, before anything is corrected.
 local relearned
+local at, q_then, used_then = {}, {}, {}
+if hinted then
+  local word, _ = held_words(), nil
+  for i = 1 - clients, count do
+    at[i], _, q_then[i], used_then[i] = word()
+  end
+end
 for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%-?%d+) (%a) (%d) ') do
-  local w
-  for i = 1, #list do
+  local w, its
+  for i = 1, count do
     if list[i].limit == limit then
-      w = list[i]
+      w, its = list[i], i
     end
   end
   most, left = most + 0, left + 0
@@ -89,13 +94,13 @@ for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%
         w.units = used
       end
     end
-    if left >= 0 and w.at ~= '-' and w.kind ~= 'n' then
-      local strangers = (most > 0 and most or w.max) - left - w.used_then
+    if left >= 0 and at[its] ~= '-' and w.kind ~= 'n' then
+      local strangers = (most > 0 and most or w.max) - left - used_then[its]
       if strangers >= 1 then
-        strangers = strangers - (ever_charged(w, now) - w.q_then)
+        strangers = strangers - (ever_charged(w, now) - q_then[its])
         if w.kind == 'c' then
           look.c(w, now, 0)
-          if w.stale or w.at ~= string.format('%d', w.one) then
+          if w.stale or at[its] ~= text(w.one) then
             strangers = 0 -- of a day that has ended since, or perhaps of the one before: it says nothing of this one
           end
         end
@@ -109,93 +114,96 @@ for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%
   end
 end
 
-local corrected = false
-for all = 1, 2 do
-  local windows_of = all == 1 and client or list
-  for i = 1, #windows_of do
-    local w = windows_of[i]
-    if w.at ~= '-' then
-      local charged, used = w.charged + 0, w.units
-      if used < 0 then
-        used = charged
-      end
+-- From here on w.units is by how much each was corrected.
+local corrected, word = false, held_words()
+for i = 1, clients + count do
+  local w, place, charged, q = client[i] or list[i - clients], word()
+  if w then
+    local used = w.units
+    if place == '-' or used < 0 then
+      used = charged + 0
+    end
+    w.units = used - charged
+    if place ~= '-' then
       if w.kind == 'n' then
         redis.call('ZREM', w.key, string.match(KEYS[3], '[^:]*$'))
-      elseif w.kind == 'm' or used ~= charged then
-        correct[w.kind](w, now, used - charged, w.at, w.q_then + 0, used)
-        w.delta = used - charged
-        corrected = corrected or all == 2
+      elseif w.kind == 'm' or w.units ~= 0 then
+        local delta = w.units
+        correct[w.kind](w, now, delta, place, q + 0, used)
+        w.units, corrected = delta, corrected or i > clients
       end
     end
   end
+end
+local line, model = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$')
+if corrected then
+  correct_share(KEYS[10], line, model, list, now, ARGV[13])
 end
 
---- The instant at which a window that refused without naming one opens again, by our own books.
-local function opens(limit)
-  for i = 1, #list do
-    local w = list[i]
-    if w.limit == limit then
-      if w.kind == 'c' then
-        return (now < w.next and w.next or w.after) + KAPPA
-      elseif w.kind == 'n' then
-        return now + 1000
-      end
-      w.units = 1
-      local e = look[w.kind](w, now, 0)
-      return e or now + (w.kind == 'b' and max(1000, ceil(w.span / w.max)) or min(60000, w.span))
-    end
-  end
-  return now + 60000 -- nothing is known of that window: the usual minute
-end
-
-local scope, ms, limit, cause = string.match(ARGV[7], '^(%a) (%d+) (%S+) (.*)$')
-local till = scope and (ms == '0' and opens(limit) or now + ms)
-if scope == 'k' then
-  local before = read_shut(health[3])
-  if till > before then
-    redis.call('HSET', KEYS[2], k, string.format('%d %s|', till, cause))
-  end
-end
---- Writes a field of cool-down and learned limits where either has changed; a limit as configured is not kept.
-local function write(which, field, before, why, limits)
-  local changes = relearned and next(relearned[which]) and relearned[which]
-  local longer = scope == which and till > before
-  if not changes and not longer then
-    return
-  end
-  if longer then
-    before, why = till, cause
-  end
-  if changes then
-    local text = {}
-    for name, most in string.gmatch(limits, '(%a+)=(%d+)') do
-      if not changes[name] then
-        text[#text + 1] = name .. '=' .. most
-      end
-    end
+if hinted or shut then
+  --- The instant at which a window that refused without naming one opens again, by our own books.
+  local function opens(limit)
     for i = 1, #list do
       local w = list[i]
-      if changes[w.limit] and w.max ~= (w.config or w.max) then
-        text[#text + 1] = w.limit .. '=' .. w.max
+      if w.limit == limit then
+        if w.kind == 'c' then
+          return (now < w.next and w.next or w.after) + KAPPA
+        elseif w.kind == 'n' then
+          return now + 1000
+        end
+        w.units = 1
+        local e = look[w.kind](w, now, 0)
+        return e or now + (w.kind == 'b' and max(1000, ceil(w.span / w.max)) or min(60000, w.span))
       end
     end
-    limits = table.concat(text, ' ')
+    return now + 60000 -- nothing is known of that window: the usual minute
   end
-  redis.call('HSET', KEYS[2], field, string.format('%d %s|%s', before, why, limits))
+
+  local scope, ms, limit, cause = string.match(ARGV[7], '^(%a) (%d+) (%S+) (.*)$')
+  local till = scope and (ms == '0' and opens(limit) or now + ms)
+  if scope == 'k' then
+    local before = read_shut(health[3])
+    if till > before then
+      redis.call('HSET', KEYS[2], k, string.format('%d %s|', till, cause))
+    end
+  end
+  --- Writes a field of cool-down and learned limits where either has changed; a limit as configured is not kept.
+  local function write(which, field, before, why, limits)
+    local changes = relearned and next(relearned[which]) and relearned[which]
+    local longer = scope == which and till > before
+    if not changes and not longer then
+      return
+    end
+    if longer then
+      before, why = till, cause
+    end
+    if changes then
+      local text = {}
+      for name, most in string.gmatch(limits, '(%a+)=(%d+)') do
+        if not changes[name] then
+          text[#text + 1] = name .. '=' .. most
+        end
+      end
+      for i = 1, #list do
+        local w = list[i]
+        if changes[w.limit] and w.max ~= (w.config or w.max) then
+          text[#text + 1] = w.limit .. '=' .. w.max
+        end
+      end
+      limits = table.concat(text, ' ')
+    end
+    redis.call('HSET', KEYS[2], field, string.format('%d %s|%s', before, why, limits))
+  end
+  write('m', m, shut_till, shut_cause, limits_m)
+  write('a', a, account_till, account_cause, limits_a)
 end
-write('m', m, shut_till, shut_cause, limits_m)
-write('a', a, account_till, account_cause, limits_a)
 
 if ARGV[9] ~= '-1' then
   local average = (redis.call('HGET', KEYS[4], ARGV[10]) or ARGV[9]) + 0
   redis.call('HSET', KEYS[4], ARGV[10], text(average * 0.8 + ARGV[9] * 0.2 + 0.5))
 end
 redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11])
-local line, model = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$')
-if corrected then
-  correct_share(KEYS[10], line, model, list, now, ARGV[13])
-end
-if redis.call('ZCARD', room.queue) > 0 then
+if crowded then
   waiting().nudge(room, line, list, model, now)
 end
 return 1

@@ -209,7 +209,7 @@ local function book_units(book, list, now, client, weight, asked, got)
   write_share(book, client)
 end
 
---- What a call used instead of what it was charged: `w.delta` more units of each window.
+--- What a call used instead of what it was charged: w.units more of each window that is there.
 local function correct_share(key, line, model, list, now, client)
   local words = redis.call('HGET', key, client)
   if not words then
@@ -218,12 +218,12 @@ local function correct_share(key, line, model, list, now, client)
   local book = { key = key, own = read_share(words) }
   for i = 1, #list do
     local w = list[i]
-    if w.delta and w.delta ~= 0 and is_shared(w) then
+    if w and w.units ~= 0 and is_shared(w) then
       local name = share_name(w, line, model)
       local part = rolled(book.own, name, w, now)
       for at = 2, 4, 2 do
-        local present = math.max(0, part[at] + w.delta)
-        part[at + 1] = math.max(0, part[at + 1] + math.min(0, part[at] + w.delta))
+        local present = math.max(0, part[at] + w.units)
+        part[at + 1] = math.max(0, part[at + 1] + math.min(0, part[at] + w.units))
         part[at] = present
       end
       note(book.own, name, part)

@@ -126,12 +126,11 @@ end
 local look = {}
 
 --- Each look reads the window once, leaves what it read in `w` and returns nil where w.units fit (with `extra`
---- units of others in front), else the earliest instant they would; w.guess says that this is an estimate.
+--- units of others in front), else the earliest instant they would: an estimate where the window is one of guesses.
 function look.s(w, now, extra)
   local grain = width(w)
   read_head(w, now)
-  w.stop = ceil((floor(now / grain) + 1) * grain)
-  w.place = text(w.stop)
+  w.place = text(ceil((floor(now / grain) + 1) * grain))
   local need = w.units + extra
   if w.used > 0 and now - w.swept > (w.tidy or w.span) then
     sweep(w, now)
@@ -156,10 +155,7 @@ function look.s(w, now, extra)
   return opens
 end
 
-function look.m(w, now, extra)
-  w.guess = true
-  return look.s(w, now, extra)
-end
+look.m = look.s
 
 function look.b(w, now, extra)
   local state = redis.call('HMGET', w.key, 'v', 't', 'q', 'x')
@@ -228,7 +224,6 @@ function look.n(w, now, extra)
   if w.used + extra + w.units <= w.max then
     return nil
   end
-  w.guess = true
   local first = redis.call('ZRANGE', w.key, 0, 0, 'WITHSCORES')
   return max(now + 1, tonumber(first[2] or now + 1))
 end
@@ -266,7 +261,7 @@ function charge.s(w)
   if later then
     w.expires = ceil(wall + w.span * 1.6 + slack)
   end
-  put(w, w.stop, w.units)
+  put(w, w.place + 0, w.units)
   if later then
     redis.call('PEXPIRE', w.key, text(w.expires - wall))
   end
@@ -305,30 +300,51 @@ function charge.n(w, now, lease, deadline)
   redis.call('PEXPIRE', w.key, text(max(deadline - now, 1)))
 end
 
+--- Whether the instant at which it opens can only be guessed: it hangs on calls that are under way.
+local function is_guess(w)
+  return w.kind == 'm' or w.kind == 'n'
+end
+
+--- A window of each kind, with every field that a look sets: a table that grows is made anew, and costs twice.
+local function new_window(limit, kind, most, span, units, key, tidy)
+  if kind == 's' or kind == 'm' then
+    return {
+      limit = limit, kind = kind, max = most, span = span + 0, units = units, key = key, tidy = tidy and span / 16,
+      used = 0, q = 0, swept = 0, expires = 0, nb = 0, nu = 0, newest = 0, here = 0, place = 0,
+    }
+  elseif kind == 'b' then
+    return {
+      limit = limit, kind = kind, max = most, span = span + 0, units = units, key = key,
+      used = 0, q = 0, from = 0, expires = 0, place = 0,
+    }
+  elseif kind == 'n' then
+    return { limit = limit, kind = kind, max = most, span = 0, units = units, key = key, used = 0, q = 0, place = 0 }
+  end
+  local last, next_one, after = string.match(span, '(%d+),(%d+),(%d+)')
+  return {
+    limit = limit, kind = kind, max = most, span = span, units = units, key = key, last = last + 0, next = next_one + 0,
+    after = after + 0, used = 0, q = 0, one = 0, two = nil, periods = 0, place = 0,
+  }
+end
+
 --- Reads the windows of one packed specification: "limit kind max span units " each, the limit in capitals where it spans
 --- an account (a candidate can have both); a calendar's span is
 --- "last,next,after". Keys stand in KEYS from `first` on; `learned` gives limits that override (by name); a tidy
---- window (a client's) is swept more often, so that what it says is left is nearly what is left.
-local function windows(spec, first, learned, tidy)
+--- window (a client's) is swept more often, so that what it says is left is nearly what is left. `brief`: false stands
+--- for those that the end of a call leaves as they are (units -1).
+local function windows(spec, first, learned, tidy, brief)
   local list, n = {}, 0
   for limit, kind, most, span, units in string.gmatch(spec, '(%a+) (%a) (%d+) (%S+) (%-?%d+) ') do
-    -- All fields that a look sets are named here: a table that grows is made anew.
-    local w = {
-      limit = limit, kind = kind, max = most + 0, span = span, units = units + 0, key = KEYS[first + n],
-      used = 0, q = 0, swept = 0, expires = 0, nb = 0, nu = 0, newest = 0, here = 0, stop = 0, place = 0,
-    }
-    if kind == 'c' then
-      local last, next_one, after = string.match(span, '(%d+),(%d+),(%d+)')
-      w.last, w.next, w.after = last + 0, next_one + 0, after + 0
-    else
-      w.span = span + 0
-      w.tidy = tidy and w.span / 16
-    end
-    if learned and learned[limit] then
-      w.config, w.max = w.max, learned[limit]
-    end
     n = n + 1
-    list[n] = w
+    if brief and units == '-1' and not (kind == 'm' or kind == 'n') then
+      list[n] = false
+    else
+      local w = new_window(limit, kind, most + 0, span, units + 0, KEYS[first + n - 1], tidy)
+      if learned and learned[limit] then
+        w.config, w.max = w.max, learned[limit]
+      end
+      list[n] = w
+    end
   end
   return list, n
 end

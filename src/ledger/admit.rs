@@ -22,7 +22,7 @@ use super::{
     told,
 };
 use crate::{
-    domain::{Choice, Limit, Outcome, Tier},
+    domain::{Choice, Client, Outcome, Tier, Unit},
     telemetry::{self, Marks},
 };
 
@@ -310,10 +310,11 @@ impl Shared {
                 Reply::Int(now_ms),
                 Reply::Int(seq),
                 Reply::Bulk(packed),
-                standing @ ..,
+                lines @ ..,
             ] => {
                 let choice = usize::try_from(*chosen - 1).ok().and_then(|i| ask.choices.get(i)).ok_or_else(strange)?;
-                let (standing, lines) = client_standing(standing);
+                let packed = String::from_utf8_lossy(packed).into_owned();
+                let standing = client_standing(ask.client, pack::used_of(&packed));
                 self.known().saw(&question.epoch, *seq, *now_ms);
                 let grant = Grant {
                     id: question.id.to_string(),
@@ -321,7 +322,7 @@ impl Shared {
                     charge: choice.charge,
                     client_tokens: client_tokens(ask.choices),
                     now_ms: *now_ms,
-                    packed: String::from_utf8_lossy(packed).into_owned(),
+                    packed,
                     standing,
                     passed_over: told_lines(ask, RefusedBy::Budget, lines, *now_ms),
                 };
@@ -331,17 +332,26 @@ impl Shared {
                 self.known().saw(&question.epoch, 0, *now_ms);
                 Ok(Answer::Wait((e - now_ms).clamp(1, LONGEST_WAIT_MS)))
             }
-            [Reply::Int(0), Reply::Int(now_ms), Reply::Int(e), Reply::Int(exact), Reply::Int(by), rest @ ..] => {
+            [
+                Reply::Int(0),
+                Reply::Int(now_ms),
+                Reply::Int(e),
+                Reply::Int(exact),
+                Reply::Int(by),
+                Reply::Bulk(used),
+                lines @ ..,
+            ] => {
                 self.known().saw(&question.epoch, 0, *now_ms);
                 let by = if *by == 1 { RefusedBy::Client } else { RefusedBy::Budget };
-                let (client, lines) = client_standing(rest);
+                let used = String::from_utf8_lossy(used);
+                let standing = client_standing(ask.client, used.split_ascii_whitespace().map_while(|n| n.parse().ok()));
                 let lines = told_lines(ask, by, lines, *now_ms);
                 let retry_ms = wait(*e, *now_ms);
                 Ok(Answer::Admission(Admission::Refused(Refusal {
                     by,
                     retry_ms,
                     exact: *exact == 1,
-                    client: client.map(|standing| refused_standing(standing, by, &lines)),
+                    client: standing.map(|standing| refused_standing(standing, by, &lines)),
                     lines,
                 })))
             }
@@ -381,16 +391,21 @@ fn client_tokens(choices: &[Choice]) -> i64 {
     choices.iter().map(|choice| choice.charge.tokens.max(choice.charge.input)).max().unwrap_or(0)
 }
 
-/// The client's tightest windows at the head of the rest of a reply, and what follows them.
-fn client_standing(rest: &[Reply]) -> (Option<ClientStanding>, &[Reply]) {
-    let Some((head, rest)) = rest.split_at_checked(6) else { return (None, &[]) };
-    let one = |words: &[Reply]| {
-        let [Reply::Int(max), Reply::Int(used), Reply::Bulk(name)] = words else { return None };
-        let limit: Limit = std::str::from_utf8(name).ok()?.parse().ok()?;
-        Some(WindowStanding { limit: *max, remaining: (max - used).max(0), reset_ms: limit.span_ms() })
-    };
-    let (requests, tokens) = (one(&head[..3]), one(&head[3..]));
-    ((requests.is_some() || tokens.is_some()).then_some(ClientStanding { requests, tokens }), rest)
+/// The client's tightest windows, of the units that are in each of its windows, in order.
+fn client_standing(client: &Client, used: impl Iterator<Item = i64>) -> Option<ClientStanding> {
+    let mut standing = ClientStanding::default();
+    for (&(limit, max), used) in client.limits.iter().zip(used) {
+        let tightest = match limit.unit() {
+            Unit::Slot => continue,
+            Unit::Request => &mut standing.requests,
+            Unit::Token | Unit::InputToken => &mut standing.tokens,
+        };
+        let remaining = (max - used).max(0);
+        if tightest.is_none_or(|tight| remaining < tight.remaining) {
+            *tightest = Some(WindowStanding { limit: max, remaining, reset_ms: limit.span_ms() });
+        }
+    }
+    (standing != ClientStanding::default()).then_some(standing)
 }
 
 /// Where the client's own quota refused, its window has nothing left until it opens.

@@ -188,7 +188,7 @@ impl TestLedger {
                     [why, Reply::Int(max), Reply::Int(opens)] => Line { why: text(why), max: *max, opens: *opens },
                     other => panic!("a refusal's line {other:?}"),
                 };
-                let lines = items[11..].chunks(3).map(line).collect();
+                let lines = items[6..].chunks(3).map(line).collect();
                 Admit::No(Refusal { now: int(1), opens: int(2), exact: int(3) == 1, by_client: int(4) == 1, lines })
             }
             2 => Admit::Wait(int(2)),
