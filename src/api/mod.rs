@@ -54,7 +54,7 @@ use crate::{
 pub struct Edge {
     /// Who may enter; swapped whole on reload.
     pub door: ArcSwap<Door>,
-    pub flow: Flow,
+    pub flow: Arc<Flow>,
     /// The journal as this replica last saw it; shown while the ledger is away.
     seen: ArcSwap<Page>,
     pub names: Names,
@@ -68,7 +68,7 @@ pub struct Edge {
 pub struct InFlight(#[expect(dead_code, reason = "held, never read")] watch::Receiver<()>);
 
 impl Edge {
-    pub fn new(door: Door, flow: Flow) -> Self {
+    pub fn new(door: Door, flow: Arc<Flow>) -> Self {
         Self {
             door: ArcSwap::from_pointee(door),
             flow,

@@ -83,7 +83,7 @@ impl App {
         let ledger = Ledger::start(host(&settings, &tasks, state)?, rules(&settings), catalog.clone(), tasks.clone());
         let route_timeout = Duration::from_millis(settings.route_timeout_ms);
         let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
-        metrics::watch(flow.clone());
+        metrics::watch(&flow);
         let made_admin_key = made_admin_key.map(KeyDigest::of);
         let has_members = members::look(&flow.ledger, &settings).await;
         let door = Door::new(&settings, made_admin_key.as_ref(), has_members == Some(true));

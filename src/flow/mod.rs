@@ -37,8 +37,7 @@ use crate::{
     upstream::{Reply, Upstream},
 };
 
-/// All that a request meets on its way. Cheap to clone.
-#[derive(Clone)]
+/// All that a request meets on its way. One for all: to share its parts one by one would cost each request two dozen counts.
 pub struct Flow {
     pub catalog: Current,
     pub ledger: Ledger,
@@ -76,14 +75,14 @@ impl Flow {
         tasks: Tasks,
         queue: Queue,
         route_timeout: Duration,
-    ) -> Self {
+    ) -> Arc<Self> {
         let record = telling::journal(ledger.clone(), tasks.clone());
-        Self { catalog, ledger, upstream, record, estimates: Arc::default(), tasks, queue, route_timeout }
+        Arc::new(Self { catalog, ledger, upstream, record, estimates: Arc::default(), tasks, queue, route_timeout })
     }
 
     /// One request from start to finish; `wait`: how long its caller would stand in line for room. Dropped at any await it leaves nothing unsettled and is recorded as left.
     pub fn chat(
-        &self,
+        self: &Arc<Self>,
         client: Client,
         request: ChatRequest,
         trail: Trail,

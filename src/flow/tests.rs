@@ -148,7 +148,7 @@ impl ScriptHost for Slow {
 
 const SLOWNESS: Duration = Duration::from_millis(80);
 
-fn flow(tasks: &Tasks, host: Arc<dyn ScriptHost>, members: Vec<Arc<Candidate>>) -> Flow {
+fn flow(tasks: &Tasks, host: Arc<dyn ScriptHost>, members: Vec<Arc<Candidate>>) -> Arc<Flow> {
     let free = MetaModel { name: "free".to_owned(), order: Order::Listed, members: members.clone() };
     let catalog = Catalog { candidates: members, metas: vec![free], hash: "h".to_owned(), ..Catalog::default() };
     let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
@@ -185,7 +185,7 @@ fn anybody() -> Client {
     Client::new("anon:127.0.0.1", ClientKind::Anonymous, [])
 }
 
-async fn chat(flow: &Flow, request: ChatRequest) -> (Result<Answer, FlowError>, Trail) {
+async fn chat(flow: &Arc<Flow>, request: ChatRequest) -> (Result<Answer, FlowError>, Trail) {
     let trail = Trail::new("req-1");
     (flow.chat(anybody(), request, trail.clone(), Duration::ZERO).await, trail)
 }
@@ -212,12 +212,12 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-async fn recorded(flow: &Flow) -> JournalLine {
+async fn recorded(flow: &Arc<Flow>) -> JournalLine {
     until(async || Some(flow.ledger.journal(1, Reading::Newest).await.ok()?.lines.pop()?.1)).await
 }
 
 /// Tokens in the candidate's window of tokens per minute, once they are `expected`.
-async fn charged(flow: &Flow, candidate: &Candidate, expected: i64) {
+async fn charged(flow: &Arc<Flow>, candidate: &Candidate, expected: i64) {
     let used = |standing: &Standing| {
         let levels = &standing.subjects.get(&Standing::subject(candidate))?.levels;
         levels.iter().find(|l| l.limit == Limit::Tpm).map(|l| l.used)

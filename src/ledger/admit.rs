@@ -28,7 +28,7 @@ use crate::{
 
 /// Candidates of the first try: who is known to be full stands behind, so one of the first nearly always has room, and a
 /// short question costs both sides less. A refusal by these is asked again with all: only then is it true.
-const FIRST_TRY: usize = 3;
+const FIRST_TRY: usize = 2;
 /// A sync, a hold and later boundaries can each cost a turn; more is a fault.
 const TURNS: usize = 6;
 /// The first try does not wait, nor does it count as asking.

@@ -38,8 +38,7 @@ pub trait Watch: Send + Sync + 'static {
 }
 
 /// From here on every collection looks there.
-pub fn watch(at: impl Watch) {
-    let at = Arc::new(at);
+pub fn watch(at: &Arc<impl Watch>) {
     let meter = meter();
     let gauge = |name: &'static str, what: &'static str| meter.i64_observable_gauge(name).with_description(what);
 
