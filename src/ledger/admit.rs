@@ -265,7 +265,8 @@ impl Shared {
         let mut keys = Vec::with_capacity(9 + ask.client.limits.len() + ask.choices.len() + windows);
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&id)]);
         keys.extend(self.keys.waiting_room());
-        keys.push(self.keys.member(&ask.client.id));
+        // Without a record there is none to look at.
+        keys.push(if ask.client.version == 0 { self.keys.meta() } else { self.keys.member(&ask.client.id) });
         keys.extend(pack::client_keys(&self.keys, ask.client));
         let mut args = Vec::with_capacity(7 + ask.choices.len());
         let tokens = client_tokens(ask.choices);
@@ -278,18 +279,16 @@ impl Shared {
             ask.wait_ms,
             u8::from(place.is_some())
         );
-        args.extend(
-            [
-                epoch.clone(),
-                seen.to_string(),
-                self.rules.slack_ms.to_string(),
-                LEASE_TTL_MS.to_string(),
-                LEASE_TTL_MS.to_string(),
-                who,
-                pack::client(client, |limit, most| pack::client_charge(limit, most, tokens)),
-            ]
-            .map(Bytes::from),
-        );
+        let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
+        args.extend([
+            Bytes::copy_from_slice(epoch.as_bytes()),
+            Bytes::from(seen.to_string()),
+            self.slack_ms.clone(),
+            ttl.clone(),
+            ttl,
+            Bytes::from(who),
+            Bytes::from(pack::client(client, |limit, most| pack::client_charge(limit, most, tokens))),
+        ]);
         for choice in ask.choices {
             let candidate = &choice.candidate;
             let packed = self.packed.of(&self.keys, candidate);
@@ -297,7 +296,7 @@ impl Shared {
             keys.extend_from_slice(&packed.windows);
             args.push(packed.candidate(candidate, now_ms, |w| pack::charged(w, &choice.charge)));
         }
-        Question { id, epoch: Arc::from(epoch), call: ScriptCall { script: Script::Admit, keys, args } }
+        Question { id, epoch, call: ScriptCall { script: Script::Admit, keys, args } }
     }
 
     fn read(self: &Arc<Self>, ask: &Ask<'_>, question: Question, reply: &Reply) -> Result<Answer, LedgerError> {

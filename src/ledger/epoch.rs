@@ -31,7 +31,7 @@ const BATCH: usize = 40;
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// Empty: no epoch known yet.
-    pub epoch: String,
+    pub epoch: Arc<str>,
     /// The highest sequence seen in that epoch.
     pub seen: i64,
     /// The ledger's clock at the last reply, and when that was.
@@ -39,6 +39,10 @@ pub(crate) struct Known {
     recent: VecDeque<Arc<Core>>,
     /// Still open, and older than what is remembered.
     elders: Vec<Arc<Core>>,
+    /// So many of the recent ones, from the front, have lasted long enough to be looked at one by one: …
+    looked_at: usize,
+    /// … they and the elders, as far as they are open.
+    lasting: Vec<Arc<Core>>,
 }
 
 impl Known {
@@ -51,7 +55,7 @@ impl Known {
     }
 
     pub fn saw(&mut self, epoch: &str, seq: i64, now_ms: i64) {
-        if self.epoch == epoch {
+        if *self.epoch == *epoch {
             self.seen = self.seen.max(seq);
             self.clock = Some((now_ms, Instant::now()));
         }
@@ -65,6 +69,11 @@ impl Known {
         let old = core.granted_ms - REMEMBERED_MS;
         while self.recent.front().is_some_and(|c| c.granted_ms < old) {
             let elder = self.recent.pop_front().expect("its front was just seen");
+            if self.looked_at > 0 {
+                self.looked_at -= 1;
+            } else if elder.is_open() {
+                self.lasting.push(elder.clone());
+            }
             if elder.is_open() {
                 self.elders.push(elder);
             }
@@ -72,10 +81,15 @@ impl Known {
         self.recent.push_back(core);
     }
 
-    /// Every lease that is still open, oldest first.
-    pub fn open(&mut self) -> Vec<Arc<Core>> {
+    /// Every lease that has been open for so long or longer. Each is looked at once in passing: most have ended by then.
+    pub fn lasting(&mut self, long: Duration) -> Vec<Arc<Core>> {
         self.elders.retain(|c| c.is_open());
-        self.elders.iter().chain(self.recent.iter().filter(|c| c.is_open())).cloned().collect()
+        while let Some(core) = self.recent.get(self.looked_at).filter(|c| c.renewed_ago() >= long) {
+            self.lasting.push(core.clone());
+            self.looked_at += 1;
+        }
+        self.lasting.retain(|c| c.is_open());
+        self.lasting.clone()
     }
 
     /// What a lost state may have forgotten: everything open, and everything granted since, in another epoch.
@@ -129,13 +143,13 @@ impl Shared {
         let _alone = self.syncing.lock().await;
         let (epoch, seen) = {
             let known = self.known();
-            if was.is_some_and(|was| was != known.epoch) {
+            if was.is_some_and(|was| *was != *known.epoch) {
                 return Ok(0);
             }
             (known.epoch.clone(), known.seen)
         };
         let fresh = uuid::Uuid::new_v4().simple().to_string();
-        let args = [epoch.clone(), seen.to_string(), fresh, self.rules.slack_ms.to_string()];
+        let args = [epoch.to_string(), seen.to_string(), fresh, self.rules.slack_ms.to_string()];
         let call = ScriptCall {
             script: Script::Sync,
             keys: vec![self.keys.meta()],
@@ -143,16 +157,16 @@ impl Shared {
         };
         let reply = self.run(&call).await?;
         let (now_epoch, seq, now_ms, hold, since) = read_sync(&reply)?;
-        if now_epoch != epoch && !epoch.is_empty() {
+        if *now_epoch != *epoch && !epoch.is_empty() {
             let leases = self.known().to_repeat(&now_epoch, since);
             let again = self.repeat(&now_epoch, &leases, now_ms).await?;
             warn!(leases = again, "The shared state was lost or rolled back: repeated what it had forgotten");
         }
         let mut known = self.known();
-        if known.epoch == now_epoch {
+        if *known.epoch == *now_epoch {
             known.saw(&now_epoch, seq, now_ms);
         } else {
-            known.epoch = now_epoch;
+            known.epoch = now_epoch.into();
             known.seen = seq;
             known.set_clock(now_ms);
         }
@@ -164,7 +178,7 @@ impl Shared {
         for batch in leases.chunks(BATCH) {
             let mut keys = vec![self.keys.meta()];
             let head =
-                [epoch.to_owned(), self.rules.slack_ms.to_string(), LEASE_TTL_MS.to_string(), TOMBSTONE_MS.to_string()];
+                [epoch.to_owned(), self.rules.slack_ms.to_string(), LEASE_TTL_MS.to_owned(), TOMBSTONE_MS.to_owned()];
             let mut args: Vec<Bytes> = head.into_iter().map(Bytes::from).collect();
             for core in batch {
                 let spent = core.spent();

@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// An unrenewed lease dies after this: its slots free themselves. ms.
-pub(crate) const LEASE_TTL_MS: i64 = 30_000;
+pub(crate) const LEASE_TTL_MS: &str = "30000";
 /// A settled lease is remembered so long, so that nothing settles or repeats it again. ms.
-pub(crate) const TOMBSTONE_MS: i64 = 5_000;
+pub(crate) const TOMBSTONE_MS: &str = "5000";
 /// How often an open lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(10);
 /// Settlements kept through an outage; older ones are dropped first: their charges simply stay.
@@ -64,6 +64,11 @@ impl Core {
 
     pub fn is_open(&self) -> bool {
         self.spent().is_none()
+    }
+
+    /// Since it was granted, or renewed.
+    pub fn renewed_ago(&self) -> Duration {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 }
 
@@ -262,7 +267,7 @@ impl Shared {
         let now_ms = self.known().now_ms();
         let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
         let args = vec![
-            Bytes::from(self.rules.slack_ms.to_string()),
+            self.slack_ms.clone(),
             Bytes::from(pack::client(&core.client, |limit, _| pack::client_used(limit, &client_spent))),
             packed.candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
             Bytes::from_static(provider.as_bytes()),
@@ -272,7 +277,7 @@ impl Shared {
             Bytes::from(pack::hints(candidate, &outcome.hints)),
             Bytes::from(first.to_string()),
             Bytes::copy_from_slice(keys::speed_field(candidate).as_bytes()),
-            Bytes::from(TOMBSTONE_MS.to_string()),
+            Bytes::from_static(TOMBSTONE_MS.as_bytes()),
             Bytes::from_static(what.word().as_bytes()),
             Bytes::copy_from_slice(core.client.id.as_bytes()),
         ];
@@ -351,8 +356,7 @@ impl Shared {
             pack::client(&core.client, |limit, most| pack::client_charge(limit, most, core.client_tokens));
         let now_ms = self.known().now_ms();
         packed.push_windows(&mut windows, &core.candidate, now_ms, |w| pack::charged(w, &core.charge));
-        let args = [self.rules.slack_ms.to_string(), LEASE_TTL_MS.to_string(), windows];
-        let args = args.into_iter().map(Bytes::from).collect();
+        let args = vec![self.slack_ms.clone(), Bytes::from_static(LEASE_TTL_MS.as_bytes()), Bytes::from(windows)];
         if let Ok(Reply::Bulk(packed)) = self.run(&ScriptCall { script: Script::Renew, keys: list, args }).await {
             *core.packed.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(&packed).into_owned();
         }
@@ -365,8 +369,8 @@ pub(crate) fn renew_all(ledger: &Ledger) {
     ledger.shared.tasks.spawn_endless(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let open = shared.known().open();
-            for core in open {
+            let lasting = shared.known().lasting(RENEWAL / 2);
+            for core in lasting {
                 let due = {
                     let mut renewed = core.renewed.lock().unwrap_or_else(PoisonError::into_inner);
                     let due = renewed.elapsed() >= RENEWAL;

@@ -102,6 +102,8 @@ pub(crate) struct Shared {
     sessions: sessions::SessionsSeen,
     /// `fails wins open_ms`, as `settle` reads it.
     breaker_rules: Bytes,
+    /// σ, in words.
+    slack_ms: Bytes,
     /// Ids of leases: this process, and a number.
     replica: String,
     issued: AtomicU64,
@@ -125,6 +127,7 @@ impl Ledger {
     /// Without any background work: for a command that reads or changes a little. It must not admit.
     pub fn idle(host: Arc<dyn ScriptHost>, rules: Rules, catalog: Current, tasks: Tasks) -> Self {
         let keys = Keys::new(&rules.pool);
+        let slack_ms = Bytes::from(rules.slack_ms.to_string());
         let breaker_rules =
             Bytes::from(format!("{} {} {}", rules.failure_threshold, rules.success_threshold, rules.open_ms));
         let shared = Arc::new(Shared {
@@ -144,6 +147,7 @@ impl Ledger {
             told: guesses::Told::default(),
             sessions: sessions::SessionsSeen::default(),
             breaker_rules,
+            slack_ms,
             replica: uuid::Uuid::new_v4().simple().to_string()[..16].to_owned(),
             issued: AtomicU64::new(0),
             ready: AtomicBool::new(false),

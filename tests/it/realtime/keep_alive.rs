@@ -68,3 +68,24 @@ async fn a_whole_answer_sends_nothing_before_it_is_there() {
     assert_eq!((answer.status, answer.content().as_str()), (200, "slow"));
     assert!(answer.took > Duration::from_secs(12));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_is_held_for_as_long_as_its_stream_lasts() {
+    let a = FakeUpstream::start().await;
+    let app = TestApp::setup()
+        .lab("a", &a)
+        .file("limits = { concurrency = 1 }\n[timeouts]\nsilence_ms = 60000\n")
+        .start()
+        .await;
+    let mut script = vec![stream_head(), Step::Bytes(content("first").into())];
+    script.push(Step::Pause(Duration::from_secs(40)));
+    script.extend([stop(), DONE.to_owned()].map(|piece| Step::Bytes(piece.into())));
+    a.then(script);
+    let stream = app.stream("a/m").await;
+    // Unrenewed, the lease would have died after 30 s.
+    tokio::time::sleep_until(stream.start + Duration::from_secs(35)).await;
+    assert_eq!(app.chat("a/m").await.status, 429);
+    assert!(stream.rest().await.is_done());
+    a.then(crate::support::fake_upstream::whole(200, &crate::support::fake_upstream::answer("next")));
+    assert_eq!(app.chat("a/m").await.content(), "next");
+}
