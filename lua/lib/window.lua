@@ -2,11 +2,12 @@
 
   A window only ever holds what has left for its provider. Four kinds, by letter:
 
-  s  sliding      hash: h = "used q swept expires nb nu newest here": an upper bound of what is live; all units ever
+  s  sliding      hash: h = used, q, swept, expires, nb, nu, newest, here: an upper bound of what is live; all units ever
                   charged; last sweep; when the key expires, by TIME; "the oldest nu of used have left at nb"; end of
-                  the newest sub-bucket and the units in it. <end of an older sub-bucket, ms> = its units. (h comes first
-                  in the hash and is all that a look reads: a field behind a hundred others costs Redis a walk.) At most
-                  `max` units in any (t - span, t] at the provider: a unit counts until span + slack after its
+                  the newest sub-bucket and the units in it. <end of an older one, ms> = its units. (h comes first
+                  in the hash and is all that a look reads: a field behind a hundred others costs Redis a walk. Its eight
+                  numbers stand as they lie in memory, low byte first: as words they took a fifth of the script.) At
+                  most `max` units in any (t - span, t] at the provider: a unit counts until span + slack after its
                   sub-bucket's end.
   m  sliding whose charges move to the instant of their settlement (providers that debit when the answer ends).
   b  bucket       hash: v = level, t = instant from which it drains, q, x. Capacity max, refill max/span.
@@ -17,6 +18,7 @@
   sub-buckets) misreads nothing. Every key expires soon after its state is worthless; q never loses a digit as text.
 ]]
 local slack -- ms between an admission and its arrival at the provider: each script says it before it looks
+local HEAD = '<dddddddd'
 local KAPPA = 2000 -- a provider's calendar clock may differ from ours by this much, ms
 local floor, ceil, max, min, format = math.floor, math.ceil, math.max, math.min, string.format
 
@@ -42,18 +44,18 @@ end
 local function read_head(w, now)
   local head = redis.call('HGET', w.key, 'h')
   if not head then
-    w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here = 0, birth(now), now, 0, 0, 0, 0, 0
+    -- New; or as gateways of before there was a head left it, with every sub-bucket in a field.
+    local old = redis.call('HMGET', w.key, 's', 'q', 'w', 'x')
+    w.used, w.q, w.swept, w.expires = (old[1] or 0) + 0, (old[2] or birth(now)) + 0, (old[3] or now) + 0, (old[4] or 0) + 0
+    w.nb, w.nu, w.newest, w.here = 0, 0, 0, 0
     return
   end
-  local used, q, swept, expires, nb, nu, newest, here =
-    string.match(head, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
-  w.used, w.q, w.swept, w.expires = used + 0, q + 0, swept + 0, expires + 0
-  w.nb, w.nu, w.newest, w.here = nb + 0, nu + 0, newest + 0, here + 0
+  w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here = struct.unpack(HEAD, head)
 end
 
 --- Writes it back, with one older sub-bucket where one is named.
 local function write_head(w, stop, units)
-  local head = format('%d %d %d %d %d %d %d %d', w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here)
+  local head = struct.pack(HEAD, w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here)
   if stop then
     redis.call('HSET', w.key, 'h', head, stop, text(units))
   else

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use mlua::{Function, IntoLua, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
+use mlua::{Function, IntoLua, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, Variadic};
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -46,7 +46,8 @@ impl Vm {
         let raw = raw_call(&lua, Arc::clone(&keyspace), names.clone())?;
         let (fraction, reseed) = random(&lua)?;
         let prelude = lua.load(include_str!("embedded_prelude.lua")).set_name("@prelude");
-        let (run, globals) = prelude.call((raw, fraction, reseed))?;
+        let (pack, unpack) = doubles(&lua)?;
+        let (run, globals) = prelude.call((raw, fraction, reseed, pack, unpack))?;
         Ok(Self { lua, run, globals, scripts: Default::default(), texts: FxHashMap::default(), names, keyspace })
     }
 
@@ -227,6 +228,35 @@ impl IntoLua for ToLua<'_> {
             }
         }
     }
+}
+
+/// Of Redis' `struct` what our scripts use: `pack` and `unpack` of doubles, low byte first (`<dd…`).
+fn doubles(lua: &Lua) -> mlua::Result<(Function, Function)> {
+    fn count(format: &LuaString) -> mlua::Result<usize> {
+        let format = format.as_bytes();
+        match &*format {
+            [b'<', doubles @ ..] if doubles.iter().all(|letter| *letter == b'd') => Ok(doubles.len()),
+            _ => Err(mlua::Error::runtime("only doubles with their low byte first (`<d…`) are known here")),
+        }
+    }
+    let pack = lua.create_function(|lua, (format, numbers): (LuaString, Variadic<f64>)| {
+        if numbers.len() < count(&format)? {
+            return Err(mlua::Error::runtime("bad argument to 'pack': number expected, got no value"));
+        }
+        let bytes: Vec<u8> = numbers[..count(&format)?].iter().flat_map(|number| number.to_le_bytes()).collect();
+        lua.create_string(&bytes)
+    })?;
+    let unpack = lua.create_function(|_, (format, text): (LuaString, LuaString)| {
+        let (count, text) = (count(&format)?, text.as_bytes());
+        let (doubles, _) = text.as_chunks::<8>();
+        if doubles.len() < count {
+            return Err(mlua::Error::runtime("data string too short"));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a place in a short text")]
+        let next = (count * 8 + 1) as f64;
+        Ok(doubles[..count].iter().map(|bytes| f64::from_le_bytes(*bytes)).chain([next]).collect::<Variadic<f64>>())
+    })?;
+    Ok((pack, unpack))
 }
 
 /// The generator of Redis' scripts (`lrand48`): a fraction of 1, and its seeding.

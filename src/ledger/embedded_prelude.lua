@@ -1,5 +1,5 @@
 -- What Redis puts around a script, for the embedded host. Called once per VM with the functions that are Rust's.
-local raw, fraction, reseed = ...
+local raw, fraction, reseed, pack, unpack_doubles = ...
 
 -- `raw` answers the reply and nothing, or an error table and true: errors are raised here, where Lua can catch them.
 local function call(...)
@@ -41,7 +41,7 @@ math.random = function(low, high)
 end
 
 local library = {
-  redis = redis, math = math, string = string, table = table, coroutine = coroutine,
+  redis = redis, struct = { pack = pack, unpack = unpack_doubles }, math = math, string = string, table = table, coroutine = coroutine,
   assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs,
   pcall = function(...) return told(pcall(...)) end, xpcall = xpcall,
   rawequal = rawequal, rawget = rawget, rawset = rawset, select = select, tonumber = tonumber, tostring = tostring,

@@ -27,7 +27,7 @@ use super::rollup::{By, Step};
 use crate::domain::{Candidate, Limit, Scope, Window};
 
 /// Changes when an older replica could not understand what a newer one leaves behind.
-const LAYOUT: &str = "tf2";
+const LAYOUT: &str = "tf1";
 
 /// A key's name. Cheap to clone.
 pub type Key = Arc<str>;

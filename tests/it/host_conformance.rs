@@ -177,6 +177,12 @@ fn replies_and_arguments_are_converted_alike() {
         "return #string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')",
         "return {unpack({1, 2, 3}, 2, 3)}",
         "return select('#', unpack({1, nil, 3}, 1, 3))",
+        "return struct.pack('<dddd', 0, -1.5, 2^53, 1764000000000)",
+        "return {struct.unpack('<dd', struct.pack('<dd', 12345678901, 7))}",
+        "return {tostring(select(2, struct.unpack('<ddd', struct.pack('<ddd', 1, 0.1, 3) .. 'more')))}",
+        "return select('#', struct.unpack('<', ''))",
+        "return pcall(struct.unpack, '<dd', 'short')",
+        "return pcall(struct.pack, '<dd', 1)",
         "return {tostring(_G ~= nil), type(coroutine), type(loadstring), type(getmetatable)}",
     ];
     let differing: Vec<_> = texts.into_iter().filter_map(|text| pair.differ(text)).collect();

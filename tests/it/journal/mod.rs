@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// Every key of the pool with its life, what every bound promises.
 fn lives(redis: &RedisServer) -> BTreeMap<String, i64> {
     let keys = redis.command(&["KEYS", "*"]);
-    let names = keys.lines().filter(|line| line.starts_with("tf2:")).map(str::to_owned);
+    let names = keys.lines().filter(|line| line.starts_with("tf1:")).map(str::to_owned);
     let ttl = |key: String| {
         let reply = redis.command(&["PTTL", &key]);
         let ms = reply.lines().next().and_then(|line| line.strip_prefix(':')).unwrap().parse().unwrap();
@@ -490,7 +490,7 @@ async fn whatever_is_kept_has_an_end_or_a_bound() {
     assert!(minutes.values().all(|names| *names <= 129), "{minutes:?}");
     let endless = ["health", "speed", "totals", "journal"];
     for (key, ms) in lives(&redis) {
-        let name = key.strip_prefix("tf2:{default}:").unwrap();
+        let name = key.strip_prefix("tf1:{default}:").unwrap();
         assert!(ms > 0 || endless.contains(&name), "{key} lives for ever");
     }
 }
@@ -503,13 +503,13 @@ async fn the_stream_of_lines_is_capped() {
     // Lines of an older replica, which this one reads too.
     let old = r#"'{"time_ms":1,"request_id":"old","client":"x","asked":"free","candidate":"","attempts":"","status":200,"stream":false,"waited_ms":0,"first_content_ms":null,"duration_ms":1,"tokens_in":null,"tokens_out":null}'"#;
     for _ in 0..3 {
-        let script = "\"for i=1,4000 do redis.call('XADD','tf2:{default}:journal','*','line',ARGV[1]) end\"";
+        let script = "\"for i=1,4000 do redis.call('XADD','tf1:{default}:journal','*','line',ARGV[1]) end\"";
         let reply = redis.command(&["EVAL", script, "0", old]);
         assert!(reply.starts_with("$-1"), "{reply}");
     }
     app.chat("lab/m").await;
     let length = eventually(SOON, "the next batch trims it", async || {
-        let reply = redis.command(&["XLEN", "tf2:{default}:journal"]);
+        let reply = redis.command(&["XLEN", "tf1:{default}:journal"]);
         let length: usize = reply.lines().next()?.strip_prefix(':')?.parse().ok()?;
         (length < 12_000).then_some(length)
     })

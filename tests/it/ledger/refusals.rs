@@ -1,6 +1,6 @@
 //! Guarantees 3 and 5 in single histories: a refusal leaves no trace, and the instant it names is true.
 
-use super::rig::{Asker, End, NEVER, START_MS, TestLedger, cand, win};
+use super::rig::{Asker, End, NEVER, SLACK, START_MS, TestLedger, cand, win};
 
 #[test]
 fn a_memo_of_a_full_window_does_not_outlive_a_later_charge() {
@@ -204,4 +204,21 @@ fn a_full_window_is_walked_once_for_all_who_ask_for_as_much() {
     for (w, before) in one.windows.iter().zip(&walked) {
         assert_eq!(&ledger.look(head, &one.window_key(w)), before, "a walk leaves its instant in w");
     }
+}
+
+#[test]
+fn a_window_that_was_kept_before_there_was_a_head_counts_on() {
+    let mut ledger = TestLedger::new();
+    let one = cand("one", &[win("rpm", 's', 3)]);
+    let (key, left) = (one.window_key(&one.windows[0]), START_MS - 9_999);
+    let kept = format!("'{left}', 2, 's', 2, 'q', 2, 'w', {left}, 'x', {}", START_MS + 60_000);
+    ledger.look(&format!("return redis.call('HSET', KEYS[1], {kept})"), &key);
+    ledger.ask(&one, &[1]).go();
+    let refusal = ledger.ask(&one, &[1]).no();
+    assert_eq!(refusal.opens, left + 60_000 + SLACK);
+    ledger.at(refusal.opens);
+    for _ in 0..2 {
+        ledger.ask(&one, &[1]).go();
+    }
+    ledger.ask(&one, &[1]).no();
 }

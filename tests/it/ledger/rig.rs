@@ -369,9 +369,13 @@ impl TestLedger {
         }
     }
 
-    fn hash(&self, key: &str) -> BTreeMap<String, String> {
+    fn raw_hash(&self, key: &str) -> BTreeMap<String, Bytes> {
         let Reply::List(flat) = self.look("return redis.call('HGETALL', KEYS[1])", key) else { panic!("not a hash") };
-        flat.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
+        flat.chunks(2).map(|pair| (text(&pair[0]), bytes(&pair[1]))).collect()
+    }
+
+    fn hash(&self, key: &str) -> BTreeMap<String, String> {
+        self.raw_hash(key).into_iter().map(|(field, value)| (field, text(&Reply::Bulk(value)))).collect()
     }
 
     pub fn health(&self) -> BTreeMap<String, String> {
@@ -380,12 +384,16 @@ impl TestLedger {
 
     /// A window's fields; of a sliding one every sub-bucket, the newest too, and `q`.
     pub fn window(&self, key: &str) -> BTreeMap<String, String> {
-        let mut fields = self.hash(key);
-        if let Some(head) = fields.remove("h") {
-            let words: Vec<&str> = head.split(' ').collect();
-            let [_, q, _, _, _, _, newest, here] = words[..] else { panic!("a head {head:?}") };
-            fields.insert("q".to_owned(), q.to_owned());
-            fields.insert(newest.to_owned(), here.to_owned());
+        let mut fields = BTreeMap::new();
+        for (field, value) in self.raw_hash(key) {
+            if field == "h" {
+                let doubles: Vec<_> = value.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+                let [_, q, _, _, _, _, newest, here] = doubles[..] else { panic!("a head {value:?}") };
+                fields.insert("q".to_owned(), q.to_string());
+                fields.insert(newest.to_string(), here.to_string());
+            } else {
+                fields.insert(field, text(&Reply::Bulk(value)));
+            }
         }
         fields
     }
@@ -422,7 +430,7 @@ impl TestLedger {
                 "return redis.call('HGETALL', KEYS[1])"
             };
             let Reply::List(words) = self.look(text, key) else { panic!("no list") };
-            (key.clone(), zset, self.ttl(key), words.iter().map(text_of).collect())
+            (key.clone(), zset, self.ttl(key), words.iter().map(bytes).collect())
         };
         Photograph { keys: self.present().iter().map(state).collect() }
     }
@@ -510,8 +518,11 @@ pub struct Photograph {
     keys: Vec<(Key, bool, i64, Vec<Bytes>)>,
 }
 
-fn text_of(reply: &Reply) -> Bytes {
-    Bytes::from(text(reply))
+fn bytes(reply: &Reply) -> Bytes {
+    match reply {
+        Reply::Bulk(bytes) => bytes.clone(),
+        other => panic!("not a text: {other:?}"),
+    }
 }
 
 pub fn text(reply: &Reply) -> String {

@@ -159,7 +159,7 @@ fn what_is_told_at_the_door_is_true_with_others_in_line() {
 fn a_closed_key_an_opened_breaker_and_a_lowered_limit_bind_those_who_wait() {
     // A key: its record is another version by now.
     let (mut hall, cand) = (Hall::new(), one('s', "rpm", 1));
-    let record = "tf2:{judge}:m:ann".to_owned();
+    let record = "tf1:{judge}:m:ann".to_owned();
     hall.ledger.look("return redis.call('HSET', KEYS[1], 'v', 7, 'off', 0, 'exp', 0)", &record);
     let ann = Asker { version: 7, ..Asker::named("ann") };
     let one_of_hers = || Caller::new(&ann, &[(&cand, &[1])]);

@@ -97,8 +97,8 @@ impl Cand {
     pub fn window_key(&self, w: &Win) -> Key {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
         match w.scope {
-            'a' => format!("tf2:{{judge}}:w:{p}/{a}:{}", w.limit).into(),
-            _ => format!("tf2:{{judge}}:w:{p}/{a}/{m}:{}", w.limit).into(),
+            'a' => format!("tf1:{{judge}}:w:{p}/{a}:{}", w.limit).into(),
+            _ => format!("tf1:{{judge}}:w:{p}/{a}/{m}:{}", w.limit).into(),
         }
     }
 
@@ -106,9 +106,9 @@ impl Cand {
     pub fn shares_key(&self) -> Key {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
         if self.windows.iter().any(|w| w.scope == 'a') {
-            format!("tf2:{{judge}}:sh:{p}/{a}").into()
+            format!("tf1:{{judge}}:sh:{p}/{a}").into()
         } else {
-            format!("tf2:{{judge}}:sh:{p}/{a}/{m}").into()
+            format!("tf1:{{judge}}:sh:{p}/{a}/{m}").into()
         }
     }
 
