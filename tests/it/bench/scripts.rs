@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write,
     path::Path,
+    process::Command,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -23,9 +24,11 @@ use crate::support::{eventually, redis_server::RedisServer};
 
 /// So long, the windows are filled little by little: as in life, their units lie in many sub-buckets.
 const FILLING: Duration = Duration::from_secs(62);
-/// Calls of each kind.
+/// Calls of each kind, …
 const CALLS: usize = 1_000;
-const AT_ONCE: usize = 25;
+/// … in so many rounds by turns, since a shared machine is not as fast now as it was then.
+const ROUNDS: usize = 10;
+const AT_ONCE: usize = 10;
 /// What the slow log notes, µs. Every script takes longer, and nearly every command within one less: noting those, too,
 /// would itself be a third of the time.
 const NOTED_FROM: &str = "5";
@@ -85,7 +88,7 @@ impl Pool {
     /// Each of the clients in its turn admits and settles, or is refused; some at a time, as in a busy pool.
     async fn ask(&self, clients: &[Client], choices: &[Choice]) {
         let mut turns = clients.iter().cycle();
-        for _ in 0..CALLS / AT_ONCE {
+        for _ in 0..CALLS / ROUNDS / AT_ONCE {
             let some = turns.by_ref().take(AT_ONCE).map(|client| self.admit(client, choices));
             for lease in join_all(some).await.into_iter().flatten() {
                 lease.sent();
@@ -115,6 +118,11 @@ struct Log {
 
 impl Log {
     fn of(server: &RedisServer) -> Self {
+        // The callers are here, on the same cores: they shall not run while a script is measured.
+        let first = Command::new("renice").args(["-n", "-19", "-p", &server.pid().to_string()]).output();
+        if !first.is_ok_and(|told| told.status.success()) {
+            println!("(only root can let Redis go first: the times below hold some of its callers' time)");
+        }
         let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
         for (name, value) in [("slowlog-log-slower-than", NOTED_FROM), ("slowlog-max-len", "100000")] {
             redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut connection).unwrap();
@@ -142,10 +150,10 @@ impl Log {
     }
 
     fn times_of(&mut self, source: &str) -> Vec<f64> {
-        type Entry = (i64, i64, i64, Vec<String>, String, String);
+        type Entry = (i64, i64, i64, Vec<Vec<u8>>, String, String);
         let digest = redis::Script::new(source);
         let entries: Vec<Entry> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query(&mut self.connection).unwrap();
-        let ours = |entry: &&Entry| entry.3[0] == "EVALSHA" && entry.3[1] == digest.get_hash();
+        let ours = |entry: &&Entry| entry.3[0] == b"EVALSHA" && entry.3[1] == digest.get_hash().as_bytes();
         entries.iter().filter(ours).map(|entry| entry.2 as f64).collect()
     }
 }
@@ -195,25 +203,30 @@ pub async fn tell() {
         "\n== time in Redis: four windows per candidate, filled over a minute by {ACTIVE} active clients; {CALLS} calls each =="
     );
     line("yardstick: a script of 20 HGET", &log.yardstick(), "");
-    log.clear();
-    free.ask(&unlimited, &free.choices[..1]).await;
-    line("admit, 1 candidate", &log.times(Script::Admit), "");
-    log.clear();
-    free.ask(&unlimited, &free.choices).await;
-    let ten = log.times(Script::Admit);
+    let (mut one, mut ten, mut settle, mut with_quota, mut full_ones) = (vec![], vec![], vec![], vec![], vec![]);
+    for _ in 0..ROUNDS {
+        log.clear();
+        free.ask(&unlimited, &free.choices[..1]).await;
+        one.extend(log.times(Script::Admit));
+        log.clear();
+        free.ask(&unlimited, &free.choices).await;
+        ten.extend(log.times(Script::Admit));
+        settle.extend(log.times(Script::Settle));
+        log.clear();
+        free.ask(&limited, &free.choices).await;
+        with_quota.extend(log.times(Script::Admit));
+        log.clear();
+        full.ask(&unlimited, &full.choices).await;
+        full_ones.extend(log.times(Script::Admit));
+    }
+    line("admit, 1 candidate", &one, "");
     line("admit, 10 candidates, the first is free", &ten, "   (bar: 60)");
-    line("settle", &log.times(Script::Settle), "   (bar: 40)");
-    log.clear();
-    free.ask(&limited, &free.choices).await;
-    let with_quota = log.times(Script::Admit);
+    line("settle", &settle, "   (bar: 40)");
     line("admit, 10 candidates, the first is free, 4 client windows", &with_quota, "");
     println!("{:<58} {:>6.1} µs   (bar: 5)", "  each client window more", (median(&with_quota) - median(&ten)) / 4.0);
-    log.clear();
-    full.ask(&unlimited, &full.choices).await;
     // A refusal asks twice: of the first candidates, which is the cheaper half of the calls, and then of all.
-    let mut times = log.times(Script::Admit);
-    times.sort_by(f64::total_cmp);
-    let (first, all) = times.split_at(times.len() / 2);
+    full_ones.sort_by(f64::total_cmp);
+    let (first, all) = full_ones.split_at(full_ones.len() / 2);
     line("admit, 10 candidates, all full: first, of some", first, "");
     line("  then, of all", all, "   (bar: 400)");
     log.clear();
