@@ -165,7 +165,9 @@ async fn sigterm_finishes_what_was_accepted_and_exits_with_0() {
     let finished = stream.rest().await;
     assert_eq!(finished.content(), "onetwo");
     assert!(finished.is_done(), "{finished:?}");
-    assert_eq!(app.process().terminate(Duration::from_secs(5)).await, 0);
+    // Nobody tells it a second time: that would be an order to end at once.
+    let status = eventually(Duration::from_secs(5), "it ends", async || app.process().ended()).await;
+    assert_eq!(status.code(), Some(0));
 }
 
 #[tokio::test]
