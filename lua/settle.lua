@@ -10,11 +10,15 @@
         9 time to the first content in ms, -1 = not known; 10 field of `speed`  11 TTL of the mark that it was settled
        12 "end"; "commit": only the verdicts of a probe, the lease goes on; "find": nothing, only say what is held
        13 the client's id
-  Reply 1 (find: the packed lease); 0 where there was no such lease (settled before, or never made: then it never will be)
+  Reply 1 (find: the packed lease); 0 where there was no such lease (settled before, or lost; to find: never made, and then
+        it never will be)
 ]]
 local held = redis.call('GET', KEYS[3])
 if not held or held == 'x' then
-  redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11])
+  -- One that was made and is not here any more belongs to a state that was lost: it must stay free to be repeated.
+  if held or ARGV[12] == 'find' then
+    redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11])
+  end
   return 0
 end
 if ARGV[12] == 'find' then

@@ -42,6 +42,22 @@ fn a_pool_that_nobody_has_known_opens_at_once() {
 }
 
 #[test]
+fn an_end_that_comes_between_the_loss_and_its_repetition_loses_no_charge() {
+    for (kind, mode) in [('s', "end"), ('b', "end"), ('s', "commit")] {
+        let mut ledger = TestLedger::new();
+        let one = cand("one", &[win("rpm", kind, 1)]);
+        let lease = ledger.ask(&one, &[1]).go();
+        ledger.flush();
+        let end = End { mode, ..End::default() };
+        assert_eq!(ledger.settle(&lease, &end), Reply::Int(0));
+        ledger.sync();
+        assert_eq!(ledger.repeat(&[(&lease, (mode == "end").then_some(&end))]), 1, "{kind} {mode}");
+        ledger.pass(HOLD);
+        ledger.ask(&one, &[1]).no();
+    }
+}
+
+#[test]
 fn a_flushed_pool_admits_nobody_until_every_replica_has_said_what_it_knew() {
     for kind in ['s', 'm', 'b'] {
         let mut here = TestLedger::new();
