@@ -26,6 +26,7 @@ RUN cargo install --locked --root /usr/local "cargo-auditable@${AUDITABLE_VERSIO
 WORKDIR /tollfree
 # Dependencies first: their layer lasts until the lock file changes.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
     && cargo auditable build --locked --release --bin tollfree
 COPY lua lua
