@@ -1,7 +1,8 @@
 --[[ admit: may this request go now, and where? All of one candidate's windows and slots are charged, or none.
 
   KEYS  1 meta  2 health  3 lease  4-8 the waiting room (lib/room)  9 the client's record
-        10… the client's windows, then for every candidate, in order: the shares of its line (lib/shares), its windows
+        10… the client's windows, their heads first (lib/window), then for every candidate, in order: the shares of its
+        line (lib/shares), its windows
   ARGV  1 epoch the caller knows  2 highest sequence it has seen  3 slack  4 lease TTL  5 probe deadline (all ms)
         6 client "id version weight class wait again alive": version of its record as the caller knows it, 0 = there is
           none; class 0, or 1 for work that takes what others leave; wait ms, 0 = it does not wait, -1 = nor does the
@@ -73,7 +74,9 @@ local function look_at(list, ahead, keep)
       if w.units > w.max then
         e = NEVER
       else
-        w.ahead = ahead and ahead.planned
+        if ahead and ahead.planned then
+          w.ahead = ahead.planned -- not else: even nil would need a place in the table
+        end
         e = look[w.kind](w, now, extra)
         if not e and keep and not w.stale and is_shared(w) then
           local kept = keep(w, extra)
@@ -94,13 +97,14 @@ local function look_at(list, ahead, keep)
 end
 
 -- The client's own windows come first: they bind every candidate. What its tickets hold is not a newcomer's.
-local client, clients = windows(ARGV[7], 10, nil, true)
+local client, clients, after, heads = windows_of_client(ARGV[7], 10)
 local held_quota
 if crowded and not ticket and clients > 0 then
   local r, t = string.match(redis.call('HGET', room.fair, 'H\t' .. me) or '0 0', '^(%d+) (%d+)$')
   held_quota = { rpm = r + 0, rpd = r + 0, tpm = t + 0, tpd = t + 0, concurrency = r + 0 }
 end
 local client_opens, client_decides, client_exact = look_at(client, held_quota)
+write_heads(heads)
 
 local chosen, best
 local best_opens, best_exact, best_guess = NEVER, true, false
@@ -110,8 +114,10 @@ local lines, n = {}, 0
 local function consider(at, next_key)
   local p, b, k, m, a, spec = string.match(ARGV[at], '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
   local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
-  local c = { at = at - 7, opens = now, most = 0, exact = true, fields = { p, b }, breakers = {}, probes = {} }
-  c.line, c.model, c.shares = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$'), KEYS[next_key]
+  local c = {
+    at = at - 7, opens = now, why = nil, most = 0, exact = true, guess = nil, fields = { p, b }, breakers = {}, probes = {},
+    line = line_of(m, a, spec), model = string.match(b, '^[^/]*/(.*)$'), shares = KEYS[next_key], list = nil, book = nil,
+  }
   local known
   for i = 3, 5 do
     if health[i] then
@@ -179,7 +185,7 @@ local function line_at(i)
 end
 
 -- A ticket looks at its own line first, and then at the others in order.
-local order, starts = {}, { 10 + clients }
+local order, starts = {}, { after }
 if ticket then
   local others = {}
   for i = 8, #ARGV do
@@ -289,6 +295,7 @@ local deadline = now + ARGV[4]
 for i = 1, clients do
   charge[client[i].kind](client[i], now, id, deadline)
 end
+write_heads(heads)
 for i = 1, #chosen.list do
   local w = chosen.list[i]
   if w.units > 0 then

@@ -28,9 +28,10 @@ end
 
 --- Units of a sliding window, counted, and when the last of them will have left.
 local function count(w)
-  local last = 0
+  local last, units_at = 0, {}
   read_head(w, now)
-  for stop, units in pairs(sweep(w, now)) do
+  sweep(w, now, units_at)
+  for stop, units in pairs(units_at) do
     if units > 0 and stop > last then
       last = stop
     end

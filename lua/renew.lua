@@ -1,7 +1,7 @@
 --[[ renew: a call under way stays alive. Extends its lease and slots, and moves the charges that count from its end.
 
-  KEYS  1 meta  2 lease  3… the client's windows, then the candidate's
-  ARGV  1 slack  2 lease TTL in ms  3 packed windows of both, in order
+  KEYS  1 meta  2 lease  3… the client's windows, their heads first, then the candidate's
+  ARGV  1 slack  2 lease TTL in ms  3 packed client windows  4 packed windows of the candidate
   Reply the lease as packed now; 0 where there is no such lease any more
 ]]
 local held = redis.call('GET', KEYS[2])
@@ -13,7 +13,10 @@ slack = ARGV[1] + 0
 local head, rest = string.match(held, '^(%d+ %d+ %d+ %d+ %d+) ?(.*)$')
 local word, places = string.gmatch(rest, '(%S+) (%d+) (%d+) (%d+)'), {}
 local lease, ttl = string.match(KEYS[2], '[^:]*$'), tonumber(ARGV[2])
-for _, w in ipairs((windows(ARGV[3], 3))) do
+local client, clients, after = windows_of_client(ARGV[3], 3)
+local list, count = windows(ARGV[4], after)
+for i = 1, clients + count do
+  local w = client[i] or list[i - clients]
   local place, units, q, used = word()
   if place ~= '-' and w.kind == 'n' then
     redis.call('ZADD', w.key, now + ttl, lease)

@@ -1,8 +1,9 @@
 --[[ repeat: charges again what a lost state has forgotten. A lease it still knows is passed over.
 
-  KEYS  1 meta, then for each lease: its key, its windows
+  KEYS  1 meta, then for each lease: its key, its client's windows, their heads first, its candidate's windows
   ARGV  1 epoch  2 slack  3 lease TTL  4 TTL of the mark of a settled one (ms)
-        5… two for each lease: its packed lease ("x" + it where it was settled); its packed windows, units as used
+        5… three for each lease: its packed lease ("x" + it where it was settled); its packed client windows; those of
+        the candidate; units as used
   Reply how many were charged again; -1 = another epoch by now
 ]]
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 't')
@@ -16,9 +17,12 @@ local function put_back(w, place, lease, open)
   if w.kind == 's' then
     if tonumber(place) > now - w.span - slack then
       read_head(w, now)
-      w.expires, w.nb = wall + w.span * 2 + slack, 0
+      w.nb = 0
+      local later = not w.heads and prolong(w, w.span)
       put(w, place + 0, w.units)
-      redis.call('PEXPIRE', w.key, w.span * 2 + slack)
+      if later then
+        redis.call('PEXPIRE', w.key, text(w.expires - wall))
+      end
     end
   elseif w.kind == 'b' or w.kind == 'm' then
     add(w, now, w.units) -- as if nothing had drained; as if it ended now
@@ -33,19 +37,21 @@ local function put_back(w, place, lease, open)
   end
 end
 
-for i = 5, #ARGV, 2 do
+for i = 5, #ARGV, 3 do
   local key, packed = KEYS[at], ARGV[i]
-  local list, count = windows(ARGV[i + 1], at + 1)
-  at = at + 1 + count
+  local client, clients, after, heads = windows_of_client(ARGV[i + 1], at + 1)
+  local list, count = windows(ARGV[i + 2], after)
+  at = after + count
   if redis.call('EXISTS', key) == 0 then
     local open = string.sub(packed, 1, 1) ~= 'x'
     local word = string.gmatch(string.match(packed, '%d+ %d+ %d+ %d+ %d+ ?(.*)$'), '(%S+) %d+ %d+ %d+')
-    for _, w in ipairs(list) do
-      local place = word()
+    for n = 1, clients + count do
+      local w, place = client[n] or list[n - clients], word()
       if place ~= '-' and w.units > 0 then
         put_back(w, place, string.match(key, '[^:]*$'), open)
       end
     end
+    write_heads(heads)
     if open then
       redis.call('SET', key, packed, 'PX', ttl)
     else

@@ -1,7 +1,7 @@
 --[[ settle: replaces what one admission reserved by what was used, and tells every replica how the attempt ended. Once.
 
   KEYS  1 meta  2 health  3 lease  4 speed  5-9 the waiting room  10 the shares of the candidate's line
-        11… the client's windows, then the candidate's
+        11… the client's windows, their heads first, then the candidate's
   ARGV  1 slack  2 packed client windows  3 packed candidate, as in admit; units = what was used, -1 = as charged
         4 verdict on the provider's breaker  5 on the model's: good, failed, nothing
         6 breaker rules "fails wins open_ms"
@@ -63,8 +63,8 @@ local account_till, account_cause, limits_a = read_shut(health[5])
 local known = learn(learn(nil, limits_m), limits_a)
 -- Most calls only correct their tokens: then the other windows are not looked at.
 local hinted, shut = ARGV[8] ~= '', ARGV[7] ~= ''
-local client, clients = windows(ARGV[2], 11, nil, nil, true)
-local list, count = windows(spec, 11 + clients, known, nil, not (hinted or shut or crowded))
+local client, clients, after, heads = windows_of_client(ARGV[2], 11, true)
+local list, count = windows(spec, after, known, not (hinted or shut or crowded))
 --- Of each window, the client's first: place, units, q and used of just after the charge.
 local function held_words()
   return string.gmatch(places, '(%S+) (%d+) (%d+) (%d+)')
@@ -72,8 +72,9 @@ end
 
 -- Hints first: they speak of the state just after our charge, before anything is corrected.
 local relearned
-local at, q_then, used_then = {}, {}, {}
+local at, q_then, used_then
 if hinted then
+  at, q_then, used_then = {}, {}, {}
   local word, _ = held_words(), nil
   for i = 1 - clients, count do
     at[i], _, q_then[i], used_then[i] = word()
@@ -139,6 +140,7 @@ for i = 1, clients + count do
     end
   end
 end
+write_heads(heads)
 local line, model = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$')
 if corrected then
   correct_share(KEYS[10], line, model, list, now, ARGV[13])

@@ -20,7 +20,7 @@ local function ever_charged(w, now)
   return redis.call('HGET', w.key, 'q') or birth(now)
 end
 
-local correct = {}
+local correct = { s = nil, m = nil, b = nil, c = nil, n = nil }
 
 --- Each correction changes the units of one charge by `delta`, given its place and the q of just after it.
 function correct.s(w, now, delta, place)

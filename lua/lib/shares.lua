@@ -22,8 +22,8 @@ end
 --- One client's line of the hash as { weight, last, names, [name] = { slice, asked, asked before, got, got before } }.
 local function read_share(text)
   local weight, last = string.match(text, '^(%d+) (%d+)')
-  local names = {}
-  local share = { weight = (weight or 1) + 0, last = (last or 0) + 0, names = names }
+  local names = { nil, nil, nil, nil }
+  local share = { weight = (weight or 1) + 0, last = (last or 0) + 0, names = names, rpm = nil, tpm = nil }
   for name, s, a, b, g, h in string.gmatch(text, '|([^:]+):(%d+) (%d+) (%d+) (%d+) (%d+)') do
     names[#names + 1] = name
     share[name] = { s + 0, a + 0, b + 0, g + 0, h + 0 }
@@ -113,7 +113,9 @@ end
 --- Opens the book of one line for one client: { key, line, model, words, counts }; its own line is read when it decides.
 local function open_book(key, line, model, client)
   local read = redis.call('HMGET', key, client, '=')
-  return { key = key, line = line, model = model, words = read[1] or '', counts = read[2] }
+  return {
+    key = key, line = line, model = model, words = read[1] or '', counts = read[2], sums = nil, own = nil, all = nil,
+  }
 end
 
 local function own_of(book)

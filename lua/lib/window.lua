@@ -14,6 +14,9 @@
   c  calendar     hash: <end of period, ms> = units; q.
   n  concurrency  sorted set: lease = deadline.
 
+  Of a client's sliding windows the heads stand in one hash, read and written together: <limit> = h; x = when it expires,
+  by TIME. In their own hashes are the older sub-buckets alone, and expires says how long those live.
+
   Fields named by their end instant, not by an index, so that a changed limit (and with it the width of
   sub-buckets) misreads nothing. Every key expires soon after its state is worthless; q never loses a digit as text.
 ]]
@@ -42,7 +45,8 @@ end
 
 --- Reads the head of a sliding window into w.
 local function read_head(w, now)
-  local head = redis.call('HGET', w.key, 'h')
+  local heads = w.heads
+  local head = heads and heads[w.limit] or redis.call('HGET', w.key, 'h')
   if not head then
     -- New; or as gateways of before there was a head left it, with every sub-bucket in a field.
     local old = redis.call('HMGET', w.key, 's', 'q', 'w', 'x')
@@ -53,46 +57,94 @@ local function read_head(w, now)
   w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here = struct.unpack(HEAD, head)
 end
 
---- Writes it back, with one older sub-bucket where one is named.
-local function write_head(w, stop, units)
-  local head = struct.pack(HEAD, w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here)
-  if stop then
-    redis.call('HSET', w.key, 'h', head, stop, text(units))
-  else
-    redis.call('HSET', w.key, 'h', head)
+--- Makes sure that a key lives as long as what is in it counts; says whether it has to be told so.
+local function prolong(at, span)
+  local later = at.expires < wall + span * 1.1 + slack -- a sub-bucket is less than a tenth of the span
+  if later then
+    at.expires = ceil(wall + span * 1.6 + slack)
   end
+  return later
 end
 
---- Drops what has left a sliding window whose head is read, and recounts; returns the live units by end instant.
-local function sweep(w, now)
+--- Writes it back, with one older sub-bucket where one is named.
+local function write_head(w, stop, units)
+  local heads = w.heads
+  if not heads then
+    local head = struct.pack(HEAD, w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here)
+    if stop then
+      redis.call('HSET', w.key, 'h', head, stop, text(units))
+    else
+      redis.call('HSET', w.key, 'h', head)
+    end
+    return
+  end
+  if stop then
+    redis.call('HSET', w.key, stop, text(units))
+    if prolong(w, w.span) then
+      redis.call('PEXPIRE', w.key, text(w.expires - wall))
+    end
+  end
+  local head = struct.pack(HEAD, w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here)
+  local words, n = heads.words, heads.n
+  heads[w.limit], words[n + 1], words[n + 2], heads.n = head, w.limit, head, n + 2
+end
+
+--- Brings the heads of a client's windows that were written since to where they are kept.
+local function write_heads(heads)
+  if not heads or heads.n == 0 then
+    return
+  end
+  local words, n = heads.words, heads.n
+  local later = prolong(heads, heads.span)
+  if later then
+    words[n + 1], words[n + 2], n = 'x', text(heads.expires), n + 2
+  end
+  redis.call('HSET', heads.key, unpack(words, 1, n))
+  if later then
+    redis.call('PEXPIRE', heads.key, text(heads.expires - wall))
+  end
+  heads.n = 0
+end
+
+--- Drops what has left a sliding window whose head is read, and recounts; `units_at` (if given) gets the live units by end
+--- instant.
+local function sweep(w, now, units_at)
   local flat = redis.call('HGETALL', w.key)
-  local units_at, sum, dead = {}, 0, {}
+  local sum, dead, deads, alive = 0, nil, 0, false
   local gone = now - w.span - slack
   for i = 1, #flat, 2 do
     local stop = tonumber(flat[i])
     if stop then
       if stop <= gone then
-        dead[#dead + 1] = flat[i]
+        dead, deads = dead or {}, deads + 1
+        dead[deads] = flat[i]
       else
-        local units = tonumber(flat[i + 1])
-        units_at[stop] = units
-        sum = sum + units
+        local units = flat[i + 1] + 0
+        if units_at then
+          units_at[stop] = units
+        end
+        sum, alive = sum + units, true
       end
     end
   end
-  for i = 1, #dead, 100 do
-    redis.call('HDEL', w.key, unpack(dead, i, min(i + 99, #dead)))
+  for i = 1, deads, 100 do
+    redis.call('HDEL', w.key, unpack(dead, i, min(i + 99, deads)))
+  end
+  if w.heads and not alive then
+    w.expires = 0 -- its key is no more
   end
   if w.newest <= gone then
     w.here = 0
   elseif w.here > 0 then
-    units_at[w.newest], sum = w.here, sum + w.here
+    sum = sum + w.here
+    if units_at then
+      units_at[w.newest] = w.here
+    end
   end
   w.used, w.swept, w.nb = sum, now, 0
-  if flat[1] then
+  if w.heads or flat[1] then
     write_head(w)
   end
-  return units_at
 end
 
 --- The instant (ms) at which `excess` units have left the live fields of a sliding window, and how many are left to
@@ -125,16 +177,18 @@ local function leaves_later(w, excess)
   return opens
 end
 
-local look = {}
+-- (Tables here name all they will hold, also what is nil at first: one that has to grow is made anew.)
+local look = { s = nil, m = nil, b = nil, c = nil, n = nil }
 
 --- Each look reads the window once, leaves what it read in `w` and returns nil where w.units fit (with `extra`
 --- units of others in front), else the earliest instant they would: an estimate where the window is one of guesses.
 function look.s(w, now, extra)
   local grain = width(w)
   read_head(w, now)
-  w.place = text(ceil((floor(now / grain) + 1) * grain))
+  w.place = ceil((floor(now / grain) + 1) * grain)
   local need = w.units + extra
-  if w.used > 0 and now - w.swept > (w.tidy or w.span) then
+  local since = now - w.swept
+  if w.used > 0 and (since > w.span or w.heads and since > w.span / 16 and w.used * 16 > w.max) then
     sweep(w, now)
   end
   if w.used + need <= w.max then
@@ -143,7 +197,8 @@ function look.s(w, now, extra)
   if now < w.nb and w.used + need - w.max == w.nu then
     return w.nb -- somebody has walked it already; what was charged since stands behind what must leave
   end
-  local units = sweep(w, now)
+  local units = {}
+  sweep(w, now, units)
   if w.used + need <= w.max then
     return nil
   end
@@ -235,10 +290,10 @@ local function place(w)
   if w.units == 0 then
     return ' - 0 0 0'
   end
-  return format(' %s %d %d %d', w.place, w.units, w.q + w.units, ceil(w.used + w.units))
+  return format(w.two and ' %s %d %d %d' or ' %d %d %d %d', w.place, w.units, w.q + w.units, ceil(w.used + w.units))
 end
 
-local charge = {}
+local charge = { s = nil, m = nil, b = nil, c = nil, n = nil }
 
 --- Adds units to the sub-bucket that ends at `stop` of a sliding window whose head is read.
 local function put(w, stop, units)
@@ -253,17 +308,17 @@ local function put(w, stop, units)
     w.here = w.here + units
   else -- its sub-buckets have become finer
     redis.call('HINCRBY', w.key, text(stop), text(units))
+    if w.heads and prolong(w, w.span) then
+      redis.call('PEXPIRE', w.key, text(w.expires - wall))
+    end
   end
   write_head(w)
 end
 
 --- Each charge places w.units after a look that said yes.
 function charge.s(w)
-  local later = w.expires < wall + w.span * 1.1 + slack -- a sub-bucket is less than a tenth of the span
-  if later then
-    w.expires = ceil(wall + w.span * 1.6 + slack)
-  end
-  put(w, w.place + 0, w.units)
+  local later = not w.heads and prolong(w, w.span)
+  put(w, w.place, w.units)
   if later then
     redis.call('PEXPIRE', w.key, text(w.expires - wall))
   end
@@ -307,11 +362,11 @@ local function is_guess(w)
   return w.kind == 'm' or w.kind == 'n'
 end
 
---- A window of each kind, with every field that a look sets: a table that grows is made anew, and costs twice.
-local function new_window(limit, kind, most, span, units, key, tidy)
+--- A window of each kind, with every field that a look sets.
+local function new_window(limit, kind, most, span, units, key, heads)
   if kind == 's' or kind == 'm' then
     return {
-      limit = limit, kind = kind, max = most, span = span + 0, units = units, key = key, tidy = tidy and span / 16,
+      limit = limit, kind = kind, max = most, span = span + 0, units = units, key = key, heads = heads,
       used = 0, q = 0, swept = 0, expires = 0, nb = 0, nu = 0, newest = 0, here = 0, place = 0,
     }
   elseif kind == 'b' then
@@ -331,17 +386,16 @@ end
 
 --- Reads the windows of one packed specification: "limit kind max span units " each, the limit in capitals where it spans
 --- an account (a candidate can have both); a calendar's span is
---- "last,next,after". Keys stand in KEYS from `first` on; `learned` gives limits that override (by name); a tidy
---- window (a client's) is swept more often, so that what it says is left is nearly what is left. `brief`: false stands
---- for those that the end of a call leaves as they are (units -1).
-local function windows(spec, first, learned, tidy, brief)
-  local list, n = {}, 0
+--- "last,next,after". Keys stand in KEYS from `first` on; `learned` gives limits that override (by name). `brief`: false
+--- stands for those that the end of a call leaves as they are (units -1).
+local function windows(spec, first, learned, brief, heads)
+  local list, n = { nil, nil, nil, nil }, 0
   for limit, kind, most, span, units in string.gmatch(spec, '(%a+) (%a) (%d+) (%S+) (%-?%d+) ') do
     n = n + 1
     if brief and units == '-1' and not (kind == 'm' or kind == 'n') then
       list[n] = false
     else
-      local w = new_window(limit, kind, most + 0, span, units + 0, KEYS[first + n - 1], tidy)
+      local w = new_window(limit, kind, most + 0, span, units + 0, KEYS[first + n - 1], heads)
       if learned and learned[limit] then
         w.config, w.max = w.max, learned[limit]
       end
@@ -349,4 +403,34 @@ local function windows(spec, first, learned, tidy, brief)
     end
   end
   return list, n
+end
+
+--- The windows of a client, how many they are, where the keys behind theirs begin, and their heads: KEYS[first] holds
+--- these, then comes a key for each window; neither where there are none. They are swept more often than others, so that
+--- what they say is left is what is left, but for a sixteenth of all.
+local function windows_of_client(spec, first, brief)
+  if spec == '' then
+    return {}, 0, first, nil
+  end
+  local heads = {
+    key = KEYS[first], expires = 0, span = 0, words = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, n = 0,
+    rpm = nil, rpd = nil, tpm = nil, tpd = nil,
+  }
+  local list, count = windows(spec, first + 1, nil, brief, heads)
+  local names, n = { 'x', nil, nil, nil, nil }, 1
+  for i = 1, count do
+    local w = list[i]
+    if w and w.heads then
+      n = n + 1
+      names[n], heads.span = w.limit, max(heads.span, w.span)
+    end
+  end
+  if n > 1 then
+    local read = redis.call('HMGET', heads.key, unpack(names, 1, n))
+    heads.expires = (read[1] or 0) + 0
+    for i = 2, n do
+      heads[names[i]] = read[i]
+    end
+  end
+  return list, count, first + 1 + count, heads
 end

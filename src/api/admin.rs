@@ -122,7 +122,7 @@ pub async fn switch_model(
     asked: Asked<Switch>,
 ) -> Result<Json<SwitchedModel>, ApiError> {
     let id = &*unescaped(request.match_info().query("id"));
-    if !edge.flow.catalog.load().candidates.iter().any(|c| c.name == id) {
+    if !edge.flow.catalog.load().candidates.iter().any(|c| *c.name == *id) {
         return Err(ApiError::NotFound(format!("No model `{id}` is configured. Name it as `GET /v1/models` does.")));
     }
     switch(&edge, id, &asked).await?;

@@ -244,13 +244,13 @@ impl View<'_> {
     }
 
     fn model(&self, candidate: &Candidate) -> ModelBudget {
-        let subject = self.standing.subjects.get(&Standing::subject(candidate));
+        let subject = self.standing.seen(candidate);
         let shut = subject.and_then(|s| s.shut.as_ref());
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds of an answer")]
         let first_content_ms = subject.and_then(|s| s.first_content_ms).map(|ms| ms.round() as i64);
         ModelBudget {
             id: candidate.model.id.to_string(),
-            name: candidate.name.clone(),
+            name: candidate.name.to_string(),
             enabled: candidate.model.enabled && !self.is_off(&candidate.name),
             breaker: self.breaker(&candidate.name),
             shut: shut.map(|(until, cause)| Shut { until: instant(*until), cause: cause.clone() }),

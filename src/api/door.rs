@@ -91,8 +91,11 @@ impl Door {
 
     /// A caller of whom nothing is known but where it is.
     pub fn stranger(&self, address: Option<IpAddr>) -> Client {
-        let from = address.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
-        Client::new(format!("anon:{from}"), ClientKind::Anonymous, self.limits.clone())
+        let id = match address {
+            Some(ip) => format!("anon:{ip}"),
+            None => "anon:unknown".to_owned(),
+        };
+        Client::new(id, ClientKind::Anonymous, self.limits.clone())
     }
 
     /// Whether headers that a proxy sets may be believed.

@@ -102,7 +102,7 @@ pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Js
     let metas = catalog.metas.iter().map(|m| meta(m, &standing, &edge.flow.estimates));
     let models = catalog.candidates.iter().filter(|c| seen.insert(c.name.clone())).map(|c| model(c, &standing));
     let data: Vec<Entry> = metas.chain(models).collect();
-    let gone = catalog.known.iter().filter(|known| known.retired && !seen.contains(&known.name()));
+    let gone = catalog.known.iter().filter(|known| known.retired && !seen.contains(&*known.name()));
     let data = data.into_iter().chain(gone.map(retired)).collect();
     Ok(Json(List { object: "list", data, next_cursor: None }))
 }
@@ -110,7 +110,7 @@ pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Js
 fn meta(meta: &MetaModel, standing: &Standing, learned: &Estimates) -> Entry {
     let members = ranking::ranking(meta, standing, learned).into_iter().zip(1..);
     let member = |(ranked, rank): (ranking::Ranked, usize)| Member {
-        name: ranked.candidate.name.clone(),
+        name: ranked.candidate.name.to_string(),
         rank,
         why: ranked.why,
     };
@@ -119,7 +119,7 @@ fn meta(meta: &MetaModel, standing: &Standing, learned: &Estimates) -> Entry {
 }
 
 fn model(candidate: &Candidate, standing: &Standing) -> Entry {
-    let levels = standing.subjects.get(&Standing::subject(candidate)).map_or(&[][..], |subject| &subject.levels);
+    let levels = standing.seen(candidate).map_or(&[][..], |subject| &subject.levels);
     let limit = |(at, window): (usize, &crate::domain::Window)| {
         // In the windows' order, once they were looked at.
         let level = levels.get(at).filter(|level| level.limit == window.limit && level.learned);
@@ -132,7 +132,7 @@ fn model(candidate: &Candidate, standing: &Standing) -> Entry {
     };
     let model = &candidate.model;
     Entry::Model(Model {
-        id: candidate.name.clone(),
+        id: candidate.name.to_string(),
         context_length: Some(model.context),
         max_output: Some(model.max_output),
         capabilities: model.capabilities.names(),

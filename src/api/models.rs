@@ -102,7 +102,7 @@ pub fn unescaped(text: &str) -> String {
 /// Every card of what this client may use, each model once however many accounts and keys serve it.
 fn cards(catalog: &Catalog, standing: &Standing, client: &Client) -> Vec<ModelCard> {
     let mut seen = HashSet::new();
-    let models = catalog.candidates.iter().filter(|c| client.may_use(c) && seen.insert(c.name.as_str()));
+    let models = catalog.candidates.iter().filter(|c| client.may_use(c) && seen.insert(&*c.name));
     let metas = catalog.metas.iter().filter_map(|meta| meta_card(meta, standing, client));
     metas.chain(models.map(|c| model_card(c, standing))).collect()
 }
@@ -110,7 +110,7 @@ fn cards(catalog: &Catalog, standing: &Standing, client: &Client) -> Vec<ModelCa
 fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
     let Candidate { provider, model, .. } = candidate;
     ModelCard {
-        id: candidate.name.clone(),
+        id: candidate.name.to_string(),
         object: "model",
         created: CREATED,
         owned_by: provider.id.to_string(),
@@ -154,12 +154,12 @@ fn meta_card(meta: &MetaModel, standing: &Standing, client: &Client) -> Option<M
         max_output: on().map(|c| c.model.max_output).max().unwrap_or(0),
         capabilities: on().fold(Capabilities::default(), |all, c| all.with(c.model.capabilities)).names(),
         status: if on().next().is_some() { "active" } else { "off" },
-        members: on().filter(|c| seen.insert(c.name.as_str())).map(|c| c.name.clone()).collect(),
+        members: on().filter(|c| seen.insert(&*c.name)).map(|c| c.name.to_string()).collect(),
     })
 }
 
 fn is_off(candidate: &Candidate, standing: &Standing) -> bool {
-    standing.switched_off.iter().any(|off| *off == candidate.name || **off == *candidate.provider.id)
+    standing.switched_off.iter().any(|off| **off == *candidate.name || **off == *candidate.provider.id)
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ pub fn provider_status(provider: &Provider, catalog: &Catalog, standing: &Standi
 }
 
 fn limits(candidate: &Candidate, standing: &Standing) -> Vec<LimitStatus> {
-    let levels = standing.subjects.get(&Standing::subject(candidate)).map_or(&[][..], |s| &s.levels);
+    let levels = standing.seen(candidate).map_or(&[][..], |s| &s.levels);
     let limit = |level: &crate::domain::Level| LimitStatus {
         model: candidate.model.id.to_string(),
         account: candidate.account.id.to_string(),
@@ -191,7 +191,7 @@ fn limits(candidate: &Candidate, standing: &Standing) -> Vec<LimitStatus> {
 }
 
 fn cooling_model(candidate: &Candidate, standing: &Standing) -> Option<Cooling> {
-    let (until_ms, cause) = standing.subjects.get(&Standing::subject(candidate))?.shut.as_ref()?;
+    let (until_ms, cause) = standing.seen(candidate)?.shut.as_ref()?;
     let (model, of) = (Some(candidate.model.id.to_string()), candidate.account.id.to_string());
     Some(Cooling { model, of, cause: cause.clone(), until: instant(*until_ms) })
 }

@@ -113,6 +113,7 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found: &[String], found_is_liste
         let model = Arc::new(model);
         catalog.models.push(Served { provider: Arc::clone(provider), model: Arc::clone(&model) });
         for account in &accounts {
+            let subject: Arc<str> = format!("{}/{}/{id}", at.id, account.id).into();
             catalog.candidates.extend(account.keys.iter().map(|key| {
                 Arc::new(Candidate {
                     provider: Arc::clone(provider),
@@ -120,7 +121,8 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found: &[String], found_is_liste
                     account: Arc::clone(account),
                     key: Arc::clone(key),
                     windows: Arc::clone(&windows),
-                    name: format!("{}/{id}", at.id),
+                    name: format!("{}/{id}", at.id).into(),
+                    subject: subject.clone(),
                 })
             }));
         }

@@ -31,7 +31,7 @@ fn main_providers() -> Catalog {
 }
 
 fn windows<'a>(catalog: &'a Catalog, name: &str) -> &'a [Window] {
-    &catalog.candidates.iter().find(|c| c.name == name).unwrap_or_else(|| panic!("no candidate {name}")).windows
+    &catalog.candidates.iter().find(|c| &*c.name == name).unwrap_or_else(|| panic!("no candidate {name}")).windows
 }
 
 fn window<'a>(catalog: &'a Catalog, name: &str, limit: Limit) -> &'a Window {
@@ -40,8 +40,8 @@ fn window<'a>(catalog: &'a Catalog, name: &str, limit: Limit) -> &'a Window {
 
 fn names(resolved: Result<Resolved<'_>, NotFound>) -> Vec<String> {
     match resolved.unwrap() {
-        Resolved::Meta(meta) => meta.members.iter().map(|c| c.name.clone()).collect(),
-        Resolved::Models(models) => models.iter().map(|c| c.name.clone()).collect(),
+        Resolved::Meta(meta) => meta.members.iter().map(|c| c.name.to_string()).collect(),
+        Resolved::Models(models) => models.iter().map(|c| c.name.to_string()).collect(),
     }
 }
 
@@ -151,7 +151,7 @@ fn a_limit_of_zero_takes_a_model_off_the_plan_until_the_file_lists_it() {
     let pro = "gemini/gemini-3.1-pro-preview";
     let key = [("GEMINI_API_KEY", "k")];
     let plain = catalog(&key, "");
-    assert!(plain.candidates.iter().all(|c| c.name != pro));
+    assert!(plain.candidates.iter().all(|c| &*c.name != pro));
     assert!(matches!(plain.resolve(pro), Err(NotFound::NotOffered { why, .. }) if why.contains("limit of 0")));
 
     let table = "[providers.gemini.models.\"gemini-3.1-pro-preview\"]\n";
@@ -161,7 +161,7 @@ fn a_limit_of_zero_takes_a_model_off_the_plan_until_the_file_lists_it() {
 
     let denied = catalog(&key, "[providers.gemini.models.\"gemini-3.8-flash\"]\nlimits = { rpd = 0 }\n");
     assert!(
-        denied.candidates.iter().all(|c| c.name != "gemini/gemini-3.8-flash"),
+        denied.candidates.iter().all(|c| &*c.name != "gemini/gemini-3.8-flash"),
         "the file's 0 counts, listed or not"
     );
 }
@@ -170,7 +170,7 @@ fn a_limit_of_zero_takes_a_model_off_the_plan_until_the_file_lists_it() {
 fn keys_are_accounts_of_their_own_unless_grouped() {
     let file = "[providers.groq]\naccounts = { main = [1, 3] }\n";
     let catalog = catalog(&[("GROQ_API_KEY", "k-1, k-2,k-3,k-2")], file);
-    let of: Vec<_> = catalog.candidates.iter().filter(|c| c.name == "groq/openai/gpt-oss-20b").collect();
+    let of: Vec<_> = catalog.candidates.iter().filter(|c| &*c.name == "groq/openai/gpt-oss-20b").collect();
     let accounts: Vec<(&str, &str)> = of.iter().map(|c| (&*c.account.id, &*c.key.id)).collect();
     let [one, two, three] = ["k-1", "k-2", "k-3"].map(key_id);
     assert_eq!(accounts, [("main", one.as_str()), ("main", &three), (&two, &two)]);

@@ -213,7 +213,7 @@ impl View<'_> {
 fn members(candidates: &[std::sync::Arc<Candidate>]) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for candidate in candidates {
-        if !names.contains(&candidate.name.as_str()) {
+        if !names.contains(&&*candidate.name) {
             names.push(&candidate.name);
         }
     }

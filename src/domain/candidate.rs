@@ -39,7 +39,9 @@ pub struct Candidate {
     /// Every window of this account and model: shared with its sibling keys. Empty: unmetered.
     pub windows: Arc<[Window]>,
     /// `groq/openai/gpt-oss-120b`
-    pub name: String,
+    pub name: Arc<str>,
+    /// What it shares with its sibling keys: `provider/account/model`.
+    pub subject: Arc<str>,
 }
 
 impl Candidate {

@@ -4,6 +4,7 @@ pub mod candidate;
 pub mod client;
 pub mod glob;
 pub mod json;
+pub mod kept;
 pub mod key;
 pub mod member;
 pub mod outcome;
@@ -18,6 +19,7 @@ pub mod window;
 
 pub use candidate::{Account, Candidate, ProviderKey};
 pub use client::Client;
+pub use kept::Kept;
 pub use key::KeyDigest;
 pub use member::{KeyRefused, Member, MemberSource};
 pub use outcome::{Fault, FaultKind, Health, Hint, Outcome, Shut, ShutScope, Spent, Until};

@@ -1,5 +1,7 @@
 //! What a replica saw of the shared state within the last second. For planning only: `admit` has the last word.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use super::{candidate::Candidate, window::Limit};
@@ -75,8 +77,8 @@ pub struct Standing {
     pub taken_ms: i64,
     /// Order of `free` set at run time for all replicas.
     pub order: Option<Order>,
-    /// By [`Standing::subject`].
-    pub subjects: FxHashMap<String, SubjectStanding>,
+    /// By [`Candidate::subject`].
+    pub subjects: FxHashMap<Arc<str>, SubjectStanding>,
     /// By provider id, and by `provider/model` for a model's own breaker.
     pub breakers: FxHashMap<String, BreakerState>,
     /// Provider ids, and `provider/model`, switched off at run time.
@@ -86,29 +88,14 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// `provider/account/model`
-    pub fn subject(candidate: &Candidate) -> String {
-        let mut name = String::with_capacity(64);
-        Self::write_subject(candidate, &mut name);
-        name
-    }
-
-    /// What was seen of a candidate's account and model; `name` is room to write in, so that a whole plan needs one string.
-    pub fn seen(&self, candidate: &Candidate, name: &mut String) -> Option<&SubjectStanding> {
-        Self::write_subject(candidate, name);
-        self.subjects.get(name.as_str())
-    }
-
-    fn write_subject(candidate: &Candidate, name: &mut String) {
-        name.clear();
-        for part in [&*candidate.provider.id, "/", &*candidate.account.id, "/", &*candidate.model.id] {
-            name.push_str(part);
-        }
+    /// What was seen of a candidate's account and model.
+    pub fn seen(&self, candidate: &Candidate) -> Option<&SubjectStanding> {
+        self.subjects.get(&*candidate.subject)
     }
 
     /// Smallest share left over all windows: 1 when unknown or unmetered, 0 when full.
     pub fn headroom(&self, candidate: &Candidate) -> f64 {
-        let Some(subject) = self.subjects.get(&Self::subject(candidate)) else { return 1.0 };
+        let Some(subject) = self.seen(candidate) else { return 1.0 };
         subject
             .levels
             .iter()

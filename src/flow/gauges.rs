@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::Flow;
 use crate::{
-    domain::{BreakerState, Scope, Standing},
+    domain::{BreakerState, Scope},
     record::metrics::{Breaker, Budget, EVERY, Watch},
 };
 
@@ -14,7 +14,7 @@ impl Watch for Flow {
         let mut told = HashSet::new();
         let mut budgets = Vec::new();
         for candidate in &catalog.candidates {
-            let Some(seen) = standing.subjects.get(&Standing::subject(candidate)) else { continue };
+            let Some(seen) = standing.seen(candidate) else { continue };
             for window in candidate.windows.iter() {
                 // A limit can stand over the account and over the model.
                 let is_of = |max: i64, learned: bool| max == window.max || learned;

@@ -29,7 +29,7 @@ use tracing::Instrument;
 use crate::{
     catalog::Current,
     domain::{ChatRequest, Client, RoutePlan},
-    ledger::{Admission, ClientStanding, Lease, Ledger, LedgerError},
+    ledger::{Admission, ClientStanding, JournalLine, Lease, Ledger, LedgerError},
     plan::{self, Estimates, PlanError},
     record::Journal,
     relay::{self, Ending, RelayAsk},
@@ -42,7 +42,7 @@ pub struct Flow {
     pub catalog: Current,
     pub ledger: Ledger,
     pub upstream: Upstream,
-    pub record: Journal,
+    pub record: Journal<JournalLine>,
     pub estimates: Arc<Estimates>,
     pub tasks: Tasks,
     pub queue: Queue,
@@ -52,9 +52,9 @@ pub struct Flow {
 
 /// A committed answer: its first content is there.
 pub struct Answer {
-    pub provider: String,
+    pub provider: Arc<str>,
     /// `provider/model`
-    pub model: String,
+    pub model: Arc<str>,
     pub body: AnswerBody,
     pub client: Option<ClientStanding>,
 }
@@ -171,7 +171,7 @@ impl Flow {
         telling.answering(&candidate);
         call.answered(&reply);
         seen.answering(&candidate);
-        let (provider, model) = (candidate.provider.id.to_string(), candidate.name.clone());
+        let (provider, model) = (candidate.provider.id.clone(), candidate.name.clone());
         let client = lease.client_standing().copied();
         let ask = RelayAsk { include_usage: request.include_usage, charge: turns.charge(&candidate) };
         let (estimates, size, n) = (self.estimates.clone(), request.size, request.n);

@@ -1,4 +1,4 @@
-//! One request's event, told exactly once: by whoever sees its end, and also when its caller just leaves.
+//! One request's line of the journal, told exactly once: by whoever sees its end, and also when its caller just leaves.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::{Attempt, FlowError, Trail, error};
 use crate::{
-    domain::{ChatRequest, Client},
-    ledger::{self, JournalLine, Ledger, LedgerError},
-    record::{Event, Journal, PassedOver, Tried, Unwritten},
+    domain::{Candidate, ChatRequest, Client},
+    ledger::{JournalLine, Ledger, LedgerError, PassedOver, Tried},
+    record::{Journal, Unwritten},
     relay::{Ended, Ending},
     shutdown::Tasks,
 };
@@ -23,62 +23,53 @@ const LEFT: &str = "left";
 
 /// Dropped untold it tells that the caller left.
 pub struct Telling {
-    journal: Journal,
+    journal: Journal<JournalLine>,
     trail: Trail,
-    event: Event,
+    line: JournalLine,
     /// How the last attempt ended, where it ended after its first content.
     broke: Option<String>,
 }
 
 impl Telling {
-    pub fn begin(journal: &Journal, client: &Client, request: &ChatRequest, trail: &Trail) -> Self {
+    pub fn begin(journal: &Journal<JournalLine>, client: &Client, request: &ChatRequest, trail: &Trail) -> Self {
         Self::of(journal, client, &request.model, request.stream, trail)
     }
 
-    pub fn of(journal: &Journal, client: &Client, asked: &str, stream: bool, trail: &Trail) -> Self {
-        let event = Event {
-            time: Timestamp::now(),
+    pub fn of(journal: &Journal<JournalLine>, client: &Client, asked: &str, stream: bool, trail: &Trail) -> Self {
+        let line = JournalLine {
+            time_ms: Timestamp::now().as_millisecond(),
             request_id: trail.request_id().to_owned(),
             client: client.id.to_string(),
             asked: asked.chars().take(ASKED_MOST).collect(),
-            candidate: String::new(),
-            account: String::new(),
-            attempts: Vec::new(),
-            passed_over: Vec::new(),
-            status: Event::LEFT,
-            error_code: None,
+            status: JournalLine::LEFT,
             stream,
-            waited: Duration::ZERO,
-            first_content: None,
-            duration: Duration::ZERO,
-            tokens_in: None,
-            tokens_out: None,
             trace_id: trail.trace_id().map(str::to_owned),
+            ..JournalLine::default()
         };
-        Self { journal: journal.clone(), trail: trail.clone(), event, broke: None }
+        Self { journal: journal.clone(), trail: trail.clone(), line, broke: None }
     }
 
     /// An answer is committed: its first content is there.
-    pub fn answering(&mut self, candidate: &crate::domain::Candidate) {
-        self.event.candidate.clone_from(&candidate.name);
-        self.event.account = candidate.account.id.to_string();
-        self.event.first_content = Some(self.trail.elapsed());
+    pub fn answering(&mut self, candidate: &Candidate) {
+        self.line.candidate = candidate.name.to_string();
+        self.line.account = candidate.account.id.to_string();
+        self.line.first_content_ms = Some(ms(self.trail.elapsed()));
         self.broke = Some(LEFT.to_owned());
     }
 
     /// The last byte is gone, or the answer broke.
     pub fn ended(mut self, ended: &Ended) {
-        self.event.tokens_in = ended.usage.map(|u| u.input);
-        self.event.tokens_out = ended.usage.map(|u| u.output);
+        self.line.tokens_in = ended.usage.map(|u| u.input);
+        self.line.tokens_out = ended.usage.map(|u| u.output);
         match &ended.how {
             Ending::Complete => {
-                self.event.status = 200;
+                self.line.status = 200;
                 self.broke = None;
             }
             Ending::Broken { label } => {
-                self.event.status = Event::BROKE;
+                self.line.status = JournalLine::BROKE;
                 let code = if label == "timeout" { error::TIMED_OUT } else { error::FAILED };
-                self.event.error_code = Some(code.to_owned());
+                self.line.error_code = Some(code.to_owned());
                 self.broke = Some(label.clone());
             }
             Ending::Left => {}
@@ -90,8 +81,8 @@ impl Telling {
     }
 
     pub fn turned_away(mut self, status: u16, code: Option<&str>) {
-        self.event.status = status;
-        self.event.error_code = code.map(str::to_owned);
+        self.line.status = status;
+        self.line.error_code = code.map(str::to_owned);
     }
 }
 
@@ -104,29 +95,32 @@ impl Drop for Telling {
         }
         attempts.extend(self.trail.under_way().map(|attempt| Attempt { label: LEFT.to_owned(), ..attempt }));
         let tried = |attempt: Attempt| Tried {
-            candidate: attempt.candidate,
-            account: attempt.account,
+            candidate: attempt.candidate.to_string(),
+            account: attempt.account.to_string(),
             cause: attempt.label,
-            at: attempt.at,
-            duration: attempt.took.unwrap_or_else(|| duration.saturating_sub(attempt.at)),
+            at_ms: ms(attempt.at),
+            duration_ms: ms(attempt.took.unwrap_or_else(|| duration.saturating_sub(attempt.at))),
         };
         let lines = self.trail.passed_over().into_iter().take(LIST_MOST);
-        self.event.attempts = attempts.into_iter().take(LIST_MOST).map(tried).collect();
-        self.event.passed_over = lines
-            .map(|line| PassedOver { candidate: line.candidate, why: line.why, opens_in_ms: line.opens_in_ms })
+        self.line.attempts = attempts.into_iter().take(LIST_MOST).map(tried).collect();
+        self.line.passed_over = lines
+            .map(|line| PassedOver {
+                candidate: line.candidate.to_string(),
+                why: line.why,
+                opens_in_ms: line.opens_in_ms,
+            })
             .collect();
-        self.event.waited = Duration::from_millis(u64::try_from(self.trail.waited_ms()).unwrap_or_default());
-        self.event.duration = duration;
-        self.journal.tell(std::mem::take(&mut self.event));
+        self.line.waited_ms = self.trail.waited_ms();
+        self.line.duration_ms = ms(duration);
+        self.journal.tell(std::mem::take(&mut self.line));
     }
 }
 
-/// Events go to the pool's journal in the ledger.
-pub fn journal(ledger: Ledger, tasks: Tasks) -> Journal {
-    Journal::new(tasks, move |number, events| {
+/// Lines go to the pool's journal in the ledger.
+pub fn journal(ledger: Ledger, tasks: Tasks) -> Journal<JournalLine> {
+    Journal::new(tasks, move |number, lines| {
         let ledger = ledger.clone();
         async move {
-            let lines: Vec<JournalLine> = events.into_iter().map(line).collect();
             ledger.record(number, &lines).await.map_err(|error| match error {
                 LedgerError::Unreachable { .. } => Unwritten::Away(error.to_string()),
                 LedgerError::Internal(_) => Unwritten::Refused(error.to_string()),
@@ -136,33 +130,6 @@ pub fn journal(ledger: Ledger, tasks: Tasks) -> Journal {
     })
 }
 
-fn line(event: Event) -> JournalLine {
-    let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    let tried = |t: Tried| ledger::Tried {
-        candidate: t.candidate,
-        account: t.account,
-        cause: t.cause,
-        at_ms: ms(t.at),
-        duration_ms: ms(t.duration),
-    };
-    let passed = |p: PassedOver| ledger::PassedOver { candidate: p.candidate, why: p.why, opens_in_ms: p.opens_in_ms };
-    JournalLine {
-        time_ms: event.time.as_millisecond(),
-        request_id: event.request_id,
-        client: event.client,
-        asked: event.asked,
-        candidate: event.candidate,
-        account: event.account,
-        attempts: event.attempts.into_iter().map(tried).collect(),
-        passed_over: event.passed_over.into_iter().map(passed).collect(),
-        status: event.status,
-        error_code: event.error_code,
-        stream: event.stream,
-        waited_ms: ms(event.waited),
-        first_content_ms: event.first_content.map(ms),
-        duration_ms: ms(event.duration),
-        tokens_in: event.tokens_in,
-        tokens_out: event.tokens_out,
-        trace_id: event.trace_id,
-    }
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

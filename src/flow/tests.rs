@@ -105,13 +105,9 @@ impl ScriptHost for Away {
         Box::pin(async { Err(HostError::Unreachable("away".to_owned())) })
     }
 
-    fn run_both<'a>(
-        &'a self,
-        _: &'a ScriptCall,
-        _: &'a ScriptCall,
-    ) -> BoxFuture<'a, (Result<HostReply, HostError>, Result<HostReply, HostError>)> {
-        let away = || Err(HostError::Unreachable("away".to_owned()));
-        Box::pin(async move { (away(), away()) })
+    fn run_all<'a>(&'a self, calls: &'a [&'a ScriptCall]) -> BoxFuture<'a, Vec<Result<HostReply, HostError>>> {
+        let away = calls.iter().map(|_| Err(HostError::Unreachable("away".to_owned()))).collect();
+        Box::pin(async { away })
     }
 
     fn listen(&self, _: &str, _: Heard) {}
@@ -129,13 +125,9 @@ impl ScriptHost for Slow {
         })
     }
 
-    fn run_both<'a>(
-        &'a self,
-        first: &'a ScriptCall,
-        second: &'a ScriptCall,
-    ) -> BoxFuture<'a, (Result<HostReply, HostError>, Result<HostReply, HostError>)> {
+    fn run_all<'a>(&'a self, calls: &'a [&'a ScriptCall]) -> BoxFuture<'a, Vec<Result<HostReply, HostError>>> {
         Box::pin(async move {
-            let answers = self.0.run_both(first, second).await;
+            let answers = self.0.run_all(calls).await;
             tokio::time::sleep(SLOWNESS).await;
             answers
         })
@@ -219,7 +211,7 @@ async fn recorded(flow: &Arc<Flow>) -> JournalLine {
 /// Tokens in the candidate's window of tokens per minute, once they are `expected`.
 async fn charged(flow: &Arc<Flow>, candidate: &Candidate, expected: i64) {
     let used = |standing: &Standing| {
-        let levels = &standing.subjects.get(&Standing::subject(candidate))?.levels;
+        let levels = &standing.seen(candidate)?.levels;
         levels.iter().find(|l| l.limit == Limit::Tpm).map(|l| l.used)
     };
     until(async || (used(&flow.ledger.standing()) == Some(expected)).then_some(())).await;
@@ -235,7 +227,7 @@ async fn a_whole_answer_passes_settles_teaches_and_is_recorded() {
     let flow = flow(&tasks, embedded(), vec![candidate.clone()]);
     let (answer, trail) = chat(&flow, question()).await;
     let answer = answer.unwrap();
-    assert_eq!((answer.provider.as_str(), answer.model.as_str()), ("groq", "groq/gpt"));
+    assert_eq!((&*answer.provider, &*answer.model), ("groq", "groq/gpt"));
     assert!(text(answer.body).await.contains("Hello!"));
     assert_eq!(trail.header(), "groq/gpt;ok");
     charged(&flow, &candidate, 100).await;
@@ -308,7 +300,7 @@ async fn a_429_before_the_first_content_moves_on_and_a_later_request_spares_that
     let flow = flow(&tasks, embedded(), members);
     for told in ["groq/gpt;429, lab/gpt;ok", "lab/gpt;ok"] {
         let (answer, trail) = chat(&flow, question()).await;
-        assert_eq!((answer.unwrap().provider.as_str(), trail.header().as_str()), ("lab", told));
+        assert_eq!((&*answer.unwrap().provider, trail.header().as_str()), ("lab", told));
     }
     assert_eq!((first.asked.load(Ordering::SeqCst), second.asked.load(Ordering::SeqCst)), (1, 2));
 }
@@ -368,7 +360,7 @@ async fn a_caller_who_leaves_while_we_wait_frees_the_slot_and_is_recorded() {
     assert_eq!((line.status, line.told_attempts().as_str()), (499, "groq/gpt;left"));
     assert!(line.attempts[0].duration_ms >= 200, "{line:?}");
     let answer = until(async || chat(&flow, question()).await.0.ok()).await;
-    assert_eq!(answer.model, "groq/gpt");
+    assert_eq!(&*answer.model, "groq/gpt");
 }
 
 #[tokio::test]
@@ -396,7 +388,7 @@ async fn without_the_ledger_only_what_has_no_limit_goes_on() {
     assert!(matches!(refused, Err(FlowError::Ledger(_))));
     let local = at(&provider, "ollama/llama", &[]);
     let (answer, trail) = chat(&flow_of(vec![metered, local]), question()).await;
-    assert_eq!((answer.unwrap().provider.as_str(), trail.header().as_str()), ("ollama", "ollama/llama;ok"));
+    assert_eq!((&*answer.unwrap().provider, trail.header().as_str()), ("ollama", "ollama/llama;ok"));
 }
 
 #[tokio::test]

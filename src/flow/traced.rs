@@ -10,8 +10,9 @@ use tracing::Span;
 use super::FlowError;
 use crate::{
     domain::{Candidate, Capabilities, ChatRequest, Client, Fault, RoutePlan},
+    ledger::JournalLine,
     plan::PlanError,
-    record::{Event, metrics},
+    record::metrics,
     relay::{Ended, Ending},
     telemetry::{Marks, span},
     upstream::Reply,
@@ -43,7 +44,7 @@ pub fn plan(
 /// One call of a provider, from its sending to its last byte. Dropped before its end is told, its caller has left.
 pub struct ModelCall {
     span: Span,
-    call: metrics::Call,
+    call: Arc<metrics::Call>,
     began: Instant,
     stream: bool,
     is_told: bool,
@@ -51,20 +52,19 @@ pub struct ModelCall {
 
 impl ModelCall {
     pub fn begin(candidate: &Candidate, request: &ChatRequest) -> Self {
-        let provider = provider_name(&candidate.provider.id);
         let model = &candidate.model.id;
         let span = span!(
             "chat",
             otel.name = format!("chat {model}"),
             otel.kind = "client",
             gen_ai.operation.name = "chat",
-            gen_ai.provider.name = &*provider,
+            gen_ai.provider.name = &*provider_name(&candidate.provider.id),
             gen_ai.request.model = &**model,
         );
         if !span.is_disabled() {
             tell_request(&span, candidate, request);
         }
-        let call = metrics::Call::new(provider, model.clone());
+        let call = metrics::Call::of(&candidate.name, || (provider_name(&candidate.provider.id), model.clone()));
         Self { span, call, began: Instant::now(), stream: request.stream, is_told: false }
     }
 
@@ -200,27 +200,27 @@ pub struct Seen {
 impl Seen {
     /// Until the plan says otherwise `asked` is a name that is served.
     pub fn begin(asked: &str) -> Self {
-        let chat = metrics::Chat { asked: asked.into(), provider: None };
-        Self { chat, began: Instant::now(), status: Event::LEFT, _in_flight: metrics::InFlight::enter() }
+        let chat = metrics::Chat::new(asked);
+        Self { chat, began: Instant::now(), status: JournalLine::LEFT, _in_flight: metrics::InFlight::enter() }
     }
 
     pub fn answering(&mut self, candidate: &Candidate) {
-        self.chat.provider = Some(provider_name(&candidate.provider.id));
-        self.chat.first_token(self.began.elapsed());
+        let id = &candidate.provider.id;
+        self.chat.first_token(id, || provider_name(id), self.began.elapsed());
     }
 
     pub fn failed(mut self, error: &FlowError) {
         self.status = error.status();
         if matches!(error, FlowError::Plan(PlanError::NotFound(_))) {
-            self.chat.asked = metrics::OTHER.into();
+            self.chat.asked_other();
         }
     }
 
     pub fn ended(mut self, ended: &Ended) {
         self.status = match ended.how {
             Ending::Complete => 200,
-            Ending::Broken { .. } => Event::BROKE,
-            Ending::Left => Event::LEFT,
+            Ending::Broken { .. } => JournalLine::BROKE,
+            Ending::Left => JournalLine::LEFT,
         };
     }
 }

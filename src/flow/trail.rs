@@ -41,10 +41,10 @@ struct Met {
 /// One send to one candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    pub provider: String,
+    pub provider: Arc<str>,
     /// `groq/openai/gpt-oss-120b`
-    pub candidate: String,
-    pub account: String,
+    pub candidate: Arc<str>,
+    pub account: Arc<str>,
     /// Short and closed: `ok`, `429_rpd`, `401`, `timeout`, …
     pub label: String,
     /// The provider's words, secrets removed; empty for `ok`.
@@ -143,9 +143,9 @@ impl Trail {
     /// Begun now, nothing known of its end.
     fn attempt(&self, candidate: &Candidate) -> Attempt {
         Attempt {
-            provider: candidate.provider.id.to_string(),
+            provider: candidate.provider.id.clone(),
             candidate: candidate.name.clone(),
-            account: candidate.account.id.to_string(),
+            account: candidate.account.id.clone(),
             label: String::new(),
             message: String::new(),
             kind: None,

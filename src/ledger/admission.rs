@@ -1,6 +1,6 @@
 //! One admission: what is asked, and what can come back.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use crate::domain::{Choice, Client, Tier};
 
@@ -50,7 +50,7 @@ pub enum RefusedBy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusalLine {
     /// `groq/openai/gpt-oss-120b`; the client's id where the client's quota refused.
-    pub candidate: String,
+    pub candidate: Arc<str>,
     /// A limit's name, or `breaker`, `probe`, `shut: CAUSE`, `off`.
     pub why: String,
     /// The limit in force, where a limit refused.

@@ -207,18 +207,19 @@ impl Shared {
         let answer = match &owed.settlement {
             None => self.host.run(&question.call, false).await,
             Some((settlement, _)) => {
-                let (settled, admitted) = self.host.run_both(settlement, &question.call).await;
-                match settled {
-                    Ok(_) => owed.settlement = None,
-                    Err(HostError::Fresh) => came_before = true,
-                    Err(error) => {
+                let mut answers = self.host.run_all(&[settlement, &question.call]).await;
+                let admitted = answers.pop();
+                match answers.pop() {
+                    Some(Ok(_)) | None => owed.settlement = None,
+                    Some(Err(HostError::Fresh)) => came_before = true,
+                    Some(Err(error)) => {
                         if let HostError::Script { .. } = error {
                             owed.settlement = None; // would fail again
                         }
                         self.note::<Reply>(Err(error))?;
                     }
                 }
-                admitted
+                admitted.expect("as many answers as calls")
             }
         };
         let answer = match answer {
@@ -252,17 +253,25 @@ impl Shared {
         }
     }
 
+    /// The next lease's: this process, and a number.
+    fn next_id(&self) -> Arc<str> {
+        let mut id = String::with_capacity(self.replica.len() + 12);
+        id.push_str(&self.replica);
+        pack::push_number(&mut id, self.issued.fetch_add(1, Ordering::Relaxed));
+        id.into()
+    }
+
     fn question(&self, ask: &Ask<'_>, place: Option<&Place>) -> Question {
         let id: Arc<str> = match place {
             Some(place) => place.id.clone(),
-            None => format!("{}{:x}", self.replica, self.issued.fetch_add(1, Ordering::Relaxed)).into(),
+            None => self.next_id(),
         };
         let (epoch, seen, now_ms) = {
             let known = self.known();
             (known.epoch.clone(), known.seen, known.now_ms())
         };
         let windows: usize = ask.choices.iter().map(|c| c.candidate.windows.len()).sum();
-        let mut keys = Vec::with_capacity(9 + ask.client.limits.len() + ask.choices.len() + windows);
+        let mut keys = Vec::with_capacity(10 + ask.client.limits.len() + ask.choices.len() + windows);
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&id)]);
         keys.extend(self.keys.waiting_room());
         // Without a record there is none to look at.
@@ -270,19 +279,18 @@ impl Shared {
         keys.extend(pack::client_keys(&self.keys, ask.client));
         let mut args = Vec::with_capacity(7 + ask.choices.len());
         let tokens = client_tokens(ask.choices);
-        let (client, class) = (ask.client, u8::from(ask.tier == Tier::Flex));
-        let who = format!(
-            "{} {} {} {class} {} {} {ALIVE_MS}",
-            client.id,
-            client.version,
-            ask.tier.weight(client.weight),
-            ask.wait_ms,
-            u8::from(place.is_some())
-        );
+        let (client, class) = (ask.client, i64::from(ask.tier == Tier::Flex));
+        let mut who = String::with_capacity(client.id.len() + 48);
+        who.push_str(&client.id);
+        let again = i64::from(place.is_some());
+        for number in [client.version, ask.tier.weight(client.weight), class, ask.wait_ms, again, ALIVE_MS] {
+            who.push(' ');
+            pack::push_number(&mut who, number);
+        }
         let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
         args.extend([
             Bytes::copy_from_slice(epoch.as_bytes()),
-            Bytes::from(seen.to_string()),
+            pack::number(seen),
             self.slack_ms.clone(),
             ttl.clone(),
             ttl,
@@ -376,7 +384,7 @@ fn told_lines(ask: &Ask<'_>, by: RefusedBy, lines: &[Reply], now_ms: i64) -> Vec
     let line = |(i, line): (usize, &[Reply])| {
         let [Reply::Bulk(why), Reply::Int(max), Reply::Int(opens)] = line else { return None };
         let candidate = match by {
-            RefusedBy::Client => ask.client.id.to_string(),
+            RefusedBy::Client => ask.client.id.clone(),
             RefusedBy::Budget => ask.choices.get(i)?.candidate.name.clone(),
         };
         let (why, max) = (reason(why), (*max > 0).then_some(*max));

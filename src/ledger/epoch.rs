@@ -188,15 +188,16 @@ impl Shared {
                 keys.extend_from_slice(&packed.windows);
                 let mark = if spent.is_some() { "x" } else { "" };
                 args.push(Bytes::from(format!("{mark}{}", core.packed())));
-                let mut windows = pack::client(&core.client, |limit, most| {
+                let client = pack::client(&core.client, |limit, most| {
                     let charged = pack::client_charge(limit, most, core.client_tokens);
                     spent.map_or(charged, |s| pack::or_charged(pack::client_used(limit, &s), charged))
                 });
+                let mut windows = String::new();
                 packed.push_windows(&mut windows, &core.candidate, now_ms, |w| {
                     let charged = pack::charged(w, &core.charge);
                     spent.map_or(charged, |s| pack::or_charged(pack::used(w, &s), charged))
                 });
-                args.push(Bytes::from(windows));
+                args.extend([Bytes::from(client), Bytes::from(windows)]);
             }
             if let Reply::Int(n) = self.run(&ScriptCall { script: Script::Repeat, keys, args }).await? {
                 again += n.max(0);

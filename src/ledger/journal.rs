@@ -30,7 +30,7 @@ pub struct JournalLine {
     pub attempts: Vec<Tried>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<PassedOver>,
-    /// HTTP status the caller saw; 499 when it left.
+    /// HTTP status the caller saw, or [`Self::LEFT`], or [`Self::BROKE`].
     pub status: u16,
     #[serde(default)]
     pub error_code: Option<String>,
@@ -88,6 +88,11 @@ fn attempts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Tried>, D:
 }
 
 impl JournalLine {
+    /// The caller hung up.
+    pub const LEFT: u16 = 499;
+    /// A stream broke after its 200.
+    pub const BROKE: u16 = 502;
+
     /// What `x-tollfree-attempts` says of it.
     pub fn told_attempts(&self) -> String {
         let told: Vec<String> = self.attempts.iter().map(|a| format!("{};{}", a.candidate, a.cause)).collect();

@@ -6,7 +6,8 @@
 //! | `health` | hash | bounded by providers, models, accounts and keys; swept by snapshot | admit, settle, control, snapshot |
 //! | `speed` | hash | bounded by models | settle |
 //! | `w:…` windows | hash or sorted set | until their state is worthless | admit, settle, renew, repeat, snapshot |
-//! | `c:…` clients' windows | hash | the same | admit, settle, repeat |
+//! | `c:ID` heads of a client's windows | hash | a span and a half after the last request | admit, settle, repeat |
+//! | `c:ID:LIMIT` their older sub-buckets | hash | the same | admit, settle, repeat |
 //! | `l:ID` leases | string | 30 s, renewed every 10; 5 s once settled | admit, settle, renew, repeat |
 //! | `snap:HASH` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
@@ -55,9 +56,14 @@ impl Keys {
     }
 
     fn named(&self, name: &str) -> Key {
-        let mut key = String::with_capacity(self.prefix.len() + name.len());
-        key.push_str(&self.prefix);
-        key.push_str(name);
+        self.named_after(name, "")
+    }
+
+    fn named_after(&self, kind: &str, id: &str) -> Key {
+        let mut key = String::with_capacity(self.prefix.len() + kind.len() + id.len());
+        for part in [&self.prefix, kind, id] {
+            key.push_str(part);
+        }
         key.into()
     }
 
@@ -125,12 +131,12 @@ impl Keys {
     }
 
     pub fn lease(&self, id: &str) -> Key {
-        format!("{}l:{id}", self.prefix).into()
+        self.named_after("l:", id)
     }
 
     /// A member's record.
     pub fn member(&self, id: &str) -> Key {
-        format!("{}m:{id}", self.prefix).into()
+        self.named_after("m:", id)
     }
 
     /// The waiting room, in the order of `lua/lib/room.lua`. What is published there has the name of the first.
@@ -146,6 +152,11 @@ impl Keys {
         } else {
             format!("{}sh:{provider}/{account}/{}", self.prefix, candidate.model.id).into()
         }
+    }
+
+    /// Where the heads of a client's windows stand together.
+    pub fn client_heads(&self, id: &str) -> Key {
+        self.named_after("c:", id)
     }
 
     pub fn client(&self, id: &str, limit: Limit) -> Key {

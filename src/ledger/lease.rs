@@ -257,7 +257,7 @@ impl Shared {
         };
         let client_spent = if what == Settling::GoesOn { Spent::NOT_SENT } else { outcome.spent };
         let candidate = &core.candidate;
-        let mut keys = Vec::with_capacity(10 + candidate.windows.len() + core.client.limits.len());
+        let mut keys = Vec::with_capacity(11 + candidate.windows.len() + core.client.limits.len());
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&core.id), self.keys.speed()]);
         keys.extend(self.keys.waiting_room());
         let packed = self.packed.of(&self.keys, candidate);
@@ -275,7 +275,7 @@ impl Shared {
             self.breaker_rules.clone(),
             Bytes::from(pack::shut(candidate, outcome.shut.as_ref())),
             Bytes::from(pack::hints(candidate, &outcome.hints)),
-            Bytes::from(first.to_string()),
+            pack::number(first),
             Bytes::copy_from_slice(keys::speed_field(candidate).as_bytes()),
             Bytes::from_static(TOMBSTONE_MS.as_bytes()),
             Bytes::from_static(what.word().as_bytes()),
@@ -352,11 +352,11 @@ impl Shared {
         let packed = self.packed.of(&self.keys, &core.candidate);
         list.extend(pack::client_keys(&self.keys, &core.client));
         list.extend_from_slice(&packed.windows);
-        let mut windows =
-            pack::client(&core.client, |limit, most| pack::client_charge(limit, most, core.client_tokens));
-        let now_ms = self.known().now_ms();
+        let client = pack::client(&core.client, |limit, most| pack::client_charge(limit, most, core.client_tokens));
+        let (mut windows, now_ms) = (String::new(), self.known().now_ms());
         packed.push_windows(&mut windows, &core.candidate, now_ms, |w| pack::charged(w, &core.charge));
-        let args = vec![self.slack_ms.clone(), Bytes::from_static(LEASE_TTL_MS.as_bytes()), Bytes::from(windows)];
+        let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
+        let args = vec![self.slack_ms.clone(), ttl, Bytes::from(client), Bytes::from(windows)];
         if let Ok(Reply::Bulk(packed)) = self.run(&ScriptCall { script: Script::Renew, keys: list, args }).await {
             *core.packed.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(&packed).into_owned();
         }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use bytes::Bytes;
+
 use super::keys::{Key, Keys};
 use crate::domain::{
     Candidate, Charge, Client, Hint, Limit, Scope, Shut, ShutScope, Source, Spent, TokenCharge, Unit, Until, Window,
@@ -83,7 +85,18 @@ pub(crate) fn push_tail(text: &mut String, window: &Window, units: i64, now_ms: 
         let b = zone.boundaries(window.limit, now_ms);
         let _ = write!(text, "{},{},{} ", b.last, b.next, b.after);
     }
-    let _ = write!(text, "{units} ");
+    push_number(text, units);
+    text.push(' ');
+}
+
+/// Appends a whole number, which costs less than to format it.
+pub(crate) fn push_number(text: &mut String, number: impl itoa::Integer) {
+    text.push_str(itoa::Buffer::new().format(number));
+}
+
+/// A whole number in words.
+pub(crate) fn number(number: i64) -> Bytes {
+    Bytes::copy_from_slice(itoa::Buffer::new().format(number).as_bytes())
 }
 
 /// Appends one window whole: `limit kind max span units `.
@@ -117,9 +130,10 @@ pub(crate) fn client_used(limit: Limit, spent: &Spent) -> i64 {
     }
 }
 
-/// The keys of a client's windows: before a candidate's, in every script.
+/// The keys of a client's windows, that of their heads first: before a candidate's, in every script.
 pub(crate) fn client_keys<'a>(keys: &'a Keys, client: &'a Client) -> impl Iterator<Item = Key> + 'a {
-    client.limits.iter().map(|(limit, _)| keys.client(&client.id, *limit))
+    let heads = (!client.limits.is_empty()).then(|| keys.client_heads(&client.id));
+    heads.into_iter().chain(client.limits.iter().map(|(limit, _)| keys.client(&client.id, *limit)))
 }
 
 /// Units in each window just after its charge, as a packed lease tells them; the client's windows come first.

@@ -48,6 +48,21 @@ fn digest(script: Script) -> &'static str {
 /// What a server answered, error replies included.
 type Answer = Result<Value, redis::RedisError>;
 
+/// What is sent at once.
+enum Trip {
+    One(Cmd),
+    All(Pipeline),
+}
+
+impl Trip {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::All(pipeline) => pipeline.len(),
+        }
+    }
+}
+
 /// A call that did not bring an answer.
 enum Lost {
     Outage(String),
@@ -72,7 +87,7 @@ impl Redis {
     /// Any script text, for the tests that compare both hosts.
     #[doc(hidden)]
     pub async fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, HostError> {
-        let mut answers = self.send(&[command("EVAL", text, keys, args)], keys.first().map(|key| &**key)).await?;
+        let mut answers = self.send(&Trip::One(command("EVAL", text, keys, args)), keys.first()).await?;
         reply("text", answers.remove(0))
     }
 
@@ -82,17 +97,17 @@ impl Redis {
     }
 
     /// One round trip. Whatever kept us from an answer has been reported to the keeper of the connection.
-    async fn send(&self, commands: &[Cmd], key: Option<&str>) -> Result<Vec<Answer>, HostError> {
+    async fn send(&self, trip: &Trip, key: Option<&Key>) -> Result<Vec<Answer>, HostError> {
         let until = Instant::now() + DEADLINE;
         let mut line = self.line(until).await?;
-        let mut lost = match self.send_on(&mut line, commands, key, until).await {
+        let mut lost = match self.send_on(&mut line, trip, key, until).await {
             Ok(answers) => return Ok(answers),
             Err(lost) => lost,
         };
         if let Lost::Moved = lost {
             // Nothing was carried out, and the keeper is on its way to the owner.
             line = self.line(until).await?;
-            lost = match self.send_on(&mut line, commands, key, until).await {
+            lost = match self.send_on(&mut line, trip, key, until).await {
                 Ok(answers) => return Ok(answers),
                 Err(lost) => lost,
             };
@@ -106,21 +121,15 @@ impl Redis {
     async fn send_on(
         &self,
         line: &mut Line,
-        commands: &[Cmd],
-        key: Option<&str>,
+        trip: &Trip,
+        key: Option<&Key>,
         until: Instant,
     ) -> Result<Vec<Answer>, Lost> {
-        let sent = match commands {
-            [one] => {
+        let sent = match trip {
+            Trip::One(one) => {
                 bounded(line.connection.send_packed_command(one), until).await.map(|answer| answer.map(|one| vec![one]))
             }
-            many => {
-                let mut pipeline = Pipeline::with_capacity(many.len());
-                for command in many {
-                    pipeline.add_command(command.clone());
-                }
-                bounded(line.connection.send_packed_commands(&pipeline, 0, many.len()), until).await
-            }
+            Trip::All(all) => bounded(line.connection.send_packed_commands(all, 0, all.len()), until).await,
         };
         let answers: Vec<Answer> = match sent {
             None => {
@@ -136,13 +145,13 @@ impl Redis {
             match Judged::of(error) {
                 Judged::Outage(why) => {
                     self.lines.give_up(line, &why, key);
-                    if answers.len() < commands.len() {
+                    if answers.len() < trip.len() {
                         return Err(Lost::Outage(why));
                     }
                 }
                 Judged::Moved { .. } => {
                     self.lines.give_up(line, "the slot moved", key);
-                    // Both of a pair share their keys' slot: neither was carried out.
+                    // All that travel together share their keys' slot: none was carried out.
                     return Err(Lost::Moved);
                 }
                 Judged::Unknown | Judged::Mistake(_) => {}
@@ -156,33 +165,33 @@ impl ScriptHost for Redis {
     fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, HostError>> {
         async move {
             let by_digest = command("EVALSHA", digest(call.script), &call.keys, &call.args);
-            let mut answers = self.send(&[by_digest], call.keys.first().map(|key| &**key)).await?;
+            let mut answers = self.send(&Trip::One(by_digest), call.keys.first()).await?;
             let answered = reply(call.script.name(), answers.remove(0));
             if !(load && matches!(answered, Err(HostError::Fresh))) {
                 return answered;
             }
             let by_text = command("EVAL", call.script.source(), &call.keys, &call.args);
-            let mut answers = self.send(&[by_text], call.keys.first().map(|key| &**key)).await?;
+            let mut answers = self.send(&Trip::One(by_text), call.keys.first()).await?;
             reply(call.script.name(), answers.remove(0))
         }
         .boxed()
     }
 
-    fn run_both<'a>(
-        &'a self,
-        first: &'a ScriptCall,
-        second: &'a ScriptCall,
-    ) -> BoxFuture<'a, (Result<Reply, HostError>, Result<Reply, HostError>)> {
+    fn run_all<'a>(&'a self, calls: &'a [&'a ScriptCall]) -> BoxFuture<'a, Vec<Result<Reply, HostError>>> {
         async move {
-            let commands = [first, second].map(|call| command("EVALSHA", digest(call.script), &call.keys, &call.args));
-            match self.send(&commands, first.keys.first().map(|key| &**key)).await.map(<[Answer; 2]>::try_from) {
-                Ok(Ok([one, other])) => (reply(first.script.name(), one), reply(second.script.name(), other)),
-                Ok(Err(answers)) => {
-                    let error = HostError::Unreachable(format!("{} answers to two commands", answers.len()));
-                    (Err(error.clone()), Err(error))
-                }
-                Err(error) => (Err(error.clone()), Err(error)),
+            let mut pipeline = Pipeline::with_capacity(calls.len());
+            for call in calls {
+                pipeline.add_command(command("EVALSHA", digest(call.script), &call.keys, &call.args));
             }
+            let key = calls.first().and_then(|call| call.keys.first());
+            let error = match self.send(&Trip::All(pipeline), key).await {
+                Ok(answers) if answers.len() == calls.len() => {
+                    return calls.iter().zip(answers).map(|(call, one)| reply(call.script.name(), one)).collect();
+                }
+                Ok(answers) => HostError::Unreachable(format!("{} answers to {} commands", answers.len(), calls.len())),
+                Err(error) => error,
+            };
+            vec![Err(error); calls.len()]
         }
         .boxed()
     }

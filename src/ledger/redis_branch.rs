@@ -5,12 +5,12 @@
 //! and goes with it; whoever finds one broken gives up the line, for all.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use redis::{AsyncConnectionConfig, ConnectionInfo, RedisError, aio::MultiplexedConnection};
+use rustc_hash::FxHashMap;
 use tokio::{
     runtime::{Handle, Id},
     time::{Instant, timeout},
@@ -40,7 +40,7 @@ struct Seat {
 pub(super) struct Branches {
     /// Where the shared line is driven.
     root: Id,
-    seats: Arc<Mutex<HashMap<Id, Seat>>>,
+    seats: Arc<Mutex<FxHashMap<Id, Seat>>>,
     tasks: Tasks,
 }
 
@@ -91,7 +91,7 @@ impl Branches {
     }
 }
 
-fn lock(seats: &Mutex<HashMap<Id, Seat>>) -> MutexGuard<'_, HashMap<Id, Seat>> {
+fn lock(seats: &Mutex<FxHashMap<Id, Seat>>) -> MutexGuard<'_, FxHashMap<Id, Seat>> {
     seats.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

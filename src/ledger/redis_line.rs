@@ -24,6 +24,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
+    keys::Key,
     redis_error::Judged,
     redis_url::{Address, Form, RedisUrl},
 };
@@ -58,7 +59,7 @@ pub(super) struct Line {
 struct Broken {
     why: String,
     /// The first key of that call: what the next line must be able to write.
-    key: Option<String>,
+    key: Option<Key>,
 }
 
 /// Where the line in use leads; `None` until there was one.
@@ -94,7 +95,7 @@ impl Lines {
     }
 
     /// Gives up a line, unless it has been replaced already: from here on no call gets it.
-    pub fn give_up(&self, line: &Line, why: &str, key: Option<&str>) {
+    pub fn give_up(&self, line: &Line, why: &str, key: Option<&Key>) {
         let given_up = self.state.send_if_modified(|state| {
             let this = matches!(state, State::Up(now) if now.number == line.number);
             if this {
@@ -104,7 +105,7 @@ impl Lines {
         });
         if given_up {
             // The keeper is gone only at shutdown.
-            let _ = self.broken.send(Broken { why: why.to_owned(), key: key.map(str::to_owned) });
+            let _ = self.broken.send(Broken { why: why.to_owned(), key: key.cloned() });
         }
     }
 }
@@ -115,7 +116,7 @@ pub(super) struct Keeper {
     state: Arc<watch::Sender<State>>,
     broken: mpsc::UnboundedReceiver<Broken>,
     /// A key of ours that once met an outage: a new line must be able to write it.
-    key: Option<String>,
+    key: Option<Key>,
     /// The Cluster node used last; it may not stand in the URL.
     last: Mutex<Option<Address>>,
     nodes: watch::Sender<Option<ConnectionInfo>>,

@@ -82,8 +82,6 @@ pub enum By {
 }
 
 impl By {
-    const SUMS: [By; 4] = [By::Client, By::Provider, By::Model, By::ClientModel];
-
     pub(super) fn letter(self) -> char {
         match self {
             By::Client => 'c',
@@ -114,7 +112,11 @@ impl By {
 }
 
 fn name(client: &str, of: &str) -> String {
-    format!("{client}{SEAM}{of}")
+    let mut name = String::with_capacity(client.len() + SEAM.len_utf8() + of.len());
+    name.push_str(client);
+    name.push(SEAM);
+    name.push_str(of);
+    name
 }
 
 /// The client and what it asked, of a name in [`By::ClientModel`] and [`By::Window`].
@@ -255,18 +257,14 @@ pub(super) struct Added {
 impl Added {
     /// `at_ms`: when the request came in, by the ledger's clock.
     pub fn count(&mut self, line: &JournalLine, at_ms: i64) {
+        let minute = Step::Minute.start(at_ms);
         let sums = Sums::of(line).numbers();
         let (provider, model) = (line.provider().unwrap_or(NONE), line.served().unwrap_or(NONE));
-        for step in [Step::Minute, Step::Day] {
-            for by in By::SUMS {
-                let name = match by {
-                    By::Client => line.client.clone(),
-                    By::Provider => provider.to_owned(),
-                    By::Model => model.to_owned(),
-                    By::ClientModel | By::Window => name(&line.client, model),
-                };
-                self.add(step, by, at_ms, name, &sums);
-            }
+        let pair = name(&line.client, model);
+        for (by, name) in
+            [(By::Client, &*line.client), (By::Provider, provider), (By::Model, model), (By::ClientModel, &*pair)]
+        {
+            self.add((Step::Minute, by, minute), name, &sums);
         }
         for (i, attempt) in line.attempts.iter().enumerate() {
             let Some((provider, model)) = attempt.candidate.split_once('/') else { continue };
@@ -274,23 +272,39 @@ impl Added {
             let (input, output) = if answered { (line.tokens_in, line.tokens_out) } else { (None, None) };
             let input = input.unwrap_or(0).max(0);
             let taken = [1, input + output.unwrap_or(0).max(0), input];
-            let of = name(&line.client, &format!("{provider}/{}/{model}", attempt.account));
-            for step in [Step::Minute, Step::Hour, Step::Day] {
-                self.add(step, By::Window, at_ms, of.clone(), &taken);
-            }
+            let seat = [provider, &attempt.account, model].join("/");
+            self.add((Step::Minute, By::Window, minute), &name(&line.client, &seat), &taken);
         }
     }
 
-    fn add(&mut self, step: Step, by: By, at_ms: i64, name: String, numbers: &[i64]) {
-        let sums = self.rollups.entry((step, by, step.start(at_ms))).or_default().entry(name).or_default();
+    fn add(&mut self, at: (Step, By, i64), name: &str, numbers: &[i64]) {
+        let names = self.rollups.entry(at).or_default();
+        // Most names of a batch have come before.
+        let sums = match names.get_mut(name) {
+            Some(sums) => sums,
+            None => names.entry(name.to_owned()).or_default(),
+        };
         sums.resize(sums.len().max(numbers.len()), 0);
         for (sum, number) in sums.iter_mut().zip(numbers) {
             *sum += number;
         }
     }
 
+    /// What was counted by the minute, by the longer stretches too.
+    fn spread(&mut self) {
+        for ((_, by, start), names) in self.rollups.clone() {
+            let longer: &[Step] = if by == By::Window { &[Step::Hour, Step::Day] } else { &[Step::Day] };
+            for step in longer {
+                for (name, numbers) in &names {
+                    self.add((*step, by, step.start(start)), name, numbers);
+                }
+            }
+        }
+    }
+
     /// As `record` reads them.
-    pub fn pack(self, keys: &Keys, call_keys: &mut Vec<Key>, args: &mut Vec<Bytes>) {
+    pub fn pack(mut self, keys: &Keys, call_keys: &mut Vec<Key>, args: &mut Vec<Bytes>) {
+        self.spread();
         for ((step, by, start), names) in self.rollups {
             call_keys.push(keys.rollup(step, by, start));
             args.push(Bytes::from(step.keep_ms(by).to_string()));
@@ -418,6 +432,7 @@ mod tests {
         let mut added = Added::default();
         added.count(&line, 3 * HOUR_MS + 5);
         added.count(&line, 3 * HOUR_MS + 6);
+        added.spread();
         let of = |step, by| &added.rollups[&(step, by, 3 * HOUR_MS)];
         assert_eq!(of(Step::Minute, By::Provider).keys().collect::<Vec<_>>(), ["groq"]);
         assert_eq!(of(Step::Minute, By::ClientModel)["ann\tgroq/a/b"][..6], [2, 2, 0, 0, 6, 8]);

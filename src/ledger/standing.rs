@@ -26,7 +26,7 @@ struct Seats {
     keys: Vec<Key>,
     packed: String,
     /// Per seat: the window and every subject it concerns.
-    subjects: Vec<(Window, Vec<String>)>,
+    subjects: Vec<(Window, Vec<Arc<str>>)>,
 }
 
 impl Ledger {
@@ -53,7 +53,6 @@ impl Ledger {
         let mut seats = Seats { keys: Vec::new(), packed: String::new(), subjects: Vec::new() };
         let mut known: HashMap<Key, usize> = HashMap::new();
         for candidate in &catalog.candidates {
-            let subject = Standing::subject(candidate);
             for window in candidate.windows.iter() {
                 let key = self.shared.keys.window(candidate, window);
                 let seat = *known.entry(key.clone()).or_insert_with(|| {
@@ -63,8 +62,8 @@ impl Ledger {
                     seats.subjects.len() - 1
                 });
                 let whose = &mut seats.subjects[seat].1;
-                if !whose.contains(&subject) {
-                    whose.push(subject.clone());
+                if !whose.contains(&candidate.subject) {
+                    whose.push(candidate.subject.clone());
                 }
             }
         }
@@ -144,8 +143,8 @@ fn place(
     shut: &HashMap<&str, (i64, String)>,
     speed: &HashMap<&str, f64>,
 ) {
-    let name = Standing::subject(candidate);
-    let closed = [shut.get(&*name), shut.get(account_of(&name))].into_iter().flatten().max_by_key(|(until, _)| *until);
+    let name = &candidate.subject;
+    let closed = [shut.get(&**name), shut.get(account_of(name))].into_iter().flatten().max_by_key(|(until, _)| *until);
     let keys: Vec<_> = candidate
         .account
         .keys
@@ -155,7 +154,7 @@ fn place(
     // Every key of the account is shut: so is the account.
     let keyless = keys.iter().all(Option::is_some).then(|| keys.into_iter().flatten().min_by_key(|(until, _)| *until));
     let closed = closed.or(keyless.flatten()).cloned();
-    let subject: &mut SubjectStanding = standing.subjects.entry(name).or_default();
+    let subject: &mut SubjectStanding = standing.subjects.entry(name.clone()).or_default();
     subject.shut = closed;
     subject.first_content_ms = speed.get(&*candidate.name).copied();
 }

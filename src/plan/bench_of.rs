@@ -105,7 +105,8 @@ impl Making {
         });
         let key = Arc::new(ProviderKey { id: self.account.as_str().into(), secret: None });
         Arc::new(Candidate {
-            name: format!("{}/{}", self.provider.id, self.model.id),
+            name: format!("{}/{}", self.provider.id, self.model.id).into(),
+            subject: format!("{}/{}/{}", self.provider.id, self.account, self.model.id).into(),
             windows: windows.collect(),
             account: Arc::new(Account { id: self.account.as_str().into(), keys: vec![key.clone()] }),
             key,
@@ -142,9 +143,9 @@ pub fn seen(standing: &mut Standing, candidate: &Candidate, used: &[i64]) {
     let levels = candidate.windows.iter().zip(used);
     let levels = levels.map(|(w, used)| Level { limit: w.limit, used: *used, max: w.max, learned: false }).collect();
     standing.taken_ms = 1_000;
-    standing.subjects.insert(Standing::subject(candidate), SubjectStanding { levels, ..SubjectStanding::default() });
+    standing.subjects.insert(candidate.subject.clone(), SubjectStanding { levels, ..SubjectStanding::default() });
 }
 
 pub fn names(choices: &[Choice]) -> Vec<&str> {
-    choices.iter().map(|c| c.candidate.name.as_str()).collect()
+    choices.iter().map(|c| &*c.candidate.name).collect()
 }

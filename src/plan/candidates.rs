@@ -34,10 +34,9 @@ pub fn able<'a>(
     request: &ChatRequest,
 ) -> Result<Vec<Able<'a>>, PlanError> {
     let mut able = Vec::with_capacity(members.len());
-    let mut name = String::with_capacity(64);
     for candidate in members {
         let charge = learned.charge(candidate, request);
-        let seen = standing.seen(candidate, &mut name);
+        let seen = standing.seen(candidate);
         if lack(candidate, &charge, seen, request).is_none() {
             able.push(Able { choice: Choice { candidate: candidate.clone(), charge }, seen });
         }
@@ -54,7 +53,7 @@ pub fn able<'a>(
 }
 
 fn is_off(candidate: &Candidate, standing: &Standing) -> bool {
-    standing.switched_off.iter().any(|off| *off == *candidate.provider.id || *off == candidate.name)
+    standing.switched_off.iter().any(|off| *off == *candidate.provider.id || **off == *candidate.name)
 }
 
 /// The first thing that stands against a candidate. Cheap: it runs for every candidate of every request.
@@ -76,28 +75,44 @@ fn unable<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Option<(&
     let sees = can.has(Capabilities::VISION) || can.has(Capabilities::VISION_BASE64);
     let inline_only = wire.images_inline_only || !can.has(Capabilities::VISION);
     let lacks = |capability| wants(capability) && !can.has(capability);
-    let (n, tools, stops) = (request.n, request.tools, request.stops);
-    let checks = [
-        (lacks(Capabilities::TOOLS), "tools", "tools"),
-        (lacks(Capabilities::JSON_SCHEMA), "response_format", "structured output by a JSON schema"),
-        (lacks(Capabilities::JSON_OBJECT), "response_format", "JSON mode"),
-        (pictures && !sees, "messages", "images"),
-        (pictures && request.remote_images && inline_only, "messages", "images given by a web address"),
-        (model.max_images.is_some_and(|most| request.images > most), "messages", "that many images"),
-        (lacks(Capabilities::AUDIO_IN), "messages", "audio"),
-        (lacks(Capabilities::VIDEO_IN), "messages", "video"),
-        (lacks(Capabilities::PDF_IN), "messages", "files"),
-        (lacks(Capabilities::REASONING), "reasoning_effort", "reasoning"),
-        (n > wire.max_n.unwrap_or(u32::MAX), "n", "that many answers to one request"),
-        (tools > wire.max_tools.unwrap_or(u32::MAX), "tools", "that many tools"),
-        (stops > wire.max_stop.unwrap_or(u32::MAX), "stop", "that many stop sequences"),
-        (refuses_effort(model, request), "reasoning_effort", "this reasoning effort"),
-    ];
-    if let Some((_, param, what)) = checks.into_iter().find(|(lacking, ..)| *lacking) {
-        return Some((param, what));
+    let over = |count: u32, most: Option<u32>| most.is_some_and(|most| count > most);
+    if lacks(Capabilities::TOOLS) {
+        Some(("tools", "tools"))
+    } else if lacks(Capabilities::JSON_SCHEMA) {
+        Some(("response_format", "structured output by a JSON schema"))
+    } else if lacks(Capabilities::JSON_OBJECT) {
+        Some(("response_format", "JSON mode"))
+    } else if pictures && !sees {
+        Some(("messages", "images"))
+    } else if pictures && request.remote_images && inline_only {
+        Some(("messages", "images given by a web address"))
+    } else if over(request.images, model.max_images) {
+        Some(("messages", "that many images"))
+    } else if lacks(Capabilities::AUDIO_IN) {
+        Some(("messages", "audio"))
+    } else if lacks(Capabilities::VIDEO_IN) {
+        Some(("messages", "video"))
+    } else if lacks(Capabilities::PDF_IN) {
+        Some(("messages", "files"))
+    } else if lacks(Capabilities::REASONING) {
+        Some(("reasoning_effort", "reasoning"))
+    } else if over(request.n, wire.max_n) {
+        Some(("n", "that many answers to one request"))
+    } else if over(request.tools, wire.max_tools) {
+        Some(("tools", "that many tools"))
+    } else if over(request.stops, wire.max_stop) {
+        Some(("stop", "that many stop sequences"))
+    } else if refuses_effort(model, request) {
+        Some(("reasoning_effort", "this reasoning effort"))
+    } else {
+        refuses(wire, request)
     }
+}
+
+/// A parameter that the dialect is known to refuse.
+fn refuses<'a>(wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'static str)> {
     wire.refuse.iter().find_map(|refused| match refused.as_str() {
-        "n>1" => (n > 1).then_some(("n", "several answers to one request")),
+        "n>1" => (request.n > 1).then_some(("n", "several answers to one request")),
         name => request.parameters.iter().find(|p| *p == name).map(|p| (p.as_str(), "this parameter")),
     })
 }
@@ -144,8 +159,7 @@ pub(super) fn units(charge: &Charge, unit: Unit, by: TokenCharge) -> i64 {
 
 /// Why nobody is left: the slow second look, only for the error.
 fn explain(members: &[Arc<Candidate>], standing: &Standing, learned: &Estimates, request: &ChatRequest) -> PlanError {
-    let mut name = String::new();
-    let lack_of = |c: &Arc<Candidate>| lack(c, &learned.charge(c, request), standing.seen(c, &mut name), request);
+    let lack_of = |c: &Arc<Candidate>| lack(c, &learned.charge(c, request), standing.seen(c), request);
     let lacks: Vec<Lack> = members.iter().filter_map(lack_of).collect();
     // Size first: those candidates could do everything else.
     let largest = lacks.iter().filter_map(|l| match l {
@@ -283,7 +297,7 @@ mod tests {
         assert!(plan(std::slice::from_ref(&groq), &fits).is_ok());
         let mut standing = Standing::default();
         seen(&mut standing, &groq, &[0, 0]);
-        standing.subjects.get_mut(&Standing::subject(&groq)).unwrap().levels[1].max = 7_000;
+        standing.subjects.get_mut(&*groq.subject).unwrap().levels[1].max = 7_000;
         assert!(seeing(&[groq], &standing, &fits).is_err(), "a learned limit counts");
     }
 

@@ -11,10 +11,7 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwap;
-use rustc_hash::FxHashMap;
-
-use crate::domain::{Candidate, Charge, ChatRequest, PromptSize, TokenCharge};
+use crate::domain::{Candidate, Charge, ChatRequest, Kept, PromptSize, TokenCharge};
 
 /// Tokenisers differ by 10–20 % for the same text.
 const MARGIN: f64 = 1.15;
@@ -30,7 +27,7 @@ const OUTPUTS_KEPT: usize = 256;
 /// What planning learns from one request for the next: per model, shared by all requests of this replica.
 #[derive(Debug)]
 pub struct Estimates {
-    models: ArcSwap<FxHashMap<String, Arc<Learned>>>,
+    models: Kept<String, Learned>,
     turn: AtomicU64,
     seed: u64,
 }
@@ -63,33 +60,14 @@ struct History {
 
 impl Default for Estimates {
     fn default() -> Self {
-        Self { models: ArcSwap::default(), turn: AtomicU64::new(0), seed: RandomState::new().hash_one(0_u8) }
+        Self { models: Kept::default(), turn: AtomicU64::new(0), seed: RandomState::new().hash_one(0_u8) }
     }
 }
 
 impl Estimates {
     /// What `request` would cost at `candidate`. Expected outputs count once per answer asked for (`n`).
     pub fn charge(&self, candidate: &Candidate, request: &ChatRequest) -> Charge {
-        let learned = self.models.load();
-        let learned = learned.get(&candidate.name);
-        let (base, slope) = learned.map_or((0.0, 1.0), |l| l.line());
-        let prompt = base + slope * raw_tokens(&request.size) + IMAGE_TOKENS * f64::from(request.size.images);
-        let input = to_units(MARGIN * prompt);
-        let provider = &candidate.provider;
-        let sent = request.max_tokens.or_else(|| candidate.output_when_unnamed());
-        let output = match candidate.token_charge() {
-            TokenCharge::Reserve => {
-                let asked = sent.unwrap_or(provider.reserve_default_output);
-                provider.reserve_cap_output.map_or(asked, |cap| asked.min(cap))
-            }
-            TokenCharge::Actual => {
-                let expected = learned.and_then(|l| l.output_p99()).unwrap_or(CAUTIOUS_OUTPUT);
-                sent.map_or(expected, |most| most.min(expected))
-            }
-            TokenCharge::Input | TokenCharge::None => 0,
-        };
-        let tokens = input.saturating_add(output.max(0).saturating_mul(i64::from(request.n.max(1))));
-        Charge { requests: 1, input, tokens }
+        self.models.look(&*candidate.name, |learned| charge(candidate, request, learned))
     }
 
     /// Teaches what one finished request used: `model` is `provider/model`, `output` the tokens of all its `n` answers.
@@ -115,21 +93,36 @@ impl Estimates {
     }
 
     fn of(&self, model: &str) -> Arc<Learned> {
-        if let Some(learned) = self.models.load().get(model) {
-            return learned.clone();
-        }
-        let new = Arc::new(Learned::default());
-        let (base, slope) = Line::default().fit();
-        new.base.store(base.to_bits(), Ordering::Relaxed);
-        new.slope.store(slope.to_bits(), Ordering::Relaxed);
-        // A model is met for the first time once in a process's life: copying the map then keeps every read free of locks.
-        self.models.rcu(|models| {
-            let mut models = FxHashMap::clone(models);
-            models.entry(model.to_owned()).or_insert_with(|| new.clone());
-            models
-        });
-        self.models.load().get(model).cloned().unwrap_or(new)
+        self.models.of(model, || {
+            let new = Learned::default();
+            let (base, slope) = Line::default().fit();
+            new.base.store(base.to_bits(), Ordering::Relaxed);
+            new.slope.store(slope.to_bits(), Ordering::Relaxed);
+            new
+        })
     }
+}
+
+/// The same, by what is known of the candidate's model.
+fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned>) -> Charge {
+    let (base, slope) = learned.map_or((0.0, 1.0), Learned::line);
+    let prompt = base + slope * raw_tokens(&request.size) + IMAGE_TOKENS * f64::from(request.size.images);
+    let input = to_units(MARGIN * prompt);
+    let provider = &candidate.provider;
+    let sent = request.max_tokens.or_else(|| candidate.output_when_unnamed());
+    let output = match candidate.token_charge() {
+        TokenCharge::Reserve => {
+            let asked = sent.unwrap_or(provider.reserve_default_output);
+            provider.reserve_cap_output.map_or(asked, |cap| asked.min(cap))
+        }
+        TokenCharge::Actual => {
+            let expected = learned.and_then(Learned::output_p99).unwrap_or(CAUTIOUS_OUTPUT);
+            sent.map_or(expected, |most| most.min(expected))
+        }
+        TokenCharge::Input | TokenCharge::None => 0,
+    };
+    let tokens = input.saturating_add(output.max(0).saturating_mul(i64::from(request.n.max(1))));
+    Charge { requests: 1, input, tokens }
 }
 
 impl Learned {

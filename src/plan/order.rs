@@ -179,10 +179,10 @@ mod tests {
         turn: Turn,
         request: &ChatRequest,
     ) -> Vec<Choice> {
-        let (learned, mut name) = (Estimates::default(), String::new());
+        let learned = Estimates::default();
         let able = candidates.iter().map(|c| Able {
             choice: Choice { candidate: c.clone(), charge: learned.charge(c, request) },
-            seen: standing.seen(c, &mut name),
+            seen: standing.seen(c),
         });
         arrange(able.collect(), rule, standing, turn, request)
     }
@@ -231,7 +231,7 @@ mod tests {
             seen(&mut standing, c, &[0]);
         }
         seen(&mut standing, &full, &[2]);
-        standing.subjects.get_mut(&Standing::subject(&shut)).unwrap().shut = Some((9_000, "429_rpd".into()));
+        standing.subjects.get_mut(&*shut.subject).unwrap().shut = Some((9_000, "429_rpd".into()));
         standing.breakers.insert("c".into(), BreakerState::Open { until_ms: 9_000 });
         standing.keys.insert("d/main".into(), (9_000, "401".into()));
         let order = arranged(&[full, shut, open, key, room], Order::Listed, &standing, 0);
@@ -253,7 +253,7 @@ mod tests {
         let (was_shut, other) = (of("a/x").make(), of("b/y").make());
         let mut standing = Standing::default();
         seen(&mut standing, &was_shut, &[]);
-        standing.subjects.get_mut(&Standing::subject(&was_shut)).unwrap().shut = Some((1_900, "429".into()));
+        standing.subjects.get_mut(&*was_shut.subject).unwrap().shut = Some((1_900, "429".into()));
         standing.breakers.insert("a".into(), BreakerState::Open { until_ms: 2_000 });
         assert_eq!(arranged(&[was_shut, other], Order::Listed, &standing, 0), ["a/x", "b/y"]);
     }
@@ -266,7 +266,7 @@ mod tests {
         let mut standing = Standing::default();
         for (candidate, ms) in [(&measured, 90.0), (&slow, 4_000.0)] {
             seen(&mut standing, candidate, &[]);
-            standing.subjects.get_mut(&Standing::subject(candidate)).unwrap().first_content_ms = Some(ms);
+            standing.subjects.get_mut(&*candidate.subject).unwrap().first_content_ms = Some(ms);
         }
         let order = arranged(&[slow, published, measured], Order::Fast, &standing, 0);
         assert_eq!(order, ["b/measured", "a/published", "c/slow"]);
@@ -339,7 +339,7 @@ mod tests {
             let order = arranged(&all, rule, &standing, number);
             let mut sorted = order.clone();
             sorted.sort();
-            let mut expected: Vec<String> = all.iter().map(|c| c.name.clone()).collect();
+            let mut expected: Vec<String> = all.iter().map(|c| c.name.to_string()).collect();
             expected.sort();
             prop_assert_eq!(sorted, expected);
             let full: Vec<bool> = order.iter().map(|n| used[n[3..].parse::<usize>().unwrap()] >= 10).collect();

@@ -43,7 +43,7 @@ fn why(candidate: &Candidate, rule: Order, standing: &Standing, at: usize) -> St
     if off(&candidate.name) || off(&candidate.provider.id) {
         return "switched off".to_owned();
     }
-    let subject = standing.subjects.get(&Standing::subject(candidate));
+    let subject = standing.seen(candidate);
     if let Some((_, cause)) = subject.and_then(|s| s.shut.as_ref()) {
         return format!("left alone after {cause}");
     }
@@ -107,7 +107,7 @@ mod tests {
         let meta = MetaModel { name: "mine".to_owned(), order: Order::Headroom, members: vec![a, twin, b, c] };
         let told: Vec<(String, String)> = ranking(&meta, &standing, &Estimates::default())
             .into_iter()
-            .map(|ranked| (ranked.candidate.name.clone(), ranked.why))
+            .map(|ranked| (ranked.candidate.name.to_string(), ranked.why))
             .collect();
         let expected =
             [("b/fresh", "most headroom left (100 %)"), ("a/used", "60 % headroom left"), ("c/off", "switched off")];

@@ -1,4 +1,4 @@
-//! Events on their way into the pool's journal: in batches, off the callers' path.
+//! Lines on their way into the pool's journal: in batches, off the callers' path.
 
 use std::{
     collections::VecDeque,
@@ -9,13 +9,13 @@ use std::{
 use futures_util::future::BoxFuture;
 use tracing::{debug, warn};
 
-use super::{Event, metrics};
+use super::metrics;
 use crate::shutdown::Tasks;
 
-/// How long an event may wait for others to share its trip.
+/// How long a line may wait for others to share its trip.
 const BATCH: Duration = Duration::from_millis(100);
 /// The same while more is waiting than one trip takes.
-const HURRY: Duration = Duration::from_millis(20);
+const HURRY: Duration = Duration::from_millis(10);
 /// After a batch that could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 /// About a millisecond of the ledger's time.
@@ -33,23 +33,27 @@ pub enum Unwritten {
 }
 
 /// Writes one batch, oldest first. Its number rises from 1 and stays the same when it is tried again.
-pub type Write = dyn Fn(u64, Vec<Event>) -> BoxFuture<'static, Result<(), Unwritten>> + Send + Sync;
+pub type Write<L> = dyn Fn(u64, Arc<[L]>) -> BoxFuture<'static, Result<(), Unwritten>> + Send + Sync;
 
 /// Cheap to clone. A writing task lives only while there is something to write, so the drain waits for just that.
-#[derive(Clone)]
-pub struct Journal {
-    shared: Arc<Shared>,
+pub struct Journal<L> {
+    shared: Arc<Shared<L>>,
 }
 
-struct Shared {
-    queue: Mutex<Queue>,
-    write: Box<Write>,
+impl<L> Clone for Journal<L> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+struct Shared<L> {
+    queue: Mutex<Queue<L>>,
+    write: Box<Write<L>>,
     tasks: Tasks,
 }
 
-#[derive(Default)]
-struct Queue {
-    events: VecDeque<Event>,
+struct Queue<L> {
+    lines: VecDeque<L>,
     /// Since this was last told, and ever.
     dropped: u64,
     lost: u64,
@@ -58,28 +62,29 @@ struct Queue {
     is_writing: bool,
 }
 
-impl Journal {
+impl<L: Send + Sync + 'static> Journal<L> {
     pub fn new(
         tasks: Tasks,
-        write: impl Fn(u64, Vec<Event>) -> BoxFuture<'static, Result<(), Unwritten>> + Send + Sync + 'static,
+        write: impl Fn(u64, Arc<[L]>) -> BoxFuture<'static, Result<(), Unwritten>> + Send + Sync + 'static,
     ) -> Self {
-        Self { shared: Arc::new(Shared { queue: Mutex::default(), write: Box::new(write), tasks }) }
+        let queue = Queue { lines: VecDeque::new(), dropped: 0, lost: 0, number: 0, is_writing: false };
+        Self { shared: Arc::new(Shared { queue: Mutex::new(queue), write: Box::new(write), tasks }) }
     }
 
-    /// Events that never reached the ledger.
+    /// Lines that never reached the ledger.
     pub fn lost(&self) -> u64 {
         self.shared.lock().lost
     }
 
     /// Never blocks, never fails: where too much is waiting the oldest is lost, and counted.
-    pub fn tell(&self, event: Event) {
+    pub fn tell(&self, line: L) {
         let mut queue = self.shared.lock();
-        if queue.events.len() >= KEPT_MOST {
-            queue.events.pop_front();
+        if queue.lines.len() >= KEPT_MOST {
+            queue.lines.pop_front();
             queue.dropped += 1;
             queue.lost += 1;
         }
-        queue.events.push_back(event);
+        queue.lines.push_back(line);
         if !queue.is_writing {
             queue.is_writing = true;
             self.shared.tasks.spawn_aside(Arc::clone(&self.shared).write_all());
@@ -87,8 +92,8 @@ impl Journal {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl<L: Send + Sync + 'static> Shared<L> {
+    fn lock(&self) -> MutexGuard<'_, Queue<L>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,7 +108,7 @@ impl Shared {
     }
 
     /// One batch, and always the same one: whether a lost reply meant yes is known to the ledger alone.
-    async fn write_one(&self, number: u64, batch: Vec<Event>) {
+    async fn write_one(&self, number: u64, batch: Arc<[L]>) {
         let count = batch.len();
         loop {
             let error = match (self.write)(number, batch.clone()).await {
@@ -122,8 +127,8 @@ impl Shared {
         }
     }
 
-    /// The next batch and its number; `None` ends the writer under the same lock that a new event starts one.
-    fn take(&self) -> Option<(u64, Vec<Event>)> {
+    /// The next batch and its number; `None` ends the writer under the same lock that a new line starts one.
+    fn take(&self) -> Option<(u64, Arc<[L]>)> {
         let mut queue = self.lock();
         let dropped = std::mem::take(&mut queue.dropped);
         if dropped > 0 {
@@ -133,13 +138,13 @@ impl Shared {
                 "Dropped the {dropped} oldest journal lines: more came than could be written"
             );
         }
-        let count = queue.events.len().min(BATCH_MOST);
+        let count = queue.lines.len().min(BATCH_MOST);
         queue.is_writing = count > 0;
         if count == 0 {
             return None;
         }
         queue.number += 1;
-        Some((queue.number, queue.events.drain(..count).collect()))
+        Some((queue.number, queue.lines.drain(..count).collect()))
     }
 }
 
@@ -147,32 +152,8 @@ impl Shared {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-    use futures_util::FutureExt;
-    use jiff::Timestamp;
-
     use super::*;
-
-    fn event(request_id: usize) -> Event {
-        Event {
-            time: Timestamp::UNIX_EPOCH,
-            request_id: request_id.to_string(),
-            client: "anon:127.0.0.1".to_owned(),
-            asked: "free".to_owned(),
-            candidate: String::new(),
-            account: String::new(),
-            attempts: Vec::new(),
-            passed_over: Vec::new(),
-            status: 200,
-            error_code: None,
-            stream: false,
-            waited: Duration::ZERO,
-            first_content: None,
-            duration: Duration::ZERO,
-            tokens_in: None,
-            tokens_out: None,
-            trace_id: None,
-        }
-    }
+    use futures_util::FutureExt;
 
     /// A ledger that may be away, that may lose its reply, and that writes no batch twice.
     #[derive(Default)]
@@ -184,18 +165,18 @@ mod tests {
         batches: Mutex<Vec<Vec<usize>>>,
     }
 
-    fn journal(tasks: &Tasks) -> (Journal, Arc<Far>) {
+    fn journal(tasks: &Tasks) -> (Journal<usize>, Arc<Far>) {
         let far = Arc::new(Far::default());
         let at = far.clone();
-        let journal = Journal::new(tasks.clone(), move |number, events| {
-            let result = at.write(number, &events);
+        let journal = Journal::new(tasks.clone(), move |number, lines| {
+            let result = at.write(number, &lines);
             async move { result }.boxed()
         });
         (journal, far)
     }
 
     impl Far {
-        fn write(&self, number: u64, events: &[Event]) -> Result<(), Unwritten> {
+        fn write(&self, number: u64, lines: &[usize]) -> Result<(), Unwritten> {
             if self.broken.load(Ordering::Relaxed) {
                 return Err(Unwritten::Refused("broken".to_owned()));
             }
@@ -204,8 +185,7 @@ mod tests {
                 return away;
             }
             if number > self.last.swap(number, Ordering::Relaxed) {
-                let ids = events.iter().map(|e| e.request_id.parse().unwrap()).collect();
-                self.batches.lock().unwrap().push(ids);
+                self.batches.lock().unwrap().push(lines.to_vec());
             }
             if self.mute.swap(false, Ordering::Relaxed) { away } else { Ok(()) }
         }
@@ -219,10 +199,10 @@ mod tests {
     async fn what_comes_within_a_tenth_of_a_second_is_written_together() {
         let (journal, far) = journal(&Tasks::new());
         for id in 0..3 {
-            journal.tell(event(id));
+            journal.tell(id);
         }
         tokio::time::sleep(BATCH * 2).await;
-        journal.tell(event(3));
+        journal.tell(3);
         tokio::time::sleep(BATCH * 2).await;
         assert_eq!(far.batches(), [vec![0, 1, 2], vec![3]]);
     }
@@ -231,7 +211,7 @@ mod tests {
     async fn the_drain_waits_for_what_was_told() {
         let tasks = Tasks::new();
         let (journal, far) = journal(&tasks);
-        journal.tell(event(0));
+        journal.tell(0);
         assert!(tasks.drain(Duration::from_secs(5)).await);
         assert_eq!(far.batches(), [[0]]);
     }
@@ -241,7 +221,7 @@ mod tests {
         let (journal, far) = journal(&Tasks::new());
         far.away.store(true, Ordering::Relaxed);
         for id in 0..KEPT_MOST + 10 {
-            journal.tell(event(id));
+            journal.tell(id);
         }
         assert_eq!(journal.lost(), 10);
         tokio::time::sleep(AGAIN * 3).await;
@@ -254,9 +234,9 @@ mod tests {
     async fn a_lost_reply_brings_the_same_batch_again_and_nothing_else() {
         let (journal, far) = journal(&Tasks::new());
         far.mute.store(true, Ordering::Relaxed);
-        journal.tell(event(0));
+        journal.tell(0);
         tokio::time::sleep(BATCH * 2).await;
-        journal.tell(event(1));
+        journal.tell(1);
         tokio::time::sleep(AGAIN * 2).await;
         assert_eq!(far.batches(), [[0], [1]]);
         assert_eq!(journal.lost(), 0);
@@ -266,10 +246,10 @@ mod tests {
     async fn what_the_ledger_refuses_does_not_stop_the_rest() {
         let (journal, far) = journal(&Tasks::new());
         far.broken.store(true, Ordering::Relaxed);
-        journal.tell(event(0));
+        journal.tell(0);
         tokio::time::sleep(BATCH * 2).await;
         far.broken.store(false, Ordering::Relaxed);
-        journal.tell(event(1));
+        journal.tell(1);
         tokio::time::sleep(BATCH * 2).await;
         assert_eq!((far.batches(), journal.lost()), (vec![vec![1]], 1));
     }
@@ -279,7 +259,7 @@ mod tests {
         let tasks = Tasks::new();
         let (journal, far) = journal(&tasks);
         far.away.store(true, Ordering::Relaxed);
-        journal.tell(event(0));
+        journal.tell(0);
         assert!(tasks.drain(Duration::from_secs(5)).await);
         assert!(far.batches().is_empty());
     }

@@ -1,7 +1,7 @@
 //! The HTTP clients: connection pools, time-outs, proxy, TLS. The only place that builds one.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{
         Arc, Once, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -12,6 +12,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, FutureExt};
 use reqwest::redirect;
+use rustc_hash::FxHashMap;
 use url::Url;
 
 use super::frames::cause;
@@ -59,9 +60,9 @@ struct Inner {
     /// One per server thread: its connections are driven by the thread that uses them, which wakes no other.
     http: Vec<reqwest::Client>,
     /// Base URL → where its chats go: read once, not for every call.
-    chats: RwLock<HashMap<String, Url>>,
+    chats: RwLock<FxHashMap<String, Url>>,
     /// Models (`provider/model`) that refused a schema keyword: they get schemas without those.
-    plain_schemas: RwLock<HashSet<String>>,
+    plain_schemas: RwLock<HashSet<Arc<str>>>,
 }
 
 impl Upstream {
@@ -102,7 +103,7 @@ impl Upstream {
 
     pub(super) fn wants_plain_schemas(&self, candidate: &Candidate) -> bool {
         !candidate.provider.wire.schema_sanitise.is_empty()
-            && self.inner.plain_schemas.read().unwrap_or_else(PoisonError::into_inner).contains(&candidate.name)
+            && self.inner.plain_schemas.read().unwrap_or_else(PoisonError::into_inner).contains(&*candidate.name)
     }
 
     pub(super) fn remember_plain_schemas(&self, candidate: &Candidate) {

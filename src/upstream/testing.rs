@@ -76,7 +76,7 @@ pub(crate) fn candidate(provider: &str) -> &'static Arc<Candidate> {
 
 /// A candidate by its whole name.
 pub(crate) fn named(name: &str) -> &'static Arc<Candidate> {
-    catalog().candidates.iter().find(|c| c.name == name).unwrap_or_else(|| panic!("no candidate {name}"))
+    catalog().candidates.iter().find(|c| &*c.name == name).unwrap_or_else(|| panic!("no candidate {name}"))
 }
 
 /// One recorded answer.

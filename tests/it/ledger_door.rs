@@ -45,7 +45,7 @@ fn client(limits: &[(Limit, i64)]) -> Client {
 fn choices(catalog: &Current) -> Vec<Choice> {
     let all = catalog.load_full();
     let charge = Charge { requests: 1, input: 100, tokens: 200 };
-    all.candidates.iter().filter(|c| c.name == MODEL).map(|c| Choice { candidate: c.clone(), charge }).collect()
+    all.candidates.iter().filter(|c| &*c.name == MODEL).map(|c| Choice { candidate: c.clone(), charge }).collect()
 }
 
 struct Rig {
@@ -99,7 +99,7 @@ impl Rig {
     /// Units of a window as last looked at; -1 before the first look.
     fn used(&self, candidate: &Candidate, limit: Limit) -> i64 {
         let standing = self.ledger.standing();
-        let subject = standing.subjects.get(&Standing::subject(candidate));
+        let subject = standing.seen(candidate);
         subject.and_then(|s| s.levels.iter().find(|l| l.limit == limit)).map_or(-1, |l| l.used)
     }
 
@@ -163,7 +163,7 @@ async fn who_goes_is_told_who_stood_before_it_and_had_no_room() {
             leases.push(lease);
         };
         let passed: Vec<(&str, &str)> =
-            lease.passed_over().iter().map(|line| (line.candidate.as_str(), line.why.as_str())).collect();
+            lease.passed_over().iter().map(|line| (&*line.candidate, line.why.as_str())).collect();
         assert_eq!(passed, [(MODEL, "rpm")]);
     })
     .await;
@@ -198,7 +198,7 @@ async fn a_clients_own_quota_binds_every_candidate() {
             leases.push(lease);
         }
         let refusal = rig.admit(&who, &choices).await.unwrap_err();
-        assert_eq!((refusal.by, refusal.lines[0].candidate.as_str()), (RefusedBy::Client, "shared:test"));
+        assert_eq!((refusal.by, &*refusal.lines[0].candidate), (RefusedBy::Client, "shared:test"));
         assert!((55_000..=60_300).contains(&refusal.retry_ms), "{refusal:?}");
     })
     .await;
@@ -250,7 +250,7 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
     assert_eq!(refusal.lines[0].why, "shut: 429_rpd");
     assert!((39_000..=40_000).contains(&refusal.retry_ms));
     assert!(two.admit(&who, &choices).await.is_ok(), "the other account is open");
-    let subject = Standing::subject(&choices[0].candidate);
+    let subject = choices[0].candidate.subject.clone();
     two.sees("the learned limit", |s| {
         s.subjects[&subject].levels.iter().any(|l| l.limit == Limit::Rpd && l.max == 500 && l.learned)
     })

@@ -14,7 +14,7 @@ use super::{
 /// The record of the state's own name, see `run_id`. No key's record begins so.
 const RUN_ID: &[u8] = b"r";
 /// What one in-memory table of the log holds before it becomes a file. Bytes.
-const TABLE_BYTES: u64 = 8 << 20;
+const TABLE_BYTES: u64 = 2 << 20;
 /// Bytes of log after which what is old in it is written to files.
 const LOG_BYTES: u64 = 128 << 20;
 

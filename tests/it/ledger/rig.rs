@@ -22,7 +22,9 @@ struct Common {
     now_us: Cell<i64>,
     ids: Cell<u64>,
     epochs: Cell<u64>,
+    /// Windows of candidates.
     seen: RefCell<BTreeMap<Key, Win>>,
+    clients: RefCell<BTreeSet<Key>>,
     leases: RefCell<BTreeSet<String>>,
     shares: RefCell<BTreeSet<Key>>,
 }
@@ -53,6 +55,7 @@ impl TestLedger {
             ids: Cell::new(0),
             epochs: Cell::new(0),
             seen: RefCell::default(),
+            clients: RefCell::default(),
             leases: RefCell::default(),
             shares: RefCell::default(),
         };
@@ -105,18 +108,16 @@ impl TestLedger {
         self.common.bench.look(text, &[Key::from(key)], &[])
     }
 
-    fn client_key(&self, asker: &Asker, w: &Win) -> Key {
+    pub fn client_key(&self, asker: &Asker, w: &Win) -> Key {
         self.keys.client(&asker.id, w.limit)
     }
 
     /// Keys of a client's windows and of candidates', in the order of every script.
     fn window_keys(&self, asker: &Asker, cands: &[&Cand]) -> Vec<Key> {
-        let mut list: Vec<Key> = asker.windows.iter().map(|w| self.client_key(asker, w)).collect();
-        let mut seen = self.common.seen.borrow_mut();
-        for (key, w) in list.iter().zip(&asker.windows) {
-            seen.insert(key.clone(), w.clone());
-        }
-        drop(seen);
+        let heads = (!asker.windows.is_empty()).then(|| self.keys.client_heads(&asker.id));
+        let mut list: Vec<Key> = heads.into_iter().collect();
+        list.extend(asker.windows.iter().map(|w| self.client_key(asker, w)));
+        self.common.clients.borrow_mut().extend(list.iter().cloned());
         for cand in cands {
             list.extend(self.candidate_keys(cand));
         }
@@ -303,9 +304,9 @@ impl TestLedger {
     pub fn renew_raw(&self, lease: &Lease) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.lease(&lease.id)];
         keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
-        let packed = pack(&lease.asker.windows, &vec![1; lease.asker.windows.len()], self.now())
-            + &pack(&lease.cand.windows, &lease.units, self.now());
-        self.run(Script::Renew, &keys, &words([SLACK.to_string(), LEASE_TTL.to_string(), packed]))
+        let own = pack(&lease.asker.windows, &vec![1; lease.asker.windows.len()], self.now());
+        let packed = pack(&lease.cand.windows, &lease.units, self.now());
+        self.run(Script::Renew, &keys, &words([SLACK.to_string(), LEASE_TTL.to_string(), own, packed]))
     }
 
     pub fn sync(&mut self) -> Synced {
@@ -339,7 +340,7 @@ impl TestLedger {
             };
             args.push(Bytes::from(format!("{}{}", if ended.is_some() { "x" } else { "" }, lease.packed)));
             let own = pack(&lease.asker.windows, &vec![i64::from(sent); lease.asker.windows.len()], self.now());
-            args.push(Bytes::from(own + &pack(&lease.cand.windows, &used, self.now())));
+            args.extend(words([own, pack(&lease.cand.windows, &used, self.now())]));
         }
         match self.run(Script::Repeat, &keys, &args) {
             Reply::Int(n) => n,
@@ -410,6 +411,7 @@ impl TestLedger {
     pub fn present(&self) -> Vec<Key> {
         let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snap("hash")];
         all.extend(self.common.seen.borrow().keys().cloned());
+        all.extend(self.common.clients.borrow().iter().cloned());
         all.extend(self.common.leases.borrow().iter().map(|id| self.keys.lease(id)));
         all.extend(self.common.shares.borrow().iter().cloned());
         all.extend(self.keys.waiting_room());
