@@ -1,7 +1,7 @@
 --[[ admit: may this request go now, and where? All of one candidate's windows and slots are charged, or none.
 
   KEYS  1 meta  2 health  3 lease  4-8 the waiting room (lib/room)  9 the client's record
-        10… the client's windows, their heads first (lib/window), then for every candidate, in order: the shares of its
+        10… the client's windows, their heads first (lib/quota), then for every candidate, in order: the shares of its
         line (lib/shares), its windows
   ARGV  1 epoch the caller knows  2 highest sequence it has seen  3 slack  4 lease TTL  5 probe deadline (all ms)
         6 client "id version weight class wait again alive": version of its record as the caller knows it, 0 = there is

@@ -14,8 +14,8 @@
   c  calendar     hash: <end of period, ms> = units; q.
   n  concurrency  sorted set: lease = deadline.
 
-  Of a client's sliding windows the heads stand in one hash, read and written together: <limit> = h; x = when it expires,
-  by TIME. In their own hashes are the older sub-buckets alone, and expires says how long those live.
+  Of a client's sliding windows the heads stand elsewhere, together (lib/quota). In their own hashes are the older
+  sub-buckets alone, and expires says how long those live.
 
   Fields named by their end instant, not by an index, so that a changed limit (and with it the width of
   sub-buckets) misreads nothing. Every key expires soon after its state is worthless; q never loses a digit as text.
@@ -87,23 +87,6 @@ local function write_head(w, stop, units)
   local head = struct.pack(HEAD, w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here)
   local words, n = heads.words, heads.n
   heads[w.limit], words[n + 1], words[n + 2], heads.n = head, w.limit, head, n + 2
-end
-
---- Brings the heads of a client's windows that were written since to where they are kept.
-local function write_heads(heads)
-  if not heads or heads.n == 0 then
-    return
-  end
-  local words, n = heads.words, heads.n
-  local later = prolong(heads, heads.span)
-  if later then
-    words[n + 1], words[n + 2], n = 'x', text(heads.expires), n + 2
-  end
-  redis.call('HSET', heads.key, unpack(words, 1, n))
-  if later then
-    redis.call('PEXPIRE', heads.key, text(heads.expires - wall))
-  end
-  heads.n = 0
 end
 
 --- Drops what has left a sliding window whose head is read, and recounts; `units_at` (if given) gets the live units by end
@@ -403,34 +386,4 @@ local function windows(spec, first, learned, brief, heads)
     end
   end
   return list, n
-end
-
---- The windows of a client, how many they are, where the keys behind theirs begin, and their heads: KEYS[first] holds
---- these, then comes a key for each window; neither where there are none. They are swept more often than others, so that
---- what they say is left is what is left, but for a sixteenth of all.
-local function windows_of_client(spec, first, brief)
-  if spec == '' then
-    return {}, 0, first, nil
-  end
-  local heads = {
-    key = KEYS[first], expires = 0, span = 0, words = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, n = 0,
-    rpm = nil, rpd = nil, tpm = nil, tpd = nil,
-  }
-  local list, count = windows(spec, first + 1, nil, brief, heads)
-  local names, n = { 'x', nil, nil, nil, nil }, 1
-  for i = 1, count do
-    local w = list[i]
-    if w and w.heads then
-      n = n + 1
-      names[n], heads.span = w.limit, max(heads.span, w.span)
-    end
-  end
-  if n > 1 then
-    local read = redis.call('HMGET', heads.key, unpack(names, 1, n))
-    heads.expires = (read[1] or 0) + 0
-    for i = 2, n do
-      heads[names[i]] = read[i]
-    end
-  end
-  return list, count, first + 1 + count, heads
 end

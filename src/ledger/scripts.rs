@@ -30,6 +30,7 @@ pub enum Script {
 
 const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
 const WINDOW: &str = include_str!("../../lua/lib/window.lua");
+const QUOTA: &str = include_str!("../../lua/lib/quota.lua");
 const CORRECT: &str = include_str!("../../lua/lib/correct.lua");
 const BREAKER: &str = include_str!("../../lua/lib/breaker.lua");
 const AUDIT: &str = include_str!("../../lua/lib/audit.lua");
@@ -72,13 +73,15 @@ impl Script {
     /// Name, the shared pieces put in front (behind the clock), own text.
     fn parts(self) -> (&'static str, &'static [&'static str], &'static str) {
         match self {
-            Script::Admit => ("admit", &[WINDOW, BREAKER, ROOM, SHARES], include_str!("../../lua/admit.lua")),
-            Script::Settle => {
-                ("settle", &[WINDOW, CORRECT, BREAKER, VERDICT, ROOM, SHARES], include_str!("../../lua/settle.lua"))
-            }
-            Script::Renew => ("renew", &[WINDOW, CORRECT], include_str!("../../lua/renew.lua")),
+            Script::Admit => ("admit", &[WINDOW, QUOTA, BREAKER, ROOM, SHARES], include_str!("../../lua/admit.lua")),
+            Script::Settle => (
+                "settle",
+                &[WINDOW, QUOTA, CORRECT, BREAKER, VERDICT, ROOM, SHARES],
+                include_str!("../../lua/settle.lua"),
+            ),
+            Script::Renew => ("renew", &[WINDOW, QUOTA, CORRECT], include_str!("../../lua/renew.lua")),
             Script::Sync => ("sync", &[], include_str!("../../lua/sync.lua")),
-            Script::Repeat => ("repeat", &[WINDOW, CORRECT], include_str!("../../lua/repeat.lua")),
+            Script::Repeat => ("repeat", &[WINDOW, QUOTA, CORRECT], include_str!("../../lua/repeat.lua")),
             Script::Snapshot => ("snapshot", &[WINDOW, BREAKER], include_str!("../../lua/snapshot.lua")),
             Script::Control => ("control", &[BREAKER, ROOM, LINE, AUDIT], include_str!("../../lua/control.lua")),
             Script::Record => ("record", &[], include_str!("../../lua/record.lua")),
