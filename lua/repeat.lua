@@ -17,12 +17,8 @@ local function put_back(w, place, lease, open)
   if w.kind == 's' then
     if tonumber(place) > now - w.span - slack then
       read_head(w, now)
-      w.nb = 0
-      local later = not w.heads and prolong(w, w.span)
-      put(w, place + 0, w.units)
-      if later then
-        redis.call('PEXPIRE', w.key, text(w.expires - wall))
-      end
+      w.nb, w.place = 0, place + 0
+      charge.s(w)
     end
   elseif w.kind == 'b' or w.kind == 'm' then
     add(w, now, w.units) -- as if nothing had drained; as if it ended now

@@ -66,6 +66,13 @@ local function prolong(at, span)
   return later
 end
 
+--- The same for what was just written into a window's own key.
+local function prolong_key(w)
+  if prolong(w, w.span) then
+    redis.call('PEXPIRE', w.key, text(w.expires - wall))
+  end
+end
+
 --- Writes it back, with one older sub-bucket where one is named.
 local function write_head(w, stop, units)
   local heads = w.heads
@@ -80,9 +87,7 @@ local function write_head(w, stop, units)
   end
   if stop then
     redis.call('HSET', w.key, stop, text(units))
-    if prolong(w, w.span) then
-      redis.call('PEXPIRE', w.key, text(w.expires - wall))
-    end
+    prolong_key(w)
   end
   local head = struct.pack(HEAD, w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here)
   local words, n = heads.words, heads.n
@@ -291,8 +296,8 @@ local function put(w, stop, units)
     w.here = w.here + units
   else -- its sub-buckets have become finer
     redis.call('HINCRBY', w.key, text(stop), text(units))
-    if w.heads and prolong(w, w.span) then
-      redis.call('PEXPIRE', w.key, text(w.expires - wall))
+    if w.heads then
+      prolong_key(w)
     end
   end
   write_head(w)

@@ -111,45 +111,18 @@ impl Machine {
         self.run(call.script.name(), |vm| vm.run(call.script, &call.keys, &call.args))
     }
 
-    /// What they write is kept at once: one trip to the log instead of one each.
-    fn run_calls(&mut self, calls: &[&ScriptCall]) -> Vec<Result<Reply, HostError>> {
-        let run = |call: &&ScriptCall| {
-            if !self.vm.knows(call.script) {
-                return Err(HostError::Fresh);
-            }
-            self.work(call.script.name(), |vm| vm.run(call.script, &call.keys, &call.args))
-        };
-        let answers = calls.iter().map(run).collect();
-        match self.keep() {
-            Ok(()) => {
-                self.tell();
-                answers
-            }
-            Err(error) => vec![Err(error); calls.len()],
-        }
-    }
-
     fn run(
-        &mut self,
-        script: &'static str,
-        work: impl FnOnce(&mut Vm) -> Result<Reply, String>,
-    ) -> Result<Reply, HostError> {
-        let answer = self.work(script, work);
-        // A script that failed half-way has written what it has written, as in Redis.
-        self.keep()?;
-        self.tell();
-        answer
-    }
-
-    /// Not kept yet.
-    fn work(
         &mut self,
         script: &'static str,
         work: impl FnOnce(&mut Vm) -> Result<Reply, String>,
     ) -> Result<Reply, HostError> {
         self.runs += 1;
         self.begin(if self.runs.is_multiple_of(SWEEP_EVERY) { SWEEP_KEYS } else { 0 })?;
-        work(&mut self.vm).map_err(|message| HostError::Script { script, message })
+        let answer = work(&mut self.vm);
+        // A script that failed half-way has written what it has written, as in Redis.
+        self.keep()?;
+        self.tell();
+        answer.map_err(|message| HostError::Script { script, message })
     }
 
     /// Time stands still from here until the next script.
@@ -214,8 +187,16 @@ impl ScriptHost for Embedded {
         async move { lock(&self.machine).run_call(call, load) }.boxed()
     }
 
-    fn run_all<'a>(&'a self, calls: &'a [&'a ScriptCall]) -> BoxFuture<'a, Vec<Result<Reply, HostError>>> {
-        async move { lock(&self.machine).run_calls(calls) }.boxed()
+    fn run_both<'a>(
+        &'a self,
+        first: &'a ScriptCall,
+        second: &'a ScriptCall,
+    ) -> BoxFuture<'a, (Result<Reply, HostError>, Result<Reply, HostError>)> {
+        async move {
+            let one = lock(&self.machine).run_call(first, false);
+            (one, lock(&self.machine).run_call(second, false))
+        }
+        .boxed()
     }
 
     fn listen(&self, channel: &str, heard: Heard) {

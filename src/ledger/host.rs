@@ -47,9 +47,12 @@ pub trait ScriptHost: Send + Sync {
     /// the caller first learns (by `sync`) whether the state behind it is still the one it knew.
     fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, HostError>>;
 
-    /// Scripts in order, in one round trip; not atomic together. An error of one does not stop the next, nor is one loaded
-    /// that the host has not seen. As many answers as calls.
-    fn run_all<'a>(&'a self, calls: &'a [&'a ScriptCall]) -> BoxFuture<'a, Vec<Result<Reply, HostError>>>;
+    /// Two scripts in order, in one round trip; not atomic together. An error of the first does not stop the second.
+    fn run_both<'a>(
+        &'a self,
+        first: &'a ScriptCall,
+        second: &'a ScriptCall,
+    ) -> BoxFuture<'a, (Result<Reply, HostError>, Result<Reply, HostError>)>;
 
     /// From now on tells what scripts publish on this channel, as far as it can be had: messages may be lost.
     fn listen(&self, channel: &str, heard: Heard);

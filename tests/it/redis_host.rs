@@ -146,8 +146,8 @@ async fn a_script_that_is_not_there_is_told_as_fresh_and_loaded_when_asked() {
     let call = ScriptCall { script: Script::Journal, keys: vec!["{t}j".into(), "{t}k".into()], args: vec!["1".into()] };
     for _ in 0..2 {
         assert!(matches!(host.run(&call, false).await, Err(HostError::Fresh)));
-        let both = host.run_all(&[&call, &call]).await;
-        assert!(matches!(&both[..], [Err(HostError::Fresh), Err(HostError::Fresh)]), "{both:?}");
+        let (one, other) = host.run_both(&call, &call).await;
+        assert!(matches!((one, other), (Err(HostError::Fresh), Err(HostError::Fresh))));
         assert!(!matches!(host.run(&call, true).await, Err(HostError::Fresh | HostError::Unreachable(_))));
         assert!(!matches!(host.run(&call, false).await, Err(HostError::Fresh | HostError::Unreachable(_))));
         server.command(&["SCRIPT", "FLUSH"]);
