@@ -105,9 +105,13 @@ impl ScriptHost for Away {
         Box::pin(async { Err(HostError::Unreachable("away".to_owned())) })
     }
 
-    fn run_all<'a>(&'a self, calls: &'a [&'a ScriptCall]) -> BoxFuture<'a, Vec<Result<HostReply, HostError>>> {
-        let away = calls.iter().map(|_| Err(HostError::Unreachable("away".to_owned()))).collect();
-        Box::pin(async { away })
+    fn run_both<'a>(
+        &'a self,
+        _: &'a ScriptCall,
+        _: &'a ScriptCall,
+    ) -> BoxFuture<'a, (Result<HostReply, HostError>, Result<HostReply, HostError>)> {
+        let away = || Err(HostError::Unreachable("away".to_owned()));
+        Box::pin(async move { (away(), away()) })
     }
 
     fn listen(&self, _: &str, _: Heard) {}
@@ -125,9 +129,13 @@ impl ScriptHost for Slow {
         })
     }
 
-    fn run_all<'a>(&'a self, calls: &'a [&'a ScriptCall]) -> BoxFuture<'a, Vec<Result<HostReply, HostError>>> {
+    fn run_both<'a>(
+        &'a self,
+        first: &'a ScriptCall,
+        second: &'a ScriptCall,
+    ) -> BoxFuture<'a, (Result<HostReply, HostError>, Result<HostReply, HostError>)> {
         Box::pin(async move {
-            let answers = self.0.run_all(calls).await;
+            let answers = self.0.run_both(first, second).await;
             tokio::time::sleep(SLOWNESS).await;
             answers
         })

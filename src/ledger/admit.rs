@@ -207,19 +207,18 @@ impl Shared {
         let answer = match &owed.settlement {
             None => self.host.run(&question.call, false).await,
             Some((settlement, _)) => {
-                let mut answers = self.host.run_all(&[settlement, &question.call]).await;
-                let admitted = answers.pop();
-                match answers.pop() {
-                    Some(Ok(_)) | None => owed.settlement = None,
-                    Some(Err(HostError::Fresh)) => came_before = true,
-                    Some(Err(error)) => {
+                let (settled, admitted) = self.host.run_both(settlement, &question.call).await;
+                match settled {
+                    Ok(_) => owed.settlement = None,
+                    Err(HostError::Fresh) => came_before = true,
+                    Err(error) => {
                         if let HostError::Script { .. } = error {
                             owed.settlement = None; // would fail again
                         }
                         self.note::<Reply>(Err(error))?;
                     }
                 }
-                admitted.expect("as many answers as calls")
+                admitted
             }
         };
         let answer = match answer {

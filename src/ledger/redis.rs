@@ -51,14 +51,14 @@ type Answer = Result<Value, redis::RedisError>;
 /// What is sent at once.
 enum Trip {
     One(Cmd),
-    All(Pipeline),
+    Both(Pipeline),
 }
 
 impl Trip {
     fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,
-            Self::All(pipeline) => pipeline.len(),
+            Self::Both(pipeline) => pipeline.len(),
         }
     }
 }
@@ -129,7 +129,7 @@ impl Redis {
             Trip::One(one) => {
                 bounded(line.connection.send_packed_command(one), until).await.map(|answer| answer.map(|one| vec![one]))
             }
-            Trip::All(all) => bounded(line.connection.send_packed_commands(all, 0, all.len()), until).await,
+            Trip::Both(both) => bounded(line.connection.send_packed_commands(both, 0, both.len()), until).await,
         };
         let answers: Vec<Answer> = match sent {
             None => {
@@ -151,7 +151,7 @@ impl Redis {
                 }
                 Judged::Moved { .. } => {
                     self.lines.give_up(line, "the slot moved", key);
-                    // All that travel together share their keys' slot: none was carried out.
+                    // Both of a pair share their keys' slot: neither was carried out.
                     return Err(Lost::Moved);
                 }
                 Judged::Unknown | Judged::Mistake(_) => {}
@@ -177,21 +177,24 @@ impl ScriptHost for Redis {
         .boxed()
     }
 
-    fn run_all<'a>(&'a self, calls: &'a [&'a ScriptCall]) -> BoxFuture<'a, Vec<Result<Reply, HostError>>> {
+    fn run_both<'a>(
+        &'a self,
+        first: &'a ScriptCall,
+        second: &'a ScriptCall,
+    ) -> BoxFuture<'a, (Result<Reply, HostError>, Result<Reply, HostError>)> {
         async move {
-            let mut pipeline = Pipeline::with_capacity(calls.len());
-            for call in calls {
+            let mut pipeline = Pipeline::with_capacity(2);
+            for call in [first, second] {
                 pipeline.add_command(command("EVALSHA", digest(call.script), &call.keys, &call.args));
             }
-            let key = calls.first().and_then(|call| call.keys.first());
-            let error = match self.send(&Trip::All(pipeline), key).await {
-                Ok(answers) if answers.len() == calls.len() => {
-                    return calls.iter().zip(answers).map(|(call, one)| reply(call.script.name(), one)).collect();
+            match self.send(&Trip::Both(pipeline), first.keys.first()).await.map(<[Answer; 2]>::try_from) {
+                Ok(Ok([one, other])) => (reply(first.script.name(), one), reply(second.script.name(), other)),
+                Ok(Err(answers)) => {
+                    let error = HostError::Unreachable(format!("{} answers to two commands", answers.len()));
+                    (Err(error.clone()), Err(error))
                 }
-                Ok(answers) => HostError::Unreachable(format!("{} answers to {} commands", answers.len(), calls.len())),
-                Err(error) => error,
-            };
-            vec![Err(error); calls.len()]
+                Err(error) => (Err(error.clone()), Err(error)),
+            }
         }
         .boxed()
     }
