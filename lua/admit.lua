@@ -77,11 +77,12 @@ local function look_at(list, ahead, keep)
         if ahead and ahead.planned then
           w.ahead = ahead.planned -- not else: even nil would need a place in the table
         end
-        e = look[w.kind](w, now, extra)
+        local look = rules_of(w).look
+        e = look(w, now, extra)
         if not e and keep and not w.stale and is_shared(w) then
           local kept = keep(w, extra)
           if kept > 0 then
-            e = look[w.kind](w, now, extra + kept)
+            e = look(w, now, extra + kept)
           end
         end
       end
@@ -106,7 +107,7 @@ end
 local client_opens, client_decides, client_exact = look_at(client, held_quota)
 write_heads(heads)
 
-local chosen, best
+local chosen, best, switches
 local best_opens, best_exact, best_guess = NEVER, true, false
 local lines, n = {}, 0
 
@@ -133,7 +134,8 @@ local function consider(at, next_key)
   next_key = next_key + 1 + count
   for i = 1, 2 do
     if health[i] then
-      local state = read_breaker(health[i])
+      switches = switches or breakers()
+      local state = switches.read_breaker(health[i])
       c.breakers[i] = state
       if state.off == 1 then
         c.why, c.opens = 'off', NEVER
@@ -293,20 +295,20 @@ if held then
 end
 local deadline = now + ARGV[4]
 for i = 1, clients do
-  charge[client[i].kind](client[i], now, id, deadline)
+  rules_of(client[i]).charge(client[i], now, id, deadline)
 end
 write_heads(heads)
 for i = 1, #chosen.list do
   local w = chosen.list[i]
   if w.units > 0 then
-    charge[w.kind](w, now, id, deadline)
+    rules_of(w).charge(w, now, id, deadline)
   end
 end
 for i = 1, 2 do
   if chosen.probes[i] then
     local state = chosen.breakers[i]
     state.gen, state.probe = gens[i], now + ARGV[5]
-    write_breaker(KEYS[2], chosen.fields[i], state, now)
+    switches.write_breaker(KEYS[2], chosen.fields[i], state, now)
   end
 end
 redis.call('HSET', KEYS[1], 'seq', text(seq + 1), 't', text(now))

@@ -30,7 +30,7 @@ end
 local function count(w)
   local last, units_at = 0, {}
   read_head(w, now)
-  sweep(w, now, units_at)
+  walk().sweep(w, now, units_at)
   for stop, units in pairs(units_at) do
     if units > 0 and stop > last then
       last = stop
@@ -56,7 +56,7 @@ for i = 3, #ARGV do
     if (w.kind == 's' or w.kind == 'm') and redis.call('EXISTS', w.key) == 1 then
       empty = count(w)
     end
-    opens = look[w.kind](w, now, 0)
+    opens = rules_of(w).look(w, now, 0)
     if w.stale then
       return { -3, now }
     end

@@ -22,7 +22,7 @@ for i = 1, clients + count do
     redis.call('ZADD', w.key, now + ttl, lease)
     redis.call('PEXPIRE', w.key, ttl)
   elseif place ~= '-' and w.kind == 'm' then
-    place = correct.m(w, now, 0, place, nil, units + 0) or place
+    place = rules_of(w).correct(w, now, 0, place, nil, units + 0) or place
   end
   places[#places + 1] = place .. ' ' .. units .. ' ' .. q .. ' ' .. used
 end

@@ -18,7 +18,7 @@ local function put_back(w, place, lease, open)
     if tonumber(place) > now - w.span - slack then
       read_head(w, now)
       w.nb, w.place = 0, place + 0
-      charge.s(w)
+      rules_of(w).charge(w, now)
     end
   elseif w.kind == 'b' or w.kind == 'm' then
     add(w, now, w.units) -- as if nothing had drained; as if it ended now

@@ -13,10 +13,18 @@
   Reply 1 (find: the packed lease); 0 where there was no such lease (settled before, or lost; to find: never made, and then
         it never will be)
 ]]
-local held = redis.call('GET', KEYS[3])
+local ends, held = ARGV[12] == 'end', nil
+if ends then
+  held = redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11], 'GET')
+  if not held then
+    -- One that was made and is not here any more belongs to a state that was lost: it must stay free to be repeated.
+    redis.call('DEL', KEYS[3])
+  end
+else
+  held = redis.call('GET', KEYS[3])
+end
 if not held or held == 'x' then
-  -- One that was made and is not here any more belongs to a state that was lost: it must stay free to be repeated.
-  if held or ARGV[12] == 'find' then
+  if ARGV[12] == 'find' then
     redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11])
   end
   return 0
@@ -43,7 +51,7 @@ local function tell(field, value, gen, probe, verdict)
     local fails, wins, open = string.match(ARGV[6], '(%d+) (%d+) (%d+)')
     rules = { fails + 0, wins + 0, open + 0 }
   end
-  if judge(KEYS[2], field, value, gen + 0, probe == '1', verdict, rules, now) and probe == '1' then
+  if breakers().judge(KEYS[2], field, value, gen + 0, probe == '1', verdict, rules, now) and probe == '1' then
     if crowded then
       waiting().knock_provider(room, string.match(p, '^p:(.*)$'), now) -- whoever waited for the probe
     end
@@ -72,8 +80,16 @@ end
 
 -- Hints first: they speak of the state just after our charge, before anything is corrected.
 local relearned
-local at, q_then, used_then
+local at, q_then, used_then, ever_charged
 if hinted then
+  --- All units ever charged to a window, as it stands.
+  ever_charged = function(w)
+    if w.kind == 's' or w.kind == 'm' then
+      read_head(w, now)
+      return w.q
+    end
+    return redis.call('HGET', w.key, 'q') or birth(now)
+  end
   at, q_then, used_then = {}, {}, {}
   local word, _ = held_words(), nil
   for i = 1 - clients, count do
@@ -102,9 +118,9 @@ for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%
     if left >= 0 and at[its] ~= '-' and w.kind ~= 'n' then
       local strangers = (most > 0 and most or w.max) - left - used_then[its]
       if strangers >= 1 then
-        strangers = strangers - (ever_charged(w, now) - q_then[its])
+        strangers = strangers - (ever_charged(w) - q_then[its])
         if w.kind == 'c' then
-          look.c(w, now, 0)
+          rules_of(w).look(w, now, 0)
           if w.stale or at[its] ~= text(w.one) then
             strangers = 0 -- of a day that has ended since, or perhaps of the one before: it says nothing of this one
           end
@@ -134,7 +150,7 @@ for i = 1, clients + count do
         redis.call('ZREM', w.key, string.match(KEYS[3], '[^:]*$'))
       elseif w.kind == 'm' or w.units ~= 0 then
         local delta = w.units
-        correct[w.kind](w, now, delta, place, q + 0, used)
+        rules_of(w).correct(w, now, delta, place, q + 0, used)
         w.units, corrected = delta, corrected or i > clients
       end
     end
@@ -158,7 +174,7 @@ if hinted or shut then
           return now + 1000
         end
         w.units = 1
-        local e = look[w.kind](w, now, 0)
+        local e = rules_of(w).look(w, now, 0)
         return e or now + (w.kind == 'b' and max(1000, ceil(w.span / w.max)) or min(60000, w.span))
       end
     end
@@ -208,7 +224,6 @@ if ARGV[9] ~= '-1' then
   local average = (redis.call('HGET', KEYS[4], ARGV[10]) or ARGV[9]) + 0
   redis.call('HSET', KEYS[4], ARGV[10], text(average * 0.8 + ARGV[9] * 0.2 + 0.5))
 end
-redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11])
 if crowded then
   waiting().nudge(room, line, list, model, now)
 end

@@ -63,7 +63,7 @@ for i = 1, #list do
     read_head(w, now)
     if sweeps > 0 and w.used * 2 > w.max and now - w.swept > w.span / 16 then
       sweeps = sweeps - 1
-      sweep(w, now)
+      walk().sweep(w, now)
     end
     used = w.used
   end

@@ -1,8 +1,6 @@
---[[ lib/breaker: breakers, switches, cool-downs and learned limits, all of a pool in one hash `health`.
+--[[ lib/breaker: breakers and switches: fields of the hash `health`, beside what lib/shut reads.
 
   p:<provider>, b:<provider>/<model>   "generation fails wins until probe touched off"; absent: closed, 0, on
-  k:<provider>/<key>                   cool-down: "until cause|"
-  m:<provider>/<account>/<model>, a:<provider>/<account>   cool-down and learned limits: "until cause|limit=max …"
 
   A breaker is closed (until = 0), open (now < until), or half-open (now >= until): then it lets one probe through at a
   time; probe = deadline of the one under way, 0 for none. Every change of state raises the generation; an outcome
@@ -19,24 +17,4 @@ end
 local function write_breaker(health, field, b, now)
   local value = string.format('%d %d %d %d %d %d %d', b.gen, b.fails, b.wins, b.till, b.probe, now, b.off)
   redis.call('HSET', health, field, value)
-end
-
---- Until when it is shut (0 = not), why, and the learned limits, of one field's value.
-local function read_shut(value)
-  if not value then
-    return 0, '', ''
-  end
-  local till, cause, limits = string.match(value, '^(%d+) ([^|]*)|(.*)$')
-  return till + 0, cause, limits
-end
-
---- Adds what one field has learned to { limit = max }; returns it, or nil where nothing is known.
-local function learn(known, limits)
-  if limits ~= '' then
-    known = known or {}
-    for limit, most in string.gmatch(limits, '(%a+)=(%d+)') do
-      known[limit] = most + 0
-    end
-  end
-  return known
 end

@@ -17,7 +17,7 @@ local function could_go(list, model, of, units, now, anywhere)
       w.units = w.kind ~= 'n' and string.find(w.limit, '[tT][pP]') and math.min(tokens, w.max) or 1
     end
     if w.units > 0 and w.units <= w.max then
-      local e = look[w.kind](w, now, 0)
+      local e = rules_of(w).look(w, now, 0)
       if e and not w.stale and e > opens then
         opens = e
       end

@@ -29,17 +29,56 @@ pub enum Script {
 }
 
 const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
-const WINDOW: &str = include_str!("../../lua/lib/window.lua");
-const QUOTA: &str = include_str!("../../lua/lib/quota.lua");
-const CORRECT: &str = include_str!("../../lua/lib/correct.lua");
+
+/// One of `lua/lib`, as it stands in front of a script.
+#[derive(Debug, Clone, Copy)]
+enum Piece {
+    Plain(&'static str),
+    /// Needed only now and then. A function costs time each time it is made, so these are made inside one of their own:
+    /// `name()` gives a table of those that are `given`.
+    Made {
+        name: &'static str,
+        texts: &'static [&'static str],
+        given: &'static [&'static str],
+    },
+}
+
+use Piece::{Made, Plain};
+
+const QUOTA: Piece = Plain(include_str!("../../lua/lib/quota.lua"));
+const SHUT: Piece = Plain(include_str!("../../lua/lib/shut.lua"));
+const AUDIT: Piece = Plain(include_str!("../../lua/lib/audit.lua"));
+const ROOM: Piece = Plain(include_str!("../../lua/lib/room.lua"));
+const SHARES: Piece = Plain(include_str!("../../lua/lib/shares.lua"));
+const HELD: Piece = Plain(include_str!("../../lua/lib/held.lua"));
+const COUNTING: Piece = Made {
+    name: "counting",
+    texts: &[include_str!("../../lua/lib/counting.lua")],
+    given: &["recount", "kept_for_others"],
+};
 const BREAKER: &str = include_str!("../../lua/lib/breaker.lua");
-const AUDIT: &str = include_str!("../../lua/lib/audit.lua");
-const VERDICT: &str = include_str!("../../lua/lib/verdict.lua");
-const ROOM: &str = include_str!("../../lua/lib/room.lua");
+const BREAKERS: Piece = Made { name: "breakers", texts: &[BREAKER], given: &["read_breaker", "write_breaker"] };
+const JUDGE: Piece =
+    Made { name: "breakers", texts: &[BREAKER, include_str!("../../lua/lib/verdict.lua")], given: &["judge"] };
 const LINE: &str = include_str!("../../lua/lib/line.lua");
 const NUDGE: &str = include_str!("../../lua/lib/nudge.lua");
-const SHARES: &str = include_str!("../../lua/lib/shares.lua");
 const PLACE: &str = include_str!("../../lua/lib/place.lua");
+
+/// Windows, with the rules of each kind.
+const WINDOWS: &[Piece] = &[
+    Plain(include_str!("../../lua/lib/window.lua")),
+    Made {
+        name: "walk",
+        texts: &[include_str!("../../lua/lib/walk.lua")],
+        given: &["sweep", "leaves", "leaves_later"],
+    },
+    Made { name: "sliding", texts: &[include_str!("../../lua/lib/sliding.lua")], given: RULES },
+    Made { name: "bucket", texts: &[include_str!("../../lua/lib/bucket.lua")], given: RULES },
+    Made { name: "calendar", texts: &[include_str!("../../lua/lib/calendar.lua")], given: RULES },
+    Made { name: "slots", texts: &[include_str!("../../lua/lib/slots.lua")], given: &["look", "charge"] },
+    Plain(include_str!("../../lua/lib/kinds.lua")),
+];
+const RULES: &[&str] = &["look", "charge", "correct"];
 
 impl Script {
     pub const ALL: [Script; 21] = [
@@ -71,58 +110,57 @@ impl Script {
     }
 
     /// Name, the shared pieces put in front (behind the clock), own text.
-    fn parts(self) -> (&'static str, &'static [&'static str], &'static str) {
+    fn parts(self) -> (&'static str, &'static [&'static [Piece]], &'static str) {
+        const WAITING_TO_GO: Piece = Made {
+            name: "waiting",
+            texts: &[LINE, NUDGE, PLACE],
+            given: &[
+                "bury",
+                "ticket_of",
+                "place_in",
+                "standing",
+                "add_up",
+                "planned_of",
+                "units_of",
+                "stand_in_line",
+                "go_from_line",
+                "knock_first",
+                "leave",
+            ],
+        };
+        const WAITING: Piece = Made { name: "waiting", texts: &[LINE, NUDGE], given: &["knock_provider", "nudge"] };
         match self {
-            Script::Admit => ("admit", &[WINDOW, QUOTA, BREAKER, ROOM, SHARES], include_str!("../../lua/admit.lua")),
+            Script::Admit => (
+                "admit",
+                &[WINDOWS, &[QUOTA, SHUT, BREAKERS, ROOM, SHARES, COUNTING, HELD, WAITING_TO_GO]],
+                include_str!("../../lua/admit.lua"),
+            ),
             Script::Settle => (
                 "settle",
-                &[WINDOW, QUOTA, CORRECT, BREAKER, VERDICT, ROOM, SHARES],
+                &[WINDOWS, &[QUOTA, SHUT, JUDGE, ROOM, SHARES, WAITING]],
                 include_str!("../../lua/settle.lua"),
             ),
-            Script::Renew => ("renew", &[WINDOW, QUOTA, CORRECT], include_str!("../../lua/renew.lua")),
+            Script::Renew => ("renew", &[WINDOWS, &[QUOTA]], include_str!("../../lua/renew.lua")),
             Script::Sync => ("sync", &[], include_str!("../../lua/sync.lua")),
-            Script::Repeat => ("repeat", &[WINDOW, QUOTA, CORRECT], include_str!("../../lua/repeat.lua")),
-            Script::Snapshot => ("snapshot", &[WINDOW, BREAKER], include_str!("../../lua/snapshot.lua")),
-            Script::Control => ("control", &[BREAKER, ROOM, LINE, AUDIT], include_str!("../../lua/control.lua")),
+            Script::Repeat => ("repeat", &[WINDOWS, &[QUOTA]], include_str!("../../lua/repeat.lua")),
+            Script::Snapshot => ("snapshot", &[WINDOWS, &[SHUT]], include_str!("../../lua/snapshot.lua")),
+            Script::Control => {
+                ("control", &[&[Plain(BREAKER), ROOM, Plain(LINE), AUDIT]], include_str!("../../lua/control.lua"))
+            }
             Script::Record => ("record", &[], include_str!("../../lua/record.lua")),
             Script::Journal => ("journal", &[], include_str!("../../lua/journal.lua")),
-            Script::Stay => ("stay", &[ROOM, LINE], include_str!("../../lua/stay.lua")),
-            Script::Leave => ("leave", &[ROOM, LINE], include_str!("../../lua/leave.lua")),
+            Script::Stay => ("stay", &[&[ROOM, Plain(LINE)]], include_str!("../../lua/stay.lua")),
+            Script::Leave => ("leave", &[&[ROOM, Plain(LINE)]], include_str!("../../lua/leave.lua")),
             Script::Rollup => ("rollup", &[], include_str!("../../lua/rollup.lua")),
-            Script::Budget => ("budget", &[WINDOW, BREAKER, ROOM, LINE], include_str!("../../lua/budget.lua")),
+            Script::Budget => ("budget", &[WINDOWS, &[SHUT, ROOM, Plain(LINE)]], include_str!("../../lua/budget.lua")),
             Script::Beat => ("beat", &[], include_str!("../../lua/beat.lua")),
             Script::Names => ("names", &[], include_str!("../../lua/names.lua")),
-            Script::Clients => ("clients", &[AUDIT], include_str!("../../lua/clients.lua")),
+            Script::Clients => ("clients", &[&[AUDIT]], include_str!("../../lua/clients.lua")),
             Script::Members => ("members", &[], include_str!("../../lua/members.lua")),
             Script::Touch => ("touch", &[], include_str!("../../lua/touch.lua")),
-            Script::Sessions => ("sessions", &[AUDIT], include_str!("../../lua/sessions.lua")),
+            Script::Sessions => ("sessions", &[&[AUDIT]], include_str!("../../lua/sessions.lua")),
             Script::Guesses => ("guesses", &[], include_str!("../../lua/guesses.lua")),
             Script::Audit => ("audit", &[], include_str!("../../lua/audit.lua")),
-        }
-    }
-
-    /// What the script needs only where somebody waits, and the functions it then calls. A function costs time each time
-    /// it is made, so these are made inside one of their own: `waiting()` gives them, by name.
-    fn waiting(self) -> Option<(&'static [&'static str], &'static [&'static str])> {
-        match self {
-            Script::Admit => Some((
-                &[LINE, NUDGE, PLACE],
-                &[
-                    "bury",
-                    "ticket_of",
-                    "place_in",
-                    "standing",
-                    "add_up",
-                    "planned_of",
-                    "units_of",
-                    "stand_in_line",
-                    "go_from_line",
-                    "knock_first",
-                    "leave",
-                ],
-            )),
-            Script::Settle => Some((&[LINE, NUDGE], &["knock_provider", "nudge"])),
-            _ => None,
         }
     }
 
@@ -134,12 +172,21 @@ impl Script {
 
     /// The text with another `clock` in front: tests put one whose time moves only when told.
     pub fn text(self, clock: &str) -> String {
-        let (_, shared, own) = self.parts();
-        let mut text: String = std::iter::once(clock).chain(shared.iter().copied()).collect();
-        if let Some((pieces, functions)) = self.waiting() {
-            let named: Vec<String> = functions.iter().map(|name| format!("{name} = {name}")).collect();
-            let given = format!("return {{ {} }}\nend\n", named.join(", "));
-            text.extend(["local function waiting()\n"].into_iter().chain(pieces.iter().copied()).chain([&*given]));
+        let (_, pieces, own) = self.parts();
+        let mut text = clock.to_owned();
+        for piece in pieces.iter().copied().flatten() {
+            match *piece {
+                Plain(piece) => text.push_str(piece),
+                Made { name, texts, given } => {
+                    text.extend(["local function ", name, "()\n"]);
+                    text.extend(texts.iter().copied());
+                    text.push_str("return { ");
+                    for given in given {
+                        text.extend([given, " = ", given, ", "]);
+                    }
+                    text.push_str("}\nend\n");
+                }
+            }
         }
         text + own
     }
