@@ -10,7 +10,7 @@
         7 packed client windows ("" for none)
         8… one candidate each: "p \t b \t k \t m \t a \t windows": the fields of `health` to look at (lib/breaker) and
         the packed windows (lib/window); windows with 0 units are passed over
-  Reply {1, candidate, now, sequence, lease, line…}  go; lease as packed; lines of those before it
+  Reply {1, candidate, now, sequence, lease, line…}  go; lease: lib/lease; lines of those before it
         {0, now, e, exact, by, used, line…}  refused until e; by = 1 the client's quota, 2 the budget; used: units in each
                                        of the client's windows, in words; each line: why, max, e
         {2, now, e, exact}             a place in line: ask again at e, or at a knock
@@ -19,7 +19,6 @@
         {-3, now}                      calendar boundaries out of range: send later ones
         {-4}                           this lease was cancelled before it was asked for
         {-5}                           the client's record is gone, closed, or another version by now
-  Lease "candidate gen-p gen-b probe-p probe-b", then for each window "place units q used" of just after the charge
 ]]
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 't', 'hold')
 local seq = (meta[2] or 0) + 0
@@ -59,7 +58,7 @@ local function told_before(held)
   if held == 'x' then
     return { -4 }
   end
-  return { 1, tonumber(string.match(held, '^%d+')), now, seq, held }
+  return { 1, read_lease(held)[1], now, seq, held }
 end
 
 --- Looks at every window of a list; `ahead` units of it are others', and what `keep` tells of a window that would fit.
@@ -282,13 +281,14 @@ for i = 1, 2 do
     gens[i] = chosen.breakers[i].gen + (chosen.probes[i] and 1 or 0)
   end
 end
-local packed = chosen.at .. ' ' .. gens[1] .. ' ' .. gens[2] .. (chosen.probes[1] and ' 1' or ' 0') .. (chosen.probes[2] and ' 1' or ' 0')
+local numbers, count = { chosen.at, gens[1], gens[2], chosen.probes[1] and 1 or 0, chosen.probes[2] and 1 or 0 }, HEADS
 for i = 1, clients do
-  packed = packed .. place(client[i])
+  count = place(client[i], numbers, count)
 end
 for i = 1, #chosen.list do
-  packed = packed .. place(chosen.list[i])
+  count = place(chosen.list[i], numbers, count)
 end
+local packed = lease_of(numbers, count)
 local held = redis.call('SET', KEYS[3], packed, 'PX', ARGV[4], 'NX', 'GET')
 if held then
   return told_before(held)

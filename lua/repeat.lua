@@ -2,8 +2,8 @@
 
   KEYS  1 meta, then for each lease: its key, its client's windows, their heads first, its candidate's windows
   ARGV  1 epoch  2 slack  3 lease TTL  4 TTL of the mark of a settled one (ms)
-        5… three for each lease: its packed lease ("x" + it where it was settled); its packed client windows; those of
-        the candidate; units as used
+        5… four for each lease: it as the script had it (lib/lease); "x" where it was settled, else ""; its packed client
+        windows; those of the candidate; units as used
   Reply how many were charged again; -1 = another epoch by now
 ]]
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 't')
@@ -13,18 +13,19 @@ end
 slack = ARGV[2] + 0
 local now, ttl, again, at = clock(meta[2]), tonumber(ARGV[3]), 0, 2
 
-local function put_back(w, place, lease, open)
+local function put_back(w, place, also, lease, open)
   if w.kind == 's' then
-    if tonumber(place) > now - w.span - slack then
+    if place > now - w.span - slack then
       read_head(w, now)
-      w.nb, w.place = 0, place + 0
+      w.nb, w.place = 0, place
       rules_of(w).charge(w, now)
     end
   elseif w.kind == 'b' or w.kind == 'm' then
     add(w, now, w.units) -- as if nothing had drained; as if it ended now
   elseif w.kind == 'c' then
-    for stop in string.gmatch(place, '%d+') do
-      redis.call('HINCRBY', w.key, stop, w.units)
+    redis.call('HINCRBY', w.key, text(place), w.units)
+    if also ~= 0 then
+      redis.call('HINCRBY', w.key, text(also), w.units)
     end
     redis.call('PEXPIRE', w.key, w.after - now + 2 * 86400000)
   elseif open then
@@ -33,18 +34,17 @@ local function put_back(w, place, lease, open)
   end
 end
 
-for i = 5, #ARGV, 3 do
-  local key, packed = KEYS[at], ARGV[i]
-  local client, clients, after, heads = windows_of_client(ARGV[i + 1], at + 1)
-  local list, count = windows(ARGV[i + 2], after)
+for i = 5, #ARGV, 4 do
+  local key, packed, open = KEYS[at], ARGV[i], ARGV[i + 1] == ''
+  local client, clients, after, heads = windows_of_client(ARGV[i + 2], at + 1)
+  local list, count = windows(ARGV[i + 3], after)
   at = after + count
   if redis.call('EXISTS', key) == 0 then
-    local open = string.sub(packed, 1, 1) ~= 'x'
-    local word = string.gmatch(string.match(packed, '%d+ %d+ %d+ %d+ %d+ ?(.*)$'), '(%S+) %d+ %d+ %d+')
+    local lease = read_lease(packed)
     for n = 1, clients + count do
-      local w, place = client[n] or list[n - clients], word()
-      if place ~= '-' and w.units > 0 then
-        put_back(w, place, string.match(key, '[^:]*$'), open)
+      local w, from = client[n] or list[n - clients], HEADS + EACH * (n - 1)
+      if lease[from + 1] ~= -1 and w.units > 0 then
+        put_back(w, lease[from + 1], lease[from + 2], string.match(key, '[^:]*$'), open)
       end
     end
     write_heads(heads)

@@ -36,8 +36,7 @@ local now = clock(redis.call('HGET', KEYS[1], 't'))
 slack = ARGV[1] + 0
 local p, b, k, m, a, spec = string.match(ARGV[3], '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
 local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
-local chosen, gen_p, gen_b, probe_p, probe_b, places =
-  string.match(held, '^(%d+) (%d+) (%d+) (%d) (%d) ?(.*)$')
+local lease = read_lease(held)
 
 local room = waiting_room(5)
 local crowded = redis.call('ZCARD', room.queue) > 0
@@ -51,7 +50,7 @@ local function tell(field, value, gen, probe, verdict)
     local fails, wins, open = string.match(ARGV[6], '(%d+) (%d+) (%d+)')
     rules = { fails + 0, wins + 0, open + 0 }
   end
-  if breakers().judge(KEYS[2], field, value, gen + 0, probe == '1', verdict, rules, now) and probe == '1' then
+  if breakers().judge(KEYS[2], field, value, gen, probe == 1, verdict, rules, now) and probe == 1 then
     if crowded then
       waiting().knock_provider(room, string.match(p, '^p:(.*)$'), now) -- whoever waited for the probe
     end
@@ -59,10 +58,10 @@ local function tell(field, value, gen, probe, verdict)
   end
   return gen
 end
-gen_p = tell(p, health[1], gen_p, probe_p, ARGV[4])
-gen_b = tell(b, health[2], gen_b, probe_b, ARGV[5])
+local gen_p, gen_b = tell(p, health[1], lease[2], lease[4], ARGV[4]), tell(b, health[2], lease[3], lease[5], ARGV[5])
 if ARGV[12] == 'commit' then
-  redis.call('SET', KEYS[3], string.format('%s %d %d 0 0 %s', chosen, gen_p, gen_b, places), 'KEEPTTL')
+  lease[2], lease[3], lease[4], lease[5] = gen_p, gen_b, 0, 0
+  redis.call('SET', KEYS[3], lease_of(lease, #held / 8), 'KEEPTTL')
   return 1
 end
 
@@ -73,14 +72,9 @@ local known = learn(learn(nil, limits_m), limits_a)
 local hinted, shut = ARGV[8] ~= '', ARGV[7] ~= ''
 local client, clients, after, heads = windows_of_client(ARGV[2], 11, true)
 local list, count = windows(spec, after, known, not (hinted or shut or crowded))
---- Of each window, the client's first: place, units, q and used of just after the charge.
-local function held_words()
-  return string.gmatch(places, '(%S+) (%d+) (%d+) (%d+)')
-end
-
 -- Hints first: they speak of the state just after our charge, before anything is corrected.
 local relearned
-local at, q_then, used_then, ever_charged
+local ever_charged
 if hinted then
   --- All units ever charged to a window, as it stands.
   ever_charged = function(w)
@@ -89,11 +83,6 @@ if hinted then
       return w.q
     end
     return redis.call('HGET', w.key, 'q') or birth(now)
-  end
-  at, q_then, used_then = {}, {}, {}
-  local word, _ = held_words(), nil
-  for i = 1 - clients, count do
-    at[i], _, q_then[i], used_then[i] = word()
   end
 end
 for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%-?%d+) (%a) (%d) ') do
@@ -115,13 +104,14 @@ for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%
         w.units = used
       end
     end
-    if left >= 0 and at[its] ~= '-' and w.kind ~= 'n' then
-      local strangers = (most > 0 and most or w.max) - left - used_then[its]
+    local from = HEADS + EACH * (clients + its - 1)
+    if left >= 0 and lease[from + 1] ~= -1 and w.kind ~= 'n' then
+      local strangers = (most > 0 and most or w.max) - left - lease[from + 5]
       if strangers >= 1 then
-        strangers = strangers - (ever_charged(w) - q_then[its])
+        strangers = strangers - (ever_charged(w) - lease[from + 4])
         if w.kind == 'c' then
           rules_of(w).look(w, now, 0)
-          if w.stale or at[its] ~= text(w.one) then
+          if w.stale or lease[from + 1] ~= w.one or lease[from + 2] ~= 0 then
             strangers = 0 -- of a day that has ended since, or perhaps of the one before: it says nothing of this one
           end
         end
@@ -136,21 +126,19 @@ for limit, most, left, scope, raise in string.gmatch(ARGV[8], '(%a+) (%-?%d+) (%
 end
 
 -- From here on w.units is by how much each was corrected.
-local corrected, word = false, held_words()
+local corrected = false
 for i = 1, clients + count do
-  local w, place, charged, q = client[i] or list[i - clients], word()
+  local w, from = client[i] or list[i - clients], HEADS + EACH * (i - 1)
   if w then
-    local used = w.units
-    if place == '-' or used < 0 then
-      used = charged + 0
-    end
+    local place, charged = lease[from + 1], lease[from + 3]
+    local used = place ~= -1 and w.units >= 0 and w.units or charged
     w.units = used - charged
-    if place ~= '-' then
+    if place ~= -1 then
       if w.kind == 'n' then
         redis.call('ZREM', w.key, string.match(KEYS[3], '[^:]*$'))
       elseif w.kind == 'm' or w.units ~= 0 then
         local delta = w.units
-        rules_of(w).correct(w, now, delta, place, q + 0, used)
+        rules_of(w).correct(w, now, delta, place, lease[from + 2], lease[from + 4], used)
         w.units, corrected = delta, corrected or i > clients
       end
     end

@@ -31,7 +31,7 @@ local function charge(w, now)
 end
 
 --- Down: what cannot have drained since the charge, whatever came between. Up: always, the level may exceed max.
-local function correct(w, now, delta, _, q_then)
+local function correct(w, now, delta, _, _, q_then)
   if delta > 0 then
     return add(w, now, delta)
   end

@@ -29,7 +29,7 @@ local function look(w, now, extra)
   local state = redis.call('HMGET', w.key, text(w.last), text(w.next), text(w.after), 'q')
   local used = { [w.last] = (state[1] or 0) + 0, [w.next] = (state[2] or 0) + 0, [w.after] = (state[3] or 0) + 0 }
   w.one, w.two, w.used, w.periods, w.q = one, two, used[one], used, tonumber(state[4] or birth(now))
-  w.place = two and one .. ',' .. two or one
+  w.place = one
   local room = w.max - w.units - extra
   local function fits(first, second)
     return used[first] <= room and (not second or used[second] <= room)
@@ -56,11 +56,11 @@ local function charge(w, now)
   redis.call('PEXPIRE', w.key, text(w.after - now + 2 * 86400000))
 end
 
-local function correct(w, _, delta, place)
-  for stop in string.gmatch(place, '%d+') do
-    local units = redis.call('HGET', w.key, stop)
+local function correct(w, _, delta, place, also)
+  for _, stop in ipairs({ place, also ~= 0 and also or nil }) do
+    local units = redis.call('HGET', w.key, text(stop))
     if units then
-      redis.call('HSET', w.key, stop, max(0, units + delta))
+      redis.call('HSET', w.key, text(stop), max(0, units + delta))
       redis.call('HINCRBY', w.key, 'q', max(0, delta))
     end
   end

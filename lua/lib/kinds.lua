@@ -5,8 +5,8 @@
                        of others in front), else the earliest instant they would: an estimate where the window is one of
                        guesses
   charge(w, now, lease, deadline)  places w.units after a look that said yes
-  correct(w, now, delta, place, q, units)  changes the units of one charge by `delta` to `units`, long after it was
-                       placed: given its place and the q of just after it. Returns the place of what it charged anew.
+  correct(w, now, delta, place, also, q, units)  changes the units of one charge by `delta` to `units`, long after it was
+                       placed: given its place (a calendar's can be two) and the q of just after it. Returns the place of what it charged anew.
                        (Slots have none.)
 ]]
 local made = { s = nil, m = nil, b = nil, c = nil, n = nil }

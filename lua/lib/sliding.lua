@@ -72,22 +72,22 @@ local function charge(w)
 end
 
 --- One whose charges move is charged anew, at this instant; what nothing is known of any more, too.
-local function correct(w, now, delta, place, _, units)
+local function correct(w, now, delta, place, _, _, units)
   local moves = w.kind == 'm'
   if moves then
     delta = delta - units
   end
   read_head(w, now)
-  local newest = place + 0 == w.newest
-  local before = newest and w.here or not newest and redis.call('HGET', w.key, place)
-  if before and place + 0 > now - w.span - slack then
+  local newest = place == w.newest
+  local before = newest and w.here or not newest and redis.call('HGET', w.key, text(place))
+  if before and place > now - w.span - slack then
     local after = max(0, before + delta)
     w.used, w.q, w.nb = max(0, w.used + delta), w.q + max(0, delta), 0
     if newest then
       w.here = after
       write_head(w)
     else
-      write_head(w, place, after)
+      write_head(w, text(place), after)
     end
   elseif delta > 0 then
     add(w, now, delta)

@@ -94,12 +94,17 @@ local function add(w, now, units)
   return w.place
 end
 
---- Where a look that said yes would place w.units, and what the window would then hold, for the lease.
-local function place(w)
-  if w.units == 0 then
-    return ' - 0 0 0'
+--- Where a look that said yes would place w.units, and what the window would then hold: five numbers for the lease
+--- (lib/lease), behind its first `n`. Returns how many it has now.
+local function place(w, lease, n)
+  local units = w.units
+  if units == 0 then
+    lease[n + 1], lease[n + 2], lease[n + 3], lease[n + 4], lease[n + 5] = -1, 0, 0, 0, 0
+  else
+    lease[n + 1], lease[n + 2], lease[n + 3], lease[n + 4] = w.place, w.two or 0, units, w.q + units
+    lease[n + 5] = ceil(w.used + units)
   end
-  return format(w.two and ' %s %d %d %d' or ' %d %d %d %d', w.place, w.units, w.q + w.units, ceil(w.used + w.units))
+  return n + 5
 end
 
 --- Whether the instant at which it opens can only be guessed: it hangs on calls that are under way.

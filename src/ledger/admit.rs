@@ -15,7 +15,7 @@ use super::{
     Ledger, Shared,
     admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy, WindowStanding},
     host::{HostError, Reply, ScriptCall},
-    lease::{Grant, LEASE_TTL_MS, Lease, Settling, Undone},
+    lease::{Grant, LEASE_TTL_MS, Lease, Numbers, Settling, Undone},
     line::{ALIVE_MS, Place},
     pack,
     scripts::Script,
@@ -315,12 +315,12 @@ impl Shared {
                 Reply::Int(chosen),
                 Reply::Int(now_ms),
                 Reply::Int(seq),
-                Reply::Bulk(packed),
+                Reply::Bulk(numbers),
                 lines @ ..,
             ] => {
                 let choice = usize::try_from(*chosen - 1).ok().and_then(|i| ask.choices.get(i)).ok_or_else(strange)?;
-                let packed = String::from_utf8_lossy(packed).into_owned();
-                let standing = client_standing(ask.client, pack::used_of(&packed));
+                let numbers = Numbers(numbers.clone());
+                let standing = client_standing(ask.client, numbers.used());
                 self.known().saw(&question.epoch, *seq, *now_ms);
                 let grant = Grant {
                     id: question.id.to_string(),
@@ -328,7 +328,7 @@ impl Shared {
                     charge: choice.charge,
                     client_tokens: client_tokens(ask.choices),
                     now_ms: *now_ms,
-                    packed,
+                    numbers,
                     standing,
                     passed_over: told_lines(ask, RefusedBy::Budget, lines, *now_ms),
                 };

@@ -187,7 +187,7 @@ impl Shared {
                 keys.extend(pack::client_keys(&self.keys, &core.client));
                 keys.extend_from_slice(&packed.windows);
                 let mark = if spent.is_some() { "x" } else { "" };
-                args.push(Bytes::from(format!("{mark}{}", core.packed())));
+                args.extend([core.numbers().0, Bytes::from_static(mark.as_bytes())]);
                 let client = pack::client(&core.client, |limit, most| {
                     let charged = pack::client_charge(limit, most, core.client_tokens);
                     spent.map_or(charged, |s| pack::or_charged(pack::client_used(limit, &s), charged))

@@ -34,6 +34,35 @@ const RENEWAL: Duration = Duration::from_secs(10);
 /// Settlements kept through an outage; older ones are dropped first: their charges simply stay.
 const PENDING_MOST: usize = 20_000;
 
+/// A lease as the scripts keep it, see `lua/lib/lease.lua`: doubles, low byte first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Numbers(pub Bytes);
+
+impl Numbers {
+    const HEADS: usize = 5;
+    const EACH: usize = 5;
+
+    #[expect(clippy::cast_possible_truncation, reason = "all of them are whole")]
+    fn each(&self) -> impl Iterator<Item = i64> {
+        self.0.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as i64)
+    }
+
+    /// Which of the candidates asked for it is, from 1.
+    fn candidate(&self) -> Option<usize> {
+        self.each().next().and_then(|number| usize::try_from(number).ok())
+    }
+
+    /// Whether it is a breaker's probe.
+    fn is_probe(&self) -> bool {
+        self.each().skip(3).take(2).any(|probe| probe != 0)
+    }
+
+    /// Units in each window just after its charge; the client's windows come first.
+    pub fn used(&self) -> impl Iterator<Item = i64> {
+        self.each().skip(Self::HEADS + Self::EACH - 1).step_by(Self::EACH)
+    }
+}
+
 /// What is remembered of a lease by the replica that holds it.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -46,16 +75,15 @@ pub(crate) struct Core {
     pub client_tokens: i64,
     /// By the ledger's clock.
     pub granted_ms: i64,
-    /// Places and units, as the script packed them.
-    packed: Mutex<String>,
+    numbers: Mutex<Numbers>,
     renewed: Mutex<Instant>,
     /// Set once, when settled.
     spent: Mutex<Option<Spent>>,
 }
 
 impl Core {
-    pub fn packed(&self) -> String {
-        self.packed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn numbers(&self) -> Numbers {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn spent(&self) -> Option<Spent> {
@@ -101,7 +129,7 @@ pub(crate) struct Grant {
     pub charge: Charge,
     pub client_tokens: i64,
     pub now_ms: i64,
-    pub packed: String,
+    pub numbers: Numbers,
     pub standing: Option<ClientStanding>,
     pub passed_over: Vec<RefusalLine>,
 }
@@ -116,7 +144,7 @@ impl Lease {
             charge: grant.charge,
             client_tokens: grant.client_tokens,
             granted_ms: grant.now_ms,
-            packed: Mutex::new(grant.packed),
+            numbers: Mutex::new(grant.numbers),
             renewed: Mutex::new(Instant::now()),
             spent: Mutex::new(None),
         });
@@ -154,7 +182,7 @@ impl Lease {
     /// The answer has begun well: where this call was a breaker's probe, its verdict need not wait for the end.
     pub fn committed(&self) {
         if let Some(held) = &self.held
-            && held.core.packed().split(' ').skip(3).take(2).any(|probe| probe == "1")
+            && held.core.numbers().is_probe()
         {
             let outcome = Outcome { health: Health::Good, ..Outcome::unknown() };
             let call = held.shared.settlement(&held.core, &outcome, Settling::Commit);
@@ -322,7 +350,7 @@ impl Shared {
     /// Marks the lease as never to be made, or gives it back where it had been made after all.
     async fn cancel(&self, id: &str, client: &Client, choices: &[Choice]) -> Result<(), LedgerError> {
         let Some(first) = choices.first() else { return Ok(()) };
-        let core = |choice: &Choice, packed: String| Core {
+        let core = |choice: &Choice, numbers: Numbers| Core {
             id: id.to_owned(),
             epoch: Arc::from(""),
             candidate: choice.candidate.clone(),
@@ -330,18 +358,17 @@ impl Shared {
             charge: choice.charge,
             client_tokens: 0,
             granted_ms: 0,
-            packed: Mutex::new(packed),
+            numbers: Mutex::new(numbers),
             renewed: Mutex::new(Instant::now()),
             spent: Mutex::new(Some(Spent::NOT_SENT)),
         };
         let nothing = Outcome { spent: Spent::NOT_SENT, ..Outcome::unknown() };
-        if let Reply::Bulk(packed) =
-            self.run(&self.settlement(&core(first, String::new()), &nothing, Settling::Find)).await?
+        if let Reply::Bulk(held) =
+            self.run(&self.settlement(&core(first, Numbers::default()), &nothing, Settling::Find)).await?
         {
-            let packed = String::from_utf8_lossy(&packed).into_owned();
-            let chosen = packed.split(' ').next().and_then(|n| n.parse::<usize>().ok());
-            if let Some(choice) = chosen.and_then(|n| choices.get(n.wrapping_sub(1))) {
-                self.run(&self.settlement(&core(choice, packed), &nothing, Settling::Over)).await?;
+            let numbers = Numbers(held);
+            if let Some(choice) = numbers.candidate().and_then(|n| choices.get(n.wrapping_sub(1))) {
+                self.run(&self.settlement(&core(choice, numbers), &nothing, Settling::Over)).await?;
             }
         }
         Ok(())
@@ -357,8 +384,8 @@ impl Shared {
         packed.push_windows(&mut windows, &core.candidate, now_ms, |w| pack::charged(w, &core.charge));
         let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
         let args = vec![self.slack_ms.clone(), ttl, Bytes::from(client), Bytes::from(windows)];
-        if let Ok(Reply::Bulk(packed)) = self.run(&ScriptCall { script: Script::Renew, keys: list, args }).await {
-            *core.packed.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(&packed).into_owned();
+        if let Ok(Reply::Bulk(held)) = self.run(&ScriptCall { script: Script::Renew, keys: list, args }).await {
+            *core.numbers.lock().unwrap_or_else(PoisonError::into_inner) = Numbers(held);
         }
     }
 }

@@ -136,12 +136,6 @@ pub(crate) fn client_keys<'a>(keys: &'a Keys, client: &'a Client) -> impl Iterat
     heads.into_iter().chain(client.limits.iter().map(|(limit, _)| keys.client(&client.id, *limit)))
 }
 
-/// Units in each window just after its charge, as a packed lease tells them; the client's windows come first.
-pub(crate) fn used_of(packed: &str) -> impl Iterator<Item = i64> {
-    // `candidate gen-p gen-b probe-p probe-b`, then `place units q used` each.
-    packed.split(' ').skip(5 + 3).step_by(4).map_while(|used| used.parse().ok())
-}
-
 fn window_of(candidate: &Candidate, limit: Limit) -> Option<&Window> {
     candidate.windows.iter().find(|w| w.limit == limit)
 }

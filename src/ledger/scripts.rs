@@ -46,6 +46,7 @@ enum Piece {
 use Piece::{Made, Plain};
 
 const QUOTA: Piece = Plain(include_str!("../../lua/lib/quota.lua"));
+const LEASE: Piece = Plain(include_str!("../../lua/lib/lease.lua"));
 const SHUT: Piece = Plain(include_str!("../../lua/lib/shut.lua"));
 const AUDIT: Piece = Plain(include_str!("../../lua/lib/audit.lua"));
 const ROOM: Piece = Plain(include_str!("../../lua/lib/room.lua"));
@@ -132,17 +133,17 @@ impl Script {
         match self {
             Script::Admit => (
                 "admit",
-                &[WINDOWS, &[QUOTA, SHUT, BREAKERS, ROOM, SHARES, COUNTING, HELD, WAITING_TO_GO]],
+                &[WINDOWS, &[LEASE, QUOTA, SHUT, BREAKERS, ROOM, SHARES, COUNTING, HELD, WAITING_TO_GO]],
                 include_str!("../../lua/admit.lua"),
             ),
             Script::Settle => (
                 "settle",
-                &[WINDOWS, &[QUOTA, SHUT, JUDGE, ROOM, SHARES, WAITING]],
+                &[WINDOWS, &[LEASE, QUOTA, SHUT, JUDGE, ROOM, SHARES, WAITING]],
                 include_str!("../../lua/settle.lua"),
             ),
-            Script::Renew => ("renew", &[WINDOWS, &[QUOTA]], include_str!("../../lua/renew.lua")),
+            Script::Renew => ("renew", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../lua/renew.lua")),
             Script::Sync => ("sync", &[], include_str!("../../lua/sync.lua")),
-            Script::Repeat => ("repeat", &[WINDOWS, &[QUOTA]], include_str!("../../lua/repeat.lua")),
+            Script::Repeat => ("repeat", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../lua/repeat.lua")),
             Script::Snapshot => ("snapshot", &[WINDOWS, &[SHUT]], include_str!("../../lua/snapshot.lua")),
             Script::Control => {
                 ("control", &[&[Plain(BREAKER), ROOM, Plain(LINE), AUDIT]], include_str!("../../lua/control.lua"))

@@ -22,8 +22,8 @@ fn fail(ledger: &mut TestLedger, on: &Cand, times: usize) {
 
 /// Whether this lease is a probe of the provider's, and of the model's breaker.
 fn probes(lease: &Lease) -> [bool; 2] {
-    let words: Vec<&str> = lease.packed.split(' ').collect();
-    [words[3] == "1", words[4] == "1"]
+    let (numbers, _) = lease.packed.as_chunks();
+    [3, 4].map(|at| f64::from_le_bytes(numbers[at]) != 0.0)
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl TestLedger {
                     units: units.to_vec(),
                     granted_ms: int(2),
                     chosen,
-                    packed: text(&items[4]),
+                    packed: bytes(&items[4]),
                 })
             }
             0 => {
@@ -294,7 +294,7 @@ impl TestLedger {
     pub fn renew(&self, lease: &mut Lease) -> bool {
         match self.renew_raw(lease) {
             Reply::Bulk(packed) => {
-                lease.packed = String::from_utf8(packed.to_vec()).unwrap();
+                lease.packed = packed;
                 true
             }
             _ => false,
@@ -338,7 +338,7 @@ impl TestLedger {
                     used.iter().zip(&lease.units).map(|(used, units)| if *used < 0 { *units } else { *used }).collect()
                 }),
             };
-            args.push(Bytes::from(format!("{}{}", if ended.is_some() { "x" } else { "" }, lease.packed)));
+            args.extend([lease.packed.clone(), Bytes::from(if ended.is_some() { "x" } else { "" })]);
             let own = pack(&lease.asker.windows, &vec![i64::from(sent); lease.asker.windows.len()], self.now());
             args.extend(words([own, pack(&lease.cand.windows, &used, self.now())]));
         }

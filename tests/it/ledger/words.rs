@@ -1,5 +1,6 @@
 //! The words of the scripts' headers: windows, candidates, askers, and what can come back.
 
+use bytes::Bytes;
 use std::sync::Arc;
 
 use tollfree::{
@@ -173,7 +174,7 @@ pub struct Lease {
     pub granted_ms: i64,
     /// Which candidate went, from 0.
     pub chosen: usize,
-    pub packed: String,
+    pub packed: Bytes,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
