@@ -65,9 +65,10 @@ end
 --- Returns the instant at which all fit (now: at once), and the one that decides.
 local function look_at(list, ahead, keep)
   local opens, decides, exact = now, nil, true
+  local kind, look
   for i = 1, #list do
     local w = list[i]
-    if w.units > 0 then
+    if w and w.units > 0 then
       local e
       local extra = ahead and ahead[w.limit] or 0
       if w.units > w.max then
@@ -76,7 +77,9 @@ local function look_at(list, ahead, keep)
         if ahead and ahead.planned then
           w.ahead = ahead.planned -- not else: even nil would need a place in the table
         end
-        local look = rules_of(w).look
+        if w.kind ~= kind then
+          kind, look = w.kind, rules_of(w).look
+        end
         e = look(w, now, extra)
         if not e and keep and not w.stale and is_shared(w) then
           local kept = keep(w, extra)
@@ -97,7 +100,9 @@ local function look_at(list, ahead, keep)
 end
 
 -- The client's own windows come first: they bind every candidate. What its tickets hold is not a newcomer's.
-local client, clients, after, heads = windows_of_client(ARGV[7], 10)
+local lease = { 0, 0, 0, 0, 0 }
+local plans = ARGV[7] ~= '' and not crowded and planned(lease, now)
+local client, clients, after, heads = windows_of_client(ARGV[7], 10, false, plans and plans.plan)
 local held_quota
 if crowded and not ticket and clients > 0 then
   local r, t = string.match(redis.call('HGET', room.fair, 'H\t' .. me) or '0 0', '^(%d+) (%d+)$')
@@ -234,10 +239,8 @@ local function wait_in_line(e)
   if client_decides and client_opens > best.opens then
     at.line, at.tag, at.part, at.units = 'c:' .. me, 0, 0, '' -- only its own quota is in its way: it takes nobody's place
   end
-  for i = 1, clients do
-    if string.find(client[i].limit, '^tp') then
-      at.tokens = max(at.tokens, client[i].units)
-    end
+  for units in string.gmatch(ARGV[7], 'tp%a %a %d+ %d+ (%d+) ') do
+    at.tokens = max(at.tokens, units + 0)
   end
   local lines_here = {}
   for i = 8, #ARGV do
@@ -268,7 +271,8 @@ if not chosen then
   end
   local used = {}
   for i = 1, clients do
-    used[i] = text(ceil(client[i].used))
+    local from = HEADS + EACH * (i - 1)
+    used[i] = text(client[i] and ceil(client[i].used) or lease[from + 5] - lease[from + 3])
   end
   return { 0, now, best_opens, best_exact and 1 or 0, by, table.concat(used, ' '), unpack(lines) }
 end
@@ -281,21 +285,28 @@ for i = 1, 2 do
     gens[i] = chosen.breakers[i].gen + (chosen.probes[i] and 1 or 0)
   end
 end
-local numbers, count = { chosen.at, gens[1], gens[2], chosen.probes[1] and 1 or 0, chosen.probes[2] and 1 or 0 }, HEADS
+lease[1], lease[2], lease[3] = chosen.at, gens[1], gens[2]
+lease[4], lease[5] = chosen.probes[1] and 1 or 0, chosen.probes[2] and 1 or 0
+local count = HEADS
 for i = 1, clients do
-  count = place(client[i], numbers, count)
+  count = client[i] and place(client[i], lease, count) or count + EACH
 end
 for i = 1, #chosen.list do
-  count = place(chosen.list[i], numbers, count)
+  count = place(chosen.list[i], lease, count)
 end
-local packed = lease_of(numbers, count)
+local packed = lease_of(lease, count)
 local held = redis.call('SET', KEYS[3], packed, 'PX', ARGV[4], 'NX', 'GET')
 if held then
   return told_before(held)
 end
 local deadline = now + ARGV[4]
 for i = 1, clients do
-  rules_of(client[i]).charge(client[i], now, id, deadline)
+  if client[i] then
+    rules_of(client[i]).charge(client[i], now, id, deadline)
+  end
+end
+if plans then
+  plans.charge_planned(heads)
 end
 write_heads(heads)
 for i = 1, #chosen.list do

@@ -1,5 +1,11 @@
 --[[ lib/held: what is held back of a line's windows for clients below their share, and what each asked for and got. Behind
   lib/counting. ]]
+local counted
+local function weigh()
+  counted = counted or counting()
+  return counted
+end
+
 --- Opens the book of one line for one client: { key, line, model, words, counts }; its own line is read when it decides.
 local function open_book(key, line, model, client)
   local read = redis.call('HMGET', key, client, '=')
@@ -21,7 +27,7 @@ local function sum_of(book, list, name, w, now)
   if sums and sums[name] and now >= sums.at and now - sums.at <= w.span / 64 then
     return sums[name]
   end
-  counting().recount(book, list, now)
+  weigh().recount(book, list, now)
   return sum_of(book, list, name, w, now)
 end
 
@@ -34,7 +40,7 @@ local function held_back(book, list, w, now, client, weight, flex, ahead, whose)
   if w.used + w.units + ahead + sum[3] <= w.max then
     return 0 -- there is room even if all of them came now
   end
-  return counting().kept_for_others(book, name, sum, w, now, client, weight, flex, ahead, whose)
+  return weigh().kept_for_others(book, name, sum, w, now, client, weight, flex, ahead, whose)
 end
 
 --- Notes what a client asked for and got: `asked`, `got` = 1 or 0 times the units of each shared window.
@@ -55,7 +61,7 @@ local function book_units(book, list, now, client, weight, asked, got)
   end
   own.weight, own.last = weight, now
   if not book.counts then
-    counting().recount(book, list, now) -- a new hash gets its life here
+    weigh().recount(book, list, now) -- a new hash gets its life here
   end
   write_share(book, client)
 end

@@ -1,4 +1,4 @@
---[[ lib/quota: the windows of one client. Behind lib/window.
+--[[ lib/quota: the windows of one client. Behind lib/kinds.
 
   The heads of its sliding windows stand in one hash, read and written together: <limit> = h; x = when it expires, by TIME.
 ]]
@@ -21,30 +21,34 @@ end
 
 --- The windows of a client, how many they are, where the keys behind theirs begin, and their heads: KEYS[first] holds
 --- these, then comes a key for each window; neither where there are none. They are swept more often than others, so that
---- what they say is left is what is left, but for a sixteenth of all.
-local function windows_of_client(spec, first, brief)
+--- what they say is left is what is left, but for a sixteenth of all. `brief`: false stands for those that the end of a call
+--- leaves as they are (units -1); `plan` (lib/planned): false for those whose charge could be planned.
+local function windows_of_client(spec, first, brief, plan)
   if spec == '' then
     return {}, 0, first, nil
   end
+  local read = redis.call('HMGET', KEYS[first], 'x', 'rpm', 'rpd', 'tpm', 'tpd')
   local heads = {
-    key = KEYS[first], expires = 0, span = 0, words = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, n = 0,
-    rpm = nil, rpd = nil, tpm = nil, tpd = nil,
+    key = KEYS[first], expires = (read[1] or 0) + 0, span = 0, words = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, n = 0,
+    rpm = read[2], rpd = read[3], tpm = read[4], tpd = read[5],
   }
-  local list, count = windows(spec, first + 1, nil, brief, heads)
-  local names, n = { 'x', nil, nil, nil, nil }, 1
-  for i = 1, count do
-    local w = list[i]
-    if w and w.heads then
-      n = n + 1
-      names[n], heads.span = w.limit, max(heads.span, w.span)
+  local list, n = { nil, nil, nil, nil, nil }, 0
+  for limit, kind, most, span, units in string.gmatch(spec, '(%a+) (%a) (%d+) (%d+) (%-?%d+) ') do
+    n = n + 1
+    if brief and units == '-1' and kind ~= 'n' then
+      list[n] = false
+    else
+      most, span, units = most + 0, span + 0, units + 0
+      local head = heads[limit]
+      if head ~= nil and span > heads.span then
+        heads.span = span
+      end
+      if head and plan and plan(head, limit, most, span, units, KEYS[first + n], HEADS + EACH * (n - 1)) then
+        list[n] = false
+      else
+        list[n] = new_window(limit, kind, most, span, units, KEYS[first + n], head ~= nil and heads or nil)
+      end
     end
   end
-  if n > 1 then
-    local read = redis.call('HMGET', heads.key, unpack(names, 1, n))
-    heads.expires = (read[1] or 0) + 0
-    for i = 2, n do
-      heads[names[i]] = read[i]
-    end
-  end
-  return list, count, first + 1 + count, heads
+  return list, n, first + 1 + n, heads
 end

@@ -138,14 +138,14 @@ end
 --- an account (a candidate can have both); a calendar's span is
 --- "last,next,after". Keys stand in KEYS from `first` on; `learned` gives limits that override (by name). `brief`: false
 --- stands for those that the end of a call leaves as they are (units -1).
-local function windows(spec, first, learned, brief, heads)
+local function windows(spec, first, learned, brief)
   local list, n = { nil, nil, nil, nil }, 0
   for limit, kind, most, span, units in string.gmatch(spec, '(%a+) (%a) (%d+) (%S+) (%-?%d+) ') do
     n = n + 1
     if brief and units == '-1' and not (kind == 'm' or kind == 'n') then
       list[n] = false
     else
-      local w = new_window(limit, kind, most + 0, span, units + 0, KEYS[first + n - 1], heads)
+      local w = new_window(limit, kind, most + 0, span, units + 0, KEYS[first + n - 1], nil)
       if learned and learned[limit] then
         w.config, w.max = w.max, learned[limit]
       end

@@ -35,9 +35,9 @@ const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
 enum Piece {
     Plain(&'static str),
     /// Needed only now and then. A function costs time each time it is made, so these are made inside one of their own:
-    /// `name()` gives a table of those that are `given`.
+    /// called, it gives a table of those that are `given`.
     Made {
-        name: &'static str,
+        head: &'static str,
         texts: &'static [&'static str],
         given: &'static [&'static str],
     },
@@ -46,6 +46,11 @@ enum Piece {
 use Piece::{Made, Plain};
 
 const QUOTA: Piece = Plain(include_str!("../../lua/lib/quota.lua"));
+const PLANNED: Piece = Made {
+    head: "planned(lease, now)",
+    texts: &[include_str!("../../lua/lib/planned.lua")],
+    given: &["plan", "charge_planned"],
+};
 const LEASE: Piece = Plain(include_str!("../../lua/lib/lease.lua"));
 const SHUT: Piece = Plain(include_str!("../../lua/lib/shut.lua"));
 const AUDIT: Piece = Plain(include_str!("../../lua/lib/audit.lua"));
@@ -53,14 +58,14 @@ const ROOM: Piece = Plain(include_str!("../../lua/lib/room.lua"));
 const SHARES: Piece = Plain(include_str!("../../lua/lib/shares.lua"));
 const HELD: Piece = Plain(include_str!("../../lua/lib/held.lua"));
 const COUNTING: Piece = Made {
-    name: "counting",
+    head: "counting()",
     texts: &[include_str!("../../lua/lib/counting.lua")],
     given: &["recount", "kept_for_others"],
 };
 const BREAKER: &str = include_str!("../../lua/lib/breaker.lua");
-const BREAKERS: Piece = Made { name: "breakers", texts: &[BREAKER], given: &["read_breaker", "write_breaker"] };
+const BREAKERS: Piece = Made { head: "breakers()", texts: &[BREAKER], given: &["read_breaker", "write_breaker"] };
 const JUDGE: Piece =
-    Made { name: "breakers", texts: &[BREAKER, include_str!("../../lua/lib/verdict.lua")], given: &["judge"] };
+    Made { head: "breakers()", texts: &[BREAKER, include_str!("../../lua/lib/verdict.lua")], given: &["judge"] };
 const LINE: &str = include_str!("../../lua/lib/line.lua");
 const NUDGE: &str = include_str!("../../lua/lib/nudge.lua");
 const PLACE: &str = include_str!("../../lua/lib/place.lua");
@@ -69,14 +74,14 @@ const PLACE: &str = include_str!("../../lua/lib/place.lua");
 const WINDOWS: &[Piece] = &[
     Plain(include_str!("../../lua/lib/window.lua")),
     Made {
-        name: "walk",
+        head: "walk()",
         texts: &[include_str!("../../lua/lib/walk.lua")],
         given: &["sweep", "leaves", "leaves_later"],
     },
-    Made { name: "sliding", texts: &[include_str!("../../lua/lib/sliding.lua")], given: RULES },
-    Made { name: "bucket", texts: &[include_str!("../../lua/lib/bucket.lua")], given: RULES },
-    Made { name: "calendar", texts: &[include_str!("../../lua/lib/calendar.lua")], given: RULES },
-    Made { name: "slots", texts: &[include_str!("../../lua/lib/slots.lua")], given: &["look", "charge"] },
+    Made { head: "sliding()", texts: &[include_str!("../../lua/lib/sliding.lua")], given: RULES },
+    Made { head: "bucket()", texts: &[include_str!("../../lua/lib/bucket.lua")], given: RULES },
+    Made { head: "calendar()", texts: &[include_str!("../../lua/lib/calendar.lua")], given: RULES },
+    Made { head: "slots()", texts: &[include_str!("../../lua/lib/slots.lua")], given: &["look", "charge"] },
     Plain(include_str!("../../lua/lib/kinds.lua")),
 ];
 const RULES: &[&str] = &["look", "charge", "correct"];
@@ -113,7 +118,7 @@ impl Script {
     /// Name, the shared pieces put in front (behind the clock), own text.
     fn parts(self) -> (&'static str, &'static [&'static [Piece]], &'static str) {
         const WAITING_TO_GO: Piece = Made {
-            name: "waiting",
+            head: "waiting()",
             texts: &[LINE, NUDGE, PLACE],
             given: &[
                 "bury",
@@ -129,11 +134,11 @@ impl Script {
                 "leave",
             ],
         };
-        const WAITING: Piece = Made { name: "waiting", texts: &[LINE, NUDGE], given: &["knock_provider", "nudge"] };
+        const WAITING: Piece = Made { head: "waiting()", texts: &[LINE, NUDGE], given: &["knock_provider", "nudge"] };
         match self {
             Script::Admit => (
                 "admit",
-                &[WINDOWS, &[LEASE, QUOTA, SHUT, BREAKERS, ROOM, SHARES, COUNTING, HELD, WAITING_TO_GO]],
+                &[WINDOWS, &[LEASE, QUOTA, PLANNED, SHUT, BREAKERS, ROOM, SHARES, COUNTING, HELD, WAITING_TO_GO]],
                 include_str!("../../lua/admit.lua"),
             ),
             Script::Settle => (
@@ -178,8 +183,8 @@ impl Script {
         for piece in pieces.iter().copied().flatten() {
             match *piece {
                 Plain(piece) => text.push_str(piece),
-                Made { name, texts, given } => {
-                    text.extend(["local function ", name, "()\n"]);
+                Made { head, texts, given } => {
+                    text.extend(["local function ", head, "\n"]);
                     text.extend(texts.iter().copied());
                     text.push_str("return { ");
                     for given in given {
