@@ -100,7 +100,11 @@ local function look_at(list, ahead, keep)
 end
 
 -- The client's own windows come first: they bind every candidate. What its tickets hold is not a newcomer's.
-local lease = { 0, 0, 0, 0, 0 }
+-- (It has a place for each number of eight windows: a table that has to grow is made anew, and again.)
+local lease = {
+  0, 0, 0, 0, 0, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
+  nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
+}
 local plans = ARGV[7] ~= '' and not crowded and planned(lease, now)
 local client, clients, after, heads = windows_of_client(ARGV[7], 10, false, plans and plans.plan)
 local held_quota
@@ -191,7 +195,7 @@ local function line_at(i)
 end
 
 -- A ticket looks at its own line first, and then at the others in order.
-local order, starts = {}, { after }
+local order, starts = {}, { after, nil, nil, nil }
 if ticket then
   local others = {}
   for i = 8, #ARGV do

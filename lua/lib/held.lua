@@ -17,7 +17,7 @@ end
 --- Of all active clients of a window, not much older than span/64: { weights, clients, wants }.
 local function sum_of(book, list, name, w, now)
   if book.counts and not book.sums then
-    local sums = { at = string.match(book.counts, '^%d+') + 0 }
+    local sums = { at = string.match(book.counts, '^%d+') + 0, rpm = nil, tpm = nil, itpm = nil }
     for of, weights, clients, wants in string.gmatch(book.counts, '|([^:]+):(%d+) (%d+) (%d+)') do
       sums[of] = { weights + 0, clients + 0, wants + 0 }
     end
