@@ -8,8 +8,9 @@
           none; class 0, or 1 for work that takes what others leave; wait ms, 0 = it does not wait, -1 = nor does the
           asking count; again 1 = it asks again with its ticket; alive = ms until its replica is taken for dead
         7 packed client windows ("" for none)
-        8… one candidate each: "p \t b \t k \t m \t a \t windows": the fields of `health` to look at (lib/breaker) and
-        the packed windows (lib/window); windows with 0 units are passed over
+        8… one candidate each: "p \t b \t k \t m \t a \t model \t scope \t windows": the fields of `health` to look at
+        (lib/breaker, lib/shut); scope: its line is its account's (a) or its account and model's (m); the packed windows
+        (lib/window): those with 0 units are passed over
   Reply {1, candidate, now, sequence, lease, line…}  go; lease: lib/lease; lines of those before it
         {0, now, e, exact, by, used, line…}  refused until e; by = 1 the client's quota, 2 the budget; used: units in each
                                        of the client's windows, in words; each line: why, max, e
@@ -42,7 +43,7 @@ if version ~= '0' then
   end
 end
 
-local room, id = waiting_room(4), string.match(KEYS[3], '[^:]*$')
+local room, id = waiting_room(4), string.match(KEYS[3], '^.*:(.*)$')
 local who = { id = id, client = me, weight = weight, class = class, alive = alive + 0 }
 local crowded = redis.call('ZCARD', room.queue) > 0
 local hall -- what to do with those who wait
@@ -121,11 +122,11 @@ local lines, n = {}, 0
 
 --- A candidate with what stands in its way: nothing where `why` is nil, else the limit, the most, the instant.
 local function consider(at, next_key)
-  local p, b, k, m, a, spec = string.match(ARGV[at], '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
+  local p, b, k, m, a, model, line, spec = read_candidate(ARGV[at])
   local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
   local c = {
     at = at - 7, opens = now, why = nil, most = 0, exact = true, guess = nil, fields = { p, b }, breakers = {}, probes = {},
-    line = line_of(m, a, spec), model = string.match(b, '^[^/]*/(.*)$'), shares = KEYS[next_key], list = nil, book = nil,
+    line = line, model = model, shares = KEYS[next_key], list = nil, book = nil,
   }
   local known
   for i = 3, 5 do
@@ -189,9 +190,9 @@ end
 
 --- The line of a candidate, and how many windows it has.
 local function line_at(i)
-  local m, a, spec = string.match(ARGV[i], '^[^\t]*\t[^\t]*\t[^\t]*\t([^\t]*)\t([^\t]*)\t(.*)$')
+  local _, _, _, _, _, _, line, spec = read_candidate(ARGV[i])
   local _, count = string.gsub(spec, '%S+ %S+ %S+ %S+ %S+ ', '')
-  return line_of(m, a, spec), count
+  return line, count
 end
 
 -- A ticket looks at its own line first, and then at the others in order.

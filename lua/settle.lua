@@ -34,7 +34,7 @@ if ARGV[12] == 'find' then
 end
 local now = clock(redis.call('HGET', KEYS[1], 't'))
 slack = ARGV[1] + 0
-local p, b, k, m, a, spec = string.match(ARGV[3], '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
+local p, b, k, m, a, model, line, spec = read_candidate(ARGV[3])
 local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
 local lease = read_lease(held)
 
@@ -145,7 +145,6 @@ for i = 1, clients + count do
   end
 end
 write_heads(heads)
-local line, model = line_of(m, a, spec), string.match(b, '^[^/]*/(.*)$')
 if corrected then
   correct_share(KEYS[10], line, model, list, now, ARGV[13])
 end

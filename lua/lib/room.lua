@@ -20,7 +20,10 @@ local function waiting_room(first)
   return { queue = KEYS[first], guests = KEYS[first + 1], tickets = KEYS[first + 2], alive = KEYS[first + 3], fair = KEYS[first + 4] }
 end
 
---- The line of a candidate: `health`'s field of its account, where a window spans models, else of its account and model.
-local function line_of(m, a, spec)
-  return string.find(spec, '%u') and a or m
+--- A packed candidate: its fields of `health` (p, b, k, m, a), its model, its line (`health`'s field of its account, where a
+--- window spans models, else of its account and model), its packed windows.
+local function read_candidate(packed)
+  local p, b, k, m, a, model, scope, spec =
+    string.match(packed, '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(%a)\t(.*)$')
+  return p, b, k, m, a, model, scope == 'a' and a or m, spec
 end

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::{
     provider::{Model, Provider},
-    window::{TokenCharge, Unit, Window},
+    window::{Scope, TokenCharge, Unit, Window},
 };
 
 /// Enough for nearly every answer, thinking included.
@@ -48,6 +48,11 @@ impl Candidate {
     /// No limit at all: it goes on when the ledger is away.
     pub fn is_unmetered(&self) -> bool {
         self.windows.is_empty()
+    }
+
+    /// Whether any of its windows is its account's: then all models of it stand in one line.
+    pub fn lines_up_by_account(&self) -> bool {
+        self.windows.iter().any(|window| window.scope == Scope::Account)
     }
 
     /// The output maximum we send when the caller names none: where the provider would else reserve a minute's tokens for

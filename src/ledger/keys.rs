@@ -147,7 +147,7 @@ impl Keys {
     /// The shares of a candidate's line: an account's, where a window spans its models, else a model's.
     pub fn shares(&self, candidate: &Candidate) -> Key {
         let (provider, account) = (&candidate.provider.id, &candidate.account.id);
-        if candidate.windows.iter().any(|w| w.scope == Scope::Account) {
+        if candidate.lines_up_by_account() {
             format!("{}sh:{provider}/{account}", self.prefix).into()
         } else {
             format!("{}sh:{provider}/{account}/{}", self.prefix, candidate.model.id).into()

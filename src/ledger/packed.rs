@@ -18,7 +18,7 @@ pub(crate) struct Packed {
     pub shares: Key,
     /// One of each window, in order.
     pub windows: Vec<Key>,
-    /// Its fields of `health`, each with a tab behind it: `p:… b:… k:… m:… a:…`.
+    /// Its fields of `health`, its model and whose its line is, each with a tab behind it: `p:… b:… k:… m:… a:… model scope`.
     fields: String,
     /// `limit kind max span ` of each window; without the span where it is a calendar's.
     heads: Vec<String>,
@@ -27,10 +27,11 @@ pub(crate) struct Packed {
 impl Packed {
     fn new(keys: &Keys, candidate: &Candidate) -> Self {
         let (p, m, a, k) = (&*candidate.provider.id, &*candidate.model.id, &*candidate.account.id, &*candidate.key.id);
+        let scope = if candidate.lines_up_by_account() { 'a' } else { 'm' };
         Self {
             shares: keys.shares(candidate),
             windows: candidate.windows.iter().map(|window| keys.window(candidate, window)).collect(),
-            fields: format!("p:{p}\tb:{p}/{m}\tk:{p}/{k}\tm:{p}/{a}/{m}\ta:{p}/{a}\t"),
+            fields: format!("p:{p}\tb:{p}/{m}\tk:{p}/{k}\tm:{p}/{a}/{m}\ta:{p}/{a}\t{m}\t{scope}\t"),
             heads: candidate.windows.iter().map(pack::head).collect(),
         }
     }

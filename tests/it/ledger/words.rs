@@ -106,17 +106,21 @@ impl Cand {
     /// The shares of its line.
     pub fn shares_key(&self) -> Key {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
-        if self.windows.iter().any(|w| w.scope == 'a') {
-            format!("tf1:{{judge}}:sh:{p}/{a}").into()
-        } else {
-            format!("tf1:{{judge}}:sh:{p}/{a}/{m}").into()
+        match self.scope() {
+            'a' => format!("tf1:{{judge}}:sh:{p}/{a}").into(),
+            _ => format!("tf1:{{judge}}:sh:{p}/{a}/{m}").into(),
         }
+    }
+
+    /// Whose its line is: its account's, where any window spans models.
+    fn scope(&self) -> char {
+        if self.windows.iter().any(|w| w.scope == 'a') { 'a' } else { 'm' }
     }
 
     pub fn pack(&self, units: &[i64], now_ms: i64) -> String {
         let (p, m, a, k) = (&self.provider, &self.model, &self.account, &self.key);
-        let windows = pack(&self.windows, units, now_ms);
-        format!("p:{p}\tb:{p}/{m}\tk:{p}/{k}\tm:{p}/{a}/{m}\ta:{p}/{a}\t{windows}")
+        let (scope, windows) = (self.scope(), pack(&self.windows, units, now_ms));
+        format!("p:{p}\tb:{p}/{m}\tk:{p}/{k}\tm:{p}/{a}/{m}\ta:{p}/{a}\t{m}\t{scope}\t{windows}")
     }
 }
 
