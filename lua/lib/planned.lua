@@ -5,7 +5,7 @@
   after  heads as they will be: limit, h; two for each
   older  sub-buckets that go to a key of their own: key, end, units, ms from now it shall live or 0; four for each
 ]]
-local after, afters, older, olders = { nil, nil, nil, nil, nil, nil, nil, nil }, 0, {}, 0
+local after, afters, older, olders = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, 0, { nil, nil, nil, nil, nil, nil, nil, nil }, 0
 
 --- Plans the charge of a window that has plenty of room, as most have: of it nothing is made but its part of the lease, and
 --- what charge_planned writes. False where it has not, or hangs on more than its head.
@@ -26,7 +26,7 @@ local function plan(head, limit, most, span, units, key, n)
         expires = ceil(wall + span * 1.6 + slack)
         lives = expires - wall
       end
-      older[olders + 1], older[olders + 2], older[olders + 3], older[olders + 4] = key, text(newest), text(here), lives
+      older[olders + 1], older[olders + 2], older[olders + 3], older[olders + 4] = key, newest, here, lives
       olders = olders + 4
     end
     newest, here = stop, units
@@ -39,14 +39,13 @@ end
 --- Charges what was planned; write_heads then writes it.
 local function charge_planned(heads)
   for i = 1, olders, 4 do
-    redis.call('HSET', older[i], older[i + 1], older[i + 2])
+    redis.call('HSET', older[i], text(older[i + 1]), text(older[i + 2]))
     if older[i + 3] > 0 then
       redis.call('PEXPIRE', older[i], text(older[i + 3]))
     end
   end
-  local words, n = heads.words, heads.n
-  for i = 1, afters do
-    words[n + i] = after[i]
+  for i = 1, heads.n do -- of those that are not planned
+    after[afters + i] = heads.words[i]
   end
-  heads.n = n + afters
+  heads.words, heads.n = after, afters + heads.n
 end
