@@ -117,6 +117,7 @@ fn askers() -> impl Strategy<Value = Asker> {
         1 => (1..60_i64, 1..300_i64).prop_map(|(rpm, rpd)| {
             Asker::named("ann").with(&[win("rpm", 's', rpm), win("rpd", 's', rpd)])
         }),
+        1 => (10..200_i64).prop_map(|tpm| Asker::named("ben").with(&[win("tpm", 's', tpm)])),
     ]
 }
 

@@ -126,6 +126,27 @@ fn the_clients_own_quota_refuses_by_itself_and_names_its_own_instant() {
 }
 
 #[test]
+fn a_clients_window_forgets_none_of_what_it_let_through() {
+    let mut ledger = TestLedger::new();
+    let one = cand("one", &[win("rpm", 's', 1_000)]);
+    // A log, and sub-buckets.
+    for most in [5, 150] {
+        let asker = Asker::named(&format!("of-{most}")).with(&[win("rpm", 's', most)]);
+        let first = ledger.now();
+        for _ in 0..most {
+            ledger.admit(&asker, &[(&one, &[1])]).go();
+            ledger.pass(7);
+        }
+        let refusal = ledger.admit(&asker, &[(&one, &[1])]).no();
+        assert!(refusal.by_client && refusal.opens >= first + 60_000 + SLACK, "{refusal:?}");
+        ledger.pass(30_000);
+        ledger.admit(&asker, &[(&one, &[1])]).no();
+        ledger.at(refusal.opens);
+        ledger.admit(&asker, &[(&one, &[1])]).go();
+    }
+}
+
+#[test]
 fn a_candidate_without_room_in_its_last_window_leaves_the_others_untouched() {
     let mut ledger = TestLedger::new();
     let kinds = [win("rpm", 's', 9), win("rpd", 'b', 9), win("tpd", 'c', 9).in_zone("UTC"), win("concurrency", 'n', 9)];

@@ -193,7 +193,7 @@ impl World {
         self.tried += 1;
     }
 
-    /// What every window's provider counted, by the window's key.
+    /// What every window's provider counted, by the window's key; a client's own are counted by the same arrivals.
     pub fn counts(&self) -> BTreeMap<Key, (Win, Vec<Count>)> {
         let mut all: BTreeMap<Key, (Win, Vec<Count>)> = BTreeMap::new();
         for call in &self.calls {
@@ -203,6 +203,11 @@ impl World {
                 let fixed = w.limit.unit() == Unit::Request;
                 let used = if fixed { *units } else { (*used).min(*units) };
                 let count = Count { at, units: *units, ended: call.ended, used };
+                all.entry(key).or_insert_with(|| (w.clone(), Vec::new())).1.push(count);
+            }
+            for w in &call.lease.asker.windows {
+                let key = self.ledger.client_key(&call.lease.asker, w);
+                let count = Count { at, units: 1, ended: call.ended, used: 1 };
                 all.entry(key).or_insert_with(|| (w.clone(), Vec::new())).1.push(count);
             }
         }
