@@ -85,18 +85,19 @@ impl Pool {
         }
     }
 
-    /// Each of the clients in its turn admits and settles, or is refused; some at a time, as in a busy pool.
-    async fn ask(&self, clients: &[Client], choices: &[Choice]) {
-        let mut turns = clients.iter().cycle();
+    /// Each of the clients in its turn admits and settles, or is refused; some at a time, one lot behind the other, as in a
+    /// busy pool. Says how many were admitted: their settlements run off the caller's path, and may not have ended.
+    async fn ask(&self, clients: &[Client], choices: &[Choice]) -> usize {
+        let (mut turns, mut admitted) = (clients.iter().cycle(), 0);
         for _ in 0..CALLS / ROUNDS / AT_ONCE {
             let some = turns.by_ref().take(AT_ONCE).map(|client| self.admit(client, choices));
             for lease in join_all(some).await.into_iter().flatten() {
                 lease.sent();
                 lease.settle(answered());
+                admitted += 1;
             }
-            // Settlements run off the caller's path.
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        admitted
     }
 }
 
@@ -132,6 +133,14 @@ impl Log {
 
     fn clear(&mut self) {
         redis::cmd("SLOWLOG").arg("RESET").exec(&mut self.connection).unwrap();
+    }
+
+    /// Until so many settlements have run since the last [`Self::clear`].
+    async fn settled(&mut self, count: usize) {
+        eventually(Duration::from_secs(5), "all are settled", async || {
+            (self.times(Script::Settle).len() >= count).then_some(())
+        })
+        .await;
     }
 
     /// Microseconds of every call of a script since the last [`Self::clear`].
@@ -205,19 +214,20 @@ pub async fn tell() {
     line("yardstick: a script of 20 HGET", &log.yardstick(), "");
     let (mut one, mut ten, mut settle, mut with_quota, mut full_ones) = (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
-        log.clear();
-        free.ask(&unlimited, &free.choices[..1]).await;
-        one.extend(log.times(Script::Admit));
-        log.clear();
-        free.ask(&unlimited, &free.choices).await;
-        ten.extend(log.times(Script::Admit));
-        settle.extend(log.times(Script::Settle));
-        log.clear();
-        free.ask(&limited, &free.choices).await;
-        with_quota.extend(log.times(Script::Admit));
-        log.clear();
-        full.ask(&unlimited, &full.choices).await;
-        full_ones.extend(log.times(Script::Admit));
+        for (pool, clients, choices, times, limits) in [
+            (&free, &unlimited, &free.choices[..1], &mut one, 0),
+            (&free, &unlimited, &free.choices[..], &mut ten, 0),
+            (&free, &limited, &free.choices[..], &mut with_quota, 4),
+            (&full, &unlimited, &full.choices[..], &mut full_ones, 0),
+        ] {
+            log.clear();
+            let admitted = pool.ask(clients, choices).await;
+            log.settled(admitted).await;
+            times.extend(log.times(Script::Admit));
+            if limits == 0 {
+                settle.extend(log.times(Script::Settle));
+            }
+        }
     }
     line("admit, 1 candidate", &one, "");
     line("admit, 10 candidates, the first is free", &ten, "   (bar: 60)");
