@@ -100,12 +100,12 @@ local function look_at(list, ahead, keep)
   return opens, decides, exact
 end
 
--- The client's own windows come first: they bind every candidate. What its tickets hold is not a newcomer's.
--- (It has a place for each number of eight windows: a table that has to grow is made anew, and again.)
+-- The lease to be, with a place for every number of eight windows: a table that has to grow is made anew, and again.
 local lease = {
   0, 0, 0, 0, 0, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
   nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
 }
+-- The client's own windows come first: they bind every candidate. What its tickets hold is not a newcomer's.
 local plans = ARGV[7] ~= '' and not crowded and planned(lease, now)
 local client, clients, after, heads = windows_of_client(ARGV[7], 10, false, plans and plans.plan)
 local held_quota
@@ -259,7 +259,8 @@ if not chosen then
   if held then
     return told_before(held)
   end
-  if best and best.book and class == '0' and wait >= 0 and not ticket and not (client_decides and client_opens > best.opens) then
+  local own_quota = client_decides and best and client_opens > best.opens
+  if best and best.book and class == '0' and wait >= 0 and not ticket and not own_quota then
     book_units(best.book, best.list, now, me, weight, 1, 0)
   end
   -- A slot or a probe may be free long before its deadline: whoever would wait at all, waits for that.

@@ -1,5 +1,7 @@
---[[ lib/bucket: the rules of buckets (lib/kinds): capacity max, refill max/span. A hash: v = level, t = instant from which it
-  drains, q, x = when the key expires, by TIME. ]]
+--[[ lib/bucket: the rules of buckets (lib/kinds): capacity max, refill max/span.
+
+  A hash: v = level, t = instant from which it drains, q, x = when the key expires, by TIME.
+]]
 local function look(w, now, extra)
   local state = redis.call('HMGET', w.key, 'v', 't', 'q', 'x')
   local level, from, rate = (state[1] or 0) + 0, (state[2] or now) + 0, w.max / w.span

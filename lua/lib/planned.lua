@@ -1,11 +1,12 @@
---[[ lib/planned: a client's sliding windows with plenty of room. To make a window of each, and to charge it by the rules of its
-  kind, took longer than all the rest of its admission.
+--[[ lib/planned: a client's sliding windows with plenty of room. To make a window of each, and to charge it by the rules of
+  its kind, took half as long again.
 
   lease  where the numbers of the lease go (given); now: the instant of the charges (given)
   after  heads as they will be: limit, h; two for each
   older  sub-buckets that go to a key of their own: key, end, units, ms from now it shall live or 0; four for each
 ]]
-local after, afters, older, olders = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, 0, { nil, nil, nil, nil, nil, nil, nil, nil }, 0
+local after, afters = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, 0
+local older, olders = { nil, nil, nil, nil, nil, nil, nil, nil }, 0
 
 --- Plans the charge of a window that has plenty of room, as most have: of it nothing is made but its part of the lease, and
 --- what charge_planned writes. False where it has not, or hangs on more than its head.
@@ -31,7 +32,8 @@ local function plan(head, limit, most, span, units, key, n)
     end
     newest, here = stop, units
   end
-  after[afters + 1], after[afters + 2], afters = limit, struct.pack(HEAD, used, q, swept, expires, nb, nu, newest, here), afters + 2
+  after[afters + 1], after[afters + 2] = limit, struct.pack(HEAD, used, q, swept, expires, nb, nu, newest, here)
+  afters = afters + 2
   lease[n + 1], lease[n + 2], lease[n + 3], lease[n + 4], lease[n + 5] = stop, 0, units, q, used
   return true
 end

@@ -29,7 +29,8 @@ local function windows_of_client(spec, first, brief, plan)
   end
   local read = redis.call('HMGET', KEYS[first], 'x', 'rpm', 'rpd', 'tpm', 'tpd')
   local heads = {
-    key = KEYS[first], expires = (read[1] or 0) + 0, span = 0, words = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }, n = 0,
+    key = KEYS[first], expires = (read[1] or 0) + 0, span = 0, n = 0,
+    words = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil },
     rpm = read[2], rpd = read[3], tpm = read[4], tpd = read[5],
   }
   local list, n = { nil, nil, nil, nil, nil }, 0

@@ -17,7 +17,9 @@
 ]]
 --- The five keys, from KEYS[first] on.
 local function waiting_room(first)
-  return { queue = KEYS[first], guests = KEYS[first + 1], tickets = KEYS[first + 2], alive = KEYS[first + 3], fair = KEYS[first + 4] }
+  return {
+    queue = KEYS[first], guests = KEYS[first + 1], tickets = KEYS[first + 2], alive = KEYS[first + 3], fair = KEYS[first + 4],
+  }
 end
 
 --- A packed candidate: its fields of `health` (p, b, k, m, a), its model, its line (`health`'s field of its account, where a

@@ -3,8 +3,8 @@
   Only for sliding and bucket windows of a span up to an hour. One hash per line, in two slices of one span (the present
   and the previous): <client> = "weight last" then for each window "|name:slice asked asked_before got got_before";
   name = the limit, with "@model" where the line spans models and the window does not. "=" = "at" then for each window
-  "|name:weights clients wants": of the active ones, and what all of them still want, refreshed when older than span/64. A client is active while it asked
-  within the last two spans; nobody else's part is held back. Safety hangs on none of this.
+  "|name:weights clients wants": of the active ones, and what all of them still want, refreshed when older than span/64. A
+  client is active while it asked within the last two spans; nobody else's part is held back. Safety hangs on none of this.
 ]]
 local HOUR = 3600000
 

@@ -18,7 +18,8 @@ pub(crate) struct Packed {
     pub shares: Key,
     /// One of each window, in order.
     pub windows: Vec<Key>,
-    /// Its fields of `health`, its model and whose its line is, each with a tab behind it: `p:… b:… k:… m:… a:… model scope`.
+    /// Its fields of `health`, its model and whose its line is, each with a tab behind it: `p:… b:… k:… m:… a:… model
+    /// scope`.
     fields: String,
     /// `limit kind max span ` of each window; without the span where it is a calendar's.
     heads: Vec<String>,
