@@ -43,7 +43,7 @@ if version ~= '0' then
   end
 end
 
-local room, id = waiting_room(4), string.match(KEYS[3], '^.*:(.*)$')
+local room, id = waiting_room(4), id_of(KEYS[3])
 local who = { id = id, client = me, weight = weight, class = class, alive = alive + 0 }
 local crowded = redis.call('ZCARD', room.queue) > 0
 local hall -- what to do with those who wait

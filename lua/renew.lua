@@ -10,7 +10,7 @@ if not held or held == 'x' then
 end
 local now = clock(redis.call('HGET', KEYS[1], 't'))
 slack = ARGV[1] + 0
-local lease, id, ttl = read_lease(held), string.match(KEYS[2], '[^:]*$'), tonumber(ARGV[2])
+local lease, id, ttl = read_lease(held), id_of(KEYS[2]), tonumber(ARGV[2])
 local client, clients, after = windows_of_client(ARGV[3], 3)
 local list, count = windows(ARGV[4], after)
 for i = 1, clients + count do

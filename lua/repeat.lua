@@ -44,7 +44,7 @@ for i = 5, #ARGV, 4 do
     for n = 1, clients + count do
       local w, from = client[n] or list[n - clients], HEADS + EACH * (n - 1)
       if lease[from + 1] ~= -1 and w.units > 0 then
-        put_back(w, lease[from + 1], lease[from + 2], string.match(key, '[^:]*$'), open)
+        put_back(w, lease[from + 1], lease[from + 2], id_of(key), open)
       end
     end
     write_heads(heads)

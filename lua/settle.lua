@@ -13,8 +13,8 @@
   Reply 1 (find: the packed lease); 0 where there was no such lease (settled before, or lost; to find: never made, and then
         it never will be)
 ]]
-local ends, held = ARGV[12] == 'end', nil
-if ends then
+local held
+if ARGV[12] == 'end' then
   held = redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11], 'GET')
   if not held then
     -- One that was made and is not here any more belongs to a state that was lost: it must stay free to be repeated.
@@ -135,7 +135,7 @@ for i = 1, clients + count do
     w.units = used - charged
     if place ~= -1 then
       if w.kind == 'n' then
-        redis.call('ZREM', w.key, string.match(KEYS[3], '[^:]*$'))
+        redis.call('ZREM', w.key, id_of(KEYS[3]))
       elseif w.kind == 'm' or w.units ~= 0 then
         local delta = w.units
         rules_of(w).correct(w, now, delta, place, lease[from + 2], lease[from + 4], used)

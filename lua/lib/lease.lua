@@ -8,6 +8,11 @@
 local HEADS = 5 -- numbers in front of the windows'
 local EACH = 5 -- numbers of each window
 
+--- The id in the name of a lease's key.
+local function id_of(key)
+  return string.match(key, '^.*:(.*)$')
+end
+
 local function read_lease(held)
   return { struct.unpack('<' .. string.rep('d', #held / 8), held) }
 end

@@ -12,7 +12,7 @@ local older, olders = { nil, nil, nil, nil, nil, nil, nil, nil }, 0
 --- what charge_planned writes. False where it has not, or hangs on more than its head.
 local function plan(head, limit, most, span, units, key, n)
   local used, q, swept, expires, nb, nu, newest, here = struct.unpack(HEAD, head)
-  local grain, since = most <= 128 and 1 or span / 128, now - swept
+  local grain, since = width(most, span), now - swept
   local stop = ceil((floor(now / grain) + 1) * grain)
   used, q = used + units, q + units
   if used > most or stop < newest or since > span or since > span / 16 and used * 16 > most or units == 0 then
@@ -22,11 +22,9 @@ local function plan(head, limit, most, span, units, key, n)
     here = here + units
   else
     if here > 0 then
-      local lives = 0
-      if expires < wall + span * 1.1 + slack then
-        expires = ceil(wall + span * 1.6 + slack)
-        lives = expires - wall
-      end
+      local before = expires
+      expires = prolonged(before, span)
+      local lives = expires ~= before and expires - wall or 0
       older[olders + 1], older[olders + 2], older[olders + 3], older[olders + 4] = key, newest, here, lives
       olders = olders + 4
     end

@@ -14,7 +14,7 @@
   misreads nothing.
 ]]
 local function look(w, now, extra)
-  local grain = width(w)
+  local grain = width(w.max, w.span)
   read_head(w, now)
   w.place = ceil((floor(now / grain) + 1) * grain)
   local need = w.units + extra

@@ -62,7 +62,7 @@ end
 local function leaves_later(w, excess)
   local opens = 0
   for _, one in ipairs(w.ahead and w.ahead(w.limit) or {}) do
-    opens, excess = one[1] + w.span + slack + ceil(width(w)), excess - one[2]
+    opens, excess = one[1] + w.span + slack + ceil(width(w.max, w.span)), excess - one[2]
     if excess <= 0 then
       break
     end

@@ -23,11 +23,11 @@ local function birth(now)
 end
 
 --- Width of a sub-bucket in ms: an exact log up to 128 units, else 128 sub-buckets.
-local function width(w)
-  if w.max <= 128 then
+local function width(most, span)
+  if most <= 128 then
     return 1
   end
-  return w.span / 128
+  return span / 128
 end
 
 --- Reads the head of a sliding window into w.
@@ -44,13 +44,19 @@ local function read_head(w, now)
   w.used, w.q, w.swept, w.expires, w.nb, w.nu, w.newest, w.here = struct.unpack(HEAD, head)
 end
 
---- Makes sure that a key lives as long as what is in it counts; says whether it has to be told so.
-local function prolong(at, span)
-  local later = at.expires < wall + span * 1.1 + slack -- a sub-bucket is less than a tenth of the span
-  if later then
-    at.expires = ceil(wall + span * 1.6 + slack)
+--- When a key has to expire, so that it lives as long as what is in it counts: as it would anyway, or later.
+local function prolonged(expires, span)
+  if expires < wall + span * 1.1 + slack then -- a sub-bucket is less than a tenth of the span
+    return ceil(wall + span * 1.6 + slack)
   end
-  return later
+  return expires
+end
+
+--- Makes sure of it; says whether the key has to be told so.
+local function prolong(at, span)
+  local before = at.expires
+  at.expires = prolonged(before, span)
+  return at.expires ~= before
 end
 
 --- The same for what was just written into a window's own key.

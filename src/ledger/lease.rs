@@ -17,7 +17,9 @@ use super::{
     Ledger, Shared,
     admission::{ClientStanding, LedgerError, RefusalLine},
     host::{Reply, ScriptCall},
-    keys, pack,
+    keys,
+    numbers::Numbers,
+    pack,
     scripts::Script,
 };
 use crate::{
@@ -33,35 +35,6 @@ pub(crate) const TOMBSTONE_MS: &str = "5000";
 const RENEWAL: Duration = Duration::from_secs(10);
 /// Settlements kept through an outage; older ones are dropped first: their charges simply stay.
 const PENDING_MOST: usize = 20_000;
-
-/// A lease as the scripts keep it, see `lua/lib/lease.lua`: doubles, low byte first.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Numbers(pub Bytes);
-
-impl Numbers {
-    const HEADS: usize = 5;
-    const EACH: usize = 5;
-
-    #[expect(clippy::cast_possible_truncation, reason = "all of them are whole")]
-    fn each(&self) -> impl Iterator<Item = i64> {
-        self.0.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as i64)
-    }
-
-    /// Which of the candidates asked for it is, from 1.
-    fn candidate(&self) -> Option<usize> {
-        self.each().next().and_then(|number| usize::try_from(number).ok())
-    }
-
-    /// Whether it is a breaker's probe.
-    fn is_probe(&self) -> bool {
-        self.each().skip(3).take(2).any(|probe| probe != 0)
-    }
-
-    /// Units in each window just after its charge; the client's windows come first.
-    pub fn used(&self) -> impl Iterator<Item = i64> {
-        self.each().skip(Self::HEADS + Self::EACH - 1).step_by(Self::EACH)
-    }
-}
 
 /// What is remembered of a lease by the replica that holds it.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ mod keyspace;
 pub mod lease;
 mod line;
 pub mod members;
+mod numbers;
 mod pack;
 mod packed;
 pub mod record;
