@@ -145,7 +145,7 @@ pub mod tests {
         let flow = Flow::new(
             catalog,
             ledger,
-            Upstream::new(upstream).unwrap(),
+            Upstream::new(upstream, 1).unwrap(),
             tasks,
             crate::flow::Queue { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
             Duration::from_secs(1),

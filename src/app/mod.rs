@@ -126,6 +126,7 @@ impl App {
         let server = HttpServer::new(move || {
             HttpApp::new().wrap_fn(around::around).app_data(edge.clone()).configure(routes::all)
         })
+        .workers(workers())
         .disable_signals()
         .h1_allow_half_closed(false) // a caller that leaves drops its request, and with it the call to the provider
         .keep_alive(KEEP_ALIVE)
@@ -185,12 +186,20 @@ pub async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
 }
 
 pub fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
-    Upstream::new(UpstreamSettings {
+    let upstream = UpstreamSettings {
         connect_ms: settings.timeouts.connect_ms,
         first_content_ms: settings.timeouts.first_content_ms,
         silence_ms: settings.timeouts.silence_ms,
         proxy: settings.https_proxy.as_ref().map(|proxy| proxy.to_string()),
-    })
+    };
+    Upstream::new(upstream, workers())
+}
+
+/// The server's threads: half of the cores, at least one. One serves a thousand times what free tiers give, and the fewer
+/// there are, the more often a request finds a warm cache and an open connection to its provider; the other cores are for
+/// Redis, the network, and our own thread beside the server's.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
 fn queue(settings: &Settings) -> Queue {

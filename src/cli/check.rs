@@ -7,9 +7,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{catalog, load, runtime, say};
 use crate::{
+    app,
     catalog::{Catalog, to_discover},
     config::Loaded,
-    upstream::{ProbeError, Upstream, UpstreamSettings},
+    upstream::ProbeError,
 };
 
 /// Longer than any list takes; a provider that loads a model first is not asked to.
@@ -85,12 +86,7 @@ struct Probe {
 /// Asks every provider with every key. A line per key, in catalogue order, and how many of them failed.
 async fn live(loaded: &Loaded) -> anyhow::Result<(String, usize)> {
     let settings = &loaded.settings;
-    let upstream = Upstream::new(UpstreamSettings {
-        connect_ms: settings.timeouts.connect_ms,
-        first_content_ms: settings.timeouts.first_content_ms,
-        silence_ms: settings.timeouts.silence_ms,
-        proxy: settings.https_proxy.as_deref().map(str::to_owned),
-    })?;
+    let upstream = app::upstream(settings)?;
     let probes = probes(loaded, &catalog::catalog(settings, false)?);
     let answers: Vec<(Probe, Result<usize, ProbeError>)> = stream::iter(probes)
         .map(|probe| async {

@@ -66,9 +66,9 @@ struct Inner {
 }
 
 impl Upstream {
-    pub fn new(settings: UpstreamSettings) -> Result<Self, BuildError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let http = (0..threads).map(|_| build(&settings)).collect::<Result<_, _>>()?;
+    /// `threads`: how many will send requests, at least one.
+    pub fn new(settings: UpstreamSettings, threads: usize) -> Result<Self, BuildError> {
+        let http = (0..threads.max(1)).map(|_| build(&settings)).collect::<Result<_, _>>()?;
         Ok(Self {
             inner: Arc::new(Inner { settings, http, chats: RwLock::default(), plain_schemas: RwLock::default() }),
         })
@@ -194,7 +194,7 @@ mod tests {
             silence_ms: 1,
             proxy: Some(proxy.to_owned()),
         };
-        assert!(matches!(Upstream::new(settings("http://")), Err(BuildError::Proxy(_))));
-        assert!(Upstream::new(settings("http://proxy:3128")).is_ok());
+        assert!(matches!(Upstream::new(settings("http://"), 1), Err(BuildError::Proxy(_))));
+        assert!(Upstream::new(settings("http://proxy:3128"), 1).is_ok());
     }
 }

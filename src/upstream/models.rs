@@ -123,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_is_asked_with_the_key_and_its_prefix_is_taken_off() {
         let settings = UpstreamSettings { connect_ms: 500, first_content_ms: 500, silence_ms: 500, proxy: None };
-        let upstream = Upstream::new(settings).unwrap();
+        let upstream = Upstream::new(settings, 1).unwrap();
         let list = include_bytes!("../simulator/wire/gemini.models.json");
         let mut server = serve(says(200, "application/json", list)).await;
         let key = SecretString::from("test-key");

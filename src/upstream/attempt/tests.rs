@@ -15,7 +15,7 @@ const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_rea
 
 fn upstream() -> Upstream {
     let settings = UpstreamSettings { connect_ms: 500, first_content_ms: 400, silence_ms: 300, proxy: None };
-    Upstream::new(settings).unwrap()
+    Upstream::new(settings, 1).unwrap()
 }
 
 fn request(stream: bool) -> ChatRequest {
