@@ -2,13 +2,16 @@
 
 use std::{
     future::Future,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering, fence},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::{runtime::Handle, sync::watch};
 
 /// The only way to start a background task. Cheap to clone.
@@ -47,10 +50,7 @@ impl Tasks {
         if self.gathering.load(Ordering::Relaxed) {
             return self.spawn_aside(work);
         }
-        self.spawn_on(&here, async move {
-            work.await;
-            drop(out);
-        });
+        self.spawn_on(&here, Tracked { work, _held: out });
     }
 
     /// The same for work that would keep a server's thread from its callers: a journal batch.
@@ -61,10 +61,7 @@ impl Tasks {
     fn spawn_on(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
         let held = self.alive.subscribe();
         #[expect(clippy::disallowed_methods, reason = "this is the one place that tracks what it starts")]
-        runtime.spawn(async move {
-            work.await;
-            drop(held);
-        });
+        runtime.spawn(Tracked { work, _held: held });
     }
 
     /// Work without an end (a refresher): dropped as soon as the drain begins.
@@ -75,12 +72,11 @@ impl Tasks {
     /// The same on another runtime, with which it ends at the latest.
     pub fn spawn_endless_on(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
         let mut stop = self.stop.subscribe();
-        self.spawn_on(runtime, async move {
-            tokio::select! {
-                () = work => {}
-                _ = stop.wait_for(|stopped| *stopped) => {}
-            }
-        });
+        let stop = async move {
+            // An error is a sender that is gone: as good as a stop.
+            let _ = stop.wait_for(|stopped| *stopped).await;
+        };
+        self.spawn_on(runtime, Either { work, stop });
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -100,6 +96,44 @@ impl Tasks {
     pub async fn drain(&self, bound: Duration) -> bool {
         self.stop.send_replace(true);
         tokio::time::timeout(bound, self.alive.closed()).await.is_ok()
+    }
+}
+
+// An `async` block keeps what it captures beside what it awaits, twice the size for work that moves with every spawn;
+// these hold it once.
+pin_project! {
+    /// Work, and what is let go of once it has been done or dropped.
+    struct Tracked<W, H> {
+        #[pin]
+        work: W,
+        _held: H,
+    }
+}
+
+pin_project! {
+    /// Whichever ends first.
+    struct Either<W, S> {
+        #[pin]
+        work: W,
+        #[pin]
+        stop: S,
+    }
+}
+
+impl<W: Future<Output = ()>, H> Future for Tracked<W, H> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.project().work.poll(context)
+    }
+}
+
+impl<W: Future<Output = ()>, S: Future<Output = ()>> Future for Either<W, S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let both = self.project();
+        if both.work.poll(context).is_ready() { Poll::Ready(()) } else { both.stop.poll(context) }
     }
 }
 

@@ -83,7 +83,7 @@ pub async fn create(
     let wait = edge.flow.queue.wait(&client, request.tier, prefer.0);
     let asked = respond::Asked { model: request.model.clone(), trail, preference_applied: prefer.cut_to(wait) };
     let streams = request.stream;
-    let answer = edge.flow.chat(client, request, asked.trail.clone(), wait);
+    let answer = Box::pin(edge.flow.chat(client, request, asked.trail.clone(), wait));
     if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) }
 }
 

@@ -22,11 +22,11 @@ const QUIET: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
-type Answering = Pin<Box<dyn Future<Output = Result<Answer, FlowError>>>>;
+/// On the heap from the start: it is large, and may outlive the response's head.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Answer, FlowError>>>>;
 
 /// Waits for the answer, at most ten seconds in silence. Dropping the response drops the answer, wherever it stands.
-pub async fn respond(answer: impl Future<Output = Result<Answer, FlowError>> + 'static, asked: Asked) -> HttpResponse {
-    let mut answer: Answering = Box::pin(answer);
+pub async fn respond(mut answer: Answering, asked: Asked) -> HttpResponse {
     if let Ok(result) = timeout(QUIET, answer.as_mut()).await {
         return respond::finish(result, &asked);
     }
@@ -136,9 +136,11 @@ mod tests {
         FlowError::AllFailed { attempts: Vec::new(), timed_out: true }
     }
 
-    async fn after(seconds: u64, result: Result<Answer, FlowError>) -> Result<Answer, FlowError> {
-        sleep(Duration::from_secs(seconds)).await;
-        result
+    fn after(seconds: u64, result: Result<Answer, FlowError>) -> Answering {
+        Box::pin(async move {
+            sleep(Duration::from_secs(seconds)).await;
+            result
+        })
     }
 
     /// Every piece of the body, with the second it came in.
@@ -195,10 +197,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn dropping_the_response_drops_the_search() {
         let (held, mut dropped) = oneshot::channel::<()>();
-        let search = async move {
+        let search = Box::pin(async move {
             let _held = held;
             after(60, Ok(answer())).await
-        };
+        });
         let response = respond(search, asked()).await;
         assert_eq!(dropped.try_recv(), Err(TryRecvError::Empty));
         drop(response);

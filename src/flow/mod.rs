@@ -10,7 +10,7 @@ pub mod traced;
 pub mod trail;
 pub mod turns;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 pub use self::{
     error::FlowError,
@@ -130,8 +130,11 @@ impl Flow {
             let candidate = lease.candidate().clone();
             lease.sent();
             let call = ModelCall::begin(&candidate, request);
-            let sending = self.upstream.attempt(&candidate, request).instrument(call.span());
-            let fault = match turns.within(&candidate, sending).await {
+            let sent = {
+                let sending = pin!(self.upstream.attempt(&candidate, request).instrument(call.span()));
+                turns.within(&candidate, sending).await
+            };
+            let fault = match sent {
                 Ok(reply) => return Ok(Found { reply, lease, turns, call }),
                 Err(fault) => fault,
             };
@@ -139,7 +142,9 @@ impl Flow {
             match turns.failed(&candidate, &fault) {
                 Ok(()) => {
                     let began = Instant::now();
-                    admission = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(&client)).await;
+                    // Boxed: what is rare shall not be carried by every request.
+                    let goes_on = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(&client));
+                    admission = Box::pin(goes_on).await;
                     turns.stood_still(began.elapsed());
                 }
                 Err(end) => {

@@ -1,6 +1,6 @@
 //! What one request may still try, and what it has met: the outcome table as code.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::info;
@@ -90,7 +90,7 @@ impl Turns {
     pub async fn within<T>(
         &self,
         candidate: &Candidate,
-        attempt: impl Future<Output = Result<T, Fault>>,
+        attempt: Pin<&mut impl Future<Output = Result<T, Fault>>>,
     ) -> Result<T, Fault> {
         self.trail.tries(candidate);
         let own = candidate.provider.first_content_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
@@ -263,6 +263,8 @@ fn out_of_time() -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
     use crate::{
         domain::{Limit, Shut, ShutScope, Spent, TokenCharge},
@@ -421,7 +423,7 @@ mod tests {
         let mut turns = turns(&two);
         let stuck = std::future::pending::<Result<(), Fault>>();
         let began = Instant::now();
-        let fault = turns.within(&two[0], stuck).await.unwrap_err();
+        let fault = turns.within(&two[0], pin!(stuck)).await.unwrap_err();
         assert_eq!(began.elapsed().as_secs(), 30);
         assert_eq!((fault.kind, fault.outcome.spent), (FaultKind::TimedOut, Spent::UNKNOWN));
         assert_eq!(turns.failed(&two[0], &fault).unwrap_err().status(), 504);
@@ -431,7 +433,8 @@ mod tests {
     async fn a_slow_provider_has_its_own_time() {
         let slow = of("a/1").provider(|p| p.first_content_ms = Some(90_000)).make();
         let began = Instant::now();
-        let _ = turns(std::slice::from_ref(&slow)).within(&slow, std::future::pending::<Result<(), Fault>>()).await;
+        let never = pin!(std::future::pending::<Result<(), Fault>>());
+        let _ = turns(std::slice::from_ref(&slow)).within(&slow, never).await;
         assert_eq!(began.elapsed().as_secs(), 90);
     }
 }

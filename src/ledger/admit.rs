@@ -1,6 +1,7 @@
 //! Asking: builds the call of `lua/admit.lua`, reads its answer, and goes through a lost or held state.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -77,20 +78,21 @@ impl Ledger {
     ) -> Result<Admission, LedgerError> {
         let Some(core) = lease.into_core(&outcome) else { return self.admit(ask).await };
         let settlement = self.shared.settlement(&core, &outcome, Settling::GoesOn);
-        self.shared.admit(ask, Some((settlement, Undone::Settle(core, outcome)))).await
+        self.shared.admit(ask, Some(Box::new((settlement, Undone::Settle(core, outcome))))).await
     }
 }
 
 /// A settlement on its way. Where the caller leaves or the ledger is away, it is brought later.
 struct Owed<'a> {
     shared: &'a Shared,
-    settlement: Option<(ScriptCall, Undone)>,
+    /// Large and rare: boxed.
+    settlement: Option<Box<(ScriptCall, Undone)>>,
 }
 
 impl Owed<'_> {
     async fn pay(&mut self) {
-        if let Some((call, _)) = &self.settlement
-            && !matches!(self.shared.run(call).await, Err(LedgerError::Unreachable { .. }))
+        if let Some(owed) = &self.settlement
+            && !matches!(self.shared.run(&owed.0).await, Err(LedgerError::Unreachable { .. }))
         {
             self.settlement = None;
         }
@@ -99,8 +101,8 @@ impl Owed<'_> {
 
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
-        if let Some((_, undone)) = self.settlement.take() {
-            self.shared.later(undone);
+        if let Some(owed) = self.settlement.take() {
+            self.shared.later(owed.1);
         }
     }
 }
@@ -150,7 +152,7 @@ impl Shared {
     async fn admit(
         self: &Arc<Self>,
         ask: Ask<'_>,
-        before: Option<(ScriptCall, Undone)>,
+        before: Option<Box<(ScriptCall, Undone)>>,
     ) -> Result<Admission, LedgerError> {
         let mut settling = before.is_some().then(|| telemetry::script("settle"));
         let mut owed = Owed { shared: self, settlement: before };
@@ -164,7 +166,7 @@ impl Shared {
                 owed.pay().await;
                 return Ok(Admission::ClientChanged);
             }
-            let turn = told::asked(self.turn(&ask, place.as_ref(), &mut owed)).await;
+            let turn = told::asked(pin!(self.turn(&ask, place.as_ref(), &mut owed))).await;
             if let Some(settling) = settling.take() {
                 settling.stamp();
             }
@@ -207,8 +209,8 @@ impl Shared {
         let mut came_before = false; // the question, before the settlement that may make room for it
         let answer = match &owed.settlement {
             None => self.host.run(&question.call, false).await,
-            Some((settlement, _)) => {
-                let (settled, admitted) = self.host.run_both(settlement, &question.call).await;
+            Some(settlement) => {
+                let (settled, admitted) = self.host.run_both(&settlement.0, &question.call).await;
                 match settled {
                     Ok(_) => owed.settlement = None,
                     Err(HostError::Fresh) => came_before = true,

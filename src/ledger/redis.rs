@@ -1,7 +1,11 @@
 //! Runs the scripts in Redis: alone, behind Sentinel, or as a Cluster. This file and its `redis_*` neighbours are the
 //! only ones that know the `redis` crate.
 
-use std::{future::Future, pin::pin, sync::Arc, sync::LazyLock};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -127,9 +131,10 @@ impl Redis {
     ) -> Result<Vec<Answer>, Lost> {
         let sent = match trip {
             Trip::One(one) => {
-                bounded(line.connection.send_packed_command(one), until).await.map(|answer| answer.map(|one| vec![one]))
+                let sent = bounded(pin!(line.connection.send_packed_command(one)), until).await;
+                sent.map(|answer| answer.map(|one| vec![one]))
             }
-            Trip::Both(both) => bounded(line.connection.send_packed_commands(both, 0, both.len()), until).await,
+            Trip::Both(both) => bounded(pin!(line.connection.send_packed_commands(both, 0, both.len())), until).await,
         };
         let answers: Vec<Answer> = match sent {
             None => {
@@ -205,8 +210,7 @@ impl ScriptHost for Redis {
 }
 
 /// The result in time, or none.
-async fn bounded<T>(work: impl Future<Output = T>, until: Instant) -> Option<T> {
-    let mut work = pin!(work);
+async fn bounded<T>(mut work: Pin<&mut impl Future<Output = T>>, until: Instant) -> Option<T> {
     if let Ok(done) = timeout_at(until, &mut work).await {
         return Some(done);
     }

@@ -1,6 +1,6 @@
 //! How asking is told while it happens: a span for each question, with what the ledger answered.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use tracing::{Instrument, Span};
 
@@ -13,7 +13,7 @@ use crate::telemetry::{Asked, Marks};
 type Answered = Result<(Arc<str>, Answer), LedgerError>;
 
 /// One question and its answer.
-pub(super) async fn asked(question: impl Future<Output = Answered>) -> Answered {
+pub(super) async fn asked(question: Pin<&mut impl Future<Output = Answered>>) -> Answered {
     let asked = Asked::begin();
     let answered = question.instrument(asked.span().clone()).await;
     let outcome = tell(asked.span(), &answered);
