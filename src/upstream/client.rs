@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Once, PoisonError, RwLock,
+        Arc, Once, OnceLock, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -148,18 +148,8 @@ fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
         // An error says that one is installed already: as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    match builder(settings)?.build() {
-        Ok(client) => Ok(client),
-        // An image without a system's certificates: Mozilla's, which are built in.
-        Err(_) => builder(settings)?
-            .tls_backend_preconfigured(mozillas_roots())
-            .build()
-            .map_err(|e| BuildError::Client(e.to_string())),
-    }
-}
-
-fn builder(settings: &UpstreamSettings) -> Result<reqwest::ClientBuilder, BuildError> {
     let builder = reqwest::Client::builder()
+        .use_preconfigured_tls(tls())
         .user_agent(USER_AGENT)
         .connect_timeout(Duration::from_millis(settings.connect_ms))
         .pool_idle_timeout(IDLE)
@@ -172,14 +162,28 @@ fn builder(settings: &UpstreamSettings) -> Result<reqwest::ClientBuilder, BuildE
         // A key must not be carried to another host, nor a POST become a GET.
         .redirect(redirect::Policy::none())
         .no_proxy();
-    let Some(url) = &settings.proxy else { return Ok(builder) };
-    let proxy = reqwest::Proxy::https(url).map_err(|e| BuildError::Proxy(e.to_string()))?;
-    Ok(builder.proxy(proxy))
+    let builder = match &settings.proxy {
+        Some(url) => builder.proxy(reqwest::Proxy::https(url).map_err(|e| BuildError::Proxy(e.to_string()))?),
+        None => builder,
+    };
+    builder.build().map_err(|e| BuildError::Client(e.to_string()))
 }
 
-fn mozillas_roots() -> rustls::ClientConfig {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+/// Whom to trust, read once for all clients: the system's certificates; in an image without any Mozilla's, which are
+/// built in.
+fn tls() -> rustls::ClientConfig {
+    static TLS: OnceLock<rustls::ClientConfig> = OnceLock::new();
+    TLS.get_or_init(|| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        let mut tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        tls
+    })
+    .clone()
 }
 
 #[cfg(test)]

@@ -37,3 +37,4 @@ mod sdk;
 mod streaming;
 mod support;
 mod telemetry;
+mod tls;

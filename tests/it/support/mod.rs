@@ -9,6 +9,7 @@ pub mod process;
 pub mod redis_server;
 pub mod redis_shapes;
 pub mod simulator;
+pub mod tls_upstream;
 
 use std::time::Duration;
 

@@ -1,0 +1,150 @@
+//! A provider behind TLS, with a certificate of an authority of its own; and a proxy on the way to it.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use http_body_util::Full;
+use hyper::{Request, Response, Version, body::Bytes, body::Incoming, header::CONTENT_TYPE, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::fake_upstream::answer;
+
+/// The name that its certificate is for.
+const HOST: &str = "localhost";
+
+pub struct TlsUpstream {
+    port: u16,
+    authority: String,
+    asked: Arc<Mutex<Vec<Version>>>,
+    /// Dropped with it.
+    _tasks: JoinSet<()>,
+}
+
+impl TlsUpstream {
+    /// Answers "hello"; `speaks`: what it offers in the handshake, best first (`h2`, `http/1.1`).
+    pub async fn start(speaks: &[&str]) -> Self {
+        let (authority, tls) = certified(speaks);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (acceptor, seen, mut tasks) = (TlsAcceptor::from(Arc::new(tls)), asked.clone(), JoinSet::new());
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                let (acceptor, seen) = (acceptor.clone(), seen.clone());
+                connections.spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service = service_fn(move |request| {
+                        let answer = serve(&request, &seen);
+                        async move { Ok::<_, Infallible>(answer) }
+                    });
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    server.serve_connection(TokioIo::new(stream), service).await.ok();
+                });
+            }
+        });
+        Self { port, authority, asked, _tasks: tasks }
+    }
+
+    pub fn address(&self) -> String {
+        format!("{HOST}:{}", self.port)
+    }
+
+    /// The authority's certificate, as a file for `SSL_CERT_FILE` holds it.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The HTTP version of each chat so far.
+    pub fn asked(&self) -> Vec<Version> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn certified(speaks: &[&str]) -> (String, ServerConfig) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new([HOST.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let key = key.serialize_der().try_into().unwrap();
+    let mut tls = builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    tls.alpn_protocols = speaks.iter().map(|name| name.as_bytes().to_vec()).collect();
+    (authority, tls)
+}
+
+fn serve(request: &Request<Incoming>, asked: &Mutex<Vec<Version>>) -> Response<Full<Bytes>> {
+    let says = if request.uri().path().ends_with("/chat/completions") {
+        asked.lock().unwrap().push(request.version());
+        answer("hello")
+    } else {
+        r#"{"object":"list","data":[]}"#.to_owned()
+    };
+    Response::builder().header(CONTENT_TYPE, "application/json").body(says.into()).unwrap()
+}
+
+/// An HTTP proxy that knows `CONNECT`.
+pub struct Tunnel {
+    port: u16,
+    heads: Arc<Mutex<Vec<String>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Tunnel {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let (seen, mut tasks) = (heads.clone(), JoinSet::new());
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let Ok((near, _)) = listener.accept().await else { return };
+                connections.spawn(pass(near, seen.clone()));
+            }
+        });
+        Self { port, heads, _tasks: tasks }
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Each request to the proxy: its line and its headers.
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+async fn pass(mut near: TcpStream, heads: Arc<Mutex<Vec<String>>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(1..) = near.read_buf(&mut head).await else { return };
+    }
+    let head = String::from_utf8(head).unwrap();
+    let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).map(str::to_owned);
+    heads.lock().unwrap().push(head);
+    let Some(target) = target else { return };
+    let Ok(mut far) = TcpStream::connect(target).await else { return };
+    if near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.is_ok() {
+        tokio::io::copy_bidirectional(&mut near, &mut far).await.ok();
+    }
+}
