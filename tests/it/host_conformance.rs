@@ -268,12 +268,12 @@ fn index() -> impl Strategy<Value = String> {
     prop_oneof![6 => (-6..8_i64).prop_map(|n| format!("({n})")), 1 => Just("'x'".to_owned()), 1 => Just("1.5".to_owned())]
 }
 
-/// Gone before the next script, or long after the test.
 /// A life in ms that is over before the next script, and longer than Redis may stand still between two readings of its clock.
 const SHORT: &str = "16";
 /// So long, what lives for [`SHORT`] is dead.
 const OUTLIVED: Duration = Duration::from_millis(20);
 
+/// Gone before the next script, or long after the test.
 fn span() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => Just(SHORT.to_owned()),

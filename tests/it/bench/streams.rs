@@ -10,13 +10,13 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 
 use super::{contest::Contestant, load::Line, process::cpu};
-use crate::support::{eventually, fake_upstream as fake};
+use crate::support::{eventually, fake_upstream as fake, listen};
 
 pub const STREAMS: usize = 40;
 pub const PACE: Duration = Duration::from_millis(10);
@@ -39,17 +39,13 @@ struct Shared {
 
 impl StreamSource {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
-        let (mut tasks, given) = (JoinSet::new(), shared.clone());
-        tasks.spawn(async move {
-            let mut lines = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                stream.set_nodelay(true).unwrap();
-                lines.spawn(answer_all(stream, given.clone()));
-            }
-        });
+        let given = shared.clone();
+        let (port, tasks) = listen(0, move |stream| {
+            stream.set_nodelay(true).unwrap();
+            answer_all(stream, given.clone())
+        })
+        .await;
         Self { port, shared, _tasks: tasks }
     }
 

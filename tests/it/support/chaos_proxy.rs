@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, tcp},
+    net::{TcpStream, tcp},
     sync::watch,
     task::JoinSet,
 };
+
+use super::listen;
 
 /// What happens to bytes on their way, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,33 +32,9 @@ pub struct ChaosProxy {
 
 impl ChaosProxy {
     pub async fn to(target_port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let weather = watch::Sender::new(Weather::Fair);
         let seen = weather.subscribe();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let Ok((near, _)) = listener.accept().await else { return };
-                let seen = seen.clone();
-                connections.spawn(async move {
-                    if *seen.borrow() == Weather::Cut {
-                        return;
-                    }
-                    let Ok(far) = TcpStream::connect(("127.0.0.1", target_port)).await else { return };
-                    near.set_nodelay(true).ok();
-                    far.set_nodelay(true).ok();
-                    let (near, far) = (near.into_split(), far.into_split());
-                    let mut until_cut = seen.clone();
-                    tokio::select! {
-                        () = pass(near.0, far.1, seen.clone()) => {}
-                        () = pass(far.0, near.1, seen) => {}
-                        _ = until_cut.wait_for(|weather| *weather == Weather::Cut) => {}
-                    }
-                });
-            }
-        });
+        let (port, tasks) = listen(0, move |near| between(near, target_port, seen.clone())).await;
         Self { weather, port, _tasks: tasks }
     }
 
@@ -66,6 +44,22 @@ impl ChaosProxy {
 
     pub fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
+    }
+}
+
+async fn between(near: TcpStream, target_port: u16, seen: watch::Receiver<Weather>) {
+    if *seen.borrow() == Weather::Cut {
+        return;
+    }
+    let Ok(far) = TcpStream::connect(("127.0.0.1", target_port)).await else { return };
+    near.set_nodelay(true).ok();
+    far.set_nodelay(true).ok();
+    let (near, far) = (near.into_split(), far.into_split());
+    let mut until_cut = seen.clone();
+    tokio::select! {
+        () = pass(near.0, far.1, seen.clone()) => {}
+        () = pass(far.0, near.1, seen) => {}
+        _ = until_cut.wait_for(|weather| *weather == Weather::Cut) => {}
     }
 }
 

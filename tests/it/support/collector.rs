@@ -36,7 +36,7 @@ use tokio::{
 };
 use tonic::transport::server::{Server, TcpIncoming};
 
-use super::{app::Setup, eventually};
+use super::{app::Setup, eventually, listen};
 
 /// Within this everything that is exported every few dozen milliseconds has arrived.
 const ARRIVES: Duration = Duration::from_secs(15);
@@ -86,26 +86,18 @@ pub struct Collector {
 
 impl Collector {
     pub async fn http() -> Self {
-        Self::listening("127.0.0.1:0").await
+        Self::listening(0).await
     }
 
     /// On a port where there was none before.
     pub async fn http_at(port: u16) -> Self {
-        Self::listening(&format!("127.0.0.1:{port}")).await
+        Self::listening(port).await
     }
 
-    async fn listening(address: &str) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let (taken, port) = (Arc::<Mutex<Taken>>::default(), listener.local_addr().unwrap().port());
-        let mut tasks = JoinSet::new();
+    async fn listening(port: u16) -> Self {
+        let taken = Arc::<Mutex<Taken>>::default();
         let shared = taken.clone();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let Ok((stream, _)) = listener.accept().await else { return };
-                connections.spawn(serve(stream, shared.clone()));
-            }
-        });
+        let (port, tasks) = listen(port, move |stream| serve(stream, shared.clone())).await;
         Self { taken, port, protocol: "http/protobuf", _tasks: Arc::new(tasks) }
     }
 
@@ -126,18 +118,10 @@ impl Collector {
 
     /// Takes connections and what comes on them, and never says a word.
     pub async fn hanging() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let Ok((mut stream, _)) = listener.accept().await else { return };
-                connections.spawn(async move {
-                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-                });
-            }
-        });
+        let (port, tasks) = listen(0, async |mut stream| {
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        })
+        .await;
         Self { taken: Arc::default(), port, protocol: "http/protobuf", _tasks: Arc::new(tasks) }
     }
 

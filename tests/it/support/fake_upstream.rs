@@ -9,10 +9,12 @@ use std::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinSet,
     time::Instant,
 };
+
+use super::listen;
 
 /// One step of an answer.
 #[derive(Debug, Clone)]
@@ -65,18 +67,9 @@ pub struct FakeUpstream {
 impl FakeUpstream {
     /// Answers "hello" until told otherwise.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State { always: whole(200, &answer("hello")), ..State::default() }));
-        let mut tasks = JoinSet::new();
         let shared = state.clone();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let Ok((stream, _)) = listener.accept().await else { return };
-                connections.spawn(serve(stream, shared.clone()));
-            }
-        });
+        let (port, tasks) = listen(0, move |stream| serve(stream, shared.clone())).await;
         Self { state, port, _tasks: Arc::new(tasks) }
     }
 

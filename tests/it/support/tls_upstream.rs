@@ -15,12 +15,12 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::fake_upstream::answer;
+use super::{fake_upstream::answer, listen};
 
 /// The name that its certificate is for.
 const HOST: &str = "localhost";
@@ -37,26 +37,21 @@ impl TlsUpstream {
     /// Answers "hello"; `speaks`: what it offers in the handshake, best first (`h2`, `http/1.1`).
     pub async fn start(speaks: &[&str]) -> Self {
         let (authority, tls) = certified(speaks);
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (acceptor, seen, mut tasks) = (TlsAcceptor::from(Arc::new(tls)), asked.clone(), JoinSet::new());
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let Ok((stream, _)) = listener.accept().await else { return };
-                let (acceptor, seen) = (acceptor.clone(), seen.clone());
-                connections.spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let service = service_fn(move |request| {
-                        let answer = serve(&request, &seen);
-                        async move { Ok::<_, Infallible>(answer) }
-                    });
-                    let server = auto::Builder::new(TokioExecutor::new());
-                    server.serve_connection(TokioIo::new(stream), service).await.ok();
+        let (acceptor, seen) = (TlsAcceptor::from(Arc::new(tls)), asked.clone());
+        let (port, tasks) = listen(0, move |stream| {
+            let (acceptor, seen) = (acceptor.clone(), seen.clone());
+            async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = service_fn(move |request| {
+                    let answer = serve(&request, &seen);
+                    async move { Ok::<_, Infallible>(answer) }
                 });
+                let server = auto::Builder::new(TokioExecutor::new());
+                server.serve_connection(TokioIo::new(stream), service).await.ok();
             }
-        });
+        })
+        .await;
         Self { port, authority, asked, _tasks: tasks }
     }
 
@@ -110,17 +105,9 @@ pub struct Tunnel {
 
 impl Tunnel {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let heads = Arc::new(Mutex::new(Vec::new()));
-        let (seen, mut tasks) = (heads.clone(), JoinSet::new());
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let Ok((near, _)) = listener.accept().await else { return };
-                connections.spawn(pass(near, seen.clone()));
-            }
-        });
+        let seen = heads.clone();
+        let (port, tasks) = listen(0, move |near| pass(near, seen.clone())).await;
         Self { port, heads, _tasks: tasks }
     }
 
