@@ -2,16 +2,14 @@
 
 use std::{
     future::Future,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering, fence},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
+use futures_util::{FutureExt, future::select};
 use tokio::{runtime::Handle, sync::watch};
 
 /// The only way to start a background task. Cheap to clone.
@@ -50,7 +48,7 @@ impl Tasks {
         if self.gathering.load(Ordering::Relaxed) {
             return self.spawn_aside(work);
         }
-        self.spawn_on(&here, Tracked { work, _held: out });
+        self.spawn_on(&here, work.map(move |()| drop(out)));
     }
 
     /// The same for work that would keep a server's thread from its callers: a journal batch.
@@ -60,8 +58,9 @@ impl Tasks {
 
     fn spawn_on(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
         let held = self.alive.subscribe();
+        // Not an `async` block, which keeps what it captures beside what it awaits: twice the size, moved with every spawn.
         #[expect(clippy::disallowed_methods, reason = "this is the one place that tracks what it starts")]
-        runtime.spawn(Tracked { work, _held: held });
+        runtime.spawn(work.map(move |()| drop(held)));
     }
 
     /// Work without an end (a refresher): dropped as soon as the drain begins.
@@ -76,7 +75,7 @@ impl Tasks {
             // An error is a sender that is gone: as good as a stop.
             let _ = stop.wait_for(|stopped| *stopped).await;
         };
-        self.spawn_on(runtime, Either { work, stop });
+        self.spawn_on(runtime, select(Box::pin(work), Box::pin(stop)).map(drop));
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -96,44 +95,6 @@ impl Tasks {
     pub async fn drain(&self, bound: Duration) -> bool {
         self.stop.send_replace(true);
         tokio::time::timeout(bound, self.alive.closed()).await.is_ok()
-    }
-}
-
-// An `async` block keeps what it captures beside what it awaits, twice the size for work that moves with every spawn;
-// these hold it once.
-pin_project! {
-    /// Work, and what is let go of once it has been done or dropped.
-    struct Tracked<W, H> {
-        #[pin]
-        work: W,
-        _held: H,
-    }
-}
-
-pin_project! {
-    /// Whichever ends first.
-    struct Either<W, S> {
-        #[pin]
-        work: W,
-        #[pin]
-        stop: S,
-    }
-}
-
-impl<W: Future<Output = ()>, H> Future for Tracked<W, H> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.project().work.poll(context)
-    }
-}
-
-impl<W: Future<Output = ()>, S: Future<Output = ()>> Future for Either<W, S> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let both = self.project();
-        if both.work.poll(context).is_ready() { Poll::Ready(()) } else { both.stop.poll(context) }
     }
 }
 

@@ -91,8 +91,8 @@ struct Owed<'a> {
 
 impl Owed<'_> {
     async fn pay(&mut self) {
-        if let Some(owed) = &self.settlement
-            && !matches!(self.shared.run(&owed.0).await, Err(LedgerError::Unreachable { .. }))
+        if let Some((call, _)) = self.settlement.as_deref()
+            && !matches!(self.shared.run(call).await, Err(LedgerError::Unreachable { .. }))
         {
             self.settlement = None;
         }
@@ -102,7 +102,8 @@ impl Owed<'_> {
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
         if let Some(owed) = self.settlement.take() {
-            self.shared.later(owed.1);
+            let (_, undone) = *owed;
+            self.shared.later(undone);
         }
     }
 }
@@ -207,10 +208,10 @@ impl Shared {
         let mut question = self.question(ask, place);
         let mut asking = Asking { shared: self, ask, id: question.id.to_string() };
         let mut came_before = false; // the question, before the settlement that may make room for it
-        let answer = match &owed.settlement {
+        let answer = match owed.settlement.as_deref() {
             None => self.host.run(&question.call, false).await,
-            Some(settlement) => {
-                let (settled, admitted) = self.host.run_both(&settlement.0, &question.call).await;
+            Some((settlement, _)) => {
+                let (settled, admitted) = self.host.run_both(settlement, &question.call).await;
                 match settled {
                     Ok(_) => owed.settlement = None,
                     Err(HostError::Fresh) => came_before = true,

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Once, OnceLock, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -143,11 +143,6 @@ pub type Poster =
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        // An error says that one is installed already: as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
     let builder = reqwest::Client::builder()
         .use_preconfigured_tls(tls())
         .user_agent(USER_AGENT)
@@ -174,6 +169,8 @@ fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
 fn tls() -> rustls::ClientConfig {
     static TLS: OnceLock<rustls::ClientConfig> = OnceLock::new();
     TLS.get_or_init(|| {
+        // An error says that one is installed already: as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
