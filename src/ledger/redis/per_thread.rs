@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::redis_line::Line;
+use super::connection::Line;
 use crate::shutdown::Tasks;
 
 /// A thread that calls so often gets its own; most never do.

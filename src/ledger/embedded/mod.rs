@@ -1,5 +1,8 @@
 //! Runs the same script files in this process: one Lua VM behind one lock, as atomic as Redis's single thread.
 
+mod keyspace;
+mod vm;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -10,11 +13,13 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use tracing::error;
 
+use self::{
+    keyspace::{Keyspace, PersistError, Store},
+    vm::Vm,
+};
 use super::{
-    embedded_lua::Vm,
     host::{Heard, HostError, Reply, ScriptCall, ScriptHost},
     keys::Key,
-    keyspace::{Keyspace, PersistError, Store},
 };
 use crate::shutdown::Tasks;
 

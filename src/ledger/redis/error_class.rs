@@ -2,7 +2,7 @@
 
 use redis::{RedisError as Error, ServerErrorKind};
 
-use super::host::HostError;
+use crate::ledger::host::HostError;
 
 /// An error, judged.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Reads `REDIS_URL`. Its errors never repeat the URL: a password may stand in it.
 
-use super::redis::RedisError;
+use super::RedisError;
 
 /// How the node that holds our slot is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

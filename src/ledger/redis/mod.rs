@@ -1,5 +1,11 @@
-//! Runs the scripts in Redis: alone, behind Sentinel, or as a Cluster. This file and its `redis_*` neighbours are the
+//! Runs the scripts in Redis: alone, behind Sentinel, or as a Cluster. This folder's files are the
 //! only ones that know the `redis` crate.
+
+mod connection;
+mod error_class;
+mod per_thread;
+mod pubsub;
+mod url;
 
 use std::{
     future::Future,
@@ -13,14 +19,15 @@ use redis::{Cmd, Pipeline, Value};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
+use self::{
+    connection::{DEADLINE, Line, Lines, lines},
+    error_class::Judged,
+    per_thread::Branches,
+    url::RedisUrl,
+};
 use super::{
     host::{Heard, HostError, Reply, ScriptCall, ScriptHost},
     keys::Key,
-    redis_branch::Branches,
-    redis_ear,
-    redis_error::Judged,
-    redis_line::{DEADLINE, Line, Lines, lines},
-    redis_url::RedisUrl,
     scripts::Script,
 };
 use crate::shutdown::Tasks;
@@ -205,7 +212,7 @@ impl ScriptHost for Redis {
     }
 
     fn listen(&self, channel: &str, heard: Heard) {
-        self.tasks.spawn_endless(redis_ear::listen(self.lines.nodes(), channel.to_owned(), heard));
+        self.tasks.spawn_endless(pubsub::listen(self.lines.nodes(), channel.to_owned(), heard));
     }
 }
 

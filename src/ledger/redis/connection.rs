@@ -24,10 +24,10 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
-    keys::Key,
-    redis_error::Judged,
-    redis_url::{Address, Form, RedisUrl},
+    error_class::Judged,
+    url::{Address, Form, RedisUrl},
 };
+use crate::ledger::keys::Key;
 
 /// Every command has this long; one that took longer takes its connection down with it.
 pub(super) const DEADLINE: Duration = Duration::from_millis(100);

@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::{host::Heard, redis_line::Nodes};
+use super::connection::Nodes;
+use crate::ledger::host::Heard;
 
 /// Between two attempts to listen.
 const PAUSE: Duration = Duration::from_millis(250);

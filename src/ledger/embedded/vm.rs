@@ -9,12 +9,8 @@ use bytes::Bytes;
 use mlua::{Function, IntoLua, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, Variadic};
 use rustc_hash::FxHashMap;
 
-use super::{
-    host::Reply,
-    keys::Key,
-    keyspace::{Answer, Fault, Keyspace, truncate, write_float, write_integer},
-    scripts::Script,
-};
+use super::keyspace::{Answer, Fault, Keyspace, truncate, write_float, write_integer};
+use crate::ledger::{host::Reply, keys::Key, scripts::Script};
 
 /// One VM over one keyspace.
 pub(super) struct Vm {
@@ -45,7 +41,7 @@ impl Vm {
         let names = Names { err: lua.create_string("err")?, ok: lua.create_string("ok")? };
         let raw = raw_call(&lua, Arc::clone(&keyspace), names.clone())?;
         let (fraction, reseed) = random(&lua)?;
-        let prelude = lua.load(include_str!("embedded_prelude.lua")).set_name("@prelude");
+        let prelude = lua.load(include_str!("prelude.lua")).set_name("@prelude");
         let (pack, unpack) = doubles(&lua)?;
         let (run, globals) = prelude.call((raw, fraction, reseed, pack, unpack))?;
         Ok(Self { lua, run, globals, scripts: Default::default(), texts: FxHashMap::default(), names, keyspace })
