@@ -1,17 +1,14 @@
 //! `GET /admin/v1/events`: what happens in the pool, as it happens, over all replicas. One poller per replica, and only
 //! while somebody listens.
 
-use std::{
-    convert::Infallible,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
     web::{Bytes, Data},
 };
 use futures_util::stream;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::{
     sync::{broadcast, watch},
@@ -79,13 +76,9 @@ impl Events {
         self.ended.send_replace(true);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Starts a poller where there is none.
     fn listen(edge: &Data<Edge>) -> (broadcast::Receiver<Told>, Option<Told>) {
-        let mut live = edge.events.lock();
+        let mut live = edge.events.live.lock();
         if let Some(to) = &live.to {
             return (to.subscribe(), live.budget.clone());
         }
@@ -98,7 +91,7 @@ impl Events {
 
     /// True: nobody listens, and whoever comes from now on starts another poller.
     fn is_over(&self, to: &broadcast::Sender<Told>) -> bool {
-        let mut live = self.lock();
+        let mut live = self.live.lock();
         let over = to.receiver_count() == 0;
         if over {
             *live = Live::default();
@@ -132,7 +125,7 @@ async fn tell_budget(edge: &Edge, to: &broadcast::Sender<Told>, shown: &mut Vec<
     if text != *shown {
         *shown = text;
         let told = Told::new(None, "budget", &budget);
-        edge.events.lock().budget = Some(told.clone());
+        edge.events.live.lock().budget = Some(told.clone());
         let _ = to.send(told); // nobody listens any more: seen at the next turn
     }
 }

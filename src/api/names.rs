@@ -2,10 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::ledger::Ledger;
@@ -29,7 +29,7 @@ impl Names {
         let now = Instant::now();
         let mut missing: Vec<&str> = Vec::new();
         {
-            let mut known = self.lock();
+            let mut known = self.known.lock();
             if known.len() > KEPT_MOST {
                 known.clear();
             }
@@ -39,15 +39,11 @@ impl Names {
         for some in missing.chunks(AT_ONCE) {
             let Ok(told) = ledger.names(some).await else { break };
             let mut told: HashMap<String, String> = told.into_iter().collect();
-            self.lock().extend(some.iter().map(|id| ((*id).to_owned(), (told.remove(*id), now))));
+            self.known.lock().extend(some.iter().map(|id| ((*id).to_owned(), (told.remove(*id), now))));
         }
-        let known = self.lock();
+        let known = self.known.lock();
         let named = |id: &str| Some((id.to_owned(), known.get(id)?.0.clone()?));
         ids.into_iter().filter_map(named).collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Option<String>, Instant)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
@@ -97,34 +98,34 @@ impl Trail {
     }
 
     pub fn attempts(&self) -> Vec<Attempt> {
-        self.lock().attempts.clone()
+        self.shared.met.lock().attempts.clone()
     }
 
     /// The attempt that was not seen to its end.
     pub(super) fn under_way(&self) -> Option<Attempt> {
-        self.lock().under_way.clone()
+        self.shared.met.lock().under_way.clone()
     }
 
     /// Who had no room, as the last admission told it.
     pub(super) fn passed_over(&self) -> Vec<RefusalLine> {
-        self.lock().passed_over.clone()
+        self.shared.met.lock().passed_over.clone()
     }
 
     /// An admission passed these over.
     pub(super) fn passes_over(&self, lines: &[RefusalLine]) {
-        self.lock().passed_over = lines.to_vec();
+        self.shared.met.lock().passed_over = lines.to_vec();
     }
 
     /// The value of `x-tollfree-attempts`: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok`; empty before any.
     pub fn header(&self) -> String {
-        let met = self.lock();
+        let met = self.shared.met.lock();
         let told: Vec<String> = met.attempts.iter().map(|a| format!("{};{}", a.candidate, a.label)).collect();
         told.join(", ")
     }
 
     pub(super) fn tries(&self, candidate: &Candidate) {
         let attempt = self.attempt(candidate);
-        self.lock().under_way = Some(attempt);
+        self.shared.met.lock().under_way = Some(attempt);
     }
 
     pub(super) fn failed(&self, candidate: &Candidate, fault: &Fault) {
@@ -155,13 +156,9 @@ impl Trail {
     }
 
     fn push(&self, candidate: &Candidate, end: impl FnOnce(&mut Attempt)) {
-        let mut met = self.lock();
+        let mut met = self.shared.met.lock();
         let mut attempt = met.under_way.take().unwrap_or_else(|| self.attempt(candidate));
         end(&mut attempt);
         met.attempts.push(attempt);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Met> {
-        self.shared.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

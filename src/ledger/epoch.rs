@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::MutexGuard;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -105,8 +106,8 @@ impl Known {
 }
 
 impl Shared {
-    pub(crate) fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock()
     }
 
     /// Keeps the reachability, and says so once when it changes.

@@ -1,12 +1,9 @@
 //! Wrong admin keys, counted over the fleet; while the ledger is away each replica counts by itself.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
@@ -35,7 +32,7 @@ pub(crate) struct Told(Mutex<HashMap<String, Instant>>);
 impl Told {
     /// Whether this is news.
     fn tell(&self, what: String) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.0.lock();
         if told.get(&what).is_some_and(|at| at.elapsed() < MINUTE / 2) {
             return false;
         }
@@ -50,14 +47,9 @@ impl Told {
 }
 
 impl Alone {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Instant>>> {
-        // A poisoned lock is a panic between two changes: what stands in the map is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// How long this address is not listened to; zero: it is. A wrong key (`is_wrong`) of one that is counts.
     fn note(&self, address: &str, is_wrong: bool) -> Duration {
-        let mut all = self.lock();
+        let mut all = self.0.lock();
         if all.len() >= ALONE_MOST {
             all.retain(|_, times| times.iter().any(|at| at.elapsed() < MINUTE));
         }

@@ -3,13 +3,14 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -56,11 +57,11 @@ pub(crate) struct Core {
 
 impl Core {
     pub fn numbers(&self) -> Numbers {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.numbers.lock().clone()
     }
 
     pub fn spent(&self) -> Option<Spent> {
-        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.spent.lock()
     }
 
     pub fn is_open(&self) -> bool {
@@ -69,7 +70,7 @@ impl Core {
 
     /// Since it was granted, or renewed.
     pub fn renewed_ago(&self) -> Duration {
-        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.renewed.lock().elapsed()
     }
 }
 
@@ -185,7 +186,7 @@ impl Lease {
 
 impl Core {
     fn close(&self, spent: Spent) {
-        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Some(spent);
+        *self.spent.lock() = Some(spent);
     }
 }
 
@@ -293,7 +294,7 @@ impl Shared {
     }
 
     pub(crate) fn later(&self, undone: Undone) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         if pending.len() >= PENDING_MOST {
             pending.pop_front();
         }
@@ -303,7 +304,7 @@ impl Shared {
     /// Brings what an outage left undone, as long as the ledger answers.
     pub(crate) async fn catch_up(self: &Arc<Self>) {
         loop {
-            let next = self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let next = self.pending.lock().pop_front();
             match next {
                 None => return,
                 Some(Undone::Settle(core, outcome)) => {
@@ -358,7 +359,7 @@ impl Shared {
         let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
         let args = vec![self.slack_ms.clone(), ttl, Bytes::from(client), Bytes::from(windows)];
         if let Ok(Reply::Bulk(held)) = self.run(&ScriptCall { script: Script::Renew, keys: list, args }).await {
-            *core.numbers.lock().unwrap_or_else(PoisonError::into_inner) = Numbers(held);
+            *core.numbers.lock() = Numbers(held);
         }
     }
 }
@@ -372,7 +373,7 @@ pub(crate) fn renew_all(ledger: &Ledger) {
             let lasting = shared.known().lasting(RENEWAL / 2);
             for core in lasting {
                 let due = {
-                    let mut renewed = core.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut renewed = core.renewed.lock();
                     let due = renewed.elapsed() >= RENEWAL;
                     if due {
                         *renewed = Instant::now();

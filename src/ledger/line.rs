@@ -3,13 +3,10 @@
 //! Who goes first is decided by the scripts (`lua/lib/line.lua`). A waiter asks at the instant it was told, or at a
 //! knock; a knock that is lost costs it time and nothing else.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -34,26 +31,22 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, watch::Sender<i64>>> {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A knock as it was published: `ticket instant`.
     fn knock(&self, message: &str) {
         if let Some((id, at)) = message.split_once(' ')
             && let Ok(at) = at.parse()
-            && let Some(waiter) = self.lock().get(id)
+            && let Some(waiter) = self.here.lock().get(id)
         {
             waiter.send_replace(at);
         }
     }
 
     fn tickets(&self) -> Vec<Arc<str>> {
-        self.lock().keys().cloned().collect()
+        self.here.lock().keys().cloned().collect()
     }
 
     pub fn count(&self) -> usize {
-        self.lock().len()
+        self.here.lock().len()
     }
 }
 
@@ -71,7 +64,7 @@ impl Place {
     pub fn take(shared: &Arc<Shared>, id: &str) -> Self {
         let id: Arc<str> = id.into();
         let (sender, woken) = watch::channel(i64::MAX);
-        shared.waiters.lock().insert(id.clone(), sender);
+        shared.waiters.here.lock().insert(id.clone(), sender);
         Self { shared: shared.clone(), id, woken, is_over: false, told: Waiting::begin() }
     }
 
@@ -103,7 +96,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.waiters.lock().remove(&self.id);
+        self.shared.waiters.here.lock().remove(&self.id);
         if !self.is_over {
             let (shared, id) = (self.shared.clone(), self.id.clone());
             self.shared.tasks.spawn(async move {
@@ -131,7 +124,7 @@ impl Shared {
         if let Ok(Reply::List(there)) = self.run(&call).await {
             for (id, is_there) in tickets.iter().zip(there) {
                 if is_there == Reply::Int(0)
-                    && let Some(waiter) = self.waiters.lock().get(id)
+                    && let Some(waiter) = self.waiters.here.lock().get(id)
                 {
                     waiter.send_replace(0);
                 }

@@ -3,14 +3,11 @@
 //! A record seen a while ago is good enough to plan by, since the admission compares its version; and it is all there is
 //! while the ledger is away.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
@@ -75,18 +72,13 @@ impl Seen {
     }
 }
 
-/// A poisoned lock is a panic between two changes of a map: what stands in it is whole.
-fn lock<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
-    map.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Book {
     fn seen(&self, id: &str) -> Option<Seen> {
-        lock(&self.seen).get(id).cloned()
+        self.seen.lock().get(id).cloned()
     }
 
     fn remember(&self, member: Arc<Member>, now_ms: i64) {
-        let mut seen = lock(&self.seen);
+        let mut seen = self.seen.lock();
         if seen.len() >= SEEN_MOST {
             seen.retain(|_, seen| seen.at.elapsed() < REMEMBERED);
         }
@@ -96,7 +88,7 @@ impl Book {
     }
 
     pub(super) fn forget(&self, id: &str) {
-        lock(&self.seen).remove(id);
+        self.seen.lock().remove(id);
     }
 }
 
@@ -186,7 +178,7 @@ impl Ledger {
     }
 
     fn was_used(&self, id: &Arc<str>) {
-        lock(&self.shared.members.used).insert(id.clone(), Instant::now());
+        self.shared.members.used.lock().insert(id.clone(), Instant::now());
     }
 
     /// One member of the ledger, read afresh.
@@ -243,7 +235,7 @@ impl Ledger {
     }
 
     async fn note_used(&self) -> Result<(), LedgerError> {
-        let used: Vec<(Arc<str>, Instant)> = lock(&self.shared.members.used).drain().collect();
+        let used: Vec<(Arc<str>, Instant)> = self.shared.members.used.lock().drain().collect();
         for batch in used.chunks(BATCH) {
             let mut keys = vec![self.shared.keys.meta()];
             keys.extend(batch.iter().map(|(id, _)| self.shared.keys.member(id)));

@@ -1,8 +1,9 @@
 //! What stays the same in every call for a candidate, put into words once: its keys, its fields, the heads of its windows.
 
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -68,11 +69,11 @@ struct Entry {
 impl Book {
     pub fn of(&self, keys: &Keys, candidate: &Arc<Candidate>) -> Arc<Packed> {
         let place = Arc::as_ptr(candidate) as usize;
-        if let Some(entry) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&place) {
+        if let Some(entry) = self.0.read().get(&place) {
             return entry.packed.clone();
         }
         let packed = Arc::new(Packed::new(keys, candidate));
-        let mut book = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut book = self.0.write();
         // A reload brings other candidates; those of before go when nobody holds them any more.
         book.retain(|_, entry| entry.candidate.strong_count() > 0);
         book.insert(place, Entry { candidate: Arc::downgrade(candidate), packed: packed.clone() });

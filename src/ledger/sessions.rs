@@ -1,12 +1,9 @@
 //! Log-ins of the web page: kept in the ledger, so that they hold at every replica and can be ended.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::Map;
 use tokio::time::Instant;
 
@@ -37,7 +34,7 @@ pub(crate) struct SessionsSeen(Mutex<HashMap<String, (Instant, Instant)>>);
 impl SessionsSeen {
     fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, (Instant, Instant)>) -> T) -> T {
         // A poisoned lock is a panic between two changes: what stands in the map is whole.
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.0.lock())
     }
 
     fn saw(&self, session: String, left: Option<Duration>) {

@@ -6,10 +6,12 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use parking_lot::Mutex;
 
 use crate::domain::{Candidate, Charge, ChatRequest, Kept, PromptSize, TokenCharge};
 
@@ -73,7 +75,7 @@ impl Estimates {
     /// Teaches what one finished request used: `model` is `provider/model`, `output` the tokens of all its `n` answers.
     pub fn learn(&self, model: &str, size: &PromptSize, n: u32, input: i64, output: i64) {
         let learned = self.of(model);
-        let mut history = learned.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = learned.history.lock();
         if input > 0 && size.images == 0 {
             history.line.add(raw_tokens(size), input as f64);
             let (base, slope) = history.line.fit();

@@ -1,12 +1,9 @@
 //! Lines on their way into the pool's journal: in batches, off the callers' path.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::metrics;
@@ -73,12 +70,12 @@ impl<L: Send + Sync + 'static> Journal<L> {
 
     /// Lines that never reached the ledger.
     pub fn lost(&self) -> u64 {
-        self.shared.lock().lost
+        self.shared.queue.lock().lost
     }
 
     /// Never blocks, never fails: where too much is waiting the oldest is lost, and counted.
     pub fn tell(&self, line: L) {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         if queue.lines.len() >= KEPT_MOST {
             queue.lines.pop_front();
             queue.dropped += 1;
@@ -93,10 +90,6 @@ impl<L: Send + Sync + 'static> Journal<L> {
 }
 
 impl<L: Send + Sync + 'static> Shared<L> {
-    fn lock(&self) -> MutexGuard<'_, Queue<L>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Until nothing is left, or until the process ends and the ledger is away.
     async fn write_all(self: Arc<Self>) {
         tokio::time::sleep(BATCH).await;
@@ -121,7 +114,7 @@ impl<L: Send + Sync + 'static> Shared<L> {
                 }
                 Err(Unwritten::Away(error) | Unwritten::Refused(error)) => error,
             };
-            self.lock().lost += count as u64;
+            self.queue.lock().lost += count as u64;
             warn!(journal.lost = count, "Lost {count} journal lines: {error}");
             return;
         }
@@ -129,7 +122,7 @@ impl<L: Send + Sync + 'static> Shared<L> {
 
     /// The next batch and its number; `None` ends the writer under the same lock that a new line starts one.
     fn take(&self) -> Option<(u64, Arc<[L]>)> {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         let dropped = std::mem::take(&mut queue.dropped);
         if dropped > 0 {
             metrics::journal_dropped(dropped);
@@ -185,13 +178,13 @@ mod tests {
                 return away;
             }
             if number > self.last.swap(number, Ordering::Relaxed) {
-                self.batches.lock().unwrap().push(lines.to_vec());
+                self.batches.lock().push(lines.to_vec());
             }
             if self.mute.swap(false, Ordering::Relaxed) { away } else { Ok(()) }
         }
 
         fn batches(&self) -> Vec<Vec<usize>> {
-            self.batches.lock().unwrap().clone()
+            self.batches.lock().clone()
         }
     }
 

@@ -1,10 +1,8 @@
 //! Faults on demand: which calls go wrong, how, and how often.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{chance::Chance, wire::Case};
@@ -97,19 +95,19 @@ impl Faults {
         if fault.happening().is_none() {
             return Err(format!("`{}` is neither a fault nor a case; see GET /_control/faults", fault.fault));
         }
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut orders = self.orders.lock();
         orders.push(fault);
         self.count.store(orders.len(), Relaxed);
         Ok(())
     }
 
     pub fn clear(&self) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.orders.lock().clear();
         self.count.store(0, Relaxed);
     }
 
     pub fn all(&self) -> Vec<Fault> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.orders.lock().clone()
     }
 
     /// The fault that this call meets, used up by once.
@@ -117,7 +115,7 @@ impl Faults {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut orders = self.orders.lock();
         let is = |wanted: &Option<String>, given: &str| wanted.as_deref().is_none_or(|wanted| wanted == given);
         let met = orders.iter_mut().find(|fault| {
             is(&fault.provider, provider)
@@ -135,7 +133,7 @@ impl Faults {
 
     /// The call was refused by a limit before it met its fault.
     pub fn give_back(&self, fault: &Fault) {
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut orders = self.orders.lock();
         let same = |order: &&mut Fault| {
             order.fault == fault.fault && order.provider == fault.provider && order.model == fault.model
         };

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -84,12 +85,12 @@ impl World {
     /// For a provider that was not there at the start; none can be added later.
     pub fn books(&self, provider: &str) -> MutexGuard<'_, Books> {
         let books = self.books.get(provider).expect("every provider has its books from the start");
-        books.lock().unwrap_or_else(PoisonError::into_inner)
+        books.lock()
     }
 
     /// Lays a profile over the one in force. Counts go on where a limit keeps its name and kind.
     pub fn change(&self, over: &Profile) -> anyhow::Result<()> {
-        let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut profile = self.profile.lock();
         let next = profile.clone().overlaid(over);
         let scene = Scene::build(&next)?;
         for (id, provider) in &scene.providers {
@@ -102,7 +103,7 @@ impl World {
 
     /// Forgets all counts, the audit and the faults; the profile stays.
     pub fn reset(&self) {
-        let lines = self.profile.lock().unwrap_or_else(PoisonError::into_inner).log.unwrap_or(0);
+        let lines = self.profile.lock().log.unwrap_or(0);
         for id in self.books.keys() {
             *self.books(id) = Books::with_log(lines);
         }
@@ -126,7 +127,7 @@ impl World {
     }
 
     fn gate(&self, provider: &Provider, account: &str, model: &Model) -> Arc<Gate> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self.gates.lock();
         let name = (provider.id.clone(), account.to_owned(), model.bucket.clone());
         let fresh = || {
             let size = usize::try_from(model.concurrency).unwrap_or(1);

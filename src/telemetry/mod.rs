@@ -13,12 +13,13 @@ mod spans;
 
 use std::{
     io::{IsTerminal, stderr},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use parking_lot::Mutex;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     filter::{LevelFilter, Targets, filter_fn},
@@ -93,7 +94,7 @@ pub fn start(level: &str, json: bool, settings: &Settings, post: &Post) -> Resul
 impl Telemetry {
     /// Sends what is left, and waits no longer than `bound`. Blocks: not for a thread that serves.
     pub fn finish(&self, bound: Duration) {
-        let providers = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let providers = self.0.lock().take();
         if let Some(providers) = providers {
             providers.finish(bound);
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, FutureExt};
+use parking_lot::RwLock;
 use reqwest::redirect;
 use rustc_hash::FxHashMap;
 use url::Url;
@@ -93,21 +94,21 @@ impl Upstream {
 
     /// Where chats go below a provider's base URL.
     pub(super) fn chat_url(&self, base_url: &str) -> Result<Url, url::ParseError> {
-        if let Some(url) = self.inner.chats.read().unwrap_or_else(PoisonError::into_inner).get(base_url) {
+        if let Some(url) = self.inner.chats.read().get(base_url) {
             return Ok(url.clone());
         }
         let url = Url::parse(&format!("{base_url}/chat/completions"))?;
-        self.inner.chats.write().unwrap_or_else(PoisonError::into_inner).insert(base_url.to_owned(), url.clone());
+        self.inner.chats.write().insert(base_url.to_owned(), url.clone());
         Ok(url)
     }
 
     pub(super) fn wants_plain_schemas(&self, candidate: &Candidate) -> bool {
         !candidate.provider.wire.schema_sanitise.is_empty()
-            && self.inner.plain_schemas.read().unwrap_or_else(PoisonError::into_inner).contains(&*candidate.name)
+            && self.inner.plain_schemas.read().contains(&*candidate.name)
     }
 
     pub(super) fn remember_plain_schemas(&self, candidate: &Candidate) {
-        self.inner.plain_schemas.write().unwrap_or_else(PoisonError::into_inner).insert(candidate.name.clone());
+        self.inner.plain_schemas.write().insert(candidate.name.clone());
     }
 }
 

@@ -5,12 +5,13 @@ mod vm;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
+use parking_lot::Mutex;
 use tracing::error;
 
 use self::{
@@ -95,17 +96,12 @@ impl Embedded {
     /// Any script text, for the tests that compare both hosts.
     #[doc(hidden)]
     pub fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, HostError> {
-        lock(&self.machine).run("text", |vm| vm.run_text(text, keys, args))
+        self.machine.lock().run("text", |vm| vm.run_text(text, keys, args))
     }
 }
 
 fn system_clock() -> Clock {
     Arc::new(|| jiff::Timestamp::now().as_microsecond())
-}
-
-/// A poisoned lock is a panic in between two commands: what stands in the keyspace is whole.
-fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
-    machine.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Machine {
@@ -176,12 +172,12 @@ async fn upkeep(machine: Weak<Mutex<Machine>>, store: Weak<Store>) {
         let (Some(machine), Some(store)) = (machine.upgrade(), store.upgrade()) else { return };
         // An error is remembered, and told to the next caller.
         let _ = {
-            let mut machine = lock(&machine);
+            let mut machine = machine.lock();
             machine.begin(UPKEEP_KEYS).and_then(|()| machine.keep())
         };
         let synced = tokio::task::spawn_blocking(move || store.sync()).await;
         if let Ok(Err(why)) = synced {
-            lock(&machine).lose(&why);
+            machine.lock().lose(&why);
         }
     }
 }
@@ -189,7 +185,7 @@ async fn upkeep(machine: Weak<Mutex<Machine>>, store: Weak<Store>) {
 impl ScriptHost for Embedded {
     fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, HostError>> {
         // Inline: a script takes a few microseconds, less than handing it to another thread.
-        async move { lock(&self.machine).run_call(call, load) }.boxed()
+        async move { self.machine.lock().run_call(call, load) }.boxed()
     }
 
     fn run_both<'a>(
@@ -198,14 +194,14 @@ impl ScriptHost for Embedded {
         second: &'a ScriptCall,
     ) -> BoxFuture<'a, (Result<Reply, HostError>, Result<Reply, HostError>)> {
         async move {
-            let one = lock(&self.machine).run_call(first, false);
-            (one, lock(&self.machine).run_call(second, false))
+            let one = self.machine.lock().run_call(first, false);
+            (one, self.machine.lock().run_call(second, false))
         }
         .boxed()
     }
 
     fn listen(&self, channel: &str, heard: Heard) {
-        let mut machine = lock(&self.machine);
+        let mut machine = self.machine.lock();
         machine.vm.keyspace().keep_published();
         machine.listeners.push((channel.to_owned(), heard));
     }

@@ -1,12 +1,13 @@
 //! The Lua VM of the embedded host: what Redis puts around a script, and its conversions, to the letter.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
 use mlua::{Function, IntoLua, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, Variadic};
+use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 
 use super::keyspace::{Answer, Fault, Keyspace, truncate, write_float, write_integer};
@@ -48,7 +49,7 @@ impl Vm {
     }
 
     pub fn keyspace(&self) -> MutexGuard<'_, Keyspace> {
-        lock(&self.keyspace)
+        self.keyspace.lock()
     }
 
     /// Whether this script has been run before.
@@ -135,11 +136,6 @@ impl Vm {
 /// Most commands have no more words.
 const FEW: usize = 16;
 
-/// A poisoned lock is a panic in between two commands: what stands in the keyspace is whole.
-fn lock(keyspace: &Mutex<Keyspace>) -> MutexGuard<'_, Keyspace> {
-    keyspace.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// `redis.call` without the raising: `(name, …) → reply`, or an error table and true.
 fn raw_call(lua: &Lua, keyspace: Arc<Mutex<Keyspace>>, names: Names) -> mlua::Result<Function> {
     lua.create_function(move |lua, args: MultiValue| {
@@ -178,7 +174,7 @@ fn raw_call(lua: &Lua, keyspace: Arc<Mutex<Keyspace>>, names: Names) -> mlua::Re
         let Some((name, words)) = words.split_first() else {
             return fault(lua, &names, "ERR Please specify at least one argument for this redis lib call");
         };
-        match lock(&keyspace).call(name, words) {
+        match keyspace.lock().call(name, words) {
             Ok(answer) => Ok((ToLua { answer, names: &names }.into_lua(lua)?, Value::Nil)),
             Err(Fault(words)) => fault(lua, &names, &words),
         }

@@ -5,14 +5,11 @@
 //! One multiplexed connection is shared by all calls: what is asked at the same time travels in one packet, and a
 //! settle sent after an admit runs after it. Callers never connect; while there is no line they fail at once.
 
-use std::{
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use deadpool_redis::{Connection, Manager, Pool};
 use futures_util::future::{FutureExt, select_ok};
+use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
     RedisError as Error, Value, aio::MultiplexedConnection,
@@ -206,17 +203,13 @@ impl Keeper {
             }
             Form::Cluster => {
                 let mut nodes = self.url.hosts.clone();
-                nodes.extend(self.last().clone().filter(|last| !self.url.hosts.contains(last)));
+                nodes.extend(self.last.lock().clone().filter(|last| !self.url.hosts.contains(last)));
                 let opened = nodes.iter().map(|node| self.open_owner(node).boxed());
                 let ((connection, owner), _) = select_ok(opened).await?;
-                *self.last() = Some(owner);
+                *self.last.lock() = Some(owner);
                 Ok(connection)
             }
         }
-    }
-
-    fn last(&self) -> std::sync::MutexGuard<'_, Option<Address>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks one Cluster node and follows it to the owner of our slot.

@@ -4,11 +4,9 @@
 //! what a call costs this process. Nothing else changes: a branch leads where the line in use leads, is worth as much,
 //! and goes with it; whoever finds one broken gives up the line, for all.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use redis::{AsyncConnectionConfig, ConnectionInfo, RedisError, aio::MultiplexedConnection};
 use rustc_hash::FxHashMap;
 use tokio::{
@@ -57,7 +55,7 @@ impl Branches {
             return line;
         }
         let now = Instant::now();
-        let mut seats = lock(&self.seats);
+        let mut seats = self.seats.lock();
         let seat = seats.entry(here.id()).or_default();
         if seat.used.replace(now).is_some_and(|used| now - used > SILENCE) {
             *seat = Seat { used: Some(now), ..Seat::default() };
@@ -83,16 +81,12 @@ impl Branches {
         let (seats, id) = (self.seats.clone(), here.id());
         self.tasks.spawn_endless_on(here, async move {
             if let Ok(Ok(branch)) = timeout(CONNECT, connect(node)).await
-                && let Some(seat) = lock(&seats).get_mut(&id).filter(|seat| seat.number == number)
+                && let Some(seat) = seats.lock().get_mut(&id).filter(|seat| seat.number == number)
             {
                 seat.branch = Some(branch);
             }
         });
     }
-}
-
-fn lock(seats: &Mutex<FxHashMap<Id, Seat>>) -> MutexGuard<'_, FxHashMap<Id, Seat>> {
-    seats.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn connect(node: ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
