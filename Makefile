@@ -36,8 +36,8 @@ types: dashboard/node_modules/.package-lock.json ## the web page's types anew, f
 test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu machine
 	cd dashboard && npm run --silent check
 	$(CARGO) test --locked --lib --bins
-	$(CARGO) test --locked --test it -- --test-threads $(TEST_THREADS) --skip realtime:: --skip ledger:: --skip dashboard::
-	$(CARGO) test --locked --test it -- --nocapture dashboard::
+	$(CARGO) test --locked --test it -- --test-threads $(TEST_THREADS) --skip realtime:: --skip ledger:: --skip end_to_end::dashboard::
+	$(CARGO) test --locked --test it -- --nocapture end_to_end::dashboard::
 	$(CARGO) test --locked --test it -- ledger::
 	$(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
 

@@ -9,32 +9,12 @@
     reason = "counts of a test are small"
 )]
 
-mod admin;
-mod auth;
-mod bad_input;
+// In the order of their levels; `support` is shared by all.
 mod bench;
-mod breakers;
-mod chart;
-mod chat;
-mod clients;
-mod dashboard;
-mod failover;
-mod fault_table;
-mod golden;
-mod host_conformance;
-mod house_rules;
-mod journal;
+mod end_to_end;
+mod gateway;
 mod ledger;
-mod ledger_door;
-mod openapi;
-mod outage;
-mod real_model;
 mod realtime;
-mod redis_failover;
-mod redis_host;
-mod redis_topologies;
-mod sdk;
-mod streaming;
+mod redis;
+mod source;
 mod support;
-mod telemetry;
-mod tls;

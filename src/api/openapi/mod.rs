@@ -1,6 +1,6 @@
 //! `/openapi.json`: what we serve, from the handlers' own annotations and types. `/docs` shows the same to people.
 //!
-//! A new handler takes three lines here and there, and `tests/it/openapi.rs` fails until all of them are written:
+//! A new handler takes three lines here and there, and `tests/it/gateway/openapi.rs` fails until all of them are written:
 //! 1. its URL in `routes.rs`;
 //! 2. its name in [`Handlers`] below;
 //! 3. `#[utoipa::path(method, path, tag, operation_id, security, responses)]` above it and `ToSchema` on its types. The

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    breakers::Pair,
+    gateway::breakers::Pair,
     support::{app::hi, eventually, fake_upstream::Step},
 };
 

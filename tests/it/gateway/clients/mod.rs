@@ -1,8 +1,8 @@
 //! Members of a team: their keys, what an admin does with them, and the door that keeps others out.
 
-mod bad;
+mod access;
+mod bad_input;
 mod cli;
-mod door;
 mod file;
 mod keys;
 

@@ -109,7 +109,7 @@ async fn a_bare_id_fails_over_among_the_providers_that_serve_it() {
     assert_eq!(answer.content(), "hello");
     assert_eq!(answer.provider(), "cerebras");
     cerebras.always(whole(500, "{}"));
-    groq.always(whole(200, &super::support::fake_upstream::answer("from groq")));
+    groq.always(whole(200, &crate::support::fake_upstream::answer("from groq")));
     let answer = app.chat("openai/gpt-oss-120b").await;
     assert_eq!((answer.provider(), answer.content().as_str()), ("groq", "from groq"));
     assert_eq!(groq.seen().last().unwrap().json()["model"], "openai/gpt-oss-120b");

@@ -18,7 +18,7 @@ use tollfree::{
     shutdown::Tasks,
 };
 
-use super::support::{eventually, redis_server::RedisServer};
+use crate::support::{eventually, redis_server::RedisServer};
 
 /// Spells out what Lua sees of a reply; what has no order is sorted, a remaining life is told roughly.
 const SHOW: &str = r"

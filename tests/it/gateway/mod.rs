@@ -1,0 +1,16 @@
+//! Level 3: the real program, through HTTP and its command line, before scripted or simulated providers.
+
+mod admin;
+mod auth;
+mod bad_input;
+pub mod breakers;
+mod chat;
+mod clients;
+mod failover;
+mod fault_table;
+mod journal;
+mod openapi;
+mod outage;
+mod streaming;
+mod telemetry;
+mod tls;
