@@ -12,7 +12,7 @@ use actix_web::{
 };
 use rust_embed::{Embed, EmbeddedFile};
 
-use super::ApiError;
+use crate::api::edge::error::ApiError;
 
 /// What `npm run build` left in `dashboard/dist`: each text also as `.br` and `.gz`. Empty where it was never run.
 #[derive(Embed)]
@@ -154,11 +154,11 @@ fn guarded(mut response: HttpResponseBuilder, policy: &str) -> HttpResponseBuild
 mod tests {
     use actix_web::{http::header::HeaderValue, test::TestRequest};
 
-    use super::{
-        super::tests::{app, call},
-        *,
+    use super::*;
+    use crate::{
+        api::test_support::{app, call},
+        config::Settings,
     };
-    use crate::config::Settings;
 
     fn accepts(line: &'static str) -> Accepts {
         let mut headers = HeaderMap::new();

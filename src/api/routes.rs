@@ -6,13 +6,12 @@ use actix_web::{
     web::{self, JsonConfig, ServiceConfig, delete, get, head, patch, post, scope},
 };
 
-use super::{
-    ApiError, admin, audit, budget, chat, clients, dashboard, docs, events, health, metrics, model_list, models,
-    openapi, requests, session, status, usage,
-};
+use crate::api::{admin, dashboard, docs, edge::error::ApiError, openapi, v1};
 
 pub fn all(app: &mut ServiceConfig) {
-    app.app_data(JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::bad_body(&error).into()));
+    app.app_data(
+        JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::controls::bad_body(&error).into()),
+    );
     for (root, urls) in roots() {
         app.service(urls.0.into_iter().map(Url::resource).fold(scope(root), actix_web::Scope::service));
     }
@@ -25,9 +24,9 @@ fn roots() -> [(&'static str, Urls); 4] {
 }
 
 fn others(app: &mut Urls) {
-    app.service(at("/healthz", [(M::GET, get().to(health::alive)), (M::HEAD, head().to(health::alive))]))
-        .service(at("/readyz", [(M::GET, get().to(health::ready)), (M::HEAD, head().to(health::ready))]))
-        .service(at("/metrics", [(M::GET, get().to(metrics::show))]))
+    app.service(at("/healthz", [(M::GET, get().to(v1::health::alive)), (M::HEAD, head().to(v1::health::alive))]))
+        .service(at("/readyz", [(M::GET, get().to(v1::health::ready)), (M::HEAD, head().to(v1::health::ready))]))
+        .service(at("/metrics", [(M::GET, get().to(v1::metrics::show))]))
         .service(at("/dashboard", [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))]))
         .service(at(
             "/dashboard/{path:.*}",
@@ -38,40 +37,43 @@ fn others(app: &mut Urls) {
 }
 
 fn v1(app: &mut Urls) {
-    app.service(at("/chat/completions", [(M::POST, post().to(chat::create))]))
-        .service(at("/models", [(M::GET, get().to(models::list))]))
-        .service(at("/models/{id:.+}", [(M::GET, get().to(models::show))])) // ids contain slashes
-        .service(at("/usage", [(M::GET, get().to(usage::of_caller))]))
-        .service(at("/status", [(M::GET, get().to(status::show))]))
-        .service(at("/status/routing", [(M::PATCH, patch().to(admin::set_order))]))
-        .service(at("/status/providers/{id}", [(M::PATCH, patch().to(admin::switch_provider))]))
-        .service(at("/status/providers/{id}/reset", [(M::POST, post().to(admin::reset))]))
-        .service(at("/status/models/{id:.+}", [(M::PATCH, patch().to(admin::switch_model))]));
+    app.service(at("/chat/completions", [(M::POST, post().to(v1::chat::create))]))
+        .service(at("/models", [(M::GET, get().to(v1::models::list))]))
+        .service(at("/models/{id:.+}", [(M::GET, get().to(v1::models::show))])) // ids contain slashes
+        .service(at("/usage", [(M::GET, get().to(v1::usage::of_caller))]))
+        .service(at("/status", [(M::GET, get().to(v1::status::show))]))
+        .service(at("/status/routing", [(M::PATCH, patch().to(admin::controls::set_order))]))
+        .service(at("/status/providers/{id}", [(M::PATCH, patch().to(admin::controls::switch_provider))]))
+        .service(at("/status/providers/{id}/reset", [(M::POST, post().to(admin::controls::reset))]))
+        .service(at("/status/models/{id:.+}", [(M::PATCH, patch().to(admin::controls::switch_model))]));
 }
 
 fn admin_v1(app: &mut Urls) {
-    app.service(at("/requests", [(M::GET, get().to(requests::list))]))
-        .service(at("/usage", [(M::GET, get().to(usage::of_all))]))
-        .service(at("/budget", [(M::GET, get().to(budget::show))]))
-        .service(at("/events", [(M::GET, get().to(events::listen))]))
-        .service(at("/models", [(M::GET, get().to(model_list::list))]));
+    app.service(at("/requests", [(M::GET, get().to(admin::requests::list))]))
+        .service(at("/usage", [(M::GET, get().to(v1::usage::of_all))]))
+        .service(at("/budget", [(M::GET, get().to(admin::budget::show))]))
+        .service(at("/events", [(M::GET, get().to(admin::events::listen))]))
+        .service(at("/models", [(M::GET, get().to(admin::models::list))]));
     let session = [
-        (M::GET, get().to(session::show)),
-        (M::POST, post().to(session::open)),
-        (M::DELETE, delete().to(session::end)),
+        (M::GET, get().to(admin::session::show)),
+        (M::POST, post().to(admin::session::open)),
+        (M::DELETE, delete().to(admin::session::end)),
     ];
     let client = [
-        (M::GET, get().to(clients::show)),
-        (M::PATCH, patch().to(clients::change)),
-        (M::DELETE, delete().to(clients::delete)),
+        (M::GET, get().to(admin::clients::show)),
+        (M::PATCH, patch().to(admin::clients::change)),
+        (M::DELETE, delete().to(admin::clients::delete)),
     ];
     app.service(at("/session", session))
-        .service(at("/clients", [(M::GET, get().to(clients::list)), (M::POST, post().to(clients::create))]))
+        .service(at(
+            "/clients",
+            [(M::GET, get().to(admin::clients::list)), (M::POST, post().to(admin::clients::create))],
+        ))
         .service(at("/clients/{id}", client))
-        .service(at("/clients/{id}/rotate", [(M::POST, post().to(clients::rotate))]))
-        .service(at("/clients/{id}/revoke", [(M::POST, post().to(clients::revoke))]))
-        .service(at("/audit", [(M::GET, get().to(audit::list))]))
-        .service(at("/config", [(M::GET, get().to(audit::config))]));
+        .service(at("/clients/{id}/rotate", [(M::POST, post().to(admin::clients::rotate))]))
+        .service(at("/clients/{id}/revoke", [(M::POST, post().to(admin::clients::revoke))]))
+        .service(at("/audit", [(M::GET, get().to(admin::audit::list))]))
+        .service(at("/config", [(M::GET, get().to(admin::audit::config))]));
 }
 
 /// An admin's changes are a few words of JSON.
@@ -146,8 +148,10 @@ async fn nothing_here(request: HttpRequest) -> Result<String, ApiError> {
 mod tests {
     use actix_web::test::TestRequest;
 
-    use super::super::tests::{app, call};
-    use crate::config::Settings;
+    use crate::{
+        api::test_support::{app, call},
+        config::Settings,
+    };
 
     #[actix_web::test]
     async fn an_unknown_url_is_404_and_a_wrong_method_405_with_the_right_ones() {

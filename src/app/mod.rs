@@ -24,7 +24,10 @@ pub use listen::bind;
 pub use members::{Store, StoreInUse};
 
 use crate::{
-    api::{Door, Edge, around, routes},
+    api::{
+        edge::{access_policy::Door, middleware, state::Edge},
+        routes,
+    },
     catalog::{Catalog, Current},
     config::Settings,
     domain::KeyDigest,
@@ -124,7 +127,7 @@ impl App {
         let gate = listen::Gate::of(&listener)?;
         let edge = self.edge.clone();
         let server = HttpServer::new(move || {
-            HttpApp::new().wrap_fn(around::around).app_data(edge.clone()).configure(routes::all)
+            HttpApp::new().wrap_fn(middleware::around).app_data(edge.clone()).configure(routes::all)
         })
         .workers(workers())
         .disable_signals()

@@ -9,7 +9,7 @@ use actix_web::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::openapi::Kept;
+use crate::api::openapi::Kept;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");

@@ -1,6 +1,6 @@
 //! An example of each error, made by the code that tells it.
 
-use super::super::ApiError;
+use crate::api::edge::error::ApiError;
 
 /// One of each code that the document names.
 pub fn examples() -> Vec<ApiError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::ResponseError;
 use serde_json::{Map, Value, json};
 
-use super::{super::ApiError, errors};
+use crate::api::{edge::error::ApiError, openapi::errors};
 
 /// Schemas that no type of ours has, and long examples by `operation_id`: one file for each tag that needs one. And which
 /// words a field can hold, where its type is any text.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::healthcheck;
 use crate::{
-    api::clients::{self, ClientObject, Cursor},
+    api::admin::clients::{self, ClientObject, Cursor},
     app::{self, Store, StoreInUse},
     config::Settings,
     ledger::By,

@@ -15,13 +15,16 @@ use actix_web::{
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use serde::de::DeserializeOwned;
 
-use super::{
-    ApiError, Door, Edge,
-    admin::bad_body,
-    door::{Shown, bearer},
-    failure, session,
-};
 use crate::{
+    api::{
+        admin::{controls::bad_body, session},
+        edge::{
+            access_policy::{Door, Shown, bearer},
+            error::ApiError,
+            flow_error,
+            state::Edge,
+        },
+    },
     domain::{Client, KeyDigest, client::ClientKind},
     ledger::{By, EntryError},
 };
@@ -32,7 +35,7 @@ const AFRESH: Duration = Duration::ZERO;
 const ADMIN: &str = "admin";
 
 /// What every look at a request's credentials starts from.
-pub(super) struct Look {
+pub(crate) struct Look {
     pub edge: Data<Edge>,
     pub door: Arc<Door>,
     pub address: Option<IpAddr>,
@@ -56,7 +59,7 @@ impl Look {
         if self.door.admin.is_none() {
             return Ok(Duration::ZERO);
         }
-        self.edge.flow.ledger.guessed(&neighbourhood(self.address), wrong).await.map_err(|e| failure::ledger(&e))
+        self.edge.flow.ledger.guessed(&neighbourhood(self.address), wrong).await.map_err(|e| flow_error::ledger(&e))
     }
 
     /// The right admin key was shown: good, unless this address has been guessing.
@@ -90,7 +93,7 @@ fn neighbourhood(address: Option<IpAddr>) -> String {
 }
 
 /// Who asks. `within`: how old a member's record may be.
-pub(super) async fn client(request: HttpRequest, within: Duration) -> Result<Client, ApiError> {
+pub(crate) async fn client(request: HttpRequest, within: Duration) -> Result<Client, ApiError> {
     let look = Look::at(&request)?;
     let admin = || Client::new(ADMIN, ClientKind::Admin, []);
     let Some(token) = bearer(request.headers()) else {
@@ -129,7 +132,7 @@ pub(super) async fn client(request: HttpRequest, within: Duration) -> Result<Cli
 fn refused(error: &EntryError) -> ApiError {
     match error {
         EntryError::Refused(why) => ApiError::InvalidKey(why.to_string().into()),
-        EntryError::Ledger(error) => failure::ledger(error),
+        EntryError::Ledger(error) => flow_error::ledger(error),
     }
 }
 
@@ -220,11 +223,11 @@ fn says_nothing(request: &HttpRequest) -> bool {
 mod tests {
     use actix_web::test::TestRequest;
 
-    use super::{
-        super::tests::{app, call},
-        *,
+    use super::*;
+    use crate::{
+        api::test_support::{app, call},
+        config::{AuthMode, Settings},
     };
-    use crate::config::{AuthMode, Settings};
 
     fn settings(mode: AuthMode) -> Settings {
         Settings {

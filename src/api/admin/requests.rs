@@ -12,15 +12,20 @@ use utoipa::{
     openapi::{Array, Ref},
 };
 
-use super::{
-    ApiError, Edge,
-    auth::Admin,
-    failure,
-    page::Paging,
-    query::{Query, wrong},
-    status::instant,
+use crate::{
+    api::{
+        edge::{
+            auth::Admin,
+            error::ApiError,
+            flow_error,
+            pagination::Paging,
+            query::{Query, wrong},
+            state::Edge,
+        },
+        v1::status::instant,
+    },
+    ledger::{JournalLine, LineId, PassedOver, Reading, Tried},
 };
-use crate::ledger::{JournalLine, LineId, PassedOver, Reading, Tried};
 
 const PARAMETERS: [&str; 9] = ["client", "provider", "model", "status", "search", "since", "until", "limit", "cursor"];
 /// Lines of one read where a filter may pass most of them over, and reads of one call: then the page ends early.
@@ -242,7 +247,7 @@ async fn page(
     let chunk = if filter.is_open() { most + 1 } else { CHUNK };
     for _ in 0..CHUNKS_MOST {
         let reading = from.map_or(Reading::Newest, Reading::OlderThan);
-        let page = edge.flow.ledger.journal(chunk, reading).await.map_err(|e| failure::unread(&e))?;
+        let page = edge.flow.ledger.journal(chunk, reading).await.map_err(|e| flow_error::unread(&e))?;
         let clients = page.lines.iter().map(|(_, line)| line.client.as_str());
         let names = edge.names.of(&edge.flow.ledger, clients).await;
         for (id, line) in page.lines {

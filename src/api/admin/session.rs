@@ -15,8 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApiError, auth::Look, door::Shown, failure};
 use crate::{
+    api::edge::{access_policy::Shown, auth::Look, error::ApiError, flow_error},
     domain::{KeyDigest, key},
     ledger::sessions::{SESSION, SessionKey},
 };
@@ -78,7 +78,7 @@ pub async fn open(request: HttpRequest, asked: Json<LogIn>) -> Result<HttpRespon
         ApiError::Internal
     })?;
     let session = SessionKey { cookie: &KeyDigest::of(&token), admin: &admin };
-    let left = look.edge.flow.ledger.open_session(session, &look.by()).await.map_err(|e| failure::ledger(&e))?;
+    let left = look.edge.flow.ledger.open_session(session, &look.by()).await.map_err(|e| flow_error::ledger(&e))?;
     tracing::info!("An admin logged in");
     let cookie = cookie(&token, SESSION, is_https(&look, &request));
     Ok(HttpResponse::Ok().insert_header((SET_COOKIE, cookie)).json(shown(&token, left)))
@@ -116,7 +116,7 @@ pub async fn end(request: HttpRequest) -> Result<HttpResponse, ApiError> {
         return Err(ApiError::InvalidKey("There is no session to end.".into()));
     };
     let session = SessionKey { cookie: &KeyDigest::of(&token), admin: &admin };
-    look.edge.flow.ledger.end_session(session, &look.by()).await.map_err(|e| failure::ledger(&e))?;
+    look.edge.flow.ledger.end_session(session, &look.by()).await.map_err(|e| flow_error::ledger(&e))?;
     tracing::info!("An admin logged out");
     let gone = cookie("", Duration::ZERO, is_https(&look, &request));
     Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, gone)).finish())
@@ -124,10 +124,10 @@ pub async fn end(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 
 /// What is left of the session by whose cookie a request comes; `None`: it has none that is good. A request that no page
 /// of ours can have sent is refused.
-pub(super) async fn of(look: &Look, request: &HttpRequest) -> Result<Option<Duration>, ApiError> {
+pub(crate) async fn of(look: &Look, request: &HttpRequest) -> Result<Option<Duration>, ApiError> {
     let (Some(token), Some(admin)) = (token_of(request), look.door.admin) else { return Ok(None) };
     let session = SessionKey { cookie: &KeyDigest::of(&token), admin: &admin };
-    let left = look.edge.flow.ledger.look_for_session(session).await.map_err(|e| failure::ledger(&e))?;
+    let left = look.edge.flow.ledger.look_for_session(session).await.map_err(|e| flow_error::ledger(&e))?;
     if left.is_none() {
         return Ok(None);
     }

@@ -6,8 +6,8 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
-use super::{ApiError, failure};
 use crate::{
+    api::edge::{error::ApiError, flow_error},
     domain::window::go_duration,
     flow::{Answer, FlowError, Trail},
     ledger::{ClientStanding, WindowStanding},
@@ -27,8 +27,8 @@ pub fn finish(result: Result<Answer, FlowError>, asked: &Asked) -> HttpResponse 
     match result {
         Ok(answer) => success(answer, asked),
         Err(error) => {
-            let standing = failure::client_standing(&error);
-            let mut response = failure::told(error, &asked.model).error_response();
+            let standing = flow_error::client_standing(&error);
+            let mut response = flow_error::told(error, &asked.model).error_response();
             asked_headers(response.headers_mut(), asked);
             client_headers(response.headers_mut(), standing.as_ref());
             response

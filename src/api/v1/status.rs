@@ -10,8 +10,8 @@ use utoipa::{
     openapi::{Object, ObjectBuilder},
 };
 
-use super::Edge;
 use crate::{
+    api::edge::state::Edge,
     catalog::Catalog,
     domain::{BreakerState, Candidate, Client, Order, Provider, Standing, client::ClientKind},
     ledger::{JournalLine, Totals},

@@ -18,13 +18,20 @@ use actix_web::{
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{
-    Edge, InFlight, cors,
-    error::ErrorCode,
-    request_id::{REQUEST_ID, RequestId},
-    routes, traced,
+use crate::{
+    api::{
+        edge::{
+            cors,
+            error::{ApiError, ErrorCode},
+            request_id::{REQUEST_ID, RequestId},
+            server_span,
+            state::{Edge, InFlight},
+        },
+        routes,
+    },
+    record::metrics,
+    telemetry::Scope,
 };
-use crate::{record::metrics, telemetry::Scope};
 
 /// `error.type` of an answer that its caller did not wait for.
 const LEFT: &str = "client_left";
@@ -56,7 +63,7 @@ where
         (None, Some(request))
     } else {
         let end = End::of(&request, edge.as_ref(), scope.clone());
-        traced::begin(scope.span(), &request, &id);
+        server_span::begin(scope.span(), &request, &id);
         let _within = scope.enter();
         (Some((inner.call(request), end)), None)
     };
@@ -68,7 +75,7 @@ where
                 response.map_body(|_, body| EitherBody::left(Watched { body: Some(body), end }))
             }
             (None, preflight) => {
-                let request = preflight.ok_or(super::ApiError::Internal)?;
+                let request = preflight.ok_or(ApiError::Internal)?;
                 let mut answer = HttpResponse::NoContent().finish();
                 if grant.is_some() {
                     cors::answer_preflight(request.headers(), answer.headers_mut());
@@ -155,7 +162,7 @@ impl Drop for End {
             Some(_) if *complete || error.is_some() => None,
             _ => Some(LEFT.to_owned()),
         };
-        traced::end(scope.span(), self.active.method(), self.route.as_deref(), code, failure.as_deref());
+        server_span::end(scope.span(), self.active.method(), self.route.as_deref(), code, failure.as_deref());
         self.active.ended(self.route.take(), code, failure, took);
         let ended = match (code, error) {
             (Some(code), Some(error)) => format!("{code} {error}"),
@@ -229,8 +236,10 @@ mod tests {
         test::TestRequest,
     };
 
-    use super::super::tests::{app, call};
-    use crate::config::{AuthMode, Settings};
+    use crate::{
+        api::test_support::{app, call},
+        config::{AuthMode, Settings},
+    };
 
     const PAGE: &str = "https://page.example";
 

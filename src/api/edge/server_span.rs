@@ -9,8 +9,7 @@ use actix_web::{
 };
 use tracing::Span;
 
-use super::request_id::RequestId;
-use crate::telemetry::Marks;
+use crate::{api::edge::request_id::RequestId, telemetry::Marks};
 
 /// A path or a name of a program is of a caller's making.
 const LONGEST: usize = 256;

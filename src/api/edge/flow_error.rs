@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ApiError;
 use crate::{
+    api::edge::error::ApiError,
     catalog::NotFound,
     domain::{Limit, window::go_duration},
     flow::FlowError,

@@ -9,8 +9,8 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApiError, Edge, failure};
 use crate::{
+    api::edge::{error::ApiError, flow_error, state::Edge},
     catalog::{Catalog, MetaModel, Resolved},
     domain::{Candidate, Capabilities, Client, Standing, provider::Status},
 };
@@ -74,7 +74,7 @@ pub async fn show(edge: Data<Edge>, client: Client, request: HttpRequest) -> Res
     let asked = &unescaped(request.match_info().query("id"));
     let catalog = edge.flow.catalog.load();
     let standing = edge.flow.ledger.standing();
-    let card = match catalog.resolve(asked).map_err(|e| failure::no_model(&e))? {
+    let card = match catalog.resolve(asked).map_err(|e| flow_error::no_model(&e))? {
         Resolved::Meta(meta) => meta_card(meta, &standing, &client),
         Resolved::Models(candidates) => candidates.iter().find(|c| client.may_use(c)).map(|c| model_card(c, &standing)),
     };

@@ -9,14 +9,12 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    ApiError, Edge,
-    auth::Admin,
-    budget::{kind_name, source_name},
-    models::status_name,
-    query::Query,
-};
 use crate::{
+    api::{
+        admin::budget::{kind_name, source_name},
+        edge::{auth::Admin, error::ApiError, query::Query, state::Edge},
+        v1::models::status_name,
+    },
     catalog::{Known, MetaModel},
     domain::{Candidate, Standing},
     plan::{Estimates, ranking},

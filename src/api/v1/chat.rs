@@ -11,15 +11,16 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
-use super::{
-    ApiError, Edge, auth,
-    error::Envelope,
-    late_commit,
-    prefer::Prefer,
-    request_id::{RequestId, TraceId},
-    respond,
-};
 use crate::{
+    api::{
+        edge::{
+            auth,
+            error::{ApiError, Envelope},
+            request_id::{RequestId, TraceId},
+            state::Edge,
+        },
+        v1::{early_keepalive, prefer::Prefer, responders},
+    },
     domain::{ChatRequest, Client, Tier, client::ClientKind, read_request},
     flow::Trail,
     ledger::members::REMEMBERED,
@@ -81,10 +82,10 @@ pub async fn create(
         }
     };
     let wait = edge.flow.queue.wait(&client, request.tier, prefer.0);
-    let asked = respond::Asked { model: request.model.clone(), trail, preference_applied: prefer.cut_to(wait) };
+    let asked = responders::Asked { model: request.model.clone(), trail, preference_applied: prefer.cut_to(wait) };
     let streams = request.stream;
     let answer = Box::pin(edge.flow.chat(client, request, asked.trail.clone(), wait));
-    if streams { late_commit::respond(answer, asked).await } else { respond::finish(answer.await, &asked) }
+    if streams { early_keepalive::respond(answer, asked).await } else { responders::finish(answer.await, &asked) }
 }
 
 /// Going first is for keys that may.
@@ -177,8 +178,10 @@ async fn read(mut payload: Payload, most: usize) -> Result<Bytes, ApiError> {
 mod tests {
     use actix_web::test::TestRequest;
 
-    use super::super::tests::{app, call};
-    use crate::config::{AuthMode, Settings};
+    use crate::{
+        api::test_support::{app, call},
+        config::{AuthMode, Settings},
+    };
 
     fn chat() -> TestRequest {
         TestRequest::post().uri("/v1/chat/completions").insert_header(("content-type", "application/json"))

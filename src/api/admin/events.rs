@@ -15,15 +15,20 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{
-    ApiError, Edge,
-    auth::Admin,
-    budget, failure,
-    query::{Query, wrong},
-    requests::Record,
-    respond,
+use crate::{
+    api::{
+        admin::{budget, requests::Record},
+        edge::{
+            auth::Admin,
+            error::ApiError,
+            flow_error,
+            query::{Query, wrong},
+            state::Edge,
+        },
+        v1::responders,
+    },
+    ledger::{LineId, Page, Reading},
 };
-use crate::ledger::{LineId, Page, Reading};
 
 /// One read of the ledger, the journal and the budget by turns: two a second.
 const TURN: Duration = Duration::from_millis(500);
@@ -195,7 +200,7 @@ pub async fn listen(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<
         })?),
     };
     if !edge.flow.ledger.is_reachable() {
-        edge.flow.ledger.journal(1, Reading::Newest).await.map_err(|e| failure::unread(&e))?;
+        edge.flow.ledger.journal(1, Reading::Newest).await.map_err(|e| flow_error::unread(&e))?;
     }
     let (from, budget) = Events::listen(&edge);
     // Whoever is cut off comes again in two seconds; the poller may have told the budget long ago.
@@ -209,7 +214,7 @@ pub async fn listen(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<
         Some((Ok::<_, Infallible>(bytes), listener))
     });
     let mut response = HttpResponse::Ok();
-    Ok(respond::event_stream(&mut response).streaming(events))
+    Ok(responders::event_stream(&mut response).streaming(events))
 }
 
 impl Listener {

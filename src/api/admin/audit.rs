@@ -9,14 +9,15 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{
-    ApiError, Edge,
-    auth::Admin,
-    failure,
-    page::{self, List, Paging},
-    query::Query,
-};
 use crate::{
+    api::edge::{
+        auth::Admin,
+        error::ApiError,
+        flow_error,
+        pagination::{self, List, Paging},
+        query::Query,
+        state::Edge,
+    },
     config::Settings,
     ledger::{AuditEntry, LineId},
 };
@@ -59,8 +60,8 @@ impl From<AuditEntry> for AuditObject {
 )]
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List<AuditObject>>, ApiError> {
     let query = Query::of(&request, &["limit", "cursor"])?;
-    let (limit, below) = (page::limit(&query)?, query.read_as("cursor", page::A_CURSOR, cursor)?);
-    let found = edge.flow.ledger.audit(below, limit + 1).await.map_err(|e| failure::unread(&e))?;
+    let (limit, below) = (pagination::limit(&query)?, query.read_as("cursor", pagination::A_CURSOR, cursor)?);
+    let found = edge.flow.ledger.audit(below, limit + 1).await.map_err(|e| flow_error::unread(&e))?;
     let mut entries: Vec<AuditObject> = found.into_iter().map(Into::into).collect();
     let more = entries.len() > limit;
     entries.truncate(limit);

@@ -14,14 +14,15 @@ use utoipa::{
     openapi::{Ref, RefOr, Schema},
 };
 
-use super::{
-    ApiError, Edge,
-    auth::{Admin, Order},
-    failure,
-    page::{self, List, Paging},
-    query::Query,
-};
 use crate::{
+    api::edge::{
+        auth::{Admin, Order},
+        error::ApiError,
+        flow_error,
+        pagination::{self, List, Paging},
+        query::Query,
+        state::Edge,
+    },
     domain::{BadField, Member, MemberSource, Terms, key},
     ledger::{ChangeError, Ledger, LedgerError, rollup::Sums},
 };
@@ -147,9 +148,9 @@ pub async fn create(edge: Data<Edge>, order: Order<Map<String, Value>>) -> Resul
 )]
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List<ClientObject>>, ApiError> {
     let query = Query::of(&request, &["search", "limit", "cursor"])?;
-    let (limit, search) = (page::limit(&query)?, query.text("search").map(str::to_lowercase));
-    let from = query.read_as("cursor", page::A_CURSOR, Cursor::read)?.unwrap_or_default();
-    listed(&edge.flow.ledger, limit, from, search.as_deref()).await.map(Json).map_err(|e| failure::unread(&e))
+    let (limit, search) = (pagination::limit(&query)?, query.text("search").map(str::to_lowercase));
+    let from = query.read_as("cursor", pagination::A_CURSOR, Cursor::read)?.unwrap_or_default();
+    listed(&edge.flow.ledger, limit, from, search.as_deref()).await.map(Json).map_err(|e| flow_error::unread(&e))
 }
 
 /// Where a page ended: behind so many of the file's members, or at a place in the ledger's list.
@@ -264,7 +265,7 @@ pub async fn shown(ledger: &Ledger, member: &Member) -> ClientObject {
     ),
 )]
 pub async fn show(edge: Data<Edge>, _: Admin, id: Path<String>) -> Result<Json<ClientObject>, ApiError> {
-    let member = find(&edge.flow.ledger, &id).await.map_err(|e| failure::unread(&e))?;
+    let member = find(&edge.flow.ledger, &id).await.map_err(|e| flow_error::unread(&e))?;
     let member = member.ok_or_else(|| told(ChangeError::Unknown(id.into_inner())))?;
     Ok(Json(shown(&edge.flow.ledger, &member).await))
 }
@@ -407,7 +408,7 @@ pub fn told(error: ChangeError) -> ApiError {
         ChangeError::TooMany => ApiError::Conflict { code: "too_many_clients", message },
         ChangeError::Busy(_) => ApiError::Conflict { code: "conflict", message },
         ChangeError::Bad(BadField { param, message }) => ApiError::InvalidValue { param: Some(param), message },
-        ChangeError::Ledger(error) => failure::unread(&error),
+        ChangeError::Ledger(error) => flow_error::unread(&error),
         ChangeError::NoRandomness(error) => {
             tracing::error!(%error, "No key can be made: {error}");
             ApiError::Internal

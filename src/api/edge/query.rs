@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use jiff::Timestamp;
 use url::form_urlencoded;
 
-use super::ApiError;
+use crate::api::edge::error::ApiError;
 
 /// A filter's words. Characters.
 const TEXT_MOST: usize = 200;

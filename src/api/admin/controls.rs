@@ -8,14 +8,21 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    ApiError, Edge,
-    auth::{Admin, Order as Asked},
-    failure,
-    models::unescaped,
-    status::{ProviderStatus, Status, order_names, provider_status, status},
+use crate::{
+    api::{
+        edge::{
+            auth::{Admin, Order as Asked},
+            error::ApiError,
+            flow_error,
+            state::Edge,
+        },
+        v1::{
+            models::unescaped,
+            status::{ProviderStatus, Status, order_names, provider_status, status},
+        },
+    },
+    domain::Order,
 };
-use crate::domain::Order;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +44,7 @@ pub async fn set_order(edge: Data<Edge>, asked: Asked<Routing>) -> Result<Json<S
         let message = format!("`{}` is not an order. The orders are {}.", asked.said.strategy, names.join(", "));
         ApiError::InvalidValue { param: Some("strategy".to_owned()), message }
     })?;
-    edge.flow.ledger.set_order(order, &asked.by).await.map_err(|e| failure::ledger(&e))?;
+    edge.flow.ledger.set_order(order, &asked.by).await.map_err(|e| flow_error::ledger(&e))?;
     tracing::info!(routing.order = order.as_str(), "Set the order of `free` to {}", order.as_str());
     Ok(Json(status(&edge, true, Some(order)).await))
 }
@@ -54,7 +61,7 @@ pub async fn set_order(edge: Data<Edge>, asked: Asked<Routing>) -> Result<Json<S
 )]
 pub async fn reset(edge: Data<Edge>, admin: Admin, id: Path<String>) -> Result<Json<ProviderStatus>, ApiError> {
     let mut provider = find(&edge, &id)?;
-    edge.flow.ledger.reset_provider(&id, &admin.by).await.map_err(|e| failure::ledger(&e))?;
+    edge.flow.ledger.reset_provider(&id, &admin.by).await.map_err(|e| flow_error::ledger(&e))?;
     tracing::info!(provider.name = %id, "Reset `{id}`");
     // The snapshot of the last second may not show it yet.
     provider.circuit_breaker_state = "closed";
@@ -131,7 +138,7 @@ pub async fn switch_model(
 
 async fn switch(edge: &Edge, subject: &str, asked: &Asked<Switch>) -> Result<(), ApiError> {
     let on = asked.said.enabled;
-    edge.flow.ledger.switch(subject, on, &asked.by).await.map_err(|e| failure::ledger(&e))?;
+    edge.flow.ledger.switch(subject, on, &asked.by).await.map_err(|e| flow_error::ledger(&e))?;
     tracing::info!(subject, "Switched `{subject}` {}", if on { "on" } else { "off" });
     Ok(())
 }

@@ -8,7 +8,7 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Edge;
+use crate::api::edge::state::Edge;
 
 #[derive(Serialize, ToSchema)]
 pub struct Health {

@@ -3,8 +3,7 @@
 
 use actix_web::{HttpResponse, web};
 
-use super::ApiError;
-use crate::telemetry;
+use crate::{api::edge::error::ApiError, telemetry};
 
 /// Everything that is measured, in Prometheus's text format
 #[utoipa::path(
@@ -21,8 +20,10 @@ pub async fn show() -> Result<HttpResponse, ApiError> {
 mod tests {
     use actix_web::test::TestRequest;
 
-    use super::super::tests::{app, call};
-    use crate::config::{AuthMode, Settings};
+    use crate::{
+        api::test_support::{app, call},
+        config::{AuthMode, Settings},
+    };
 
     #[actix_web::test]
     async fn a_scrape_needs_no_key() {

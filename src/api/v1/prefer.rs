@@ -7,7 +7,7 @@ use std::{
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::HeaderMap};
 
-use super::ApiError;
+use crate::api::edge::error::ApiError;
 
 /// The wait that was asked for, if one was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

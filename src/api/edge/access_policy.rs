@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{audit::ConfigView, cors::Origins};
 use crate::{
+    api::{admin::audit::ConfigView, edge::cors::Origins},
     config::{AuthMode, Network, Settings},
     domain::{
         KeyDigest, Limit,

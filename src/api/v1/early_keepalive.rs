@@ -7,11 +7,11 @@ use actix_web::{HttpResponse, http::header::HeaderMap, web::Bytes};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::timeout;
 
-use super::{
-    failure,
-    respond::{self, Asked},
-};
 use crate::{
+    api::{
+        edge::flow_error,
+        v1::responders::{self, Asked},
+    },
     flow::{Answer, FlowError, Trail},
     relay::AnswerBody,
 };
@@ -28,14 +28,14 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<Answer, FlowError>>>>;
 /// Waits for the answer, at most ten seconds in silence. Dropping the response drops the answer, wherever it stands.
 pub async fn respond(mut answer: Answering, asked: Asked) -> HttpResponse {
     if let Ok(result) = timeout(QUIET, answer.as_mut()).await {
-        return respond::finish(result, &asked);
+        return responders::finish(result, &asked);
     }
     let mut response = HttpResponse::Ok();
     let mut headers = HeaderMap::new();
-    respond::asked_headers(&mut headers, &asked);
+    responders::asked_headers(&mut headers, &asked);
     let late = Late { asked, stage: Stage::Begun(answer) };
     let events = stream::unfold(late, |mut late| async move { late.next().await.map(|bytes| (bytes, late)) });
-    let mut response = respond::event_stream(&mut response).streaming(events.map(Ok::<_, Infallible>));
+    let mut response = responders::event_stream(&mut response).streaming(events.map(Ok::<_, Infallible>));
     for (name, value) in headers {
         response.headers_mut().insert(name, value);
     }
@@ -70,8 +70,8 @@ impl Late {
                 Ok(Ok(answer)) => Some(self.commit(answer)),
                 Ok(Err(error)) => {
                     self.stage = Stage::Ended;
-                    let error = failure::told(error, &self.asked.model);
-                    Some(respond::error_event(&error).into())
+                    let error = flow_error::told(error, &self.asked.model);
+                    Some(responders::error_event(&error).into())
                 }
             },
             Stage::Relaying(events) => events.next().await,

@@ -9,14 +9,17 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    ApiError, Edge,
-    auth::Admin,
-    failure,
-    query::{Query, wrong},
-    status::instant,
-};
 use crate::{
+    api::{
+        edge::{
+            auth::Admin,
+            error::ApiError,
+            flow_error,
+            query::{Query, wrong},
+            state::Edge,
+        },
+        v1::status::instant,
+    },
     domain::Client,
     ledger::rollup::{By, NONE, OTHER, Step, Sums, parts},
 };
@@ -261,7 +264,7 @@ async fn series(
     let ledger = &edge.flow.ledger;
     let rollups = ledger.rollups(span.step, source.by, (span.from_ms, span.to_ms), names).await;
     let mut all: BTreeMap<String, BTreeMap<i64, Sums>> = BTreeMap::new();
-    for rollup in rollups.map_err(|e| failure::unread(&e))? {
+    for rollup in rollups.map_err(|e| flow_error::unread(&e))? {
         for (name, numbers) in rollup.names {
             if let Some(name) = name_of((source.of)(&name)) {
                 let points = all.entry(name.to_owned()).or_default();

@@ -11,8 +11,7 @@ use actix_web::{
     http::header::{HeaderMap, HeaderName, HeaderValue},
 };
 
-use super::ApiError;
-use crate::telemetry;
+use crate::{api::edge::error::ApiError, telemetry};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
@@ -41,7 +40,7 @@ fn is_safe(id: &str) -> bool {
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
 }
 
-/// Set on every request by [`super::around`].
+/// Set on every request by [`super::middleware`].
 impl FromRequest for RequestId {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;

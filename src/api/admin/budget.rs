@@ -12,8 +12,11 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApiError, Edge, auth::Admin, failure, query::Query, status::instant};
 use crate::{
+    api::{
+        edge::{auth::Admin, error::ApiError, flow_error, query::Query, state::Edge},
+        v1::status::instant,
+    },
     catalog::Catalog,
     domain::{BreakerState, Candidate, Provider, Scope, Source, Standing, WindowKind},
     ledger::{
@@ -165,9 +168,9 @@ pub async fn show(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Js
 pub async fn take(edge: &Edge) -> Result<Budget, ApiError> {
     let ledger = &edge.flow.ledger;
     let catalog = edge.flow.catalog.load_full();
-    let seen = ledger.budget().await.map_err(|e| failure::unread(&e))?;
+    let seen = ledger.budget().await.map_err(|e| flow_error::unread(&e))?;
     let windows = catalog.candidates.iter().flat_map(|c| c.windows.iter());
-    let uses = ledger.uses(windows).await.map_err(|e| failure::unread(&e))?;
+    let uses = ledger.uses(windows).await.map_err(|e| flow_error::unread(&e))?;
     let mut view = View { catalog: &catalog, standing: ledger.standing(), seen: &seen, uses, names: HashMap::new() };
     let clients = view.clients();
     view.names = edge.names.of(ledger, clients.iter().map(String::as_str)).await;

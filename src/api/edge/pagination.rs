@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, query::Query};
+use crate::api::edge::{error::ApiError, query::Query};
 
 const LIMIT: usize = 50;
 const LIMIT_MOST: usize = 200;

@@ -1,0 +1,63 @@
+//! The app as it is served, on state of its own, for the unit tests of this room.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix_web::{
+    App, Error,
+    body::MessageBody,
+    dev::{Service, ServiceResponse},
+    test,
+    web::Data,
+};
+use arc_swap::ArcSwap;
+use serde_json::Value;
+
+use super::{
+    edge::{access_policy::Door, middleware, state::Edge},
+    routes,
+};
+use crate::{
+    catalog::{Catalog, Current},
+    config::Settings,
+    flow::{Flow, Queue},
+    ledger::{Ledger, Rules, embedded::Embedded},
+    shutdown::Tasks,
+    upstream::{Upstream, UpstreamSettings},
+};
+
+/// The edge as these settings make it, on state of its own.
+fn edge(settings: &Settings) -> Data<Edge> {
+    let tasks = Tasks::new();
+    let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(settings, &BTreeMap::new()).unwrap()));
+    let rules = Rules { pool: "test".into(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
+    let ledger = Ledger::start(Arc::new(Embedded::in_memory()), rules, catalog.clone(), tasks.clone());
+    let upstream = UpstreamSettings { connect_ms: 1_000, first_content_ms: 1_000, silence_ms: 1_000, proxy: None };
+    let flow = Flow::new(
+        catalog,
+        ledger,
+        Upstream::new(upstream, 1).unwrap(),
+        tasks,
+        Queue { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
+        Duration::from_secs(1),
+    );
+    Data::new(Edge::new(Door::new(settings, None, false), flow))
+}
+
+/// The whole app as it is served.
+pub async fn app(
+    settings: Settings,
+) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
+    let edge = edge(&settings);
+    test::init_service(App::new().wrap_fn(middleware::around).app_data(edge).configure(routes::all)).await
+}
+
+/// Status, headers and JSON of one call.
+pub async fn call(
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error>,
+    request: test::TestRequest,
+) -> (u16, actix_web::http::header::HeaderMap, Value) {
+    let response = test::call_service(app, request.to_request()).await;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = test::read_body(response).await;
+    (status, headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
