@@ -32,7 +32,7 @@ use crate::{
     config::Settings,
     domain::KeyDigest,
     flow::{Flow, Queue},
-    ledger::{Ledger, Rules, embedded::Embedded, host::ScriptHost, redis::Redis},
+    ledger::{Ledger, Rules, embedded::Embedded, engine::ScriptHost, redis::Redis},
     record::metrics,
     shutdown::Tasks,
     telemetry,

@@ -21,7 +21,7 @@ use crate::{
     ledger::{
         JournalLine, Reading, Rules,
         embedded::Embedded,
-        host::{Heard, HostError, Reply as HostReply, ScriptCall, ScriptHost},
+        engine::{Heard, HostError, Reply as HostReply, ScriptCall, ScriptHost},
     },
     plan::{PlanError, bench_of::of},
     upstream::UpstreamSettings,

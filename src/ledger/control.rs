@@ -4,14 +4,13 @@ use bytes::Bytes;
 
 use serde_json::{Map, Value};
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    audit::{Action, By, Note},
-    host::ScriptCall,
-    scripts::Script,
-};
 use crate::domain::Order;
+use crate::ledger::{
+    clients::audit::{Action, By, Note},
+    error::LedgerError,
+    script::{engine::ScriptCall, scripts::Script},
+    shared::Ledger,
+};
 
 impl Ledger {
     async fn control(&self, what: &'static str, subject: &str, note: Note<'_>) -> Result<(), LedgerError> {

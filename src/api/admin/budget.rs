@@ -21,7 +21,7 @@ use crate::{
     domain::{BreakerState, Candidate, Provider, Scope, Source, Standing, WindowKind},
     ledger::{
         budget::{self, Stand},
-        uses::Uses,
+        forecast::Uses,
     },
 };
 
@@ -269,7 +269,7 @@ impl View<'_> {
     }
 
     fn window(&self, subject: &str, stand: &Stand) -> Window {
-        let user = |user: crate::ledger::uses::User| User {
+        let user = |user: crate::ledger::forecast::User| User {
             name: self.names.get(&user.client).cloned(),
             client: user.client,
             units: user.units,

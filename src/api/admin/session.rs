@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use crate::{
     api::edge::{access_policy::Shown, auth::Look, error::ApiError, flow_error},
     domain::{KeyDigest, key},
-    ledger::sessions::{SESSION, SessionKey},
+    ledger::{SESSION, SessionKey},
 };
 
 const NAME: &str = "tf_session";

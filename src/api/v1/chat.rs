@@ -23,7 +23,7 @@ use crate::{
     },
     domain::{ChatRequest, Client, Tier, client::ClientKind, read_request},
     flow::Trail,
-    ledger::members::REMEMBERED,
+    ledger::REMEMBERED,
 };
 
 /// A chat completion, whole or as a stream

@@ -1,7 +1,7 @@
 //! What `budget` says of a window is what `admit` does: used to the unit, open when it says so and not before.
 
 use bytes::Bytes;
-use tollfree::ledger::{host::Reply, keys::Keys, scripts::Script};
+use tollfree::ledger::{engine::Reply, keys::Keys, scripts::Script};
 
 use super::{
     rig::{Admit, Asker, Cand, End, START_MS, TestLedger, Wish, cand, win},

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tollfree::ledger::{
-    host::Reply,
+    engine::Reply,
     keys::{Key, Keys},
     rollup::{By, Step},
     scripts::Script,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tollfree::ledger::{
     embedded::Embedded,
-    host::{Reply, ScriptCall, ScriptHost},
+    engine::{Reply, ScriptCall, ScriptHost},
     keys::{Key, Keys},
     scripts::Script,
 };

@@ -13,7 +13,7 @@ use super::{
     rig::{Admit, Asker, Cand, End, Lease, SLACK, START_MS, TestLedger, Win, cand, win},
     world::{self, World},
 };
-use tollfree::ledger::host::Reply;
+use tollfree::ledger::engine::Reply;
 
 const HOLD: i64 = 500;
 

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use tollfree::ledger::{
-    host::Reply,
+    engine::Reply,
     keys::{Key, Keys},
     scripts::Script,
 };

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use tollfree::{
     ledger::{
         embedded::Embedded,
-        host::{HostError, Reply},
+        engine::{HostError, Reply},
         keys::Key,
         redis::Redis,
     },

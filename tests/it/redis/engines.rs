@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tollfree::{
     ledger::{
         embedded::Embedded,
-        host::{HostError, Reply, ScriptCall, ScriptHost},
+        engine::{HostError, Reply, ScriptCall, ScriptHost},
         redis::Redis,
         scripts::Script,
     },

@@ -18,7 +18,7 @@ use tollfree::{
     },
     ledger::{
         Admission, Ask, By, JournalLine, Lease, Ledger, LedgerError, Reading, Refusal, RefusedBy, Rules, Tried,
-        embedded::Embedded, host::ScriptHost, redis::Redis,
+        embedded::Embedded, engine::ScriptHost, redis::Redis,
     },
     shutdown::Tasks,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tollfree::{
-    ledger::{host::HostError, redis::Redis},
+    ledger::{engine::HostError, redis::Redis},
     shutdown::Tasks,
 };
 

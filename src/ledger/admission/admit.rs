@@ -12,16 +12,21 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{
-    Ledger, Shared,
-    admission::{Admission, Ask, ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy, WindowStanding},
-    host::{HostError, Reply, ScriptCall},
-    lease::{Grant, LEASE_TTL_MS, Lease, Settling, Undone},
-    line::{ALIVE_MS, Place},
-    numbers::Numbers,
-    pack,
-    scripts::Script,
-    told,
+use crate::ledger::{
+    admission::{
+        instrument,
+        lease::{Grant, LEASE_TTL_MS, Lease, Settling, Undone},
+        lease_record::Numbers,
+        queue::{ALIVE_MS, Place},
+        reply::{Admission, Ask, ClientStanding, Refusal, RefusalLine, RefusedBy, WindowStanding},
+    },
+    error::{LedgerError, OUTAGE_RETRY_MS},
+    script::{
+        encode,
+        engine::{HostError, Reply, ScriptCall},
+        scripts::Script,
+    },
+    shared::{Ledger, Shared},
 };
 use crate::{
     domain::{Choice, Client, Outcome, Tier, Unit},
@@ -167,7 +172,7 @@ impl Shared {
                 owed.pay().await;
                 return Ok(Admission::ClientChanged);
             }
-            let turn = told::asked(pin!(self.turn(&ask, place.as_ref(), &mut owed))).await;
+            let turn = instrument::asked(pin!(self.turn(&ask, place.as_ref(), &mut owed))).await;
             if let Some(settling) = settling.take() {
                 settling.stamp();
             }
@@ -195,7 +200,7 @@ impl Shared {
             }
             turns += 1;
         }
-        Err(LedgerError::Unreachable { retry_ms: super::OUTAGE_RETRY_MS })
+        Err(LedgerError::Unreachable { retry_ms: OUTAGE_RETRY_MS })
     }
 
     /// Asks once, and brings what is owed on the way. Says under which id.
@@ -260,7 +265,7 @@ impl Shared {
     fn next_id(&self) -> Arc<str> {
         let mut id = String::with_capacity(self.replica.len() + 12);
         id.push_str(&self.replica);
-        pack::push_number(&mut id, self.issued.fetch_add(1, Ordering::Relaxed));
+        encode::push_number(&mut id, self.issued.fetch_add(1, Ordering::Relaxed));
         id.into()
     }
 
@@ -279,7 +284,7 @@ impl Shared {
         keys.extend(self.keys.waiting_room());
         // Without a record there is none to look at.
         keys.push(if ask.client.version == 0 { self.keys.meta() } else { self.keys.member(&ask.client.id) });
-        keys.extend(pack::client_keys(&self.keys, ask.client));
+        keys.extend(encode::client_keys(&self.keys, ask.client));
         let mut args = Vec::with_capacity(7 + ask.choices.len());
         let tokens = client_tokens(ask.choices);
         let (client, class) = (ask.client, i64::from(ask.tier == Tier::Flex));
@@ -288,24 +293,24 @@ impl Shared {
         let again = i64::from(place.is_some());
         for number in [client.version, ask.tier.weight(client.weight), class, ask.wait_ms, again, ALIVE_MS] {
             who.push(' ');
-            pack::push_number(&mut who, number);
+            encode::push_number(&mut who, number);
         }
         let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
         args.extend([
             Bytes::copy_from_slice(epoch.as_bytes()),
-            pack::number(seen),
+            encode::number(seen),
             self.slack_ms.clone(),
             ttl.clone(),
             ttl,
             Bytes::from(who),
-            Bytes::from(pack::client(client, |limit, most| pack::client_charge(limit, most, tokens))),
+            Bytes::from(encode::client(client, |limit, most| encode::client_charge(limit, most, tokens))),
         ]);
         for choice in ask.choices {
             let candidate = &choice.candidate;
             let packed = self.packed.of(&self.keys, candidate);
             keys.push(packed.shares.clone());
             keys.extend_from_slice(&packed.windows);
-            args.push(packed.candidate(candidate, now_ms, |w| pack::charged(w, &choice.charge)));
+            args.push(packed.candidate(candidate, now_ms, |w| encode::charged(w, &choice.charge)));
         }
         Question { id, epoch, call: ScriptCall { script: Script::Admit, keys, args } }
     }
@@ -431,5 +436,5 @@ fn refused_standing(mut standing: ClientStanding, by: RefusedBy, lines: &[Refusa
 /// A limit's name without its scope, or any other reason as it stands.
 fn reason(why: &[u8]) -> String {
     let why = String::from_utf8_lossy(why);
-    pack::limit_of(&why).map_or_else(|| why.into_owned(), |limit| limit.to_string())
+    encode::limit_of(&why).map_or_else(|| why.into_owned(), |limit| limit.to_string())
 }

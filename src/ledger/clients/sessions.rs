@@ -7,15 +7,19 @@ use parking_lot::Mutex;
 use serde_json::Map;
 use tokio::time::Instant;
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    audit::{Action, By, Note},
-    host::{Reply, ScriptCall},
-    members::REMEMBERED,
-    scripts::Script,
-};
 use crate::domain::KeyDigest;
+use crate::ledger::{
+    clients::{
+        audit::{Action, By, Note},
+        lookup::REMEMBERED,
+    },
+    error::LedgerError,
+    script::{
+        engine::{Reply, ScriptCall},
+        scripts::Script,
+    },
+    shared::Ledger,
+};
 
 /// How long a log-in lasts.
 pub const SESSION: Duration = Duration::from_hours(12);

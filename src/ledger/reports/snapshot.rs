@@ -4,13 +4,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    host::{Reply, ScriptCall},
-    keys::Key,
-    pack,
-    scripts::Script,
+use crate::ledger::{
+    error::LedgerError,
+    script::{
+        encode,
+        engine::{Reply, ScriptCall},
+        keys::Key,
+        scripts::Script,
+    },
+    shared::Ledger,
 };
 use crate::{
     catalog::Catalog,
@@ -57,7 +59,7 @@ impl Ledger {
                 let key = self.shared.keys.window(candidate, window);
                 let seat = *known.entry(key.clone()).or_insert_with(|| {
                     seats.keys.push(key);
-                    pack::push_window(&mut seats.packed, window, 0, now_ms);
+                    encode::push_window(&mut seats.packed, window, 0, now_ms);
                     seats.subjects.push((window.clone(), Vec::new()));
                     seats.subjects.len() - 1
                 });
@@ -110,7 +112,7 @@ fn read(text: &str, catalog: &Catalog, seats: &Seats) -> Standing {
                         let limits = value.split_once('|').map_or("", |(_, limits)| limits).split(' ');
                         let limits = limits.filter_map(|word| {
                             let (limit, max) = word.split_once('=')?;
-                            Some((pack::limit_of(limit)?, max.parse().ok()?))
+                            Some((encode::limit_of(limit)?, max.parse().ok()?))
                         });
                         learned.insert(subject, limits.collect());
                     }

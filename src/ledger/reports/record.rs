@@ -2,7 +2,12 @@
 
 use bytes::Bytes;
 
-use super::{Ledger, admission::LedgerError, host::ScriptCall, journal::JournalLine, rollup::Added, scripts::Script};
+use crate::ledger::{
+    error::LedgerError,
+    reports::{journal::JournalLine, rollup::Added},
+    script::{engine::ScriptCall, scripts::Script},
+    shared::Ledger,
+};
 
 /// Lines the journal keeps, about.
 pub const JOURNAL_MOST: usize = 10_000;

@@ -10,14 +10,16 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{
-    Ledger, Shared,
-    admission::LedgerError,
-    host::{Reply, ScriptCall},
-    scripts::Script,
-};
 use crate::domain::{
     Client, KeyDigest, KeyRefused, Limit, Member, MemberSource, Terms, client::ClientKind, key, member::Secret,
+};
+use crate::ledger::{
+    error::LedgerError,
+    script::{
+        engine::{Reply, ScriptCall},
+        scripts::Script,
+    },
+    shared::{Ledger, Shared},
 };
 
 /// A key that was good so long ago is good while the ledger is away; and a record of that age may be planned by.
@@ -87,7 +89,7 @@ impl Book {
         }
     }
 
-    pub(super) fn forget(&self, id: &str) {
+    pub(in crate::ledger) fn forget(&self, id: &str) {
         self.seen.lock().remove(id);
     }
 }
@@ -95,7 +97,7 @@ impl Book {
 impl Shared {
     /// Whether a member of the file of hashes is another one by now, or gone: the file may have been read anew while it
     /// waited. (Of the ledger's own members the script says it.)
-    pub(super) fn has_left_the_file(&self, client: &Client) -> bool {
+    pub(in crate::ledger) fn has_left_the_file(&self, client: &Client) -> bool {
         if client.kind != ClientKind::Member || client.version != 0 {
             return false;
         }
@@ -119,7 +121,7 @@ impl Ledger {
         self.shared.members.listed.load().members.clone()
     }
 
-    pub(super) fn is_listed(&self, id: &str) -> bool {
+    pub(in crate::ledger) fn is_listed(&self, id: &str) -> bool {
         self.shared.members.listed.load().members.iter().any(|member| *member.id == *id)
     }
 
@@ -187,7 +189,10 @@ impl Ledger {
     }
 
     /// The ledger's time, and each of these members.
-    pub(super) async fn read_members(&self, ids: &[&str]) -> Result<(i64, Vec<Option<Member>>), LedgerError> {
+    pub(in crate::ledger) async fn read_members(
+        &self,
+        ids: &[&str],
+    ) -> Result<(i64, Vec<Option<Member>>), LedgerError> {
         let keys = &self.shared.keys;
         let (mut now_ms, mut members) = (0, Vec::with_capacity(ids.len()));
         for ids in ids.chunks(BATCH) {
@@ -255,7 +260,7 @@ pub struct MemberPage {
 }
 
 /// Writes down when keys were used, a little later and many at once.
-pub(super) fn keep_used(ledger: &Ledger) {
+pub(in crate::ledger) fn keep_used(ledger: &Ledger) {
     let noting = ledger.clone();
     ledger.shared.tasks.spawn_endless(async move {
         loop {

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 
-use super::keys::{Key, Keys};
 use crate::domain::{
     Candidate, Charge, Client, Hint, Limit, Scope, Shut, ShutScope, Source, Spent, TokenCharge, Unit, Until, Window,
     WindowKind, Zone,
 };
+use crate::ledger::script::keys::{Key, Keys};
 
 /// Units of a window that mean "as they were charged".
 const AS_CHARGED: i64 = -1;

@@ -6,17 +6,19 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    audit::{Action, By, Note},
-    host::{Reply, ScriptCall},
-    scripts::Script,
-};
 use crate::domain::{
     BadField, KeyDigest, Member, MemberSource, Terms,
     key::{self, NoRandomness},
     member::Secret,
+};
+use crate::ledger::{
+    clients::audit::{Action, By, Note},
+    error::LedgerError,
+    script::{
+        engine::{Reply, ScriptCall},
+        scripts::Script,
+    },
+    shared::Ledger,
 };
 
 /// Members of one pool.

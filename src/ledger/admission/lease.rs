@@ -14,14 +14,19 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::{
-    Ledger, Shared,
-    admission::{ClientStanding, LedgerError, RefusalLine},
-    host::{Reply, ScriptCall},
-    keys,
-    numbers::Numbers,
-    pack,
-    scripts::Script,
+use crate::ledger::{
+    admission::{
+        lease_record::Numbers,
+        reply::{ClientStanding, RefusalLine},
+    },
+    error::LedgerError,
+    script::{
+        encode,
+        engine::{Reply, ScriptCall},
+        keys,
+        scripts::Script,
+    },
+    shared::{Ledger, Shared},
 };
 use crate::{
     domain::{Candidate, Charge, Choice, Client, Health, Outcome, Spent},
@@ -264,20 +269,20 @@ impl Shared {
         keys.extend(self.keys.waiting_room());
         let packed = self.packed.of(&self.keys, candidate);
         keys.push(packed.shares.clone());
-        keys.extend(pack::client_keys(&self.keys, &core.client));
+        keys.extend(encode::client_keys(&self.keys, &core.client));
         keys.extend_from_slice(&packed.windows);
         let now_ms = self.known().now_ms();
         let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
         let args = vec![
             self.slack_ms.clone(),
-            Bytes::from(pack::client(&core.client, |limit, _| pack::client_used(limit, &client_spent))),
-            packed.candidate(candidate, now_ms, |w| pack::used(w, &outcome.spent)),
+            Bytes::from(encode::client(&core.client, |limit, _| encode::client_used(limit, &client_spent))),
+            packed.candidate(candidate, now_ms, |w| encode::used(w, &outcome.spent)),
             Bytes::from_static(provider.as_bytes()),
             Bytes::from_static(model.as_bytes()),
             self.breaker_rules.clone(),
-            Bytes::from(pack::shut(candidate, outcome.shut.as_ref())),
-            Bytes::from(pack::hints(candidate, &outcome.hints)),
-            pack::number(first),
+            Bytes::from(encode::shut(candidate, outcome.shut.as_ref())),
+            Bytes::from(encode::hints(candidate, &outcome.hints)),
+            encode::number(first),
             Bytes::copy_from_slice(keys::speed_field(candidate).as_bytes()),
             Bytes::from_static(TOMBSTONE_MS.as_bytes()),
             Bytes::from_static(what.word().as_bytes()),
@@ -351,11 +356,11 @@ impl Shared {
     async fn renew(&self, core: &Core) {
         let mut list = vec![self.keys.meta(), self.keys.lease(&core.id)];
         let packed = self.packed.of(&self.keys, &core.candidate);
-        list.extend(pack::client_keys(&self.keys, &core.client));
+        list.extend(encode::client_keys(&self.keys, &core.client));
         list.extend_from_slice(&packed.windows);
-        let client = pack::client(&core.client, |limit, most| pack::client_charge(limit, most, core.client_tokens));
+        let client = encode::client(&core.client, |limit, most| encode::client_charge(limit, most, core.client_tokens));
         let (mut windows, now_ms) = (String::new(), self.known().now_ms());
-        packed.push_windows(&mut windows, &core.candidate, now_ms, |w| pack::charged(w, &core.charge));
+        packed.push_windows(&mut windows, &core.candidate, now_ms, |w| encode::charged(w, &core.charge));
         let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
         let args = vec![self.slack_ms.clone(), ttl, Bytes::from(client), Bytes::from(windows)];
         if let Ok(Reply::Bulk(held)) = self.run(&ScriptCall { script: Script::Renew, keys: list, args }).await {

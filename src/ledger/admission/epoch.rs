@@ -14,12 +14,15 @@ use parking_lot::MutexGuard;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{
-    Ledger, LedgerError, Shared,
-    host::{HostError, Reply, ScriptCall},
-    lease::{Core, LEASE_TTL_MS, TOMBSTONE_MS},
-    pack,
-    scripts::Script,
+use crate::ledger::{
+    admission::lease::{Core, LEASE_TTL_MS, TOMBSTONE_MS},
+    error::{LedgerError, OUTAGE_RETRY_MS},
+    script::{
+        encode,
+        engine::{HostError, Reply, ScriptCall},
+        scripts::Script,
+    },
+    shared::{Ledger, Shared},
 };
 
 /// A flushed minute window is rebuilt from the leases of the last minute; slack comes on top.
@@ -124,7 +127,7 @@ impl Shared {
                 if self.reachable.swap(false, Ordering::Relaxed) {
                     warn!(reason = %why, "The shared budget cannot be reached: metered models answer 503");
                 }
-                Err(LedgerError::Unreachable { retry_ms: super::OUTAGE_RETRY_MS })
+                Err(LedgerError::Unreachable { retry_ms: OUTAGE_RETRY_MS })
             }
             Err(error) => {
                 warn!(error = %error, "A script of the shared budget failed");
@@ -185,18 +188,18 @@ impl Shared {
                 let spent = core.spent();
                 keys.push(self.keys.lease(&core.id));
                 let packed = self.packed.of(&self.keys, &core.candidate);
-                keys.extend(pack::client_keys(&self.keys, &core.client));
+                keys.extend(encode::client_keys(&self.keys, &core.client));
                 keys.extend_from_slice(&packed.windows);
                 let mark = if spent.is_some() { "x" } else { "" };
                 args.extend([core.numbers().0, Bytes::from_static(mark.as_bytes())]);
-                let client = pack::client(&core.client, |limit, most| {
-                    let charged = pack::client_charge(limit, most, core.client_tokens);
-                    spent.map_or(charged, |s| pack::or_charged(pack::client_used(limit, &s), charged))
+                let client = encode::client(&core.client, |limit, most| {
+                    let charged = encode::client_charge(limit, most, core.client_tokens);
+                    spent.map_or(charged, |s| encode::or_charged(encode::client_used(limit, &s), charged))
                 });
                 let mut windows = String::new();
                 packed.push_windows(&mut windows, &core.candidate, now_ms, |w| {
-                    let charged = pack::charged(w, &core.charge);
-                    spent.map_or(charged, |s| pack::or_charged(pack::used(w, &s), charged))
+                    let charged = encode::charged(w, &core.charge);
+                    spent.map_or(charged, |s| encode::or_charged(encode::used(w, &s), charged))
                 });
                 args.extend([Bytes::from(client), Bytes::from(windows)]);
             }

@@ -4,9 +4,12 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tracing::{Instrument, Span};
 
-use super::{
-    admission::{Admission, LedgerError, RefusedBy},
-    admit::Answer,
+use crate::ledger::{
+    admission::{
+        admit::Answer,
+        reply::{Admission, RefusedBy},
+    },
+    error::LedgerError,
 };
 use crate::telemetry::{Asked, Marks};
 

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    budget::Stand,
-    rollup::{By, Rollup, Step, Taken, parts},
-};
 use crate::domain::{TokenCharge, Unit, Window, WindowKind};
+use crate::ledger::{
+    error::LedgerError,
+    reports::{
+        budget::Stand,
+        rollup::{By, Rollup, Step, Taken, parts},
+    },
+    shared::Ledger,
+};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;

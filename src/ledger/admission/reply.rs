@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use crate::domain::{Choice, Client, Tier};
 
-use super::lease::Lease;
+use crate::ledger::admission::lease::Lease;
 
 /// One request's question: may it go now, and where?
 #[derive(Debug, Clone, Copy)]
@@ -72,14 +72,4 @@ pub struct WindowStanding {
     pub remaining: i64,
     /// Until all of it is free again, at the latest.
     pub reset_ms: i64,
-}
-
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum LedgerError {
-    /// An outage of Redis. Nothing is admitted that is metered.
-    #[error("the shared budget cannot be reached")]
-    Unreachable { retry_ms: i64 },
-    /// A script failed or answered what we do not understand: our mistake.
-    #[error("the shared budget answered unexpectedly: {0}")]
-    Internal(String),
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Ledger, host::ScriptCall, scripts::Script};
+use crate::ledger::{
+    script::{engine::ScriptCall, scripts::Script},
+    shared::Ledger,
+};
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// Silent for longer, a replica is not counted. ms.

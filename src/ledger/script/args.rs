@@ -6,11 +6,11 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
-use super::{
-    keys::{Key, Keys},
-    pack,
-};
 use crate::domain::{Candidate, Window};
+use crate::ledger::script::{
+    encode,
+    keys::{Key, Keys},
+};
 
 /// A candidate as the scripts know it.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Packed {
             shares: keys.shares(candidate),
             windows: candidate.windows.iter().map(|window| keys.window(candidate, window)).collect(),
             fields: format!("p:{p}\tb:{p}/{m}\tk:{p}/{k}\tm:{p}/{a}/{m}\ta:{p}/{a}\t{m}\t{scope}\t"),
-            heads: candidate.windows.iter().map(pack::head).collect(),
+            heads: candidate.windows.iter().map(encode::head).collect(),
         }
     }
 
@@ -42,7 +42,7 @@ impl Packed {
     pub fn push_windows(&self, text: &mut String, candidate: &Candidate, now_ms: i64, units: impl Fn(&Window) -> i64) {
         for (head, window) in self.heads.iter().zip(&*candidate.windows) {
             text.push_str(head);
-            pack::push_tail(text, window, units(window), now_ms);
+            encode::push_tail(text, window, units(window), now_ms);
         }
     }
 

@@ -4,17 +4,19 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    beat::SILENT_MS,
-    host::{Reply, ScriptCall},
-    journal::Totals,
-    keys::Key,
-    pack,
-    scripts::Script,
-};
 use crate::domain::{Candidate, Scope, Window};
+use crate::ledger::{
+    admission::heartbeat::SILENT_MS,
+    error::LedgerError,
+    reports::journal::Totals,
+    script::{
+        encode,
+        engine::{Reply, ScriptCall},
+        keys::Key,
+        scripts::Script,
+    },
+    shared::Ledger,
+};
 
 /// Windows looked at in one call: under a millisecond when all of them are in use.
 const AT_ONCE: usize = 24;
@@ -145,7 +147,7 @@ impl Ledger {
                 let model = if scope == Scope::Model { format!("m:{subject}") } else { account.clone() };
                 let mut packed = format!("{model}\t{account}\t");
                 for window in &windows {
-                    pack::push_window(&mut packed, window, 1, now_ms);
+                    encode::push_window(&mut packed, window, 1, now_ms);
                 }
                 let keys = windows.iter().map(|window| self.shared.keys.window(candidate, window)).collect();
                 groups.push(Group { subject, keys, packed: Bytes::from(packed), windows });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::{keys::Key, scripts::Script};
+use crate::ledger::script::{keys::Key, scripts::Script};
 
 /// One atomic call: keys (all of one hash slot) and arguments, as Redis takes them.
 #[derive(Debug, Clone)]

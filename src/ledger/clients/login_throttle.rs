@@ -6,11 +6,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    host::{Reply, ScriptCall},
-    scripts::Script,
+use crate::ledger::{
+    error::LedgerError,
+    script::{
+        engine::{Reply, ScriptCall},
+        scripts::Script,
+    },
+    shared::Ledger,
 };
 
 /// Wrong keys of one address in a minute.

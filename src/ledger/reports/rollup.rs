@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    host::{Reply, ScriptCall},
-    journal::JournalLine,
-    keys::{Key, Keys},
-    scripts::Script,
+use crate::ledger::{
+    error::LedgerError,
+    reports::journal::JournalLine,
+    script::{
+        engine::{Reply, ScriptCall},
+        keys::{Key, Keys},
+        scripts::Script,
+    },
+    shared::Ledger,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -48,7 +50,7 @@ impl Step {
         ms - ms.rem_euclid(self.ms())
     }
 
-    pub(super) fn letter(self) -> char {
+    pub(in crate::ledger) fn letter(self) -> char {
         match self {
             Step::Minute => 'm',
             Step::Hour => 'h',
@@ -82,7 +84,7 @@ pub enum By {
 }
 
 impl By {
-    pub(super) fn letter(self) -> char {
+    pub(in crate::ledger) fn letter(self) -> char {
         match self {
             By::Client => 'c',
             By::Provider => 'p',
@@ -250,7 +252,7 @@ pub struct Rollup {
 
 /// What a batch adds to the roll-ups, each key once.
 #[derive(Default)]
-pub(super) struct Added {
+pub(in crate::ledger) struct Added {
     rollups: BTreeMap<(Step, By, i64), BTreeMap<String, Vec<i64>>>,
 }
 
@@ -414,7 +416,7 @@ mod tests {
 
     #[test]
     fn each_attempt_counts_for_its_own_account_and_the_request_once() {
-        let tried = |candidate: &str, account: &str, cause: &str| super::super::journal::Tried {
+        let tried = |candidate: &str, account: &str, cause: &str| crate::ledger::reports::journal::Tried {
             candidate: candidate.into(),
             account: account.into(),
             cause: cause.into(),

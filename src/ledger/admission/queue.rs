@@ -12,10 +12,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    Ledger, Shared,
-    host::{Reply, ScriptCall},
-    scripts::Script,
+use crate::ledger::{
+    script::{
+        engine::{Reply, ScriptCall},
+        scripts::Script,
+    },
+    shared::{Ledger, Shared},
 };
 use crate::telemetry::Waiting;
 

@@ -14,7 +14,7 @@
 //! | `sh:LINE` shares | hash | three spans after the last request | admit, settle |
 //! | `queue`, `guests`, `tickets`, `alive`, `fair` | the waiting room, see `lua/lib/room.lua` | 2 h after the last arrival | admit, settle, stay, leave |
 //! | `r:batch:REPLICA` | string | 1 day | record |
-//! | `r:STEP:BY:START` roll-ups | hash | see [`super::rollup::Step::keep_ms`]; bounded names | record |
+//! | `r:STEP:BY:START` roll-ups | hash | see [`crate::ledger::rollup::Step::keep_ms`]; bounded names | record |
 //! | `r:alive` | sorted set | 1 min; bounded by replicas | beat |
 //! | `m:ID` members | hash | until deleted; bounded by `clients` | clients, touch; read by admit |
 //! | `clients` | sorted set | 10,000 members at most | clients |
@@ -24,8 +24,8 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use super::rollup::{By, Step};
 use crate::domain::{Candidate, Limit, Scope, Window};
+use crate::ledger::reports::rollup::{By, Step};
 
 /// Changes when an older replica could not understand what a newer one leaves behind.
 const LAYOUT: &str = "tf1";

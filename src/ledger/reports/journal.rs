@@ -5,11 +5,13 @@ use std::{fmt, str::FromStr};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    host::{Reply, ScriptCall},
-    scripts::Script,
+use crate::ledger::{
+    error::LedgerError,
+    script::{
+        engine::{Reply, ScriptCall},
+        scripts::Script,
+    },
+    shared::Ledger,
 };
 
 /// One finished request. Never a prompt, never a key.

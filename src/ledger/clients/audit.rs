@@ -6,12 +6,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{
-    Ledger,
-    admission::LedgerError,
-    host::{Reply, ScriptCall},
-    journal::LineId,
-    scripts::Script,
+use crate::ledger::{
+    error::LedgerError,
+    reports::journal::LineId,
+    script::{
+        engine::{Reply, ScriptCall},
+        scripts::Script,
+    },
+    shared::Ledger,
 };
 
 /// Who makes a change.
@@ -64,7 +66,7 @@ impl fmt::Display for Action {
 
 /// An entry on its way. An empty map is none.
 #[derive(Debug)]
-pub(super) struct Note<'a> {
+pub(in crate::ledger) struct Note<'a> {
     pub by: &'a By,
     pub action: Action,
     pub subject: &'a str,
