@@ -1,8 +1,8 @@
 //! `tollfree keys`: the keys of a team's members, in the same store as the server.
 
-mod desk;
-mod shown;
-mod wishes;
+mod args;
+mod client_admin;
+mod render;
 
 use std::io::{IsTerminal, Read, stdin};
 
@@ -12,13 +12,13 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use self::{
-    desk::Desk,
-    wishes::{NewWishes, Wishes},
+    args::{ClientArgs, CreateArgs},
+    client_admin::ClientAdmin,
 };
 use super::{load, runtime, say};
 use crate::{
-    config::closest,
     domain::{KeyDigest, Terms, key},
+    suggest::closest,
 };
 
 #[derive(clap::Args)]
@@ -48,7 +48,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Make a key for somebody; it is printed once
-    Create(NewWishes),
+    Create(CreateArgs),
     /// All of them: id, name, state, limits, last use
     List {
         /// Only those whose id, name or note holds this
@@ -68,7 +68,7 @@ enum Command {
         #[arg(long)]
         name: Option<String>,
         #[command(flatten)]
-        wishes: Wishes,
+        args: ClientArgs,
         /// Every model again
         #[arg(long, conflicts_with = "models")]
         all_models: bool,
@@ -81,7 +81,7 @@ enum Command {
         #[arg(value_name = "ID|NAME")]
         who: String,
         /// How long the old one works, too: 1h, 2d, at most a week
-        #[arg(long, value_name = "SPAN", value_parser = wishes::span_s)]
+        #[arg(long, value_name = "SPAN", value_parser = args::parse_span_s)]
         overlap: Option<i64>,
     },
     /// End a key for good; it stays on the list
@@ -111,66 +111,66 @@ pub fn run(arguments: Box<Arguments>) -> anyhow::Result<()> {
     }
     let settings = load()?.settings;
     runtime()?.block_on(async {
-        let desk = Desk::open(&settings, url.as_deref()).await?;
-        let done = serve(&desk, command, json).await;
-        desk.close().await?;
+        let admin = ClientAdmin::open(&settings, url.as_deref()).await?;
+        let done = serve(&admin, command, json).await;
+        admin.close().await?;
         done
     })
 }
 
-async fn serve(desk: &Desk, command: Command, json: bool) -> anyhow::Result<()> {
+async fn serve(admin: &ClientAdmin, command: Command, json: bool) -> anyhow::Result<()> {
     let tell = |client: &Value, words: String| say(if json { client.to_string() } else { words }.trim_end());
     match command {
         Command::Create(new) => {
-            let made = desk.create(new.said()).await?;
-            tell(&made, shown::made(&made, desk.url(), "Made a key for"));
+            let made = admin.create(new.fields()).await?;
+            tell(&made, render::new_key(&made, admin.url(), "Made a key for"));
         }
         Command::List { search } => {
-            let found = desk.list(search.as_deref()).await?;
-            let words = shown::table(&found, Timestamp::now());
+            let found = admin.list(search.as_deref()).await?;
+            let words = render::table(&found, Timestamp::now());
             tell(&Value::from(found), words);
         }
         Command::Show { who } => {
-            let client = find(desk, &who).await?;
-            tell(&client, shown::whole(&client, Timestamp::now()));
+            let client = find(admin, &who).await?;
+            tell(&client, render::details(&client, Timestamp::now()));
         }
-        Command::Set { who, name, wishes, all_models, enabled } => {
-            let mut said = wishes.said();
-            said.extend(name.map(|name| ("name".to_owned(), Value::from(name))));
-            said.extend(all_models.then(|| ("models".to_owned(), json!([]))));
-            said.extend(enabled.then(|| ("disabled".to_owned(), Value::from(false))));
-            ensure!(!said.is_empty(), "say what is to be changed: see `tollfree keys set --help`");
-            let changed = desk.change(&id(desk, &who).await?, said).await?;
-            tell(&changed, shown::whole(&changed, Timestamp::now()));
+        Command::Set { who, name, args, all_models, enabled } => {
+            let mut fields = args.fields();
+            fields.extend(name.map(|name| ("name".to_owned(), Value::from(name))));
+            fields.extend(all_models.then(|| ("models".to_owned(), json!([]))));
+            fields.extend(enabled.then(|| ("disabled".to_owned(), Value::from(false))));
+            ensure!(!fields.is_empty(), "say what is to be changed: see `tollfree keys set --help`");
+            let changed = admin.change(&id(admin, &who).await?, fields).await?;
+            tell(&changed, render::details(&changed, Timestamp::now()));
         }
         Command::Rotate { who, overlap } => {
-            let made = desk.rotate(&id(desk, &who).await?, overlap.unwrap_or(0)).await?;
-            tell(&made, shown::made(&made, desk.url(), "Made a new key for"));
+            let made = admin.rotate(&id(admin, &who).await?, overlap.unwrap_or(0)).await?;
+            tell(&made, render::new_key(&made, admin.url(), "Made a new key for"));
         }
         Command::Revoke { who } => {
-            let revoked = desk.revoke(&id(desk, &who).await?).await?;
+            let revoked = admin.revoke(&id(admin, &who).await?).await?;
             tell(
                 &revoked,
-                format!("Revoked the key of {}: no request of it is served any more.", shown::name(&revoked)),
+                format!("Revoked the key of {}: no request of it is served any more.", render::client_name(&revoked)),
             );
         }
         Command::Delete { who } => {
-            let client = find(desk, &who).await?;
-            let gone = desk.delete(client["id"].as_str().unwrap_or_default()).await?;
-            tell(&gone, format!("Deleted {}: its key opens nothing any more.", shown::name(&client)));
+            let client = find(admin, &who).await?;
+            let gone = admin.delete(client["id"].as_str().unwrap_or_default()).await?;
+            tell(&gone, format!("Deleted {}: its key opens nothing any more.", render::client_name(&client)));
         }
         Command::Hash { .. } => {}
     }
     Ok(())
 }
 
-async fn id(desk: &Desk, who: &str) -> anyhow::Result<String> {
-    Ok(find(desk, who).await?["id"].as_str().unwrap_or_default().to_owned())
+async fn id(admin: &ClientAdmin, who: &str) -> anyhow::Result<String> {
+    Ok(find(admin, who).await?["id"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Whom a person means: an id, or a name that only one of them has.
-async fn find(desk: &Desk, who: &str) -> anyhow::Result<Value> {
-    let all = desk.list(None).await?;
+async fn find(admin: &ClientAdmin, who: &str) -> anyhow::Result<Value> {
+    let all = admin.list(None).await?;
     if let Some(client) = all.iter().find(|client| client["id"] == who) {
         return Ok(client.clone());
     }
@@ -192,16 +192,16 @@ async fn find(desk: &Desk, who: &str) -> anyhow::Result<Value> {
 }
 
 /// A key that is kept nowhere, and its line for the file of hashes.
-fn print_hash(new: &NewWishes, json: bool) -> anyhow::Result<()> {
-    let said = new.said();
-    let terms = Terms::new(&said, Timestamp::now())?;
+fn print_hash(new: &CreateArgs, json: bool) -> anyhow::Result<()> {
+    let fields = new.fields();
+    let terms = Terms::new(&fields, Timestamp::now())?;
     let id = key::fresh_id()?;
     let key = key::fresh_key(&id)?;
     let digest = KeyDigest::of(&key).hex();
     say(&if json {
         json!({ "id": id, "key": key, "sha256": digest }).to_string()
     } else {
-        let block = shown::block(&terms.name, &id, &digest, &said);
+        let block = render::hash_file_entry(&terms.name, &id, &digest, &fields);
         format!(
             "The key of `{}`. It is shown once and kept nowhere:\n\n  {key}\n\nFor the file of hashes:\n\n{block}",
             terms.name
@@ -225,7 +225,7 @@ fn hash(name: Option<&str>, json: bool) -> anyhow::Result<()> {
         key::SECRET_LEAST
     );
     let digest = KeyDigest::of(key).hex();
-    let block = || shown::block(name.unwrap_or(id), id, &digest, &Map::new());
+    let block = || render::hash_file_entry(name.unwrap_or(id), id, &digest, &Map::new());
     say(&if json { json!({ "id": id, "sha256": digest }).to_string() } else { block() });
     Ok(())
 }

@@ -13,13 +13,13 @@ use crate::{
     upstream::{RemoteAdmin, RemoteError},
 };
 
-enum Place {
-    Store(Box<Store>),
+enum ClientStore {
+    Direct(Box<Store>),
     Gateway(RemoteAdmin),
 }
 
-pub struct Desk {
-    place: Place,
+pub struct ClientAdmin {
+    store: ClientStore,
     /// Where members call, as far as this machine knows.
     url: String,
 }
@@ -27,7 +27,7 @@ pub struct Desk {
 /// Entries of one page.
 const PAGE: usize = 200;
 
-impl Desk {
+impl ClientAdmin {
     /// The store, where it is this process's to open; else the gateway that has it. `url`: that gateway and no other.
     pub async fn open(settings: &Settings, url: Option<&str>) -> anyhow::Result<Self> {
         let here = server_url(settings);
@@ -51,12 +51,12 @@ impl Desk {
             Some(in_use) => anyhow!("{in_use}. It does not answer at {here}: name its address with --url"),
             None => error,
         })?;
-        Ok(Self { place: Place::Store(Box::new(store)), url: here })
+        Ok(Self { store: ClientStore::Direct(Box::new(store)), url: here })
     }
 
     fn gateway(settings: &Settings, url: &str, key: SecretString) -> anyhow::Result<Self> {
         let gateway = RemoteAdmin::new(app::upstream(settings)?, url, key);
-        Ok(Self { url: gateway.url().to_owned(), place: Place::Gateway(gateway) })
+        Ok(Self { url: gateway.url().to_owned(), store: ClientStore::Gateway(gateway) })
     }
 
     pub fn url(&self) -> &str {
@@ -64,33 +64,33 @@ impl Desk {
     }
 
     pub async fn close(self) -> anyhow::Result<()> {
-        match self.place {
-            Place::Store(store) => store.close().await,
-            Place::Gateway(_) => Ok(()),
+        match self.store {
+            ClientStore::Direct(store) => store.close().await,
+            ClientStore::Gateway(_) => Ok(()),
         }
     }
 
-    pub async fn create(&self, said: Map<String, Value>) -> anyhow::Result<Value> {
-        match &self.place {
-            Place::Store(store) => {
-                let (member, key) = store.ledger.create_member(&said, &by()).await?;
-                shown(&clients::shown(&store.ledger, &member).await.with_key(key))
+    pub async fn create(&self, fields: Map<String, Value>) -> anyhow::Result<Value> {
+        match &self.store {
+            ClientStore::Direct(store) => {
+                let (member, key) = store.ledger.create_member(&fields, &by()).await?;
+                to_json(&clients::shown(&store.ledger, &member).await.with_key(key))
             }
-            Place::Gateway(gateway) => call(gateway, "POST", "", Some(said.into())).await,
+            ClientStore::Gateway(gateway) => call(gateway, "POST", "", Some(fields.into())).await,
         }
     }
 
     pub async fn list(&self, search: Option<&str>) -> anyhow::Result<Vec<Value>> {
         let (mut all, mut cursor) = (Vec::new(), None::<String>);
         loop {
-            let page = match &self.place {
-                Place::Store(store) => {
+            let page = match &self.store {
+                ClientStore::Direct(store) => {
                     let search = search.map(str::to_lowercase);
                     let from = cursor.as_deref().and_then(Cursor::read).unwrap_or_default();
                     let page = clients::listed(&store.ledger, PAGE, from, search.as_deref()).await?;
                     serde_json::to_value(page)?
                 }
-                Place::Gateway(gateway) => {
+                ClientStore::Gateway(gateway) => {
                     let mut query = url::form_urlencoded::Serializer::new(format!("?limit={PAGE}"));
                     for (name, value) in [("cursor", cursor.as_deref()), ("search", search)] {
                         if let Some(value) = value {
@@ -108,45 +108,45 @@ impl Desk {
         }
     }
 
-    pub async fn change(&self, id: &str, said: Map<String, Value>) -> anyhow::Result<Value> {
-        match &self.place {
-            Place::Store(store) => {
-                let member = store.ledger.change_member(id, &said, &by()).await?;
-                shown(&clients::shown(&store.ledger, &member).await)
+    pub async fn change(&self, id: &str, fields: Map<String, Value>) -> anyhow::Result<Value> {
+        match &self.store {
+            ClientStore::Direct(store) => {
+                let member = store.ledger.change_member(id, &fields, &by()).await?;
+                to_json(&clients::shown(&store.ledger, &member).await)
             }
-            Place::Gateway(gateway) => call(gateway, "PATCH", &format!("/{id}"), Some(said.into())).await,
+            ClientStore::Gateway(gateway) => call(gateway, "PATCH", &format!("/{id}"), Some(fields.into())).await,
         }
     }
 
     pub async fn rotate(&self, id: &str, overlap_s: i64) -> anyhow::Result<Value> {
-        let said = json!({ "overlap_s": overlap_s });
-        match &self.place {
-            Place::Store(store) => {
+        let fields = json!({ "overlap_s": overlap_s });
+        match &self.store {
+            ClientStore::Direct(store) => {
                 let overlap = clients::overlap(&Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]))?;
                 let (member, key) = store.ledger.rotate_member(id, overlap, &by()).await?;
-                shown(&clients::shown(&store.ledger, &member).await.with_key(key))
+                to_json(&clients::shown(&store.ledger, &member).await.with_key(key))
             }
-            Place::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(said)).await,
+            ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(fields)).await,
         }
     }
 
     pub async fn revoke(&self, id: &str) -> anyhow::Result<Value> {
-        match &self.place {
-            Place::Store(store) => {
+        match &self.store {
+            ClientStore::Direct(store) => {
                 let member = store.ledger.revoke_member(id, &by()).await?;
-                shown(&clients::shown(&store.ledger, &member).await)
+                to_json(&clients::shown(&store.ledger, &member).await)
             }
-            Place::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/revoke"), None).await,
+            ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/revoke"), None).await,
         }
     }
 
     pub async fn delete(&self, id: &str) -> anyhow::Result<Value> {
-        match &self.place {
-            Place::Store(store) => {
+        match &self.store {
+            ClientStore::Direct(store) => {
                 store.ledger.delete_member(id, &by()).await?;
                 Ok(json!({ "id": id, "object": "client", "deleted": true }))
             }
-            Place::Gateway(gateway) => call(gateway, "DELETE", &format!("/{id}"), None).await,
+            ClientStore::Gateway(gateway) => call(gateway, "DELETE", &format!("/{id}"), None).await,
         }
     }
 }
@@ -155,12 +155,12 @@ fn by() -> By {
     By { actor: "cli", address: None }
 }
 
-fn shown(client: &ClientObject) -> anyhow::Result<Value> {
+fn to_json(client: &ClientObject) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(client)?)
 }
 
-async fn call(gateway: &RemoteAdmin, method: &str, path: &str, said: Option<Value>) -> anyhow::Result<Value> {
-    match gateway.call(method, &format!("/admin/v1/clients{path}"), said.as_ref()).await {
+async fn call(gateway: &RemoteAdmin, method: &str, path: &str, fields: Option<Value>) -> anyhow::Result<Value> {
+    match gateway.call(method, &format!("/admin/v1/clients{path}"), fields.as_ref()).await {
         Err(RemoteError::Refused { status: 401, message }) => {
             bail!("the gateway at {} does not take this TOLLFREE_ADMIN_KEY: {message}", gateway.url())
         }

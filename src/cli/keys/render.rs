@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 /// `ann` (k7f3a9c2)
-pub fn name(client: &Value) -> String {
+pub fn client_name(client: &Value) -> String {
     format!("`{}` ({})", text(client, "name"), text(client, "id"))
 }
 
@@ -15,7 +15,7 @@ fn text<'a>(client: &'a Value, field: &str) -> &'a str {
 }
 
 /// A key that was just made: the one time that it is seen.
-pub fn made(client: &Value, url: &str, what: &str) -> String {
+pub fn new_key(client: &Value, url: &str, what: &str) -> String {
     let key = text(client, "key");
     let old = match client["old_secret_until"].as_str() {
         Some(until) => format!("The old one works until {until}.\n"),
@@ -32,7 +32,7 @@ curl      curl {url}/v1/chat/completions -H 'authorization: Bearer {key}' \\
             -H 'content-type: application/json' \\
             -d '{{\"model\": \"free\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'
 ",
-        name(client)
+        client_name(client)
     )
 }
 
@@ -74,7 +74,7 @@ pub fn table(clients: &[Value], now: Timestamp) -> String {
 }
 
 /// One of them, with all that is known.
-pub fn whole(client: &Value, now: Timestamp) -> String {
+pub fn details(client: &Value, now: Timestamp) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<12} {value}");
@@ -165,10 +165,10 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// A `[[client]]` of the file of hashes.
-pub fn block(name: &str, id: &str, digest: &str, said: &Map<String, Value>) -> String {
+pub fn hash_file_entry(name: &str, id: &str, digest: &str, fields: &Map<String, Value>) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let mut out = format!("[[client]]\nname = {}\nid = {}\nsha256 = {}\n", quoted(name), quoted(id), quoted(digest));
-    for (field, value) in said.iter().filter(|(field, value)| *field != "name" && !value.is_null()) {
+    for (field, value) in fields.iter().filter(|(field, value)| *field != "name" && !value.is_null()) {
         if let Ok(value) = toml::Value::try_from(without_null(value)) {
             let _ = writeln!(out, "{field} = {}", inline(&value));
         }
@@ -176,7 +176,7 @@ pub fn block(name: &str, id: &str, digest: &str, said: &Map<String, Value>) -> S
     out
 }
 
-/// TOML has no null: what is not there is not said.
+/// TOML has no null: what is not there is not fields.
 fn without_null(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -226,8 +226,8 @@ mod tests {
 
     #[test]
     fn a_block_can_be_put_into_the_file_as_it_is() {
-        let said = json!({ "name": "x", "limits": { "rpm": 10, "tpd": null }, "models": ["free"], "wait_ms": null, "note": "a \"b\"" });
-        let block = block("an \"ann\"", "k1", &"0".repeat(64), said.as_object().unwrap());
+        let fields = json!({ "name": "x", "limits": { "rpm": 10, "tpd": null }, "models": ["free"], "wait_ms": null, "note": "a \"b\"" });
+        let block = hash_file_entry("an \"ann\"", "k1", &"0".repeat(64), fields.as_object().unwrap());
         let read: toml::Table = toml::from_str(&block).unwrap();
         let ann = &read["client"].as_array().unwrap()[0];
         assert_eq!(ann["name"].as_str(), Some("an \"ann\""));

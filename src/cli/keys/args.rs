@@ -5,21 +5,21 @@ use serde_json::{Map, Value, json};
 
 /// What a key may do.
 #[derive(clap::Args)]
-pub struct Wishes {
+pub struct ClientArgs {
     /// Requests in any minute; `none` takes the limit away
-    #[arg(long, value_name = "N|none", value_parser = number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     rpm: Option<Value>,
     /// Requests in any day
-    #[arg(long, value_name = "N|none", value_parser = number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     rpd: Option<Value>,
     /// Tokens in any minute
-    #[arg(long, value_name = "N|none", value_parser = number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     tpm: Option<Value>,
     /// Tokens in any day
-    #[arg(long, value_name = "N|none", value_parser = number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     tpd: Option<Value>,
     /// Requests at a time
-    #[arg(long, value_name = "N|none", value_parser = number, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     concurrency: Option<Value>,
     /// Its part of a contended limit against others' (usually 1)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -31,10 +31,10 @@ pub struct Wishes {
     #[arg(long, value_name = "true|false")]
     priority: Option<bool>,
     /// How long its requests wait for a slot where they do not say: 10s, 500ms, none
-    #[arg(long, value_name = "SPAN|none", value_parser = wait)]
+    #[arg(long, value_name = "SPAN|none", value_parser = parse_wait)]
     wait: Option<Value>,
     /// When it ends: 90d, 2027-01-31, 2027-01-31T12:00:00Z, never
-    #[arg(long, value_name = "WHEN", value_parser = expiry)]
+    #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
     expires: Option<Value>,
     /// A word for yourself
     #[arg(long)]
@@ -46,27 +46,27 @@ pub struct Wishes {
 
 /// A new key's.
 #[derive(clap::Args)]
-pub struct NewWishes {
+pub struct CreateArgs {
     /// Whom it is for
     name: String,
     #[command(flatten)]
-    wishes: Wishes,
+    client: ClientArgs,
     /// Store nothing: print the key and its line for the file of hashes (`clients.file`)
     #[arg(long)]
     pub print_hash: bool,
 }
 
-impl NewWishes {
-    pub fn said(&self) -> Map<String, Value> {
-        let mut said = self.wishes.said();
-        said.insert("name".to_owned(), Value::from(self.name.as_str()));
-        said
+impl CreateArgs {
+    pub fn fields(&self) -> Map<String, Value> {
+        let mut fields = self.client.fields();
+        fields.insert("name".to_owned(), Value::from(self.name.as_str()));
+        fields
     }
 }
 
-impl Wishes {
+impl ClientArgs {
     /// What was wished for and nothing else, as JSON.
-    pub fn said(&self) -> Map<String, Value> {
+    pub fn fields(&self) -> Map<String, Value> {
         let limits = [
             ("rpm", &self.rpm),
             ("rpd", &self.rpd),
@@ -90,14 +90,14 @@ impl Wishes {
     }
 }
 
-fn number(text: &str) -> Result<Value, String> {
+fn parse_limit(text: &str) -> Result<Value, String> {
     match text {
         "none" => Ok(Value::Null),
         text => text.parse::<i64>().map(Value::from).map_err(|_| "expected a whole number, or none".to_owned()),
     }
 }
 
-fn wait(text: &str) -> Result<Value, String> {
+fn parse_wait(text: &str) -> Result<Value, String> {
     let words = "expected a span such as 10s or 500ms, or none";
     match text {
         "none" => Ok(Value::Null),
@@ -109,7 +109,7 @@ fn wait(text: &str) -> Result<Value, String> {
 }
 
 /// Seconds of `1h`, `2d`, `30m`.
-pub fn span_s(text: &str) -> Result<i64, String> {
+pub fn parse_span_s(text: &str) -> Result<i64, String> {
     let words = || "expected a span such as 30m, 1h or 2d".to_owned();
     let now = Timestamp::now();
     let then = later(now, text).ok_or_else(words)?;
@@ -122,7 +122,7 @@ fn later(now: Timestamp, span: &str) -> Option<Timestamp> {
     (then >= now).then_some(then)
 }
 
-fn expiry(text: &str) -> Result<Value, String> {
+fn parse_expiry(text: &str) -> Result<Value, String> {
     if matches!(text, "never" | "none") {
         return Ok(Value::Null);
     }
@@ -140,17 +140,17 @@ mod tests {
 
     #[test]
     fn spans_dates_and_instants_are_read() {
-        assert_eq!(expiry("never").unwrap(), Value::Null);
-        assert_eq!(expiry("2027-01-31").unwrap(), "2027-01-31T00:00:00Z");
-        assert_eq!(expiry("2027-01-31T12:00:00+02:00").unwrap(), "2027-01-31T10:00:00Z");
-        let in_90_days: Timestamp = expiry("90d").unwrap().as_str().unwrap().parse().unwrap();
+        assert_eq!(parse_expiry("never").unwrap(), Value::Null);
+        assert_eq!(parse_expiry("2027-01-31").unwrap(), "2027-01-31T00:00:00Z");
+        assert_eq!(parse_expiry("2027-01-31T12:00:00+02:00").unwrap(), "2027-01-31T10:00:00Z");
+        let in_90_days: Timestamp = parse_expiry("90d").unwrap().as_str().unwrap().parse().unwrap();
         let hours = Timestamp::now().duration_until(in_90_days).as_hours();
         assert!((2_159..=2_160).contains(&hours), "{hours}");
         for wrong in ["", "soon", "90", "-5d"] {
-            assert!(expiry(wrong).is_err(), "{wrong}");
+            assert!(parse_expiry(wrong).is_err(), "{wrong}");
         }
-        assert_eq!((span_s("1h"), span_s("2d")), (Ok(3_600), Ok(172_800)));
-        assert_eq!((wait("500ms").unwrap(), wait("none").unwrap()), (Value::from(500), Value::Null));
-        assert!(span_s("-1h").is_err() && wait("10").is_err() && number("1.5").is_err());
+        assert_eq!((parse_span_s("1h"), parse_span_s("2d")), (Ok(3_600), Ok(172_800)));
+        assert_eq!((parse_wait("500ms").unwrap(), parse_wait("none").unwrap()), (Value::from(500), Value::Null));
+        assert!(parse_span_s("-1h").is_err() && parse_wait("10").is_err() && parse_limit("1.5").is_err());
     }
 }
