@@ -16,5 +16,6 @@ pub mod record; // ⑦ told once, at the end
 pub mod relay; // ⑤ upstream bytes → client bytes, and the end of the lease
 pub mod shutdown; // tracked tasks, drain on SIGTERM
 pub mod simulator; // providers on loopback that enforce and audit their limits; the judge
+pub(crate) mod suggest; // "did you mean …?"
 pub mod telemetry; // tracing set-up
 pub mod upstream; // ④ one attempt at one provider

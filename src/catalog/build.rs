@@ -34,7 +34,7 @@ pub fn to_discover(settings: &Settings) -> Vec<ToDiscover> {
     let asked = std::iter::once("ollama").filter(|_| settings.ollama.models.is_empty()).chain(custom);
     asked
         .map(|id| Overlay::new(id, settings.providers.get(id)))
-        .filter(|at| at.is_enabled() && at.file.is_none_or(|file| file.models.0.is_empty()))
+        .filter(|at| at.is_enabled() && at.file.is_none_or(|file| file.models.is_empty()))
         .filter_map(|at| {
             Some(ToDiscover {
                 provider: at.id.to_owned(),
@@ -132,7 +132,7 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found: &[String], found_is_liste
 
 /// Whether there is anything to send with and anywhere to send to.
 fn is_configured(at: &Overlay<'_>, found: &[String], accounts: &[Arc<Account>]) -> bool {
-    let lists_models = at.file.is_some_and(|file| !file.models.0.is_empty());
+    let lists_models = at.file.is_some_and(|file| !file.models.is_empty());
     let has_key = accounts.iter().any(|account| account.keys.iter().any(|key| key.secret.is_some()));
     if at.status() == Status::Retired && !lists_models {
         return false;

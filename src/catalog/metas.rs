@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use super::{Catalog, CatalogError, MetaModel, names};
 use crate::{
-    config::{META_NAMES, MetaSettings, Settings, closest},
+    config::{BUILTIN_META_MODELS, MetaModelSettings, Settings},
     domain::{Candidate, glob::is_match, provider::Status},
+    suggest::closest,
 };
 
 /// The built-in ones (as the operator changed them), then the operator's own.
 pub(super) fn build(settings: &Settings, catalog: &Catalog) -> Result<Vec<MetaModel>, CatalogError> {
     let mut metas = Vec::new();
-    for (name, order) in META_NAMES {
+    for (name, order) in BUILTIN_META_MODELS {
         let changed = settings.models.get(name);
         let members = match changed.filter(|meta| !meta.members.is_empty()) {
             Some(meta) => listed(name, meta, catalog)?,
             None => catalog.candidates.iter().filter(|c| is_member(c)).cloned().collect(),
         };
-        metas.push(MetaModel { name: name.to_owned(), order: changed.map_or(order, |meta| meta.order), members });
+        metas.push(MetaModel { name: name.to_owned(), order: changed.map_or(order, |meta| meta.strategy), members });
     }
     for (name, meta) in &settings.models {
-        if META_NAMES.iter().all(|(built_in, _)| built_in != name) {
+        if BUILTIN_META_MODELS.iter().all(|(built_in, _)| built_in != name) {
             let members = listed(name, meta, catalog)?;
-            metas.push(MetaModel { name: name.clone(), order: meta.order, members });
+            metas.push(MetaModel { name: name.clone(), order: meta.strategy, members });
         }
     }
     Ok(metas)
@@ -36,7 +37,7 @@ fn is_member(candidate: &Candidate) -> bool {
 }
 
 /// Members in listed order. A pattern takes what a built-in meta-model would take; a name takes what it names.
-fn listed(name: &str, meta: &MetaSettings, catalog: &Catalog) -> Result<Vec<Arc<Candidate>>, CatalogError> {
+fn listed(name: &str, meta: &MetaModelSettings, catalog: &Catalog) -> Result<Vec<Arc<Candidate>>, CatalogError> {
     let mut found: Vec<Arc<Candidate>> = Vec::new();
     for member in &meta.members {
         let is_pattern = member.contains('*');

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{Catalog, NotFound, Resolved};
 use crate::{
-    config::{builtin, closest},
+    config::builtin,
     domain::{Candidate, provider::Status},
+    suggest::closest,
 };
 
 /// A chat model that somebody described or a server named, in force or not: so that an error can say why it cannot be had.

@@ -6,7 +6,7 @@ use super::windows;
 use crate::{
     config::{
         ProviderSettings, builtin,
-        table::{DailyReset, ModelTable, ProviderTable},
+        provider_table::{DailyReset, ModelTable, ProviderTable},
     },
     domain::{
         Model, Provider, Window,
@@ -107,9 +107,9 @@ impl<'a> Overlay<'a> {
 
     /// Ids of its models: the catalogue's, the file's own, then those that the server named.
     pub fn model_ids(&self, discovered: &'a [String]) -> Vec<&'a str> {
-        let mut ids: Vec<&str> = self.base.models.0.iter().map(|(id, _)| id.as_str()).collect();
-        let aliases: Vec<&str> = self.base.models.0.iter().flat_map(|(_, m)| &m.aliases).map(String::as_str).collect();
-        let listed = self.file.iter().flat_map(|f| &f.models.0).map(|(id, _)| id.as_str());
+        let mut ids: Vec<&str> = self.base.models.keys().map(String::as_str).collect();
+        let aliases: Vec<&str> = self.base.models.values().flat_map(|m| &m.aliases).map(String::as_str).collect();
+        let listed = self.file.iter().flat_map(|f| f.models.keys()).map(String::as_str);
         let found = discovered.iter().map(String::as_str).filter(|id| !aliases.contains(id));
         for id in listed.chain(found) {
             if !ids.contains(&id) {

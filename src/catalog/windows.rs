@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::overlay::Overlay;
 use crate::{
-    config::table::{DailyReset, Kinds, LimitValue, Limits, ModelTable},
+    config::provider_table::{DailyReset, LimitValue, Limits, ModelTable, WindowKindSetting},
     domain::{Limit, Scope, Source, TokenCharge, Unit, Window, WindowKind, Zone},
 };
 
@@ -17,7 +17,7 @@ pub(super) struct Windowed {
 
 /// What a table says about how its windows behave, nearest first.
 struct Manner<'a> {
-    kinds: Vec<&'a Kinds>,
+    kinds: Vec<&'a WindowKindSetting>,
     reset: Option<&'a DailyReset>,
     charge: Option<TokenCharge>,
     /// The operator said so, rather than the catalogue.
@@ -115,6 +115,6 @@ impl Manner<'_> {
         if let (true, Some(DailyReset::At(zone))) = (is_calendar, self.reset) {
             return (WindowKind::Calendar, Some(Arc::clone(zone)));
         }
-        (self.kinds.iter().find_map(|kinds| kinds.of(limit)).unwrap_or(WindowKind::Sliding), None)
+        (self.kinds.iter().find_map(|kinds| kinds.for_limit(limit)).unwrap_or(WindowKind::Sliding), None)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{load, say};
 use crate::{
     catalog::{Catalog, CatalogError, Served},
-    config::{Loaded, Mark, Settings, builtin},
+    config::{Confidence, Loaded, Settings, builtin},
     domain::{Candidate, Provider, Scope, Source, TokenCharge, Window, WindowKind, provider::Status},
 };
 
@@ -51,7 +51,7 @@ fn text(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<String> {
 pub fn catalog(settings: &Settings, all: bool) -> Result<Catalog, CatalogError> {
     let mut settings = settings.clone();
     if all {
-        for (id, table) in &builtin().providers.0 {
+        for (id, table) in &builtin().providers {
             let own = settings.providers.entry(id.clone()).or_default();
             if own.keys.is_empty() && !table.key_env.is_empty() {
                 own.keys.push(SecretString::from("none"));
@@ -181,9 +181,10 @@ impl View<'_> {
             return found.map_or_else(|| "file".to_owned(), |(_, source, _)| source.clone());
         }
         let table = builtin().provider(provider);
-        let own = table.and_then(|t| t.models.get(model)).filter(|_| window.scope == Scope::Model).and_then(|m| m.mark);
+        let own =
+            table.and_then(|t| t.models.get(&**model)).filter(|_| window.scope == Scope::Model).and_then(|m| m.mark);
         let mark = own.or_else(|| table.and_then(|t| t.mark));
-        mark.map_or_else(|| "catalogue".to_owned(), |mark: Mark| format!("catalogue, {}", mark.as_str()))
+        mark.map_or_else(|| "catalogue".to_owned(), |mark: Confidence| format!("catalogue, {}", mark.as_str()))
     }
 
     fn key_ids(&self, provider: &Provider) -> Vec<String> {

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{
-    table::{Ordered, ProviderTable},
-    words,
-};
+use super::{provider_table::ProviderTable, words};
 use crate::domain::{
     Limit,
     provider::{HintField, HintHeader, HintValue},
@@ -24,7 +22,7 @@ pub struct Builtin {
     header_dialect: BTreeMap<String, Vec<HeaderRow>>,
     /// What holds for a provider that only the operator's file knows.
     pub template: ProviderTable,
-    pub providers: Ordered<ProviderTable>,
+    pub providers: IndexMap<String, ProviderTable>,
 }
 
 static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
@@ -42,7 +40,7 @@ impl Builtin {
     }
 
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.providers.0.iter().map(|(id, _)| id.as_str())
+        self.providers.keys().map(String::as_str)
     }
 
     /// The headers of a dialect; `None`: there is no dialect of that name.
@@ -102,13 +100,13 @@ impl<'de> Deserialize<'de> for HeaderRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::table::LimitValue, domain::provider::Status};
+    use crate::{config::provider_table::LimitValue, domain::provider::Status};
 
     #[test]
     fn the_catalogue_parses_without_unknown_keys_and_is_in_its_own_order() {
         let ids: Vec<&str> = builtin().ids().collect();
         assert_eq!(&ids[..6], ["groq", "gemini", "cerebras", "mistral", "ollama", "ollama-cloud"]);
-        let groq: Vec<&str> = builtin().provider("groq").unwrap().models.0.iter().map(|(id, _)| id.as_str()).collect();
+        let groq: Vec<&str> = builtin().provider("groq").unwrap().models.keys().map(String::as_str).collect();
         assert_eq!(&groq[..2], ["openai/gpt-oss-120b", "openai/gpt-oss-20b"]);
     }
 
@@ -127,7 +125,7 @@ mod tests {
     /// What the catalogue names must exist, names must be unique, and every figure needs its mark.
     #[test]
     fn the_catalogue_holds_together() {
-        for (id, provider) in &builtin().providers.0 {
+        for (id, provider) in &builtin().providers {
             assert!(provider.base_url.is_some(), "{id}");
             let headers = provider.headers.as_deref().unwrap_or("retry_after");
             assert!(builtin().headers(headers).is_some(), "{id}: header dialect {headers}");
@@ -136,7 +134,7 @@ mod tests {
                 "{id}"
             );
             let mut names = std::collections::BTreeSet::new();
-            for (model_id, model) in &provider.models.0 {
+            for (model_id, model) in &provider.models {
                 for name in std::iter::once(model_id).chain(&model.aliases) {
                     assert!(names.insert(name.clone()), "{id}: `{name}` stands for two models");
                 }

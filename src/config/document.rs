@@ -8,7 +8,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::closest;
+use crate::suggest::closest;
 
 /// A parsed file. Its words are kept only as long as it is checked.
 pub(super) struct Document<'i> {

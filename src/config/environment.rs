@@ -5,10 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    closest,
-    scalars::{SCALARS, SECRETS},
-};
+use super::scalars::{SCALARS, SECRETS};
+use crate::suggest::closest;
 
 /// What can be looked up, and where each of it came from.
 pub(super) struct Environment {

@@ -199,8 +199,8 @@ fn fill(from: &Config) -> Result<Settings, config::ConfigError> {
         slack_ms: from.get("ledger.slack_ms")?,
         timeouts: Timeouts {
             connect_ms: from.get("timeouts.connect_ms")?,
-            first_content_ms: from.get("timeouts.first_content_ms")?,
-            silence_ms: from.get("timeouts.silence_ms")?,
+            first_token_ms: from.get("timeouts.first_content_ms")?,
+            stream_idle_ms: from.get("timeouts.silence_ms")?,
         },
         body_bytes: from.get("http.body_bytes")?,
         grace_ms: from.get("shutdown.grace_ms")?,

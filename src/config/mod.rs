@@ -7,11 +7,11 @@ mod clients;
 mod document;
 mod environment;
 mod layers;
+pub mod provider_table;
 mod providers;
 mod redis_url;
 mod scalars;
 mod settings;
-pub mod table;
 mod telemetry;
 mod words;
 
@@ -23,12 +23,12 @@ use std::{
 pub use builtin::{Builtin, builtin};
 use document::Document;
 use environment::Environment;
-pub use providers::META_NAMES;
+pub use providers::BUILTIN_META_MODELS;
 pub use settings::{
-    AuthMode, BreakerSettings, MetaSettings, Network, OllamaSettings, ProviderSettings, ProxyUrl, QueueSettings,
+    AuthMode, BreakerSettings, MetaModelSettings, Network, OllamaSettings, ProviderSettings, ProxyUrl, QueueSettings,
     Settings, Timeouts,
 };
-pub use words::Mark;
+pub use words::Confidence;
 
 use crate::domain::key::MEMBER_PREFIX;
 
@@ -122,18 +122,6 @@ fn read_file(env: &Environment, cwd: &Path) -> Result<(String, Option<String>), 
         Err(error) if asked.is_some() => Err(format!("TOLLFREE_CONFIG: `{name}` cannot be read: {error}")),
         Err(error) => Err(format!("{name}: cannot be read: {error}")),
     }
-}
-
-/// The names most like `asked`, nearest first, at most three.
-pub fn closest<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let asked = asked.to_lowercase();
-    let mut scored: Vec<(f64, &str)> = names
-        .map(|name| (strsim::normalized_damerau_levenshtein(&asked, &name.to_lowercase()), name))
-        .filter(|(score, _)| *score >= 0.6)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    scored.dedup_by_key(|(_, name)| *name);
-    scored.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
 #[cfg(test)]

@@ -2,27 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{
-    MetaSettings, OllamaSettings, ProviderSettings, builtin, closest,
+    MetaModelSettings, OllamaSettings, ProviderSettings, builtin,
     document::Document,
     environment::{Environment, Found},
+    provider_table::ProviderTable,
     scalars,
-    table::{Ordered, ProviderTable},
 };
-use crate::domain::{Order, provider::Status};
+use crate::{
+    domain::{Order, provider::Status},
+    suggest::closest,
+};
 
 /// Names of the meta-models that exist without being written down.
-pub const META_NAMES: [(&str, Order); 3] =
+pub const BUILTIN_META_MODELS: [(&str, Order); 3] =
     [("free", Order::Headroom), ("free-fast", Order::Fast), ("free-smart", Order::Smart)];
 
 /// The two sections that are maps; the others are `scalars`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Maps {
-    providers: Ordered<ProviderTable>,
+    providers: IndexMap<String, ProviderTable>,
     models: BTreeMap<String, MetaTable>,
 }
 
@@ -30,11 +34,11 @@ pub(super) struct Maps {
 #[serde(deny_unknown_fields, default)]
 struct MetaTable {
     members: Vec<String>,
-    #[serde(deserialize_with = "order")]
-    order: Option<Order>,
+    #[serde(alias = "order", deserialize_with = "strategy")]
+    strategy: Option<Order>,
 }
 
-fn order<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Order>, D::Error> {
+fn strategy<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Order>, D::Error> {
     super::words::one_of(&String::deserialize(input)?, &Order::NAMES).map(Some).map_err(D::Error::custom)
 }
 
@@ -42,7 +46,7 @@ fn order<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Order>, D::Error>
 #[derive(Default)]
 pub(super) struct Read {
     pub providers: BTreeMap<String, ProviderSettings>,
-    pub models: BTreeMap<String, MetaSettings>,
+    pub models: BTreeMap<String, MetaModelSettings>,
     pub ollama: OllamaSettings,
     pub sources: Vec<(String, String, String)>,
     pub notes: Vec<String>,
@@ -56,7 +60,7 @@ pub(super) fn read(maps: Maps, document: Option<&Document<'_>>, env: &Environmen
         out.meta(name, meta, document);
     }
     let mut tables: BTreeMap<String, Option<ProviderTable>> = builtin().ids().map(|id| (id.to_owned(), None)).collect();
-    for (id, table) in maps.providers.0 {
+    for (id, table) in maps.providers {
         tables.insert(id, Some(table));
     }
     for (id, table) in tables {
@@ -75,16 +79,16 @@ pub(super) fn read(maps: Maps, document: Option<&Document<'_>>, env: &Environmen
 
 impl Read {
     fn meta(&mut self, name: String, meta: MetaTable, document: Option<&Document<'_>>) {
-        let own = META_NAMES.iter().find(|(n, _)| *n == name).map(|(_, order)| *order);
+        let own = BUILTIN_META_MODELS.iter().find(|(n, _)| *n == name).map(|(_, strategy)| *strategy);
         let error = |what: &str| at(document, &["models", &name], what);
         if name.is_empty() || name.contains('/') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
             self.errors.push(error("a meta-model's name has no `/` and no blanks (`/` separates provider and model)"));
         } else if meta.members.is_empty() && own.is_none() {
             self.errors.push(error("`members` is missing, such as [\"cerebras/*\", \"groq/openai/gpt-oss-120b\"]"));
         }
-        let order = meta.order.or(own).unwrap_or(Order::Headroom);
+        let strategy = meta.strategy.or(own).unwrap_or(Order::Headroom);
         let place = document.map(|d| d.place(&["models", &name, "members"])).unwrap_or_default();
-        self.models.insert(name, MetaSettings { members: meta.members, order, place });
+        self.models.insert(name, MetaModelSettings { members: meta.members, strategy, place });
     }
 
     fn provider(
@@ -129,7 +133,7 @@ impl Read {
         if let Some(table) = &table {
             self.accounts(&id, table, keys.len(), document);
         }
-        let listed = table.iter().chain(known).any(|t| !t.models.0.is_empty());
+        let listed = table.iter().chain(known).any(|t| !t.models.is_empty());
         if known.is_some() && !keys.is_empty() && !listed {
             self.notes.push(format!("{id} has a key and no models: list them as [providers.{id}.models.\"ID\"]"));
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Deref, path::PathBuf, st
 
 use secrecy::SecretString;
 
-use super::table::ProviderTable;
+use super::provider_table::ProviderTable;
 use crate::{
     domain::{Member, Order},
     telemetry,
@@ -58,7 +58,7 @@ pub struct Settings {
     /// What the operator set about providers: keys and addresses from the environment, all else from the file.
     pub providers: BTreeMap<String, ProviderSettings>,
     /// Meta-models of the operator's own, and changed built-in ones.
-    pub models: BTreeMap<String, MetaSettings>,
+    pub models: BTreeMap<String, MetaModelSettings>,
     pub ollama: OllamaSettings,
     /// Every setting in force: its name, where it came from, its value (`set` for secrets).
     pub sources: Arc<[(String, String, String)]>,
@@ -86,7 +86,7 @@ impl Default for Settings {
             allowed_origins: Vec::new(),
             queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000 },
             slack_ms: 250,
-            timeouts: Timeouts { connect_ms: 3_000, first_content_ms: 20_000, silence_ms: 30_000 },
+            timeouts: Timeouts { connect_ms: 3_000, first_token_ms: 20_000, stream_idle_ms: 30_000 },
             body_bytes: 16 * 1024 * 1024,
             grace_ms: 2_000,
             log_level: "info".into(),
@@ -130,10 +130,10 @@ pub struct QueueSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect_ms: u64,
-    /// Until the first content; a provider's own value wins.
-    pub first_content_ms: u64,
-    /// Between two pieces of a stream.
-    pub silence_ms: u64,
+    /// Until the first content arrives. A provider's own value wins.
+    pub first_token_ms: u64,
+    /// Between two chunks of a stream.
+    pub stream_idle_ms: u64,
 }
 
 /// The local server.
@@ -158,10 +158,10 @@ pub struct ProviderSettings {
 
 /// A meta-model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MetaSettings {
+pub struct MetaModelSettings {
     /// Names, or patterns with `*`, of `provider/model`. Empty: what a built-in meta-model has by itself.
     pub members: Vec<String>,
-    pub order: Order,
+    pub strategy: Order,
     /// Where it stands, for messages: `tollfree.toml:14:3`.
     pub place: String,
 }

@@ -51,8 +51,8 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let loaded = load_with(file, &env).unwrap();
     let settings = &loaded.settings;
     assert_eq!(settings.queue.max_wait_ms, 6);
-    assert_eq!((settings.timeouts.connect_ms, settings.timeouts.first_content_ms), (7, 20_000));
-    assert_eq!(settings.timeouts.silence_ms, 8, "an empty variable counts as unset");
+    assert_eq!((settings.timeouts.connect_ms, settings.timeouts.first_token_ms), (7, 20_000));
+    assert_eq!(settings.timeouts.stream_idle_ms, 8, "an empty variable counts as unset");
     assert_eq!(settings.port, 2);
     assert_eq!(source(&loaded, "server.port"), ("env PORT".into(), "2".into()));
     assert_eq!(source(&loaded, "timeouts.connect_ms"), ("tollfree.toml:4".into(), "7".into()));
@@ -200,10 +200,10 @@ fn mistakes_in_the_file_have_a_line_a_column_a_name_and_an_expectation() {
         ("[providers.\"La b\"]\nbase_url = \"http://x\"", "a provider's name is made of a-z"),
         ("[providers.groq]\nheaders = \"grok\"", "providers.groq.headers: expected one of"),
         (
-            "[models.mine]\norder = \"quick\"\nmembers = [\"groq/*\"]",
-            "tollfree.toml:2:9: models.mine.order: \"quick\" is not one of \"fast\"",
+            "[models.mine]\nstrategy = \"quick\"\nmembers = [\"groq/*\"]",
+            "tollfree.toml:2:12: models.mine.strategy: \"quick\" is not one of \"fast\"",
         ),
-        ("[models.mine]\norder = \"fast\"", "tollfree.toml:1:9: models.mine: `members` is missing"),
+        ("[models.mine]\nstrategy = \"fast\"", "tollfree.toml:1:9: models.mine: `members` is missing"),
         ("[models.\"a/b\"]\nmembers = [\"x\"]", "a meta-model's name has no `/`"),
     ];
     for (file, expected) in cases {
@@ -334,11 +334,11 @@ fn rules_over_several_settings() {
 
 #[test]
 fn meta_models_of_the_file_keep_what_they_do_not_say() {
-    let file = "[models.free]\norder = \"fast\"\n[models.mine]\nmembers = [\"groq/*\"]\n";
+    let file = "[models.free]\nstrategy = \"fast\"\n[models.mine]\nmembers = [\"groq/*\"]\n";
     let models = load_with(file, &[]).unwrap().settings.models;
-    let meta = |members: &[&str], order, place: &str| MetaSettings {
+    let meta = |members: &[&str], strategy, place: &str| MetaModelSettings {
         members: members.iter().map(ToString::to_string).collect(),
-        order,
+        strategy,
         place: place.to_owned(),
     };
     assert_eq!(models["free"], meta(&[], Order::Fast, "tollfree.toml:1:9"));
@@ -374,7 +374,7 @@ fn the_examples_are_complete_and_load() {
     for name in ["ENDPOINT", "HEADERS", "PROTOCOL", "TIMEOUT"].map(|what| format!("OTEL_EXPORTER_OTLP_{what}")) {
         assert!(dotenv.contains(&name), "{name} is not in .env.example");
     }
-    for (id, provider) in &builtin().providers.0 {
+    for (id, provider) in &builtin().providers {
         let gone = provider.status == Some(crate::domain::provider::Status::Retired);
         assert!(
             gone || provider.key_env.iter().take(1).all(|name| dotenv.contains(name)),

@@ -12,14 +12,14 @@ pub const LARGEST: i64 = 1_000_000_000_000_000;
 
 /// How surely a figure is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub enum Confidence {
     Documented,
     Observed,
     Inferred,
     Uncertain,
 }
 
-impl Mark {
+impl Confidence {
     const NAMES: [(&str, Self); 4] =
         [("D", Self::Documented), ("O", Self::Observed), ("I", Self::Inferred), ("U", Self::Uncertain)];
 
@@ -110,8 +110,8 @@ pub fn endpoint<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Endpoint>,
     read(input, &ENDPOINT)
 }
 
-pub fn mark<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Mark>, D::Error> {
-    read(input, &Mark::NAMES)
+pub fn mark<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Confidence>, D::Error> {
+    read(input, &Confidence::NAMES)
 }
 
 /// Calendar days are not a kind here: `daily_reset` says whose midnight.

@@ -129,7 +129,7 @@ pub fn file(candidates: usize, whole: u16, stream: u16) -> String {
     }
     for (name, kind) in [("bench", "w"), ("bench-stream", "s")] {
         let members: Vec<_> = (0..candidates).map(|number| format!("\"{kind}{number}/{kind}\"")).collect();
-        writeln!(file, "[models.{name}]\norder = \"listed\"\nmembers = [{}]", members.join(", ")).unwrap();
+        writeln!(file, "[models.{name}]\nstrategy = \"listed\"\nmembers = [{}]", members.join(", ")).unwrap();
     }
     file
 }

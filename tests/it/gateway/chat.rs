@@ -78,7 +78,7 @@ async fn api_v1_is_the_same_as_v1() {
 #[tokio::test]
 async fn models_lists_meta_models_first_then_what_is_configured() {
     let upstream = FakeUpstream::start().await;
-    let file = "[models.my-pair]\nmembers = [\"lab/*\", \"groq/openai/gpt-oss-20b\"]\norder = \"listed\"\n";
+    let file = "[models.my-pair]\nmembers = [\"lab/*\", \"groq/openai/gpt-oss-20b\"]\nstrategy = \"listed\"\n";
     let app = TestApp::setup().lab("lab", &upstream).played("groq", &upstream).file(file).start().await;
     let list = app.get("/v1/models").await.json();
     assert_eq!(list["object"], "list");
@@ -165,7 +165,7 @@ async fn what_differs_per_provider_is_edited_and_nothing_else() {
 #[tokio::test]
 async fn a_parameter_whose_loss_would_change_the_meaning_excludes_the_candidate() {
     let (groq, lab) = (FakeUpstream::start().await, FakeUpstream::start().await);
-    let file = "[models.pair]\nmembers = [\"groq/openai/gpt-oss-20b\", \"lab/m\"]\norder = \"listed\"\n";
+    let file = "[models.pair]\nmembers = [\"groq/openai/gpt-oss-20b\", \"lab/m\"]\nstrategy = \"listed\"\n";
     let app = TestApp::setup().played("groq", &groq).lab("lab", &lab).file(file).start().await;
     let mut body = hi("pair");
     body["n"] = 2.into();
@@ -196,7 +196,7 @@ async fn a_prompt_larger_than_every_model_is_refused_before_anything_is_asked() 
 #[tokio::test]
 async fn when_every_candidate_failed_the_error_lists_each_attempt() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
-    let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\norder = \"listed\"\n";
+    let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n";
     let app = TestApp::setup().lab("a", &a).lab("b", &b).file(file).start().await;
     a.then(whole(500, "boom"));
     b.then(vec![Step::Reset]);

@@ -13,7 +13,7 @@ use crate::support::{
 async fn three(order: &str) -> (TestApp, [FakeUpstream; 3]) {
     let all = [FakeUpstream::start().await, FakeUpstream::start().await, FakeUpstream::start().await];
     let [a, b, c] = &all;
-    let file = format!("[models.all]\nmembers = [\"a/m\", \"b/m\", \"c/m\"]\norder = \"{order}\"\n");
+    let file = format!("[models.all]\nmembers = [\"a/m\", \"b/m\", \"c/m\"]\nstrategy = \"{order}\"\n");
     let app = TestApp::setup().lab("a", a).lab("b", b).lab("c", c).file(&file).env("TOLLFREE_ADMIN_KEY", "boss");
     (app.start().await, all)
 }
@@ -108,7 +108,8 @@ async fn fast_prefers_who_answered_soonest() {
 async fn smart_prefers_the_highest_rank_and_headroom_the_emptiest() {
     let (groq, gemini) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let members = "members = [\"groq/openai/gpt-oss-20b\", \"gemini/gemini-3.8-flash\"]";
-    let file = format!("[models.wise]\n{members}\norder = \"smart\"\n[models.wide]\n{members}\norder = \"headroom\"\n");
+    let file =
+        format!("[models.wise]\n{members}\nstrategy = \"smart\"\n[models.wide]\n{members}\nstrategy = \"headroom\"\n");
     let app = TestApp::setup().played("groq", &groq).played("gemini", &gemini).file(&file).start().await;
     assert_eq!(app.chat("wise").await.provider(), "gemini");
     assert_eq!(app.chat("wise").await.provider(), "gemini");
@@ -137,7 +138,7 @@ async fn a_bad_key_is_shut_and_the_accounts_other_key_serves() {
 #[tokio::test]
 async fn the_route_timeout_bounds_all_tries_together() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
-    let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\norder = \"listed\"\n";
+    let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n";
     let app = TestApp::setup().lab("a", &a).lab("b", &b).file(file).env("ROUTE_TIMEOUT_MS", 700).start().await;
     a.always(vec![Step::Hold]);
     b.always(vec![Step::Hold]);
@@ -154,7 +155,7 @@ async fn too_long_moves_on_to_a_larger_context_only() {
         format!("[providers.{name}]\nbase_url = \"{url}\"\n[providers.{name}.models.m]\ncontext = {context}\n")
     };
     let file = [provider("a", &a, 8_000), provider("b", &b, 8_000), provider("c", &c, 100_000)].concat();
-    let file = format!("{file}[models.all]\nmembers = [\"a/m\", \"b/m\", \"c/m\"]\norder = \"listed\"\n");
+    let file = format!("{file}[models.all]\nmembers = [\"a/m\", \"b/m\", \"c/m\"]\nstrategy = \"listed\"\n");
     let app = TestApp::setup().file(&file).start().await;
     let refusal = r#"{"error":{"message":"This model's maximum context length is 8000 tokens. However, you requested 9000 tokens.","code":"context_length_exceeded"}}"#;
     a.then(whole(400, refusal));
@@ -167,7 +168,7 @@ async fn a_switched_off_member_and_a_provider_disabled_in_the_file_are_not_asked
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let url = a.base_url();
     let file = format!("[providers.a]\nbase_url = \"{url}\"\nenabled = false\n[providers.a.models.m]\n");
-    let file = format!("{file}[models.pair]\nmembers = [\"a/m\", \"b/m\"]\norder = \"listed\"\n");
+    let file = format!("{file}[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n");
     let app = TestApp::setup().lab("b", &b).file(&file).start().await;
     assert_eq!(app.chat("pair").await.attempts(), "b/m;ok");
     assert_eq!(app.chat_with(&json!({ "model": "a/m", "messages": hi("")["messages"] })).await.status, 404);

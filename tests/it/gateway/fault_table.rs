@@ -255,7 +255,7 @@ impl Bench {
             "limits = { rpm = 5000, rph = 50000, rpd = 500000, tpm = 50000000, tph = 500000000, tpd = 500000000 }";
         let limits = if id == "ollama" { "" } else { roomy };
         let file = format!(
-            "[models.test]\nmembers = [\"{id}/{model}\", \"backup/m\"]\norder = \"listed\"\n\
+            "[models.test]\nmembers = [\"{id}/{model}\", \"backup/m\"]\nstrategy = \"listed\"\n\
              [timeouts]\nsilence_ms = 600\n\
              [providers.backup]\nbase_url = \"{}\"\n[providers.backup.models.m]\ncontext = 4000000\n\
              [providers.{id}]\nfirst_content_ms = 600\n\

@@ -14,7 +14,7 @@ use crate::support::{
 /// Two unmetered providers, asked in this order as `pair`.
 async fn pair() -> (TestApp, FakeUpstream, FakeUpstream) {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
-    let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\norder = \"listed\"\n[timeouts]\nsilence_ms = 1500\n";
+    let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n[timeouts]\nsilence_ms = 1500\n";
     let app = TestApp::setup().lab("a", &a).lab("b", &b).file(file).start().await;
     (app, a, b)
 }
@@ -240,7 +240,8 @@ async fn back_pressure_reaches_the_provider() {
 #[tokio::test]
 async fn too_slow_before_content_moves_on_to_the_next() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
-    let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\norder = \"listed\"\n[timeouts]\nfirst_content_ms = 400\n";
+    let file =
+        "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n[timeouts]\nfirst_content_ms = 400\n";
     let app = TestApp::setup().lab("a", &a).lab("b", &b).file(file).start().await;
     a.then(vec![stream_head(), Step::Bytes(role().into()), Step::Hold]);
     b.then(hello());

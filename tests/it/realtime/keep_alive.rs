@@ -16,7 +16,7 @@ fn after(seconds: u64, then: &[String]) -> Script {
 async fn patient() -> (TestApp, FakeUpstream, FakeUpstream) {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let file =
-        "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\norder = \"listed\"\n[timeouts]\nfirst_content_ms = 40000\n";
+        "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n[timeouts]\nfirst_content_ms = 40000\n";
     let setup = TestApp::setup().lab("a", &a).lab("b", &b).file(file).env("ROUTE_TIMEOUT_MS", 60_000);
     (setup.start().await, a, b)
 }

@@ -19,7 +19,7 @@ const RANKS: [&[&str]; 8] = [
     &["flow"],
     &["plan", "ledger", "upstream", "relay", "record"],
     &["catalog", "config"],
-    &["domain", "telemetry", "shutdown"],
+    &["domain", "telemetry", "shutdown", "suggest"],
 ];
 
 /// The exceptions: the end of a stream is the end of its lease; the catalogue is built from the settings.

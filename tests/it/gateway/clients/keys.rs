@@ -244,7 +244,7 @@ async fn the_last_use_is_noted_soon() {
 #[tokio::test]
 async fn a_key_gets_the_models_it_may_ask_for() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
-    let team = "[models.team]\nmembers = [\"lab/m\", \"den/m\"]\norder = \"listed\"\n";
+    let team = "[models.team]\nmembers = [\"lab/m\", \"den/m\"]\nstrategy = \"listed\"\n";
     let app = setup(&a).lab("den", &b).file(team).start().await;
     let (_, one) = create(&app, json!({ "name": "one", "models": ["den/*"] })).await;
     let (_, meta) = create(&app, json!({ "name": "meta", "models": ["team"] })).await;
@@ -314,7 +314,7 @@ async fn keys_survive_kill_9_and_close_the_door_at_the_next_start() {
 async fn a_request_that_fails_over_counts_once_to_its_client() {
     for redis in [None, Some(RedisServer::start().await)] {
         let (first, second) = (FakeUpstream::start().await, FakeUpstream::start().await);
-        let file = "[models.two]\nmembers = [\"lab/m\", \"spare/m\"]\norder = \"listed\"\n";
+        let file = "[models.two]\nmembers = [\"lab/m\", \"spare/m\"]\nstrategy = \"listed\"\n";
         let setup = setup(&first).lab("spare", &second).file(file);
         let app = redis.iter().fold(setup, Setup::redis).start().await;
         let (_, key) = create(&app, json!({ "name": "ann", "limits": { "rpm": 2, "concurrency": 1 } })).await;

@@ -88,7 +88,7 @@ async fn a_line_tells_who_asked_whom_what_it_took_and_how_it_ended() {
     let make = || {
         setup(&upstream)
             .lab("bad", &broken)
-            .file("[models.both]\nmembers = [\"bad/m\", \"lab/m\"]\norder = \"listed\"\n")
+            .file("[models.both]\nmembers = [\"bad/m\", \"lab/m\"]\nstrategy = \"listed\"\n")
     };
     everywhere(make, async |one, two| {
         broken.then(whole(500, "{}"));

@@ -52,7 +52,7 @@ async fn measurements_follow_the_conventions() {
     broken.always(whole(429, "{}"));
     let setup = collector.told_by(TestApp::setup()).played("mistral", &broken).lab("lab", &good);
     let members = r#"["mistral/mistral-small-latest", "lab/m"]"#;
-    let setup = setup.file(&format!("[models.two]\nmembers = {members}\norder = \"listed\"\n"));
+    let setup = setup.file(&format!("[models.two]\nmembers = {members}\nstrategy = \"listed\"\n"));
     let app = setup.env("TOLLFREE_AUTH", "open").start().await;
     let answer = app.chat("two").await;
     assert_eq!(answer.provider(), "lab", "{}", answer.text());

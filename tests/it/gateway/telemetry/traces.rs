@@ -135,7 +135,7 @@ async fn every_attempt_is_told_with_why_it_failed() {
     broken.always(whole(500, r#"{"error":{"message":"tea pot for: hi there my-prompt"}}"#));
     let setup = gateway(&collector).played("gemini", &broken).played("groq", &good);
     let members = r#"["gemini/gemini-3.1-flash-lite", "groq/openai/gpt-oss-120b"]"#;
-    let app = setup.file(&format!("[models.two]\nmembers = {members}\norder = \"listed\"\n")).start().await;
+    let app = setup.file(&format!("[models.two]\nmembers = {members}\nstrategy = \"listed\"\n")).start().await;
     let answer = app.chat("two").await;
     assert_eq!(answer.provider(), "groq", "{}", answer.text());
 

@@ -4,12 +4,13 @@
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 
+use indexmap::IndexMap;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor},
 };
 
-use super::words::{self, Mark};
+use super::words::{self, Confidence};
 use crate::domain::{
     Limit, TokenCharge, WindowKind, Zone,
     provider::{Auth, DialectName, Endpoint, Status},
@@ -39,7 +40,7 @@ pub struct ProviderTable {
     pub limits: Limits,
     /// Per account and model, where the model's own table does not say otherwise.
     pub model_limits: Limits,
-    pub window: Option<Kinds>,
+    pub window: Option<WindowKindSetting>,
     pub daily_reset: Option<DailyReset>,
     #[serde(deserialize_with = "words::token_charge")]
     pub token_charge: Option<TokenCharge>,
@@ -48,7 +49,7 @@ pub struct ProviderTable {
     #[serde(deserialize_with = "words::tokens")]
     pub reserve_cap_output: Option<i64>,
     #[serde(deserialize_with = "words::mark")]
-    pub mark: Option<Mark>,
+    pub mark: Option<Confidence>,
 
     #[serde(deserialize_with = "words::ms")]
     pub first_content_ms: Option<i64>,
@@ -75,7 +76,7 @@ pub struct ProviderTable {
 
     /// What holds for a model that nobody described.
     pub model_defaults: ModelTable,
-    pub models: Ordered<ModelTable>,
+    pub models: IndexMap<String, ModelTable>,
 }
 
 /// `[providers.NAME.models."id"]`.
@@ -100,17 +101,17 @@ pub struct ModelTable {
     pub reasoning_efforts: Option<Vec<String>>,
     /// Per account and model.
     pub limits: Limits,
-    pub window: Option<Kinds>,
+    pub window: Option<WindowKindSetting>,
     pub daily_reset: Option<DailyReset>,
     #[serde(deserialize_with = "words::token_charge")]
     pub token_charge: Option<TokenCharge>,
     /// How surely the limits are known.
     #[serde(deserialize_with = "words::mark")]
-    pub mark: Option<Mark>,
+    pub mark: Option<Confidence>,
     #[serde(deserialize_with = "words::percent")]
     pub quality: Option<u32>,
     #[serde(deserialize_with = "words::mark")]
-    pub quality_mark: Option<Mark>,
+    pub quality_mark: Option<Confidence>,
     pub speed: Option<u32>,
     #[serde(deserialize_with = "words::ms")]
     pub first_token_ms: Option<i64>,
@@ -198,13 +199,13 @@ impl<'de> Deserialize<'de> for LimitName {
 
 /// How windows forget: one kind for all, or by limit name.
 #[derive(Debug, Clone)]
-pub enum Kinds {
+pub enum WindowKindSetting {
     All(WindowKind),
     By(BTreeMap<Limit, WindowKind>),
 }
 
-impl Kinds {
-    pub fn of(&self, limit: Limit) -> Option<WindowKind> {
+impl WindowKindSetting {
+    pub fn for_limit(&self, limit: Limit) -> Option<WindowKind> {
         match self {
             Self::All(kind) => Some(*kind),
             Self::By(kinds) => kinds.get(&limit).copied(),
@@ -212,20 +213,20 @@ impl Kinds {
     }
 }
 
-impl<'de> Deserialize<'de> for Kinds {
+impl<'de> Deserialize<'de> for WindowKindSetting {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Kinds;
+            type Value = WindowKindSetting;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("\"sliding\", \"bucket\", or a table of these by limit name")
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Kinds, E> {
-                words::kind(text).map(Kinds::All).map_err(E::custom)
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<WindowKindSetting, E> {
+                words::kind(text).map(WindowKindSetting::All).map_err(E::custom)
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Kinds, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WindowKindSetting, A::Error> {
                 let named = PerLimit::<KindName>::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(Kinds::By(named.0.into_iter().map(|(limit, KindName(kind))| (limit, kind)).collect()))
+                Ok(WindowKindSetting::By(named.0.into_iter().map(|(limit, KindName(kind))| (limit, kind)).collect()))
             }
         }
         input.deserialize_any(Reader)
@@ -256,41 +257,5 @@ impl<'de> Deserialize<'de> for DailyReset {
         }
         let zone = Zone::parse(&name).map_err(|why| de::Error::custom(format!("{why}, nor \"rolling\"")))?;
         Ok(Self::At(Arc::new(zone)))
-    }
-}
-
-/// A table in the order in which it was written.
-#[derive(Debug, Clone)]
-pub struct Ordered<T>(pub Vec<(String, T)>);
-
-impl<T> Ordered<T> {
-    pub fn get(&self, name: &str) -> Option<&T> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)
-    }
-}
-
-impl<T> Default for Ordered<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct Reader<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
-            type Value = Ordered<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table of tables")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered<T>, A::Error> {
-                let mut read = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    read.push(entry);
-                }
-                Ok(Ordered(read))
-            }
-        }
-        input.deserialize_map(Reader(PhantomData))
     }
 }
