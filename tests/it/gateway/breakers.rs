@@ -1,8 +1,15 @@
 //! Breakers are shared: two replicas on one Redis, one provider that fails.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::join_all;
+use tokio::sync::Notify;
 
 use crate::support::{
     app::{Setup, TestApp},
@@ -34,10 +41,15 @@ impl Pair {
         }
     }
 
-    /// Ten requests at each replica, all at once: how many were answered with 200.
-    pub async fn crowd(&self) -> usize {
-        let asks = (0..10).flat_map(|_| [self.one.chat("lab/m"), self.two.chat("lab/m")]);
-        let answers = join_all(asks).await;
+    /// Ten requests at each replica, all at once: how many were answered with 200. Calls `settled` after each answer.
+    async fn crowd_with(&self, settled: impl Fn()) -> usize {
+        let requests = (0..10).flat_map(|_| [self.one.chat("lab/m"), self.two.chat("lab/m")]);
+        let requests = requests.map(async |request| {
+            let answer = request.await;
+            settled();
+            answer
+        });
+        let answers = join_all(requests).await;
         for answer in &answers {
             if answer.status != 200 {
                 assert_eq!(answer.error(), (429, "rate_limit_error".into(), "budget_exhausted".into()));
@@ -47,17 +59,37 @@ impl Pair {
         answers.iter().filter(|answer| answer.status == 200).count()
     }
 
+    /// Ten requests at each replica, all at once: how many were answered with 200.
+    pub async fn crowd(&self) -> usize {
+        self.crowd_with(|| ()).await
+    }
+
+    /// The same, with the provider's answer to the probe held back until the 19 others have been refused.
+    async fn crowd_during_probe(&self) -> usize {
+        let (gate, refused) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+        let mut script = vec![Step::Gate(gate.clone())];
+        script.extend(whole(200, &answer("hello")));
+        self.upstream.then(script);
+        self.crowd_with(|| {
+            if refused.fetch_add(1, Ordering::Relaxed) + 1 == 19 {
+                gate.notify_one();
+            }
+        })
+        .await
+    }
+
+    /// Waits as long as a refusal says, which is when the first probe may go.
+    async fn until_half_open(&self) {
+        let refused = self.two.chat("lab/m").await;
+        assert!(refused.retry_after() <= Duration::from_secs(3));
+        tokio::time::sleep(refused.retry_after()).await;
+    }
+
     /// From open to closed: one probe at a time over all replicas, two successes.
     pub async fn recovers(&self) {
-        let slow = || {
-            let mut script = vec![Step::Pause(Duration::from_millis(1_500))];
-            script.extend(whole(200, &answer("hello")));
-            script
-        };
         for probe in ["the first probe", "the second"] {
             let before = self.upstream.seen().len();
-            self.upstream.then(slow());
-            assert_eq!(self.crowd().await, 1, "{probe} alone goes through");
+            assert_eq!(self.crowd_during_probe().await, 1, "{probe} alone goes through");
             assert_eq!(self.upstream.seen().len(), before + 1, "{probe}");
             self.one.settled().await;
         }
@@ -73,9 +105,7 @@ async fn three_failures_open_it_for_all_replicas_at_their_next_admission() {
     assert_eq!(both.crowd().await, 0);
     assert_eq!(both.upstream.seen().len(), 3);
     both.two.shows_breaker("lab", "open").await;
-    let refused = both.two.chat("lab/m").await;
-    assert!(refused.retry_after() <= Duration::from_secs(3));
-    tokio::time::sleep(refused.retry_after()).await;
+    both.until_half_open().await;
     both.recovers().await;
 }
 
@@ -96,12 +126,12 @@ async fn a_success_in_between_starts_the_count_again() {
 async fn a_failed_probe_opens_it_again() {
     let both = Pair::with(|setup| setup.env("CB_TIMEOUT_MS", 2500)).await;
     both.break_it().await;
-    tokio::time::sleep(Duration::from_millis(2550)).await;
+    both.until_half_open().await;
     both.upstream.then(whole(500, "{}"));
     assert_eq!(both.two.chat("lab/m").await.error().0, 502);
     both.two.settled().await;
     assert_eq!(both.crowd().await, 0);
-    tokio::time::sleep(Duration::from_millis(2550)).await;
+    both.until_half_open().await;
     both.recovers().await;
 }
 

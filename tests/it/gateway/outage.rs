@@ -10,6 +10,7 @@ use crate::support::{
     eventually,
     fake_upstream::FakeUpstream,
     redis_server::RedisServer,
+    scaled,
 };
 
 const METERED: &str = "groq/openai/gpt-oss-20b";
@@ -35,7 +36,7 @@ async fn is_told(app: &TestApp) {
         let local = app.chat("ollama/m").await;
         assert_eq!((local.status, local.provider()), (200, "ollama"), "{}", local.text());
     }
-    assert!(slowest < TOLD_WITHIN, "{slowest:?}");
+    assert!(slowest < scaled(TOLD_WITHIN), "{slowest:?}");
     assert_eq!(app.get("/healthz").await.status, 200);
     assert_eq!(app.get("/readyz").await.status, 200, "an outage takes no replica out of service");
 }
@@ -46,7 +47,7 @@ async fn is_back(app: &TestApp) {
         (app.chat(METERED).await.status == 200).then_some(())
     })
     .await;
-    assert!(start.elapsed() < BACK_WITHIN, "{:?}", start.elapsed());
+    assert!(start.elapsed() < scaled(BACK_WITHIN), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::Notify,
     task::JoinSet,
     time::Instant,
 };
@@ -21,6 +22,8 @@ use super::listen;
 pub enum Step {
     Bytes(Vec<u8>),
     Pause(Duration),
+    /// Waits until the test opens the gate.
+    Gate(Arc<Notify>),
     /// Sends these bytes again and again until the caller is gone.
     Endless(Vec<u8>),
     /// Nothing more, the connection stays.
@@ -128,6 +131,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
                     state.lock().unwrap().seen[number].written += bytes.len();
                 },
                 Step::Pause(pause) => tokio::time::sleep(pause).await,
+                Step::Gate(gate) => gate.notified().await,
                 Step::Hold => std::future::pending().await,
                 Step::Reset => {
                     to.as_ref().set_zero_linger().ok();

@@ -11,7 +11,7 @@ pub mod redis_shapes;
 pub mod simulator;
 pub mod tls_upstream;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::LazyLock, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -37,8 +37,17 @@ where
     (port, tasks)
 }
 
-/// Asks again every few milliseconds until there is something; fails after `within`.
+/// A bound on wall-clock time, multiplied by `TEST_TIME_SCALE` (1 where it is not set). Slow or busy machines set it higher.
+pub fn scaled(bound: Duration) -> Duration {
+    static SCALE: LazyLock<f64> = LazyLock::new(|| {
+        std::env::var("TEST_TIME_SCALE").map_or(1.0, |text| text.parse().expect("TEST_TIME_SCALE is a number"))
+    });
+    bound.mul_f64(*SCALE)
+}
+
+/// Evaluates a condition every few milliseconds until it yields a value; fails after `within`, scaled.
 pub async fn eventually<T>(within: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let within = scaled(within);
     let deadline = Instant::now() + within;
     loop {
         if let Some(found) = ask().await {
