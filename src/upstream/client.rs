@@ -145,7 +145,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
     let builder = reqwest::Client::builder()
-        .use_preconfigured_tls(tls())
+        .tls_backend_preconfigured(tls())
         .user_agent(USER_AGENT)
         .connect_timeout(Duration::from_millis(settings.connect_ms))
         .pool_idle_timeout(IDLE)
