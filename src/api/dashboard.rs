@@ -10,6 +10,7 @@ use actix_web::{
     },
     web::Bytes,
 };
+use data_encoding::HEXLOWER;
 use rust_embed::{Embed, EmbeddedFile};
 
 use crate::api::edge::error::ApiError;
@@ -117,8 +118,7 @@ fn answer(
     cache: &str,
     (file, encoding): (EmbeddedFile, Option<&str>),
 ) -> HttpResponse {
-    let tag = file.metadata.sha256_hash()[..8].iter().fold(String::new(), |tag, byte| format!("{tag}{byte:02x}"));
-    let tag = format!("\"{tag}\"");
+    let tag = format!("\"{}\"", HEXLOWER.encode(&file.metadata.sha256_hash()[..8]));
     let known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     let unchanged = known.flat_map(|line| line.split(',')).any(|each| each.trim().trim_start_matches("W/") == tag);
     let mut response = guarded(if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() }, POLICY);

@@ -2,10 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write,
     sync::Arc,
 };
 
+use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -175,7 +175,7 @@ fn accounts(at: &Overlay<'_>) -> Vec<Arc<Account>> {
 
 /// First 8 hex digits of the key's SHA-256: enough to tell keys apart, nothing to guess one from.
 pub fn key_id(key: &str) -> String {
-    hex(&Sha256::digest(key.as_bytes()), 4)
+    HEXLOWER.encode(&Sha256::digest(key.as_bytes())[..4])
 }
 
 /// What the ledger's windows depend on: two replicas with different hashes disagree about limits.
@@ -192,12 +192,5 @@ fn hash(candidates: &[Arc<Candidate>]) -> String {
     }
     lines.sort_unstable();
     lines.dedup();
-    hex(&Sha256::digest(lines.join("\n").as_bytes()), 8)
-}
-
-fn hex(bytes: &[u8], count: usize) -> String {
-    bytes.iter().take(count).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&Sha256::digest(lines.join("\n").as_bytes())[..8])
 }

@@ -1,7 +1,8 @@
 //! The standard OpenTelemetry variables, checked: a wrong one stops the start, one that is not for us is let be.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
+use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
 use super::{
@@ -263,23 +264,11 @@ fn one_of(words: &[&str]) -> String {
 fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     let pair = |part: &str| {
         let (name, value) = part.split_once('=')?;
-        let (name, value) = (decoded(name.trim())?, decoded(value.trim())?);
+        let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(Cow::into_owned);
+        let (name, value) = (decoded(name)?, decoded(value)?);
         (!name.is_empty()).then_some((name, value))
     };
     scalars::split(text).map(pair).collect()
-}
-
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-        match byte {
-            b'%' => bytes.push(u8::try_from(digit(rest.next())? * 16 + digit(rest.next())?).ok()?),
-            other => bytes.push(other),
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn is_header(name: &str, value: &str) -> bool {

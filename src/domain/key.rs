@@ -1,7 +1,8 @@
 //! Client keys: `sk-tf-<id>-<secret>`. Of a key nothing is kept but its SHA-256.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -26,29 +27,16 @@ impl KeyDigest {
 
     /// Reads 64 hex digits.
     pub fn from_hex(hex: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if hex.len() != 64 || !hex.bytes().all(|c| c.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-            *byte = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok().map(Self)
     }
 
     pub fn hex(&self) -> String {
-        self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing into a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        HEXLOWER.encode(&self.0)
     }
 
     /// First 8 hex digits: names a key without telling it.
     pub fn short(&self) -> String {
-        let mut hex = self.hex();
-        hex.truncate(8);
-        hex
+        HEXLOWER.encode(&self.0[..4])
     }
 
     pub fn is(&self, shown: &Self) -> bool {

@@ -150,13 +150,10 @@ fn rounds(able: &[Able<'_>], turn: u64) -> Vec<f64> {
         .collect()
 }
 
-/// A number in (0, 1], the same for the same turn and seat: splitmix64 over both.
+/// A random number in (0, 1], the same for the same turn and seat.
 fn chance(turn: Turn, seat: usize) -> f64 {
-    let mut z = turn.seed ^ turn.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (seat as u64 + 1).rotate_left(40);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^= z >> 31;
-    ((z >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    let seed = turn.seed ^ turn.number.rotate_left(20) ^ (seat as u64 + 1).rotate_left(40);
+    1.0 - fastrand::Rng::with_seed(seed).f64()
 }
 
 #[cfg(test)]

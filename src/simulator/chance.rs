@@ -1,31 +1,30 @@
 //! Seeded chance: the same seed draws the same jitter and latency, in order of arrival.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use parking_lot::Mutex;
 
 use super::settings::Spread;
 
-/// A sequence of 64-bit figures (`SplitMix64`) that threads can share.
+/// A seeded generator that threads can share.
 #[derive(Debug)]
-pub struct Chance(AtomicU64);
+pub struct Chance(Mutex<fastrand::Rng>);
 
 impl Chance {
     pub fn new(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
+        Self(Mutex::new(fastrand::Rng::with_seed(seed)))
     }
 
     pub fn next(&self) -> u64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        mixed(self.0.fetch_add(STEP, Relaxed).wrapping_add(STEP))
+        self.0.lock().u64(..)
     }
 
     /// In [0, 1).
     pub fn fraction(&self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).unwrap_or(0)) / 4_294_967_296.0
+        self.0.lock().f64()
     }
 
     /// 0..=most.
     pub fn up_to(&self, most: u64) -> u64 {
-        if most == 0 { 0 } else { self.next() % (most + 1) }
+        self.0.lock().u64(..=most)
     }
 
     pub fn draw(&self, spread: Spread) -> f64 {
@@ -44,13 +43,6 @@ impl Chance {
     pub fn draw_whole(&self, spread: Spread) -> i64 {
         self.draw(spread).round() as i64
     }
-}
-
-/// The finish of `SplitMix64`: also makes further figures out of one.
-pub fn mixed(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

@@ -1,17 +1,9 @@
 //! Ids as the providers make them, all out of one figure.
 
-use super::chance::mixed;
-
 /// `length` characters of `alphabet`; `salt` tells apart the ids of one answer.
 fn drawn(seed: u64, salt: u64, alphabet: &[u8], length: usize) -> String {
-    let mut bits = mixed(seed ^ mixed(salt.wrapping_add(1)));
-    (0..length)
-        .map(|_| {
-            bits = mixed(bits.wrapping_add(0x9e37_79b9_7f4a_7c15));
-            let place = usize::try_from(bits >> 33).unwrap_or(0) % alphabet.len();
-            char::from(alphabet[place])
-        })
-        .collect()
+    let mut rng = fastrand::Rng::with_seed(seed ^ (salt + 1).rotate_left(40));
+    (0..length).map(|_| char::from(alphabet[rng.usize(..alphabet.len())])).collect()
 }
 
 pub fn hex(seed: u64, salt: u64, length: usize) -> String {

@@ -7,6 +7,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
 };
+use data_encoding::BASE64;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::openapi::Kept;
@@ -27,7 +28,7 @@ struct Page {
 pub async fn page(request: HttpRequest) -> HttpResponse {
     static PAGE: LazyLock<Page> = LazyLock::new(|| {
         let text = include_str!("page.html").replace("{style}", STYLE).replace("{script}", SCRIPT);
-        let (style, script) = (base64(&Sha256::digest(STYLE)), base64(&Sha256::digest(SCRIPT)));
+        let (style, script) = (BASE64.encode(&Sha256::digest(STYLE)), BASE64.encode(&Sha256::digest(SCRIPT)));
         let policy = format!(
             "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; \
              img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -41,31 +42,4 @@ pub async fn page(request: HttpRequest) -> HttpResponse {
     set(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     set(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
-}
-
-/// As a policy names a hash.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let bits = three.iter().enumerate().fold(0_usize, |bits, (i, byte)| bits | usize::from(*byte) << (16 - 8 * i));
-        for place in 0..4 {
-            let digit = DIGITS[bits >> (18 - 6 * place) & 63];
-            text.push(if place > three.len() { '=' } else { digit.into() });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_pads_what_does_not_fill_four_digits() {
-        for (plain, coded) in [("", ""), ("M", "TQ=="), ("Ma", "TWE="), ("Man", "TWFu"), ("\u{ff}\u{fe}", "w7/Dvg==")] {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-        assert_eq!(base64(&Sha256::digest("")), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
-    }
 }

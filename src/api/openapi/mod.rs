@@ -26,6 +26,7 @@ use actix_web::{
     },
     web::Bytes,
 };
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use utoipa::OpenApi;
 
@@ -96,8 +97,8 @@ pub struct Kept {
 
 impl Kept {
     pub fn new(text: String, content_type: &'static str) -> Self {
-        let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(&text));
-        Self { text: text.into(), tag: format!("\"{a:02x}{b:02x}{c:02x}{d:02x}\""), content_type }
+        let tag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(&text)[..4]));
+        Self { text: text.into(), tag, content_type }
     }
 
     /// Asked for again at each use, and sent only when it is another one: a new version shows at once.

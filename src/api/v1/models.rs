@@ -6,6 +6,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Json},
 };
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -82,21 +83,9 @@ pub async fn show(edge: Data<Edge>, client: Client, request: HttpRequest) -> Res
     Ok(HttpResponse::Ok().json(card))
 }
 
-/// Percent escapes as what they stand for; what is no escape stays.
+/// Decodes percent escapes. An incomplete escape stays as it is.
 pub fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let hex = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            bytes.push(byte);
-            rest = &after[2..];
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Every card of what this client may use, each model once however many accounts and keys serve it.

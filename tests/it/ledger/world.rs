@@ -9,26 +9,18 @@ use super::{
     rig::{Admit, Asker, Cand, End, LEASE_TTL, Lease, Refusal, SLACK, TestLedger, Win},
 };
 
-/// A small generator, so that a seed replays a whole history.
+/// Seeded random choices: the same seed replays a whole history.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub struct Dice(fastrand::Rng);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed ^ 0x9e37_79b9_7f4a_7c15)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     /// One of `from..to`.
     pub fn roll(&mut self, from: i64, to: i64) -> i64 {
-        from + i64::try_from(self.next() % u64::try_from(to - from).unwrap()).unwrap()
+        self.0.i64(from..to)
     }
 
     pub fn one_in(&mut self, n: i64) -> bool {

@@ -55,15 +55,6 @@ impl Crowd {
     }
 }
 
-/// A pseudo-random sequence: a seed replays it.
-pub fn next_random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 impl Fleet {
     pub async fn start(replicas: usize, profile: Value, change: impl Fn(Setup, &Simulator) -> Setup) -> Self {
         let redis = RedisServer::start().await;
@@ -101,10 +92,9 @@ impl<R> Fleet<R> {
         for number in 0..crowd.callers {
             let (crowd, urls, tally, client) = (crowd.clone(), urls.clone(), tally.clone(), client.clone());
             callers.spawn(async move {
-                let mut random = 7_919 * (number as u64 + 1);
-                let mut draw = |most: Duration| {
-                    Duration::from_millis(next_random(&mut random) % u64::try_from(most.as_millis() + 1).unwrap())
-                };
+                let mut random = fastrand::Rng::with_seed(number as u64);
+                let mut draw =
+                    |most: Duration| Duration::from_millis(random.u64(..=u64::try_from(most.as_millis()).unwrap()));
                 let mut turn = number as u64 * 100_000;
                 tokio::time::sleep(draw(crowd.ramp)).await;
                 while Instant::now() < end {

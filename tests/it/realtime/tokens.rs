@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fleet::{Crowd, Fleet, JITTER_MS, next_random, trial_time};
+use super::fleet::{Crowd, Fleet, JITTER_MS, trial_time};
 
 /// Provider, model, its kind of window, tokens a minute: one for each way of charging.
 struct Trial {
@@ -21,8 +21,8 @@ fn varied(model: String) -> impl Fn(u64) -> Value + Send + Sync + 'static {
         "Các mô hình ngôn ngữ lớn trả lời câu hỏi của người dùng. ",
     ];
     move |turn| {
-        let mut random = turn;
-        let mut draw = |least: u64, most: u64| least + next_random(&mut random) % (most - least + 1);
+        let mut random = fastrand::Rng::with_seed(turn);
+        let mut draw = |least: u64, most: u64| random.u64(least..=most);
         let text = TEXTS[usize::try_from(draw(0, 3)).unwrap()];
         // Short ones are more common than long ones.
         let longest = draw(21, 3000);

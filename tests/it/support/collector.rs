@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -217,10 +216,7 @@ pub fn text(value: Option<&AnyValue>) -> Value {
 }
 
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    })
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 impl Taken {

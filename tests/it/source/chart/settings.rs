@@ -49,25 +49,7 @@ fn environment(documents: &[Value]) -> BTreeMap<String, String> {
 }
 
 fn decode(base64: &str) -> String {
-    let mut bits = 0_u32;
-    let mut kept = 0;
-    let mut bytes = Vec::new();
-    for c in base64.bytes().filter(|c| *c != b'=') {
-        let six = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            _ => 63,
-        };
-        bits = bits << 6 | u32::from(six);
-        kept += 6;
-        if kept >= 8 {
-            kept -= 8;
-            bytes.push((bits >> kept & 0xff) as u8);
-        }
-    }
-    String::from_utf8(bytes).unwrap()
+    String::from_utf8(data_encoding::BASE64.decode(base64.as_bytes()).unwrap()).unwrap()
 }
 
 #[test]
