@@ -1158,7 +1158,7 @@ export interface components {
         /** @description A candidate that was not asked */
         PassedOver: {
             candidate: string;
-            opens_in_ms: number;
+            retry_in_ms: number;
             /** @description `rpm`, `breaker`, … */
             why: string;
         };

@@ -32,7 +32,7 @@ pub async fn look(ledger: &Ledger, settings: &Settings) -> Option<bool> {
     }
     let asking = async {
         loop {
-            match ledger.count_members().await {
+            match ledger.count_clients().await {
                 Ok(count) => return count > 0,
                 Err(_) => sleep(PAUSE).await,
             }
@@ -46,7 +46,7 @@ pub fn look_later(app: &Arc<App>) {
     let this = app.clone();
     app.tasks.spawn_endless(async move {
         let count = loop {
-            match this.edge.flow.ledger.count_members().await {
+            match this.edge.flow.ledger.count_clients().await {
                 Ok(count) => break count,
                 Err(_) => sleep(LATER).await,
             }
@@ -85,15 +85,15 @@ impl Store {
             in_use.map(|error| StoreInUse(error.to_string()).into()).unwrap_or(error)
         })?;
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
-        let ledger = Ledger::idle(host, rules(settings), catalog, tasks.clone());
-        ledger.list_members(settings.clients.clone(), Arc::new([]));
+        let ledger = Ledger::without_tasks(host, rules(settings), catalog, tasks.clone());
+        ledger.set_file_clients(settings.clients.clone(), Arc::new([]));
         let answers = async {
-            while ledger.count_members().await.is_err() {
+            while ledger.count_clients().await.is_err() {
                 sleep(PAUSE).await;
             }
         };
         if timeout(FOR_A_COMMAND, answers).await.is_err() {
-            let words = ledger.count_members().await.err().map(|error| error.to_string()).unwrap_or_default();
+            let words = ledger.count_clients().await.err().map(|error| error.to_string()).unwrap_or_default();
             bail!("the state in REDIS_URL does not answer: {words}");
         }
         Ok(Self { ledger, tasks })

@@ -32,7 +32,7 @@ use crate::{
     config::Settings,
     domain::KeyDigest,
     flow::{Flow, Queue},
-    ledger::{Ledger, Rules, embedded::Embedded, engine::ScriptHost, redis::Redis},
+    ledger::{Ledger, Rules, embedded::Embedded, engine::ScriptEngine, redis::Redis},
     record::metrics,
     shutdown::Tasks,
     telemetry,
@@ -90,7 +90,7 @@ impl App {
         let made_admin_key = made_admin_key.map(KeyDigest::of);
         let has_members = members::look(&flow.ledger, &settings).await;
         let door = Door::new(&settings, made_admin_key.as_ref(), has_members == Some(true));
-        flow.ledger.list_members(settings.clients.clone(), door.limits.clone());
+        flow.ledger.set_file_clients(settings.clients.clone(), door.limits.clone());
         let app = Arc::new(Self {
             settings: ArcSwap::from_pointee(settings),
             catalog,
@@ -165,7 +165,7 @@ impl App {
     /// Who may enter, by these settings and by what the ledger held at start.
     fn hang_door(&self, settings: &Settings) {
         let door = Door::new(settings, self.made_admin_key.as_ref(), self.has_members.load(Ordering::Relaxed));
-        self.edge.flow.ledger.list_members(settings.clients.clone(), door.limits.clone());
+        self.edge.flow.ledger.set_file_clients(settings.clients.clone(), door.limits.clone());
         self.edge.door.store(Arc::new(door));
     }
 
@@ -223,7 +223,7 @@ fn rules(settings: &Settings) -> Rules {
 }
 
 /// Who runs the ledger's scripts: Redis where one is named, else this process.
-fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<dyn ScriptHost>> {
+fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<dyn ScriptEngine>> {
     if state == State::Fleeting {
         return Ok(Arc::new(Embedded::in_memory()));
     }

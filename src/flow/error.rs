@@ -3,7 +3,7 @@
 use super::Attempt;
 use crate::{
     domain::KeyRefused,
-    ledger::{EntryError, LedgerError, Refusal, RefusedBy},
+    ledger::{AuthenticationError, LedgerError, Refusal, RefusedBy},
     plan::PlanError,
 };
 
@@ -68,11 +68,11 @@ impl FlowError {
 pub(super) const FAILED: &str = "upstream_error";
 pub(super) const TIMED_OUT: &str = "upstream_timeout";
 
-impl From<EntryError> for FlowError {
-    fn from(error: EntryError) -> Self {
+impl From<AuthenticationError> for FlowError {
+    fn from(error: AuthenticationError) -> Self {
         match error {
-            EntryError::Refused(why) => Self::Key(why),
-            EntryError::Ledger(error) => Self::Ledger(error),
+            AuthenticationError::Refused(why) => Self::Key(why),
+            AuthenticationError::Ledger(error) => Self::Ledger(error),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 impl Watch for Flow {
     fn budgets(&self) -> Vec<Budget> {
-        let (catalog, standing) = (self.catalog.load(), self.ledger.standing());
+        let (catalog, standing) = (self.catalog.load(), self.ledger.snapshot());
         let mut told = HashSet::new();
         let mut budgets = Vec::new();
         for candidate in &catalog.candidates {
@@ -34,7 +34,7 @@ impl Watch for Flow {
     }
 
     fn breakers(&self) -> Vec<Breaker> {
-        let (catalog, standing) = (self.catalog.load(), self.ledger.standing());
+        let (catalog, standing) = (self.catalog.load(), self.ledger.snapshot());
         let state = |name: &str| match standing.breakers.get(name) {
             None | Some(BreakerState::Closed) => 0,
             Some(BreakerState::HalfOpen) => 1,

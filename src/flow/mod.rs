@@ -29,7 +29,7 @@ use tracing::Instrument;
 use crate::{
     catalog::Current,
     domain::{ChatRequest, Client, RoutePlan},
-    ledger::{Admission, ClientStanding, JournalLine, Lease, Ledger, LedgerError},
+    ledger::{Admission, ClientUsage, Lease, Ledger, LedgerError, RequestRecord},
     plan::{self, Estimates, PlanError},
     record::Journal,
     relay::{self, Ending, RelayAsk},
@@ -42,7 +42,7 @@ pub struct Flow {
     pub catalog: Current,
     pub ledger: Ledger,
     pub upstream: Upstream,
-    pub record: Journal<JournalLine>,
+    pub record: Journal<RequestRecord>,
     pub estimates: Arc<Estimates>,
     pub tasks: Tasks,
     pub queue: Queue,
@@ -56,7 +56,7 @@ pub struct Answer {
     /// `provider/model`
     pub model: Arc<str>,
     pub body: AnswerBody,
-    pub client: Option<ClientStanding>,
+    pub client: Option<ClientUsage>,
 }
 
 /// Who answers, and what is held until the answer is over.
@@ -121,14 +121,14 @@ impl Flow {
         let mut admission = self.admit(&client, &mut turns).await;
         loop {
             if let Ok(Admission::ClientChanged) = admission {
-                client = self.ledger.enter_again(&client).await?;
+                client = self.ledger.reauthenticate(&client).await?;
                 turns.keep_planned(&self.plan(&client, request)?);
                 admission = self.admit(&client, &mut turns).await;
                 continue;
             }
             let lease = turns.lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
-            lease.sent();
+            lease.mark_sent();
             let call = ModelCall::begin(&candidate, request);
             let sent = {
                 let sending = pin!(self.upstream.attempt(&candidate, request).instrument(call.span()));
@@ -157,7 +157,7 @@ impl Flow {
 
     fn plan(&self, client: &Client, request: &ChatRequest) -> Result<RoutePlan, PlanError> {
         traced::plan(client, request, || {
-            plan::route(&self.catalog.load(), &self.ledger.standing(), &self.estimates, client, request)
+            plan::route(&self.catalog.load(), &self.ledger.snapshot(), &self.estimates, client, request)
         })
     }
 
@@ -177,7 +177,7 @@ impl Flow {
         call.answered(&reply);
         seen.answering(&candidate);
         let (provider, model) = (candidate.provider.id.clone(), candidate.name.clone());
-        let client = lease.client_standing().copied();
+        let client = lease.client_usage().copied();
         let ask = RelayAsk { include_usage: request.include_usage, charge: turns.charge(&candidate) };
         let (estimates, size, n) = (self.estimates.clone(), request.size, request.n);
         let body = relay::answer(reply, lease, ask, move |ended| {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Attempt, FlowError, Trail, error};
 use crate::{
     domain::{Candidate, ChatRequest, Client},
-    ledger::{JournalLine, Ledger, LedgerError, PassedOver, Tried},
+    ledger::{AttemptRecord, Ledger, LedgerError, PassedOver, RequestRecord},
     record::{Journal, Unwritten},
     relay::{Ended, Ending},
     shutdown::Tasks,
@@ -23,28 +23,28 @@ const LEFT: &str = "left";
 
 /// Dropped untold it tells that the caller left.
 pub struct Telling {
-    journal: Journal<JournalLine>,
+    journal: Journal<RequestRecord>,
     trail: Trail,
-    line: JournalLine,
+    line: RequestRecord,
     /// How the last attempt ended, where it ended after its first content.
     broke: Option<String>,
 }
 
 impl Telling {
-    pub fn begin(journal: &Journal<JournalLine>, client: &Client, request: &ChatRequest, trail: &Trail) -> Self {
+    pub fn begin(journal: &Journal<RequestRecord>, client: &Client, request: &ChatRequest, trail: &Trail) -> Self {
         Self::of(journal, client, &request.model, request.stream, trail)
     }
 
-    pub fn of(journal: &Journal<JournalLine>, client: &Client, asked: &str, stream: bool, trail: &Trail) -> Self {
-        let line = JournalLine {
+    pub fn of(journal: &Journal<RequestRecord>, client: &Client, asked: &str, stream: bool, trail: &Trail) -> Self {
+        let line = RequestRecord {
             time_ms: Timestamp::now().as_millisecond(),
             request_id: trail.request_id().to_owned(),
             client: client.id.to_string(),
             asked: asked.chars().take(ASKED_MOST).collect(),
-            status: JournalLine::LEFT,
+            status: RequestRecord::CANCELLED,
             stream,
             trace_id: trail.trace_id().map(str::to_owned),
-            ..JournalLine::default()
+            ..RequestRecord::default()
         };
         Self { journal: journal.clone(), trail: trail.clone(), line, broke: None }
     }
@@ -67,7 +67,7 @@ impl Telling {
                 self.broke = None;
             }
             Ending::Broken { label } => {
-                self.line.status = JournalLine::BROKE;
+                self.line.status = RequestRecord::STREAM_BROKEN;
                 let code = if label == "timeout" { error::TIMED_OUT } else { error::FAILED };
                 self.line.error_code = Some(code.to_owned());
                 self.broke = Some(label.clone());
@@ -94,7 +94,7 @@ impl Drop for Telling {
             last.label.clone_from(how);
         }
         attempts.extend(self.trail.under_way().map(|attempt| Attempt { label: LEFT.to_owned(), ..attempt }));
-        let tried = |attempt: Attempt| Tried {
+        let tried = |attempt: Attempt| AttemptRecord {
             candidate: attempt.candidate.to_string(),
             account: attempt.account.to_string(),
             cause: attempt.label,
@@ -107,7 +107,7 @@ impl Drop for Telling {
             .map(|line| PassedOver {
                 candidate: line.candidate.to_string(),
                 why: line.why,
-                opens_in_ms: line.opens_in_ms,
+                retry_in_ms: line.retry_in_ms,
             })
             .collect();
         self.line.waited_ms = self.trail.waited_ms();
@@ -117,7 +117,7 @@ impl Drop for Telling {
 }
 
 /// Lines go to the pool's journal in the ledger.
-pub fn journal(ledger: Ledger, tasks: Tasks) -> Journal<JournalLine> {
+pub fn journal(ledger: Ledger, tasks: Tasks) -> Journal<RequestRecord> {
     Journal::new(tasks, move |number, lines| {
         let ledger = ledger.clone();
         async move {

@@ -19,9 +19,9 @@ use crate::{
     catalog::{Catalog, MetaModel},
     domain::{Candidate, Limit, Order, Standing, TokenCharge, client::ClientKind, read_request::read_chat},
     ledger::{
-        JournalLine, Reading, Rules,
+        JournalRange, RequestRecord, Rules,
         embedded::Embedded,
-        engine::{Heard, HostError, Reply as HostReply, ScriptCall, ScriptHost},
+        engine::{EngineError, OnMessage, Reply as HostReply, ScriptCall, ScriptEngine},
     },
     plan::{PlanError, bench_of::of},
     upstream::UpstreamSettings,
@@ -100,28 +100,28 @@ fn whole(content: &str) -> Play {
 /// A Redis that is away: a true seam.
 struct Away;
 
-impl ScriptHost for Away {
-    fn run<'a>(&'a self, _: &'a ScriptCall, _: bool) -> BoxFuture<'a, Result<HostReply, HostError>> {
-        Box::pin(async { Err(HostError::Unreachable("away".to_owned())) })
+impl ScriptEngine for Away {
+    fn run<'a>(&'a self, _: &'a ScriptCall, _: bool) -> BoxFuture<'a, Result<HostReply, EngineError>> {
+        Box::pin(async { Err(EngineError::Unreachable("away".to_owned())) })
     }
 
     fn run_both<'a>(
         &'a self,
         _: &'a ScriptCall,
         _: &'a ScriptCall,
-    ) -> BoxFuture<'a, (Result<HostReply, HostError>, Result<HostReply, HostError>)> {
-        let away = || Err(HostError::Unreachable("away".to_owned()));
+    ) -> BoxFuture<'a, (Result<HostReply, EngineError>, Result<HostReply, EngineError>)> {
+        let away = || Err(EngineError::Unreachable("away".to_owned()));
         Box::pin(async move { (away(), away()) })
     }
 
-    fn listen(&self, _: &str, _: Heard) {}
+    fn subscribe(&self, _: &str, _: OnMessage) {}
 }
 
 /// A Redis that does as it is told and is slow to say so.
 struct Slow(Embedded);
 
-impl ScriptHost for Slow {
-    fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<HostReply, HostError>> {
+impl ScriptEngine for Slow {
+    fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<HostReply, EngineError>> {
         Box::pin(async move {
             let answer = self.0.run(call, load).await;
             tokio::time::sleep(SLOWNESS).await;
@@ -133,7 +133,7 @@ impl ScriptHost for Slow {
         &'a self,
         first: &'a ScriptCall,
         second: &'a ScriptCall,
-    ) -> BoxFuture<'a, (Result<HostReply, HostError>, Result<HostReply, HostError>)> {
+    ) -> BoxFuture<'a, (Result<HostReply, EngineError>, Result<HostReply, EngineError>)> {
         Box::pin(async move {
             let answers = self.0.run_both(first, second).await;
             tokio::time::sleep(SLOWNESS).await;
@@ -141,14 +141,14 @@ impl ScriptHost for Slow {
         })
     }
 
-    fn listen(&self, channel: &str, heard: Heard) {
-        self.0.listen(channel, heard);
+    fn subscribe(&self, channel: &str, heard: OnMessage) {
+        self.0.subscribe(channel, heard);
     }
 }
 
 const SLOWNESS: Duration = Duration::from_millis(80);
 
-fn flow(tasks: &Tasks, host: Arc<dyn ScriptHost>, members: Vec<Arc<Candidate>>) -> Arc<Flow> {
+fn flow(tasks: &Tasks, host: Arc<dyn ScriptEngine>, members: Vec<Arc<Candidate>>) -> Arc<Flow> {
     let free = MetaModel { name: "free".to_owned(), order: Order::Listed, members: members.clone() };
     let catalog = Catalog { candidates: members, metas: vec![free], hash: "h".to_owned(), ..Catalog::default() };
     let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
@@ -160,7 +160,7 @@ fn flow(tasks: &Tasks, host: Arc<dyn ScriptHost>, members: Vec<Arc<Candidate>>) 
     Flow::new(catalog, ledger, Upstream::new(settings, 1).unwrap(), tasks.clone(), queue, Duration::from_secs(10))
 }
 
-fn embedded() -> Arc<dyn ScriptHost> {
+fn embedded() -> Arc<dyn ScriptEngine> {
     Arc::new(Embedded::in_memory())
 }
 
@@ -212,8 +212,8 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-async fn recorded(flow: &Arc<Flow>) -> JournalLine {
-    until(async || Some(flow.ledger.journal(1, Reading::Newest).await.ok()?.lines.pop()?.1)).await
+async fn recorded(flow: &Arc<Flow>) -> RequestRecord {
+    until(async || Some(flow.ledger.journal(1, JournalRange::Newest).await.ok()?.lines.pop()?.1)).await
 }
 
 /// Tokens in the candidate's window of tokens per minute, once they are `expected`.
@@ -222,7 +222,7 @@ async fn charged(flow: &Arc<Flow>, candidate: &Candidate, expected: i64) {
         let levels = &standing.seen(candidate)?.levels;
         levels.iter().find(|l| l.limit == Limit::Tpm).map(|l| l.used)
     };
-    until(async || (used(&flow.ledger.standing()) == Some(expected)).then_some(())).await;
+    until(async || (used(&flow.ledger.snapshot()) == Some(expected)).then_some(())).await;
 }
 
 const LIMITS: [(Limit, i64); 2] = [(Limit::Rpm, 30), (Limit::Tpm, 8_000)];
@@ -350,7 +350,7 @@ async fn a_caller_who_leaves_a_stream_cancels_it_upstream_at_once() {
     assert!(left.elapsed() < Duration::from_millis(100), "{:?}", left.elapsed());
     let line = recorded(&flow).await;
     assert_eq!((line.status, line.candidate.as_str()), (499, "groq/gpt"));
-    assert_eq!(line.told_attempts(), "groq/gpt;left");
+    assert_eq!(line.attempts_header(), "groq/gpt;left");
     charged(&flow, &candidate, flow.estimates.charge(&candidate, &streamed()).tokens).await;
 }
 
@@ -365,7 +365,7 @@ async fn a_caller_who_leaves_while_we_wait_frees_the_slot_and_is_recorded() {
     assert!(tokio::time::timeout(Duration::from_millis(300), waiting).await.is_err(), "it was still waiting");
     until(async || (provider.abandoned.load(Ordering::SeqCst) == 1).then_some(())).await;
     let line = recorded(&flow).await;
-    assert_eq!((line.status, line.told_attempts().as_str()), (499, "groq/gpt;left"));
+    assert_eq!((line.status, line.attempts_header().as_str()), (499, "groq/gpt;left"));
     assert!(line.attempts[0].duration_ms >= 200, "{line:?}");
     let answer = until(async || chat(&flow, question()).await.0.ok()).await;
     assert_eq!(&*answer.model, "groq/gpt");

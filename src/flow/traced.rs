@@ -10,7 +10,7 @@ use tracing::Span;
 use super::FlowError;
 use crate::{
     domain::{Candidate, Capabilities, ChatRequest, Client, Fault, RoutePlan},
-    ledger::JournalLine,
+    ledger::RequestRecord,
     plan::PlanError,
     record::metrics,
     relay::{Ended, Ending},
@@ -201,7 +201,7 @@ impl Seen {
     /// Until the plan says otherwise `asked` is a name that is served.
     pub fn begin(asked: &str) -> Self {
         let chat = metrics::Chat::new(asked);
-        Self { chat, began: Instant::now(), status: JournalLine::LEFT, _in_flight: metrics::InFlight::enter() }
+        Self { chat, began: Instant::now(), status: RequestRecord::CANCELLED, _in_flight: metrics::InFlight::enter() }
     }
 
     pub fn answering(&mut self, candidate: &Candidate) {
@@ -219,8 +219,8 @@ impl Seen {
     pub fn ended(mut self, ended: &Ended) {
         self.status = match ended.how {
             Ending::Complete => 200,
-            Ending::Broken { .. } => JournalLine::BROKE,
-            Ending::Left => JournalLine::LEFT,
+            Ending::Broken { .. } => RequestRecord::STREAM_BROKEN,
+            Ending::Left => RequestRecord::CANCELLED,
         };
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{Candidate, Fault, FaultKind},
-    ledger::RefusalLine,
+    ledger::RefusalReason,
 };
 
 /// Cheap to clone; all clones are of the same request.
@@ -36,7 +36,7 @@ struct Met {
     attempts: Vec<Attempt>,
     /// The attempt that has not ended yet: provider, candidate, account, and since when.
     under_way: Option<Attempt>,
-    passed_over: Vec<RefusalLine>,
+    passed_over: Vec<RefusalReason>,
 }
 
 /// One send to one candidate.
@@ -107,12 +107,12 @@ impl Trail {
     }
 
     /// Who had no room, as the last admission told it.
-    pub(super) fn passed_over(&self) -> Vec<RefusalLine> {
+    pub(super) fn passed_over(&self) -> Vec<RefusalReason> {
         self.shared.met.lock().passed_over.clone()
     }
 
     /// An admission passed these over.
-    pub(super) fn passes_over(&self, lines: &[RefusalLine]) {
+    pub(super) fn passes_over(&self, lines: &[RefusalReason]) {
         self.shared.met.lock().passed_over = lines.to_vec();
     }
 

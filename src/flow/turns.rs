@@ -8,7 +8,7 @@ use tracing::info;
 use super::{Attempt, FlowError, Trail};
 use crate::{
     domain::{Candidate, Charge, Choice, Client, Fault, FaultKind, KeyRefused, Outcome, RoutePlan, Tier, Unit, Until},
-    ledger::{Admission, Ask, Lease, Ledger, LedgerError, Refusal, RefusalLine, RefusedBy},
+    ledger::{Admission, AdmitRequest, Lease, Ledger, LedgerError, Refusal, RefusalReason, RefusedBy},
     plan::PlanError,
 };
 
@@ -39,10 +39,16 @@ impl Turns {
     }
 
     /// The question for the ledger: all that is left, in order.
-    pub fn ask<'a>(&'a self, client: &'a Client) -> Ask<'a> {
+    pub fn ask<'a>(&'a self, client: &'a Client) -> AdmitRequest<'a> {
         let wait = self.patience.saturating_duration_since(Instant::now());
         let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        Ask { client, choices: &self.plan.choices, wait_ms, tier: self.tier, waited_us: self.trail.waited_us() }
+        AdmitRequest {
+            client,
+            choices: &self.plan.choices,
+            wait_ms,
+            tier: self.tier,
+            waited_us: self.trail.waited_us(),
+        }
     }
 
     /// Keeps only what the client, as its record is now, may be planned to.
@@ -68,7 +74,7 @@ impl Turns {
     /// The right to send now, or why not. While the ledger is away only what has no limit goes on.
     pub fn lease(&mut self, ledger: &Ledger, admission: Result<Admission, LedgerError>) -> Result<Lease, FlowError> {
         match admission {
-            Ok(Admission::Go(lease)) => {
+            Ok(Admission::Granted(lease)) => {
                 self.trail.passes_over(lease.passed_over());
                 Ok(lease)
             }
@@ -80,7 +86,7 @@ impl Turns {
             Ok(Admission::ClientChanged) => Err(FlowError::Key(KeyRefused::Unknown)),
             Err(outage @ LedgerError::Unreachable { .. }) => {
                 let free = self.plan.choices.iter().find(|c| c.candidate.is_unmetered());
-                free.map(|c| ledger.outside(&c.candidate)).ok_or(FlowError::Ledger(outage))
+                free.map(|c| ledger.unmetered(&c.candidate)).ok_or(FlowError::Ledger(outage))
             }
             Err(ours) => Err(ours.into()),
         }
@@ -189,11 +195,11 @@ impl Turns {
             return self.all_failed();
         }
         let retry_ms = self.soonest_ms.unwrap_or(NO_TIME_TOLD_MS);
-        let lines = attempts.into_iter().map(|a| RefusalLine {
+        let lines = attempts.into_iter().map(|a| RefusalReason {
             candidate: a.candidate,
             why: a.label,
             max: None,
-            opens_in_ms: retry_ms,
+            retry_in_ms: retry_ms,
         });
         FlowError::Refused(Refusal {
             by: RefusedBy::Budget,
@@ -268,7 +274,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Limit, Shut, ShutScope, Spent, TokenCharge},
-        ledger::ClientStanding,
+        ledger::ClientUsage,
         plan::bench_of::{Making, names, of},
     };
 
@@ -290,9 +296,9 @@ mod tests {
 
     fn refusal(why: &[&str]) -> Refusal {
         let line =
-            |why: &&str| RefusalLine { candidate: "a/1".into(), why: (*why).into(), max: None, opens_in_ms: 700 };
+            |why: &&str| RefusalReason { candidate: "a/1".into(), why: (*why).into(), max: None, retry_in_ms: 700 };
         let lines = why.iter().map(line).collect();
-        Refusal { by: RefusedBy::Budget, retry_ms: 700, exact: true, lines, client: None::<ClientStanding> }
+        Refusal { by: RefusedBy::Budget, retry_ms: 700, exact: true, lines, client: None::<ClientUsage> }
     }
 
     /// Two providers; `a` with two models and two accounts, each its own key.

@@ -16,22 +16,22 @@ mod shared;
 
 use std::sync::Arc;
 
-use self::engine::{self as host, ScriptHost};
+use self::engine::ScriptEngine;
 pub use self::{
     admission::{
         lease::Lease,
-        reply::{Admission, Ask, ClientStanding, Refusal, RefusalLine, RefusedBy, WindowStanding},
+        reply::{Admission, AdmitRequest, ClientUsage, Refusal, RefusalReason, RefusedBy, WindowState},
     },
     clients::{
         admin::ChangeError,
-        audit::{AuditEntry, By},
-        lookup::{EntryError, REMEMBERED},
+        audit::{AuditEntry, ChangedBy},
+        lookup::{AuthenticationError, MAX_RECORD_AGE},
         sessions::{SESSION, SessionKey},
     },
     error::LedgerError,
     reports::{
         budget, forecast,
-        journal::{JournalLine, LineId, Page, PassedOver, Reading, Totals, Tried},
+        journal::{AttemptRecord, JournalPage, JournalRange, PassedOver, RecordId, RequestRecord, Totals},
         rollup,
     },
     script::{engine, keys, scripts},
@@ -41,8 +41,8 @@ use crate::{catalog::Current, shutdown::Tasks};
 
 impl Ledger {
     /// Starts with the background work: renewals, heartbeats, the snapshot of the pool and the watch on its epoch.
-    pub fn start(host: Arc<dyn ScriptHost>, rules: Rules, catalog: Current, tasks: Tasks) -> Self {
-        let ledger = Self::idle(host, rules, catalog, tasks);
+    pub fn start(host: Arc<dyn ScriptEngine>, rules: Rules, catalog: Current, tasks: Tasks) -> Self {
+        let ledger = Self::without_tasks(host, rules, catalog, tasks);
         admission::epoch::watch(&ledger);
         reports::snapshot::watch(&ledger);
         admission::lease::renew_all(&ledger);

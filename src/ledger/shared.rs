@@ -20,7 +20,7 @@ use crate::ledger::{
         lookup::Book,
         sessions::SessionsSeen,
     },
-    script::{args, engine::ScriptHost, keys::Keys},
+    script::{args, engine::ScriptEngine, keys::Keys},
 };
 use crate::{
     catalog::Current,
@@ -50,7 +50,7 @@ pub struct Ledger {
 }
 
 pub(crate) struct Shared {
-    pub(super) host: Arc<dyn ScriptHost>,
+    pub(super) host: Arc<dyn ScriptEngine>,
     pub(super) rules: Rules,
     pub(super) keys: Keys,
     pub(super) packed: args::Book,
@@ -81,7 +81,7 @@ pub(crate) struct Shared {
 
 impl Ledger {
     /// Without any background work: for a command that reads or changes a little. It must not admit.
-    pub fn idle(host: Arc<dyn ScriptHost>, rules: Rules, catalog: Current, tasks: Tasks) -> Self {
+    pub fn without_tasks(host: Arc<dyn ScriptEngine>, rules: Rules, catalog: Current, tasks: Tasks) -> Self {
         let keys = Keys::new(&rules.pool);
         let slack_ms = Bytes::from(rules.slack_ms.to_string());
         let breaker_rules =
@@ -113,7 +113,7 @@ impl Ledger {
     }
 
     /// What the pool looked like within the last second or so; for planning and status only.
-    pub fn standing(&self) -> Arc<Standing> {
+    pub fn snapshot(&self) -> Arc<Standing> {
         self.shared.standing.load_full()
     }
 
@@ -133,7 +133,7 @@ impl Ledger {
     }
 
     /// A lease for a candidate without any limit while the ledger is away: nothing is written, nothing is settled.
-    pub fn outside(&self, candidate: &Arc<Candidate>) -> Lease {
-        Lease::outside(candidate.clone())
+    pub fn unmetered(&self, candidate: &Arc<Candidate>) -> Lease {
+        Lease::unmetered(candidate.clone())
     }
 }

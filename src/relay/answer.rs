@@ -54,7 +54,7 @@ pub struct Ended {
 /// when the body is dropped by a caller who left.
 pub fn answer(reply: Reply, lease: Lease, ask: RelayAsk, done: impl FnOnce(Ended) + Send + 'static) -> AnswerBody {
     if matches!(reply.body, ReplyBody::Stream(_)) {
-        lease.committed();
+        lease.first_token_received();
     }
     let provider = reply.candidate.provider.clone();
     let mut end = End {

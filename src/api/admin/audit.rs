@@ -19,7 +19,7 @@ use crate::{
         state::Edge,
     },
     config::Settings,
-    ledger::{AuditEntry, LineId},
+    ledger::{AuditEntry, RecordId},
 };
 
 /// One change.
@@ -70,8 +70,8 @@ pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Js
 }
 
 /// An entry's id: `1700000000000-0`.
-fn cursor(text: &str) -> Option<LineId> {
-    text.parse().ok().filter(|id| *id > LineId::default())
+fn cursor(text: &str) -> Option<RecordId> {
+    text.parse().ok().filter(|id| *id > RecordId::default())
 }
 
 /// What is set. Swapped whole on reload; secrets are not in it.

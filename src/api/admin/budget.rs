@@ -20,8 +20,8 @@ use crate::{
     catalog::Catalog,
     domain::{BreakerState, Candidate, Provider, Scope, Source, Standing, WindowKind},
     ledger::{
-        budget::{self, Stand},
-        forecast::Uses,
+        budget::{self, WindowReport},
+        forecast::UsageHistory,
     },
 };
 
@@ -130,7 +130,7 @@ struct Window {
     resets_at: Option<String>,
     span_ms: i64,
     /// By what was recorded in that span, the most first.
-    users: Vec<User>,
+    users: Vec<ClientShare>,
     /// Of days and months only.
     #[schema(required)]
     forecast: Option<Forecast>,
@@ -138,7 +138,7 @@ struct Window {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BudgetUser)]
-struct User {
+struct ClientShare {
     client: String,
     #[schema(required)]
     name: Option<String>,
@@ -170,8 +170,8 @@ pub async fn take(edge: &Edge) -> Result<Budget, ApiError> {
     let catalog = edge.flow.catalog.load_full();
     let seen = ledger.budget().await.map_err(|e| flow_error::unread(&e))?;
     let windows = catalog.candidates.iter().flat_map(|c| c.windows.iter());
-    let uses = ledger.uses(windows).await.map_err(|e| flow_error::unread(&e))?;
-    let mut view = View { catalog: &catalog, standing: ledger.standing(), seen: &seen, uses, names: HashMap::new() };
+    let uses = ledger.usage_history(windows).await.map_err(|e| flow_error::unread(&e))?;
+    let mut view = View { catalog: &catalog, standing: ledger.snapshot(), seen: &seen, uses, names: HashMap::new() };
     let clients = view.clients();
     view.names = edge.names.of(ledger, clients.iter().map(String::as_str)).await;
     Ok(Budget {
@@ -201,7 +201,7 @@ struct View<'a> {
     /// Breakers, cool-downs and speeds, of the last second.
     standing: Arc<Standing>,
     seen: &'a budget::Budget,
-    uses: Uses,
+    uses: UsageHistory,
     names: HashMap<String, String>,
 }
 
@@ -209,7 +209,7 @@ impl View<'_> {
     /// Everybody who uses any window.
     fn clients(&self) -> HashSet<String> {
         let stands = self.seen.windows.iter().flat_map(|(subject, stands)| stands.iter().map(move |s| (subject, s)));
-        stands.flat_map(|(subject, stand)| self.uses.users(subject, stand)).map(|user| user.client).collect()
+        stands.flat_map(|(subject, stand)| self.uses.top_clients(subject, stand)).map(|user| user.client).collect()
     }
 
     fn provider(&self, provider: &Provider) -> ProviderBudget {
@@ -268,8 +268,8 @@ impl View<'_> {
         stands.iter().map(|stand| self.window(&subject, stand)).collect()
     }
 
-    fn window(&self, subject: &str, stand: &Stand) -> Window {
-        let user = |user: crate::ledger::forecast::User| User {
+    fn window(&self, subject: &str, stand: &WindowReport) -> Window {
+        let user = |user: crate::ledger::forecast::ClientShare| ClientShare {
             name: self.names.get(&user.client).cloned(),
             client: user.client,
             units: user.units,
@@ -290,7 +290,7 @@ impl View<'_> {
             next_free_at: instant(stand.opens_ms.max(self.seen.now_ms)),
             resets_at: stand.empty_ms.map(instant),
             span_ms: stand.window.span_ms,
-            users: self.uses.users(subject, stand).into_iter().map(user).collect(),
+            users: self.uses.top_clients(subject, stand).into_iter().map(user).collect(),
             forecast,
         }
     }

@@ -129,7 +129,7 @@ impl ClientObject {
 )]
 pub async fn create(edge: Data<Edge>, order: Order<Map<String, Value>>) -> Result<HttpResponse, ApiError> {
     let ledger = &edge.flow.ledger;
-    let (member, key) = ledger.create_member(&order.said, &order.by).await.map_err(told)?;
+    let (member, key) = ledger.create_client(&order.said, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %member.id, "Made a key for the client `{}`", member.id);
     Ok(HttpResponse::Created().json(shown(ledger, &member).await.with_key(key)))
 }
@@ -213,7 +213,7 @@ async fn found(
     let mut below = match from {
         Cursor::Store(place) => place,
         Cursor::File(from) => {
-            for (at, member) in ledger.listed_members().iter().enumerate().skip(from).filter(|(_, m)| fits(m)) {
+            for (at, member) in ledger.file_clients().iter().enumerate().skip(from).filter(|(_, m)| fits(m)) {
                 if found.len() == limit {
                     return Ok((found, Some(Cursor::File(at))));
                 }
@@ -223,7 +223,7 @@ async fn found(
         }
     };
     loop {
-        let page = ledger.members(below, READ).await?;
+        let page = ledger.list_clients(below, READ).await?;
         for (member, place) in page.members {
             if fits(&member) {
                 if found.len() == limit {
@@ -271,9 +271,9 @@ pub async fn show(edge: Data<Edge>, _: Admin, id: Path<String>) -> Result<Json<C
 }
 
 async fn find(ledger: &Ledger, id: &str) -> Result<Option<Member>, LedgerError> {
-    let listed = ledger.listed_members().iter().find(|member| *member.id == *id).cloned();
+    let listed = ledger.file_clients().iter().find(|member| *member.id == *id).cloned();
     match listed {
-        None if key::is_id(id) => ledger.member(id).await,
+        None if key::is_id(id) => ledger.client_record(id).await,
         listed => Ok(listed),
     }
 }
@@ -298,7 +298,7 @@ pub async fn change(
     order: Order<Map<String, Value>>,
 ) -> Result<Json<ClientObject>, ApiError> {
     let ledger = &edge.flow.ledger;
-    let member = ledger.change_member(&id, &order.said, &order.by).await.map_err(told)?;
+    let member = ledger.update_client(&id, &order.said, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Changed the client `{id}`");
     Ok(Json(shown(ledger, &member).await))
 }
@@ -340,7 +340,7 @@ pub async fn rotate(
 ) -> Result<Json<ClientObject>, ApiError> {
     let ledger = &edge.flow.ledger;
     let overlap = overlap(&order.said).map_err(|bad| told(bad.into()))?;
-    let (member, key) = ledger.rotate_member(&id, overlap, &order.by).await.map_err(told)?;
+    let (member, key) = ledger.rotate_client_key(&id, overlap, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Made a new key for the client `{id}`");
     Ok(Json(shown(ledger, &member).await.with_key(key)))
 }
@@ -365,7 +365,7 @@ pub struct Nothing {}
 )]
 pub async fn revoke(edge: Data<Edge>, id: Path<String>, order: Order<Nothing>) -> Result<Json<ClientObject>, ApiError> {
     let ledger = &edge.flow.ledger;
-    let member = ledger.revoke_member(&id, &order.by).await.map_err(told)?;
+    let member = ledger.revoke_client(&id, &order.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Revoked the key of the client `{id}`");
     Ok(Json(shown(ledger, &member).await))
 }
@@ -393,7 +393,7 @@ pub struct DeletedClient {
     ),
 )]
 pub async fn delete(edge: Data<Edge>, id: Path<String>, admin: Admin) -> Result<Json<DeletedClient>, ApiError> {
-    edge.flow.ledger.delete_member(&id, &admin.by).await.map_err(told)?;
+    edge.flow.ledger.delete_client(&id, &admin.by).await.map_err(told)?;
     tracing::info!(client.id = %id, "Deleted the client `{id}`");
     Ok(Json(DeletedClient { id: id.into_inner(), object: "client", deleted: true }))
 }

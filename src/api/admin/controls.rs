@@ -44,7 +44,7 @@ pub async fn set_order(edge: Data<Edge>, asked: Asked<Routing>) -> Result<Json<S
         let message = format!("`{}` is not an order. The orders are {}.", asked.said.strategy, names.join(", "));
         ApiError::InvalidValue { param: Some("strategy".to_owned()), message }
     })?;
-    edge.flow.ledger.set_order(order, &asked.by).await.map_err(|e| flow_error::ledger(&e))?;
+    edge.flow.ledger.set_strategy(order, &asked.by).await.map_err(|e| flow_error::ledger(&e))?;
     tracing::info!(routing.order = order.as_str(), "Set the order of `free` to {}", order.as_str());
     Ok(Json(status(&edge, true, Some(order)).await))
 }
@@ -94,7 +94,7 @@ pub async fn switch_provider(
     asked: Asked<Switch>,
 ) -> Result<Json<ProviderStatus>, ApiError> {
     let mut provider = find(&edge, &id)?;
-    switch(&edge, &id, &asked).await?;
+    set_enabled(&edge, &id, &asked).await?;
     provider.enabled = asked.said.enabled;
     Ok(Json(provider))
 }
@@ -132,20 +132,20 @@ pub async fn switch_model(
     if !edge.flow.catalog.load().candidates.iter().any(|c| *c.name == *id) {
         return Err(ApiError::NotFound(format!("No model `{id}` is configured. Name it as `GET /v1/models` does.")));
     }
-    switch(&edge, id, &asked).await?;
+    set_enabled(&edge, id, &asked).await?;
     Ok(Json(SwitchedModel { id: id.to_owned(), enabled: asked.said.enabled }))
 }
 
-async fn switch(edge: &Edge, subject: &str, asked: &Asked<Switch>) -> Result<(), ApiError> {
+async fn set_enabled(edge: &Edge, subject: &str, asked: &Asked<Switch>) -> Result<(), ApiError> {
     let on = asked.said.enabled;
-    edge.flow.ledger.switch(subject, on, &asked.by).await.map_err(|e| flow_error::ledger(&e))?;
+    edge.flow.ledger.set_enabled(subject, on, &asked.by).await.map_err(|e| flow_error::ledger(&e))?;
     tracing::info!(subject, "Switched `{subject}` {}", if on { "on" } else { "off" });
     Ok(())
 }
 
 fn find(edge: &Edge, id: &str) -> Result<ProviderStatus, ApiError> {
     let catalog = edge.flow.catalog.load();
-    let standing = edge.flow.ledger.standing();
+    let standing = edge.flow.ledger.snapshot();
     let found = catalog.providers.iter().find(|p| &*p.id == id).map(|p| provider_status(p, &catalog, &standing));
     found.ok_or_else(|| {
         let names: Vec<&str> = catalog.providers.iter().map(|p| &*p.id).collect();

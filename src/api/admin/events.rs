@@ -27,7 +27,7 @@ use crate::{
         },
         v1::responders,
     },
-    ledger::{LineId, Page, Reading},
+    ledger::{JournalPage, JournalRange, RecordId},
 };
 
 /// One read of the ledger, the journal and the budget by turns: two a second.
@@ -43,12 +43,12 @@ const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 #[derive(Debug, Clone)]
 struct Told {
     /// Of a journal line; what listeners name when they come again.
-    id: Option<LineId>,
+    id: Option<RecordId>,
     text: Bytes,
 }
 
 impl Told {
-    fn new(id: Option<LineId>, event: &str, data: &impl Serialize) -> Self {
+    fn new(id: Option<RecordId>, event: &str, data: &impl Serialize) -> Self {
         let data = serde_json::to_string(data).unwrap_or_default();
         let id_line = id.map_or_else(String::new, |id| format!("id: {id}\n"));
         Self { id, text: Bytes::from(format!("{id_line}event: {event}\ndata: {data}\n\n")) }
@@ -139,14 +139,14 @@ async fn tell_budget(edge: &Edge, to: &broadcast::Sender<Told>, shown: &mut Vec<
 async fn tell_lines(
     edge: &Edge,
     to: &broadcast::Sender<Told>,
-    last: &mut Option<LineId>,
+    last: &mut Option<RecordId>,
 ) -> Result<bool, crate::ledger::LedgerError> {
     let Some(from) = *last else {
-        let end = edge.flow.ledger.journal(1, Reading::Newest).await?.last;
+        let end = edge.flow.ledger.journal(1, JournalRange::Newest).await?.last;
         *last = Some(end.unwrap_or_default());
         return Ok(false);
     };
-    let page = edge.flow.ledger.journal(LINES_MOST, Reading::NewerThan(from)).await?;
+    let page = edge.flow.ledger.journal(LINES_MOST, JournalRange::NewerThan(from)).await?;
     let is_full = page.looked_at == LINES_MOST;
     *last = page.last.or(*last);
     for told in lines(edge, page).await {
@@ -155,7 +155,7 @@ async fn tell_lines(
     Ok(is_full)
 }
 
-async fn lines(edge: &Edge, page: Page) -> Vec<Told> {
+async fn lines(edge: &Edge, page: JournalPage) -> Vec<Told> {
     let clients = page.lines.iter().map(|(_, line)| line.client.as_str());
     let names = edge.names.of(&edge.flow.ledger, clients).await;
     let told = |(id, line)| Told::new(Some(id), "request", &Record::of(id, line, &names));
@@ -170,7 +170,7 @@ struct Listener {
     /// Sent before anything else.
     first: Option<Bytes>,
     /// The last journal line sent, or named by the listener.
-    last: Option<LineId>,
+    last: Option<RecordId>,
     /// There are lines behind `last` that no poller will tell again.
     is_behind: bool,
 }
@@ -195,12 +195,12 @@ pub async fn listen(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<
     Query::of(&request, &[])?;
     let last = match request.headers().get("last-event-id") {
         None => None,
-        Some(value) => Some(value.to_str().ok().and_then(|text| text.parse::<LineId>().ok()).ok_or_else(|| {
+        Some(value) => Some(value.to_str().ok().and_then(|text| text.parse::<RecordId>().ok()).ok_or_else(|| {
             wrong("last-event-id", "`Last-Event-ID` is not the id of an event of this stream.".to_owned())
         })?),
     };
     if !edge.flow.ledger.is_reachable() {
-        edge.flow.ledger.journal(1, Reading::Newest).await.map_err(|e| flow_error::unread(&e))?;
+        edge.flow.ledger.journal(1, JournalRange::Newest).await.map_err(|e| flow_error::unread(&e))?;
     }
     let (from, budget) = Events::listen(&edge);
     // Whoever is cut off comes again in two seconds; the poller may have told the budget long ago.
@@ -254,7 +254,7 @@ impl Listener {
     /// The next lines behind `last`, if there are any.
     async fn catch_up(&mut self) -> Option<Bytes> {
         let from = self.last.unwrap_or_default();
-        let Ok(page) = self.edge.flow.ledger.journal(LINES_MOST, Reading::NewerThan(from)).await else {
+        let Ok(page) = self.edge.flow.ledger.journal(LINES_MOST, JournalRange::NewerThan(from)).await else {
             // The ledger is away: the stream stays, and goes on when it is back.
             sleep(TURN * 4).await;
             return Some(KEEP_ALIVE);

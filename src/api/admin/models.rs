@@ -95,7 +95,7 @@ struct Cap {
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List>, ApiError> {
     Query::of(&request, &[])?;
     let catalog = edge.flow.catalog.load();
-    let standing = edge.flow.ledger.standing();
+    let standing = edge.flow.ledger.snapshot();
     let mut seen = HashSet::new();
     let metas = catalog.metas.iter().map(|m| meta(m, &standing, &edge.flow.estimates));
     let models = catalog.candidates.iter().filter(|c| seen.insert(c.name.clone())).map(|c| model(c, &standing));

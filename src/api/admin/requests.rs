@@ -24,7 +24,7 @@ use crate::{
         },
         v1::status::instant,
     },
-    ledger::{JournalLine, LineId, PassedOver, Reading, Tried},
+    ledger::{AttemptRecord, JournalRange, PassedOver, RecordId, RequestRecord},
 };
 
 const PARAMETERS: [&str; 9] = ["client", "provider", "model", "status", "search", "since", "until", "limit", "cursor"];
@@ -71,7 +71,7 @@ pub struct Record {
     status: u16,
     stream: bool,
     #[schema(schema_with = attempts)]
-    attempts: Vec<Tried>,
+    attempts: Vec<AttemptRecord>,
     #[schema(schema_with = passed_over)]
     passed_over: Vec<PassedOver>,
     waited_ms: i64,
@@ -98,14 +98,14 @@ fn passed_over() -> Array {
 }
 
 impl Record {
-    pub fn of(id: LineId, line: JournalLine, names: &HashMap<String, String>) -> Self {
+    pub fn of(id: RecordId, line: RequestRecord, names: &HashMap<String, String>) -> Self {
         let served = line.served().map(str::to_owned);
         let account = match &*line.account {
             "" => line.attempts.last().map(|a| a.account.clone()).filter(|account| !account.is_empty()),
             account => Some(account.to_owned()),
         };
         // An account is told once; whose attempt was at which is seen by its candidate.
-        let attempts = line.attempts.into_iter().map(|tried| Tried { account: String::new(), ..tried });
+        let attempts = line.attempts.into_iter().map(|tried| AttemptRecord { account: String::new(), ..tried });
         Self {
             object: "request",
             id: line.request_id,
@@ -190,7 +190,7 @@ impl<'a> Filter<'a> {
         client.or(*provider).or(*model).is_none() && status.is_none() && search.is_none() && since.or(*until).is_none()
     }
 
-    fn takes(&self, line: &JournalLine, names: &HashMap<String, String>) -> bool {
+    fn takes(&self, line: &RequestRecord, names: &HashMap<String, String>) -> bool {
         self.client.is_none_or(|client| line.client == client)
             && self.provider.is_none_or(|provider| line.provider() == Some(provider))
             && self.model.is_none_or(|model| line.served() == Some(model) || line.asked == model)
@@ -205,7 +205,7 @@ impl<'a> Filter<'a> {
     }
 
     /// Written then, a line came in no later: neither this one nor any before it is wanted.
-    fn is_before(&self, written: LineId) -> bool {
+    fn is_before(&self, written: RecordId) -> bool {
         self.since.is_some_and(|since| written.ms < u64::try_from(since - CLOCKS_APART_MS).unwrap_or(0))
     }
 }
@@ -230,7 +230,7 @@ pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Js
     let query = Query::of(&request, &PARAMETERS)?;
     let filter = Filter::read(&query)?;
     let most = query.number("limit", 50, 1..=200)?;
-    let from = query.read_as("cursor", "a `next_cursor` of this endpoint", |text| text.parse::<LineId>().ok())?;
+    let from = query.read_as("cursor", "a `next_cursor` of this endpoint", |text| text.parse::<RecordId>().ok())?;
     let (data, next) = page(&edge, &filter, most, from).await?;
     Ok(Json(List { object: "list", data, next_cursor: next.map(|id| id.to_string()) }))
 }
@@ -240,13 +240,13 @@ async fn page(
     edge: &Edge,
     filter: &Filter<'_>,
     most: usize,
-    mut from: Option<LineId>,
-) -> Result<(Vec<Record>, Option<LineId>), ApiError> {
+    mut from: Option<RecordId>,
+) -> Result<(Vec<Record>, Option<RecordId>), ApiError> {
     let mut found: Vec<Record> = Vec::new();
     let mut last_found = None;
     let chunk = if filter.is_open() { most + 1 } else { CHUNK };
     for _ in 0..CHUNKS_MOST {
-        let reading = from.map_or(Reading::Newest, Reading::OlderThan);
+        let reading = from.map_or(JournalRange::Newest, JournalRange::OlderThan);
         let page = edge.flow.ledger.journal(chunk, reading).await.map_err(|e| flow_error::unread(&e))?;
         let clients = page.lines.iter().map(|(_, line)| line.client.as_str());
         let names = edge.names.of(&edge.flow.ledger, clients).await;

@@ -127,7 +127,7 @@ pub async fn end(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 pub(crate) async fn of(look: &Look, request: &HttpRequest) -> Result<Option<Duration>, ApiError> {
     let (Some(token), Some(admin)) = (token_of(request), look.door.admin) else { return Ok(None) };
     let session = SessionKey { cookie: &KeyDigest::of(&token), admin: &admin };
-    let left = look.edge.flow.ledger.look_for_session(session).await.map_err(|e| flow_error::ledger(&e))?;
+    let left = look.edge.flow.ledger.find_session(session).await.map_err(|e| flow_error::ledger(&e))?;
     if left.is_none() {
         return Ok(None);
     }

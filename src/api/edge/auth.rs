@@ -26,7 +26,7 @@ use crate::{
         },
     },
     domain::{Client, KeyDigest, client::ClientKind},
-    ledger::{By, EntryError},
+    ledger::{AuthenticationError, ChangedBy},
 };
 
 /// A member's record may be so old for an answer that spends nothing. What spends is compared by its admission.
@@ -50,8 +50,8 @@ impl Look {
     }
 
     /// An admin at this address.
-    pub fn by(&self) -> By {
-        By { actor: ADMIN, address: self.address.map(|ip| ip.to_string()) }
+    pub fn by(&self) -> ChangedBy {
+        ChangedBy { actor: ADMIN, address: self.address.map(|ip| ip.to_string()) }
     }
 
     /// How long this address is not listened to, having shown too many wrong admin keys. `wrong`: the name of another one.
@@ -59,7 +59,7 @@ impl Look {
         if self.door.admin.is_none() {
             return Ok(Duration::ZERO);
         }
-        self.edge.flow.ledger.guessed(&neighbourhood(self.address), wrong).await.map_err(|e| flow_error::ledger(&e))
+        self.edge.flow.ledger.login_block(&neighbourhood(self.address), wrong).await.map_err(|e| flow_error::ledger(&e))
     }
 
     /// The right admin key was shown: good, unless this address has been guessing.
@@ -113,11 +113,11 @@ pub(crate) async fn client(request: HttpRequest, within: Duration) -> Result<Cli
             silence => Err(too_many(silence)),
         },
         Shown::Shared(client) => Ok(client),
-        Shown::Member => look.edge.flow.ledger.enter(token, within).await.map_err(|e| refused(&e)),
+        Shown::Member => look.edge.flow.ledger.authenticate(token, within).await.map_err(|e| refused(&e)),
         Shown::Unknown if look.door.open => {
             if look.door.admin.is_some() {
                 let name = KeyDigest::of(token).short();
-                look.edge.flow.ledger.may_have_guessed(neighbourhood(look.address), name);
+                look.edge.flow.ledger.report_failed_login(neighbourhood(look.address), name);
             }
             Ok(look.door.stranger(look.address))
         }
@@ -129,10 +129,10 @@ pub(crate) async fn client(request: HttpRequest, within: Duration) -> Result<Cli
     }
 }
 
-fn refused(error: &EntryError) -> ApiError {
+fn refused(error: &AuthenticationError) -> ApiError {
     match error {
-        EntryError::Refused(why) => ApiError::InvalidKey(why.to_string().into()),
-        EntryError::Ledger(error) => flow_error::ledger(error),
+        AuthenticationError::Refused(why) => ApiError::InvalidKey(why.to_string().into()),
+        AuthenticationError::Ledger(error) => flow_error::ledger(error),
     }
 }
 
@@ -148,7 +148,7 @@ impl FromRequest for Client {
 /// Proof that the admin key was shown, or the cookie of a session that it opened.
 pub struct Admin {
     /// For the audit.
-    pub by: By,
+    pub by: ChangedBy,
 }
 
 async fn admin(request: HttpRequest) -> Result<Admin, ApiError> {
@@ -166,7 +166,7 @@ async fn admin(request: HttpRequest) -> Result<Admin, ApiError> {
     match look.door.shown(token) {
         Shown::Admin(_) => look.right_key().await.map(|()| Admin { by: look.by() }),
         Shown::Shared(_) => Err(ApiError::AdminRequired),
-        Shown::Member => match look.edge.flow.ledger.enter(token, AFRESH).await {
+        Shown::Member => match look.edge.flow.ledger.authenticate(token, AFRESH).await {
             Ok(_) => Err(ApiError::AdminRequired),
             Err(error) => Err(refused(&error)),
         },
@@ -185,7 +185,7 @@ impl FromRequest for Admin {
 
 /// What an admin wants, as JSON. Read only once it is known to be one: nobody else hears what is wrong with it.
 pub struct Order<T> {
-    pub by: By,
+    pub by: ChangedBy,
     pub said: T,
 }
 

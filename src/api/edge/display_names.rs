@@ -37,7 +37,7 @@ impl Names {
             missing.extend(ids.iter().filter(|id| !is_known(id)));
         }
         for some in missing.chunks(AT_ONCE) {
-            let Ok(told) = ledger.names(some).await else { break };
+            let Ok(told) = ledger.client_names(some).await else { break };
             let mut told: HashMap<String, String> = told.into_iter().collect();
             self.known.lock().extend(some.iter().map(|id| ((*id).to_owned(), (told.remove(*id), now))));
         }

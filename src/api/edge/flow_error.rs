@@ -9,7 +9,7 @@ use crate::{
     catalog::NotFound,
     domain::{Limit, window::go_duration},
     flow::FlowError,
-    ledger::{ClientStanding, LedgerError, Refusal, RefusalLine, RefusedBy},
+    ledger::{ClientUsage, LedgerError, Refusal, RefusalReason, RefusedBy},
     plan::PlanError,
 };
 
@@ -34,7 +34,7 @@ pub fn told(error: FlowError, asked: &str) -> ApiError {
 }
 
 /// Where the caller's own windows stand, when they refused it.
-pub fn client_standing(error: &FlowError) -> Option<ClientStanding> {
+pub fn client_usage(error: &FlowError) -> Option<ClientUsage> {
     match error {
         FlowError::Refused(refusal) => refusal.client,
         _ => None,
@@ -91,7 +91,7 @@ fn refused(refusal: &Refusal, asked: &str) -> ApiError {
             ApiError::ClientQuota { message, retry_ms }
         }
         RefusedBy::Budget => {
-            let is_full = |line: &RefusalLine| line.why.parse::<Limit>().is_ok();
+            let is_full = |line: &RefusalReason| line.why.parse::<Limit>().is_ok();
             let all = if refusal.lines.iter().all(is_full) {
                 format!("Every candidate for `{asked}` is at its limit.")
             } else {
@@ -109,8 +109,8 @@ fn refused(refusal: &Refusal, asked: &str) -> ApiError {
 }
 
 /// One candidate: what stands in the way, and until when.
-fn why(line: &RefusalLine, now: Timestamp) -> String {
-    let opens = until(now, line.opens_in_ms);
+fn why(line: &RefusalReason, now: Timestamp) -> String {
+    let opens = until(now, line.retry_in_ms);
     if let Some(cause) = line.why.strip_prefix("shut: ") {
         return format!("left alone after {cause}; asked again in {opens}");
     }
@@ -123,7 +123,7 @@ fn why(line: &RefusalLine, now: Timestamp) -> String {
 }
 
 /// `30 requests per minute are used`
-fn used(line: &RefusalLine) -> String {
+fn used(line: &RefusalReason) -> String {
     let what = match line.why.parse::<Limit>() {
         Ok(Limit::Concurrency) => return format!("{} calls at a time are running", number(line.max)),
         Ok(limit) => words(limit),
@@ -165,8 +165,8 @@ fn until(now: Timestamp, ms: i64) -> String {
 mod tests {
     use super::*;
 
-    fn line(candidate: &str, why: &str, max: Option<i64>, opens_in_ms: i64) -> RefusalLine {
-        RefusalLine { candidate: candidate.into(), why: why.into(), max, opens_in_ms }
+    fn line(candidate: &str, why: &str, max: Option<i64>, retry_in_ms: i64) -> RefusalReason {
+        RefusalReason { candidate: candidate.into(), why: why.into(), max, retry_in_ms }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
         edge::{access_policy::Door, display_names::Names},
     },
     flow::Flow,
-    ledger::{Page, Reading},
+    ledger::{JournalPage, JournalRange},
 };
 
 /// What every handler shares: one for the whole process.
@@ -23,7 +23,7 @@ pub struct Edge {
     pub door: ArcSwap<Door>,
     pub flow: Arc<Flow>,
     /// The journal as this replica last saw it; shown while the ledger is away.
-    seen: ArcSwap<Page>,
+    seen: ArcSwap<JournalPage>,
     pub names: Names,
     pub events: Events,
     draining: AtomicBool,
@@ -67,8 +67,8 @@ impl Edge {
     }
 
     /// Totals and the last finished requests of the whole pool, the newest first.
-    pub async fn journal(&self, last: usize) -> Arc<Page> {
-        match self.flow.ledger.journal(last, Reading::Newest).await {
+    pub async fn journal(&self, last: usize) -> Arc<JournalPage> {
+        match self.flow.ledger.journal(last, JournalRange::Newest).await {
             Ok(journal) => {
                 let journal = Arc::new(journal);
                 self.seen.store(journal.clone());

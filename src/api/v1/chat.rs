@@ -23,7 +23,7 @@ use crate::{
     },
     domain::{ChatRequest, Client, Tier, client::ClientKind, read_request},
     flow::Trail,
-    ledger::REMEMBERED,
+    ledger::MAX_RECORD_AGE,
 };
 
 /// A chat completion, whole or as a stream
@@ -104,7 +104,7 @@ pub struct Chat {
 }
 
 /// How old a member's record may be for planning a chat: the admission compares its version.
-const PLANNED_BY: Duration = REMEMBERED;
+const PLANNED_BY: Duration = MAX_RECORD_AGE;
 /// A caller that stops in the middle of its body for so long has gone.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
 

@@ -54,7 +54,7 @@ pub struct List {
     responses((status = 200, description = "The models", body = List)),
 )]
 pub async fn list(edge: Data<Edge>, client: Client) -> Json<List> {
-    Json(List { object: "list", data: cards(&edge.flow.catalog.load(), &edge.flow.ledger.standing(), &client) })
+    Json(List { object: "list", data: cards(&edge.flow.catalog.load(), &edge.flow.ledger.snapshot(), &client) })
 }
 
 /// One model, by any name that a chat request could use
@@ -74,7 +74,7 @@ pub async fn show(edge: Data<Edge>, client: Client, request: HttpRequest) -> Res
     // SDKs send the slashes of an id as `%2F`, which the router leaves as it is.
     let asked = &unescaped(request.match_info().query("id"));
     let catalog = edge.flow.catalog.load();
-    let standing = edge.flow.ledger.standing();
+    let standing = edge.flow.ledger.snapshot();
     let card = match catalog.resolve(asked).map_err(|e| flow_error::no_model(&e))? {
         Resolved::Meta(meta) => meta_card(meta, &standing, &client),
         Resolved::Models(candidates) => candidates.iter().find(|c| client.may_use(c)).map(|c| model_card(c, &standing)),

@@ -10,7 +10,7 @@ use crate::{
     api::edge::{error::ApiError, flow_error},
     domain::window::go_duration,
     flow::{Answer, FlowError, Trail},
-    ledger::{ClientStanding, WindowStanding},
+    ledger::{ClientUsage, WindowState},
     relay::AnswerBody,
 };
 
@@ -27,7 +27,7 @@ pub fn finish(result: Result<Answer, FlowError>, asked: &Asked) -> HttpResponse 
     match result {
         Ok(answer) => success(answer, asked),
         Err(error) => {
-            let standing = flow_error::client_standing(&error);
+            let standing = flow_error::client_usage(&error);
             let mut response = flow_error::told(error, &asked.model).error_response();
             asked_headers(response.headers_mut(), asked);
             client_headers(response.headers_mut(), standing.as_ref());
@@ -74,7 +74,7 @@ pub fn asked_headers(headers: &mut HeaderMap, asked: &Asked) {
 }
 
 /// Where the caller's own tightest windows stand, if it has limits.
-fn client_headers(headers: &mut HeaderMap, standing: Option<&ClientStanding>) {
+fn client_headers(headers: &mut HeaderMap, standing: Option<&ClientUsage>) {
     let Some(standing) = standing else { return };
     if let Some(window) = &standing.requests {
         let names = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
@@ -86,7 +86,7 @@ fn client_headers(headers: &mut HeaderMap, standing: Option<&ClientStanding>) {
     }
 }
 
-fn window_headers(headers: &mut HeaderMap, [limit, remaining, reset]: [&'static str; 3], window: &WindowStanding) {
+fn window_headers(headers: &mut HeaderMap, [limit, remaining, reset]: [&'static str; 3], window: &WindowState) {
     headers.insert(HeaderName::from_static(limit), HeaderValue::from(window.limit.max(0)));
     headers.insert(HeaderName::from_static(remaining), HeaderValue::from(window.remaining.max(0)));
     set(headers, reset, &go_duration(window.reset_ms));
@@ -116,9 +116,9 @@ mod tests {
         Asked { model: "free".into(), trail: Trail::new("r1"), preference_applied: None }
     }
 
-    fn standing(remaining_requests: i64) -> ClientStanding {
-        let requests = WindowStanding { limit: 10, remaining: remaining_requests, reset_ms: 360_000 };
-        ClientStanding { requests: Some(requests), tokens: None }
+    fn standing(remaining_requests: i64) -> ClientUsage {
+        let requests = WindowState { limit: 10, remaining: remaining_requests, reset_ms: 360_000 };
+        ClientUsage { requests: Some(requests), tokens: None }
     }
 
     fn header<'a>(response: &'a HttpResponse, name: &str) -> Option<&'a str> {

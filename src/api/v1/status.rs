@@ -14,7 +14,7 @@ use crate::{
     api::edge::state::Edge,
     catalog::Catalog,
     domain::{BreakerState, Candidate, Client, Order, Provider, Standing, client::ClientKind},
-    ledger::{JournalLine, Totals},
+    ledger::{RequestRecord, Totals},
 };
 
 const RECENT: usize = 50;
@@ -135,7 +135,7 @@ pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<Order>) -> Sta
     let journal = edge.journal(RECENT).await;
     let Totals { requests, successes, failures } = journal.totals;
     let catalog = edge.flow.catalog.load();
-    let standing = edge.flow.ledger.standing();
+    let standing = edge.flow.ledger.snapshot();
     let configured = catalog.metas.iter().find(|m| m.name == FREE).map_or(Order::Headroom, |m| m.order);
     Status {
         routing_strategy: ordered.or(standing.order).unwrap_or(configured).as_str(),
@@ -206,7 +206,7 @@ fn cooling_keys(candidates: &[&Candidate], standing: &Standing) -> Vec<Cooling> 
     .collect()
 }
 
-fn recent(line: &JournalLine, for_admin: bool) -> Recent {
+fn recent(line: &RequestRecord, for_admin: bool) -> Recent {
     let resolved = (!line.candidate.is_empty()).then(|| line.candidate.clone());
     Recent {
         id: line.request_id.clone(),
@@ -221,7 +221,7 @@ fn recent(line: &JournalLine, for_admin: bool) -> Recent {
             _ => "error",
         },
         status_code: line.status,
-        attempts: line.told_attempts(),
+        attempts: line.attempts_header(),
         timestamp: instant(line.time_ms),
         streaming: line.stream,
         tokens_in: line.tokens_in,

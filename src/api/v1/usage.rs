@@ -21,11 +21,12 @@ use crate::{
         v1::status::instant,
     },
     domain::Client,
-    ledger::rollup::{By, NONE, OTHER, Step, Sums, parts},
+    ledger::rollup::{GroupBy, NONE, OTHER, Step, Sums, split_name},
 };
 
 const STEPS: [(&str, Step); 2] = [("minute", Step::Minute), ("day", Step::Day)];
-const SUBJECTS: [(&str, By); 3] = [("client", By::Client), ("provider", By::Provider), ("model", By::Model)];
+const SUBJECTS: [(&str, GroupBy); 3] =
+    [("client", GroupBy::Client), ("provider", GroupBy::Provider), ("model", GroupBy::Model)];
 /// Where the caller does not say from when.
 const MINUTES: i64 = 60;
 const DAYS: i64 = 30;
@@ -129,7 +130,7 @@ impl Span {
         if from_ms > to_ms {
             return Err(wrong("from", "`from` is after `to`.".to_owned()));
         }
-        let most = step.keep_ms(By::Client) / step.ms();
+        let most = step.keep_ms(GroupBy::Client) / step.ms();
         if (to_ms - from_ms) / step.ms() > most {
             let name = step_name(step);
             return Err(wrong("from", format!("By the {name}, at most {most} {name}s can be asked for at once.")));
@@ -147,7 +148,7 @@ type Of<'a> = (&'a str, &'a str, &'a str);
 
 /// The roll-up that tells enough, and how to read its names.
 struct Source {
-    by: By,
+    by: GroupBy,
     of: for<'a> fn(&'a str) -> Of<'a>,
 }
 
@@ -156,13 +157,13 @@ fn provider_of(model: &str) -> &str {
 }
 
 impl Source {
-    fn of(by: By) -> Self {
+    fn of(by: GroupBy) -> Self {
         let of: for<'a> fn(&'a str) -> Of<'a> = match by {
-            By::Client => |name| (name, "", ""),
-            By::Provider => |name| ("", name, ""),
-            By::Model => |name| ("", provider_of(name), name),
-            By::ClientModel | By::Window => |name| {
-                let (client, model) = parts(name);
+            GroupBy::Client => |name| (name, "", ""),
+            GroupBy::Provider => |name| ("", name, ""),
+            GroupBy::Model => |name| ("", provider_of(name), name),
+            GroupBy::ClientModel | GroupBy::Window => |name| {
+                let (client, model) = split_name(name);
                 (client, provider_of(model), model)
             },
         };
@@ -170,14 +171,14 @@ impl Source {
     }
 
     /// The smallest that holds what the series are named by and everything that is filtered by.
-    fn for_question(by: By, client: bool, provider: bool, model: bool) -> Self {
-        let client = client || by == By::Client;
-        let (provider, model) = (provider || by == By::Provider, model || by == By::Model);
+    fn for_question(by: GroupBy, client: bool, provider: bool, model: bool) -> Self {
+        let client = client || by == GroupBy::Client;
+        let (provider, model) = (provider || by == GroupBy::Provider, model || by == GroupBy::Model);
         Self::of(match (client, provider, model) {
-            (true, false, false) => By::Client,
-            (true, ..) => By::ClientModel,
-            (false, true, false) => By::Provider,
-            (false, ..) => By::Model,
+            (true, false, false) => GroupBy::Client,
+            (true, ..) => GroupBy::ClientModel,
+            (false, true, false) => GroupBy::Provider,
+            (false, ..) => GroupBy::Model,
         })
     }
 }
@@ -197,16 +198,16 @@ impl Source {
 )]
 pub async fn of_all(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<Usage>, ApiError> {
     let query = Query::of(&request, &["by", "step", "from", "to", "client", "provider", "model"])?;
-    let by = query.one_of("by", &SUBJECTS, By::Client)?;
+    let by = query.one_of("by", &SUBJECTS, GroupBy::Client)?;
     let span = Span::read(&query, edge.flow.ledger.now_ms())?;
     let [client, provider, model] = ["client", "provider", "model"].map(|name| query.text(name));
     let source = Source::for_question(by, client.is_some(), provider.is_some(), model.is_some());
     // A name that is known beforehand is asked for alone.
     let alone = match source.by {
-        By::Client => client,
-        By::Provider => provider,
-        By::Model => model,
-        By::ClientModel | By::Window => None,
+        GroupBy::Client => client,
+        GroupBy::Provider => provider,
+        GroupBy::Model => model,
+        GroupBy::ClientModel | GroupBy::Window => None,
     };
     let names: Vec<&str> = alone.into_iter().collect();
     let series = series(&edge, &source, &span, &names, |(c, p, m)| {
@@ -214,9 +215,9 @@ pub async fn of_all(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<
             && provider.is_none_or(|provider| provider == p)
             && model.is_none_or(|model| model == m);
         wanted.then_some(match by {
-            By::Client => c,
-            By::Provider => p,
-            By::Model | By::ClientModel | By::Window => m,
+            GroupBy::Client => c,
+            GroupBy::Provider => p,
+            GroupBy::Model | GroupBy::ClientModel | GroupBy::Window => m,
         })
     })
     .await?;
@@ -234,7 +235,7 @@ pub async fn of_all(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<
 pub async fn of_caller(edge: Data<Edge>, client: Client, request: HttpRequest) -> Result<Json<Usage>, ApiError> {
     let query = Query::of(&request, &["step", "from", "to"])?;
     let span = Span::read(&query, edge.flow.ledger.now_ms())?;
-    let mut series = series(&edge, &Source::of(By::Client), &span, &[&client.id], |(c, ..)| Some(c)).await?;
+    let mut series = series(&edge, &Source::of(GroupBy::Client), &span, &[&client.id], |(c, ..)| Some(c)).await?;
     if series.is_empty() {
         let total = Figures::from(&Sums::default());
         series.push(Series { name: client.id.to_string(), points: Vec::new(), total });
@@ -294,13 +295,13 @@ mod tests {
     #[test]
     fn a_question_takes_the_smallest_roll_up_that_can_answer_it() {
         for (by, filters, source) in [
-            (By::Client, [false, false, false], By::Client),
-            (By::Client, [true, false, false], By::Client),
-            (By::Client, [false, true, false], By::ClientModel),
-            (By::Provider, [false, false, false], By::Provider),
-            (By::Provider, [false, false, true], By::Model),
-            (By::Model, [false, true, false], By::Model),
-            (By::Model, [true, false, false], By::ClientModel),
+            (GroupBy::Client, [false, false, false], GroupBy::Client),
+            (GroupBy::Client, [true, false, false], GroupBy::Client),
+            (GroupBy::Client, [false, true, false], GroupBy::ClientModel),
+            (GroupBy::Provider, [false, false, false], GroupBy::Provider),
+            (GroupBy::Provider, [false, false, true], GroupBy::Model),
+            (GroupBy::Model, [false, true, false], GroupBy::Model),
+            (GroupBy::Model, [true, false, false], GroupBy::ClientModel),
         ] {
             let [client, provider, model] = filters;
             assert_eq!(Source::for_question(by, client, provider, model).by, source, "{by:?} {filters:?}");
@@ -309,7 +310,7 @@ mod tests {
 
     #[test]
     fn names_are_taken_apart_as_they_were_put_together() {
-        let source = Source::of(By::ClientModel);
+        let source = Source::of(GroupBy::ClientModel);
         assert_eq!((source.of)("anon:::1\tgroq/openai/x"), ("anon:::1", "groq", "groq/openai/x"));
         assert_eq!((source.of)("ann\tnone"), ("ann", "none", "none"));
         assert_eq!((source.of)("other\tother"), ("other", "other", "other"));

@@ -9,7 +9,7 @@ use crate::{
     api::admin::clients::{self, ClientObject, Cursor},
     app::{self, Store, StoreInUse},
     config::Settings,
-    ledger::By,
+    ledger::ChangedBy,
     upstream::{RemoteAdmin, RemoteError},
 };
 
@@ -73,7 +73,7 @@ impl ClientAdmin {
     pub async fn create(&self, fields: Map<String, Value>) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
-                let (member, key) = store.ledger.create_member(&fields, &by()).await?;
+                let (member, key) = store.ledger.create_client(&fields, &by()).await?;
                 to_json(&clients::shown(&store.ledger, &member).await.with_key(key))
             }
             ClientStore::Gateway(gateway) => call(gateway, "POST", "", Some(fields.into())).await,
@@ -111,7 +111,7 @@ impl ClientAdmin {
     pub async fn change(&self, id: &str, fields: Map<String, Value>) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
-                let member = store.ledger.change_member(id, &fields, &by()).await?;
+                let member = store.ledger.update_client(id, &fields, &by()).await?;
                 to_json(&clients::shown(&store.ledger, &member).await)
             }
             ClientStore::Gateway(gateway) => call(gateway, "PATCH", &format!("/{id}"), Some(fields.into())).await,
@@ -123,7 +123,7 @@ impl ClientAdmin {
         match &self.store {
             ClientStore::Direct(store) => {
                 let overlap = clients::overlap(&Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]))?;
-                let (member, key) = store.ledger.rotate_member(id, overlap, &by()).await?;
+                let (member, key) = store.ledger.rotate_client_key(id, overlap, &by()).await?;
                 to_json(&clients::shown(&store.ledger, &member).await.with_key(key))
             }
             ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(fields)).await,
@@ -133,7 +133,7 @@ impl ClientAdmin {
     pub async fn revoke(&self, id: &str) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
-                let member = store.ledger.revoke_member(id, &by()).await?;
+                let member = store.ledger.revoke_client(id, &by()).await?;
                 to_json(&clients::shown(&store.ledger, &member).await)
             }
             ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/revoke"), None).await,
@@ -143,7 +143,7 @@ impl ClientAdmin {
     pub async fn delete(&self, id: &str) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
-                store.ledger.delete_member(id, &by()).await?;
+                store.ledger.delete_client(id, &by()).await?;
                 Ok(json!({ "id": id, "object": "client", "deleted": true }))
             }
             ClientStore::Gateway(gateway) => call(gateway, "DELETE", &format!("/{id}"), None).await,
@@ -151,8 +151,8 @@ impl ClientAdmin {
     }
 }
 
-fn by() -> By {
-    By { actor: "cli", address: None }
+fn by() -> ChangedBy {
+    ChangedBy { actor: "cli", address: None }
 }
 
 fn to_json(client: &ClientObject) -> anyhow::Result<Value> {

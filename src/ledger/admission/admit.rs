@@ -18,12 +18,12 @@ use crate::ledger::{
         lease::{Grant, LEASE_TTL_MS, Lease, Settling, Undone},
         lease_record::Numbers,
         queue::{ALIVE_MS, Place},
-        reply::{Admission, Ask, ClientStanding, Refusal, RefusalLine, RefusedBy, WindowStanding},
+        reply::{Admission, AdmitRequest, ClientUsage, Refusal, RefusalReason, RefusedBy, WindowState},
     },
     error::{LedgerError, OUTAGE_RETRY_MS},
     script::{
         encode,
-        engine::{HostError, Reply, ScriptCall},
+        engine::{EngineError, Reply, ScriptCall},
         scripts::Script,
     },
     shared::{Ledger, Shared},
@@ -62,9 +62,9 @@ pub(super) enum Answer {
 
 impl Ledger {
     /// One atomic step: the client's quota, every candidate's windows, breakers and slots; a lease or a refusal.
-    pub async fn admit(&self, ask: Ask<'_>) -> Result<Admission, LedgerError> {
+    pub async fn admit(&self, ask: AdmitRequest<'_>) -> Result<Admission, LedgerError> {
         if ask.choices.len() > FIRST_TRY {
-            let some = Ask { choices: &ask.choices[..FIRST_TRY], wait_ms: ONLY_LOOKING, ..ask };
+            let some = AdmitRequest { choices: &ask.choices[..FIRST_TRY], wait_ms: ONLY_LOOKING, ..ask };
             match self.shared.admit(some, None).await? {
                 Admission::Refused(_) => {}
                 admission => return Ok(admission),
@@ -79,7 +79,7 @@ impl Ledger {
         &self,
         lease: Lease,
         outcome: Outcome,
-        ask: Ask<'_>,
+        ask: AdmitRequest<'_>,
     ) -> Result<Admission, LedgerError> {
         let Some(core) = lease.into_core(&outcome) else { return self.admit(ask).await };
         let settlement = self.shared.settlement(&core, &outcome, Settling::GoesOn);
@@ -117,14 +117,14 @@ impl Drop for Owed<'_> {
 /// been granted.
 struct Asking<'a> {
     shared: &'a Shared,
-    ask: &'a Ask<'a>,
+    ask: &'a AdmitRequest<'a>,
     /// Empty: nothing to cancel.
     id: String,
 }
 
 impl Asking<'_> {
-    fn answered(mut self, answer: Result<Reply, HostError>) -> Result<Reply, HostError> {
-        if !matches!(answer, Err(HostError::Unreachable(_))) {
+    fn answered(mut self, answer: Result<Reply, EngineError>) -> Result<Reply, EngineError> {
+        if !matches!(answer, Err(EngineError::Unreachable(_))) {
             self.id.clear();
         }
         answer
@@ -157,7 +157,7 @@ impl Shared {
     /// Asks until there is an answer that is none of the waiting room's, or the caller's patience is over.
     async fn admit(
         self: &Arc<Self>,
-        ask: Ask<'_>,
+        ask: AdmitRequest<'_>,
         before: Option<Box<(ScriptCall, Undone)>>,
     ) -> Result<Admission, LedgerError> {
         let mut settling = before.is_some().then(|| telemetry::script("settle"));
@@ -167,7 +167,7 @@ impl Shared {
         while turns < TURNS {
             let wait_ms =
                 if ask.wait_ms > 0 { ms(patience.saturating_duration_since(Instant::now())) } else { ask.wait_ms };
-            let ask = Ask { wait_ms, ..ask };
+            let ask = AdmitRequest { wait_ms, ..ask };
             if self.has_left_the_file(ask.client) {
                 owed.pay().await;
                 return Ok(Admission::ClientChanged);
@@ -181,7 +181,7 @@ impl Shared {
                     if let Some(place) = &mut place
                         && !matches!(admission, Admission::ClientChanged)
                     {
-                        place.is_over(matches!(admission, Admission::Go(_)));
+                        place.is_over(matches!(admission, Admission::Granted(_)));
                     }
                     return Ok(admission);
                 }
@@ -206,7 +206,7 @@ impl Shared {
     /// Asks once, and brings what is owed on the way. Says under which id.
     async fn turn(
         self: &Arc<Self>,
-        ask: &Ask<'_>,
+        ask: &AdmitRequest<'_>,
         place: Option<&Place>,
         owed: &mut Owed<'_>,
     ) -> Result<(Arc<str>, Answer), LedgerError> {
@@ -219,9 +219,9 @@ impl Shared {
                 let (settled, admitted) = self.host.run_both(settlement, &question.call).await;
                 match settled {
                     Ok(_) => owed.settlement = None,
-                    Err(HostError::Fresh) => came_before = true,
+                    Err(EngineError::NoScript) => came_before = true,
                     Err(error) => {
-                        if let HostError::Script { .. } = error {
+                        if let EngineError::Script { .. } = error {
                             owed.settlement = None; // would fail again
                         }
                         self.note::<Reply>(Err(error))?;
@@ -231,7 +231,7 @@ impl Shared {
             }
         };
         let answer = match answer {
-            Err(HostError::Fresh) => {
+            Err(EngineError::NoScript) => {
                 asking.id.clear(); // not carried out
                 // A host that has never seen this script may have lost more than scripts.
                 self.hold(self.sync(None).await?).await;
@@ -269,7 +269,7 @@ impl Shared {
         id.into()
     }
 
-    fn question(&self, ask: &Ask<'_>, place: Option<&Place>) -> Question {
+    fn question(&self, ask: &AdmitRequest<'_>, place: Option<&Place>) -> Question {
         let id: Arc<str> = match place {
             Some(place) => place.id.clone(),
             None => self.next_id(),
@@ -315,7 +315,12 @@ impl Shared {
         Question { id, epoch, call: ScriptCall { script: Script::Admit, keys, args } }
     }
 
-    fn read(self: &Arc<Self>, ask: &Ask<'_>, question: Question, reply: &Reply) -> Result<Answer, LedgerError> {
+    fn read(
+        self: &Arc<Self>,
+        ask: &AdmitRequest<'_>,
+        question: Question,
+        reply: &Reply,
+    ) -> Result<Answer, LedgerError> {
         let strange = || LedgerError::Internal(format!("`admit` answered {reply:?}"));
         let Reply::List(items) = reply else { return Err(strange()) };
         match &items[..] {
@@ -329,7 +334,7 @@ impl Shared {
             ] => {
                 let choice = usize::try_from(*chosen - 1).ok().and_then(|i| ask.choices.get(i)).ok_or_else(strange)?;
                 let numbers = Numbers(numbers.clone());
-                let standing = client_standing(ask.client, numbers.used());
+                let standing = client_usage(ask.client, numbers.used());
                 self.known().saw(&question.epoch, *seq, *now_ms);
                 let grant = Grant {
                     id: question.id.to_string(),
@@ -341,7 +346,7 @@ impl Shared {
                     standing,
                     passed_over: told_lines(ask, RefusedBy::Budget, lines, *now_ms),
                 };
-                Ok(Answer::Admission(Admission::Go(Lease::new(self, &choice.candidate, ask.client, grant))))
+                Ok(Answer::Admission(Admission::Granted(Lease::new(self, &choice.candidate, ask.client, grant))))
             }
             [Reply::Int(2), Reply::Int(now_ms), Reply::Int(e), Reply::Int(_)] => {
                 self.known().saw(&question.epoch, 0, *now_ms);
@@ -359,7 +364,7 @@ impl Shared {
                 self.known().saw(&question.epoch, 0, *now_ms);
                 let by = if *by == 1 { RefusedBy::Client } else { RefusedBy::Budget };
                 let used = String::from_utf8_lossy(used);
-                let standing = client_standing(ask.client, used.split_ascii_whitespace().map_while(|n| n.parse().ok()));
+                let standing = client_usage(ask.client, used.split_ascii_whitespace().map_while(|n| n.parse().ok()));
                 let lines = told_lines(ask, by, lines, *now_ms);
                 let retry_ms = wait(*e, *now_ms);
                 Ok(Answer::Admission(Admission::Refused(Refusal {
@@ -388,7 +393,7 @@ fn wait(e: i64, now_ms: i64) -> i64 {
 }
 
 /// Why each candidate in order (or the client) has no room.
-fn told_lines(ask: &Ask<'_>, by: RefusedBy, lines: &[Reply], now_ms: i64) -> Vec<RefusalLine> {
+fn told_lines(ask: &AdmitRequest<'_>, by: RefusedBy, lines: &[Reply], now_ms: i64) -> Vec<RefusalReason> {
     let line = |(i, line): (usize, &[Reply])| {
         let [Reply::Bulk(why), Reply::Int(max), Reply::Int(opens)] = line else { return None };
         let candidate = match by {
@@ -396,7 +401,7 @@ fn told_lines(ask: &Ask<'_>, by: RefusedBy, lines: &[Reply], now_ms: i64) -> Vec
             RefusedBy::Budget => ask.choices.get(i)?.candidate.name.clone(),
         };
         let (why, max) = (reason(why), (*max > 0).then_some(*max));
-        Some(RefusalLine { candidate, why, max, opens_in_ms: wait(*opens, now_ms) })
+        Some(RefusalReason { candidate, why, max, retry_in_ms: wait(*opens, now_ms) })
     };
     lines.chunks_exact(3).enumerate().filter_map(line).collect()
 }
@@ -407,8 +412,8 @@ fn client_tokens(choices: &[Choice]) -> i64 {
 }
 
 /// The client's tightest windows, of the units that are in each of its windows, in order.
-fn client_standing(client: &Client, used: impl Iterator<Item = i64>) -> Option<ClientStanding> {
-    let mut standing = ClientStanding::default();
+fn client_usage(client: &Client, used: impl Iterator<Item = i64>) -> Option<ClientUsage> {
+    let mut standing = ClientUsage::default();
     for (&(limit, max), used) in client.limits.iter().zip(used) {
         let tightest = match limit.unit() {
             Unit::Slot => continue,
@@ -417,17 +422,17 @@ fn client_standing(client: &Client, used: impl Iterator<Item = i64>) -> Option<C
         };
         let remaining = (max - used).max(0);
         if tightest.is_none_or(|tight| remaining < tight.remaining) {
-            *tightest = Some(WindowStanding { limit: max, remaining, reset_ms: limit.span_ms() });
+            *tightest = Some(WindowState { limit: max, remaining, reset_ms: limit.span_ms() });
         }
     }
-    (standing != ClientStanding::default()).then_some(standing)
+    (standing != ClientUsage::default()).then_some(standing)
 }
 
 /// Where the client's own quota refused, its window has nothing left until it opens.
-fn refused_standing(mut standing: ClientStanding, by: RefusedBy, lines: &[RefusalLine]) -> ClientStanding {
+fn refused_standing(mut standing: ClientUsage, by: RefusedBy, lines: &[RefusalReason]) -> ClientUsage {
     if let (RefusedBy::Client, Some(line)) = (by, lines.first()) {
         let is_tokens = line.why.starts_with('t');
-        let refused = WindowStanding { limit: line.max.unwrap_or(0), remaining: 0, reset_ms: line.opens_in_ms };
+        let refused = WindowState { limit: line.max.unwrap_or(0), remaining: 0, reset_ms: line.retry_in_ms };
         *(if is_tokens { &mut standing.tokens } else { &mut standing.requests }) = Some(refused);
     }
     standing

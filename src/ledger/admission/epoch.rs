@@ -19,7 +19,7 @@ use crate::ledger::{
     error::{LedgerError, OUTAGE_RETRY_MS},
     script::{
         encode,
-        engine::{HostError, Reply, ScriptCall},
+        engine::{EngineError, Reply, ScriptCall},
         scripts::Script,
     },
     shared::{Ledger, Shared},
@@ -114,7 +114,7 @@ impl Shared {
     }
 
     /// Keeps the reachability, and says so once when it changes.
-    pub(crate) fn note<T>(&self, answer: Result<T, HostError>) -> Result<T, LedgerError> {
+    pub(crate) fn note<T>(&self, answer: Result<T, EngineError>) -> Result<T, LedgerError> {
         match answer {
             Ok(value) => {
                 self.ready.store(true, Ordering::Relaxed);
@@ -123,7 +123,7 @@ impl Shared {
                 }
                 Ok(value)
             }
-            Err(HostError::Unreachable(why)) => {
+            Err(EngineError::Unreachable(why)) => {
                 if self.reachable.swap(false, Ordering::Relaxed) {
                     warn!(reason = %why, "The shared budget cannot be reached: metered models answer 503");
                 }

@@ -27,7 +27,7 @@ pub(super) async fn asked(question: Pin<&mut impl Future<Output = Answered>>) ->
 /// Writes the answer down; its name, of a closed set.
 fn tell(span: &Span, answered: &Answered) -> &'static str {
     match answered {
-        Ok((_, Answer::Admission(Admission::Go(lease)))) => {
+        Ok((_, Answer::Admission(Admission::Granted(lease)))) => {
             if !span.is_disabled() {
                 span.mark("tollfree.candidate", lease.candidate().name.clone());
                 span.mark("tollfree.account", lease.candidate().account.id.clone());

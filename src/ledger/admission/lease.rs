@@ -17,7 +17,7 @@ use tracing::Instrument;
 use crate::ledger::{
     admission::{
         lease_record::Numbers,
-        reply::{ClientStanding, RefusalLine},
+        reply::{ClientUsage, RefusalReason},
     },
     error::LedgerError,
     script::{
@@ -83,8 +83,8 @@ impl Core {
 #[derive(Debug)]
 pub struct Lease {
     candidate: Arc<Candidate>,
-    client: Option<ClientStanding>,
-    passed_over: Vec<RefusalLine>,
+    client: Option<ClientUsage>,
+    passed_over: Vec<RefusalReason>,
     /// None for a candidate without limits while the ledger is away.
     held: Option<Held>,
 }
@@ -109,8 +109,8 @@ pub(crate) struct Grant {
     pub client_tokens: i64,
     pub now_ms: i64,
     pub numbers: Numbers,
-    pub standing: Option<ClientStanding>,
-    pub passed_over: Vec<RefusalLine>,
+    pub standing: Option<ClientUsage>,
+    pub passed_over: Vec<RefusalReason>,
 }
 
 impl Lease {
@@ -133,7 +133,7 @@ impl Lease {
         Self { candidate: candidate.clone(), client, passed_over, held: Some(held) }
     }
 
-    pub(crate) fn outside(candidate: Arc<Candidate>) -> Self {
+    pub(crate) fn unmetered(candidate: Arc<Candidate>) -> Self {
         Self { candidate, client: None, passed_over: Vec::new(), held: None }
     }
 
@@ -142,24 +142,24 @@ impl Lease {
     }
 
     /// The client's tightest window after this admission, if it has limits.
-    pub fn client_standing(&self) -> Option<&ClientStanding> {
+    pub fn client_usage(&self) -> Option<&ClientUsage> {
         self.client.as_ref()
     }
 
     /// Who stood before this candidate and had no room.
-    pub fn passed_over(&self) -> &[RefusalLine] {
+    pub fn passed_over(&self) -> &[RefusalReason] {
         &self.passed_over
     }
 
     /// Says that the call leaves for its provider now: from here on a forgotten lease counts as sent.
-    pub fn sent(&self) {
+    pub fn mark_sent(&self) {
         if let Some(held) = &self.held {
             held.sent.store(true, Ordering::Relaxed);
         }
     }
 
     /// The answer has begun well: where this call was a breaker's probe, its verdict need not wait for the end.
-    pub fn committed(&self) {
+    pub fn first_token_received(&self) {
         if let Some(held) = &self.held
             && held.core.numbers().is_probe()
         {

@@ -140,7 +140,7 @@ pub(crate) fn watch(ledger: &Ledger) {
     let shared = ledger.shared.clone();
     let [channel, ..] = shared.keys.waiting_room();
     let waiters = Arc::downgrade(&shared);
-    shared.host.listen(
+    shared.host.subscribe(
         &channel,
         Arc::new(move |message| {
             if let Some(shared) = waiters.upgrade() {

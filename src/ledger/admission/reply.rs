@@ -8,7 +8,7 @@ use crate::ledger::admission::lease::Lease;
 
 /// One request's question: may it go now, and where?
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct AdmitRequest<'a> {
     pub client: &'a Client,
     /// In order; the first that has room is taken.
     pub choices: &'a [Choice],
@@ -21,7 +21,7 @@ pub struct Ask<'a> {
 
 #[derive(Debug)]
 pub enum Admission {
-    Go(Lease),
+    Granted(Lease),
     Refused(Refusal),
     /// The client's record is gone, closed, or another one by now: read it again. Nothing was charged.
     ClientChanged,
@@ -34,8 +34,8 @@ pub struct Refusal {
     pub retry_ms: i64,
     /// False where a slot, a probe or an unsettled charge decides: then `retry_ms` is an estimate.
     pub exact: bool,
-    pub lines: Vec<RefusalLine>,
-    pub client: Option<ClientStanding>,
+    pub lines: Vec<RefusalReason>,
+    pub client: Option<ClientUsage>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,26 +48,26 @@ pub enum RefusedBy {
 
 /// Why one candidate (or the client) was passed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusalLine {
+pub struct RefusalReason {
     /// `groq/openai/gpt-oss-120b`; the client's id where the client's quota refused.
     pub candidate: Arc<str>,
     /// A limit's name, or `breaker`, `probe`, `shut: CAUSE`, `off`.
     pub why: String,
     /// The limit in force, where a limit refused.
     pub max: Option<i64>,
-    pub opens_in_ms: i64,
+    pub retry_in_ms: i64,
 }
 
 /// A client's tightest windows after this admission: of requests, and of tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ClientStanding {
-    pub requests: Option<WindowStanding>,
-    pub tokens: Option<WindowStanding>,
+pub struct ClientUsage {
+    pub requests: Option<WindowState>,
+    pub tokens: Option<WindowState>,
 }
 
 /// One window of a client's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WindowStanding {
+pub struct WindowState {
     pub limit: i64,
     pub remaining: i64,
     /// Until all of it is free again, at the latest.

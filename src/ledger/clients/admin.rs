@@ -12,7 +12,7 @@ use crate::domain::{
     member::Secret,
 };
 use crate::ledger::{
-    clients::audit::{Action, By, Note},
+    clients::audit::{Action, ChangedBy, Note},
     error::LedgerError,
     script::{
         engine::{Reply, ScriptCall},
@@ -63,7 +63,11 @@ enum Written {
 
 impl Ledger {
     /// A new member, and its key: the only time that it is seen.
-    pub async fn create_member(&self, said: &Map<String, Value>, by: &By) -> Result<(Member, String), ChangeError> {
+    pub async fn create_client(
+        &self,
+        said: &Map<String, Value>,
+        by: &ChangedBy,
+    ) -> Result<(Member, String), ChangeError> {
         let terms = Terms::new(said, self.time())?;
         for _ in 0..TURNS {
             let id = key::fresh_id()?;
@@ -99,7 +103,12 @@ impl Ledger {
     }
 
     /// Changes what an admin says of a member. Nothing is written where nothing differs.
-    pub async fn change_member(&self, id: &str, said: &Map<String, Value>, by: &By) -> Result<Member, ChangeError> {
+    pub async fn update_client(
+        &self,
+        id: &str,
+        said: &Map<String, Value>,
+        by: &ChangedBy,
+    ) -> Result<Member, ChangeError> {
         self.change(id, by, Action::ClientUpdate, |member, now_ms| {
             let now = Timestamp::from_millisecond(now_ms).unwrap_or_default();
             let terms = member.terms.changed(said, now)?;
@@ -114,7 +123,12 @@ impl Ledger {
     }
 
     /// Gives a member a new key. The old one works for `overlap` more; one older than that not any more.
-    pub async fn rotate_member(&self, id: &str, overlap: Duration, by: &By) -> Result<(Member, String), ChangeError> {
+    pub async fn rotate_client_key(
+        &self,
+        id: &str,
+        overlap: Duration,
+        by: &ChangedBy,
+    ) -> Result<(Member, String), ChangeError> {
         let secret = key::fresh_key(id)?;
         let digest = KeyDigest::of(&secret);
         let overlap_ms = i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX);
@@ -140,7 +154,7 @@ impl Ledger {
     }
 
     /// Ends a member's key for good. It stays on the list.
-    pub async fn revoke_member(&self, id: &str, by: &By) -> Result<Member, ChangeError> {
+    pub async fn revoke_client(&self, id: &str, by: &ChangedBy) -> Result<Member, ChangeError> {
         let revoked = self
             .change(id, by, Action::ClientRevoke, |_, _| {
                 let fields = vec![("off", "1".to_owned()), ("@rev", "0".to_owned())];
@@ -157,7 +171,7 @@ impl Ledger {
     }
 
     /// Takes a member away. Its key opens nothing any more; what it used stays in the journal.
-    pub async fn delete_member(&self, id: &str, by: &By) -> Result<(), ChangeError> {
+    pub async fn delete_client(&self, id: &str, by: &ChangedBy) -> Result<(), ChangeError> {
         for _ in 0..TURNS {
             let (member, _) = self.find(id).await?;
             let note =
@@ -182,7 +196,7 @@ impl Ledger {
         if !key::is_id(id) {
             return Err(ChangeError::Unknown(id.to_owned()));
         }
-        let (now_ms, mut found) = self.read_members(&[id]).await?;
+        let (now_ms, mut found) = self.read_clients(&[id]).await?;
         let member = found.pop().flatten().ok_or_else(|| ChangeError::Unknown(id.to_owned()))?;
         Ok((member, now_ms))
     }
@@ -191,7 +205,7 @@ impl Ledger {
     async fn change<'a>(
         &self,
         id: &str,
-        by: &By,
+        by: &ChangedBy,
         action: Action,
         mut step: impl FnMut(&Member, i64) -> Result<Option<Step<'a>>, BadField>,
     ) -> Result<Member, ChangeError> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::ledger::{
     error::LedgerError,
-    reports::journal::LineId,
+    reports::journal::RecordId,
     script::{
         engine::{Reply, ScriptCall},
         scripts::Script,
@@ -18,7 +18,7 @@ use crate::ledger::{
 
 /// Who makes a change.
 #[derive(Debug, Clone)]
-pub struct By {
+pub struct ChangedBy {
     /// `admin`, or `cli` for the command on the store itself.
     pub actor: &'static str,
     pub address: Option<String>,
@@ -67,7 +67,7 @@ impl fmt::Display for Action {
 /// An entry on its way. An empty map is none.
 #[derive(Debug)]
 pub(in crate::ledger) struct Note<'a> {
-    pub by: &'a By,
+    pub by: &'a ChangedBy,
     pub action: Action,
     pub subject: &'a str,
     pub before: Map<String, Value>,
@@ -111,7 +111,7 @@ const WORDS: usize = 7;
 
 impl Ledger {
     /// The newest entries first; `below`: the id of the last one on the page before.
-    pub async fn audit(&self, below: Option<LineId>, most: usize) -> Result<Vec<AuditEntry>, LedgerError> {
+    pub async fn audit(&self, below: Option<RecordId>, most: usize) -> Result<Vec<AuditEntry>, LedgerError> {
         let from = below.map_or_else(|| "+".to_owned(), |id| format!("({id}"));
         let call = ScriptCall {
             script: Script::Audit,

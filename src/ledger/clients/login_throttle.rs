@@ -74,7 +74,7 @@ impl Ledger {
     /// How long this address is not to be listened to, having shown too many wrong admin keys; zero: it is.
     ///
     /// `wrong` names a wrong key that it has just shown: one that is shown again under the same name counts once.
-    pub async fn guessed(&self, address: &str, wrong: Option<&str>) -> Result<Duration, LedgerError> {
+    pub async fn login_block(&self, address: &str, wrong: Option<&str>) -> Result<Duration, LedgerError> {
         let keys = &self.shared.keys;
         let words = [wrong.unwrap_or_default().to_owned(), OF_ONE.to_string(), OF_ALL.to_string()];
         let mut args: Vec<Bytes> = words.into_iter().map(Bytes::from).collect();
@@ -91,14 +91,14 @@ impl Ledger {
 
 impl Ledger {
     /// A key that is nobody's was shown where any is taken: counted off the caller's path, each once.
-    pub fn may_have_guessed(&self, address: String, wrong: String) {
+    pub fn report_failed_login(&self, address: String, wrong: String) {
         if !self.shared.told.tell(format!("{address} {wrong}")) {
             return;
         }
         let ledger = self.clone();
         self.shared.tasks.spawn(async move {
             // While the ledger is away this replica has counted it by itself.
-            let _ = ledger.guessed(&address, Some(&wrong)).await;
+            let _ = ledger.login_block(&address, Some(&wrong)).await;
         });
     }
 }

@@ -23,7 +23,7 @@ use crate::ledger::{
 };
 
 /// A key that was good so long ago is good while the ledger is away; and a record of that age may be planned by.
-pub const REMEMBERED: Duration = Duration::from_mins(5);
+pub const MAX_RECORD_AGE: Duration = Duration::from_mins(5);
 /// Records remembered at most.
 const SEEN_MOST: usize = 10_000;
 /// How soon a key's use stands in its record.
@@ -35,7 +35,7 @@ const WORDS: usize = 11;
 
 /// Why nobody comes in with a member's key.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum EntryError {
+pub enum AuthenticationError {
     #[error(transparent)]
     Refused(#[from] KeyRefused),
     #[error(transparent)]
@@ -82,7 +82,7 @@ impl Book {
     fn remember(&self, member: Arc<Member>, now_ms: i64) {
         let mut seen = self.seen.lock();
         if seen.len() >= SEEN_MOST {
-            seen.retain(|_, seen| seen.at.elapsed() < REMEMBERED);
+            seen.retain(|_, seen| seen.at.elapsed() < MAX_RECORD_AGE);
         }
         if seen.len() < SEEN_MOST {
             seen.insert(member.id.clone(), Seen { member, now_ms, at: Instant::now() });
@@ -112,12 +112,12 @@ impl Shared {
 
 impl Ledger {
     /// What the settings say: members of the file of hashes, and the limits of whoever has none of its own.
-    pub fn list_members(&self, members: Arc<[Member]>, usual: Arc<[(Limit, i64)]>) {
+    pub fn set_file_clients(&self, members: Arc<[Member]>, usual: Arc<[(Limit, i64)]>) {
         self.shared.members.listed.store(Arc::new(Listed { members, usual }));
     }
 
     /// The members of the file of hashes.
-    pub fn listed_members(&self) -> Arc<[Member]> {
+    pub fn file_clients(&self) -> Arc<[Member]> {
         self.shared.members.listed.load().members.clone()
     }
 
@@ -131,32 +131,32 @@ impl Ledger {
     }
 
     /// Who shows this key. A record seen `within` may decide for it, an older one only while the ledger is away.
-    pub async fn enter(&self, shown: &str, within: Duration) -> Result<Client, EntryError> {
+    pub async fn authenticate(&self, shown: &str, within: Duration) -> Result<Client, AuthenticationError> {
         let id = key::id_of(shown).ok_or(KeyRefused::Unknown)?;
         self.verify(id, &KeyDigest::of(shown), within).await
     }
 
     /// The same client as its record is now; what to ask for when an admission found that it has changed.
-    pub async fn enter_again(&self, client: &Client) -> Result<Client, EntryError> {
+    pub async fn reauthenticate(&self, client: &Client) -> Result<Client, AuthenticationError> {
         let shown = client.shown.as_ref().ok_or(KeyRefused::Unknown)?;
         self.verify(&client.id, shown, Duration::ZERO).await
     }
 
-    async fn verify(&self, id: &str, shown: &KeyDigest, within: Duration) -> Result<Client, EntryError> {
+    async fn verify(&self, id: &str, shown: &KeyDigest, within: Duration) -> Result<Client, AuthenticationError> {
         let book = &self.shared.members;
         let listed = book.listed.load();
         if let Some(member) = listed.members.iter().find(|member| *member.id == *id) {
             member.check(shown, self.now_ms())?;
             return Ok(member.client(shown, &listed.usual));
         }
-        let enough = if self.is_reachable() { within } else { REMEMBERED };
+        let enough = if self.is_reachable() { within } else { MAX_RECORD_AGE };
         // A record that refuses may have changed since.
         let seen = book.seen(id).filter(|seen| seen.check(shown).is_ok());
         if let Some(seen) = seen.as_ref().filter(|seen| !enough.is_zero() && seen.at.elapsed() <= enough) {
             self.was_used(&seen.member.id);
             return Ok(seen.member.client(shown, &listed.usual));
         }
-        match self.read_members(&[id]).await {
+        match self.read_clients(&[id]).await {
             Ok((now_ms, mut found)) => {
                 let Some(member) = found.pop().flatten() else {
                     book.forget(id);
@@ -172,7 +172,7 @@ impl Ledger {
                 Ok(client)
             }
             Err(away @ LedgerError::Unreachable { .. }) => match seen {
-                Some(seen) if seen.at.elapsed() <= REMEMBERED => Ok(seen.member.client(shown, &listed.usual)),
+                Some(seen) if seen.at.elapsed() <= MAX_RECORD_AGE => Ok(seen.member.client(shown, &listed.usual)),
                 _ => Err(away.into()),
             },
             Err(ours) => Err(ours.into()),
@@ -184,12 +184,12 @@ impl Ledger {
     }
 
     /// One member of the ledger, read afresh.
-    pub async fn member(&self, id: &str) -> Result<Option<Member>, LedgerError> {
-        Ok(self.read_members(&[id]).await?.1.pop().flatten())
+    pub async fn client_record(&self, id: &str) -> Result<Option<Member>, LedgerError> {
+        Ok(self.read_clients(&[id]).await?.1.pop().flatten())
     }
 
     /// The ledger's time, and each of these members.
-    pub(in crate::ledger) async fn read_members(
+    pub(in crate::ledger) async fn read_clients(
         &self,
         ids: &[&str],
     ) -> Result<(i64, Vec<Option<Member>>), LedgerError> {
@@ -208,7 +208,7 @@ impl Ledger {
     }
 
     /// The newest members first, of those at places lower than `below`.
-    pub async fn members(&self, below: i64, most: usize) -> Result<MemberPage, LedgerError> {
+    pub async fn list_clients(&self, below: i64, most: usize) -> Result<ClientPage, LedgerError> {
         let keys = &self.shared.keys;
         let args = vec![Bytes::from(most.to_string()), Bytes::from(below.to_string())];
         let call = ScriptCall { script: Script::Members, keys: vec![keys.meta(), keys.clients()], args };
@@ -220,15 +220,15 @@ impl Ledger {
             .filter_map(|pair| Some((text(pair.first())?, text(pair.get(1))?.parse().ok()?)))
             .collect();
         let ids: Vec<&str> = places.iter().map(|(id, _)| *id).collect();
-        let records = self.read_members(&ids).await?.1;
+        let records = self.read_clients(&ids).await?.1;
         // One that was deleted in between is not there any more.
         let members = records.into_iter().zip(&places).filter_map(|(member, (_, place))| Some((member?, *place)));
         let last = places.last().filter(|_| places.len() == most).map(|(_, place)| *place);
-        Ok(MemberPage { members: members.collect(), last })
+        Ok(ClientPage { members: members.collect(), last })
     }
 
     /// How many members the ledger holds.
-    pub async fn count_members(&self) -> Result<i64, LedgerError> {
+    pub async fn count_clients(&self) -> Result<i64, LedgerError> {
         let keys = &self.shared.keys;
         let args = vec![Bytes::from_static(b"0"), Bytes::from_static(b"+inf")];
         let call = ScriptCall { script: Script::Members, keys: vec![keys.meta(), keys.clients()], args };
@@ -253,7 +253,7 @@ impl Ledger {
 
 /// Members with their places in the list.
 #[derive(Debug)]
-pub struct MemberPage {
+pub struct ClientPage {
     pub members: Vec<(Member, i64)>,
     /// Where the next page begins; `None`: this is the last.
     pub last: Option<i64>,

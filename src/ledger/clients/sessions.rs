@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use crate::domain::KeyDigest;
 use crate::ledger::{
     clients::{
-        audit::{Action, By, Note},
-        lookup::REMEMBERED,
+        audit::{Action, ChangedBy, Note},
+        lookup::MAX_RECORD_AGE,
     },
     error::LedgerError,
     script::{
@@ -44,7 +44,7 @@ impl SessionsSeen {
     fn saw(&self, session: String, left: Option<Duration>) {
         let now = Instant::now();
         self.with(|seen| {
-            seen.retain(|_, (at, ends)| at.elapsed() < REMEMBERED && *ends > now);
+            seen.retain(|_, (at, ends)| at.elapsed() < MAX_RECORD_AGE && *ends > now);
             match left {
                 Some(left) => seen.insert(session, (now, now + left)),
                 None => seen.remove(&session),
@@ -55,7 +55,7 @@ impl SessionsSeen {
     fn left(&self, session: &str) -> Option<Duration> {
         let (at, ends) = self.with(|seen| seen.get(session).copied())?;
         let left = ends.saturating_duration_since(Instant::now());
-        (at.elapsed() < REMEMBERED && !left.is_zero()).then_some(left)
+        (at.elapsed() < MAX_RECORD_AGE && !left.is_zero()).then_some(left)
     }
 }
 
@@ -82,14 +82,14 @@ impl Ledger {
         }
     }
 
-    pub async fn open_session(&self, key: SessionKey<'_>, by: &By) -> Result<Duration, LedgerError> {
+    pub async fn open_session(&self, key: SessionKey<'_>, by: &ChangedBy) -> Result<Duration, LedgerError> {
         let name = key.cookie.short();
         let note = Note { by, action: Action::SessionCreate, subject: &name, before: Map::new(), after: Map::new() };
         Ok(self.session("open", key, Some(&note)).await?.unwrap_or(SESSION))
     }
 
     /// What is left of a session; while the ledger is away, by what was seen in the last minutes.
-    pub async fn look_for_session(&self, key: SessionKey<'_>) -> Result<Option<Duration>, LedgerError> {
+    pub async fn find_session(&self, key: SessionKey<'_>) -> Result<Option<Duration>, LedgerError> {
         let seen = &self.shared.sessions;
         let name = format!("{}{}", key.cookie.hex(), key.admin.short());
         match self.session("look", key, None).await {
@@ -104,7 +104,7 @@ impl Ledger {
         }
     }
 
-    pub async fn end_session(&self, key: SessionKey<'_>, by: &By) -> Result<(), LedgerError> {
+    pub async fn end_session(&self, key: SessionKey<'_>, by: &ChangedBy) -> Result<(), LedgerError> {
         let name = key.cookie.short();
         let note = Note { by, action: Action::SessionDelete, subject: &name, before: Map::new(), after: Map::new() };
         self.session("end", key, Some(&note)).await.map(drop)

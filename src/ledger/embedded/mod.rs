@@ -19,7 +19,7 @@ use self::{
     vm::Vm,
 };
 use super::{
-    host::{Heard, HostError, Reply, ScriptCall, ScriptHost},
+    engine::{EngineError, OnMessage, Reply, ScriptCall, ScriptEngine},
     keys::Key,
 };
 use crate::shutdown::Tasks;
@@ -56,7 +56,7 @@ struct Machine {
     /// Scripts run so far.
     runs: u64,
     /// Who is told of what scripts publish, by channel.
-    listeners: Vec<(String, Heard)>,
+    listeners: Vec<(String, OnMessage)>,
 }
 
 /// Every so many scripts some keys are looked at for their expiry, …
@@ -95,7 +95,7 @@ impl Embedded {
 
     /// Any script text, for the tests that compare both hosts.
     #[doc(hidden)]
-    pub fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, HostError> {
+    pub fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, EngineError> {
         self.machine.lock().run("text", |vm| vm.run_text(text, keys, args))
     }
 }
@@ -105,9 +105,9 @@ fn system_clock() -> Clock {
 }
 
 impl Machine {
-    fn run_call(&mut self, call: &ScriptCall, load: bool) -> Result<Reply, HostError> {
+    fn run_call(&mut self, call: &ScriptCall, load: bool) -> Result<Reply, EngineError> {
         if !load && !self.vm.knows(call.script) {
-            return Err(HostError::Fresh);
+            return Err(EngineError::NoScript);
         }
         self.run(call.script.name(), |vm| vm.run(call.script, &call.keys, &call.args))
     }
@@ -116,20 +116,20 @@ impl Machine {
         &mut self,
         script: &'static str,
         work: impl FnOnce(&mut Vm) -> Result<Reply, String>,
-    ) -> Result<Reply, HostError> {
+    ) -> Result<Reply, EngineError> {
         self.runs += 1;
         self.begin(if self.runs.is_multiple_of(SWEEP_EVERY) { SWEEP_KEYS } else { 0 })?;
         let answer = work(&mut self.vm);
         // A script that failed half-way has written what it has written, as in Redis.
         self.keep()?;
         self.tell();
-        answer.map_err(|message| HostError::Script { script, message })
+        answer.map_err(|message| EngineError::Script { script, message })
     }
 
     /// Time stands still from here until the next script.
-    fn begin(&mut self, sweep: usize) -> Result<(), HostError> {
+    fn begin(&mut self, sweep: usize) -> Result<(), EngineError> {
         if let Some(why) = &self.lost {
-            return Err(HostError::Unreachable(why.clone()));
+            return Err(EngineError::Unreachable(why.clone()));
         }
         let mut keyspace = self.vm.keyspace();
         keyspace.set_clock((self.clock)());
@@ -138,7 +138,7 @@ impl Machine {
     }
 
     /// What has been changed is kept before anyone hears of it.
-    fn keep(&mut self) -> Result<(), HostError> {
+    fn keep(&mut self) -> Result<(), EngineError> {
         let Some(store) = &self.store else { return Ok(()) };
         let kept = store.commit(self.vm.keyspace().changes());
         kept.map_err(|why| self.lose(&why))
@@ -156,12 +156,12 @@ impl Machine {
         }
     }
 
-    fn lose(&mut self, why: &PersistError) -> HostError {
+    fn lose(&mut self, why: &PersistError) -> EngineError {
         if self.lost.is_none() {
             error!("Nothing is admitted until a restart: {why}");
         }
         self.lost = Some(why.to_string());
-        HostError::Unreachable(why.to_string())
+        EngineError::Unreachable(why.to_string())
     }
 }
 
@@ -182,8 +182,8 @@ async fn upkeep(machine: Weak<Mutex<Machine>>, store: Weak<Store>) {
     }
 }
 
-impl ScriptHost for Embedded {
-    fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, HostError>> {
+impl ScriptEngine for Embedded {
+    fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, EngineError>> {
         // Inline: a script takes a few microseconds, less than handing it to another thread.
         async move { self.machine.lock().run_call(call, load) }.boxed()
     }
@@ -192,7 +192,7 @@ impl ScriptHost for Embedded {
         &'a self,
         first: &'a ScriptCall,
         second: &'a ScriptCall,
-    ) -> BoxFuture<'a, (Result<Reply, HostError>, Result<Reply, HostError>)> {
+    ) -> BoxFuture<'a, (Result<Reply, EngineError>, Result<Reply, EngineError>)> {
         async move {
             let one = self.machine.lock().run_call(first, false);
             (one, self.machine.lock().run_call(second, false))
@@ -200,7 +200,7 @@ impl ScriptHost for Embedded {
         .boxed()
     }
 
-    fn listen(&self, channel: &str, heard: Heard) {
+    fn subscribe(&self, channel: &str, heard: OnMessage) {
         let mut machine = self.machine.lock();
         machine.vm.keyspace().keep_published();
         machine.listeners.push((channel.to_owned(), heard));

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 
 use super::keyspace::{Answer, Fault, Keyspace, truncate, write_float, write_integer};
-use crate::ledger::{host::Reply, keys::Key, scripts::Script};
+use crate::ledger::{engine::Reply, keys::Key, scripts::Script};
 
 /// One VM over one keyspace.
 pub(super) struct Vm {

@@ -2,7 +2,7 @@
 
 use redis::{RedisError as Error, ServerErrorKind};
 
-use crate::ledger::host::HostError;
+use crate::ledger::engine::EngineError;
 
 /// An error, judged.
 #[derive(Debug)]
@@ -51,12 +51,12 @@ impl Judged {
     }
 
     /// As the caller of a script sees it.
-    pub fn into_host_error(self, script: &'static str) -> HostError {
+    pub fn into_host_error(self, script: &'static str) -> EngineError {
         match self {
-            Self::Outage(why) => HostError::Unreachable(why),
-            Self::Moved { address } => HostError::Unreachable(format!("the slot moved to {address}")),
-            Self::Unknown => HostError::Fresh,
-            Self::Mistake(message) => HostError::Script { script, message },
+            Self::Outage(why) => EngineError::Unreachable(why),
+            Self::Moved { address } => EngineError::Unreachable(format!("the slot moved to {address}")),
+            Self::Unknown => EngineError::NoScript,
+            Self::Mistake(message) => EngineError::Script { script, message },
         }
     }
 }

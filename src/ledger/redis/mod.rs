@@ -26,7 +26,7 @@ use self::{
     url::RedisUrl,
 };
 use super::{
-    host::{Heard, HostError, Reply, ScriptCall, ScriptHost},
+    engine::{EngineError, OnMessage, Reply, ScriptCall, ScriptEngine},
     keys::Key,
     scripts::Script,
 };
@@ -82,7 +82,7 @@ enum Lost {
 }
 
 impl Redis {
-    /// Never waits for Redis: connects in the background, and until then every call is [`HostError::Unreachable`].
+    /// Never waits for Redis: connects in the background, and until then every call is [`EngineError::Unreachable`].
     pub fn connect(url: &SecretString, tasks: &Tasks) -> Result<Self, RedisError> {
         let url = RedisUrl::parse(url.expose_secret())?;
         if url.tls {
@@ -97,18 +97,18 @@ impl Redis {
 
     /// Any script text, for the tests that compare both hosts.
     #[doc(hidden)]
-    pub async fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, HostError> {
+    pub async fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, EngineError> {
         let mut answers = self.send(&Trip::One(command("EVAL", text, keys, args)), keys.first()).await?;
         reply("text", answers.remove(0))
     }
 
-    async fn line(&self, until: Instant) -> Result<Line, HostError> {
-        let line = self.lines.line(until).await.map_err(HostError::Unreachable)?;
+    async fn line(&self, until: Instant) -> Result<Line, EngineError> {
+        let line = self.lines.line(until).await.map_err(EngineError::Unreachable)?;
         Ok(self.branches.of(line, || self.lines.nodes().borrow().clone()))
     }
 
     /// One round trip. Whatever kept us from an answer has been reported to the keeper of the connection.
-    async fn send(&self, trip: &Trip, key: Option<&Key>) -> Result<Vec<Answer>, HostError> {
+    async fn send(&self, trip: &Trip, key: Option<&Key>) -> Result<Vec<Answer>, EngineError> {
         let until = Instant::now() + DEADLINE;
         let mut line = self.line(until).await?;
         let mut lost = match self.send_on(&mut line, trip, key, until).await {
@@ -123,7 +123,7 @@ impl Redis {
                 Err(lost) => lost,
             };
         }
-        Err(HostError::Unreachable(match lost {
+        Err(EngineError::Unreachable(match lost {
             Lost::Outage(why) => why,
             Lost::Moved => "the slot is moving".to_owned(),
         }))
@@ -173,13 +173,13 @@ impl Redis {
     }
 }
 
-impl ScriptHost for Redis {
-    fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, HostError>> {
+impl ScriptEngine for Redis {
+    fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, EngineError>> {
         async move {
             let by_digest = command("EVALSHA", digest(call.script), &call.keys, &call.args);
             let mut answers = self.send(&Trip::One(by_digest), call.keys.first()).await?;
             let answered = reply(call.script.name(), answers.remove(0));
-            if !(load && matches!(answered, Err(HostError::Fresh))) {
+            if !(load && matches!(answered, Err(EngineError::NoScript))) {
                 return answered;
             }
             let by_text = command("EVAL", call.script.source(), &call.keys, &call.args);
@@ -193,7 +193,7 @@ impl ScriptHost for Redis {
         &'a self,
         first: &'a ScriptCall,
         second: &'a ScriptCall,
-    ) -> BoxFuture<'a, (Result<Reply, HostError>, Result<Reply, HostError>)> {
+    ) -> BoxFuture<'a, (Result<Reply, EngineError>, Result<Reply, EngineError>)> {
         async move {
             let mut pipeline = Pipeline::with_capacity(2);
             for call in [first, second] {
@@ -202,7 +202,7 @@ impl ScriptHost for Redis {
             match self.send(&Trip::Both(pipeline), first.keys.first()).await.map(<[Answer; 2]>::try_from) {
                 Ok(Ok([one, other])) => (reply(first.script.name(), one), reply(second.script.name(), other)),
                 Ok(Err(answers)) => {
-                    let error = HostError::Unreachable(format!("{} answers to two commands", answers.len()));
+                    let error = EngineError::Unreachable(format!("{} answers to two commands", answers.len()));
                     (Err(error.clone()), Err(error))
                 }
                 Err(error) => (Err(error.clone()), Err(error)),
@@ -211,7 +211,7 @@ impl ScriptHost for Redis {
         .boxed()
     }
 
-    fn listen(&self, channel: &str, heard: Heard) {
+    fn subscribe(&self, channel: &str, heard: OnMessage) {
         self.tasks.spawn_endless(pubsub::listen(self.lines.nodes(), channel.to_owned(), heard));
     }
 }
@@ -244,7 +244,7 @@ fn command(verb: &str, script: &str, keys: &[Key], args: &[Bytes]) -> Cmd {
     command
 }
 
-fn reply(script: &'static str, answer: Answer) -> Result<Reply, HostError> {
+fn reply(script: &'static str, answer: Answer) -> Result<Reply, EngineError> {
     answer.and_then(read).map_err(|error| Judged::of(&error).into_host_error(script))
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::connection::Nodes;
-use crate::ledger::host::Heard;
+use crate::ledger::engine::OnMessage;
 
 /// Between two attempts to listen.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const CONNECT: Duration = Duration::from_secs(2);
 
 /// Until dropped: wherever the line in use leads.
-pub(super) async fn listen(mut nodes: Nodes, channel: String, heard: Heard) {
+pub(super) async fn listen(mut nodes: Nodes, channel: String, heard: OnMessage) {
     loop {
         let Some(node) = nodes.borrow_and_update().clone() else {
             if nodes.changed().await.is_err() {
@@ -38,7 +38,7 @@ pub(super) async fn listen(mut nodes: Nodes, channel: String, heard: Heard) {
     }
 }
 
-async fn listen_at(node: redis::ConnectionInfo, channel: &str, heard: &Heard) -> Result<(), redis::RedisError> {
+async fn listen_at(node: redis::ConnectionInfo, channel: &str, heard: &OnMessage) -> Result<(), redis::RedisError> {
     let attempt = async {
         let mut line = redis::Client::open(node)?.get_async_pubsub().await?;
         line.subscribe(channel).await?;

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 24;
 
 /// One window as it stands.
 #[derive(Debug, Clone)]
-pub struct Stand {
+pub struct WindowReport {
     pub window: Window,
     /// In force: learned, or as configured.
     pub max: i64,
@@ -43,13 +43,13 @@ pub struct Stand {
 #[derive(Debug, Clone, Default)]
 pub struct Budget {
     pub now_ms: i64,
-    /// Heard of within the last seconds.
+    /// Replicas whose heartbeat came within the last seconds.
     pub replicas: i64,
     pub totals: Totals,
     /// Requests that stand in line.
     pub waiting: i64,
     /// By `provider/account` for windows over all its models, by `provider/account/model` for the others.
-    pub windows: HashMap<String, Vec<Stand>>,
+    pub windows: HashMap<String, Vec<WindowReport>>,
 }
 
 /// The windows of one account, or of one account and model.
@@ -117,7 +117,7 @@ impl Ledger {
             for window in &group.windows {
                 let [max, learned, used, opens_ms, exact, empty_ms, waiting] =
                     stands.next().ok_or_else(|| strange("it left windows out"))?;
-                budget.windows.entry(group.subject.clone()).or_default().push(Stand {
+                budget.windows.entry(group.subject.clone()).or_default().push(WindowReport {
                     window: window.clone(),
                     max: *max,
                     learned: *learned == 1,

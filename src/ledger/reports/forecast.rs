@@ -6,8 +6,8 @@ use crate::domain::{TokenCharge, Unit, Window, WindowKind};
 use crate::ledger::{
     error::LedgerError,
     reports::{
-        budget::Stand,
-        rollup::{By, Rollup, Step, Taken, parts},
+        budget::WindowReport,
+        rollup::{AttemptUsage, GroupBy, Rollup, Step, split_name},
     },
     shared::Ledger,
 };
@@ -24,7 +24,7 @@ const USERS_MOST: usize = 20;
 
 /// One client's part of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+pub struct ClientShare {
     pub client: String,
     pub units: i64,
 }
@@ -37,11 +37,11 @@ pub struct Forecast {
     pub pace_per_hour: f64,
 }
 
-type Of = HashMap<String, Vec<(i64, Taken)>>;
+type Of = HashMap<String, Vec<(i64, AttemptUsage)>>;
 
 /// What clients took of every account, and of every account and model, for as long as the windows at hand remember.
 #[derive(Debug, Default)]
-pub struct Uses {
+pub struct UsageHistory {
     /// By step, by `provider/account` and `provider/account/model`, by client: starts and what was taken.
     taken: HashMap<(Step, String), Of>,
     now_ms: i64,
@@ -60,7 +60,10 @@ fn step_of(span_ms: i64) -> Step {
 
 impl Ledger {
     /// As far back as these windows remember.
-    pub async fn uses<'a>(&self, windows: impl Iterator<Item = &'a Window>) -> Result<Uses, LedgerError> {
+    pub async fn usage_history<'a>(
+        &self,
+        windows: impl Iterator<Item = &'a Window>,
+    ) -> Result<UsageHistory, LedgerError> {
         let now_ms = self.now_ms();
         // The pace is always told, from the last hours.
         let mut back_ms = HashMap::from([(Step::Hour, HOUR_MS)]);
@@ -69,9 +72,9 @@ impl Ledger {
             let back = back_ms.entry(step_of(window.span_ms)).or_insert(0);
             *back = (*back).max(window.span_ms + spare_ms);
         }
-        let mut uses = Uses { now_ms, ..Uses::default() };
+        let mut uses = UsageHistory { now_ms, ..UsageHistory::default() };
         for (step, back_ms) in back_ms {
-            for rollup in self.rollups(step, By::Window, (now_ms - back_ms, now_ms), &[]).await? {
+            for rollup in self.rollups(step, GroupBy::Window, (now_ms - back_ms, now_ms), &[]).await? {
                 uses.take_in(step, rollup);
             }
         }
@@ -79,11 +82,11 @@ impl Ledger {
     }
 }
 
-impl Uses {
+impl UsageHistory {
     fn take_in(&mut self, step: Step, rollup: Rollup) {
         for (name, numbers) in rollup.names {
-            let (client, subject) = parts(&name);
-            let taken = Taken::read(&numbers);
+            let (client, subject) = split_name(&name);
+            let taken = AttemptUsage::read(&numbers);
             let account = subject.match_indices('/').nth(1).map_or(subject, |(at, _)| &subject[..at]);
             for of in [subject, account] {
                 let of = self.taken.entry((step, of.to_owned())).or_default();
@@ -94,16 +97,16 @@ impl Uses {
 
     /// Who took what is in this window, the most first. Roll-ups are whole minutes, hours or days: where they hold more
     /// than the window does, each client's part is cut alike.
-    pub fn users(&self, subject: &str, stand: &Stand) -> Vec<User> {
+    pub fn top_clients(&self, subject: &str, stand: &WindowReport) -> Vec<ClientShare> {
         let window = &stand.window;
         let step = step_of(window.span_ms);
         let Some(clients) = self.taken.get(&(step, subject.to_owned())) else { return Vec::new() };
         let from = step.start(self.began(stand));
         let units = clients.iter().map(|(client, taken)| {
             let units: i64 = taken.iter().filter(|(at, _)| *at >= from).map(|(_, taken)| units(window, taken)).sum();
-            User { client: client.clone(), units }
+            ClientShare { client: client.clone(), units }
         });
-        let mut users: Vec<User> = units.filter(|user| user.units > 0).collect();
+        let mut users: Vec<ClientShare> = units.filter(|user| user.units > 0).collect();
         let all: i64 = users.iter().map(|user| user.units).sum();
         if all > stand.used {
             for user in &mut users {
@@ -117,7 +120,7 @@ impl Uses {
     }
 
     /// The earliest instant of which the window still holds something.
-    fn began(&self, stand: &Stand) -> i64 {
+    fn began(&self, stand: &WindowReport) -> i64 {
         let window = &stand.window;
         match (window.kind, &window.zone) {
             (WindowKind::Calendar, Some(zone)) => zone.boundaries(window.limit, self.now_ms).last,
@@ -128,7 +131,7 @@ impl Uses {
     }
 
     /// Of windows of a day and longer: when they will be used up if the pace of the last hour goes on.
-    pub fn forecast(&self, subject: &str, stand: &Stand) -> Option<Forecast> {
+    pub fn forecast(&self, subject: &str, stand: &WindowReport) -> Option<Forecast> {
         let window = &stand.window;
         if window.span_ms < DAY_MS {
             return None;
@@ -170,7 +173,7 @@ impl Uses {
 }
 
 /// What a window counts of it.
-fn units(window: &Window, taken: &Taken) -> i64 {
+fn units(window: &Window, taken: &AttemptUsage) -> i64 {
     match (window.limit.unit(), window.charge) {
         (Unit::Request, _) => taken.requests,
         (Unit::Slot, _) | (Unit::Token, TokenCharge::None) => 0,
@@ -186,7 +189,7 @@ mod tests {
 
     const NOW: i64 = 500 * DAY_MS + 10 * HOUR_MS + HOUR_MS / 2;
 
-    fn stand(limit: Limit, kind: WindowKind, max: i64, used: i64) -> Stand {
+    fn stand(limit: Limit, kind: WindowKind, max: i64, used: i64) -> WindowReport {
         let window = Window {
             limit,
             kind,
@@ -197,11 +200,11 @@ mod tests {
             zone: None,
             source: Source::Catalogue,
         };
-        Stand { window, max, learned: false, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: 0 }
+        WindowReport { window, max, learned: false, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: 0 }
     }
 
-    fn uses(step: Step, taken: &[(i64, &str, i64)]) -> Uses {
-        let mut uses = Uses { now_ms: NOW, ..Uses::default() };
+    fn uses(step: Step, taken: &[(i64, &str, i64)]) -> UsageHistory {
+        let mut uses = UsageHistory { now_ms: NOW, ..UsageHistory::default() };
         for (back, client, requests) in taken {
             let name = format!("{client}\tgroq/main/a/b");
             let start_ms = step.start(NOW) - back * step.ms();
@@ -210,7 +213,7 @@ mod tests {
         uses
     }
 
-    fn told(users: &[User]) -> Vec<(&str, i64)> {
+    fn told(users: &[ClientShare]) -> Vec<(&str, i64)> {
         users.iter().map(|user| (user.client.as_str(), user.units)).collect()
     }
 
@@ -218,14 +221,14 @@ mod tests {
     fn who_uses_a_minute_is_told_by_its_minutes_and_never_more_than_is_used() {
         let all = uses(Step::Minute, &[(0, "ann", 7), (1, "bob", 5), (2, "old", 9)]);
         let subject = "groq/main/a/b";
-        let told_of = all.users(subject, &stand(Limit::Rpm, WindowKind::Sliding, 30, 12));
+        let told_of = all.top_clients(subject, &stand(Limit::Rpm, WindowKind::Sliding, 30, 12));
         assert_eq!(told(&told_of), [("ann", 7), ("bob", 5)]);
-        let told_of = all.users(subject, &stand(Limit::Rpm, WindowKind::Sliding, 30, 6));
+        let told_of = all.top_clients(subject, &stand(Limit::Rpm, WindowKind::Sliding, 30, 6));
         assert_eq!(told(&told_of), [("ann", 4), ("bob", 3)], "cut alike, rounded");
-        let told_of = all.users("groq/main", &stand(Limit::Tpm, WindowKind::Sliding, 3_000, 900));
+        let told_of = all.top_clients("groq/main", &stand(Limit::Tpm, WindowKind::Sliding, 3_000, 900));
         assert_eq!(told(&told_of), [("ann", 70), ("bob", 50)], "an account holds all its models");
-        assert!(all.users(subject, &stand(Limit::Concurrency, WindowKind::Concurrency, 4, 2)).is_empty());
-        assert!(all.users("groq/other/a/b", &stand(Limit::Rpm, WindowKind::Sliding, 30, 6)).is_empty());
+        assert!(all.top_clients(subject, &stand(Limit::Concurrency, WindowKind::Concurrency, 4, 2)).is_empty());
+        assert!(all.top_clients("groq/other/a/b", &stand(Limit::Rpm, WindowKind::Sliding, 30, 6)).is_empty());
     }
 
     #[test]
@@ -241,7 +244,7 @@ mod tests {
         assert_eq!(hours(at(WindowKind::Bucket, 2_400, 0)), None, "it refills as fast");
         assert_eq!(hours(at(WindowKind::Sliding, 2_400, 2_400)), None, "a hundred an hour leave");
         assert!(uses.forecast("groq/main/a/b", &stand(Limit::Rpm, WindowKind::Sliding, 9, 0)).is_none());
-        let idle = Uses { now_ms: NOW, ..Uses::default() };
+        let idle = UsageHistory { now_ms: NOW, ..UsageHistory::default() };
         let idle = idle.forecast("x", &stand(Limit::Rpd, WindowKind::Sliding, 9, 0)).unwrap();
         assert_eq!((idle.pace_per_hour, idle.exhausted_ms), (0.0, None));
     }

@@ -16,7 +16,7 @@ use crate::ledger::{
 
 /// One finished request. Never a prompt, never a key.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct JournalLine {
+pub struct RequestRecord {
     /// When it came in, ms since the epoch (this replica's wall clock; for people).
     pub time_ms: i64,
     pub request_id: String,
@@ -29,10 +29,10 @@ pub struct JournalLine {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub account: String,
     #[serde(deserialize_with = "attempts")]
-    pub attempts: Vec<Tried>,
+    pub attempts: Vec<AttemptRecord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<PassedOver>,
-    /// HTTP status the caller saw, or [`Self::LEFT`], or [`Self::BROKE`].
+    /// HTTP status the caller saw, or [`Self::CANCELLED`], or [`Self::STREAM_BROKEN`].
     pub status: u16,
     #[serde(default)]
     pub error_code: Option<String>,
@@ -48,7 +48,7 @@ pub struct JournalLine {
 
 /// One send to one candidate.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Tried {
+pub struct AttemptRecord {
     pub candidate: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub account: String,
@@ -66,15 +66,15 @@ pub struct Tried {
 pub struct PassedOver {
     pub candidate: String,
     pub why: String,
-    pub opens_in_ms: i64,
+    pub retry_in_ms: i64,
 }
 
 /// A list; or, as older replicas wrote it, `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok`.
-fn attempts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Tried>, D::Error> {
+fn attempts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AttemptRecord>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Either {
-        List(Vec<Tried>),
+        List(Vec<AttemptRecord>),
         Text(String),
     }
     Ok(match Either::deserialize(deserializer)? {
@@ -82,21 +82,25 @@ fn attempts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Tried>, D:
         Either::Text(text) => {
             let one = |word: &str| {
                 let (candidate, cause) = word.rsplit_once(';')?;
-                Some(Tried { candidate: candidate.to_owned(), cause: cause.to_owned(), ..Tried::default() })
+                Some(AttemptRecord {
+                    candidate: candidate.to_owned(),
+                    cause: cause.to_owned(),
+                    ..AttemptRecord::default()
+                })
             };
             text.split(", ").filter_map(one).collect()
         }
     })
 }
 
-impl JournalLine {
+impl RequestRecord {
     /// The caller hung up.
-    pub const LEFT: u16 = 499;
+    pub const CANCELLED: u16 = 499;
     /// A stream broke after its 200.
-    pub const BROKE: u16 = 502;
+    pub const STREAM_BROKEN: u16 = 502;
 
     /// What `x-tollfree-attempts` says of it.
-    pub fn told_attempts(&self) -> String {
+    pub fn attempts_header(&self) -> String {
         let told: Vec<String> = self.attempts.iter().map(|a| format!("{};{}", a.candidate, a.cause)).collect();
         told.join(", ")
     }
@@ -125,18 +129,18 @@ pub struct Totals {
 
 /// The name of one line: when it was written, and which of that millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct LineId {
+pub struct RecordId {
     pub ms: u64,
     pub number: u64,
 }
 
-impl fmt::Display for LineId {
+impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.ms, self.number)
     }
 }
 
-impl FromStr for LineId {
+impl FromStr for RecordId {
     type Err = ();
 
     /// Only as it is written: no sign, no blank, no second spelling.
@@ -149,33 +153,33 @@ impl FromStr for LineId {
 
 /// Which lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
+pub enum JournalRange {
     /// The newest first.
     Newest,
     /// The newest first, of those before this one.
-    OlderThan(LineId),
+    OlderThan(RecordId),
     /// The oldest first, of those after this one.
-    NewerThan(LineId),
+    NewerThan(RecordId),
 }
 
 /// Some lines of the journal, in the order they were asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
+pub struct JournalPage {
     pub totals: Totals,
     /// Those that this version can read.
-    pub lines: Vec<(LineId, JournalLine)>,
+    pub lines: Vec<(RecordId, RequestRecord)>,
     /// How many were looked at, and the last of them.
     pub looked_at: usize,
-    pub last: Option<LineId>,
+    pub last: Option<RecordId>,
 }
 
 impl Ledger {
     /// At most `most` lines of the pool's journal, and its totals.
-    pub async fn journal(&self, most: usize, reading: Reading) -> Result<Page, LedgerError> {
+    pub async fn journal(&self, most: usize, reading: JournalRange) -> Result<JournalPage, LedgerError> {
         let (way, from) = match reading {
-            Reading::Newest => ("newest", String::new()),
-            Reading::OlderThan(id) => ("older", id.to_string()),
-            Reading::NewerThan(id) => ("newer", id.to_string()),
+            JournalRange::Newest => ("newest", String::new()),
+            JournalRange::OlderThan(id) => ("older", id.to_string()),
+            JournalRange::NewerThan(id) => ("newer", id.to_string()),
         };
         let call = ScriptCall {
             script: Script::Journal,
@@ -187,12 +191,12 @@ impl Ledger {
     }
 
     /// What members are called. Whoever has no record (any more) is left out.
-    pub async fn names(&self, ids: &[&str]) -> Result<Vec<(String, String)>, LedgerError> {
+    pub async fn client_names(&self, ids: &[&str]) -> Result<Vec<(String, String)>, LedgerError> {
         #[derive(Deserialize)]
         struct Named {
             name: String,
         }
-        let listed = self.listed_members();
+        let listed = self.file_clients();
         let in_file = |id: &&str| listed.iter().find(|member| *member.id == **id);
         let mut named: Vec<(String, String)> =
             ids.iter().filter_map(|id| Some(((*id).to_owned(), in_file(id)?.terms.name.clone()))).collect();
@@ -214,16 +218,16 @@ impl Ledger {
     }
 }
 
-fn read(reply: &Reply) -> Option<Page> {
+fn read(reply: &Reply) -> Option<JournalPage> {
     let Reply::List(items) = reply else { return None };
     let [Reply::Int(requests), Reply::Int(successes), Reply::Int(failures), rest @ ..] = &items[..] else {
         return None;
     };
     let totals = Totals { requests: *requests, successes: *successes, failures: *failures };
-    let mut page = Page { totals, ..Page::default() };
+    let mut page = JournalPage { totals, ..JournalPage::default() };
     for pair in rest.chunks_exact(2) {
         let [Reply::Bulk(id), Reply::Bulk(line)] = pair else { return None };
-        let id: LineId = std::str::from_utf8(id).ok()?.parse().ok()?;
+        let id: RecordId = std::str::from_utf8(id).ok()?.parse().ok()?;
         page.looked_at += 1;
         page.last = Some(id);
         // A line another version wrote and we cannot read is passed over.
@@ -241,21 +245,21 @@ mod tests {
         let old = r#"{"time_ms":1,"request_id":"r","client":"anon:::1","asked":"free","candidate":"a/m",
             "attempts":"b/x:free;429_rpd, a/m;ok","status":200,"stream":true,"waited_ms":0,"first_content_ms":5,
             "duration_ms":9,"tokens_in":3,"tokens_out":null}"#;
-        let line: JournalLine = serde_json::from_str(old).unwrap();
-        assert_eq!(line.told_attempts(), "b/x:free;429_rpd, a/m;ok");
+        let line: RequestRecord = serde_json::from_str(old).unwrap();
+        assert_eq!(line.attempts_header(), "b/x:free;429_rpd, a/m;ok");
         assert_eq!((line.provider(), line.error_code.as_deref(), line.passed_over.len()), (Some("a"), None, 0));
-        let again: JournalLine = serde_json::from_str(&serde_json::to_string(&line).unwrap()).unwrap();
+        let again: RequestRecord = serde_json::from_str(&serde_json::to_string(&line).unwrap()).unwrap();
         assert_eq!(again, line);
-        let none: JournalLine = serde_json::from_str(&old.replace("b/x:free;429_rpd, a/m;ok", "")).unwrap();
+        let none: RequestRecord = serde_json::from_str(&old.replace("b/x:free;429_rpd, a/m;ok", "")).unwrap();
         assert!(none.attempts.is_empty());
     }
 
     #[test]
     fn an_id_has_one_spelling() {
-        let id = LineId { ms: 1_790_000_000_000, number: 7 };
+        let id = RecordId { ms: 1_790_000_000_000, number: 7 };
         assert_eq!("1790000000000-7".parse(), Ok(id));
         for wrong in ["", "1", "-", "1-", "-1", "01-2", "+1-2", "1-2-3", " 1-2", "1-99999999999999999999"] {
-            assert!(wrong.parse::<LineId>().is_err(), "{wrong}");
+            assert!(wrong.parse::<RecordId>().is_err(), "{wrong}");
         }
     }
 }

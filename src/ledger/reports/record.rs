@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::ledger::{
     error::LedgerError,
-    reports::{journal::JournalLine, rollup::Added},
+    reports::{journal::RequestRecord, rollup::Added},
     script::{engine::ScriptCall, scripts::Script},
     shared::Ledger,
 };
@@ -15,7 +15,7 @@ pub const JOURNAL_MOST: usize = 10_000;
 impl Ledger {
     /// Writes finished requests to the pool's journal, totals and roll-ups. `number` is the batch's, and rises from 1: one
     /// that was written before (its reply was lost) is not written again.
-    pub async fn record(&self, number: u64, batch: &[JournalLine]) -> Result<(), LedgerError> {
+    pub async fn record(&self, number: u64, batch: &[RequestRecord]) -> Result<(), LedgerError> {
         if batch.is_empty() {
             return Ok(());
         }

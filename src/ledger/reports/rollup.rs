@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::ledger::{
     error::LedgerError,
-    reports::journal::JournalLine,
+    reports::journal::RequestRecord,
     script::{
         engine::{Reply, ScriptCall},
         keys::{Key, Keys},
@@ -59,12 +59,12 @@ impl Step {
     }
 
     /// How long its roll-ups are kept.
-    pub fn keep_ms(self, by: By) -> i64 {
+    pub fn keep_ms(self, by: GroupBy) -> i64 {
         match (self, by) {
-            (Step::Minute, By::Window) => 3 * HOUR_MS,
+            (Step::Minute, GroupBy::Window) => 3 * HOUR_MS,
             (Step::Minute, _) => 26 * HOUR_MS,
             (Step::Hour, _) => 50 * HOUR_MS,
-            (Step::Day, By::Window) => 70 * DAY_MS,
+            (Step::Day, GroupBy::Window) => 70 * DAY_MS,
             (Step::Day, _) => 400 * DAY_MS,
         }
     }
@@ -72,7 +72,7 @@ impl Step {
 
 /// What a roll-up's names are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum By {
+pub enum GroupBy {
     Client,
     Provider,
     /// `provider/model`
@@ -83,32 +83,32 @@ pub enum By {
     Window,
 }
 
-impl By {
+impl GroupBy {
     pub(in crate::ledger) fn letter(self) -> char {
         match self {
-            By::Client => 'c',
-            By::Provider => 'p',
-            By::Model => 'o',
-            By::ClientModel => 'x',
-            By::Window => 'w',
+            GroupBy::Client => 'c',
+            GroupBy::Provider => 'p',
+            GroupBy::Model => 'o',
+            GroupBy::ClientModel => 'x',
+            GroupBy::Window => 'w',
         }
     }
 
     /// The most names in one roll-up; what comes beyond is under [`OTHER`].
     pub fn names_most(self, step: Step) -> usize {
         match (self, step) {
-            (By::Provider, _) => 64,
-            (By::Client | By::Model, Step::Minute) => 128,
-            (By::Client | By::Model, _) => 512,
-            (By::ClientModel | By::Window, Step::Minute) => 256,
-            (By::ClientModel | By::Window, _) => 1_024,
+            (GroupBy::Provider, _) => 64,
+            (GroupBy::Client | GroupBy::Model, Step::Minute) => 128,
+            (GroupBy::Client | GroupBy::Model, _) => 512,
+            (GroupBy::ClientModel | GroupBy::Window, Step::Minute) => 256,
+            (GroupBy::ClientModel | GroupBy::Window, _) => 1_024,
         }
     }
 
     fn rest(self) -> String {
         match self {
-            By::Client | By::Provider | By::Model => OTHER.to_owned(),
-            By::ClientModel | By::Window => name(OTHER, OTHER),
+            GroupBy::Client | GroupBy::Provider | GroupBy::Model => OTHER.to_owned(),
+            GroupBy::ClientModel | GroupBy::Window => name(OTHER, OTHER),
         }
     }
 }
@@ -121,8 +121,8 @@ fn name(client: &str, of: &str) -> String {
     name
 }
 
-/// The client and what it asked, of a name in [`By::ClientModel`] and [`By::Window`].
-pub fn parts(name: &str) -> (&str, &str) {
+/// The client and what it asked, of a name in [`GroupBy::ClientModel`] and [`GroupBy::Window`].
+pub fn split_name(name: &str) -> (&str, &str) {
     name.split_once(SEAM).unwrap_or((name, OTHER))
 }
 
@@ -148,7 +148,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    fn of(line: &JournalLine) -> Self {
+    fn of(line: &RequestRecord) -> Self {
         let mut sums = Self {
             requests: 1,
             tokens_in: line.tokens_in.unwrap_or(0).max(0),
@@ -223,14 +223,14 @@ impl Sums {
 
 /// What the attempts of one client took of the windows of one account and model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Taken {
+pub struct AttemptUsage {
     pub requests: i64,
     /// Prompt and answer.
     pub tokens: i64,
     pub input: i64,
 }
 
-impl Taken {
+impl AttemptUsage {
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.tokens += other.tokens;
@@ -253,19 +253,22 @@ pub struct Rollup {
 /// What a batch adds to the roll-ups, each key once.
 #[derive(Default)]
 pub(in crate::ledger) struct Added {
-    rollups: BTreeMap<(Step, By, i64), BTreeMap<String, Vec<i64>>>,
+    rollups: BTreeMap<(Step, GroupBy, i64), BTreeMap<String, Vec<i64>>>,
 }
 
 impl Added {
     /// `at_ms`: when the request came in, by the ledger's clock.
-    pub fn count(&mut self, line: &JournalLine, at_ms: i64) {
+    pub fn count(&mut self, line: &RequestRecord, at_ms: i64) {
         let minute = Step::Minute.start(at_ms);
         let sums = Sums::of(line).numbers();
         let (provider, model) = (line.provider().unwrap_or(NONE), line.served().unwrap_or(NONE));
         let pair = name(&line.client, model);
-        for (by, name) in
-            [(By::Client, &*line.client), (By::Provider, provider), (By::Model, model), (By::ClientModel, &*pair)]
-        {
+        for (by, name) in [
+            (GroupBy::Client, &*line.client),
+            (GroupBy::Provider, provider),
+            (GroupBy::Model, model),
+            (GroupBy::ClientModel, &*pair),
+        ] {
             self.add((Step::Minute, by, minute), name, &sums);
         }
         for (i, attempt) in line.attempts.iter().enumerate() {
@@ -275,11 +278,11 @@ impl Added {
             let input = input.unwrap_or(0).max(0);
             let taken = [1, input + output.unwrap_or(0).max(0), input];
             let seat = [provider, &attempt.account, model].join("/");
-            self.add((Step::Minute, By::Window, minute), &name(&line.client, &seat), &taken);
+            self.add((Step::Minute, GroupBy::Window, minute), &name(&line.client, &seat), &taken);
         }
     }
 
-    fn add(&mut self, at: (Step, By, i64), name: &str, numbers: &[i64]) {
+    fn add(&mut self, at: (Step, GroupBy, i64), name: &str, numbers: &[i64]) {
         let names = self.rollups.entry(at).or_default();
         // Most names of a batch have come before.
         let sums = match names.get_mut(name) {
@@ -295,7 +298,7 @@ impl Added {
     /// What was counted by the minute, by the longer stretches too.
     fn spread(&mut self) {
         for ((_, by, start), names) in self.rollups.clone() {
-            let longer: &[Step] = if by == By::Window { &[Step::Hour, Step::Day] } else { &[Step::Day] };
+            let longer: &[Step] = if by == GroupBy::Window { &[Step::Hour, Step::Day] } else { &[Step::Day] };
             for step in longer {
                 for (name, numbers) in &names {
                     self.add((*step, by, step.start(start)), name, numbers);
@@ -327,7 +330,7 @@ impl Ledger {
     pub async fn rollups(
         &self,
         step: Step,
-        by: By,
+        by: GroupBy,
         (from_ms, to_ms): (i64, i64),
         names: &[&str],
     ) -> Result<Vec<Rollup>, LedgerError> {
@@ -353,7 +356,7 @@ impl Ledger {
         let mut today = BTreeMap::new();
         let now_ms = self.now_ms();
         for some in clients.chunks(AT_ONCE) {
-            for rollup in self.rollups(Step::Day, By::Client, (now_ms, now_ms), some).await? {
+            for rollup in self.rollups(Step::Day, GroupBy::Client, (now_ms, now_ms), some).await? {
                 today.extend(rollup.names.into_iter().map(|(name, numbers)| (name, Sums::read(&numbers))));
             }
         }
@@ -388,7 +391,7 @@ mod tests {
     fn sums(first_contents: &[i64]) -> Sums {
         let mut all = Sums::default();
         for ms in first_contents {
-            let line = JournalLine { status: 200, first_content_ms: Some(*ms), ..JournalLine::default() };
+            let line = RequestRecord { status: 200, first_content_ms: Some(*ms), ..RequestRecord::default() };
             all.add(&Sums::of(&line));
         }
         all
@@ -416,30 +419,30 @@ mod tests {
 
     #[test]
     fn each_attempt_counts_for_its_own_account_and_the_request_once() {
-        let tried = |candidate: &str, account: &str, cause: &str| crate::ledger::reports::journal::Tried {
+        let tried = |candidate: &str, account: &str, cause: &str| crate::ledger::reports::journal::AttemptRecord {
             candidate: candidate.into(),
             account: account.into(),
             cause: cause.into(),
             ..Default::default()
         };
-        let line = JournalLine {
+        let line = RequestRecord {
             client: "ann".into(),
             candidate: "groq/a/b".into(),
             attempts: vec![tried("gemini/flash", "x", "429_rpd"), tried("groq/a/b", "y", "ok")],
             status: 200,
             tokens_in: Some(3),
             tokens_out: Some(4),
-            ..JournalLine::default()
+            ..RequestRecord::default()
         };
         let mut added = Added::default();
         added.count(&line, 3 * HOUR_MS + 5);
         added.count(&line, 3 * HOUR_MS + 6);
         added.spread();
         let of = |step, by| &added.rollups[&(step, by, 3 * HOUR_MS)];
-        assert_eq!(of(Step::Minute, By::Provider).keys().collect::<Vec<_>>(), ["groq"]);
-        assert_eq!(of(Step::Minute, By::ClientModel)["ann\tgroq/a/b"][..6], [2, 2, 0, 0, 6, 8]);
-        assert_eq!(of(Step::Hour, By::Window)["ann\tgroq/y/a/b"], [2, 14, 6]);
-        assert_eq!(of(Step::Hour, By::Window)["ann\tgemini/x/flash"], [2, 0, 0]);
-        assert_eq!(added.rollups[&(Step::Day, By::Client, 0)]["ann"][0], 2);
+        assert_eq!(of(Step::Minute, GroupBy::Provider).keys().collect::<Vec<_>>(), ["groq"]);
+        assert_eq!(of(Step::Minute, GroupBy::ClientModel)["ann\tgroq/a/b"][..6], [2, 2, 0, 0, 6, 8]);
+        assert_eq!(of(Step::Hour, GroupBy::Window)["ann\tgroq/y/a/b"], [2, 14, 6]);
+        assert_eq!(of(Step::Hour, GroupBy::Window)["ann\tgemini/x/flash"], [2, 0, 0]);
+        assert_eq!(added.rollups[&(Step::Day, GroupBy::Client, 0)]["ann"][0], 2);
     }
 }

@@ -32,8 +32,8 @@ struct Seats {
 }
 
 impl Ledger {
-    /// Looks now; what it saw is what [`Ledger::standing`] gives from here on.
-    pub(crate) async fn look(&self) -> Result<(), LedgerError> {
+    /// Looks now; what it saw is what [`Ledger::snapshot`] gives from here on.
+    pub(crate) async fn refresh_snapshot(&self) -> Result<(), LedgerError> {
         let shared = &self.shared;
         let catalog = shared.catalog.load_full();
         let now_ms = shared.known().now_ms();
@@ -188,7 +188,7 @@ pub(crate) fn watch(ledger: &Ledger) {
     ledger.shared.tasks.spawn_endless(async move {
         loop {
             // What kept it from looking is told by whoever noticed; the last look stands meanwhile.
-            let _ = looking.look().await;
+            let _ = looking.refresh_snapshot().await;
             tokio::time::sleep(PERIOD).await;
         }
     });

@@ -25,7 +25,7 @@
 use std::{fmt::Write, sync::Arc};
 
 use crate::domain::{Candidate, Limit, Scope, Window};
-use crate::ledger::reports::rollup::{By, Step};
+use crate::ledger::reports::rollup::{GroupBy, Step};
 
 /// Changes when an older replica could not understand what a newer one leaves behind.
 const LAYOUT: &str = "tf1";
@@ -97,7 +97,7 @@ impl Keys {
     }
 
     /// One stretch of time, by its first ms.
-    pub fn rollup(&self, step: Step, by: By, start_ms: i64) -> Key {
+    pub fn rollup(&self, step: Step, by: GroupBy, start_ms: i64) -> Key {
         format!("{}r:{}:{}:{}", self.prefix, step.letter(), by.letter(), start_ms.div_euclid(step.ms())).into()
     }
 

@@ -15,7 +15,7 @@ use tollfree::{
     catalog::{Catalog, Current},
     config,
     domain::{Charge, Choice, Client, Health, Limit, Outcome, Spent, Tier, client::ClientKind},
-    ledger::{Admission, Ask, Lease, Ledger, Rules, redis::Redis, scripts::Script},
+    ledger::{Admission, AdmitRequest, Lease, Ledger, Rules, redis::Redis, scripts::Script},
     shutdown::Tasks,
 };
 
@@ -73,11 +73,11 @@ impl Pool {
     async fn admit(&self, client: &Client, choices: &[Choice]) -> Option<Lease> {
         match self
             .ledger
-            .admit(Ask { client, choices, wait_ms: 0, tier: Tier::Standard, waited_us: &AtomicU64::new(0) })
+            .admit(AdmitRequest { client, choices, wait_ms: 0, tier: Tier::Standard, waited_us: &AtomicU64::new(0) })
             .await
             .unwrap()
         {
-            Admission::Go(lease) => Some(lease),
+            Admission::Granted(lease) => Some(lease),
             other => {
                 assert!(matches!(other, Admission::Refused(_)), "{other:?}");
                 None
@@ -92,7 +92,7 @@ impl Pool {
         for _ in 0..CALLS / ROUNDS / AT_ONCE {
             let some = turns.by_ref().take(AT_ONCE).map(|client| self.admit(client, choices));
             for lease in join_all(some).await.into_iter().flatten() {
-                lease.sent();
+                lease.mark_sent();
                 lease.settle(answered());
                 admitted += 1;
             }
@@ -189,7 +189,7 @@ pub async fn tell() {
         for number in 0..10 {
             for pool in [&free, &full] {
                 if let Some(lease) = pool.admit(client, &pool.choices[number..=number]).await {
-                    lease.sent();
+                    lease.mark_sent();
                     lease.settle(answered());
                 }
             }
@@ -203,7 +203,7 @@ pub async fn tell() {
     }
     for client in unlimited.iter().cycle() {
         let Some(lease) = full.admit(client, &full.choices).await else { break };
-        lease.sent();
+        lease.mark_sent();
         // Kept as charged: nothing is given back.
         lease.settle(Outcome { health: Health::Good, ..Outcome::unknown() });
     }

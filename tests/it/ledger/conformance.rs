@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tollfree::ledger::{
     engine::Reply,
     keys::{Key, Keys},
-    rollup::{By, Step},
+    rollup::{GroupBy, Step},
     scripts::Script,
 };
 
@@ -275,7 +275,7 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
     for ledger in [&pair.redis, &pair.embedded] {
         ledger.look("return redis.call('HSET', KEYS[1], 'v', 3, 'rec', '{\"name\":\"Ann\"}')", &member);
     }
-    let rollups = [0, 60_000].map(|start| keys.rollup(Step::Minute, By::Client, start));
+    let rollups = [0, 60_000].map(|start| keys.rollup(Step::Minute, GroupBy::Client, start));
     let mut number = 0;
     for _ in 0..60 {
         if number == 0 || !dice.one_in(4) {

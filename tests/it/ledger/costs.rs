@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use tollfree::ledger::{
     keys::{Key, Keys},
-    rollup::{By, Step},
+    rollup::{GroupBy, Step},
     scripts::Script,
 };
 
@@ -114,17 +114,17 @@ fn batch(number: usize, requests: usize, clients: usize) -> (Vec<Key>, Vec<Bytes
     }
     let wide = requests.min(clients * 4);
     for (step, by, count) in [
-        (Step::Minute, By::Client, clients),
-        (Step::Minute, By::Provider, 3),
-        (Step::Minute, By::Model, 4),
-        (Step::Minute, By::ClientModel, wide),
-        (Step::Minute, By::Window, wide),
-        (Step::Hour, By::Window, wide),
-        (Step::Day, By::Client, clients),
-        (Step::Day, By::Provider, 3),
-        (Step::Day, By::Model, 4),
-        (Step::Day, By::ClientModel, wide),
-        (Step::Day, By::Window, wide),
+        (Step::Minute, GroupBy::Client, clients),
+        (Step::Minute, GroupBy::Provider, 3),
+        (Step::Minute, GroupBy::Model, 4),
+        (Step::Minute, GroupBy::ClientModel, wide),
+        (Step::Minute, GroupBy::Window, wide),
+        (Step::Hour, GroupBy::Window, wide),
+        (Step::Day, GroupBy::Client, clients),
+        (Step::Day, GroupBy::Provider, 3),
+        (Step::Day, GroupBy::Model, 4),
+        (Step::Day, GroupBy::ClientModel, wide),
+        (Step::Day, GroupBy::Window, wide),
     ] {
         let count = count.min(requests);
         keys.push(names.rollup(step, by, 0));

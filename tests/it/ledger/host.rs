@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tollfree::ledger::{
     embedded::Embedded,
-    engine::{Reply, ScriptCall, ScriptHost},
+    engine::{Reply, ScriptCall, ScriptEngine},
     keys::{Key, Keys},
     scripts::Script,
 };
@@ -54,7 +54,7 @@ fn store(clock: &Arc<AtomicI64>) -> Embedded {
 fn listening(store: Embedded, heard: &Arc<Mutex<Vec<String>>>) -> Embedded {
     let heard = heard.clone();
     let [channel, ..] = Keys::new("judge").waiting_room();
-    store.listen(&channel, Arc::new(move |message| heard.lock().unwrap().push(message.to_owned())));
+    store.subscribe(&channel, Arc::new(move |message| heard.lock().unwrap().push(message.to_owned())));
     store
 }
 

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use tollfree::{
     ledger::{
         embedded::Embedded,
-        engine::{HostError, Reply},
+        engine::{EngineError, Reply},
         keys::Key,
         redis::Redis,
     },
@@ -80,7 +80,7 @@ impl Pair {
     /// Both answers, errors without the place that Redis adds to them; none where Redis was not given the time.
     fn both(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Option<[Result<Reply, String>; 2]> {
         let theirs = self.runtime.block_on(self.redis.run_text(text, keys, args));
-        if let Err(HostError::Unreachable(_)) = theirs {
+        if let Err(EngineError::Unreachable(_)) = theirs {
             self.runtime.block_on(until_ready(&self.redis));
             return None;
         }
@@ -99,9 +99,9 @@ async fn until_ready(redis: &Redis) {
     eventually(Duration::from_secs(5), "Redis answers", ready).await;
 }
 
-fn words(error: HostError) -> String {
+fn words(error: EngineError) -> String {
     match error {
-        HostError::Script { message, .. } => message.split(" script: ").next().unwrap_or_default().to_owned(),
+        EngineError::Script { message, .. } => message.split(" script: ").next().unwrap_or_default().to_owned(),
         other => panic!("{other}"),
     }
 }

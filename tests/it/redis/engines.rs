@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tollfree::{
     ledger::{
         embedded::Embedded,
-        engine::{HostError, Reply, ScriptCall, ScriptHost},
+        engine::{EngineError, Reply, ScriptCall, ScriptEngine},
         redis::Redis,
         scripts::Script,
     },
@@ -44,7 +44,7 @@ impl Host {
         host
     }
 
-    async fn count(&self) -> Result<Reply, HostError> {
+    async fn count(&self) -> Result<Reply, EngineError> {
         self.redis.run_text(COUNT, &["{t}n".into()], &[]).await
     }
 
@@ -59,7 +59,7 @@ impl Host {
         let mut words = String::new();
         for _ in 0..10 {
             let start = Instant::now();
-            let Err(HostError::Unreachable(why)) = self.count().await else { panic!("an outage is told as one") };
+            let Err(EngineError::Unreachable(why)) = self.count().await else { panic!("an outage is told as one") };
             assert!(start.elapsed() < TOLD_WITHIN, "{:?}: {why}", start.elapsed());
             words = why;
         }
@@ -103,7 +103,7 @@ async fn many_callers_share_the_line_and_none_waits_for_an_outage() {
     let start = Instant::now();
     let calls = futures_util::future::join_all((0..200).map(|_| host.count())).await;
     assert!(start.elapsed() < TOLD_WITHIN, "{:?}", start.elapsed());
-    assert!(calls.iter().all(|call| matches!(call, Err(HostError::Unreachable(_)))));
+    assert!(calls.iter().all(|call| matches!(call, Err(EngineError::Unreachable(_)))));
     server.cont();
     assert!(host.until_back().await < BACK_WITHIN);
     let calls = futures_util::future::join_all((0..200).map(|_| host.count())).await;
@@ -145,11 +145,11 @@ async fn a_script_that_is_not_there_is_told_as_fresh_and_loaded_when_asked() {
     let host = Host::ready(&server.url()).await.redis;
     let call = ScriptCall { script: Script::Journal, keys: vec!["{t}j".into(), "{t}k".into()], args: vec!["1".into()] };
     for _ in 0..2 {
-        assert!(matches!(host.run(&call, false).await, Err(HostError::Fresh)));
+        assert!(matches!(host.run(&call, false).await, Err(EngineError::NoScript)));
         let (one, other) = host.run_both(&call, &call).await;
-        assert!(matches!((one, other), (Err(HostError::Fresh), Err(HostError::Fresh))));
-        assert!(!matches!(host.run(&call, true).await, Err(HostError::Fresh | HostError::Unreachable(_))));
-        assert!(!matches!(host.run(&call, false).await, Err(HostError::Fresh | HostError::Unreachable(_))));
+        assert!(matches!((one, other), (Err(EngineError::NoScript), Err(EngineError::NoScript))));
+        assert!(!matches!(host.run(&call, true).await, Err(EngineError::NoScript | EngineError::Unreachable(_))));
+        assert!(!matches!(host.run(&call, false).await, Err(EngineError::NoScript | EngineError::Unreachable(_))));
         server.command(&["SCRIPT", "FLUSH"]);
     }
 }
@@ -162,7 +162,7 @@ async fn an_error_in_a_script_is_no_outage() {
         ["return redis.call('NOSUCH')", "error('own')", "return nosuch()", "return redis.error_reply('OWN word')"]
     {
         let told = host.redis.run_text(text, &["{t}".into()], &[]).await;
-        assert!(matches!(told, Err(HostError::Script { .. })), "{text}: {told:?}");
+        assert!(matches!(told, Err(EngineError::Script { .. })), "{text}: {told:?}");
         assert!(host.count().await.is_ok());
     }
 }
@@ -192,7 +192,9 @@ async fn a_password_is_given_and_never_told() {
     for wrong in ["", ":hunter2@", "joe:hunter2@"] {
         let host = Host::new(&format!("redis://{wrong}{at}"));
         let why = eventually(Duration::from_secs(5), "the refusal is known", async || match host.count().await {
-            Err(HostError::Unreachable(why)) if !why.contains("connecting") && !why.contains("no answer") => Some(why),
+            Err(EngineError::Unreachable(why)) if !why.contains("connecting") && !why.contains("no answer") => {
+                Some(why)
+            }
             _ => None,
         })
         .await;
@@ -212,7 +214,7 @@ async fn a_server_without_tls_is_told_as_such() {
         }
     });
     let why = eventually(Duration::from_secs(5), "the handshake failed", async || match host.count().await {
-        Err(HostError::Unreachable(why)) if !why.contains("connecting") && !why.contains("no answer") => Some(why),
+        Err(EngineError::Unreachable(why)) if !why.contains("connecting") && !why.contains("no answer") => Some(why),
         _ => None,
     })
     .await;

@@ -17,8 +17,8 @@ use tollfree::{
         Standing, Tier, Until, client::ClientKind,
     },
     ledger::{
-        Admission, Ask, By, JournalLine, Lease, Ledger, LedgerError, Reading, Refusal, RefusedBy, Rules, Tried,
-        embedded::Embedded, engine::ScriptHost, redis::Redis,
+        Admission, AdmitRequest, AttemptRecord, ChangedBy, JournalRange, Lease, Ledger, LedgerError, Refusal,
+        RefusedBy, RequestRecord, Rules, embedded::Embedded, engine::ScriptEngine, redis::Redis,
     },
     shutdown::Tasks,
 };
@@ -54,7 +54,7 @@ struct Rig {
     tasks: Tasks,
 }
 
-fn rig(host: Arc<dyn ScriptHost>, tasks: Tasks) -> Rig {
+fn rig(host: Arc<dyn ScriptEngine>, tasks: Tasks) -> Rig {
     let catalog = catalog();
     Rig { ledger: Ledger::start(host, rules("door"), catalog.clone(), tasks.clone()), catalog, tasks }
 }
@@ -82,11 +82,11 @@ impl Rig {
     async fn admit(&self, client: &Client, choices: &[Choice]) -> Result<Lease, Refusal> {
         match self
             .ledger
-            .admit(Ask { client, choices, wait_ms: 0, tier: Tier::Standard, waited_us: &AtomicU64::new(0) })
+            .admit(AdmitRequest { client, choices, wait_ms: 0, tier: Tier::Standard, waited_us: &AtomicU64::new(0) })
             .await
             .unwrap()
         {
-            Admission::Go(lease) => Ok(lease),
+            Admission::Granted(lease) => Ok(lease),
             Admission::Refused(refusal) => Err(refusal),
             Admission::ClientChanged => panic!("there is no record of this client"),
         }
@@ -94,14 +94,14 @@ impl Rig {
 
     /// Units of a window as last looked at; -1 before the first look.
     fn used(&self, candidate: &Candidate, limit: Limit) -> i64 {
-        let standing = self.ledger.standing();
+        let standing = self.ledger.snapshot();
         let subject = standing.seen(candidate);
         subject.and_then(|s| s.levels.iter().find(|l| l.limit == limit)).map_or(-1, |l| l.used)
     }
 
     /// Waits until a look says so.
     async fn sees(&self, what: &str, holds: impl Fn(&Standing) -> bool) {
-        until(what, || holds(&self.ledger.standing())).await;
+        until(what, || holds(&self.ledger.snapshot())).await;
     }
 }
 
@@ -172,7 +172,7 @@ async fn a_settlement_gives_back_what_was_not_used() {
         let lease = rig.admit(&who, &choices[..1]).await.unwrap();
         let subject = lease.candidate().clone();
         rig.sees("the charge", |_| rig.used(&subject, Limit::Tpd) >= 199).await;
-        lease.sent();
+        lease.mark_sent();
         lease.settle(good(120));
         // A day's bucket drains 2.3 tokens a second, and slack withholds half a token more.
         rig.sees("the correction", |_| (110..=121).contains(&rig.used(&subject, Limit::Tpd))).await;
@@ -190,7 +190,7 @@ async fn a_clients_own_quota_binds_every_candidate() {
         let mut leases = Vec::new();
         for left in [2, 1, 0] {
             let lease = rig.admit(&who, &choices).await.unwrap();
-            assert_eq!(lease.client_standing().unwrap().requests.unwrap().remaining, left);
+            assert_eq!(lease.client_usage().unwrap().requests.unwrap().remaining, left);
             leases.push(lease);
         }
         let refusal = rig.admit(&who, &choices).await.unwrap_err();
@@ -252,13 +252,13 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
     })
     .await;
     two.sees("the cool-down", |s| s.subjects[&subject].shut.as_ref().is_some_and(|(_, why)| why == "429_rpd")).await;
-    let by = By { actor: "cli", address: None };
-    one.ledger.switch(MODEL, false, &by).await.unwrap();
+    let by = ChangedBy { actor: "cli", address: None };
+    one.ledger.set_enabled(MODEL, false, &by).await.unwrap();
     assert_eq!(two.admit(&who, &choices).await.unwrap_err().lines[1].why, "off");
-    one.ledger.switch(MODEL, true, &by).await.unwrap();
+    one.ledger.set_enabled(MODEL, true, &by).await.unwrap();
     two.ledger.reset_provider("groq", &by).await.unwrap();
     assert!(one.admit(&who, &choices[..1]).await.is_ok(), "reset lifts the cool-down");
-    one.ledger.set_order(Order::RoundRobin, &by).await.unwrap();
+    one.ledger.set_strategy(Order::RoundRobin, &by).await.unwrap();
     two.sees("the order", |s| s.order == Some(Order::RoundRobin)).await;
 }
 
@@ -292,7 +292,7 @@ async fn a_flush_is_no_plenty() {
 }
 
 async fn rig_goes(rig: &Rig, who: &Client, choices: &[Choice]) -> bool {
-    rig.admit(who, &choices[..1]).await.map(|lease| lease.sent()).is_ok()
+    rig.admit(who, &choices[..1]).await.map(|lease| lease.mark_sent()).is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,7 +306,7 @@ async fn an_outage_is_told_at_once_and_ends_by_itself() {
         let began = Instant::now();
         let answer = rig
             .ledger
-            .admit(Ask {
+            .admit(AdmitRequest {
                 client: &who,
                 choices: &choices,
                 wait_ms: 0,
@@ -333,8 +333,13 @@ async fn an_outage_is_told_at_once_and_ends_by_itself() {
 async fn the_journal_is_the_pools() {
     rigs(async |rig| {
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let tried = Tried { candidate: MODEL.into(), account: "one".into(), cause: "ok".into(), ..Tried::default() };
-        let line = JournalLine {
+        let tried = AttemptRecord {
+            candidate: MODEL.into(),
+            account: "one".into(),
+            cause: "ok".into(),
+            ..AttemptRecord::default()
+        };
+        let line = RequestRecord {
             time_ms: now_ms,
             request_id: "r1".into(),
             client: "anon".into(),
@@ -345,20 +350,20 @@ async fn the_journal_is_the_pools() {
             first_content_ms: Some(5),
             duration_ms: 9,
             tokens_in: Some(3),
-            ..JournalLine::default()
+            ..RequestRecord::default()
         };
-        let failed = JournalLine { status: 502, request_id: "r2".into(), ..line.clone() };
+        let failed = RequestRecord { status: 502, request_id: "r2".into(), ..line.clone() };
         for _ in 0..2 {
             // The second time as after a lost reply.
             rig.ledger.record(1, &[line.clone(), failed.clone()]).await.unwrap();
         }
-        let page = rig.ledger.journal(10, Reading::Newest).await.unwrap();
+        let page = rig.ledger.journal(10, JournalRange::Newest).await.unwrap();
         assert_eq!((page.totals.requests, page.totals.successes, page.totals.failures), (2, 1, 1));
-        let lines: Vec<&JournalLine> = page.lines.iter().map(|(_, line)| line).collect();
+        let lines: Vec<&RequestRecord> = page.lines.iter().map(|(_, line)| line).collect();
         assert_eq!(lines, [&failed, &line], "newest first");
-        let older = rig.ledger.journal(10, Reading::OlderThan(page.lines[0].0)).await.unwrap();
+        let older = rig.ledger.journal(10, JournalRange::OlderThan(page.lines[0].0)).await.unwrap();
         assert_eq!(older.lines, page.lines[1..]);
-        let newer = rig.ledger.journal(10, Reading::NewerThan(page.lines[1].0)).await.unwrap();
+        let newer = rig.ledger.journal(10, JournalRange::NewerThan(page.lines[1].0)).await.unwrap();
         assert_eq!(newer.lines, page.lines[..1]);
         let today = rig.ledger.usage_today(&["anon", "nobody"]).await.unwrap();
         let sums = today["anon"];

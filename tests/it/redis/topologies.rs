@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tollfree::{
-    ledger::{engine::HostError, redis::Redis},
+    ledger::{engine::EngineError, redis::Redis},
     shutdown::Tasks,
 };
 
@@ -17,7 +17,7 @@ use crate::support::{
 
 const BACK_WITHIN: Duration = Duration::from_secs(1);
 
-async fn count(redis: &Redis) -> Result<(), HostError> {
+async fn count(redis: &Redis) -> Result<(), EngineError> {
     redis.run_text("return redis.call('INCR', KEYS[1])", &["{t}n".into()], &[]).await.map(drop)
 }
 
@@ -54,7 +54,7 @@ async fn behind_sentinel_the_promoted_replica_is_found() {
     replica.until("the count has been copied", &["GET", "{t}n"], "1").await;
     let Node { mut process, .. } = primary;
     process.kill();
-    assert!(matches!(count(&redis).await, Err(HostError::Unreachable(_))));
+    assert!(matches!(count(&redis).await, Err(EngineError::Unreachable(_))));
     replica.until_primary().await;
     let took = until_back(&redis).await;
     assert!(took < BACK_WITHIN, "{took:?}");
@@ -72,7 +72,7 @@ async fn in_a_cluster_the_owner_of_the_slot_is_found_and_its_heir() {
     assert!(count(&redis).await.is_ok());
 
     cluster.kill_primary();
-    assert!(matches!(count(&redis).await, Err(HostError::Unreachable(_))));
+    assert!(matches!(count(&redis).await, Err(EngineError::Unreachable(_))));
     cluster.until_replaced().await;
     cluster.bystander().until("the cluster is whole again", &["CLUSTER", "INFO"], "cluster_state:ok").await;
     let took = until_back(&redis).await;

@@ -122,15 +122,15 @@ function verdict({ status, attempts, waited_ms, passed_over, duration_ms, error_
   }
   if (error_code === "client_quota_exceeded") return "The client has used up its own quota.";
   if (error_code === "budget_exhausted") {
-    const soonest = Math.min(...passed_over.map((each) => each.opens_in_ms));
+    const soonest = Math.min(...passed_over.map((each) => each.retry_in_ms));
     return `No candidate had room${waited}.${Number.isFinite(soonest) ? ` The first would have had some ${span(soonest)} later.` : ""}`;
   }
   if (attempts.length > 0 && status >= 500) return `Every candidate that was asked failed${waited}.`;
   return error_code ? `Refused: ${causeName(error_code)}.` : `Ended with ${status}.`;
 }
 
-function whyName({ why, opens_in_ms }: PassedOver): string {
-  const when = opens_in_ms ? `, opens in ${span(opens_in_ms)}` : "";
+function whyName({ why, retry_in_ms }: PassedOver): string {
+  const when = retry_in_ms ? `, opens in ${span(retry_in_ms)}` : "";
   const name = limitName(why);
   return `${name === why ? causeName(why) : `out of ${name}`}${when}`;
 }

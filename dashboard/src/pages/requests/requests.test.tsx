@@ -53,7 +53,7 @@ test("only the rows in sight exist", async () => {
 test("a request's own URL shows how it went", async () => {
   const record = { ...fixtures.record(3), id: "the-id", status: 200, client_name: "n".repeat(300), waited_ms: 1_500, tokens_in: 123_456_789, tokens_out: 5, first_content_ms: 2_000, duration_ms: 3_000,
     attempts: [{ candidate: "gemini/a", cause: "429_rpd", at_ms: 1_500, duration_ms: 120 }, { candidate: "groq/b", cause: "ok", at_ms: 1_620, duration_ms: 1_380 }],
-    passed_over: [{ candidate: "cerebras/c", why: "rpm", opens_in_ms: 1_200 }] };
+    passed_over: [{ candidate: "cerebras/c", why: "rpm", retry_in_ms: 1_200 }] };
   gateway({ "GET /admin/v1/requests": ({ query }) => list(query.get("search") === "the-id" ? [record] : []) });
   page("/requests/the-id");
   const dialog = await screen.findByRole("dialog");

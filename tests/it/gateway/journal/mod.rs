@@ -163,7 +163,7 @@ async fn a_refusal_tells_whom_it_passed_over_and_why() {
             assert_eq!(names(&lines, "error_code"), ["invalid_json", "model_not_found", "budget_exhausted", "null"]);
             let passed = &lines[2]["passed_over"][0];
             assert_eq!((&passed["candidate"], &passed["why"]), (&json!("tight/m"), &json!("rpm")));
-            assert!((1..=60_300).contains(&passed["opens_in_ms"].as_i64().unwrap()), "{passed}");
+            assert!((1..=60_300).contains(&passed["retry_in_ms"].as_i64().unwrap()), "{passed}");
             for (filter, found) in [
                 ("status=ok", vec![200]),
                 ("status=429", vec![429]),
