@@ -12,18 +12,18 @@ use crate::{
 /// The built-in ones (as the operator changed them), then the operator's own.
 pub(super) fn build(settings: &Settings, catalog: &Catalog) -> Result<Vec<MetaModel>, CatalogError> {
     let mut metas = Vec::new();
-    for (name, order) in BUILTIN_META_MODELS {
+    for (name, strategy) in BUILTIN_META_MODELS {
         let changed = settings.models.get(name);
         let members = match changed.filter(|meta| !meta.members.is_empty()) {
             Some(meta) => listed(name, meta, catalog)?,
             None => catalog.candidates.iter().filter(|c| is_member(c)).cloned().collect(),
         };
-        metas.push(MetaModel { name: name.to_owned(), order: changed.map_or(order, |meta| meta.strategy), members });
+        metas.push(MetaModel { name: name.to_owned(), strategy: changed.map_or(strategy, |meta| meta.strategy), members });
     }
     for (name, meta) in &settings.models {
         if BUILTIN_META_MODELS.iter().all(|(built_in, _)| built_in != name) {
             let members = listed(name, meta, catalog)?;
-            metas.push(MetaModel { name: name.clone(), order: meta.strategy, members });
+            metas.push(MetaModel { name: name.clone(), strategy: meta.strategy, members });
         }
     }
     Ok(metas)

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     config::Settings,
-    domain::{Candidate, Model, Order, Provider},
+    domain::{Candidate, Model, Provider, RoutingStrategy},
 };
 pub use build::{ToDiscover, key_id, to_discover};
 pub use names::Known;
@@ -48,7 +48,7 @@ pub struct Served {
 #[derive(Debug, Clone)]
 pub struct MetaModel {
     pub name: String,
-    pub order: Order,
+    pub strategy: RoutingStrategy,
     /// In listed order.
     pub members: Vec<Arc<Candidate>>,
 }

@@ -78,7 +78,7 @@ impl<'a> Overlay<'a> {
             reserve_default_output: pick!(self.reserve_default_output).unwrap_or(0),
             reserve_cap_output: pick!(self.reserve_cap_output),
             zone,
-            first_content_ms: pick!(self.first_content_ms).and_then(|ms| u64::try_from(ms).ok()),
+            first_token_timeout_ms: pick!(self.first_content_ms).and_then(|ms| u64::try_from(ms).ok()),
             wire: self.wire(),
             enabled: self.is_enabled(),
         }

@@ -200,8 +200,15 @@ fn free_holds_every_active_chat_model_with_a_key_and_ollama_last() {
     }
     assert_eq!(members.last().unwrap(), "ollama/llama3");
     assert_eq!(names(catalog.resolve("cerebras/qwen-3.8-27b")).len(), 1, "gated models go by their own name");
-    let orders: Vec<_> = catalog.metas.iter().map(|m| (m.name.as_str(), m.order)).collect();
-    assert_eq!(orders, [("free", Order::Headroom), ("free-fast", Order::Fast), ("free-smart", Order::Smart)]);
+    let orders: Vec<_> = catalog.metas.iter().map(|m| (m.name.as_str(), m.strategy)).collect();
+    assert_eq!(
+        orders,
+        [
+            ("free", RoutingStrategy::Headroom),
+            ("free-fast", RoutingStrategy::Fast),
+            ("free-smart", RoutingStrategy::Smart)
+        ]
+    );
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl View<'_> {
             out.push('\n');
         }
         for meta in &self.catalog.metas {
-            let _ = writeln!(out, "{} ({}): {}", meta.name, meta.order.as_str(), members(&meta.members).join(", "));
+            let _ = writeln!(out, "{} ({}): {}", meta.name, meta.strategy.as_str(), members(&meta.members).join(", "));
         }
         out
     }
@@ -132,7 +132,9 @@ impl View<'_> {
             .catalog
             .metas
             .iter()
-            .map(|meta| json!({ "name": meta.name, "order": meta.order.as_str(), "members": members(&meta.members) }))
+            .map(
+                |meta| json!({ "name": meta.name, "order": meta.strategy.as_str(), "members": members(&meta.members) }),
+            )
             .collect();
         let all = json!({
             "catalogue_as_of": builtin().as_of, "windows_hash": self.catalog.hash, "providers": providers, "meta_models": metas,

@@ -10,7 +10,7 @@ use toml::{
 };
 
 use super::document::{Document, unknown_key};
-use crate::domain::{BadField, KeyDigest, Member, MemberSource, Terms, key, member::Secret};
+use crate::domain::{BadField, ClientRecord, ClientSettings, ClientSource, KeyDigest, client_record::Secret, key};
 
 /// What a `[[client]]` has beside what can be said of any member.
 const OWN: [&str; 2] = ["id", "sha256"];
@@ -18,15 +18,15 @@ const OWN: [&str; 2] = ["id", "sha256"];
 const MEMBERS_MOST: usize = 1_000;
 
 /// Reads the file; an error names every mistake it can find, each with its line and the client's name.
-pub(super) fn read(name: &str, cwd: &Path) -> Result<Arc<[Member]>, Vec<String>> {
+pub(super) fn read(name: &str, cwd: &Path) -> Result<Arc<[ClientRecord]>, Vec<String>> {
     let text = std::fs::read_to_string(cwd.join(name))
         .map_err(|error| vec![format!("clients.file: `{name}` cannot be read: {error}")])?;
     members(name, &text)
 }
 
-fn members(name: &str, text: &str) -> Result<Arc<[Member]>, Vec<String>> {
+fn members(name: &str, text: &str) -> Result<Arc<[ClientRecord]>, Vec<String>> {
     let document = Document::parse(name, text).map_err(|error| vec![error])?;
-    let (mut members, mut errors) = (Vec::<Member>::new(), Vec::new());
+    let (mut members, mut errors) = (Vec::<ClientRecord>::new(), Vec::new());
     for (key, span, value) in document.sections() {
         let tables = match (key, value) {
             ("client", DeValue::Array(tables)) => tables,
@@ -45,7 +45,7 @@ fn members(name: &str, text: &str) -> Result<Arc<[Member]>, Vec<String>> {
         for table in tables {
             match member(&document, table) {
                 Ok(member) if members.iter().any(|other| other.id == member.id) => {
-                    let what = format!("client `{}`: the id `{}` stands there twice", member.terms.name, member.id);
+                    let what = format!("client `{}`: the id `{}` stands there twice", member.settings.name, member.id);
                     errors.push(document.error_at(&table.span(), &what));
                 }
                 Ok(member) => members.push(member),
@@ -56,7 +56,7 @@ fn members(name: &str, text: &str) -> Result<Arc<[Member]>, Vec<String>> {
     if errors.is_empty() { Ok(members.into()) } else { Err(errors) }
 }
 
-fn member(document: &Document<'_>, table: &Spanned<DeValue<'_>>) -> Result<Member, String> {
+fn member(document: &Document<'_>, table: &Spanned<DeValue<'_>>) -> Result<ClientRecord, String> {
     let fields = table.get_ref().as_table().ok_or_else(|| {
         document.error_at(&table.span(), "client: expected a table with name, id, sha256 and what it may do")
     })?;
@@ -73,7 +73,7 @@ fn member(document: &Document<'_>, table: &Spanned<DeValue<'_>>) -> Result<Membe
         .map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref())))
         .collect();
     // A key that has expired since it was written down is no mistake: it opens nothing.
-    let terms = Terms::new(&said, Timestamp::MIN).map_err(|BadField { param, message }| {
+    let settings = ClientSettings::new(&said, Timestamp::MIN).map_err(|BadField { param, message }| {
         let field = param.split(['.', '[']).next().unwrap_or_default();
         mistake(field, &message)
     })?;
@@ -89,10 +89,10 @@ fn member(document: &Document<'_>, table: &Spanned<DeValue<'_>>) -> Result<Membe
         }
         one => vec![digest(one.and_then(DeValue::as_str))?],
     };
-    Ok(Member {
+    Ok(ClientRecord {
         id: id.into(),
-        source: MemberSource::File,
-        terms,
+        source: ClientSource::File,
+        settings,
         version: 0,
         secrets: digests.into_iter().map(|digest| Secret { digest, until_ms: None }).collect(),
         created_ms: None,
@@ -136,10 +136,10 @@ mod tests {
         );
         let members = members("clients.toml", &file).unwrap();
         let [ann, bob] = &*members else { panic!("{members:?}") };
-        assert_eq!(ann.terms.limits.in_force().collect::<Vec<_>>(), [(Limit::Rpm, 10)]);
-        assert_eq!((&*ann.id, ann.source, ann.version, ann.secrets.len()), ("ann", MemberSource::File, 0, 1));
+        assert_eq!(ann.settings.limits.in_force().collect::<Vec<_>>(), [(Limit::Rpm, 10)]);
+        assert_eq!((&*ann.id, ann.source, ann.version, ann.secrets.len()), ("ann", ClientSource::File, 0, 1));
         assert!(ann.secrets[0].digest.is(&KeyDigest::of("foo")));
-        assert!(ann.terms.expires_at.is_some() && bob.secrets.len() == 2);
+        assert!(ann.settings.expires_at.is_some() && bob.secrets.len() == 2);
         assert!(super::members("clients.toml", "").unwrap().is_empty());
     }
 

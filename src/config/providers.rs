@@ -14,13 +14,13 @@ use super::{
     scalars,
 };
 use crate::{
-    domain::{Order, provider::Status},
+    domain::{RoutingStrategy, provider::Status},
     suggest::closest,
 };
 
 /// Names of the meta-models that exist without being written down.
-pub const BUILTIN_META_MODELS: [(&str, Order); 3] =
-    [("free", Order::Headroom), ("free-fast", Order::Fast), ("free-smart", Order::Smart)];
+pub const BUILTIN_META_MODELS: [(&str, RoutingStrategy); 3] =
+    [("free", RoutingStrategy::Headroom), ("free-fast", RoutingStrategy::Fast), ("free-smart", RoutingStrategy::Smart)];
 
 /// The two sections that are maps; the others are `scalars`.
 #[derive(Debug, Default, Deserialize)]
@@ -35,11 +35,11 @@ pub(super) struct Maps {
 struct MetaTable {
     members: Vec<String>,
     #[serde(alias = "order", deserialize_with = "strategy")]
-    strategy: Option<Order>,
+    strategy: Option<RoutingStrategy>,
 }
 
-fn strategy<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Order>, D::Error> {
-    super::words::one_of(&String::deserialize(input)?, &Order::NAMES).map(Some).map_err(D::Error::custom)
+fn strategy<'de, D: Deserializer<'de>>(input: D) -> Result<Option<RoutingStrategy>, D::Error> {
+    super::words::one_of(&String::deserialize(input)?, &RoutingStrategy::NAMES).map(Some).map_err(D::Error::custom)
 }
 
 /// What comes out, with everything that is to be listed or said.
@@ -86,7 +86,7 @@ impl Read {
         } else if meta.members.is_empty() && own.is_none() {
             self.errors.push(error("`members` is missing, such as [\"cerebras/*\", \"groq/openai/gpt-oss-120b\"]"));
         }
-        let strategy = meta.strategy.or(own).unwrap_or(Order::Headroom);
+        let strategy = meta.strategy.or(own).unwrap_or(RoutingStrategy::Headroom);
         let place = document.map(|d| d.place(&["models", &name, "members"])).unwrap_or_default();
         self.models.insert(name, MetaModelSettings { members: meta.members, strategy, place });
     }

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::provider_table::ProviderTable;
 use crate::{
-    domain::{Member, Order},
+    domain::{ClientRecord, RoutingStrategy},
     telemetry,
 };
 
@@ -32,7 +32,7 @@ pub struct Settings {
     pub rate_limit_rpm: Option<i64>,
     /// The file of hashes, and the members it lists.
     pub clients_file: Option<String>,
-    pub clients: Arc<[Member]>,
+    pub clients: Arc<[ClientRecord]>,
     /// Where the web page links a trace to: an address with `{trace_id}` in it.
     pub trace_link: Option<String>,
     pub breaker: BreakerSettings,
@@ -161,7 +161,7 @@ pub struct ProviderSettings {
 pub struct MetaModelSettings {
     /// Names, or patterns with `*`, of `provider/model`. Empty: what a built-in meta-model has by itself.
     pub members: Vec<String>,
-    pub strategy: Order,
+    pub strategy: RoutingStrategy,
     /// Where it stands, for messages: `tollfree.toml:14:3`.
     pub place: String,
 }

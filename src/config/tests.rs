@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
-use crate::domain::Order;
+use crate::domain::RoutingStrategy;
 
 /// A working directory with these files.
 fn folder(files: &[(&str, &str)]) -> TempDir {
@@ -341,8 +341,8 @@ fn meta_models_of_the_file_keep_what_they_do_not_say() {
         strategy,
         place: place.to_owned(),
     };
-    assert_eq!(models["free"], meta(&[], Order::Fast, "tollfree.toml:1:9"));
-    assert_eq!(models["mine"], meta(&["groq/*"], Order::Headroom, "tollfree.toml:4:1"));
+    assert_eq!(models["free"], meta(&[], RoutingStrategy::Fast, "tollfree.toml:1:9"));
+    assert_eq!(models["mine"], meta(&["groq/*"], RoutingStrategy::Headroom, "tollfree.toml:4:1"));
 }
 
 /// The examples name every setting, and are valid as they stand and with every line switched on.

@@ -8,11 +8,11 @@ use super::window::Limit;
 #[derive(Debug, Clone)]
 pub struct Outcome {
     pub health: Health,
-    pub spent: Spent,
-    pub shut: Option<Shut>,
+    pub usage: Usage,
+    pub cooldown: Option<Cooldown>,
     pub hints: Vec<Hint>,
     /// Time to the first content, for the latency average; only of successes.
-    pub first_content: Option<Duration>,
+    pub first_token: Option<Duration>,
     /// Output tokens of the answer, for the learned percentile.
     pub output_tokens: Option<i64>,
 }
@@ -21,11 +21,11 @@ impl Outcome {
     /// Sent, and nothing more is known: the caller left, or the lease was forgotten.
     pub fn unknown() -> Self {
         Self {
-            health: Health::Nothing,
-            spent: Spent::UNKNOWN,
-            shut: None,
+            health: Health::Unknown,
+            usage: Usage::UNKNOWN,
+            cooldown: None,
             hints: Vec::new(),
-            first_content: None,
+            first_token: None,
             output_tokens: None,
         }
     }
@@ -45,7 +45,7 @@ pub enum Health {
 
 /// What the call used, as far as is known. What was sent is never refunded in requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spent {
+pub struct Usage {
     /// False: nothing ever left for the provider; everything is given back.
     pub sent: bool,
     /// Prompt tokens; `None`: unknown, the estimate stays.
@@ -54,7 +54,7 @@ pub struct Spent {
     pub total: Option<i64>,
 }
 
-impl Spent {
+impl Usage {
     pub const NOT_SENT: Self = Self { sent: false, input: Some(0), total: Some(0) };
     /// Refused by the provider before it did any work: the request counts, tokens do not.
     pub const REFUSED: Self = Self { sent: true, input: Some(0), total: Some(0) };
@@ -63,15 +63,15 @@ impl Spent {
 
 /// "Leave it alone until": a cool-down that binds every replica's next admission.
 #[derive(Debug, Clone)]
-pub struct Shut {
-    pub scope: ShutScope,
+pub struct Cooldown {
+    pub scope: CooldownScope,
     pub until: Until,
     /// For people: `429_rpd`, `401`, `decommissioned`.
     pub cause: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShutScope {
+pub enum CooldownScope {
     /// What this limit counts by (account, or account and model).
     Limit(Limit),
     /// A 429 that names no limit: account and model.

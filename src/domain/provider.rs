@@ -43,7 +43,7 @@ pub struct Provider {
     /// Whose midnight ends its calendar days, if it has any.
     pub zone: Option<Arc<Zone>>,
     /// Overrides `timeouts.first_content_ms`: model loading, slow queues.
-    pub first_content_ms: Option<u64>,
+    pub first_token_timeout_ms: Option<u64>,
     pub wire: Wire,
     /// Set by the file (`enabled = false`); the run-time switch lives in the ledger.
     pub enabled: bool,

@@ -10,11 +10,11 @@ use crate::{
 
 impl Watch for Flow {
     fn budgets(&self) -> Vec<Budget> {
-        let (catalog, standing) = (self.catalog.load(), self.ledger.snapshot());
+        let (catalog, snapshot) = (self.catalog.load(), self.ledger.snapshot());
         let mut told = HashSet::new();
         let mut budgets = Vec::new();
         for candidate in &catalog.candidates {
-            let Some(seen) = standing.seen(candidate) else { continue };
+            let Some(seen) = snapshot.subject(candidate) else { continue };
             for window in candidate.windows.iter() {
                 // A limit can stand over the account and over the model.
                 let is_of = |max: i64, learned: bool| max == window.max || learned;
@@ -34,8 +34,8 @@ impl Watch for Flow {
     }
 
     fn breakers(&self) -> Vec<Breaker> {
-        let (catalog, standing) = (self.catalog.load(), self.ledger.snapshot());
-        let state = |name: &str| match standing.breakers.get(name) {
+        let (catalog, snapshot) = (self.catalog.load(), self.ledger.snapshot());
+        let state = |name: &str| match snapshot.breakers.get(name) {
             None | Some(BreakerState::Closed) => 0,
             Some(BreakerState::HalfOpen) => 1,
             Some(BreakerState::Open { .. }) => 2,

@@ -30,7 +30,7 @@ mod tests {
     fn the_least_counts_and_flexible_work_may_wait_longer() {
         let seconds = Duration::from_secs;
         let queue = Queue { max_wait: seconds(30), flex_max_wait: seconds(600) };
-        let mut client = Client::new("ann", ClientKind::Member, []);
+        let mut client = Client::new("ann", ClientKind::Registered, []);
         assert_eq!(queue.wait(&client, Tier::Standard, None), seconds(30));
         assert_eq!(queue.wait(&client, Tier::Standard, Some(seconds(10))), seconds(10));
         assert_eq!(queue.wait(&client, Tier::Priority, Some(seconds(99))), seconds(30));

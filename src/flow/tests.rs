@@ -17,7 +17,9 @@ use tokio::{
 use super::*;
 use crate::{
     catalog::{Catalog, MetaModel},
-    domain::{Candidate, Limit, Order, Standing, TokenCharge, client::ClientKind, read_request::read_chat},
+    domain::{
+        Candidate, Limit, PoolSnapshot, RoutingStrategy, TokenCharge, client::ClientKind, read_request::read_chat,
+    },
     ledger::{
         JournalRange, RequestRecord, Rules,
         embedded::Embedded,
@@ -149,7 +151,7 @@ impl ScriptEngine for Slow {
 const SLOWNESS: Duration = Duration::from_millis(80);
 
 fn flow(tasks: &Tasks, host: Arc<dyn ScriptEngine>, members: Vec<Arc<Candidate>>) -> Arc<Flow> {
-    let free = MetaModel { name: "free".to_owned(), order: Order::Listed, members: members.clone() };
+    let free = MetaModel { name: "free".to_owned(), strategy: RoutingStrategy::Listed, members: members.clone() };
     let catalog = Catalog { candidates: members, metas: vec![free], hash: "h".to_owned(), ..Catalog::default() };
     let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
     let rules =
@@ -218,8 +220,8 @@ async fn recorded(flow: &Arc<Flow>) -> RequestRecord {
 
 /// Tokens in the candidate's window of tokens per minute, once they are `expected`.
 async fn charged(flow: &Arc<Flow>, candidate: &Candidate, expected: i64) {
-    let used = |standing: &Standing| {
-        let levels = &standing.seen(candidate)?.levels;
+    let used = |snapshot: &PoolSnapshot| {
+        let levels = &snapshot.subject(candidate)?.levels;
         levels.iter().find(|l| l.limit == Limit::Tpm).map(|l| l.used)
     };
     until(async || (used(&flow.ledger.snapshot()) == Some(expected)).then_some(())).await;

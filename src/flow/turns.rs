@@ -99,7 +99,7 @@ impl Turns {
         attempt: Pin<&mut impl Future<Output = Result<T, Fault>>>,
     ) -> Result<T, Fault> {
         self.trail.tries(candidate);
-        let own = candidate.provider.first_content_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        let own = candidate.provider.first_token_timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let until = own.map_or(self.deadline, |own| own.max(self.deadline));
         match tokio::time::timeout_at(until, attempt).await {
             Ok(ended) => ended,
@@ -157,7 +157,7 @@ impl Turns {
     /// Its limit is shut for every replica by the settle that follows; so it goes to the end, where it tells the ledger's next
     /// answer when room opens. A second refusal strikes it.
     fn limited(&mut self, candidate: &Arc<Candidate>, fault: &Fault) {
-        let told = fault.outcome.shut.as_ref().and_then(|shut| match shut.until {
+        let told = fault.outcome.cooldown.as_ref().and_then(|shut| match shut.until {
             Until::AfterMs(ms) => Some(ms),
             Until::WindowOpens => None,
         });
@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Limit, Shut, ShutScope, Spent, TokenCharge},
+        domain::{Limit, Cooldown, CooldownScope, Usage, TokenCharge},
         ledger::ClientUsage,
         plan::bench_of::{Making, names, of},
     };
@@ -317,8 +317,11 @@ mod tests {
         turns.failed(&first, &fault(FaultKind::RateLimited, "429_rpm")).unwrap();
         assert_eq!(left(&turns), ["b/1"]);
         let mut last = fault(FaultKind::RateLimited, "429_rpd");
-        last.outcome.shut =
-            Some(Shut { scope: ShutScope::Account, until: Until::AfterMs(86_400), cause: "429_rpd".to_owned() });
+        last.outcome.cooldown = Some(Cooldown {
+            scope: CooldownScope::Account,
+            until: Until::AfterMs(86_400),
+            cause: "429_rpd".to_owned(),
+        });
         let Err(FlowError::Refused(refusal)) = turns.failed(&second, &last) else { panic!() };
         assert_eq!((refusal.retry_ms, refusal.exact, refusal.lines.len()), (86_400, false, 4));
     }
@@ -431,13 +434,13 @@ mod tests {
         let began = Instant::now();
         let fault = turns.within(&two[0], pin!(stuck)).await.unwrap_err();
         assert_eq!(began.elapsed().as_secs(), 30);
-        assert_eq!((fault.kind, fault.outcome.spent), (FaultKind::TimedOut, Spent::UNKNOWN));
+        assert_eq!((fault.kind, fault.outcome.usage), (FaultKind::TimedOut, Usage::UNKNOWN));
         assert_eq!(turns.failed(&two[0], &fault).unwrap_err().status(), 504);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_provider_has_its_own_time() {
-        let slow = of("a/1").provider(|p| p.first_content_ms = Some(90_000)).make();
+        let slow = of("a/1").provider(|p| p.first_token_timeout_ms = Some(90_000)).make();
         let began = Instant::now();
         let never = pin!(std::future::pending::<Result<(), Fault>>());
         let _ = turns(std::slice::from_ref(&slow)).within(&slow, never).await;

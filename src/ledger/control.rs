@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use serde_json::{Map, Value};
 
-use crate::domain::Order;
+use crate::domain::RoutingStrategy;
 use crate::ledger::{
     clients::audit::{Action, ChangedBy, Note},
     error::LedgerError,
@@ -24,7 +24,7 @@ impl Ledger {
     }
 
     /// Sets the order of `free` for all replicas.
-    pub async fn set_strategy(&self, order: Order, by: &ChangedBy) -> Result<(), LedgerError> {
+    pub async fn set_strategy(&self, order: RoutingStrategy, by: &ChangedBy) -> Result<(), LedgerError> {
         let after = Map::from_iter([("strategy".to_owned(), Value::from(order.as_str()))]);
         let note = Note { by, action: Action::RoutingSet, subject: "free", before: Map::new(), after };
         self.control("order", order.as_str(), note).await

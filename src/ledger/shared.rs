@@ -24,7 +24,7 @@ use crate::ledger::{
 };
 use crate::{
     catalog::Current,
-    domain::{Candidate, Standing},
+    domain::{Candidate, PoolSnapshot},
     shutdown::Tasks,
 };
 
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub(super) catalog: Current,
     /// What this replica knows of the state behind the host, and the leases it could repeat.
     pub(super) known: Mutex<Known>,
-    pub(super) standing: ArcSwap<Standing>,
+    pub(super) snapshot: ArcSwap<PoolSnapshot>,
     /// One `sync` at a time.
     pub(super) syncing: tokio::sync::Mutex<()>,
     pub(super) pending: Pending,
@@ -94,7 +94,7 @@ impl Ledger {
             tasks,
             catalog,
             known: Mutex::new(Known::default()),
-            standing: ArcSwap::from_pointee(Standing::default()),
+            snapshot: ArcSwap::from_pointee(PoolSnapshot::default()),
             syncing: tokio::sync::Mutex::new(()),
             pending: Pending::default(),
             waiters: Waiters::default(),
@@ -113,8 +113,8 @@ impl Ledger {
     }
 
     /// What the pool looked like within the last second or so; for planning and status only.
-    pub fn snapshot(&self) -> Arc<Standing> {
-        self.shared.standing.load_full()
+    pub fn snapshot(&self) -> Arc<PoolSnapshot> {
+        self.shared.snapshot.load_full()
     }
 
     /// It has answered once.

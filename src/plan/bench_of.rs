@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::domain::{
-    Account, Candidate, Capabilities, ChatRequest, Choice, Level, Limit, Model, PromptSize, Provider, ProviderKey,
-    Sampling, Scope, Source, Standing, SubjectStanding, TokenCharge, Window, WindowKind,
+    Account, Candidate, Capabilities, ChatRequest, Choice, Limit, Model, PoolSnapshot, PromptSize, Provider,
+    ProviderKey, Sampling, Scope, Source, SubjectSnapshot, TokenCharge, Window, WindowKind, WindowLevel,
     provider::{Auth, Endpoint, Status, Wire},
 };
 
@@ -33,7 +33,7 @@ pub fn of(name: &str) -> Making {
             reserve_default_output: 1_024,
             reserve_cap_output: None,
             zone: None,
-            first_content_ms: None,
+            first_token_timeout_ms: None,
             wire: Wire::default(),
             enabled: true,
         },
@@ -139,11 +139,12 @@ pub fn question() -> ChatRequest {
 }
 
 /// `used` of every limit, in the order of the candidate's windows.
-pub fn seen(standing: &mut Standing, candidate: &Candidate, used: &[i64]) {
+pub fn seen(snapshot: &mut PoolSnapshot, candidate: &Candidate, used: &[i64]) {
     let levels = candidate.windows.iter().zip(used);
-    let levels = levels.map(|(w, used)| Level { limit: w.limit, used: *used, max: w.max, learned: false }).collect();
-    standing.taken_ms = 1_000;
-    standing.subjects.insert(candidate.subject.clone(), SubjectStanding { levels, ..SubjectStanding::default() });
+    let levels =
+        levels.map(|(w, used)| WindowLevel { limit: w.limit, used: *used, max: w.max, learned: false }).collect();
+    snapshot.taken_ms = 1_000;
+    snapshot.subjects.insert(candidate.subject.clone(), SubjectSnapshot { levels, ..SubjectSnapshot::default() });
 }
 
 pub fn names(choices: &[Choice]) -> Vec<&str> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Estimates, PlanError};
 use crate::domain::{
-    Candidate, Capabilities, Charge, ChatRequest, Choice, Standing, SubjectStanding, TokenCharge, Unit,
+    Candidate, Capabilities, Charge, ChatRequest, Choice, PoolSnapshot, SubjectSnapshot, TokenCharge, Unit,
     provider::{Model, Wire},
 };
 
@@ -23,41 +23,41 @@ enum Lack {
 #[derive(Debug)]
 pub struct Able<'a> {
     pub choice: Choice,
-    pub seen: Option<&'a SubjectStanding>,
+    pub seen: Option<&'a SubjectSnapshot>,
 }
 
 /// The members that can do what is asked, in the members' order; or why there is none.
 pub fn able<'a>(
     members: &[Arc<Candidate>],
-    standing: &'a Standing,
+    snapshot: &'a PoolSnapshot,
     learned: &Estimates,
     request: &ChatRequest,
 ) -> Result<Vec<Able<'a>>, PlanError> {
     let mut able = Vec::with_capacity(members.len());
     for candidate in members {
         let charge = learned.charge(candidate, request);
-        let seen = standing.seen(candidate);
+        let seen = snapshot.subject(candidate);
         if lack(candidate, &charge, seen, request).is_none() {
             able.push(Able { choice: Choice { candidate: candidate.clone(), charge }, seen });
         }
     }
     if able.is_empty() {
-        return Err(explain(members, standing, learned, request));
+        return Err(explain(members, snapshot, learned, request));
     }
     // Where nothing but what is switched off could serve, `admit` shall say so: it may be on again by now.
-    let is_on = |a: &Able<'_>| !is_off(&a.choice.candidate, standing);
+    let is_on = |a: &Able<'_>| !is_off(&a.choice.candidate, snapshot);
     if able.iter().any(is_on) {
         able.retain(is_on);
     }
     Ok(able)
 }
 
-fn is_off(candidate: &Candidate, standing: &Standing) -> bool {
-    standing.switched_off.iter().any(|off| *off == *candidate.provider.id || **off == *candidate.name)
+fn is_off(candidate: &Candidate, snapshot: &PoolSnapshot) -> bool {
+    snapshot.disabled.iter().any(|off| *off == *candidate.provider.id || **off == *candidate.name)
 }
 
 /// The first thing that stands against a candidate. Cheap: it runs for every candidate of every request.
-fn lack(candidate: &Candidate, charge: &Charge, seen: Option<&SubjectStanding>, request: &ChatRequest) -> Option<Lack> {
+fn lack(candidate: &Candidate, charge: &Charge, seen: Option<&SubjectSnapshot>, request: &ChatRequest) -> Option<Lack> {
     let (provider, model) = (&candidate.provider, &candidate.model);
     if !provider.enabled || !model.enabled || model.zero_limit {
         return Some(Lack::Disabled);
@@ -126,7 +126,7 @@ fn refuses_effort(model: &Model, request: &ChatRequest) -> bool {
 fn too_small(
     candidate: &Candidate,
     charge: &Charge,
-    seen: Option<&SubjectStanding>,
+    seen: Option<&SubjectSnapshot>,
     request: &ChatRequest,
 ) -> Option<Lack> {
     // The context is judged without the margin: a prompt that may just fit is the provider's to judge.
@@ -158,8 +158,13 @@ pub(super) fn units(charge: &Charge, unit: Unit, by: TokenCharge) -> i64 {
 }
 
 /// Why nobody is left: the slow second look, only for the error.
-fn explain(members: &[Arc<Candidate>], standing: &Standing, learned: &Estimates, request: &ChatRequest) -> PlanError {
-    let lack_of = |c: &Arc<Candidate>| lack(c, &learned.charge(c, request), standing.seen(c), request);
+fn explain(
+    members: &[Arc<Candidate>],
+    snapshot: &PoolSnapshot,
+    learned: &Estimates,
+    request: &ChatRequest,
+) -> PlanError {
+    let lack_of = |c: &Arc<Candidate>| lack(c, &learned.charge(c, request), snapshot.subject(c), request);
     let lacks: Vec<Lack> = members.iter().filter_map(lack_of).collect();
     // Size first: those candidates could do everything else.
     let largest = lacks.iter().filter_map(|l| match l {
@@ -198,15 +203,15 @@ mod tests {
     };
 
     fn plan(members: &[Arc<Candidate>], request: &ChatRequest) -> Result<Vec<Choice>, PlanError> {
-        seeing(members, &Standing::default(), request)
+        seeing(members, &PoolSnapshot::default(), request)
     }
 
     fn seeing(
         members: &[Arc<Candidate>],
-        standing: &Standing,
+        snapshot: &PoolSnapshot,
         request: &ChatRequest,
     ) -> Result<Vec<Choice>, PlanError> {
-        let able = able(members, standing, &Estimates::default(), request)?;
+        let able = able(members, snapshot, &Estimates::default(), request)?;
         Ok(able.into_iter().map(|a| a.choice).collect())
     }
 
@@ -295,10 +300,10 @@ mod tests {
         assert_eq!(error, PlanError::ContextTooLong { needed: 8_192 + 115, largest: 8_000 });
         let fits = ChatRequest { max_tokens: Some(8_000 - 115), ..question() };
         assert!(plan(std::slice::from_ref(&groq), &fits).is_ok());
-        let mut standing = Standing::default();
-        seen(&mut standing, &groq, &[0, 0]);
-        standing.subjects.get_mut(&*groq.subject).unwrap().levels[1].max = 7_000;
-        assert!(seeing(&[groq], &standing, &fits).is_err(), "a learned limit counts");
+        let mut snapshot = PoolSnapshot::default();
+        seen(&mut snapshot, &groq, &[0, 0]);
+        snapshot.subjects.get_mut(&*groq.subject).unwrap().levels[1].max = 7_000;
+        assert!(seeing(&[groq], &snapshot, &fits).is_err(), "a learned limit counts");
     }
 
     #[test]
@@ -306,9 +311,9 @@ mod tests {
         let (a, b) = (of("a/x").make(), of("b/y").make());
         let both = [a, b];
         let with = |off: &[&str]| {
-            let standing =
-                Standing { switched_off: off.iter().map(|o| (*o).to_owned()).collect(), ..Standing::default() };
-            seeing(&both, &standing, &question()).unwrap()
+            let snapshot =
+                PoolSnapshot { disabled: off.iter().map(|o| (*o).to_owned()).collect(), ..PoolSnapshot::default() };
+            seeing(&both, &snapshot, &question()).unwrap()
         };
         assert_eq!(names(&with(&["a"])), ["b/y"]);
         assert_eq!(names(&with(&["b/y"])), ["a/x"]);

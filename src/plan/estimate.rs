@@ -13,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::domain::{Candidate, Charge, ChatRequest, Kept, PromptSize, TokenCharge};
+use crate::domain::{Candidate, Charge, ChatRequest, Memo, PromptSize, TokenCharge};
 
 /// Tokenisers differ by 10–20 % for the same text.
 const MARGIN: f64 = 1.15;
@@ -29,7 +29,7 @@ const OUTPUTS_KEPT: usize = 256;
 /// What planning learns from one request for the next: per model, shared by all requests of this replica.
 #[derive(Debug)]
 pub struct Estimates {
-    models: Kept<String, Learned>,
+    models: Memo<String, Learned>,
     turn: AtomicU64,
     seed: u64,
 }
@@ -62,7 +62,7 @@ struct History {
 
 impl Default for Estimates {
     fn default() -> Self {
-        Self { models: Kept::default(), turn: AtomicU64::new(0), seed: RandomState::new().hash_one(0_u8) }
+        Self { models: Memo::default(), turn: AtomicU64::new(0), seed: RandomState::new().hash_one(0_u8) }
     }
 }
 

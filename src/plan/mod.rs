@@ -15,7 +15,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     catalog::{Catalog, NotFound, Resolved},
-    domain::{Candidate, ChatRequest, Client, Order, RoutePlan, Standing},
+    domain::{Candidate, ChatRequest, Client, PoolSnapshot, RoutePlan, RoutingStrategy},
 };
 
 /// Why no candidate is worth asking. Nothing was charged.
@@ -56,19 +56,19 @@ fn allowed<'a>(
 /// Resolves the name, drops what cannot serve the request, and puts the rest in order. A plan is never empty.
 pub fn route(
     catalog: &Catalog,
-    standing: &Standing,
+    snapshot: &PoolSnapshot,
     learned: &Estimates,
     client: &Client,
     request: &ChatRequest,
 ) -> Result<RoutePlan, PlanError> {
     let resolved = catalog.resolve(&request.model)?;
     let (members, rule) = match &resolved {
-        Resolved::Meta(meta) if meta.name == FREE => (&meta.members, standing.order.unwrap_or(meta.order)),
-        Resolved::Meta(meta) => (&meta.members, meta.order),
-        Resolved::Models(candidates) => (candidates, Order::Headroom),
+        Resolved::Meta(meta) if meta.name == FREE => (&meta.members, snapshot.strategy.unwrap_or(meta.strategy)),
+        Resolved::Meta(meta) => (&meta.members, meta.strategy),
+        Resolved::Models(candidates) => (candidates, RoutingStrategy::Headroom),
     };
     let members = allowed(&resolved, members, client, &request.model)?;
-    let able = candidates::able(&members, standing, learned, request)?;
-    let choices = order::arrange(able, rule, standing, learned.turn(), request);
+    let able = candidates::able(&members, snapshot, learned, request)?;
+    let choices = order::arrange(able, rule, snapshot, learned.turn(), request);
     Ok(RoutePlan { asked: request.model.clone(), choices })
 }

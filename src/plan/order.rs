@@ -1,6 +1,6 @@
 //! Who is asked first.
 //!
-//! Three things come before any rule: local models last (but where the operator has listed them in order), then what the standing shows as shut, open or full behind what has
+//! Three things come before any rule: local models last (but where the operator has listed them in order), then what the snapshot shows as shut, open or full behind what has
 //! room (kept, since `admit` knows better), then who would refuse so large a `max_tokens`.
 //!
 //! The rule of `headroom` (and so of `free`): the least share left over all windows, times plenty. Plenty is how many requests
@@ -13,12 +13,12 @@ use super::{
     candidates::{Able, units},
     estimate::Turn,
 };
-use crate::domain::{BreakerState, ChatRequest, Choice, Order, Standing, SubjectStanding, WindowKind};
+use crate::domain::{BreakerState, ChatRequest, Choice, PoolSnapshot, RoutingStrategy, SubjectSnapshot, WindowKind};
 
 /// Requests a day at which a model counts as half plentiful.
 const PLENTY_HALF: f64 = 100.0;
 const DAY_MS: i64 = 86_400_000;
-/// How old a standing may be.
+/// How old a snapshot may be.
 const LOOK_EVERY_MS: i64 = 1_000;
 /// Below this share ties are no longer weighed against each other.
 const LITTLE: f64 = 1e-3;
@@ -26,27 +26,27 @@ const LITTLE: f64 = 1e-3;
 /// Who shall be asked first stands first.
 pub fn arrange(
     able: Vec<Able<'_>>,
-    rule: Order,
-    standing: &Standing,
+    rule: RoutingStrategy,
+    snapshot: &PoolSnapshot,
     turn: Turn,
     request: &ChatRequest,
 ) -> Vec<Choice> {
-    let rounds = if rule == Order::RoundRobin { rounds(&able, turn.number) } else { Vec::new() };
+    let rounds = if rule == RoutingStrategy::RoundRobin { rounds(&able, turn.number) } else { Vec::new() };
     let mut ranked: Vec<(Rank, Choice)> = Vec::with_capacity(able.len());
     for (i, Able { choice, seen }) in able.into_iter().enumerate() {
         let share = share_left(&choice, seen);
         let chance = chance(turn, i);
         let by_rule = match rule {
-            Order::Fast => first_content_ms(&choice, seen),
-            Order::Smart => -f64::from(choice.candidate.model.quality),
-            Order::Headroom => -(share * plenty(&choice)),
-            Order::Listed => i as f64,
-            Order::RoundRobin => rounds[i],
-            Order::Random => chance,
+            RoutingStrategy::Fast => first_token_ms(&choice, seen),
+            RoutingStrategy::Smart => -f64::from(choice.candidate.model.quality),
+            RoutingStrategy::Headroom => -(share * plenty(&choice)),
+            RoutingStrategy::Listed => i as f64,
+            RoutingStrategy::RoundRobin => rounds[i],
+            RoutingStrategy::Random => chance,
         };
         let rank = Rank {
-            local: choice.candidate.provider.local && rule != Order::Listed,
-            shut: share <= 0.0 || is_shut(&choice, standing, seen),
+            local: choice.candidate.provider.local && rule != RoutingStrategy::Listed,
+            shut: share <= 0.0 || is_shut(&choice, snapshot, seen),
             over_output: request.max_tokens.is_some_and(|most| most > choice.candidate.model.max_output),
             by_rule,
             tie: -chance.ln() / share.max(LITTLE),
@@ -77,7 +77,7 @@ impl Rank {
 }
 
 /// Smallest share left over all windows after this request: 1 when nothing is known, 0 when it would not fit.
-fn share_left(choice: &Choice, subject: Option<&SubjectStanding>) -> f64 {
+fn share_left(choice: &Choice, subject: Option<&SubjectSnapshot>) -> f64 {
     let Some(subject) = subject else { return 1.0 };
     let mut least = 1.0_f64;
     for level in &subject.levels {
@@ -104,25 +104,25 @@ fn plenty(choice: &Choice) -> f64 {
 }
 
 /// Measured by all replicas; until then as the catalogue has it.
-fn first_content_ms(choice: &Choice, subject: Option<&SubjectStanding>) -> f64 {
-    subject.and_then(|s| s.first_content_ms).unwrap_or_else(|| f64::from(choice.candidate.model.first_token_ms))
+fn first_token_ms(choice: &Choice, subject: Option<&SubjectSnapshot>) -> f64 {
+    subject.and_then(|s| s.first_token_ms).unwrap_or_else(|| f64::from(choice.candidate.model.first_token_ms))
 }
 
-fn is_shut(choice: &Choice, standing: &Standing, subject: Option<&SubjectStanding>) -> bool {
+fn is_shut(choice: &Choice, snapshot: &PoolSnapshot, subject: Option<&SubjectSnapshot>) -> bool {
     let candidate = &choice.candidate;
     // What opens before the next look may be open by now: `admit` knows.
-    let later = |until_ms: i64| until_ms > standing.taken_ms + LOOK_EVERY_MS;
-    let open = |name: &str| match standing.breakers.get(name) {
+    let later = |until_ms: i64| until_ms > snapshot.taken_ms + LOOK_EVERY_MS;
+    let open = |name: &str| match snapshot.breakers.get(name) {
         Some(BreakerState::Open { until_ms }) => later(*until_ms),
         _ => false,
     };
     let key_shut = || {
         let key = format!("{}/{}", candidate.provider.id, candidate.key.id);
-        standing.keys.get(&key).is_some_and(|(until_ms, _)| later(*until_ms))
+        snapshot.key_cooldowns.get(&key).is_some_and(|(until_ms, _)| later(*until_ms))
     };
-    subject.and_then(|s| s.shut.as_ref()).is_some_and(|(until_ms, _)| later(*until_ms))
-        || (!standing.breakers.is_empty() && (open(&candidate.provider.id) || open(&candidate.name)))
-        || (!standing.keys.is_empty() && key_shut())
+    subject.and_then(|s| s.cooldown.as_ref()).is_some_and(|(until_ms, _)| later(*until_ms))
+        || (!snapshot.breakers.is_empty() && (open(&candidate.provider.id) || open(&candidate.name)))
+        || (!snapshot.key_cooldowns.is_empty() && key_shut())
 }
 
 /// Each turn begins at the next provider, and at each provider with its next candidate once all providers had a turn.
@@ -171,21 +171,26 @@ mod tests {
 
     fn arrange_all(
         candidates: &[Arc<Candidate>],
-        rule: Order,
-        standing: &Standing,
+        rule: RoutingStrategy,
+        snapshot: &PoolSnapshot,
         turn: Turn,
         request: &ChatRequest,
     ) -> Vec<Choice> {
         let learned = Estimates::default();
         let able = candidates.iter().map(|c| Able {
             choice: Choice { candidate: c.clone(), charge: learned.charge(c, request) },
-            seen: standing.seen(c),
+            seen: snapshot.subject(c),
         });
-        arrange(able.collect(), rule, standing, turn, request)
+        arrange(able.collect(), rule, snapshot, turn, request)
     }
 
-    fn arranged(candidates: &[Arc<Candidate>], rule: Order, standing: &Standing, number: u64) -> Vec<String> {
-        let choices = arrange_all(candidates, rule, standing, Turn { number, seed: 7 }, &question());
+    fn arranged(
+        candidates: &[Arc<Candidate>],
+        rule: RoutingStrategy,
+        snapshot: &PoolSnapshot,
+        number: u64,
+    ) -> Vec<String> {
+        let choices = arrange_all(candidates, rule, snapshot, Turn { number, seed: 7 }, &question());
         names(&choices).into_iter().map(str::to_owned).collect()
     }
 
@@ -193,10 +198,10 @@ mod tests {
     fn headroom_prefers_what_has_more_left_of_its_scarcest_window() {
         let used = of("a/used").limits(&[(Limit::Rpm, 10), (Limit::Tpm, 100_000)]).make();
         let fresh = of("b/fresh").limits(&[(Limit::Rpm, 10)]).make();
-        let mut standing = Standing::default();
-        seen(&mut standing, &used, &[5, 0]);
-        seen(&mut standing, &fresh, &[1]);
-        assert_eq!(arranged(&[used, fresh], Order::Headroom, &standing, 0), ["b/fresh", "a/used"]);
+        let mut snapshot = PoolSnapshot::default();
+        seen(&mut snapshot, &used, &[5, 0]);
+        seen(&mut snapshot, &fresh, &[1]);
+        assert_eq!(arranged(&[used, fresh], RoutingStrategy::Headroom, &snapshot, 0), ["b/fresh", "a/used"]);
     }
 
     #[test]
@@ -204,17 +209,23 @@ mod tests {
         let scarce = of("gemini/flash").limits(&[(Limit::Rpm, 5), (Limit::Rpd, 20)]).make();
         let plenty = of("groq/gpt").limits(&[(Limit::Rpm, 30), (Limit::Rpd, 1_000)]).make();
         let both = [scarce.clone(), plenty.clone()];
-        assert_eq!(arranged(&both, Order::Headroom, &Standing::default(), 0), ["groq/gpt", "gemini/flash"]);
-        let mut standing = Standing::default();
-        seen(&mut standing, &plenty, &[27, 27]);
-        assert_eq!(arranged(&both, Order::Headroom, &standing, 0), ["gemini/flash", "groq/gpt"]);
+        assert_eq!(
+            arranged(&both, RoutingStrategy::Headroom, &PoolSnapshot::default(), 0),
+            ["groq/gpt", "gemini/flash"]
+        );
+        let mut snapshot = PoolSnapshot::default();
+        seen(&mut snapshot, &plenty, &[27, 27]);
+        assert_eq!(arranged(&both, RoutingStrategy::Headroom, &snapshot, 0), ["gemini/flash", "groq/gpt"]);
     }
 
     #[test]
     fn a_day_of_few_tokens_is_scarce_too() {
         let tokens = of("a/tokens").charged_by(TokenCharge::Reserve).limits(&[(Limit::Tpd, 20_000)]).make();
         let requests = of("b/requests").limits(&[(Limit::Rpd, 1_000)]).make();
-        assert_eq!(arranged(&[tokens, requests], Order::Headroom, &Standing::default(), 0), ["b/requests", "a/tokens"]);
+        assert_eq!(
+            arranged(&[tokens, requests], RoutingStrategy::Headroom, &PoolSnapshot::default(), 0),
+            ["b/requests", "a/tokens"]
+        );
     }
 
     #[test]
@@ -223,36 +234,42 @@ mod tests {
         let make = |name| of(name).limits(&limits).make();
         let (full, shut, open, key) = (make("a/full"), make("b/shut"), make("c/open"), make("d/key"));
         let room = make("f/room");
-        let mut standing = Standing::default();
+        let mut snapshot = PoolSnapshot::default();
         for c in [&shut, &open, &key, &room] {
-            seen(&mut standing, c, &[0]);
+            seen(&mut snapshot, c, &[0]);
         }
-        seen(&mut standing, &full, &[2]);
-        standing.subjects.get_mut(&*shut.subject).unwrap().shut = Some((9_000, "429_rpd".into()));
-        standing.breakers.insert("c".into(), BreakerState::Open { until_ms: 9_000 });
-        standing.keys.insert("d/main".into(), (9_000, "401".into()));
-        let order = arranged(&[full, shut, open, key, room], Order::Listed, &standing, 0);
+        seen(&mut snapshot, &full, &[2]);
+        snapshot.subjects.get_mut(&*shut.subject).unwrap().cooldown = Some((9_000, "429_rpd".into()));
+        snapshot.breakers.insert("c".into(), BreakerState::Open { until_ms: 9_000 });
+        snapshot.key_cooldowns.insert("d/main".into(), (9_000, "401".into()));
+        let order = arranged(&[full, shut, open, key, room], RoutingStrategy::Listed, &snapshot, 0);
         assert_eq!(order, ["f/room", "a/full", "b/shut", "c/open", "d/key"]);
     }
 
     #[test]
     fn local_models_come_last_unless_the_operator_listed_them_in_order() {
         let (local, far) = (of("a/local").provider(|p| p.local = true).make(), of("b/far").make());
-        for rule in [Order::Fast, Order::Smart, Order::Headroom, Order::RoundRobin, Order::Random] {
-            let order = arranged(&[local.clone(), far.clone()], rule, &Standing::default(), 0);
+        for rule in [
+            RoutingStrategy::Fast,
+            RoutingStrategy::Smart,
+            RoutingStrategy::Headroom,
+            RoutingStrategy::RoundRobin,
+            RoutingStrategy::Random,
+        ] {
+            let order = arranged(&[local.clone(), far.clone()], rule, &PoolSnapshot::default(), 0);
             assert_eq!(order, ["b/far", "a/local"], "{rule:?}");
         }
-        assert_eq!(arranged(&[local, far], Order::Listed, &Standing::default(), 0), ["a/local", "b/far"]);
+        assert_eq!(arranged(&[local, far], RoutingStrategy::Listed, &PoolSnapshot::default(), 0), ["a/local", "b/far"]);
     }
 
     #[test]
     fn a_cool_down_that_may_be_over_by_now_does_not_count() {
         let (was_shut, other) = (of("a/x").make(), of("b/y").make());
-        let mut standing = Standing::default();
-        seen(&mut standing, &was_shut, &[]);
-        standing.subjects.get_mut(&*was_shut.subject).unwrap().shut = Some((1_900, "429".into()));
-        standing.breakers.insert("a".into(), BreakerState::Open { until_ms: 2_000 });
-        assert_eq!(arranged(&[was_shut, other], Order::Listed, &standing, 0), ["a/x", "b/y"]);
+        let mut snapshot = PoolSnapshot::default();
+        seen(&mut snapshot, &was_shut, &[]);
+        snapshot.subjects.get_mut(&*was_shut.subject).unwrap().cooldown = Some((1_900, "429".into()));
+        snapshot.breakers.insert("a".into(), BreakerState::Open { until_ms: 2_000 });
+        assert_eq!(arranged(&[was_shut, other], RoutingStrategy::Listed, &snapshot, 0), ["a/x", "b/y"]);
     }
 
     #[test]
@@ -260,36 +277,37 @@ mod tests {
         let published = of("a/published").model(|m| m.first_token_ms = 200).make();
         let measured = of("b/measured").model(|m| m.first_token_ms = 900).make();
         let slow = of("c/slow").model(|m| m.first_token_ms = 50).make();
-        let mut standing = Standing::default();
+        let mut snapshot = PoolSnapshot::default();
         for (candidate, ms) in [(&measured, 90.0), (&slow, 4_000.0)] {
-            seen(&mut standing, candidate, &[]);
-            standing.subjects.get_mut(&*candidate.subject).unwrap().first_content_ms = Some(ms);
+            seen(&mut snapshot, candidate, &[]);
+            snapshot.subjects.get_mut(&*candidate.subject).unwrap().first_token_ms = Some(ms);
         }
-        let order = arranged(&[slow, published, measured], Order::Fast, &standing, 0);
+        let order = arranged(&[slow, published, measured], RoutingStrategy::Fast, &snapshot, 0);
         assert_eq!(order, ["b/measured", "a/published", "c/slow"]);
     }
 
     #[test]
     fn smart_goes_by_quality() {
         let [low, high] = [("a/low", 20), ("b/high", 70)].map(|(n, q)| of(n).model(|m| m.quality = q).make());
-        assert_eq!(arranged(&[low, high], Order::Smart, &Standing::default(), 0), ["b/high", "a/low"]);
+        assert_eq!(arranged(&[low, high], RoutingStrategy::Smart, &PoolSnapshot::default(), 0), ["b/high", "a/low"]);
     }
 
     #[test]
     fn round_robin_takes_every_provider_in_turn_and_then_their_next_model() {
         let all = ["a/1", "a/2", "b/1", "b/2", "c/1"].map(|n| of(n).make());
-        let first = |turn| arranged(&all, Order::RoundRobin, &Standing::default(), turn).remove(0);
+        let first = |turn| arranged(&all, RoutingStrategy::RoundRobin, &PoolSnapshot::default(), turn).remove(0);
         let firsts: Vec<String> = (0..6).map(first).collect();
         assert_eq!(firsts, ["a/1", "b/1", "c/1", "a/2", "b/2", "c/1"]);
-        let second = arranged(&all, Order::RoundRobin, &Standing::default(), 0).remove(1);
+        let second = arranged(&all, RoutingStrategy::RoundRobin, &PoolSnapshot::default(), 0).remove(1);
         assert_eq!(second, "b/1", "the fallback is another provider");
     }
 
     #[test]
     fn random_begins_with_anyone() {
         let all = ["a/1", "b/1", "c/1", "d/1"].map(|n| of(n).make());
-        let mut firsts: Vec<String> =
-            (0..100).map(|turn| arranged(&all, Order::Random, &Standing::default(), turn).remove(0)).collect();
+        let mut firsts: Vec<String> = (0..100)
+            .map(|turn| arranged(&all, RoutingStrategy::Random, &PoolSnapshot::default(), turn).remove(0))
+            .collect();
         firsts.sort();
         firsts.dedup();
         assert_eq!(firsts.len(), 4);
@@ -299,12 +317,12 @@ mod tests {
     fn accounts_of_one_model_are_chosen_about_as_often_as_they_have_headroom() {
         let [much, little] = [("much", 0), ("little", 80)]
             .map(|(account, used)| (of("groq/gpt").account(account).limits(&[(Limit::Rpm, 99)]).make(), used));
-        let mut standing = Standing::default();
-        seen(&mut standing, &much.0, &[much.1]);
-        seen(&mut standing, &little.0, &[little.1]);
+        let mut snapshot = PoolSnapshot::default();
+        seen(&mut snapshot, &much.0, &[much.1]);
+        seen(&mut snapshot, &little.0, &[little.1]);
         let times = (0..1_000).filter(|number| {
             let (both, turn) = ([much.0.clone(), little.0.clone()], Turn { number: *number, seed: 1 });
-            let choices = arrange_all(&both, Order::Smart, &standing, turn, &question());
+            let choices = arrange_all(&both, RoutingStrategy::Smart, &snapshot, turn, &question());
             &*choices[0].candidate.account.id == "little"
         });
         let times = times.count();
@@ -315,7 +333,13 @@ mod tests {
     fn who_would_refuse_so_many_tokens_is_asked_later() {
         let small = of("a/small").model(|m| m.max_output = 1_000).make();
         let (both, request) = ([small, of("b/large").make()], ChatRequest { max_tokens: Some(1_001), ..question() });
-        let choices = arrange_all(&both, Order::Listed, &Standing::default(), Turn { number: 0, seed: 0 }, &request);
+        let choices = arrange_all(
+            &both,
+            RoutingStrategy::Listed,
+            &PoolSnapshot::default(),
+            Turn { number: 0, seed: 0 },
+            &request,
+        );
         assert_eq!(names(&choices), ["b/large", "a/small"]);
     }
 
@@ -324,16 +348,16 @@ mod tests {
         #[test]
         fn arranging_keeps_everyone_and_puts_room_first(
             used in proptest::collection::vec(0..12_i64, 2..12),
-            rule in proptest::sample::select(Order::NAMES.map(|(_, o)| o).to_vec()),
+            rule in proptest::sample::select(RoutingStrategy::NAMES.map(|(_, o)| o).to_vec()),
             number in any::<u64>(),
         ) {
             let all: Vec<Arc<Candidate>> =
                 (0..used.len()).map(|i| of(&format!("p{}/{i}", i % 3)).limits(&[(Limit::Rpm, 10)]).make()).collect();
-            let mut standing = Standing::default();
+            let mut snapshot = PoolSnapshot::default();
             for (candidate, used) in all.iter().zip(&used) {
-                seen(&mut standing, candidate, &[*used]);
+                seen(&mut snapshot, candidate, &[*used]);
             }
-            let order = arranged(&all, rule, &standing, number);
+            let order = arranged(&all, rule, &snapshot, number);
             let mut sorted = order.clone();
             sorted.sort();
             let mut expected: Vec<String> = all.iter().map(|c| c.name.to_string()).collect();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Estimates, FREE, candidates, estimate::Turn, order};
 use crate::{
     catalog::MetaModel,
-    domain::{Candidate, Capabilities, ChatRequest, Order, PromptSize, Sampling, Standing, Tier},
+    domain::{Candidate, Capabilities, ChatRequest, PoolSnapshot, PromptSize, RoutingStrategy, Sampling, Tier},
 };
 
 /// One member.
@@ -18,51 +18,51 @@ pub struct Ranked {
 }
 
 /// The rule in force.
-pub fn rule(meta: &MetaModel, standing: &Standing) -> Order {
-    if meta.name == FREE { standing.order.unwrap_or(meta.order) } else { meta.order }
+pub fn rule(meta: &MetaModel, snapshot: &PoolSnapshot) -> RoutingStrategy {
+    if meta.name == FREE { snapshot.strategy.unwrap_or(meta.strategy) } else { meta.strategy }
 }
 
 /// Every member once, by the best of its accounts and keys, in the order a short question would find them in.
-pub fn ranking(meta: &MetaModel, standing: &Standing, learned: &Estimates) -> Vec<Ranked> {
-    let rule = rule(meta, standing);
-    let able = candidates::able(&meta.members, standing, learned, &short_question()).unwrap_or_default();
+pub fn ranking(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -> Vec<Ranked> {
+    let rule = rule(meta, snapshot);
+    let able = candidates::able(&meta.members, snapshot, learned, &short_question()).unwrap_or_default();
     // Not a turn of its own: looking must not move round robin on.
-    let first = order::arrange(able, rule, standing, Turn { number: 0, seed: 0 }, &short_question());
+    let first = order::arrange(able, rule, snapshot, Turn { number: 0, seed: 0 }, &short_question());
     let first = first.into_iter().map(|choice| choice.candidate);
     let mut seen = HashSet::new();
     let once = first.chain(meta.members.iter().cloned()).filter(|c| seen.insert(c.name.clone()));
     let ranked = once.enumerate().map(|(at, candidate)| {
-        let why = why(&candidate, rule, standing, at);
+        let why = why(&candidate, rule, snapshot, at);
         Ranked { candidate, why }
     });
     ranked.collect()
 }
 
-fn why(candidate: &Candidate, rule: Order, standing: &Standing, at: usize) -> String {
-    let off = |name: &str| standing.switched_off.iter().any(|off| off == name);
+fn why(candidate: &Candidate, rule: RoutingStrategy, snapshot: &PoolSnapshot, at: usize) -> String {
+    let off = |name: &str| snapshot.disabled.iter().any(|off| off == name);
     if off(&candidate.name) || off(&candidate.provider.id) {
         return "switched off".to_owned();
     }
-    let subject = standing.seen(candidate);
-    if let Some((_, cause)) = subject.and_then(|s| s.shut.as_ref()) {
+    let subject = snapshot.subject(candidate);
+    if let Some((_, cause)) = subject.and_then(|s| s.cooldown.as_ref()) {
         return format!("left alone after {cause}");
     }
     #[expect(clippy::cast_possible_truncation, reason = "a share of a hundred")]
-    let left = (standing.headroom(candidate) * 100.0).floor() as i64;
+    let left = (snapshot.headroom(candidate) * 100.0).floor() as i64;
     if left == 0 {
         return "no room now".to_owned();
     }
     match rule {
-        Order::Headroom if at == 0 => format!("most headroom left ({left} %)"),
-        Order::Headroom => format!("{left} % headroom left"),
-        Order::Fast => match subject.and_then(|s| s.first_content_ms) {
+        RoutingStrategy::Headroom if at == 0 => format!("most headroom left ({left} %)"),
+        RoutingStrategy::Headroom => format!("{left} % headroom left"),
+        RoutingStrategy::Fast => match subject.and_then(|s| s.first_token_ms) {
             Some(ms) => format!("{ms:.0} ms to the first token, measured"),
             None => format!("{} ms to the first token, as published", candidate.model.first_token_ms),
         },
-        Order::Smart => format!("quality {}", candidate.model.quality),
-        Order::Listed => format!("listed as number {}", at + 1),
-        Order::RoundRobin => "by turns".to_owned(),
-        Order::Random => "by chance".to_owned(),
+        RoutingStrategy::Smart => format!("quality {}", candidate.model.quality),
+        RoutingStrategy::Listed => format!("listed as number {}", at + 1),
+        RoutingStrategy::RoundRobin => "by turns".to_owned(),
+        RoutingStrategy::Random => "by chance".to_owned(),
     }
 }
 
@@ -100,12 +100,13 @@ mod tests {
         let [a, twin] = ["x", "y"].map(|account| of("a/used").account(account).limits(&[(Limit::Rpm, 1_000)]).make());
         let b = of("b/fresh").limits(&[(Limit::Rpm, 1_000)]).make();
         let c = of("c/off").make();
-        let mut standing = Standing { switched_off: vec!["c".to_owned()], ..Standing::default() };
-        seen(&mut standing, &a, &[400]);
-        seen(&mut standing, &twin, &[1_000]);
-        seen(&mut standing, &b, &[0]);
-        let meta = MetaModel { name: "mine".to_owned(), order: Order::Headroom, members: vec![a, twin, b, c] };
-        let told: Vec<(String, String)> = ranking(&meta, &standing, &Estimates::default())
+        let mut snapshot = PoolSnapshot { disabled: vec!["c".to_owned()], ..PoolSnapshot::default() };
+        seen(&mut snapshot, &a, &[400]);
+        seen(&mut snapshot, &twin, &[1_000]);
+        seen(&mut snapshot, &b, &[0]);
+        let meta =
+            MetaModel { name: "mine".to_owned(), strategy: RoutingStrategy::Headroom, members: vec![a, twin, b, c] };
+        let told: Vec<(String, String)> = ranking(&meta, &snapshot, &Estimates::default())
             .into_iter()
             .map(|ranked| (ranked.candidate.name.to_string(), ranked.why))
             .collect();

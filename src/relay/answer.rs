@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::usage_tap::UsageTap;
 use crate::{
-    domain::{Charge, Health, Hint, Outcome, Shut, TokenCharge},
+    domain::{Charge, Cooldown, Health, Hint, Outcome, TokenCharge},
     ledger::Lease,
-    upstream::{Frames, Reply, ReplyBody, StreamFault, Usage},
+    upstream::{Frames, Reply, ReplyBody, StreamFault, TokenUsage},
 };
 
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
@@ -45,7 +45,7 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     pub how: Ending,
-    pub usage: Option<Usage>,
+    pub usage: Option<TokenUsage>,
     /// What the provider said of each choice's end.
     pub finish_reasons: Vec<String>,
 }
@@ -142,7 +142,7 @@ struct End {
     token_charge: TokenCharge,
     first_content: Duration,
     hints: Vec<Hint>,
-    shut: Option<Shut>,
+    shut: Option<Cooldown>,
     lease: Option<Lease>,
     done: Option<Box<dyn FnOnce(Ended) + Send>>,
 }
@@ -157,16 +157,16 @@ impl End {
         let (Some(lease), Some(done)) = (self.lease.take(), self.done.take()) else { return };
         let whole = how == Ending::Complete;
         let mut outcome = Outcome {
-            health: if whole { Health::Good } else { Health::Nothing },
-            spent: tap.spent(whole, &self.charge, self.token_charge),
-            shut: self.shut.take(),
+            health: if whole { Health::Good } else { Health::Unknown },
+            usage: tap.spent(whole, &self.charge, self.token_charge),
+            cooldown: self.shut.take(),
             hints: std::mem::take(&mut self.hints),
-            first_content: whole.then_some(self.first_content),
+            first_token: whole.then_some(self.first_content),
             output_tokens: tap.usage().filter(|_| whole).map(|u| u.output),
         };
         if let Some(fault) = fault {
             outcome.health = fault.health;
-            outcome.shut = fault.shut.or(outcome.shut);
+            outcome.cooldown = fault.shut.or(outcome.cooldown);
             outcome.hints.extend(fault.hints);
         }
         lease.settle(outcome);

@@ -3,7 +3,7 @@
 
 use super::{
     Named,
-    frame::{FrameFacts, Usage},
+    frame::{FrameFacts, TokenUsage},
     splice::{Members, Splice},
 };
 use crate::domain::json::{Json, JsonError, Kind, Text};
@@ -326,7 +326,7 @@ fn mend_calls(choice: &mut Choice, calls: &[Call], streamed: bool, mended: &mut 
 }
 
 /// `{"prompt_tokens":…,"completion_tokens":…,"total_tokens":…}`; `None` when it names neither side.
-fn usage(json: &mut Json<'_>) -> Result<Option<Usage>, JsonError> {
+fn usage(json: &mut Json<'_>) -> Result<Option<TokenUsage>, JsonError> {
     let (mut input, mut output, mut total) = (None, None, None);
     json.object(|name, json| {
         let slot = match name.raw {
@@ -346,7 +346,7 @@ fn usage(json: &mut Json<'_>) -> Result<Option<Usage>, JsonError> {
     };
     // Thinking stands only in the total at Gemini.
     let total = total.unwrap_or(0).max(input.saturating_add(output));
-    Ok(Some(Usage { input, output: total - input, total }))
+    Ok(Some(TokenUsage { input, output: total - input, total }))
 }
 
 /// A whole answer as the events of a stream: one chunk, its usage in a chunk of its own, the end.

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::domain::{Fault, Health, Hint, Shut};
+use crate::domain::{Cooldown, Fault, Health, Hint};
 
 /// What a call used, as its provider counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
+pub struct TokenUsage {
     pub input: i64,
     pub output: i64,
     pub total: i64,
@@ -28,7 +28,7 @@ pub struct FrameFacts {
     /// Some choice ends with this frame.
     pub finish_reason: Option<String>,
     /// Cumulative: the last one counts, never the sum.
-    pub usage: Option<Usage>,
+    pub usage: Option<TokenUsage>,
     /// Carries usage and nothing else: kept from a caller who did not ask for it.
     pub usage_only: bool,
     /// `data: [DONE]`
@@ -48,7 +48,7 @@ pub struct StreamFault {
     /// The provider's own code, if it had one.
     pub code: Option<String>,
     pub health: Health,
-    pub shut: Option<Shut>,
+    pub shut: Option<Cooldown>,
     pub hints: Vec<Hint>,
 }
 
@@ -64,7 +64,7 @@ impl From<Fault> for StreamFault {
         let label = if fault.status.is_some() { "stream_error".to_owned() } else { fault.label };
         let Fault { message, code, outcome, .. } = fault;
         // Whatever it was: a provider that breaks an answer it has begun has failed.
-        let health = if outcome.health == Health::Nothing { Health::ProviderFailed } else { outcome.health };
-        Self { label, message, code, health, shut: outcome.shut, hints: outcome.hints }
+        let health = if outcome.health == Health::Unknown { Health::ProviderFailed } else { outcome.health };
+        Self { label, message, code, health, shut: outcome.cooldown, hints: outcome.hints }
     }
 }

@@ -25,12 +25,12 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 pub use client::{BuildError, Poster, Upstream, UpstreamSettings, poster};
-pub use frame::{Frame, FrameFacts, StreamFault, Usage};
+pub use frame::{Frame, FrameFacts, StreamFault, TokenUsage};
 pub use frames::Frames;
 pub use models::{ProbeError, Probed};
 pub use remote::{RemoteAdmin, RemoteError};
 
-use crate::domain::{Candidate, Hint, Shut};
+use crate::domain::{Candidate, Cooldown, Hint};
 
 /// A provider's answer that is worth relaying: its first content is there.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Reply {
     /// What the response headers said about windows.
     pub hints: Vec<Hint>,
     /// A success can close a window too: a header that says nothing is left until a named time.
-    pub shut: Option<Shut>,
+    pub shut: Option<Cooldown>,
     /// From sending to the first content.
     pub first_content: Duration,
     pub named: Named,
@@ -56,7 +56,7 @@ pub struct Named {
 #[derive(Debug)]
 pub enum ReplyBody {
     /// The whole answer to a request without `stream`, already cleaned up for the caller.
-    Whole { body: Bytes, usage: Option<Usage>, finish_reasons: Vec<String> },
+    Whole { body: Bytes, usage: Option<TokenUsage>, finish_reasons: Vec<String> },
     /// A committed stream: everything up to and including the first content is buffered inside.
     Stream(Frames),
 }

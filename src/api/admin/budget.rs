@@ -18,7 +18,7 @@ use crate::{
         v1::status::instant,
     },
     catalog::Catalog,
-    domain::{BreakerState, Candidate, Provider, Scope, Source, Standing, WindowKind},
+    domain::{BreakerState, Candidate, PoolSnapshot, Provider, Scope, Source, WindowKind},
     ledger::{
         budget::{self, WindowReport},
         forecast::UsageHistory,
@@ -171,7 +171,7 @@ pub async fn take(edge: &Edge) -> Result<Budget, ApiError> {
     let seen = ledger.budget().await.map_err(|e| flow_error::unread(&e))?;
     let windows = catalog.candidates.iter().flat_map(|c| c.windows.iter());
     let uses = ledger.usage_history(windows).await.map_err(|e| flow_error::unread(&e))?;
-    let mut view = View { catalog: &catalog, standing: ledger.snapshot(), seen: &seen, uses, names: HashMap::new() };
+    let mut view = View { catalog: &catalog, snapshot: ledger.snapshot(), seen: &seen, uses, names: HashMap::new() };
     let clients = view.clients();
     view.names = edge.names.of(ledger, clients.iter().map(String::as_str)).await;
     Ok(Budget {
@@ -199,7 +199,7 @@ impl Budget {
 struct View<'a> {
     catalog: &'a Catalog,
     /// Breakers, cool-downs and speeds, of the last second.
-    standing: Arc<Standing>,
+    snapshot: Arc<PoolSnapshot>,
     seen: &'a budget::Budget,
     uses: UsageHistory,
     names: HashMap<String, String>,
@@ -238,7 +238,7 @@ impl View<'_> {
     }
 
     fn key(&self, provider: &str, id: &str) -> Key {
-        let shut = self.standing.keys.get(&format!("{provider}/{id}"));
+        let shut = self.snapshot.key_cooldowns.get(&format!("{provider}/{id}"));
         Key {
             id: id.to_owned(),
             shut_until: shut.map(|(until, _)| instant(*until)),
@@ -247,10 +247,10 @@ impl View<'_> {
     }
 
     fn model(&self, candidate: &Candidate) -> ModelBudget {
-        let subject = self.standing.seen(candidate);
-        let shut = subject.and_then(|s| s.shut.as_ref());
+        let subject = self.snapshot.subject(candidate);
+        let shut = subject.and_then(|s| s.cooldown.as_ref());
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds of an answer")]
-        let first_content_ms = subject.and_then(|s| s.first_content_ms).map(|ms| ms.round() as i64);
+        let first_content_ms = subject.and_then(|s| s.first_token_ms).map(|ms| ms.round() as i64);
         ModelBudget {
             id: candidate.model.id.to_string(),
             name: candidate.name.to_string(),
@@ -296,11 +296,11 @@ impl View<'_> {
     }
 
     fn is_off(&self, name: &str) -> bool {
-        self.standing.switched_off.iter().any(|off| off == name)
+        self.snapshot.disabled.iter().any(|off| off == name)
     }
 
     fn breaker(&self, name: &str) -> Breaker {
-        let (state, until) = match self.standing.breakers.get(name) {
+        let (state, until) = match self.snapshot.breakers.get(name) {
             None | Some(BreakerState::Closed) => ("closed", None),
             Some(BreakerState::Open { until_ms }) => ("open", Some(instant(*until_ms))),
             Some(BreakerState::HalfOpen) => ("half_open", None),

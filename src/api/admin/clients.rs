@@ -23,7 +23,7 @@ use crate::{
         query::Query,
         state::Edge,
     },
-    domain::{BadField, Member, MemberSource, Terms, key},
+    domain::{BadField, ClientRecord, ClientSource, ClientSettings, key},
     ledger::{ChangeError, Ledger, LedgerError, rollup::Sums},
 };
 
@@ -39,7 +39,7 @@ pub struct ClientObject {
     source: &'static str,
     #[serde(flatten)]
     #[schema(value_type = ClientTerms)]
-    terms: Terms,
+    settings: ClientSettings,
     #[schema(required, value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Timestamp>,
     #[schema(required, value_type = Option<String>, format = DateTime)]
@@ -75,7 +75,7 @@ impl From<&Sums> for UsageToday {
     }
 }
 
-/// [`Terms`] in the document, which the inner rooms know nothing of: it stands in `shapes/clients.json`.
+/// [`ClientSettings`] in the document, which the inner rooms know nothing of: it stands in `shapes/clients.json`.
 struct ClientTerms;
 
 impl PartialSchema for ClientTerms {
@@ -87,17 +87,17 @@ impl PartialSchema for ClientTerms {
 impl ToSchema for ClientTerms {}
 
 impl ClientObject {
-    fn of(member: &Member, today: Option<&Sums>, now_ms: i64) -> Self {
+    fn of(member: &ClientRecord, today: Option<&Sums>, now_ms: i64) -> Self {
         let at = |ms: Option<i64>| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         Self {
             id: member.id.to_string(),
             object: "client",
             prefix: key::prefix(&member.id),
             source: match member.source {
-                MemberSource::Store => "store",
-                MemberSource::File => "file",
+                ClientSource::Store => "store",
+                ClientSource::File => "file",
             },
-            terms: member.terms.clone(),
+            settings: member.settings.clone(),
             revoked_at: at(member.revoked_ms),
             created_at: at(member.created_ms),
             last_used_at: at(member.used_ms),
@@ -204,9 +204,9 @@ async fn found(
     limit: usize,
     from: Cursor,
     search: Option<&str>,
-) -> Result<(Vec<Member>, Option<Cursor>), LedgerError> {
-    let fits = |member: &Member| {
-        let words = [&*member.id, &member.terms.name, &member.terms.note];
+) -> Result<(Vec<ClientRecord>, Option<Cursor>), LedgerError> {
+    let fits = |member: &ClientRecord| {
+        let words = [&*member.id, &member.settings.name, &member.settings.note];
         search.is_none_or(|search| words.iter().any(|text| text.to_lowercase().contains(search)))
     };
     let mut found = Vec::new();
@@ -241,7 +241,7 @@ async fn found(
 }
 
 /// As they are shown, each with what it has used today.
-async fn with_usage(ledger: &Ledger, members: &[Member]) -> Result<Vec<ClientObject>, LedgerError> {
+async fn with_usage(ledger: &Ledger, members: &[ClientRecord]) -> Result<Vec<ClientObject>, LedgerError> {
     let ids: Vec<&str> = members.iter().map(|member| &*member.id).collect();
     let today = ledger.usage_today(&ids).await?;
     let now_ms = ledger.now_ms();
@@ -249,7 +249,7 @@ async fn with_usage(ledger: &Ledger, members: &[Member]) -> Result<Vec<ClientObj
 }
 
 /// One of them, after it was read or changed: that what it has used cannot be read does not undo the change.
-pub async fn shown(ledger: &Ledger, member: &Member) -> ClientObject {
+pub async fn shown(ledger: &Ledger, member: &ClientRecord) -> ClientObject {
     let today = ledger.usage_today(&[&member.id]).await.unwrap_or_default();
     ClientObject::of(member, today.get(&*member.id), ledger.now_ms())
 }
@@ -270,7 +270,7 @@ pub async fn show(edge: Data<Edge>, _: Admin, id: Path<String>) -> Result<Json<C
     Ok(Json(shown(&edge.flow.ledger, &member).await))
 }
 
-async fn find(ledger: &Ledger, id: &str) -> Result<Option<Member>, LedgerError> {
+async fn find(ledger: &Ledger, id: &str) -> Result<Option<ClientRecord>, LedgerError> {
     let listed = ledger.file_clients().iter().find(|member| *member.id == *id).cloned();
     match listed {
         None if key::is_id(id) => ledger.client_record(id).await,

@@ -21,7 +21,7 @@ use crate::{
             status::{ProviderStatus, Status, order_names, provider_status, status},
         },
     },
-    domain::Order,
+    domain::RoutingStrategy,
 };
 
 #[derive(Deserialize, ToSchema)]
@@ -39,8 +39,8 @@ pub struct Routing {
     responses((status = 200, description = "The status, with the new order", body = Status)),
 )]
 pub async fn set_order(edge: Data<Edge>, asked: Asked<Routing>) -> Result<Json<Status>, ApiError> {
-    let order = Order::parse(&asked.said.strategy).ok_or_else(|| {
-        let names: Vec<&str> = Order::NAMES.iter().map(|(name, _)| *name).collect();
+    let order = RoutingStrategy::parse(&asked.said.strategy).ok_or_else(|| {
+        let names: Vec<&str> = RoutingStrategy::NAMES.iter().map(|(name, _)| *name).collect();
         let message = format!("`{}` is not an order. The orders are {}.", asked.said.strategy, names.join(", "));
         ApiError::InvalidValue { param: Some("strategy".to_owned()), message }
     })?;
@@ -145,8 +145,8 @@ async fn set_enabled(edge: &Edge, subject: &str, asked: &Asked<Switch>) -> Resul
 
 fn find(edge: &Edge, id: &str) -> Result<ProviderStatus, ApiError> {
     let catalog = edge.flow.catalog.load();
-    let standing = edge.flow.ledger.snapshot();
-    let found = catalog.providers.iter().find(|p| &*p.id == id).map(|p| provider_status(p, &catalog, &standing));
+    let snapshot = edge.flow.ledger.snapshot();
+    let found = catalog.providers.iter().find(|p| &*p.id == id).map(|p| provider_status(p, &catalog, &snapshot));
     found.ok_or_else(|| {
         let names: Vec<&str> = catalog.providers.iter().map(|p| &*p.id).collect();
         ApiError::NotFound(format!("No provider `{id}` is configured. There is: {}.", names.join(", ")))

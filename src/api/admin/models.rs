@@ -16,7 +16,7 @@ use crate::{
         v1::models::status_name,
     },
     catalog::{Known, MetaModel},
-    domain::{Candidate, Standing},
+    domain::{Candidate, PoolSnapshot},
     plan::{Estimates, ranking},
 };
 
@@ -95,29 +95,29 @@ struct Cap {
 pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List>, ApiError> {
     Query::of(&request, &[])?;
     let catalog = edge.flow.catalog.load();
-    let standing = edge.flow.ledger.snapshot();
+    let snapshot = edge.flow.ledger.snapshot();
     let mut seen = HashSet::new();
-    let metas = catalog.metas.iter().map(|m| meta(m, &standing, &edge.flow.estimates));
-    let models = catalog.candidates.iter().filter(|c| seen.insert(c.name.clone())).map(|c| model(c, &standing));
+    let metas = catalog.metas.iter().map(|m| meta(m, &snapshot, &edge.flow.estimates));
+    let models = catalog.candidates.iter().filter(|c| seen.insert(c.name.clone())).map(|c| model(c, &snapshot));
     let data: Vec<Entry> = metas.chain(models).collect();
     let gone = catalog.known.iter().filter(|known| known.retired && !seen.contains(&*known.name()));
     let data = data.into_iter().chain(gone.map(retired)).collect();
     Ok(Json(List { object: "list", data, next_cursor: None }))
 }
 
-fn meta(meta: &MetaModel, standing: &Standing, learned: &Estimates) -> Entry {
-    let members = ranking::ranking(meta, standing, learned).into_iter().zip(1..);
+fn meta(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -> Entry {
+    let members = ranking::ranking(meta, snapshot, learned).into_iter().zip(1..);
     let member = |(ranked, rank): (ranking::Ranked, usize)| Member {
         name: ranked.candidate.name.to_string(),
         rank,
         why: ranked.why,
     };
-    let order = ranking::rule(meta, standing).as_str();
+    let order = ranking::rule(meta, snapshot).as_str();
     Entry::Meta(Meta { id: meta.name.clone(), order, members: members.map(member).collect() })
 }
 
-fn model(candidate: &Candidate, standing: &Standing) -> Entry {
-    let levels = standing.seen(candidate).map_or(&[][..], |subject| &subject.levels);
+fn model(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
+    let levels = snapshot.subject(candidate).map_or(&[][..], |subject| &subject.levels);
     let limit = |(at, window): (usize, &crate::domain::Window)| {
         // In the windows' order, once they were looked at.
         let level = levels.get(at).filter(|level| level.limit == window.limit && level.learned);
@@ -136,7 +136,7 @@ fn model(candidate: &Candidate, standing: &Standing) -> Entry {
         capabilities: model.capabilities.names(),
         quality: Some(model.quality),
         limits: candidate.windows.iter().enumerate().map(limit).collect(),
-        status: status_name(candidate, standing),
+        status: status_name(candidate, snapshot),
         successor: model.successor.as_ref().map(|next| format!("{}/{next}", candidate.provider.id)),
     })
 }

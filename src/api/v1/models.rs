@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::{
     api::edge::{error::ApiError, flow_error, state::Edge},
     catalog::{Catalog, MetaModel, Resolved},
-    domain::{Candidate, Capabilities, Client, Standing, provider::Status},
+    domain::{Candidate, Capabilities, Client, PoolSnapshot, provider::Status},
 };
 
 /// Of meta-models, and of models whose providers do not say: the day of this contract. The same on every replica.
@@ -74,10 +74,10 @@ pub async fn show(edge: Data<Edge>, client: Client, request: HttpRequest) -> Res
     // SDKs send the slashes of an id as `%2F`, which the router leaves as it is.
     let asked = &unescaped(request.match_info().query("id"));
     let catalog = edge.flow.catalog.load();
-    let standing = edge.flow.ledger.snapshot();
+    let snapshot = edge.flow.ledger.snapshot();
     let card = match catalog.resolve(asked).map_err(|e| flow_error::no_model(&e))? {
-        Resolved::Meta(meta) => meta_card(meta, &standing, &client),
-        Resolved::Models(candidates) => candidates.iter().find(|c| client.may_use(c)).map(|c| model_card(c, &standing)),
+        Resolved::Meta(meta) => meta_card(meta, &snapshot, &client),
+        Resolved::Models(candidates) => candidates.iter().find(|c| client.may_use(c)).map(|c| model_card(c, &snapshot)),
     };
     let card = card.ok_or_else(|| ApiError::ModelNotAllowed(asked.clone()))?;
     Ok(HttpResponse::Ok().json(card))
@@ -89,14 +89,14 @@ pub fn unescaped(text: &str) -> String {
 }
 
 /// Every card of what this client may use, each model once however many accounts and keys serve it.
-fn cards(catalog: &Catalog, standing: &Standing, client: &Client) -> Vec<ModelCard> {
+fn cards(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) -> Vec<ModelCard> {
     let mut seen = HashSet::new();
     let models = catalog.candidates.iter().filter(|c| client.may_use(c) && seen.insert(&*c.name));
-    let metas = catalog.metas.iter().filter_map(|meta| meta_card(meta, standing, client));
-    metas.chain(models.map(|c| model_card(c, standing))).collect()
+    let metas = catalog.metas.iter().filter_map(|meta| meta_card(meta, snapshot, client));
+    metas.chain(models.map(|c| model_card(c, snapshot))).collect()
 }
 
-fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
+fn model_card(candidate: &Candidate, snapshot: &PoolSnapshot) -> ModelCard {
     let Candidate { provider, model, .. } = candidate;
     ModelCard {
         id: candidate.name.to_string(),
@@ -107,14 +107,14 @@ fn model_card(candidate: &Candidate, standing: &Standing) -> ModelCard {
         context_window: model.context,
         max_output: model.max_output,
         capabilities: model.capabilities.names(),
-        status: status_name(candidate, standing),
+        status: status_name(candidate, snapshot),
         members: Vec::new(),
     }
 }
 
-pub fn status_name(candidate: &Candidate, standing: &Standing) -> &'static str {
+pub fn status_name(candidate: &Candidate, snapshot: &PoolSnapshot) -> &'static str {
     match candidate.model.status {
-        _ if is_off(candidate, standing) => "off",
+        _ if is_off(candidate, snapshot) => "off",
         Status::Active => "active",
         Status::Trial => "trial",
         Status::Gated => "gated",
@@ -124,13 +124,13 @@ pub fn status_name(candidate: &Candidate, standing: &Standing) -> &'static str {
 }
 
 /// `None`: nothing behind it is for this client.
-fn meta_card(meta: &MetaModel, standing: &Standing, client: &Client) -> Option<ModelCard> {
+fn meta_card(meta: &MetaModel, snapshot: &PoolSnapshot, client: &Client) -> Option<ModelCard> {
     let whole = client.allows(&meta.name);
     let members = || meta.members.iter().filter(move |c| whole || client.may_use(c));
     if !whole && members().next().is_none() {
         return None;
     }
-    let on = || members().filter(|c| !is_off(c, standing));
+    let on = || members().filter(|c| !is_off(c, snapshot));
     let context = on().map(|c| c.model.context).max().unwrap_or(0);
     let mut seen = HashSet::new();
     Some(ModelCard {
@@ -147,8 +147,8 @@ fn meta_card(meta: &MetaModel, standing: &Standing, client: &Client) -> Option<M
     })
 }
 
-fn is_off(candidate: &Candidate, standing: &Standing) -> bool {
-    standing.switched_off.iter().any(|off| **off == *candidate.name || **off == *candidate.provider.id)
+fn is_off(candidate: &Candidate, snapshot: &PoolSnapshot) -> bool {
+    snapshot.disabled.iter().any(|off| **off == *candidate.name || **off == *candidate.provider.id)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use utoipa::{
 use crate::{
     api::edge::state::Edge,
     catalog::Catalog,
-    domain::{BreakerState, Candidate, Client, Order, Provider, Standing, client::ClientKind},
+    domain::{BreakerState, Candidate, Client, RoutingStrategy, Provider, PoolSnapshot, client::ClientKind},
     ledger::{RequestRecord, Totals},
 };
 
@@ -114,7 +114,7 @@ struct Recent {
 pub fn order_names() -> Object {
     ObjectBuilder::new()
         .schema_type(utoipa::openapi::schema::Type::String)
-        .enum_values(Some(Order::NAMES.map(|(name, _)| name)))
+        .enum_values(Some(RoutingStrategy::NAMES.map(|(name, _)| name)))
         .build()
 }
 
@@ -131,27 +131,27 @@ pub async fn show(edge: Data<Edge>, client: Client) -> Json<Status> {
 }
 
 /// `ordered`: the order just set, which the snapshot of the last second may not show yet.
-pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<Order>) -> Status {
+pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<RoutingStrategy>) -> Status {
     let journal = edge.journal(RECENT).await;
     let Totals { requests, successes, failures } = journal.totals;
     let catalog = edge.flow.catalog.load();
-    let standing = edge.flow.ledger.snapshot();
-    let configured = catalog.metas.iter().find(|m| m.name == FREE).map_or(Order::Headroom, |m| m.order);
+    let snapshot = edge.flow.ledger.snapshot();
+    let configured = catalog.metas.iter().find(|m| m.name == FREE).map_or(RoutingStrategy::Headroom, |m| m.strategy);
     Status {
-        routing_strategy: ordered.or(standing.order).unwrap_or(configured).as_str(),
+        routing_strategy: ordered.or(snapshot.strategy).unwrap_or(configured).as_str(),
         total_requests: requests,
         success_requests: successes,
         failed_requests: failures,
-        providers: catalog.providers.iter().map(|p| provider_status(p, &catalog, &standing)).collect(),
+        providers: catalog.providers.iter().map(|p| provider_status(p, &catalog, &snapshot)).collect(),
         recent_requests: journal.lines.iter().map(|(_, line)| recent(line, for_admin)).collect(),
         ledger: LedgerStatus { reachable: edge.flow.ledger.is_reachable() },
     }
 }
 
-pub fn provider_status(provider: &Provider, catalog: &Catalog, standing: &Standing) -> ProviderStatus {
+pub fn provider_status(provider: &Provider, catalog: &Catalog, snapshot: &PoolSnapshot) -> ProviderStatus {
     let candidates: Vec<&Candidate> =
         catalog.candidates.iter().filter(|c| c.provider.id == provider.id).map(|c| &**c).collect();
-    let is_off = |name: &str| standing.switched_off.iter().any(|off| off == name);
+    let is_off = |name: &str| snapshot.disabled.iter().any(|off| off == name);
     let mut seen = HashSet::new();
     let models: Vec<&Candidate> = candidates.iter().filter(|c| seen.insert(&*c.model.id)).copied().collect();
     let mut seen = HashSet::new();
@@ -161,25 +161,25 @@ pub fn provider_status(provider: &Provider, catalog: &Catalog, standing: &Standi
         id: provider.id.to_string(),
         name: provider.name.clone(),
         enabled: provider.enabled && !is_off(&provider.id),
-        circuit_breaker_state: match standing.breakers.get(&*provider.id) {
+        circuit_breaker_state: match snapshot.breakers.get(&*provider.id) {
             None | Some(BreakerState::Closed) => "closed",
             Some(BreakerState::Open { .. }) => "open",
             Some(BreakerState::HalfOpen) => "half_open",
         },
         models: models.iter().map(|c| c.model.id.to_string()).collect(),
         disabled_models: models.iter().filter(|c| is_off(&c.name)).map(|c| c.model.id.to_string()).collect(),
-        limits: subjects.iter().flat_map(|c| limits(c, standing)).collect(),
+        limits: subjects.iter().flat_map(|c| limits(c, snapshot)).collect(),
         cooling_down: subjects
             .iter()
-            .filter_map(|c| cooling_model(c, standing))
-            .chain(cooling_keys(&candidates, standing))
+            .filter_map(|c| cooling_model(c, snapshot))
+            .chain(cooling_keys(&candidates, snapshot))
             .collect(),
     }
 }
 
-fn limits(candidate: &Candidate, standing: &Standing) -> Vec<LimitStatus> {
-    let levels = standing.seen(candidate).map_or(&[][..], |s| &s.levels);
-    let limit = |level: &crate::domain::Level| LimitStatus {
+fn limits(candidate: &Candidate, snapshot: &PoolSnapshot) -> Vec<LimitStatus> {
+    let levels = snapshot.subject(candidate).map_or(&[][..], |s| &s.levels);
+    let limit = |level: &crate::domain::WindowLevel| LimitStatus {
         model: candidate.model.id.to_string(),
         account: candidate.account.id.to_string(),
         limit: level.limit.as_str(),
@@ -190,17 +190,17 @@ fn limits(candidate: &Candidate, standing: &Standing) -> Vec<LimitStatus> {
     levels.iter().map(limit).collect()
 }
 
-fn cooling_model(candidate: &Candidate, standing: &Standing) -> Option<Cooling> {
-    let (until_ms, cause) = standing.seen(candidate)?.shut.as_ref()?;
+fn cooling_model(candidate: &Candidate, snapshot: &PoolSnapshot) -> Option<Cooling> {
+    let (until_ms, cause) = snapshot.subject(candidate)?.cooldown.as_ref()?;
     let (model, of) = (Some(candidate.model.id.to_string()), candidate.account.id.to_string());
     Some(Cooling { model, of, cause: cause.clone(), until: instant(*until_ms) })
 }
 
-fn cooling_keys(candidates: &[&Candidate], standing: &Standing) -> Vec<Cooling> {
+fn cooling_keys(candidates: &[&Candidate], snapshot: &PoolSnapshot) -> Vec<Cooling> {
     let mut seen = HashSet::new();
     let keys = candidates.iter().filter(|c| seen.insert(&*c.key.id));
     keys.filter_map(|c| {
-        let (until_ms, cause) = standing.keys.get(&format!("{}/{}", c.provider.id, c.key.id))?;
+        let (until_ms, cause) = snapshot.key_cooldowns.get(&format!("{}/{}", c.provider.id, c.key.id))?;
         Some(Cooling { model: None, of: c.key.id.to_string(), cause: cause.clone(), until: instant(*until_ms) })
     })
     .collect()

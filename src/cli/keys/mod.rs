@@ -17,7 +17,7 @@ use self::{
 };
 use super::{load, runtime, say};
 use crate::{
-    domain::{KeyDigest, Terms, key},
+    domain::{KeyDigest, ClientSettings, key},
     suggest::closest,
 };
 
@@ -194,17 +194,17 @@ async fn find(admin: &ClientAdmin, who: &str) -> anyhow::Result<Value> {
 /// A key that is kept nowhere, and its line for the file of hashes.
 fn print_hash(new: &CreateArgs, json: bool) -> anyhow::Result<()> {
     let fields = new.fields();
-    let terms = Terms::new(&fields, Timestamp::now())?;
+    let settings = ClientSettings::new(&fields, Timestamp::now())?;
     let id = key::fresh_id()?;
     let key = key::fresh_key(&id)?;
     let digest = KeyDigest::of(&key).hex();
     say(&if json {
         json!({ "id": id, "key": key, "sha256": digest }).to_string()
     } else {
-        let block = render::hash_file_entry(&terms.name, &id, &digest, &fields);
+        let block = render::hash_file_entry(&settings.name, &id, &digest, &fields);
         format!(
             "The key of `{}`. It is shown once and kept nowhere:\n\n  {key}\n\nFor the file of hashes:\n\n{block}",
-            terms.name
+            settings.name
         )
     });
     Ok(())

@@ -29,7 +29,7 @@ use crate::ledger::{
     shared::{Ledger, Shared},
 };
 use crate::{
-    domain::{Candidate, Charge, Choice, Client, Health, Outcome, Spent},
+    domain::{Candidate, Charge, Choice, Client, Health, Outcome, Usage},
     telemetry,
 };
 
@@ -57,7 +57,7 @@ pub(crate) struct Core {
     numbers: Mutex<Numbers>,
     renewed: Mutex<Instant>,
     /// Set once, when settled.
-    spent: Mutex<Option<Spent>>,
+    spent: Mutex<Option<Usage>>,
 }
 
 impl Core {
@@ -65,7 +65,7 @@ impl Core {
         self.numbers.lock().clone()
     }
 
-    pub fn spent(&self) -> Option<Spent> {
+    pub fn spent(&self) -> Option<Usage> {
         *self.spent.lock()
     }
 
@@ -183,21 +183,21 @@ impl Lease {
     /// Takes the lease apart for a settlement in the same round trip as the next admission.
     pub(crate) fn into_core(mut self, outcome: &Outcome) -> Option<Arc<Core>> {
         self.held.take().map(|held| {
-            held.core.close(outcome.spent);
+            held.core.close(outcome.usage);
             held.core
         })
     }
 }
 
 impl Core {
-    fn close(&self, spent: Spent) {
+    fn close(&self, spent: Usage) {
         *self.spent.lock() = Some(spent);
     }
 }
 
 impl Held {
     fn close(self, outcome: Outcome) {
-        self.core.close(outcome.spent);
+        self.core.close(outcome.usage);
         let Self { shared, core, .. } = self;
         let tasks = shared.tasks.clone();
         let span = telemetry::script("settle");
@@ -210,7 +210,7 @@ impl Drop for Lease {
         if let Some(held) = self.held.take() {
             let mut outcome = Outcome::unknown();
             if !held.sent.load(Ordering::Relaxed) {
-                outcome.spent = Spent::NOT_SENT;
+                outcome.usage = Usage::NOT_SENT;
             }
             held.close(outcome);
         }
@@ -260,9 +260,9 @@ impl Shared {
             Health::Good => ("good", "good"),
             Health::ProviderFailed => ("failed", "nothing"),
             Health::ModelFailed => ("nothing", "failed"),
-            Health::Nothing => ("nothing", "nothing"),
+            Health::Unknown => ("nothing", "nothing"),
         };
-        let client_spent = if what == Settling::GoesOn { Spent::NOT_SENT } else { outcome.spent };
+        let client_spent = if what == Settling::GoesOn { Usage::NOT_SENT } else { outcome.usage };
         let candidate = &core.candidate;
         let mut keys = Vec::with_capacity(11 + candidate.windows.len() + core.client.limits.len());
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&core.id), self.keys.speed()]);
@@ -272,15 +272,15 @@ impl Shared {
         keys.extend(encode::client_keys(&self.keys, &core.client));
         keys.extend_from_slice(&packed.windows);
         let now_ms = self.known().now_ms();
-        let first = outcome.first_content.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
+        let first = outcome.first_token.map_or(-1, |d| i64::try_from(d.as_millis()).unwrap_or(-1));
         let args = vec![
             self.slack_ms.clone(),
             Bytes::from(encode::client(&core.client, |limit, _| encode::client_used(limit, &client_spent))),
-            packed.candidate(candidate, now_ms, |w| encode::used(w, &outcome.spent)),
+            packed.candidate(candidate, now_ms, |w| encode::used(w, &outcome.usage)),
             Bytes::from_static(provider.as_bytes()),
             Bytes::from_static(model.as_bytes()),
             self.breaker_rules.clone(),
-            Bytes::from(encode::shut(candidate, outcome.shut.as_ref())),
+            Bytes::from(encode::shut(candidate, outcome.cooldown.as_ref())),
             Bytes::from(encode::hints(candidate, &outcome.hints)),
             encode::number(first),
             Bytes::copy_from_slice(keys::speed_field(candidate).as_bytes()),
@@ -339,9 +339,9 @@ impl Shared {
             granted_ms: 0,
             numbers: Mutex::new(numbers),
             renewed: Mutex::new(Instant::now()),
-            spent: Mutex::new(Some(Spent::NOT_SENT)),
+            spent: Mutex::new(Some(Usage::NOT_SENT)),
         };
-        let nothing = Outcome { spent: Spent::NOT_SENT, ..Outcome::unknown() };
+        let nothing = Outcome { usage: Usage::NOT_SENT, ..Outcome::unknown() };
         if let Reply::Bulk(held) =
             self.run(&self.settlement(&core(first, Numbers::default()), &nothing, Settling::Find)).await?
         {

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::domain::{
-    BadField, KeyDigest, Member, MemberSource, Terms,
+    BadField, ClientRecord, ClientSettings, ClientSource, KeyDigest,
+    client_record::Secret,
     key::{self, NoRandomness},
-    member::Secret,
 };
 use crate::ledger::{
     clients::audit::{Action, ChangedBy, Note},
@@ -67,8 +67,8 @@ impl Ledger {
         &self,
         said: &Map<String, Value>,
         by: &ChangedBy,
-    ) -> Result<(Member, String), ChangeError> {
-        let terms = Terms::new(said, self.time())?;
+    ) -> Result<(ClientRecord, String), ChangeError> {
+        let settings = ClientSettings::new(said, self.time())?;
         for _ in 0..TURNS {
             let id = key::fresh_id()?;
             if self.is_listed(&id) {
@@ -76,18 +76,18 @@ impl Ledger {
             }
             let secret = key::fresh_key(&id)?;
             let digest = KeyDigest::of(&secret);
-            let mut fields = said_fields(&terms);
+            let mut fields = said_fields(&settings);
             fields.extend([("d", digest.hex()), ("@made", "0".to_owned())]);
-            let after = whole(&terms);
+            let after = whole(&settings);
             let note = Note { by, action: Action::ClientCreate, subject: &id, before: Map::new(), after };
             match self.write(&id, 0, Fate::Set(fields), &note).await? {
                 Written::Outdated => {}
                 Written::TooMany => return Err(ChangeError::TooMany),
                 Written::At { version, now_ms } => {
-                    let member = Member {
+                    let member = ClientRecord {
                         id: id.into(),
-                        source: MemberSource::Store,
-                        terms,
+                        source: ClientSource::Store,
+                        settings,
                         version,
                         secrets: vec![Secret { digest, until_ms: None }],
                         created_ms: Some(now_ms),
@@ -108,16 +108,21 @@ impl Ledger {
         id: &str,
         said: &Map<String, Value>,
         by: &ChangedBy,
-    ) -> Result<Member, ChangeError> {
+    ) -> Result<ClientRecord, ChangeError> {
         self.change(id, by, Action::ClientUpdate, |member, now_ms| {
             let now = Timestamp::from_millisecond(now_ms).unwrap_or_default();
-            let terms = member.terms.changed(said, now)?;
-            let (before, after) = member.terms.differences(&terms);
+            let settings = member.settings.changed(said, now)?;
+            let (before, after) = member.settings.differences(&settings);
             if after.is_empty() {
                 return Ok(None);
             }
-            let fields = said_fields(&terms);
-            Ok(Some(Step { fate: Fate::Set(fields), before, after, then: Box::new(|member, _| member.terms = terms) }))
+            let fields = said_fields(&settings);
+            Ok(Some(Step {
+                fate: Fate::Set(fields),
+                before,
+                after,
+                then: Box::new(|member, _| member.settings = settings),
+            }))
         })
         .await
     }
@@ -128,7 +133,7 @@ impl Ledger {
         id: &str,
         overlap: Duration,
         by: &ChangedBy,
-    ) -> Result<(Member, String), ChangeError> {
+    ) -> Result<(ClientRecord, String), ChangeError> {
         let secret = key::fresh_key(id)?;
         let digest = KeyDigest::of(&secret);
         let overlap_ms = i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX);
@@ -141,7 +146,7 @@ impl Ledger {
                 }
                 let until = Timestamp::from_millisecond(now_ms.saturating_add(overlap_ms)).unwrap_or_default();
                 let after = object(json!({ "old_secret_until": until }));
-                let then = Box::new(move |member: &mut Member, now_ms: i64| {
+                let then = Box::new(move |member: &mut ClientRecord, now_ms: i64| {
                     let until_ms = Some(now_ms.saturating_add(overlap_ms));
                     let old = old.map(|digest| Secret { digest, until_ms });
                     member.secrets = [Secret { digest, until_ms: None }].into_iter().chain(old).collect();
@@ -154,11 +159,11 @@ impl Ledger {
     }
 
     /// Ends a member's key for good. It stays on the list.
-    pub async fn revoke_client(&self, id: &str, by: &ChangedBy) -> Result<Member, ChangeError> {
+    pub async fn revoke_client(&self, id: &str, by: &ChangedBy) -> Result<ClientRecord, ChangeError> {
         let revoked = self
             .change(id, by, Action::ClientRevoke, |_, _| {
                 let fields = vec![("off", "1".to_owned()), ("@rev", "0".to_owned())];
-                let then = Box::new(|member: &mut Member, now_ms| member.revoked_ms = Some(now_ms));
+                let then = Box::new(|member: &mut ClientRecord, now_ms| member.revoked_ms = Some(now_ms));
                 let after = object(json!({ "revoked": true }));
                 Ok(Some(Step { fate: Fate::Set(fields), before: object(json!({ "revoked": false })), after, then }))
             })
@@ -174,8 +179,13 @@ impl Ledger {
     pub async fn delete_client(&self, id: &str, by: &ChangedBy) -> Result<(), ChangeError> {
         for _ in 0..TURNS {
             let (member, _) = self.find(id).await?;
-            let note =
-                Note { by, action: Action::ClientDelete, subject: id, before: whole(&member.terms), after: Map::new() };
+            let note = Note {
+                by,
+                action: Action::ClientDelete,
+                subject: id,
+                before: whole(&member.settings),
+                after: Map::new(),
+            };
             if let Written::At { .. } = self.write(id, member.version, Fate::Drop, &note).await? {
                 return Ok(());
             }
@@ -189,7 +199,7 @@ impl Ledger {
     }
 
     /// The member and the ledger's time; an error where it is not there to be changed.
-    async fn find(&self, id: &str) -> Result<(Member, i64), ChangeError> {
+    async fn find(&self, id: &str) -> Result<(ClientRecord, i64), ChangeError> {
         if self.is_listed(id) {
             return Err(ChangeError::InFile(id.to_owned()));
         }
@@ -207,8 +217,8 @@ impl Ledger {
         id: &str,
         by: &ChangedBy,
         action: Action,
-        mut step: impl FnMut(&Member, i64) -> Result<Option<Step<'a>>, BadField>,
-    ) -> Result<Member, ChangeError> {
+        mut step: impl FnMut(&ClientRecord, i64) -> Result<Option<Step<'a>>, BadField>,
+    ) -> Result<ClientRecord, ChangeError> {
         for _ in 0..TURNS {
             let (mut member, now_ms) = self.find(id).await?;
             if member.revoked_ms.is_some() {
@@ -257,7 +267,7 @@ impl Ledger {
 }
 
 /// The same change of the member at hand, once it is written: it and the ledger's time.
-type Then<'a> = Box<dyn FnOnce(&mut Member, i64) + Send + 'a>;
+type Then<'a> = Box<dyn FnOnce(&mut ClientRecord, i64) + Send + 'a>;
 
 /// One change of a record that was read.
 struct Step<'a> {
@@ -268,15 +278,15 @@ struct Step<'a> {
 }
 
 /// The fields of a record that hold what an admin said.
-fn said_fields(terms: &Terms) -> Vec<(&'static str, String)> {
-    let off = if terms.disabled { "1" } else { "0" };
-    let expires = terms.expires_at.map_or(0, Timestamp::as_millisecond);
-    let said = Value::Object(whole(terms)).to_string();
+fn said_fields(settings: &ClientSettings) -> Vec<(&'static str, String)> {
+    let off = if settings.disabled { "1" } else { "0" };
+    let expires = settings.expires_at.map_or(0, Timestamp::as_millisecond);
+    let said = Value::Object(whole(settings)).to_string();
     vec![("off", off.to_owned()), ("exp", expires.to_string()), ("rec", said)]
 }
 
-fn whole(terms: &Terms) -> Map<String, Value> {
-    object(serde_json::to_value(terms).unwrap_or_default())
+fn whole(settings: &ClientSettings) -> Map<String, Value> {
+    object(serde_json::to_value(settings).unwrap_or_default())
 }
 
 fn object(value: Value) -> Map<String, Value> {

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::domain::{
-    Client, KeyDigest, KeyRefused, Limit, Member, MemberSource, Terms, client::ClientKind, key, member::Secret,
+    Client, ClientRecord, ClientSettings, ClientSource, KeyDigest, KeyRefused, Limit, client::ClientKind,
+    client_record::Secret, key,
 };
 use crate::ledger::{
     error::LedgerError,
@@ -54,7 +55,7 @@ pub(crate) struct Book {
 /// What the operator's settings say of members.
 #[derive(Default)]
 struct Listed {
-    members: Arc<[Member]>,
+    members: Arc<[ClientRecord]>,
     /// `RATE_LIMIT_RPM`, for everybody without a limit of its own.
     usual: Arc<[(Limit, i64)]>,
 }
@@ -62,7 +63,7 @@ struct Listed {
 /// A record, and when it was read.
 #[derive(Clone)]
 struct Seen {
-    member: Arc<Member>,
+    member: Arc<ClientRecord>,
     now_ms: i64,
     at: Instant,
 }
@@ -79,7 +80,7 @@ impl Book {
         self.seen.lock().get(id).cloned()
     }
 
-    fn remember(&self, member: Arc<Member>, now_ms: i64) {
+    fn remember(&self, member: Arc<ClientRecord>, now_ms: i64) {
         let mut seen = self.seen.lock();
         if seen.len() >= SEEN_MOST {
             seen.retain(|_, seen| seen.at.elapsed() < MAX_RECORD_AGE);
@@ -98,7 +99,7 @@ impl Shared {
     /// Whether a member of the file of hashes is another one by now, or gone: the file may have been read anew while it
     /// waited. (Of the ledger's own members the script says it.)
     pub(in crate::ledger) fn has_left_the_file(&self, client: &Client) -> bool {
-        if client.kind != ClientKind::Member || client.version != 0 {
+        if client.kind != ClientKind::Registered || client.version != 0 {
             return false;
         }
         let listed = self.members.listed.load();
@@ -112,12 +113,12 @@ impl Shared {
 
 impl Ledger {
     /// What the settings say: members of the file of hashes, and the limits of whoever has none of its own.
-    pub fn set_file_clients(&self, members: Arc<[Member]>, usual: Arc<[(Limit, i64)]>) {
+    pub fn set_file_clients(&self, members: Arc<[ClientRecord]>, usual: Arc<[(Limit, i64)]>) {
         self.shared.members.listed.store(Arc::new(Listed { members, usual }));
     }
 
     /// The members of the file of hashes.
-    pub fn file_clients(&self) -> Arc<[Member]> {
+    pub fn file_clients(&self) -> Arc<[ClientRecord]> {
         self.shared.members.listed.load().members.clone()
     }
 
@@ -184,7 +185,7 @@ impl Ledger {
     }
 
     /// One member of the ledger, read afresh.
-    pub async fn client_record(&self, id: &str) -> Result<Option<Member>, LedgerError> {
+    pub async fn client_record(&self, id: &str) -> Result<Option<ClientRecord>, LedgerError> {
         Ok(self.read_clients(&[id]).await?.1.pop().flatten())
     }
 
@@ -192,7 +193,7 @@ impl Ledger {
     pub(in crate::ledger) async fn read_clients(
         &self,
         ids: &[&str],
-    ) -> Result<(i64, Vec<Option<Member>>), LedgerError> {
+    ) -> Result<(i64, Vec<Option<ClientRecord>>), LedgerError> {
         let keys = &self.shared.keys;
         let (mut now_ms, mut members) = (0, Vec::with_capacity(ids.len()));
         for ids in ids.chunks(BATCH) {
@@ -254,7 +255,7 @@ impl Ledger {
 /// Members with their places in the list.
 #[derive(Debug)]
 pub struct ClientPage {
-    pub members: Vec<(Member, i64)>,
+    pub members: Vec<(ClientRecord, i64)>,
     /// Where the next page begins; `None`: this is the last.
     pub last: Option<i64>,
 }
@@ -283,21 +284,21 @@ fn text(word: Option<&Reply>) -> Option<&str> {
 }
 
 /// A record: `v off exp rec d old oldx made rot rev used`.
-fn read(id: &str, words: &[Reply]) -> Option<Member> {
+fn read(id: &str, words: &[Reply]) -> Option<ClientRecord> {
     let text = |at: usize| text(words.get(at));
     let number = |at| text(at).and_then(|text| text.parse::<i64>().ok());
     let instant = |at| number(at).filter(|ms| *ms > 0);
     let version = number(0)?;
     // What another version wrote and we cannot read must not open anything: such a record counts as switched off.
-    let unreadable = || Terms { disabled: true, ..Terms::default() };
-    let terms = text(3).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_else(unreadable);
+    let unreadable = || ClientSettings { disabled: true, ..ClientSettings::default() };
+    let settings = text(3).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_else(unreadable);
     let secret = |at, until_ms| Some(Secret { digest: KeyDigest::from_hex(text(at)?)?, until_ms });
     let old = secret(5, Some(number(6).unwrap_or(0)));
     let revoked_ms = instant(9);
-    Some(Member {
+    Some(ClientRecord {
         id: id.into(),
-        source: MemberSource::Store,
-        terms,
+        source: ClientSource::Store,
+        settings,
         version,
         secrets: secret(4, None).into_iter().chain(old).collect(),
         created_ms: instant(7),

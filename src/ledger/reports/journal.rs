@@ -199,7 +199,7 @@ impl Ledger {
         let listed = self.file_clients();
         let in_file = |id: &&str| listed.iter().find(|member| *member.id == **id);
         let mut named: Vec<(String, String)> =
-            ids.iter().filter_map(|id| Some(((*id).to_owned(), in_file(id)?.terms.name.clone()))).collect();
+            ids.iter().filter_map(|id| Some(((*id).to_owned(), in_file(id)?.settings.name.clone()))).collect();
         let ids: Vec<&str> = ids.iter().copied().filter(|id| in_file(id).is_none()).collect();
         if ids.is_empty() {
             return Ok(named);

@@ -16,7 +16,9 @@ use crate::ledger::{
 };
 use crate::{
     catalog::Catalog,
-    domain::{BreakerState, Candidate, Level, Limit, Order, Scope, Standing, SubjectStanding, Window},
+    domain::{
+        BreakerState, Candidate, Limit, PoolSnapshot, RoutingStrategy, Scope, SubjectSnapshot, Window, WindowLevel,
+    },
 };
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -47,7 +49,7 @@ impl Ledger {
         let Reply::Bulk(text) = &reply else {
             return Err(LedgerError::Internal(format!("`snapshot` answered {reply:?}")));
         };
-        shared.standing.store(Arc::new(read(&String::from_utf8_lossy(text), &catalog, &seats)));
+        shared.snapshot.store(Arc::new(read(&String::from_utf8_lossy(text), &catalog, &seats)));
         Ok(())
     }
 
@@ -73,10 +75,12 @@ impl Ledger {
     }
 }
 
-fn read(text: &str, catalog: &Catalog, seats: &Seats) -> Standing {
+fn read(text: &str, catalog: &Catalog, seats: &Seats) -> PoolSnapshot {
     let mut lines = text.split('\n');
-    let mut standing =
-        Standing { taken_ms: lines.next().and_then(|now| now.parse().ok()).unwrap_or(0), ..Standing::default() };
+    let mut standing = PoolSnapshot {
+        taken_ms: lines.next().and_then(|now| now.parse().ok()).unwrap_or(0),
+        ..PoolSnapshot::default()
+    };
     let mut used = vec![0_i64; seats.keys.len()];
     let mut learned: HashMap<&str, Vec<(Limit, i64)>> = HashMap::new();
     let mut shut: HashMap<&str, (i64, String)> = HashMap::new();
@@ -84,7 +88,7 @@ fn read(text: &str, catalog: &Catalog, seats: &Seats) -> Standing {
     for line in lines {
         let mut words = line.split('\t');
         match (words.next(), words.next(), words.next()) {
-            (Some("o"), Some(order), _) => standing.order = Order::parse(order),
+            (Some("o"), Some(order), _) => standing.strategy = RoutingStrategy::parse(order),
             (Some("s"), Some(name), Some(ms)) => {
                 speed.extend(ms.parse().ok().map(|ms| (name, ms)));
             }
@@ -100,12 +104,12 @@ fn read(text: &str, catalog: &Catalog, seats: &Seats) -> Standing {
                 match kind {
                     "p" | "b" => {
                         if value.ends_with(" 1") {
-                            standing.switched_off.push(subject.to_owned());
+                            standing.disabled.push(subject.to_owned());
                         }
                         standing.breakers.insert(subject.to_owned(), breaker(value, standing.taken_ms));
                     }
                     "k" => {
-                        standing.keys.extend(until(value, standing.taken_ms).map(|u| (subject.to_owned(), u)));
+                        standing.key_cooldowns.extend(until(value, standing.taken_ms).map(|u| (subject.to_owned(), u)));
                     }
                     _ => {
                         shut.extend(until(value, standing.taken_ms).map(|u| (subject, u)));
@@ -125,7 +129,7 @@ fn read(text: &str, catalog: &Catalog, seats: &Seats) -> Standing {
         for subject in whose {
             let scope = if window.scope == Scope::Account { account_of(subject) } else { subject };
             let said = learned.get(scope).and_then(|l| l.iter().find(|(limit, _)| *limit == window.limit));
-            standing.subjects.entry(subject.clone()).or_default().levels.push(Level {
+            standing.subjects.entry(subject.clone()).or_default().levels.push(WindowLevel {
                 limit: window.limit,
                 used: used[seat],
                 max: said.map_or(window.max, |(_, max)| *max),
@@ -140,7 +144,7 @@ fn read(text: &str, catalog: &Catalog, seats: &Seats) -> Standing {
 }
 
 fn place(
-    standing: &mut Standing,
+    standing: &mut PoolSnapshot,
     candidate: &Candidate,
     shut: &HashMap<&str, (i64, String)>,
     speed: &HashMap<&str, f64>,
@@ -151,14 +155,14 @@ fn place(
         .account
         .keys
         .iter()
-        .map(|key| standing.keys.get(&format!("{}/{}", candidate.provider.id, key.id)))
+        .map(|key| standing.key_cooldowns.get(&format!("{}/{}", candidate.provider.id, key.id)))
         .collect();
     // Every key of the account is shut: so is the account.
     let keyless = keys.iter().all(Option::is_some).then(|| keys.into_iter().flatten().min_by_key(|(until, _)| *until));
     let closed = closed.or(keyless.flatten()).cloned();
-    let subject: &mut SubjectStanding = standing.subjects.entry(name.clone()).or_default();
-    subject.shut = closed;
-    subject.first_content_ms = speed.get(&*candidate.name).copied();
+    let subject: &mut SubjectSnapshot = standing.subjects.entry(name.clone()).or_default();
+    subject.cooldown = closed;
+    subject.first_token_ms = speed.get(&*candidate.name).copied();
 }
 
 /// `provider/account` of `provider/account/model`.

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use bytes::Bytes;
 
 use crate::domain::{
-    Candidate, Charge, Client, Hint, Limit, Scope, Shut, ShutScope, Source, Spent, TokenCharge, Unit, Until, Window,
-    WindowKind, Zone,
+    Candidate, Charge, Client, Cooldown, CooldownScope, Hint, Limit, Scope, Source, TokenCharge, Unit, Until, Usage,
+    Window, WindowKind, Zone,
 };
 use crate::ledger::script::keys::{Key, Keys};
 
@@ -25,7 +25,7 @@ pub(crate) fn charged(window: &Window, charge: &Charge) -> i64 {
 }
 
 /// What a window shall hold of a call once it has ended.
-pub(crate) fn used(window: &Window, spent: &Spent) -> i64 {
+pub(crate) fn used(window: &Window, spent: &Usage) -> i64 {
     if !spent.sent {
         return 0;
     }
@@ -122,7 +122,7 @@ pub(crate) fn client_charge(limit: Limit, most: i64, tokens: i64) -> i64 {
 }
 
 /// What a client's window shall hold of a call once it has ended.
-pub(crate) fn client_used(limit: Limit, spent: &Spent) -> i64 {
+pub(crate) fn client_used(limit: Limit, spent: &Usage) -> i64 {
     match (limit.unit(), spent.sent, spent.total) {
         (_, false, _) => 0,
         (Unit::Token, true, Some(total)) => total.max(0),
@@ -141,13 +141,13 @@ fn window_of(candidate: &Candidate, limit: Limit) -> Option<&Window> {
 }
 
 /// A cool-down as `settle` reads it: `scope ms limit cause`.
-pub(crate) fn shut(candidate: &Candidate, shut: Option<&Shut>) -> String {
+pub(crate) fn shut(candidate: &Candidate, shut: Option<&Cooldown>) -> String {
     let Some(shut) = shut else { return String::new() };
     let (scope, limit) = match shut.scope {
-        ShutScope::Key => ('k', None),
-        ShutScope::AccountModel => ('m', None),
-        ShutScope::Account => ('a', None),
-        ShutScope::Limit(limit) => match window_of(candidate, limit) {
+        CooldownScope::Key => ('k', None),
+        CooldownScope::AccountModel => ('m', None),
+        CooldownScope::Account => ('a', None),
+        CooldownScope::Limit(limit) => match window_of(candidate, limit) {
             Some(window) if window.scope == Scope::Account => ('a', Some(word(window))),
             Some(window) => ('m', Some(word(window))),
             None => ('m', None),

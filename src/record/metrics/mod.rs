@@ -17,7 +17,7 @@ use std::{
 use opentelemetry::{KeyValue, StringValue};
 
 use self::{bound::Bound, instruments::instruments};
-use crate::domain::Kept;
+use crate::domain::Memo;
 pub use watched::{Breaker, Budget, Watch, watch};
 
 /// A name that callers may ask for and nobody serves.
@@ -53,7 +53,7 @@ impl Active {
 
     /// It was served to its end. `error`: of a closed set.
     pub fn ended(&self, route: Option<Cow<'static, str>>, status: Option<u16>, error: Option<String>, took: Duration) {
-        static SERVED: LazyLock<Kept<Served, Bound<f64>>> = LazyLock::new(Kept::default);
+        static SERVED: LazyLock<Memo<Served, Bound<f64>>> = LazyLock::new(Memo::default);
         let (duration, took) = (&instruments().http_request, took.as_secs_f64());
         let served = (self.0, route, status);
         match error {
@@ -109,7 +109,7 @@ pub struct Call {
 impl Call {
     /// `name` is `provider/model`; `labels` says what the conventions call these two.
     pub fn of(name: &str, labels: impl FnOnce() -> (Arc<str>, Arc<str>)) -> Arc<Self> {
-        static CALLS: LazyLock<Kept<String, Call>> = LazyLock::new(Kept::default);
+        static CALLS: LazyLock<Memo<String, Call>> = LazyLock::new(Memo::default);
         CALLS.of(name, || {
             let (provider, model) = labels();
             let labels = [
@@ -182,8 +182,8 @@ impl Chat {
 
     /// Its first content was there, by this provider; `label`: what the conventions call it.
     pub fn first_token(&mut self, provider: &str, label: impl FnOnce() -> Arc<str>, took: Duration) {
-        static CHATS: LazyLock<Kept<String, Kept<String, Answered>>> = LazyLock::new(Kept::default);
-        let answered = CHATS.of(&*self.asked, Kept::default).of(provider, || Answered {
+        static CHATS: LazyLock<Memo<String, Memo<String, Answered>>> = LazyLock::new(Memo::default);
+        let answered = CHATS.of(&*self.asked, Memo::default).of(provider, || Answered {
             labels: self.labels(label().into()),
             first_token: Bound::default(),
             duration: Bound::default(),

@@ -66,7 +66,7 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn begin(upstream: &Upstream, candidate: &'a Arc<Candidate>, stream: bool) -> Self {
         let settings = upstream.settings();
-        let patience = candidate.provider.first_content_ms.unwrap_or(settings.first_content_ms);
+        let patience = candidate.provider.first_token_timeout_ms.unwrap_or(settings.first_content_ms);
         Self {
             candidate,
             stream,

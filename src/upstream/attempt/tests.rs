@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::{
-    domain::{Health, Spent, read_chat},
+    domain::{Health, Usage, read_chat},
     upstream::{
-        StreamFault, UpstreamSettings, Usage,
+        StreamFault, TokenUsage, UpstreamSettings,
         testing::{Say, Scripted, candidate_at, recorded, says, serve},
     },
 };
@@ -36,7 +36,7 @@ fn event_stream(parts: &[&str]) -> Vec<Say> {
 }
 
 /// Everything a stream gives: its bytes, the last usage, the fault at its end.
-async fn drained(reply: Reply) -> (String, Option<Usage>, Option<StreamFault>) {
+async fn drained(reply: Reply) -> (String, Option<TokenUsage>, Option<StreamFault>) {
     let ReplyBody::Stream(mut frames) = reply.body else { panic!("not a stream") };
     let (mut text, mut usage) = (String::new(), None);
     loop {
@@ -57,7 +57,7 @@ async fn fault_of(provider: &str, script: Vec<Say>, stream: bool) -> Fault {
 
 #[tokio::test]
 async fn every_recorded_stream_is_committed_and_read_to_its_end() {
-    let usage = |input, output| Some(Usage { input, output, total: input + output });
+    let usage = |input, output| Some(TokenUsage { input, output, total: input + output });
     for (case, used, broken) in [
         ("groq.stream", usage(73, 50), None),
         ("groq.stream-usage", usage(73, 50), None),
@@ -183,8 +183,8 @@ async fn what_is_no_answer_is_a_fault_behind_an_early_200_too() {
         let fault = fault_of("custom", script, stream).await;
         assert_eq!((fault.label.as_str(), fault.kind), (label, FaultKind::Broken), "{described}");
         assert_eq!(
-            (fault.outcome.health, fault.outcome.spent),
-            (Health::ProviderFailed, Spent::UNKNOWN),
+            (fault.outcome.health, fault.outcome.usage),
+            (Health::ProviderFailed, Usage::UNKNOWN),
             "{described}"
         );
     }
@@ -211,13 +211,13 @@ async fn a_rate_limit_told_inside_a_200_is_one() {
 async fn nobody_there_is_a_broken_connection_and_nothing_was_sent() {
     let candidate = candidate_at("custom", "http://127.0.0.1:1/v1");
     let fault = upstream().attempt(&candidate, &request(true)).await.unwrap_err();
-    assert_eq!((fault.label.as_str(), fault.outcome.spent), ("connect", Spent::NOT_SENT));
+    assert_eq!((fault.label.as_str(), fault.outcome.usage), ("connect", Usage::NOT_SENT));
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_told_as_reset() {
     let fault = fault_of("custom", vec![Say::Reset], true).await;
-    assert_eq!((fault.label.as_str(), fault.outcome.spent), ("reset", Spent::UNKNOWN));
+    assert_eq!((fault.label.as_str(), fault.outcome.usage), ("reset", Usage::UNKNOWN));
     let head = Say::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"choices".to_vec());
     assert_eq!(fault_of("custom", vec![head, Say::Reset], false).await.label, "reset");
 }

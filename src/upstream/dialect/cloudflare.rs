@@ -1,7 +1,7 @@
 //! Cloudflare Workers AI: the code decides; the day's neurons come back at midnight UTC.
 
 use crate::{
-    domain::{Limit, ShutScope},
+    domain::{CooldownScope, Limit},
     upstream::{fault::Verdict, refusal::Refusal},
 };
 
@@ -11,7 +11,7 @@ pub(super) fn judge(refusal: &Refusal<'_>) -> Option<Verdict> {
     match refusal.code.as_deref()? {
         "3036" | "4006" => {
             let midnight = DAY_MS - refusal.now_ms.rem_euclid(DAY_MS);
-            Some(Verdict::limited_unnamed(ShutScope::Account, Some(midnight), "429_day"))
+            Some(Verdict::limited_unnamed(CooldownScope::Account, Some(midnight), "429_day"))
         }
         "3040" => Some(Verdict::busy()),
         "3021" => Some(Verdict::limited(refusal, Limit::Rpm, refusal.retry_after_ms())),

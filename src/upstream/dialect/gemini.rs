@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    domain::{Hint, Limit, ShutScope},
+    domain::{CooldownScope, Hint, Limit},
     upstream::{fault::Verdict, hints, refusal::Refusal},
 };
 
@@ -47,7 +47,7 @@ fn limited(refusal: &Refusal<'_>) -> Verdict {
         .or_else(|| refusal.retry_after_ms());
     // Of several windows the longest decides: it opens last.
     let Some((limit, _)) = named.iter().max_by_key(|(limit, _)| limit.span_ms()) else {
-        return Verdict::limited_unnamed(ShutScope::AccountModel, delay, "429");
+        return Verdict::limited_unnamed(CooldownScope::AccountModel, delay, "429");
     };
     let wait = delay.filter(|ms| is_trusted(refusal, *limit, *ms));
     named.iter().fold(Verdict::limited(refusal, *limit, wait), |verdict, (limit, max)| {

@@ -1,7 +1,7 @@
 //! Groq: the window stands in the message; a request larger than a whole window is a 413 with the code of a 429.
 
 use crate::{
-    domain::{Hint, Limit, ShutScope},
+    domain::{CooldownScope, Hint, Limit},
     upstream::{fault::Verdict, hints, refusal::Refusal},
 };
 
@@ -30,7 +30,7 @@ fn limited(refusal: &Refusal<'_>) -> Option<Verdict> {
         .or_else(|| refusal.retry_after_ms());
     Some(match limit {
         Some(limit) => Verdict::limited(refusal, limit, wait).learned(Hint { limit, ..hint }),
-        None => Verdict::limited_unnamed(ShutScope::AccountModel, wait, "429"),
+        None => Verdict::limited_unnamed(CooldownScope::AccountModel, wait, "429"),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Ollama, local (no limits, a queue) and in the cloud (one model at a time, windows of five hours and a week).
 
 use crate::{
-    domain::{Limit, ShutScope},
+    domain::{CooldownScope, Limit},
     upstream::{fault::Verdict, refusal::Refusal},
 };
 
@@ -37,5 +37,5 @@ fn slots(refusal: &Refusal<'_>) -> Verdict {
 }
 
 fn account(wait_ms: i64, cause: &str) -> Verdict {
-    Verdict::limited_unnamed(ShutScope::Account, Some(wait_ms), cause)
+    Verdict::limited_unnamed(CooldownScope::Account, Some(wait_ms), cause)
 }

@@ -1,7 +1,7 @@
 //! Any OpenAI-compatible server: what statuses, common codes and common texts mean.
 
 use crate::{
-    domain::{Limit, ShutScope},
+    domain::{CooldownScope, Limit},
     upstream::{fault::Verdict, hints, refusal::Refusal},
 };
 
@@ -84,7 +84,7 @@ pub(crate) fn too_many(refusal: &Refusal<'_>) -> Verdict {
     }
     match spent_window(refusal) {
         Some(limit) => Verdict::limited(refusal, limit, wait(refusal, limit)),
-        None => Verdict::limited_unnamed(ShutScope::AccountModel, refusal.retry_after_ms(), "429"),
+        None => Verdict::limited_unnamed(CooldownScope::AccountModel, refusal.retry_after_ms(), "429"),
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::openai;
 use crate::{
-    domain::{Hint, Limit, ShutScope},
+    domain::{CooldownScope, Hint, Limit},
     upstream::{fault::Verdict, refusal::Refusal},
 };
 
@@ -43,7 +43,7 @@ fn limited(refusal: &Refusal<'_>, metadata: &Value) -> Verdict {
     }
     if refusal.says(&["limit_rpm/"]) {
         // That model only, whoever asks.
-        return Verdict::limited_unnamed(ShutScope::AccountModel, wait(refusal, metadata, Limit::Rpm), "429");
+        return Verdict::limited_unnamed(CooldownScope::AccountModel, wait(refusal, metadata, Limit::Rpm), "429");
     }
     // `upstream_provider_shared_pool`, "Provider returned error": our own allowance is untouched.
     Verdict::busy()

@@ -3,7 +3,7 @@
 use jiff::{civil::DateTime, tz::Offset};
 
 use crate::{
-    domain::{Limit, ShutScope},
+    domain::{CooldownScope, Limit},
     upstream::{fault::Verdict, refusal::Refusal},
 };
 
@@ -31,7 +31,7 @@ pub(super) fn judge(refusal: &Refusal<'_>) -> Option<Verdict> {
 }
 
 fn account(wait_ms: i64, cause: &str) -> Verdict {
-    Verdict::limited_unnamed(ShutScope::Account, Some(wait_ms), cause)
+    Verdict::limited_unnamed(CooldownScope::Account, Some(wait_ms), cause)
 }
 
 /// `… Your limit will reset at 2026-11-22 18:30:00`, on Beijing's clock.

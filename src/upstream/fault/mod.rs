@@ -8,7 +8,7 @@ use super::{
     dialect, hints,
     refusal::{Refusal, redact},
 };
-use crate::domain::{Candidate, Fault, FaultKind, Health, Hint, Limit, Outcome, Shut, ShutScope, Spent, Until};
+use crate::domain::{Candidate, Cooldown, CooldownScope, Fault, FaultKind, Health, Hint, Limit, Outcome, Until, Usage};
 
 /// A bad key is left alone that long, or until it is replaced.
 const BAD_KEY_MS: i64 = 10 * 60_000;
@@ -24,8 +24,8 @@ pub(crate) struct Verdict {
     /// `None`: the status says it.
     label: Option<String>,
     health: Health,
-    spent: Spent,
-    shut: Option<Shut>,
+    usage: Usage,
+    cooldown: Option<Cooldown>,
     /// The window that refused.
     limit: Option<Limit>,
     /// What the message taught beyond the headers.
@@ -37,9 +37,9 @@ impl Verdict {
         Self {
             kind,
             label: None,
-            health: Health::Nothing,
-            spent: Spent::REFUSED,
-            shut: None,
+            health: Health::Unknown,
+            usage: Usage::REFUSED,
+            cooldown: None,
             limit: None,
             learned: Vec::new(),
         }
@@ -51,19 +51,19 @@ impl Verdict {
         // A window we do not keep cannot be closed; then the account's model is.
         let kept = refusal.candidate.windows.iter().any(|w| w.limit == limit);
         let (scope, until) = match (kept, wait_ms) {
-            (true, Some(ms)) => (ShutScope::Limit(limit), Until::AfterMs(ms.max(1))),
-            (true, None) => (ShutScope::Limit(limit), Until::WindowOpens),
-            (false, ms) => (ShutScope::AccountModel, Until::AfterMs(ms.unwrap_or(UNNAMED_MS).max(1))),
+            (true, Some(ms)) => (CooldownScope::Limit(limit), Until::AfterMs(ms.max(1))),
+            (true, None) => (CooldownScope::Limit(limit), Until::WindowOpens),
+            (false, ms) => (CooldownScope::AccountModel, Until::AfterMs(ms.unwrap_or(UNNAMED_MS).max(1))),
         };
-        let shut = Some(Shut { scope, until, cause: label.clone() });
-        Self { label: Some(label), shut, limit: Some(limit), ..Self::of(FaultKind::RateLimited) }
+        let cooldown = Some(Cooldown { scope, until, cause: label.clone() });
+        Self { label: Some(label), cooldown, limit: Some(limit), ..Self::of(FaultKind::RateLimited) }
     }
 
     /// 429 that names no window of ours; `cause` is its label: `429`, `429_week`.
-    pub fn limited_unnamed(scope: ShutScope, wait_ms: Option<i64>, cause: &str) -> Self {
+    pub fn limited_unnamed(scope: CooldownScope, wait_ms: Option<i64>, cause: &str) -> Self {
         let until = Until::AfterMs(wait_ms.unwrap_or(UNNAMED_MS).max(1_000));
-        let shut = Some(Shut { scope, until, cause: cause.to_owned() });
-        Self { label: Some(cause.to_owned()), shut, ..Self::of(FaultKind::RateLimited) }
+        let cooldown = Some(Cooldown { scope, until, cause: cause.to_owned() });
+        Self { label: Some(cause.to_owned()), cooldown, ..Self::of(FaultKind::RateLimited) }
     }
 
     /// The model is overloaded; budgets are untouched.
@@ -73,8 +73,8 @@ impl Verdict {
 
     pub fn bad_key(refusal: &Refusal<'_>) -> Self {
         let label = if refusal.status == 403 { "403" } else { "401" }.to_owned();
-        let shut = Shut { scope: ShutScope::Key, until: Until::AfterMs(BAD_KEY_MS), cause: label.clone() };
-        Self { label: Some(label), shut: Some(shut), ..Self::of(FaultKind::BadKey) }
+        let cooldown = Cooldown { scope: CooldownScope::Key, until: Until::AfterMs(BAD_KEY_MS), cause: label.clone() };
+        Self { label: Some(label), cooldown: Some(cooldown), ..Self::of(FaultKind::BadKey) }
     }
 
     /// Not on this plan, or not any more: 402, 404, 410, tier, `limit: 0`, decommissioned.
@@ -84,8 +84,8 @@ impl Verdict {
             _ => "gone".to_owned(),
         };
         let cause = if why.is_empty() { label.clone() } else { why.to_owned() };
-        let shut = Shut { scope: ShutScope::AccountModel, until: Until::AfterMs(GONE_MS), cause };
-        Self { label: Some(label), shut: Some(shut), ..Self::of(FaultKind::Gone) }
+        let cooldown = Cooldown { scope: CooldownScope::AccountModel, until: Until::AfterMs(GONE_MS), cause };
+        Self { label: Some(label), cooldown: Some(cooldown), ..Self::of(FaultKind::Gone) }
     }
 
     /// The request itself: 400, 422, moderation.
@@ -105,7 +105,7 @@ impl Verdict {
 
     /// The provider is broken.
     pub fn broken() -> Self {
-        Self { health: Health::ProviderFailed, spent: Spent::UNKNOWN, ..Self::of(FaultKind::Broken) }
+        Self { health: Health::ProviderFailed, usage: Usage::UNKNOWN, ..Self::of(FaultKind::Broken) }
     }
 
     /// Only this model of it is broken.
@@ -126,7 +126,7 @@ impl Verdict {
     /// The provider did work before it refused.
     #[must_use]
     pub fn worked(self) -> Self {
-        Self { spent: Spent::UNKNOWN, ..self }
+        Self { usage: Usage::UNKNOWN, ..self }
     }
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn refused(candidate: &Candidate, status: u16, headers: &HeaderMap, b
         label: verdict.label.unwrap_or_else(|| status_label(refusal.status)),
         message: refusal.message,
         code: refusal.code,
-        outcome: outcome(verdict.health, verdict.spent, verdict.shut, hints),
+        outcome: outcome(verdict.health, verdict.usage, verdict.cooldown, hints),
     }
 }
 
@@ -166,14 +166,14 @@ fn status_label(status: u16) -> String {
 pub(crate) fn broken(candidate: &Candidate, label: &str, message: &str) -> Fault {
     let timed_out = label == "timeout";
     // Nothing ever left for the provider.
-    let spent = if label == "connect" { Spent::NOT_SENT } else { Spent::UNKNOWN };
+    let usage = if label == "connect" { Usage::NOT_SENT } else { Usage::UNKNOWN };
     Fault {
         kind: if timed_out { FaultKind::TimedOut } else { FaultKind::Broken },
         status: None,
         label: label.to_owned(),
         message: redact(candidate, message),
         code: None,
-        outcome: outcome(Health::ProviderFailed, spent, None, Vec::new()),
+        outcome: outcome(Health::ProviderFailed, usage, None, Vec::new()),
     }
 }
 
@@ -185,8 +185,8 @@ pub(crate) fn timed_out(candidate: &Candidate, after: Duration) -> Fault {
     broken(candidate, "timeout", &format!("no content within {} ms", after.as_millis()))
 }
 
-fn outcome(health: Health, spent: Spent, shut: Option<Shut>, hints: Vec<Hint>) -> Outcome {
-    Outcome { health, spent, shut, hints, first_content: None, output_tokens: None }
+fn outcome(health: Health, usage: Usage, cooldown: Option<Cooldown>, hints: Vec<Hint>) -> Outcome {
+    Outcome { health, usage, cooldown, hints, first_token: None, output_tokens: None }
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@
 use super::*;
 use crate::upstream::testing::{candidate, named, recorded};
 
-/// `Kind label · health · spent · shut · hints`, for a table that can be read.
+/// `Kind label · health · usage · cooldown · hints`, for a table that can be read.
 fn told(fault: &Fault) -> String {
-    let shut = fault.outcome.shut.as_ref().map_or("-".to_owned(), |shut| {
-        let scope = match shut.scope {
-            ShutScope::Limit(limit) => limit.to_string(),
-            ShutScope::AccountModel => "model".to_owned(),
-            ShutScope::Account => "account".to_owned(),
-            ShutScope::Key => "key".to_owned(),
+    let cooldown = fault.outcome.cooldown.as_ref().map_or("-".to_owned(), |cooldown| {
+        let scope = match cooldown.scope {
+            CooldownScope::Limit(limit) => limit.to_string(),
+            CooldownScope::AccountModel => "model".to_owned(),
+            CooldownScope::Account => "account".to_owned(),
+            CooldownScope::Key => "key".to_owned(),
         };
-        match shut.until {
+        match cooldown.until {
             Until::AfterMs(ms) => format!("{scope} {ms}"),
             Until::WindowOpens => format!("{scope} opens"),
         }
@@ -21,13 +21,13 @@ fn told(fault: &Fault) -> String {
         Health::Good => "good",
         Health::ProviderFailed => "provider",
         Health::ModelFailed => "model",
-        Health::Nothing => "-",
+        Health::Unknown => "-",
     };
-    let spent = if fault.outcome.spent == Spent::REFUSED { "" } else { " ?" };
+    let usage = if fault.outcome.usage == Usage::REFUSED { "" } else { " ?" };
     let number = |n: Option<i64>| n.map_or("_".to_owned(), |n| n.to_string());
     let hints: Vec<String> =
         fault.outcome.hints.iter().map(|h| format!("{}:{}/{}", h.limit, number(h.remaining), number(h.max))).collect();
-    format!("{:?} {}{spent} · {health} · {shut} · {}", fault.kind, fault.label, hints.join(" "))
+    format!("{:?} {}{usage} · {health} · {cooldown} · {}", fault.kind, fault.label, hints.join(" "))
         .trim_end_matches(" · ")
         .to_owned()
 }
@@ -260,8 +260,8 @@ fn a_key_never_stands_in_a_message() {
 #[test]
 fn what_never_left_is_told_as_not_sent() {
     let fault = broken(candidate("groq"), "connect", "refused");
-    assert_eq!((fault.kind, fault.outcome.spent), (FaultKind::Broken, Spent::NOT_SENT));
-    assert_eq!(broken(candidate("groq"), "reset", "gone").outcome.spent, Spent::UNKNOWN);
+    assert_eq!((fault.kind, fault.outcome.usage), (FaultKind::Broken, Usage::NOT_SENT));
+    assert_eq!(broken(candidate("groq"), "reset", "gone").outcome.usage, Usage::UNKNOWN);
     let fault = timed_out(candidate("groq"), Duration::from_secs(20));
     assert_eq!((fault.kind, fault.label.as_str()), (FaultKind::TimedOut, "timeout"));
 }

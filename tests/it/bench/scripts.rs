@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tollfree::{
     catalog::{Catalog, Current},
     config,
-    domain::{Charge, Choice, Client, Health, Limit, Outcome, Spent, Tier, client::ClientKind},
+    domain::{Charge, Choice, Client, Health, Limit, Outcome, Usage, Tier, client::ClientKind},
     ledger::{Admission, AdmitRequest, Lease, Ledger, Rules, redis::Redis, scripts::Script},
     shutdown::Tasks,
 };
@@ -103,8 +103,8 @@ impl Pool {
 
 /// What most calls end with: a little less than was charged.
 fn answered() -> Outcome {
-    let spent = Spent { sent: true, input: Some(90), total: Some(120) };
-    Outcome { health: Health::Good, spent, first_content: Some(Duration::from_millis(200)), ..Outcome::unknown() }
+    let usage = Usage { sent: true, input: Some(90), total: Some(120) };
+    Outcome { health: Health::Good, usage, first_token: Some(Duration::from_millis(200)), ..Outcome::unknown() }
 }
 
 /// A hundred clients, each with these limits.

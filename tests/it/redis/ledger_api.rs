@@ -13,8 +13,8 @@ use tollfree::{
     catalog::{Catalog, Current},
     config,
     domain::{
-        BreakerState, Candidate, Charge, Choice, Client, Health, Hint, Limit, Order, Outcome, Shut, ShutScope, Spent,
-        Standing, Tier, Until, client::ClientKind,
+        BreakerState, Candidate, Charge, Choice, Client, Cooldown, CooldownScope, Health, Hint, Limit, Outcome,
+        PoolSnapshot, RoutingStrategy, Tier, Until, Usage, client::ClientKind,
     },
     ledger::{
         Admission, AdmitRequest, AttemptRecord, ChangedBy, JournalRange, Lease, Ledger, LedgerError, Refusal,
@@ -94,13 +94,13 @@ impl Rig {
 
     /// Units of a window as last looked at; -1 before the first look.
     fn used(&self, candidate: &Candidate, limit: Limit) -> i64 {
-        let standing = self.ledger.snapshot();
-        let subject = standing.seen(candidate);
+        let snapshot = self.ledger.snapshot();
+        let subject = snapshot.subject(candidate);
         subject.and_then(|s| s.levels.iter().find(|l| l.limit == limit)).map_or(-1, |l| l.used)
     }
 
     /// Waits until a look says so.
-    async fn sees(&self, what: &str, holds: impl Fn(&Standing) -> bool) {
+    async fn sees(&self, what: &str, holds: impl Fn(&PoolSnapshot) -> bool) {
         until(what, || holds(&self.ledger.snapshot())).await;
     }
 }
@@ -108,7 +108,7 @@ impl Rig {
 fn good(total: i64) -> Outcome {
     Outcome {
         health: Health::Good,
-        spent: Spent { sent: true, input: Some(90), total: Some(total) },
+        usage: Usage { sent: true, input: Some(90), total: Some(total) },
         ..Outcome::unknown()
     }
 }
@@ -232,13 +232,13 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
     let (who, choices) = (client(&[]), choices(&one.catalog));
     let lease = one.admit(&who, &choices[..1]).await.unwrap();
     lease.settle(Outcome {
-        shut: Some(Shut {
-            scope: ShutScope::Limit(Limit::Rpd),
+        cooldown: Some(Cooldown {
+            scope: CooldownScope::Limit(Limit::Rpd),
             until: Until::AfterMs(40_000),
             cause: "429_rpd".to_owned(),
         }),
         hints: vec![Hint { limit: Limit::Rpd, max: Some(500), remaining: None }],
-        spent: Spent::REFUSED,
+        usage: Usage::REFUSED,
         ..Outcome::unknown()
     });
     assert!(one.tasks.drain(Duration::from_secs(1)).await);
@@ -251,15 +251,15 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
         s.subjects[&subject].levels.iter().any(|l| l.limit == Limit::Rpd && l.max == 500 && l.learned)
     })
     .await;
-    two.sees("the cool-down", |s| s.subjects[&subject].shut.as_ref().is_some_and(|(_, why)| why == "429_rpd")).await;
+    two.sees("the cool-down", |s| s.subjects[&subject].cooldown.as_ref().is_some_and(|(_, why)| why == "429_rpd")).await;
     let by = ChangedBy { actor: "cli", address: None };
     one.ledger.set_enabled(MODEL, false, &by).await.unwrap();
     assert_eq!(two.admit(&who, &choices).await.unwrap_err().lines[1].why, "off");
     one.ledger.set_enabled(MODEL, true, &by).await.unwrap();
     two.ledger.reset_provider("groq", &by).await.unwrap();
     assert!(one.admit(&who, &choices[..1]).await.is_ok(), "reset lifts the cool-down");
-    one.ledger.set_strategy(Order::RoundRobin, &by).await.unwrap();
-    two.sees("the order", |s| s.order == Some(Order::RoundRobin)).await;
+    one.ledger.set_strategy(RoutingStrategy::RoundRobin, &by).await.unwrap();
+    two.sees("the order", |s| s.strategy == Some(RoutingStrategy::RoundRobin)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use super::{candidate::Candidate, window::Limit};
 
 /// Which candidate is asked first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Order {
+pub enum RoutingStrategy {
     /// Lowest time to first content, measured or (until measured) from the catalogue.
     Fast,
     /// Highest quality rank.
@@ -21,14 +21,14 @@ pub enum Order {
     Random,
 }
 
-impl Order {
-    pub const NAMES: [(&'static str, Order); 6] = [
-        ("fast", Order::Fast),
-        ("smart", Order::Smart),
-        ("headroom", Order::Headroom),
-        ("listed", Order::Listed),
-        ("round_robin", Order::RoundRobin),
-        ("random", Order::Random),
+impl RoutingStrategy {
+    pub const NAMES: [(&'static str, RoutingStrategy); 6] = [
+        ("fast", RoutingStrategy::Fast),
+        ("smart", RoutingStrategy::Smart),
+        ("headroom", RoutingStrategy::Headroom),
+        ("listed", RoutingStrategy::Listed),
+        ("round_robin", RoutingStrategy::RoundRobin),
+        ("random", RoutingStrategy::Random),
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -52,7 +52,7 @@ pub enum BreakerState {
 
 /// One window as it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Level {
+pub struct WindowLevel {
     pub limit: Limit,
     pub used: i64,
     /// The limit in force: learned when a provider said so, else configured.
@@ -62,40 +62,40 @@ pub struct Level {
 
 /// One account and model.
 #[derive(Debug, Clone, Default)]
-pub struct SubjectStanding {
-    pub levels: Vec<Level>,
+pub struct SubjectSnapshot {
+    pub levels: Vec<WindowLevel>,
     /// Cool-downs on it, its account or all its keys: until (ms) and cause.
-    pub shut: Option<(i64, String)>,
+    pub cooldown: Option<(i64, String)>,
     /// Average time to first content of the provider's model, ms.
-    pub first_content_ms: Option<f64>,
+    pub first_token_ms: Option<f64>,
 }
 
 /// The whole pool, at one instant of the ledger's clock.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
+pub struct PoolSnapshot {
     /// 0: nothing was seen yet.
     pub taken_ms: i64,
     /// Order of `free` set at run time for all replicas.
-    pub order: Option<Order>,
+    pub strategy: Option<RoutingStrategy>,
     /// By [`Candidate::subject`].
-    pub subjects: FxHashMap<Arc<str>, SubjectStanding>,
+    pub subjects: FxHashMap<Arc<str>, SubjectSnapshot>,
     /// By provider id, and by `provider/model` for a model's own breaker.
     pub breakers: FxHashMap<String, BreakerState>,
     /// Provider ids, and `provider/model`, switched off at run time.
-    pub switched_off: Vec<String>,
+    pub disabled: Vec<String>,
     /// Key shut: by `provider/keyid`, until (ms) and cause.
-    pub keys: FxHashMap<String, (i64, String)>,
+    pub key_cooldowns: FxHashMap<String, (i64, String)>,
 }
 
-impl Standing {
+impl PoolSnapshot {
     /// What was seen of a candidate's account and model.
-    pub fn seen(&self, candidate: &Candidate) -> Option<&SubjectStanding> {
+    pub fn subject(&self, candidate: &Candidate) -> Option<&SubjectSnapshot> {
         self.subjects.get(&*candidate.subject)
     }
 
     /// Smallest share left over all windows: 1 when unknown or unmetered, 0 when full.
     pub fn headroom(&self, candidate: &Candidate) -> f64 {
-        let Some(subject) = self.seen(candidate) else { return 1.0 };
+        let Some(subject) = self.subject(candidate) else { return 1.0 };
         subject
             .levels
             .iter()

@@ -7,15 +7,15 @@ use rustc_hash::FxHashMap;
 
 /// By name; read without a lock. A name is new once in a process's life: then all is copied.
 #[derive(Debug)]
-pub struct Kept<K, T>(ArcSwap<FxHashMap<K, Arc<T>>>);
+pub struct Memo<K, T>(ArcSwap<FxHashMap<K, Arc<T>>>);
 
-impl<K, T> Default for Kept<K, T> {
+impl<K, T> Default for Memo<K, T> {
     fn default() -> Self {
         Self(ArcSwap::default())
     }
 }
 
-impl<K: Hash + Eq + Clone, T> Kept<K, T> {
+impl<K: Hash + Eq + Clone, T> Memo<K, T> {
     /// What is kept under a name, made where there is none yet.
     pub fn of<Q>(&self, name: &Q, make: impl FnOnce() -> T) -> Arc<T>
     where
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn each_name_is_made_once() {
-        let kept = Kept::<String, u32>::default();
+        let kept = Memo::<String, u32>::default();
         assert!(kept.look("a", |one| one.is_none()));
         assert_eq!(["a", "b", "a"].map(|name| *kept.of(name, || u32::from(name == "a"))), [1, 0, 1]);
         assert_eq!(*kept.of("b", || 7), 0);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Client, Limit, Terms, client::ClientKind, key::KeyDigest};
+use super::{Client, ClientSettings, Limit, client::ClientKind, key::KeyDigest};
 
 /// One member, as its record says at one instant.
 #[derive(Debug, Clone)]
-pub struct Member {
+pub struct ClientRecord {
     pub id: Arc<str>,
-    pub source: MemberSource,
-    pub terms: Terms,
+    pub source: ClientSource,
+    pub settings: ClientSettings,
     /// Raised by every change; 0 where the ledger holds no record.
     pub version: i64,
     /// Any of them opens.
@@ -24,7 +24,7 @@ pub struct Member {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemberSource {
+pub enum ClientSource {
     /// In the ledger, changed at run time.
     Store,
     /// In the operator's file of hashes.
@@ -54,7 +54,7 @@ pub enum KeyRefused {
     Replaced(Timestamp),
 }
 
-impl Member {
+impl ClientRecord {
     /// Whether this key opens now. Nobody learns anything of a member without its secret.
     pub fn check(&self, shown: &KeyDigest, now_ms: i64) -> Result<(), KeyRefused> {
         // All of them are compared, so that time does not tell which one it is.
@@ -69,10 +69,10 @@ impl Member {
         if let Some(until) = secret.until_ms.filter(|until| *until <= now_ms) {
             return Err(KeyRefused::Replaced(Timestamp::from_millisecond(until).unwrap_or_default()));
         }
-        if self.terms.disabled {
+        if self.settings.disabled {
             return Err(KeyRefused::Disabled);
         }
-        match self.terms.expires_at {
+        match self.settings.expires_at {
             Some(at) if at.as_millisecond() <= now_ms => Err(KeyRefused::Expired(at)),
             _ => Ok(()),
         }
@@ -80,17 +80,17 @@ impl Member {
 
     /// As the admission must know it. `usual`: limits of everybody, where its own say nothing of them.
     pub fn client(&self, shown: &KeyDigest, usual: &[(Limit, i64)]) -> Client {
-        let own: Vec<(Limit, i64)> = self.terms.limits.in_force().collect();
+        let own: Vec<(Limit, i64)> = self.settings.limits.in_force().collect();
         let others = usual.iter().filter(|(limit, _)| own.iter().all(|(l, _)| l != limit)).copied();
         let limits: Vec<(Limit, i64)> = own.iter().copied().chain(others).collect();
         Client {
             version: self.version,
-            weight: self.terms.weight.max(1),
-            models: self.terms.models.clone().into(),
-            wait_ms: self.terms.wait_ms,
-            may_priority: self.terms.priority,
+            weight: self.settings.weight.max(1),
+            models: self.settings.models.clone().into(),
+            wait_ms: self.settings.wait_ms,
+            may_priority: self.settings.priority,
             shown: Some(*shown),
-            ..Client::new(self.id.clone(), ClientKind::Member, limits)
+            ..Client::new(self.id.clone(), ClientKind::Registered, limits)
         }
     }
 
@@ -104,12 +104,12 @@ impl Member {
 mod tests {
     use super::*;
 
-    fn member() -> Member {
+    fn member() -> ClientRecord {
         let secret = |key, until_ms| Secret { digest: KeyDigest::of(key), until_ms };
-        Member {
+        ClientRecord {
             id: "ann".into(),
-            source: MemberSource::Store,
-            terms: Terms { name: "Ann".into(), ..Terms::default() },
+            source: ClientSource::Store,
+            settings: ClientSettings { name: "Ann".into(), ..ClientSettings::default() },
             version: 3,
             secrets: vec![secret("new", None), secret("old", Some(1_000))],
             created_ms: Some(0),
@@ -121,17 +121,17 @@ mod tests {
 
     #[test]
     fn a_key_opens_until_it_is_replaced_switched_off_expired_or_revoked() {
-        let check = |member: &Member, key: &str, now_ms| member.check(&KeyDigest::of(key), now_ms);
+        let check = |member: &ClientRecord, key: &str, now_ms| member.check(&KeyDigest::of(key), now_ms);
         let member = member();
         assert_eq!((check(&member, "new", 5_000), check(&member, "old", 999)), (Ok(()), Ok(())));
         assert!(matches!(check(&member, "old", 1_000), Err(KeyRefused::Replaced(_))));
         assert_eq!(member.old_secret_until(999), Some(1_000));
         assert_eq!(member.old_secret_until(1_000), None);
         let mut shut = member.clone();
-        shut.terms.expires_at = Some(Timestamp::from_millisecond(2_000).unwrap());
+        shut.settings.expires_at = Some(Timestamp::from_millisecond(2_000).unwrap());
         assert_eq!(check(&shut, "new", 1_999), Ok(()));
         assert!(matches!(check(&shut, "new", 2_000), Err(KeyRefused::Expired(_))));
-        shut.terms.disabled = true;
+        shut.settings.disabled = true;
         assert_eq!(check(&shut, "new", 0), Err(KeyRefused::Disabled));
         shut.revoked_ms = Some(1);
         assert_eq!(check(&shut, "new", 0), Err(KeyRefused::Revoked));
@@ -142,10 +142,10 @@ mod tests {
     fn a_members_own_limit_stands_over_the_usual_one() {
         let mut member = member();
         let usual = [(Limit::Rpm, 60)];
-        let limits = |member: &Member| member.client(&KeyDigest::of("new"), &usual).limits.to_vec();
+        let limits = |member: &ClientRecord| member.client(&KeyDigest::of("new"), &usual).limits.to_vec();
         assert_eq!(limits(&member), [(Limit::Rpm, 60)]);
-        member.terms.limits.rpm = Some(100);
-        member.terms.limits.tpd = Some(5);
+        member.settings.limits.rpm = Some(100);
+        member.settings.limits.tpd = Some(5);
         assert_eq!(limits(&member), [(Limit::Rpm, 100), (Limit::Tpd, 5)]);
     }
 }

@@ -10,7 +10,7 @@ use super::{Limit, glob};
 /// Everything that can be set about a member. In JSON as the admin API shows it and as the ledger keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Terms {
+pub struct ClientSettings {
     pub name: String,
     pub limits: Limits,
     /// Its part of a contended window against others'.
@@ -69,7 +69,7 @@ impl Limits {
     }
 }
 
-impl Default for Terms {
+impl Default for ClientSettings {
     fn default() -> Self {
         Self {
             name: String::new(),
@@ -103,7 +103,7 @@ pub const WAIT_MOST_MS: i64 = 3_600_000;
 /// Lua counts in doubles: everything stays far below 2^53.
 const LIMIT_MOST: i64 = 1_000_000_000_000;
 
-impl Terms {
+impl ClientSettings {
     pub const FIELDS: [&str; 9] =
         ["name", "limits", "weight", "models", "priority", "wait_ms", "expires_at", "note", "disabled"];
 
@@ -117,30 +117,30 @@ impl Terms {
 
     /// With the fields that were said; null takes a limit, the expiry or the wait away.
     pub fn changed(&self, said: &Map<String, Value>, now: Timestamp) -> Result<Self, BadField> {
-        let mut terms = self.clone();
+        let mut settings = self.clone();
         for (field, value) in said {
             match field.as_str() {
-                "name" => terms.name = name(value)?,
-                "note" => terms.note = text("note", value, NOTE_MOST)?,
-                "limits" => limits(&mut terms.limits, value)?,
-                "weight" => terms.weight = whole("weight", value, 1, WEIGHT_MOST)?,
-                "models" => terms.models = models(value)?,
-                "priority" => terms.priority = flag("priority", value)?,
-                "disabled" => terms.disabled = flag("disabled", value)?,
-                "wait_ms" => terms.wait_ms = unless_null(value, |v| whole("wait_ms", v, 0, WAIT_MOST_MS))?,
-                "expires_at" => terms.expires_at = unless_null(value, |v| instant(v, now))?,
+                "name" => settings.name = name(value)?,
+                "note" => settings.note = text("note", value, NOTE_MOST)?,
+                "limits" => limits(&mut settings.limits, value)?,
+                "weight" => settings.weight = whole("weight", value, 1, WEIGHT_MOST)?,
+                "models" => settings.models = models(value)?,
+                "priority" => settings.priority = flag("priority", value)?,
+                "disabled" => settings.disabled = flag("disabled", value)?,
+                "wait_ms" => settings.wait_ms = unless_null(value, |v| whole("wait_ms", v, 0, WAIT_MOST_MS))?,
+                "expires_at" => settings.expires_at = unless_null(value, |v| instant(v, now))?,
                 other => {
                     let known = Self::FIELDS.join(", ");
                     return Err(bad(other, &format!("there is no such field; the fields are {known}")));
                 }
             }
         }
-        Ok(terms)
+        Ok(settings)
     }
 
     /// The fields in which two differ, as they were and as they are.
     pub fn differences(&self, after: &Self) -> (Map<String, Value>, Map<String, Value>) {
-        let [before, after] = [self, after].map(|terms| match serde_json::to_value(terms) {
+        let [before, after] = [self, after].map(|settings| match serde_json::to_value(settings) {
             Ok(Value::Object(fields)) => fields,
             _ => Map::new(),
         });
@@ -272,22 +272,22 @@ mod tests {
     fn what_is_said_is_taken_and_the_rest_stays() {
         let all = json!({ "name": " ann ", "limits": { "rpm": 10, "concurrency": 2 }, "weight": 3, "priority": true,
             "models": ["free", "groq/*", "free"], "wait_ms": 0, "expires_at": "2027-01-01T00:00:00+01:00", "note": "x" });
-        let terms = Terms::new(&said(&all), now()).unwrap();
+        let settings = ClientSettings::new(&said(&all), now()).unwrap();
         assert_eq!(
-            (terms.name.as_str(), terms.weight, &terms.models[..]),
+            (settings.name.as_str(), settings.weight, &settings.models[..]),
             ("ann", 3, &["free", "groq/*"].map(String::from)[..])
         );
-        assert_eq!(terms.expires_at.unwrap().to_string(), "2026-12-31T23:00:00Z");
-        let limits: Vec<_> = terms.limits.in_force().collect();
+        assert_eq!(settings.expires_at.unwrap().to_string(), "2026-12-31T23:00:00Z");
+        let limits: Vec<_> = settings.limits.in_force().collect();
         assert_eq!(limits, [(Limit::Rpm, 10), (Limit::Concurrency, 2)]);
         let change =
             json!({ "limits": { "rpm": null, "tpd": 5 }, "expires_at": null, "wait_ms": null, "disabled": true });
-        let changed = terms.changed(&said(&change), now()).unwrap();
+        let changed = settings.changed(&said(&change), now()).unwrap();
         assert_eq!(changed.limits, Limits { tpd: Some(5), concurrency: Some(2), ..Limits::default() });
         assert_eq!((changed.expires_at, changed.wait_ms, changed.disabled, &*changed.note), (None, None, true, "x"));
-        assert_eq!(terms.changed(&said(&json!({ "limits": null })), now()).unwrap().limits, Limits::default());
-        let again: Terms = serde_json::from_str(&serde_json::to_string(&terms).unwrap()).unwrap();
-        assert_eq!(again, terms);
+        assert_eq!(settings.changed(&said(&json!({ "limits": null })), now()).unwrap().limits, Limits::default());
+        let again: ClientSettings = serde_json::from_str(&serde_json::to_string(&settings).unwrap()).unwrap();
+        assert_eq!(again, settings);
     }
 
     #[test]
@@ -319,15 +319,15 @@ mod tests {
             (json!({ "name": "a", "expires_at": "2026-11-25T11:59:59Z" }), "expires_at", "has passed"),
         ];
         for (body, param, words) in cases {
-            let error = Terms::new(&said(&body), now()).unwrap_err();
+            let error = ClientSettings::new(&said(&body), now()).unwrap_err();
             assert!(error.param == param && error.message.contains(words), "{body}: {error:?}");
         }
     }
 
     #[test]
     fn only_what_differs_is_told() {
-        let before = Terms { name: "ann".into(), ..Terms::default() };
-        let after = Terms { weight: 2, ..before.clone() };
+        let before = ClientSettings { name: "ann".into(), ..ClientSettings::default() };
+        let after = ClientSettings { weight: 2, ..before.clone() };
         let (was, is) = before.differences(&after);
         assert_eq!((json!(was), json!(is)), (json!({ "weight": 1 }), json!({ "weight": 2 })));
     }
