@@ -18,7 +18,11 @@ pub(super) fn build(settings: &Settings, catalog: &Catalog) -> Result<Vec<MetaMo
             Some(meta) => listed(name, meta, catalog)?,
             None => catalog.candidates.iter().filter(|c| is_member(c)).cloned().collect(),
         };
-        metas.push(MetaModel { name: name.to_owned(), strategy: changed.map_or(strategy, |meta| meta.strategy), members });
+        metas.push(MetaModel {
+            name: name.to_owned(),
+            strategy: changed.map_or(strategy, |meta| meta.strategy),
+            members,
+        });
     }
     for (name, meta) in &settings.models {
         if BUILTIN_META_MODELS.iter().all(|(built_in, _)| built_in != name) {

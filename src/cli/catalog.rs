@@ -9,7 +9,7 @@ use super::{load, say};
 use crate::{
     catalog::{Catalog, CatalogError, Served},
     config::{Confidence, Loaded, Settings, builtin},
-    domain::{Candidate, Provider, Scope, Source, TokenCharge, Window, WindowKind, provider::Status},
+    domain::{Candidate, Provider, Scope, Source, Window, provider::Status},
 };
 
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,7 @@ impl View<'_> {
             for served in self.models_of(provider) {
                 let model = &served.model;
                 let status =
-                    if model.status == Status::Active { String::new() } else { format!(", {}", status(model.status)) };
+                    if model.status == Status::Active { String::new() } else { format!(", {}", model.status.as_str()) };
                 let _ = writeln!(
                     out,
                     "\n  {}{}{status}\n    context {}, output {}, quality {}{}{}",
@@ -124,7 +124,7 @@ impl View<'_> {
         let providers: Vec<Value> = self.catalog.providers.iter().filter(|p| shown(p)).map(|provider| {
             let models: Vec<Value> = self.models_of(provider).map(|served| self.model_json(served)).collect();
             json!({
-                "id": &*provider.id, "name": provider.name, "status": status(provider.status), "enabled": provider.enabled,
+                "id": &*provider.id, "name": provider.name, "status": provider.status.as_str(), "enabled": provider.enabled,
                 "base_url": provider.base_url, "keys": self.key_ids(provider), "models": models,
             })
         }).collect();
@@ -145,13 +145,13 @@ impl View<'_> {
     fn model_json(&self, served: &Served) -> Value {
         let model = &served.model;
         let limits: Vec<Value> = self.windows(served).iter().map(|window| json!({
-            "limit": window.limit.as_str(), "max": window.max, "window": kind(window.kind),
+            "limit": window.limit.as_str(), "max": window.max, "window": window.kind.as_str(),
             "per": if window.scope == Scope::Account { "account" } else { "account and model" },
-            "token_charge": charge(window.charge), "resets_at_midnight_of": window.zone.as_ref().map(|zone| &zone.name),
+            "token_charge": window.charge.as_str(), "resets_at_midnight_of": window.zone.as_ref().map(|zone| &zone.name),
             "source": self.source(served, window),
         })).collect();
         json!({
-            "id": &*model.id, "aliases": model.aliases, "status": status(model.status), "listed": model.listed,
+            "id": &*model.id, "aliases": model.aliases, "status": model.status.as_str(), "listed": model.listed,
             "context": model.context, "max_output": model.max_output, "capabilities": model.capabilities.names(),
             "quality": model.quality, "chat_default": model.chat_default, "limits": limits,
         })
@@ -232,35 +232,7 @@ fn list<S: AsRef<str>>(before: &str, words: &[S]) -> String {
 fn manner(window: &Window) -> String {
     let zone = window.zone.as_ref().map_or_else(String::new, |zone| format!(" of {}", zone.name));
     let scope = if window.scope == Scope::Account { ", all models" } else { "" };
-    format!("{}{zone}{scope}", kind(window.kind))
-}
-
-fn kind(kind: WindowKind) -> &'static str {
-    match kind {
-        WindowKind::Sliding => "sliding",
-        WindowKind::Bucket => "bucket",
-        WindowKind::Calendar => "calendar",
-        WindowKind::Concurrency => "concurrency",
-    }
-}
-
-fn charge(charge: TokenCharge) -> &'static str {
-    match charge {
-        TokenCharge::Reserve => "reserve",
-        TokenCharge::Actual => "actual",
-        TokenCharge::Input => "input",
-        TokenCharge::None => "none",
-    }
-}
-
-fn status(status: Status) -> &'static str {
-    match status {
-        Status::Active => "active",
-        Status::Trial => "trial",
-        Status::Gated => "gated",
-        Status::Paid => "paid",
-        Status::Retired => "retired",
-    }
+    format!("{}{zone}{scope}", window.kind.as_str())
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub enum ClientKind {
     Shared,
     Admin,
     /// A key of its own, made at run time or listed in a file of hashes.
-    Member,
+    Registered,
 }
 
 impl Client {

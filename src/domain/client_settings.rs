@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Limit, glob};
+use super::{Limit, glob, time::HOUR_MS};
 
 /// Everything that can be set about a member. In JSON as the admin API shows it and as the ledger keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub const NOTE_MOST: usize = 500;
 const MODELS_MOST: usize = 100;
 pub const WEIGHT_MOST: i64 = 1_000;
 /// As far as `queue.max_wait_ms` goes.
-pub const WAIT_MOST_MS: i64 = 3_600_000;
+pub const WAIT_MOST_MS: i64 = HOUR_MS;
 /// Lua counts in doubles: everything stays far below 2^53.
 const LIMIT_MOST: i64 = 1_000_000_000_000;
 

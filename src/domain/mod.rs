@@ -15,6 +15,7 @@ pub mod read_request;
 pub mod request;
 pub mod route_plan;
 pub mod tier;
+pub mod time;
 pub mod window;
 
 pub use candidate::{Account, Candidate, ProviderKey};

@@ -40,7 +40,7 @@ pub enum Health {
     /// This model is busy or broken there: the breaker of provider and model counts a failure.
     ModelFailed,
     /// Nothing learnt (not sent, the caller left, a refusal by limit or of the request itself). Frees a probe.
-    Nothing,
+    Unknown,
 }
 
 /// What the call used, as far as is known. What was sent is never refunded in requests.

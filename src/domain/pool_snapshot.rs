@@ -40,14 +40,34 @@ impl RoutingStrategy {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BreakerState {
+    #[default]
     Closed,
-    /// Until then (ms of the ledger's clock).
+    /// No calls until this instant of the ledger's clock.
     Open {
         until_ms: i64,
     },
     HalfOpen,
+}
+
+impl BreakerState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+
+    /// Value of the breaker gauge: 0 closed, 1 half open, 2 open.
+    pub fn as_gauge(self) -> i64 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open { .. } => 2,
+        }
+    }
 }
 
 /// One window as it stood.
@@ -91,6 +111,22 @@ impl PoolSnapshot {
     /// What was seen of a candidate's account and model.
     pub fn subject(&self, candidate: &Candidate) -> Option<&SubjectSnapshot> {
         self.subjects.get(&*candidate.subject)
+    }
+
+    /// Whether a provider id, or a `provider/model` name, is not switched off at run time.
+    pub fn is_name_enabled(&self, name: &str) -> bool {
+        !self.disabled.iter().any(|disabled| disabled == name)
+    }
+
+    /// Whether neither the candidate's provider nor its model is switched off at run time.
+    pub fn is_enabled(&self, candidate: &Candidate) -> bool {
+        self.disabled.is_empty()
+            || self.is_name_enabled(&candidate.provider.id) && self.is_name_enabled(&candidate.name)
+    }
+
+    /// State of a breaker by its name: a provider id, or `provider/model`. An unknown breaker is closed.
+    pub fn breaker(&self, name: &str) -> BreakerState {
+        self.breakers.get(name).copied().unwrap_or_default()
     }
 
     /// Smallest share left over all windows: 1 when unknown or unmetered, 0 when full.

@@ -23,6 +23,18 @@ pub enum Status {
     Retired,
 }
 
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Trial => "trial",
+            Self::Gated => "gated",
+            Self::Paid => "paid",
+            Self::Retired => "retired",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Provider {
     /// `groq`, `gemini`, … or the name of a `[providers.NAME]` table.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::candidate::Candidate;
+use super::{
+    candidate::Candidate,
+    window::{TokenCharge, Unit, Window},
+};
 
 /// What one request would cost at one candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,6 +15,19 @@ pub struct Charge {
     pub input: i64,
     /// Units of token windows, by the provider's token charge.
     pub tokens: i64,
+}
+
+impl Charge {
+    /// Units that this charge takes of a window.
+    pub fn units(&self, window: &Window) -> i64 {
+        match (window.limit.unit(), window.charge) {
+            (Unit::Request, _) => self.requests,
+            (Unit::Slot, _) => 1,
+            (Unit::InputToken, _) | (Unit::Token, TokenCharge::Input) => self.input,
+            (Unit::Token, TokenCharge::None) => 0,
+            (Unit::Token, TokenCharge::Reserve | TokenCharge::Actual) => self.tokens,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -26,16 +42,4 @@ pub struct RoutePlan {
     pub asked: String,
     /// Never empty when a plan is made.
     pub choices: Vec<Choice>,
-}
-
-impl RoutePlan {
-    /// Takes a candidate out for this request.
-    pub fn strike(&mut self, struck: &Candidate) {
-        self.choices.retain(|c| !std::ptr::eq(c.candidate.as_ref(), struck));
-    }
-
-    /// Takes every candidate of a provider out.
-    pub fn strike_provider(&mut self, id: &str) {
-        self.choices.retain(|c| &*c.candidate.provider.id != id);
-    }
 }

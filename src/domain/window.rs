@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use jiff::{Timestamp, tz::TimeZone};
 
+use super::time::{DAY_MS, HOUR_MS, MINUTE_MS};
+
 /// A limit's name, as an operator writes it (`rpm`, `tpd`, …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Limit {
@@ -79,10 +81,10 @@ impl Limit {
     pub fn span_ms(self) -> i64 {
         match self {
             Limit::Rps | Limit::Tps => 1_000,
-            Limit::Rpm | Limit::Tpm | Limit::Itpm => 60_000,
-            Limit::Rph | Limit::Tph => 3_600_000,
-            Limit::Rpd | Limit::Tpd => 86_400_000,
-            Limit::Rpmonth | Limit::Tpmonth => 30 * 86_400_000,
+            Limit::Rpm | Limit::Tpm | Limit::Itpm => MINUTE_MS,
+            Limit::Rph | Limit::Tph => HOUR_MS,
+            Limit::Rpd | Limit::Tpd => DAY_MS,
+            Limit::Rpmonth | Limit::Tpmonth => 30 * DAY_MS,
             Limit::Concurrency => 0,
         }
     }
@@ -114,6 +116,17 @@ pub enum WindowKind {
     Concurrency,
 }
 
+impl WindowKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sliding => "sliding",
+            Self::Bucket => "bucket",
+            Self::Calendar => "calendar",
+            Self::Concurrency => "concurrency",
+        }
+    }
+}
+
 /// What a provider debits from its token windows, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TokenCharge {
@@ -123,8 +136,19 @@ pub enum TokenCharge {
     Actual,
     /// Prompt tokens only.
     Input,
-    /// Tokens do not matter.
+    /// Tokens are not counted.
     None,
+}
+
+impl TokenCharge {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reserve => "reserve",
+            Self::Actual => "actual",
+            Self::Input => "input",
+            Self::None => "none",
+        }
+    }
 }
 
 /// What a window spans at its provider.
@@ -141,6 +165,15 @@ pub enum Scope {
 pub enum Source {
     Catalogue,
     File,
+}
+
+impl Source {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Catalogue => "catalogue",
+            Self::File => "file",
+        }
+    }
 }
 
 /// One limit of one account, or of one account and model.

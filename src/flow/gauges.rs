@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::Flow;
 use crate::{
-    domain::{BreakerState, Scope},
+    domain::Scope,
     record::metrics::{Breaker, Budget, EVERY, Watch},
 };
 
@@ -35,11 +35,7 @@ impl Watch for Flow {
 
     fn breakers(&self) -> Vec<Breaker> {
         let (catalog, snapshot) = (self.catalog.load(), self.ledger.snapshot());
-        let state = |name: &str| match snapshot.breakers.get(name) {
-            None | Some(BreakerState::Closed) => 0,
-            Some(BreakerState::HalfOpen) => 1,
-            Some(BreakerState::Open { .. }) => 2,
-        };
+        let state = |name: &str| snapshot.breaker(name).as_gauge();
         let providers = catalog.providers.iter().map(|provider| Breaker {
             provider: provider.id.clone(),
             model: EVERY.into(),

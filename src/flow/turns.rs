@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Limit, Cooldown, CooldownScope, Usage, TokenCharge},
+        domain::{Cooldown, CooldownScope, Limit, TokenCharge, Usage},
         ledger::ClientUsage,
         plan::bench_of::{Making, names, of},
     };

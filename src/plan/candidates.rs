@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Estimates, PlanError};
 use crate::domain::{
-    Candidate, Capabilities, Charge, ChatRequest, Choice, PoolSnapshot, SubjectSnapshot, TokenCharge, Unit,
+    Candidate, Capabilities, Charge, ChatRequest, Choice, PoolSnapshot, SubjectSnapshot,
     provider::{Model, Wire},
 };
 
@@ -45,15 +45,11 @@ pub fn able<'a>(
         return Err(explain(members, snapshot, learned, request));
     }
     // Where nothing but what is switched off could serve, `admit` shall say so: it may be on again by now.
-    let is_on = |a: &Able<'_>| !is_off(&a.choice.candidate, snapshot);
+    let is_on = |a: &Able<'_>| snapshot.is_enabled(&a.choice.candidate);
     if able.iter().any(is_on) {
         able.retain(is_on);
     }
     Ok(able)
-}
-
-fn is_off(candidate: &Candidate, snapshot: &PoolSnapshot) -> bool {
-    snapshot.disabled.iter().any(|off| *off == *candidate.provider.id || **off == *candidate.name)
 }
 
 /// The first thing that stands against a candidate. Cheap: it runs for every candidate of every request.
@@ -136,7 +132,7 @@ fn too_small(
         return Some(Lack::TooSmall { needed, most: context });
     }
     candidate.windows.iter().find_map(|window| {
-        let units = units(charge, window.limit.unit(), window.charge);
+        let units = charge.units(window);
         if units <= 1 {
             return None;
         }
@@ -144,17 +140,6 @@ fn too_small(
         let most = levels.map(|l| l.max).min().unwrap_or(window.max);
         (units > most).then_some(Lack::TooSmall { needed: units, most })
     })
-}
-
-/// What a charge takes of one window.
-pub(super) fn units(charge: &Charge, unit: Unit, by: TokenCharge) -> i64 {
-    match (unit, by) {
-        (Unit::Request, _) => charge.requests,
-        (Unit::Slot, _) => 1,
-        (_, TokenCharge::None) => 0,
-        (Unit::InputToken, _) | (_, TokenCharge::Input) => charge.input,
-        (Unit::Token, _) => charge.tokens,
-    }
 }
 
 /// Why nobody is left: the slow second look, only for the error.
@@ -198,7 +183,7 @@ fn explain(
 mod tests {
     use super::*;
     use crate::{
-        domain::{Limit, PromptSize},
+        domain::{Limit, PromptSize, TokenCharge},
         plan::bench_of::{names, of, question, seen},
     };
 

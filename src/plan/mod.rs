@@ -37,7 +37,7 @@ pub enum PlanError {
 }
 
 /// The meta-model whose order can be set at run time for all replicas.
-const FREE: &str = "free";
+pub const FREE: &str = "free";
 
 /// Those behind a name that this client may use: all of them where a meta-model itself is on its list.
 fn allowed<'a>(

@@ -9,15 +9,13 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use super::{
-    candidates::{Able, units},
-    estimate::Turn,
+use super::{candidates::Able, estimate::Turn};
+use crate::domain::{
+    BreakerState, ChatRequest, Choice, PoolSnapshot, RoutingStrategy, SubjectSnapshot, WindowKind, time::DAY_MS,
 };
-use crate::domain::{BreakerState, ChatRequest, Choice, PoolSnapshot, RoutingStrategy, SubjectSnapshot, WindowKind};
 
 /// Requests a day at which a model counts as half plentiful.
 const PLENTY_HALF: f64 = 100.0;
-const DAY_MS: i64 = 86_400_000;
 /// How old a snapshot may be.
 const LOOK_EVERY_MS: i64 = 1_000;
 /// Below this share ties are no longer weighed against each other.
@@ -82,7 +80,7 @@ fn share_left(choice: &Choice, subject: Option<&SubjectSnapshot>) -> f64 {
     let mut least = 1.0_f64;
     for level in &subject.levels {
         let window = choice.candidate.windows.iter().find(|w| w.limit == level.limit);
-        let left = level.max - level.used - window.map_or(0, |w| units(&choice.charge, w.limit.unit(), w.charge));
+        let left = level.max - level.used - window.map_or(0, |w| choice.charge.units(w));
         if left < 0 || level.max <= 0 {
             return 0.0;
         }
@@ -95,7 +93,7 @@ fn share_left(choice: &Choice, subject: Option<&SubjectSnapshot>) -> f64 {
 /// How plentiful the days are: 0 … 1, see the head of this file.
 fn plenty(choice: &Choice) -> f64 {
     let a_day = choice.candidate.windows.iter().filter_map(|window| {
-        let units = units(&choice.charge, window.limit.unit(), window.charge);
+        let units = choice.charge.units(window);
         let daily = window.span_ms >= DAY_MS || window.kind == WindowKind::Calendar;
         let days = (window.limit.span_ms().max(DAY_MS) / DAY_MS) as f64;
         (daily && units > 0).then(|| window.max as f64 / units as f64 / days)

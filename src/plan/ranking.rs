@@ -39,8 +39,7 @@ pub fn ranking(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -
 }
 
 fn why(candidate: &Candidate, rule: RoutingStrategy, snapshot: &PoolSnapshot, at: usize) -> String {
-    let off = |name: &str| snapshot.disabled.iter().any(|off| off == name);
-    if off(&candidate.name) || off(&candidate.provider.id) {
+    if !snapshot.is_enabled(candidate) {
         return "switched off".to_owned();
     }
     let subject = snapshot.subject(candidate);

@@ -18,7 +18,7 @@ use crate::{
         v1::status::instant,
     },
     catalog::Catalog,
-    domain::{BreakerState, Candidate, PoolSnapshot, Provider, Scope, Source, WindowKind},
+    domain::{BreakerState, Candidate, PoolSnapshot, Provider, Scope},
     ledger::{
         budget::{self, WindowReport},
         forecast::UsageHistory,
@@ -220,7 +220,7 @@ impl View<'_> {
         ProviderBudget {
             id: provider.id.to_string(),
             name: provider.name.clone(),
-            enabled: provider.enabled && !self.is_off(&provider.id),
+            enabled: provider.enabled && self.snapshot.is_name_enabled(&provider.id),
             breaker: self.breaker(&provider.id),
             accounts: accounts.map(|c| self.account(c, &all)).collect(),
         }
@@ -254,7 +254,7 @@ impl View<'_> {
         ModelBudget {
             id: candidate.model.id.to_string(),
             name: candidate.name.to_string(),
-            enabled: candidate.model.enabled && !self.is_off(&candidate.name),
+            enabled: candidate.model.enabled && self.snapshot.is_name_enabled(&candidate.name),
             breaker: self.breaker(&candidate.name),
             shut: shut.map(|(until, cause)| Shut { until: instant(*until), cause: cause.clone() }),
             first_content_ms,
@@ -280,10 +280,10 @@ impl View<'_> {
         });
         Window {
             limit: stand.window.limit.as_str(),
-            kind: kind_name(stand.window.kind),
+            kind: stand.window.kind.as_str(),
             max: stand.max,
             configured: stand.window.max,
-            source: if stand.learned { "learned" } else { source_name(stand.window.source) },
+            source: if stand.learned { "learned" } else { stand.window.source.as_str() },
             used: stand.used,
             waiting: stand.waiting,
             left: (stand.max - stand.used).max(0),
@@ -295,32 +295,12 @@ impl View<'_> {
         }
     }
 
-    fn is_off(&self, name: &str) -> bool {
-        self.snapshot.disabled.iter().any(|off| off == name)
-    }
-
     fn breaker(&self, name: &str) -> Breaker {
-        let (state, until) = match self.snapshot.breakers.get(name) {
-            None | Some(BreakerState::Closed) => ("closed", None),
-            Some(BreakerState::Open { until_ms }) => ("open", Some(instant(*until_ms))),
-            Some(BreakerState::HalfOpen) => ("half_open", None),
+        let state = self.snapshot.breaker(name);
+        let until = match state {
+            BreakerState::Open { until_ms } => Some(instant(until_ms)),
+            BreakerState::Closed | BreakerState::HalfOpen => None,
         };
-        Breaker { state, until }
-    }
-}
-
-pub fn kind_name(kind: WindowKind) -> &'static str {
-    match kind {
-        WindowKind::Sliding => "sliding",
-        WindowKind::Bucket => "bucket",
-        WindowKind::Calendar => "calendar",
-        WindowKind::Concurrency => "concurrency",
-    }
-}
-
-pub fn source_name(source: Source) -> &'static str {
-    match source {
-        Source::Catalogue => "catalogue",
-        Source::File => "file",
+        Breaker { state: state.as_str(), until }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
         query::Query,
         state::Edge,
     },
-    domain::{BadField, ClientRecord, ClientSource, ClientSettings, key},
+    domain::{BadField, ClientRecord, ClientSettings, ClientSource, key},
     ledger::{ChangeError, Ledger, LedgerError, rollup::Sums},
 };
 

@@ -11,7 +11,6 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        admin::budget::{kind_name, source_name},
         edge::{auth::Admin, error::ApiError, query::Query, state::Edge},
         v1::models::status_name,
     },
@@ -124,8 +123,8 @@ fn model(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
         Cap {
             limit: window.limit.as_str(),
             max: level.map_or(window.max, |level| level.max),
-            kind: kind_name(window.kind),
-            source: if level.is_some() { "learned" } else { source_name(window.source) },
+            kind: window.kind.as_str(),
+            source: if level.is_some() { "learned" } else { window.source.as_str() },
         }
     };
     let model = &candidate.model;

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::{
     api::edge::{error::ApiError, flow_error, state::Edge},
     catalog::{Catalog, MetaModel, Resolved},
-    domain::{Candidate, Capabilities, Client, PoolSnapshot, provider::Status},
+    domain::{Candidate, Capabilities, Client, PoolSnapshot},
 };
 
 /// Of meta-models, and of models whose providers do not say: the day of this contract. The same on every replica.
@@ -113,14 +113,7 @@ fn model_card(candidate: &Candidate, snapshot: &PoolSnapshot) -> ModelCard {
 }
 
 pub fn status_name(candidate: &Candidate, snapshot: &PoolSnapshot) -> &'static str {
-    match candidate.model.status {
-        _ if is_off(candidate, snapshot) => "off",
-        Status::Active => "active",
-        Status::Trial => "trial",
-        Status::Gated => "gated",
-        Status::Paid => "paid",
-        Status::Retired => "retired",
-    }
+    if snapshot.is_enabled(candidate) { candidate.model.status.as_str() } else { "off" }
 }
 
 /// `None`: nothing behind it is for this client.
@@ -130,7 +123,7 @@ fn meta_card(meta: &MetaModel, snapshot: &PoolSnapshot, client: &Client) -> Opti
     if !whole && members().next().is_none() {
         return None;
     }
-    let on = || members().filter(|c| !is_off(c, snapshot));
+    let on = || members().filter(|c| snapshot.is_enabled(c));
     let context = on().map(|c| c.model.context).max().unwrap_or(0);
     let mut seen = HashSet::new();
     Some(ModelCard {
@@ -145,10 +138,6 @@ fn meta_card(meta: &MetaModel, snapshot: &PoolSnapshot, client: &Client) -> Opti
         status: if on().next().is_some() { "active" } else { "off" },
         members: on().filter(|c| seen.insert(&*c.name)).map(|c| c.name.to_string()).collect(),
     })
-}
-
-fn is_off(candidate: &Candidate, snapshot: &PoolSnapshot) -> bool {
-    snapshot.disabled.iter().any(|off| **off == *candidate.name || **off == *candidate.provider.id)
 }
 
 #[cfg(test)]

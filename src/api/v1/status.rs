@@ -13,13 +13,12 @@ use utoipa::{
 use crate::{
     api::edge::state::Edge,
     catalog::Catalog,
-    domain::{BreakerState, Candidate, Client, RoutingStrategy, Provider, PoolSnapshot, client::ClientKind},
+    domain::{Candidate, Client, PoolSnapshot, Provider, RoutingStrategy, client::ClientKind},
     ledger::{RequestRecord, Totals},
+    plan,
 };
 
 const RECENT: usize = 50;
-/// The meta-model whose order can be set for all replicas.
-const FREE: &str = "free";
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -136,7 +135,8 @@ pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<RoutingStrateg
     let Totals { requests, successes, failures } = journal.totals;
     let catalog = edge.flow.catalog.load();
     let snapshot = edge.flow.ledger.snapshot();
-    let configured = catalog.metas.iter().find(|m| m.name == FREE).map_or(RoutingStrategy::Headroom, |m| m.strategy);
+    let configured =
+        catalog.metas.iter().find(|m| m.name == plan::FREE).map_or(RoutingStrategy::Headroom, |m| m.strategy);
     Status {
         routing_strategy: ordered.or(snapshot.strategy).unwrap_or(configured).as_str(),
         total_requests: requests,
@@ -151,7 +151,6 @@ pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<RoutingStrateg
 pub fn provider_status(provider: &Provider, catalog: &Catalog, snapshot: &PoolSnapshot) -> ProviderStatus {
     let candidates: Vec<&Candidate> =
         catalog.candidates.iter().filter(|c| c.provider.id == provider.id).map(|c| &**c).collect();
-    let is_off = |name: &str| snapshot.disabled.iter().any(|off| off == name);
     let mut seen = HashSet::new();
     let models: Vec<&Candidate> = candidates.iter().filter(|c| seen.insert(&*c.model.id)).copied().collect();
     let mut seen = HashSet::new();
@@ -160,14 +159,14 @@ pub fn provider_status(provider: &Provider, catalog: &Catalog, snapshot: &PoolSn
     ProviderStatus {
         id: provider.id.to_string(),
         name: provider.name.clone(),
-        enabled: provider.enabled && !is_off(&provider.id),
-        circuit_breaker_state: match snapshot.breakers.get(&*provider.id) {
-            None | Some(BreakerState::Closed) => "closed",
-            Some(BreakerState::Open { .. }) => "open",
-            Some(BreakerState::HalfOpen) => "half_open",
-        },
+        enabled: provider.enabled && snapshot.is_name_enabled(&provider.id),
+        circuit_breaker_state: snapshot.breaker(&provider.id).as_str(),
         models: models.iter().map(|c| c.model.id.to_string()).collect(),
-        disabled_models: models.iter().filter(|c| is_off(&c.name)).map(|c| c.model.id.to_string()).collect(),
+        disabled_models: models
+            .iter()
+            .filter(|c| !snapshot.is_name_enabled(&c.name))
+            .map(|c| c.model.id.to_string())
+            .collect(),
         limits: subjects.iter().flat_map(|c| limits(c, snapshot)).collect(),
         cooling_down: subjects
             .iter()

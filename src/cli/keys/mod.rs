@@ -17,7 +17,7 @@ use self::{
 };
 use super::{load, runtime, say};
 use crate::{
-    domain::{KeyDigest, ClientSettings, key},
+    domain::{ClientSettings, KeyDigest, key},
     suggest::closest,
 };
 

@@ -310,7 +310,7 @@ impl Shared {
             let packed = self.packed.of(&self.keys, candidate);
             keys.push(packed.shares.clone());
             keys.extend_from_slice(&packed.windows);
-            args.push(packed.candidate(candidate, now_ms, |w| encode::charged(w, &choice.charge)));
+            args.push(packed.candidate(candidate, now_ms, |w| choice.charge.units(w)));
         }
         Question { id, epoch, call: ScriptCall { script: Script::Admit, keys, args } }
     }

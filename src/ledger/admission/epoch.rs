@@ -198,7 +198,7 @@ impl Shared {
                 });
                 let mut windows = String::new();
                 packed.push_windows(&mut windows, &core.candidate, now_ms, |w| {
-                    let charged = encode::charged(w, &core.charge);
+                    let charged = core.charge.units(w);
                     spent.map_or(charged, |s| encode::or_charged(encode::used(w, &s), charged))
                 });
                 args.extend([Bytes::from(client), Bytes::from(windows)]);

@@ -360,7 +360,7 @@ impl Shared {
         list.extend_from_slice(&packed.windows);
         let client = encode::client(&core.client, |limit, most| encode::client_charge(limit, most, core.client_tokens));
         let (mut windows, now_ms) = (String::new(), self.known().now_ms());
-        packed.push_windows(&mut windows, &core.candidate, now_ms, |w| encode::charged(w, &core.charge));
+        packed.push_windows(&mut windows, &core.candidate, now_ms, |w| core.charge.units(w));
         let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
         let args = vec![self.slack_ms.clone(), ttl, Bytes::from(client), Bytes::from(windows)];
         if let Ok(Reply::Bulk(held)) = self.run(&ScriptCall { script: Script::Renew, keys: list, args }).await {

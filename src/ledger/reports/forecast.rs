@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::domain::{TokenCharge, Unit, Window, WindowKind};
+use crate::domain::{
+    Charge, Unit, Window, WindowKind,
+    time::{DAY_MS, HOUR_MS},
+};
 use crate::ledger::{
     error::LedgerError,
     reports::{
@@ -12,8 +15,6 @@ use crate::ledger::{
     shared::Ledger,
 };
 
-const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
 /// The longest span that is told by minutes, and by hours.
 const MINUTES_MOST_MS: i64 = 2 * HOUR_MS;
 const HOURS_MOST_MS: i64 = 48 * HOUR_MS;
@@ -174,18 +175,14 @@ impl UsageHistory {
 
 /// What a window counts of it.
 fn units(window: &Window, taken: &AttemptUsage) -> i64 {
-    match (window.limit.unit(), window.charge) {
-        (Unit::Request, _) => taken.requests,
-        (Unit::Slot, _) | (Unit::Token, TokenCharge::None) => 0,
-        (Unit::InputToken, _) | (Unit::Token, TokenCharge::Input) => taken.input,
-        (Unit::Token, TokenCharge::Reserve | TokenCharge::Actual) => taken.tokens,
-    }
+    let AttemptUsage { requests, input, tokens, .. } = *taken;
+    if window.limit.unit() == Unit::Slot { 0 } else { Charge { requests, input, tokens }.units(window) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Limit, Scope, Source};
+    use crate::domain::{Limit, Scope, Source, TokenCharge};
 
     const NOW: i64 = 500 * DAY_MS + 10 * HOUR_MS + HOUR_MS / 2;
 

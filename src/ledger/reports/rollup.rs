@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::ledger::{
     error::LedgerError,
     reports::journal::RequestRecord,
@@ -14,10 +15,6 @@ use crate::ledger::{
     },
     shared::Ledger,
 };
-
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Under this name stands what comes beyond the most names of a roll-up.
 pub const OTHER: &str = "other";

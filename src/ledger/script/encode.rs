@@ -5,24 +5,13 @@ use std::fmt::Write;
 use bytes::Bytes;
 
 use crate::domain::{
-    Candidate, Charge, Client, Cooldown, CooldownScope, Hint, Limit, Scope, Source, TokenCharge, Unit, Until, Usage,
-    Window, WindowKind, Zone,
+    Candidate, Client, Cooldown, CooldownScope, Hint, Limit, Scope, Source, TokenCharge, Unit, Until, Usage, Window,
+    WindowKind, Zone,
 };
 use crate::ledger::script::keys::{Key, Keys};
 
 /// Units of a window that mean "as they were charged".
 const AS_CHARGED: i64 = -1;
-
-/// What one call charges a window at admission.
-pub(crate) fn charged(window: &Window, charge: &Charge) -> i64 {
-    match (window.limit.unit(), window.charge) {
-        (Unit::Request, _) => charge.requests,
-        (Unit::Slot, _) => 1,
-        (Unit::InputToken, _) | (Unit::Token, TokenCharge::Input) => charge.input,
-        (Unit::Token, TokenCharge::None) => 0,
-        (Unit::Token, TokenCharge::Reserve | TokenCharge::Actual) => charge.tokens,
-    }
-}
 
 /// What a window shall hold of a call once it has ended.
 pub(crate) fn used(window: &Window, spent: &Usage) -> i64 {

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tollfree::{
     catalog::{Catalog, Current},
     config,
-    domain::{Charge, Choice, Client, Health, Limit, Outcome, Usage, Tier, client::ClientKind},
+    domain::{Charge, Choice, Client, Health, Limit, Outcome, Tier, Usage, client::ClientKind},
     ledger::{Admission, AdmitRequest, Lease, Ledger, Rules, redis::Redis, scripts::Script},
     shutdown::Tasks,
 };

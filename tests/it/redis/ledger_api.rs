@@ -251,7 +251,8 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
         s.subjects[&subject].levels.iter().any(|l| l.limit == Limit::Rpd && l.max == 500 && l.learned)
     })
     .await;
-    two.sees("the cool-down", |s| s.subjects[&subject].cooldown.as_ref().is_some_and(|(_, why)| why == "429_rpd")).await;
+    two.sees("the cool-down", |s| s.subjects[&subject].cooldown.as_ref().is_some_and(|(_, why)| why == "429_rpd"))
+        .await;
     let by = ChangedBy { actor: "cli", address: None };
     one.ledger.set_enabled(MODEL, false, &by).await.unwrap();
     assert_eq!(two.admit(&who, &choices).await.unwrap_err().lines[1].why, "off");
