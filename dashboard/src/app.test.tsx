@@ -2,7 +2,7 @@ import { act, screen } from "@testing-library/react";
 import { expect, test } from "vitest";
 import { PENDING, gateway, refused, show } from "../tests/render";
 import { App } from "./app";
-import { session } from "./gateway";
+import { session } from "./api";
 
 test("a 401 anywhere leads to the login, and from there back", async () => {
   gateway({ "GET /admin/v1/events": PENDING, "GET /admin/v1/models": () => refused(401, "invalid_api_key", "expired"), "POST /admin/v1/session": () => ({ csrf: "c", expires_at: "" }) });

@@ -1,11 +1,11 @@
 import { Loader } from "@mantine/core";
 import { Suspense, lazy, useEffect, useState, useSyncExternalStore } from "react";
 import { Redirect, Route, Switch, useLocation, useSearch } from "wouter";
-import { Refusal, ask, session } from "./gateway";
+import { Refusal, ask, session } from "./api";
 import { Login } from "./pages/login";
-import { Boundary } from "./parts/boundary";
-import { Failure } from "./parts/notice";
-import { Shell } from "./parts/shell";
+import { Boundary } from "./components/error-boundary";
+import { Failure } from "./components/notice";
+import { Shell } from "./components/shell";
 import { live, queries } from "./queries";
 import type { Session } from "./types";
 

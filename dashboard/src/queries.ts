@@ -1,7 +1,7 @@
 import { QueryClient, keepPreviousData, useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
-import { Refusal, ask, withQuery } from "./gateway";
-import { Live, useMode } from "./live";
-import { saw } from "./parts/now";
+import { Refusal, ask, withQuery } from "./api";
+import { Live, useMode } from "./live-feed";
+import { saw } from "./components/clock";
 import { whole } from "./usage";
 import type {
   AuditList, Budget, Client, ClientChange, ClientList, ClientWithKey, Config, ModelList, NewClient, RequestList, Status, Usage,

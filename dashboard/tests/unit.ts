@@ -1,7 +1,7 @@
 /** What jsdom lacks of a browser, and a fresh start for every test. */
 import { cleanup, configure } from "@testing-library/react";
 import { afterEach, beforeEach, vi } from "vitest";
-import { session } from "../src/gateway";
+import { session } from "../src/api";
 import { queries } from "../src/queries";
 
 // A busy machine is slow; what does not come at all is told just as well a little later.

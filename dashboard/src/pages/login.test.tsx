@@ -1,7 +1,7 @@
 import { fireEvent, screen, waitFor } from "@testing-library/react";
 import { expect, test } from "vitest";
 import { gateway, refused, show } from "../../tests/render";
-import { session } from "../gateway";
+import { session } from "../api";
 import { Login } from "./login";
 
 function enter(key: string) {

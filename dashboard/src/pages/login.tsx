@@ -1,9 +1,9 @@
 import { Button, PasswordInput } from "@mantine/core";
 import { useEffect, useState, type SubmitEvent } from "react";
-import { Refusal, ask, session } from "../gateway";
-import { Mark } from "../parts/shell";
+import { Refusal, ask, session } from "../api";
+import { Mark } from "../components/shell";
 import type { Session } from "../types";
-import { span } from "../words";
+import { span } from "../format";
 import classes from "./login.module.css";
 
 export function Login() {

@@ -3,9 +3,9 @@ import { expect, test, vi } from "vitest";
 import * as fixtures from "../../../tests/mock/fixtures";
 import { PENDING, gateway, list, refused, show } from "../../../tests/render";
 import Clients from "./clients";
-import { BLANK, changes } from "./form";
+import { BLANK, changes } from "./client-form";
 
-vi.mock("./days", () => ({ default: () => <div data-testid="days" /> }));
+vi.mock("./daily-chart", () => ({ default: () => <div data-testid="days" /> }));
 
 const page = (url = "/clients") => show(Clients, url, "/clients/:id?");
 

@@ -1,12 +1,12 @@
 import { SegmentedControl, TextInput } from "@mantine/core";
 import { useDeferredValue, useMemo, useState } from "react";
-import { Icon } from "../../parts/icons";
-import { Empty, Failure } from "../../parts/notice";
-import { Card, Head, Loading, Scroll, Tag } from "../../parts/page";
+import { Icon } from "../../components/icons";
+import { Empty, Failure } from "../../components/notice";
+import { Card, Head, Loading, Scroll, Tag } from "../../components/page";
 import { useModels } from "../../queries";
 import { seriesColor } from "../../theme";
 import type { MetaModel, Model } from "../../types";
-import { exact, kindName, limitName, short, sourceName } from "../../words";
+import { exact, kindName, limitName, short, sourceName } from "../../format";
 import classes from "./models.module.css";
 
 const FEW = 6;

@@ -1,10 +1,10 @@
 import { Anchor, Button } from "@mantine/core";
 import { memo } from "react";
 import { Link } from "wouter";
-import { Icon } from "../../parts/icons";
-import { useNow } from "../../parts/now";
-import { Tag } from "../../parts/page";
-import { causeName, exact, span, took } from "../../words";
+import { Icon } from "../../components/icons";
+import { useNow } from "../../components/clock";
+import { Tag } from "../../components/page";
+import { causeName, exact, span, took } from "../../format";
 import type { Message, Telling } from "./conversation";
 import classes from "./playground.module.css";
 

@@ -1,4 +1,4 @@
-import { Refusal, call } from "../../gateway";
+import { Refusal, call } from "../../api";
 import { events } from "../../sse";
 import type { Problem } from "../../types";
 import { TOOLS, run } from "./tools";

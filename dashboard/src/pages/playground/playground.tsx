@@ -1,9 +1,9 @@
 import { Autocomplete, Button, Switch, Textarea } from "@mantine/core";
 import { useEffect, useRef, useState } from "react";
-import { Icon } from "../../parts/icons";
-import { Empty } from "../../parts/notice";
-import { NumberField } from "../../parts/number-field";
-import { Head } from "../../parts/page";
+import { Icon } from "../../components/icons";
+import { Empty } from "../../components/notice";
+import { NumberField } from "../../components/number-field";
+import { Head } from "../../components/page";
 import { useModels } from "../../queries";
 import { BLANK, answer, results, type Message, type Telling } from "./conversation";
 import { Answer } from "./answer";

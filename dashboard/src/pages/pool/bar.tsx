@@ -1,8 +1,8 @@
 import { memo } from "react";
-import { Countdown } from "../../parts/countdown";
+import { Countdown } from "../../components/countdown";
 import type { Window } from "../../types";
-import { clock, exact, limitName, short } from "../../words";
-import { TIGHT, fill } from "./narrowed";
+import { clock, exact, limitName, short } from "../../format";
+import { TIGHT, fill } from "./filter";
 import classes from "./bar.module.css";
 
 /** One limit of one subject as a bar. Pressing it tells the rest. */

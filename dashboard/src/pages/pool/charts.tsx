@@ -3,7 +3,7 @@ import { AreaChart } from "@mantine/charts";
 import { useMemo } from "react";
 import { NOBODY, place, seriesColor } from "../../theme";
 import type { Series, Usage, UsagePoint } from "../../types";
-import { clock, date, exact, seconds, short, took } from "../../words";
+import { clock, date, exact, seconds, short, took } from "../../format";
 import { RANGES, type Range } from "./ranges";
 import classes from "./pool.module.css";
 

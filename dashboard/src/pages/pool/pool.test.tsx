@@ -2,8 +2,8 @@ import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import { expect, test, vi } from "vitest";
 import * as fixtures from "../../../tests/mock/fixtures";
 import { PENDING, gateway, refused, show } from "../../../tests/render";
-import { Stale } from "../../parts/freshness";
-import { narrowed } from "./narrowed";
+import { Stale } from "../../components/freshness";
+import { narrowed } from "./filter";
 import Pool from "./pool";
 
 // Charts measure the page, which has no size here; the walk in a real browser looks at them.

@@ -1,15 +1,15 @@
 import { SegmentedControl, Switch, TextInput } from "@mantine/core";
 import { Suspense, lazy, useDeferredValue, useMemo, useRef, useState } from "react";
-import { Icon } from "../../parts/icons";
-import { Empty, Failure } from "../../parts/notice";
-import { Card, Head, Loading } from "../../parts/page";
+import { Icon } from "../../components/icons";
+import { Empty, Failure } from "../../components/notice";
+import { Card, Head, Loading } from "../../components/page";
 import { useBudget, useUsage } from "../../queries";
 import type { Budget, Usage } from "../../types";
-import { BarDetails, type DetailsHandle, type Place } from "./details";
-import { narrowed } from "./narrowed";
-import { ProviderCard } from "./provider";
+import { BarDetails, type DetailsHandle, type Place } from "./bar-details";
+import { narrowed } from "./filter";
+import { ProviderCard } from "./provider-card";
 import { RANGES, type Range } from "./ranges";
-import { Vitals } from "./vitals";
+import { Vitals } from "./fleet-figures";
 import classes from "./pool.module.css";
 
 const Charts = lazy(() => import("./charts"));

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "react";
-import { useMode } from "../../live";
+import { useMode } from "../../live-feed";
 import { live, newest, type Filters } from "../../queries";
 import type { RequestRecord } from "../../types";
 

@@ -1,5 +1,5 @@
 import type { RequestRecord } from "../../types";
-import { causeName, took } from "../../words";
+import { causeName, took } from "../../format";
 import classes from "./timeline.module.css";
 
 interface Step {

@@ -1,12 +1,12 @@
 import { Button, Select, Switch, TextInput } from "@mantine/core";
 import { useState } from "react";
-import { Icon } from "../../parts/icons";
-import { Empty, Failure } from "../../parts/notice";
-import { useNow } from "../../parts/now";
-import { Card, Head, Loading, Scroll, Tag } from "../../parts/page";
+import { Icon } from "../../components/icons";
+import { Empty, Failure } from "../../components/notice";
+import { useNow } from "../../components/clock";
+import { Card, Head, Loading, Scroll, Tag } from "../../components/page";
 import { useAudit, useConfig, useResetProvider, useSetOrder, useStatus, useSwitchProvider } from "../../queries";
 import type { AuditEntry, Status } from "../../types";
-import { ago, moment } from "../../words";
+import { ago, moment } from "../../format";
 import classes from "./settings.module.css";
 
 const ORDERS: { value: Status["routingStrategy"]; label: string }[] = [

@@ -1,10 +1,10 @@
 import { Anchor, TextInput } from "@mantine/core";
 import { useState } from "react";
 import { Link } from "wouter";
-import { CopyButton } from "../../parts/copy";
-import { Card, Head } from "../../parts/page";
-import { SnippetTabs } from "../../parts/snippet-tabs";
-import { baseUrl, tools } from "../../parts/snippets";
+import { CopyButton } from "../../components/copy-button";
+import { Card, Head } from "../../components/page";
+import { SnippetTabs } from "../../components/snippet-tabs";
+import { baseUrl, tools } from "../../components/snippets";
 import classes from "./start.module.css";
 
 const NAMES = [

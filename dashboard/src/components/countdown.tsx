@@ -1,5 +1,5 @@
-import { moment, span } from "../words";
-import { offset, useNow } from "./now";
+import { moment, span } from "../format";
+import { offset, useNow } from "./clock";
 
 /** Time left, by the gateway's clock: `in 18 s`, and `now` when it has come. */
 export function Countdown({ to }: { to: string }) {

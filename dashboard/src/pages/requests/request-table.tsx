@@ -1,9 +1,9 @@
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { memo, useEffect, useLayoutEffect, useRef, useState } from "react";
-import { Tag } from "../../parts/page";
+import { Tag } from "../../components/page";
 import type { RequestRecord } from "../../types";
-import { causeName, clockSeconds, exact, moment, short, took } from "../../words";
-import classes from "./table.module.css";
+import { causeName, clockSeconds, exact, moment, short, took } from "../../format";
+import classes from "./request-table.module.css";
 
 const COLUMNS = ["Time", "Status", "Client", "Asked for", "Answered by", "Attempts", "Waited", "First token", "Took", "Tokens in", "Out"];
 const ROW = 36;

@@ -1,8 +1,8 @@
 import { Tooltip } from "@mantine/core";
 import { live } from "../queries";
-import { useMode, type Mode } from "../live";
-import { clockSeconds, span } from "../words";
-import { useNow } from "./now";
+import { useMode, type Mode } from "../live-feed";
+import { clockSeconds, span } from "../format";
+import { useNow } from "./clock";
 import classes from "./freshness.module.css";
 
 const SAYS: Record<Mode, [label: string, why: string]> = {

@@ -1,7 +1,7 @@
 import "@mantine/charts/styles.css";
 import { AreaChart } from "@mantine/charts";
 import type { Series } from "../../types";
-import { date, exact, short } from "../../words";
+import { date, exact, short } from "../../format";
 
 /** Requests a day, beside the quota where there is one. */
 export default function Days({ series, quota }: { series: Series; quota: number | null }) {

@@ -1,9 +1,9 @@
 import { useImperativeHandle, useRef, useState, type Ref } from "react";
-import { Countdown } from "../../parts/countdown";
+import { Countdown } from "../../components/countdown";
 import type { Budget, Window } from "../../types";
-import { clock, exact, kindName, limitName, moment, short, sourceName, span } from "../../words";
+import { clock, exact, kindName, limitName, moment, short, sourceName, span } from "../../format";
 import { Track } from "./bar";
-import classes from "./details.module.css";
+import classes from "./bar-details.module.css";
 
 /** Which bar: `model` null for a limit over all models of the account. */
 export interface Place {

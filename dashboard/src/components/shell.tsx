@@ -1,7 +1,7 @@
 import { ActionIcon, Tooltip, useMantineColorScheme } from "@mantine/core";
 import { useEffect, useState, type ReactNode } from "react";
 import { Link, useLocation, useRoute } from "wouter";
-import { ask, session } from "../gateway";
+import { ask, session } from "../api";
 import { Freshness, StaleBanner } from "./freshness";
 import { Icon, type IconName } from "./icons";
 import classes from "./shell.module.css";

@@ -1,5 +1,5 @@
 import { Tabs } from "@mantine/core";
-import { CopyButton } from "./copy";
+import { CopyButton } from "./copy-button";
 import type { Snippet } from "./snippets";
 import classes from "./snippet-tabs.module.css";
 

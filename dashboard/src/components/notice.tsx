@@ -1,7 +1,7 @@
 import { Button } from "@mantine/core";
 import type { ReactNode } from "react";
-import { Refusal } from "../gateway";
-import { span } from "../words";
+import { Refusal } from "../api";
+import { span } from "../format";
 import { Icon, type IconName } from "./icons";
 import classes from "./notice.module.css";
 

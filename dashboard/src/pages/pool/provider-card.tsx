@@ -1,15 +1,15 @@
 import { Button, Switch } from "@mantine/core";
 import { memo, useCallback } from "react";
-import { Countdown } from "../../parts/countdown";
-import { Icon } from "../../parts/icons";
-import { Tag } from "../../parts/page";
+import { Countdown } from "../../components/countdown";
+import { Icon } from "../../components/icons";
+import { Tag } from "../../components/page";
 import { useResetProvider, useSwitchModel, useSwitchProvider } from "../../queries";
 import { seriesColor } from "../../theme";
 import type { Account, Breaker, BudgetModel, Provider, Window } from "../../types";
-import { causeName, took } from "../../words";
+import { causeName, took } from "../../format";
 import { Bar } from "./bar";
-import type { Place } from "./details";
-import classes from "./provider.module.css";
+import type { Place } from "./bar-details";
+import classes from "./provider-card.module.css";
 
 type Show = (place: Place, anchor: HTMLElement) => void;
 

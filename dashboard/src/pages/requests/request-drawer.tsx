@@ -1,15 +1,15 @@
 import { Anchor, Drawer } from "@mantine/core";
 import { Link } from "wouter";
-import { CopyButton } from "../../parts/copy";
-import { Icon } from "../../parts/icons";
-import { Empty, Failure } from "../../parts/notice";
-import { Loading, Tag } from "../../parts/page";
+import { CopyButton } from "../../components/copy-button";
+import { Icon } from "../../components/icons";
+import { Empty, Failure } from "../../components/notice";
+import { Loading, Tag } from "../../components/page";
 import { useConfig, useRequest } from "../../queries";
 import type { PassedOver, RequestRecord } from "../../types";
-import { causeName, exact, limitName, moment, span, took } from "../../words";
-import { StatusTag } from "./table";
+import { causeName, exact, limitName, moment, span, took } from "../../format";
+import { StatusTag } from "./request-table";
 import { Timeline } from "./timeline";
-import classes from "./drawer.module.css";
+import classes from "./request-drawer.module.css";
 
 /** One request, from its arrival to its end. `known`: it stands in the list, so nobody need be asked. */
 export function RequestDrawer({ id, known, close }: { id: string | null; known: RequestRecord | undefined; close: () => void }) {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Live } from "./live";
+import { Live } from "./live-feed";
 import { refused } from "../tests/render";
 
 beforeEach(() => void vi.useFakeTimers());

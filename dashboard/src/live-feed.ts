@@ -1,5 +1,5 @@
 import { useSyncExternalStore } from "react";
-import { call, session } from "./gateway";
+import { call, session } from "./api";
 import { events } from "./sse";
 import type { Budget, RequestRecord } from "./types";
 

@@ -1,9 +1,9 @@
 import { Switch, TagsInput, TextInput, Textarea } from "@mantine/core";
 import { useMemo } from "react";
-import { NumberField } from "../../parts/number-field";
+import { NumberField } from "../../components/number-field";
 import { useModels } from "../../queries";
 import type { Client, ClientChange, ClientLimits } from "../../types";
-import { limitName } from "../../words";
+import { limitName } from "../../format";
 import classes from "./clients.module.css";
 
 export type Draft = Required<Omit<ClientChange, "limits">> & { limits: ClientLimits };

@@ -2,7 +2,7 @@ import { Button, Modal } from "@mantine/core";
 import { useState } from "react";
 import { useCreateClient } from "../../queries";
 import type { ClientWithKey } from "../../types";
-import { BLANK, Fields, changes } from "./form";
+import { BLANK, Fields, changes } from "./client-form";
 import classes from "./clients.module.css";
 
 export function CreateClient({ opened, close, done }: { opened: boolean; close: () => void; done: (client: ClientWithKey) => void }) {

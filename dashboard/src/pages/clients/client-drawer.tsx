@@ -1,19 +1,19 @@
 import { Anchor, Button, Drawer, Modal, Select, TextInput } from "@mantine/core";
 import { Suspense, lazy, useState } from "react";
 import { Link } from "wouter";
-import { Empty, Failure } from "../../parts/notice";
-import { useNow } from "../../parts/now";
-import { Loading } from "../../parts/page";
-import { Refusal } from "../../gateway";
+import { Empty, Failure } from "../../components/notice";
+import { useNow } from "../../components/clock";
+import { Loading } from "../../components/page";
+import { Refusal } from "../../api";
 import { useChangeClient, useClient, useDeleteClient, useRevokeClient, useRotateClient } from "../../queries";
 import type { Client, ClientWithKey, Series } from "../../types";
 import { today } from "../../usage";
-import { exact, moment } from "../../words";
+import { exact, moment } from "../../format";
 import { ClientTags } from "./clients";
-import { Fields, changes, draftOf } from "./form";
+import { Fields, changes, draftOf } from "./client-form";
 import classes from "./clients.module.css";
 
-const Days = lazy(() => import("./days"));
+const Days = lazy(() => import("./daily-chart"));
 
 interface Props {
   id: string | null;

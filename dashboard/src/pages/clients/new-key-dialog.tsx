@@ -1,7 +1,7 @@
 import { Button, Modal } from "@mantine/core";
-import { CopyButton } from "../../parts/copy";
-import { SnippetTabs } from "../../parts/snippet-tabs";
-import { basics } from "../../parts/snippets";
+import { CopyButton } from "../../components/copy-button";
+import { SnippetTabs } from "../../components/snippet-tabs";
+import { basics } from "../../components/snippets";
 import type { ClientWithKey } from "../../types";
 import classes from "./clients.module.css";
 

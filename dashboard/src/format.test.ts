@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ago, causeName, clock, percent, short, span, took } from "./words";
+import { ago, causeName, clock, percent, short, span, took } from "./format";
 
 test("large numbers stay short and never round up into a wrong unit", () => {
   expect([0, 7, 999, 1000, 1234, 99_949, 99_950, 999_949, 999_950, 1_250_000, 3e9, 7.2e12].map(short)).toEqual([

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "react";
-import { Spark } from "../../parts/spark";
+import { Spark } from "../../components/sparkline";
 import type { Budget, Usage, UsagePoint } from "../../types";
-import { exact, percent, short } from "../../words";
+import { exact, percent, short } from "../../format";
 import classes from "./pool.module.css";
 
 const RATE_MS = 20_000; // requests/s is over this span
