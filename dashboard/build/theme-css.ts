@@ -14,7 +14,11 @@ export function themeCss(): Plugin {
 }
 
 function css(): string {
-  const schemes = { variables: {}, dark: { "--mantine-color-scheme": "dark" }, light: { "--mantine-color-scheme": "light" } };
+  const schemes = {
+    variables: {},
+    dark: { "--mantine-color-scheme": "dark" },
+    light: { "--mantine-color-scheme": "light" },
+  };
   const variables = defaultCssVariablesResolver(mergeMantineTheme(DEFAULT_THEME, theme));
   return convertCssVariables(variables) + convertCssVariables(schemes);
 }

@@ -5,7 +5,11 @@ import { App } from "./app";
 import { session } from "./api";
 
 test("a 401 anywhere leads to the login, and from there back", async () => {
-  gateway({ "GET /admin/v1/events": PENDING, "GET /admin/v1/models": () => refused(401, "invalid_api_key", "expired"), "POST /admin/v1/session": () => ({ csrf: "c", expires_at: "" }) });
+  gateway({
+    "GET /admin/v1/events": PENDING,
+    "GET /admin/v1/models": () => refused(401, "invalid_api_key", "expired"),
+    "POST /admin/v1/session": () => ({ csrf: "c", expires_at: "" }),
+  });
   show(App, "/models");
   expect(await screen.findByLabelText("Admin key")).toBeTruthy();
   expect(window.location.pathname + window.location.search).toBe("/dashboard/login?next=%2Fmodels");

@@ -27,15 +27,20 @@ export function App() {
     if (held !== undefined || problem) return;
     ask<Session>("GET", "/admin/v1/session").then(
       (found) => session.set(found),
-      (error: unknown) => (error instanceof Refusal && error.status !== 401 && error.status !== 503 ? setProblem(error) : session.set(null)),
+      (error: unknown) =>
+        error instanceof Refusal && error.status !== 401 && error.status !== 503
+          ? setProblem(error)
+          : session.set(null),
     );
   }, [held, problem]);
 
   const here = path + (query ? `?${query}` : "");
   if (problem) return <Failure error={problem} retry={() => setProblem(null)} whole />;
   if (held === undefined) return <Waiting />;
-  if (path === "/login") return held ? <Redirect to={new URLSearchParams(query).get("next") ?? "/"} replace /> : <Login />;
-  if (held === null) return <Redirect to={here === "/" ? "/login" : `/login?next=${encodeURIComponent(here)}`} replace />;
+  if (path === "/login")
+    return held ? <Redirect to={new URLSearchParams(query).get("next") ?? "/"} replace /> : <Login />;
+  if (held === null)
+    return <Redirect to={here === "/" ? "/login" : `/login?next=${encodeURIComponent(here)}`} replace />;
   return <Inside />;
 }
 
@@ -52,18 +57,18 @@ function Inside() {
     <Shell>
       <Boundary key={page}>
         <Suspense fallback={<Waiting />}>
-        <Switch>
-          <Route path="/" component={Pool} />
-          <Route path="/requests/:id?" component={Requests} />
-          <Route path="/clients/:id?" component={Clients} />
-          <Route path="/models" component={Models} />
-          <Route path="/playground" component={Playground} />
-          <Route path="/settings" component={Settings} />
-          <Route path="/start" component={Start} />
-          <Route>
-            <Redirect to="/" replace />
-          </Route>
-        </Switch>
+          <Switch>
+            <Route path="/" component={Pool} />
+            <Route path="/requests/:id?" component={Requests} />
+            <Route path="/clients/:id?" component={Clients} />
+            <Route path="/models" component={Models} />
+            <Route path="/playground" component={Playground} />
+            <Route path="/settings" component={Settings} />
+            <Route path="/start" component={Start} />
+            <Route>
+              <Redirect to="/" replace />
+            </Route>
+          </Switch>
         </Suspense>
       </Boundary>
     </Shell>

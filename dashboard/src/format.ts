@@ -36,18 +36,25 @@ export function span(ms: number): string {
   if (h < 24) return joined(h, "h", m % 60, "min");
   return joined(Math.floor(h / 24), "d", h % 24, "h");
 }
-const joined = (a: number, unitA: string, b: number, unitB: string) => (b ? `${a} ${unitA} ${b} ${unitB}` : `${a} ${unitA}`);
+const joined = (a: number, unitA: string, b: number, unitB: string) =>
+  b ? `${a} ${unitA} ${b} ${unitB}` : `${a} ${unitA}`;
 
 /** `240 ms`, `1.2 s`: how long something took. */
 export const took = (ms: number | null) => (ms === null ? "–" : ms < 1000 ? `${Math.round(ms)} ms` : span(ms));
 
-export const percent = (part: number, of: number) => (of > 0 ? `${((100 * part) / of).toFixed(part === of ? 0 : 1)} %` : "–");
+export const percent = (part: number, of: number) =>
+  of > 0 ? `${((100 * part) / of).toFixed(part === of ? 0 : 1)} %` : "–";
 
 /** For the axis of a chart, all in one unit: `0.4 s`. */
 export const seconds = (ms: number) => `${Number((ms / 1000).toFixed(2))} s`;
 
 const timeOfDay = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const withSeconds = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const withSeconds = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const dayAndYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 const complete = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });

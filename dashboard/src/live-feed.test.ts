@@ -9,12 +9,19 @@ afterEach(() => void vi.useRealTimers());
 function stream() {
   let controller!: ReadableStreamDefaultController<Uint8Array>;
   const body = new ReadableStream<Uint8Array>({ start: (given) => void (controller = given) });
-  return { response: new Response(body), say: (text: string) => controller.enqueue(new TextEncoder().encode(text)), end: () => controller.close() };
+  return {
+    response: new Response(body),
+    say: (text: string) => controller.enqueue(new TextEncoder().encode(text)),
+    end: () => controller.close(),
+  };
 }
 
 test("it tells of budgets and requests, and where to go on after a break", async () => {
   const [first, second] = [stream(), stream()];
-  const fetched = vi.spyOn(globalThis, "fetch").mockResolvedValueOnce(first.response).mockResolvedValueOnce(second.response);
+  const fetched = vi
+    .spyOn(globalThis, "fetch")
+    .mockResolvedValueOnce(first.response)
+    .mockResolvedValueOnce(second.response);
   const budgets: unknown[] = [];
   const requests: unknown[] = [];
   const live = new Live((budget) => budgets.push(budget));
@@ -55,7 +62,10 @@ test("without the stream it is polling while polls are answered, then stale", as
 
 test("a stream that has fallen silent is given up", async () => {
   const silent = stream();
-  const fetched = vi.spyOn(globalThis, "fetch").mockResolvedValueOnce(silent.response).mockImplementation(() => new Promise(() => {}));
+  const fetched = vi
+    .spyOn(globalThis, "fetch")
+    .mockResolvedValueOnce(silent.response)
+    .mockImplementation(() => new Promise(() => {}));
   const live = new Live(() => {});
   live.start();
   await vi.advanceTimersByTimeAsync(20_000);

@@ -99,7 +99,11 @@ export class Live {
     const headers: Record<string, string> = { accept: "text/event-stream" };
     if (this.lastId) headers["last-event-id"] = this.lastId;
     try {
-      const response = await call("GET", "/admin/v1/events", undefined, { headers, signal: controller.signal, cache: "no-store" });
+      const response = await call("GET", "/admin/v1/events", undefined, {
+        headers,
+        signal: controller.signal,
+        cache: "no-store",
+      });
       if (!response.body) return;
       const alive = () => {
         if (this.controller !== controller) return;
@@ -131,7 +135,15 @@ export class Live {
     }
     const { heardAt, mode } = this.freshness;
     const stream = this.heardStream > 0;
-    const next = stream ? "live" : now - heardAt > STALE_MS ? "stale" : this.failures > 0 ? "polling" : mode === "live" ? "polling" : mode;
+    const next = stream
+      ? "live"
+      : now - heardAt > STALE_MS
+        ? "stale"
+        : this.failures > 0
+          ? "polling"
+          : mode === "live"
+            ? "polling"
+            : mode;
     this.show({ mode: next, heardAt });
   }
 

@@ -4,14 +4,26 @@ import { Live, useMode } from "./live-feed";
 import { saw } from "./components/clock";
 import { whole } from "./usage";
 import type {
-  AuditList, Budget, Client, ClientChange, ClientList, ClientWithKey, Config, ModelList, NewClient, RequestList, Status, Usage,
+  AuditList,
+  Budget,
+  Client,
+  ClientChange,
+  ClientList,
+  ClientWithKey,
+  Config,
+  ModelList,
+  NewClient,
+  RequestList,
+  Status,
+  Usage,
 } from "./types";
 
 export const queries = new QueryClient({
   defaultOptions: {
     queries: {
       staleTime: 5_000,
-      retry: (failures, error) => failures < 2 && (!(error instanceof Refusal) || error.status === 0 || error.status >= 500),
+      retry: (failures, error) =>
+        failures < 2 && (!(error instanceof Refusal) || error.status === 0 || error.status >= 500),
       retryDelay: (failures) => 500 * 2 ** failures,
     },
   },
@@ -52,7 +64,9 @@ export function useUsage({ by, step, back, client, provider }: UsageQuestion) {
     queryKey: ["usage", by, step, back, client, provider],
     queryFn: async ({ signal }): Promise<Usage> => {
       const from = new Date(Date.now() - back).toISOString();
-      return whole(await ask<Usage>("GET", withQuery("/admin/v1/usage", { by, step, from, client, provider }), undefined, signal));
+      return whole(
+        await ask<Usage>("GET", withQuery("/admin/v1/usage", { by, step, from, client, provider }), undefined, signal),
+      );
     },
     refetchInterval: step === "minute" ? 15_000 : 60_000,
     placeholderData: keepPreviousData,
@@ -73,7 +87,12 @@ export function useRequests(filters: Filters) {
   return useInfiniteQuery({
     queryKey: ["requests", filters],
     queryFn: ({ pageParam, signal }) =>
-      ask<RequestList>("GET", withQuery("/admin/v1/requests", { ...filters, limit: REQUESTS_PAGE, cursor: pageParam }), undefined, signal),
+      ask<RequestList>(
+        "GET",
+        withQuery("/admin/v1/requests", { ...filters, limit: REQUESTS_PAGE, cursor: pageParam }),
+        undefined,
+        signal,
+      ),
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor,
     refetchOnWindowFocus: false,
@@ -90,7 +109,12 @@ export const useRequest = (id: string | null) =>
   useQuery({
     queryKey: ["request", id],
     queryFn: async ({ signal }) => {
-      const found = await ask<RequestList>("GET", withQuery("/admin/v1/requests", { search: id, limit: 5 }), undefined, signal);
+      const found = await ask<RequestList>(
+        "GET",
+        withQuery("/admin/v1/requests", { search: id, limit: 5 }),
+        undefined,
+        signal,
+      );
       return found.data.find((record) => record.id === id) ?? null;
     },
     enabled: id !== null,
@@ -100,7 +124,12 @@ export const useClients = (search: string) =>
   useInfiniteQuery({
     queryKey: ["clients", search],
     queryFn: ({ pageParam, signal }) =>
-      ask<ClientList>("GET", withQuery("/admin/v1/clients", { search, limit: 100, cursor: pageParam }), undefined, signal),
+      ask<ClientList>(
+        "GET",
+        withQuery("/admin/v1/clients", { search, limit: 100, cursor: pageParam }),
+        undefined,
+        signal,
+      ),
     initialPageParam: "",
     getNextPageParam: (last) => last.next_cursor,
     refetchInterval: 10_000,
@@ -122,7 +151,10 @@ export const useModels = () =>
   });
 
 export const useConfig = () =>
-  useQuery({ queryKey: ["config"], queryFn: ({ signal }) => ask<Config>("GET", "/admin/v1/config", undefined, signal) });
+  useQuery({
+    queryKey: ["config"],
+    queryFn: ({ signal }) => ask<Config>("GET", "/admin/v1/config", undefined, signal),
+  });
 
 export const useStatus = () =>
   useQuery({
@@ -157,7 +189,11 @@ export const useCreateClient = () =>
 export const useChangeClient = (id: string) =>
   useChange((change: ClientChange) => ask<Client>("PATCH", clientPath(id), change), "clients", "client");
 export const useRotateClient = (id: string) =>
-  useChange((overlap_s: number) => ask<ClientWithKey>("POST", clientPath(id, "/rotate"), { overlap_s }), "clients", "client");
+  useChange(
+    (overlap_s: number) => ask<ClientWithKey>("POST", clientPath(id, "/rotate"), { overlap_s }),
+    "clients",
+    "client",
+  );
 export const useRevokeClient = (id: string) =>
   useChange(() => ask<Client>("POST", clientPath(id, "/revoke")), "clients", "client");
 export const useDeleteClient = (id: string) => useChange(() => ask("DELETE", clientPath(id)), "clients");
@@ -165,11 +201,21 @@ export const useDeleteClient = (id: string) => useChange(() => ask("DELETE", cli
 export const useResetProvider = () =>
   useChange((id: string) => ask("POST", providerPath(id, "/reset")), "budget", "status");
 export const useSwitchProvider = () =>
-  useChange(({ id, enabled }: { id: string; enabled: boolean }) => ask("PATCH", providerPath(id), { enabled }), "budget", "status");
+  useChange(
+    ({ id, enabled }: { id: string; enabled: boolean }) => ask("PATCH", providerPath(id), { enabled }),
+    "budget",
+    "status",
+  );
 export const useSwitchModel = () =>
   useChange(
     ({ name, enabled }: { name: string; enabled: boolean }) => ask("PATCH", `/v1/status/models/${name}`, { enabled }),
-    "budget", "status", "models",
+    "budget",
+    "status",
+    "models",
   );
 export const useSetOrder = () =>
-  useChange((strategy: Status["routingStrategy"]) => ask<Status>("PATCH", "/v1/status/routing", { strategy }), "status", "models");
+  useChange(
+    (strategy: Status["routingStrategy"]) => ask<Status>("PATCH", "/v1/status/routing", { strategy }),
+    "status",
+    "models",
+  );

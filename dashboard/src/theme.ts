@@ -1,9 +1,42 @@
 import { createTheme, type MantineColorsTuple } from "@mantine/core";
 
 /** The green of a road sign. */
-const sign: MantineColorsTuple = ["#e7f6ef", "#cdeadc", "#9dd5ba", "#69bf96", "#3fab78", "#249b65", "#12845a", "#0b7049", "#07593a", "#04402a"];
-const gray: MantineColorsTuple = ["#f6f7f9", "#eef0f3", "#e4e7ec", "#d3d8df", "#b3bac6", "#8790a0", "#626c7c", "#4a5361", "#333a45", "#1b2028"];
-const dark: MantineColorsTuple = ["#d9dde4", "#b0b8c4", "#939dac", "#5a6473", "#39414d", "#2b323c", "#1c2129", "#14181e", "#0f1216", "#0a0c0f"];
+const sign: MantineColorsTuple = [
+  "#e7f6ef",
+  "#cdeadc",
+  "#9dd5ba",
+  "#69bf96",
+  "#3fab78",
+  "#249b65",
+  "#12845a",
+  "#0b7049",
+  "#07593a",
+  "#04402a",
+];
+const gray: MantineColorsTuple = [
+  "#f6f7f9",
+  "#eef0f3",
+  "#e4e7ec",
+  "#d3d8df",
+  "#b3bac6",
+  "#8790a0",
+  "#626c7c",
+  "#4a5361",
+  "#333a45",
+  "#1b2028",
+];
+const dark: MantineColorsTuple = [
+  "#d9dde4",
+  "#b0b8c4",
+  "#939dac",
+  "#5a6473",
+  "#39414d",
+  "#2b323c",
+  "#1c2129",
+  "#14181e",
+  "#0f1216",
+  "#0a0c0f",
+];
 
 export const theme = createTheme({
   colors: { sign, gray, dark },
@@ -34,14 +67,24 @@ export const theme = createTheme({
 });
 
 /** One colour per series, the same in every chart: by place in the catalogue, not by rank of the day. */
-const SERIES = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)", "var(--series-5)", "var(--series-6)", "var(--series-7)", "var(--series-8)"];
+const SERIES = [
+  "var(--series-1)",
+  "var(--series-2)",
+  "var(--series-3)",
+  "var(--series-4)",
+  "var(--series-5)",
+  "var(--series-6)",
+  "var(--series-7)",
+  "var(--series-8)",
+];
 const KNOWN = ["groq", "gemini", "cerebras", "mistral", "ollama", "openrouter", "nvidia", "cloudflare"];
 
 /** The series of requests that no provider was asked for: turned away, or mistaken. */
 export const NOBODY = "nobody asked";
 
 /** Where a name stands among others. */
-export const place = (name: string) => (KNOWN.includes(name) ? KNOWN.indexOf(name) : KNOWN.length + (name === NOBODY ? 1 : 0));
+export const place = (name: string) =>
+  KNOWN.includes(name) ? KNOWN.indexOf(name) : KNOWN.length + (name === NOBODY ? 1 : 0);
 
 export function seriesColor(name: string): string {
   const known = KNOWN.indexOf(name);

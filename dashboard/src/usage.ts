@@ -2,14 +2,23 @@ import type { Series, Usage, UsageFigures, UsagePoint } from "./types";
 
 const STEP_MS = { minute: 60_000, day: 86_400_000 };
 const NOTHING: UsageFigures = {
-  requests: 0, ok: 0, failed: 0, limited: 0, tokens_in: 0, tokens_out: 0, waited_ms: 0, first_content_p50_ms: null, first_content_p95_ms: null,
+  requests: 0,
+  ok: 0,
+  failed: 0,
+  limited: 0,
+  tokens_in: 0,
+  tokens_out: 0,
+  waited_ms: 0,
+  first_content_p50_ms: null,
+  first_content_p95_ms: null,
 };
 
 /** The gateway leaves out stretches without a request: a chart needs them. Every series gets the same times. */
 export function whole(usage: Usage): Usage {
   const step = STEP_MS[usage.step];
   const times: number[] = [];
-  for (let at = Math.floor(Date.parse(usage.from) / step) * step; at <= Date.parse(usage.to); at += step) times.push(at);
+  for (let at = Math.floor(Date.parse(usage.from) / step) * step; at <= Date.parse(usage.to); at += step)
+    times.push(at);
   return { ...usage, series: usage.series.map((series) => ({ ...series, points: filled(series, times) })) };
 }
 

@@ -26,7 +26,13 @@ export const refused = (status: number, code: string, message: string, headers: 
 
 const USUAL: Record<string, Answer> = {
   "GET /admin/v1/budget": () => fixtures.budget(),
-  "GET /admin/v1/usage": ({ query }) => fixtures.usage((query.get("by") ?? "provider") as Usage["by"], query.get("step") === "day" ? "day" : "minute", Date.parse(query.get("from") ?? ""), Date.now()),
+  "GET /admin/v1/usage": ({ query }) =>
+    fixtures.usage(
+      (query.get("by") ?? "provider") as Usage["by"],
+      query.get("step") === "day" ? "day" : "minute",
+      Date.parse(query.get("from") ?? ""),
+      Date.now(),
+    ),
   "GET /admin/v1/requests": () => list(Array.from({ length: 60 }, (_, at) => fixtures.record(at))),
   "GET /admin/v1/clients": () => list(fixtures.clients()),
   "GET /admin/v1/models": () => list(fixtures.models()),

@@ -5,7 +5,15 @@ import { mkdir } from "node:fs/promises";
 import { open } from "./browser.mjs";
 
 const [base, key, out] = process.argv.slice(2);
-const PAGES = { pool: "", requests: "requests", clients: "clients", models: "models", playground: "playground", settings: "settings", start: "start" };
+const PAGES = {
+  pool: "",
+  requests: "requests",
+  clients: "clients",
+  models: "models",
+  playground: "playground",
+  settings: "settings",
+  start: "start",
+};
 const SIZE = { width: 1360, height: 900 };
 const QUESTION = "Which of the free models would you take for a long summary, and why?";
 
@@ -15,7 +23,9 @@ const DO = {
     const { data } = await (await page.request.get(`${base}/admin/v1/requests?status=ok&limit=200`)).json();
     // A stream after a failure that took its time has the most to tell.
     const failed = ({ attempts: [first] }) => first.duration_ms;
-    const [told] = data.filter(({ stream, attempts }) => stream && attempts.length > 1).sort((a, b) => failed(b) - failed(a));
+    const [told] = data
+      .filter(({ stream, attempts }) => stream && attempts.length > 1)
+      .sort((a, b) => failed(b) - failed(a));
     if (!told) return;
     await page.goto(`${base}/dashboard/requests/${told.id}`);
     await page.getByRole("dialog").getByText("What happened").waitFor();
@@ -30,9 +40,16 @@ const DO = {
 await mkdir(out, { recursive: true });
 const browser = await open();
 for (const colorScheme of ["light", "dark"]) {
-  const context = await browser.newContext({ colorScheme, viewport: SIZE, deviceScaleFactor: 1, reducedMotion: "reduce" });
+  const context = await browser.newContext({
+    colorScheme,
+    viewport: SIZE,
+    deviceScaleFactor: 1,
+    reducedMotion: "reduce",
+  });
   // A window without scroll bars need not keep a place for one.
-  await context.addInitScript(() => document.addEventListener("DOMContentLoaded", () => (document.documentElement.style.scrollbarGutter = "auto")));
+  await context.addInitScript(() =>
+    document.addEventListener("DOMContentLoaded", () => (document.documentElement.style.scrollbarGutter = "auto")),
+  );
   const page = await context.newPage();
   page.setDefaultTimeout(60_000);
   page.on("console", (message) => message.type() === "error" && console.log(colorScheme, message.text()));

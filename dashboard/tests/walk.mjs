@@ -22,15 +22,21 @@ const browser = await open();
 async function look(options = {}) {
   const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, ...options });
   await context.addInitScript(() => {
-    document.addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
+    document.addEventListener("securitypolicyviolation", (event) =>
+      console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`),
+    );
   });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(`console: ${message.text()}`));
+  page.on(
+    "console",
+    (message) => ["error", "warning"].includes(message.type()) && wrong.push(`console: ${message.text()}`),
+  );
   page.on("pageerror", (error) => wrong.push(`page: ${error}`));
   page.on("request", (request) => {
     const url = new URL(request.url());
-    if (!replicas.includes(url.origin) && !["data:", "blob:"].includes(url.protocol)) wrong.push(`request to ${url.origin}`);
+    if (!replicas.includes(url.origin) && !["data:", "blob:"].includes(url.protocol))
+      wrong.push(`request to ${url.origin}`);
   });
   return page;
 }
@@ -52,7 +58,8 @@ async function step(name, what) {
     console.log(`FAILED: ${name}\n${error.stack}`);
     for (const each of wrong) console.log(`  ${each}`);
     for (const context of browser.contexts()) {
-      for (const each of context.pages()) console.log(`  ${each.url()}: ${(await each.locator("body").innerText()).slice(0, 400)}`);
+      for (const each of context.pages())
+        console.log(`  ${each.url()}: ${(await each.locator("body").innerText()).slice(0, 400)}`);
     }
     await browser.close();
     process.exit(1);
@@ -76,12 +83,19 @@ const call = (base, token, asked = model) =>
     headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
     body: JSON.stringify({ model: asked, messages: [{ role: "user", content: "hi" }], max_tokens: 20 }),
   });
-const faults = (body) => fetch(`${control}/_control/faults`, body ? { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) } : { method: "DELETE" });
+const faults = (body) =>
+  fetch(
+    `${control}/_control/faults`,
+    body
+      ? { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }
+      : { method: "DELETE" },
+  );
 const visit = async (page, base, path) => {
   await page.goto(`${base}/dashboard/${path}`);
   await page.getByRole("heading", { level: 1 }).waitFor();
 };
-const settled = (page) => page.waitForFunction(() => !document.querySelector("main [aria-label=Loading]"), undefined, { polling: 50 });
+const settled = (page) =>
+  page.waitForFunction(() => !document.querySelector("main [aria-label=Loading]"), undefined, { polling: 50 });
 
 const page = await look();
 let secret;
@@ -92,7 +106,9 @@ await step("the login is there within a second", async () => {
   for (let times = 0; times < 4 && best >= 1_000; times += 1) {
     await page.goto(`${here}/dashboard/`);
     await page.getByLabel("Admin key").waitFor();
-    const painted = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Infinity);
+    const painted = await page.evaluate(
+      () => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Infinity,
+    );
     best = Math.min(best, painted);
   }
   console.log(`  first paint after ${Math.round(best)} ms`);
@@ -138,12 +154,23 @@ await step("it shows at the other replica", async () => {
 });
 
 await step("bars move under load, at both", async () => {
-  const used = async (of) => Number(/requests \/ min\s*(\d+) \//.exec((await of.getByRole("button", { name: new RegExp(`^${model}, requests / min`) }).first().textContent()) ?? "")?.[1] ?? Number.NaN);
+  const used = async (of) =>
+    Number(
+      /requests \/ min\s*(\d+) \//.exec(
+        (await of
+          .getByRole("button", { name: new RegExp(`^${model}, requests / min`) })
+          .first()
+          .textContent()) ?? "",
+      )?.[1] ?? Number.NaN,
+    );
   await visit(page, here, "");
   await visit(other, there, "");
   const before = await used(page);
   const answers = await Promise.all([call(here, secret), call(there, secret), call(there, secret)]);
-  assert.deepEqual(answers.map((answer) => answer.status), [200, 200, 200]);
+  assert.deepEqual(
+    answers.map((answer) => answer.status),
+    [200, 200, 200],
+  );
   await until("the bar shows three more here", async () => (await used(page)) >= before + 3);
   await until("and there", async () => (await used(other)) >= before + 3);
 });
@@ -179,7 +206,10 @@ await step("a broken provider's breaker opens, counts down and closes", async ()
   await until("it counts down", async () => (await left()) < first);
   await until("it closes", async () => {
     await call(here, secret);
-    return !(await card.getByText(/breaker/).first().isVisible());
+    return !(await card
+      .getByText(/breaker/)
+      .first()
+      .isVisible());
   });
 });
 
@@ -227,7 +257,16 @@ for (const scheme of ["light", "dark"]) {
       await audited.evaluate(axe);
       const { violations } = await audited.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
       const serious = violations.filter((each) => ["serious", "critical"].includes(each.impact));
-      assert.deepEqual(serious.map((each) => `${path}: ${each.id}: ${each.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`), []);
+      assert.deepEqual(
+        serious.map(
+          (each) =>
+            `${path}: ${each.id}: ${each.nodes
+              .slice(0, 3)
+              .map((node) => node.html.slice(0, 160))
+              .join(" | ")}`,
+        ),
+        [],
+      );
     }
     await audited.context().close();
   });
@@ -238,7 +277,9 @@ await step("at 360 px nothing sticks out", async () => {
   for (const path of PAGES) {
     await visit(narrow, here, path);
     await settled(narrow);
-    const over = await narrow.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const over = await narrow.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
     assert(over <= 0, `${path}: ${over} px too wide`);
   }
   await narrow.getByRole("button", { name: "Menu" }).click();
@@ -252,11 +293,17 @@ await step("ten thousand rows and two hundred bars scroll without a jerk", async
   await heavy.route("**/admin/v1/events", (route) => route.abort());
   const sample = await (await heavy.request.get(`${here}/admin/v1/requests?limit=1`)).json();
   const rows = Array.from({ length: 10_000 }, (_, at) => ({ ...sample.data[0], id: `row-${at}`, cursor: `${at}` }));
-  await heavy.route("**/admin/v1/requests*", (route) => route.fulfill({ json: { object: "list", data: rows, next_cursor: null } }));
+  await heavy.route("**/admin/v1/requests*", (route) =>
+    route.fulfill({ json: { object: "list", data: rows, next_cursor: null } }),
+  );
   const budget = await (await heavy.request.get(`${here}/admin/v1/budget`)).json();
   const account = budget.providers[0].accounts[0];
   const sampled = account.models[0];
-  account.models = Array.from({ length: Math.ceil(200 / sampled.windows.length) }, (_, at) => ({ ...sampled, id: `${sampled.id}-${at}`, name: `${sampled.name}-${at}` }));
+  account.models = Array.from({ length: Math.ceil(200 / sampled.windows.length) }, (_, at) => ({
+    ...sampled,
+    id: `${sampled.id}-${at}`,
+    name: `${sampled.name}-${at}`,
+  }));
   await heavy.route("**/admin/v1/budget", (route) => route.fulfill({ json: budget }));
   for (const path of ["requests", ""]) {
     let longest = Infinity;
@@ -267,10 +314,13 @@ await step("ten thousand rows and two hundred bars scroll without a jerk", async
       await heavy.bringToFront();
       longest = await heavy.evaluate(async () => {
         const tasks = [0];
-        const observer = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)));
+        const observer = new PerformanceObserver((list) =>
+          tasks.push(...list.getEntries().map((entry) => entry.duration)),
+        );
         observer.observe({ type: "longtask" });
         // A browser without a screen may stop painting: it is the tasks that are measured, so it goes on without.
-        const painted = () => Promise.race([new Promise(requestAnimationFrame), new Promise((resolve) => setTimeout(resolve, 250))]);
+        const painted = () =>
+          Promise.race([new Promise(requestAnimationFrame), new Promise((resolve) => setTimeout(resolve, 250))]);
         for (let at = 0; at < 60; at += 1) {
           window.scrollBy(0, 400);
           await painted();
@@ -279,7 +329,9 @@ await step("ten thousand rows and two hundred bars scroll without a jerk", async
         observer.disconnect();
         return Math.max(...tasks);
       });
-      console.log(`  ${path || "pool"}: longest task while scrolling ${Math.round(longest)} ms, ${await heavy.evaluate(() => document.querySelectorAll("*").length)} elements`);
+      console.log(
+        `  ${path || "pool"}: longest task while scrolling ${Math.round(longest)} ms, ${await heavy.evaluate(() => document.querySelectorAll("*").length)} elements`,
+      );
     }
     assert(longest <= 100, `${path}: a task of ${longest} ms`);
   }

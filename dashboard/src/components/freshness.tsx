@@ -34,8 +34,8 @@ export function Stale({ since }: { since: number }) {
   const now = useNow();
   return (
     <div className={classes.banner} role="alert">
-      <strong>The gateway has not answered for {span(now - since)}.</strong> What you see is from {clockSeconds(since, now)}; this page
-      keeps trying.
+      <strong>The gateway has not answered for {span(now - since)}.</strong> What you see is from{" "}
+      {clockSeconds(since, now)}; this page keeps trying.
     </div>
   );
 }

@@ -4,10 +4,12 @@ import type { SVGProps } from "react";
 const PATHS = {
   pool: "M4 20V10M10 20V4M16 20v-7M22 20H2",
   requests: "M4 6h16M4 12h10M4 18h13",
-  clients: "M9 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8ZM2.5 21v-1a5 5 0 0 1 5-5h3a5 5 0 0 1 5 5v1M16 3.5a4 4 0 0 1 0 7.3M18.5 15.3a5 5 0 0 1 3 4.7v1",
+  clients:
+    "M9 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8ZM2.5 21v-1a5 5 0 0 1 5-5h3a5 5 0 0 1 5 5v1M16 3.5a4 4 0 0 1 0 7.3M18.5 15.3a5 5 0 0 1 3 4.7v1",
   models: "M12 3 3 7.5l9 4.5 9-4.5L12 3ZM3 12l9 4.5 9-4.5M3 16.5 12 21l9-4.5",
   playground: "M21 12a8 8 0 0 1-8 8H4l2-3a8 8 0 1 1 15-5ZM9 12h.01M13 12h.01M17 12h.01",
-  settings: "M4 7h9M19 7h1M4 17h1M11 17h9M16 9.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5ZM8 19.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5Z",
+  settings:
+    "M4 7h9M19 7h1M4 17h1M11 17h9M16 9.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5ZM8 19.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5Z",
   start: "M5 4l14 8-14 8V4Z",
   sun: "M12 16a4 4 0 1 0 0-8 4 4 0 0 0 0 8ZM12 2v2M12 20v2M4.9 4.9l1.4 1.4M17.7 17.7l1.4 1.4M2 12h2M20 12h2M4.9 19.1l1.4-1.4M17.7 6.3l1.4-1.4",
   moon: "M20 14.5A8.5 8.5 0 1 1 9.5 4a7 7 0 0 0 10.5 10.5Z",
@@ -36,8 +38,16 @@ export type IconName = keyof typeof PATHS;
 export function Icon({ name, size = 16, ...rest }: { name: IconName; size?: number } & SVGProps<SVGSVGElement>) {
   return (
     <svg
-      aria-hidden width={size} height={size} viewBox="0 0 24 24" fill="none" stroke="currentColor"
-      strokeWidth={name === "dots" ? 3 : 1.8} strokeLinecap="round" strokeLinejoin="round" {...rest}
+      aria-hidden
+      width={size}
+      height={size}
+      viewBox="0 0 24 24"
+      fill="none"
+      stroke="currentColor"
+      strokeWidth={name === "dots" ? 3 : 1.8}
+      strokeLinecap="round"
+      strokeLinejoin="round"
+      {...rest}
     >
       <path d={PATHS[name]} />
     </svg>

@@ -6,7 +6,17 @@ import { Icon, type IconName } from "./icons";
 import classes from "./notice.module.css";
 
 /** Nothing to show, and what to do about it. */
-export function Empty({ icon, title, children, action }: { icon: IconName; title: string; children?: ReactNode; action?: ReactNode }) {
+export function Empty({
+  icon,
+  title,
+  children,
+  action,
+}: {
+  icon: IconName;
+  title: string;
+  children?: ReactNode;
+  action?: ReactNode;
+}) {
   return (
     <div className={classes.notice}>
       <span className={classes.icon}>
@@ -22,7 +32,12 @@ export function Empty({ icon, title, children, action }: { icon: IconName; title
 /** What the gateway said, in its own words, and a way to try again. */
 export function Failure({ error, retry, whole }: { error: unknown; retry?: () => void; whole?: boolean }) {
   const refusal = error instanceof Refusal ? error : null;
-  const title = refusal === null ? "Something went wrong" : refusal.status === 0 ? "The gateway cannot be reached" : `The gateway answered ${refusal.status}`;
+  const title =
+    refusal === null
+      ? "Something went wrong"
+      : refusal.status === 0
+        ? "The gateway cannot be reached"
+        : `The gateway answered ${refusal.status}`;
   const message = error instanceof Error ? error.message : String(error);
   return (
     <div className={classes.notice} role="alert" data-whole={whole || undefined}>

@@ -12,8 +12,14 @@ interface Props extends Omit<TextInputProps, "value" | "onChange" | "type"> {
 export function NumberField({ value, set, step = 1, ...rest }: Props) {
   return (
     <TextInput
-      {...rest} type="number" inputMode={step === 1 ? "numeric" : "decimal"} step={step} value={value ?? ""}
-      onChange={(event) => set(Number.isNaN(event.currentTarget.valueAsNumber) ? null : event.currentTarget.valueAsNumber)}
+      {...rest}
+      type="number"
+      inputMode={step === 1 ? "numeric" : "decimal"}
+      step={step}
+      value={value ?? ""}
+      onChange={(event) =>
+        set(Number.isNaN(event.currentTarget.valueAsNumber) ? null : event.currentTarget.valueAsNumber)
+      }
     />
   );
 }

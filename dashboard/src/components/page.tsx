@@ -15,7 +15,19 @@ export function Head({ title, lead, children }: { title: string; lead?: ReactNod
   );
 }
 
-export function Card({ title, note, action, children, flush }: { title?: ReactNode; note?: ReactNode; action?: ReactNode; children: ReactNode; flush?: boolean }) {
+export function Card({
+  title,
+  note,
+  action,
+  children,
+  flush,
+}: {
+  title?: ReactNode;
+  note?: ReactNode;
+  action?: ReactNode;
+  children: ReactNode;
+  flush?: boolean;
+}) {
   return (
     <section className={classes.card} data-flush={flush || undefined}>
       {title !== undefined && (

@@ -30,7 +30,11 @@ export function Shell({ children }: { children: ReactNode }) {
       </a>
       <header className={classes.bar}>
         <button
-          type="button" className={classes.burger} aria-label="Menu" aria-expanded={open} aria-controls="pages"
+          type="button"
+          className={classes.burger}
+          aria-label="Menu"
+          aria-expanded={open}
+          aria-controls="pages"
           onClick={() => setOpen(!open)}
         >
           <Icon name={open ? "close" : "menu"} size={20} />
@@ -77,14 +81,23 @@ async function leave() {
   session.set(null);
 }
 
-const SCHEMES = { auto: ["light", "As the system", "auto"], light: ["dark", "Light", "sun"], dark: ["auto", "Dark", "moon"] } as const;
+const SCHEMES = {
+  auto: ["light", "As the system", "auto"],
+  light: ["dark", "Light", "sun"],
+  dark: ["auto", "Dark", "moon"],
+} as const;
 
 function Scheme() {
   const { colorScheme, setColorScheme } = useMantineColorScheme({ keepTransitions: true });
   const [next, label, icon] = SCHEMES[colorScheme];
   return (
     <Tooltip label={`Colours: ${label}`}>
-      <ActionIcon variant="subtle" color="gray" aria-label={`Colours: ${label}. Change`} onClick={() => setColorScheme(next)}>
+      <ActionIcon
+        variant="subtle"
+        color="gray"
+        aria-label={`Colours: ${label}. Change`}
+        onClick={() => setColorScheme(next)}
+      >
         <Icon name={icon} />
       </ActionIcon>
     </Tooltip>

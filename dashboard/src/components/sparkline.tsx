@@ -1,5 +1,15 @@
 /** A small line without axes: the shape of the last hour. Decoration, the figure stands beside it. */
-export function Spark({ values, width = 96, height = 26, color = "var(--used)" }: { values: number[]; width?: number; height?: number; color?: string }) {
+export function Spark({
+  values,
+  width = 96,
+  height = 26,
+  color = "var(--used)",
+}: {
+  values: number[];
+  width?: number;
+  height?: number;
+  color?: string;
+}) {
   const max = Math.max(...values, 1e-9);
   const step = width / Math.max(values.length - 1, 1);
   const y = (value: number) => height - 2 - (value / max) * (height - 4);
@@ -8,7 +18,14 @@ export function Spark({ values, width = 96, height = 26, color = "var(--used)" }
   return (
     <svg aria-hidden width={width} height={height} viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none">
       <path d={`${line}L${width} ${height}L0 ${height}Z`} fill={color} opacity="0.12" />
-      <path d={line} fill="none" stroke={color} strokeWidth="1.5" strokeLinejoin="round" vectorEffect="non-scaling-stroke" />
+      <path
+        d={line}
+        fill="none"
+        stroke={color}
+        strokeWidth="1.5"
+        strokeLinejoin="round"
+        vectorEffect="non-scaling-stroke"
+      />
     </svg>
   );
 }

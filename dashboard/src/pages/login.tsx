@@ -35,15 +35,22 @@ export function Login() {
         </div>
         <p className={classes.lead}>One live budget over every free tier.</p>
         <PasswordInput
-          label="Admin key" autoComplete="current-password" autoFocus required value={key} error={problem}
-          withAsterisk={false} visibilityToggleButtonProps={{ "aria-label": "Show the key" }}
+          label="Admin key"
+          autoComplete="current-password"
+          autoFocus
+          required
+          value={key}
+          error={problem}
+          withAsterisk={false}
+          visibilityToggleButtonProps={{ "aria-label": "Show the key" }}
           onChange={(event) => setKey(event.currentTarget.value)}
         />
         <Button type="submit" fullWidth loading={busy} disabled={key.trim() === ""}>
           Log in
         </Button>
         <p className={classes.hint}>
-          It is <code>TOLLFREE_ADMIN_KEY</code> of the server. Where none is set, <code>make run</code> makes one and prints it at the start.
+          It is <code>TOLLFREE_ADMIN_KEY</code> of the server. Where none is set, <code>make run</code> makes one and
+          prints it at the start.
         </p>
       </form>
     </main>
@@ -52,8 +59,10 @@ export function Login() {
 
 function said(error: unknown): string {
   if (!(error instanceof Refusal)) return String(error);
-  if (error.problem.code === "admin_key_not_set") return "This gateway has no admin key: set TOLLFREE_ADMIN_KEY and start it again.";
-  if (error.status === 429) return `Too many wrong keys.${error.retryAfterMs ? ` Try again in ${span(error.retryAfterMs)}.` : ""}`;
+  if (error.problem.code === "admin_key_not_set")
+    return "This gateway has no admin key: set TOLLFREE_ADMIN_KEY and start it again.";
+  if (error.status === 429)
+    return `Too many wrong keys.${error.retryAfterMs ? ` Try again in ${span(error.retryAfterMs)}.` : ""}`;
   if (error.status === 401 || error.status === 403) return "This is not the admin key.";
   return error.message;
 }

@@ -1,6 +1,19 @@
 /** A made-up fleet: what the mock gateway and the component tests show. The same call gives the same figures. */
 import type {
-  Account, AnyModel, AuditEntry, Budget, BudgetModel, Client, Config, Provider, RequestRecord, Status, Usage, UsageFigures, UsagePoint, Window,
+  Account,
+  AnyModel,
+  AuditEntry,
+  Budget,
+  BudgetModel,
+  Client,
+  Config,
+  Provider,
+  RequestRecord,
+  Status,
+  Usage,
+  UsageFigures,
+  UsagePoint,
+  Window,
 } from "../../src/types";
 
 /** A small generator with a seed: figures that look real and never change between runs. */
@@ -27,10 +40,21 @@ export const PEOPLE: [string, string][] = [
   ["91aa07de", "support-bot"],
 ];
 
-type Shape = { id: string; name: string; accounts: string[]; limits: Record<string, number>; own: boolean; models: [string, Record<string, number>, number][] };
+type Shape = {
+  id: string;
+  name: string;
+  accounts: string[];
+  limits: Record<string, number>;
+  own: boolean;
+  models: [string, Record<string, number>, number][];
+};
 const PROVIDERS: Shape[] = [
   {
-    id: "groq", name: "Groq", accounts: ["main"], limits: {}, own: true,
+    id: "groq",
+    name: "Groq",
+    accounts: ["main"],
+    limits: {},
+    own: true,
     models: [
       ["openai/gpt-oss-120b", { rpm: 30, rpd: 1_000, tpm: 8_000, tpd: 200_000 }, 0.62],
       ["openai/gpt-oss-20b", { rpm: 30, rpd: 1_000, tpm: 8_000, tpd: 200_000 }, 0.18],
@@ -38,7 +62,11 @@ const PROVIDERS: Shape[] = [
     ],
   },
   {
-    id: "gemini", name: "Gemini", accounts: ["1f3c88d0", "9ab0c4e7"], limits: {}, own: true,
+    id: "gemini",
+    name: "Gemini",
+    accounts: ["1f3c88d0", "9ab0c4e7"],
+    limits: {},
+    own: true,
     models: [
       ["gemini-3.8-flash", { rpm: 5, rpd: 20, itpm: 250_000 }, 0.95],
       ["gemini-3.5-flash-lite", { rpm: 15, rpd: 500, itpm: 250_000 }, 0.44],
@@ -46,31 +74,66 @@ const PROVIDERS: Shape[] = [
     ],
   },
   {
-    id: "cerebras", name: "Cerebras", accounts: ["main"], limits: {}, own: true,
+    id: "cerebras",
+    name: "Cerebras",
+    accounts: ["main"],
+    limits: {},
+    own: true,
     models: [
       ["gpt-oss-120b", { rpm: 5, tpm: 30_000, tpd: 1_000_000 }, 0.35],
       ["zai-glm-4.7", { rpm: 5, tpm: 30_000, tpd: 1_000_000 }, 0.7],
     ],
   },
   {
-    id: "mistral", name: "Mistral", accounts: ["main"], limits: { rps: 1 }, own: false,
+    id: "mistral",
+    name: "Mistral",
+    accounts: ["main"],
+    limits: { rps: 1 },
+    own: false,
     models: [
       ["mistral-medium-2604", { tpm: 50_000, tpmonth: 4_000_000 }, 0.3],
       ["codestral-2508", { tpm: 50_000, tpmonth: 4_000_000 }, 0.02],
     ],
   },
-  { id: "ollama", name: "Ollama", accounts: ["local"], limits: { concurrency: 2 }, own: false, models: [["llama3.2", {}, 0.5]] },
+  {
+    id: "ollama",
+    name: "Ollama",
+    accounts: ["local"],
+    limits: { concurrency: 2 },
+    own: false,
+    models: [["llama3.2", {}, 0.5]],
+  },
 ];
 
 function windowOf(limit: string, max: number, fill: number, now: number, random: () => number): Window {
   const isDay = limit.endsWith("d") || limit.endsWith("month");
   const used = fill >= 1 ? max : Math.min(max, Math.round(max * Math.min(1, fill * (0.8 + 0.4 * random()))));
   const waiting = fill >= 0.9 && !isDay && limit === "rpm" ? 3 : 0;
-  const span = limit === "concurrency" ? 0 : limit.endsWith("month") ? 30 * DAY : limit.endsWith("d") ? DAY : limit === "rps" ? SECOND : MINUTE;
-  const shares = PEOPLE.slice(0, 4).map(([client, name], at) => ({ client, name, units: Math.floor((used * [0.5, 0.3, 0.15, 0.05][at]!) / 1) }));
+  const span =
+    limit === "concurrency"
+      ? 0
+      : limit.endsWith("month")
+        ? 30 * DAY
+        : limit.endsWith("d")
+          ? DAY
+          : limit === "rps"
+            ? SECOND
+            : MINUTE;
+  const shares = PEOPLE.slice(0, 4).map(([client, name], at) => ({
+    client,
+    name,
+    units: Math.floor((used * [0.5, 0.3, 0.15, 0.05][at]!) / 1),
+  }));
   return {
     limit,
-    kind: limit === "concurrency" ? "concurrency" : limit === "rpd" && max === 1_000 ? "bucket" : isDay ? "calendar" : "sliding",
+    kind:
+      limit === "concurrency"
+        ? "concurrency"
+        : limit === "rpd" && max === 1_000
+          ? "bucket"
+          : isDay
+            ? "calendar"
+            : "sliding",
     max,
     configured: limit === "tpm" && max === 8_000 ? 6_000 : max,
     source: limit === "tpm" && max === 8_000 ? "learned" : limit.endsWith("month") ? "file" : "catalogue",
@@ -81,14 +144,18 @@ function windowOf(limit: string, max: number, fill: number, now: number, random:
     resets_at: isDay ? iso(now + 7.4 * 60 * MINUTE) : null,
     span_ms: span,
     users: shares.filter((user) => user.units > 0),
-    forecast: isDay ? { exhausted_at: fill > 0.6 ? iso(now + 5.2 * 60 * MINUTE) : null, pace_per_hour: Math.round((max * fill) / 12) } : null,
+    forecast: isDay
+      ? { exhausted_at: fill > 0.6 ? iso(now + 5.2 * 60 * MINUTE) : null, pace_per_hour: Math.round((max * fill) / 12) }
+      : null,
   };
 }
 
 export function budget(now = Date.now(), tick = 0): Budget {
   const random = chance(7);
   const windows = (limits: Record<string, number>, fill: number) =>
-    Object.entries(limits).map(([limit, max]) => windowOf(limit, max, Math.min(1, fill + (tick ? 0.06 * Math.sin(tick / 4 + max) : 0)), now, random));
+    Object.entries(limits).map(([limit, max]) =>
+      windowOf(limit, max, Math.min(1, fill + (tick ? 0.06 * Math.sin(tick / 4 + max) : 0)), now, random),
+    );
   const closed = { state: "closed" as const, until: null };
   const providers = PROVIDERS.map((shape): Provider => ({
     id: shape.id,
@@ -97,7 +164,13 @@ export function budget(now = Date.now(), tick = 0): Budget {
     breaker: shape.id === "cerebras" ? { state: "open", until: iso(now + 21 * SECOND) } : closed,
     accounts: shape.accounts.map((id): Account => ({
       id,
-      keys: [{ id: "3fd0c1aa", shut_until: id === "9ab0c4e7" ? iso(now + 8 * MINUTE) : null, cause: id === "9ab0c4e7" ? "401_bad_key" : null }],
+      keys: [
+        {
+          id: "3fd0c1aa",
+          shut_until: id === "9ab0c4e7" ? iso(now + 8 * MINUTE) : null,
+          cause: id === "9ab0c4e7" ? "401_bad_key" : null,
+        },
+      ],
       windows: windows(shape.limits, 0.4),
       models: shape.models.map(([model, limits, fill]): BudgetModel => ({
         id: model,
@@ -136,7 +209,13 @@ export function wideBudget(models: number): Budget {
 }
 
 const ASKED = ["free", "free", "free", "free-fast", "free-smart", "groq/openai/gpt-oss-120b", "gemini-3.5-flash-lite"];
-const ANSWERED = ["groq/openai/gpt-oss-120b", "gemini/gemini-3.5-flash-lite", "cerebras/zai-glm-4.7", "mistral/mistral-medium-2604", "ollama/llama3.2"];
+const ANSWERED = [
+  "groq/openai/gpt-oss-120b",
+  "gemini/gemini-3.5-flash-lite",
+  "cerebras/zai-glm-4.7",
+  "mistral/mistral-medium-2604",
+  "ollama/llama3.2",
+];
 
 /** The nth newest request. */
 export function record(nth: number, now = Date.now()): RequestRecord {
@@ -152,7 +231,12 @@ export function record(nth: number, now = Date.now()): RequestRecord {
   let at = waited + 2;
   if (random() > 0.75 && status !== 429) {
     const failed = Math.round(60 + 300 * random());
-    attempts.push({ candidate: "gemini/gemini-3.8-flash", cause: random() > 0.5 ? "429_rpd" : "503_busy", at_ms: at, duration_ms: failed });
+    attempts.push({
+      candidate: "gemini/gemini-3.8-flash",
+      cause: random() > 0.5 ? "429_rpd" : "503_busy",
+      at_ms: at,
+      duration_ms: failed,
+    });
     at += failed + 1;
   }
   if (status === 200) attempts.push({ candidate: model, cause: "ok", at_ms: at, duration_ms: first + answer });
@@ -160,7 +244,9 @@ export function record(nth: number, now = Date.now()): RequestRecord {
   const last = attempts.at(-1);
   return {
     object: "request",
-    id: `0199${(4_000_000 - nth).toString(16).padStart(8, "0")}-7c1e-8d02-${Math.floor(random() * 2 ** 44).toString(16).padStart(12, "0")}`,
+    id: `0199${(4_000_000 - nth).toString(16).padStart(8, "0")}-7c1e-8d02-${Math.floor(random() * 2 ** 44)
+      .toString(16)
+      .padStart(12, "0")}`,
     cursor: `${now - nth * 2_300}-0`,
     time: iso(now - nth * 2_300),
     client,
@@ -172,10 +258,13 @@ export function record(nth: number, now = Date.now()): RequestRecord {
     status,
     stream: random() > 0.4,
     attempts,
-    passed_over: random() > 0.4 ? [
-      { candidate: "groq/qwen/qwen3.8-27b", why: "tpm", opens_in_ms: 48_000 },
-      { candidate: "cerebras/gpt-oss-120b", why: "breaker", opens_in_ms: 21_000 },
-    ] : [],
+    passed_over:
+      random() > 0.4
+        ? [
+            { candidate: "groq/qwen/qwen3.8-27b", why: "tpm", retry_in_ms: 48_000 },
+            { candidate: "cerebras/gpt-oss-120b", why: "breaker", retry_in_ms: 21_000 },
+          ]
+        : [],
     waited_ms: waited,
     first_content_ms: status === 200 ? at + first : null,
     duration_ms: last ? last.at_ms + last.duration_ms : 3,
@@ -191,10 +280,17 @@ export function client(nth: number, over: Partial<Client> = {}, now = Date.now()
   const busy = [412, 1_903, 77, 0, 58][nth] ?? 0;
   return {
     object: "client",
-    id, name,
+    id,
+    name,
     prefix: `sk-tf-${id}-`,
     source: "store",
-    limits: { rpm: [10, 60, null, 20, 30][nth] ?? null, rpd: [500, 2_000, null, null, 1_000][nth] ?? null, tpm: null, tpd: nth === 1 ? 2_000_000 : null, concurrency: null },
+    limits: {
+      rpm: [10, 60, null, 20, 30][nth] ?? null,
+      rpd: [500, 2_000, null, null, 1_000][nth] ?? null,
+      tpm: null,
+      tpd: nth === 1 ? 2_000_000 : null,
+      concurrency: null,
+    },
     weight: nth === 4 ? 3 : 1,
     models: nth === 2 ? ["free", "groq/*"] : [],
     priority: nth === 4,
@@ -219,54 +315,94 @@ export const clients = (now = Date.now()): Client[] => [
   client(6, { id: "2ce9b014", name: "old laptop", prefix: "sk-tf-2ce9b014-", revoked_at: iso(now - 2 * DAY) }, now),
 ];
 
-const limits = (of: Record<string, number>) => Object.entries(of).map(([limit, max]) => ({ limit, max, kind: "sliding", source: "catalogue" }) as const);
+const limits = (of: Record<string, number>) =>
+  Object.entries(of).map(([limit, max]) => ({ limit, max, kind: "sliding", source: "catalogue" }) as const);
 
 export const models = (): AnyModel[] => [
   ...(["free", "free-fast", "free-smart"] as const).map((id, at): AnyModel => ({
     id,
     kind: "meta",
     order: (["headroom", "fast", "smart"] as const)[at]!,
-    members: ANSWERED.map((name, rank) => ({ name, rank: rank + 1, why: ["most headroom left (93 %)", "headroom 71 %", "headroom 64 %", "headroom 38 %", "local models come last"][rank]! })),
+    members: ANSWERED.map((name, rank) => ({
+      name,
+      rank: rank + 1,
+      why: ["most headroom left (93 %)", "headroom 71 %", "headroom 64 %", "headroom 38 %", "local models come last"][
+        rank
+      ]!,
+    })),
   })),
-  ...PROVIDERS.flatMap((shape) => shape.models.map(([id, of, fill]): AnyModel => ({
-    id: `${shape.id}/${id}`,
+  ...PROVIDERS.flatMap((shape) =>
+    shape.models.map(([id, of, fill]): AnyModel => ({
+      id: `${shape.id}/${id}`,
+      kind: "model",
+      context_length: shape.id === "gemini" ? 1_048_576 : 131_072,
+      max_output: shape.id === "gemini" ? 65_536 : 32_768,
+      capabilities:
+        shape.id === "gemini"
+          ? ["tools", "vision", "json_schema", "reasoning"]
+          : shape.id === "ollama"
+            ? ["tools"]
+            : ["tools", "json_schema"],
+      quality: Math.round(40 + 40 * fill),
+      limits: limits({ ...shape.limits, ...of }),
+      status: "active",
+      successor: null,
+    })),
+  ),
+  {
+    id: "groq/moonshotai/kimi-k2-instruct-0905",
     kind: "model",
-    context_length: shape.id === "gemini" ? 1_048_576 : 131_072,
-    max_output: shape.id === "gemini" ? 65_536 : 32_768,
-    capabilities: shape.id === "gemini" ? ["tools", "vision", "json_schema", "reasoning"] : shape.id === "ollama" ? ["tools"] : ["tools", "json_schema"],
-    quality: Math.round(40 + 40 * fill),
-    limits: limits({ ...shape.limits, ...of }),
-    status: "active",
-    successor: null,
-  }))),
-  { id: "groq/moonshotai/kimi-k2-instruct-0905", kind: "model", context_length: 262_144, max_output: 16_384, capabilities: ["tools"], quality: null, limits: [], status: "retired", successor: "groq/openai/gpt-oss-120b" },
+    context_length: 262_144,
+    max_output: 16_384,
+    capabilities: ["tools"],
+    quality: null,
+    limits: [],
+    status: "retired",
+    successor: "groq/openai/gpt-oss-120b",
+  },
 ];
 
 export function usage(by: Usage["by"], step: "minute" | "day", from: number, to: number, only?: string): Usage {
   const size = step === "minute" ? MINUTE : DAY;
-  const names = by === "provider" ? PROVIDERS.map((shape) => shape.id) : by === "client" ? PEOPLE.map(([id]) => id) : ANSWERED;
-  const series = names.filter((name) => !only || name === only).map((name, at) => {
-    const points: UsagePoint[] = [];
-    for (let time = Math.floor(from / size) * size; time <= to; time += size) {
-      const random = chance(time / size + at * 1_000);
-      const wave = 1 + 0.6 * Math.sin(time / size / (step === "minute" ? 9 : 3) + at);
-      const requests = Math.round((step === "minute" ? 9 : 700) * wave * (0.7 + 0.6 * random()) / (at + 1));
-      const failed = Math.round(requests * 0.04 * random());
-      const limited = Math.round(requests * 0.05 * random());
-      points.push({
-        time: iso(time), requests, failed, limited, ok: requests - failed - limited,
-        tokens_in: requests * 800, tokens_out: requests * 240, waited_ms: requests * 90,
-        first_content_p50_ms: requests ? Math.round(150 + at * 90 + 60 * random()) : null,
-        first_content_p95_ms: requests ? Math.round(420 + at * 240 + 300 * random()) : null,
-      });
-    }
-    const sum = (of: keyof UsageFigures) => points.reduce((total, point) => total + (point[of] ?? 0), 0);
-    const total = {
-      requests: sum("requests"), ok: sum("ok"), failed: sum("failed"), limited: sum("limited"), tokens_in: sum("tokens_in"),
-      tokens_out: sum("tokens_out"), waited_ms: sum("waited_ms"), first_content_p50_ms: 210 + at * 80, first_content_p95_ms: 700 + at * 200,
-    };
-    return { name, points, total };
-  });
+  const names =
+    by === "provider" ? PROVIDERS.map((shape) => shape.id) : by === "client" ? PEOPLE.map(([id]) => id) : ANSWERED;
+  const series = names
+    .filter((name) => !only || name === only)
+    .map((name, at) => {
+      const points: UsagePoint[] = [];
+      for (let time = Math.floor(from / size) * size; time <= to; time += size) {
+        const random = chance(time / size + at * 1_000);
+        const wave = 1 + 0.6 * Math.sin(time / size / (step === "minute" ? 9 : 3) + at);
+        const requests = Math.round(((step === "minute" ? 9 : 700) * wave * (0.7 + 0.6 * random())) / (at + 1));
+        const failed = Math.round(requests * 0.04 * random());
+        const limited = Math.round(requests * 0.05 * random());
+        points.push({
+          time: iso(time),
+          requests,
+          failed,
+          limited,
+          ok: requests - failed - limited,
+          tokens_in: requests * 800,
+          tokens_out: requests * 240,
+          waited_ms: requests * 90,
+          first_content_p50_ms: requests ? Math.round(150 + at * 90 + 60 * random()) : null,
+          first_content_p95_ms: requests ? Math.round(420 + at * 240 + 300 * random()) : null,
+        });
+      }
+      const sum = (of: keyof UsageFigures) => points.reduce((total, point) => total + (point[of] ?? 0), 0);
+      const total = {
+        requests: sum("requests"),
+        ok: sum("ok"),
+        failed: sum("failed"),
+        limited: sum("limited"),
+        tokens_in: sum("tokens_in"),
+        tokens_out: sum("tokens_out"),
+        waited_ms: sum("waited_ms"),
+        first_content_p50_ms: 210 + at * 80,
+        first_content_p95_ms: 700 + at * 200,
+      };
+      return { name, points, total };
+    });
   return { object: "usage", by, step, from: iso(from), to: iso(to), series };
 }
 
@@ -279,17 +415,66 @@ export const config = (): Config => ({
     { name: "ledger.slack_ms", value: "250", source: "default" },
     { name: "timeouts.first_content_ms", value: "20000", source: "default" },
     { name: "providers.mistral.limits.tpmonth", value: "4000000", source: "tollfree.toml:31:1" },
-    { name: "dashboard.trace_link", value: "https://grafana.example/explore?trace={trace_id}", source: "tollfree.toml:8:1" },
+    {
+      name: "dashboard.trace_link",
+      value: "https://grafana.example/explore?trace={trace_id}",
+      source: "tollfree.toml:8:1",
+    },
   ],
   trace_link: "https://grafana.example/explore?trace={trace_id}",
 });
 
 export const audit = (now = Date.now()): AuditEntry[] => [
-  { id: "171-0", time: iso(now - 4 * MINUTE), actor: "admin", action: "client.create", subject: "k7f3a9c2", before: null, after: { name: "ann" }, address: "10.0.4.17" },
-  { id: "172-0", time: iso(now - 31 * MINUTE), actor: "admin", action: "provider.reset", subject: "gemini", before: null, after: null, address: "10.0.4.17" },
-  { id: "173-0", time: iso(now - 55 * MINUTE), actor: "cli", action: "client.update", subject: "b81e0d44", before: { rpd: 1_000 }, after: { rpd: 2_000 }, address: null },
-  { id: "174-0", time: iso(now - 3 * 60 * MINUTE), actor: "admin", action: "routing.set", subject: "free", before: { strategy: "listed" }, after: { strategy: "headroom" }, address: "2001:db8::7" },
-  { id: "175-0", time: iso(now - 26 * 60 * MINUTE), actor: "admin", action: "client.revoke", subject: "2ce9b014", before: null, after: null, address: "10.0.4.17" },
+  {
+    id: "171-0",
+    time: iso(now - 4 * MINUTE),
+    actor: "admin",
+    action: "client.create",
+    subject: "k7f3a9c2",
+    before: null,
+    after: { name: "ann" },
+    address: "10.0.4.17",
+  },
+  {
+    id: "172-0",
+    time: iso(now - 31 * MINUTE),
+    actor: "admin",
+    action: "provider.reset",
+    subject: "gemini",
+    before: null,
+    after: null,
+    address: "10.0.4.17",
+  },
+  {
+    id: "173-0",
+    time: iso(now - 55 * MINUTE),
+    actor: "cli",
+    action: "client.update",
+    subject: "b81e0d44",
+    before: { rpd: 1_000 },
+    after: { rpd: 2_000 },
+    address: null,
+  },
+  {
+    id: "174-0",
+    time: iso(now - 3 * 60 * MINUTE),
+    actor: "admin",
+    action: "routing.set",
+    subject: "free",
+    before: { strategy: "listed" },
+    after: { strategy: "headroom" },
+    address: "2001:db8::7",
+  },
+  {
+    id: "175-0",
+    time: iso(now - 26 * 60 * MINUTE),
+    actor: "admin",
+    action: "client.revoke",
+    subject: "2ce9b014",
+    before: null,
+    after: null,
+    address: "10.0.4.17",
+  },
 ];
 
 export const status = (): Status => ({
@@ -300,6 +485,13 @@ export const status = (): Status => ({
   ledger: { reachable: true },
   recentRequests: [],
   providers: PROVIDERS.map(({ id, name, models }) => ({
-    id, name, enabled: true, circuitBreakerState: id === "cerebras" ? "open" : "closed", models: models.map(([model]) => model), disabledModels: [], coolingDown: [], limits: [],
+    id,
+    name,
+    enabled: true,
+    circuitBreakerState: id === "cerebras" ? "open" : "closed",
+    models: models.map(([model]) => model),
+    disabledModels: [],
+    coolingDown: [],
+    limits: [],
   })),
 });

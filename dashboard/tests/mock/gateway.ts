@@ -37,8 +37,10 @@ class Gateway {
       response.writeHead(status, { "content-type": "application/json", ...headers });
       response.end(value === undefined ? "" : JSON.stringify(value));
     };
-    const refuse = (status: number, code: string, message: string) => send(status, { error: { message, type: "", param: null, code } });
-    const list = (data: unknown[], next_cursor: string | null = null) => send(200, { object: "list", data, next_cursor });
+    const refuse = (status: number, code: string, message: string) =>
+      send(status, { error: { message, type: "", param: null, code } });
+    const list = (data: unknown[], next_cursor: string | null = null) =>
+      send(200, { object: "list", data, next_cursor });
     const ask = `${request.method} ${path}`;
     const ok = { csrf: "c5f", expires_at: new Date(Date.now() + 8 * 3_600_000).toISOString() };
 
@@ -47,21 +49,33 @@ class Gateway {
       return send(200, ok, { "set-cookie": "tf_session=mock; HttpOnly; SameSite=Strict; Path=/" });
     }
     if (ask === "DELETE session") return send(204, undefined, { "set-cookie": "tf_session=; Max-Age=0; Path=/" });
-    if (!request.headers.cookie?.includes("tf_session=mock")) return refuse(401, "invalid_api_key", "The admin key is required.");
+    if (!request.headers.cookie?.includes("tf_session=mock"))
+      return refuse(401, "invalid_api_key", "The admin key is required.");
     if (ask === "GET session") return send(200, ok);
     if (ask === "GET budget") return send(200, fixtures.budget(Date.now(), this.tick));
     if (ask === "GET events") return this.events(response);
     if (ask === "GET config") return send(200, fixtures.config());
     if (ask === "GET audit") return list(fixtures.audit());
     if (ask === "GET models") return list(fixtures.models());
-    if (ask === "GET v1/v1/status" || ask === "GET v1/status") return send(200, { ...fixtures.status(), routingStrategy: this.order });
+    if (ask === "GET v1/v1/status" || ask === "GET v1/status")
+      return send(200, { ...fixtures.status(), routingStrategy: this.order });
     if (ask === "GET usage") {
       const query = url.searchParams;
       const from = Date.parse(query.get("from") ?? "") || Date.now() - 3_600_000;
-      return send(200, fixtures.usage((query.get("by") ?? "provider") as Usage["by"], query.get("step") === "day" ? "day" : "minute", from, Date.now(), query.get("client") ?? undefined));
+      return send(
+        200,
+        fixtures.usage(
+          (query.get("by") ?? "provider") as Usage["by"],
+          query.get("step") === "day" ? "day" : "minute",
+          from,
+          Date.now(),
+          query.get("client") ?? undefined,
+        ),
+      );
     }
     if (ask === "GET requests") return this.requests(url, list);
-    if (path === "clients" || path.startsWith("clients/")) return this.client(request.method ?? "GET", path.split("/").slice(1), body, url, { send, refuse, list });
+    if (path === "clients" || path.startsWith("clients/"))
+      return this.client(request.method ?? "GET", path.split("/").slice(1), body, url, { send, refuse, list });
     if (path.endsWith("status/routing")) {
       this.order = String(body.strategy);
       return send(200, { ...fixtures.status(), routingStrategy: this.order });
@@ -74,7 +88,8 @@ class Gateway {
   private requests(url: URL, list: (data: unknown[], next: string | null) => void) {
     const start = Number(url.searchParams.get("cursor") ?? 0);
     const limit = Math.min(PAGE, Number(url.searchParams.get("limit") ?? 50));
-    const is = (name: string, value: string | null) => !url.searchParams.get(name) || url.searchParams.get(name) === value;
+    const is = (name: string, value: string | null) =>
+      !url.searchParams.get(name) || url.searchParams.get(name) === value;
     const status = url.searchParams.get("status");
     const search = url.searchParams.get("search") ?? "";
     const found = [];
@@ -82,20 +97,39 @@ class Gateway {
     for (; at < 12_000 && found.length < limit; at += 1) {
       const record = fixtures.record(at);
       const kind = record.status === 200 ? "ok" : record.status === 429 ? "429" : "error";
-      const fits = is("client", record.client) && is("provider", record.provider) && is("model", record.model) && (!status || status === kind || status === String(record.status));
-      if (fits && `${record.id} ${record.client} ${record.client_name} ${record.model_asked} ${record.model}`.includes(search)) found.push(record);
+      const fits =
+        is("client", record.client) &&
+        is("provider", record.provider) &&
+        is("model", record.model) &&
+        (!status || status === kind || status === String(record.status));
+      if (
+        fits &&
+        `${record.id} ${record.client} ${record.client_name} ${record.model_asked} ${record.model}`.includes(search)
+      )
+        found.push(record);
     }
     list(found, at < 12_000 ? String(at) : null);
   }
 
-  private client(method: string, [id, verb]: string[], body: Record<string, unknown>, url: URL, { send, refuse, list }: Replies) {
+  private client(
+    method: string,
+    [id, verb]: string[],
+    body: Record<string, unknown>,
+    url: URL,
+    { send, refuse, list }: Replies,
+  ) {
     const secret = (of: string) => `sk-tf-${of}-Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MGFi`;
     if (!id && method === "GET") {
       const search = (url.searchParams.get("search") ?? "").toLowerCase();
       return list(this.clients.filter((client) => client.name.toLowerCase().includes(search)));
     }
     if (!id) {
-      const made = fixtures.client(9, { id: `n${Date.now().toString(16).slice(-7)}`, last_used_at: null, created_at: new Date().toISOString(), models: [] });
+      const made = fixtures.client(9, {
+        id: `n${Date.now().toString(16).slice(-7)}`,
+        last_used_at: null,
+        created_at: new Date().toISOString(),
+        models: [],
+      });
       const { limits, ...rest } = body;
       Object.assign(made, rest, { prefix: `sk-tf-${made.id}-` });
       Object.assign(made.limits, limits);
@@ -124,7 +158,14 @@ class Gateway {
     say("budget", fixtures.budget(Date.now(), this.tick));
     const timers = [
       setInterval(() => say("budget", fixtures.budget(Date.now(), (this.tick += 1))), 1_000),
-      setInterval(() => say("request", { ...fixtures.record(20_000 + (Math.floor(Date.now() / TAIL_MS) % 1_000_000)), time: new Date().toISOString() }), TAIL_MS),
+      setInterval(
+        () =>
+          say("request", {
+            ...fixtures.record(20_000 + (Math.floor(Date.now() / TAIL_MS) % 1_000_000)),
+            time: new Date().toISOString(),
+          }),
+        TAIL_MS,
+      ),
     ];
     response.on("close", () => timers.forEach(clearInterval));
   }
@@ -137,7 +178,10 @@ interface Replies {
 }
 
 function chat(response: ServerResponse) {
-  const words = "The pool has room for about nine hundred more requests today, most of it at Groq. The next minute window opens in four seconds.".split(" ");
+  const words =
+    "The pool has room for about nine hundred more requests today, most of it at Groq. The next minute window opens in four seconds.".split(
+      " ",
+    );
   response.writeHead(200, {
     "content-type": "text/event-stream",
     "x-tollfree-provider": "groq",
@@ -151,7 +195,10 @@ function chat(response: ServerResponse) {
     if (at < words.length) say({ choices: [{ index: 0, delta: { content: `${words[at]} ` } }] });
     else {
       say({ choices: [{ index: 0, delta: {}, finish_reason: "stop" }] });
-      say({ choices: [], usage: { prompt_tokens: 31, completion_tokens: words.length, total_tokens: 31 + words.length } });
+      say({
+        choices: [],
+        usage: { prompt_tokens: 31, completion_tokens: words.length, total_tokens: 31 + words.length },
+      });
       response.end("data: [DONE]\n\n");
       clearInterval(timer);
     }

@@ -24,7 +24,13 @@ interface Props {
 
 export function ClientDrawer({ id, close, show, usage }: Props) {
   return (
-    <Drawer opened={id !== null} onClose={close} size={620} title={<b>Client</b>} closeButtonProps={{ "aria-label": "Close" }}>
+    <Drawer
+      opened={id !== null}
+      onClose={close}
+      size={620}
+      title={<b>Client</b>}
+      closeButtonProps={{ "aria-label": "Close" }}
+    >
       {id !== null && <Body id={id} close={close} show={show} usage={usage} />}
     </Drawer>
   );
@@ -62,10 +68,13 @@ function Told({ client, close, show, usage }: Omit<Props, "id"> & { client: Clie
       <p className={classes.soft} style={{ margin: "0 0 14px" }}>
         <code>{client.prefix}…</code>
         {client.created_at && <> · made {moment(client.created_at)}</>}
-        {client.old_secret_until && Date.parse(client.old_secret_until) > now && <> · the old key works until {moment(client.old_secret_until)}</>}
+        {client.old_secret_until && Date.parse(client.old_secret_until) > now && (
+          <> · the old key works until {moment(client.old_secret_until)}</>
+        )}
       </p>
       <p style={{ margin: "0 0 10px" }}>
-        Today: <b>{exact(used.requests)}</b> requests, {exact(used.requests - used.ok)} of them not answered, {exact(used.tokens_in)} tokens in, {exact(used.tokens_out)} out.{" "}
+        Today: <b>{exact(used.requests)}</b> requests, {exact(used.requests - used.ok)} of them not answered,{" "}
+        {exact(used.tokens_in)} tokens in, {exact(used.tokens_out)} out.{" "}
         <Anchor component={Link} href={`/requests?client=${encodeURIComponent(client.id)}`} inherit>
           See them
         </Anchor>
@@ -82,7 +91,9 @@ function Told({ client, close, show, usage }: Omit<Props, "id"> & { client: Clie
           change.mutate(changed);
         }}
       >
-        {client.source === "file" && <p className={classes.soft}>This client stands in the key file: change it there.</p>}
+        {client.source === "file" && (
+          <p className={classes.soft}>This client stands in the key file: change it there.</p>
+        )}
         <Fields draft={draft} set={setDraft} frozen={frozen} />
         {change.isError && (
           <p className={classes.problem} role="alert">
@@ -108,7 +119,15 @@ const OVERLAPS = [
   { value: "604800", label: "works for another week" },
 ];
 
-function Dangerous({ client, close, show }: { client: Client; close: () => void; show: (client: ClientWithKey) => void }) {
+function Dangerous({
+  client,
+  close,
+  show,
+}: {
+  client: Client;
+  close: () => void;
+  show: (client: ClientWithKey) => void;
+}) {
   const [overlap, setOverlap] = useState("0");
   const [asking, setAsking] = useState<"revoke" | "delete" | null>(null);
   const change = useChangeClient(client.id);
@@ -118,9 +137,15 @@ function Dangerous({ client, close, show }: { client: Client; close: () => void;
     <section className={`${classes.section} ${classes.danger}`} aria-label="The key">
       <div>
         <p>
-          <b>{client.disabled ? "Disabled." : "Disable."}</b> {client.disabled ? "Its key is turned away until it is enabled again." : "Turn its key away for a while."}
+          <b>{client.disabled ? "Disabled." : "Disable."}</b>{" "}
+          {client.disabled ? "Its key is turned away until it is enabled again." : "Turn its key away for a while."}
         </p>
-        <Button variant="default" size="xs" loading={change.isPending} onClick={() => change.mutate({ disabled: !client.disabled })}>
+        <Button
+          variant="default"
+          size="xs"
+          loading={change.isPending}
+          onClick={() => change.mutate({ disabled: !client.disabled })}
+        >
           {client.disabled ? "Enable" : "Disable"}
         </Button>
       </div>
@@ -128,8 +153,22 @@ function Dangerous({ client, close, show }: { client: Client; close: () => void;
         <p>
           <b>Rotate.</b> A new key, same limits and history. The old one
         </p>
-        <Select size="xs" aria-label="The old key" w={180} data={OVERLAPS} value={overlap} allowDeselect={false} onChange={(value) => setOverlap(value ?? "0")} comboboxProps={{ withinPortal: false }} />
-        <Button variant="default" size="xs" loading={rotate.isPending} onClick={() => rotate.mutate(Number(overlap), { onSuccess: show })}>
+        <Select
+          size="xs"
+          aria-label="The old key"
+          w={180}
+          data={OVERLAPS}
+          value={overlap}
+          allowDeselect={false}
+          onChange={(value) => setOverlap(value ?? "0")}
+          comboboxProps={{ withinPortal: false }}
+        />
+        <Button
+          variant="default"
+          size="xs"
+          loading={rotate.isPending}
+          onClick={() => rotate.mutate(Number(overlap), { onSuccess: show })}
+        >
           Rotate
         </Button>
       </div>
@@ -154,7 +193,12 @@ function Dangerous({ client, close, show }: { client: Client; close: () => void;
           {problem.message}
         </p>
       )}
-      <Confirm client={client} what={asking} cancel={() => setAsking(null)} done={(what) => (what === "delete" ? close() : setAsking(null))} />
+      <Confirm
+        client={client}
+        what={asking}
+        cancel={() => setAsking(null)}
+        done={(what) => (what === "delete" ? close() : setAsking(null))}
+      />
     </section>
   );
 }
@@ -177,14 +221,29 @@ function DeleteOnly({ client, close }: { client: Client; close: () => void }) {
 }
 
 /** What cannot be taken back is confirmed by writing the name. */
-function Confirm({ client, what, cancel, done }: { client: Client; what: "revoke" | "delete" | null; cancel: () => void; done: (what: "revoke" | "delete") => void }) {
+function Confirm({
+  client,
+  what,
+  cancel,
+  done,
+}: {
+  client: Client;
+  what: "revoke" | "delete" | null;
+  cancel: () => void;
+  done: (what: "revoke" | "delete") => void;
+}) {
   const [name, setName] = useState("");
   const revoke = useRevokeClient(client.id);
   const remove = useDeleteClient(client.id);
   const error = revoke.error ?? remove.error;
   const verb = what === "delete" ? "Delete" : "Revoke";
   return (
-    <Modal opened={what !== null} onClose={cancel} title={`${verb} ${client.name}?`} closeButtonProps={{ "aria-label": "Close" }}>
+    <Modal
+      opened={what !== null}
+      onClose={cancel}
+      title={`${verb} ${client.name}?`}
+      closeButtonProps={{ "aria-label": "Close" }}
+    >
       <form
         className={classes.form}
         onSubmit={(event) => {
@@ -195,7 +254,14 @@ function Confirm({ client, what, cancel, done }: { client: Client; what: "revoke
           else revoke.mutate(undefined, finish);
         }}
       >
-        <TextInput data-autofocus label="Write its name to confirm" placeholder={client.name} autoComplete="off" value={name} onChange={(event) => setName(event.currentTarget.value)} />
+        <TextInput
+          data-autofocus
+          label="Write its name to confirm"
+          placeholder={client.name}
+          autoComplete="off"
+          value={name}
+          onChange={(event) => setName(event.currentTarget.value)}
+        />
         {error && (
           <p className={classes.problem} role="alert">
             {error.message}
@@ -205,7 +271,12 @@ function Confirm({ client, what, cancel, done }: { client: Client; what: "revoke
           <Button variant="default" onClick={cancel}>
             Cancel
           </Button>
-          <Button type="submit" color="red" disabled={name.trim() !== client.name.trim()} loading={revoke.isPending || remove.isPending}>
+          <Button
+            type="submit"
+            color="red"
+            disabled={name.trim() !== client.name.trim()}
+            loading={revoke.isPending || remove.isPending}
+          >
             {verb}
           </Button>
         </div>

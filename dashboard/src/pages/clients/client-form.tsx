@@ -24,7 +24,17 @@ export const BLANK: Draft = {
 
 export function draftOf(client: Client): Draft {
   const { name, limits, weight, models, priority, wait_ms, expires_at, note, disabled } = client;
-  return { name, limits: { ...BLANK.limits, ...limits }, weight, models, priority, wait_ms, expires_at, note, disabled };
+  return {
+    name,
+    limits: { ...BLANK.limits, ...limits },
+    weight,
+    models,
+    priority,
+    wait_ms,
+    expires_at,
+    note,
+    disabled,
+  };
 }
 
 /** Only what differs: a field somebody else changed meanwhile stays theirs. */
@@ -33,7 +43,10 @@ export function changes(from: Draft, to: Draft): ClientChange {
   for (const name of Object.keys(to) as (keyof Draft)[]) {
     if (name !== "limits" && JSON.stringify(from[name]) !== JSON.stringify(to[name])) changed[name] = to[name];
   }
-  const limits = LIMITS.filter((limit) => from.limits[limit] !== to.limits[limit]).map((limit) => [limit, to.limits[limit]]);
+  const limits = LIMITS.filter((limit) => from.limits[limit] !== to.limits[limit]).map((limit) => [
+    limit,
+    to.limits[limit],
+  ]);
   if (limits.length) changed.limits = Object.fromEntries(limits);
   return changed;
 }
@@ -42,42 +55,101 @@ export function changes(from: Draft, to: Draft): ClientChange {
 export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draft) => void; frozen?: boolean }) {
   const models = useModels().data?.data;
   const known = useMemo(() => {
-    const ids = models?.filter((model) => model.kind === "meta" || model.status !== "retired").map((model) => model.id) ?? [];
+    const ids =
+      models?.filter((model) => model.kind === "meta" || model.status !== "retired").map((model) => model.id) ?? [];
     const providers = [...new Set(ids.filter((id) => id.includes("/")).map((id) => `${id.split("/")[0]}/*`))];
     return [...ids.filter((id) => !id.includes("/")), ...providers, ...ids.filter((id) => id.includes("/"))];
   }, [models]);
   const with_ = <K extends keyof Draft>(name: K, value: Draft[K]) => set({ ...draft, [name]: value });
   return (
     <>
-      <TextInput label="Name" required maxLength={80} data-autofocus disabled={frozen} value={draft.name} onChange={(event) => with_("name", event.currentTarget.value)} />
+      <TextInput
+        label="Name"
+        required
+        maxLength={80}
+        data-autofocus
+        disabled={frozen}
+        value={draft.name}
+        onChange={(event) => with_("name", event.currentTarget.value)}
+      />
       <fieldset disabled={frozen}>
         <legend>Limits</legend>
         <div className={classes.grid}>
           {LIMITS.map((limit) => (
             <NumberField
-              key={limit} label={limitName(limit)} placeholder="no limit" min={1} disabled={frozen}
-              value={draft.limits[limit]} set={(value) => with_("limits", { ...draft.limits, [limit]: value })}
+              key={limit}
+              label={limitName(limit)}
+              placeholder="no limit"
+              min={1}
+              disabled={frozen}
+              value={draft.limits[limit]}
+              set={(value) => with_("limits", { ...draft.limits, [limit]: value })}
             />
           ))}
         </div>
       </fieldset>
       <TagsInput
-        label="Models" description="Names or patterns; none: all of them" placeholder={draft.models.length ? "" : "all"} data={known} maxDropdownHeight={240} clearable disabled={frozen}
-        value={draft.models} onChange={(value) => with_("models", value)} clearButtonProps={{ "aria-label": "Clear models" }}
+        label="Models"
+        description="Names or patterns; none: all of them"
+        placeholder={draft.models.length ? "" : "all"}
+        data={known}
+        maxDropdownHeight={240}
+        clearable
+        disabled={frozen}
+        value={draft.models}
+        onChange={(value) => with_("models", value)}
+        clearButtonProps={{ "aria-label": "Clear models" }}
       />
       <div className={classes.grid}>
-        <NumberField label="Weight" description="Share in the line" required withAsterisk={false} min={1} max={1000} disabled={frozen} value={draft.weight} set={(value) => with_("weight", value ?? 1)} />
         <NumberField
-          label="Waits at most" description="For room, in seconds" placeholder="as the server" min={0} max={3600} step="any" disabled={frozen}
-          value={draft.wait_ms === null ? null : draft.wait_ms / 1000} set={(value) => with_("wait_ms", value === null ? null : Math.round(value * 1000))}
+          label="Weight"
+          description="Share in the line"
+          required
+          withAsterisk={false}
+          min={1}
+          max={1000}
+          disabled={frozen}
+          value={draft.weight}
+          set={(value) => with_("weight", value ?? 1)}
+        />
+        <NumberField
+          label="Waits at most"
+          description="For room, in seconds"
+          placeholder="as the server"
+          min={0}
+          max={3600}
+          step="any"
+          disabled={frozen}
+          value={draft.wait_ms === null ? null : draft.wait_ms / 1000}
+          set={(value) => with_("wait_ms", value === null ? null : Math.round(value * 1000))}
         />
         <TextInput
-          type="datetime-local" label="Expires" description="Your time; empty: never" disabled={frozen}
-          value={localTime(draft.expires_at)} onChange={(event) => with_("expires_at", event.currentTarget.value ? new Date(event.currentTarget.value).toISOString() : null)}
+          type="datetime-local"
+          label="Expires"
+          description="Your time; empty: never"
+          disabled={frozen}
+          value={localTime(draft.expires_at)}
+          onChange={(event) =>
+            with_("expires_at", event.currentTarget.value ? new Date(event.currentTarget.value).toISOString() : null)
+          }
         />
       </div>
-      <Textarea label="Note" autosize minRows={1} maxRows={4} maxLength={500} disabled={frozen} value={draft.note} onChange={(event) => with_("note", event.currentTarget.value)} />
-      <Switch label="May jump the line (service_tier: priority)" disabled={frozen} checked={draft.priority} onChange={(event) => with_("priority", event.currentTarget.checked)} />
+      <Textarea
+        label="Note"
+        autosize
+        minRows={1}
+        maxRows={4}
+        maxLength={500}
+        disabled={frozen}
+        value={draft.note}
+        onChange={(event) => with_("note", event.currentTarget.value)}
+      />
+      <Switch
+        label="May jump the line (service_tier: priority)"
+        disabled={frozen}
+        checked={draft.priority}
+        onChange={(event) => with_("priority", event.currentTarget.checked)}
+      />
     </>
   );
 }

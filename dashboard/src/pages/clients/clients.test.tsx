@@ -24,7 +24,9 @@ test("loading, empty and error each have their say", async () => {
 });
 
 test("a key is shown once, with what to paste", async () => {
-  const sent = gateway({ "POST /admin/v1/clients": ({ body }) => ({ ...fixtures.client(9), ...(body as object), key: "sk-tf-n1-secret" }) });
+  const sent = gateway({
+    "POST /admin/v1/clients": ({ body }) => ({ ...fixtures.client(9), ...(body as object), key: "sk-tf-n1-secret" }),
+  });
   page();
   fireEvent.click(await screen.findByRole("button", { name: "New client" }));
   fireEvent.change(await screen.findByLabelText(/^Name/), { target: { value: " ben " } });
@@ -54,7 +56,10 @@ test("only what was changed is sent", () => {
 });
 
 test("revoking wants the name written", async () => {
-  const sent = gateway({ "GET /admin/v1/clients/k7f3a9c2": () => fixtures.client(0), "POST /admin/v1/clients/k7f3a9c2/revoke": () => fixtures.client(0, { revoked_at: new Date().toISOString() }) });
+  const sent = gateway({
+    "GET /admin/v1/clients/k7f3a9c2": () => fixtures.client(0),
+    "POST /admin/v1/clients/k7f3a9c2/revoke": () => fixtures.client(0, { revoked_at: new Date().toISOString() }),
+  });
   page("/clients/k7f3a9c2");
   fireEvent.click(await screen.findByRole("button", { name: "Revoke…" }));
   const dialog = await screen.findByRole("dialog", { name: "Revoke ann?" });

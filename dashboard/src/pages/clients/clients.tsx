@@ -38,7 +38,14 @@ export default function Clients() {
   return (
     <>
       <Head title="Clients" lead="Who may use the pool: a key each, with limits, weight and models of its own.">
-        <TextInput size="xs" aria-label="Search clients" placeholder="Search clients" value={text} leftSection={<Icon name="search" size={14} />} onChange={(event) => setText(event.currentTarget.value)} />
+        <TextInput
+          size="xs"
+          aria-label="Search clients"
+          placeholder="Search clients"
+          value={text}
+          leftSection={<Icon name="search" size={14} />}
+          onChange={(event) => setText(event.currentTarget.value)}
+        />
         {create}
       </Head>
       <Card flush>
@@ -56,25 +63,38 @@ export default function Clients() {
           </Empty>
         ) : (
           <Empty icon="clients" title="No client has a key yet" action={create}>
-            Give each person or program a key of its own: then you see who uses what, and can take one back without disturbing the others.
+            Give each person or program a key of its own: then you see who uses what, and can take one back without
+            disturbing the others.
           </Empty>
         )}
         {found.hasNextPage && (
           <div className={classes.pad}>
-            <Button variant="default" size="xs" loading={found.isFetchingNextPage} onClick={() => void found.fetchNextPage()}>
+            <Button
+              variant="default"
+              size="xs"
+              loading={found.isFetchingNextPage}
+              onClick={() => void found.fetchNextPage()}
+            >
               Show more
             </Button>
           </div>
         )}
       </Card>
       <CreateClient
-        opened={creating} close={() => setCreating(false)}
+        opened={creating}
+        close={() => setCreating(false)}
         done={(client) => {
           setCreating(false);
           setMade(client);
         }}
       />
-      <ClientDrawer key={id} id={id ?? null} close={() => go("/clients")} show={setMade} usage={id ? byClient.get(id) : undefined} />
+      <ClientDrawer
+        key={id}
+        id={id ?? null}
+        close={() => go("/clients")}
+        show={setMade}
+        usage={id ? byClient.get(id) : undefined}
+      />
       <Secret client={made} close={() => setMade(null)} />
     </>
   );
@@ -98,7 +118,11 @@ function Table({ clients, usage }: { clients: Client[]; usage: Map<string, Serie
         </thead>
         <tbody>
           {clients.map((client) => (
-            <tr key={client.id} onClick={() => go(`/clients/${encodeURIComponent(client.id)}`)} data-off={client.disabled || client.revoked_at !== null || undefined}>
+            <tr
+              key={client.id}
+              onClick={() => go(`/clients/${encodeURIComponent(client.id)}`)}
+              data-off={client.disabled || client.revoked_at !== null || undefined}
+            >
               <th scope="row">
                 <Link href={`/clients/${encodeURIComponent(client.id)}`} className={classes.name}>
                   {client.name}
@@ -114,7 +138,11 @@ function Table({ clients, usage }: { clients: Client[]; usage: Map<string, Serie
                 <Today client={client} used={today(usage.get(client.id))} />
               </td>
               <td>
-                <Spark width={84} height={24} values={usage.get(client.id)?.points.map((point) => point.requests) ?? []} />
+                <Spark
+                  width={84}
+                  height={24}
+                  values={usage.get(client.id)?.points.map((point) => point.requests) ?? []}
+                />
               </td>
               <td className={classes.soft} title={client.last_used_at ? moment(client.last_used_at) : undefined}>
                 {client.last_used_at ? ago(client.last_used_at, now) : "never"}
@@ -131,7 +159,13 @@ export function ClientTags({ client, now }: { client: Client; now: number }) {
   const expired = client.expires_at !== null && Date.parse(client.expires_at) <= now;
   return (
     <span className={classes.tags}>
-      {client.revoked_at !== null ? <Tag tone="bad">revoked</Tag> : client.disabled ? <Tag tone="warn">disabled</Tag> : expired && <Tag tone="bad">expired</Tag>}
+      {client.revoked_at !== null ? (
+        <Tag tone="bad">revoked</Tag>
+      ) : client.disabled ? (
+        <Tag tone="warn">disabled</Tag>
+      ) : (
+        expired && <Tag tone="bad">expired</Tag>
+      )}
       {client.source === "file" && <Tag title="From the key file: changed there, not here">from file</Tag>}
       {client.priority && <Tag tone="info">may jump the line</Tag>}
       {client.weight !== 1 && <Tag title="Its share when several wait">weight {client.weight}</Tag>}
@@ -140,7 +174,9 @@ export function ClientTags({ client, now }: { client: Client; now: number }) {
 }
 
 function limitsSaid({ limits, models }: Client): string {
-  const said = (Object.keys(limits) as (keyof ClientLimits)[]).flatMap((name) => (limits[name] === null ? [] : [`${short(limits[name])} ${limitName(name)}`]));
+  const said = (Object.keys(limits) as (keyof ClientLimits)[]).flatMap((name) =>
+    limits[name] === null ? [] : [`${short(limits[name])} ${limitName(name)}`],
+  );
   if (models.length) said.push(models.length === 1 ? `only ${models[0]}` : `${models.length} model patterns`);
   return said.length ? said.join(" · ") : "none";
 }
@@ -151,14 +187,21 @@ function Today({ client: { limits }, used }: { client: Client; used: UsageFigure
   const quota = limits.rpd;
   const full = quota !== null && requests >= quota;
   return (
-    <div className={classes.today} title={`${exact(requests)} requests, ${exact(requests - ok)} of them not answered, ${exact(tokens_in)} tokens in, ${exact(tokens_out)} out`}>
+    <div
+      className={classes.today}
+      title={`${exact(requests)} requests, ${exact(requests - ok)} of them not answered, ${exact(tokens_in)} tokens in, ${exact(tokens_out)} out`}
+    >
       <span className="num">
         <b>{short(requests)}</b>
-        {quota !== null && ` / ${short(quota)}`} <span className={classes.soft}>· {short(tokens_in + tokens_out)} tokens</span>
+        {quota !== null && ` / ${short(quota)}`}{" "}
+        <span className={classes.soft}>· {short(tokens_in + tokens_out)} tokens</span>
       </span>
       {quota !== null && (
         <span className={classes.track}>
-          <span data-full={full || undefined} style={{ width: `${Math.min(100, (100 * requests) / Math.max(1, quota))}%` }} />
+          <span
+            data-full={full || undefined}
+            style={{ width: `${Math.min(100, (100 * requests) / Math.max(1, quota))}%` }}
+          />
         </span>
       )}
     </div>

@@ -5,7 +5,15 @@ import type { ClientWithKey } from "../../types";
 import { BLANK, Fields, changes } from "./client-form";
 import classes from "./clients.module.css";
 
-export function CreateClient({ opened, close, done }: { opened: boolean; close: () => void; done: (client: ClientWithKey) => void }) {
+export function CreateClient({
+  opened,
+  close,
+  done,
+}: {
+  opened: boolean;
+  close: () => void;
+  done: (client: ClientWithKey) => void;
+}) {
   return (
     <Modal opened={opened} onClose={close} title="New client" size="lg" closeButtonProps={{ "aria-label": "Close" }}>
       <Form close={close} done={done} />

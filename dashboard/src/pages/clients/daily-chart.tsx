@@ -10,9 +10,23 @@ export default function Days({ series, quota }: { series: Series; quota: number 
   return (
     <figure style={{ margin: 0 }} aria-label={`Requests a day: ${rows.map((row) => exact(row.requests)).join(", ")}`}>
       <AreaChart
-        h={130} data={rows} dataKey="time" series={[{ name: "requests", color: "var(--used)" }]} gridAxis="x" tickLine="none" valueFormatter={exact}
-        xAxisProps={{ tickFormatter: date, minTickGap: 40 }} yAxisProps={{ width: 38, tickFormatter: short, allowDecimals: false }} areaProps={{ isAnimationActive: false }} curveType="step" withDots={false} withGradient={false} fillOpacity={0.2} strokeWidth={1.4}
-        tooltipAnimationDuration={0} tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? date(time) : "") }}
+        h={130}
+        data={rows}
+        dataKey="time"
+        series={[{ name: "requests", color: "var(--used)" }]}
+        gridAxis="x"
+        tickLine="none"
+        valueFormatter={exact}
+        xAxisProps={{ tickFormatter: date, minTickGap: 40 }}
+        yAxisProps={{ width: 38, tickFormatter: short, allowDecimals: false }}
+        areaProps={{ isAnimationActive: false }}
+        curveType="step"
+        withDots={false}
+        withGradient={false}
+        fillOpacity={0.2}
+        strokeWidth={1.4}
+        tooltipAnimationDuration={0}
+        tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? date(time) : "") }}
         referenceLines={near ? [{ y: quota, label: "quota", color: "red" }] : []}
       />
     </figure>

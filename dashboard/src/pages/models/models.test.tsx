@@ -37,7 +37,17 @@ test("retired ones stand apart, with what to ask for instead", async () => {
 
 test("very long names and very large numbers have room", async () => {
   const [, , , model] = fixtures.models();
-  gateway({ "GET /admin/v1/models": () => list([{ ...(model as Model), id: `lab/${"m".repeat(250)}`, context_length: 10_000_000, limits: [{ limit: "tpd", max: 5e12, kind: "sliding", source: "learned" }] }]) });
+  gateway({
+    "GET /admin/v1/models": () =>
+      list([
+        {
+          ...(model as Model),
+          id: `lab/${"m".repeat(250)}`,
+          context_length: 10_000_000,
+          limits: [{ limit: "tpd", max: 5e12, kind: "sliding", source: "learned" }],
+        },
+      ]),
+  });
   show(Models);
   expect(await screen.findByText("m".repeat(250))).toBeTruthy();
   expect(screen.getByText("10M")).toBeTruthy();

@@ -88,17 +88,35 @@ function Table({ models }: { models: Model[] }) {
   const [shown, setShown] = useState<Shown>("active");
   const wanted = useDeferredValue(text.trim().toLowerCase());
   const is = (model: Model, shown: Shown) => (model.status === "retired") === (shown === "retired");
-  const found = models.filter((model) => is(model, shown) && (model.id.toLowerCase().includes(wanted) || model.capabilities.some((capability) => capability.includes(wanted))));
+  const found = models.filter(
+    (model) =>
+      is(model, shown) &&
+      (model.id.toLowerCase().includes(wanted) || model.capabilities.some((capability) => capability.includes(wanted))),
+  );
   const count = (of: Shown) => models.filter((model) => is(model, of)).length;
   return (
     <Card
-      flush title="By provider"
+      flush
+      title="By provider"
       action={
         <div className={classes.filter}>
-          <TextInput size="xs" aria-label="Filter models" placeholder="Name or capability" value={text} leftSection={<Icon name="search" size={14} />} onChange={(event) => setText(event.currentTarget.value)} />
+          <TextInput
+            size="xs"
+            aria-label="Filter models"
+            placeholder="Name or capability"
+            value={text}
+            leftSection={<Icon name="search" size={14} />}
+            onChange={(event) => setText(event.currentTarget.value)}
+          />
           <SegmentedControl
-            size="xs" aria-label="Which models" value={shown} onChange={setShown}
-            data={[{ value: "active", label: `In service ${count("active")}` }, { value: "retired", label: `Retired ${count("retired")}` }]}
+            size="xs"
+            aria-label="Which models"
+            value={shown}
+            onChange={setShown}
+            data={[
+              { value: "active", label: `In service ${count("active")}` },
+              { value: "retired", label: `Retired ${count("retired")}` },
+            ]}
           />
         </div>
       }
@@ -164,7 +182,11 @@ function Row({ model }: { model: Model }) {
         ) : (
           <ul className={classes.limits}>
             {limits.map(({ limit, max, kind, source }) => (
-              <li key={limit} title={`${exact(max)} ${limitName(limit)}; ${sourceName(source)}; ${kindName(kind)}`} data-source={source}>
+              <li
+                key={limit}
+                title={`${exact(max)} ${limitName(limit)}; ${sourceName(source)}; ${kindName(kind)}`}
+                data-source={source}
+              >
                 <b>{short(max)}</b> {limitName(limit)}
                 {source !== "catalogue" && <i>{source}</i>}
               </li>

@@ -8,7 +8,15 @@ import { causeName, exact, span, took } from "../../format";
 import type { Message, Telling } from "./conversation";
 import classes from "./playground.module.css";
 
-export const Answer = memo(function Answer({ telling, results, retry }: { telling: Telling; results: Message[]; retry?: () => void }) {
+export const Answer = memo(function Answer({
+  telling,
+  results,
+  retry,
+}: {
+  telling: Telling;
+  results: Message[];
+  retry?: () => void;
+}) {
   const { content, reasoning, toolCalls, state, problem } = telling;
   return (
     <div className={classes.answer}>
@@ -43,7 +51,13 @@ function Trouble({ problem, retry }: { problem: NonNullable<Telling["problem"]>;
         {problem.status > 0 && <Tag tone="bad">{problem.status}</Tag>} {problem.message}
       </p>
       {retry && (
-        <Button variant="default" size="compact-xs" disabled={left > 0} leftSection={<Icon name="reset" size={13} />} onClick={retry}>
+        <Button
+          variant="default"
+          size="compact-xs"
+          disabled={left > 0}
+          leftSection={<Icon name="reset" size={13} />}
+          onClick={retry}
+        >
           {left > 0 ? `Try again in ${span(Math.ceil(left / 1000) * 1000).replace(".0", "")}` : "Try again"}
         </Button>
       )}
@@ -55,15 +69,28 @@ function Trouble({ problem, retry }: { problem: NonNullable<Telling["problem"]>;
 function Telltale({ telling }: { telling: Telling }) {
   const { model, attempts, waitedMs, firstMs, totalMs, tokensIn, tokensOut, state, requestId } = telling;
   const failed = attempts.filter((attempt) => attempt.cause !== "ok");
-  const speed = tokensOut && firstMs !== null && totalMs !== null && totalMs > firstMs ? tokensOut / ((totalMs - firstMs) / 1000) : null;
+  const speed =
+    tokensOut && firstMs !== null && totalMs !== null && totalMs > firstMs
+      ? tokensOut / ((totalMs - firstMs) / 1000)
+      : null;
   return (
     <ul className={classes.telltale} data-testid="telltale">
       {model && <li className={classes.model}>{model}</li>}
-      {attempts.length > 0 && <li title={attempts.map(({ candidate, cause }) => `${candidate}: ${causeName(cause)}`).join("\n")}>{attempts.length === 1 ? "1 attempt" : `${attempts.length} attempts`}{failed.length > 0 && ` (${failed.map((attempt) => `${attempt.candidate}: ${causeName(attempt.cause)}`).join(", ")})`}</li>}
+      {attempts.length > 0 && (
+        <li title={attempts.map(({ candidate, cause }) => `${candidate}: ${causeName(cause)}`).join("\n")}>
+          {attempts.length === 1 ? "1 attempt" : `${attempts.length} attempts`}
+          {failed.length > 0 &&
+            ` (${failed.map((attempt) => `${attempt.candidate}: ${causeName(attempt.cause)}`).join(", ")})`}
+        </li>
+      )}
       {waitedMs !== null && <li>waited {took(waitedMs)}</li>}
       {firstMs !== null && <li>first token {took(firstMs)}</li>}
       {totalMs !== null && <li>{took(totalMs)} in all</li>}
-      {tokensOut !== null && <li>{exact(tokensIn ?? 0)} → {exact(tokensOut)} tokens</li>}
+      {tokensOut !== null && (
+        <li>
+          {exact(tokensIn ?? 0)} → {exact(tokensOut)} tokens
+        </li>
+      )}
       {speed !== null && <li>{speed < 10 ? speed.toFixed(1) : exact(Math.round(speed))} tokens/s</li>}
       {state === "stopped" && <li>stopped</li>}
       {requestId && state !== "streaming" && (

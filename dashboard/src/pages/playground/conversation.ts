@@ -32,8 +32,19 @@ export interface Telling {
 }
 
 export const BLANK: Telling = {
-  content: "", reasoning: "", toolCalls: [], state: "waiting", problem: null, requestId: null, model: null, attempts: [],
-  waitedMs: null, firstMs: null, totalMs: null, tokensIn: null, tokensOut: null,
+  content: "",
+  reasoning: "",
+  toolCalls: [],
+  state: "waiting",
+  problem: null,
+  requestId: null,
+  model: null,
+  attempts: [],
+  waitedMs: null,
+  firstMs: null,
+  totalMs: null,
+  tokensIn: null,
+  tokensOut: null,
 };
 
 export interface Options {
@@ -44,7 +55,9 @@ export interface Options {
 }
 
 interface Chunk {
-  choices?: { delta?: { content?: string | null; reasoning?: string; reasoning_content?: string; tool_calls?: ToolDelta[] } }[];
+  choices?: {
+    delta?: { content?: string | null; reasoning?: string; reasoning_content?: string; tool_calls?: ToolDelta[] };
+  }[];
   usage?: { prompt_tokens?: number; completion_tokens?: number } | null;
   error?: Problem;
 }
@@ -55,7 +68,12 @@ interface ToolDelta {
 }
 
 /** Asks once and tells what comes, as often as something comes. */
-export async function answer(messages: Message[], options: Options, tell: (telling: Telling) => void, signal: AbortSignal): Promise<Telling> {
+export async function answer(
+  messages: Message[],
+  options: Options,
+  tell: (telling: Telling) => void,
+  signal: AbortSignal,
+): Promise<Telling> {
   const started = performance.now();
   const since = () => performance.now() - started;
   let now: Telling = BLANK;
@@ -74,9 +92,14 @@ export async function answer(messages: Message[], options: Options, tell: (telli
       const thought = delta?.reasoning ?? delta?.reasoning_content;
       if (thought) more.reasoning = now.reasoning + thought;
       if (delta?.tool_calls) more.toolCalls = withDeltas(now.toolCalls, delta.tool_calls);
-      if (chunk.usage) Object.assign(more, { tokensIn: chunk.usage.prompt_tokens ?? null, tokensOut: chunk.usage.completion_tokens ?? null });
+      if (chunk.usage)
+        Object.assign(more, {
+          tokensIn: chunk.usage.prompt_tokens ?? null,
+          tokensOut: chunk.usage.completion_tokens ?? null,
+        });
       if (Object.keys(more).length === 0) continue;
-      if (now.firstMs === null && (more.content || more.reasoning || more.toolCalls)) Object.assign(more, { firstMs: since(), state: "streaming" });
+      if (now.firstMs === null && (more.content || more.reasoning || more.toolCalls))
+        Object.assign(more, { firstMs: since(), state: "streaming" });
       say(more);
     }
     say({ state: "done", totalMs: since() });
@@ -92,7 +115,10 @@ function bodyOf(messages: Message[], { model, temperature, maxTokens, tools }: O
     model,
     messages: messages.map((message) =>
       message.role === "assistant" && message.tool_calls
-        ? { ...message, tool_calls: message.tool_calls.map(({ id, ...of }) => ({ id, type: "function", function: of })) }
+        ? {
+            ...message,
+            tool_calls: message.tool_calls.map(({ id, ...of }) => ({ id, type: "function", function: of })),
+          }
         : message,
     ),
     stream: true,
@@ -126,29 +152,50 @@ function commented(comment: string): Partial<Telling> {
 
 /** `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok` */
 export function attemptsOf(text: string): Telling["attempts"] {
-  return text.split(", ").filter(Boolean).map((each) => {
-    const at = each.lastIndexOf(";");
-    return at < 0 ? { candidate: each, cause: "" } : { candidate: each.slice(0, at), cause: each.slice(at + 1) };
-  });
+  return text
+    .split(", ")
+    .filter(Boolean)
+    .map((each) => {
+      const at = each.lastIndexOf(";");
+      return at < 0 ? { candidate: each, cause: "" } : { candidate: each.slice(0, at), cause: each.slice(at + 1) };
+    });
 }
 
 function withDeltas(calls: ToolCall[], deltas: ToolDelta[]): ToolCall[] {
   const next = [...calls];
   for (const { index, id, function: of } of deltas) {
     const before = next[index] ?? { id: "", name: "", arguments: "" };
-    next[index] = { id: id ?? before.id, name: before.name + (of?.name ?? ""), arguments: before.arguments + (of?.arguments ?? "") };
+    next[index] = {
+      id: id ?? before.id,
+      name: before.name + (of?.name ?? ""),
+      arguments: before.arguments + (of?.arguments ?? ""),
+    };
   }
   return next;
 }
 
 function problemOf(error: unknown): Telling["problem"] {
   if (error instanceof Refusal) {
-    return { status: error.status, message: error.message, code: error.problem.code, retryAt: error.retryAfterMs === null ? null : Date.now() + error.retryAfterMs };
+    return {
+      status: error.status,
+      message: error.message,
+      code: error.problem.code,
+      retryAt: error.retryAfterMs === null ? null : Date.now() + error.retryAfterMs,
+    };
   }
-  return { status: 0, message: "The answer broke off: the connection to the gateway was lost.", code: null, retryAt: null };
+  return {
+    status: 0,
+    message: "The answer broke off: the connection to the gateway was lost.",
+    code: null,
+    retryAt: null,
+  };
 }
 
 /** The tools a model asked for, as messages for its next turn. */
 export function results(calls: ToolCall[]): Message[] {
-  return calls.map((call): Message => ({ role: "tool", tool_call_id: call.id, content: run(call.name, call.arguments) }));
+  return calls.map((call): Message => ({
+    role: "tool",
+    tool_call_id: call.id,
+    content: run(call.name, call.arguments),
+  }));
 }

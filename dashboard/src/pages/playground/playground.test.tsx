@@ -5,8 +5,16 @@ import { attemptsOf } from "./conversation";
 import Playground from "./playground";
 import { run } from "./tools";
 
-const HEADS = { "x-tollfree-model": "groq/b", "x-tollfree-attempts": "gemini/a;429_rpd, groq/b;ok", "x-tollfree-waited-ms": "1200", "x-request-id": "r1" };
-const sse = (...chunks: unknown[]) => new Response([...chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`), "data: [DONE]\n\n"].join(""), { headers: HEADS });
+const HEADS = {
+  "x-tollfree-model": "groq/b",
+  "x-tollfree-attempts": "gemini/a;429_rpd, groq/b;ok",
+  "x-tollfree-waited-ms": "1200",
+  "x-request-id": "r1",
+};
+const sse = (...chunks: unknown[]) =>
+  new Response([...chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`), "data: [DONE]\n\n"].join(""), {
+    headers: HEADS,
+  });
 const content = (text: string) => ({ choices: [{ index: 0, delta: { content: text } }] });
 
 function ask(text: string) {
@@ -21,7 +29,13 @@ test("empty says what it costs", () => {
 });
 
 test("an answer comes with who gave it and what it took", async () => {
-  const sent = gateway({ "POST /v1/chat/completions": () => sse(content("Hello"), content(" there"), { choices: [], usage: { prompt_tokens: 1_234_567, completion_tokens: 2 } }) });
+  const sent = gateway({
+    "POST /v1/chat/completions": () =>
+      sse(content("Hello"), content(" there"), {
+        choices: [],
+        usage: { prompt_tokens: 1_234_567, completion_tokens: 2 },
+      }),
+  });
   show(Playground);
   ask("hi");
   expect(await screen.findByText("Hello there")).toBeTruthy();
@@ -30,7 +44,12 @@ test("an answer comes with who gave it and what it took", async () => {
   expect(telltale.textContent).toContain("groq/b");
   expect(telltale.textContent).toContain("2 attempts (gemini/a: 429, out of requests / day)");
   expect(telltale.textContent).toContain("waited 1.2 s");
-  expect(sent.find((each) => each.method === "POST")?.body).toEqual({ model: "free", messages: [{ role: "user", content: "hi" }], stream: true, stream_options: { include_usage: true } });
+  expect(sent.find((each) => each.method === "POST")?.body).toEqual({
+    model: "free",
+    messages: [{ role: "user", content: "hi" }],
+    stream: true,
+    stream_options: { include_usage: true },
+  });
 });
 
 test("it waits, and can be stopped", async () => {
@@ -42,7 +61,10 @@ test("it waits, and can be stopped", async () => {
 });
 
 test("a refusal says why and when to come back", async () => {
-  gateway({ "POST /v1/chat/completions": () => refused(429, "budget_exhausted", "Every candidate is at its limit.", { "retry-after": "9" }) });
+  gateway({
+    "POST /v1/chat/completions": () =>
+      refused(429, "budget_exhausted", "Every candidate is at its limit.", { "retry-after": "9" }),
+  });
   show(Playground);
   ask("hi");
   const alert = await screen.findByRole("alert");
@@ -51,7 +73,12 @@ test("a refusal says why and when to come back", async () => {
 });
 
 test("a failure in mid-stream is told as what it is", async () => {
-  gateway({ "POST /v1/chat/completions": () => sse(content("Hel"), { error: { message: "groq broke off", type: "server_error", param: null, code: "upstream_error" } }) });
+  gateway({
+    "POST /v1/chat/completions": () =>
+      sse(content("Hel"), {
+        error: { message: "groq broke off", type: "server_error", param: null, code: "upstream_error" },
+      }),
+  });
   show(Playground);
   ask("hi");
   expect((await screen.findByRole("alert")).textContent).toContain("groq broke off");
@@ -59,19 +86,34 @@ test("a failure in mid-stream is told as what it is", async () => {
 });
 
 test("a tool is run here and its result goes back", async () => {
-  const call = { choices: [{ index: 0, delta: { tool_calls: [{ index: 0, id: "c1", function: { name: "roll_dice", arguments: '{"count":2}' } }] } }] };
-  const sent = gateway({ "POST /v1/chat/completions": ({ body }) => (JSON.stringify(body).includes('"tool"') ? sse(content("You rolled.")) : sse(call)) });
+  const call = {
+    choices: [
+      {
+        index: 0,
+        delta: { tool_calls: [{ index: 0, id: "c1", function: { name: "roll_dice", arguments: '{"count":2}' } }] },
+      },
+    ],
+  };
+  const sent = gateway({
+    "POST /v1/chat/completions": ({ body }) =>
+      JSON.stringify(body).includes('"tool"') ? sse(content("You rolled.")) : sse(call),
+  });
   show(Playground);
   fireEvent.click(screen.getByRole("switch", { name: /^Tools/ }));
   ask("roll");
   expect(await screen.findByText("You rolled.")).toBeTruthy();
-  const second = sent.filter((each) => each.method === "POST")[1]!.body as { messages: { role: string; tool_call_id?: string }[] };
+  const second = sent.filter((each) => each.method === "POST")[1]!.body as {
+    messages: { role: string; tool_call_id?: string }[];
+  };
   expect(second.messages.map((message) => message.role)).toEqual(["user", "assistant", "tool"]);
   expect(second.messages[2]!.tool_call_id).toBe("c1");
 });
 
 test("attempts are read from their header, and odd tool arguments do no harm", () => {
-  expect(attemptsOf("a/b;c;429_rpm, d/e;ok")).toEqual([{ candidate: "a/b;c", cause: "429_rpm" }, { candidate: "d/e", cause: "ok" }]);
+  expect(attemptsOf("a/b;c;429_rpm, d/e;ok")).toEqual([
+    { candidate: "a/b;c", cause: "429_rpm" },
+    { candidate: "d/e", cause: "ok" },
+  ]);
   expect(run("roll_dice", "{")).toContain("not JSON");
   expect((JSON.parse(run("roll_dice", '{"count":1e9}')) as { rolls: number[] }).rolls).toHaveLength(20);
   expect(run("format_disk", "{}")).toContain("no tool");

@@ -27,7 +27,8 @@ export default function Playground() {
   const [tools, setTools] = useState(false);
   const [running, setRunning] = useState<AbortController | null>(null);
   const models = useModels().data?.data;
-  const names = models?.filter((each) => each.kind === "meta" || each.status !== "retired").map((each) => each.id) ?? [];
+  const names =
+    models?.filter((each) => each.kind === "meta" || each.status !== "retired").map((each) => each.id) ?? [];
   const end = useRef<HTMLDivElement>(null);
   const last = turns.at(-1)?.answers.at(-1)?.telling;
   useEffect(() => {
@@ -44,10 +45,15 @@ export default function Playground() {
       const messages = messagesOf([...before, turn], system);
       turn.answers.push({ telling: BLANK, results: [] });
       show();
-      const telling = await answer(messages, { model: model.trim() || "free", temperature, maxTokens, tools }, (telling) => {
-        turn.answers[turn.answers.length - 1] = { telling, results: [] };
-        show();
-      }, controller.signal);
+      const telling = await answer(
+        messages,
+        { model: model.trim() || "free", temperature, maxTokens, tools },
+        (telling) => {
+          turn.answers[turn.answers.length - 1] = { telling, results: [] };
+          show();
+        },
+        controller.signal,
+      );
       if (telling.state !== "done" || telling.toolCalls.length === 0) break;
       turn.answers[turn.answers.length - 1] = { telling, results: results(telling.toolCalls) };
       show();
@@ -64,7 +70,10 @@ export default function Playground() {
 
   return (
     <>
-      <Head title="Playground" lead="Talk to any model as the admin, and see who answered and what it took. Nothing of it is kept: it is gone when you leave." >
+      <Head
+        title="Playground"
+        lead="Talk to any model as the admin, and see who answered and what it took. Nothing of it is kept: it is gone when you leave."
+      >
         {turns.length > 0 && (
           <Button variant="default" size="xs" disabled={running !== null} onClick={() => setTurns([])}>
             Clear
@@ -83,7 +92,16 @@ export default function Playground() {
               <section key={at} className={classes.turn}>
                 <p className={classes.question}>{turn.question}</p>
                 {turn.answers.map(({ telling, results }, nth) => (
-                  <Answer key={nth} telling={telling} results={results} retry={at === turns.length - 1 && !running ? () => void send(turn.question, turns.slice(0, at)) : undefined} />
+                  <Answer
+                    key={nth}
+                    telling={telling}
+                    results={results}
+                    retry={
+                      at === turns.length - 1 && !running
+                        ? () => void send(turn.question, turns.slice(0, at))
+                        : undefined
+                    }
+                  />
                 ))}
               </section>
             ))}
@@ -97,7 +115,13 @@ export default function Playground() {
             }}
           >
             <Textarea
-              aria-label="Message" placeholder="Message (Enter sends, Shift+Enter breaks the line)" autosize minRows={2} maxRows={10} value={text} autoFocus
+              aria-label="Message"
+              placeholder="Message (Enter sends, Shift+Enter breaks the line)"
+              autosize
+              minRows={2}
+              maxRows={10}
+              value={text}
+              autoFocus
               onChange={(event) => setText(event.currentTarget.value)}
               onKeyDown={(event) => {
                 if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
@@ -106,7 +130,12 @@ export default function Playground() {
               }}
             />
             {running ? (
-              <Button color="red" variant="light" leftSection={<Icon name="stop" size={14} />} onClick={() => running.abort()}>
+              <Button
+                color="red"
+                variant="light"
+                leftSection={<Icon name="stop" size={14} />}
+                onClick={() => running.abort()}
+              >
                 Stop
               </Button>
             ) : (
@@ -117,11 +146,40 @@ export default function Playground() {
           </form>
         </div>
         <aside className={classes.options} aria-label="Options">
-          <Autocomplete label="Model" description="A name, as any client may ask" data={names} limit={80} maxDropdownHeight={320} value={model} onChange={setModel} selectFirstOptionOnChange={false} />
-          <Textarea label="System prompt" autosize minRows={2} maxRows={8} value={system} onChange={(event) => setSystem(event.currentTarget.value)} />
-          <NumberField label="Temperature" placeholder="as the provider" min={0} max={2} step={0.1} value={temperature} set={setTemperature} />
+          <Autocomplete
+            label="Model"
+            description="A name, as any client may ask"
+            data={names}
+            limit={80}
+            maxDropdownHeight={320}
+            value={model}
+            onChange={setModel}
+            selectFirstOptionOnChange={false}
+          />
+          <Textarea
+            label="System prompt"
+            autosize
+            minRows={2}
+            maxRows={8}
+            value={system}
+            onChange={(event) => setSystem(event.currentTarget.value)}
+          />
+          <NumberField
+            label="Temperature"
+            placeholder="as the provider"
+            min={0}
+            max={2}
+            step={0.1}
+            value={temperature}
+            set={setTemperature}
+          />
           <NumberField label="Most tokens" placeholder="as the provider" min={1} value={maxTokens} set={setMaxTokens} />
-          <Switch label="Tools" description="The time, and dice: run in this page" checked={tools} onChange={(event) => setTools(event.currentTarget.checked)} />
+          <Switch
+            label="Tools"
+            description="The time, and dice: run in this page"
+            checked={tools}
+            onChange={(event) => setTools(event.currentTarget.checked)}
+          />
         </aside>
       </div>
     </>
@@ -135,7 +193,10 @@ function messagesOf(turns: Turn[], system: string): Message[] {
     for (const { telling, results } of answers) {
       if (telling.state === "failed") continue;
       const { content, toolCalls } = telling;
-      messages.push(results.length ? { role: "assistant", content, tool_calls: toolCalls } : { role: "assistant", content }, ...results);
+      messages.push(
+        results.length ? { role: "assistant", content, tool_calls: toolCalls } : { role: "assistant", content },
+        ...results,
+      );
     }
   }
   return messages;

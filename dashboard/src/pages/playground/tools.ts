@@ -15,7 +15,10 @@ export const TOOLS = [
       description: "Rolls dice and returns each result",
       parameters: {
         type: "object",
-        properties: { count: { type: "integer", minimum: 1, maximum: 20 }, sides: { type: "integer", minimum: 2, maximum: 100 } },
+        properties: {
+          count: { type: "integer", minimum: 1, maximum: 20 },
+          sides: { type: "integer", minimum: 2, maximum: 100 },
+        },
         required: ["count"],
       },
     },

@@ -40,23 +40,35 @@ export function BarDetails({ budget, ref }: { budget: Budget; ref: Ref<DetailsHa
   }));
   const found = place && find(budget, place);
   return (
-    <div ref={box} popover="auto" role="dialog" tabIndex={-1} aria-label={place ? title(place) : "Limit"} className={classes.box}>
+    <div
+      ref={box}
+      popover="auto"
+      role="dialog"
+      tabIndex={-1}
+      aria-label={place ? title(place) : "Limit"}
+      className={classes.box}
+    >
       {place && found && <Told place={place} window={found} />}
       {place && !found && <p>This limit is no longer there.</p>}
     </div>
   );
 }
 
-const title = ({ provider, account, model, limit }: Place) => `${limitName(limit)} of ${model ?? "all models"}, ${provider} ${account}`;
+const title = ({ provider, account, model, limit }: Place) =>
+  `${limitName(limit)} of ${model ?? "all models"}, ${provider} ${account}`;
 
 function find(budget: Budget, place: Place): Window | undefined {
-  const account = budget.providers.find((each) => each.id === place.provider)?.accounts.find((each) => each.id === place.account);
-  const windows = place.model === null ? account?.windows : account?.models.find((each) => each.id === place.model)?.windows;
+  const account = budget.providers
+    .find((each) => each.id === place.provider)
+    ?.accounts.find((each) => each.id === place.account);
+  const windows =
+    place.model === null ? account?.windows : account?.models.find((each) => each.id === place.model)?.windows;
   return windows?.find((each) => each.limit === place.limit);
 }
 
 function Told({ place, window }: { place: Place; window: Window }) {
-  const { used, left, max, configured, source, kind, span_ms, next_free_at, resets_at, forecast, users, waiting } = window;
+  const { used, left, max, configured, source, kind, span_ms, next_free_at, resets_at, forecast, users, waiting } =
+    window;
   return (
     <>
       <h3>{limitName(place.limit)}</h3>
@@ -69,7 +81,10 @@ function Told({ place, window }: { place: Place; window: Window }) {
         {waiting > 0 && <Fact name="Held for waiters">{exact(waiting)}</Fact>}
         <Fact name="Left">{exact(left)}</Fact>
         <Fact name="Limit">
-          {exact(max)} {source === "learned" && configured !== max && <span className={classes.soft}>(configured {exact(configured)})</span>}
+          {exact(max)}{" "}
+          {source === "learned" && configured !== max && (
+            <span className={classes.soft}>(configured {exact(configured)})</span>
+          )}
         </Fact>
         <Fact name="Figure">{sourceName(source)}</Fact>
         <Fact name="Counted">
@@ -88,7 +103,8 @@ function Told({ place, window }: { place: Place; window: Window }) {
         )}
         {forecast && (
           <Fact name="At this pace">
-            {short(forecast.pace_per_hour)} an hour, {forecast.exhausted_at ? `out by ${clock(forecast.exhausted_at)}` : "it lasts until the reset"}
+            {short(forecast.pace_per_hour)} an hour,{" "}
+            {forecast.exhausted_at ? `out by ${clock(forecast.exhausted_at)}` : "it lasts until the reset"}
           </Fact>
         )}
       </dl>
@@ -99,7 +115,10 @@ function Told({ place, window }: { place: Place; window: Window }) {
             {users.map((user) => (
               <li key={user.client}>
                 <span className={classes.user}>{user.name ?? user.client}</span>
-                <span className={classes.share} style={{ width: `${Math.max(2, (70 * user.units) / Math.max(1, used))}px` }} />
+                <span
+                  className={classes.share}
+                  style={{ width: `${Math.max(2, (70 * user.units) / Math.max(1, used))}px` }}
+                />
                 <span className="num">{exact(user.units)}</span>
               </li>
             ))}

@@ -6,17 +6,34 @@ import { TIGHT, fill } from "./filter";
 import classes from "./bar.module.css";
 
 /** One limit of one subject as a bar. Pressing it tells the rest. */
-export const Bar = memo(function Bar({ window, subject, open }: { window: Window; subject: string; open: (anchor: HTMLElement) => void }) {
+export const Bar = memo(function Bar({
+  window,
+  subject,
+  open,
+}: {
+  window: Window;
+  subject: string;
+  open: (anchor: HTMLElement) => void;
+}) {
   const { limit, used, max, waiting } = window;
   const full = used + waiting >= max;
   return (
-    <button type="button" className={classes.cell} aria-haspopup="dialog" onClick={(event) => open(event.currentTarget)}>
+    <button
+      type="button"
+      className={classes.cell}
+      aria-haspopup="dialog"
+      onClick={(event) => open(event.currentTarget)}
+    >
       <span className={classes.top}>
         <span className={classes.subject}>{subject}, </span>
         <span className={classes.limit}>{limitName(limit)}</span>{" "}
         <span className={classes.figures} title={`${exact(used)} of ${exact(max)}`}>
           <b>{short(used)}</b> / {short(max)}
-          {window.source === "learned" && <span className={classes.learned} title={`Learned; configured: ${exact(window.configured)}`}>learned</span>}
+          {window.source === "learned" && (
+            <span className={classes.learned} title={`Learned; configured: ${exact(window.configured)}`}>
+              learned
+            </span>
+          )}
         </span>
       </span>
       <Track window={window} />
@@ -34,7 +51,9 @@ export function Track({ window }: { window: Window }) {
   return (
     <span className={classes.track}>
       <span className={classes.used} data-pressure={pressure} style={{ width: part(used) }} />
-      {waiting > 0 && <span className={classes.held} style={{ width: part(Math.min(waiting, Math.max(0, max - used)) || waiting) }} />}
+      {waiting > 0 && (
+        <span className={classes.held} style={{ width: part(Math.min(waiting, Math.max(0, max - used)) || waiting) }} />
+      )}
     </span>
   );
 }
@@ -52,7 +71,8 @@ function Below({ window, full }: { window: Window; full: boolean }) {
     );
   }
   if (waits) return <>{`${exact(waiting)} waiting`}</>;
-  if (forecast?.exhausted_at) return <span className={classes.forecast}>out by {clock(forecast.exhausted_at)} at this pace</span>;
+  if (forecast?.exhausted_at)
+    return <span className={classes.forecast}>out by {clock(forecast.exhausted_at)} at this pace</span>;
   if (resets_at) return <>resets {clock(resets_at)}</>;
   return <>{short(left)} left</>;
 }

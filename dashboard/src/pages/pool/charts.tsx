@@ -11,7 +11,11 @@ import classes from "./pool.module.css";
 export default function Charts({ usage, range }: { usage: Usage; range: Range }) {
   // In one order, whoever is ahead: colours and layers stay where they are.
   const busy = useMemo(
-    () => usage.series.filter((series) => series.total.requests > 0).map((series) => (series.name === "none" ? { ...series, name: NOBODY } : series)).sort((a, b) => place(a.name) - place(b.name)),
+    () =>
+      usage.series
+        .filter((series) => series.total.requests > 0)
+        .map((series) => (series.name === "none" ? { ...series, name: NOBODY } : series))
+        .sort((a, b) => place(a.name) - place(b.name)),
     [usage],
   );
   const rows = useMemo(() => stacked(busy, RANGES[range].bin), [busy, range]);
@@ -21,10 +25,23 @@ export default function Charts({ usage, range }: { usage: Usage; range: Range })
     <div className={classes.charts}>
       <figure style={{ margin: 0 }} aria-label={said(busy)}>
         <AreaChart
-          h={272} data={rows} dataKey="time" type="stacked" withDots={false} strokeWidth={1.2} fillOpacity={0.5} curveType="monotone"
-          series={busy.map(({ name }) => ({ name, color: seriesColor(name) }))} gridAxis="x" tickLine="none" xAxisProps={axis}
-          yAxisProps={{ width: 38, tickFormatter: short, allowDecimals: false }} areaProps={{ isAnimationActive: false }} valueFormatter={exact}
-          tooltipAnimationDuration={0} tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? label(time) : "") }}
+          h={272}
+          data={rows}
+          dataKey="time"
+          type="stacked"
+          withDots={false}
+          strokeWidth={1.2}
+          fillOpacity={0.5}
+          curveType="monotone"
+          series={busy.map(({ name }) => ({ name, color: seriesColor(name) }))}
+          gridAxis="x"
+          tickLine="none"
+          xAxisProps={axis}
+          yAxisProps={{ width: 38, tickFormatter: short, allowDecimals: false }}
+          areaProps={{ isAnimationActive: false }}
+          valueFormatter={exact}
+          tooltipAnimationDuration={0}
+          tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? label(time) : "") }}
         />
         <ul className={classes.key}>
           {busy.map(({ name, total }) => (
@@ -36,9 +53,11 @@ export default function Charts({ usage, range }: { usage: Usage; range: Range })
         </ul>
       </figure>
       <div className={classes.latency}>
-        {busy.filter((series) => series.total.first_content_p50_ms !== null).map((series) => (
-          <Latency key={series.name} series={series} bin={RANGES[range].bin} label={label} />
-        ))}
+        {busy
+          .filter((series) => series.total.first_content_p50_ms !== null)
+          .map((series) => (
+            <Latency key={series.name} series={series} bin={RANGES[range].bin} label={label} />
+          ))}
       </div>
     </div>
   );
@@ -49,7 +68,11 @@ function Latency({ series, bin, label }: { series: Series; bin: number; label: (
   const points = useMemo(() => latencies(series.points, bin), [series, bin]);
   const color = seriesColor(name);
   return (
-    <figure className={classes.small} style={{ margin: 0 }} aria-label={`${name}: time to the first token, half within ${took(total.first_content_p50_ms)}, 95 % within ${took(total.first_content_p95_ms)}`}>
+    <figure
+      className={classes.small}
+      style={{ margin: 0 }}
+      aria-label={`${name}: time to the first token, half within ${took(total.first_content_p50_ms)}, 95 % within ${took(total.first_content_p95_ms)}`}
+    >
       <h3>
         <span className={classes.swatch} style={{ background: color, margin: 0 }} />
         {name}
@@ -58,9 +81,23 @@ function Latency({ series, bin, label }: { series: Series; bin: number; label: (
         </span>
       </h3>
       <AreaChart
-        h={78} data={points} dataKey="time" withDots={false} withXAxis={false} strokeWidth={1.4} gridAxis="none" tickLine="none" curveType="monotone"
-        connectNulls={false} areaProps={{ isAnimationActive: false }} withGradient={false} fillOpacity={0.1} valueFormatter={took} tooltipAnimationDuration={0}
-        yAxisProps={{ width: 46, tickFormatter: seconds, tickCount: 3 }} tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? label(time) : "") }}
+        h={78}
+        data={points}
+        dataKey="time"
+        withDots={false}
+        withXAxis={false}
+        strokeWidth={1.4}
+        gridAxis="none"
+        tickLine="none"
+        curveType="monotone"
+        connectNulls={false}
+        areaProps={{ isAnimationActive: false }}
+        withGradient={false}
+        fillOpacity={0.1}
+        valueFormatter={took}
+        tooltipAnimationDuration={0}
+        yAxisProps={{ width: 46, tickFormatter: seconds, tickCount: 3 }}
+        tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? label(time) : "") }}
         series={[
           { name: "p95", color: `color-mix(in srgb, ${color} 45%, transparent)` },
           { name: "p50", color },
@@ -105,4 +142,5 @@ function bins(points: UsagePoint[], size: number): [string, UsagePoint[]][] {
   return binned;
 }
 
-const said = (series: Series[]) => `Requests by provider: ${series.map(({ name, total }) => `${name} ${exact(total.requests)}`).join(", ")}`;
+const said = (series: Series[]) =>
+  `Requests by provider: ${series.map(({ name, total }) => `${name} ${exact(total.requests)}`).join(", ")}`;

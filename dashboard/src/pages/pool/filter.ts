@@ -17,7 +17,8 @@ export function narrowed(providers: Provider[], text: string, tight: boolean): P
     const accounts = provider.accounts.flatMap((account) => {
       const keyShut = account.keys.some((key) => key.shut_until !== null);
       const models = account.models.filter(
-        (model) => (named || model.name.toLowerCase().includes(text)) && (!tight || isTight(model.windows) || isShut(model)),
+        (model) =>
+          (named || model.name.toLowerCase().includes(text)) && (!tight || isTight(model.windows) || isShut(model)),
       );
       const own = named && (!tight || isTight(account.windows) || keyShut);
       return models.length > 0 || own ? [{ ...account, models }] : [];

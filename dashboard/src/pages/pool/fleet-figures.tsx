@@ -18,22 +18,61 @@ export function Vitals({ budget, hour }: { budget: Budget; hour: Usage | undefin
   const trouble = asked - ok;
   return (
     <dl className={classes.vitals}>
-      <Vital name="Requests / s" value={rate.toFixed(rate < 10 ? 1 : 0)} note={`${short(budget.totals.requests)} in all`} title={exact(budget.totals.requests)}>
+      <Vital
+        name="Requests / s"
+        value={rate.toFixed(rate < 10 ? 1 : 0)}
+        note={`${short(budget.totals.requests)} in all`}
+        title={exact(budget.totals.requests)}
+      >
         <Spark values={minutes.map((point) => point.requests)} />
       </Vital>
-      <Vital name="Answered, last hour" value={percent(ok, asked)} note={trouble ? `${short(trouble)} of ${short(asked)} not` : `${short(asked)} asked`} tone={asked && ok / asked < 0.95 ? "bad" : undefined}>
+      <Vital
+        name="Answered, last hour"
+        value={percent(ok, asked)}
+        note={trouble ? `${short(trouble)} of ${short(asked)} not` : `${short(asked)} asked`}
+        tone={asked && ok / asked < 0.95 ? "bad" : undefined}
+      >
         <Spark values={minutes.map((point) => point.failed + point.limited)} color="var(--full)" />
       </Vital>
-      <Vital name="Tokens / min" value={short(Math.round(tokens))} note="over five minutes" title={exact(Math.round(tokens))}>
+      <Vital
+        name="Tokens / min"
+        value={short(Math.round(tokens))}
+        note="over five minutes"
+        title={exact(Math.round(tokens))}
+      >
         <Spark values={minutes.map((point) => point.tokens_in + point.tokens_out)} />
       </Vital>
-      <Vital name="Waiting now" value={exact(budget.waiting)} note={budget.waiting ? "for a window to open" : "nobody"} tone={budget.waiting ? "warn" : undefined} />
-      <Vital name="Replicas alive" value={exact(budget.replicas)} note="sharing this budget" tone={budget.replicas === 0 ? "bad" : undefined} />
+      <Vital
+        name="Waiting now"
+        value={exact(budget.waiting)}
+        note={budget.waiting ? "for a window to open" : "nobody"}
+        tone={budget.waiting ? "warn" : undefined}
+      />
+      <Vital
+        name="Replicas alive"
+        value={exact(budget.replicas)}
+        note="sharing this budget"
+        tone={budget.replicas === 0 ? "bad" : undefined}
+      />
     </dl>
   );
 }
 
-function Vital({ name, value, note, title, tone, children }: { name: string; value: string; note: string; title?: string; tone?: "warn" | "bad"; children?: React.ReactNode }) {
+function Vital({
+  name,
+  value,
+  note,
+  title,
+  tone,
+  children,
+}: {
+  name: string;
+  value: string;
+  note: string;
+  title?: string;
+  tone?: "warn" | "bad";
+  children?: React.ReactNode;
+}) {
   return (
     <div className={classes.vital}>
       <dt>{name}</dt>
@@ -52,16 +91,21 @@ function useRate(budget: Budget): number | null {
   const [rate, setRate] = useState<number | null>(null);
   useEffect(() => {
     const now = { at: Date.parse(budget.taken_at), requests: budget.totals.requests };
-    const kept = samples.current.filter((sample) => sample.at > now.at - RATE_MS && sample.at < now.at && sample.requests <= now.requests);
+    const kept = samples.current.filter(
+      (sample) => sample.at > now.at - RATE_MS && sample.at < now.at && sample.requests <= now.requests,
+    );
     samples.current = [...kept, now];
     const [oldest] = kept;
-    if (oldest && now.at - oldest.at > 4_000) setRate((now.requests - oldest.requests) / ((now.at - oldest.at) / 1_000));
+    if (oldest && now.at - oldest.at > 4_000)
+      setRate((now.requests - oldest.requests) / ((now.at - oldest.at) / 1_000));
   }, [budget]);
   return rate;
 }
 
-const perSecond = (points: UsagePoint[]) => (points.length ? sum(points, (point) => point.requests) / (points.length * 60) : 0);
-const sum = (points: UsagePoint[], of: (point: UsagePoint) => number) => points.reduce((total, point) => total + of(point), 0);
+const perSecond = (points: UsagePoint[]) =>
+  points.length ? sum(points, (point) => point.requests) / (points.length * 60) : 0;
+const sum = (points: UsagePoint[], of: (point: UsagePoint) => number) =>
+  points.reduce((total, point) => total + of(point), 0);
 
 type Minute = Pick<UsagePoint, "time" | "requests" | "ok" | "failed" | "limited" | "tokens_in" | "tokens_out">;
 

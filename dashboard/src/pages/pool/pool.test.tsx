@@ -23,7 +23,12 @@ test("empty says how to get a provider", async () => {
 
 test("an error is told in the gateway's words, and can be tried again", async () => {
   let away = true;
-  gateway({ "GET /admin/v1/budget": () => (away ? refused(503, "ledger_unavailable", "The shared budget cannot be reached.", { "retry-after": "2" }) : fixtures.budget()) });
+  gateway({
+    "GET /admin/v1/budget": () =>
+      away
+        ? refused(503, "ledger_unavailable", "The shared budget cannot be reached.", { "retry-after": "2" })
+        : fixtures.budget(),
+  });
   show(Pool);
   const alert = await screen.findByRole("alert");
   expect(alert.textContent).toContain("The shared budget cannot be reached. Try again in 2.0 s.");
@@ -40,7 +45,9 @@ test("stale says since when", () => {
 test("a bar tells what is used, by whom, and when it comes back", async () => {
   gateway();
   show(Pool);
-  const bar = await screen.findByRole("button", { name: /^groq\/qwen\/qwen3.8-27b,\s*requests\s*\/\s*min\s*30\s*\/\s*30/ });
+  const bar = await screen.findByRole("button", {
+    name: /^groq\/qwen\/qwen3.8-27b,\s*requests\s*\/\s*min\s*30\s*\/\s*30/,
+  });
   expect(bar.textContent).toMatch(/free (in \d+ s|now) · 3 waiting/);
   fireEvent.click(bar);
   const details = await waitFor(() => {
@@ -76,7 +83,9 @@ test("very long names and very large numbers have room", async () => {
 test("what is tight or shut can be seen alone", () => {
   const { providers } = fixtures.budget();
   const tight = narrowed(providers, "", true);
-  const names = tight.flatMap((provider) => provider.accounts.flatMap((account) => account.models.map((model) => model.name)));
+  const names = tight.flatMap((provider) =>
+    provider.accounts.flatMap((account) => account.models.map((model) => model.name)),
+  );
   expect(names).toContain("groq/qwen/qwen3.8-27b");
   expect(names).not.toContain("mistral/codestral-2508");
   expect(narrowed(providers, "codestral", false).map((provider) => provider.id)).toEqual(["mistral"]);

@@ -19,7 +19,10 @@ export default function Pool() {
   const hour = useUsage({ by: "provider", step: "minute", back: RANGES["1 h"].back });
   return (
     <>
-      <Head title="Pool" lead="Every limit of every account, for the whole fleet: what is used, who uses it, when it comes back." />
+      <Head
+        title="Pool"
+        lead="Every limit of every account, for the whole fleet: what is used, who uses it, when it comes back."
+      />
       {budget.data ? (
         <Fleet budget={budget.data} hour={hour.data} />
       ) : budget.isError ? (
@@ -45,7 +48,8 @@ function Fleet({ budget, hour }: { budget: Budget; hour: Usage | undefined }) {
     return (
       <Card>
         <Empty icon="key" title="No provider is configured">
-          Set a provider key such as <code>GROQ_API_KEY</code> and start again, or run <code>tollfree demo</code> to see it on simulated ones.
+          Set a provider key such as <code>GROQ_API_KEY</code> and start again, or run <code>tollfree demo</code> to see
+          it on simulated ones.
         </Empty>
       </Card>
     );
@@ -57,10 +61,19 @@ function Fleet({ budget, hour }: { budget: Budget; hour: Usage | undefined }) {
       <div className={classes.filter}>
         <h2>Limits</h2>
         <TextInput
-          size="xs" aria-label="Filter providers and models" placeholder="Filter providers and models" value={text}
-          leftSection={<Icon name="search" size={14} />} onChange={(event) => setText(event.currentTarget.value)}
+          size="xs"
+          aria-label="Filter providers and models"
+          placeholder="Filter providers and models"
+          value={text}
+          leftSection={<Icon name="search" size={14} />}
+          onChange={(event) => setText(event.currentTarget.value)}
         />
-        <Switch size="xs" label="Only what is tight or shut" checked={tight} onChange={(event) => setTight(event.currentTarget.checked)} />
+        <Switch
+          size="xs"
+          label="Only what is tight or shut"
+          checked={tight}
+          onChange={(event) => setTight(event.currentTarget.checked)}
+        />
         <Legend />
       </div>
       {shown.map((provider) => (
@@ -69,7 +82,9 @@ function Fleet({ budget, hour }: { budget: Budget; hour: Usage | undefined }) {
       {shown.length === 0 && (
         <Card>
           <Empty icon="check" title={tight && !wanted ? "Nothing is tight" : "Nothing matches"}>
-            {tight && !wanted ? "Every limit has room, and nothing is shut." : "No provider or model has this in its name."}
+            {tight && !wanted
+              ? "Every limit has room, and nothing is shut."
+              : "No provider or model has this in its name."}
           </Empty>
         </Card>
       )}
@@ -99,7 +114,11 @@ function History() {
       note="requests, and the time to their first token"
       action={
         <SegmentedControl
-          size="xs" aria-label="Span of the charts" data={Object.keys(RANGES)} value={range} onChange={(value) => setRange(value as Range)}
+          size="xs"
+          aria-label="Span of the charts"
+          data={Object.keys(RANGES)}
+          value={range}
+          onChange={(value) => setRange(value as Range)}
         />
       }
     >

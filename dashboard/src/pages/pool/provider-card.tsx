@@ -16,7 +16,13 @@ type Show = (place: Place, anchor: HTMLElement) => void;
 export const ProviderCard = memo(function ProviderCard({ provider, show }: { provider: Provider; show: Show }) {
   const reset = useResetProvider();
   const turn = useSwitchProvider();
-  const hurt = provider.breaker.state !== "closed" || provider.accounts.some((account) => account.keys.some((key) => key.shut_until) || account.models.some((model) => model.shut || model.breaker.state !== "closed"));
+  const hurt =
+    provider.breaker.state !== "closed" ||
+    provider.accounts.some(
+      (account) =>
+        account.keys.some((key) => key.shut_until) ||
+        account.models.some((model) => model.shut || model.breaker.state !== "closed"),
+    );
   return (
     <section className={classes.provider} aria-label={provider.name} data-off={!provider.enabled || undefined}>
       <header className={classes.head}>
@@ -27,20 +33,33 @@ export const ProviderCard = memo(function ProviderCard({ provider, show }: { pro
         <div className={classes.actions}>
           {hurt && (
             <Button
-              variant="default" size="compact-xs" loading={reset.isPending} leftSection={<Icon name="reset" size={13} />}
-              aria-label={`Reset ${provider.name}: close its breakers, end its cool-downs`} onClick={() => reset.mutate(provider.id)}
+              variant="default"
+              size="compact-xs"
+              loading={reset.isPending}
+              leftSection={<Icon name="reset" size={13} />}
+              aria-label={`Reset ${provider.name}: close its breakers, end its cool-downs`}
+              onClick={() => reset.mutate(provider.id)}
             >
               Reset
             </Button>
           )}
           <Switch
-            size="xs" aria-label={`Use ${provider.name}`} title="Off: nothing is sent there, by any replica" checked={turn.isPending ? turn.variables.enabled : provider.enabled}
+            size="xs"
+            aria-label={`Use ${provider.name}`}
+            title="Off: nothing is sent there, by any replica"
+            checked={turn.isPending ? turn.variables.enabled : provider.enabled}
             onChange={(event) => turn.mutate({ id: provider.id, enabled: event.currentTarget.checked })}
           />
         </div>
       </header>
       {provider.accounts.map((account) => (
-        <AccountBlock key={account.id} provider={provider.id} account={account} alone={provider.accounts.length === 1} show={show} />
+        <AccountBlock
+          key={account.id}
+          provider={provider.id}
+          account={account}
+          alone={provider.accounts.length === 1}
+          show={show}
+        />
       ))}
     </section>
   );
@@ -51,12 +70,28 @@ function BreakerTag({ breaker, of }: { breaker: Breaker; of?: string }) {
   if (breaker.state === "half_open") return <Tag tone="warn">{of}breaker half open: one probe at a time</Tag>;
   return (
     <Tag tone="bad">
-      {of}breaker open{breaker.until && <> · probe <Countdown to={breaker.until} /></>}
+      {of}breaker open
+      {breaker.until && (
+        <>
+          {" "}
+          · probe <Countdown to={breaker.until} />
+        </>
+      )}
     </Tag>
   );
 }
 
-const AccountBlock = memo(function AccountBlock({ provider, account, alone, show }: { provider: string; account: Account; alone: boolean; show: Show }) {
+const AccountBlock = memo(function AccountBlock({
+  provider,
+  account,
+  alone,
+  show,
+}: {
+  provider: string;
+  account: Account;
+  alone: boolean;
+  show: Show;
+}) {
   const shut = account.keys.filter((key) => key.shut_until);
   return (
     <div className={classes.account}>
@@ -73,7 +108,14 @@ const AccountBlock = memo(function AccountBlock({ provider, account, alone, show
               </Tag>
             ))}
           </div>
-          <Bars windows={account.windows} subject={`${provider} ${account.id}`} provider={provider} account={account.id} model={null} show={show} />
+          <Bars
+            windows={account.windows}
+            subject={`${provider} ${account.id}`}
+            provider={provider}
+            account={account.id}
+            model={null}
+            show={show}
+          />
         </div>
       )}
       {account.models.map((model) => (
@@ -83,7 +125,17 @@ const AccountBlock = memo(function AccountBlock({ provider, account, alone, show
   );
 });
 
-const ModelRow = memo(function ModelRow({ provider, account, model, show }: { provider: string; account: string; model: BudgetModel; show: Show }) {
+const ModelRow = memo(function ModelRow({
+  provider,
+  account,
+  model,
+  show,
+}: {
+  provider: string;
+  account: string;
+  model: BudgetModel;
+  show: Show;
+}) {
   const turn = useSwitchModel();
   return (
     <div className={classes.row} data-off={!model.enabled || undefined}>
@@ -95,7 +147,12 @@ const ModelRow = memo(function ModelRow({ provider, account, model, show }: { pr
           {!model.enabled && (
             <>
               <Tag>off</Tag>
-              <Button variant="subtle" size="compact-xs" aria-label={`Switch on ${model.name}`} onClick={() => turn.mutate({ name: model.name, enabled: true })}>
+              <Button
+                variant="subtle"
+                size="compact-xs"
+                aria-label={`Switch on ${model.name}`}
+                onClick={() => turn.mutate({ name: model.name, enabled: true })}
+              >
                 Switch on
               </Button>
             </>
@@ -106,27 +163,75 @@ const ModelRow = memo(function ModelRow({ provider, account, model, show }: { pr
               {causeName(model.shut.cause)} · back <Countdown to={model.shut.until} />
             </Tag>
           )}
-          {model.first_content_ms !== null && <span className={classes.sub}>first token {took(model.first_content_ms)}</span>}
+          {model.first_content_ms !== null && (
+            <span className={classes.sub}>first token {took(model.first_content_ms)}</span>
+          )}
         </span>
       </div>
-      <Bars windows={model.windows} subject={model.name} provider={provider} account={account} model={model.id} show={show} />
+      <Bars
+        windows={model.windows}
+        subject={model.name}
+        provider={provider}
+        account={account}
+        model={model.id}
+        show={show}
+      />
     </div>
   );
 });
 
-function Bars({ windows, subject, provider, account, model, show }: { windows: Window[]; subject: string; provider: string; account: string; model: string | null; show: Show }) {
+function Bars({
+  windows,
+  subject,
+  provider,
+  account,
+  model,
+  show,
+}: {
+  windows: Window[];
+  subject: string;
+  provider: string;
+  account: string;
+  model: string | null;
+  show: Show;
+}) {
   return (
     <div className={classes.bars}>
       {windows.map((window) => (
-        <OneBar key={window.limit} window={window} subject={subject} provider={provider} account={account} model={model} show={show} />
+        <OneBar
+          key={window.limit}
+          window={window}
+          subject={subject}
+          provider={provider}
+          account={account}
+          model={model}
+          show={show}
+        />
       ))}
       {windows.length === 0 && model !== null && <span className={classes.unmetered}>no limit of its own</span>}
     </div>
   );
 }
 
-function OneBar({ window, subject, provider, account, model, show }: { window: Window; subject: string; provider: string; account: string; model: string | null; show: Show }) {
+function OneBar({
+  window,
+  subject,
+  provider,
+  account,
+  model,
+  show,
+}: {
+  window: Window;
+  subject: string;
+  provider: string;
+  account: string;
+  model: string | null;
+  show: Show;
+}) {
   const { limit } = window;
-  const open = useCallback((anchor: HTMLElement) => show({ provider, account, model, limit }, anchor), [show, provider, account, model, limit]);
+  const open = useCallback(
+    (anchor: HTMLElement) => show({ provider, account, model, limit }, anchor),
+    [show, provider, account, model, limit],
+  );
   return <Bar window={window} subject={subject} open={open} />;
 }

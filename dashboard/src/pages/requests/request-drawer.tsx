@@ -12,11 +12,25 @@ import { Timeline } from "./timeline";
 import classes from "./request-drawer.module.css";
 
 /** One request, from its arrival to its end. `known`: it stands in the list, so nobody need be asked. */
-export function RequestDrawer({ id, known, close }: { id: string | null; known: RequestRecord | undefined; close: () => void }) {
+export function RequestDrawer({
+  id,
+  known,
+  close,
+}: {
+  id: string | null;
+  known: RequestRecord | undefined;
+  close: () => void;
+}) {
   const asked = useRequest(known ? null : id);
   const record = known ?? asked.data;
   return (
-    <Drawer opened={id !== null} onClose={close} size={620} title={<span className={classes.title}>Request</span>} closeButtonProps={{ "aria-label": "Close" }}>
+    <Drawer
+      opened={id !== null}
+      onClose={close}
+      size={620}
+      title={<span className={classes.title}>Request</span>}
+      closeButtonProps={{ "aria-label": "Close" }}
+    >
       {record ? (
         <Told record={record} />
       ) : asked.isError ? (
@@ -33,8 +47,26 @@ export function RequestDrawer({ id, known, close }: { id: string | null; known: 
 }
 
 function Told({ record }: { record: RequestRecord }) {
-  const { id, time, client, client_name, model_asked, model, account, stream, tokens_in, tokens_out, first_content_ms, duration_ms, passed_over, error_code } = record;
-  const speed = tokens_out && first_content_ms !== null && duration_ms > first_content_ms ? (tokens_out * 1000) / (duration_ms - first_content_ms) : null;
+  const {
+    id,
+    time,
+    client,
+    client_name,
+    model_asked,
+    model,
+    account,
+    stream,
+    tokens_in,
+    tokens_out,
+    first_content_ms,
+    duration_ms,
+    passed_over,
+    error_code,
+  } = record;
+  const speed =
+    tokens_out && first_content_ms !== null && duration_ms > first_content_ms
+      ? (tokens_out * 1000) / (duration_ms - first_content_ms)
+      : null;
   return (
     <div className={classes.told}>
       <p className={classes.id}>
@@ -53,7 +85,11 @@ function Told({ record }: { record: RequestRecord }) {
         </Fact>
         <Fact name="Asked for">{model_asked}</Fact>
         <Fact name="Answered by">{model ? `${model}${account ? `, account ${account}` : ""}` : "nobody"}</Fact>
-        <Fact name="Tokens">{tokens_in === null && tokens_out === null ? "unknown" : `${exact(tokens_in ?? 0)} in, ${exact(tokens_out ?? 0)} out`}</Fact>
+        <Fact name="Tokens">
+          {tokens_in === null && tokens_out === null
+            ? "unknown"
+            : `${exact(tokens_in ?? 0)} in, ${exact(tokens_out ?? 0)} out`}
+        </Fact>
         <Fact name="Form">
           {stream ? "streamed" : "whole"}
           {speed !== null && `, ${exact(Math.round(speed))} tokens/s`}
@@ -69,7 +105,9 @@ function Told({ record }: { record: RequestRecord }) {
       <Timeline record={record} />
       <h3>Passed over</h3>
       {passed_over.length === 0 ? (
-        <p className={classes.soft}>Nobody: the first of its order had room. (Who is known to have none is put last.)</p>
+        <p className={classes.soft}>
+          Nobody: the first of its order had room. (Who is known to have none is put last.)
+        </p>
       ) : (
         <ul className={classes.over}>
           {passed_over.map((each, at) => (

@@ -5,12 +5,34 @@ import type { RequestRecord } from "../../types";
 import { causeName, clockSeconds, exact, moment, short, took } from "../../format";
 import classes from "./request-table.module.css";
 
-const COLUMNS = ["Time", "Status", "Client", "Asked for", "Answered by", "Attempts", "Waited", "First token", "Took", "Tokens in", "Out"];
+const COLUMNS = [
+  "Time",
+  "Status",
+  "Client",
+  "Asked for",
+  "Answered by",
+  "Attempts",
+  "Waited",
+  "First token",
+  "Took",
+  "Tokens in",
+  "Out",
+];
 const ROW = 36;
 const NARROW_ROW = 62;
 
 /** Ten thousand rows, of which those in sight exist. */
-export function RequestTable({ rows, open, more, busy }: { rows: RequestRecord[]; open: (record: RequestRecord) => void; more: (() => void) | null; busy: boolean }) {
+export function RequestTable({
+  rows,
+  open,
+  more,
+  busy,
+}: {
+  rows: RequestRecord[];
+  open: (record: RequestRecord) => void;
+  more: (() => void) | null;
+  busy: boolean;
+}) {
   const list = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const narrow = useNarrow();
@@ -31,7 +53,13 @@ export function RequestTable({ rows, open, more, busy }: { rows: RequestRecord[]
 
   return (
     // The arrow keys go from row to row, each of which is a button of its own.
-    <div className={classes.table} role="table" aria-label="Requests" aria-rowcount={more ? -1 : rows.length + 1} aria-colcount={COLUMNS.length}>
+    <div
+      className={classes.table}
+      role="table"
+      aria-label="Requests"
+      aria-rowcount={more ? -1 : rows.length + 1}
+      aria-colcount={COLUMNS.length}
+    >
       <div role="rowgroup" className={classes.heads}>
         <div role="row" aria-rowindex={1} className={classes.row}>
           {COLUMNS.map((name) => (
@@ -44,7 +72,18 @@ export function RequestTable({ rows, open, more, busy }: { rows: RequestRecord[]
       <div role="rowgroup" ref={list} className={classes.body} style={{ height: virtual.getTotalSize() }}>
         {items.map((item) => {
           const record = rows[item.index];
-          return record && <Row key={item.key} record={record} index={item.index} top={item.start - top} height={item.size} open={open} />;
+          return (
+            record && (
+              <Row
+                key={item.key}
+                record={record}
+                index={item.index}
+                top={item.start - top}
+                height={item.size}
+                open={open}
+              />
+            )
+          );
         })}
       </div>
       {busy && <p className={classes.busy}>Older ones are on their way…</p>}
@@ -61,14 +100,36 @@ interface RowProps {
 }
 
 const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
-  const { time, status, client, client_name, model_asked, model, attempts, waited_ms, first_content_ms, duration_ms, tokens_in, tokens_out } = record;
+  const {
+    time,
+    status,
+    client,
+    client_name,
+    model_asked,
+    model,
+    attempts,
+    waited_ms,
+    first_content_ms,
+    duration_ms,
+    tokens_in,
+    tokens_out,
+  } = record;
   return (
     <div
-      role="row" aria-rowindex={index + 2} className={classes.row} style={{ transform: `translateY(${top}px)`, height }}
-      onClick={() => open(record)} onKeyDown={walk} tabIndex={-1}
+      role="row"
+      aria-rowindex={index + 2}
+      className={classes.row}
+      style={{ transform: `translateY(${top}px)`, height }}
+      onClick={() => open(record)}
+      onKeyDown={walk}
+      tabIndex={-1}
     >
       <span role="cell" className={classes.time} title={moment(time)}>
-        <button type="button" className={classes.open} aria-label={`Request of ${clockSeconds(time)} by ${client_name ?? client}, ${status}: show`}>
+        <button
+          type="button"
+          className={classes.open}
+          aria-label={`Request of ${clockSeconds(time)} by ${client_name ?? client}, ${status}: show`}
+        >
           {clockSeconds(time)}
         </button>
       </span>
@@ -84,9 +145,17 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
       <span role="cell" className={classes.by} title={model ?? undefined}>
         {model ?? <i>nobody</i>}
       </span>
-      <span role="cell" className={classes.attempts} aria-label={`${attempts.length} attempts`} title={attempts.map(({ candidate, cause }) => `${candidate}: ${causeName(cause)}`).join("\n")}>
+      <span
+        role="cell"
+        className={classes.attempts}
+        aria-label={`${attempts.length} attempts`}
+        title={attempts.map(({ candidate, cause }) => `${candidate}: ${causeName(cause)}`).join("\n")}
+      >
         {attempts.slice(0, 8).map((attempt, at) => (
-          <span key={at} data-cause={attempt.cause === "ok" ? "ok" : attempt.cause.startsWith("429") ? "limited" : "failed"} />
+          <span
+            key={at}
+            data-cause={attempt.cause === "ok" ? "ok" : attempt.cause.startsWith("429") ? "limited" : "failed"}
+          />
         ))}
         {attempts.length > 8 && `+${attempts.length - 8}`}
       </span>
@@ -99,10 +168,20 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
       <span role="cell" className={classes.figure} data-what="took">
         {took(duration_ms)}
       </span>
-      <span role="cell" className={classes.figure} data-what="in" title={tokens_in === null ? undefined : exact(tokens_in)}>
+      <span
+        role="cell"
+        className={classes.figure}
+        data-what="in"
+        title={tokens_in === null ? undefined : exact(tokens_in)}
+      >
         {tokens_in === null ? "–" : short(tokens_in)}
       </span>
-      <span role="cell" className={classes.figure} data-what="out" title={tokens_out === null ? undefined : exact(tokens_out)}>
+      <span
+        role="cell"
+        className={classes.figure}
+        data-what="out"
+        title={tokens_out === null ? undefined : exact(tokens_out)}
+      >
         {tokens_out === null ? "–" : short(tokens_out)}
       </span>
     </div>
@@ -119,7 +198,8 @@ export function StatusTag({ record: { status, error_code } }: { record: RequestR
 }
 
 function walk(event: React.KeyboardEvent<HTMLElement>) {
-  const step = event.key === "ArrowDown" ? "nextElementSibling" : event.key === "ArrowUp" ? "previousElementSibling" : null;
+  const step =
+    event.key === "ArrowDown" ? "nextElementSibling" : event.key === "ArrowUp" ? "previousElementSibling" : null;
   const other = step && event.currentTarget[step];
   if (!other) return;
   event.preventDefault();

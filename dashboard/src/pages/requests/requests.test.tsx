@@ -27,7 +27,9 @@ test("an empty journal and a filter that matches nothing say different things", 
 });
 
 test("an error is told and can be tried again", async () => {
-  gateway({ "GET /admin/v1/requests": () => refused(503, "ledger_unavailable", "The shared budget cannot be reached.") });
+  gateway({
+    "GET /admin/v1/requests": () => refused(503, "ledger_unavailable", "The shared budget cannot be reached."),
+  });
   page();
   expect((await screen.findByRole("alert")).textContent).toContain("The gateway answered 503");
 });
@@ -51,13 +53,28 @@ test("only the rows in sight exist", async () => {
 });
 
 test("a request's own URL shows how it went", async () => {
-  const record = { ...fixtures.record(3), id: "the-id", status: 200, client_name: "n".repeat(300), waited_ms: 1_500, tokens_in: 123_456_789, tokens_out: 5, first_content_ms: 2_000, duration_ms: 3_000,
-    attempts: [{ candidate: "gemini/a", cause: "429_rpd", at_ms: 1_500, duration_ms: 120 }, { candidate: "groq/b", cause: "ok", at_ms: 1_620, duration_ms: 1_380 }],
-    passed_over: [{ candidate: "cerebras/c", why: "rpm", retry_in_ms: 1_200 }] };
+  const record = {
+    ...fixtures.record(3),
+    id: "the-id",
+    status: 200,
+    client_name: "n".repeat(300),
+    waited_ms: 1_500,
+    tokens_in: 123_456_789,
+    tokens_out: 5,
+    first_content_ms: 2_000,
+    duration_ms: 3_000,
+    attempts: [
+      { candidate: "gemini/a", cause: "429_rpd", at_ms: 1_500, duration_ms: 120 },
+      { candidate: "groq/b", cause: "ok", at_ms: 1_620, duration_ms: 1_380 },
+    ],
+    passed_over: [{ candidate: "cerebras/c", why: "rpm", retry_in_ms: 1_200 }],
+  };
   gateway({ "GET /admin/v1/requests": ({ query }) => list(query.get("search") === "the-id" ? [record] : []) });
   page("/requests/the-id");
   const dialog = await screen.findByRole("dialog");
-  await waitFor(() => expect(dialog.textContent).toContain("Answered in 3.0 s after waiting 1.5 s for room; 1 other failed first."));
+  await waitFor(() =>
+    expect(dialog.textContent).toContain("Answered in 3.0 s after waiting 1.5 s for room; 1 other failed first."),
+  );
   expect(dialog.textContent).toContain("123,456,789 in");
   expect(dialog.textContent).toContain("out of requests / min, opens in 1.2 s");
   expect(dialog.textContent).toContain("n".repeat(300));
@@ -81,7 +98,15 @@ test("while it is paused, nothing moves", async () => {
 });
 
 test("what is told live is filtered as the gateway would", () => {
-  const record = { ...fixtures.record(1), status: 429, client: "k1", client_name: "ann", model_asked: "free", model: null, provider: null };
+  const record = {
+    ...fixtures.record(1),
+    status: 429,
+    client: "k1",
+    client_name: "ann",
+    model_asked: "free",
+    model: null,
+    provider: null,
+  };
   expect(fits(record, {})).toBe(true);
   expect(fits(record, { status: "429" })).toBe(true);
   expect(fits(record, { status: "ok" })).toBe(false);
@@ -90,6 +115,13 @@ test("what is told live is filtered as the gateway would", () => {
 });
 
 test("the time in line stands before the attempts", () => {
-  const steps = stepsOf({ ...fixtures.record(1), waited_ms: 500, attempts: [{ candidate: "groq/b", cause: "timeout", at_ms: 500, duration_ms: 20 }] });
-  expect(steps.map(({ name, from, to, kind }) => [name, from, to, kind])).toEqual([["In line", 0, 500, "waited"], ["groq/b", 500, 520, "failed"]]);
+  const steps = stepsOf({
+    ...fixtures.record(1),
+    waited_ms: 500,
+    attempts: [{ candidate: "groq/b", cause: "timeout", at_ms: 500, duration_ms: 20 }],
+  });
+  expect(steps.map(({ name, from, to, kind }) => [name, from, to, kind])).toEqual([
+    ["In line", 0, 500, "waited"],
+    ["groq/b", 500, 520, "failed"],
+  ]);
 });

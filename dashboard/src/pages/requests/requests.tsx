@@ -28,25 +28,40 @@ export default function Requests() {
   const journal = useRequests(filters);
   const tail = useTail(filters, journal.data?.pages[0]?.data[0]);
   const { shown, paused, toTop, pause } = useFollowing(tail);
-  const rows = useMemo(() => together(shown, journal.data?.pages.flatMap((page) => page.data) ?? []), [shown, journal.data]);
+  const rows = useMemo(
+    () => together(shown, journal.data?.pages.flatMap((page) => page.data) ?? []),
+    [shown, journal.data],
+  );
   const held = tail.length - shown.length;
   const query = params.size ? `?${params.toString()}` : "";
-  const open = useCallback((record: RequestRecord) => go(`/requests/${encodeURIComponent(record.id)}${query}`), [go, query]);
+  const open = useCallback(
+    (record: RequestRecord) => go(`/requests/${encodeURIComponent(record.id)}${query}`),
+    [go, query],
+  );
 
   function set(name: (typeof NAMES)[number], value: string | null) {
-    setParams((now) => {
-      const next = new URLSearchParams(now);
-      if (value) next.set(name, value);
-      else next.delete(name);
-      return next;
-    }, { replace: true });
+    setParams(
+      (now) => {
+        const next = new URLSearchParams(now);
+        if (value) next.set(name, value);
+        else next.delete(name);
+        return next;
+      },
+      { replace: true },
+    );
   }
 
   return (
     <>
-      <Head title="Requests" lead="The journal of all replicas, the newest first: who asked for what, who answered, and why it went as it did.">
+      <Head
+        title="Requests"
+        lead="The journal of all replicas, the newest first: who asked for what, who answered, and why it went as it did."
+      >
         <Button
-          variant="default" size="xs" aria-pressed={!paused} leftSection={<Icon name={paused ? "start" : "pause"} size={14} />}
+          variant="default"
+          size="xs"
+          aria-pressed={!paused}
+          leftSection={<Icon name={paused ? "start" : "pause"} size={14} />}
           onClick={() => pause(!paused)}
         >
           {paused ? `Follow${held > 0 ? ` (${exact(held)} new)` : ""}` : "Pause"}
@@ -60,7 +75,12 @@ export default function Requests() {
       <FilterBar key={params.get("search") === null ? "fresh" : "searching"} filters={filters} set={set} />
       <Card flush>
         {rows.length > 0 ? (
-          <RequestTable rows={rows} open={open} more={journal.hasNextPage && !journal.isFetching ? () => void journal.fetchNextPage() : null} busy={journal.isFetchingNextPage} />
+          <RequestTable
+            rows={rows}
+            open={open}
+            more={journal.hasNextPage && !journal.isFetching ? () => void journal.fetchNextPage() : null}
+            busy={journal.isFetchingNextPage}
+          />
         ) : journal.isPending ? (
           <div className={classes.pad}>
             <Loading rows={10} height={34} />
@@ -68,7 +88,15 @@ export default function Requests() {
         ) : journal.isError ? (
           <Failure error={journal.error} retry={() => void journal.refetch()} />
         ) : params.size > 0 ? (
-          <Empty icon="search" title="No request matches" action={<Button variant="default" size="xs" onClick={() => setParams({}, { replace: true })}>Clear the filters</Button>}>
+          <Empty
+            icon="search"
+            title="No request matches"
+            action={
+              <Button variant="default" size="xs" onClick={() => setParams({}, { replace: true })}>
+                Clear the filters
+              </Button>
+            }
+          >
             None of the journal's requests has all of this. It keeps the most recent ones only.
           </Empty>
         ) : (
@@ -77,7 +105,11 @@ export default function Requests() {
           </Empty>
         )}
       </Card>
-      <RequestDrawer id={id ?? null} known={rows.find((record) => record.id === id)} close={() => go(`/requests${query}`)} />
+      <RequestDrawer
+        id={id ?? null}
+        known={rows.find((record) => record.id === id)}
+        close={() => go(`/requests${query}`)}
+      />
     </>
   );
 }
@@ -100,7 +132,12 @@ function useFollowing(tail: RequestRecord[]) {
   // Other filters begin another tail, of which nothing is frozen.
   const stale = frozen !== null && frozen.length > 0 && !tail.includes(frozen[0]!);
   if (stale) setFrozen(null);
-  return { shown: still && frozen !== null && !stale ? frozen : tail, paused, pause: setPaused, toTop: () => window.scrollTo({ top: 0 }) };
+  return {
+    shown: still && frozen !== null && !stale ? frozen : tail,
+    paused,
+    pause: setPaused,
+    toTop: () => window.scrollTo({ top: 0 }),
+  };
 }
 
 function filtersOf(params: URLSearchParams): Filters {
@@ -114,25 +151,77 @@ function together(tail: RequestRecord[], asked: RequestRecord[]): RequestRecord[
   return [...tail, ...asked.filter((record) => !seen.has(record.id))];
 }
 
-function FilterBar({ filters, set }: { filters: Filters; set: (name: (typeof NAMES)[number], value: string | null) => void }) {
+function FilterBar({
+  filters,
+  set,
+}: {
+  filters: Filters;
+  set: (name: (typeof NAMES)[number], value: string | null) => void;
+}) {
   const budget = useBudget().data;
   const search = useDebouncedCallback((value: string) => set("search", value.trim()), 250);
   const providers = budget?.providers.map(({ id, name }) => ({ value: id, label: name })) ?? [];
   const models = useMemo(
-    () => [...new Set(budget?.providers.flatMap((provider) => (filters.provider && provider.id !== filters.provider ? [] : provider.accounts.flatMap((account) => account.models.map((model) => model.name)))))],
+    () => [
+      ...new Set(
+        budget?.providers.flatMap((provider) =>
+          filters.provider && provider.id !== filters.provider
+            ? []
+            : provider.accounts.flatMap((account) => account.models.map((model) => model.name)),
+        ),
+      ),
+    ],
     [budget, filters.provider],
   );
   return (
     <search className={classes.filters}>
       <TextInput
-        size="xs" aria-label="Search" placeholder="Id, client or model" defaultValue={filters.search ?? ""} className={classes.search}
-        leftSection={<Icon name="search" size={14} />} onChange={(event) => search(event.currentTarget.value)}
+        size="xs"
+        aria-label="Search"
+        placeholder="Id, client or model"
+        defaultValue={filters.search ?? ""}
+        className={classes.search}
+        leftSection={<Icon name="search" size={14} />}
+        onChange={(event) => search(event.currentTarget.value)}
       />
-      <Select size="xs" aria-label="Status" placeholder="Any status" data={STATUSES} value={filters.status ?? null} onChange={(value) => set("status", value)} clearable />
-      <Select size="xs" aria-label="Provider" placeholder="Any provider" data={providers} value={filters.provider ?? null} onChange={(value) => set("provider", value)} clearable />
-      <Select size="xs" aria-label="Model" placeholder="Any model" data={models} value={filters.model ?? null} onChange={(value) => set("model", value)} searchable clearable limit={60} className={classes.model} />
+      <Select
+        size="xs"
+        aria-label="Status"
+        placeholder="Any status"
+        data={STATUSES}
+        value={filters.status ?? null}
+        onChange={(value) => set("status", value)}
+        clearable
+      />
+      <Select
+        size="xs"
+        aria-label="Provider"
+        placeholder="Any provider"
+        data={providers}
+        value={filters.provider ?? null}
+        onChange={(value) => set("provider", value)}
+        clearable
+      />
+      <Select
+        size="xs"
+        aria-label="Model"
+        placeholder="Any model"
+        data={models}
+        value={filters.model ?? null}
+        onChange={(value) => set("model", value)}
+        searchable
+        clearable
+        limit={60}
+        className={classes.model}
+      />
       {filters.client && (
-        <Button size="xs" variant="light" rightSection={<Icon name="close" size={13} />} aria-label={`Client ${filters.client}: show all clients`} onClick={() => set("client", null)}>
+        <Button
+          size="xs"
+          variant="light"
+          rightSection={<Icon name="close" size={13} />}
+          aria-label={`Client ${filters.client}: show all clients`}
+          onClick={() => set("client", null)}
+        >
           client {filters.client}
         </Button>
       )}

@@ -43,7 +43,13 @@ export function useTail(filters: Filters, newestShown: RequestRecord | undefined
     if (mode === "connecting") return;
     const ask = () =>
       newest(filters).then(
-        ({ data }) => setTail((now) => joined(now, data.filter((record) => !base.current || record.time > base.current.time))),
+        ({ data }) =>
+          setTail((now) =>
+            joined(
+              now,
+              data.filter((record) => !base.current || record.time > base.current.time),
+            ),
+          ),
         () => {}, // the mode says so
       );
     if (mode === "live") {
@@ -66,7 +72,8 @@ function joined<T extends { records: RequestRecord[] }>(now: T, more: RequestRec
 /** The same question the gateway answers, for what it tells of itself. */
 export function fits(record: RequestRecord, { client, provider, model, status, search }: Filters): boolean {
   const kind = record.status < 400 ? "ok" : record.status === 429 ? "429" : "error";
-  const text = `${record.id} ${record.client} ${record.client_name ?? ""} ${record.model_asked} ${record.model ?? ""}`.toLowerCase();
+  const text =
+    `${record.id} ${record.client} ${record.client_name ?? ""} ${record.model_asked} ${record.model ?? ""}`.toLowerCase();
   return (
     (!client || record.client === client) &&
     (!provider || record.provider === provider) &&

@@ -16,7 +16,8 @@ export function Timeline({ record }: { record: RequestRecord }) {
   const end = Math.max(record.duration_ms, ...steps.map((step) => step.to), 1);
   const at = (ms: number) => `${Math.min(100, (100 * ms) / end)}%`;
   const first = record.first_content_ms;
-  if (steps.length === 0) return <p className={classes.none}>Nobody was asked: it was refused after {took(record.duration_ms)}.</p>;
+  if (steps.length === 0)
+    return <p className={classes.none}>Nobody was asked: it was refused after {took(record.duration_ms)}.</p>;
   return (
     <div className={classes.timeline}>
       <ol>
@@ -27,8 +28,18 @@ export function Timeline({ record }: { record: RequestRecord }) {
               {step.detail}, {took(step.to - step.from)}
             </span>
             <span className={classes.lane}>
-              <span className={classes.bar} data-kind={step.kind} style={{ left: at(step.from), width: `max(3px, ${at(step.to - step.from)})` }} />
-              {step.kind === "ok" && first !== null && <span className={classes.first} style={{ left: at(first) }} title={`First token after ${took(first)}`} />}
+              <span
+                className={classes.bar}
+                data-kind={step.kind}
+                style={{ left: at(step.from), width: `max(3px, ${at(step.to - step.from)})` }}
+              />
+              {step.kind === "ok" && first !== null && (
+                <span
+                  className={classes.first}
+                  style={{ left: at(first) }}
+                  title={`First token after ${took(first)}`}
+                />
+              )}
             </span>
           </li>
         ))}
@@ -50,5 +61,7 @@ export function stepsOf({ waited_ms, attempts }: RequestRecord): Step[] {
     to: at_ms + duration_ms,
     kind: cause === "ok" ? "ok" : cause.startsWith("429") ? "limited" : "failed",
   }));
-  return waited_ms > 0 ? [{ name: "In line", detail: "waited for room", from: 0, to: waited_ms, kind: "waited" }, ...steps] : steps;
+  return waited_ms > 0
+    ? [{ name: "In line", detail: "waited for room", from: 0, to: waited_ms, kind: "waited" }, ...steps]
+    : steps;
 }

@@ -17,7 +17,10 @@ test("loading and error each have their say, part by part", async () => {
 });
 
 test("empty says so", async () => {
-  gateway({ "GET /admin/v1/audit": () => list([]), "GET /v1/status": () => ({ routingStrategy: "fast", providers: [] }) });
+  gateway({
+    "GET /admin/v1/audit": () => list([]),
+    "GET /v1/status": () => ({ routingStrategy: "fast", providers: [] }),
+  });
   show(Settings);
   expect(await screen.findByText("Nothing was changed yet")).toBeTruthy();
   expect(await screen.findByText("No provider is configured.")).toBeTruthy();
@@ -35,15 +38,28 @@ test("settings show where they come from, and the log what differs", async () =>
 });
 
 test("a provider is switched and reset", async () => {
-  const sent = gateway({ "PATCH /v1/status/providers/groq": () => ({}), "POST /v1/status/providers/groq/reset": () => ({}) });
+  const sent = gateway({
+    "PATCH /v1/status/providers/groq": () => ({}),
+    "POST /v1/status/providers/groq/reset": () => ({}),
+  });
   show(Settings);
   fireEvent.click(await screen.findByLabelText("Groq"));
   fireEvent.click(screen.getByRole("button", { name: "Reset Groq" }));
-  await waitFor(() => expect(sent.filter((each) => each.method !== "GET").map((each) => [each.method, each.body])).toEqual([["PATCH", { enabled: false }], ["POST", undefined]]));
+  await waitFor(() =>
+    expect(sent.filter((each) => each.method !== "GET").map((each) => [each.method, each.body])).toEqual([
+      ["PATCH", { enabled: false }],
+      ["POST", undefined],
+    ]),
+  );
 });
 
 test("very long values have room", async () => {
-  gateway({ "GET /admin/v1/config": () => ({ settings: [{ name: "a".repeat(200), value: "b".repeat(2_000), source: "environment" }], trace_link: null }) });
+  gateway({
+    "GET /admin/v1/config": () => ({
+      settings: [{ name: "a".repeat(200), value: "b".repeat(2_000), source: "environment" }],
+      trace_link: null,
+    }),
+  });
   show(Settings);
   expect(await screen.findByText("b".repeat(2_000))).toBeTruthy();
 });

@@ -21,7 +21,10 @@ const ORDERS: { value: Status["routingStrategy"]; label: string }[] = [
 export default function Settings() {
   return (
     <>
-      <Head title="Settings" lead="What can be changed while it runs, what it was started with, and who changed what. Changes bind every replica from its next admission on." />
+      <Head
+        title="Settings"
+        lead="What can be changed while it runs, what it was started with, and who changed what. Changes bind every replica from its next admission on."
+      />
       <div className={classes.columns}>
         <Routing />
         <Providers />
@@ -40,8 +43,17 @@ function Routing() {
       {status.data ? (
         <>
           <Select
-            label={<>Order of <code>free</code></>} description="Whom it tries first among those with room" data={ORDERS} allowDeselect={false}
-            value={set.isPending ? set.variables : status.data.routingStrategy} disabled={set.isPending} onChange={(value) => value && set.mutate(value)}
+            label={
+              <>
+                Order of <code>free</code>
+              </>
+            }
+            description="Whom it tries first among those with room"
+            data={ORDERS}
+            allowDeselect={false}
+            value={set.isPending ? set.variables : status.data.routingStrategy}
+            disabled={set.isPending}
+            onChange={(value) => value && set.mutate(value)}
           />
           {set.isError && (
             <p className={classes.problem} role="alert">
@@ -71,11 +83,21 @@ function Providers() {
             {status.data.providers.map(({ id, name, enabled, circuitBreakerState }) => (
               <li key={id}>
                 <Switch
-                  label={name} checked={turn.isPending && turn.variables.id === id ? turn.variables.enabled : enabled}
+                  label={name}
+                  checked={turn.isPending && turn.variables.id === id ? turn.variables.enabled : enabled}
                   onChange={(event) => turn.mutate({ id, enabled: event.currentTarget.checked })}
                 />
-                {circuitBreakerState !== "closed" && <Tag tone="bad">breaker {circuitBreakerState.replace("_", " ")}</Tag>}
-                <Button variant="default" size="compact-xs" aria-label={`Reset ${name}`} loading={reset.isPending && reset.variables === id} leftSection={<Icon name="reset" size={13} />} onClick={() => reset.mutate(id)}>
+                {circuitBreakerState !== "closed" && (
+                  <Tag tone="bad">breaker {circuitBreakerState.replace("_", " ")}</Tag>
+                )}
+                <Button
+                  variant="default"
+                  size="compact-xs"
+                  aria-label={`Reset ${name}`}
+                  loading={reset.isPending && reset.variables === id}
+                  leftSection={<Icon name="reset" size={13} />}
+                  onClick={() => reset.mutate(id)}
+                >
                   Reset
                 </Button>
               </li>
@@ -104,14 +126,31 @@ function Configuration() {
   const [text, setText] = useState("");
   const [own, setOwn] = useState(false);
   const wanted = text.trim().toLowerCase();
-  const found = config.data?.settings.filter(({ name, value, source }) => (!own || source !== "default") && `${name} ${value} ${source}`.toLowerCase().includes(wanted));
+  const found = config.data?.settings.filter(
+    ({ name, value, source }) =>
+      (!own || source !== "default") && `${name} ${value} ${source}`.toLowerCase().includes(wanted),
+  );
   return (
     <Card
-      flush title="Configuration in force" note="without its secrets"
+      flush
+      title="Configuration in force"
+      note="without its secrets"
       action={
         <div className={classes.filter}>
-          <Switch size="xs" label="Only what was set" checked={own} onChange={(event) => setOwn(event.currentTarget.checked)} />
-          <TextInput size="xs" aria-label="Filter settings" placeholder="Filter settings" value={text} leftSection={<Icon name="search" size={14} />} onChange={(event) => setText(event.currentTarget.value)} />
+          <Switch
+            size="xs"
+            label="Only what was set"
+            checked={own}
+            onChange={(event) => setOwn(event.currentTarget.checked)}
+          />
+          <TextInput
+            size="xs"
+            aria-label="Filter settings"
+            placeholder="Filter settings"
+            value={text}
+            leftSection={<Icon name="search" size={14} />}
+            onChange={(event) => setText(event.currentTarget.value)}
+          />
         </div>
       }
     >
@@ -135,7 +174,13 @@ function Configuration() {
                     <td>
                       <code>{value}</code>
                     </td>
-                    <td>{source === "default" ? <span className={classes.soft}>default</span> : <Tag tone="info">{source}</Tag>}</td>
+                    <td>
+                      {source === "default" ? (
+                        <span className={classes.soft}>default</span>
+                      ) : (
+                        <Tag tone="info">{source}</Tag>
+                      )}
+                    </td>
                   </tr>
                 ))}
               </tbody>
@@ -194,7 +239,12 @@ function Audit() {
             </Scroll>
             {audit.hasNextPage && (
               <div className={classes.pad}>
-                <Button variant="default" size="xs" loading={audit.isFetchingNextPage} onClick={() => void audit.fetchNextPage()}>
+                <Button
+                  variant="default"
+                  size="xs"
+                  loading={audit.isFetchingNextPage}
+                  onClick={() => void audit.fetchNextPage()}
+                >
                   Show older
                 </Button>
               </div>

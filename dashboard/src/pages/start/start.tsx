@@ -35,8 +35,13 @@ export default function Start() {
             for each person or program. Where the gateway is open to this machine, any word will do.
           </p>
           <TextInput
-            size="xs" aria-label="Key for the snippets" placeholder="Paste a key to see it in the snippets" autoComplete="off" value={key}
-            description="It stays in this field, and is gone when you leave." onChange={(event) => setKey(event.currentTarget.value)}
+            size="xs"
+            aria-label="Key for the snippets"
+            placeholder="Paste a key to see it in the snippets"
+            autoComplete="off"
+            value={key}
+            description="It stays in this field, and is gone when you leave."
+            onChange={(event) => setKey(event.currentTarget.value)}
           />
         </Card>
       </div>
@@ -59,7 +64,8 @@ export default function Start() {
           <Anchor component={Link} href="/models" inherit>
             Models
           </Anchor>
-          . A program that would rather wait for room than be told 429 sends <code>Prefer: wait=30</code>; every 429 and 503 carries a <code>Retry-After</code> that is true.
+          . A program that would rather wait for room than be told 429 sends <code>Prefer: wait=30</code>; every 429 and
+          503 carries a <code>Retry-After</code> that is true.
         </p>
       </Card>
     </>
