@@ -15,14 +15,14 @@ export default ts.config(
       "@typescript-eslint/consistent-type-imports": "error",
       "@typescript-eslint/switch-exhaustiveness-check": ["error", { considerDefaultExhaustiveForUnions: true }],
       "@typescript-eslint/no-misused-promises": ["error", { checksVoidReturn: { attributes: false } }],
-      // A field that exists to take the first key stroke is the point of a dialog.
+      // A dialog focuses its first field.
       "jsx-a11y/no-autofocus": "off",
       eqeqeq: "error",
       "no-console": "error",
     },
   },
   {
-    // Scripts of Node: no types to check.
+    // Node scripts have no type information.
     files: ["**/*.js", "**/*.mjs"],
     ...ts.configs.disableTypeChecked,
     languageOptions: {

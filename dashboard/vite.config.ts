@@ -4,7 +4,7 @@ import { compress } from "./build/compress.ts";
 import { themeCss } from "./build/theme-css.ts";
 import { mockGateway } from "./tests/mock/gateway.ts";
 
-/** Where `npm run dev` finds a running gateway. */
+/** The gateway that `npm run dev` forwards API requests to. */
 const GATEWAY = process.env.TOLLFREE_URL ?? "http://127.0.0.1:3000";
 
 const POLICY =
@@ -14,11 +14,11 @@ export default defineConfig(({ mode }) => ({
   base: "/dashboard/",
   plugins: [react(), themeCss(), compress(), mode === "mock" && mockGateway()],
   server: mode === "mock" ? {} : { proxy: { "/v1": GATEWAY, "/admin": GATEWAY } },
-  // The gateway's own policy, so that what it would forbid is seen here, too.
+  // The same policy as the gateway, so that violations show in development.
   preview: { headers: { "content-security-policy": POLICY } },
   build: {
     target: "es2022",
-    assetsInlineLimit: 0, // no data: URL, so that the CSP need not allow them
+    assetsInlineLimit: 0, // no data: URLs, which the CSP forbids
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
   },

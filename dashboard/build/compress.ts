@@ -4,9 +4,9 @@ import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
 import type { Plugin } from "vite";
 
-const WORTH_IT = /\.(js|css|html|svg|json|webmanifest)$/;
+const COMPRESSIBLE = /\.(js|css|html|svg|json|webmanifest)$/;
 
-/** Beside each text file a `.br` and a `.gz`: the gateway sends them as they are. */
+/** Writes a `.br` and a `.gz` file beside each text file. The gateway serves them unchanged. */
 export function compress(): Plugin {
   let folder = "";
   return {
@@ -17,12 +17,14 @@ export function compress(): Plugin {
     },
     async closeBundle() {
       const names = await readdir(folder, { recursive: true });
-      await Promise.all(names.filter((name) => WORTH_IT.test(name)).map((name) => variants(join(folder, name))));
+      await Promise.all(
+        names.filter((name) => COMPRESSIBLE.test(name)).map((name) => compressFile(join(folder, name))),
+      );
     },
   };
 }
 
-async function variants(path: string) {
+async function compressFile(path: string) {
   const text = await readFile(path);
   const params = { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY };
   await writeFile(`${path}.br`, await promisify(brotliCompress)(text, { params }));

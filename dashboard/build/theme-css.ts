@@ -4,7 +4,7 @@ import { theme } from "../src/theme.ts";
 
 const NAME = "virtual:theme.css";
 
-/** The theme's variables as a file: the component library would write them into the page, which our CSP forbids. */
+/** Provides the theme's CSS variables as a file, because the CSP forbids the <style> element that Mantine would write. */
 export function themeCss(): Plugin {
   return {
     name: "theme-css",

@@ -1,7 +1,9 @@
+import createClient from "openapi-fetch";
+import type { paths } from "./openapi";
 import type { Problem, Session } from "./types";
 
-/** What the gateway answered instead of what was asked for. `status` 0: it could not be reached. */
-export class Refusal extends Error {
+/** An error response of the gateway. `status` 0: the gateway could not be reached. */
+export class ApiError extends Error {
   constructor(
     readonly status: number,
     readonly problem: Problem,
@@ -13,12 +15,13 @@ export class Refusal extends Error {
 
 type Listener = () => void;
 
-/** Says only that somebody has logged in here: without it there is no session to ask about. */
-const ENTERED = "tollfree.entered";
+/** Present in the browser's storage after a login. Without it there is no session to look up. */
+const LOGGED_IN = "tollfree.logged-in";
 
-/** Who is logged in: the cookie is the browser's, the CSRF word lives in this variable and nowhere else. */
-class SessionHolder {
-  private session: Session | null | undefined = localStorage.getItem(ENTERED) ? undefined : null; // undefined: not asked yet
+/** The session. The browser holds its cookie; the CSRF token exists in this object only. */
+class SessionStore {
+  /** `undefined` until the session has been looked up. */
+  private session: Session | null | undefined = localStorage.getItem(LOGGED_IN) ? undefined : null;
   private readonly listeners = new Set<Listener>();
 
   readonly get = () => this.session;
@@ -30,59 +33,60 @@ class SessionHolder {
   set(session: Session | null) {
     if (session === null && this.session === null) return;
     this.session = session;
-    if (session) localStorage.setItem(ENTERED, "1");
-    else localStorage.removeItem(ENTERED);
+    if (session) localStorage.setItem(LOGGED_IN, "1");
+    else localStorage.removeItem(LOGGED_IN);
     for (const listener of this.listeners) listener();
   }
 }
 
-export const session = new SessionHolder();
+export const session = new SessionStore();
 
-/** A call as the browser makes it; only refusals are turned into errors. */
-export async function call(method: string, path: string, body?: unknown, init: RequestInit = {}): Promise<Response> {
-  const headers = new Headers(init.headers);
-  if (body !== undefined) headers.set("content-type", "application/json");
+/** The gateway's endpoints, typed by its OpenAPI document. Every error response is thrown as an `ApiError`. */
+export const api = createClient<paths>({
+  baseUrl: window.location.origin,
+  credentials: "same-origin",
+  fetch: sendRequest,
+  pathSerializer: fillPath,
+});
+
+/** The body of a successful response. */
+export async function bodyOf<T>(response: Promise<{ data?: T }>): Promise<T> {
+  return (await response).data as T; // an error response was thrown by `sendRequest`
+}
+
+/** Sends a request with the session's credentials. An error response is thrown as an `ApiError`. */
+export async function sendRequest(request: Request): Promise<Response> {
   const csrf = session.get()?.csrf;
-  if (method !== "GET" && csrf) headers.set("x-csrf-token", csrf);
+  if (request.method !== "GET" && csrf) request.headers.set("x-csrf-token", csrf);
   let response: Response;
   try {
-    response = await fetch(path, {
-      credentials: "same-origin",
-      ...init,
-      method,
-      headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
+    response = await fetch(request);
   } catch (error) {
-    if (init.signal?.aborted) throw error;
-    throw new Refusal(0, problem("The gateway cannot be reached."), null);
+    if (request.signal.aborted) throw error;
+    throw new ApiError(0, problem("The gateway cannot be reached."), null);
   }
   if (response.ok) return response;
-  const refusal = await refusalOf(response);
-  if (refusal.status === 401 && path !== "/admin/v1/session") session.set(null);
-  throw refusal;
+  const error = await errorOf(response);
+  if (error.status === 401 && !request.url.endsWith("/admin/v1/session")) session.set(null);
+  throw error;
 }
 
-export async function ask<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  const response = await call(method, path, body, { signal });
-  return (response.status === 204 ? undefined : await response.json()) as T;
-}
-
-async function refusalOf(response: Response): Promise<Refusal> {
-  const told = (await response.json().catch(() => null)) as { error?: Problem } | null;
+async function errorOf(response: Response): Promise<ApiError> {
+  const body = (await response.json().catch(() => null)) as { error?: Problem } | null;
   const seconds = Number(response.headers.get("retry-after"));
-  const wait = response.headers.has("retry-after") && Number.isFinite(seconds) ? seconds * 1000 : null;
-  return new Refusal(response.status, told?.error ?? problem(`The gateway answered ${response.status}.`), wait);
+  const retryAfterMs = response.headers.has("retry-after") && Number.isFinite(seconds) ? seconds * 1000 : null;
+  return new ApiError(
+    response.status,
+    body?.error ?? problem(`The gateway responded with ${response.status}.`),
+    retryAfterMs,
+  );
 }
 
 const problem = (message: string): Problem => ({ message, type: "", param: null, code: null });
 
-/** `/path?a=1` without what is not set. */
-export function withQuery(path: string, query: Record<string, string | number | null | undefined>): string {
-  const search = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null && value !== "") search.set(name, String(value));
-  }
-  const text = search.toString();
-  return text ? `${path}?${text}` : path;
+/** Model names contain slashes, which the gateway expects as they are. */
+function fillPath(path: string, params: Record<string, unknown>): string {
+  return path.replace(/\{(\w+)\}/g, (_, name: string) =>
+    encodeURIComponent(String(params[name])).replaceAll("%2F", "/"),
+  );
 }

@@ -1,13 +1,13 @@
 import { act, screen } from "@testing-library/react";
 import { expect, test } from "vitest";
-import { PENDING, gateway, refused, show } from "../tests/render";
+import { PENDING, gateway, errorResponse, show } from "../tests/render";
 import { App } from "./app";
 import { session } from "./api";
 
-test("a 401 anywhere leads to the login, and from there back", async () => {
+test("a 401 leads to the login page, and the login back to the page", async () => {
   gateway({
     "GET /admin/v1/events": PENDING,
-    "GET /admin/v1/models": () => refused(401, "invalid_api_key", "expired"),
+    "GET /admin/v1/models": () => errorResponse(401, "invalid_api_key", "expired"),
     "POST /admin/v1/session": () => ({ csrf: "c", expires_at: "" }),
   });
   show(App, "/models");
@@ -18,7 +18,7 @@ test("a 401 anywhere leads to the login, and from there back", async () => {
   expect(await screen.findByRole("heading", { name: "Models" })).toBeTruthy();
 });
 
-test("it does not follow a link to somewhere else", async () => {
+test("the login does not redirect to another origin", async () => {
   gateway({ "GET /admin/v1/events": PENDING });
   show(App, "/login?next=https://evil.example/");
   await screen.findByRole("link", { name: "Tollfree" });

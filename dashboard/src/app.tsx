@@ -1,13 +1,12 @@
 import { Loader } from "@mantine/core";
 import { Suspense, lazy, useEffect, useState, useSyncExternalStore } from "react";
 import { Redirect, Route, Switch, useLocation, useSearch } from "wouter";
-import { Refusal, ask, session } from "./api";
+import { ApiError, api, bodyOf, session } from "./api";
 import { Login } from "./pages/login";
-import { Boundary } from "./components/error-boundary";
+import { ErrorBoundary } from "./components/error-boundary";
 import { Failure } from "./components/notice";
 import { Shell } from "./components/shell";
-import { live, queries } from "./queries";
-import type { Session } from "./types";
+import { liveFeed, queryClient } from "./queries";
 
 const Pool = lazy(() => import("./pages/pool/pool"));
 const Requests = lazy(() => import("./pages/requests/requests"));
@@ -18,45 +17,45 @@ const Settings = lazy(() => import("./pages/settings/settings"));
 const Start = lazy(() => import("./pages/start/start"));
 
 export function App() {
-  const held = useSyncExternalStore(session.subscribe, session.get);
-  const [problem, setProblem] = useState<Refusal | null>(null);
+  const current = useSyncExternalStore(session.subscribe, session.get);
+  const [problem, setProblem] = useState<ApiError | null>(null);
   const [path] = useLocation();
   const query = useSearch();
 
   useEffect(() => {
-    if (held !== undefined || problem) return;
-    ask<Session>("GET", "/admin/v1/session").then(
+    if (current !== undefined || problem) return;
+    bodyOf(api.GET("/admin/v1/session")).then(
       (found) => session.set(found),
       (error: unknown) =>
-        error instanceof Refusal && error.status !== 401 && error.status !== 503
+        error instanceof ApiError && error.status !== 401 && error.status !== 503
           ? setProblem(error)
           : session.set(null),
     );
-  }, [held, problem]);
+  }, [current, problem]);
 
   const here = path + (query ? `?${query}` : "");
-  if (problem) return <Failure error={problem} retry={() => setProblem(null)} whole />;
-  if (held === undefined) return <Waiting />;
+  if (problem) return <Failure error={problem} retry={() => setProblem(null)} fullPage />;
+  if (current === undefined) return <PageLoader />;
   if (path === "/login")
-    return held ? <Redirect to={new URLSearchParams(query).get("next") ?? "/"} replace /> : <Login />;
-  if (held === null)
+    return current ? <Redirect to={new URLSearchParams(query).get("next") ?? "/"} replace /> : <Login />;
+  if (current === null)
     return <Redirect to={here === "/" ? "/login" : `/login?next=${encodeURIComponent(here)}`} replace />;
-  return <Inside />;
+  return <LoggedIn />;
 }
 
-function Inside() {
+function LoggedIn() {
   const page = useLocation()[0].split("/")[1];
   useEffect(() => {
-    live.start();
+    liveFeed.start();
     return () => {
-      live.stop();
-      queries.clear();
+      liveFeed.stop();
+      queryClient.clear();
     };
   }, []);
   return (
     <Shell>
-      <Boundary key={page}>
-        <Suspense fallback={<Waiting />}>
+      <ErrorBoundary key={page}>
+        <Suspense fallback={<PageLoader />}>
           <Switch>
             <Route path="/" component={Pool} />
             <Route path="/requests/:id?" component={Requests} />
@@ -70,9 +69,9 @@ function Inside() {
             </Route>
           </Switch>
         </Suspense>
-      </Boundary>
+      </ErrorBoundary>
     </Shell>
   );
 }
 
-const Waiting = () => <Loader aria-label="Loading" m="xl" size="sm" />;
+const PageLoader = () => <Loader aria-label="Loading" m="xl" size="sm" />;

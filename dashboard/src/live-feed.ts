@@ -1,37 +1,42 @@
 import { useSyncExternalStore } from "react";
-import { call, session } from "./api";
-import { events } from "./sse";
+import { api, session } from "./api";
+import { readEvents } from "./sse";
 import type { Budget, RequestRecord } from "./types";
 
 /**
- * How fresh what the page shows is. `live`: told as it happens. `polling`: the stream is away, so the page asks every few
- * seconds. `stale`: neither has brought anything for a while, and what is shown is from `heardAt`.
+ * How current the figures on the page are. `live`: the event stream delivers changes. `polling`: the stream is
+ * interrupted and the page polls every few seconds. `stale`: neither has delivered anything since `updatedAt`.
  */
-export type Mode = "connecting" | "live" | "polling" | "stale";
+export type FeedMode = "connecting" | "live" | "polling" | "stale";
 export interface Freshness {
-  mode: Mode;
-  heardAt: number;
+  mode: FeedMode;
+  updatedAt: number;
 }
 
-const QUIET_MS = 25_000; // the stream says something every 10 s
-const STALE_MS = 15_000;
-const HIDDEN_MS = 30_000; // a tab nobody looks at gives its connection back
-const RETRIES_MS = [500, 1_000, 2_000, 5_000, 10_000];
+/** The gateway sends a keep-alive every 10 s: a stream silent for longer than this is dead. */
+const STREAM_SILENCE_MS = 25_000;
+const STALE_AFTER_MS = 15_000;
+/** A tab hidden for this long gives up its connection. */
+const HIDDEN_MS = 30_000;
+const RETRY_DELAYS_MS = [500, 1_000, 2_000, 5_000, 10_000];
 
 type OnBudget = (budget: Budget) => void;
 type OnRequest = (record: RequestRecord) => void;
 
-export class Live {
-  private freshness: Freshness = { mode: "connecting", heardAt: 0 };
+/** The gateway's event stream, reconnected when it breaks, and a record of how current the page is. */
+export class LiveFeed {
+  private freshness: Freshness = { mode: "connecting", updatedAt: 0 };
+  private publishedMode: FeedMode = "connecting";
   private readonly listeners = new Set<() => void>();
   private readonly requestListeners = new Set<OnRequest>();
   private controller: AbortController | null = null;
-  private lastId: string | null = null;
+  private lastEventId: string | null = null;
   private failures = 0;
-  private heardStream = 0;
-  private retry: ReturnType<typeof setTimeout> | undefined;
-  private watch: ReturnType<typeof setInterval> | undefined;
-  private hiding: ReturnType<typeof setTimeout> | undefined;
+  /** When the open stream last delivered anything; 0 without an open stream. */
+  private streamActiveAt = 0;
+  private retryTimer: ReturnType<typeof setTimeout> | undefined;
+  private modeTimer: ReturnType<typeof setInterval> | undefined;
+  private hiddenTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly onBudget: OnBudget) {}
 
@@ -46,74 +51,74 @@ export class Live {
   };
 
   start() {
-    this.heard();
-    document.addEventListener("visibilitychange", this.seen);
-    this.watch = setInterval(() => this.judge(), 1_000);
+    this.markUpdated();
+    document.addEventListener("visibilitychange", this.onVisibilityChange);
+    this.modeTimer = setInterval(() => this.updateMode(), 1_000);
     this.connect();
   }
 
   stop() {
-    document.removeEventListener("visibilitychange", this.seen);
-    clearInterval(this.watch);
-    clearTimeout(this.hiding);
+    document.removeEventListener("visibilitychange", this.onVisibilityChange);
+    clearInterval(this.modeTimer);
+    clearTimeout(this.hiddenTimer);
     this.disconnect();
     this.failures = 0;
-    this.show({ mode: "connecting", heardAt: 0 });
+    this.publish({ mode: "connecting", updatedAt: 0 });
   }
 
-  /** A poll brought an answer. */
-  heard() {
-    this.freshness = { ...this.freshness, heardAt: Date.now() };
-    this.judge();
+  /** Records that the page has just received data, by the stream or by a poll. */
+  markUpdated() {
+    this.freshness = { ...this.freshness, updatedAt: Date.now() };
+    this.updateMode();
   }
 
-  private readonly seen = () => {
-    clearTimeout(this.hiding);
-    if (document.hidden) this.hiding = setTimeout(() => this.disconnect(), HIDDEN_MS);
+  private readonly onVisibilityChange = () => {
+    clearTimeout(this.hiddenTimer);
+    if (document.hidden) this.hiddenTimer = setTimeout(() => this.disconnect(), HIDDEN_MS);
     else if (!this.controller) this.connect();
   };
 
   private connect() {
-    clearTimeout(this.retry);
+    clearTimeout(this.retryTimer);
     const controller = new AbortController();
     this.controller = controller;
-    void this.read(controller).finally(() => {
-      if (this.controller !== controller) return; // somebody disconnected us
+    void this.readStream(controller).finally(() => {
+      if (this.controller !== controller) return; // disconnected on purpose
       this.controller = null;
-      const wait = RETRIES_MS[Math.min(this.failures, RETRIES_MS.length - 1)];
+      const delay = RETRY_DELAYS_MS[Math.min(this.failures, RETRY_DELAYS_MS.length - 1)];
       this.failures += 1;
-      this.judge();
-      if (session.get()) this.retry = setTimeout(() => this.connect(), wait);
+      this.updateMode();
+      if (session.get()) this.retryTimer = setTimeout(() => this.connect(), delay);
     });
   }
 
   private disconnect() {
-    clearTimeout(this.retry);
+    clearTimeout(this.retryTimer);
     const { controller } = this;
     this.controller = null;
-    this.heardStream = 0;
+    this.streamActiveAt = 0;
     controller?.abort();
   }
 
-  private async read(controller: AbortController) {
-    const headers: Record<string, string> = { accept: "text/event-stream" };
-    if (this.lastId) headers["last-event-id"] = this.lastId;
+  private async readStream(controller: AbortController) {
+    const onChunk = () => {
+      if (this.controller !== controller) return;
+      this.failures = 0;
+      this.streamActiveAt = Date.now();
+      this.markUpdated();
+    };
     try {
-      const response = await call("GET", "/admin/v1/events", undefined, {
-        headers,
+      const { data: body } = await api.GET("/admin/v1/events", {
+        params: { header: this.lastEventId ? { "Last-Event-ID": this.lastEventId } : {} },
+        headers: { accept: "text/event-stream" },
+        parseAs: "stream",
         signal: controller.signal,
         cache: "no-store",
       });
-      if (!response.body) return;
-      const alive = () => {
-        if (this.controller !== controller) return;
-        this.failures = 0;
-        this.heardStream = Date.now();
-        this.heard();
-      };
-      alive();
-      for await (const { event, data, id } of events(response.body, alive)) {
-        if (id) this.lastId = id;
+      if (!body) return;
+      onChunk();
+      for await (const { event, data, id } of readEvents(body, { onChunk })) {
+        if (id) this.lastEventId = id;
         if (event === "budget") this.onBudget(JSON.parse(data) as Budget);
         if (event === "request") {
           const record = JSON.parse(data) as RequestRecord;
@@ -121,43 +126,37 @@ export class Live {
         }
       }
     } catch {
-      // The mode says so; polling goes on meanwhile.
+      // The page shows the mode and polls until the stream is back.
     } finally {
-      if (this.controller === controller) this.heardStream = 0;
+      if (this.controller === controller) this.streamActiveAt = 0;
     }
   }
 
-  private judge() {
+  private updateMode() {
     const now = Date.now();
-    if (this.heardStream && now - this.heardStream > QUIET_MS) {
+    if (this.streamActiveAt && now - this.streamActiveAt > STREAM_SILENCE_MS) {
       this.disconnect();
       if (session.get()) this.connect();
     }
-    const { heardAt, mode } = this.freshness;
-    const stream = this.heardStream > 0;
-    const next = stream
-      ? "live"
-      : now - heardAt > STALE_MS
-        ? "stale"
-        : this.failures > 0
-          ? "polling"
-          : mode === "live"
-            ? "polling"
-            : mode;
-    this.show({ mode: next, heardAt });
+    this.publish({ mode: this.currentMode(now), updatedAt: this.freshness.updatedAt });
   }
 
-  private show(next: Freshness) {
-    const changed = next.mode !== this.shown.mode;
+  private currentMode(now: number): FeedMode {
+    const { updatedAt, mode } = this.freshness;
+    if (this.streamActiveAt > 0) return "live";
+    if (now - updatedAt > STALE_AFTER_MS) return "stale";
+    return this.failures > 0 || mode === "live" ? "polling" : mode;
+  }
+
+  private publish(next: Freshness) {
     this.freshness = next;
-    if (!changed) return;
-    this.shown = next;
+    if (next.mode === this.publishedMode) return;
+    this.publishedMode = next.mode;
     for (const listener of this.listeners) listener();
   }
-  private shown: Freshness = this.freshness;
 }
 
-/** Re-renders when the mode changes, not at every sign of life. */
-export function useMode(live: Live): Mode {
-  return useSyncExternalStore(live.subscribe, () => live.get().mode);
+/** The mode of the feed. Re-renders when it changes, not for every event. */
+export function useFeedMode(feed: LiveFeed): FeedMode {
+  return useSyncExternalStore(feed.subscribe, () => feed.get().mode);
 }

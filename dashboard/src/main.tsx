@@ -7,7 +7,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Router } from "wouter";
 import { App } from "./app";
-import { queries } from "./queries";
+import { queryClient } from "./queries";
 import { theme } from "./theme";
 
 const root = document.getElementById("root");
@@ -15,9 +15,9 @@ if (!root) throw new Error("index.html has no #root");
 
 createRoot(root).render(
   <StrictMode>
-    {/* The variables are in theme.css: nothing writes a <style> into the page, so the CSP need not allow it. */}
+    {/* Mantine's variables come from virtual:theme.css, because the CSP allows no <style> elements. */}
     <MantineProvider theme={theme} defaultColorScheme="auto" withCssVariables={false} withGlobalClasses={false}>
-      <QueryClientProvider client={queries}>
+      <QueryClientProvider client={queryClient}>
         <Router base="/dashboard">
           <App />
         </Router>

@@ -1,72 +1,62 @@
 import { QueryClient, keepPreviousData, useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
-import { Refusal, ask, withQuery } from "./api";
-import { Live, useMode } from "./live-feed";
-import { saw } from "./components/clock";
-import { whole } from "./usage";
-import type {
-  AuditList,
-  Budget,
-  Client,
-  ClientChange,
-  ClientList,
-  ClientWithKey,
-  Config,
-  ModelList,
-  NewClient,
-  RequestList,
-  Status,
-  Usage,
-} from "./types";
+import { ApiError, api, bodyOf } from "./api";
+import { syncClock } from "./components/clock";
+import { LiveFeed, useFeedMode } from "./live-feed";
+import { fillGaps } from "./usage";
+import type { ClientChange, NewClient, Strategy, Usage } from "./types";
 
-export const queries = new QueryClient({
+export const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
       staleTime: 5_000,
       retry: (failures, error) =>
-        failures < 2 && (!(error instanceof Refusal) || error.status === 0 || error.status >= 500),
+        failures < 2 && (!(error instanceof ApiError) || error.status === 0 || error.status >= 500),
       retryDelay: (failures) => 500 * 2 ** failures,
     },
   },
 });
 
-export const live = new Live((budget) => {
-  saw(budget.taken_at);
-  queries.setQueryData(["budget"], budget);
+export const liveFeed = new LiveFeed((budget) => {
+  syncClock(budget.taken_at);
+  queryClient.setQueryData(["budget"], budget);
 });
 
-/** A poll's answer is a sign of life; what we put in ourselves is not. */
-queries.getQueryCache().subscribe((event) => {
-  if (event.type === "updated" && event.action.type === "success" && !event.action.manual) live.heard();
+// Every answered poll shows that the gateway is reachable; data that the page itself writes to the cache does not.
+queryClient.getQueryCache().subscribe((event) => {
+  if (event.type === "updated" && event.action.type === "success" && !event.action.manual) liveFeed.markUpdated();
 });
+
+const CURSOR_PAGES = {
+  initialPageParam: undefined as string | undefined,
+  getNextPageParam: (last: { next_cursor?: string | null }) => last.next_cursor,
+};
+
+const byId = (id: string) => ({ params: { path: { id } } });
 
 const POLL_MS = 3_000;
 
 export function useBudget() {
-  const mode = useMode(live);
+  const mode = useFeedMode(liveFeed);
   return useQuery({
     queryKey: ["budget"],
-    queryFn: ({ signal }) => ask<Budget>("GET", "/admin/v1/budget", undefined, signal),
+    queryFn: ({ signal }) => bodyOf(api.GET("/admin/v1/budget", { signal })),
     refetchInterval: mode === "live" ? false : POLL_MS,
   });
 }
 
-export interface UsageQuestion {
+export interface UsageQuery {
   by: "client" | "provider" | "model";
   step: "minute" | "day";
-  /** How far back, in ms. */
+  /** How far back the series reach, in ms. */
   back: number;
-  client?: string;
-  provider?: string;
 }
 
-export function useUsage({ by, step, back, client, provider }: UsageQuestion) {
+export function useUsage({ by, step, back }: UsageQuery) {
   return useQuery({
-    queryKey: ["usage", by, step, back, client, provider],
+    queryKey: ["usage", by, step, back],
     queryFn: async ({ signal }): Promise<Usage> => {
       const from = new Date(Date.now() - back).toISOString();
-      return whole(
-        await ask<Usage>("GET", withQuery("/admin/v1/usage", { by, step, from, client, provider }), undefined, signal),
-      );
+      return fillGaps(await bodyOf(api.GET("/admin/v1/usage", { params: { query: { by, step, from } }, signal })));
     },
     refetchInterval: step === "minute" ? 15_000 : 60_000,
     placeholderData: keepPreviousData,
@@ -81,41 +71,34 @@ export interface Filters {
   search?: string;
 }
 
-const REQUESTS_PAGE = 200;
+const REQUESTS_PER_PAGE = 200;
+
+const listRequests = (filters: Filters, cursor: string | undefined, signal?: AbortSignal) =>
+  bodyOf(
+    api.GET("/admin/v1/requests", { params: { query: { ...filters, limit: REQUESTS_PER_PAGE, cursor } }, signal }),
+  );
 
 export function useRequests(filters: Filters) {
   return useInfiniteQuery({
     queryKey: ["requests", filters],
-    queryFn: ({ pageParam, signal }) =>
-      ask<RequestList>(
-        "GET",
-        withQuery("/admin/v1/requests", { ...filters, limit: REQUESTS_PAGE, cursor: pageParam }),
-        undefined,
-        signal,
-      ),
-    initialPageParam: "",
-    getNextPageParam: (last) => last.next_cursor,
+    queryFn: ({ pageParam, signal }) => listRequests(filters, pageParam, signal),
+    ...CURSOR_PAGES,
     refetchOnWindowFocus: false,
     staleTime: Infinity,
     gcTime: 0,
   });
 }
 
-/** What came since the newest that is shown, asked for while the stream is away. */
-export const newest = (filters: Filters) =>
-  ask<RequestList>("GET", withQuery("/admin/v1/requests", { ...filters, limit: REQUESTS_PAGE }));
+/** The most recent requests, for polling while the event stream is interrupted. */
+export const listNewestRequests = (filters: Filters) => listRequests(filters, undefined);
 
 export const useRequest = (id: string | null) =>
   useQuery({
     queryKey: ["request", id],
     queryFn: async ({ signal }) => {
-      const found = await ask<RequestList>(
-        "GET",
-        withQuery("/admin/v1/requests", { search: id, limit: 5 }),
-        undefined,
-        signal,
-      );
-      return found.data.find((record) => record.id === id) ?? null;
+      const query = { search: id ?? "", limit: 5 };
+      const { data } = await bodyOf(api.GET("/admin/v1/requests", { params: { query }, signal }));
+      return data.find((record) => record.id === id) ?? null;
     },
     enabled: id !== null,
   });
@@ -123,15 +106,11 @@ export const useRequest = (id: string | null) =>
 export const useClients = (search: string) =>
   useInfiniteQuery({
     queryKey: ["clients", search],
-    queryFn: ({ pageParam, signal }) =>
-      ask<ClientList>(
-        "GET",
-        withQuery("/admin/v1/clients", { search, limit: 100, cursor: pageParam }),
-        undefined,
-        signal,
-      ),
-    initialPageParam: "",
-    getNextPageParam: (last) => last.next_cursor,
+    queryFn: ({ pageParam, signal }) => {
+      const query = { search: search || undefined, limit: 100, cursor: pageParam };
+      return bodyOf(api.GET("/admin/v1/clients", { params: { query }, signal }));
+    },
+    ...CURSOR_PAGES,
     refetchInterval: 10_000,
     placeholderData: keepPreviousData,
   });
@@ -139,27 +118,24 @@ export const useClients = (search: string) =>
 export const useClient = (id: string) =>
   useQuery({
     queryKey: ["client", id],
-    queryFn: ({ signal }) => ask<Client>("GET", `/admin/v1/clients/${encodeURIComponent(id)}`, undefined, signal),
+    queryFn: ({ signal }) => bodyOf(api.GET("/admin/v1/clients/{id}", { ...byId(id), signal })),
     refetchInterval: 10_000,
   });
 
 export const useModels = () =>
   useQuery({
     queryKey: ["models"],
-    queryFn: ({ signal }) => ask<ModelList>("GET", "/admin/v1/models", undefined, signal),
+    queryFn: ({ signal }) => bodyOf(api.GET("/admin/v1/models", { signal })),
     refetchInterval: 10_000,
   });
 
 export const useConfig = () =>
-  useQuery({
-    queryKey: ["config"],
-    queryFn: ({ signal }) => ask<Config>("GET", "/admin/v1/config", undefined, signal),
-  });
+  useQuery({ queryKey: ["config"], queryFn: ({ signal }) => bodyOf(api.GET("/admin/v1/config", { signal })) });
 
 export const useStatus = () =>
   useQuery({
     queryKey: ["status"],
-    queryFn: ({ signal }) => ask<Status>("GET", "/v1/status", undefined, signal),
+    queryFn: ({ signal }) => bodyOf(api.GET("/v1/status", { signal })),
     refetchInterval: 5_000,
   });
 
@@ -167,55 +143,58 @@ export const useAudit = () =>
   useInfiniteQuery({
     queryKey: ["audit"],
     queryFn: ({ pageParam, signal }) =>
-      ask<AuditList>("GET", withQuery("/admin/v1/audit", { limit: 50, cursor: pageParam }), undefined, signal),
-    initialPageParam: "",
-    getNextPageParam: (last) => last.next_cursor,
+      bodyOf(api.GET("/admin/v1/audit", { params: { query: { limit: 50, cursor: pageParam } }, signal })),
+    ...CURSOR_PAGES,
     refetchInterval: 10_000,
   });
 
-/** A change, after which what it may have changed is asked for again. */
-function useChange<In, Out>(change: (input: In) => Promise<Out>, ...keys: string[]) {
+/** A change. Afterwards the queries under `keys`, and the audit log, are fetched again. */
+function useChange<In, Out>(mutationFn: (input: In) => Promise<Out>, ...keys: string[]) {
   return useMutation({
-    mutationFn: change,
-    onSuccess: () => Promise.all([...keys, "audit"].map((key) => queries.invalidateQueries({ queryKey: [key] }))),
+    mutationFn,
+    onSuccess: () => Promise.all([...keys, "audit"].map((key) => queryClient.invalidateQueries({ queryKey: [key] }))),
   });
 }
 
-const clientPath = (id: string, verb = "") => `/admin/v1/clients/${encodeURIComponent(id)}${verb}`;
-const providerPath = (id: string, verb = "") => `/v1/status/providers/${encodeURIComponent(id)}${verb}`;
-
 export const useCreateClient = () =>
-  useChange((client: NewClient) => ask<ClientWithKey>("POST", "/admin/v1/clients", client), "clients");
+  useChange((body: NewClient) => bodyOf(api.POST("/admin/v1/clients", { body })), "clients");
 export const useChangeClient = (id: string) =>
-  useChange((change: ClientChange) => ask<Client>("PATCH", clientPath(id), change), "clients", "client");
+  useChange(
+    (body: ClientChange) => bodyOf(api.PATCH("/admin/v1/clients/{id}", { ...byId(id), body })),
+    "clients",
+    "client",
+  );
 export const useRotateClient = (id: string) =>
   useChange(
-    (overlap_s: number) => ask<ClientWithKey>("POST", clientPath(id, "/rotate"), { overlap_s }),
+    (overlap_s: number) => bodyOf(api.POST("/admin/v1/clients/{id}/rotate", { ...byId(id), body: { overlap_s } })),
     "clients",
     "client",
   );
 export const useRevokeClient = (id: string) =>
-  useChange(() => ask<Client>("POST", clientPath(id, "/revoke")), "clients", "client");
-export const useDeleteClient = (id: string) => useChange(() => ask("DELETE", clientPath(id)), "clients");
+  useChange(() => bodyOf(api.POST("/admin/v1/clients/{id}/revoke", byId(id))), "clients", "client");
+export const useDeleteClient = (id: string) =>
+  useChange(() => bodyOf(api.DELETE("/admin/v1/clients/{id}", byId(id))), "clients");
 
 export const useResetProvider = () =>
-  useChange((id: string) => ask("POST", providerPath(id, "/reset")), "budget", "status");
+  useChange((id: string) => bodyOf(api.POST("/v1/status/providers/{id}/reset", byId(id))), "budget", "status");
 export const useSwitchProvider = () =>
   useChange(
-    ({ id, enabled }: { id: string; enabled: boolean }) => ask("PATCH", providerPath(id), { enabled }),
+    ({ id, enabled }: { id: string; enabled: boolean }) =>
+      bodyOf(api.PATCH("/v1/status/providers/{id}", { ...byId(id), body: { enabled } })),
     "budget",
     "status",
   );
 export const useSwitchModel = () =>
   useChange(
-    ({ name, enabled }: { name: string; enabled: boolean }) => ask("PATCH", `/v1/status/models/${name}`, { enabled }),
+    ({ name, enabled }: { name: string; enabled: boolean }) =>
+      bodyOf(api.PATCH("/v1/status/models/{id}", { ...byId(name), body: { enabled } })),
     "budget",
     "status",
     "models",
   );
-export const useSetOrder = () =>
+export const useSetStrategy = () =>
   useChange(
-    (strategy: Status["routingStrategy"]) => ask<Status>("PATCH", "/v1/status/routing", { strategy }),
+    (strategy: Strategy) => bodyOf(api.PATCH("/v1/status/routing", { body: { strategy } })),
     "status",
     "models",
   );

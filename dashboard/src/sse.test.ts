@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
-import { events, type Event } from "./sse";
+import { readEvents, type SseEvent } from "./sse";
 
 async function read(...chunks: string[]) {
-  const found: Event[] = [];
+  const events: SseEvent[] = [];
   const comments: string[] = [];
-  let heard = 0;
+  let received = 0;
   const body = new Response(
     new ReadableStream<Uint8Array>({
       start(controller) {
@@ -13,39 +13,35 @@ async function read(...chunks: string[]) {
       },
     }),
   ).body!;
-  for await (const event of events(
-    body,
-    () => (heard += 1),
-    (comment) => comments.push(comment),
-  ))
-    found.push(event);
-  return { found, comments, heard };
+  const handlers = { onChunk: () => (received += 1), onComment: (comment: string) => comments.push(comment) };
+  for await (const event of readEvents(body, handlers)) events.push(event);
+  return { events, comments, received };
 }
 
-test("an event may come in pieces, and with any line end", async () => {
-  const { found } = await read(
+test("an event may be split over chunks and use any line ending", async () => {
+  const { events } = await read(
     "event: bud",
     'get\ndata: {"a":',
     "1}\nid: 7-0\n",
     "\ndata: x\r\n\r\n",
     "data: a\ndata: b\n\n",
   );
-  expect(found).toEqual([
+  expect(events).toEqual([
     { event: "budget", data: '{"a":1}', id: "7-0" },
     { event: "message", data: "x", id: null },
     { event: "message", data: "a\nb", id: null },
   ]);
 });
 
-test("a keep-alive is heard, and is no event", async () => {
-  const { found, comments, heard } = await read(": keep-alive\n\n", ":x-tollfree-model=groq/m\n\n");
-  expect({ found, comments, heard }).toEqual({
-    found: [],
+test("a comment is reported, and is not an event", async () => {
+  const { events, comments, received } = await read(": keep-alive\n\n", ":x-tollfree-model=groq/m\n\n");
+  expect({ events, comments, received }).toEqual({
+    events: [],
     comments: ["keep-alive", "x-tollfree-model=groq/m"],
-    heard: 2,
+    received: 2,
   });
 });
 
-test("what is cut off is not an event", async () => {
-  expect((await read("data: whole\n\ndata: ha")).found).toEqual([{ event: "message", data: "whole", id: null }]);
+test("an event that is cut off is dropped", async () => {
+  expect((await read("data: complete\n\ndata: ha")).events).toEqual([{ event: "message", data: "complete", id: null }]);
 });

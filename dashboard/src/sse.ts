@@ -1,52 +1,38 @@
-export interface Event {
+import { createParser } from "eventsource-parser";
+
+export interface SseEvent {
   event: string;
   data: string;
   id: string | null;
 }
 
-/** Server-sent events of a body. `heard` is told of every chunk: a keep-alive comment is a sign of life, too. */
-export async function* events(
+interface Handlers {
+  /** Called for every chunk, so that a keep-alive comment counts as a sign of life. */
+  onChunk?: () => void;
+  onComment?: (comment: string) => void;
+}
+
+/** The server-sent events of a response body. */
+export async function* readEvents(
   body: ReadableStream<Uint8Array>,
-  heard: () => void = () => {},
-  commented: (comment: string) => void = () => {},
-): AsyncGenerator<Event> {
-  const reader = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
-  let rest = "";
-  let lines: string[] = [];
+  { onChunk, onComment }: Handlers = {},
+): AsyncGenerator<SseEvent> {
+  const parsed: SseEvent[] = [];
+  const parser = createParser({
+    onEvent: ({ event = "message", data, id = null }) => parsed.push({ event, data, id }),
+    onComment,
+  });
+  const decoder = new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>;
+  const reader = body.pipeThrough(decoder).getReader();
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      heard();
-      rest += value;
-      const parts = rest.split(/\r\n|\n|\r(?!$)/);
-      rest = parts.pop() ?? "";
-      for (const line of parts) {
-        if (line.startsWith(":")) commented(line.slice(1).trim());
-        else if (line !== "") lines.push(line);
-        else {
-          const event = eventOf(lines);
-          lines = [];
-          if (event) yield event;
-        }
-      }
+      onChunk?.();
+      parser.feed(value);
+      yield* parsed.splice(0);
     }
   } finally {
     void reader.cancel().catch(() => {});
   }
-}
-
-function eventOf(lines: string[]): Event | null {
-  let event = "message";
-  let id: string | null = null;
-  const data: string[] = [];
-  for (const line of lines) {
-    const colon = line.indexOf(":");
-    const field = colon < 0 ? line : line.slice(0, colon);
-    const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
-    if (field === "event") event = value;
-    else if (field === "data") data.push(value);
-    else if (field === "id") id = value;
-  }
-  return data.length > 0 ? { event, data: data.join("\n"), id } : null;
 }

@@ -56,7 +56,7 @@ export const theme = createTheme({
     },
   },
   components: {
-    // The library locks scrolling with a <style> of its own, which our CSP forbids: theme.css does it instead.
+    // Mantine locks scrolling with a <style> element, which the CSP forbids: theme.css does it instead.
     Modal: { defaultProps: { lockScroll: false, centered: true, transitionProps: { duration: 120 } } },
     Drawer: { defaultProps: { lockScroll: false, position: "right", transitionProps: { duration: 120 } } },
     Tooltip: { defaultProps: { withArrow: true, openDelay: 250, events: { hover: true, focus: true, touch: true } } },
@@ -66,7 +66,7 @@ export const theme = createTheme({
   },
 });
 
-/** One colour per series, the same in every chart: by place in the catalogue, not by rank of the day. */
+/** Colours of series. Each provider keeps its colour in every chart, however its traffic ranks. */
 const SERIES = [
   "var(--series-1)",
   "var(--series-2)",
@@ -79,17 +79,17 @@ const SERIES = [
 ];
 const KNOWN = ["groq", "gemini", "cerebras", "mistral", "ollama", "openrouter", "nvidia", "cloudflare"];
 
-/** The series of requests that no provider was asked for: turned away, or mistaken. */
-export const NOBODY = "nobody asked";
+/** The series of requests that reached no provider: rejected or invalid ones. */
+export const NO_PROVIDER = "no provider";
 
-/** Where a name stands among others. */
-export const place = (name: string) =>
-  KNOWN.includes(name) ? KNOWN.indexOf(name) : KNOWN.length + (name === NOBODY ? 1 : 0);
+/** The position of a series among others in charts and legends. */
+export const seriesIndex = (name: string) =>
+  KNOWN.includes(name) ? KNOWN.indexOf(name) : KNOWN.length + (name === NO_PROVIDER ? 1 : 0);
 
 export function seriesColor(name: string): string {
   const known = KNOWN.indexOf(name);
   if (known >= 0) return SERIES[known] ?? "gray";
-  if (name === NOBODY) return "var(--soft)"; // no provider's colour
+  if (name === NO_PROVIDER) return "var(--soft)"; // not the colour of any provider
   let hash = 0;
   for (const sign of name) hash = (hash * 31 + sign.charCodeAt(0)) >>> 0;
   return SERIES[hash % SERIES.length] ?? "gray";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { UsagePoint } from "./types";
-import { today, whole } from "./usage";
+import { fillGaps, today } from "./usage";
 
 const figures = {
   requests: 3,
@@ -15,8 +15,8 @@ const figures = {
 };
 const point = (time: string): UsagePoint => ({ time, ...figures });
 
-test("minutes without a request stand in the series as nothing", () => {
-  const usage = whole({
+test("intervals without a request are filled with zeros", () => {
+  const usage = fillGaps({
     object: "usage",
     by: "provider",
     step: "minute",

@@ -1,7 +1,7 @@
 import type { Series, Usage, UsageFigures, UsagePoint } from "./types";
 
 const STEP_MS = { minute: 60_000, day: 86_400_000 };
-const NOTHING: UsageFigures = {
+const ZERO: UsageFigures = {
   requests: 0,
   ok: 0,
   failed: 0,
@@ -13,20 +13,20 @@ const NOTHING: UsageFigures = {
   first_content_p95_ms: null,
 };
 
-/** The gateway leaves out stretches without a request: a chart needs them. Every series gets the same times. */
-export function whole(usage: Usage): Usage {
+/** Adds the intervals without a request, which the gateway omits: charts need every series to have the same times. */
+export function fillGaps(usage: Usage): Usage {
   const step = STEP_MS[usage.step];
   const times: number[] = [];
   for (let at = Math.floor(Date.parse(usage.from) / step) * step; at <= Date.parse(usage.to); at += step)
     times.push(at);
-  return { ...usage, series: usage.series.map((series) => ({ ...series, points: filled(series, times) })) };
+  return { ...usage, series: usage.series.map((series) => ({ ...series, points: pointsAt(series, times) })) };
 }
 
-function filled(series: Series, times: number[]): UsagePoint[] {
+function pointsAt(series: Series, times: number[]): UsagePoint[] {
   const known = new Map(series.points.map((point) => [Date.parse(point.time), point]));
-  // One spelling of each time, whoever said it: charts tell points apart by it.
-  return times.map((at) => ({ ...(known.get(at) ?? NOTHING), time: new Date(at).toISOString() }));
+  // Charts identify points by this string, so each time has one spelling.
+  return times.map((at) => ({ ...(known.get(at) ?? ZERO), time: new Date(at).toISOString() }));
 }
 
-/** What the day so far brought; days are those of UTC. */
-export const today = (series: Series | undefined): UsageFigures => series?.points.at(-1) ?? NOTHING;
+/** The figures since midnight UTC, from a series by day. */
+export const today = (series: Series | undefined): UsageFigures => series?.points.at(-1) ?? ZERO;

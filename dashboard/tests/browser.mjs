@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const PATHS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-/** Debian's chromium, or the one that CHROMIUM names. */
+/** Starts the browser named by CHROMIUM, or Debian's chromium. */
 export function open() {
-  const executablePath = process.env.CHROMIUM ?? PLACES.find(existsSync);
-  if (!executablePath) throw new Error("no chromium: run `make setup`, or name one in CHROMIUM");
+  const executablePath = process.env.CHROMIUM ?? PATHS.find(existsSync);
+  if (!executablePath) throw new Error("no Chromium found: run `make setup` or set CHROMIUM to its path");
   return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 }

@@ -4,7 +4,7 @@ import { render } from "@testing-library/react";
 import { Suspense, type ComponentType } from "react";
 import { vi } from "vitest";
 import { Route, Router } from "wouter";
-import { queries } from "../src/queries";
+import { queryClient } from "../src/queries";
 import { theme } from "../src/theme";
 import * as fixtures from "./mock/fixtures";
 import type { Usage } from "../src/types";
@@ -18,13 +18,13 @@ export interface Sent {
 }
 type Answer = (sent: Sent) => unknown;
 
-/** Never answers. */
+/** A response that never arrives. */
 export const PENDING = () => new Promise<never>(() => {});
 export const list = (data: unknown[], next_cursor: string | null = null) => ({ object: "list", data, next_cursor });
-export const refused = (status: number, code: string, message: string, headers: Record<string, string> = {}) =>
+export const errorResponse = (status: number, code: string, message: string, headers: Record<string, string> = {}) =>
   new Response(JSON.stringify({ error: { message, type: "", param: null, code } }), { status, headers });
 
-const USUAL: Record<string, Answer> = {
+const DEFAULTS: Record<string, Answer> = {
   "GET /admin/v1/budget": () => fixtures.budget(),
   "GET /admin/v1/usage": ({ query }) =>
     fixtures.usage(
@@ -41,29 +41,36 @@ const USUAL: Record<string, Answer> = {
   "GET /v1/status": () => fixtures.status(),
 };
 
-/** A gateway that answers as the fixtures do, but for what is said here. Returns what it was asked. */
+/** A gateway that responds with the fixtures, except for `answers`. Returns the list of requests it receives. */
 export function gateway(answers: Record<string, Answer> = {}): Sent[] {
-  const all: Sent[] = [];
-  vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
-    const url = new URL(input as string, "http://test");
-    const method = init?.method ?? "GET";
-    const body: unknown = typeof init?.body === "string" ? JSON.parse(init.body) : undefined;
-    const sent = { method, path: url.pathname, query: url.searchParams, body, headers: new Headers(init?.headers) };
-    all.push(sent);
-    const answer = { ...USUAL, ...answers }[`${method} ${url.pathname}`];
-    if (!answer) return refused(404, "not_found", `Nothing is served at ${method} ${url.pathname}.`);
+  const received: Sent[] = [];
+  vi.spyOn(globalThis, "fetch").mockImplementation(async (input) => {
+    const request = input as Request;
+    const url = new URL(request.url);
+    const sent: Sent = {
+      method: request.method,
+      path: url.pathname,
+      query: url.searchParams,
+      body: undefined,
+      headers: request.headers,
+    };
+    received.push(sent);
+    const text = await request.text();
+    if (text) sent.body = JSON.parse(text);
+    const answer = { ...DEFAULTS, ...answers }[`${sent.method} ${sent.path}`];
+    if (!answer) return errorResponse(404, "not_found", `No endpoint ${sent.method} ${sent.path}.`);
     const value = await answer(sent);
     return value instanceof Response ? value : new Response(JSON.stringify(value), { status: 200 });
   });
-  return all;
+  return received;
 }
 
-/** A page at its URL, within what surrounds it. */
+/** Renders a page at its URL, inside the providers it needs. */
 export function show(Page: ComponentType, url = "/", route = "*") {
   window.history.replaceState(null, "", `/dashboard${url}`);
   return render(
     <MantineProvider theme={theme} env="test" withCssVariables={false} withGlobalClasses={false}>
-      <QueryClientProvider client={queries}>
+      <QueryClientProvider client={queryClient}>
         <Router base="/dashboard">
           <Suspense fallback={null}>{route === "*" ? <Page /> : <Route path={route} component={Page} />}</Suspense>
         </Router>

@@ -1,6 +1,6 @@
-// node tests/shot.mjs <base url> <admin key> <out folder>: the pictures of docs/img, each page light and dark.
-// The gateway should have seen some traffic, failovers too: the pictures show what is there.
-// What is kept was then brought to a palette of 256 colours, at a third of the size.
+// node tests/shot.mjs <base url> <admin key> <out folder>: takes the pictures of docs/img, each page light and dark.
+// Send some traffic first, with failovers: the pictures show the current state.
+// The pictures in docs/img were then reduced to 256 colours, a third of the size.
 import { mkdir } from "node:fs/promises";
 import { open } from "./browser.mjs";
 
@@ -17,23 +17,23 @@ const PAGES = {
 const SIZE = { width: 1360, height: 900 };
 const QUESTION = "Which of the free models would you take for a long summary, and why?";
 
-/** What a page shows only when something is done on it. */
-const DO = {
+/** Actions before the picture of a page is taken. */
+const ACTIONS = {
   async requests(page) {
     const { data } = await (await page.request.get(`${base}/admin/v1/requests?status=ok&limit=200`)).json();
-    // A stream after a failure that took its time has the most to tell.
+    // A stream after a slow failure shows the most.
     const failed = ({ attempts: [first] }) => first.duration_ms;
-    const [told] = data
+    const [example] = data
       .filter(({ stream, attempts }) => stream && attempts.length > 1)
       .sort((a, b) => failed(b) - failed(a));
-    if (!told) return;
-    await page.goto(`${base}/dashboard/requests/${told.id}`);
-    await page.getByRole("dialog").getByText("What happened").waitFor();
+    if (!example) return;
+    await page.goto(`${base}/dashboard/requests/${example.id}`);
+    await page.getByRole("dialog").getByText("Timeline").waitFor();
   },
   async playground(page) {
     await page.getByLabel("Message").fill(QUESTION);
     await page.keyboard.press("Enter");
-    await page.getByTestId("telltale").first().getByText("in all").waitFor();
+    await page.getByTestId("reply-details").first().getByText("in total").waitFor();
   },
 };
 
@@ -46,7 +46,7 @@ for (const colorScheme of ["light", "dark"]) {
     deviceScaleFactor: 1,
     reducedMotion: "reduce",
   });
-  // A window without scroll bars need not keep a place for one.
+  // No space is reserved for scroll bars.
   await context.addInitScript(() =>
     document.addEventListener("DOMContentLoaded", () => (document.documentElement.style.scrollbarGutter = "auto")),
   );
@@ -62,8 +62,8 @@ for (const colorScheme of ["light", "dark"]) {
     await page.goto(`${base}/dashboard/${path}`);
     await page.getByRole("heading", { level: 1 }).waitFor();
     await page.waitForFunction(() => !document.querySelector("main [aria-label=Loading]"));
-    await DO[name]?.(page);
-    await page.waitForTimeout(700); // what slides in has come to rest
+    await ACTIONS[name]?.(page);
+    await page.waitForTimeout(700); // wait for animations to end
     await page.screenshot({ path: `${out}/${name}-${colorScheme}.png` });
   }
   await context.close();

@@ -1,10 +1,10 @@
-/** What jsdom lacks of a browser, and a fresh start for every test. */
+/** Browser features that jsdom lacks, and a clean state for every test. */
 import { cleanup, configure } from "@testing-library/react";
 import { afterEach, beforeEach, vi } from "vitest";
 import { session } from "../src/api";
-import { queries } from "../src/queries";
+import { queryClient } from "../src/queries";
 
-// A busy machine is slow; what does not come at all is told just as well a little later.
+// A busy machine is slow. A long timeout only delays the report of an element that never appears.
 configure({ asyncUtilTimeout: 15_000, getElementError: (message) => new Error(message ?? "not found") });
 
 class Observer {
@@ -36,17 +36,17 @@ HTMLElement.prototype.showPopover = function () {
 HTMLElement.prototype.hidePopover = function () {
   delete this.dataset.open;
 };
-// A window of a size, so that virtual lists have rows to show.
+// Virtual lists render rows only in a window that has a size.
 Object.defineProperty(HTMLElement.prototype, "offsetHeight", { configurable: true, get: () => 600 });
 Object.defineProperty(HTMLElement.prototype, "offsetWidth", { configurable: true, get: () => 1000 });
 
 beforeEach(() => {
   window.history.replaceState(null, "", "/dashboard/");
-  queries.setDefaultOptions({ queries: { ...queries.getDefaultOptions().queries, retry: false } });
+  queryClient.setDefaultOptions({ queries: { ...queryClient.getDefaultOptions().queries, retry: false } });
   session.set({ csrf: "c5f", expires_at: new Date(Date.now() + 3_600_000).toISOString() });
 });
 afterEach(() => {
   cleanup();
-  queries.clear();
+  queryClient.clear();
   vi.restoreAllMocks();
 });

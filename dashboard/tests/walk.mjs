@@ -1,5 +1,5 @@
 // node tests/walk.mjs '{"replicas":["http://…","http://…"],"key":"…","control":"http://…","model":"groq/…"}'
-// A person's walk through the dashboard of two replicas on simulated providers. Started by tests/it/dashboard.rs.
+// Uses the dashboard of two replicas in a browser, with simulated providers. Started by tests/it/dashboard.rs.
 import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
@@ -10,16 +10,16 @@ const { replicas, key, control, model } = JSON.parse(process.argv[2]);
 const [here, there] = replicas;
 const [provider] = model.split("/");
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const PATIENCE = 20_000;
-/** No step takes longer, even on a machine busy with other work: what waits for ever must say where. */
-const STEP = 120_000;
+const TIMEOUT_MS = 20_000;
+/** The limit of one step, even on a busy machine. It names the step that hangs. */
+const STEP_TIMEOUT_MS = 120_000;
 const PAGES = ["", "requests", "clients", "models", "playground", "settings", "start"];
 
-const wrong = [];
+const problems = [];
 const browser = await open();
 
-/** A window that notes everything it should not see. Contexts without a policy are for measuring tools only. */
-async function look(options = {}) {
+/** A page that records console errors, policy violations and requests to other origins. */
+async function newPage(options = {}) {
   const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, ...options });
   await context.addInitScript(() => {
     document.addEventListener("securitypolicyviolation", (event) =>
@@ -27,36 +27,36 @@ async function look(options = {}) {
     );
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE);
+  page.setDefaultTimeout(TIMEOUT_MS);
   page.on(
     "console",
-    (message) => ["error", "warning"].includes(message.type()) && wrong.push(`console: ${message.text()}`),
+    (message) => ["error", "warning"].includes(message.type()) && problems.push(`console: ${message.text()}`),
   );
-  page.on("pageerror", (error) => wrong.push(`page: ${error}`));
+  page.on("pageerror", (error) => problems.push(`page: ${error}`));
   page.on("request", (request) => {
     const url = new URL(request.url());
     if (!replicas.includes(url.origin) && !["data:", "blob:"].includes(url.protocol))
-      wrong.push(`request to ${url.origin}`);
+      problems.push(`request to ${url.origin}`);
   });
   return page;
 }
 
-/** `what`, or a failure after `patience` ms: scripts run in a page have no limit of their own. */
-async function within(patience, name, what) {
+/** Runs `action` and fails after `timeoutMs`: scripts that run in a page have no time limit. */
+async function within(timeoutMs, name, action) {
   let timer;
   const late = new Promise((_, fail) => {
-    timer = setTimeout(() => fail(new Error(`not within ${patience} ms: ${name}`)), patience);
+    timer = setTimeout(() => fail(new Error(`not within ${timeoutMs} ms: ${name}`)), timeoutMs);
   });
-  return Promise.race([what(), late]).finally(() => clearTimeout(timer));
+  return Promise.race([action(), late]).finally(() => clearTimeout(timer));
 }
 
-async function step(name, what) {
+async function step(name, action) {
   const started = performance.now();
   try {
-    await within(STEP, name, what);
+    await within(STEP_TIMEOUT_MS, name, action);
   } catch (error) {
     console.log(`FAILED: ${name}\n${error.stack}`);
-    for (const each of wrong) console.log(`  ${each}`);
+    for (const each of problems) console.log(`  ${each}`);
     for (const context of browser.contexts()) {
       for (const each of context.pages())
         console.log(`  ${each.url()}: ${(await each.locator("body").innerText()).slice(0, 400)}`);
@@ -67,21 +67,21 @@ async function step(name, what) {
   console.log(`ok: ${name} (${Math.round(performance.now() - started)} ms)`);
 }
 
-async function until(what, ask, patience = PATIENCE) {
-  const deadline = performance.now() + patience;
+async function until(description, check, timeoutMs = TIMEOUT_MS) {
+  const deadline = performance.now() + timeoutMs;
   for (;;) {
-    const found = await ask();
+    const found = await check();
     if (found) return found;
-    assert(performance.now() < deadline, `not within ${patience} ms: ${what}`);
+    assert(performance.now() < deadline, `not within ${timeoutMs} ms: ${description}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
-const call = (base, token, asked = model) =>
+const call = (base, token, name = model) =>
   fetch(`${base}/v1/chat/completions`, {
     method: "POST",
     headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-    body: JSON.stringify({ model: asked, messages: [{ role: "user", content: "hi" }], max_tokens: 20 }),
+    body: JSON.stringify({ model: name, messages: [{ role: "user", content: "hi" }], max_tokens: 20 }),
   });
 const faults = (body) =>
   fetch(
@@ -97,11 +97,11 @@ const visit = async (page, base, path) => {
 const settled = (page) =>
   page.waitForFunction(() => !document.querySelector("main [aria-label=Loading]"), undefined, { polling: 50 });
 
-const page = await look();
+const page = await newPage();
 let secret;
 let id;
 
-await step("the login is there within a second", async () => {
+await step("the login page appears within a second", async () => {
   let best = Infinity;
   for (let times = 0; times < 4 && best >= 1_000; times += 1) {
     await page.goto(`${here}/dashboard/`);
@@ -115,7 +115,7 @@ await step("the login is there within a second", async () => {
   assert(best < 1_000, `first paint after ${best} ms`);
 });
 
-await step("the admin key opens it, at one replica for both", async () => {
+await step("a login at one replica is valid at both", async () => {
   await page.getByLabel("Admin key").fill(key);
   await page.getByRole("button", { name: "Log in" }).click();
   await page.getByRole("heading", { name: "Pool" }).waitFor();
@@ -125,35 +125,35 @@ await step("the admin key opens it, at one replica for both", async () => {
   assert(cookie.httpOnly && cookie.sameSite === "Strict");
 });
 
-/** Who is logged in at one replica, at both: behind an ingress they are one origin. */
-async function entered() {
+/** The session of one replica, for both: behind an ingress they share one origin. */
+async function loggedInState() {
   const state = await page.context().storageState();
   return { ...state, origins: replicas.map((origin) => ({ ...state.origins[0], origin })) };
 }
-const other = await look({ storageState: await entered() });
+const other = await newPage({ storageState: await loggedInState() });
 
-await step("a key is made, shown once", async () => {
+await step("a new key is shown once", async () => {
   await visit(page, here, "clients");
   await page.getByRole("button", { name: "New client" }).first().click();
   const form = page.getByRole("dialog");
   await form.getByLabel("Name").fill("walker");
   await form.getByLabel("requests / min").fill("500");
-  await form.getByRole("button", { name: "Create the key" }).click();
+  await form.getByRole("button", { name: "Create key" }).click();
   secret = await page.getByTestId("secret").textContent();
   assert.match(secret, /^sk-tf-/);
   await page.getByRole("tab", { name: "Python" }).click();
   assert((await page.getByRole("tabpanel").textContent()).includes(secret));
-  await page.getByRole("button", { name: "I have it" }).click();
+  await page.getByRole("button", { name: "Done" }).click();
   await page.getByTestId("secret").waitFor({ state: "detached" });
   id = secret.split("-")[2];
 });
 
-await step("it shows at the other replica", async () => {
+await step("the client appears at the other replica", async () => {
   await visit(other, there, "clients");
   await other.getByRole("link", { name: "walker" }).waitFor();
 });
 
-await step("bars move under load, at both", async () => {
+await step("bars show the load at both replicas", async () => {
   const used = async (of) =>
     Number(
       /requests \/ min\s*(\d+) \//.exec(
@@ -171,17 +171,17 @@ await step("bars move under load, at both", async () => {
     answers.map((answer) => answer.status),
     [200, 200, 200],
   );
-  await until("the bar shows three more here", async () => (await used(page)) >= before + 3);
-  await until("and there", async () => (await used(other)) >= before + 3);
+  await until("the bar shows three more at the first replica", async () => (await used(page)) >= before + 3);
+  await until("the bar shows three more at the second replica", async () => (await used(other)) >= before + 3);
 });
 
-await step("the journal has it, live, with its trail", async () => {
+await step("the journal shows requests live, with their attempts", async () => {
   await visit(page, here, `requests?client=${id}`);
   const rows = page.getByRole("table", { name: "Requests" }).getByRole("row");
-  await until("three rows and the head", async () => (await rows.count()) >= 4);
+  await until("three rows and the header", async () => (await rows.count()) >= 4);
   const seen = await rows.count();
   assert.equal((await call(there, secret)).status, 200);
-  await until("the fourth comes by itself", async () => (await rows.count()) > seen);
+  await until("the fourth row appears", async () => (await rows.count()) > seen);
   await rows.nth(1).getByRole("button").click();
   const drawer = page.getByRole("dialog");
   await drawer.getByText("Answered in").waitFor();
@@ -201,7 +201,7 @@ await step("a broken provider's breaker opens, counts down and closes", async ()
     return open.isVisible();
   });
   const left = async () => Number(/in (\d+) s/.exec((await open.textContent()) ?? "")?.[1] ?? 0);
-  const first = await until("it says for how long", left);
+  const first = await until("it shows the remaining time", left);
   await faults();
   await until("it counts down", async () => (await left()) < first);
   await until("it closes", async () => {
@@ -213,20 +213,20 @@ await step("a broken provider's breaker opens, counts down and closes", async ()
   });
 });
 
-await step("the playground streams, and says who answered", async () => {
+await step("the playground streams and shows the routing", async () => {
   await visit(page, here, "playground");
   await page.getByLabel("Message").fill("Say something long.");
   await page.keyboard.press("Enter");
-  const telltale = page.getByTestId("telltale").first();
-  await telltale.getByText("in all").waitFor();
-  assert.match(await telltale.textContent(), /attempt.*waited.*first token.*tokens/);
+  const details = page.getByTestId("reply-details").first();
+  await details.getByText("in total").waitFor();
+  assert.match(await details.textContent(), /attempt.*waited.*first token.*tokens/);
 });
 
-await step("the key is revoked, at both at once", async () => {
+await step("a revoked key is rejected at both replicas", async () => {
   await visit(page, here, `clients/${id}`);
   await page.getByRole("button", { name: "Revoke…" }).click();
   const confirm = page.getByRole("dialog", { name: "Revoke walker?" });
-  await confirm.getByLabel("Write its name to confirm").fill("walker");
+  await confirm.getByLabel("Type the name to confirm").fill("walker");
   await confirm.getByRole("button", { name: "Revoke" }).click();
   await page.getByText("revoked").first().waitFor();
   for (const base of replicas) assert.equal((await call(base, secret)).status, 401, base);
@@ -234,10 +234,10 @@ await step("the key is revoked, at both at once", async () => {
   await other.getByText("revoked client").first().waitFor();
 });
 
-await step("by keyboard: skip, a bar and its details, away again", async () => {
+await step("the skip link, a bar and its details work by keyboard", async () => {
   await visit(page, here, "");
   await page.keyboard.press("Tab");
-  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Skip to the page");
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Skip to content");
   const bar = page.getByRole("button", { name: new RegExp(`^${model}, requests / min`) }).first();
   await bar.focus();
   await page.keyboard.press("Enter");
@@ -248,9 +248,9 @@ await step("by keyboard: skip, a bar and its details, away again", async () => {
 });
 
 for (const scheme of ["light", "dark"]) {
-  await step(`axe finds nothing serious, ${scheme}`, async () => {
-    // The tool is put in from outside the page, past its policy; its own styles must not count as the page's.
-    const audited = await look({ storageState: await entered(), colorScheme: scheme });
+  await step(`axe finds no serious problem, ${scheme}`, async () => {
+    // axe is injected from outside the page, so the page's policy does not apply to it.
+    const audited = await newPage({ storageState: await loggedInState(), colorScheme: scheme });
     for (const path of PAGES) {
       await visit(audited, here, path);
       await settled(audited);
@@ -272,8 +272,8 @@ for (const scheme of ["light", "dark"]) {
   });
 }
 
-await step("at 360 px nothing sticks out", async () => {
-  const narrow = await look({ storageState: await entered(), viewport: { width: 360, height: 740 } });
+await step("no page is wider than 360 px", async () => {
+  const narrow = await newPage({ storageState: await loggedInState(), viewport: { width: 360, height: 740 } });
   for (const path of PAGES) {
     await visit(narrow, here, path);
     await settled(narrow);
@@ -288,8 +288,8 @@ await step("at 360 px nothing sticks out", async () => {
   await narrow.context().close();
 });
 
-await step("ten thousand rows and two hundred bars scroll without a jerk", async () => {
-  const heavy = await look({ storageState: await entered() });
+await step("ten thousand rows and two hundred bars scroll smoothly", async () => {
+  const heavy = await newPage({ storageState: await loggedInState() });
   await heavy.route("**/admin/v1/events", (route) => route.abort());
   const sample = await (await heavy.request.get(`${here}/admin/v1/requests?limit=1`)).json();
   const rows = Array.from({ length: 10_000 }, (_, at) => ({ ...sample.data[0], id: `row-${at}`, cursor: `${at}` }));
@@ -307,7 +307,7 @@ await step("ten thousand rows and two hundred bars scroll without a jerk", async
   await heavy.route("**/admin/v1/budget", (route) => route.fulfill({ json: budget }));
   for (const path of ["requests", ""]) {
     let longest = Infinity;
-    // A busy machine makes any task long: the best of a few runs is what the page itself takes.
+    // A busy machine makes any task long. The best of several runs shows the cost of the page itself.
     for (let times = 0; times < 8 && longest > 100; times += 1) {
       await visit(heavy, here, path);
       await settled(heavy);
@@ -318,7 +318,7 @@ await step("ten thousand rows and two hundred bars scroll without a jerk", async
           tasks.push(...list.getEntries().map((entry) => entry.duration)),
         );
         observer.observe({ type: "longtask" });
-        // A browser without a screen may stop painting: it is the tasks that are measured, so it goes on without.
+        // A headless browser may stop painting. The tasks are measured, so the loop continues without a frame.
         const painted = () =>
           Promise.race([new Promise(requestAnimationFrame), new Promise((resolve) => setTimeout(resolve, 250))]);
         for (let at = 0; at < 60; at += 1) {
@@ -335,12 +335,12 @@ await step("ten thousand rows and two hundred bars scroll without a jerk", async
     }
     assert(longest <= 100, `${path}: a task of ${longest} ms`);
   }
-  // The stream was cut off on purpose.
-  wrong.splice(0, wrong.length, ...wrong.filter((each) => !each.includes("ERR_FAILED")));
+  // This step aborts the event stream on purpose.
+  problems.splice(0, problems.length, ...problems.filter((each) => !each.includes("ERR_FAILED")));
   await heavy.context().close();
 });
 
-await step("the script's size is within its budget", async () => {
+await step("the size of the scripts is within its budget", async () => {
   const folder = new URL("../dist/assets/", import.meta.url);
   const names = (await readdir(folder)).filter((name) => name.endsWith(".js.gz"));
   const sizes = await Promise.all(names.map(async (name) => (await stat(new URL(name, folder))).size));
@@ -349,7 +349,7 @@ await step("the script's size is within its budget", async () => {
   assert(names.length > 0 && total < 350_000, `${total} bytes`);
 });
 
-await step("logging out ends it at both", async () => {
+await step("a logout is valid at both replicas", async () => {
   await visit(page, here, "");
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByLabel("Admin key").waitFor();
@@ -357,6 +357,6 @@ await step("logging out ends it at both", async () => {
   assert.equal(answer.status(), 401);
 });
 
-await step("no console error, no foreign request, no CSP violation", () => assert.deepEqual(wrong, []));
+await step("no console error, no request to another origin, no CSP violation", () => assert.deepEqual(problems, []));
 await browser.close();
 console.log("all checks passed");

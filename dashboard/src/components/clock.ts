@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from "react";
 
-/** One clock for everything that counts down: ticks each second while somebody looks at it. */
+/** One timer for every countdown on the page. It runs only while something subscribes to it. */
 const listeners = new Set<() => void>();
 let timer: ReturnType<typeof setInterval> | undefined;
 let now = Date.now();
@@ -20,6 +20,7 @@ function subscribe(listener: () => void) {
   };
 }
 
+/** The current time by this browser's clock, updated every second. */
 export function useNow(): number {
   return useSyncExternalStore(subscribe, () => {
     if (listeners.size === 0) now = Math.max(now, Math.floor(Date.now() / 1_000) * 1_000);
@@ -27,13 +28,14 @@ export function useNow(): number {
   });
 }
 
-/** How far the gateway's clock is from ours; what is within the age of a snapshot is none. */
-const NOTICEABLE_MS = 3_000;
-let ahead = Number.NEGATIVE_INFINITY;
+/** Smaller differences may come from the age of a snapshot alone. */
+const MIN_SKEW_MS = 3_000;
+let skewMs = Number.NEGATIVE_INFINITY;
 
-/** A snapshot came that was taken then: the freshest of them says the most about the clock. */
-export function saw(takenAt: string) {
-  ahead = Math.max(ahead, Date.parse(takenAt) - Date.now());
+/** Learns the gateway's clock from the time of a snapshot. The freshest snapshot gives the best estimate. */
+export function syncClock(takenAt: string) {
+  skewMs = Math.max(skewMs, Date.parse(takenAt) - Date.now());
 }
 
-export const offset = () => (Number.isFinite(ahead) && Math.abs(ahead) > NOTICEABLE_MS ? ahead : 0);
+/** How far the gateway's clock is ahead of this browser's, in ms. */
+export const clockSkew = () => (Number.isFinite(skewMs) && Math.abs(skewMs) > MIN_SKEW_MS ? skewMs : 0);

@@ -3,22 +3,22 @@ import { useState } from "react";
 import { Icon } from "./icons";
 
 export function CopyButton({ text, label }: { text: string; label: string }) {
-  const [done, setDone] = useState(false);
+  const [copied, setCopied] = useState(false);
   async function copy() {
-    setDone(await toClipboard(text));
-    setTimeout(() => setDone(false), 1_500);
+    setCopied(await copyToClipboard(text));
+    setTimeout(() => setCopied(false), 1_500);
   }
   return (
-    <Tooltip label={done ? "Copied" : label}>
+    <Tooltip label={copied ? "Copied" : label}>
       <ActionIcon variant="subtle" color="gray" size="sm" aria-label={label} onClick={() => void copy()}>
-        <Icon name={done ? "check" : "copy"} size={14} />
+        <Icon name={copied ? "check" : "copy"} size={14} />
       </ActionIcon>
     </Tooltip>
   );
 }
 
-/** Over plain http the clipboard's own interface is not there; the old way is. */
-async function toClipboard(text: string): Promise<boolean> {
+/** Browsers offer `navigator.clipboard` over HTTPS and on localhost only; elsewhere `execCommand` still works. */
+async function copyToClipboard(text: string): Promise<boolean> {
   if (navigator.clipboard) {
     return navigator.clipboard.writeText(text).then(
       () => true,
@@ -28,7 +28,7 @@ async function toClipboard(text: string): Promise<boolean> {
   const field = document.createElement("textarea");
   field.value = text;
   field.readOnly = true;
-  (document.querySelector('[role="dialog"]') ?? document.body).append(field); // a dialog keeps the focus to itself
+  (document.querySelector('[role="dialog"]') ?? document.body).append(field); // an open dialog traps the focus
   field.select();
   const done = document.execCommand("copy");
   field.remove();

@@ -1,8 +1,8 @@
 import { Component, type ReactNode } from "react";
 import { Failure } from "./notice";
 
-/** A page that breaks takes nothing else with it. */
-export class Boundary extends Component<{ children: ReactNode }, { error: unknown }> {
+/** Shows the error of a page that fails to render; the rest of the dashboard keeps working. */
+export class ErrorBoundary extends Component<{ children: ReactNode }, { error: unknown }> {
   override state = { error: null };
 
   static getDerivedStateFromError(error: unknown) {

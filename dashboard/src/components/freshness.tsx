@@ -1,23 +1,23 @@
 import { Tooltip } from "@mantine/core";
-import { live } from "../queries";
-import { useMode, type Mode } from "../live-feed";
-import { clockSeconds, span } from "../format";
+import { duration, timeWithSeconds } from "../format";
+import { useFeedMode, type FeedMode } from "../live-feed";
+import { liveFeed } from "../queries";
 import { useNow } from "./clock";
 import classes from "./freshness.module.css";
 
-const SAYS: Record<Mode, [label: string, why: string]> = {
-  connecting: ["Connecting", "Opening the live feed"],
-  live: ["Live", "Told by the gateway as it happens, over all replicas"],
-  polling: ["Polling", "The live feed is away: asking every few seconds until it is back"],
-  stale: ["Stale", "Nothing has been heard from the gateway for a while"],
+const MODES: Record<FeedMode, [label: string, description: string]> = {
+  connecting: ["Connecting", "Connecting to the live feed"],
+  live: ["Live", "Updated as events happen, on all replicas"],
+  polling: ["Polling", "The live feed is interrupted: polling every few seconds until it is back"],
+  stale: ["Stale", "No response from the gateway for a while"],
 };
 
-/** How fresh the figures are, always in sight. */
+/** How current the figures on the page are. Always visible. */
 export function Freshness() {
-  const mode = useMode(live);
-  const [label, why] = SAYS[mode];
+  const mode = useFeedMode(liveFeed);
+  const [label, description] = MODES[mode];
   return (
-    <Tooltip label={why}>
+    <Tooltip label={description}>
       <span className={classes.pill} data-mode={mode} role="status">
         <span className={classes.dot} aria-hidden />
         {label}
@@ -27,15 +27,15 @@ export function Freshness() {
 }
 
 export function StaleBanner() {
-  return useMode(live) === "stale" ? <Stale since={live.get().heardAt} /> : null;
+  return useFeedMode(liveFeed) === "stale" ? <Stale since={liveFeed.get().updatedAt} /> : null;
 }
 
 export function Stale({ since }: { since: number }) {
   const now = useNow();
   return (
     <div className={classes.banner} role="alert">
-      <strong>The gateway has not answered for {span(now - since)}.</strong> What you see is from{" "}
-      {clockSeconds(since, now)}; this page keeps trying.
+      <strong>The gateway has not responded for {duration(now - since)}.</strong> The figures shown are from{" "}
+      {timeWithSeconds(since, now)}. Retrying.
     </div>
   );
 }

@@ -1,6 +1,6 @@
 import type { SVGProps } from "react";
 
-/** Strokes on a grid of 24. Decoration: the words beside them carry the meaning. */
+/** Line icons on a 24-unit grid. Decorative: the text beside them carries the meaning. */
 const PATHS = {
   pool: "M4 20V10M10 20V4M16 20v-7M22 20H2",
   requests: "M4 6h16M4 12h10M4 18h13",

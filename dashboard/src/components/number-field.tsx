@@ -8,7 +8,7 @@ interface Props extends Omit<TextInputProps, "value" | "onChange" | "type"> {
   step?: number | "any";
 }
 
-/** A number or nothing, in the browser's own field. */
+/** The browser's number field. An empty field is `null`. */
 export function NumberField({ value, set, step = 1, ...rest }: Props) {
   return (
     <TextInput

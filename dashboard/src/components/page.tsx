@@ -2,7 +2,7 @@ import { Skeleton } from "@mantine/core";
 import type { ReactNode } from "react";
 import classes from "./page.module.css";
 
-/** A page's name, one line on what it is for, and what can be done on it. */
+/** The heading of a page: its name, a sentence on its purpose, and its controls. */
 export function Head({ title, lead, children }: { title: string; lead?: ReactNode; children?: ReactNode }) {
   return (
     <div className={classes.head}>
@@ -15,19 +15,16 @@ export function Head({ title, lead, children }: { title: string; lead?: ReactNod
   );
 }
 
-export function Card({
-  title,
-  note,
-  action,
-  children,
-  flush,
-}: {
+interface CardProps {
   title?: ReactNode;
   note?: ReactNode;
   action?: ReactNode;
   children: ReactNode;
+  /** Without padding, for a table that reaches the edges. */
   flush?: boolean;
-}) {
+}
+
+export function Card({ title, note, action, children, flush }: CardProps) {
   return (
     <section className={classes.card} data-flush={flush || undefined}>
       {title !== undefined && (
@@ -42,20 +39,20 @@ export function Card({
   );
 }
 
-/** A table that may be wider or taller than its place: it scrolls, by keyboard too. */
+/** A scrollable area for a table that may be wider or taller than the page. It also scrolls by keyboard. */
 export function Scroll({ label, tall, children }: { label: string; tall?: boolean; children: ReactNode }) {
   return (
-    // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls must be reached by the arrow keys
+    // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrollable area must be reachable by keyboard
     <div className={classes.scroll} data-tall={tall} role="region" aria-label={label} tabIndex={0}>
       {children}
     </div>
   );
 }
 
-/** Grey bars where something will stand. */
-export function Loading({ rows = 4, height = 44 }: { rows?: number; height?: number }) {
+/** Placeholder bars while data loads. */
+export function Loading({ rows = 4, height = 44, padded }: { rows?: number; height?: number; padded?: boolean }) {
   return (
-    <div className={classes.loading} role="status" aria-label="Loading">
+    <div className={classes.loading} role="status" aria-label="Loading" data-padded={padded || undefined}>
       {Array.from({ length: rows }, (_, at) => (
         <Skeleton key={at} height={height} radius="md" />
       ))}

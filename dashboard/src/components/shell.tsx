@@ -1,7 +1,7 @@
 import { ActionIcon, Tooltip, useMantineColorScheme } from "@mantine/core";
 import { useEffect, useState, type ReactNode } from "react";
 import { Link, useLocation, useRoute } from "wouter";
-import { ask, session } from "../api";
+import { api, session } from "../api";
 import { Freshness, StaleBanner } from "./freshness";
 import { Icon, type IconName } from "./icons";
 import classes from "./shell.module.css";
@@ -26,7 +26,7 @@ export function Shell({ children }: { children: ReactNode }) {
   return (
     <div className={classes.shell}>
       <a className={classes.skip} href="#main">
-        Skip to the page
+        Skip to content
       </a>
       <header className={classes.bar}>
         <button
@@ -40,19 +40,19 @@ export function Shell({ children }: { children: ReactNode }) {
           <Icon name={open ? "close" : "menu"} size={20} />
         </button>
         <Link href="/" className={classes.brand}>
-          <Mark />
+          <Logo />
           Tollfree
         </Link>
         <nav id="pages" aria-label="Pages" className={classes.pages} data-open={open || undefined}>
           {PAGES.map(([to, label, icon]) => (
-            <PageLink key={to} to={to} label={label} icon={icon} leave={() => setOpen(false)} />
+            <PageLink key={to} to={to} label={label} icon={icon} onNavigate={() => setOpen(false)} />
           ))}
         </nav>
         <div className={classes.side}>
           <Freshness />
-          <Scheme />
+          <SchemeSwitch />
           <Tooltip label="Log out">
-            <ActionIcon variant="subtle" color="gray" aria-label="Log out" onClick={() => void leave()}>
+            <ActionIcon variant="subtle" color="gray" aria-label="Log out" onClick={() => void logOut()}>
               <Icon name="logout" />
             </ActionIcon>
           </Tooltip>
@@ -66,28 +66,39 @@ export function Shell({ children }: { children: ReactNode }) {
   );
 }
 
-function PageLink({ to, label, icon, leave }: { to: string; label: string; icon: IconName; leave: () => void }) {
+function PageLink({
+  to,
+  label,
+  icon,
+  onNavigate,
+}: {
+  to: string;
+  label: string;
+  icon: IconName;
+  onNavigate: () => void;
+}) {
   const [here] = useRoute(to === "/" ? to : `${to}/*?`);
   return (
-    <Link href={to} className={classes.page} aria-current={here ? "page" : undefined} onClick={leave}>
+    <Link href={to} className={classes.page} aria-current={here ? "page" : undefined} onClick={onNavigate}>
       <Icon name={icon} />
       {label}
     </Link>
   );
 }
 
-async function leave() {
-  await ask("DELETE", "/admin/v1/session").catch(() => {});
+async function logOut() {
+  await api.DELETE("/admin/v1/session").catch(() => {});
   session.set(null);
 }
 
+/** For each colour scheme: the next one, its label and its icon. */
 const SCHEMES = {
-  auto: ["light", "As the system", "auto"],
+  auto: ["light", "System", "auto"],
   light: ["dark", "Light", "sun"],
   dark: ["auto", "Dark", "moon"],
 } as const;
 
-function Scheme() {
+function SchemeSwitch() {
   const { colorScheme, setColorScheme } = useMantineColorScheme({ keepTransitions: true });
   const [next, label, icon] = SCHEMES[colorScheme];
   return (
@@ -104,7 +115,7 @@ function Scheme() {
   );
 }
 
-export function Mark({ size = 22 }: { size?: number }) {
+export function Logo({ size = 22 }: { size?: number }) {
   return (
     <svg aria-hidden width={size} height={size} viewBox="0 0 32 32">
       <rect width="32" height="32" rx="7" fill="#0b7049" />

@@ -25,7 +25,7 @@ export function SnippetTabs({ snippets }: { snippets: Snippet[] }) {
 export function Code({ text, name }: { text: string; name: string }) {
   return (
     <div className={classes.code}>
-      {/* It scrolls sideways: the keyboard must get there, too. */}
+      {/* The block scrolls sideways, so it must be reachable by keyboard. */}
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
       <pre tabIndex={0} aria-label={name}>
         {text}

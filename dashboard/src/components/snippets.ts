@@ -1,4 +1,4 @@
-/** What to paste where. `key` stands in for itself where none is at hand. */
+/** An example of how to use the gateway from one tool. */
 export interface Snippet {
   id: string;
   name: string;

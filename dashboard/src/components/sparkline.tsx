@@ -1,5 +1,5 @@
-/** A small line without axes: the shape of the last hour. Decoration, the figure stands beside it. */
-export function Spark({
+/** A small line chart without axes. Decorative: the figure beside it carries the meaning. */
+export function Sparkline({
   values,
   width = 96,
   height = 26,

@@ -1,9 +1,8 @@
 import { Button, PasswordInput } from "@mantine/core";
 import { useEffect, useState, type SubmitEvent } from "react";
-import { Refusal, ask, session } from "../api";
-import { Mark } from "../components/shell";
-import type { Session } from "../types";
-import { span } from "../format";
+import { ApiError, api, bodyOf, session } from "../api";
+import { Logo } from "../components/shell";
+import { duration } from "../format";
 import classes from "./login.module.css";
 
 export function Login() {
@@ -14,26 +13,26 @@ export function Login() {
     document.title = "Log in · Tollfree";
   }, []);
 
-  async function enter(event: SubmitEvent) {
+  async function logIn(event: SubmitEvent) {
     event.preventDefault();
     setBusy(true);
     setProblem(null);
     try {
-      session.set(await ask<Session>("POST", "/admin/v1/session", { key: key.trim() }));
+      session.set(await bodyOf(api.POST("/admin/v1/session", { body: { key: key.trim() } })));
     } catch (error) {
-      setProblem(said(error));
+      setProblem(errorText(error));
       setBusy(false);
     }
   }
 
   return (
     <main className={classes.page}>
-      <form className={classes.card} onSubmit={(event) => void enter(event)}>
+      <form className={classes.card} onSubmit={(event) => void logIn(event)}>
         <div className={classes.brand}>
-          <Mark size={30} />
+          <Logo size={30} />
           <h1>Tollfree</h1>
         </div>
-        <p className={classes.lead}>One live budget over every free tier.</p>
+        <p className={classes.lead}>One shared budget for every free tier.</p>
         <PasswordInput
           label="Admin key"
           autoComplete="current-password"
@@ -49,20 +48,20 @@ export function Login() {
           Log in
         </Button>
         <p className={classes.hint}>
-          It is <code>TOLLFREE_ADMIN_KEY</code> of the server. Where none is set, <code>make run</code> makes one and
-          prints it at the start.
+          The server's <code>TOLLFREE_ADMIN_KEY</code>. Without one, <code>make run</code> generates a key and prints it
+          at start-up.
         </p>
       </form>
     </main>
   );
 }
 
-function said(error: unknown): string {
-  if (!(error instanceof Refusal)) return String(error);
+function errorText(error: unknown): string {
+  if (!(error instanceof ApiError)) return String(error);
   if (error.problem.code === "admin_key_not_set")
-    return "This gateway has no admin key: set TOLLFREE_ADMIN_KEY and start it again.";
+    return "This gateway has no admin key: set TOLLFREE_ADMIN_KEY and restart it.";
   if (error.status === 429)
-    return `Too many wrong keys.${error.retryAfterMs ? ` Try again in ${span(error.retryAfterMs)}.` : ""}`;
+    return `Too many failed logins.${error.retryAfterMs ? ` Try again in ${duration(error.retryAfterMs)}.` : ""}`;
   if (error.status === 401 || error.status === 403) return "This is not the admin key.";
   return error.message;
 }

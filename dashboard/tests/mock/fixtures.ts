@@ -1,4 +1,4 @@
-/** A made-up fleet: what the mock gateway and the component tests show. The same call gives the same figures. */
+/** An invented fleet for the mock gateway and the component tests. The same call returns the same figures. */
 import type {
   Account,
   AnyModel,
@@ -16,8 +16,8 @@ import type {
   Window,
 } from "../../src/types";
 
-/** A small generator with a seed: figures that look real and never change between runs. */
-export function chance(seed: number): () => number {
+/** A seeded generator, so that the figures are the same in every run. */
+export function seededRandom(seed: number): () => number {
   let state = seed | 0;
   return () => {
     state = (state + 0x6d2b79f5) | 0;
@@ -32,7 +32,7 @@ const MINUTE = 60 * SECOND;
 const DAY = 24 * 60 * MINUTE;
 const iso = (ms: number) => new Date(ms).toISOString();
 
-export const PEOPLE: [string, string][] = [
+export const CLIENTS: [string, string][] = [
   ["k7f3a9c2", "ann"],
   ["b81e0d44", "search-indexer"],
   ["0c92f7aa", "Joaquín (evaluation)"],
@@ -119,7 +119,7 @@ function windowOf(limit: string, max: number, fill: number, now: number, random:
           : limit === "rps"
             ? SECOND
             : MINUTE;
-  const shares = PEOPLE.slice(0, 4).map(([client, name], at) => ({
+  const shares = CLIENTS.slice(0, 4).map(([client, name], at) => ({
     client,
     name,
     units: Math.floor((used * [0.5, 0.3, 0.15, 0.05][at]!) / 1),
@@ -151,7 +151,7 @@ function windowOf(limit: string, max: number, fill: number, now: number, random:
 }
 
 export function budget(now = Date.now(), tick = 0): Budget {
-  const random = chance(7);
+  const random = seededRandom(7);
   const windows = (limits: Record<string, number>, fill: number) =>
     Object.entries(limits).map(([limit, max]) =>
       windowOf(limit, max, Math.min(1, fill + (tick ? 0.06 * Math.sin(tick / 4 + max) : 0)), now, random),
@@ -194,7 +194,7 @@ export function budget(now = Date.now(), tick = 0): Budget {
   };
 }
 
-/** As many bars as asked for, under names as long as they come. */
+/** A budget with `models` models, whose names are very long. */
 export function wideBudget(models: number): Budget {
   const wide = budget();
   const account = wide.providers[0]!.accounts[0]!;
@@ -208,8 +208,16 @@ export function wideBudget(models: number): Budget {
   return wide;
 }
 
-const ASKED = ["free", "free", "free", "free-fast", "free-smart", "groq/openai/gpt-oss-120b", "gemini-3.5-flash-lite"];
-const ANSWERED = [
+const REQUESTED = [
+  "free",
+  "free",
+  "free",
+  "free-fast",
+  "free-smart",
+  "groq/openai/gpt-oss-120b",
+  "gemini-3.5-flash-lite",
+];
+const SERVED = [
   "groq/openai/gpt-oss-120b",
   "gemini/gemini-3.5-flash-lite",
   "cerebras/zai-glm-4.7",
@@ -217,11 +225,11 @@ const ANSWERED = [
   "ollama/llama3.2",
 ];
 
-/** The nth newest request. */
+/** The nth most recent request. */
 export function record(nth: number, now = Date.now()): RequestRecord {
-  const random = chance(nth * 7919 + 13);
-  const [client, client_name] = PEOPLE[Math.floor(random() * PEOPLE.length)]!;
-  const model = ANSWERED[Math.floor(random() * ANSWERED.length)]!;
+  const random = seededRandom(nth * 7919 + 13);
+  const [client, client_name] = CLIENTS[Math.floor(random() * CLIENTS.length)]!;
+  const model = SERVED[Math.floor(random() * SERVED.length)]!;
   const roll = random();
   const status = roll > 0.97 ? 502 : roll > 0.93 ? 429 : 200;
   const waited = random() > 0.85 ? Math.round(400 + 5_000 * random()) : 0;
@@ -251,7 +259,7 @@ export function record(nth: number, now = Date.now()): RequestRecord {
     time: iso(now - nth * 2_300),
     client,
     client_name,
-    model_asked: ASKED[Math.floor(random() * ASKED.length)]!,
+    model_asked: REQUESTED[Math.floor(random() * REQUESTED.length)]!,
     provider: status === 429 ? null : model.split("/")[0]!,
     model: status === 429 ? null : model,
     account: status === 429 ? null : "main",
@@ -276,7 +284,7 @@ export function record(nth: number, now = Date.now()): RequestRecord {
 }
 
 export function client(nth: number, over: Partial<Client> = {}, now = Date.now()): Client {
-  const [id, name] = PEOPLE[nth] ?? [`c${nth.toString(16).padStart(7, "0")}`, `client ${nth}`];
+  const [id, name] = CLIENTS[nth] ?? [`c${nth.toString(16).padStart(7, "0")}`, `client ${nth}`];
   const busy = [412, 1_903, 77, 0, 58][nth] ?? 0;
   return {
     object: "client",
@@ -310,7 +318,7 @@ export function client(nth: number, over: Partial<Client> = {}, now = Date.now()
 }
 
 export const clients = (now = Date.now()): Client[] => [
-  ...PEOPLE.map((_, nth) => client(nth, {}, now)),
+  ...CLIENTS.map((_, nth) => client(nth, {}, now)),
   client(5, { id: "77d0e2f1", name: "kiosk", prefix: "sk-tf-77d0e2f1-", source: "file" }, now),
   client(6, { id: "2ce9b014", name: "old laptop", prefix: "sk-tf-2ce9b014-", revoked_at: iso(now - 2 * DAY) }, now),
 ];
@@ -323,7 +331,7 @@ export const models = (): AnyModel[] => [
     id,
     kind: "meta",
     order: (["headroom", "fast", "smart"] as const)[at]!,
-    members: ANSWERED.map((name, rank) => ({
+    members: SERVED.map((name, rank) => ({
       name,
       rank: rank + 1,
       why: ["most headroom left (93 %)", "headroom 71 %", "headroom 64 %", "headroom 38 %", "local models come last"][
@@ -365,13 +373,13 @@ export const models = (): AnyModel[] => [
 export function usage(by: Usage["by"], step: "minute" | "day", from: number, to: number, only?: string): Usage {
   const size = step === "minute" ? MINUTE : DAY;
   const names =
-    by === "provider" ? PROVIDERS.map((shape) => shape.id) : by === "client" ? PEOPLE.map(([id]) => id) : ANSWERED;
+    by === "provider" ? PROVIDERS.map((shape) => shape.id) : by === "client" ? CLIENTS.map(([id]) => id) : SERVED;
   const series = names
     .filter((name) => !only || name === only)
     .map((name, at) => {
       const points: UsagePoint[] = [];
       for (let time = Math.floor(from / size) * size; time <= to; time += size) {
-        const random = chance(time / size + at * 1_000);
+        const random = seededRandom(time / size + at * 1_000);
         const wave = 1 + 0.6 * Math.sin(time / size / (step === "minute" ? 9 : 3) + at);
         const requests = Math.round(((step === "minute" ? 9 : 700) * wave * (0.7 + 0.6 * random())) / (at + 1));
         const failed = Math.round(requests * 0.04 * random());

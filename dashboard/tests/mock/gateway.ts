@@ -1,4 +1,4 @@
-/** A gateway for `npm run mock`: enough of the admin API to work on the pages without one. The key is `admin`. */
+/** A mock gateway for `npm run mock`, to work on the pages without a server. Its admin key is `admin`. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Connect, Plugin } from "vite";
 import type { Usage } from "../../src/types.ts";
@@ -18,7 +18,7 @@ export function mockGateway(): Plugin {
 
 class Gateway {
   private clients = fixtures.clients();
-  private order = "headroom";
+  private strategy = "headroom";
   private tick = 0;
 
   readonly serve: Connect.NextHandleFunction = (request, response, next) => {
@@ -37,29 +37,29 @@ class Gateway {
       response.writeHead(status, { "content-type": "application/json", ...headers });
       response.end(value === undefined ? "" : JSON.stringify(value));
     };
-    const refuse = (status: number, code: string, message: string) =>
+    const sendError = (status: number, code: string, message: string) =>
       send(status, { error: { message, type: "", param: null, code } });
     const list = (data: unknown[], next_cursor: string | null = null) =>
       send(200, { object: "list", data, next_cursor });
-    const ask = `${request.method} ${path}`;
+    const endpoint = `${request.method} ${path}`;
     const ok = { csrf: "c5f", expires_at: new Date(Date.now() + 8 * 3_600_000).toISOString() };
 
-    if (ask === "POST session") {
-      if (body.key !== "admin") return refuse(401, "invalid_api_key", "This is not the admin key.");
+    if (endpoint === "POST session") {
+      if (body.key !== "admin") return sendError(401, "invalid_api_key", "This is not the admin key.");
       return send(200, ok, { "set-cookie": "tf_session=mock; HttpOnly; SameSite=Strict; Path=/" });
     }
-    if (ask === "DELETE session") return send(204, undefined, { "set-cookie": "tf_session=; Max-Age=0; Path=/" });
+    if (endpoint === "DELETE session") return send(204, undefined, { "set-cookie": "tf_session=; Max-Age=0; Path=/" });
     if (!request.headers.cookie?.includes("tf_session=mock"))
-      return refuse(401, "invalid_api_key", "The admin key is required.");
-    if (ask === "GET session") return send(200, ok);
-    if (ask === "GET budget") return send(200, fixtures.budget(Date.now(), this.tick));
-    if (ask === "GET events") return this.events(response);
-    if (ask === "GET config") return send(200, fixtures.config());
-    if (ask === "GET audit") return list(fixtures.audit());
-    if (ask === "GET models") return list(fixtures.models());
-    if (ask === "GET v1/v1/status" || ask === "GET v1/status")
-      return send(200, { ...fixtures.status(), routingStrategy: this.order });
-    if (ask === "GET usage") {
+      return sendError(401, "invalid_api_key", "The admin key is required.");
+    if (endpoint === "GET session") return send(200, ok);
+    if (endpoint === "GET budget") return send(200, fixtures.budget(Date.now(), this.tick));
+    if (endpoint === "GET events") return this.events(response);
+    if (endpoint === "GET config") return send(200, fixtures.config());
+    if (endpoint === "GET audit") return list(fixtures.audit());
+    if (endpoint === "GET models") return list(fixtures.models());
+    if (endpoint === "GET v1/v1/status" || endpoint === "GET v1/status")
+      return send(200, { ...fixtures.status(), routingStrategy: this.strategy });
+    if (endpoint === "GET usage") {
       const query = url.searchParams;
       const from = Date.parse(query.get("from") ?? "") || Date.now() - 3_600_000;
       return send(
@@ -73,16 +73,16 @@ class Gateway {
         ),
       );
     }
-    if (ask === "GET requests") return this.requests(url, list);
+    if (endpoint === "GET requests") return this.requests(url, list);
     if (path === "clients" || path.startsWith("clients/"))
-      return this.client(request.method ?? "GET", path.split("/").slice(1), body, url, { send, refuse, list });
+      return this.client(request.method ?? "GET", path.split("/").slice(1), body, url, { send, sendError, list });
     if (path.endsWith("status/routing")) {
-      this.order = String(body.strategy);
-      return send(200, { ...fixtures.status(), routingStrategy: this.order });
+      this.strategy = String(body.strategy);
+      return send(200, { ...fixtures.status(), routingStrategy: this.strategy });
     }
     if (path.includes("status/")) return send(200, {});
     if (path.endsWith("chat/completions")) return chat(response);
-    return refuse(404, "not_found", `Nothing is served at ${url.pathname}.`);
+    return sendError(404, "not_found", `No endpoint ${url.pathname}.`);
   }
 
   private requests(url: URL, list: (data: unknown[], next: string | null) => void) {
@@ -97,13 +97,13 @@ class Gateway {
     for (; at < 12_000 && found.length < limit; at += 1) {
       const record = fixtures.record(at);
       const kind = record.status === 200 ? "ok" : record.status === 429 ? "429" : "error";
-      const fits =
+      const matches =
         is("client", record.client) &&
         is("provider", record.provider) &&
         is("model", record.model) &&
         (!status || status === kind || status === String(record.status));
       if (
-        fits &&
+        matches &&
         `${record.id} ${record.client} ${record.client_name} ${record.model_asked} ${record.model}`.includes(search)
       )
         found.push(record);
@@ -116,7 +116,7 @@ class Gateway {
     [id, verb]: string[],
     body: Record<string, unknown>,
     url: URL,
-    { send, refuse, list }: Replies,
+    { send, sendError, list }: Replies,
   ) {
     const secret = (of: string) => `sk-tf-${of}-Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MGFi`;
     if (!id && method === "GET") {
@@ -137,7 +137,7 @@ class Gateway {
       return send(201, { ...made, key: secret(made.id) });
     }
     const found = this.clients.find((client) => client.id === id);
-    if (!found) return refuse(404, "not_found", `No client \`${id}\`.`);
+    if (!found) return sendError(404, "not_found", `No client \`${id}\`.`);
     if (method === "DELETE") {
       this.clients = this.clients.filter((client) => client !== found);
       return send(200, { id, object: "client", deleted: true });
@@ -154,13 +154,14 @@ class Gateway {
 
   private events(response: ServerResponse) {
     response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
-    const say = (event: string, data: unknown) => response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-    say("budget", fixtures.budget(Date.now(), this.tick));
+    const sendEvent = (event: string, data: unknown) =>
+      response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+    sendEvent("budget", fixtures.budget(Date.now(), this.tick));
     const timers = [
-      setInterval(() => say("budget", fixtures.budget(Date.now(), (this.tick += 1))), 1_000),
+      setInterval(() => sendEvent("budget", fixtures.budget(Date.now(), (this.tick += 1))), 1_000),
       setInterval(
         () =>
-          say("request", {
+          sendEvent("request", {
             ...fixtures.record(20_000 + (Math.floor(Date.now() / TAIL_MS) % 1_000_000)),
             time: new Date().toISOString(),
           }),
@@ -173,13 +174,13 @@ class Gateway {
 
 interface Replies {
   send: (status: number, value?: unknown) => void;
-  refuse: (status: number, code: string, message: string) => void;
+  sendError: (status: number, code: string, message: string) => void;
   list: (data: unknown[]) => void;
 }
 
 function chat(response: ServerResponse) {
   const words =
-    "The pool has room for about nine hundred more requests today, most of it at Groq. The next minute window opens in four seconds.".split(
+    "The pool has capacity for about nine hundred more requests today, most of it at Groq. The next minute window opens in four seconds.".split(
       " ",
     );
   response.writeHead(200, {
@@ -189,13 +190,13 @@ function chat(response: ServerResponse) {
     "x-tollfree-attempts": "gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok",
     "x-tollfree-waited-ms": "0",
   });
-  const say = (chunk: unknown) => response.write(`data: ${JSON.stringify(chunk)}\n\n`);
+  const sendEvent = (chunk: unknown) => response.write(`data: ${JSON.stringify(chunk)}\n\n`);
   let at = 0;
   const timer = setInterval(() => {
-    if (at < words.length) say({ choices: [{ index: 0, delta: { content: `${words[at]} ` } }] });
+    if (at < words.length) sendEvent({ choices: [{ index: 0, delta: { content: `${words[at]} ` } }] });
     else {
-      say({ choices: [{ index: 0, delta: {}, finish_reason: "stop" }] });
-      say({
+      sendEvent({ choices: [{ index: 0, delta: {}, finish_reason: "stop" }] });
+      sendEvent({
         choices: [],
         usage: { prompt_tokens: 31, completion_tokens: words.length, total_tokens: 31 + words.length },
       });

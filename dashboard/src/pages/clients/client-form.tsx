@@ -10,7 +10,7 @@ export type Draft = Required<Omit<ClientChange, "limits">> & { limits: ClientLim
 
 const LIMITS: (keyof ClientLimits)[] = ["rpm", "rpd", "tpm", "tpd", "concurrency"];
 
-export const BLANK: Draft = {
+export const EMPTY_DRAFT: Draft = {
   name: "",
   limits: { rpm: null, rpd: null, tpm: null, tpd: null, concurrency: null },
   weight: 1,
@@ -26,7 +26,7 @@ export function draftOf(client: Client): Draft {
   const { name, limits, weight, models, priority, wait_ms, expires_at, note, disabled } = client;
   return {
     name,
-    limits: { ...BLANK.limits, ...limits },
+    limits: { ...EMPTY_DRAFT.limits, ...limits },
     weight,
     models,
     priority,
@@ -37,7 +37,7 @@ export function draftOf(client: Client): Draft {
   };
 }
 
-/** Only what differs: a field somebody else changed meanwhile stays theirs. */
+/** The fields that differ. A field that another administrator changed meanwhile keeps that change. */
 export function changes(from: Draft, to: Draft): ClientChange {
   const changed: Record<string, unknown> = {};
   for (const name of Object.keys(to) as (keyof Draft)[]) {
@@ -51,8 +51,8 @@ export function changes(from: Draft, to: Draft): ClientChange {
   return changed;
 }
 
-/** What can be said of a client, the same for a new one and an old one. */
-export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draft) => void; frozen?: boolean }) {
+/** The editable fields of a client, for a new one and an existing one. */
+export function ClientFields({ draft, set, frozen }: { draft: Draft; set: (draft: Draft) => void; frozen?: boolean }) {
   const models = useModels().data?.data;
   const known = useMemo(() => {
     const ids =
@@ -60,7 +60,7 @@ export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draf
     const providers = [...new Set(ids.filter((id) => id.includes("/")).map((id) => `${id.split("/")[0]}/*`))];
     return [...ids.filter((id) => !id.includes("/")), ...providers, ...ids.filter((id) => id.includes("/"))];
   }, [models]);
-  const with_ = <K extends keyof Draft>(name: K, value: Draft[K]) => set({ ...draft, [name]: value });
+  const update = <K extends keyof Draft>(name: K, value: Draft[K]) => set({ ...draft, [name]: value });
   return (
     <>
       <TextInput
@@ -70,7 +70,7 @@ export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draf
         data-autofocus
         disabled={frozen}
         value={draft.name}
-        onChange={(event) => with_("name", event.currentTarget.value)}
+        onChange={(event) => update("name", event.currentTarget.value)}
       />
       <fieldset disabled={frozen}>
         <legend>Limits</legend>
@@ -83,54 +83,54 @@ export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draf
               min={1}
               disabled={frozen}
               value={draft.limits[limit]}
-              set={(value) => with_("limits", { ...draft.limits, [limit]: value })}
+              set={(value) => update("limits", { ...draft.limits, [limit]: value })}
             />
           ))}
         </div>
       </fieldset>
       <TagsInput
         label="Models"
-        description="Names or patterns; none: all of them"
+        description="Names or patterns; empty: all models"
         placeholder={draft.models.length ? "" : "all"}
         data={known}
         maxDropdownHeight={240}
         clearable
         disabled={frozen}
         value={draft.models}
-        onChange={(value) => with_("models", value)}
+        onChange={(value) => update("models", value)}
         clearButtonProps={{ "aria-label": "Clear models" }}
       />
       <div className={classes.grid}>
         <NumberField
           label="Weight"
-          description="Share in the line"
+          description="Share while several clients wait"
           required
           withAsterisk={false}
           min={1}
           max={1000}
           disabled={frozen}
           value={draft.weight}
-          set={(value) => with_("weight", value ?? 1)}
+          set={(value) => update("weight", value ?? 1)}
         />
         <NumberField
-          label="Waits at most"
-          description="For room, in seconds"
-          placeholder="as the server"
+          label="Maximum wait"
+          description="For capacity, in seconds"
+          placeholder="server default"
           min={0}
           max={3600}
           step="any"
           disabled={frozen}
           value={draft.wait_ms === null ? null : draft.wait_ms / 1000}
-          set={(value) => with_("wait_ms", value === null ? null : Math.round(value * 1000))}
+          set={(value) => update("wait_ms", value === null ? null : Math.round(value * 1000))}
         />
         <TextInput
           type="datetime-local"
           label="Expires"
-          description="Your time; empty: never"
+          description="Your time zone; empty: never"
           disabled={frozen}
           value={localTime(draft.expires_at)}
           onChange={(event) =>
-            with_("expires_at", event.currentTarget.value ? new Date(event.currentTarget.value).toISOString() : null)
+            update("expires_at", event.currentTarget.value ? new Date(event.currentTarget.value).toISOString() : null)
           }
         />
       </div>
@@ -142,13 +142,13 @@ export function Fields({ draft, set, frozen }: { draft: Draft; set: (draft: Draf
         maxLength={500}
         disabled={frozen}
         value={draft.note}
-        onChange={(event) => with_("note", event.currentTarget.value)}
+        onChange={(event) => update("note", event.currentTarget.value)}
       />
       <Switch
-        label="May jump the line (service_tier: priority)"
+        label="May send service_tier: priority, which is served sooner"
         disabled={frozen}
         checked={draft.priority}
-        onChange={(event) => with_("priority", event.currentTarget.checked)}
+        onChange={(event) => update("priority", event.currentTarget.checked)}
       />
     </>
   );

@@ -3,17 +3,20 @@ import { useDebouncedValue } from "@mantine/hooks";
 import { useMemo, useState } from "react";
 import { Link, useLocation, useParams } from "wouter";
 import { Icon } from "../../components/icons";
-import { Empty, Failure } from "../../components/notice";
+import { Empty } from "../../components/notice";
 import { useNow } from "../../components/clock";
-import { Card, Head, Loading, Scroll, Tag } from "../../components/page";
-import { Spark } from "../../components/sparkline";
+import { Card, Head, Loading, Scroll } from "../../components/page";
+import { MoreButton } from "../../components/more-button";
+import { QueryView } from "../../components/query-view";
+import { Sparkline } from "../../components/sparkline";
 import { useClients, useUsage } from "../../queries";
 import type { Client, ClientLimits, ClientWithKey, Series, UsageFigures } from "../../types";
 import { today } from "../../usage";
-import { ago, exact, limitName, moment, short } from "../../format";
+import { ago, exact, limitName, fullTime, compact } from "../../format";
 import { ClientDrawer } from "./client-drawer";
-import { CreateClient } from "./create-dialog";
-import { Secret } from "./new-key-dialog";
+import { ClientTags } from "./client-tags";
+import { CreateDialog } from "./create-dialog";
+import { NewKeyDialog } from "./new-key-dialog";
 import classes from "./clients.module.css";
 
 const DAYS = 14;
@@ -22,7 +25,7 @@ export default function Clients() {
   const [text, setText] = useState("");
   const [search] = useDebouncedValue(text.trim(), 250);
   const [creating, setCreating] = useState(false);
-  const [made, setMade] = useState<ClientWithKey | null>(null);
+  const [newKey, setNewKey] = useState<ClientWithKey | null>(null);
   const { id } = useParams();
   const [, go] = useLocation();
   const found = useClients(search);
@@ -37,7 +40,10 @@ export default function Clients() {
 
   return (
     <>
-      <Head title="Clients" lead="Who may use the pool: a key each, with limits, weight and models of its own.">
+      <Head
+        title="Clients"
+        lead="People and programs with a key. Each key has its own limits, weight and allowed models."
+      >
         <TextInput
           size="xs"
           aria-label="Search clients"
@@ -49,53 +55,40 @@ export default function Clients() {
         {create}
       </Head>
       <Card flush>
-        {clients.length > 0 ? (
-          <Table clients={clients} usage={byClient} />
-        ) : found.isPending ? (
-          <div className={classes.pad}>
-            <Loading rows={6} />
-          </div>
-        ) : found.isError ? (
-          <Failure error={found.error} retry={() => void found.refetch()} />
-        ) : search ? (
-          <Empty icon="search" title="No client matches">
-            Nobody has <q>{search}</q> in the name, the id or the note.
-          </Empty>
-        ) : (
-          <Empty icon="clients" title="No client has a key yet" action={create}>
-            Give each person or program a key of its own: then you see who uses what, and can take one back without
-            disturbing the others.
-          </Empty>
-        )}
-        {found.hasNextPage && (
-          <div className={classes.pad}>
-            <Button
-              variant="default"
-              size="xs"
-              loading={found.isFetchingNextPage}
-              onClick={() => void found.fetchNextPage()}
-            >
-              Show more
-            </Button>
-          </div>
-        )}
+        <QueryView query={found} loading={<Loading rows={6} padded />}>
+          {() =>
+            clients.length > 0 ? (
+              <Table clients={clients} usage={byClient} />
+            ) : search ? (
+              <Empty icon="search" title="No client matches">
+                No name, id or note contains <q>{search}</q>.
+              </Empty>
+            ) : (
+              <Empty icon="clients" title="No client has a key yet" action={create}>
+                Give each person or program its own key. You can then see the usage of each and revoke one key without
+                affecting the others.
+              </Empty>
+            )
+          }
+        </QueryView>
+        <MoreButton query={found}>Show more</MoreButton>
       </Card>
-      <CreateClient
+      <CreateDialog
         opened={creating}
         close={() => setCreating(false)}
         done={(client) => {
           setCreating(false);
-          setMade(client);
+          setNewKey(client);
         }}
       />
       <ClientDrawer
         key={id}
         id={id ?? null}
         close={() => go("/clients")}
-        show={setMade}
+        showKey={setNewKey}
         usage={id ? byClient.get(id) : undefined}
       />
-      <Secret client={made} close={() => setMade(null)} />
+      <NewKeyDialog client={newKey} close={() => setNewKey(null)} />
     </>
   );
 }
@@ -133,18 +126,18 @@ function Table({ clients, usage }: { clients: Client[]; usage: Map<string, Serie
               <td>
                 <code className={classes.prefix}>{client.prefix}…</code>
               </td>
-              <td className={classes.limits}>{limitsSaid(client)}</td>
+              <td className={classes.limits}>{limitSummary(client)}</td>
               <td>
                 <Today client={client} used={today(usage.get(client.id))} />
               </td>
               <td>
-                <Spark
+                <Sparkline
                   width={84}
                   height={24}
                   values={usage.get(client.id)?.points.map((point) => point.requests) ?? []}
                 />
               </td>
-              <td className={classes.soft} title={client.last_used_at ? moment(client.last_used_at) : undefined}>
+              <td className={classes.soft} title={client.last_used_at ? fullTime(client.last_used_at) : undefined}>
                 {client.last_used_at ? ago(client.last_used_at, now) : "never"}
               </td>
             </tr>
@@ -155,33 +148,15 @@ function Table({ clients, usage }: { clients: Client[]; usage: Map<string, Serie
   );
 }
 
-export function ClientTags({ client, now }: { client: Client; now: number }) {
-  const expired = client.expires_at !== null && Date.parse(client.expires_at) <= now;
-  return (
-    <span className={classes.tags}>
-      {client.revoked_at !== null ? (
-        <Tag tone="bad">revoked</Tag>
-      ) : client.disabled ? (
-        <Tag tone="warn">disabled</Tag>
-      ) : (
-        expired && <Tag tone="bad">expired</Tag>
-      )}
-      {client.source === "file" && <Tag title="From the key file: changed there, not here">from file</Tag>}
-      {client.priority && <Tag tone="info">may jump the line</Tag>}
-      {client.weight !== 1 && <Tag title="Its share when several wait">weight {client.weight}</Tag>}
-    </span>
+function limitSummary({ limits, models }: Client): string {
+  const parts = (Object.keys(limits) as (keyof ClientLimits)[]).flatMap((name) =>
+    limits[name] === null ? [] : [`${compact(limits[name])} ${limitName(name)}`],
   );
+  if (models.length) parts.push(models.length === 1 ? `only ${models[0]}` : `${models.length} model patterns`);
+  return parts.length ? parts.join(" · ") : "none";
 }
 
-function limitsSaid({ limits, models }: Client): string {
-  const said = (Object.keys(limits) as (keyof ClientLimits)[]).flatMap((name) =>
-    limits[name] === null ? [] : [`${short(limits[name])} ${limitName(name)}`],
-  );
-  if (models.length) said.push(models.length === 1 ? `only ${models[0]}` : `${models.length} model patterns`);
-  return said.length ? said.join(" · ") : "none";
-}
-
-/** What was used since midnight UTC, and of how much. */
+/** Usage since midnight UTC, and the daily quota. */
 function Today({ client: { limits }, used }: { client: Client; used: UsageFigures }) {
   const { requests, ok, tokens_in, tokens_out } = used;
   const quota = limits.rpd;
@@ -189,12 +164,12 @@ function Today({ client: { limits }, used }: { client: Client; used: UsageFigure
   return (
     <div
       className={classes.today}
-      title={`${exact(requests)} requests, ${exact(requests - ok)} of them not answered, ${exact(tokens_in)} tokens in, ${exact(tokens_out)} out`}
+      title={`${exact(requests)} requests, ${exact(requests - ok)} failed, ${exact(tokens_in)} tokens in, ${exact(tokens_out)} out`}
     >
       <span className="num">
-        <b>{short(requests)}</b>
-        {quota !== null && ` / ${short(quota)}`}{" "}
-        <span className={classes.soft}>· {short(tokens_in + tokens_out)} tokens</span>
+        <b>{compact(requests)}</b>
+        {quota !== null && ` / ${compact(quota)}`}{" "}
+        <span className={classes.soft}>· {compact(tokens_in + tokens_out)} tokens</span>
       </span>
       {quota !== null && (
         <span className={classes.track}>

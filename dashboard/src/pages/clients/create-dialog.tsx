@@ -1,11 +1,12 @@
 import { Button, Modal } from "@mantine/core";
 import { useState } from "react";
+import { Problem } from "../../components/notice";
 import { useCreateClient } from "../../queries";
 import type { ClientWithKey } from "../../types";
-import { BLANK, Fields, changes } from "./client-form";
+import { ClientFields, EMPTY_DRAFT, changes } from "./client-form";
 import classes from "./clients.module.css";
 
-export function CreateClient({
+export function CreateDialog({
   opened,
   close,
   done,
@@ -22,28 +23,24 @@ export function CreateClient({
 }
 
 function Form({ close, done }: { close: () => void; done: (client: ClientWithKey) => void }) {
-  const [draft, setDraft] = useState(BLANK);
+  const [draft, setDraft] = useState(EMPTY_DRAFT);
   const create = useCreateClient();
   return (
     <form
       className={classes.form}
       onSubmit={(event) => {
         event.preventDefault();
-        create.mutate({ ...changes(BLANK, draft), name: draft.name.trim() }, { onSuccess: done });
+        create.mutate({ ...changes(EMPTY_DRAFT, draft), name: draft.name.trim() }, { onSuccess: done });
       }}
     >
-      <Fields draft={draft} set={setDraft} />
-      {create.isError && (
-        <p className={classes.problem} role="alert">
-          {create.error.message}
-        </p>
-      )}
+      <ClientFields draft={draft} set={setDraft} />
+      <Problem error={create.error} />
       <div className={classes.buttons}>
         <Button variant="default" onClick={close}>
           Cancel
         </Button>
         <Button type="submit" loading={create.isPending} disabled={draft.name.trim() === ""}>
-          Create the key
+          Create key
         </Button>
       </div>
     </form>

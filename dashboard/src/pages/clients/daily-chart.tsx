@@ -1,14 +1,14 @@
 import "@mantine/charts/styles.css";
 import { AreaChart } from "@mantine/charts";
 import type { Series } from "../../types";
-import { date, exact, short } from "../../format";
+import { shortDate, exact, compact } from "../../format";
 
-/** Requests a day, beside the quota where there is one. */
-export default function Days({ series, quota }: { series: Series; quota: number | null }) {
+/** Requests per day, with the daily quota if the usage comes near it. */
+export default function DailyChart({ series, quota }: { series: Series; quota: number | null }) {
   const rows = series.points.map(({ time, requests }) => ({ time, requests }));
   const near = quota !== null && rows.some((row) => row.requests > quota / 3);
   return (
-    <figure style={{ margin: 0 }} aria-label={`Requests a day: ${rows.map((row) => exact(row.requests)).join(", ")}`}>
+    <figure style={{ margin: 0 }} aria-label={`Requests per day: ${rows.map((row) => exact(row.requests)).join(", ")}`}>
       <AreaChart
         h={130}
         data={rows}
@@ -17,8 +17,8 @@ export default function Days({ series, quota }: { series: Series; quota: number 
         gridAxis="x"
         tickLine="none"
         valueFormatter={exact}
-        xAxisProps={{ tickFormatter: date, minTickGap: 40 }}
-        yAxisProps={{ width: 38, tickFormatter: short, allowDecimals: false }}
+        xAxisProps={{ tickFormatter: shortDate, minTickGap: 40 }}
+        yAxisProps={{ width: 38, tickFormatter: compact, allowDecimals: false }}
         areaProps={{ isAnimationActive: false }}
         curveType="step"
         withDots={false}
@@ -26,7 +26,7 @@ export default function Days({ series, quota }: { series: Series; quota: number 
         fillOpacity={0.2}
         strokeWidth={1.4}
         tooltipAnimationDuration={0}
-        tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? date(time) : "") }}
+        tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? shortDate(time) : "") }}
         referenceLines={near ? [{ y: quota, label: "quota", color: "red" }] : []}
       />
     </figure>

@@ -5,13 +5,13 @@ import { basics } from "../../components/snippets";
 import type { ClientWithKey } from "../../types";
 import classes from "./clients.module.css";
 
-/** The one moment a key can be read. It lives in this dialog's state and is gone with it. */
-export function Secret({ client, close }: { client: ClientWithKey | null; close: () => void }) {
+/** Shows a new key. It cannot be shown again: only the state of this dialog holds it. */
+export function NewKeyDialog({ client, close }: { client: ClientWithKey | null; close: () => void }) {
   return (
     <Modal
       opened={client !== null}
       onClose={close}
-      title={`The key of ${client?.name ?? ""}`}
+      title={`Key of ${client?.name ?? ""}`}
       size="xl"
       closeOnClickOutside={false}
       closeButtonProps={{ "aria-label": "Close" }}
@@ -19,8 +19,7 @@ export function Secret({ client, close }: { client: ClientWithKey | null; close:
       {client && (
         <>
           <p style={{ margin: 0 }}>
-            Copy it now: <b>it is shown this once.</b> Only its digest is kept, so nobody can look it up later; a lost
-            key is rotated.
+            Copy it now: <b>it is shown only once.</b> Only a digest is stored. If the key is lost, rotate it.
           </p>
           <div className={classes.secret}>
             <code data-testid="secret">{client.key}</code>
@@ -28,7 +27,7 @@ export function Secret({ client, close }: { client: ClientWithKey | null; close:
           </div>
           <SnippetTabs snippets={basics(client.key)} />
           <div className={classes.buttons} style={{ marginTop: 18 }}>
-            <Button onClick={close}>I have it</Button>
+            <Button onClick={close}>Done</Button>
           </div>
         </>
       )}

@@ -1,32 +1,32 @@
 import { fireEvent, screen } from "@testing-library/react";
 import { expect, test } from "vitest";
 import * as fixtures from "../../../tests/mock/fixtures";
-import { PENDING, gateway, list, refused, show } from "../../../tests/render";
+import { PENDING, gateway, list, errorResponse, show } from "../../../tests/render";
 import type { Model } from "../../types";
 import Models from "./models";
 
-test("loading, empty and error each have their say", async () => {
+test("loading, error and empty states are shown", async () => {
   gateway({ "GET /admin/v1/models": PENDING });
   const loading = show(Models);
   expect(screen.getByRole("status", { name: "Loading" })).toBeTruthy();
   loading.unmount();
-  gateway({ "GET /admin/v1/models": () => refused(500, "internal", "broken") });
+  gateway({ "GET /admin/v1/models": () => errorResponse(500, "internal", "broken") });
   const failed = show(Models);
   expect((await screen.findByRole("alert")).textContent).toContain("broken");
   failed.unmount();
   gateway({ "GET /admin/v1/models": () => list([]) });
   show(Models);
-  expect(await screen.findByText("No model can be asked for")).toBeTruthy();
+  expect(await screen.findByText("No model is available")).toBeTruthy();
 });
 
-test("a meta-model shows its members in today's order, and why", async () => {
+test("a meta-model shows its members in their current order, with the reason", async () => {
   gateway();
   show(Models);
   const items = (await screen.findAllByRole("listitem")).map((item) => item.textContent);
   expect(items[0]).toBe("1groq/openai/gpt-oss-120bmost headroom left (93 %)");
 });
 
-test("retired ones stand apart, with what to ask for instead", async () => {
+test("retired models are listed separately, with their successors", async () => {
   gateway();
   show(Models);
   expect(await screen.findByText("openai/gpt-oss-20b")).toBeTruthy();
@@ -35,7 +35,7 @@ test("retired ones stand apart, with what to ask for instead", async () => {
   expect(await screen.findByText("moonshotai/kimi-k2-instruct-0905")).toBeTruthy();
 });
 
-test("very long names and very large numbers have room", async () => {
+test("very long names and very large numbers fit", async () => {
   const [, , , model] = fixtures.models();
   gateway({
     "GET /admin/v1/models": () =>

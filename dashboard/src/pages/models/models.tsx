@@ -1,23 +1,17 @@
 import { SegmentedControl, TextInput } from "@mantine/core";
 import { useDeferredValue, useMemo, useState } from "react";
 import { Icon } from "../../components/icons";
-import { Empty, Failure } from "../../components/notice";
+import { Empty } from "../../components/notice";
 import { Card, Head, Loading, Scroll, Tag } from "../../components/page";
+import { QueryView } from "../../components/query-view";
 import { useModels } from "../../queries";
 import { seriesColor } from "../../theme";
 import type { MetaModel, Model } from "../../types";
-import { exact, kindName, limitName, short, sourceName } from "../../format";
+import { STRATEGIES, exact, kindName, limitName, compact, sourceName } from "../../format";
 import classes from "./models.module.css";
 
-const FEW = 6;
-const ORDERS: Record<string, string> = {
-  headroom: "the most room left first",
-  fast: "the lowest measured time to first token first",
-  smart: "the highest quality rank first",
-  listed: "as listed",
-  round_robin: "in turn",
-  random: "by chance",
-};
+/** Members of a meta-model that are shown before it is expanded. */
+const COLLAPSED = 6;
 
 export default function Models() {
   const models = useModels();
@@ -25,40 +19,41 @@ export default function Models() {
   const single = useMemo(() => models.data?.data.filter((model) => model.kind === "model") ?? [], [models.data]);
   return (
     <>
-      <Head title="Models" lead="What can be asked for by name, and who would answer it today." />
-      {models.isPending ? (
-        <Loading rows={6} height={70} />
-      ) : models.isError && !models.data ? (
-        <Card>
-          <Failure error={models.error} retry={() => void models.refetch()} />
-        </Card>
-      ) : metas.length + single.length === 0 ? (
-        <Card>
-          <Empty icon="models" title="No model can be asked for">
-            No provider has a key. Set one, such as <code>GROQ_API_KEY</code>, or run <code>tollfree demo</code>.
-          </Empty>
-        </Card>
-      ) : (
-        <>
-          <div className={classes.metas}>
-            {metas.map((meta) => (
-              <Meta key={meta.id} meta={meta} />
-            ))}
-          </div>
-          <Table models={single} />
-        </>
-      )}
+      <Head
+        title="Models"
+        lead="Model names that requests may use, and the current order of each meta-model's members."
+      />
+      <QueryView query={models} loading={<Loading rows={6} height={70} />} errorInCard>
+        {() =>
+          metas.length + single.length === 0 ? (
+            <Card>
+              <Empty icon="models" title="No model is available">
+                No provider has a key. Set one, such as <code>GROQ_API_KEY</code>, or run <code>tollfree demo</code>.
+              </Empty>
+            </Card>
+          ) : (
+            <>
+              <div className={classes.metas}>
+                {metas.map((meta) => (
+                  <Meta key={meta.id} meta={meta} />
+                ))}
+              </div>
+              <Table models={single} />
+            </>
+          )
+        }
+      </QueryView>
     </>
   );
 }
 
 function Meta({ meta: { id, order, members } }: { meta: MetaModel }) {
   const [all, setAll] = useState(false);
-  const shown = all ? members : members.slice(0, FEW);
+  const shown = all ? members : members.slice(0, COLLAPSED);
   return (
-    <Card title={<span className={classes.metaName}>{id}</span>} note={ORDERS[order] ?? order}>
+    <Card title={<span className={classes.metaName}>{id}</span>} note={STRATEGIES[order]}>
       {members.length === 0 ? (
-        <p className={classes.soft}>No member: set a key of a provider.</p>
+        <p className={classes.soft}>No members: set a provider key.</p>
       ) : (
         <ol className={classes.members}>
           {shown.map(({ name, rank, why }) => (
@@ -72,7 +67,7 @@ function Meta({ meta: { id, order, members } }: { meta: MetaModel }) {
           ))}
         </ol>
       )}
-      {members.length > FEW && (
+      {members.length > COLLAPSED && (
         <button type="button" className={classes.toggle} aria-expanded={all} onClick={() => setAll(!all)}>
           {all ? "Show fewer" : `All ${members.length}`}
         </button>
@@ -86,14 +81,14 @@ type Shown = "active" | "retired";
 function Table({ models }: { models: Model[] }) {
   const [text, setText] = useState("");
   const [shown, setShown] = useState<Shown>("active");
-  const wanted = useDeferredValue(text.trim().toLowerCase());
-  const is = (model: Model, shown: Shown) => (model.status === "retired") === (shown === "retired");
+  const query = useDeferredValue(text.trim().toLowerCase());
+  const hasStatus = (model: Model, shown: Shown) => (model.status === "retired") === (shown === "retired");
   const found = models.filter(
     (model) =>
-      is(model, shown) &&
-      (model.id.toLowerCase().includes(wanted) || model.capabilities.some((capability) => capability.includes(wanted))),
+      hasStatus(model, shown) &&
+      (model.id.toLowerCase().includes(query) || model.capabilities.some((capability) => capability.includes(query))),
   );
-  const count = (of: Shown) => models.filter((model) => is(model, of)).length;
+  const count = (of: Shown) => models.filter((model) => hasStatus(model, of)).length;
   return (
     <Card
       flush
@@ -130,10 +125,10 @@ function Table({ models }: { models: Model[] }) {
               <tr>
                 <th scope="col">Model</th>
                 <th scope="col">Context</th>
-                <th scope="col">Longest answer</th>
-                <th scope="col">Can do</th>
+                <th scope="col">Longest response</th>
+                <th scope="col">Capabilities</th>
                 <th scope="col">Quality</th>
-                <th scope="col">{shown === "retired" ? "Ask instead for" : "Limits of an account"}</th>
+                <th scope="col">{shown === "retired" ? "Successor" : "Limits per account"}</th>
               </tr>
             </thead>
             <tbody>
@@ -159,13 +154,13 @@ function Row({ model }: { model: Model }) {
         <b>{id.slice(slash + 1)}</b> {status !== "active" && status !== "retired" && <Tag>{status}</Tag>}
       </th>
       <td className="num" data-name="context" title={context_length === null ? undefined : exact(context_length)}>
-        {context_length === null ? "–" : short(context_length)}
+        {context_length === null ? "–" : compact(context_length)}
       </td>
-      <td className="num" data-name="answer" title={max_output === null ? undefined : exact(max_output)}>
-        {max_output === null ? "–" : short(max_output)}
+      <td className="num" data-name="response" title={max_output === null ? undefined : exact(max_output)}>
+        {max_output === null ? "–" : compact(max_output)}
       </td>
       <td>
-        <span className={classes.can}>
+        <span className={classes.capabilities}>
           {capabilities.map((capability) => (
             <Tag key={capability}>{capability.replaceAll("_", " ")}</Tag>
           ))}
@@ -176,7 +171,7 @@ function Row({ model }: { model: Model }) {
       </td>
       <td>
         {status === "retired" ? (
-          (successor ?? "nothing in its place")
+          (successor ?? "none")
         ) : limits.length === 0 ? (
           <span className={classes.soft}>none</span>
         ) : (
@@ -187,7 +182,7 @@ function Row({ model }: { model: Model }) {
                 title={`${exact(max)} ${limitName(limit)}; ${sourceName(source)}; ${kindName(kind)}`}
                 data-source={source}
               >
-                <b>{short(max)}</b> {limitName(limit)}
+                <b>{compact(max)}</b> {limitName(limit)}
                 {source !== "catalogue" && <i>{source}</i>}
               </li>
             ))}

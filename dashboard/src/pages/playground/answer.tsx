@@ -4,20 +4,20 @@ import { Link } from "wouter";
 import { Icon } from "../../components/icons";
 import { useNow } from "../../components/clock";
 import { Tag } from "../../components/page";
-import { causeName, exact, span, took } from "../../format";
-import type { Message, Telling } from "./conversation";
+import { causeName, exact, duration, elapsed } from "../../format";
+import type { Message, Reply } from "./conversation";
 import classes from "./playground.module.css";
 
-export const Answer = memo(function Answer({
-  telling,
+export const ReplyView = memo(function ReplyView({
+  reply,
   results,
   retry,
 }: {
-  telling: Telling;
+  reply: Reply;
   results: Message[];
   retry?: () => void;
 }) {
-  const { content, reasoning, toolCalls, state, problem } = telling;
+  const { content, reasoning, toolCalls, state, problem } = reply;
   return (
     <div className={classes.answer}>
       {reasoning && (
@@ -36,13 +36,13 @@ export const Answer = memo(function Answer({
           {results[at] && <code className={classes.soft}> → {results[at].content}</code>}
         </p>
       ))}
-      {problem && <Trouble problem={problem} retry={retry} />}
-      {state !== "waiting" && <Telltale telling={telling} />}
+      {problem && <ReplyError problem={problem} retry={retry} />}
+      {state !== "waiting" && <ReplyDetails reply={reply} />}
     </div>
   );
 });
 
-function Trouble({ problem, retry }: { problem: NonNullable<Telling["problem"]>; retry?: () => void }) {
+function ReplyError({ problem, retry }: { problem: NonNullable<Reply["problem"]>; retry?: () => void }) {
   const now = useNow();
   const left = problem.retryAt === null ? 0 : problem.retryAt - now;
   return (
@@ -58,23 +58,23 @@ function Trouble({ problem, retry }: { problem: NonNullable<Telling["problem"]>;
           leftSection={<Icon name="reset" size={13} />}
           onClick={retry}
         >
-          {left > 0 ? `Try again in ${span(Math.ceil(left / 1000) * 1000).replace(".0", "")}` : "Try again"}
+          {left > 0 ? `Try again in ${duration(Math.ceil(left / 1000) * 1000).replace(".0", "")}` : "Try again"}
         </Button>
       )}
     </div>
   );
 }
 
-/** Who answered, and what it took. */
-function Telltale({ telling }: { telling: Telling }) {
-  const { model, attempts, waitedMs, firstMs, totalMs, tokensIn, tokensOut, state, requestId } = telling;
+/** The model that replied, its attempts, times and tokens. */
+function ReplyDetails({ reply }: { reply: Reply }) {
+  const { model, attempts, waitedMs, firstMs, totalMs, tokensIn, tokensOut, state, requestId } = reply;
   const failed = attempts.filter((attempt) => attempt.cause !== "ok");
   const speed =
     tokensOut && firstMs !== null && totalMs !== null && totalMs > firstMs
       ? tokensOut / ((totalMs - firstMs) / 1000)
       : null;
   return (
-    <ul className={classes.telltale} data-testid="telltale">
+    <ul className={classes.replyDetails} data-testid="reply-details">
       {model && <li className={classes.model}>{model}</li>}
       {attempts.length > 0 && (
         <li title={attempts.map(({ candidate, cause }) => `${candidate}: ${causeName(cause)}`).join("\n")}>
@@ -83,9 +83,9 @@ function Telltale({ telling }: { telling: Telling }) {
             ` (${failed.map((attempt) => `${attempt.candidate}: ${causeName(attempt.cause)}`).join(", ")})`}
         </li>
       )}
-      {waitedMs !== null && <li>waited {took(waitedMs)}</li>}
-      {firstMs !== null && <li>first token {took(firstMs)}</li>}
-      {totalMs !== null && <li>{took(totalMs)} in all</li>}
+      {waitedMs !== null && <li>waited {elapsed(waitedMs)}</li>}
+      {firstMs !== null && <li>first token {elapsed(firstMs)}</li>}
+      {totalMs !== null && <li>{elapsed(totalMs)} in total</li>}
       {tokensOut !== null && (
         <li>
           {exact(tokensIn ?? 0)} → {exact(tokensOut)} tokens
@@ -96,7 +96,7 @@ function Telltale({ telling }: { telling: Telling }) {
       {requestId && state !== "streaming" && (
         <li>
           <Anchor component={Link} href={`/requests/${encodeURIComponent(requestId)}`} inherit>
-            in the journal
+            show in the journal
           </Anchor>
         </li>
       )}
@@ -104,7 +104,7 @@ function Telltale({ telling }: { telling: Telling }) {
   );
 }
 
-/** Text as it is; what stands between fences as code. */
+/** Plain text. Parts between code fences are shown as code. */
 function Prose({ text }: { text: string }) {
   return text.split("```").map((part, at) =>
     at % 2 === 0 ? (

@@ -1,7 +1,7 @@
-import { Refusal, call } from "../../api";
-import { events } from "../../sse";
+import { ApiError, sendRequest } from "../../api";
+import { readEvents } from "../../sse";
 import type { Problem } from "../../types";
-import { TOOLS, run } from "./tools";
+import { TOOLS, runTool } from "./tools";
 
 export interface ToolCall {
   id: string;
@@ -14,8 +14,8 @@ export type Message =
   | { role: "assistant"; content: string; tool_calls?: ToolCall[] }
   | { role: "tool"; tool_call_id: string; content: string };
 
-/** What is known of one answer, while it comes and after. */
-export interface Telling {
+/** One reply of a model, while it streams and after its end. */
+export interface Reply {
   content: string;
   reasoning: string;
   toolCalls: ToolCall[];
@@ -31,7 +31,7 @@ export interface Telling {
   tokensOut: number | null;
 }
 
-export const BLANK: Telling = {
+export const EMPTY_REPLY: Reply = {
   content: "",
   reasoning: "",
   toolCalls: [],
@@ -67,57 +67,64 @@ interface ToolDelta {
   function?: { name?: string; arguments?: string };
 }
 
-/** Asks once and tells what comes, as often as something comes. */
-export async function answer(
+/** Sends the messages once. `onUpdate` receives the reply after every event. */
+export async function streamReply(
   messages: Message[],
   options: Options,
-  tell: (telling: Telling) => void,
+  onUpdate: (reply: Reply) => void,
   signal: AbortSignal,
-): Promise<Telling> {
+): Promise<Reply> {
   const started = performance.now();
   const since = () => performance.now() - started;
-  let now: Telling = BLANK;
-  const say = (more: Partial<Telling>) => tell((now = { ...now, ...more }));
+  let current: Reply = EMPTY_REPLY;
+  const update = (changes: Partial<Reply>) => onUpdate((current = { ...current, ...changes }));
   try {
-    const response = await call("POST", "/v1/chat/completions", bodyOf(messages, options), { signal });
-    say(heads(response.headers));
-    if (!response.body) throw new Error("The answer has no body.");
-    for await (const { data } of events(response.body, undefined, (comment) => say(commented(comment)))) {
+    const response = await sendRequest(
+      new Request(new URL("/v1/chat/completions", window.location.origin), {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(requestBody(messages, options)),
+        signal,
+      }),
+    );
+    update(fromHeaders(response.headers));
+    if (!response.body) throw new Error("The response has no body.");
+    for await (const { data } of readEvents(response.body, { onComment: (comment) => update(fromComment(comment)) })) {
       if (data === "[DONE]") break;
       const chunk = JSON.parse(data) as Chunk;
-      if (chunk.error) throw new Refusal(response.status, chunk.error, null);
+      if (chunk.error) throw new ApiError(response.status, chunk.error, null);
       const delta = chunk.choices?.[0]?.delta;
-      const more: Partial<Telling> = {};
-      if (delta?.content) more.content = now.content + delta.content;
+      const changes: Partial<Reply> = {};
+      if (delta?.content) changes.content = current.content + delta.content;
       const thought = delta?.reasoning ?? delta?.reasoning_content;
-      if (thought) more.reasoning = now.reasoning + thought;
-      if (delta?.tool_calls) more.toolCalls = withDeltas(now.toolCalls, delta.tool_calls);
+      if (thought) changes.reasoning = current.reasoning + thought;
+      if (delta?.tool_calls) changes.toolCalls = applyDeltas(current.toolCalls, delta.tool_calls);
       if (chunk.usage)
-        Object.assign(more, {
+        Object.assign(changes, {
           tokensIn: chunk.usage.prompt_tokens ?? null,
           tokensOut: chunk.usage.completion_tokens ?? null,
         });
-      if (Object.keys(more).length === 0) continue;
-      if (now.firstMs === null && (more.content || more.reasoning || more.toolCalls))
-        Object.assign(more, { firstMs: since(), state: "streaming" });
-      say(more);
+      if (Object.keys(changes).length === 0) continue;
+      if (current.firstMs === null && (changes.content || changes.reasoning || changes.toolCalls))
+        Object.assign(changes, { firstMs: since(), state: "streaming" });
+      update(changes);
     }
-    say({ state: "done", totalMs: since() });
+    update({ state: "done", totalMs: since() });
   } catch (error) {
-    if (signal.aborted) say({ state: "stopped", totalMs: since() });
-    else say({ state: "failed", totalMs: since(), problem: problemOf(error) });
+    if (signal.aborted) update({ state: "stopped", totalMs: since() });
+    else update({ state: "failed", totalMs: since(), problem: problemOf(error) });
   }
-  return now;
+  return current;
 }
 
-function bodyOf(messages: Message[], { model, temperature, maxTokens, tools }: Options) {
+function requestBody(messages: Message[], { model, temperature, maxTokens, tools }: Options) {
   return {
     model,
     messages: messages.map((message) =>
       message.role === "assistant" && message.tool_calls
         ? {
             ...message,
-            tool_calls: message.tool_calls.map(({ id, ...of }) => ({ id, type: "function", function: of })),
+            tool_calls: message.tool_calls.map(({ id, ...call }) => ({ id, type: "function", function: call })),
           }
         : message,
     ),
@@ -129,7 +136,7 @@ function bodyOf(messages: Message[], { model, temperature, maxTokens, tools }: O
   };
 }
 
-function heads(headers: Headers): Partial<Telling> {
+function fromHeaders(headers: Headers): Partial<Reply> {
   const waited = headers.get("x-tollfree-waited-ms");
   return {
     requestId: headers.get("x-request-id"),
@@ -139,19 +146,19 @@ function heads(headers: Headers): Partial<Telling> {
   };
 }
 
-/** A stream that began before its provider was known names it in a comment. */
-function commented(comment: string): Partial<Telling> {
-  const more: Partial<Telling> = {};
+/** A stream that started before its provider was chosen names it in a comment. */
+function fromComment(comment: string): Partial<Reply> {
+  const changes: Partial<Reply> = {};
   for (const [, name, value] of comment.matchAll(/x-tollfree-(model|attempts|waited-ms)\s*[:=]\s*([^\n]+)/g)) {
-    if (name === "model") more.model = value;
-    if (name === "attempts") more.attempts = attemptsOf(value ?? "");
-    if (name === "waited-ms") more.waitedMs = Number(value);
+    if (name === "model") changes.model = value;
+    if (name === "attempts") changes.attempts = attemptsOf(value ?? "");
+    if (name === "waited-ms") changes.waitedMs = Number(value);
   }
-  return more;
+  return changes;
 }
 
 /** `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok` */
-export function attemptsOf(text: string): Telling["attempts"] {
+export function attemptsOf(text: string): Reply["attempts"] {
   return text
     .split(", ")
     .filter(Boolean)
@@ -161,21 +168,21 @@ export function attemptsOf(text: string): Telling["attempts"] {
     });
 }
 
-function withDeltas(calls: ToolCall[], deltas: ToolDelta[]): ToolCall[] {
+function applyDeltas(calls: ToolCall[], deltas: ToolDelta[]): ToolCall[] {
   const next = [...calls];
-  for (const { index, id, function: of } of deltas) {
+  for (const { index, id, function: call } of deltas) {
     const before = next[index] ?? { id: "", name: "", arguments: "" };
     next[index] = {
       id: id ?? before.id,
-      name: before.name + (of?.name ?? ""),
-      arguments: before.arguments + (of?.arguments ?? ""),
+      name: before.name + (call?.name ?? ""),
+      arguments: before.arguments + (call?.arguments ?? ""),
     };
   }
   return next;
 }
 
-function problemOf(error: unknown): Telling["problem"] {
-  if (error instanceof Refusal) {
+function problemOf(error: unknown): Reply["problem"] {
+  if (error instanceof ApiError) {
     return {
       status: error.status,
       message: error.message,
@@ -185,17 +192,17 @@ function problemOf(error: unknown): Telling["problem"] {
   }
   return {
     status: 0,
-    message: "The answer broke off: the connection to the gateway was lost.",
+    message: "The reply was cut off: the connection to the gateway was lost.",
     code: null,
     retryAt: null,
   };
 }
 
-/** The tools a model asked for, as messages for its next turn. */
-export function results(calls: ToolCall[]): Message[] {
+/** Runs the tools that the model called. The results are messages for its next turn. */
+export function runTools(calls: ToolCall[]): Message[] {
   return calls.map((call): Message => ({
     role: "tool",
     tool_call_id: call.id,
-    content: run(call.name, call.arguments),
+    content: runTool(call.name, call.arguments),
   }));
 }

@@ -1,9 +1,9 @@
 import { fireEvent, screen, waitFor } from "@testing-library/react";
 import { expect, test } from "vitest";
-import { PENDING, gateway, refused, show } from "../../../tests/render";
+import { PENDING, gateway, errorResponse, show } from "../../../tests/render";
 import { attemptsOf } from "./conversation";
 import Playground from "./playground";
-import { run } from "./tools";
+import { runTool } from "./tools";
 
 const HEADS = {
   "x-tollfree-model": "groq/b",
@@ -22,13 +22,13 @@ function ask(text: string) {
   fireEvent.click(screen.getByRole("button", { name: "Send" }));
 }
 
-test("empty says what it costs", () => {
+test("the empty page says what a message costs", () => {
   gateway();
   show(Playground);
-  expect(screen.getByText("Ask something")).toBeTruthy();
+  expect(screen.getByText("Send a message")).toBeTruthy();
 });
 
-test("an answer comes with who gave it and what it took", async () => {
+test("a reply shows the model, its attempts, times and tokens", async () => {
   const sent = gateway({
     "POST /v1/chat/completions": () =>
       sse(content("Hello"), content(" there"), {
@@ -39,11 +39,11 @@ test("an answer comes with who gave it and what it took", async () => {
   show(Playground);
   ask("hi");
   expect(await screen.findByText("Hello there")).toBeTruthy();
-  const telltale = await screen.findByTestId("telltale");
-  await waitFor(() => expect(telltale.textContent).toContain("1,234,567 → 2 tokens"));
-  expect(telltale.textContent).toContain("groq/b");
-  expect(telltale.textContent).toContain("2 attempts (gemini/a: 429, out of requests / day)");
-  expect(telltale.textContent).toContain("waited 1.2 s");
+  const replyDetails = await screen.findByTestId("reply-details");
+  await waitFor(() => expect(replyDetails.textContent).toContain("1,234,567 → 2 tokens"));
+  expect(replyDetails.textContent).toContain("groq/b");
+  expect(replyDetails.textContent).toContain("2 attempts (gemini/a: 429, out of requests / day)");
+  expect(replyDetails.textContent).toContain("waited 1.2 s");
   expect(sent.find((each) => each.method === "POST")?.body).toEqual({
     model: "free",
     messages: [{ role: "user", content: "hi" }],
@@ -52,7 +52,7 @@ test("an answer comes with who gave it and what it took", async () => {
   });
 });
 
-test("it waits, and can be stopped", async () => {
+test("a reply can be stopped while it waits", async () => {
   gateway({ "POST /v1/chat/completions": PENDING });
   show(Playground);
   ask("hi");
@@ -60,10 +60,10 @@ test("it waits, and can be stopped", async () => {
   expect(screen.getByRole("button", { name: "Stop" })).toBeTruthy();
 });
 
-test("a refusal says why and when to come back", async () => {
+test("a 429 shows its reason and when to retry", async () => {
   gateway({
     "POST /v1/chat/completions": () =>
-      refused(429, "budget_exhausted", "Every candidate is at its limit.", { "retry-after": "9" }),
+      errorResponse(429, "budget_exhausted", "Every candidate is at its limit.", { "retry-after": "9" }),
   });
   show(Playground);
   ask("hi");
@@ -72,7 +72,7 @@ test("a refusal says why and when to come back", async () => {
   expect(alert.textContent).toMatch(/Try again in (8|9) s/);
 });
 
-test("a failure in mid-stream is told as what it is", async () => {
+test("an error in the middle of a stream is shown", async () => {
   gateway({
     "POST /v1/chat/completions": () =>
       sse(content("Hel"), {
@@ -85,7 +85,7 @@ test("a failure in mid-stream is told as what it is", async () => {
   expect(screen.getByText("Hel")).toBeTruthy();
 });
 
-test("a tool is run here and its result goes back", async () => {
+test("a tool runs in the page and its result is sent back", async () => {
   const call = {
     choices: [
       {
@@ -109,12 +109,12 @@ test("a tool is run here and its result goes back", async () => {
   expect(second.messages[2]!.tool_call_id).toBe("c1");
 });
 
-test("attempts are read from their header, and odd tool arguments do no harm", () => {
+test("attempts are parsed from their header, and invalid tool arguments are rejected", () => {
   expect(attemptsOf("a/b;c;429_rpm, d/e;ok")).toEqual([
     { candidate: "a/b;c", cause: "429_rpm" },
     { candidate: "d/e", cause: "ok" },
   ]);
-  expect(run("roll_dice", "{")).toContain("not JSON");
-  expect((JSON.parse(run("roll_dice", '{"count":1e9}')) as { rolls: number[] }).rolls).toHaveLength(20);
-  expect(run("format_disk", "{}")).toContain("no tool");
+  expect(runTool("roll_dice", "{")).toContain("not valid JSON");
+  expect((JSON.parse(runTool("roll_dice", '{"count":1e9}')) as { rolls: number[] }).rolls).toHaveLength(20);
+  expect(runTool("format_disk", "{}")).toContain("no tool");
 });

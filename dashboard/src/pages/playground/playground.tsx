@@ -5,17 +5,18 @@ import { Empty } from "../../components/notice";
 import { NumberField } from "../../components/number-field";
 import { Head } from "../../components/page";
 import { useModels } from "../../queries";
-import { BLANK, answer, results, type Message, type Telling } from "./conversation";
-import { Answer } from "./answer";
+import { EMPTY_REPLY, runTools, streamReply, type Message, type Reply } from "./conversation";
+import { ReplyView } from "./answer";
 import classes from "./playground.module.css";
 
-/** One question and what came of it; with tools, several answers. */
+/** One question and the replies to it: several if the model calls tools. */
 interface Turn {
   question: string;
-  answers: { telling: Telling; results: Message[] }[];
+  replies: { reply: Reply; results: Message[] }[];
 }
 
-const ROUNDS = 5; // a model that only calls tools is stopped
+/** Replies to one question at most, for a model that keeps calling tools. */
+const MAX_ROUNDS = 5;
 
 export default function Playground() {
   const [turns, setTurns] = useState<Turn[]>([]);
@@ -30,7 +31,7 @@ export default function Playground() {
   const names =
     models?.filter((each) => each.kind === "meta" || each.status !== "retired").map((each) => each.id) ?? [];
   const end = useRef<HTMLDivElement>(null);
-  const last = turns.at(-1)?.answers.at(-1)?.telling;
+  const last = turns.at(-1)?.replies.at(-1)?.reply;
   useEffect(() => {
     end.current?.scrollIntoView({ block: "end" });
   }, [turns.length, last?.content, last?.state]);
@@ -39,23 +40,23 @@ export default function Playground() {
   async function send(question: string, before: Turn[]) {
     const controller = new AbortController();
     setRunning(controller);
-    const turn: Turn = { question, answers: [] };
-    const show = () => setTurns([...before, { ...turn, answers: [...turn.answers] }]);
-    for (let round = 0; round < ROUNDS; round += 1) {
+    const turn: Turn = { question, replies: [] };
+    const show = () => setTurns([...before, { ...turn, replies: [...turn.replies] }]);
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const messages = messagesOf([...before, turn], system);
-      turn.answers.push({ telling: BLANK, results: [] });
+      turn.replies.push({ reply: EMPTY_REPLY, results: [] });
       show();
-      const telling = await answer(
+      const reply = await streamReply(
         messages,
         { model: model.trim() || "free", temperature, maxTokens, tools },
-        (telling) => {
-          turn.answers[turn.answers.length - 1] = { telling, results: [] };
+        (reply) => {
+          turn.replies[turn.replies.length - 1] = { reply, results: [] };
           show();
         },
         controller.signal,
       );
-      if (telling.state !== "done" || telling.toolCalls.length === 0) break;
-      turn.answers[turn.answers.length - 1] = { telling, results: results(telling.toolCalls) };
+      if (reply.state !== "done" || reply.toolCalls.length === 0) break;
+      turn.replies[turn.replies.length - 1] = { reply, results: runTools(reply.toolCalls) };
       show();
     }
     setRunning(null);
@@ -72,7 +73,7 @@ export default function Playground() {
     <>
       <Head
         title="Playground"
-        lead="Talk to any model as the admin, and see who answered and what it took. Nothing of it is kept: it is gone when you leave."
+        lead="Chat with any model as the administrator and see how each request was routed. The conversation is lost when you leave the page."
       >
         {turns.length > 0 && (
           <Button variant="default" size="xs" disabled={running !== null} onClick={() => setTurns([])}>
@@ -84,17 +85,17 @@ export default function Playground() {
         <div className={classes.talk}>
           <div className={classes.turns} aria-live="polite" aria-busy={running !== null}>
             {turns.length === 0 && (
-              <Empty icon="playground" title="Ask something">
-                It costs what any request costs: the budget of the provider that answers.
+              <Empty icon="playground" title="Send a message">
+                It uses the budget of the provider that serves it, like any request.
               </Empty>
             )}
             {turns.map((turn, at) => (
               <section key={at} className={classes.turn}>
                 <p className={classes.question}>{turn.question}</p>
-                {turn.answers.map(({ telling, results }, nth) => (
-                  <Answer
+                {turn.replies.map(({ reply, results }, nth) => (
+                  <ReplyView
                     key={nth}
-                    telling={telling}
+                    reply={reply}
                     results={results}
                     retry={
                       at === turns.length - 1 && !running
@@ -148,7 +149,7 @@ export default function Playground() {
         <aside className={classes.options} aria-label="Options">
           <Autocomplete
             label="Model"
-            description="A name, as any client may ask"
+            description="Any model or meta-model name"
             data={names}
             limit={80}
             maxDropdownHeight={320}
@@ -166,17 +167,23 @@ export default function Playground() {
           />
           <NumberField
             label="Temperature"
-            placeholder="as the provider"
+            placeholder="provider default"
             min={0}
             max={2}
             step={0.1}
             value={temperature}
             set={setTemperature}
           />
-          <NumberField label="Most tokens" placeholder="as the provider" min={1} value={maxTokens} set={setMaxTokens} />
+          <NumberField
+            label="Maximum tokens"
+            placeholder="provider default"
+            min={1}
+            value={maxTokens}
+            set={setMaxTokens}
+          />
           <Switch
             label="Tools"
-            description="The time, and dice: run in this page"
+            description="The current time and dice, run in this page"
             checked={tools}
             onChange={(event) => setTools(event.currentTarget.checked)}
           />
@@ -188,11 +195,11 @@ export default function Playground() {
 
 function messagesOf(turns: Turn[], system: string): Message[] {
   const messages: Message[] = system.trim() ? [{ role: "system", content: system.trim() }] : [];
-  for (const { question, answers } of turns) {
+  for (const { question, replies } of turns) {
     messages.push({ role: "user", content: question });
-    for (const { telling, results } of answers) {
-      if (telling.state === "failed") continue;
-      const { content, toolCalls } = telling;
+    for (const { reply, results } of replies) {
+      if (reply.state === "failed") continue;
+      const { content, toolCalls } = reply;
       messages.push(
         results.length ? { role: "assistant", content, tool_calls: toolCalls } : { role: "assistant", content },
         ...results,

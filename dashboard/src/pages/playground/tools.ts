@@ -1,4 +1,4 @@
-/** Two harmless tools, run in this page, to see a model use them. */
+/** Two harmless tools that run in the browser, to try how a model calls tools. */
 export const TOOLS = [
   {
     type: "function",
@@ -25,23 +25,23 @@ export const TOOLS = [
   },
 ] as const;
 
-export function run(name: string, given: string): string {
-  let asked: Record<string, unknown>;
+export function runTool(name: string, given: string): string {
+  let args: Record<string, unknown>;
   try {
-    asked = JSON.parse(given || "{}") as Record<string, unknown>;
+    args = JSON.parse(given || "{}") as Record<string, unknown>;
   } catch {
-    return JSON.stringify({ error: "the arguments are not JSON" });
+    return JSON.stringify({ error: "the arguments are not valid JSON" });
   }
   if (name === "current_time") return JSON.stringify({ time: new Date().toString() });
   if (name === "roll_dice") {
-    const count = between(asked.count, 1, 20, 1);
-    const sides = between(asked.sides, 2, 100, 6);
+    const count = clamp(args.count, 1, 20, 1);
+    const sides = clamp(args.sides, 2, 100, 6);
     return JSON.stringify({ rolls: Array.from({ length: count }, () => 1 + Math.floor(Math.random() * sides)) });
   }
   return JSON.stringify({ error: `there is no tool ${name}` });
 }
 
-function between(value: unknown, least: number, most: number, otherwise: number): number {
+function clamp(value: unknown, min: number, max: number, fallback: number): number {
   const n = Math.round(Number(value));
-  return Number.isFinite(n) ? Math.min(most, Math.max(least, n)) : otherwise;
+  return Number.isFinite(n) ? Math.min(max, Math.max(min, n)) : fallback;
 }

@@ -1,31 +1,31 @@
 import { useImperativeHandle, useRef, useState, type Ref } from "react";
 import { Countdown } from "../../components/countdown";
 import type { Budget, Window } from "../../types";
-import { clock, exact, kindName, limitName, moment, short, sourceName, span } from "../../format";
+import { shortTime, exact, kindName, limitName, fullTime, compact, sourceName, duration } from "../../format";
 import { Track } from "./bar";
 import classes from "./bar-details.module.css";
 
-/** Which bar: `model` null for a limit over all models of the account. */
-export interface Place {
+/** Identifies a bar. `model` is null for a limit over all models of the account. */
+export interface BarId {
   provider: string;
   account: string;
   model: string | null;
   limit: string;
 }
 export interface DetailsHandle {
-  show: (place: Place, anchor: HTMLElement) => void;
+  show: (bar: BarId, anchor: HTMLElement) => void;
 }
 
 const WIDTH = 330;
 const GAP = 6;
 
-/** All there is to say of one bar, beside it. One for the page: two hundred bars need not bring one each. */
+/** The details of one bar in a popover beside it. One popover serves all bars of the page. */
 export function BarDetails({ budget, ref }: { budget: Budget; ref: Ref<DetailsHandle> }) {
   const box = useRef<HTMLDivElement>(null);
-  const [place, setPlace] = useState<Place | null>(null);
+  const [bar, setBar] = useState<BarId | null>(null);
   useImperativeHandle(ref, () => ({
-    show(place, anchor) {
-      setPlace(place);
+    show(bar, anchor) {
+      setBar(bar);
       const at = anchor.getBoundingClientRect();
       const popover = box.current;
       if (!popover) return;
@@ -38,47 +38,47 @@ export function BarDetails({ budget, ref }: { budget: Budget; ref: Ref<DetailsHa
       window.addEventListener("scroll", () => popover.hidePopover(), { once: true, passive: true });
     },
   }));
-  const found = place && find(budget, place);
+  const found = bar && find(budget, bar);
   return (
     <div
       ref={box}
       popover="auto"
       role="dialog"
       tabIndex={-1}
-      aria-label={place ? title(place) : "Limit"}
+      aria-label={bar ? title(bar) : "Limit"}
       className={classes.box}
     >
-      {place && found && <Told place={place} window={found} />}
-      {place && !found && <p>This limit is no longer there.</p>}
+      {bar && found && <Details bar={bar} window={found} />}
+      {bar && !found && <p>This limit no longer exists.</p>}
     </div>
   );
 }
 
-const title = ({ provider, account, model, limit }: Place) =>
+const title = ({ provider, account, model, limit }: BarId) =>
   `${limitName(limit)} of ${model ?? "all models"}, ${provider} ${account}`;
 
-function find(budget: Budget, place: Place): Window | undefined {
+function find(budget: Budget, bar: BarId): Window | undefined {
   const account = budget.providers
-    .find((each) => each.id === place.provider)
-    ?.accounts.find((each) => each.id === place.account);
+    .find((each) => each.id === bar.provider)
+    ?.accounts.find((each) => each.id === bar.account);
   const windows =
-    place.model === null ? account?.windows : account?.models.find((each) => each.id === place.model)?.windows;
-  return windows?.find((each) => each.limit === place.limit);
+    bar.model === null ? account?.windows : account?.models.find((each) => each.id === bar.model)?.windows;
+  return windows?.find((each) => each.limit === bar.limit);
 }
 
-function Told({ place, window }: { place: Place; window: Window }) {
+function Details({ bar, window }: { bar: BarId; window: Window }) {
   const { used, left, max, configured, source, kind, span_ms, next_free_at, resets_at, forecast, users, waiting } =
     window;
   return (
     <>
-      <h3>{limitName(place.limit)}</h3>
+      <h3>{limitName(bar.limit)}</h3>
       <p className={classes.subject}>
-        {place.model ?? "All models"} · {place.provider} / {place.account}
+        {bar.model ?? "All models"} · {bar.provider} / {bar.account}
       </p>
       <Track window={window} />
       <dl className={classes.facts}>
         <Fact name="Used">{exact(used)}</Fact>
-        {waiting > 0 && <Fact name="Held for waiters">{exact(waiting)}</Fact>}
+        {waiting > 0 && <Fact name="Reserved for waiting requests">{exact(waiting)}</Fact>}
         <Fact name="Left">{exact(left)}</Fact>
         <Fact name="Limit">
           {exact(max)}{" "}
@@ -86,10 +86,10 @@ function Told({ place, window }: { place: Place; window: Window }) {
             <span className={classes.soft}>(configured {exact(configured)})</span>
           )}
         </Fact>
-        <Fact name="Figure">{sourceName(source)}</Fact>
-        <Fact name="Counted">
+        <Fact name="Source">{sourceName(source)}</Fact>
+        <Fact name="Window">
           {kindName(kind)}
-          {span_ms > 0 && `, ${span(span_ms).replace(".0", "")}`}
+          {span_ms > 0 && `, ${duration(span_ms).replace(".0", "")}`}
         </Fact>
         {used >= max && (
           <Fact name="Next free">
@@ -98,19 +98,20 @@ function Told({ place, window }: { place: Place; window: Window }) {
         )}
         {resets_at && (
           <Fact name="Resets">
-            <span title={moment(resets_at)}>{clock(resets_at)}</span> <span className={classes.soft}>your time</span>
+            <span title={fullTime(resets_at)}>{shortTime(resets_at)}</span>{" "}
+            <span className={classes.soft}>your time zone</span>
           </Fact>
         )}
         {forecast && (
           <Fact name="At this pace">
-            {short(forecast.pace_per_hour)} an hour,{" "}
-            {forecast.exhausted_at ? `out by ${clock(forecast.exhausted_at)}` : "it lasts until the reset"}
+            {compact(forecast.pace_per_hour)} per hour,{" "}
+            {forecast.exhausted_at ? `out by ${shortTime(forecast.exhausted_at)}` : "lasts until the reset"}
           </Fact>
         )}
       </dl>
       {users.length > 0 && (
         <>
-          <h4>Who uses it</h4>
+          <h4>Usage by client</h4>
           <ul className={classes.users}>
             {users.map((user) => (
               <li key={user.client}>

@@ -1,11 +1,11 @@
 import { memo } from "react";
 import { Countdown } from "../../components/countdown";
 import type { Window } from "../../types";
-import { clock, exact, limitName, short } from "../../format";
-import { TIGHT, fill } from "./filter";
+import { shortTime, exact, limitName, compact } from "../../format";
+import { NEARLY_FULL, fill } from "./filter";
 import classes from "./bar.module.css";
 
-/** One limit of one subject as a bar. Pressing it tells the rest. */
+/** One limit as a bar. Pressing it opens the details. */
 export const Bar = memo(function Bar({
   window,
   subject,
@@ -28,9 +28,12 @@ export const Bar = memo(function Bar({
         <span className={classes.subject}>{subject}, </span>
         <span className={classes.limit}>{limitName(limit)}</span>{" "}
         <span className={classes.figures} title={`${exact(used)} of ${exact(max)}`}>
-          <b>{short(used)}</b> / {short(max)}
+          <b>{compact(used)}</b> / {compact(max)}
           {window.source === "learned" && (
-            <span className={classes.learned} title={`Learned; configured: ${exact(window.configured)}`}>
+            <span
+              className={classes.learned}
+              title={`Learned from the provider; configured: ${exact(window.configured)}`}
+            >
               learned
             </span>
           )}
@@ -47,7 +50,7 @@ export const Bar = memo(function Bar({
 export function Track({ window }: { window: Window }) {
   const { used, max, waiting } = window;
   const part = (units: number) => `${max > 0 ? Math.min(100, (100 * units) / max) : 100}%`;
-  const pressure = used >= max ? "full" : fill(window) >= TIGHT ? "high" : "used";
+  const pressure = used >= max ? "full" : fill(window) >= NEARLY_FULL ? "high" : "used";
   return (
     <span className={classes.track}>
       <span className={classes.used} data-pressure={pressure} style={{ width: part(used) }} />
@@ -58,7 +61,7 @@ export function Track({ window }: { window: Window }) {
   );
 }
 
-/** The one thing worth knowing next. */
+/** The line below a bar: when it is free again, its forecast, its reset or what is left. */
 function Below({ window, full }: { window: Window; full: boolean }) {
   const { next_free_at, resets_at, forecast, left, waiting } = window;
   const waits = waiting > 0 && ` · ${exact(waiting)} waiting`;
@@ -72,7 +75,7 @@ function Below({ window, full }: { window: Window; full: boolean }) {
   }
   if (waits) return <>{`${exact(waiting)} waiting`}</>;
   if (forecast?.exhausted_at)
-    return <span className={classes.forecast}>out by {clock(forecast.exhausted_at)} at this pace</span>;
-  if (resets_at) return <>resets {clock(resets_at)}</>;
-  return <>{short(left)} left</>;
+    return <span className={classes.forecast}>out by {shortTime(forecast.exhausted_at)} at this pace</span>;
+  if (resets_at) return <>resets {shortTime(resets_at)}</>;
+  return <>{compact(left)} left</>;
 }

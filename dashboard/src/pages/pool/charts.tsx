@@ -1,29 +1,29 @@
 import "@mantine/charts/styles.css";
 import { AreaChart } from "@mantine/charts";
 import { useMemo } from "react";
-import { NOBODY, place, seriesColor } from "../../theme";
+import { NO_PROVIDER, seriesColor, seriesIndex } from "../../theme";
 import type { Series, Usage, UsagePoint } from "../../types";
-import { clock, date, exact, seconds, short, took } from "../../format";
+import { shortTime, shortDate, exact, axisSeconds, compact, elapsed } from "../../format";
 import { RANGES, type Range } from "./ranges";
 import classes from "./pool.module.css";
 
-/** Requests by provider over time, and for each the time to its first token. */
+/** Requests by provider over time, and the time to first token of each provider. */
 export default function Charts({ usage, range }: { usage: Usage; range: Range }) {
-  // In one order, whoever is ahead: colours and layers stay where they are.
+  // A fixed order, so that colours and layers do not move when traffic shifts.
   const busy = useMemo(
     () =>
       usage.series
         .filter((series) => series.total.requests > 0)
-        .map((series) => (series.name === "none" ? { ...series, name: NOBODY } : series))
-        .sort((a, b) => place(a.name) - place(b.name)),
+        .map((series) => (series.name === "none" ? { ...series, name: NO_PROVIDER } : series))
+        .sort((a, b) => seriesIndex(a.name) - seriesIndex(b.name)),
     [usage],
   );
   const rows = useMemo(() => stacked(busy, RANGES[range].bin), [busy, range]);
-  const label = (time: string) => (range === "30 d" ? date(time) : clock(time));
+  const label = (time: string) => (range === "30 d" ? shortDate(time) : shortTime(time));
   const axis = { tickFormatter: label, minTickGap: 48, tickMargin: 8 };
   return (
     <div className={classes.charts}>
-      <figure style={{ margin: 0 }} aria-label={said(busy)}>
+      <figure style={{ margin: 0 }} aria-label={summary(busy)}>
         <AreaChart
           h={272}
           data={rows}
@@ -37,7 +37,7 @@ export default function Charts({ usage, range }: { usage: Usage; range: Range })
           gridAxis="x"
           tickLine="none"
           xAxisProps={axis}
-          yAxisProps={{ width: 38, tickFormatter: short, allowDecimals: false }}
+          yAxisProps={{ width: 38, tickFormatter: compact, allowDecimals: false }}
           areaProps={{ isAnimationActive: false }}
           valueFormatter={exact}
           tooltipAnimationDuration={0}
@@ -47,7 +47,7 @@ export default function Charts({ usage, range }: { usage: Usage; range: Range })
           {busy.map(({ name, total }) => (
             <li key={name}>
               <span className={classes.swatch} style={{ background: seriesColor(name) }} />
-              {name} <b title={exact(total.requests)}>{short(total.requests)}</b>
+              {name} <b title={exact(total.requests)}>{compact(total.requests)}</b>
             </li>
           ))}
         </ul>
@@ -71,13 +71,13 @@ function Latency({ series, bin, label }: { series: Series; bin: number; label: (
     <figure
       className={classes.small}
       style={{ margin: 0 }}
-      aria-label={`${name}: time to the first token, half within ${took(total.first_content_p50_ms)}, 95 % within ${took(total.first_content_p95_ms)}`}
+      aria-label={`${name}: time to first token, p50 ${elapsed(total.first_content_p50_ms)}, p95 ${elapsed(total.first_content_p95_ms)}`}
     >
       <h3>
         <span className={classes.swatch} style={{ background: color, margin: 0 }} />
         {name}
         <span>
-          p50 {took(total.first_content_p50_ms)} · p95 {took(total.first_content_p95_ms)}
+          p50 {elapsed(total.first_content_p50_ms)} · p95 {elapsed(total.first_content_p95_ms)}
         </span>
       </h3>
       <AreaChart
@@ -94,9 +94,9 @@ function Latency({ series, bin, label }: { series: Series; bin: number; label: (
         areaProps={{ isAnimationActive: false }}
         withGradient={false}
         fillOpacity={0.1}
-        valueFormatter={took}
+        valueFormatter={elapsed}
         tooltipAnimationDuration={0}
-        yAxisProps={{ width: 46, tickFormatter: seconds, tickCount: 3 }}
+        yAxisProps={{ width: 46, tickFormatter: axisSeconds, tickCount: 3 }}
         tooltipProps={{ labelFormatter: (time) => (typeof time === "string" ? label(time) : "") }}
         series={[
           { name: "p95", color: `color-mix(in srgb, ${color} 45%, transparent)` },
@@ -121,7 +121,7 @@ function stacked(series: Series[], bin: number): Row[] {
   return [...rows.values()].sort((a, b) => a.time.localeCompare(b.time));
 }
 
-/** Of several minutes the mean, by how many requests each had: an estimate, as the legend's figures are not. */
+/** Percentiles per bin. For a bin of several minutes this is the mean weighted by requests, which is an estimate. */
 function latencies(points: UsagePoint[], bin: number) {
   return bins(points, bin).map(([time, binned]) => {
     const mean = (of: (point: UsagePoint) => number | null) => {
@@ -142,5 +142,5 @@ function bins(points: UsagePoint[], size: number): [string, UsagePoint[]][] {
   return binned;
 }
 
-const said = (series: Series[]) =>
+const summary = (series: Series[]) =>
   `Requests by provider: ${series.map(({ name, total }) => `${name} ${exact(total.requests)}`).join(", ")}`;

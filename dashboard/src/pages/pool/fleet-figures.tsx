@@ -1,54 +1,56 @@
 import { useEffect, useRef, useState } from "react";
-import { Spark } from "../../components/sparkline";
+import { Sparkline } from "../../components/sparkline";
 import type { Budget, Usage, UsagePoint } from "../../types";
-import { exact, percent, short } from "../../format";
+import { exact, percent, compact } from "../../format";
 import classes from "./pool.module.css";
 
-const RATE_MS = 20_000; // requests/s is over this span
-const LATELY = 5; // tokens/min is over the last five whole minutes
+/** Requests per second are averaged over this time. */
+const RATE_MS = 20_000;
+/** Tokens per minute are averaged over this number of complete minutes. */
+const RECENT_MINUTES = 5;
 
-/** What the fleet does at this moment. */
-export function Vitals({ budget, hour }: { budget: Budget; hour: Usage | undefined }) {
+/** The current activity of all replicas. */
+export function FleetFigures({ budget, hour }: { budget: Budget; hour: Usage | undefined }) {
   const minutes = byMinute(hour);
-  const lately = minutes.slice(-1 - LATELY, -1); // the running minute is not whole yet
-  const rate = useRate(budget) ?? perSecond(lately);
-  const tokens = lately.length ? sum(lately, (point) => point.tokens_in + point.tokens_out) / lately.length : 0;
-  const asked = sum(minutes, (point) => point.requests);
+  const recent = minutes.slice(-1 - RECENT_MINUTES, -1); // without the current, incomplete minute
+  const rate = useRate(budget) ?? perSecond(recent);
+  const tokens = recent.length ? sum(recent, (point) => point.tokens_in + point.tokens_out) / recent.length : 0;
+  const total = sum(minutes, (point) => point.requests);
   const ok = sum(minutes, (point) => point.ok);
-  const trouble = asked - ok;
+  const failed = total - ok;
   return (
-    <dl className={classes.vitals}>
-      <Vital
+    <dl className={classes.figures}>
+      <Figure
         name="Requests / s"
         value={rate.toFixed(rate < 10 ? 1 : 0)}
-        note={`${short(budget.totals.requests)} in all`}
+        note={`${compact(budget.totals.requests)} in total`}
         title={exact(budget.totals.requests)}
       >
-        <Spark values={minutes.map((point) => point.requests)} />
-      </Vital>
-      <Vital
-        name="Answered, last hour"
-        value={percent(ok, asked)}
-        note={trouble ? `${short(trouble)} of ${short(asked)} not` : `${short(asked)} asked`}
-        tone={asked && ok / asked < 0.95 ? "bad" : undefined}
+        <Sparkline values={minutes.map((point) => point.requests)} />
+      </Figure>
+      <Figure
+        name="Success rate, last hour"
+        value={percent(ok, total)}
+        note={failed ? `${compact(failed)} of ${compact(total)} failed` : `${compact(total)} requests`}
+        tone={total && ok / total < 0.95 ? "bad" : undefined}
       >
-        <Spark values={minutes.map((point) => point.failed + point.limited)} color="var(--full)" />
-      </Vital>
-      <Vital
+        <Sparkline values={minutes.map((point) => point.failed + point.limited)} color="var(--full)" />
+      </Figure>
+      <Figure
         name="Tokens / min"
-        value={short(Math.round(tokens))}
+        value={compact(Math.round(tokens))}
         note="over five minutes"
         title={exact(Math.round(tokens))}
       >
-        <Spark values={minutes.map((point) => point.tokens_in + point.tokens_out)} />
-      </Vital>
-      <Vital
+        <Sparkline values={minutes.map((point) => point.tokens_in + point.tokens_out)} />
+      </Figure>
+      <Figure
         name="Waiting now"
         value={exact(budget.waiting)}
-        note={budget.waiting ? "for a window to open" : "nobody"}
+        note={budget.waiting ? "for capacity" : "no request"}
         tone={budget.waiting ? "warn" : undefined}
       />
-      <Vital
+      <Figure
         name="Replicas alive"
         value={exact(budget.replicas)}
         note="sharing this budget"
@@ -58,7 +60,7 @@ export function Vitals({ budget, hour }: { budget: Budget; hour: Usage | undefin
   );
 }
 
-function Vital({
+function Figure({
   name,
   value,
   note,
@@ -74,18 +76,18 @@ function Vital({
   children?: React.ReactNode;
 }) {
   return (
-    <div className={classes.vital}>
+    <div className={classes.figure}>
       <dt>{name}</dt>
       <dd className={classes.value} data-tone={tone} title={title}>
         {value}
       </dd>
-      <dd className={classes.vitalNote}>{note}</dd>
+      <dd className={classes.figureNote}>{note}</dd>
       {children && <dd className={classes.spark}>{children}</dd>}
     </div>
   );
 }
 
-/** Requests per second between the snapshots of the last seconds; null until there are two that are apart enough. */
+/** Requests per second between recent snapshots; null until two of them are far enough apart. */
 function useRate(budget: Budget): number | null {
   const samples = useRef<{ at: number; requests: number }[]>([]);
   const [rate, setRate] = useState<number | null>(null);
@@ -109,12 +111,12 @@ const sum = (points: UsagePoint[], of: (point: UsagePoint) => number) =>
 
 type Minute = Pick<UsagePoint, "time" | "requests" | "ok" | "failed" | "limited" | "tokens_in" | "tokens_out">;
 
-/** All providers together. */
+/** The figures of all providers, summed by minute. */
 function byMinute(usage: Usage | undefined): UsagePoint[] {
   const minutes = new Map<string, UsagePoint>();
   for (const point of usage?.series.flatMap((series) => series.points) ?? []) {
-    const so_far = minutes.get(point.time);
-    minutes.set(point.time, so_far ? { ...so_far, ...added(so_far, point) } : point);
+    const known = minutes.get(point.time);
+    minutes.set(point.time, known ? { ...known, ...added(known, point) } : point);
   }
   return [...minutes.values()].sort((a, b) => a.time.localeCompare(b.time));
 }

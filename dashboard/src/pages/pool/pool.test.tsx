@@ -1,48 +1,48 @@
 import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import { expect, test, vi } from "vitest";
 import * as fixtures from "../../../tests/mock/fixtures";
-import { PENDING, gateway, refused, show } from "../../../tests/render";
+import { PENDING, gateway, errorResponse, show } from "../../../tests/render";
 import { Stale } from "../../components/freshness";
-import { narrowed } from "./filter";
+import { filterProviders } from "./filter";
 import Pool from "./pool";
 
-// Charts measure the page, which has no size here; the walk in a real browser looks at them.
+// Charts need the size of the page, which jsdom does not have. The browser test covers them.
 vi.mock("./charts", () => ({ default: () => <div data-testid="charts" /> }));
 
-test("loading shows where things will stand", () => {
+test("placeholders are shown while loading", () => {
   gateway({ "GET /admin/v1/budget": PENDING, "GET /admin/v1/usage": PENDING });
   show(Pool);
   expect(screen.getAllByRole("status", { name: "Loading" }).length).toBeGreaterThan(0);
 });
 
-test("empty says how to get a provider", async () => {
+test("without a provider the page says how to configure one", async () => {
   gateway({ "GET /admin/v1/budget": () => ({ ...fixtures.budget(), providers: [] }) });
   show(Pool);
   expect(await screen.findByText("No provider is configured")).toBeTruthy();
 });
 
-test("an error is told in the gateway's words, and can be tried again", async () => {
-  let away = true;
+test("an error shows the gateway's message and can be retried", async () => {
+  let failing = true;
   gateway({
     "GET /admin/v1/budget": () =>
-      away
-        ? refused(503, "ledger_unavailable", "The shared budget cannot be reached.", { "retry-after": "2" })
+      failing
+        ? errorResponse(503, "ledger_unavailable", "The shared budget cannot be reached.", { "retry-after": "2" })
         : fixtures.budget(),
   });
   show(Pool);
   const alert = await screen.findByRole("alert");
   expect(alert.textContent).toContain("The shared budget cannot be reached. Try again in 2.0 s.");
-  away = false;
+  failing = false;
   fireEvent.click(within(alert).getByRole("button", { name: "Try again" }));
   expect(await screen.findByRole("region", { name: "Groq" })).toBeTruthy();
 });
 
-test("stale says since when", () => {
+test("the stale banner says since when", () => {
   show(() => <Stale since={Date.now() - 42_000} />);
-  expect(screen.getByRole("alert").textContent).toContain("has not answered for 42 s");
+  expect(screen.getByRole("alert").textContent).toContain("has not responded for 42 s");
 });
 
-test("a bar tells what is used, by whom, and when it comes back", async () => {
+test("a bar shows its use, its users and when capacity returns", async () => {
   gateway();
   show(Pool);
   const bar = await screen.findByRole("button", {
@@ -52,7 +52,7 @@ test("a bar tells what is used, by whom, and when it comes back", async () => {
   fireEvent.click(bar);
   const details = await waitFor(() => {
     const found = document.querySelector<HTMLElement>("[role=dialog][aria-label*='of qwen']");
-    if (!found) throw new Error("it is not open");
+    if (!found) throw new Error("the details are not open");
     return found;
   });
   expect(details.textContent).toContain("ann15");
@@ -69,7 +69,7 @@ test("an open breaker counts down and can be reset", async () => {
   await waitFor(() => expect(sent.find((each) => each.method === "POST")?.headers.get("x-csrf-token")).toBe("c5f"));
 });
 
-test("very long names and very large numbers have room", async () => {
+test("very long names and very large numbers fit", async () => {
   const wide = fixtures.wideBudget(3);
   const window = wide.providers[0]!.accounts[0]!.models[0]!.windows[0]!;
   Object.assign(window, { used: 987_654_321_012, max: 1_234_567_890_123 });
@@ -80,14 +80,14 @@ test("very long names and very large numbers have room", async () => {
   expect(screen.getAllByText(/a-model-with-a-very-long-name-2/).length).toBeGreaterThan(0);
 });
 
-test("what is tight or shut can be seen alone", () => {
+test("providers can be filtered by name and by remaining capacity", () => {
   const { providers } = fixtures.budget();
-  const tight = narrowed(providers, "", true);
-  const names = tight.flatMap((provider) =>
+  const constrained = filterProviders(providers, "", true);
+  const names = constrained.flatMap((provider) =>
     provider.accounts.flatMap((account) => account.models.map((model) => model.name)),
   );
   expect(names).toContain("groq/qwen/qwen3.8-27b");
   expect(names).not.toContain("mistral/codestral-2508");
-  expect(narrowed(providers, "codestral", false).map((provider) => provider.id)).toEqual(["mistral"]);
-  expect(narrowed(providers, "no such", false)).toEqual([]);
+  expect(filterProviders(providers, "codestral", false).map((provider) => provider.id)).toEqual(["mistral"]);
+  expect(filterProviders(providers, "no such", false)).toEqual([]);
 });

@@ -1,15 +1,16 @@
 import { SegmentedControl, Switch, TextInput } from "@mantine/core";
 import { Suspense, lazy, useDeferredValue, useMemo, useRef, useState } from "react";
 import { Icon } from "../../components/icons";
-import { Empty, Failure } from "../../components/notice";
+import { Empty } from "../../components/notice";
 import { Card, Head, Loading } from "../../components/page";
+import { QueryView } from "../../components/query-view";
 import { useBudget, useUsage } from "../../queries";
 import type { Budget, Usage } from "../../types";
-import { BarDetails, type DetailsHandle, type Place } from "./bar-details";
-import { narrowed } from "./filter";
+import { BarDetails, type BarId, type DetailsHandle } from "./bar-details";
+import { filterProviders } from "./filter";
 import { ProviderCard } from "./provider-card";
 import { RANGES, type Range } from "./ranges";
-import { Vitals } from "./fleet-figures";
+import { FleetFigures } from "./fleet-figures";
 import classes from "./pool.module.css";
 
 const Charts = lazy(() => import("./charts"));
@@ -21,42 +22,39 @@ export default function Pool() {
     <>
       <Head
         title="Pool"
-        lead="Every limit of every account, for the whole fleet: what is used, who uses it, when it comes back."
+        lead="Every limit of every account, shared by all replicas: its use, its users, and when capacity returns."
       />
-      {budget.data ? (
-        <Fleet budget={budget.data} hour={hour.data} />
-      ) : budget.isError ? (
-        <Card>
-          <Failure error={budget.error} retry={() => void budget.refetch()} />
-        </Card>
-      ) : (
-        <Loading rows={5} height={120} />
-      )}
+      <QueryView query={budget} loading={<Loading rows={5} height={120} />} errorInCard>
+        {(current) => <Fleet budget={current} hour={hour.data} />}
+      </QueryView>
     </>
   );
 }
 
 function Fleet({ budget, hour }: { budget: Budget; hour: Usage | undefined }) {
   const [text, setText] = useState("");
-  const [tight, setTight] = useState(false);
+  const [onlyConstrained, setOnlyConstrained] = useState(false);
   const details = useRef<DetailsHandle>(null);
-  const show = useMemo(() => (place: Place, anchor: HTMLElement) => details.current?.show(place, anchor), []);
-  const wanted = useDeferredValue(text.trim().toLowerCase());
-  const shown = useMemo(() => narrowed(budget.providers, wanted, tight), [budget.providers, wanted, tight]);
+  const show = useMemo(() => (bar: BarId, anchor: HTMLElement) => details.current?.show(bar, anchor), []);
+  const query = useDeferredValue(text.trim().toLowerCase());
+  const shown = useMemo(
+    () => filterProviders(budget.providers, query, onlyConstrained),
+    [budget.providers, query, onlyConstrained],
+  );
 
   if (budget.providers.length === 0) {
     return (
       <Card>
         <Empty icon="key" title="No provider is configured">
-          Set a provider key such as <code>GROQ_API_KEY</code> and start again, or run <code>tollfree demo</code> to see
-          it on simulated ones.
+          Set a provider key such as <code>GROQ_API_KEY</code> and restart the gateway, or run{" "}
+          <code>tollfree demo</code> to try simulated ones.
         </Empty>
       </Card>
     );
   }
   return (
     <>
-      <Vitals budget={budget} hour={hour} />
+      <FleetFigures budget={budget} hour={hour} />
       <History />
       <div className={classes.filter}>
         <h2>Limits</h2>
@@ -70,9 +68,9 @@ function Fleet({ budget, hour }: { budget: Budget; hour: Usage | undefined }) {
         />
         <Switch
           size="xs"
-          label="Only what is tight or shut"
-          checked={tight}
-          onChange={(event) => setTight(event.currentTarget.checked)}
+          label="Only nearly full or unavailable"
+          checked={onlyConstrained}
+          onChange={(event) => setOnlyConstrained(event.currentTarget.checked)}
         />
         <Legend />
       </div>
@@ -81,10 +79,10 @@ function Fleet({ budget, hour }: { budget: Budget; hour: Usage | undefined }) {
       ))}
       {shown.length === 0 && (
         <Card>
-          <Empty icon="check" title={tight && !wanted ? "Nothing is tight" : "Nothing matches"}>
-            {tight && !wanted
-              ? "Every limit has room, and nothing is shut."
-              : "No provider or model has this in its name."}
+          <Empty icon="check" title={onlyConstrained && !query ? "Nothing is constrained" : "Nothing matches"}>
+            {onlyConstrained && !query
+              ? "Every limit has capacity left, and every model is available."
+              : "No provider or model name contains this text."}
           </Empty>
         </Card>
       )}
@@ -99,7 +97,7 @@ function Legend() {
       <span data-what="used">used</span>
       <span data-what="high">over 75 %</span>
       <span data-what="full">full</span>
-      <span data-what="held">held for waiters</span>
+      <span data-what="held">reserved for waiting requests</span>
     </div>
   );
 }
@@ -111,28 +109,30 @@ function History() {
   return (
     <Card
       title="By provider"
-      note="requests, and the time to their first token"
+      note="requests and time to first token"
       action={
         <SegmentedControl
           size="xs"
-          aria-label="Span of the charts"
+          aria-label="Time range of the charts"
           data={Object.keys(RANGES)}
           value={range}
           onChange={(value) => setRange(value as Range)}
         />
       }
     >
-      {usage.isError && !usage.data ? (
-        <Failure error={usage.error} retry={() => void usage.refetch()} />
-      ) : usage.data?.series.every((series) => series.total.requests === 0) ? (
-        <Empty icon="pool" title="No request in this span">
-          Send one, from the Playground or with a snippet of Get started: it shows here within a minute.
-        </Empty>
-      ) : (
-        <Suspense fallback={<Loading rows={1} height={330} />}>
-          {usage.data ? <Charts usage={usage.data} range={range} /> : <Loading rows={1} height={330} />}
-        </Suspense>
-      )}
+      <QueryView query={usage} loading={<Loading rows={1} height={330} />}>
+        {(data) =>
+          data.series.every((series) => series.total.requests === 0) ? (
+            <Empty icon="pool" title="No requests in this period">
+              Send one from the Playground, or with a snippet from Get started. It appears here within a minute.
+            </Empty>
+          ) : (
+            <Suspense fallback={<Loading rows={1} height={330} />}>
+              <Charts usage={data} range={range} />
+            </Suspense>
+          )
+        }
+      </QueryView>
     </Card>
   );
 }

@@ -6,17 +6,17 @@ import { Tag } from "../../components/page";
 import { useResetProvider, useSwitchModel, useSwitchProvider } from "../../queries";
 import { seriesColor } from "../../theme";
 import type { Account, Breaker, BudgetModel, Provider, Window } from "../../types";
-import { causeName, took } from "../../format";
+import { causeName, elapsed } from "../../format";
 import { Bar } from "./bar";
-import type { Place } from "./bar-details";
+import type { BarId } from "./bar-details";
 import classes from "./provider-card.module.css";
 
-type Show = (place: Place, anchor: HTMLElement) => void;
+type Show = (bar: BarId, anchor: HTMLElement) => void;
 
 export const ProviderCard = memo(function ProviderCard({ provider, show }: { provider: Provider; show: Show }) {
   const reset = useResetProvider();
-  const turn = useSwitchProvider();
-  const hurt =
+  const toggle = useSwitchProvider();
+  const canReset =
     provider.breaker.state !== "closed" ||
     provider.accounts.some(
       (account) =>
@@ -31,13 +31,13 @@ export const ProviderCard = memo(function ProviderCard({ provider, show }: { pro
         {!provider.enabled && <Tag>switched off</Tag>}
         <BreakerTag breaker={provider.breaker} />
         <div className={classes.actions}>
-          {hurt && (
+          {canReset && (
             <Button
               variant="default"
               size="compact-xs"
               loading={reset.isPending}
               leftSection={<Icon name="reset" size={13} />}
-              aria-label={`Reset ${provider.name}: close its breakers, end its cool-downs`}
+              aria-label={`Reset ${provider.name}: close its breakers and end its cooldowns`}
               onClick={() => reset.mutate(provider.id)}
             >
               Reset
@@ -46,9 +46,9 @@ export const ProviderCard = memo(function ProviderCard({ provider, show }: { pro
           <Switch
             size="xs"
             aria-label={`Use ${provider.name}`}
-            title="Off: nothing is sent there, by any replica"
-            checked={turn.isPending ? turn.variables.enabled : provider.enabled}
-            onChange={(event) => turn.mutate({ id: provider.id, enabled: event.currentTarget.checked })}
+            title="When off, no replica sends requests to it"
+            checked={toggle.isPending ? toggle.variables.enabled : provider.enabled}
+            onChange={(event) => toggle.mutate({ id: provider.id, enabled: event.currentTarget.checked })}
           />
         </div>
       </header>
@@ -92,19 +92,22 @@ const AccountBlock = memo(function AccountBlock({
   alone: boolean;
   show: Show;
 }) {
-  const shut = account.keys.filter((key) => key.shut_until);
+  const closedKeys = account.keys.filter((key) => key.shut_until);
   return (
     <div className={classes.account}>
-      {(!alone || shut.length > 0 || account.windows.length > 0) && (
+      {(!alone || closedKeys.length > 0 || account.windows.length > 0) && (
         <div className={classes.row} data-account>
           <div className={classes.name}>
             <span className={classes.accountName}>
               account <b>{account.id}</b>
             </span>
-            {account.keys.length > 1 && <span className={classes.sub}>{account.keys.length} keys share it</span>}
-            {shut.map((key) => (
+            {account.keys.length > 1 && (
+              <span className={classes.sub}>{account.keys.length} keys share its limits</span>
+            )}
+            {closedKeys.map((key) => (
               <Tag key={key.id} tone="bad">
-                key {key.id} shut: {causeName(key.cause ?? "refused")} · back <Countdown to={key.shut_until ?? ""} />
+                key {key.id} in cooldown: {causeName(key.cause ?? "rejected")} · ends{" "}
+                <Countdown to={key.shut_until ?? ""} />
               </Tag>
             ))}
           </div>
@@ -136,7 +139,7 @@ const ModelRow = memo(function ModelRow({
   model: BudgetModel;
   show: Show;
 }) {
-  const turn = useSwitchModel();
+  const toggle = useSwitchModel();
   return (
     <div className={classes.row} data-off={!model.enabled || undefined}>
       <div className={classes.name}>
@@ -151,7 +154,7 @@ const ModelRow = memo(function ModelRow({
                 variant="subtle"
                 size="compact-xs"
                 aria-label={`Switch on ${model.name}`}
-                onClick={() => turn.mutate({ name: model.name, enabled: true })}
+                onClick={() => toggle.mutate({ name: model.name, enabled: true })}
               >
                 Switch on
               </Button>
@@ -160,11 +163,11 @@ const ModelRow = memo(function ModelRow({
           <BreakerTag breaker={model.breaker} />
           {model.shut && (
             <Tag tone="warn">
-              {causeName(model.shut.cause)} · back <Countdown to={model.shut.until} />
+              {causeName(model.shut.cause)} · ends <Countdown to={model.shut.until} />
             </Tag>
           )}
           {model.first_content_ms !== null && (
-            <span className={classes.sub}>first token {took(model.first_content_ms)}</span>
+            <span className={classes.sub}>first token {elapsed(model.first_content_ms)}</span>
           )}
         </span>
       </div>

@@ -1,6 +1,6 @@
 const HOUR = 3_600_000;
 
-/** The spans that can be looked at. `bin`: how many points become one, so that a day stays legible. */
+/** The selectable time ranges. `bin`: how many points are merged into one, so that a day stays legible. */
 export const RANGES = {
   "1 h": { step: "minute", back: HOUR, bin: 1 },
   "24 h": { step: "minute", back: 24 * HOUR, bin: 15 },

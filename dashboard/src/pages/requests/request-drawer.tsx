@@ -2,27 +2,26 @@ import { Anchor, Drawer } from "@mantine/core";
 import { Link } from "wouter";
 import { CopyButton } from "../../components/copy-button";
 import { Icon } from "../../components/icons";
-import { Empty, Failure } from "../../components/notice";
+import { Empty } from "../../components/notice";
 import { Loading, Tag } from "../../components/page";
+import { QueryView } from "../../components/query-view";
 import { useConfig, useRequest } from "../../queries";
 import type { PassedOver, RequestRecord } from "../../types";
-import { causeName, exact, limitName, moment, span, took } from "../../format";
+import { causeName, exact, limitName, fullTime, duration, elapsed } from "../../format";
 import { StatusTag } from "./request-table";
 import { Timeline } from "./timeline";
 import classes from "./request-drawer.module.css";
 
-/** One request, from its arrival to its end. `known`: it stands in the list, so nobody need be asked. */
-export function RequestDrawer({
-  id,
-  known,
-  close,
-}: {
+interface Props {
   id: string | null;
+  /** The record, if the list already contains it. */
   known: RequestRecord | undefined;
   close: () => void;
-}) {
-  const asked = useRequest(known ? null : id);
-  const record = known ?? asked.data;
+}
+
+/** The details of one request. */
+export function RequestDrawer({ id, known, close }: Props) {
+  const query = useRequest(known ? null : id);
   return (
     <Drawer
       opened={id !== null}
@@ -31,22 +30,26 @@ export function RequestDrawer({
       title={<span className={classes.title}>Request</span>}
       closeButtonProps={{ "aria-label": "Close" }}
     >
-      {record ? (
-        <Told record={record} />
-      ) : asked.isError ? (
-        <Failure error={asked.error} retry={() => void asked.refetch()} />
-      ) : asked.isSuccess ? (
-        <Empty icon="search" title="Not in the journal">
-          No request has the id <code>{id}</code>, or it is older than what the journal keeps.
-        </Empty>
+      {known ? (
+        <Details record={known} />
       ) : (
-        id !== null && <Loading rows={6} height={30} />
+        id !== null && (
+          <QueryView query={query} loading={<Loading rows={6} height={30} />}>
+            {(record) => (record ? <Details record={record} /> : <NotInJournal id={id} />)}
+          </QueryView>
+        )
       )}
     </Drawer>
   );
 }
 
-function Told({ record }: { record: RequestRecord }) {
+const NotInJournal = ({ id }: { id: string }) => (
+  <Empty icon="search" title="Not in the journal">
+    No request has the id <code>{id}</code>, or it is older than the journal.
+  </Empty>
+);
+
+function Details({ record }: { record: RequestRecord }) {
   const {
     id,
     time,
@@ -68,30 +71,30 @@ function Told({ record }: { record: RequestRecord }) {
       ? (tokens_out * 1000) / (duration_ms - first_content_ms)
       : null;
   return (
-    <div className={classes.told}>
+    <div className={classes.details}>
       <p className={classes.id}>
         <code>{id}</code>
         <CopyButton text={id} label="Copy the id" />
       </p>
-      <p className={classes.verdict}>
-        <StatusTag record={record} /> {verdict(record)}
+      <p className={classes.summary}>
+        <StatusTag record={record} /> {summary(record)}
       </p>
       <dl className={classes.facts}>
-        <Fact name="Ended">{moment(time)}</Fact>
+        <Fact name="Ended">{fullTime(time)}</Fact>
         <Fact name="Client">
           <Anchor component={Link} href={`/clients/${encodeURIComponent(client)}`} inherit>
             {client_name ?? client}
           </Anchor>
         </Fact>
-        <Fact name="Asked for">{model_asked}</Fact>
-        <Fact name="Answered by">{model ? `${model}${account ? `, account ${account}` : ""}` : "nobody"}</Fact>
+        <Fact name="Requested model">{model_asked}</Fact>
+        <Fact name="Served by">{model ? `${model}${account ? `, account ${account}` : ""}` : "no provider"}</Fact>
         <Fact name="Tokens">
           {tokens_in === null && tokens_out === null
             ? "unknown"
             : `${exact(tokens_in ?? 0)} in, ${exact(tokens_out ?? 0)} out`}
         </Fact>
-        <Fact name="Form">
-          {stream ? "streamed" : "whole"}
+        <Fact name="Response">
+          {stream ? "streamed" : "not streamed"}
           {speed !== null && `, ${exact(Math.round(speed))} tokens/s`}
         </Fact>
         {error_code && (
@@ -101,19 +104,17 @@ function Told({ record }: { record: RequestRecord }) {
         )}
         <TraceLink record={record} />
       </dl>
-      <h3>What happened</h3>
+      <h3>Timeline</h3>
       <Timeline record={record} />
-      <h3>Passed over</h3>
+      <h3>Skipped candidates</h3>
       {passed_over.length === 0 ? (
-        <p className={classes.soft}>
-          Nobody: the first of its order had room. (Who is known to have none is put last.)
-        </p>
+        <p className={classes.soft}>None: the first candidate of the route plan had capacity.</p>
       ) : (
-        <ul className={classes.over}>
+        <ul className={classes.skipped}>
           {passed_over.map((each, at) => (
             <li key={at}>
               <span>{each.candidate === client ? "The client's own quota" : each.candidate}</span>
-              <Tag tone="warn">{whyName(each)}</Tag>
+              <Tag tone="warn">{skipReason(each)}</Tag>
             </li>
           ))}
         </ul>
@@ -151,24 +152,24 @@ function TraceLink({ record: { trace_id } }: { record: RequestRecord }) {
   );
 }
 
-/** The answer to "why?", in a sentence. */
-function verdict({ status, attempts, waited_ms, passed_over, duration_ms, error_code }: RequestRecord): string {
-  const waited = waited_ms > 0 ? ` after waiting ${took(waited_ms)} for room` : "";
+/** The outcome of the request and its reason, in a sentence. */
+function summary({ status, attempts, waited_ms, passed_over, duration_ms, error_code }: RequestRecord): string {
+  const waited = waited_ms > 0 ? ` after waiting ${elapsed(waited_ms)} for capacity` : "";
   if (status < 400) {
     const failed = attempts.filter((attempt) => attempt.cause !== "ok").length;
-    return `Answered in ${took(duration_ms)}${waited}${failed ? `; ${failed} other${failed > 1 ? "s" : ""} failed first` : ""}.`;
+    return `Answered in ${elapsed(duration_ms)}${waited}${failed ? `, after ${failed} failed attempt${failed > 1 ? "s" : ""}` : ""}.`;
   }
-  if (error_code === "client_quota_exceeded") return "The client has used up its own quota.";
+  if (error_code === "client_quota_exceeded") return "The client has exhausted its own quota.";
   if (error_code === "budget_exhausted") {
     const soonest = Math.min(...passed_over.map((each) => each.retry_in_ms));
-    return `No candidate had room${waited}.${Number.isFinite(soonest) ? ` The first would have had some ${span(soonest)} later.` : ""}`;
+    return `No candidate had capacity${waited}.${Number.isFinite(soonest) ? ` The first would have had capacity ${duration(soonest)} later.` : ""}`;
   }
-  if (attempts.length > 0 && status >= 500) return `Every candidate that was asked failed${waited}.`;
-  return error_code ? `Refused: ${causeName(error_code)}.` : `Ended with ${status}.`;
+  if (attempts.length > 0 && status >= 500) return `Every attempt failed${waited}.`;
+  return error_code ? `Rejected: ${causeName(error_code)}.` : `Ended with ${status}.`;
 }
 
-function whyName({ why, retry_in_ms }: PassedOver): string {
-  const when = retry_in_ms ? `, opens in ${span(retry_in_ms)}` : "";
+function skipReason({ why, retry_in_ms }: PassedOver): string {
+  const when = retry_in_ms ? `, available in ${duration(retry_in_ms)}` : "";
   const name = limitName(why);
   return `${name === why ? causeName(why) : `out of ${name}`}${when}`;
 }

@@ -2,26 +2,26 @@ import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { memo, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Tag } from "../../components/page";
 import type { RequestRecord } from "../../types";
-import { causeName, clockSeconds, exact, moment, short, took } from "../../format";
+import { causeName, timeWithSeconds, exact, fullTime, compact, elapsed } from "../../format";
 import classes from "./request-table.module.css";
 
 const COLUMNS = [
   "Time",
   "Status",
   "Client",
-  "Asked for",
-  "Answered by",
+  "Model",
+  "Served by",
   "Attempts",
   "Waited",
   "First token",
-  "Took",
+  "Duration",
   "Tokens in",
   "Out",
 ];
 const ROW = 36;
 const NARROW_ROW = 62;
 
-/** Ten thousand rows, of which those in sight exist. */
+/** A list of requests. Only the visible rows are rendered, so ten thousand scroll smoothly. */
 export function RequestTable({
   rows,
   open,
@@ -52,7 +52,7 @@ export function RequestTable({
   }, [last, rows.length, more]);
 
   return (
-    // The arrow keys go from row to row, each of which is a button of its own.
+    // The arrow keys move between rows. Each row contains one button.
     <div
       className={classes.table}
       role="table"
@@ -86,7 +86,7 @@ export function RequestTable({
           );
         })}
       </div>
-      {busy && <p className={classes.busy}>Older ones are on their way…</p>}
+      {busy && <p className={classes.busy}>Loading older requests…</p>}
     </div>
   );
 }
@@ -121,16 +121,16 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
       className={classes.row}
       style={{ transform: `translateY(${top}px)`, height }}
       onClick={() => open(record)}
-      onKeyDown={walk}
+      onKeyDown={moveFocus}
       tabIndex={-1}
     >
-      <span role="cell" className={classes.time} title={moment(time)}>
+      <span role="cell" className={classes.time} title={fullTime(time)}>
         <button
           type="button"
           className={classes.open}
-          aria-label={`Request of ${clockSeconds(time)} by ${client_name ?? client}, ${status}: show`}
+          aria-label={`Request of ${timeWithSeconds(time)} by ${client_name ?? client}, ${status}: show`}
         >
-          {clockSeconds(time)}
+          {timeWithSeconds(time)}
         </button>
       </span>
       <span role="cell" className={classes.status}>
@@ -139,11 +139,11 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
       <span role="cell" className={classes.client} title={client_name ? `${client_name} (${client})` : client}>
         {client_name ?? client}
       </span>
-      <span role="cell" className={classes.asked} title={model_asked}>
+      <span role="cell" className={classes.model} title={model_asked}>
         {model_asked}
       </span>
-      <span role="cell" className={classes.by} title={model ?? undefined}>
-        {model ?? <i>nobody</i>}
+      <span role="cell" className={classes.served} title={model ?? undefined}>
+        {model ?? <i>none</i>}
       </span>
       <span
         role="cell"
@@ -160,13 +160,13 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
         {attempts.length > 8 && `+${attempts.length - 8}`}
       </span>
       <span role="cell" className={classes.figure} data-what="waited" data-long={waited_ms > 1_000 || undefined}>
-        {waited_ms ? took(waited_ms) : "–"}
+        {waited_ms ? elapsed(waited_ms) : "–"}
       </span>
       <span role="cell" className={classes.figure} data-what="first">
-        {took(first_content_ms)}
+        {elapsed(first_content_ms)}
       </span>
       <span role="cell" className={classes.figure} data-what="took">
-        {took(duration_ms)}
+        {elapsed(duration_ms)}
       </span>
       <span
         role="cell"
@@ -174,7 +174,7 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
         data-what="in"
         title={tokens_in === null ? undefined : exact(tokens_in)}
       >
-        {tokens_in === null ? "–" : short(tokens_in)}
+        {tokens_in === null ? "–" : compact(tokens_in)}
       </span>
       <span
         role="cell"
@@ -182,7 +182,7 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
         data-what="out"
         title={tokens_out === null ? undefined : exact(tokens_out)}
       >
-        {tokens_out === null ? "–" : short(tokens_out)}
+        {tokens_out === null ? "–" : compact(tokens_out)}
       </span>
     </div>
   );
@@ -197,7 +197,7 @@ export function StatusTag({ record: { status, error_code } }: { record: RequestR
   );
 }
 
-function walk(event: React.KeyboardEvent<HTMLElement>) {
+function moveFocus(event: React.KeyboardEvent<HTMLElement>) {
   const step =
     event.key === "ArrowDown" ? "nextElementSibling" : event.key === "ArrowUp" ? "previousElementSibling" : null;
   const other = step && event.currentTarget[step];

@@ -1,40 +1,40 @@
 import { act, fireEvent, screen, waitFor } from "@testing-library/react";
 import { expect, test } from "vitest";
 import * as fixtures from "../../../tests/mock/fixtures";
-import { PENDING, gateway, list, refused, show } from "../../../tests/render";
+import { PENDING, gateway, list, errorResponse, show } from "../../../tests/render";
 import Requests from "./requests";
-import { fits } from "./tail";
+import { matchesFilters } from "./tail";
 import { stepsOf } from "./timeline";
 
 const ROUTE = "/requests/:id?";
 const page = (url = "/requests") => show(Requests, url, ROUTE);
 
-test("loading shows where things will stand", () => {
+test("placeholders are shown while loading", () => {
   gateway({ "GET /admin/v1/requests": PENDING });
   page();
   expect(screen.getByRole("status", { name: "Loading" })).toBeTruthy();
 });
 
-test("an empty journal and a filter that matches nothing say different things", async () => {
+test("an empty journal and filters without a match show different messages", async () => {
   gateway({ "GET /admin/v1/requests": () => list([]) });
   const first = page();
-  expect(await screen.findByText("No request yet")).toBeTruthy();
+  expect(await screen.findByText("No requests yet")).toBeTruthy();
   first.unmount();
   page("/requests?status=429");
   expect(await screen.findByText("No request matches")).toBeTruthy();
   fireEvent.click(screen.getByRole("button", { name: "Clear the filters" }));
-  expect(await screen.findByText("No request yet")).toBeTruthy();
+  expect(await screen.findByText("No requests yet")).toBeTruthy();
 });
 
-test("an error is told and can be tried again", async () => {
+test("an error is shown and can be retried", async () => {
   gateway({
-    "GET /admin/v1/requests": () => refused(503, "ledger_unavailable", "The shared budget cannot be reached."),
+    "GET /admin/v1/requests": () => errorResponse(503, "ledger_unavailable", "The shared budget cannot be reached."),
   });
   page();
-  expect((await screen.findByRole("alert")).textContent).toContain("The gateway answered 503");
+  expect((await screen.findByRole("alert")).textContent).toContain("The gateway responded with 503");
 });
 
-test("filters of the URL are what is asked", async () => {
+test("the filters of the URL are sent to the gateway", async () => {
   const sent = gateway();
   page("/requests?client=k7f3a9c2&status=error&search=x");
   await screen.findByRole("table");
@@ -43,7 +43,7 @@ test("filters of the URL are what is asked", async () => {
   expect(screen.getByRole("button", { name: /Client k7f3a9c2/ })).toBeTruthy();
 });
 
-test("only the rows in sight exist", async () => {
+test("only visible rows are rendered", async () => {
   gateway({ "GET /admin/v1/requests": () => list(Array.from({ length: 10_000 }, (_, at) => fixtures.record(at))) });
   page();
   const table = await screen.findByRole("table");
@@ -52,7 +52,7 @@ test("only the rows in sight exist", async () => {
   expect(screen.getAllByRole("row").length).toBeLessThan(120);
 });
 
-test("a request's own URL shows how it went", async () => {
+test("the URL of a request shows its details", async () => {
   const record = {
     ...fixtures.record(3),
     id: "the-id",
@@ -73,22 +73,22 @@ test("a request's own URL shows how it went", async () => {
   page("/requests/the-id");
   const dialog = await screen.findByRole("dialog");
   await waitFor(() =>
-    expect(dialog.textContent).toContain("Answered in 3.0 s after waiting 1.5 s for room; 1 other failed first."),
+    expect(dialog.textContent).toContain("Answered in 3.0 s after waiting 1.5 s for capacity, after 1 failed attempt."),
   );
   expect(dialog.textContent).toContain("123,456,789 in");
-  expect(dialog.textContent).toContain("out of requests / min, opens in 1.2 s");
+  expect(dialog.textContent).toContain("out of requests / min, available in 1.2 s");
   expect(dialog.textContent).toContain("n".repeat(300));
   const link = await screen.findByRole("link", { name: /Open the trace/ });
   expect(link.getAttribute("href")).toBe(`https://grafana.example/explore?trace=${record.trace_id}`);
 });
 
-test("an id that is not in the journal is said to be so", async () => {
+test("an unknown id shows a message", async () => {
   gateway({ "GET /admin/v1/requests": () => list([]) });
   page("/requests/gone");
   expect(await screen.findByText("Not in the journal")).toBeTruthy();
 });
 
-test("while it is paused, nothing moves", async () => {
+test("a paused list does not follow the stream", async () => {
   gateway();
   page();
   await screen.findByRole("table");
@@ -97,7 +97,7 @@ test("while it is paused, nothing moves", async () => {
   expect(screen.getByRole("button", { name: "Follow" })).toBeTruthy();
 });
 
-test("what is told live is filtered as the gateway would", () => {
+test("records of the event stream are filtered like the list", () => {
   const record = {
     ...fixtures.record(1),
     status: 429,
@@ -107,21 +107,21 @@ test("what is told live is filtered as the gateway would", () => {
     model: null,
     provider: null,
   };
-  expect(fits(record, {})).toBe(true);
-  expect(fits(record, { status: "429" })).toBe(true);
-  expect(fits(record, { status: "ok" })).toBe(false);
-  expect(fits(record, { client: "k2" })).toBe(false);
-  expect(fits(record, { search: "FREE" })).toBe(true);
+  expect(matchesFilters(record, {})).toBe(true);
+  expect(matchesFilters(record, { status: "429" })).toBe(true);
+  expect(matchesFilters(record, { status: "ok" })).toBe(false);
+  expect(matchesFilters(record, { client: "k2" })).toBe(false);
+  expect(matchesFilters(record, { search: "FREE" })).toBe(true);
 });
 
-test("the time in line stands before the attempts", () => {
+test("the time in the wait queue precedes the attempts", () => {
   const steps = stepsOf({
     ...fixtures.record(1),
     waited_ms: 500,
     attempts: [{ candidate: "groq/b", cause: "timeout", at_ms: 500, duration_ms: 20 }],
   });
   expect(steps.map(({ name, from, to, kind }) => [name, from, to, kind])).toEqual([
-    ["In line", 0, 500, "waited"],
+    ["Wait queue", 0, 500, "waited"],
     ["groq/b", 500, 520, "failed"],
   ]);
 });

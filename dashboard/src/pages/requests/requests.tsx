@@ -3,8 +3,9 @@ import { useDebouncedCallback } from "@mantine/hooks";
 import { useCallback, useEffect, useMemo, useState } from "react";
 import { useLocation, useParams, useSearchParams } from "wouter";
 import { Icon } from "../../components/icons";
-import { Empty, Failure } from "../../components/notice";
+import { Empty } from "../../components/notice";
 import { Card, Head, Loading } from "../../components/page";
+import { QueryView } from "../../components/query-view";
 import { useBudget, useRequests, type Filters } from "../../queries";
 import type { RequestRecord } from "../../types";
 import { exact } from "../../format";
@@ -16,9 +17,9 @@ import classes from "./requests.module.css";
 const STATUSES = [
   { value: "ok", label: "Answered" },
   { value: "error", label: "Failed" },
-  { value: "429", label: "Turned away (429)" },
+  { value: "429", label: "Rejected (429)" },
 ];
-const NAMES = ["client", "provider", "model", "status", "search"] as const;
+const FILTER_NAMES = ["client", "provider", "model", "status", "search"] as const;
 
 export default function Requests() {
   const [params, setParams] = useSearchParams();
@@ -29,17 +30,17 @@ export default function Requests() {
   const tail = useTail(filters, journal.data?.pages[0]?.data[0]);
   const { shown, paused, toTop, pause } = useFollowing(tail);
   const rows = useMemo(
-    () => together(shown, journal.data?.pages.flatMap((page) => page.data) ?? []),
+    () => mergeById(shown, journal.data?.pages.flatMap((page) => page.data) ?? []),
     [shown, journal.data],
   );
-  const held = tail.length - shown.length;
+  const hidden = tail.length - shown.length;
   const query = params.size ? `?${params.toString()}` : "";
   const open = useCallback(
     (record: RequestRecord) => go(`/requests/${encodeURIComponent(record.id)}${query}`),
     [go, query],
   );
 
-  function set(name: (typeof NAMES)[number], value: string | null) {
+  function set(name: (typeof FILTER_NAMES)[number], value: string | null) {
     setParams(
       (now) => {
         const next = new URLSearchParams(now);
@@ -55,7 +56,7 @@ export default function Requests() {
     <>
       <Head
         title="Requests"
-        lead="The journal of all replicas, the newest first: who asked for what, who answered, and why it went as it did."
+        lead="Finished requests of all replicas, newest first, with their attempts and their outcome."
       >
         <Button
           variant="default"
@@ -64,15 +65,15 @@ export default function Requests() {
           leftSection={<Icon name={paused ? "start" : "pause"} size={14} />}
           onClick={() => pause(!paused)}
         >
-          {paused ? `Follow${held > 0 ? ` (${exact(held)} new)` : ""}` : "Pause"}
+          {paused ? `Follow${hidden > 0 ? ` (${exact(hidden)} new)` : ""}` : "Pause"}
         </Button>
       </Head>
-      {held > 0 && !paused && (
+      {hidden > 0 && !paused && (
         <Button className={classes.fresh} radius="xl" size="xs" onClick={toTop}>
-          {exact(held)} new
+          {exact(hidden)} new
         </Button>
       )}
-      <FilterBar key={params.get("search") === null ? "fresh" : "searching"} filters={filters} set={set} />
+      <FilterBar key={params.get("search") === null ? "all" : "searching"} filters={filters} set={set} />
       <Card flush>
         {rows.length > 0 ? (
           <RequestTable
@@ -81,28 +82,10 @@ export default function Requests() {
             more={journal.hasNextPage && !journal.isFetching ? () => void journal.fetchNextPage() : null}
             busy={journal.isFetchingNextPage}
           />
-        ) : journal.isPending ? (
-          <div className={classes.pad}>
-            <Loading rows={10} height={34} />
-          </div>
-        ) : journal.isError ? (
-          <Failure error={journal.error} retry={() => void journal.refetch()} />
-        ) : params.size > 0 ? (
-          <Empty
-            icon="search"
-            title="No request matches"
-            action={
-              <Button variant="default" size="xs" onClick={() => setParams({}, { replace: true })}>
-                Clear the filters
-              </Button>
-            }
-          >
-            None of the journal's requests has all of this. It keeps the most recent ones only.
-          </Empty>
         ) : (
-          <Empty icon="requests" title="No request yet">
-            The first one shows here the moment it ends. Try the Playground, or a snippet of Get started.
-          </Empty>
+          <QueryView query={journal} loading={<Loading rows={10} height={34} padded />}>
+            {() => (params.size > 0 ? <NoMatch clear={() => setParams({}, { replace: true })} /> : <EmptyJournal />)}
+          </QueryView>
         )}
       </Card>
       <RequestDrawer
@@ -114,22 +97,42 @@ export default function Requests() {
   );
 }
 
-const READING = 260; // scrolled this far down, somebody reads: rows must not move away under the eyes
+function NoMatch({ clear }: { clear: () => void }) {
+  const action = (
+    <Button variant="default" size="xs" onClick={clear}>
+      Clear the filters
+    </Button>
+  );
+  return (
+    <Empty icon="search" title="No request matches" action={action}>
+      No request in the journal matches all filters. The journal keeps only the most recent requests.
+    </Empty>
+  );
+}
 
-/** The part of the tail to show: all of it, or what was there when it was paused or scrolled away from. */
+const EmptyJournal = () => (
+  <Empty icon="requests" title="No requests yet">
+    A request appears here when it ends. Try the Playground, or a snippet from Get started.
+  </Empty>
+);
+
+/** Scrolled down this far, the list stops moving, so that rows stay where they are while being read. */
+const READING_SCROLL_PX = 260;
+
+/** The part of the tail to show: all of it, or what it contained when the list was paused or scrolled. */
 function useFollowing(tail: RequestRecord[]) {
   const [paused, setPaused] = useState(false);
   const [reading, setReading] = useState(false);
   const [frozen, setFrozen] = useState<RequestRecord[] | null>(null);
   useEffect(() => {
-    const listen = () => setReading(window.scrollY > READING);
+    const listen = () => setReading(window.scrollY > READING_SCROLL_PX);
     window.addEventListener("scroll", listen, { passive: true });
     return () => window.removeEventListener("scroll", listen);
   }, []);
   const still = paused || reading;
   if (still && frozen === null) setFrozen(tail);
   if (!still && frozen !== null) setFrozen(null);
-  // Other filters begin another tail, of which nothing is frozen.
+  // New filters start a new tail, which the frozen records do not belong to.
   const stale = frozen !== null && frozen.length > 0 && !tail.includes(frozen[0]!);
   if (stale) setFrozen(null);
   return {
@@ -141,14 +144,14 @@ function useFollowing(tail: RequestRecord[]) {
 }
 
 function filtersOf(params: URLSearchParams): Filters {
-  return Object.fromEntries(NAMES.map((name) => [name, params.get(name) ?? undefined]));
+  return Object.fromEntries(FILTER_NAMES.map((name) => [name, params.get(name) ?? undefined]));
 }
 
-/** The tail may overlap with what was asked for: a request stands in the list once. */
-function together(tail: RequestRecord[], asked: RequestRecord[]): RequestRecord[] {
-  if (tail.length === 0) return asked;
+/** Joins the live tail and the fetched list, which may overlap. */
+function mergeById(tail: RequestRecord[], listed: RequestRecord[]): RequestRecord[] {
+  if (tail.length === 0) return listed;
   const seen = new Set(tail.map((record) => record.id));
-  return [...tail, ...asked.filter((record) => !seen.has(record.id))];
+  return [...tail, ...listed.filter((record) => !seen.has(record.id))];
 }
 
 function FilterBar({
@@ -156,7 +159,7 @@ function FilterBar({
   set,
 }: {
   filters: Filters;
-  set: (name: (typeof NAMES)[number], value: string | null) => void;
+  set: (name: (typeof FILTER_NAMES)[number], value: string | null) => void;
 }) {
   const budget = useBudget().data;
   const search = useDebouncedCallback((value: string) => set("search", value.trim()), 250);

@@ -1,33 +1,34 @@
 import { useEffect, useRef, useState } from "react";
-import { useMode } from "../../live-feed";
-import { live, newest, type Filters } from "../../queries";
+import { useFeedMode } from "../../live-feed";
+import { listNewestRequests, liveFeed, type Filters } from "../../queries";
 import type { RequestRecord } from "../../types";
 
-const KEEP = 10_000;
+const MAX_RECORDS = 10_000;
 const POLL_MS = 3_000;
-const BATCH_MS = 250; // a burst is one render
+/** Records that arrive within this time are rendered together. */
+const BATCH_MS = 250;
 
-/** What ended since the page was opened, the newest first. */
+/** The requests that ended since the page was opened, newest first. */
 export function useTail(filters: Filters, newestShown: RequestRecord | undefined): RequestRecord[] {
   const [tail, setTail] = useState<{ filters: Filters; records: RequestRecord[] }>({ filters, records: [] });
-  const mode = useMode(live);
+  const mode = useFeedMode(liveFeed);
   const base = useRef(newestShown);
   useEffect(() => {
     base.current = newestShown;
   }, [newestShown]);
 
-  // Other filters: another list.
+  // New filters start a new list.
   if (tail.filters !== filters) setTail({ filters, records: [] });
 
   useEffect(() => {
     let batch: RequestRecord[] = [];
     let timer: ReturnType<typeof setTimeout> | undefined;
-    const stop = live.onRequest((record) => {
-      if (!fits(record, filters)) return;
+    const stop = liveFeed.onRequest((record) => {
+      if (!matchesFilters(record, filters)) return;
       batch.unshift(record);
       timer ??= setTimeout(() => {
         const more = batch;
-        setTail((now) => joined(now, more));
+        setTail((now) => withRecords(now, more));
         batch = [];
         timer = undefined;
       }, BATCH_MS);
@@ -38,39 +39,39 @@ export function useTail(filters: Filters, newestShown: RequestRecord | undefined
     };
   }, [filters]);
 
-  // The stream is away, or just back: ask what was missed.
+  // While the stream is interrupted, and once after it is back, fetch the requests it did not deliver.
   useEffect(() => {
     if (mode === "connecting") return;
-    const ask = () =>
-      newest(filters).then(
+    const fetchMissed = () =>
+      listNewestRequests(filters).then(
         ({ data }) =>
           setTail((now) =>
-            joined(
+            withRecords(
               now,
               data.filter((record) => !base.current || record.time > base.current.time),
             ),
           ),
-        () => {}, // the mode says so
+        () => {}, // the freshness indicator shows the failure
       );
     if (mode === "live") {
-      if (base.current) void ask();
+      if (base.current) void fetchMissed();
       return;
     }
-    const timer = setInterval(() => void ask(), POLL_MS);
+    const timer = setInterval(() => void fetchMissed(), POLL_MS);
     return () => clearInterval(timer);
   }, [mode, filters]);
 
   return tail.filters === filters ? tail.records : [];
 }
 
-function joined<T extends { records: RequestRecord[] }>(now: T, more: RequestRecord[]): T {
+function withRecords<T extends { records: RequestRecord[] }>(now: T, more: RequestRecord[]): T {
   const known = new Set(now.records.map((record) => record.id));
   const fresh = more.filter((record) => !known.has(record.id));
-  return fresh.length === 0 ? now : { ...now, records: [...fresh, ...now.records].slice(0, KEEP) };
+  return fresh.length === 0 ? now : { ...now, records: [...fresh, ...now.records].slice(0, MAX_RECORDS) };
 }
 
-/** The same question the gateway answers, for what it tells of itself. */
-export function fits(record: RequestRecord, { client, provider, model, status, search }: Filters): boolean {
+/** Whether a record of the event stream, which the gateway does not filter, matches the filters of the list. */
+export function matchesFilters(record: RequestRecord, { client, provider, model, status, search }: Filters): boolean {
   const kind = record.status < 400 ? "ok" : record.status === 429 ? "429" : "error";
   const text =
     `${record.id} ${record.client} ${record.client_name ?? ""} ${record.model_asked} ${record.model ?? ""}`.toLowerCase();

@@ -1,5 +1,5 @@
 import type { RequestRecord } from "../../types";
-import { causeName, took } from "../../format";
+import { causeName, elapsed } from "../../format";
 import classes from "./timeline.module.css";
 
 interface Step {
@@ -10,14 +10,16 @@ interface Step {
   kind: "waited" | "ok" | "limited" | "failed";
 }
 
-/** The attempt trail on one scale: waited, each attempt, the first token, the end. */
+/** The wait, each attempt, the first token and the end on one time scale. */
 export function Timeline({ record }: { record: RequestRecord }) {
   const steps = stepsOf(record);
   const end = Math.max(record.duration_ms, ...steps.map((step) => step.to), 1);
   const at = (ms: number) => `${Math.min(100, (100 * ms) / end)}%`;
   const first = record.first_content_ms;
   if (steps.length === 0)
-    return <p className={classes.none}>Nobody was asked: it was refused after {took(record.duration_ms)}.</p>;
+    return (
+      <p className={classes.none}>No attempt was made: the request was rejected after {elapsed(record.duration_ms)}.</p>
+    );
   return (
     <div className={classes.timeline}>
       <ol>
@@ -25,7 +27,7 @@ export function Timeline({ record }: { record: RequestRecord }) {
           <li key={nth}>
             <span className={classes.name}>{step.name}</span>
             <span className={classes.detail}>
-              {step.detail}, {took(step.to - step.from)}
+              {step.detail}, {elapsed(step.to - step.from)}
             </span>
             <span className={classes.lane}>
               <span
@@ -37,7 +39,7 @@ export function Timeline({ record }: { record: RequestRecord }) {
                 <span
                   className={classes.first}
                   style={{ left: at(first) }}
-                  title={`First token after ${took(first)}`}
+                  title={`First token after ${elapsed(first)}`}
                 />
               )}
             </span>
@@ -46,8 +48,8 @@ export function Timeline({ record }: { record: RequestRecord }) {
       </ol>
       <div className={classes.scale}>
         <span>0</span>
-        {first !== null && <span className={classes.firstLabel}>first token {took(first)}</span>}
-        <span>end {took(end)}</span>
+        {first !== null && <span className={classes.firstLabel}>first token {elapsed(first)}</span>}
+        <span>end {elapsed(end)}</span>
       </div>
     </div>
   );
@@ -62,6 +64,6 @@ export function stepsOf({ waited_ms, attempts }: RequestRecord): Step[] {
     kind: cause === "ok" ? "ok" : cause.startsWith("429") ? "limited" : "failed",
   }));
   return waited_ms > 0
-    ? [{ name: "In line", detail: "waited for room", from: 0, to: waited_ms, kind: "waited" }, ...steps]
+    ? [{ name: "Wait queue", detail: "waited for capacity", from: 0, to: waited_ms, kind: "waited" }, ...steps]
     : steps;
 }

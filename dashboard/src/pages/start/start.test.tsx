@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { show } from "../../../tests/render";
 import Start from "./start";
 
-test("a pasted key stands in the snippets, however long, and nowhere else", () => {
+test("a pasted key appears in the snippets and is not stored", () => {
   show(Start);
   expect(screen.getByLabelText("curl", { selector: "pre" }).textContent).toContain("Bearer YOUR_KEY");
   const key = `sk-tf-${"k".repeat(200)}`;

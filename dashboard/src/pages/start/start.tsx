@@ -8,31 +8,34 @@ import { baseUrl, tools } from "../../components/snippets";
 import classes from "./start.module.css";
 
 const NAMES = [
-  ["free", "the model with the most room left"],
-  ["free-fast", "the one with the lowest measured time to first token"],
-  ["free-smart", "the one with the highest quality rank"],
-  ["groq/openai/gpt-oss-120b", "that model at that provider"],
-  ["gpt-oss-120b", "that model at every provider that serves it"],
+  ["free", "the model with the most headroom left"],
+  ["free-fast", "the model with the lowest measured time to first token"],
+  ["free-smart", "the model with the highest quality rank"],
+  ["groq/openai/gpt-oss-120b", "one model at one provider"],
+  ["gpt-oss-120b", "one model at every provider that serves it"],
 ];
 
 export default function Start() {
   const [key, setKey] = useState("");
   return (
     <>
-      <Head title="Get started" lead="Whatever speaks the OpenAI protocol needs two things: this address, and a key." />
+      <Head
+        title="Get started"
+        lead="Any tool that supports the OpenAI API needs two things: this base URL and a key."
+      />
       <div className={classes.columns}>
-        <Card title="1. The address">
+        <Card title="1. Base URL">
           <p className={classes.url}>
             <code>{baseUrl()}</code>
-            <CopyButton text={baseUrl()} label="Copy the address" />
+            <CopyButton text={baseUrl()} label="Copy the base URL" />
           </p>
         </Card>
-        <Card title="2. A key">
+        <Card title="2. Key">
           <p className={classes.soft}>
             <Anchor component={Link} href="/clients" inherit>
-              Make one
+              Create one
             </Anchor>{" "}
-            for each person or program. Where the gateway is open to this machine, any word will do.
+            for each person or program. If the gateway accepts requests without a key, any text works.
           </p>
           <TextInput
             size="xs"
@@ -40,7 +43,7 @@ export default function Start() {
             placeholder="Paste a key to see it in the snippets"
             autoComplete="off"
             value={key}
-            description="It stays in this field, and is gone when you leave."
+            description="The key stays in this field and is lost when you leave the page."
             onChange={(event) => setKey(event.currentTarget.value)}
           />
         </Card>
@@ -48,7 +51,7 @@ export default function Start() {
       <Card title="3. Your tool">
         <SnippetTabs snippets={tools(key.trim() || "YOUR_KEY")} />
       </Card>
-      <Card title="What to ask for">
+      <Card title="Model names">
         <dl className={classes.names}>
           {NAMES.map(([name, what]) => (
             <div key={name}>
@@ -60,12 +63,12 @@ export default function Start() {
           ))}
         </dl>
         <p className={classes.soft}>
-          All of them stand on{" "}
+          The page{" "}
           <Anchor component={Link} href="/models" inherit>
             Models
-          </Anchor>
-          . A program that would rather wait for room than be told 429 sends <code>Prefer: wait=30</code>; every 429 and
-          503 carries a <code>Retry-After</code> that is true.
+          </Anchor>{" "}
+          lists all of them. A program that prefers to wait for capacity instead of receiving a 429 sends{" "}
+          <code>Prefer: wait=30</code>. Every 429 and 503 has an accurate <code>Retry-After</code>.
         </p>
       </Card>
     </>
