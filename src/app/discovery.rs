@@ -24,7 +24,7 @@ type Discovered = BTreeMap<String, Vec<String>>;
 pub async fn ask(upstream: &Upstream, settings: &Settings, before: &Discovered) -> Discovered {
     let asked = to_discover(settings).into_iter().map(|server| async move {
         let ToDiscover { provider, base_url, key, model_list_prefix } = server;
-        let models = match upstream.probe_models(&base_url, key.as_ref(), &model_list_prefix, WITHIN_MS).await {
+        let models = match upstream.list_models(&base_url, key.as_ref(), &model_list_prefix, WITHIN_MS).await {
             Ok(models) => models.into_iter().map(|model| model.id).collect(),
             Err(error) => {
                 debug!(provider.name = %provider, "`{provider}` does not name its models: {error}");

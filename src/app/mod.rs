@@ -191,8 +191,8 @@ pub async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
 pub fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
     let upstream = UpstreamSettings {
         connect_ms: settings.timeouts.connect_ms,
-        first_content_ms: settings.timeouts.first_token_ms,
-        silence_ms: settings.timeouts.stream_idle_ms,
+        first_token_ms: settings.timeouts.first_token_ms,
+        stream_idle_ms: settings.timeouts.stream_idle_ms,
         proxy: settings.https_proxy.as_ref().map(|proxy| proxy.to_string()),
     };
     Upstream::new(upstream, workers())

@@ -10,7 +10,7 @@ use crate::{
     app,
     catalog::{Catalog, to_discover},
     config::Loaded,
-    upstream::ProbeError,
+    upstream::model_list::ModelListError,
 };
 
 /// Longer than any list takes; a provider that loads a model first is not asked to.
@@ -88,9 +88,9 @@ async fn live(loaded: &Loaded) -> anyhow::Result<(String, usize)> {
     let settings = &loaded.settings;
     let upstream = app::upstream(settings)?;
     let probes = probes(loaded, &catalog::catalog(settings, false)?);
-    let answers: Vec<(Probe, Result<usize, ProbeError>)> = stream::iter(probes)
+    let answers: Vec<(Probe, Result<usize, ModelListError>)> = stream::iter(probes)
         .map(|probe| async {
-            let asked = upstream.probe_models(&probe.base_url, probe.secret.as_ref(), &probe.prefix, PROBE_MS).await;
+            let asked = upstream.list_models(&probe.base_url, probe.secret.as_ref(), &probe.prefix, PROBE_MS).await;
             (probe, asked.map(|models| models.len()))
         })
         .buffered(PROBES_AT_ONCE)
@@ -108,13 +108,13 @@ async fn live(loaded: &Loaded) -> anyhow::Result<(String, usize)> {
     Ok((out, failed))
 }
 
-fn verdict(answer: &Result<usize, ProbeError>, optional: bool) -> String {
+fn verdict(answer: &Result<usize, ModelListError>, optional: bool) -> String {
     match answer {
         Ok(models) => format!("ok ({})", count(*models, "model")),
         Err(_) if optional => "not running (not configured either)".to_owned(),
-        Err(ProbeError::BadKey(why)) => format!("refused (bad key): {why}"),
-        Err(ProbeError::Refused { status, message }) => format!("refused ({status}): {message}"),
-        Err(ProbeError::Unreachable(why)) => format!("unreachable: {why}"),
+        Err(ModelListError::BadKey(why)) => format!("refused (bad key): {why}"),
+        Err(ModelListError::Refused { status, message }) => format!("refused ({status}): {message}"),
+        Err(ModelListError::Unreachable(why)) => format!("unreachable: {why}"),
     }
 }
 

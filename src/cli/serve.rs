@@ -59,7 +59,7 @@ pub fn with_telemetry(loaded: &Loaded, work: impl Future<Output = anyhow::Result
         let _on = runtime.enter();
         let settings = &loaded.settings;
         let for_people = !is_set(loaded, "log.format") && std::io::stderr().is_terminal();
-        let post = upstream::poster(settings.https_proxy.as_ref().map(|proxy| proxy.to_string()))?;
+        let post = upstream::http_post(settings.https_proxy.as_ref().map(|proxy| proxy.to_string()))?;
         telemetry::start(&settings.log_level, settings.log_json && !for_people, &settings.telemetry, &post)
             .map_err(anyhow::Error::msg)?
     };

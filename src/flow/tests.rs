@@ -157,7 +157,7 @@ fn flow(tasks: &Tasks, host: Arc<dyn ScriptEngine>, members: Vec<Arc<Candidate>>
     let rules =
         Rules { pool: "p".to_owned(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
     let ledger = Ledger::start(host, rules, catalog.clone(), tasks.clone());
-    let settings = UpstreamSettings { connect_ms: 1_000, first_content_ms: 5_000, silence_ms: 300, proxy: None };
+    let settings = UpstreamSettings { connect_ms: 1_000, first_token_ms: 5_000, stream_idle_ms: 300, proxy: None };
     let queue = Queue { max_wait: Duration::from_secs(30), flex_max_wait: Duration::from_mins(1) };
     Flow::new(catalog, ledger, Upstream::new(settings, 1).unwrap(), tasks.clone(), queue, Duration::from_secs(10))
 }

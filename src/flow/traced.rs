@@ -84,18 +84,18 @@ impl ModelCall {
     /// Its first content is there.
     pub fn answered(&self, reply: &Reply) {
         if self.stream {
-            self.call.first_chunk(reply.first_content);
+            self.call.first_chunk(reply.time_to_first_token);
         }
         if self.span.is_disabled() {
             return;
         }
         if self.stream {
-            self.span.mark("gen_ai.response.time_to_first_chunk", reply.first_content.as_secs_f64());
+            self.span.mark("gen_ai.response.time_to_first_chunk", reply.time_to_first_token.as_secs_f64());
         }
-        if let Some(id) = &reply.named.id {
+        if let Some(id) = &reply.identity.id {
             self.span.mark("gen_ai.response.id", short(id).to_owned());
         }
-        if let Some(model) = &reply.named.model {
+        if let Some(model) = &reply.identity.model {
             self.span.mark("gen_ai.response.model", short(model).to_owned());
         }
     }

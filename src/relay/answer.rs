@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::usage_tap::UsageTap;
 use crate::{
-    domain::{Charge, Cooldown, Health, Hint, Outcome, TokenCharge},
+    domain::{Charge, Health, Hint, Outcome, TokenCharge},
     ledger::Lease,
-    upstream::{Frames, Reply, ReplyBody, StreamFault, TokenUsage},
+    upstream::{EventStream, Reply, ReplyBody, StreamFault, TokenUsage},
 };
 
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
@@ -60,9 +60,8 @@ pub fn answer(reply: Reply, lease: Lease, ask: RelayAsk, done: impl FnOnce(Ended
     let mut end = End {
         charge: ask.charge,
         token_charge: reply.candidate.token_charge(),
-        first_content: reply.first_content,
+        first_content: reply.time_to_first_token,
         hints: reply.hints,
-        shut: reply.shut,
         lease: Some(lease),
         done: Some(Box::new(done)),
     };
@@ -85,7 +84,7 @@ pub fn answer(reply: Reply, lease: Lease, ask: RelayAsk, done: impl FnOnce(Ended
 /// One stream being relayed.
 struct Relay {
     /// Gone once the stream has ended for the caller.
-    frames: Option<Frames>,
+    frames: Option<EventStream>,
     tap: UsageTap,
     include_usage: bool,
     provider: Arc<str>,
@@ -142,7 +141,6 @@ struct End {
     token_charge: TokenCharge,
     first_content: Duration,
     hints: Vec<Hint>,
-    shut: Option<Cooldown>,
     lease: Option<Lease>,
     done: Option<Box<dyn FnOnce(Ended) + Send>>,
 }
@@ -159,14 +157,14 @@ impl End {
         let mut outcome = Outcome {
             health: if whole { Health::Good } else { Health::Unknown },
             usage: tap.spent(whole, &self.charge, self.token_charge),
-            cooldown: self.shut.take(),
+            cooldown: None,
             hints: std::mem::take(&mut self.hints),
             first_token: whole.then_some(self.first_content),
             output_tokens: tap.usage().filter(|_| whole).map(|u| u.output),
         };
         if let Some(fault) = fault {
             outcome.health = fault.health;
-            outcome.cooldown = fault.shut.or(outcome.cooldown);
+            outcome.cooldown = fault.cooldown;
             outcome.hints.extend(fault.hints);
         }
         lease.settle(outcome);

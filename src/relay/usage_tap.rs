@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{Charge, TokenCharge, Usage},
-    upstream::{FrameFacts, TokenUsage},
+    upstream::{EventFacts, TokenUsage},
 };
 
 /// Characters per token of an answer; English has 4, so this never counts too much.
@@ -23,7 +23,7 @@ impl UsageTap {
         Self { usage, chars: 0, finish_reasons }
     }
 
-    pub fn see(&mut self, facts: &FrameFacts) {
+    pub fn see(&mut self, facts: &EventFacts) {
         // Cumulative at some providers: the last one counts.
         self.usage = facts.usage.or(self.usage);
         self.chars += i64::from(facts.chars);
@@ -70,8 +70,8 @@ mod tests {
 
     fn tap(chars: u32, usage: Option<TokenUsage>) -> UsageTap {
         let mut tap = UsageTap::default();
-        tap.see(&FrameFacts { chars: chars / 2, ..FrameFacts::default() });
-        tap.see(&FrameFacts { chars: chars - chars / 2, usage, ..FrameFacts::default() });
+        tap.see(&EventFacts { chars: chars / 2, ..EventFacts::default() });
+        tap.see(&EventFacts { chars: chars - chars / 2, usage, ..EventFacts::default() });
         tap
     }
 
@@ -89,8 +89,8 @@ mod tests {
     fn the_last_usage_counts_never_the_sum() {
         let mut tap = tap(0, Some(USAGE));
         let last = TokenUsage { input: 100, output: 60, total: 160 };
-        tap.see(&FrameFacts { usage: Some(last), ..FrameFacts::default() });
-        tap.see(&FrameFacts::default());
+        tap.see(&EventFacts { usage: Some(last), ..EventFacts::default() });
+        tap.see(&EventFacts::default());
         assert_eq!(tap.usage(), Some(last));
     }
 

@@ -9,9 +9,9 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{faults::Fault, settings::Profile, wire::Case, world::World};
+use super::{faults::FaultRule, recorded::Case, settings::Profile, state::State};
 
-type Shared = Data<Arc<World>>;
+type Shared = Data<Arc<State>>;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -28,46 +28,46 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// Orders in force, and what a fault can be.
-async fn list_faults(world: Shared) -> HttpResponse {
+async fn list_faults(state: Shared) -> HttpResponse {
     let cases: Vec<&str> = Case::all().iter().map(|case| case.name).collect();
     let kinds = ["hang", "reset", "slow", "cut_after_chunks", "stall_mid_stream", "empty", "truncated", "html"];
-    HttpResponse::Ok().json(json!({ "faults": world.faults.all(), "kinds": kinds, "cases": cases }))
+    HttpResponse::Ok().json(json!({ "faults": state.faults.all(), "kinds": kinds, "cases": cases }))
 }
 
-async fn add_fault(world: Shared, fault: Json<Fault>) -> HttpResponse {
-    match world.faults.add(fault.into_inner()) {
-        Ok(()) => HttpResponse::Ok().json(json!({ "faults": world.faults.all() })),
+async fn add_fault(state: Shared, fault: Json<FaultRule>) -> HttpResponse {
+    match state.faults.add(fault.into_inner()) {
+        Ok(()) => HttpResponse::Ok().json(json!({ "faults": state.faults.all() })),
         Err(why) => HttpResponse::BadRequest().json(json!({ "error": why })),
     }
 }
 
-async fn clear_faults(world: Shared) -> HttpResponse {
-    world.faults.clear();
+async fn clear_faults(state: Shared) -> HttpResponse {
+    state.faults.clear();
     HttpResponse::Ok().json(json!({ "faults": [] }))
 }
 
-async fn change_profile(world: Shared, profile: Json<Profile>) -> HttpResponse {
-    match world.change(&profile) {
+async fn change_profile(state: Shared, profile: Json<Profile>) -> HttpResponse {
+    match state.change(&profile) {
         Ok(()) => HttpResponse::Ok().json(json!({ "ok": true })),
         Err(why) => HttpResponse::BadRequest().json(json!({ "error": format!("{why:#}") })),
     }
 }
 
-async fn reset(world: Shared) -> HttpResponse {
-    world.reset();
+async fn reset(state: Shared) -> HttpResponse {
+    state.reset();
     HttpResponse::Ok().json(json!({ "ok": true }))
 }
 
-async fn audit(world: Shared) -> HttpResponse {
-    let now = world.clock.now_us();
-    let scene = world.scene();
+async fn audit(state: Shared) -> HttpResponse {
+    let now = state.clock.now_us();
+    let providers = state.providers();
     let providers: BTreeMap<&String, Value> =
-        scene.providers.iter().map(|(id, provider)| (id, world.books(id).audit(provider, now))).collect();
+        providers.providers.iter().map(|(id, provider)| (id, state.usage(id).audit(provider, now))).collect();
     HttpResponse::Ok().json(json!({ "now_ms": now / 1_000, "providers": providers }))
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct LogQuery {
     provider: String,
     account: Option<String>,
     model: Option<String>,
@@ -76,13 +76,13 @@ struct Wanted {
 }
 
 /// Calls in order of arrival.
-async fn log(world: Shared, wanted: Query<Wanted>) -> HttpResponse {
-    if !world.scene().providers.contains_key(&wanted.provider) {
+async fn log(state: Shared, wanted: Query<LogQuery>) -> HttpResponse {
+    if !state.providers().providers.contains_key(&wanted.provider) {
         return HttpResponse::NotFound().json(json!({ "error": "no such provider" }));
     }
     let is = |wanted: &Option<String>, given: &str| wanted.as_deref().is_none_or(|wanted| wanted == given);
-    let books = world.books(&wanted.provider);
-    let lines = books.log().since(wanted.since.unwrap_or(0));
+    let usage = state.usage(&wanted.provider);
+    let lines = usage.log().since(wanted.since.unwrap_or(0));
     let lines: Vec<_> =
         lines.filter(|line| is(&wanted.account, &line.account) && is(&wanted.model, &line.model)).collect();
     HttpResponse::Ok().json(json!({ "calls": lines }))

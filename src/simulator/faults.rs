@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::{chance::Chance, wire::Case};
+use super::{recorded::Case, rng::Rng};
 
 /// An order to fail, as `POST /_control/faults` takes it.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fault {
+pub struct FaultRule {
     /// Every provider when unset.
     pub provider: Option<String>,
     pub model: Option<String>,
@@ -21,7 +21,7 @@ pub struct Fault {
     pub times: Option<u32>,
     /// Only streams, or only whole answers.
     pub stream: Option<bool>,
-    /// Chance that a call meets it, 0..=1; unset: always.
+    /// Rng that a call meets it, 0..=1; unset: always.
     pub probability: Option<f64>,
     /// Events handed over before a cut or stall; unset: 2.
     pub after: Option<usize>,
@@ -31,7 +31,7 @@ pub struct Fault {
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy)]
-pub enum Happening {
+pub enum FaultKind {
     /// No byte ever.
     Hang,
     /// The connection is reset before the first byte.
@@ -49,23 +49,23 @@ pub enum Happening {
     Case(&'static Case),
 }
 
-impl Fault {
-    pub fn happening(&self) -> Option<Happening> {
+impl FaultRule {
+    pub fn kind(&self) -> Option<FaultKind> {
         Some(match self.fault.as_str() {
-            "hang" => Happening::Hang,
-            "reset" => Happening::Reset,
-            "slow" => Happening::Slow,
-            "cut_after_chunks" => Happening::Cut,
-            "stall_mid_stream" => Happening::Stall,
-            "empty" => Happening::Empty,
-            "truncated" => Happening::Truncated,
-            "html" => Happening::Case(Case::find("custom.502-html")?),
-            case => Happening::Case(Case::find(case)?),
+            "hang" => FaultKind::Hang,
+            "reset" => FaultKind::Reset,
+            "slow" => FaultKind::Slow,
+            "cut_after_chunks" => FaultKind::Cut,
+            "stall_mid_stream" => FaultKind::Stall,
+            "empty" => FaultKind::Empty,
+            "truncated" => FaultKind::Truncated,
+            "html" => FaultKind::Case(Case::find("custom.502-html")?),
+            case => FaultKind::Case(Case::find(case)?),
         })
     }
 }
 
-impl Happening {
+impl FaultKind {
     /// Told before any limit is asked: the request is refused, not failed.
     pub fn comes_first(self) -> bool {
         matches!(self, Self::Case(case) if (400..500).contains(&case.status()))
@@ -84,15 +84,15 @@ impl Happening {
 /// The orders in force, asked in the order they came.
 #[derive(Debug, Default)]
 pub struct Faults {
-    orders: Mutex<Vec<Fault>>,
+    orders: Mutex<Vec<FaultRule>>,
     /// So that nobody takes the lock while there are none.
     count: AtomicUsize,
 }
 
 impl Faults {
     /// The error says what the fault may be.
-    pub fn add(&self, fault: Fault) -> Result<(), String> {
-        if fault.happening().is_none() {
+    pub fn add(&self, fault: FaultRule) -> Result<(), String> {
+        if fault.kind().is_none() {
             return Err(format!("`{}` is neither a fault nor a case; see GET /_control/faults", fault.fault));
         }
         let mut orders = self.orders.lock();
@@ -106,12 +106,12 @@ impl Faults {
         self.count.store(0, Relaxed);
     }
 
-    pub fn all(&self) -> Vec<Fault> {
+    pub fn all(&self) -> Vec<FaultRule> {
         self.orders.lock().clone()
     }
 
     /// The fault that this call meets, used up by once.
-    pub fn meet(&self, provider: &str, account: &str, model: &str, stream: bool, chance: &Chance) -> Option<Fault> {
+    pub fn take(&self, provider: &str, account: &str, model: &str, stream: bool, rng: &Rng) -> Option<FaultRule> {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
@@ -123,7 +123,7 @@ impl Faults {
                 && is(&fault.model, model)
                 && fault.stream.is_none_or(|wanted| wanted == stream)
                 && fault.times != Some(0)
-                && fault.probability.is_none_or(|odds| chance.fraction() < odds)
+                && fault.probability.is_none_or(|odds| rng.fraction() < odds)
         })?;
         if let Some(times) = &mut met.times {
             *times -= 1;
@@ -132,9 +132,9 @@ impl Faults {
     }
 
     /// The call was refused by a limit before it met its fault.
-    pub fn give_back(&self, fault: &Fault) {
+    pub fn give_back(&self, fault: &FaultRule) {
         let mut orders = self.orders.lock();
-        let same = |order: &&mut Fault| {
+        let same = |order: &&mut FaultRule| {
             order.fault == fault.fault && order.provider == fault.provider && order.model == fault.model
         };
         if let Some(times) = orders.iter_mut().find(same).and_then(|order| order.times.as_mut()) {
@@ -147,33 +147,33 @@ impl Faults {
 mod tests {
     use super::*;
 
-    fn fault(text: &str) -> Fault {
+    fn fault(text: &str) -> FaultRule {
         serde_json::from_str(text).unwrap()
     }
 
     #[test]
     fn a_fault_meets_as_many_calls_as_it_was_told() {
-        let (faults, chance) = (Faults::default(), Chance::new(1));
+        let (faults, rng) = (Faults::default(), Rng::new(1));
         faults.add(fault(r#"{"provider":"groq","fault":"groq.503-overload","times":2,"stream":true}"#)).unwrap();
-        let meet = |provider, stream| faults.meet(provider, "main", "m", stream, &chance).is_some();
-        assert!(!meet("gemini", true) && !meet("groq", false));
-        assert!(meet("groq", true) && meet("groq", true) && !meet("groq", true));
+        let take = |provider, stream| faults.take(provider, "main", "m", stream, &rng).is_some();
+        assert!(!take("gemini", true) && !take("groq", false));
+        assert!(take("groq", true) && take("groq", true) && !take("groq", true));
     }
 
     #[test]
     fn what_a_limit_refused_did_not_meet_its_fault() {
-        let (faults, chance) = (Faults::default(), Chance::new(1));
+        let (faults, rng) = (Faults::default(), Rng::new(1));
         faults.add(fault(r#"{"fault":"hang","times":1}"#)).unwrap();
-        let met = faults.meet("groq", "main", "m", true, &chance).unwrap();
+        let met = faults.take("groq", "main", "m", true, &rng).unwrap();
         faults.give_back(&met);
-        assert!(faults.meet("groq", "main", "m", true, &chance).is_some());
+        assert!(faults.take("groq", "main", "m", true, &rng).is_some());
     }
 
     #[test]
     fn half_a_chance_meets_about_half() {
-        let (faults, chance) = (Faults::default(), Chance::new(1));
+        let (faults, rng) = (Faults::default(), Rng::new(1));
         faults.add(fault(r#"{"fault":"reset","probability":0.5}"#)).unwrap();
-        let met = (0..1_000).filter(|_| faults.meet("groq", "main", "m", true, &chance).is_some()).count();
+        let met = (0..1_000).filter(|_| faults.take("groq", "main", "m", true, &rng).is_some()).count();
         assert!((430..570).contains(&met), "{met}");
     }
 

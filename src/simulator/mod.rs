@@ -11,43 +11,30 @@
 //! | `POST /_control/reset` | forgets counts, audit and faults |
 //! | `GET /_audit`, `GET /_audit/log?provider=&account=&model=&since=` | what was seen |
 //!
-//! How long and how fast an answer is can be said in the prompt: see [`ask`].
+//! How long and how fast an answer is can be said in the prompt: see [`request`].
 
-pub mod ask;
-pub mod faults;
-pub mod limit;
-pub mod settings;
-
-mod answer;
-mod audit;
-mod books;
-mod call;
-mod cerebras;
-mod chance;
+mod accounting;
 mod chat;
-mod checks;
 mod clock;
+mod completion;
 mod control;
-mod counters;
-mod dialect;
-#[cfg(test)]
-mod door;
-mod gemini;
-mod groq;
+mod dialects;
+mod faults;
 mod ids;
-mod mistral;
-mod ollama;
-mod overlay;
+mod in_flight;
+mod profile_merge;
 mod provider;
+mod recorded;
+mod request;
+mod rng;
 mod schema;
 mod server;
-#[cfg(test)]
-mod shapes;
+mod settings;
 mod socket;
+mod state;
 mod stream;
-mod window;
-mod wire;
-mod world;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -56,7 +43,6 @@ use anyhow::Context;
 
 use crate::shutdown::Tasks;
 pub use settings::{Profile, SimulatorSettings};
-pub use wire::Case;
 
 /// A running simulator.
 pub struct Running {
@@ -74,20 +60,22 @@ pub struct Running {
 pub async fn start(settings: SimulatorSettings) -> anyhow::Result<Running> {
     let tasks = Tasks::new();
     let profile = settings.profile;
-    // Building a world reads time zones from disk.
-    let world = tokio::task::spawn_blocking(move || world::World::new(&profile)).await?;
-    let world = Arc::new(world.context("the simulator's profile")?);
+    // Building a state reads time zones from disk.
+    let state = tokio::task::spawn_blocking(move || state::State::new(&profile)).await?;
+    let state = Arc::new(state.context("the simulator's profile")?);
     let address = SocketAddr::new(settings.host, settings.port);
-    let (server, handle, address) = server::bind(&world, address, settings.workers)
+    let (server, handle, address) = server::bind(&state, address, settings.workers)
         .with_context(|| format!("the simulator cannot listen on {address}"))?;
     tasks.spawn_endless(async {
         let _ = server.await;
     });
     let origin = format!("http://{address}");
-    let scene = world.scene();
-    let urls =
-        scene.providers.values().map(|provider| (provider.id.clone(), format!("{origin}{}", server::path(provider))));
-    let keys = scene.providers.values().map(|provider| {
+    let providers = state.providers();
+    let urls = providers
+        .providers
+        .values()
+        .map(|provider| (provider.id.clone(), format!("{origin}{}", server::path(provider))));
+    let keys = providers.providers.values().map(|provider| {
         let mut keys: Vec<String> = provider.keys.keys().cloned().collect();
         keys.sort();
         (provider.id.clone(), keys)

@@ -9,9 +9,9 @@ use anyhow::{Context, bail};
 use jiff::tz::TimeZone;
 
 use super::{
-    counters::Limit,
-    dialect::DialectName,
-    limit::{Charge, Kind, LimitName},
+    accounting::limit::{Charge, Kind, LimitName},
+    accounting::meter::Limit,
+    dialects::DialectName,
     settings::{
         LatencyProfile, LimitValue, LimitsProfile, ModelProfile, ProviderProfile, Spread, Status, SwitchesProfile,
         WindowProfile,

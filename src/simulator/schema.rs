@@ -13,16 +13,16 @@ pub fn example(schema: &Value, about: &str) -> Value {
 
 /// As [`example`], the `at`-th one: parallel tool calls differ.
 pub fn example_at(schema: &Value, about: &str, at: usize) -> Value {
-    Maker { root: schema, about, at }.make(schema, "", DEPTH)
+    ExampleBuilder { root: schema, about, at }.make(schema, "", DEPTH)
 }
 
-struct Maker<'a> {
+struct ExampleBuilder<'a> {
     root: &'a Value,
     about: &'a str,
     at: usize,
 }
 
-impl Maker<'_> {
+impl ExampleBuilder<'_> {
     fn make(&self, schema: &Value, name: &str, depth: usize) -> Value {
         if depth == 0 {
             return Value::Null;

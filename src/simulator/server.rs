@@ -13,14 +13,13 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use super::{
-    chat,
-    checks::Complaint,
-    control,
-    dialect::DialectName,
-    ollama,
+    chat, control,
+    dialects::DialectName,
+    dialects::ollama,
+    dialects::request_checks::RequestError,
     provider::Provider,
     socket,
-    world::{Scene, World},
+    state::{Providers, State},
 };
 
 /// Larger than any gateway's own limit.
@@ -28,23 +27,23 @@ const BODY_BYTES: usize = 64 << 20;
 /// Idle connections stay as long as at the real ones: a caller must be able to count on them.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(75);
 
-type Shared = Data<Arc<World>>;
+type Shared = Data<Arc<State>>;
 
 /// Path of a provider's API behind the port.
 pub fn path(provider: &Provider) -> String {
-    format!("/{}{}", provider.id, provider.dialect.speaks().prefix())
+    format!("/{}{}", provider.id, provider.dialect.implementation().prefix())
 }
 
 /// A server, not yet running; the handle that stops it, and where it listens.
 pub fn bind(
-    world: &Arc<World>,
+    state: &Arc<State>,
     address: SocketAddr,
     workers: usize,
 ) -> std::io::Result<(Server, ServerHandle, SocketAddr)> {
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
-    let shared = Data::new(Arc::clone(world));
-    let scene = world.scene();
+    let shared = Data::new(Arc::clone(state));
+    let providers = state.providers();
     let app = move || {
         let mut app = App::new()
             .app_data(Data::clone(&shared))
@@ -53,7 +52,7 @@ pub fn bind(
                 JsonConfig::default().content_type(|_| true).content_type_required(false).error_handler(unreadable),
             )
             .configure(control::routes);
-        for provider in scene.providers.values() {
+        for provider in providers.providers.values() {
             app = app.configure(|config| provider_routes(config, provider));
         }
         app
@@ -74,13 +73,13 @@ pub fn bind(
 fn provider_routes(config: &mut web::ServiceConfig, provider: &Provider) {
     let (id, path) = (provider.id.clone(), path(provider));
     let chat_id = id.clone();
-    let chat = move |world: Shared, request: HttpRequest, body: Bytes| {
-        let (world, id) = (world.into_inner().as_ref().clone(), chat_id.clone());
-        async move { chat::complete(world, &id, request, body).await }
+    let chat = move |state: Shared, request: HttpRequest, body: Bytes| {
+        let (state, id) = (state.into_inner().as_ref().clone(), chat_id.clone());
+        async move { chat::complete(state, &id, request, body).await }
     };
     let list_id = id.clone();
-    let models = move |world: Shared, request: HttpRequest| {
-        let response = models(&world, &list_id, &request);
+    let models = move |state: Shared, request: HttpRequest| {
+        let response = models(&state, &list_id, &request);
         async move { response }
     };
     config
@@ -95,33 +94,35 @@ fn provider_routes(config: &mut web::ServiceConfig, provider: &Provider) {
     }
 }
 
-fn models(world: &World, id: &str, request: &HttpRequest) -> HttpResponse {
-    let scene = world.scene();
-    let Some(provider) = scene.providers.get(id) else { return HttpResponse::NotFound().finish() };
-    let dialect = provider.dialect.speaks();
+fn models(state: &State, id: &str, request: &HttpRequest) -> HttpResponse {
+    let providers = state.providers();
+    let Some(provider) = providers.providers.get(id) else { return HttpResponse::NotFound().finish() };
+    let dialect = provider.dialect.implementation();
     match chat::account(provider, request) {
         Ok(_) => {
-            let created = world.clock.now_us() / 1_000_000;
+            let created = state.clock.now_us() / 1_000_000;
             HttpResponse::Ok().content_type("application/json").body(dialect.models(provider, created))
         }
-        Err(complaint) => chat::refused(dialect.complain(provider, &complaint)),
+        Err(request_error) => chat::refused(dialect.request_error(provider, &request_error)),
     }
 }
 
-async fn tags(world: Shared) -> HttpResponse {
-    match local(&world.scene()) {
+async fn tags(state: Shared) -> HttpResponse {
+    match local(&state.providers()) {
         Some(provider) => HttpResponse::Ok().content_type("application/json").body(ollama::tags(provider)),
         None => HttpResponse::NotFound().finish(),
     }
 }
 
-async fn show(world: Shared, asked: Json<Value>) -> HttpResponse {
-    let scene = world.scene();
-    let Some(provider) = local(&scene) else { return HttpResponse::NotFound().finish() };
+async fn show(state: Shared, asked: Json<Value>) -> HttpResponse {
+    let providers = state.providers();
+    let Some(provider) = local(&providers) else { return HttpResponse::NotFound().finish() };
     let name = asked.get("model").or_else(|| asked.get("name")).and_then(Value::as_str).unwrap_or_default();
     match provider.model(name) {
         Some(model) => HttpResponse::Ok().content_type("application/json").body(ollama::show(model)),
-        None => chat::refused(provider.dialect.speaks().complain(provider, &Complaint::NoSuchModel(name.to_owned()))),
+        None => chat::refused(
+            provider.dialect.implementation().request_error(provider, &RequestError::NoSuchModel(name.to_owned())),
+        ),
     }
 }
 
@@ -129,8 +130,8 @@ async fn version() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "version": "0.17.4" }))
 }
 
-fn local(scene: &Scene) -> Option<&Arc<Provider>> {
-    scene.providers.values().find(|provider| provider.dialect == DialectName::Ollama)
+fn local(providers: &Providers) -> Option<&Arc<Provider>> {
+    providers.providers.values().find(|provider| provider.dialect == DialectName::Ollama)
 }
 
 fn unreadable(error: actix_web::error::JsonPayloadError, _: &HttpRequest) -> actix_web::Error {

@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::limit::{Charge, Kind, LimitName};
+use super::accounting::limit::{Charge, Kind, LimitName};
 
 /// How to start the simulator.
 #[derive(Debug, Clone, Deserialize)]
@@ -117,7 +117,7 @@ pub enum Status {
 #[serde(untagged)]
 pub enum LimitsProfile {
     Each(BTreeMap<LimitName, LimitValue>),
-    All(Nothing),
+    All(NoLimit),
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -125,13 +125,13 @@ pub enum LimitsProfile {
 pub enum LimitValue {
     /// 0 = not on this plan.
     Max(i64),
-    None(Nothing),
+    None(NoLimit),
 }
 
 /// The word `none`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Nothing {
+pub enum NoLimit {
     None,
 }
 

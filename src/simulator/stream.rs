@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{call::Call, dialect::Event};
+use super::{dialects::Event, in_flight::Call};
 
 /// How a stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub fn of_answer(
         let (at, event) = state.events.next()?;
         match state.ending {
             Ending::CutAfter(after) if at >= after => {
-                state.call.broke();
+                state.call.truncated();
                 pause(20.0).await; // what was written goes out before the connection does
                 return Some((Err(io::Error::from(io::ErrorKind::ConnectionReset)), state));
             }
@@ -40,7 +40,7 @@ pub fn of_answer(
         }
         let wait = state.wait(at, &event);
         pause(wait).await;
-        state.call.handed_over(event.tokens);
+        state.call.emit(event.tokens);
         if at + 1 == state.last {
             state.call.complete();
         }
@@ -83,7 +83,7 @@ pub fn of_case(events: Vec<&'static [u8]>, pause_ms: u64, cut: bool) -> impl Str
     })
 }
 
-/// Nothing but the loss of the connection.
+/// A body that only loses the connection.
 pub fn lost() -> impl Stream<Item = io::Result<Bytes>> {
     futures_util::stream::iter([Err(io::Error::from(io::ErrorKind::ConnectionReset))])
 }

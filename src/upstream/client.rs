@@ -1,4 +1,4 @@
-//! The HTTP clients: connection pools, time-outs, proxy, TLS. The only place that builds one.
+//! The HTTP clients: connection pools, time-outs, proxy, TLS. No other file builds one.
 
 use std::{
     collections::HashSet,
@@ -12,38 +12,38 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::RwLock;
-use reqwest::redirect;
+use reqwest::{header::HeaderValue, redirect};
 use rustc_hash::FxHashMap;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::frames::cause;
-use crate::domain::Candidate;
+use crate::domain::{Candidate, provider::Auth};
 
-/// Some providers' bot filters refuse the default name of a library (`error code: 1010`).
+/// Bot filters of some providers refuse the default agent of an HTTP library (`error code: 1010`).
 const USER_AGENT: &str = concat!("tollfree/", env!("CARGO_PKG_VERSION"));
-const IDLE: Duration = Duration::from_secs(90);
-const IDLE_PER_HOST_MAX: usize = 256;
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+const MAX_IDLE_PER_HOST: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Threads that have sent something so far.
-static SEATS: AtomicUsize = AtomicUsize::new(0);
+/// Number of threads that have sent a request.
+static THREADS_SEEN: AtomicUsize = AtomicUsize::new(0);
 
-/// What the operator's settings say about calls to providers.
+/// Settings of calls to providers.
 #[derive(Debug, Clone)]
 pub struct UpstreamSettings {
     pub connect_ms: u64,
-    /// From sending to the first content; a provider's own value wins.
-    pub first_content_ms: u64,
-    /// Longest pause between two frames of a stream.
-    pub silence_ms: u64,
-    /// `HTTPS_PROXY`: `http://`, `https://`, `socks5://`; plain `http://` providers (Ollama) are reached directly.
+    /// Longest time from sending a request to its first content, unless the provider sets its own.
+    pub first_token_ms: u64,
+    /// Longest pause between two events of a stream.
+    pub stream_idle_ms: u64,
+    /// `HTTPS_PROXY`: `http://`, `https://`, `socks5://`; providers at plain `http://` (Ollama) are reached directly.
     pub proxy: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("HTTPS_PROXY is not a proxy's URL: {0}")]
+    #[error("HTTPS_PROXY is not the URL of a proxy: {0}")]
     Proxy(String),
     #[error("the HTTP client could not be built: {0}")]
     Client(String),
@@ -58,20 +58,20 @@ pub struct Upstream {
 #[derive(Debug)]
 struct Inner {
     settings: UpstreamSettings,
-    /// One per server thread: its connections are driven by the thread that uses them, which wakes no other.
+    /// One per server thread, so that a thread drives its own connections and wakes no other thread.
     http: Vec<reqwest::Client>,
-    /// Base URL → where its chats go: read once, not for every call.
-    chats: RwLock<FxHashMap<String, Url>>,
-    /// Models (`provider/model`) that refused a schema keyword: they get schemas without those.
+    /// Base URL → parsed URL of its chat completions.
+    chat_urls: RwLock<FxHashMap<String, Url>>,
+    /// Models (`provider/model`) that refused a schema keyword. Their schemas are sent without the listed keywords.
     plain_schemas: RwLock<HashSet<Arc<str>>>,
 }
 
 impl Upstream {
-    /// `threads`: how many will send requests, at least one.
+    /// Builds one client for each of `threads` sending threads, at least one.
     pub fn new(settings: UpstreamSettings, threads: usize) -> Result<Self, BuildError> {
         let http = (0..threads.max(1)).map(|_| build(&settings)).collect::<Result<_, _>>()?;
         Ok(Self {
-            inner: Arc::new(Inner { settings, http, chats: RwLock::default(), plain_schemas: RwLock::default() }),
+            inner: Arc::new(Inner { settings, http, chat_urls: RwLock::default(), plain_schemas: RwLock::default() }),
         })
     }
 
@@ -79,30 +79,30 @@ impl Upstream {
         &self.inner.settings
     }
 
-    /// The client of this thread. More threads than clients share them, which costs a little and breaks nothing.
+    /// The client of this thread. Threads beyond the number of clients share them.
     pub(super) fn http(&self) -> &reqwest::Client {
         thread_local! {
-            static SEAT: usize = SEATS.fetch_add(1, Ordering::Relaxed);
+            static THREAD_INDEX: usize = THREADS_SEEN.fetch_add(1, Ordering::Relaxed);
         }
-        &self.inner.http[SEAT.with(|seat| *seat) % self.inner.http.len()]
+        &self.inner.http[THREAD_INDEX.with(|index| *index) % self.inner.http.len()]
     }
 
-    /// The client of calls that are not a server thread's: lists of models, now and then.
-    pub(super) fn http_aside(&self) -> &reqwest::Client {
+    /// The client of rare calls outside the server threads, such as model lists.
+    pub(super) fn http_background(&self) -> &reqwest::Client {
         &self.inner.http[0]
     }
 
-    /// Where chats go below a provider's base URL.
+    /// The URL of chat completions below a provider's base URL.
     pub(super) fn chat_url(&self, base_url: &str) -> Result<Url, url::ParseError> {
-        if let Some(url) = self.inner.chats.read().get(base_url) {
+        if let Some(url) = self.inner.chat_urls.read().get(base_url) {
             return Ok(url.clone());
         }
         let url = Url::parse(&format!("{base_url}/chat/completions"))?;
-        self.inner.chats.write().insert(base_url.to_owned(), url.clone());
+        self.inner.chat_urls.write().insert(base_url.to_owned(), url.clone());
         Ok(url)
     }
 
-    pub(super) fn wants_plain_schemas(&self, candidate: &Candidate) -> bool {
+    pub(super) fn needs_plain_schemas(&self, candidate: &Candidate) -> bool {
         !candidate.provider.wire.schema_sanitise.is_empty()
             && self.inner.plain_schemas.read().contains(&*candidate.name)
     }
@@ -112,10 +112,27 @@ impl Upstream {
     }
 }
 
-/// Posts for whoever needs that beside the calls to providers: what telemetry sends to its collector. Not retried, not
-/// redirected; an answer is read up to a bound. The error names no address, which may hold a password.
-pub fn poster(proxy: Option<String>) -> Result<Arc<Poster>, BuildError> {
-    let settings = UpstreamSettings { connect_ms: 3_000, first_content_ms: 0, silence_ms: 0, proxy };
+/// The `Authorization` header of a provider key, marked as sensitive.
+pub(super) fn authorization(auth: Auth, key: Option<&SecretString>) -> Option<HeaderValue> {
+    let key = key.filter(|_| auth != Auth::None)?;
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// The innermost cause of an HTTP error: reqwest's own message names only the URL.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// A client that posts outside the calls to providers, such as the exporters of telemetry. It neither retries nor follows
+/// redirects, and it reads a response up to a bound. Its errors name no address, which may contain a password.
+pub fn http_post(proxy: Option<String>) -> Result<Arc<HttpPost>, BuildError> {
+    let settings = UpstreamSettings { connect_ms: 3_000, first_token_ms: 0, stream_idle_ms: 0, proxy };
     let http = build(&settings)?;
     Ok(Arc::new(move |url, headers, body| {
         let mut request = http.post(url).body::<Bytes>(body);
@@ -123,39 +140,39 @@ pub fn poster(proxy: Option<String>) -> Result<Arc<Poster>, BuildError> {
             request = request.header(name, value);
         }
         async move {
-            let mut response = request.send().await.map_err(|e| cause(&e))?;
-            let (status, mut answer) = (response.status().as_u16(), BytesMut::new());
-            while answer.len() < ANSWER_BYTES_MAX
-                && let Some(chunk) = response.chunk().await.map_err(|e| cause(&e))?
+            let mut response = request.send().await.map_err(|e| root_cause(&e))?;
+            let (status, mut received) = (response.status().as_u16(), BytesMut::new());
+            while received.len() < POST_RESPONSE_BYTES_MAX
+                && let Some(chunk) = response.chunk().await.map_err(|e| root_cause(&e))?
             {
-                answer.extend_from_slice(&chunk);
+                received.extend_from_slice(&chunk);
             }
-            Ok((status, answer.freeze()))
+            Ok((status, received.freeze()))
         }
         .boxed()
     }))
 }
 
-/// Address, headers, body → status and answer.
-pub type Poster =
+/// Takes an address, headers and a body; returns the status and the response body.
+pub type HttpPost =
     dyn Fn(String, Vec<(String, Vec<u8>)>, Bytes) -> BoxFuture<'static, Result<(u16, Bytes), String>> + Send + Sync;
 
-/// What an answer to such a post may have to say.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// A longer response to a post is cut here.
+const POST_RESPONSE_BYTES_MAX: usize = 64 << 10;
 
 fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls())
         .user_agent(USER_AGENT)
         .connect_timeout(Duration::from_millis(settings.connect_ms))
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
         .tcp_nodelay(true)
         .tcp_keepalive(KEEP_ALIVE)
         .http2_adaptive_window(true)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        // A key must not be carried to another host, nor a POST become a GET.
+        // A redirect would carry the key to another host, or turn the POST into a GET.
         .redirect(redirect::Policy::none())
         .no_proxy();
     let builder = match &settings.proxy {
@@ -165,12 +182,12 @@ fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
     builder.build().map_err(|e| BuildError::Client(e.to_string()))
 }
 
-/// Whom to trust, read once for all clients: the system's certificates; in an image without any Mozilla's, which are
-/// built in.
+/// The TLS configuration of all clients. Trusts the system's certificates, or Mozilla's, which are built in, where the
+/// system has none.
 fn tls() -> rustls::ClientConfig {
     static TLS: OnceLock<rustls::ClientConfig> = OnceLock::new();
     TLS.get_or_init(|| {
-        // An error says that one is installed already: as good.
+        // An error means that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -189,11 +206,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_that_is_none_stops_the_start() {
+    fn an_invalid_proxy_url_is_refused() {
         let settings = |proxy: &str| UpstreamSettings {
             connect_ms: 1,
-            first_content_ms: 1,
-            silence_ms: 1,
+            first_token_ms: 1,
+            stream_idle_ms: 1,
             proxy: Some(proxy.to_owned()),
         };
         assert!(matches!(Upstream::new(settings("http://"), 1), Err(BuildError::Proxy(_))));

@@ -9,13 +9,13 @@ use crate::domain::{
 };
 
 /// Limits in force and units left. Headers that speak of whichever window refused (`*`) need to know it: `refused`.
-pub fn read(wire: &Wire, headers: &HeaderMap, refused: Option<Limit>) -> Vec<Hint> {
+pub(crate) fn from_headers(wire: &Wire, headers: &HeaderMap, refused: Option<Limit>) -> Vec<Hint> {
     let mut hints: Vec<Hint> = Vec::new();
     for header in &wire.hints {
         let (HintField::Limit | HintField::Remaining, Some(limit)) = (header.field, header.limit.or(refused)) else {
             continue;
         };
-        let Some(value) = text(headers, &header.name).and_then(units) else { continue };
+        let Some(value) = header_text(headers, &header.name).and_then(units) else { continue };
         let at = hints.iter().position(|h| h.limit == limit).unwrap_or_else(|| {
             hints.push(Hint { limit, max: None, remaining: None });
             hints.len() - 1
@@ -31,18 +31,18 @@ pub fn read(wire: &Wire, headers: &HeaderMap, refused: Option<Limit>) -> Vec<Hin
 }
 
 /// Some header says that a limit is 0: this model is not on the plan, and never was.
-pub fn name_zero(wire: &Wire, headers: &HeaderMap) -> bool {
+pub(crate) fn has_zero_limit(wire: &Wire, headers: &HeaderMap) -> bool {
     let limits = wire.hints.iter().filter(|header| header.field == HintField::Limit);
-    limits.filter_map(|header| text(headers, &header.name)).any(|value| units(value) == Some(0))
+    limits.filter_map(|header| header_text(headers, &header.name)).any(|value| units(value) == Some(0))
 }
 
 /// Time (ms) until `limit` opens again, where a header tells it. "Until full" says nothing about that.
-pub fn opens_in_ms(wire: &Wire, headers: &HeaderMap, limit: Limit, now_ms: i64) -> Option<i64> {
+pub(crate) fn reset_in_ms(wire: &Wire, headers: &HeaderMap, limit: Limit, now_ms: i64) -> Option<i64> {
     let speaks = |h: &&HintHeader| {
         matches!(h.field, HintField::Reset | HintField::ResetAt) && h.limit.is_none_or(|l| l == limit)
     };
     wire.hints.iter().filter(speaks).find_map(|h| {
-        let value = text(headers, &h.name)?;
+        let value = header_text(headers, &h.name)?;
         let ms = match h.value {
             HintValue::GoDuration => duration_ms(value)?,
             HintValue::FloatSeconds | HintValue::IntSeconds | HintValue::Int => seconds_ms(value)?,
@@ -53,21 +53,21 @@ pub fn opens_in_ms(wire: &Wire, headers: &HeaderMap, limit: Limit, now_ms: i64) 
 }
 
 /// `retry-after-ms`, or `retry-after` in seconds or as an HTTP date, reckoned against the answer's own `date`.
-pub fn retry_after_ms(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
-    if let Some(ms) = text(headers, "retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
+pub(crate) fn retry_after_ms(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
+    if let Some(ms) = header_text(headers, "retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
         return whole_ms(ms);
     }
-    let value = text(headers, "retry-after")?;
+    let value = header_text(headers, "retry-after")?;
     seconds_ms(value).or_else(|| http_date_ms(value).map(|at| (at - now_ms).max(0)))
 }
 
 /// The provider's clock where it shows it (`date`), else ours.
-pub fn now_ms(headers: &HeaderMap) -> i64 {
-    text(headers, "date").and_then(http_date_ms).unwrap_or_else(|| Timestamp::now().as_millisecond())
+pub(crate) fn now_ms(headers: &HeaderMap) -> i64 {
+    header_text(headers, "date").and_then(http_date_ms).unwrap_or_else(|| Timestamp::now().as_millisecond())
 }
 
 /// A Go duration: `1h4m48s`, `2m59.56s`, `922.5ms`, `0s`; a protobuf one (`45.8s`) is one too.
-pub fn duration_ms(text: &str) -> Option<i64> {
+pub(crate) fn duration_ms(text: &str) -> Option<i64> {
     let (mut rest, mut ms) = (text.trim(), 0.0);
     if rest.is_empty() {
         return None;
@@ -118,7 +118,7 @@ fn units(text: &str) -> Option<i64> {
         .filter(|n| *n >= 0)
 }
 
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
@@ -174,13 +174,13 @@ mod tests {
             ..Wire::default()
         };
         let h = headers(&[("x-ratelimit-limit", "50"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1500")]);
-        assert_eq!(read(&wire, &h, None), []);
+        assert_eq!(from_headers(&wire, &h, None), []);
         let hint = Hint { limit: Limit::Rpd, max: Some(50), remaining: Some(0) };
-        assert_eq!(read(&wire, &h, Some(Limit::Rpd)), [hint]);
+        assert_eq!(from_headers(&wire, &h, Some(Limit::Rpd)), [hint]);
         let none = headers(&[("x-ratelimit-limit", "0"), ("x-ratelimit-remaining", "0")]);
-        assert_eq!(read(&wire, &none, Some(Limit::Rpd)), [], "not on this plan");
-        assert!(name_zero(&wire, &none) && !name_zero(&wire, &h));
-        assert_eq!(opens_in_ms(&wire, &h, Limit::Rpd, 1_000), Some(500));
-        assert_eq!(opens_in_ms(&wire, &h, Limit::Rpd, 2_000), None);
+        assert_eq!(from_headers(&wire, &none, Some(Limit::Rpd)), [], "not on this plan");
+        assert!(has_zero_limit(&wire, &none) && !has_zero_limit(&wire, &h));
+        assert_eq!(reset_in_ms(&wire, &h, Limit::Rpd, 1_000), Some(500));
+        assert_eq!(reset_in_ms(&wire, &h, Limit::Rpd, 2_000), None);
     }
 }

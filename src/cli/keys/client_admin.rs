@@ -10,12 +10,12 @@ use crate::{
     app::{self, Store, StoreInUse},
     config::Settings,
     ledger::ChangedBy,
-    upstream::{RemoteAdmin, RemoteError},
+    upstream::admin_client::{AdminClient, AdminClientError},
 };
 
 enum ClientStore {
     Direct(Box<Store>),
-    Gateway(RemoteAdmin),
+    Gateway(AdminClient),
 }
 
 pub struct ClientAdmin {
@@ -55,7 +55,7 @@ impl ClientAdmin {
     }
 
     fn gateway(settings: &Settings, url: &str, key: SecretString) -> anyhow::Result<Self> {
-        let gateway = RemoteAdmin::new(app::upstream(settings)?, url, key);
+        let gateway = AdminClient::new(app::upstream(settings)?, url, key);
         Ok(Self { url: gateway.url().to_owned(), store: ClientStore::Gateway(gateway) })
     }
 
@@ -159,9 +159,9 @@ fn to_json(client: &ClientObject) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(client)?)
 }
 
-async fn call(gateway: &RemoteAdmin, method: &str, path: &str, fields: Option<Value>) -> anyhow::Result<Value> {
+async fn call(gateway: &AdminClient, method: &str, path: &str, fields: Option<Value>) -> anyhow::Result<Value> {
     match gateway.call(method, &format!("/admin/v1/clients{path}"), fields.as_ref()).await {
-        Err(RemoteError::Refused { status: 401, message }) => {
+        Err(AdminClientError::Refused { status: 401, message }) => {
             bail!("the gateway at {} does not take this TOLLFREE_ADMIN_KEY: {message}", gateway.url())
         }
         other => Ok(other?),

@@ -7,19 +7,20 @@ use reqwest::{
     Response,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
-use secrecy::{ExposeSecret, SecretString};
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Frames, Named, Reply, ReplyBody, Upstream,
-    answer::{self, Choices, Shape},
-    edit::{EditContext, edit},
-    fault,
-    frames::cause,
-    hints,
+    client::{Upstream, authorization, root_cause},
+    fault, hints,
+    reply::{Reply, ReplyBody},
+    request_edit::{EditContext, edit},
+    response::{
+        event_stream::EventStream,
+        response_reader::{self, ChoiceStates, ResponseIdentity, ResponseShape},
+    },
 };
-use crate::domain::{Candidate, ChatRequest, Fault, FaultKind, provider::Auth};
+use crate::domain::{Candidate, ChatRequest, Fault, FaultKind};
 
 /// An error's body is read up to here.
 const ERROR_BYTES_MAX: usize = 256 << 10;
@@ -32,7 +33,7 @@ impl Upstream {
     /// One attempt: `Ok` once the answer is committed (first content of a stream, or a whole body that parses),
     /// else the fault with all that the shared state shall learn. Dropping the future cancels the call.
     pub async fn attempt(&self, candidate: &Arc<Candidate>, request: &ChatRequest) -> Result<Reply, Fault> {
-        let plain_schemas = self.wants_plain_schemas(candidate);
+        let plain_schemas = self.needs_plain_schemas(candidate);
         let body = edit(request, candidate, EditContext::of(candidate, plain_schemas));
         let result = Call::begin(self, candidate, request.stream).run(self, body).await;
         if let Err(fault) = &result
@@ -66,13 +67,13 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn begin(upstream: &Upstream, candidate: &'a Arc<Candidate>, stream: bool) -> Self {
         let settings = upstream.settings();
-        let patience = candidate.provider.first_token_timeout_ms.unwrap_or(settings.first_content_ms);
+        let patience = candidate.provider.first_token_timeout_ms.unwrap_or(settings.first_token_ms);
         Self {
             candidate,
             stream,
             started: Instant::now(),
             patience: Duration::from_millis(patience),
-            silence: Duration::from_millis(settings.silence_ms),
+            silence: Duration::from_millis(settings.stream_idle_ms),
         }
     }
 
@@ -85,17 +86,17 @@ impl<'a> Call<'a> {
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        let hints = hints::read(&self.candidate.provider.wire, response.headers(), None);
-        let (body, named) = self.committed(response).await?;
+        let hints = hints::from_headers(&self.candidate.provider.wire, response.headers(), None);
+        let (body, identity) = self.committed(response).await?;
         let candidate = self.candidate.clone();
-        Ok(Reply { candidate, hints, shut: None, first_content: self.started.elapsed(), named, body })
+        Ok(Reply { candidate, hints, time_to_first_token: self.started.elapsed(), identity, body })
     }
 
     async fn send(&self, upstream: &Upstream, body: Bytes) -> Result<Response, Fault> {
         let provider = &self.candidate.provider;
         let url = upstream
             .chat_url(&provider.base_url)
-            .map_err(|e| fault::broken(self.candidate, "connect", &format!("no connection: the base URL: {e}")))?;
+            .map_err(|e| fault::observed(self.candidate, "connect", &format!("no connection: the base URL: {e}")))?;
         let accept = if self.stream { EVENT_STREAM } else { JSON };
         let mut request = upstream.http().post(url).header(CONTENT_TYPE, JSON).header(ACCEPT, accept).body(body);
         if let Some(value) = authorization(provider.auth, self.candidate.key.secret.as_ref()) {
@@ -110,9 +111,9 @@ impl<'a> Call<'a> {
 
     fn transport(&self, error: &reqwest::Error) -> Fault {
         if error.is_connect() || error.is_builder() {
-            fault::broken(self.candidate, "connect", &format!("no connection: {}", cause(error)))
+            fault::observed(self.candidate, "connect", &format!("no connection: {}", root_cause(error)))
         } else {
-            fault::broken(self.candidate, "reset", &format!("the connection broke: {}", cause(error)))
+            fault::observed(self.candidate, "reset", &format!("the connection broke: {}", root_cause(error)))
         }
     }
 
@@ -124,18 +125,18 @@ impl<'a> Call<'a> {
         {
             body.extend_from_slice(&chunk);
         }
-        fault::refused(self.candidate, response.status().as_u16(), response.headers(), &body)
+        fault::from_response(self.candidate, response.status().as_u16(), response.headers(), &body)
     }
 
-    async fn committed(&self, mut response: Response) -> Result<(ReplyBody, Named), Fault> {
+    async fn committed(&self, mut response: Response) -> Result<(ReplyBody, ResponseIdentity), Fault> {
         let head = self.head(&mut response).await?;
         // Told by its first byte, not by its content type: some answer a stream with plain JSON, or with a page.
         let plain = matches!(head.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<'));
         if self.stream && !plain {
-            let mut frames = Frames::begin(self.candidate.clone(), response, head, self.silence);
-            frames.commit(self.deadline(), self.patience).await?;
-            let named = frames.named();
-            return Ok((ReplyBody::Stream(frames), named));
+            let mut events = EventStream::begin(self.candidate.clone(), response, head, self.silence);
+            events.commit(self.deadline(), self.patience).await?;
+            let named = events.named();
+            return Ok((ReplyBody::Stream(events), named));
         }
         let body = self.rest(&mut response, head).await?;
         self.whole(&response, body).await
@@ -168,7 +169,7 @@ impl<'a> Call<'a> {
                     let body = body.get_or_insert_with(|| BytesMut::from(&head[..]));
                     body.extend_from_slice(&chunk);
                     if body.len() > ANSWER_BYTES_MAX {
-                        return Err(fault::broken(self.candidate, "malformed", "the answer is larger than 64 MiB"));
+                        return Err(fault::observed(self.candidate, "malformed", "the answer is larger than 64 MiB"));
                     }
                 }
                 Ok(None) => return Ok(body.map_or(head, BytesMut::freeze)),
@@ -177,29 +178,29 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn whole(&self, response: &Response, body: Bytes) -> Result<(ReplyBody, Named), Fault> {
+    async fn whole(&self, response: &Response, body: Bytes) -> Result<(ReplyBody, ResponseIdentity), Fault> {
         if body.trim_ascii().is_empty() {
-            return Err(fault::broken(self.candidate, "empty", "the answer's body is empty"));
+            return Err(fault::observed(self.candidate, "empty", "the answer's body is empty"));
         }
         let text = std::str::from_utf8(&body).unwrap_or_default();
-        let mut choices = Choices::default();
-        let Ok(answer) = answer::read(text, Shape::Whole, &mut choices) else {
+        let mut choices = ChoiceStates::default();
+        let Ok(answer) = response_reader::read(text, ResponseShape::Whole, &mut choices) else {
             return Err(self.no_answer(response, &body));
         };
         if answer.error {
-            return Err(fault::refused(self.candidate, 200, response.headers(), &body));
+            return Err(fault::from_response(self.candidate, 200, response.headers(), &body));
         }
         if answer.choices == 0 || !answer.facts.commits() {
-            return Err(fault::empty(self.candidate));
+            return Err(fault::empty_response(self.candidate));
         }
         if answer.finish_reasons.iter().any(|reason| reason == "error") {
-            return Err(fault::broken(self.candidate, "stream_error", "the answer ended with an error"));
+            return Err(fault::observed(self.candidate, "stream_error", "the answer ended with an error"));
         }
         if self.stream {
-            let events = answer::as_events(text).map_err(|_| self.no_answer(response, &body))?;
-            let mut frames = Frames::of_whole(self.candidate.clone(), events);
-            frames.commit(self.deadline().max(Instant::now() + self.silence), self.patience).await?;
-            return Ok((ReplyBody::Stream(frames), choices.named()));
+            let events = response_reader::as_events(text).map_err(|_| self.no_answer(response, &body))?;
+            let mut events = EventStream::of_whole(self.candidate.clone(), events);
+            events.commit(self.deadline().max(Instant::now() + self.silence), self.patience).await?;
+            return Ok((ReplyBody::Stream(events), choices.named()));
         }
         let (usage, finish_reasons) = (answer.facts.usage, answer.finish_reasons);
         let body = if answer.mended.is_empty() { body } else { answer.mended.apply(text) };
@@ -209,18 +210,10 @@ impl<'a> Call<'a> {
     /// A 200 whose body is no answer: an error in an array (Gemini), a page, half a text.
     fn no_answer(&self, response: &Response, body: &[u8]) -> Fault {
         if body.trim_ascii_start().first() == Some(&b'[') && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
-            return fault::refused(self.candidate, 200, response.headers(), body);
+            return fault::from_response(self.candidate, 200, response.headers(), body);
         }
-        fault::broken(self.candidate, "malformed", "the answer's body is no JSON object")
+        fault::observed(self.candidate, "malformed", "the answer's body is no JSON object")
     }
-}
-
-/// `Bearer …`, marked as not to be logged.
-pub(super) fn authorization(auth: Auth, key: Option<&SecretString>) -> Option<HeaderValue> {
-    let key = key.filter(|_| auth != Auth::None)?;
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret())).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 #[cfg(test)]

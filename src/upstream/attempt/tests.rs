@@ -5,7 +5,7 @@ use crate::{
     domain::{Health, Usage, read_chat},
     upstream::{
         StreamFault, TokenUsage, UpstreamSettings,
-        testing::{Say, Scripted, candidate_at, recorded, says, serve},
+        test_support::{Say, Scripted, candidate_at, recorded, says, serve},
     },
 };
 
@@ -14,7 +14,7 @@ const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assis
 const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 
 fn upstream() -> Upstream {
-    let settings = UpstreamSettings { connect_ms: 500, first_content_ms: 400, silence_ms: 300, proxy: None };
+    let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 400, stream_idle_ms: 300, proxy: None };
     Upstream::new(settings, 1).unwrap()
 }
 
@@ -37,13 +37,13 @@ fn event_stream(parts: &[&str]) -> Vec<Say> {
 
 /// Everything a stream gives: its bytes, the last usage, the fault at its end.
 async fn drained(reply: Reply) -> (String, Option<TokenUsage>, Option<StreamFault>) {
-    let ReplyBody::Stream(mut frames) = reply.body else { panic!("not a stream") };
+    let ReplyBody::Stream(mut events) = reply.body else { panic!("not a stream") };
     let (mut text, mut usage) = (String::new(), None);
     loop {
-        match frames.next().await {
-            Some(Ok(frame)) => {
-                text.push_str(std::str::from_utf8(&frame.bytes).unwrap());
-                usage = frame.facts.usage.or(usage);
+        match events.next().await {
+            Some(Ok(event)) => {
+                text.push_str(std::str::from_utf8(&event.bytes).unwrap());
+                usage = event.facts.usage.or(usage);
             }
             Some(Err(fault)) => return (text, usage, Some(fault)),
             None => return (text, usage, None),

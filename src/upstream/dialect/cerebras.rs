@@ -1,32 +1,32 @@
-//! Cerebras: flat bodies; the window is named only by the words of the message; "queue" means busy, not spent.
+//! Cerebras: flat bodies; the window is named only by the words of the message; "queue" means busy, not usage.
 
-use super::openai;
+use super::{classification::Classification, openai};
 use crate::{
     domain::Limit,
-    upstream::{fault::Verdict, hints, refusal::Refusal},
+    upstream::{error_response::ErrorResponse, hints},
 };
 
-pub(super) fn judge(refusal: &Refusal<'_>) -> Option<Verdict> {
-    match (refusal.status, refusal.code.as_deref()) {
-        (429, Some("queue_exceeded")) => Some(Verdict::busy()),
-        (429, _) => limited(refusal),
-        (404, Some("model_archived")) => Some(Verdict::gone(refusal, "archived")),
+pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
+    match (error.status, error.code.as_deref()) {
+        (429, Some("queue_exceeded")) => Some(Classification::busy()),
+        (429, _) => limited(error),
+        (404, Some("model_archived")) => Some(Classification::gone(error, "archived")),
         _ => None,
     }
 }
 
-fn limited(refusal: &Refusal<'_>) -> Option<Verdict> {
-    let tokens = refusal.code_is(&["token_quota_exceeded"]) || refusal.says(&["tokens per"]);
-    let limit = match (tokens, refusal.message.to_lowercase()) {
+fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
+    let tokens = error.code_is(&["token_quota_exceeded"]) || error.says(&["tokens per"]);
+    let limit = match (tokens, error.message.to_lowercase()) {
         (false, m) if m.contains("per minute") => Limit::Rpm,
         (false, m) if m.contains("per hour") => Limit::Rph,
         (false, m) if m.contains("per day") => Limit::Rpd,
         (true, m) if m.contains("per minute") => Limit::Tpm,
         (true, m) if m.contains("per hour") => Limit::Tph,
         (true, m) if m.contains("per day") => Limit::Tpd,
-        _ => openai::spent_window(refusal)?,
+        _ => openai::spent_window(error)?,
     };
-    let wire = &refusal.candidate.provider.wire;
-    let reset = hints::opens_in_ms(wire, refusal.headers, limit, refusal.now_ms);
-    Some(Verdict::limited(refusal, limit, reset.or_else(|| refusal.retry_after_ms())))
+    let wire = &error.candidate.provider.wire;
+    let reset = hints::reset_in_ms(wire, error.headers, limit, error.now_ms);
+    Some(Classification::limited(error, limit, reset.or_else(|| error.retry_after_ms())))
 }

@@ -1,19 +1,17 @@
-//! Cohere: the message names the window; a spent trial month comes back on the first.
+//! Cohere: the message names the window; a usage trial month comes back on the first.
 
-use crate::{
-    domain::Limit,
-    upstream::{fault::Verdict, refusal::Refusal},
-};
+use super::classification::Classification;
+use crate::{domain::Limit, upstream::error_response::ErrorResponse};
 
 const MINUTE_MS: i64 = 60_000;
 
-pub(super) fn judge(refusal: &Refusal<'_>) -> Option<Verdict> {
-    if refusal.status != 429 {
+pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
+    if error.status != 429 {
         return None;
     }
-    if refusal.says(&["/ month", "per month"]) {
-        return Some(Verdict::limited(refusal, Limit::Rpmonth, None));
+    if error.says(&["/ month", "per month"]) {
+        return Some(Classification::limited(error, Limit::Rpmonth, None));
     }
-    let wait = refusal.retry_after_ms().unwrap_or(MINUTE_MS);
-    refusal.says(&["/ minute", "per minute"]).then(|| Verdict::limited(refusal, Limit::Rpm, Some(wait)))
+    let wait = error.retry_after_ms().unwrap_or(MINUTE_MS);
+    error.says(&["/ minute", "per minute"]).then(|| Classification::limited(error, Limit::Rpm, Some(wait)))
 }

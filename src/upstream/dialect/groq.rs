@@ -1,36 +1,37 @@
 //! Groq: the window stands in the message; a request larger than a whole window is a 413 with the code of a 429.
 
+use super::classification::Classification;
 use crate::{
     domain::{CooldownScope, Hint, Limit},
-    upstream::{fault::Verdict, hints, refusal::Refusal},
+    upstream::{error_response::ErrorResponse, hints},
 };
 
-pub(super) fn judge(refusal: &Refusal<'_>) -> Option<Verdict> {
-    match (refusal.status, refusal.code.as_deref()) {
+pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
+    match (error.status, error.code.as_deref()) {
         (413, _) => {
             // Its `retry-after` is a trap: waiting never helps.
-            let verdict = Verdict::too_large();
-            Some(match learned(&refusal.message) {
-                Some((Some(limit), hint)) => verdict.learned(Hint { limit, ..hint }),
-                _ => verdict,
+            let classification = Classification::too_large();
+            Some(match learned(&error.message) {
+                Some((Some(limit), hint)) => classification.with_hint(Hint { limit, ..hint }),
+                _ => classification,
             })
         }
-        (429, _) => limited(refusal),
+        (429, _) => limited(error),
         // The model wrote a broken call or no JSON: tokens were made.
-        (400, Some("tool_use_failed" | "json_validate_failed")) => Some(Verdict::rejected().worked()),
-        (503, _) if refusal.says(&["over capacity"]) => Some(Verdict::busy()),
+        (400, Some("tool_use_failed" | "json_validate_failed")) => Some(Classification::rejected().after_work()),
+        (503, _) if error.says(&["over capacity"]) => Some(Classification::busy()),
         _ => None,
     }
 }
 
-fn limited(refusal: &Refusal<'_>) -> Option<Verdict> {
-    let (limit, hint) = learned(&refusal.message)?;
-    let wait = after(&refusal.message, "try again in ")
+fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
+    let (limit, hint) = learned(&error.message)?;
+    let wait = after(&error.message, "try again in ")
         .and_then(|rest| hints::duration_ms(rest.split([' ', ',']).next()?.trim_end_matches('.')))
-        .or_else(|| refusal.retry_after_ms());
+        .or_else(|| error.retry_after_ms());
     Some(match limit {
-        Some(limit) => Verdict::limited(refusal, limit, wait).learned(Hint { limit, ..hint }),
-        None => Verdict::limited_unnamed(CooldownScope::AccountModel, wait, "429"),
+        Some(limit) => Classification::limited(error, limit, wait).with_hint(Hint { limit, ..hint }),
+        None => Classification::limited_unnamed(CooldownScope::AccountModel, wait, "429"),
     })
 }
 

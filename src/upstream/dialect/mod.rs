@@ -2,6 +2,7 @@
 //! to [`openai`], which knows what every server does.
 
 mod cerebras;
+mod classification;
 mod cloudflare;
 mod cohere;
 mod gemini;
@@ -13,23 +14,25 @@ mod openai;
 mod openrouter;
 mod zai;
 
-use super::{fault::Verdict, refusal::Refusal};
+pub(crate) use classification::Classification;
+
+use super::error_response::ErrorResponse;
 use crate::domain::provider::DialectName;
 
 /// By provider, status and code, in that order.
-pub(crate) fn judge(refusal: &Refusal<'_>) -> Verdict {
-    let own = match refusal.candidate.provider.wire.dialect {
+pub(crate) fn classify(error: &ErrorResponse<'_>) -> Classification {
+    let own = match error.candidate.provider.wire.dialect {
         DialectName::Openai => None,
-        DialectName::Groq => groq::judge(refusal),
-        DialectName::Gemini => gemini::judge(refusal),
-        DialectName::Cerebras => cerebras::judge(refusal),
-        DialectName::Mistral => mistral::judge(refusal),
-        DialectName::Ollama => ollama::judge(refusal),
-        DialectName::Openrouter => openrouter::judge(refusal),
-        DialectName::Cloudflare => cloudflare::judge(refusal),
-        DialectName::Zai => zai::judge(refusal),
-        DialectName::Nvidia => nvidia::judge(refusal),
-        DialectName::Cohere => cohere::judge(refusal),
+        DialectName::Groq => groq::classify(error),
+        DialectName::Gemini => gemini::classify(error),
+        DialectName::Cerebras => cerebras::classify(error),
+        DialectName::Mistral => mistral::classify(error),
+        DialectName::Ollama => ollama::classify(error),
+        DialectName::Openrouter => openrouter::classify(error),
+        DialectName::Cloudflare => cloudflare::classify(error),
+        DialectName::Zai => zai::classify(error),
+        DialectName::Nvidia => nvidia::classify(error),
+        DialectName::Cohere => cohere::classify(error),
     };
-    own.unwrap_or_else(|| openai::judge(refusal))
+    own.unwrap_or_else(|| openai::classify(error))
 }

@@ -1,8 +1,9 @@
 //! Ollama, local (no limits, a queue) and in the cloud (one model at a time, windows of five hours and a week).
 
+use super::classification::Classification;
 use crate::{
     domain::{CooldownScope, Limit},
-    upstream::{fault::Verdict, refusal::Refusal},
+    upstream::error_response::ErrorResponse,
 };
 
 const SESSION_MS: i64 = 5 * 3_600_000;
@@ -10,32 +11,32 @@ const DAY_MS: i64 = 86_400_000;
 /// A slot frees when an answer ends: nobody can say when.
 const SLOT_MS: i64 = 1_000;
 
-pub(super) fn judge(refusal: &Refusal<'_>) -> Option<Verdict> {
-    match refusal.status {
-        429 if refusal.says(&["session usage limit"]) => {
+pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
+    match error.status {
+        429 if error.says(&["session usage limit"]) => {
             // Sessions begin where the Unix time is a multiple of five hours.
-            Some(account(SESSION_MS - refusal.now_ms.rem_euclid(SESSION_MS), "429_session"))
+            Some(account(SESSION_MS - error.now_ms.rem_euclid(SESSION_MS), "429_session"))
         }
-        429 if refusal.says(&["weekly usage limit"]) => {
+        429 if error.says(&["weekly usage limit"]) => {
             // Weeks begin on Monday, 00:00 UTC; the epoch was a Thursday.
             let week = 7 * DAY_MS;
-            Some(account(week - (refusal.now_ms - 4 * DAY_MS).rem_euclid(week), "429_week"))
+            Some(account(week - (error.now_ms - 4 * DAY_MS).rem_euclid(week), "429_week"))
         }
-        429 if refusal.says(&["concurrent"]) => Some(slots(refusal)),
-        403 => Some(Verdict::gone(refusal, "")),
-        503 if refusal.says(&["busy"]) => Some(Verdict::busy()),
+        429 if error.says(&["concurrent"]) => Some(slots(error)),
+        403 => Some(Classification::gone(error, "")),
+        503 if error.says(&["busy"]) => Some(Classification::busy()),
         _ => None,
     }
 }
 
 /// One at a time over the whole account, also where no such window is kept.
-fn slots(refusal: &Refusal<'_>) -> Verdict {
-    if refusal.candidate.windows.iter().any(|w| w.limit == Limit::Concurrency) {
-        return Verdict::limited(refusal, Limit::Concurrency, Some(SLOT_MS));
+fn slots(error: &ErrorResponse<'_>) -> Classification {
+    if error.candidate.windows.iter().any(|w| w.limit == Limit::Concurrency) {
+        return Classification::limited(error, Limit::Concurrency, Some(SLOT_MS));
     }
     account(SLOT_MS, "429_concurrency")
 }
 
-fn account(wait_ms: i64, cause: &str) -> Verdict {
-    Verdict::limited_unnamed(CooldownScope::Account, Some(wait_ms), cause)
+fn account(wait_ms: i64, cause: &str) -> Classification {
+    Classification::limited_unnamed(CooldownScope::Account, Some(wait_ms), cause)
 }

@@ -2,51 +2,53 @@
 
 use serde_json::Value;
 
-use super::openai;
+use super::{classification::Classification, openai};
 use crate::{
     domain::{CooldownScope, Hint, Limit},
-    upstream::{fault::Verdict, refusal::Refusal},
+    upstream::error_response::ErrorResponse,
 };
 
-pub(super) fn judge(refusal: &Refusal<'_>) -> Option<Verdict> {
-    let metadata = &refusal.body["metadata"];
+pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
+    let metadata = &error.body["metadata"];
     let error_type = metadata["error_type"].as_str();
-    match refusal.status {
-        429 => Some(limited(refusal, metadata)),
-        400 if error_type == Some("context_length_exceeded") => Some(Verdict::context()),
-        400 if refusal.says(&["not a valid model id"]) => Some(Verdict::gone(refusal, "no such model")),
-        403 if metadata["reasons"].is_array() || metadata["flagged_input"].is_string() => Some(Verdict::rejected()),
-        403 if refusal.says(&["key limit"]) => Some(Verdict::bad_key(refusal)),
+    match error.status {
+        429 => Some(limited(error, metadata)),
+        400 if error_type == Some("context_length_exceeded") => Some(Classification::context()),
+        400 if error.says(&["not a valid model id"]) => Some(Classification::gone(error, "no such model")),
+        403 if metadata["reasons"].is_array() || metadata["flagged_input"].is_string() => {
+            Some(Classification::rejected())
+        }
+        403 if error.says(&["key limit"]) => Some(Classification::bad_key(error)),
         // Nothing that can do what this request needs; others may still be served.
-        404 if refusal.says(&["that support", "data policy"]) => Some(Verdict::rejected()),
-        503 if error_type == Some("provider_overloaded") => Some(Verdict::busy()),
+        404 if error.says(&["that support", "data policy"]) => Some(Classification::rejected()),
+        503 if error_type == Some("provider_overloaded") => Some(Classification::busy()),
         // The provider behind it failed, not OpenRouter.
-        500..=599 if metadata["provider_name"].is_string() || refusal.says(&["upstream"]) => {
-            Some(Verdict::model_broken())
+        500..=599 if metadata["provider_name"].is_string() || error.says(&["upstream"]) => {
+            Some(Classification::model_broken())
         }
         _ => None,
     }
 }
 
-fn limited(refusal: &Refusal<'_>, metadata: &Value) -> Verdict {
+fn limited(error: &ErrorResponse<'_>, metadata: &Value) -> Classification {
     let source = metadata["limit_source"].as_str().unwrap_or_default();
-    let limit = if source == "openrouter_free_tier_daily" || refusal.says(&["free-models-per-day"]) {
+    let limit = if source == "openrouter_free_tier_daily" || error.says(&["free-models-per-day"]) {
         Some(Limit::Rpd)
-    } else if source == "openrouter_free_tier_per_minute" || refusal.says(&["free-models-per-min"]) {
+    } else if source == "openrouter_free_tier_per_minute" || error.says(&["free-models-per-min"]) {
         Some(Limit::Rpm)
     } else {
         None
     };
     if let Some(limit) = limit {
         let hint = Hint { limit, max: told(metadata, "Limit"), remaining: told(metadata, "Remaining") };
-        return Verdict::limited(refusal, limit, wait(refusal, metadata, limit)).learned(hint);
+        return Classification::limited(error, limit, wait(error, metadata, limit)).with_hint(hint);
     }
-    if refusal.says(&["limit_rpm/"]) {
+    if error.says(&["limit_rpm/"]) {
         // That model only, whoever asks.
-        return Verdict::limited_unnamed(CooldownScope::AccountModel, wait(refusal, metadata, Limit::Rpm), "429");
+        return Classification::limited_unnamed(CooldownScope::AccountModel, wait(error, metadata, Limit::Rpm), "429");
     }
     // `upstream_provider_shared_pool`, "Provider returned error": our own allowance is untouched.
-    Verdict::busy()
+    Classification::busy()
 }
 
 /// The headers are repeated inside the body, and were at times only there.
@@ -55,8 +57,8 @@ fn told(metadata: &Value, name: &str) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
-fn wait(refusal: &Refusal<'_>, metadata: &Value, limit: Limit) -> Option<i64> {
+fn wait(error: &ErrorResponse<'_>, metadata: &Value, limit: Limit) -> Option<i64> {
     // Epoch milliseconds.
-    let inside = told(metadata, "Reset").map(|at| at - refusal.now_ms).filter(|ms| *ms > 0);
-    inside.or_else(|| openai::wait(refusal, limit))
+    let inside = told(metadata, "Reset").map(|at| at - error.now_ms).filter(|ms| *ms > 0);
+    inside.or_else(|| openai::wait(error, limit))
 }

@@ -1,7 +1,8 @@
 //! Every recorded refusal against what the shared state shall learn from it.
 
 use super::*;
-use crate::upstream::testing::{candidate, named, recorded};
+use crate::domain::{CooldownScope, Limit, Until};
+use crate::upstream::test_support::{candidate, named, recorded};
 
 /// `Kind label · health · usage · cooldown · hints`, for a table that can be read.
 fn told(fault: &Fault) -> String {
@@ -197,7 +198,7 @@ fn every_recorded_refusal_teaches_what_it_should() {
         let wanted = wanted.replace("{groq}", GROQ).replace("{cerebras}", CEREBRAS);
         let told_by = recorded.iter().find(|r| r.case == *case).unwrap_or_else(|| panic!("{case} is not recorded"));
         let candidate = spoken_of(case, &told_by.provider);
-        let fault = refused(candidate, told_by.status, &told_by.headers, &told_by.body);
+        let fault = from_response(candidate, told_by.status, &told_by.headers, &told_by.body);
         let found = told(&fault);
         if found != wanted || !fault.message.contains(words) {
             wrong.push(format!("{case}\n  wanted {wanted}\n  found  {found}\n  {}", fault.message));
@@ -246,22 +247,22 @@ fn labels_are_of_the_closed_vocabulary() {
 #[test]
 fn slots_that_nobody_counts_are_the_accounts() {
     let body = br#"{"error":"too many concurrent requests"}"#;
-    let fault = refused(candidate("ollama"), 429, &HeaderMap::new(), body);
+    let fault = from_response(candidate("ollama"), 429, &HeaderMap::new(), body);
     assert_eq!(told(&fault), "RateLimited 429_concurrency · - · account 1000");
 }
 
 #[test]
 fn a_key_never_stands_in_a_message() {
     let body = br#"{"error":{"message":"Incorrect API key provided: test-key-0123 or sk-abcdefgh12345"}}"#;
-    let fault = refused(candidate("groq"), 401, &HeaderMap::new(), body);
+    let fault = from_response(candidate("groq"), 401, &HeaderMap::new(), body);
     assert_eq!(fault.message, "Incorrect API key provided: [key] or [key]");
 }
 
 #[test]
 fn what_never_left_is_told_as_not_sent() {
-    let fault = broken(candidate("groq"), "connect", "refused");
+    let fault = observed(candidate("groq"), "connect", "refused");
     assert_eq!((fault.kind, fault.outcome.usage), (FaultKind::Broken, Usage::NOT_SENT));
-    assert_eq!(broken(candidate("groq"), "reset", "gone").outcome.usage, Usage::UNKNOWN);
+    assert_eq!(observed(candidate("groq"), "reset", "gone").outcome.usage, Usage::UNKNOWN);
     let fault = timed_out(candidate("groq"), Duration::from_secs(20));
     assert_eq!((fault.kind, fault.label.as_str()), (FaultKind::TimedOut, "timeout"));
 }

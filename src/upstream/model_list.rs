@@ -1,0 +1,162 @@
+//! Asks a provider which models it serves: `tollfree check --live`, Ollama's and custom providers' discovery.
+
+use std::time::Duration;
+
+use reqwest::{
+    StatusCode,
+    header::{ACCEPT, AUTHORIZATION},
+};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{
+    client::{Upstream, authorization, root_cause},
+    error_response,
+};
+use crate::domain::provider::Auth;
+
+/// One model of a provider's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedModel {
+    /// Without the list's prefix (`models/`).
+    pub id: String,
+    /// Prompt and answer, where the list tells it.
+    pub context: Option<i64>,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ModelListError {
+    /// Nobody answers there: connection refused, TLS, time-out.
+    #[error("{0}")]
+    Unreachable(String),
+    /// 401, 403 or the provider's own way of saying so.
+    #[error("the key was refused: {0}")]
+    BadKey(String),
+    /// Anything else that is no list of models.
+    #[error("status {status}: {message}")]
+    Refused { status: u16, message: String },
+}
+
+/// Lists differ in the name of the context's size; what is not listed here is not read.
+#[derive(Deserialize)]
+struct Entry {
+    id: String,
+    #[serde(alias = "context_window", alias = "context_length", alias = "max_context_length", alias = "max_model_len")]
+    context: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    data: Vec<Entry>,
+}
+
+impl Upstream {
+    /// `GET {base_url}/models`, in the provider's order. `prefix` is taken off the ids; `within_ms` bounds the whole call.
+    pub async fn list_models(
+        &self,
+        base_url: &str,
+        key: Option<&SecretString>,
+        prefix: &str,
+        within_ms: u64,
+    ) -> Result<Vec<ListedModel>, ModelListError> {
+        let within = Duration::from_millis(within_ms);
+        let asked = tokio::time::timeout(within, self.get_models(base_url, key)).await;
+        let (status, body) = asked
+            .map_err(|_| ModelListError::Unreachable(format!("no answer within {within_ms} ms")))?
+            .map_err(|e| ModelListError::Unreachable(root_cause(&e)))?;
+        if !status.is_success() {
+            return Err(refused(status, key, &body));
+        }
+        let Ok(list) = serde_json::from_slice::<List>(&body) else {
+            let message = "the answer is no list of models (`{\"data\":[{\"id\":…}]}`)".to_owned();
+            return Err(ModelListError::Refused { status: status.as_u16(), message });
+        };
+        let bare = |id: String| id.strip_prefix(prefix).map(str::to_owned).unwrap_or(id);
+        Ok(list.data.into_iter().map(|entry| ListedModel { id: bare(entry.id), context: entry.context }).collect())
+    }
+
+    async fn get_models(
+        &self,
+        base_url: &str,
+        key: Option<&SecretString>,
+    ) -> Result<(StatusCode, bytes::Bytes), reqwest::Error> {
+        let mut request = self.http_background().get(format!("{base_url}/models")).header(ACCEPT, "application/json");
+        if let Some(value) = authorization(Auth::BearerOptional, key) {
+            request = request.header(AUTHORIZATION, value);
+        }
+        let response = request.send().await?;
+        Ok((response.status(), response.bytes().await?))
+    }
+}
+
+fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {
+    let said = error_response::said(status.as_u16(), body);
+    let message = error_response::without_secrets(key.into_iter(), &said);
+    // Gemini calls a bad key a bad request.
+    let bad_key = matches!(status.as_u16(), 401 | 403) || memchr::memmem::find(body, b"API_KEY_INVALID").is_some();
+    if bad_key { ModelListError::BadKey(message) } else { ModelListError::Refused { status: status.as_u16(), message } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::{
+        UpstreamSettings,
+        test_support::{says, serve},
+    };
+
+    #[test]
+    fn every_recorded_list_is_read() {
+        for (list, first, context) in [
+            (include_str!("../simulator/wire/groq.models.json"), "openai/gpt-oss-120b", Some(131_072)),
+            (include_str!("../simulator/wire/gemini.models.json"), "models/gemini-3.8-flash", None),
+            (include_str!("../simulator/wire/mistral.models.json"), "mistral-small-2603", Some(262_144)),
+            (include_str!("../simulator/wire/ollama.models.json"), "gpt-oss:20b", None),
+            (
+                include_str!("../simulator/wire/openrouter.models.json"),
+                "nvidia/nemotron-3-super-120b-a12b:free",
+                Some(262_144),
+            ),
+        ] {
+            let list: List = serde_json::from_str(list).unwrap();
+            assert_eq!((list.data[0].id.as_str(), list.data[0].context), (first, context));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_is_asked_with_the_key_and_its_prefix_is_taken_off() {
+        let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
+        let upstream = Upstream::new(settings, 1).unwrap();
+        let list = include_bytes!("../simulator/wire/gemini.models.json");
+        let mut server = serve(says(200, "application/json", list)).await;
+        let key = SecretString::from("test-key");
+        let found = upstream.list_models(&server.base_url, Some(&key), "models/", 2_000).await.unwrap();
+        assert_eq!(found[0], ListedModel { id: "gemini-3.8-flash".into(), context: None });
+        let (asked, _) = server.asked.recv().await.unwrap();
+        assert!(
+            asked.starts_with("GET /v1/models HTTP/1.1\r\n") && asked.contains("authorization: Bearer test-key\r\n")
+        );
+
+        let nobody = upstream.list_models("http://127.0.0.1:1/v1", None, "", 2_000).await;
+        assert!(matches!(nobody, Err(ModelListError::Unreachable(_))), "{nobody:?}");
+        let page = serve(says(200, "text/html", b"<html>")).await;
+        let found = upstream.list_models(&page.base_url, None, "", 2_000).await;
+        assert!(matches!(found, Err(ModelListError::Refused { status: 200, .. })), "{found:?}");
+    }
+
+    #[test]
+    fn a_bad_key_is_told_from_other_refusals() {
+        let gemini = include_bytes!("../simulator/wire/gemini.400-key.json");
+        assert!(
+            matches!(refused(StatusCode::BAD_REQUEST, None, gemini), ModelListError::BadKey(m) if m.contains("not valid"))
+        );
+        let kong = include_bytes!("../simulator/wire/mistral.401-key-kong.json");
+        assert!(
+            matches!(refused(StatusCode::UNAUTHORIZED, None, kong), ModelListError::BadKey(m) if m == "Unauthorized")
+        );
+        assert!(matches!(
+            refused(StatusCode::BAD_GATEWAY, None, b"<html>"),
+            ModelListError::Refused { status: 502, .. }
+        ));
+    }
+}
