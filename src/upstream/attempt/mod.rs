@@ -14,7 +14,7 @@ use super::{
     client::{Upstream, authorization, root_cause},
     fault, hints,
     reply::{Reply, ReplyBody},
-    request_edit::{EditContext, edit},
+    request_edit::{EditContext, edit_request},
     response::{
         event_stream::EventStream,
         response_reader::{self, ChoiceStates, ResponseIdentity, ResponseShape},
@@ -34,7 +34,7 @@ impl Upstream {
     /// else the fault with all that the shared state shall learn. Dropping the future cancels the call.
     pub async fn attempt(&self, candidate: &Arc<Candidate>, request: &ChatRequest) -> Result<Reply, Fault> {
         let plain_schemas = self.needs_plain_schemas(candidate);
-        let body = edit(request, candidate, EditContext::of(candidate, plain_schemas));
+        let body = edit_request(request, candidate, EditContext::new(candidate, plain_schemas));
         let result = Call::begin(self, candidate, request.stream).run(self, body).await;
         if let Err(fault) = &result
             && !plain_schemas

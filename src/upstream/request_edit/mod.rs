@@ -28,13 +28,13 @@ pub struct EditContext {
 }
 
 impl EditContext {
-    pub fn of(candidate: &Candidate, sanitise_schema: bool) -> Self {
+    pub fn new(candidate: &Candidate, sanitise_schema: bool) -> Self {
         Self { max_tokens: candidate.output_when_unnamed(), sanitise_schema }
     }
 }
 
 /// The body for this candidate.
-pub fn edit(request: &ChatRequest, candidate: &Candidate, context: EditContext) -> Bytes {
+pub fn edit_request(request: &ChatRequest, candidate: &Candidate, context: EditContext) -> Bytes {
     // `read_chat` has checked the text and its grammar; were a body built otherwise, it would go as it is.
     let Ok(text) = std::str::from_utf8(&request.body) else { return request.body.clone() };
     let Ok(patch) = (Edit { text, request, candidate, context }).run() else { return request.body.clone() };
