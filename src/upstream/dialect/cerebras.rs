@@ -1,4 +1,4 @@
-//! Cerebras: flat bodies; the window is named only by the words of the message; "queue" means busy, not usage.
+//! Cerebras: flat bodies; the window is named only by the words of the message; "queue" means busy, not exhausted.
 
 use super::{classification::Classification, openai};
 use crate::{

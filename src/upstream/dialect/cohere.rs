@@ -1,4 +1,4 @@
-//! Cohere: the message names the window; a usage trial month comes back on the first.
+//! Cohere: the message names the window; an exhausted trial month comes back on the first.
 
 use super::classification::Classification;
 use crate::{domain::Limit, upstream::error_response::ErrorResponse};

@@ -8,7 +8,7 @@ use crate::{
     upstream::{error_response::ErrorResponse, hints},
 };
 
-/// A usage day names a true wait only when it is longer than this (s); where the catalogue says nothing.
+/// An exhausted day names a true wait only when it is longer than this (s); where the catalogue says nothing.
 const TRUSTED_OVER_S: i64 = 120;
 
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
