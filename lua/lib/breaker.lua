@@ -1,4 +1,4 @@
---[[ lib/breaker: breakers and switches: fields of the hash `health`, beside what lib/shut reads.
+--[[ lib/breaker: breakers and switches: fields of the hash `health`, beside what lib/cooldown reads.
 
   p:<provider>, b:<provider>/<model>   "generation fails wins until probe touched off"; absent: closed, 0, on
 

@@ -1,6 +1,6 @@
 --[[ lib/window: what windows are, and how one is read from its specification.
 
-  A window only ever holds what has left for its provider. Four kinds, by letter, each with rules of its own (lib/kinds):
+  A window only ever holds what has left for its provider. Four kinds, by letter, each with rules of its own (lib/window_kinds):
   s sliding (m: one whose charges move to the instant of their settlement, for providers that debit when the answer
   ends), b bucket, c calendar, n concurrency.
 
@@ -10,7 +10,7 @@ local slack -- ms between an admission and its arrival at the provider: each scr
 local HEAD = '<dddddddd'
 local KAPPA = 2000 -- a provider's calendar clock may differ from ours by this much, ms
 local floor, ceil, max, min, format = math.floor, math.ceil, math.max, math.min, string.format
-local rules_of -- the rules of a window's kind: lib/kinds
+local rules_of -- the rules of a window's kind: lib/window_kinds
 
 --- A whole number as Redis keeps it. Redis turns numbers into text itself, but three times slower.
 local function text(number)

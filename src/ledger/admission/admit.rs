@@ -1,4 +1,4 @@
-//! Asking: builds the call of `lua/admit.lua`, reads its answer, and goes through a lost or held state.
+//! Asking: builds the call of `lua/admission/admit.lua`, reads its answer, and goes through a lost or held state.
 
 use std::{
     pin::pin,

@@ -1,7 +1,7 @@
 //! What this replica knows of the state behind the host: its epoch, its clock, and the leases it could repeat.
 //!
 //! A flushed, replaced, restarted or rolled-back Redis is told by its epoch, its run id or a sequence that went back
-//! (`lua/sync.lua`). Then nobody is admitted for half a second, while every replica repeats its recent leases.
+//! (`lua/admission/sync.lua`). Then nobody is admitted for half a second, while every replica repeats its recent leases.
 
 use std::{
     collections::VecDeque,

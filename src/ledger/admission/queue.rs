@@ -1,6 +1,6 @@
 //! Waiting in line: this replica's callers there, how they are woken, and that they are still there.
 //!
-//! Who goes first is decided by the scripts (`lua/lib/line.lua`). A waiter asks at the instant it was told, or at a
+//! Who goes first is decided by the scripts (`lua/lib/wait_queue.lua`). A waiter asks at the instant it was told, or at a
 //! knock; a knock that is lost costs it time and nothing else.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

@@ -75,7 +75,7 @@ pub(in crate::ledger) struct Note<'a> {
 }
 
 impl Note<'_> {
-    /// As `lib/audit.lua` reads it.
+    /// As `lib/audit_entry.lua` reads it.
     pub fn words(&self) -> [Bytes; 6] {
         let json = |map: &Map<String, Value>| {
             if map.is_empty() { Bytes::new() } else { Bytes::from(Value::Object(map.clone()).to_string()) }

@@ -1,4 +1,4 @@
-//! Where every window stands, to the unit, for people: `lua/budget.lua` in small pieces, so that nobody waits for it.
+//! Where every window stands, to the unit, for people: `lua/reports/budget.lua` in small pieces, so that nobody waits for it.
 
 use std::collections::{HashMap, HashSet};
 

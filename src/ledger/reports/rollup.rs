@@ -1,4 +1,4 @@
-//! Roll-ups of finished requests: per minute, hour and day, by who asked and who served. Written by `lua/record.lua`.
+//! Roll-ups of finished requests: per minute, hour and day, by who asked and who served. Written by `lua/reports/record.lua`.
 
 use std::collections::BTreeMap;
 

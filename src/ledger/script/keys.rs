@@ -12,7 +12,7 @@
 //! | `snap:HASH` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
 //! | `sh:LINE` shares | hash | three spans after the last request | admit, settle |
-//! | `queue`, `guests`, `tickets`, `alive`, `fair` | the waiting room, see `lua/lib/room.lua` | 2 h after the last arrival | admit, settle, stay, leave |
+//! | `queue`, `guests`, `tickets`, `alive`, `fair` | the waiting room, see `lua/lib/queue_keys.lua` | 2 h after the last arrival | admit, settle, stay, leave |
 //! | `r:batch:REPLICA` | string | 1 day | record |
 //! | `r:STEP:BY:START` roll-ups | hash | see [`crate::ledger::rollup::Step::keep_ms`]; bounded names | record |
 //! | `r:alive` | sorted set | 1 min; bounded by replicas | beat |
@@ -139,7 +139,7 @@ impl Keys {
         self.named_after("m:", id)
     }
 
-    /// The waiting room, in the order of `lua/lib/room.lua`. What is published there has the name of the first.
+    /// The waiting room, in the order of `lua/lib/queue_keys.lua`. What is published there has the name of the first.
     pub fn waiting_room(&self) -> [Key; 5] {
         self.waiting_room.clone()
     }

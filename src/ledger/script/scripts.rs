@@ -45,44 +45,51 @@ enum Piece {
 
 use Piece::{Made, Plain};
 
-const QUOTA: Piece = Plain(include_str!("../../../lua/lib/quota.lua"));
+const QUOTA: Piece = Plain(include_str!("../../../lua/lib/client_windows.lua"));
 const PLANNED: Piece = Made {
     head: "planned(lease, now)",
-    texts: &[include_str!("../../../lua/lib/planned.lua")],
+    texts: &[include_str!("../../../lua/lib/fast_charge.lua")],
     given: &["plan", "charge_planned"],
 };
 const LEASE: Piece = Plain(include_str!("../../../lua/lib/lease.lua"));
-const SHUT: Piece = Plain(include_str!("../../../lua/lib/shut.lua"));
-const AUDIT: Piece = Plain(include_str!("../../../lua/lib/audit.lua"));
-const ROOM: Piece = Plain(include_str!("../../../lua/lib/room.lua"));
-const SHARES: Piece = Plain(include_str!("../../../lua/lib/shares.lua"));
-const HELD: Piece = Plain(include_str!("../../../lua/lib/held.lua"));
+const SHUT: Piece = Plain(include_str!("../../../lua/lib/cooldown.lua"));
+const AUDIT: Piece = Plain(include_str!("../../../lua/lib/audit_entry.lua"));
+const ROOM: Piece = Plain(include_str!("../../../lua/lib/queue_keys.lua"));
+const SHARES: Piece = Plain(include_str!("../../../lua/lib/fair_shares.lua"));
+const HELD: Piece = Plain(include_str!("../../../lua/lib/fair_reserve.lua"));
 const COUNTING: Piece = Made {
     head: "counting()",
-    texts: &[include_str!("../../../lua/lib/counting.lua")],
+    texts: &[include_str!("../../../lua/lib/fair_demand.lua")],
     given: &["recount", "kept_for_others"],
 };
 const BREAKER: &str = include_str!("../../../lua/lib/breaker.lua");
 const BREAKERS: Piece = Made { head: "breakers()", texts: &[BREAKER], given: &["read_breaker", "write_breaker"] };
-const JUDGE: Piece =
-    Made { head: "breakers()", texts: &[BREAKER, include_str!("../../../lua/lib/verdict.lua")], given: &["judge"] };
-const LINE: &str = include_str!("../../../lua/lib/line.lua");
-const NUDGE: &str = include_str!("../../../lua/lib/nudge.lua");
-const PLACE: &str = include_str!("../../../lua/lib/place.lua");
+const JUDGE: Piece = Made {
+    head: "breakers()",
+    texts: &[BREAKER, include_str!("../../../lua/lib/breaker_update.lua")],
+    given: &["judge"],
+};
+const LINE: &str = include_str!("../../../lua/lib/wait_queue.lua");
+const NUDGE: &str = include_str!("../../../lua/lib/notify.lua");
+const PLACE: &str = include_str!("../../../lua/lib/enqueue.lua");
 
 /// Windows, with the rules of each kind.
 const WINDOWS: &[Piece] = &[
     Plain(include_str!("../../../lua/lib/window.lua")),
     Made {
         head: "walk()",
-        texts: &[include_str!("../../../lua/lib/walk.lua")],
+        texts: &[include_str!("../../../lua/lib/sliding_sweep.lua")],
         given: &["sweep", "leaves", "leaves_later"],
     },
-    Made { head: "sliding()", texts: &[include_str!("../../../lua/lib/sliding.lua")], given: RULES },
-    Made { head: "bucket()", texts: &[include_str!("../../../lua/lib/bucket.lua")], given: RULES },
-    Made { head: "calendar()", texts: &[include_str!("../../../lua/lib/calendar.lua")], given: RULES },
-    Made { head: "slots()", texts: &[include_str!("../../../lua/lib/slots.lua")], given: &["look", "charge"] },
-    Plain(include_str!("../../../lua/lib/kinds.lua")),
+    Made { head: "sliding()", texts: &[include_str!("../../../lua/lib/sliding_window.lua")], given: RULES },
+    Made { head: "bucket()", texts: &[include_str!("../../../lua/lib/token_bucket.lua")], given: RULES },
+    Made { head: "calendar()", texts: &[include_str!("../../../lua/lib/calendar_window.lua")], given: RULES },
+    Made {
+        head: "slots()",
+        texts: &[include_str!("../../../lua/lib/concurrency_slots.lua")],
+        given: &["look", "charge"],
+    },
+    Plain(include_str!("../../../lua/lib/window_kinds.lua")),
 ];
 const RULES: &[&str] = &["look", "charge", "correct"];
 
@@ -139,36 +146,44 @@ impl Script {
             Script::Admit => (
                 "admit",
                 &[WINDOWS, &[LEASE, QUOTA, PLANNED, SHUT, BREAKERS, ROOM, SHARES, COUNTING, HELD, WAITING_TO_GO]],
-                include_str!("../../../lua/admit.lua"),
+                include_str!("../../../lua/admission/admit.lua"),
             ),
             Script::Settle => (
                 "settle",
                 &[WINDOWS, &[LEASE, QUOTA, SHUT, JUDGE, ROOM, SHARES, WAITING]],
-                include_str!("../../../lua/settle.lua"),
+                include_str!("../../../lua/admission/settle.lua"),
             ),
-            Script::Renew => ("renew", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../../lua/renew.lua")),
-            Script::Sync => ("sync", &[], include_str!("../../../lua/sync.lua")),
-            Script::Repeat => ("repeat", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../../lua/repeat.lua")),
-            Script::Snapshot => ("snapshot", &[WINDOWS, &[SHUT]], include_str!("../../../lua/snapshot.lua")),
-            Script::Control => {
-                ("control", &[&[Plain(BREAKER), ROOM, Plain(LINE), AUDIT]], include_str!("../../../lua/control.lua"))
+            Script::Renew => ("renew", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../../lua/admission/renew.lua")),
+            Script::Sync => ("sync", &[], include_str!("../../../lua/admission/sync.lua")),
+            Script::Repeat => {
+                ("replay_leases", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../../lua/admission/replay_leases.lua"))
             }
-            Script::Record => ("record", &[], include_str!("../../../lua/record.lua")),
-            Script::Journal => ("journal", &[], include_str!("../../../lua/journal.lua")),
-            Script::Stay => ("stay", &[&[ROOM, Plain(LINE)]], include_str!("../../../lua/stay.lua")),
-            Script::Leave => ("leave", &[&[ROOM, Plain(LINE)]], include_str!("../../../lua/leave.lua")),
-            Script::Rollup => ("rollup", &[], include_str!("../../../lua/rollup.lua")),
+            Script::Snapshot => ("snapshot", &[WINDOWS, &[SHUT]], include_str!("../../../lua/reports/snapshot.lua")),
+            Script::Control => (
+                "control",
+                &[&[Plain(BREAKER), ROOM, Plain(LINE), AUDIT]],
+                include_str!("../../../lua/admission/control.lua"),
+            ),
+            Script::Record => ("record", &[], include_str!("../../../lua/reports/record.lua")),
+            Script::Journal => ("journal", &[], include_str!("../../../lua/reports/journal.lua")),
+            Script::Stay => {
+                ("queue_heartbeat", &[&[ROOM, Plain(LINE)]], include_str!("../../../lua/queue/queue_heartbeat.lua"))
+            }
+            Script::Leave => {
+                ("queue_leave", &[&[ROOM, Plain(LINE)]], include_str!("../../../lua/queue/queue_leave.lua"))
+            }
+            Script::Rollup => ("rollup", &[], include_str!("../../../lua/reports/rollup.lua")),
             Script::Budget => {
-                ("budget", &[WINDOWS, &[SHUT, ROOM, Plain(LINE)]], include_str!("../../../lua/budget.lua"))
+                ("budget", &[WINDOWS, &[SHUT, ROOM, Plain(LINE)]], include_str!("../../../lua/reports/budget.lua"))
             }
-            Script::Beat => ("beat", &[], include_str!("../../../lua/beat.lua")),
-            Script::Names => ("names", &[], include_str!("../../../lua/names.lua")),
-            Script::Clients => ("clients", &[&[AUDIT]], include_str!("../../../lua/clients.lua")),
-            Script::Members => ("members", &[], include_str!("../../../lua/members.lua")),
-            Script::Touch => ("touch", &[], include_str!("../../../lua/touch.lua")),
-            Script::Sessions => ("sessions", &[&[AUDIT]], include_str!("../../../lua/sessions.lua")),
-            Script::Guesses => ("guesses", &[], include_str!("../../../lua/guesses.lua")),
-            Script::Audit => ("audit", &[], include_str!("../../../lua/audit.lua")),
+            Script::Beat => ("heartbeat", &[], include_str!("../../../lua/admission/heartbeat.lua")),
+            Script::Names => ("display_names", &[], include_str!("../../../lua/reports/display_names.lua")),
+            Script::Clients => ("client_write", &[&[AUDIT]], include_str!("../../../lua/clients/client_write.lua")),
+            Script::Members => ("client_get", &[], include_str!("../../../lua/clients/client_get.lua")),
+            Script::Touch => ("client_touch", &[], include_str!("../../../lua/clients/client_touch.lua")),
+            Script::Sessions => ("sessions", &[&[AUDIT]], include_str!("../../../lua/clients/sessions.lua")),
+            Script::Guesses => ("login_throttle", &[], include_str!("../../../lua/clients/login_throttle.lua")),
+            Script::Audit => ("audit_read", &[], include_str!("../../../lua/clients/audit_read.lua")),
         }
     }
 

@@ -1,0 +1,15 @@
+--[[ queue/queue_leave: a caller that waits in line has gone, or its answer came another way: its place is given back.
+
+  KEYS  1 meta  2-6 the waiting room
+  ARGV  1… ids of tickets
+  Reply how many there were
+]]
+local now, room, left = clock(redis.call('HGET', KEYS[1], 't')), waiting_room(2), 0
+for i = 1, #ARGV do
+  local line = leave(room, ARGV[i])
+  if line then
+    left = left + 1
+    knock_first(room, line, now)
+  end
+end
+return left
