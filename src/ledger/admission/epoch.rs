@@ -203,7 +203,7 @@ impl Shared {
                 });
                 args.extend([Bytes::from(client), Bytes::from(windows)]);
             }
-            if let Reply::Int(n) = self.run(&ScriptCall { script: Script::Repeat, keys, args }).await? {
+            if let Reply::Int(n) = self.run(&ScriptCall { script: Script::ReplayLeases, keys, args }).await? {
                 again += n.max(0);
             }
         }

@@ -17,7 +17,7 @@ pub(crate) fn watch(ledger: &Ledger) {
     let shared = ledger.shared.clone();
     ledger.shared.tasks.spawn_endless(async move {
         let call = ScriptCall {
-            script: Script::Beat,
+            script: Script::Heartbeat,
             keys: vec![shared.keys.alive()],
             args: vec![Bytes::from(shared.replica.clone())],
         };

@@ -103,7 +103,8 @@ impl Drop for Place {
             let (shared, id) = (self.shared.clone(), self.id.clone());
             self.shared.tasks.spawn(async move {
                 // In an outage it dies of silence instead.
-                let _ = shared.run(&shared.room_call(Script::Leave, [Bytes::copy_from_slice(id.as_bytes())])).await;
+                let _ =
+                    shared.run(&shared.room_call(Script::QueueLeave, [Bytes::copy_from_slice(id.as_bytes())])).await;
             });
         }
     }
@@ -122,7 +123,7 @@ impl Shared {
             return;
         }
         let ids = tickets.iter().map(|id| Bytes::copy_from_slice(id.as_bytes()));
-        let call = self.room_call(Script::Stay, [Bytes::from(ALIVE_MS.to_string())].into_iter().chain(ids));
+        let call = self.room_call(Script::QueueHeartbeat, [Bytes::from(ALIVE_MS.to_string())].into_iter().chain(ids));
         if let Ok(Reply::List(there)) = self.run(&call).await {
             for (id, is_there) in tickets.iter().zip(there) {
                 if is_there == Reply::Int(0)

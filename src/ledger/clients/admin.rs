@@ -251,7 +251,7 @@ impl Ledger {
             args.extend([Bytes::from_static(field.as_bytes()), Bytes::from(value)]);
         }
         let all = vec![keys.meta(), keys.audit(), keys.clients(), keys.member(id)];
-        let reply = self.shared.run(&ScriptCall { script: Script::Clients, keys: all, args }).await?;
+        let reply = self.shared.run(&ScriptCall { script: Script::ClientWrite, keys: all, args }).await?;
         // This replica need not wait until it notices.
         self.shared.members.forget(id);
         match &reply {

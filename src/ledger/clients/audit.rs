@@ -114,7 +114,7 @@ impl Ledger {
     pub async fn audit(&self, below: Option<RecordId>, most: usize) -> Result<Vec<AuditEntry>, LedgerError> {
         let from = below.map_or_else(|| "+".to_owned(), |id| format!("({id}"));
         let call = ScriptCall {
-            script: Script::Audit,
+            script: Script::AuditRead,
             keys: vec![self.shared.keys.audit()],
             args: vec![Bytes::from(from), Bytes::from(most.to_string())],
         };

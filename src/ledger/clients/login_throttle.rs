@@ -80,7 +80,7 @@ impl Ledger {
         let mut args: Vec<Bytes> = words.into_iter().map(Bytes::from).collect();
         args.push(Bytes::from(MINUTE.as_millis().to_string()));
         let keys = vec![keys.meta(), keys.guesses_of(address), keys.guesses()];
-        match self.shared.run(&ScriptCall { script: Script::Guesses, keys, args }).await {
+        match self.shared.run(&ScriptCall { script: Script::LoginThrottle, keys, args }).await {
             Ok(Reply::Int(ms)) => Ok(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
             Ok(other) => Err(LedgerError::Internal(format!("`guesses` answered {other:?}"))),
             Err(LedgerError::Unreachable { .. }) => Ok(self.shared.guesses.note(address, wrong.is_some())),

@@ -199,7 +199,7 @@ impl Ledger {
         for ids in ids.chunks(BATCH) {
             let mut all = vec![keys.meta(), keys.clients()];
             all.extend(ids.iter().map(|id| keys.member(id)));
-            let reply = self.shared.run(&ScriptCall { script: Script::Members, keys: all, args: Vec::new() }).await?;
+            let reply = self.shared.run(&ScriptCall { script: Script::ClientGet, keys: all, args: Vec::new() }).await?;
             let Reply::List(words) = &reply else { return Err(strange(&reply)) };
             let [Reply::Int(now), records @ ..] = &words[..] else { return Err(strange(&reply)) };
             now_ms = *now;
@@ -212,7 +212,7 @@ impl Ledger {
     pub async fn list_clients(&self, below: i64, most: usize) -> Result<ClientPage, LedgerError> {
         let keys = &self.shared.keys;
         let args = vec![Bytes::from(most.to_string()), Bytes::from(below.to_string())];
-        let call = ScriptCall { script: Script::Members, keys: vec![keys.meta(), keys.clients()], args };
+        let call = ScriptCall { script: Script::ClientGet, keys: vec![keys.meta(), keys.clients()], args };
         let reply = self.shared.run(&call).await?;
         let Reply::List(words) = &reply else { return Err(strange(&reply)) };
         let [Reply::Int(_), Reply::Int(_), page @ ..] = &words[..] else { return Err(strange(&reply)) };
@@ -232,7 +232,7 @@ impl Ledger {
     pub async fn count_clients(&self) -> Result<i64, LedgerError> {
         let keys = &self.shared.keys;
         let args = vec![Bytes::from_static(b"0"), Bytes::from_static(b"+inf")];
-        let call = ScriptCall { script: Script::Members, keys: vec![keys.meta(), keys.clients()], args };
+        let call = ScriptCall { script: Script::ClientGet, keys: vec![keys.meta(), keys.clients()], args };
         let reply = self.shared.run(&call).await?;
         match &reply {
             Reply::List(words) if let [_, Reply::Int(count), ..] = &words[..] => Ok(*count),
@@ -246,7 +246,7 @@ impl Ledger {
             let mut keys = vec![self.shared.keys.meta()];
             keys.extend(batch.iter().map(|(id, _)| self.shared.keys.member(id)));
             let args = batch.iter().map(|(_, at)| Bytes::from(at.elapsed().as_millis().to_string())).collect();
-            self.shared.run(&ScriptCall { script: Script::Touch, keys, args }).await?;
+            self.shared.run(&ScriptCall { script: Script::ClientTouch, keys, args }).await?;
         }
         Ok(())
     }

@@ -205,7 +205,7 @@ impl Ledger {
             return Ok(named);
         }
         let keys = ids.iter().map(|id| self.shared.keys.member(id)).collect();
-        let reply = self.shared.run(&ScriptCall { script: Script::Names, keys, args: Vec::new() }).await?;
+        let reply = self.shared.run(&ScriptCall { script: Script::DisplayNames, keys, args: Vec::new() }).await?;
         let Reply::List(records) = reply else {
             return Err(LedgerError::Internal(format!("`names` answered {reply:?}")));
         };

@@ -9,23 +9,23 @@ pub enum Script {
     Settle,
     Renew,
     Sync,
-    Repeat,
+    ReplayLeases,
     Snapshot,
     Control,
     Record,
     Journal,
-    Stay,
-    Leave,
+    QueueHeartbeat,
+    QueueLeave,
     Rollup,
     Budget,
-    Beat,
-    Names,
-    Clients,
-    Members,
-    Touch,
+    Heartbeat,
+    DisplayNames,
+    ClientWrite,
+    ClientGet,
+    ClientTouch,
     Sessions,
-    Guesses,
-    Audit,
+    LoginThrottle,
+    AuditRead,
 }
 
 const CLOCK: &str = include_str!("../../../lua/lib/clock.lua");
@@ -99,23 +99,23 @@ impl Script {
         Script::Settle,
         Script::Renew,
         Script::Sync,
-        Script::Repeat,
+        Script::ReplayLeases,
         Script::Snapshot,
         Script::Control,
         Script::Record,
         Script::Journal,
-        Script::Stay,
-        Script::Leave,
+        Script::QueueHeartbeat,
+        Script::QueueLeave,
         Script::Rollup,
         Script::Budget,
-        Script::Beat,
-        Script::Names,
-        Script::Clients,
-        Script::Members,
-        Script::Touch,
+        Script::Heartbeat,
+        Script::DisplayNames,
+        Script::ClientWrite,
+        Script::ClientGet,
+        Script::ClientTouch,
         Script::Sessions,
-        Script::Guesses,
-        Script::Audit,
+        Script::LoginThrottle,
+        Script::AuditRead,
     ];
 
     pub fn name(self) -> &'static str {
@@ -155,7 +155,7 @@ impl Script {
             ),
             Script::Renew => ("renew", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../../lua/admission/renew.lua")),
             Script::Sync => ("sync", &[], include_str!("../../../lua/admission/sync.lua")),
-            Script::Repeat => {
+            Script::ReplayLeases => {
                 ("replay_leases", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../../lua/admission/replay_leases.lua"))
             }
             Script::Snapshot => ("snapshot", &[WINDOWS, &[SHUT]], include_str!("../../../lua/reports/snapshot.lua")),
@@ -166,24 +166,24 @@ impl Script {
             ),
             Script::Record => ("record", &[], include_str!("../../../lua/reports/record.lua")),
             Script::Journal => ("journal", &[], include_str!("../../../lua/reports/journal.lua")),
-            Script::Stay => {
+            Script::QueueHeartbeat => {
                 ("queue_heartbeat", &[&[ROOM, Plain(LINE)]], include_str!("../../../lua/queue/queue_heartbeat.lua"))
             }
-            Script::Leave => {
+            Script::QueueLeave => {
                 ("queue_leave", &[&[ROOM, Plain(LINE)]], include_str!("../../../lua/queue/queue_leave.lua"))
             }
             Script::Rollup => ("rollup", &[], include_str!("../../../lua/reports/rollup.lua")),
             Script::Budget => {
                 ("budget", &[WINDOWS, &[SHUT, ROOM, Plain(LINE)]], include_str!("../../../lua/reports/budget.lua"))
             }
-            Script::Beat => ("heartbeat", &[], include_str!("../../../lua/admission/heartbeat.lua")),
-            Script::Names => ("display_names", &[], include_str!("../../../lua/reports/display_names.lua")),
-            Script::Clients => ("client_write", &[&[AUDIT]], include_str!("../../../lua/clients/client_write.lua")),
-            Script::Members => ("client_get", &[], include_str!("../../../lua/clients/client_get.lua")),
-            Script::Touch => ("client_touch", &[], include_str!("../../../lua/clients/client_touch.lua")),
+            Script::Heartbeat => ("heartbeat", &[], include_str!("../../../lua/admission/heartbeat.lua")),
+            Script::DisplayNames => ("display_names", &[], include_str!("../../../lua/reports/display_names.lua")),
+            Script::ClientWrite => ("client_write", &[&[AUDIT]], include_str!("../../../lua/clients/client_write.lua")),
+            Script::ClientGet => ("client_get", &[], include_str!("../../../lua/clients/client_get.lua")),
+            Script::ClientTouch => ("client_touch", &[], include_str!("../../../lua/clients/client_touch.lua")),
             Script::Sessions => ("sessions", &[&[AUDIT]], include_str!("../../../lua/clients/sessions.lua")),
-            Script::Guesses => ("login_throttle", &[], include_str!("../../../lua/clients/login_throttle.lua")),
-            Script::Audit => ("audit_read", &[], include_str!("../../../lua/clients/audit_read.lua")),
+            Script::LoginThrottle => ("login_throttle", &[], include_str!("../../../lua/clients/login_throttle.lua")),
+            Script::AuditRead => ("audit_read", &[], include_str!("../../../lua/clients/audit_read.lua")),
         }
     }
 

@@ -312,9 +312,9 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
             items
         });
     }
-    pair.same("names", |ledger| ledger.run(Script::Names, &[member.clone(), keys.member("bob")], &[]));
+    pair.same("names", |ledger| ledger.run(Script::DisplayNames, &[member.clone(), keys.member("bob")], &[]));
     for replica in ["one", "two", "one"] {
-        pair.same("beat", |ledger| ledger.run(Script::Beat, &[keys.alive()], &words(&[replica])));
+        pair.same("beat", |ledger| ledger.run(Script::Heartbeat, &[keys.alive()], &words(&[replica])));
     }
     for key in [&rollups[0], &rollups[1], &keys.batch("one"), &keys.alive()] {
         for ledger in [&pair.redis, &pair.embedded] {

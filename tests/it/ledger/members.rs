@@ -77,7 +77,7 @@ impl Pair {
         let mut args =
             words(&[&version.to_string(), what, &most.to_string(), "admin", "client.test", id, "", "{}", ""]);
         args.extend(fields.iter().flat_map(|(field, value)| words(&[field, value])));
-        let Reply::List(told) = self.same(Script::Clients, &self.client_keys(id), &args, |reply| reply) else {
+        let Reply::List(told) = self.same(Script::ClientWrite, &self.client_keys(id), &args, |reply| reply) else {
             panic!()
         };
         told.into_iter().map(|word| if let Reply::Int(n) = word { n } else { panic!("{word:?}") }).collect()
@@ -87,7 +87,7 @@ impl Pair {
     fn read(&self, ids: &[&str]) -> Vec<Reply> {
         let mut keys = vec![self.keys.meta(), self.keys.clients()];
         keys.extend(ids.iter().map(|id| self.keys.member(id)));
-        let Reply::List(told) = self.same(Script::Members, &keys, &[], |reply| reply) else { panic!() };
+        let Reply::List(told) = self.same(Script::ClientGet, &keys, &[], |reply| reply) else { panic!() };
         assert_eq!((&told[0], told.len()), (&Reply::Int(self.now_ms()), 1 + 11 * ids.len()));
         told[1..].to_vec()
     }
@@ -96,7 +96,7 @@ impl Pair {
     fn page(&self, most: usize, below: &str) -> Vec<Reply> {
         let keys = [self.keys.meta(), self.keys.clients()];
         let args = words(&[&most.to_string(), below]);
-        let Reply::List(told) = self.same(Script::Members, &keys, &args, |reply| reply) else { panic!() };
+        let Reply::List(told) = self.same(Script::ClientGet, &keys, &args, |reply| reply) else { panic!() };
         told[1..].to_vec()
     }
 
@@ -107,14 +107,16 @@ impl Pair {
             Reply::List(words.chunks_exact(7).flat_map(|entry| entry[1..].to_vec()).collect())
         };
         let args = words(&["+", &most.to_string()]);
-        let Reply::List(told) = self.same(Script::Audit, &[self.keys.audit()], &args, without_ids) else { panic!() };
+        let Reply::List(told) = self.same(Script::AuditRead, &[self.keys.audit()], &args, without_ids) else {
+            panic!()
+        };
         told
     }
 
     #[track_caller]
     fn guess(&self, address: &str, name: &str) -> i64 {
         let keys = [self.keys.meta(), self.keys.guesses_of(address), self.keys.guesses()];
-        match self.same(Script::Guesses, &keys, &words(&[name, "10", "100", "60000"]), |reply| reply) {
+        match self.same(Script::LoginThrottle, &keys, &words(&[name, "10", "100", "60000"]), |reply| reply) {
             Reply::Int(ms) => ms,
             other => panic!("{other:?}"),
         }
@@ -205,7 +207,9 @@ async fn random_histories_of_members_are_answered_alike() {
                 }
                 6 => {
                     let keys = [pair.keys.meta(), pair.keys.member(&id), pair.keys.member("nobody")];
-                    pair.same(Script::Touch, &keys, &words(&[&dice.roll(0, 9_000).to_string(), "5"]), |reply| reply);
+                    pair.same(Script::ClientTouch, &keys, &words(&[&dice.roll(0, 9_000).to_string(), "5"]), |reply| {
+                        reply
+                    });
                 }
                 7 => {
                     pair.page(3, "+inf");

@@ -237,12 +237,12 @@ impl TestLedger {
     pub fn stay_raw(&self, ids: &[impl AsRef<str>]) -> Reply {
         let mut args = words([ALIVE.to_string()]);
         args.extend(ids.iter().map(|id| Bytes::from(id.as_ref().to_owned())));
-        self.run(Script::Stay, &self.room_keys(), &args)
+        self.run(Script::QueueHeartbeat, &self.room_keys(), &args)
     }
 
     /// A caller in line has gone.
     pub fn leave(&self, id: &str) -> Reply {
-        self.run(Script::Leave, &self.room_keys(), &words([id.to_owned()]))
+        self.run(Script::QueueLeave, &self.room_keys(), &words([id.to_owned()]))
     }
 
     fn room_keys(&self) -> Vec<Key> {
@@ -342,7 +342,7 @@ impl TestLedger {
             let own = pack(&lease.asker.windows, &vec![i64::from(sent); lease.asker.windows.len()], self.now());
             args.extend(words([own, pack(&lease.cand.windows, &used, self.now())]));
         }
-        match self.run(Script::Repeat, &keys, &args) {
+        match self.run(Script::ReplayLeases, &keys, &args) {
             Reply::Int(n) => n,
             other => panic!("repeat answered {other:?}"),
         }
