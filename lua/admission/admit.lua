@@ -21,6 +21,20 @@
         {-4}                           this lease was cancelled before it was asked for
         {-5}                           the client's record is gone, closed, or another version by now
 ]]
+--- @include "lib/clock"
+--- @include "lib/window"
+--- @include "lib/window_kinds"
+--- @include "lib/lease"
+--- @include "lib/client_windows"
+--- @include "lib/fast_charge"
+--- @include "lib/cooldown"
+--- @include "lib/breaker"
+--- @include "lib/queue_keys"
+--- @include "lib/fair_shares"
+--- @include "lib/fair_reserve"
+--- @include "lib/wait_queue"
+--- @include "lib/notify"
+--- @include "lib/enqueue"
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 't', 'hold')
 local seq = (meta[2] or 0) + 0
 if meta[1] ~= ARGV[1] or seq < ARGV[2] + 0 then
@@ -48,7 +62,7 @@ local who = { id = id, client = me, weight = weight, class = class, alive = aliv
 local crowded = redis.call('ZCARD', room.queue) > 0
 local hall -- what to do with those who wait
 if crowded then
-  hall = waiting()
+  hall = placing()
   hall.bury(room, now)
   who.ticket = again == '1' and hall.ticket_of(room, id) or nil
 end
@@ -116,7 +130,7 @@ end
 local client_opens, client_decides, client_exact = look_at(client, held_quota)
 write_heads(heads)
 
-local chosen, best, switches
+local chosen, best
 local best_opens, best_exact, best_guess = NEVER, true, false
 local lines, n = {}, 0
 
@@ -143,8 +157,7 @@ local function consider(at, next_key)
   next_key = next_key + 1 + count
   for i = 1, 2 do
     if health[i] then
-      switches = switches or breakers()
-      local state = switches.read_breaker(health[i])
+      local state = read_breaker(health[i])
       c.breakers[i] = state
       if state.off == 1 then
         c.why, c.opens = 'off', NEVER
@@ -238,7 +251,7 @@ end
 
 --- Takes a place in the line of the best candidate, or stays in the one it has where that is as good.
 local function wait_in_line(e)
-  hall = hall or waiting()
+  hall = hall or placing()
   local at = { line = best.line, tag = best.tag or 0, model = best.model, requests = 1, tokens = 0 }
   at.part, at.units = hall.units_of(best.list)
   if client_decides and client_opens > best.opens then
@@ -325,7 +338,7 @@ for i = 1, 2 do
   if chosen.probes[i] then
     local state = chosen.breakers[i]
     state.gen, state.probe = gens[i], now + ARGV[5]
-    switches.write_breaker(KEYS[2], chosen.fields[i], state, now)
+    write_breaker(KEYS[2], chosen.fields[i], state, now)
   end
 end
 redis.call('HSET', KEYS[1], 'seq', text(seq + 1), 't', text(now))

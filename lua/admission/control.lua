@@ -5,6 +5,11 @@
         3…8 the audit entry; what was before is filled in here
   Reply 1
 ]]
+--- @include "lib/clock"
+--- @include "lib/breaker"
+--- @include "lib/queue_keys"
+--- @include "lib/wait_queue"
+--- @include "lib/audit_entry"
 local now, room = clock(redis.call('HGET', KEYS[1], 't')), waiting_room(4)
 local what, subject = ARGV[1], ARGV[2]
 local before = ''
@@ -32,7 +37,7 @@ else
   end
 end
 if what == 'on' or what == 'reset' then
-  knock_provider(room, string.match(subject, '^[^/]*'), now)
+  waiting().knock_provider(room, string.match(subject, '^[^/]*'), now)
 end
 audit(KEYS[3], 3, before)
 return 1

@@ -4,6 +4,7 @@
   ARGV  1 replica
   Reply how many have been heard of
 ]]
+--- @include "lib/clock"
 local now = clock(nil)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 60000)
 redis.call('ZADD', KEYS[1], now, ARGV[1])

@@ -4,6 +4,11 @@
   ARGV  1 slack  2 lease TTL in ms  3 packed client windows  4 packed windows of the candidate
   Reply the lease as it is now; 0 where there is no such lease any more
 ]]
+--- @include "lib/clock"
+--- @include "lib/window"
+--- @include "lib/window_kinds"
+--- @include "lib/lease"
+--- @include "lib/client_windows"
 local held = redis.call('GET', KEYS[2])
 if not held or held == 'x' then
   return 0

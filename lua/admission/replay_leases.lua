@@ -6,6 +6,11 @@
         windows; those of the candidate; units as used
   Reply how many were charged again; -1 = another epoch by now
 ]]
+--- @include "lib/clock"
+--- @include "lib/window"
+--- @include "lib/window_kinds"
+--- @include "lib/lease"
+--- @include "lib/client_windows"
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 't')
 if meta[1] ~= ARGV[1] then
   return -1

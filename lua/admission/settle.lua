@@ -13,6 +13,18 @@
   Reply 1 (find: the packed lease); 0 where there was no such lease (settled before, or lost; to find: never made, and then
         it never will be)
 ]]
+--- @include "lib/clock"
+--- @include "lib/window"
+--- @include "lib/window_kinds"
+--- @include "lib/lease"
+--- @include "lib/client_windows"
+--- @include "lib/cooldown"
+--- @include "lib/breaker"
+--- @include "lib/breaker_update"
+--- @include "lib/queue_keys"
+--- @include "lib/fair_shares"
+--- @include "lib/wait_queue"
+--- @include "lib/notify"
 local held
 if ARGV[12] == 'end' then
   held = redis.call('SET', KEYS[3], 'x', 'PX', ARGV[11], 'GET')
@@ -50,7 +62,7 @@ local function tell(field, value, gen, probe, verdict)
     local fails, wins, open = string.match(ARGV[6], '(%d+) (%d+) (%d+)')
     rules = { fails + 0, wins + 0, open + 0 }
   end
-  if breakers().judge(KEYS[2], field, value, gen, probe == 1, verdict, rules, now) and probe == 1 then
+  if judge(KEYS[2], field, value, gen, probe == 1, verdict, rules, now) and probe == 1 then
     if crowded then
       waiting().knock_provider(room, string.match(p, '^p:(.*)$'), now) -- whoever waited for the probe
     end
@@ -212,6 +224,6 @@ if ARGV[9] ~= '-1' then
   redis.call('HSET', KEYS[4], ARGV[10], text(average * 0.8 + ARGV[9] * 0.2 + 0.5))
 end
 if crowded then
-  waiting().nudge(room, line, list, model, now)
+  nudging(waiting())(room, line, list, model, now)
 end
 return 1

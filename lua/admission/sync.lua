@@ -7,6 +7,7 @@
   ARGV  1 epoch the caller knows, "" = none  2 highest sequence it has seen  3 a fresh epoch  4 slack in ms
   Reply {epoch, sequence, now, ms of the hold left, since}: leases since that instant are to be repeated; 0 = none
 ]]
+--- @include "lib/clock"
 local HOLD = 500
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'run', 'seq', 't', 'hold', 'prev', 'kind')
 local epoch, run, seq, prev, kind = state[1], state[2], tonumber(state[3] or 0), state[6], state[7]

@@ -5,6 +5,7 @@
   Reply {now, eleven fields of each record}, false where there is none: v off exp rec d old oldx made rot rev used;
         or {now, how many members there are, id, place, …}, the newest first
 ]]
+--- @include "lib/clock"
 local now = clock(redis.call('HGET', KEYS[1], 't'))
 local reply = { now }
 if #KEYS == 2 then

@@ -4,6 +4,7 @@
   ARGV  1… of each: how long ago, ms
   Reply of how many it was noted
 ]]
+--- @include "lib/clock"
 local now, noted = clock(redis.call('HGET', KEYS[1], 't')), 0
 for k = 2, #KEYS do
   local state = redis.call('HMGET', KEYS[k], 'v', 'used')

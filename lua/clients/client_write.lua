@@ -8,6 +8,8 @@
         10… fields and values; a value of a field that begins with "@" is ms from now
   Reply {new version, now}; {0, now} = it has another version, {-1, now} = there are too many members
 ]]
+--- @include "lib/clock"
+--- @include "lib/audit_entry"
 local now = clock(redis.call('HGET', KEYS[1], 't'))
 local known = redis.call('HGET', KEYS[4], 'v') or '0'
 if known ~= ARGV[1] or known == '0' and ARGV[2] == 'drop' then

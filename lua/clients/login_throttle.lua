@@ -7,6 +7,7 @@
   ARGV  1 name of this attempt, "" = only look  2 most of an address  3 most of all  4 the minute, ms
   Reply ms until this address is listened to again; 0 = now
 ]]
+--- @include "lib/clock"
 local now, span = clock(redis.call('HGET', KEYS[1], 't')), tonumber(ARGV[4])
 local all, most = tonumber(ARGV[3]), tonumber(ARGV[2])
 for k = 2, 3 do

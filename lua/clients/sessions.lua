@@ -5,6 +5,7 @@
         3 how long it lasts, ms  4…9 the audit entry
   Reply ms left; 0 = there is no such session
 ]]
+--- @include "lib/audit_entry"
 if ARGV[1] == 'open' then
   redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
   audit(KEYS[1], 4)

@@ -1,4 +1,5 @@
 --[[ lib/breaker_update: what the end of an attempt does to a breaker. Behind lib/breaker. ]]
+--- @include "lib/breaker"
 --- One verdict ("good", "failed", "nothing") on one breaker by a lease that carries its generation.
 --- rules = { fails to open, wins to close, ms open }. Returns true where the breaker changed.
 local function judge(health, field, value, gen, was_probe, verdict, rules, now)

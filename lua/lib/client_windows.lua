@@ -2,6 +2,8 @@
 
   The heads of its sliding windows stand in one hash, read and written together: <limit> = h; x = when it expires, by TIME.
 ]]
+--- @include "lib/window"
+--- @include "lib/lease"
 --- Brings the heads of a client's windows that were written since to where they are kept.
 local function write_heads(heads)
   if not heads or heads.n == 0 then

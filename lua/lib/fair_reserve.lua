@@ -1,5 +1,7 @@
 --[[ lib/fair_reserve: what is held back of a line's windows for clients below their share, and what each asked for and got. Behind
   lib/fair_demand. ]]
+--- @include "lib/fair_shares"
+--- @include "lib/fair_demand"
 local counted
 local function weigh()
   counted = counted or counting()

@@ -6,6 +6,7 @@
   "|name:weights clients wants": of the active ones, and what all of them still want, refreshed when older than span/64. A
   client is active while it asked within the last two spans; nobody else's part is held back. Safety hangs on none of this.
 ]]
+--- @include "lib/window"
 local HOUR = 3600000
 
 local function is_shared(w)

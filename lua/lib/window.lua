@@ -6,6 +6,7 @@
 
   Every key expires soon after its state is worthless; q, all units ever charged, never loses a digit as text.
 ]]
+--- @include "lib/clock"
 local slack -- ms between an admission and its arrival at the provider: each script says it before it looks
 local HEAD = '<dddddddd'
 local KAPPA = 2000 -- a provider's calendar clock may differ from ours by this much, ms

@@ -9,6 +9,11 @@
                        placed: given its place (a calendar's can be two) and the q of just after it. Returns the place
                        of what it charged anew. (Slots have none.)
 ]]
+--- @include "lib/window"
+--- @include "lib/sliding_window"
+--- @include "lib/token_bucket"
+--- @include "lib/calendar_window"
+--- @include "lib/concurrency_slots"
 local made = { s = nil, m = nil, b = nil, c = nil, n = nil }
 rules_of = function(w)
   local rules = made[w.kind]

@@ -4,6 +4,9 @@
   ARGV  1 ms until a silent replica is taken for dead  2… ids of its tickets
   Reply a list: 1 for each ticket that is there, 0 for each that was dropped
 ]]
+--- @include "lib/clock"
+--- @include "lib/queue_keys"
+--- @include "lib/wait_queue"
 local now, room, there = clock(redis.call('HGET', KEYS[1], 't')), waiting_room(2), {}
 for i = 2, #ARGV do
   local known = redis.call('HEXISTS', room.tickets, ARGV[i])
@@ -12,5 +15,5 @@ for i = 2, #ARGV do
   end
   there[i - 1] = known
 end
-bury(room, now)
+waiting().bury(room, now)
 return there

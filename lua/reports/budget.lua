@@ -9,6 +9,13 @@
         not known; waiting = tickets in line, and their units.
         {-3, now}: calendar boundaries out of range: send later ones
 ]]
+--- @include "lib/clock"
+--- @include "lib/window"
+--- @include "lib/window_kinds"
+--- @include "lib/sliding_sweep"
+--- @include "lib/cooldown"
+--- @include "lib/queue_keys"
+--- @include "lib/wait_queue"
 local now = clock(redis.call('HGET', KEYS[1], 't'))
 slack = ARGV[1] + 0
 local totals = redis.call('HMGET', KEYS[4], 'requests', 'successes', 'failures')
@@ -17,6 +24,7 @@ local reply = { now, replicas, tonumber(totals[1] or 0), tonumber(totals[2] or 0
 local members, wanted = redis.call('ZRANGE', KEYS[5], 0, -1), {}
 reply[6] = #members
 local n, next_key = 6, 6
+local read_member = waiting().read_member
 for i = 1, #members do
   local line, _, _, _, model, units = read_member(members[i])
   local of_model = string.sub(line, 1, 1) == 'm' and line or 'm' .. string.sub(line, 2) .. '/' .. model

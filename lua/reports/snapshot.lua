@@ -5,6 +5,11 @@
   ARGV  1 oldest acceptable age in ms  2 slack  3 packed windows with 0 units, in the order of KEYS
   Reply text: lines "now", "o order", "h field value", "s field value", "w index used max", parted by line feeds
 ]]
+--- @include "lib/clock"
+--- @include "lib/window"
+--- @include "lib/window_kinds"
+--- @include "lib/sliding_sweep"
+--- @include "lib/cooldown"
 local now = clock(redis.call('HGET', KEYS[1], 't'))
 local last = redis.call('GET', KEYS[4])
 if last then

@@ -1,216 +1,165 @@
-//! Our scripts: which there are, and the text each is loaded as.
+//! The scripts in `lua/`, and the text each one is loaded as.
 
 use std::sync::OnceLock;
 
-/// One script of `lua/`. The text is the version: a changed script is another one to Redis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Script {
-    Admit,
-    Settle,
-    Renew,
-    Sync,
-    ReplayLeases,
-    Snapshot,
-    Control,
-    Record,
-    Journal,
-    QueueHeartbeat,
-    QueueLeave,
-    Rollup,
-    Budget,
-    Heartbeat,
-    DisplayNames,
-    ClientWrite,
-    ClientGet,
-    ClientTouch,
-    Sessions,
-    LoginThrottle,
-    AuditRead,
-}
-
-const CLOCK: &str = include_str!("../../../lua/lib/clock.lua");
-
-/// One of `lua/lib`, as it stands in front of a script.
-#[derive(Debug, Clone, Copy)]
-enum Piece {
-    Plain(&'static str),
-    /// Needed only now and then. A function costs time each time it is made, so these are made inside one of their own:
-    /// called, it gives a table of those that are `given`.
-    Made {
-        head: &'static str,
-        texts: &'static [&'static str],
-        given: &'static [&'static str],
-    },
-}
-
-use Piece::{Made, Plain};
-
-const QUOTA: Piece = Plain(include_str!("../../../lua/lib/client_windows.lua"));
-const PLANNED: Piece = Made {
-    head: "planned(lease, now)",
-    texts: &[include_str!("../../../lua/lib/fast_charge.lua")],
-    given: &["plan", "charge_planned"],
-};
-const LEASE: Piece = Plain(include_str!("../../../lua/lib/lease.lua"));
-const SHUT: Piece = Plain(include_str!("../../../lua/lib/cooldown.lua"));
-const AUDIT: Piece = Plain(include_str!("../../../lua/lib/audit_entry.lua"));
-const ROOM: Piece = Plain(include_str!("../../../lua/lib/queue_keys.lua"));
-const SHARES: Piece = Plain(include_str!("../../../lua/lib/fair_shares.lua"));
-const HELD: Piece = Plain(include_str!("../../../lua/lib/fair_reserve.lua"));
-const COUNTING: Piece = Made {
-    head: "counting()",
-    texts: &[include_str!("../../../lua/lib/fair_demand.lua")],
-    given: &["recount", "kept_for_others"],
-};
-const BREAKER: &str = include_str!("../../../lua/lib/breaker.lua");
-const BREAKERS: Piece = Made { head: "breakers()", texts: &[BREAKER], given: &["read_breaker", "write_breaker"] };
-const JUDGE: Piece = Made {
-    head: "breakers()",
-    texts: &[BREAKER, include_str!("../../../lua/lib/breaker_update.lua")],
-    given: &["judge"],
-};
-const LINE: &str = include_str!("../../../lua/lib/wait_queue.lua");
-const NUDGE: &str = include_str!("../../../lua/lib/notify.lua");
-const PLACE: &str = include_str!("../../../lua/lib/enqueue.lua");
-
-/// Windows, with the rules of each kind.
-const WINDOWS: &[Piece] = &[
-    Plain(include_str!("../../../lua/lib/window.lua")),
-    Made {
-        head: "walk()",
-        texts: &[include_str!("../../../lua/lib/sliding_sweep.lua")],
-        given: &["sweep", "leaves", "leaves_later"],
-    },
-    Made { head: "sliding()", texts: &[include_str!("../../../lua/lib/sliding_window.lua")], given: RULES },
-    Made { head: "bucket()", texts: &[include_str!("../../../lua/lib/token_bucket.lua")], given: RULES },
-    Made { head: "calendar()", texts: &[include_str!("../../../lua/lib/calendar_window.lua")], given: RULES },
-    Made {
-        head: "slots()",
-        texts: &[include_str!("../../../lua/lib/concurrency_slots.lua")],
-        given: &["look", "charge"],
-    },
-    Plain(include_str!("../../../lua/lib/window_kinds.lua")),
-];
-const RULES: &[&str] = &["look", "charge", "correct"];
-
-impl Script {
-    pub const ALL: [Script; 21] = [
-        Script::Admit,
-        Script::Settle,
-        Script::Renew,
-        Script::Sync,
-        Script::ReplayLeases,
-        Script::Snapshot,
-        Script::Control,
-        Script::Record,
-        Script::Journal,
-        Script::QueueHeartbeat,
-        Script::QueueLeave,
-        Script::Rollup,
-        Script::Budget,
-        Script::Heartbeat,
-        Script::DisplayNames,
-        Script::ClientWrite,
-        Script::ClientGet,
-        Script::ClientTouch,
-        Script::Sessions,
-        Script::LoginThrottle,
-        Script::AuditRead,
-    ];
-
-    pub fn name(self) -> &'static str {
-        self.parts().0
-    }
-
-    /// Name, the shared pieces put in front (behind the clock), own text.
-    fn parts(self) -> (&'static str, &'static [&'static [Piece]], &'static str) {
-        const WAITING_TO_GO: Piece = Made {
-            head: "waiting()",
-            texts: &[LINE, NUDGE, PLACE],
-            given: &[
-                "bury",
-                "ticket_of",
-                "place_in",
-                "standing",
-                "add_up",
-                "planned_of",
-                "units_of",
-                "stand_in_line",
-                "go_from_line",
-                "knock_first",
-                "leave",
-            ],
-        };
-        const WAITING: Piece = Made { head: "waiting()", texts: &[LINE, NUDGE], given: &["knock_provider", "nudge"] };
-        match self {
-            Script::Admit => (
-                "admit",
-                &[WINDOWS, &[LEASE, QUOTA, PLANNED, SHUT, BREAKERS, ROOM, SHARES, COUNTING, HELD, WAITING_TO_GO]],
-                include_str!("../../../lua/admission/admit.lua"),
-            ),
-            Script::Settle => (
-                "settle",
-                &[WINDOWS, &[LEASE, QUOTA, SHUT, JUDGE, ROOM, SHARES, WAITING]],
-                include_str!("../../../lua/admission/settle.lua"),
-            ),
-            Script::Renew => ("renew", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../../lua/admission/renew.lua")),
-            Script::Sync => ("sync", &[], include_str!("../../../lua/admission/sync.lua")),
-            Script::ReplayLeases => {
-                ("replay_leases", &[WINDOWS, &[LEASE, QUOTA]], include_str!("../../../lua/admission/replay_leases.lua"))
-            }
-            Script::Snapshot => ("snapshot", &[WINDOWS, &[SHUT]], include_str!("../../../lua/reports/snapshot.lua")),
-            Script::Control => (
-                "control",
-                &[&[Plain(BREAKER), ROOM, Plain(LINE), AUDIT]],
-                include_str!("../../../lua/admission/control.lua"),
-            ),
-            Script::Record => ("record", &[], include_str!("../../../lua/reports/record.lua")),
-            Script::Journal => ("journal", &[], include_str!("../../../lua/reports/journal.lua")),
-            Script::QueueHeartbeat => {
-                ("queue_heartbeat", &[&[ROOM, Plain(LINE)]], include_str!("../../../lua/queue/queue_heartbeat.lua"))
-            }
-            Script::QueueLeave => {
-                ("queue_leave", &[&[ROOM, Plain(LINE)]], include_str!("../../../lua/queue/queue_leave.lua"))
-            }
-            Script::Rollup => ("rollup", &[], include_str!("../../../lua/reports/rollup.lua")),
-            Script::Budget => {
-                ("budget", &[WINDOWS, &[SHUT, ROOM, Plain(LINE)]], include_str!("../../../lua/reports/budget.lua"))
-            }
-            Script::Heartbeat => ("heartbeat", &[], include_str!("../../../lua/admission/heartbeat.lua")),
-            Script::DisplayNames => ("display_names", &[], include_str!("../../../lua/reports/display_names.lua")),
-            Script::ClientWrite => ("client_write", &[&[AUDIT]], include_str!("../../../lua/clients/client_write.lua")),
-            Script::ClientGet => ("client_get", &[], include_str!("../../../lua/clients/client_get.lua")),
-            Script::ClientTouch => ("client_touch", &[], include_str!("../../../lua/clients/client_touch.lua")),
-            Script::Sessions => ("sessions", &[&[AUDIT]], include_str!("../../../lua/clients/sessions.lua")),
-            Script::LoginThrottle => ("login_throttle", &[], include_str!("../../../lua/clients/login_throttle.lua")),
-            Script::AuditRead => ("audit_read", &[], include_str!("../../../lua/clients/audit_read.lua")),
+/// Declares [`Script`]: one variant for each script of `lua/`, by its path there.
+macro_rules! scripts {
+    ($($script:ident: $path:literal,)*) => {
+        /// A script in `lua/`. Redis knows it by the digest of its text, so a changed script is a new one there.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Script {
+            $($script,)*
         }
-    }
 
-    /// The whole text as it is loaded.
-    pub fn source(self) -> &'static str {
-        static TEXTS: [OnceLock<String>; Script::ALL.len()] = [const { OnceLock::new() }; Script::ALL.len()];
-        TEXTS[self as usize].get_or_init(|| self.text(CLOCK))
-    }
+        impl Script {
+            pub const ALL: [Script; [$($path),*].len()] = [$(Script::$script),*];
 
-    /// The text with another `clock` in front: tests put one whose time moves only when told.
-    pub fn text(self, clock: &str) -> String {
-        let (_, pieces, own) = self.parts();
-        let mut text = clock.to_owned();
-        for piece in pieces.iter().copied().flatten() {
-            match *piece {
-                Plain(piece) => text.push_str(piece),
-                Made { head, texts, given } => {
-                    text.extend(["local function ", head, "\n"]);
-                    text.extend(texts.iter().copied());
-                    text.push_str("return { ");
-                    for given in given {
-                        text.extend([given, " = ", given, ", "]);
-                    }
-                    text.push_str("}\nend\n");
+            /// Path below `lua/`, without the extension; and the text of the file.
+            fn file(self) -> (&'static str, &'static str) {
+                match self {
+                    $(Script::$script => ($path, include_str!(concat!("../../../lua/", $path, ".lua"))),)*
                 }
             }
         }
-        text + own
+    };
+}
+
+/// Files by the path that an `@include` line names.
+macro_rules! pieces {
+    ($($path:literal,)*) => {
+        &[$(($path, include_str!(concat!("../../../lua/", $path, ".lua"))),)*]
+    };
+}
+
+scripts! {
+    Admit: "admission/admit",
+    Control: "admission/control",
+    Heartbeat: "admission/heartbeat",
+    Renew: "admission/renew",
+    ReplayLeases: "admission/replay_leases",
+    Settle: "admission/settle",
+    Sync: "admission/sync",
+    AuditRead: "clients/audit_read",
+    ClientGet: "clients/client_get",
+    ClientTouch: "clients/client_touch",
+    ClientWrite: "clients/client_write",
+    LoginThrottle: "clients/login_throttle",
+    Sessions: "clients/sessions",
+    QueueHeartbeat: "queue/queue_heartbeat",
+    QueueLeave: "queue/queue_leave",
+    Budget: "reports/budget",
+    DisplayNames: "reports/display_names",
+    Journal: "reports/journal",
+    Record: "reports/record",
+    Rollup: "reports/rollup",
+    Snapshot: "reports/snapshot",
+}
+
+const PIECES: &[(&str, &str)] = pieces![
+    "lib/audit_entry",
+    "lib/breaker",
+    "lib/breaker_update",
+    "lib/calendar_window",
+    "lib/client_windows",
+    "lib/clock",
+    "lib/concurrency_slots",
+    "lib/cooldown",
+    "lib/enqueue",
+    "lib/fair_demand",
+    "lib/fair_reserve",
+    "lib/fair_shares",
+    "lib/fast_charge",
+    "lib/lease",
+    "lib/notify",
+    "lib/queue_keys",
+    "lib/sliding_sweep",
+    "lib/sliding_window",
+    "lib/token_bucket",
+    "lib/wait_queue",
+    "lib/window",
+    "lib/window_kinds",
+];
+
+impl Script {
+    /// Path below `lua/`, without the extension.
+    pub fn path(self) -> &'static str {
+        self.file().0
+    }
+
+    /// The file's name, as spans and metrics show it.
+    pub fn name(self) -> &'static str {
+        self.path().rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The text as it is loaded: the script's file with its `@include` lines resolved.
+    pub fn source(self) -> &'static str {
+        static TEXTS: [OnceLock<String>; Script::ALL.len()] = [const { OnceLock::new() }; Script::ALL.len()];
+        TEXTS[self as usize].get_or_init(|| self.assemble(&[]))
+    }
+
+    /// The text with other files in place of some that it includes: tests replace `lib/clock` to control time.
+    pub fn source_with(self, replaced: &[(&'static str, &str)]) -> String {
+        self.assemble(replaced)
+    }
+
+    fn assemble(self, replaced: &[(&'static str, &str)]) -> String {
+        let (mut included, mut text) = (Vec::new(), String::new());
+        append(self.file().1, replaced, &mut included, &mut text);
+        text
+    }
+}
+
+/// Appends a file to `text`. A line `--- @include "path"` is replaced by the file it names, the first time in a script; later
+/// ones are dropped.
+fn append(file: &str, replaced: &[(&'static str, &str)], included: &mut Vec<&'static str>, text: &mut String) {
+    for line in file.split_inclusive('\n') {
+        let Some(path) = included_path(line) else {
+            text.push_str(line);
+            continue;
+        };
+        let Some(&(path, piece)) = PIECES.iter().find(|piece| piece.0 == path) else {
+            panic!("no file is there for `{}`", line.trim_end());
+        };
+        if !included.contains(&path) {
+            included.push(path);
+            append(
+                replaced.iter().find(|other| other.0 == path).map_or(piece, |other| other.1),
+                replaced,
+                included,
+                text,
+            );
+        }
+    }
+}
+
+fn included_path(line: &str) -> Option<&str> {
+    line.trim_end().strip_prefix("--- @include \"")?.strip_suffix('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_piece_stands_once_in_a_script_and_before_its_users() {
+        let text = Script::Admit.source();
+        assert!(!text.contains("@include"));
+        assert_eq!(text.matches("--[[ lib/window: ").count(), 1);
+        assert!(text.find("local function clock(") < text.find("clock(meta["), "{text}");
+    }
+
+    #[test]
+    fn each_piece_is_included_by_some_script() {
+        let used: BTreeSet<_> = Script::ALL
+            .iter()
+            .flat_map(|script| {
+                let mut included = Vec::new();
+                append(script.file().1, &[], &mut included, &mut String::new());
+                included
+            })
+            .collect();
+        assert_eq!(used, PIECES.iter().map(|piece| piece.0).collect());
     }
 }

@@ -96,7 +96,7 @@ pub struct Told {
 }
 
 fn texts() -> HashMap<&'static str, String> {
-    Script::ALL.into_iter().map(|script| (script.name(), script.text(&told_clock()))).collect()
+    Script::ALL.into_iter().map(|script| (script.name(), script.source_with(&[("lib/clock", &told_clock())]))).collect()
 }
 
 impl Told {
