@@ -10,8 +10,11 @@ pub mod cli; // the commands: serve, demo, keys, check, catalog, healthcheck
 pub mod config; // what an operator may write: file, environment, cross-field rules
 pub mod domain; // our words, no I/O
 pub mod flow; // the story: plan → admit → attempt → relay → settle → record
+pub(crate) mod json; // JSON with positions, for exact errors and edits in place
 pub mod ledger; // ③⑥ the budget all replicas share; every decision is a script in lua/
+pub(crate) mod memo; // values made once per name
 pub mod plan; // ② request + client + catalogue → route plan; pure
+pub mod protocol; // ② one folder per client protocol: decode and encode; pure
 pub mod record; // ⑦ told once, at the end
 pub mod relay; // ⑤ upstream bytes → client bytes, and the end of the lease
 pub mod shutdown; // tracked tasks, drain on SIGTERM

@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{Catalog, CatalogError, Known, Served, metas, overlay::Overlay};
+use super::{Catalog, CatalogError, Known, Served, meta_models, overlay::Overlay};
 use crate::{
     config::{ProviderSettings, Settings, builtin},
     domain::{
@@ -61,7 +61,7 @@ pub(super) fn build(settings: &Settings, discovered: &BTreeMap<String, Vec<Strin
     // Stable: within the two halves the catalogue's order holds.
     catalog.candidates.sort_by_key(|candidate| candidate.provider.local);
     catalog.models.sort_by_key(|served| served.provider.local);
-    catalog.metas = metas::build(settings, &catalog)?;
+    catalog.metas = meta_models::build(settings, &catalog)?;
     catalog.hash = hash(&catalog.candidates);
     Ok(catalog)
 }

@@ -1,9 +1,9 @@
 //! Providers, models and meta-models in force: one immutable snapshot, swapped whole on reload.
 
 mod build;
-mod metas;
-mod names;
+mod meta_models;
 mod overlay;
+mod resolve;
 mod windows;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -15,7 +15,7 @@ use crate::{
     domain::{Candidate, Model, Provider, RoutingStrategy},
 };
 pub use build::{ToDiscover, key_id, to_discover};
-pub use names::Known;
+pub use resolve::Known;
 
 /// The snapshot everyone reads; a reload stores another one.
 pub type Current = Arc<ArcSwap<Catalog>>;
@@ -104,7 +104,7 @@ impl Catalog {
 
     /// Order: meta-model; `provider/id-or-alias`; a whole id or alias at every provider that serves it; retired; the closest names.
     pub fn resolve(&self, name: &str) -> Result<Resolved<'_>, NotFound> {
-        names::resolve(self, name)
+        resolve::resolve(self, name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Candidate, glob, key::KeyDigest, window::Limit};
+use super::{Candidate, key::KeyDigest, model_pattern, window::Limit};
 
 /// The caller of one request, as the admission must know it.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl Client {
 
     /// Whether a name is on the list of what it may ask for.
     pub fn allows(&self, name: &str) -> bool {
-        self.models.is_empty() || self.models.iter().any(|pattern| glob::is_match(pattern, name))
+        self.models.is_empty() || self.models.iter().any(|pattern| model_pattern::matches(pattern, name))
     }
 
     /// Whether it may use a model, by `provider/model` or by the model's own id. A meta-model whose name is not on its list

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Limit, glob, time::HOUR_MS};
+use super::{Limit, model_pattern, time::HOUR_MS};
 
 /// Everything that can be set about a member. In JSON as the admin API shows it and as the ledger keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -236,7 +236,7 @@ fn models(value: &Value) -> Result<Vec<String>, BadField> {
     for (at, pattern) in said.iter().enumerate() {
         let param = format!("models[{at}]");
         let text = pattern.as_str().ok_or_else(|| wrong(&param, "a name or a pattern", pattern))?;
-        glob::check(text).map_err(|what| bad(&param, &format!("{} is no pattern: {what}", shown(pattern))))?;
+        model_pattern::check(text).map_err(|what| bad(&param, &format!("{} is no pattern: {what}", shown(pattern))))?;
         if !models.iter().any(|known| known == text) {
             models.push(text.to_owned());
         }

@@ -1,26 +1,26 @@
 //! The story of one request: plan → admit → attempt → relay → settle → record.
 
+pub mod attempt_log;
 pub mod error;
+pub mod failover;
 pub mod gauges;
-pub mod patience;
-pub mod telling;
+pub mod instrumented;
+pub mod recorder;
 #[cfg(test)]
 mod tests;
-pub mod traced;
-pub mod trail;
-pub mod turns;
+pub mod wait_policy;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 pub use self::{
+    attempt_log::{Attempt, Trail},
     error::FlowError,
-    patience::Queue,
-    trail::{Attempt, Trail},
+    wait_policy::Queue,
 };
 use self::{
-    telling::Telling,
-    traced::{ModelCall, Seen},
-    turns::Turns,
+    failover::Turns,
+    instrumented::{ModelCall, Seen},
+    recorder::Telling,
 };
 pub use crate::relay::AnswerBody;
 use tokio::time::Instant;
@@ -76,7 +76,7 @@ impl Flow {
         queue: Queue,
         route_timeout: Duration,
     ) -> Arc<Self> {
-        let record = telling::journal(ledger.clone(), tasks.clone());
+        let record = recorder::journal(ledger.clone(), tasks.clone());
         Arc::new(Self { catalog, ledger, upstream, record, estimates: Arc::default(), tasks, queue, route_timeout })
     }
 
@@ -156,7 +156,7 @@ impl Flow {
     }
 
     fn plan(&self, client: &Client, request: &ChatRequest) -> Result<RoutePlan, PlanError> {
-        traced::plan(client, request, || {
+        instrumented::plan(client, request, || {
             plan::route(&self.catalog.load(), &self.ledger.snapshot(), &self.estimates, client, request)
         })
     }

@@ -17,15 +17,14 @@ use tokio::{
 use super::*;
 use crate::{
     catalog::{Catalog, MetaModel},
-    domain::{
-        Candidate, Limit, PoolSnapshot, RoutingStrategy, TokenCharge, client::ClientKind, read_request::read_chat,
-    },
+    domain::{Candidate, Limit, PoolSnapshot, RoutingStrategy, TokenCharge, client::ClientKind},
     ledger::{
         JournalRange, RequestRecord, Rules,
         embedded::Embedded,
         engine::{EngineError, OnMessage, Reply as HostReply, ScriptCall, ScriptEngine},
     },
-    plan::{PlanError, bench_of::of},
+    plan::{PlanError, test_support::of},
+    protocol::chat,
     upstream::UpstreamSettings,
 };
 
@@ -172,7 +171,7 @@ fn at(provider: &Provider, name: &str, limits: &[(Limit, i64)]) -> Arc<Candidate
 }
 
 fn asking(body: &str) -> ChatRequest {
-    read_chat(Bytes::from(body.to_owned())).unwrap()
+    chat::decode(Bytes::from(body.to_owned())).unwrap()
 }
 
 fn question() -> ChatRequest {

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Limit, PromptSize, TokenCharge},
-        plan::bench_of::{names, of, question, seen},
+        plan::test_support::{names, of, question, seen},
     };
 
     fn plan(members: &[Arc<Candidate>], request: &ChatRequest) -> Result<Vec<Choice>, PlanError> {

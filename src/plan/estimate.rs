@@ -13,7 +13,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::domain::{Candidate, Charge, ChatRequest, Memo, PromptSize, TokenCharge};
+use crate::{
+    domain::{Candidate, Charge, ChatRequest, PromptSize, TokenCharge},
+    memo::Memo,
+};
 
 /// Tokenisers differ by 10–20 % for the same text.
 const MARGIN: f64 = 1.15;
@@ -231,7 +234,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::bench_of::{of, question};
+    use crate::plan::test_support::{of, question};
 
     /// Teaches outputs only.
     const PICTURE: PromptSize =

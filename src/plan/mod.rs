@@ -2,12 +2,12 @@
 //!
 //! Pure: it reads the snapshot of the last second and promises nothing; `admit` has the last word.
 
-#[cfg(test)]
-pub(crate) mod bench_of;
 pub mod candidates;
 pub mod estimate;
-pub mod order;
 pub mod ranking;
+pub mod strategy;
+#[cfg(test)]
+pub(crate) mod test_support;
 
 pub use estimate::Estimates;
 
@@ -69,6 +69,6 @@ pub fn route(
     };
     let members = allowed(&resolved, members, client, &request.model)?;
     let able = candidates::able(&members, snapshot, learned, request)?;
-    let choices = order::arrange(able, rule, snapshot, learned.turn(), request);
+    let choices = strategy::arrange(able, rule, snapshot, learned.turn(), request);
     Ok(RoutePlan { asked: request.model.clone(), choices })
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Estimates, FREE, candidates, estimate::Turn, order};
+use super::{Estimates, FREE, candidates, estimate::Turn, strategy};
 use crate::{
     catalog::MetaModel,
     domain::{Candidate, Capabilities, ChatRequest, PoolSnapshot, PromptSize, RoutingStrategy, Sampling, Tier},
@@ -27,7 +27,7 @@ pub fn ranking(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -
     let rule = rule(meta, snapshot);
     let able = candidates::able(&meta.members, snapshot, learned, &short_question()).unwrap_or_default();
     // Not a turn of its own: looking must not move round robin on.
-    let first = order::arrange(able, rule, snapshot, Turn { number: 0, seed: 0 }, &short_question());
+    let first = strategy::arrange(able, rule, snapshot, Turn { number: 0, seed: 0 }, &short_question());
     let first = first.into_iter().map(|choice| choice.candidate);
     let mut seen = HashSet::new();
     let once = first.chain(meta.members.iter().cloned()).filter(|c| seen.insert(c.name.clone()));
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::Limit,
-        plan::bench_of::{of, seen},
+        plan::test_support::{of, seen},
     };
 
     #[test]

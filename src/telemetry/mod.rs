@@ -6,7 +6,7 @@
 mod collector;
 mod export;
 mod ledger;
-mod lines;
+mod log_format;
 mod scope;
 mod settings;
 mod spans;
@@ -58,8 +58,11 @@ pub fn start(level: &str, json: bool, settings: &Settings, post: &Post) -> Resul
     let filter = || EnvFilter::try_new(quietly(level)).map_err(|e| format!("LOG_LEVEL `{level}`: {e}"));
     let providers = Providers::start(settings, post)?;
     let lines = fmt::layer().with_writer(stderr).with_ansi(!json && stderr().is_terminal());
-    let lines: Box<dyn Layer<Registry> + Send + Sync> =
-        if json { Box::new(lines.event_format(lines::Json)) } else { Box::new(lines.event_format(lines::Text)) };
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = if json {
+        Box::new(lines.event_format(log_format::Json))
+    } else {
+        Box::new(lines.event_format(log_format::Text))
+    };
     let set = if providers.traces.is_none() && providers.logs.is_none() {
         // One filter before everything: cheaper than one for each layer.
         tracing_subscriber::registry().with(lines).with(filter()?).try_init()

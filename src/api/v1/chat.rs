@@ -21,9 +21,10 @@ use crate::{
         },
         v1::{early_keepalive, prefer::Prefer, responders},
     },
-    domain::{ChatRequest, Client, Tier, client::ClientKind, read_request},
+    domain::{ChatRequest, Client, Tier, client::ClientKind},
     flow::Trail,
     ledger::MAX_RECORD_AGE,
+    protocol,
 };
 
 /// A chat completion, whole or as a stream
@@ -122,7 +123,7 @@ impl FromRequest for Chat {
             let request = async {
                 begun?;
                 let body = read(payload, most).await?;
-                read_request::read_chat(body).map_err(|bad| match bad.code {
+                protocol::chat::decode(body).map_err(|bad| match bad.code {
                     "invalid_json" => ApiError::InvalidJson { message: bad.message },
                     _ => ApiError::InvalidValue { param: bad.param, message: bad.message },
                 })

@@ -1,9 +1,9 @@
 //! What is counted and measured, by OpenTelemetry's names where it has some. Every label's values form a closed set: what a
 //! caller invents is never one of them.
 
-mod bound;
+mod bound_instrument;
+mod gauges;
 mod instruments;
-mod watched;
 
 use std::{
     borrow::Cow,
@@ -16,9 +16,9 @@ use std::{
 
 use opentelemetry::{KeyValue, StringValue};
 
-use self::{bound::Bound, instruments::instruments};
-use crate::domain::Memo;
-pub use watched::{Breaker, Budget, Watch, watch};
+use self::{bound_instrument::Bound, instruments::instruments};
+use crate::memo::Memo;
+pub use gauges::{Breaker, Budget, Watch, watch};
 
 /// A name that callers may ask for and nobody serves.
 pub const OTHER: &str = "other";

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    domain::{Health, Usage, read_chat},
+    domain::{Health, Usage},
+    protocol::chat,
     upstream::{
         StreamFault, TokenUsage, UpstreamSettings,
         test_support::{Say, Scripted, candidate_at, recorded, says, serve},
@@ -20,7 +21,7 @@ fn upstream() -> Upstream {
 
 fn request(stream: bool) -> ChatRequest {
     let body = format!(r#"{{"model":"free","stream":{stream},"messages":[{{"role":"user","content":"x"}}]}}"#);
-    read_chat(body.into()).unwrap()
+    chat::decode(body.into()).unwrap()
 }
 
 async fn attempt_at(provider: &str, server: &Scripted, stream: bool) -> Result<Reply, Fault> {
@@ -297,7 +298,7 @@ async fn a_model_that_refuses_a_schema_keyword_gets_plain_schemas_from_then_on()
     let mut server = serve(says(400, "application/json", refusal)).await;
     let candidate = candidate_at("gemini", &server.base_url);
     let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","additionalProperties":false,"properties":{"default":{"type":"string"}}}}}]}"#;
-    let (upstream, request) = (upstream(), read_chat(body.into()).unwrap());
+    let (upstream, request) = (upstream(), chat::decode(body.into()).unwrap());
     for expected in [true, false] {
         let fault = upstream.attempt(&candidate, &request).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Rejected);

@@ -86,7 +86,7 @@ mod tests {
     use serde_json::{Map, Value};
 
     use super::*;
-    use crate::domain::json::{Json, JsonError};
+    use crate::json::{Json, JsonError};
 
     proptest! {
         /// Whichever members go, the rest is the object one would have written without them.

@@ -3,11 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::{
-    domain::{
-        Candidate,
-        json::{Json, JsonError, Kind, Text},
-        provider::DialectName,
-    },
+    domain::{Candidate, provider::DialectName},
+    json::{Json, JsonError, Kind, Text},
     upstream::request_edit::body_patch::BodyPatch,
 };
 

@@ -11,10 +11,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::domain::{
-    Candidate, ChatRequest, Tier,
+use crate::{
+    domain::{Candidate, ChatRequest, Tier, provider::DialectName},
     json::{Json, JsonError, Kind},
-    provider::DialectName,
 };
 use body_patch::{BodyPatch, ObjectMembers};
 
@@ -35,7 +34,7 @@ impl EditContext {
 
 /// The body for this candidate.
 pub fn edit_request(request: &ChatRequest, candidate: &Candidate, context: EditContext) -> Bytes {
-    // `read_chat` has checked the text and its grammar; were a body built otherwise, it would go as it is.
+    // `protocol::chat::decode` has checked the text and its grammar; were a body built otherwise, it would go as it is.
     let Ok(text) = std::str::from_utf8(&request.body) else { return request.body.clone() };
     let Ok(patch) = (Edit { text, request, candidate, context }).run() else { return request.body.clone() };
     if patch.is_empty() { request.body.clone() } else { patch.apply(text) }

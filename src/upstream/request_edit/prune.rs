@@ -1,7 +1,7 @@
 //! Taking members out by path: `store`, `messages[].name`, `tools[].function.strict`, `tools=[]`.
 
 use crate::{
-    domain::json::{Json, JsonError, Kind},
+    json::{Json, JsonError, Kind},
     upstream::request_edit::body_patch::{BodyPatch, ObjectMembers},
 };
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    domain::read_chat,
+    protocol::chat,
     upstream::test_support::{candidate, named},
 };
 
@@ -13,7 +13,7 @@ const PROVIDERS: [&str; 10] =
     ["groq", "gemini", "cerebras", "mistral", "ollama", "openrouter", "cloudflare", "nvidia", "cohere", "custom"];
 
 fn sent(body: &str, candidate: &Candidate) -> String {
-    let request = read_chat(Bytes::copy_from_slice(body.as_bytes())).unwrap_or_else(|e| panic!("{body}: {e}"));
+    let request = chat::decode(Bytes::copy_from_slice(body.as_bytes())).unwrap_or_else(|e| panic!("{body}: {e}"));
     String::from_utf8(edit_request(&request, candidate, EditContext::new(candidate, false)).to_vec()).unwrap()
 }
 
@@ -110,7 +110,7 @@ fn schema_keywords_go_at_any_depth_and_names_of_properties_stay() {
     let body = with(
         r#","tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":{"$schema":"s","type":"object","properties":{"default":{"type":"string","default":"a"},"b":{"anyOf":[{"const":1},{"type":"null"}]}},"required":["default"],"additionalProperties":false}}}]"#,
     );
-    let request = read_chat(body.into()).unwrap();
+    let request = chat::decode(body.into()).unwrap();
     let gemini = candidate("gemini");
     let sent = edit_request(&request, gemini, EditContext::new(gemini, true));
     let sent: Value = serde_json::from_slice(&sent).unwrap();

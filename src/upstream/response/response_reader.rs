@@ -3,7 +3,7 @@
 
 use super::sse_event::{EventFacts, TokenUsage};
 use crate::{
-    domain::json::{Json, JsonError, Kind, Text},
+    json::{Json, JsonError, Kind, Text},
     upstream::request_edit::body_patch::{BodyPatch, ObjectMembers},
 };
 

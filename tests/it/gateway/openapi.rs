@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tollfree::{api::routes, domain::read_request};
+use tollfree::{api::routes, protocol::chat};
 
 use crate::support::{
     app::TestApp,
@@ -260,7 +260,7 @@ async fn the_chat_request_lists_every_field_that_is_read() {
     let document = Document::of(&app).await;
     let schema = &document.0["components"]["schemas"]["ChatRequest"];
     let listed: BTreeSet<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(listed, BTreeSet::from(read_request::KNOWN));
+    assert_eq!(listed, BTreeSet::from(chat::KNOWN_PARAMETERS));
     assert_eq!(schema["additionalProperties"], true);
 }
 

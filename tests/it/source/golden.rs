@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use tollfree::{
     catalog::Catalog,
     config,
-    domain::read_chat,
+    protocol::chat,
     upstream::request_edit::{EditContext, edit_request},
 };
 
@@ -32,7 +32,7 @@ fn catalog() -> Catalog {
 
 fn check(case: &str) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let request = read_chat(std::fs::read(golden.join(format!("{case}.json"))).unwrap().into()).unwrap();
+    let request = chat::decode(std::fs::read(golden.join(format!("{case}.json"))).unwrap().into()).unwrap();
     let catalog = catalog();
     let mut seen = Vec::new();
     for candidate in &catalog.candidates {

@@ -1,10 +1,13 @@
 //! The top-level parameters we know.
 
-use super::{Json, Kind, Mistake, Reader, Text, missing, passed_null, string_or_null, wrong};
-use crate::domain::{Capabilities, Tier};
+use super::decode::{Mistake, Reader, missing, passed_null, string_or_null, wrong};
+use crate::{
+    domain::{Capabilities, Tier},
+    json::{Json, Kind, Text},
+};
 
 /// Every name we look at; the most frequent first. At most 64.
-pub const KNOWN: [&str; 31] = [
+pub const KNOWN_PARAMETERS: [&str; 31] = [
     "model",
     "messages",
     "stream",

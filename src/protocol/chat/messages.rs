@@ -1,9 +1,13 @@
 //! The dialogue: roles, contents, tool calls, and how much text there is.
 
 use super::{
-    Json, Kind, Mistake, PromptSize, Reader, Text, missing, parameters::short, passed_null, string_or_null, wrong,
+    decode::{Mistake, Reader, missing, passed_null, string_or_null, wrong},
+    parameters::short,
 };
-use crate::domain::Capabilities;
+use crate::{
+    domain::{Capabilities, PromptSize},
+    json::{Json, Kind, Text},
+};
 
 const ROLES: &str = "`system`, `developer`, `user`, `assistant`, `tool` or `function`";
 const PARTS: &str = "`text`, `image_url`, `input_audio`, `file`, `video_url` or `refusal`";

@@ -1,9 +1,12 @@
 //! What is read of a request, and how each mistake in it is told.
 
-use super::*;
+use bytes::Bytes;
+
+use super::{BadRequest, decode};
+use crate::domain::{Capabilities, ChatRequest};
 
 fn read(body: &str) -> Result<ChatRequest, BadRequest> {
-    read_chat(Bytes::copy_from_slice(body.as_bytes()))
+    decode(Bytes::copy_from_slice(body.as_bytes()))
 }
 
 fn good(body: &str) -> ChatRequest {
@@ -80,7 +83,7 @@ fn malformed_json_is_told_with_line_and_column() {
     }
     let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(128), "]".repeat(128));
     assert!(read(&deep).unwrap_err().message.contains("deeper than 128"));
-    let bad = read_chat(Bytes::from_static(b"{\"model\":\"\xff\"}")).unwrap_err();
+    let bad = decode(Bytes::from_static(b"{\"model\":\"\xff\"}")).unwrap_err();
     assert!(bad.message.contains("byte 10"), "{}", bad.message);
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, CatalogError, MetaModel, names};
+use super::{Catalog, CatalogError, MetaModel, resolve};
 use crate::{
     config::{BUILTIN_META_MODELS, MetaModelSettings, Settings},
-    domain::{Candidate, glob::is_match, provider::Status},
+    domain::{Candidate, model_pattern, provider::Status},
     suggest::closest,
 };
 
@@ -46,7 +46,11 @@ fn listed(name: &str, meta: &MetaModelSettings, catalog: &Catalog) -> Result<Vec
     for member in &meta.members {
         let is_pattern = member.contains('*');
         let takes = |c: &Candidate| {
-            if is_pattern { is_match(member, &c.name) && is_member(c) } else { names::is_called(c, member) }
+            if is_pattern {
+                model_pattern::matches(member, &c.name) && is_member(c)
+            } else {
+                resolve::is_called(c, member)
+            }
         };
         for candidate in catalog.candidates.iter().filter(|c| takes(c)) {
             if !found.iter().any(|f| Arc::ptr_eq(f, candidate)) {
@@ -55,8 +59,10 @@ fn listed(name: &str, meta: &MetaModelSettings, catalog: &Catalog) -> Result<Vec
         }
         let provider = member.split_once('/').map(|(provider, _)| provider);
         // A provider without a key, or one not yet asked for its models, has nothing to give; that is no mistake.
-        let known =
-            catalog.known.iter().any(|k| if is_pattern { is_match(member, &k.name()) } else { k.is_called(member) });
+        let known = catalog
+            .known
+            .iter()
+            .any(|k| if is_pattern { model_pattern::matches(member, &k.name()) } else { k.is_called(member) });
         let known = known || provider.is_some_and(|p| is_open_ended(p, catalog));
         if !known {
             let all: Vec<String> = catalog.known.iter().map(super::Known::name).collect();

@@ -2,19 +2,12 @@
 //!
 //! What we know is checked (a mistake we can see costs nothing); what we do not know passes untouched.
 
-mod messages;
-mod parameters;
-#[cfg(test)]
-mod tests;
-
 use bytes::Bytes;
-pub use parameters::KNOWN;
 
-use super::{
-    Capabilities,
+use super::parameters;
+use crate::{
+    domain::{Capabilities, ChatRequest, PromptSize, Sampling, Tier},
     json::{Json, JsonError, Kind, Text},
-    request::{ChatRequest, PromptSize, Sampling},
-    tier::Tier,
 };
 
 /// A mistake of the caller that we can see: it costs nothing.
@@ -30,7 +23,7 @@ pub struct BadRequest {
 }
 
 /// The request, or the first mistake in it.
-pub fn read_chat(body: Bytes) -> Result<ChatRequest, BadRequest> {
+pub fn decode(body: Bytes) -> Result<ChatRequest, BadRequest> {
     let text = match std::str::from_utf8(&body) {
         Ok(text) => text,
         Err(e) => {
@@ -67,7 +60,7 @@ fn invalid_json(message: String) -> BadRequest {
 
 /// What can go wrong inside; positions become lines and columns at the very end.
 #[derive(Debug)]
-enum Mistake {
+pub(super) enum Mistake {
     Json(JsonError),
     Value(BadRequest),
 }
@@ -80,14 +73,14 @@ impl From<JsonError> for Mistake {
 
 /// A wrong value of a known field.
 #[cold]
-fn wrong(param: impl Into<String>, expected: &str, found: impl std::fmt::Display) -> Mistake {
+pub(super) fn wrong(param: impl Into<String>, expected: &str, found: impl std::fmt::Display) -> Mistake {
     let param = param.into();
     let message = format!("Invalid value for `{param}`: expected {expected}, found {found}.");
     Mistake::Value(BadRequest { code: "invalid_value", param: Some(param), message })
 }
 
 #[cold]
-fn missing(param: &str) -> Mistake {
+pub(super) fn missing(param: &str) -> Mistake {
     Mistake::Value(BadRequest {
         code: "invalid_value",
         param: Some(param.to_owned()),
@@ -97,14 +90,14 @@ fn missing(param: &str) -> Mistake {
 
 /// What has been gathered so far.
 #[derive(Debug)]
-struct Reader {
-    found: ChatRequest,
+pub(super) struct Reader {
+    pub(super) found: ChatRequest,
     /// `max_completion_tokens` wins over `max_tokens`, whichever stands first.
-    max_completion_tokens: Option<i64>,
+    pub(super) max_completion_tokens: Option<i64>,
     /// One bit per known top-level name.
     seen: u64,
-    has_model: bool,
-    has_messages: bool,
+    pub(super) has_model: bool,
+    pub(super) has_messages: bool,
 }
 
 impl Default for Reader {
@@ -159,7 +152,7 @@ impl Reader {
 
     fn member(&mut self, name: Text<'_>, json: &mut Json<'_>) -> Result<(), Mistake> {
         let decoded = name.decode();
-        let Some(bit) = parameters::KNOWN.iter().position(|known| *known == decoded) else {
+        let Some(bit) = parameters::KNOWN_PARAMETERS.iter().position(|known| *known == decoded) else {
             return Ok(json.skip()?);
         };
         if self.seen & (1 << bit) != 0 {
@@ -178,7 +171,7 @@ impl Reader {
 }
 
 /// A string or null.
-fn string_or_null<'a>(json: &mut Json<'a>, param: impl Fn() -> String) -> Result<Option<Text<'a>>, Mistake> {
+pub(super) fn string_or_null<'a>(json: &mut Json<'a>, param: impl Fn() -> String) -> Result<Option<Text<'a>>, Mistake> {
     match json.peek()? {
         Kind::String => Ok(Some(json.string()?)),
         Kind::Null => json.literal().map(|_| None).map_err(Into::into),
@@ -187,7 +180,7 @@ fn string_or_null<'a>(json: &mut Json<'a>, param: impl Fn() -> String) -> Result
 }
 
 /// Null is an absent field, as OpenAI's SDKs write it. True when one was passed.
-fn passed_null(json: &mut Json<'_>) -> Result<bool, Mistake> {
+pub(super) fn passed_null(json: &mut Json<'_>) -> Result<bool, Mistake> {
     let null = json.peek()? == Kind::Null;
     if null {
         json.literal()?;

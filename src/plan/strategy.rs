@@ -163,7 +163,7 @@ mod tests {
         domain::{Candidate, Limit, TokenCharge},
         plan::{
             Estimates,
-            bench_of::{names, of, question, seen},
+            test_support::{names, of, question, seen},
         },
     };
 

@@ -1,7 +1,7 @@
 //! Patterns over names of models: `*` stands for any characters, `/` included.
 
 /// Whether a name is one of those that the pattern stands for.
-pub fn is_match(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|head| name.strip_prefix(head)) else { return false };
     let mut parts = parts.peekable();
@@ -43,10 +43,10 @@ mod tests {
             ("g*q/*b", "groq/openai/gpt-oss-20b"),
             ("*", "x"),
         ] {
-            assert!(is_match(pattern, name), "{pattern} {name}");
+            assert!(matches(pattern, name), "{pattern} {name}");
         }
         for (pattern, name) in [("groq/*", "cerebras/groq/x"), ("a*b*c", "abd"), ("ab*ba", "aba"), ("groq", "groq/x")] {
-            assert!(!is_match(pattern, name), "{pattern} {name}");
+            assert!(!matches(pattern, name), "{pattern} {name}");
         }
     }
 

@@ -275,7 +275,7 @@ mod tests {
     use crate::{
         domain::{Cooldown, CooldownScope, Limit, TokenCharge, Usage},
         ledger::ClientUsage,
-        plan::bench_of::{Making, names, of},
+        plan::test_support::{Making, names, of},
     };
 
     fn turns(candidates: &[Arc<Candidate>]) -> Turns {
