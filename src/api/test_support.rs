@@ -19,7 +19,7 @@ use super::{
 use crate::{
     catalog::{Catalog, Current},
     config::Settings,
-    flow::{Flow, Queue},
+    flow::{Flow, WaitLimits},
     ledger::{Ledger, Rules, embedded::Embedded},
     shutdown::Tasks,
     upstream::{Upstream, UpstreamSettings},
@@ -37,7 +37,7 @@ fn edge(settings: &Settings) -> Data<Edge> {
         ledger,
         Upstream::new(upstream, 1).unwrap(),
         tasks,
-        Queue { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
+        WaitLimits { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
         Duration::from_secs(1),
     );
     Data::new(Edge::new(Door::new(settings, None, false), flow))

@@ -31,7 +31,7 @@ use crate::{
     catalog::{Catalog, Current},
     config::Settings,
     domain::KeyDigest,
-    flow::{Flow, Queue},
+    flow::{Flow, WaitLimits},
     ledger::{Ledger, Rules, embedded::Embedded, engine::ScriptEngine, redis::Redis},
     record::metrics,
     shutdown::Tasks,
@@ -86,7 +86,7 @@ impl App {
         let ledger = Ledger::start(host(&settings, &tasks, state)?, rules(&settings), catalog.clone(), tasks.clone());
         let route_timeout = Duration::from_millis(settings.route_timeout_ms);
         let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
-        metrics::watch(&flow);
+        metrics::observe(&flow);
         let made_admin_key = made_admin_key.map(KeyDigest::of);
         let has_members = members::look(&flow.ledger, &settings).await;
         let door = Door::new(&settings, made_admin_key.as_ref(), has_members == Some(true));
@@ -205,8 +205,8 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
-fn queue(settings: &Settings) -> Queue {
-    Queue {
+fn queue(settings: &Settings) -> WaitLimits {
+    WaitLimits {
         max_wait: Duration::from_millis(settings.queue.max_wait_ms),
         flex_max_wait: Duration::from_millis(settings.queue.flex_max_wait_ms),
     }
@@ -227,7 +227,7 @@ fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<
     if state == State::Fleeting {
         return Ok(Arc::new(Embedded::in_memory()));
     }
-    telemetry::ledger_runs_on(database(settings));
+    telemetry::set_database(database(settings));
     if let Some(url) = &settings.redis_url {
         return Ok(Arc::new(Redis::connect(url, tasks)?));
     }

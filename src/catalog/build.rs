@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// A server that has to be asked for its models, because nobody listed them.
+/// A server that has to be requested for its models, because nobody listed them.
 #[derive(Debug, Clone)]
 pub struct ToDiscover {
     pub provider: String,
@@ -31,8 +31,8 @@ pub struct ToDiscover {
 /// Ollama, unless `OLLAMA_MODELS` lists its models, and providers that only the file knows and that list none there.
 pub fn to_discover(settings: &Settings) -> Vec<ToDiscover> {
     let custom = settings.providers.keys().map(String::as_str).filter(|id| builtin().provider(id).is_none());
-    let asked = std::iter::once("ollama").filter(|_| settings.ollama.models.is_empty()).chain(custom);
-    asked
+    let requested = std::iter::once("ollama").filter(|_| settings.ollama.models.is_empty()).chain(custom);
+    requested
         .map(|id| Overlay::new(id, settings.providers.get(id)))
         .filter(|at| at.is_enabled() && at.file.is_none_or(|file| file.models.is_empty()))
         .filter_map(|at| {

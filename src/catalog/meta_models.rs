@@ -58,7 +58,7 @@ fn listed(name: &str, meta: &MetaModelSettings, catalog: &Catalog) -> Result<Vec
             }
         }
         let provider = member.split_once('/').map(|(provider, _)| provider);
-        // A provider without a key, or one not yet asked for its models, has nothing to give; that is no mistake.
+        // A provider without a key, or one not yet requested for its models, has nothing to give; that is no mistake.
         let known = catalog
             .known
             .iter()

@@ -20,7 +20,7 @@ pub use resolve::Known;
 /// The snapshot everyone reads; a reload stores another one.
 pub type Current = Arc<ArcSwap<Catalog>>;
 
-/// Everything that can be asked for, and who serves it.
+/// Everything that can be requested for, and who serves it.
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Providers that there is a key (or a list of models) for, in catalogue order; those switched off in the file, too.
@@ -66,14 +66,14 @@ pub enum Resolved<'a> {
 pub enum NotFound {
     #[error("{}", retired_words(.model, .successor.as_deref()))]
     Retired { model: String, successor: Option<String> },
-    #[error("{}", unknown_words(.asked, .closest))]
-    Unknown { asked: String, closest: Vec<String> },
+    #[error("{}", unknown_words(.requested, .closest))]
+    Unknown { requested: String, closest: Vec<String> },
     /// The name is known; no provider of it has a key.
-    #[error("No provider of `{asked}` is configured: set a key or run `tollfree demo`.")]
-    NoMember { asked: String },
+    #[error("No provider of `{requested}` is configured: set a key or run `tollfree demo`.")]
+    NoMember { requested: String },
     /// Known and configured, but not to be had: switched off in the file, or with a limit of 0.
-    #[error("The model `{asked}` is not offered here: {why}.")]
-    NotOffered { asked: String, why: String },
+    #[error("The model `{requested}` is not offered here: {why}.")]
+    NotOffered { requested: String, why: String },
 }
 
 fn retired_words(model: &str, successor: Option<&str>) -> String {
@@ -83,12 +83,12 @@ fn retired_words(model: &str, successor: Option<&str>) -> String {
     }
 }
 
-fn unknown_words(asked: &str, closest: &[String]) -> String {
+fn unknown_words(requested: &str, closest: &[String]) -> String {
     if closest.is_empty() {
-        return format!("The model `{asked}` does not exist.");
+        return format!("The model `{requested}` does not exist.");
     }
     let names: Vec<String> = closest.iter().map(|c| format!("`{c}`")).collect();
-    format!("The model `{asked}` does not exist. Did you mean {}?", names.join(", "))
+    format!("The model `{requested}` does not exist. Did you mean {}?", names.join(", "))
 }
 
 /// A setting that only makes sense together with the catalogue, and does not.

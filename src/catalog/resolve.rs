@@ -56,7 +56,7 @@ fn has_name(candidate: &Candidate, name: &str) -> bool {
 pub(super) fn resolve<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'a>, NotFound> {
     if let Some(meta) = catalog.metas.iter().find(|meta| meta.name == name) {
         if meta.members.is_empty() {
-            return Err(NotFound::NoMember { asked: name.to_owned() });
+            return Err(NotFound::NoMember { requested: name.to_owned() });
         }
         return Ok(Resolved::Meta(meta));
     }
@@ -71,25 +71,25 @@ pub(super) fn resolve<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'
 
 /// Nobody serves the name: known but not to be had, retired, or unknown.
 fn why_not(catalog: &Catalog, name: &str) -> NotFound {
-    let asked = name.to_owned();
+    let requested = name.to_owned();
     let mut living = catalog.known.iter().filter(|k| !k.retired && k.is_called(name)).peekable();
     if living.peek().is_some() {
         let reasons: Vec<Option<&str>> = living.map(|k| k.not_offered.as_deref()).collect();
         // One provider that only lacks a key is better news than another that does not offer it.
         return match reasons.iter().copied().min().flatten() {
-            Some(why) => NotFound::NotOffered { asked, why: why.to_owned() },
-            None => NotFound::NoMember { asked },
+            Some(why) => NotFound::NotOffered { requested, why: why.to_owned() },
+            None => NotFound::NoMember { requested },
         };
     }
     if let Some(gone) = catalog.known.iter().find(|k| k.is_called(name)) {
-        return NotFound::Retired { model: asked, successor: gone.successor.clone() };
+        return NotFound::Retired { model: requested, successor: gone.successor.clone() };
     }
     let provider = name.split_once('/').and_then(|(id, _)| builtin().provider(id));
     let serves = |id: &str| catalog.providers.iter().any(|p| &*p.id == id);
     if provider.is_some_and(|p| p.status == Some(Status::Retired))
         && !name.split_once('/').is_some_and(|(id, _)| serves(id))
     {
-        return NotFound::Retired { model: asked, successor: None };
+        return NotFound::Retired { model: requested, successor: None };
     }
     let metas = catalog.metas.iter().map(|meta| meta.name.clone());
     let in_force = catalog.models.iter().flat_map(|served| {
@@ -98,5 +98,5 @@ fn why_not(catalog: &Catalog, name: &str) -> NotFound {
     });
     let names: Vec<String> = metas.chain(in_force).collect();
     let near = closest(name, names.iter().map(String::as_str));
-    NotFound::Unknown { asked, closest: near.into_iter().map(str::to_owned).collect() }
+    NotFound::Unknown { requested, closest: near.into_iter().map(str::to_owned).collect() }
 }

@@ -240,9 +240,9 @@ fn names_are_resolved_in_the_documented_order() {
 #[test]
 fn what_is_retired_names_its_successor_unless_it_lives_elsewhere() {
     let groq = catalog(&[("GROQ_API_KEY", "k")], "");
-    for asked in ["llama-3.3-70b-versatile", "groq/llama-3.3-70b-versatile", "groq/llama-3.3-70b"] {
-        let retired = NotFound::Retired { model: asked.into(), successor: Some("groq/openai/gpt-oss-120b".into()) };
-        assert_eq!(groq.resolve(asked).unwrap_err(), retired);
+    for requested in ["llama-3.3-70b-versatile", "groq/llama-3.3-70b-versatile", "groq/llama-3.3-70b"] {
+        let retired = NotFound::Retired { model: requested.into(), successor: Some("groq/openai/gpt-oss-120b".into()) };
+        assert_eq!(groq.resolve(requested).unwrap_err(), retired);
     }
     assert_eq!(
         groq.resolve("github/gpt-4o").unwrap_err(),
@@ -250,7 +250,7 @@ fn what_is_retired_names_its_successor_unless_it_lives_elsewhere() {
     );
     assert_eq!(
         groq.resolve("llama-3.3-70b").unwrap_err(),
-        NotFound::NoMember { asked: "llama-3.3-70b".into() },
+        NotFound::NoMember { requested: "llama-3.3-70b".into() },
         "NVIDIA still serves it, without a key here"
     );
     let nvidia = catalog(&[("NVIDIA_API_KEY", "k")], "");

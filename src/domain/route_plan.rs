@@ -39,7 +39,7 @@ pub struct Choice {
 #[derive(Debug, Clone)]
 pub struct RoutePlan {
     /// What was asked for: `free`, `groq/openai/gpt-oss-120b`, …
-    pub asked: String,
+    pub requested: String,
     /// Never empty when a plan is made.
     pub choices: Vec<Choice>,
 }

@@ -18,7 +18,7 @@ use crate::{
 
 /// Cheap to clone; all clones are of the same request.
 #[derive(Debug, Clone)]
-pub struct Trail {
+pub struct AttemptLog {
     shared: Arc<Shared>,
 }
 
@@ -27,12 +27,12 @@ struct Shared {
     request_id: String,
     trace_id: Option<String>,
     began: Instant,
-    met: Mutex<Met>,
+    met: Mutex<Progress>,
     waited_us: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Met {
+struct Progress {
     attempts: Vec<Attempt>,
     /// The attempt that has not ended yet: provider, candidate, account, and since when.
     under_way: Option<Attempt>,
@@ -58,13 +58,13 @@ pub struct Attempt {
     pub took: Option<Duration>,
 }
 
-impl Trail {
+impl AttemptLog {
     pub fn new(request_id: impl Into<String>) -> Self {
-        Self::traced(request_id, None)
+        Self::with_trace(request_id, None)
     }
 
     /// `trace_id`: 32 hex digits, of the trace that the request belongs to.
-    pub fn traced(request_id: impl Into<String>, trace_id: Option<String>) -> Self {
+    pub fn with_trace(request_id: impl Into<String>, trace_id: Option<String>) -> Self {
         let shared = Shared {
             request_id: request_id.into(),
             trace_id,

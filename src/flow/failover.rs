@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{Attempt, FlowError, Trail};
+use super::{Attempt, AttemptLog, FlowError};
 use crate::{
     domain::{Candidate, Charge, Choice, Client, Fault, FaultKind, KeyRefused, Outcome, RoutePlan, Tier, Unit, Until},
     ledger::{Admission, AdmitRequest, Lease, Ledger, LedgerError, Refusal, RefusalReason, RefusedBy},
@@ -15,9 +15,9 @@ use crate::{
 /// How long to wait for a limit of which nobody said when it opens.
 const NO_TIME_TOLD_MS: i64 = 1_000;
 
-pub struct Turns {
+pub struct Failover {
     plan: RoutePlan,
-    trail: Trail,
+    attempt_log: AttemptLog,
     tier: Tier,
     /// The caller stands in line no longer than this.
     patience: Instant,
@@ -31,11 +31,11 @@ pub struct Turns {
     soonest_ms: Option<i64>,
 }
 
-impl Turns {
-    pub fn new(plan: RoutePlan, trail: Trail, tier: Tier, wait: Duration, choosing: Duration) -> Self {
+impl Failover {
+    pub fn new(plan: RoutePlan, attempt_log: AttemptLog, tier: Tier, wait: Duration, choosing: Duration) -> Self {
         let now = Instant::now();
         let (patience, deadline) = (now + wait, now + choosing);
-        Self { plan, trail, tier, patience, deadline, limited: Vec::new(), rejection: None, soonest_ms: None }
+        Self { plan, attempt_log, tier, patience, deadline, limited: Vec::new(), rejection: None, soonest_ms: None }
     }
 
     /// The question for the ledger: all that is left, in order.
@@ -47,7 +47,7 @@ impl Turns {
             choices: &self.plan.choices,
             wait_ms,
             tier: self.tier,
-            waited_us: self.trail.waited_us(),
+            waited_us: self.attempt_log.waited_us(),
         }
     }
 
@@ -75,11 +75,11 @@ impl Turns {
     pub fn lease(&mut self, ledger: &Ledger, admission: Result<Admission, LedgerError>) -> Result<Lease, FlowError> {
         match admission {
             Ok(Admission::Granted(lease)) => {
-                self.trail.passes_over(lease.passed_over());
+                self.attempt_log.passes_over(lease.passed_over());
                 Ok(lease)
             }
             Ok(Admission::Refused(refusal)) => {
-                self.trail.passes_over(&refusal.lines);
+                self.attempt_log.passes_over(&refusal.lines);
                 Err(self.refused(refusal))
             }
             // The flow has read the record again and asked anew.
@@ -98,7 +98,7 @@ impl Turns {
         candidate: &Candidate,
         attempt: Pin<&mut impl Future<Output = Result<T, Fault>>>,
     ) -> Result<T, Fault> {
-        self.trail.tries(candidate);
+        self.attempt_log.tries(candidate);
         let own = candidate.provider.first_token_timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         let until = own.map_or(self.deadline, |own| own.max(self.deadline));
         match tokio::time::timeout_at(until, attempt).await {
@@ -111,7 +111,7 @@ impl Turns {
     pub fn failed(&mut self, candidate: &Arc<Candidate>, fault: &Fault) -> Result<(), FlowError> {
         let name = &candidate.name;
         info!(candidate.name = %name, error.type = %fault.label, "Struck `{name}`: {}", fault.label);
-        self.trail.failed(candidate, fault);
+        self.attempt_log.failed(candidate, fault);
         let Candidate { provider, model, account, key, .. } = &**candidate;
         let same_provider = |c: &Candidate| c.provider.id == provider.id;
         let same_model = |c: &Candidate| same_provider(c) && c.model.id == model.id;
@@ -126,8 +126,8 @@ impl Turns {
             }
             FaultKind::Broken | FaultKind::TimedOut | FaultKind::Busy => self.strike(same_model),
             FaultKind::TooLarge => {
-                let wall = wall(candidate, fault);
-                self.strike(|c| std::ptr::eq(c, Arc::as_ptr(candidate)) || !wall.is_lower_than(c));
+                let limit = size_limit(candidate, fault);
+                self.strike(|c| std::ptr::eq(c, Arc::as_ptr(candidate)) || !limit.is_lower_than(c));
                 if self.plan.choices.is_empty() && self.rejection.is_none() {
                     self.rejection = Some(rejected(candidate, fault, 400, Some("context_length_exceeded")));
                 }
@@ -147,7 +147,7 @@ impl Turns {
     }
 
     pub fn answered(&self, candidate: &Candidate) {
-        self.trail.answered(candidate);
+        self.attempt_log.answered(candidate);
     }
 
     fn strike(&mut self, hopeless: impl Fn(&Candidate) -> bool) {
@@ -178,11 +178,12 @@ impl Turns {
         }
         if refusal.by == RefusedBy::Budget && !refusal.lines.is_empty() && refusal.lines.iter().all(|l| l.why == "off")
         {
-            let message = format!("Every model behind `{}` that could serve this is switched off.", self.plan.asked);
+            let message =
+                format!("Every model behind `{}` that could serve this is switched off.", self.plan.requested);
             return PlanError::Unsupported { param: "model".to_owned(), message }.into();
         }
         let by_limits = |a: &Attempt| matches!(a.kind, Some(FaultKind::RateLimited | FaultKind::TooLarge));
-        if self.trail.attempts().iter().all(by_limits) { FlowError::Refused(refusal) } else { self.all_failed() }
+        if self.attempt_log.attempts().iter().all(by_limits) { FlowError::Refused(refusal) } else { self.all_failed() }
     }
 
     /// Nobody is left, or no time.
@@ -190,7 +191,7 @@ impl Turns {
         if let Some(rejection) = self.rejection.take() {
             return rejection;
         }
-        let attempts = self.trail.attempts();
+        let attempts = self.attempt_log.attempts();
         if !attempts.iter().all(|a| a.kind == Some(FaultKind::RateLimited)) {
             return self.all_failed();
         }
@@ -211,33 +212,33 @@ impl Turns {
     }
 
     fn all_failed(&self) -> FlowError {
-        let attempts = self.trail.attempts();
+        let attempts = self.attempt_log.attempts();
         let timed_out = attempts.iter().all(|a| a.kind == Some(FaultKind::TimedOut));
         FlowError::AllFailed { attempts, timed_out }
     }
 }
 
 /// What a request was too large for.
-enum Wall {
+enum SizeLimit {
     Context(i64),
     /// A whole token window.
     Window(i64),
 }
 
-impl Wall {
+impl SizeLimit {
     fn is_lower_than(&self, candidate: &Candidate) -> bool {
         match self {
-            Wall::Context(tokens) => candidate.model.context > *tokens,
-            Wall::Window(tokens) => smallest_token_window(candidate) > *tokens,
+            SizeLimit::Context(tokens) => candidate.model.context > *tokens,
+            SizeLimit::Window(tokens) => smallest_token_window(candidate) > *tokens,
         }
     }
 }
 
-fn wall(candidate: &Candidate, fault: &Fault) -> Wall {
+fn size_limit(candidate: &Candidate, fault: &Fault) -> SizeLimit {
     if fault.status == Some(413) && candidate.provider.wire.permanent_413 {
-        Wall::Window(smallest_token_window(candidate))
+        SizeLimit::Window(smallest_token_window(candidate))
     } else {
-        Wall::Context(candidate.model.context)
+        SizeLimit::Context(candidate.model.context)
     }
 }
 
@@ -275,13 +276,13 @@ mod tests {
     use crate::{
         domain::{Cooldown, CooldownScope, Limit, TokenCharge, Usage},
         ledger::ClientUsage,
-        plan::test_support::{Making, names, of},
+        plan::test_support::{CandidateBuilder, candidate, names},
     };
 
-    fn turns(candidates: &[Arc<Candidate>]) -> Turns {
+    fn failover(candidates: &[Arc<Candidate>]) -> Failover {
         let choices = candidates.iter().map(|c| Choice { candidate: c.clone(), charge: Charge::default() }).collect();
-        let plan = RoutePlan { asked: "free".to_owned(), choices };
-        Turns::new(plan, Trail::new("r"), Tier::Standard, Duration::ZERO, Duration::from_secs(30))
+        let plan = RoutePlan { requested: "free".to_owned(), choices };
+        Failover::new(plan, AttemptLog::new("r"), Tier::Standard, Duration::ZERO, Duration::from_secs(30))
     }
 
     fn fault(kind: FaultKind, label: &str) -> Fault {
@@ -290,8 +291,8 @@ mod tests {
         Fault { kind, status, label: label.to_owned(), message, code: None, outcome: Outcome::unknown() }
     }
 
-    fn left(turns: &Turns) -> Vec<&str> {
-        names(&turns.plan.choices)
+    fn left(failover: &Failover) -> Vec<&str> {
+        names(&failover.plan.choices)
     }
 
     fn refusal(why: &[&str]) -> Refusal {
@@ -303,26 +304,26 @@ mod tests {
 
     /// Two providers; `a` with two models and two accounts, each its own key.
     fn pool() -> [Arc<Candidate>; 5] {
-        let make = |name, account| of(name).account(account).make();
+        let make = |name, account| candidate(name).account(account).build();
         [make("a/1", "x"), make("a/1", "y"), make("a/2", "x"), make("a/2", "y"), make("b/1", "x")]
     }
 
     #[tokio::test]
     async fn a_limit_sends_to_the_next_and_is_asked_again_once_after_all_others() {
-        let [first, second] = [of("a/1").make(), of("b/1").make()];
-        let mut turns = turns(&[first.clone(), second.clone()]);
-        turns.failed(&first, &fault(FaultKind::RateLimited, "429_rpm")).unwrap();
-        assert_eq!(left(&turns), ["b/1", "a/1"]);
-        turns.failed(&second, &fault(FaultKind::RateLimited, "429_rpm")).unwrap();
-        turns.failed(&first, &fault(FaultKind::RateLimited, "429_rpm")).unwrap();
-        assert_eq!(left(&turns), ["b/1"]);
+        let [first, second] = [candidate("a/1").build(), candidate("b/1").build()];
+        let mut failover = failover(&[first.clone(), second.clone()]);
+        failover.failed(&first, &fault(FaultKind::RateLimited, "429_rpm")).unwrap();
+        assert_eq!(left(&failover), ["b/1", "a/1"]);
+        failover.failed(&second, &fault(FaultKind::RateLimited, "429_rpm")).unwrap();
+        failover.failed(&first, &fault(FaultKind::RateLimited, "429_rpm")).unwrap();
+        assert_eq!(left(&failover), ["b/1"]);
         let mut last = fault(FaultKind::RateLimited, "429_rpd");
         last.outcome.cooldown = Some(Cooldown {
             scope: CooldownScope::Account,
             until: Until::AfterMs(86_400),
             cause: "429_rpd".to_owned(),
         });
-        let Err(FlowError::Refused(refusal)) = turns.failed(&second, &last) else { panic!() };
+        let Err(FlowError::Refused(refusal)) = failover.failed(&second, &last) else { panic!() };
         assert_eq!((refusal.retry_ms, refusal.exact, refusal.lines.len()), (86_400, false, 4));
     }
 
@@ -337,9 +338,9 @@ mod tests {
             (FaultKind::Rejected, vec!["a/1 x", "a/1 y", "a/2 x", "a/2 y"]),
         ] {
             let pool = pool();
-            let mut turns = turns(&pool);
-            turns.failed(&pool[0], &fault(kind, "500")).unwrap();
-            let is_left = |c: &&Arc<Candidate>| turns.plan.choices.iter().any(|l| Arc::ptr_eq(&l.candidate, c));
+            let mut failover = failover(&pool);
+            failover.failed(&pool[0], &fault(kind, "500")).unwrap();
+            let is_left = |c: &&Arc<Candidate>| failover.plan.choices.iter().any(|l| Arc::ptr_eq(&l.candidate, c));
             let struck = pool.iter().filter(|c| !is_left(c)).map(|c| format!("{} {}", c.name, c.account.id));
             assert_eq!(struck.collect::<Vec<_>>(), hopeless, "{kind:?}");
         }
@@ -348,70 +349,70 @@ mod tests {
     #[tokio::test]
     async fn the_only_providers_other_models_are_tried_when_one_breaks() {
         let pool = &pool()[..4];
-        let mut turns = turns(pool);
-        turns.failed(&pool[0], &fault(FaultKind::Broken, "500")).unwrap();
-        assert_eq!(left(&turns), ["a/2", "a/2"]);
+        let mut failover = failover(pool);
+        failover.failed(&pool[0], &fault(FaultKind::Broken, "500")).unwrap();
+        assert_eq!(left(&failover), ["a/2", "a/2"]);
     }
 
     #[tokio::test]
     async fn a_second_providers_refusal_gives_the_caller_the_first() {
-        let three = [of("a/1").make(), of("b/1").make(), of("c/1").make()];
-        let mut turns = turns(&three);
-        turns.failed(&three[0], &fault(FaultKind::Rejected, "422")).unwrap();
-        let end = turns.failed(&three[1], &fault(FaultKind::Rejected, "400")).unwrap_err();
+        let three = [candidate("a/1").build(), candidate("b/1").build(), candidate("c/1").build()];
+        let mut failover = failover(&three);
+        failover.failed(&three[0], &fault(FaultKind::Rejected, "422")).unwrap();
+        let end = failover.failed(&three[1], &fault(FaultKind::Rejected, "400")).unwrap_err();
         let FlowError::Rejected { status, provider, message, .. } = end else { panic!("{end:?}") };
         assert_eq!((status, provider.as_str(), message.as_str()), (422, "a", "said 422"));
     }
 
     #[tokio::test]
     async fn a_refusal_of_the_request_outweighs_what_the_others_met() {
-        let three = [of("a/1").make(), of("b/1").make(), of("c/1").make()];
-        let mut broken = turns(&three[..2]);
+        let three = [candidate("a/1").build(), candidate("b/1").build(), candidate("c/1").build()];
+        let mut broken = failover(&three[..2]);
         broken.failed(&three[0], &fault(FaultKind::Rejected, "400")).unwrap();
         let end = broken.failed(&three[1], &fault(FaultKind::Broken, "500")).unwrap_err();
         assert_eq!(end.status(), 400);
-        let mut full = turns(&three);
+        let mut full = failover(&three);
         full.failed(&three[0], &fault(FaultKind::Rejected, "400")).unwrap();
         assert_eq!(full.refused(refusal(&["rpm"])).status(), 400);
     }
 
     #[tokio::test]
     async fn too_large_goes_on_where_there_is_more_room() {
-        let context = |name, tokens| of(name).model(|m| m.context = tokens).make();
+        let context = |name, tokens| candidate(name).model(|m| m.context = tokens).build();
         let all = [context("a/1", 8_000), context("b/1", 8_000), context("c/1", 32_000)];
-        let mut turns = turns(&all);
-        turns.failed(&all[0], &fault(FaultKind::TooLarge, "400")).unwrap();
-        assert_eq!(left(&turns), ["c/1"]);
-        let end = turns.failed(&all[2], &fault(FaultKind::TooLarge, "400")).unwrap_err();
+        let mut failover = failover(&all);
+        failover.failed(&all[0], &fault(FaultKind::TooLarge, "400")).unwrap();
+        assert_eq!(left(&failover), ["c/1"]);
+        let end = failover.failed(&all[2], &fault(FaultKind::TooLarge, "400")).unwrap_err();
         let FlowError::Rejected { status: 400, provider, code, .. } = end else { panic!("{end:?}") };
         assert_eq!((provider.as_str(), code.as_deref()), ("c", Some("context_length_exceeded")));
     }
 
     #[tokio::test]
     async fn a_wall_of_413_goes_on_to_larger_windows() {
-        let groq = |m: Making| m.provider(|p| p.wire.permanent_413 = true).charged_by(TokenCharge::Reserve);
-        let window = |name, tpm| groq(of(name)).limits(&[(Limit::Tpm, tpm)]).make();
-        let all = [window("a/1", 8_000), window("a/2", 8_000), window("a/3", 12_000), of("b/1").make()];
-        let mut turns = turns(&all);
-        turns.failed(&all[0], &fault(FaultKind::TooLarge, "413")).unwrap();
-        assert_eq!(left(&turns), ["a/3", "b/1"]);
+        let groq = |m: CandidateBuilder| m.provider(|p| p.wire.permanent_413 = true).charged_by(TokenCharge::Reserve);
+        let window = |name, tpm| groq(candidate(name)).limits(&[(Limit::Tpm, tpm)]).build();
+        let all = [window("a/1", 8_000), window("a/2", 8_000), window("a/3", 12_000), candidate("b/1").build()];
+        let mut failover = failover(&all);
+        failover.failed(&all[0], &fault(FaultKind::TooLarge, "413")).unwrap();
+        assert_eq!(left(&failover), ["a/3", "b/1"]);
     }
 
     #[tokio::test]
     async fn all_by_time_out_is_told_apart() {
-        let two = [of("a/1").make(), of("b/1").make()];
+        let two = [candidate("a/1").build(), candidate("b/1").build()];
         for (second, status) in [(FaultKind::TimedOut, 504), (FaultKind::Broken, 502)] {
-            let mut turns = turns(&two);
-            turns.failed(&two[0], &fault(FaultKind::TimedOut, "timeout")).unwrap();
-            let end = turns.failed(&two[1], &fault(second, "500")).unwrap_err();
+            let mut failover = failover(&two);
+            failover.failed(&two[0], &fault(FaultKind::TimedOut, "timeout")).unwrap();
+            let end = failover.failed(&two[1], &fault(second, "500")).unwrap_err();
             assert_eq!(end.status(), status, "{end}");
         }
     }
 
     #[tokio::test]
     async fn no_room_is_a_429_only_where_nothing_else_went_wrong() {
-        let three = [of("a/1").make(), of("b/1").make(), of("c/1").make()];
-        let mut fresh = turns(&three);
+        let three = [candidate("a/1").build(), candidate("b/1").build(), candidate("c/1").build()];
+        let mut fresh = failover(&three);
         assert_eq!(fresh.refused(refusal(&["rpm"])).status(), 429);
         fresh.failed(&three[0], &fault(FaultKind::RateLimited, "429_rpm")).unwrap();
         assert_eq!(fresh.refused(refusal(&["rpm"])).status(), 429);
@@ -421,29 +422,29 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_switched_off_is_no_quota() {
-        let mut turns = turns(&[of("a/1").make()]);
-        assert_eq!(turns.refused(refusal(&["off", "off"])).status(), 400);
-        assert_eq!(turns.refused(refusal(&["off", "rpm"])).status(), 429);
+        let mut failover = failover(&[candidate("a/1").build()]);
+        assert_eq!(failover.refused(refusal(&["off", "off"])).status(), 400);
+        assert_eq!(failover.refused(refusal(&["off", "rpm"])).status(), 429);
     }
 
     #[tokio::test(start_paused = true)]
     async fn choosing_ends_at_its_time() {
-        let two = [of("a/1").make(), of("b/1").make()];
-        let mut turns = turns(&two);
+        let two = [candidate("a/1").build(), candidate("b/1").build()];
+        let mut failover = failover(&two);
         let stuck = std::future::pending::<Result<(), Fault>>();
         let began = Instant::now();
-        let fault = turns.within(&two[0], pin!(stuck)).await.unwrap_err();
+        let fault = failover.within(&two[0], pin!(stuck)).await.unwrap_err();
         assert_eq!(began.elapsed().as_secs(), 30);
         assert_eq!((fault.kind, fault.outcome.usage), (FaultKind::TimedOut, Usage::UNKNOWN));
-        assert_eq!(turns.failed(&two[0], &fault).unwrap_err().status(), 504);
+        assert_eq!(failover.failed(&two[0], &fault).unwrap_err().status(), 504);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_provider_has_its_own_time() {
-        let slow = of("a/1").provider(|p| p.first_token_timeout_ms = Some(90_000)).make();
+        let slow = candidate("a/1").provider(|p| p.first_token_timeout_ms = Some(90_000)).build();
         let began = Instant::now();
         let never = pin!(std::future::pending::<Result<(), Fault>>());
-        let _ = turns(std::slice::from_ref(&slow)).within(&slow, never).await;
+        let _ = failover(std::slice::from_ref(&slow)).within(&slow, never).await;
         assert_eq!(began.elapsed().as_secs(), 90);
     }
 }

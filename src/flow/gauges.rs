@@ -5,10 +5,10 @@ use std::{collections::HashSet, sync::Arc};
 use super::Flow;
 use crate::{
     domain::Scope,
-    record::metrics::{Breaker, Budget, EVERY, Watch},
+    record::metrics::{ALL_MODELS, Breaker, Budget, GaugeSource},
 };
 
-impl Watch for Flow {
+impl GaugeSource for Flow {
     fn budgets(&self) -> Vec<Budget> {
         let (catalog, snapshot) = (self.catalog.load(), self.ledger.snapshot());
         let mut told = HashSet::new();
@@ -21,7 +21,7 @@ impl Watch for Flow {
                 let mut levels = seen.levels.iter().filter(|level| level.limit == window.limit);
                 let Some(level) = levels.find(|level| is_of(level.max, level.learned)) else { continue };
                 let model: Arc<str> =
-                    if window.scope == Scope::Account { EVERY.into() } else { candidate.model.id.clone() };
+                    if window.scope == Scope::Account { ALL_MODELS.into() } else { candidate.model.id.clone() };
                 let (provider, account) = (candidate.provider.id.clone(), candidate.account.id.clone());
                 // Sibling keys share it, and models an account's.
                 if told.insert((provider.clone(), account.clone(), model.clone(), window.limit)) {
@@ -38,7 +38,7 @@ impl Watch for Flow {
         let state = |name: &str| snapshot.breaker(name).as_gauge();
         let providers = catalog.providers.iter().map(|provider| Breaker {
             provider: provider.id.clone(),
-            model: EVERY.into(),
+            model: ALL_MODELS.into(),
             state: state(&provider.id),
         });
         let models = catalog.models.iter().map(|served| Breaker {

@@ -13,8 +13,8 @@ use crate::{
     ledger::RequestRecord,
     plan::PlanError,
     record::metrics,
-    relay::{Ended, Ending},
-    telemetry::{Marks, span},
+    relay::{Ending, RelayOutcome},
+    telemetry::{SpanExt, span},
     upstream::Reply,
 };
 
@@ -30,8 +30,8 @@ pub fn plan(
     let span = span!("plan", tollfree.client = &*client.id, tollfree.model.asked = short(&request.model));
     let planned = span.in_scope(route);
     match &planned {
-        Ok(plan) => span.mark("tollfree.candidates", i64::try_from(plan.choices.len()).unwrap_or(i64::MAX)),
-        Err(error) => span.fail(match error {
+        Ok(plan) => span.set("tollfree.candidates", i64::try_from(plan.choices.len()).unwrap_or(i64::MAX)),
+        Err(error) => span.set_error(match error {
             PlanError::NotFound(_) => "model_not_found",
             PlanError::ContextTooLong { .. } => "context_length_exceeded",
             PlanError::Unsupported { .. } => "unsupported_by_models",
@@ -76,7 +76,7 @@ impl ModelCall {
     pub fn failed(mut self, fault: &Fault) {
         self.is_told = true;
         if let Some(status) = fault.status {
-            self.span.mark("http.response.status_code", i64::from(status));
+            self.span.set("http.response.status_code", i64::from(status));
         }
         self.end(Some(&fault.label));
     }
@@ -90,39 +90,39 @@ impl ModelCall {
             return;
         }
         if self.stream {
-            self.span.mark("gen_ai.response.time_to_first_chunk", reply.time_to_first_token.as_secs_f64());
+            self.span.set("gen_ai.response.time_to_first_chunk", reply.time_to_first_token.as_secs_f64());
         }
         if let Some(id) = &reply.identity.id {
-            self.span.mark("gen_ai.response.id", short(id).to_owned());
+            self.span.set("gen_ai.response.id", short(id).to_owned());
         }
         if let Some(model) = &reply.identity.model {
-            self.span.mark("gen_ai.response.model", short(model).to_owned());
+            self.span.set("gen_ai.response.model", short(model).to_owned());
         }
     }
 
-    pub fn ended(mut self, ended: &Ended) {
+    pub fn ended(mut self, ended: &RelayOutcome) {
         self.is_told = true;
         if let Some(usage) = ended.usage {
             self.call.used(usage.input, usage.output);
-            self.span.mark("gen_ai.usage.input_tokens", usage.input);
-            self.span.mark("gen_ai.usage.output_tokens", usage.output);
+            self.span.set("gen_ai.usage.input_tokens", usage.input);
+            self.span.set("gen_ai.usage.output_tokens", usage.output);
         }
         if !self.span.is_disabled() && !ended.finish_reasons.is_empty() {
             let reasons: Vec<String> = ended.finish_reasons.iter().map(|r| short(r).to_owned()).collect();
-            self.span.mark_list("gen_ai.response.finish_reasons", &reasons);
+            self.span.set_list("gen_ai.response.finish_reasons", &reasons);
         }
-        self.end(match &ended.how {
+        self.end(match &ended.ending {
             Ending::Complete => None,
             Ending::Broken { label } => Some(label),
-            Ending::Left => Some(LEFT),
+            Ending::ClientLeft => Some(LEFT),
         });
     }
 
     fn end(&self, error: Option<&str>) {
         if let Some(error) = error {
-            self.span.fail(error);
+            self.span.set_error(error);
         }
-        self.span.stamp();
+        self.span.set_end();
         self.call.ended(error, self.began.elapsed());
     }
 }
@@ -142,24 +142,24 @@ fn tell_request(span: &Span, candidate: &Candidate, request: &ChatRequest) {
     if let Ok(url) = url::Url::parse(&candidate.provider.base_url)
         && let Some(host) = url.host_str()
     {
-        span.mark("server.address", host.to_owned());
-        span.mark("server.port", i64::from(url.port_or_known_default().unwrap_or(443)));
+        span.set("server.address", host.to_owned());
+        span.set("server.port", i64::from(url.port_or_known_default().unwrap_or(443)));
     }
-    span.mark("tollfree.provider", candidate.provider.id.clone());
-    span.mark("tollfree.account", candidate.account.id.clone());
+    span.set("tollfree.provider", candidate.provider.id.clone());
+    span.set("tollfree.account", candidate.account.id.clone());
     if request.stream {
-        span.mark("gen_ai.request.stream", true);
+        span.set("gen_ai.request.stream", true);
     }
     if request.n != 1 {
-        span.mark("gen_ai.request.choice.count", i64::from(request.n));
+        span.set("gen_ai.request.choice.count", i64::from(request.n));
     }
     if request.needs.has(Capabilities::JSON_SCHEMA) || request.needs.has(Capabilities::JSON_OBJECT) {
-        span.mark("gen_ai.output.type", "json");
+        span.set("gen_ai.output.type", "json");
     }
     let sampling = &request.sampling;
     let whole = [("gen_ai.request.max_tokens", request.max_tokens), ("gen_ai.request.seed", sampling.seed)];
     for (key, value) in whole.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-        span.mark(key, value);
+        span.set(key, value);
     }
     let parts = [
         ("gen_ai.request.temperature", sampling.temperature),
@@ -168,7 +168,7 @@ fn tell_request(span: &Span, candidate: &Candidate, request: &ChatRequest) {
         ("gen_ai.request.frequency_penalty", sampling.frequency_penalty),
     ];
     for (key, value) in parts.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-        span.mark(key, value);
+        span.set(key, value);
     }
 }
 
@@ -190,14 +190,14 @@ fn short(name: &str) -> &str {
 }
 
 /// One chat as its caller sees it, for the measurements. Dropped before its end is told, its caller has left.
-pub struct Seen {
+pub struct ChatMetrics {
     chat: metrics::Chat,
     began: Instant,
     status: u16,
     _in_flight: metrics::InFlight,
 }
 
-impl Seen {
+impl ChatMetrics {
     /// Until the plan says otherwise `asked` is a name that is served.
     pub fn begin(asked: &str) -> Self {
         let chat = metrics::Chat::new(asked);
@@ -216,16 +216,16 @@ impl Seen {
         }
     }
 
-    pub fn ended(mut self, ended: &Ended) {
-        self.status = match ended.how {
+    pub fn ended(mut self, ended: &RelayOutcome) {
+        self.status = match ended.ending {
             Ending::Complete => 200,
             Ending::Broken { .. } => RequestRecord::STREAM_BROKEN,
-            Ending::Left => RequestRecord::CANCELLED,
+            Ending::ClientLeft => RequestRecord::CANCELLED,
         };
     }
 }
 
-impl Drop for Seen {
+impl Drop for ChatMetrics {
     fn drop(&mut self) {
         self.chat.ended((self.status != 200).then_some(self.status), self.began.elapsed());
     }

@@ -13,16 +13,16 @@ pub mod wait_policy;
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 pub use self::{
-    attempt_log::{Attempt, Trail},
+    attempt_log::{Attempt, AttemptLog},
     error::FlowError,
-    wait_policy::Queue,
+    wait_policy::WaitLimits,
 };
 use self::{
-    failover::Turns,
-    instrumented::{ModelCall, Seen},
-    recorder::Telling,
+    failover::Failover,
+    instrumented::{ChatMetrics, ModelCall},
+    recorder::RequestRecorder,
 };
-pub use crate::relay::AnswerBody;
+pub use crate::relay::ChatBody;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -32,7 +32,7 @@ use crate::{
     ledger::{Admission, ClientUsage, Lease, Ledger, LedgerError, RequestRecord},
     plan::{self, Estimates, PlanError},
     record::Journal,
-    relay::{self, Ending, RelayAsk},
+    relay::{self, Ending, RelayContext},
     shutdown::Tasks,
     upstream::{Reply, Upstream},
 };
@@ -42,28 +42,28 @@ pub struct Flow {
     pub catalog: Current,
     pub ledger: Ledger,
     pub upstream: Upstream,
-    pub record: Journal<RequestRecord>,
+    pub journal: Journal<RequestRecord>,
     pub estimates: Arc<Estimates>,
     pub tasks: Tasks,
-    pub queue: Queue,
+    pub wait_limits: WaitLimits,
     /// Bounds choosing, not streaming, nor waiting in line.
     pub route_timeout: Duration,
 }
 
 /// A committed answer: its first content is there.
-pub struct Answer {
+pub struct ChatReply {
     pub provider: Arc<str>,
     /// `provider/model`
     pub model: Arc<str>,
-    pub body: AnswerBody,
+    pub body: ChatBody,
     pub client: Option<ClientUsage>,
 }
 
 /// Who answers, and what is held until the answer is over.
-struct Found {
+struct Selected {
     reply: Reply,
     lease: Lease,
-    turns: Turns,
+    failover: Failover,
     call: ModelCall,
 }
 
@@ -73,11 +73,20 @@ impl Flow {
         ledger: Ledger,
         upstream: Upstream,
         tasks: Tasks,
-        queue: Queue,
+        wait_limits: WaitLimits,
         route_timeout: Duration,
     ) -> Arc<Self> {
-        let record = recorder::journal(ledger.clone(), tasks.clone());
-        Arc::new(Self { catalog, ledger, upstream, record, estimates: Arc::default(), tasks, queue, route_timeout })
+        let journal = recorder::journal(ledger.clone(), tasks.clone());
+        Arc::new(Self {
+            catalog,
+            ledger,
+            upstream,
+            journal,
+            estimates: Arc::default(),
+            tasks,
+            wait_limits,
+            route_timeout,
+        })
     }
 
     /// One request from start to finish; `wait`: how long its caller would stand in line for room. Dropped at any await it leaves nothing unsettled and is recorded as left.
@@ -85,18 +94,20 @@ impl Flow {
         self: &Arc<Self>,
         client: Client,
         request: ChatRequest,
-        trail: Trail,
+        attempt_log: AttemptLog,
         wait: Duration,
-    ) -> impl Future<Output = Result<Answer, FlowError>> + Send + use<> {
+    ) -> impl Future<Output = Result<ChatReply, FlowError>> + Send + use<> {
         let flow = self.clone();
         async move {
-            let (telling, seen) =
-                (Telling::begin(&flow.record, &client, &request, &trail), Seen::begin(&request.model));
-            match flow.choose(&client, &request, trail, wait).await {
-                Ok(found) => Ok(flow.relay(found, &request, telling, seen)),
+            let (recorder, seen) = (
+                RequestRecorder::begin(&flow.journal, &client, &request, &attempt_log),
+                ChatMetrics::begin(&request.model),
+            );
+            match flow.choose(&client, &request, attempt_log, wait).await {
+                Ok(found) => Ok(flow.relay(found, &request, recorder, seen)),
                 Err(error) => {
                     seen.failed(&error);
-                    telling.failed(&error);
+                    recorder.failed(&error);
                     Err(error)
                 }
             }
@@ -104,8 +115,8 @@ impl Flow {
     }
 
     /// Records a request that was refused before it could be read.
-    pub fn turned_away(&self, client: &Client, trail: &Trail, status: u16, code: Option<&str>) {
-        Telling::of(&self.record, client, "", false, trail).turned_away(status, code);
+    pub fn record_rejected(&self, client: &Client, attempt_log: &AttemptLog, status: u16, code: Option<&str>) {
+        RequestRecorder::of(&self.journal, client, "", false, attempt_log).rejected(status, code);
     }
 
     /// Each turn strikes candidates, so the plan bounds the loop.
@@ -113,39 +124,40 @@ impl Flow {
         &self,
         client: &Client,
         request: &ChatRequest,
-        trail: Trail,
+        attempt_log: AttemptLog,
         wait: Duration,
-    ) -> Result<Found, FlowError> {
+    ) -> Result<Selected, FlowError> {
         let mut client = client.clone();
-        let mut turns = Turns::new(self.plan(&client, request)?, trail, request.tier, wait, self.route_timeout);
-        let mut admission = self.admit(&client, &mut turns).await;
+        let mut failover =
+            Failover::new(self.plan(&client, request)?, attempt_log, request.tier, wait, self.route_timeout);
+        let mut admission = self.admit(&client, &mut failover).await;
         loop {
             if let Ok(Admission::ClientChanged) = admission {
                 client = self.ledger.reauthenticate(&client).await?;
-                turns.keep_planned(&self.plan(&client, request)?);
-                admission = self.admit(&client, &mut turns).await;
+                failover.keep_planned(&self.plan(&client, request)?);
+                admission = self.admit(&client, &mut failover).await;
                 continue;
             }
-            let lease = turns.lease(&self.ledger, admission)?;
+            let lease = failover.lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
             lease.mark_sent();
             let call = ModelCall::begin(&candidate, request);
             let sent = {
                 let sending = pin!(self.upstream.attempt(&candidate, request).instrument(call.span()));
-                turns.within(&candidate, sending).await
+                failover.within(&candidate, sending).await
             };
             let fault = match sent {
-                Ok(reply) => return Ok(Found { reply, lease, turns, call }),
+                Ok(reply) => return Ok(Selected { reply, lease, failover, call }),
                 Err(fault) => fault,
             };
             call.failed(&fault);
-            match turns.failed(&candidate, &fault) {
+            match failover.failed(&candidate, &fault) {
                 Ok(()) => {
                     let began = Instant::now();
                     // Boxed: what is rare shall not be carried by every request.
-                    let goes_on = self.ledger.settle_and_admit(lease, fault.outcome, turns.ask(&client));
+                    let goes_on = self.ledger.settle_and_admit(lease, fault.outcome, failover.ask(&client));
                     admission = Box::pin(goes_on).await;
-                    turns.stood_still(began.elapsed());
+                    failover.stood_still(began.elapsed());
                 }
                 Err(end) => {
                     lease.settle(fault.outcome);
@@ -161,33 +173,39 @@ impl Flow {
         })
     }
 
-    async fn admit(&self, client: &Client, turns: &mut Turns) -> Result<Admission, LedgerError> {
+    async fn admit(&self, client: &Client, failover: &mut Failover) -> Result<Admission, LedgerError> {
         let began = Instant::now();
-        let admission = self.ledger.admit(turns.ask(client)).await;
-        turns.stood_still(began.elapsed());
+        let admission = self.ledger.admit(failover.ask(client)).await;
+        failover.stood_still(began.elapsed());
         admission
     }
 
     /// From here on the answer's body carries the lease; its end settles, teaches and records.
-    fn relay(&self, found: Found, request: &ChatRequest, mut telling: Telling, mut seen: Seen) -> Answer {
-        let Found { reply, lease, turns, call } = found;
+    fn relay(
+        &self,
+        found: Selected,
+        request: &ChatRequest,
+        mut recorder: RequestRecorder,
+        mut seen: ChatMetrics,
+    ) -> ChatReply {
+        let Selected { reply, lease, failover, call } = found;
         let candidate = reply.candidate.clone();
-        turns.answered(&candidate);
-        telling.answering(&candidate);
+        failover.answered(&candidate);
+        recorder.answering(&candidate);
         call.answered(&reply);
         seen.answering(&candidate);
         let (provider, model) = (candidate.provider.id.clone(), candidate.name.clone());
         let client = lease.client_usage().copied();
-        let ask = RelayAsk { include_usage: request.include_usage, charge: turns.charge(&candidate) };
+        let ask = RelayContext { include_usage: request.include_usage, charge: failover.charge(&candidate) };
         let (estimates, size, n) = (self.estimates.clone(), request.size, request.n);
         let body = relay::answer(reply, lease, ask, move |ended| {
-            if let (Ending::Complete, Some(usage)) = (&ended.how, ended.usage) {
+            if let (Ending::Complete, Some(usage)) = (&ended.ending, ended.usage) {
                 estimates.learn(&candidate.name, &size, n, usage.input, usage.output);
             }
             call.ended(&ended);
             seen.ended(&ended);
-            telling.ended(&ended);
+            recorder.ended(&ended);
         });
-        Answer { provider, model, body, client }
+        ChatReply { provider, model, body, client }
     }
 }

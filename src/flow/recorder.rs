@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 
-use super::{Attempt, FlowError, Trail, error};
+use super::{Attempt, AttemptLog, FlowError, error};
 use crate::{
     domain::{Candidate, ChatRequest, Client},
     ledger::{AttemptRecord, Ledger, LedgerError, PassedOver, RequestRecord},
-    record::{Journal, Unwritten},
-    relay::{Ended, Ending},
+    record::{Journal, WriteError},
+    relay::{Ending, RelayOutcome},
     shutdown::Tasks,
 };
 
@@ -22,46 +22,57 @@ const LIST_MOST: usize = 32;
 const LEFT: &str = "left";
 
 /// Dropped untold it tells that the caller left.
-pub struct Telling {
+pub struct RequestRecorder {
     journal: Journal<RequestRecord>,
-    trail: Trail,
+    attempt_log: AttemptLog,
     line: RequestRecord,
     /// How the last attempt ended, where it ended after its first content.
     broke: Option<String>,
 }
 
-impl Telling {
-    pub fn begin(journal: &Journal<RequestRecord>, client: &Client, request: &ChatRequest, trail: &Trail) -> Self {
-        Self::of(journal, client, &request.model, request.stream, trail)
+impl RequestRecorder {
+    pub fn begin(
+        journal: &Journal<RequestRecord>,
+        client: &Client,
+        request: &ChatRequest,
+        attempt_log: &AttemptLog,
+    ) -> Self {
+        Self::of(journal, client, &request.model, request.stream, attempt_log)
     }
 
-    pub fn of(journal: &Journal<RequestRecord>, client: &Client, asked: &str, stream: bool, trail: &Trail) -> Self {
+    pub fn of(
+        journal: &Journal<RequestRecord>,
+        client: &Client,
+        asked: &str,
+        stream: bool,
+        attempt_log: &AttemptLog,
+    ) -> Self {
         let line = RequestRecord {
             time_ms: Timestamp::now().as_millisecond(),
-            request_id: trail.request_id().to_owned(),
+            request_id: attempt_log.request_id().to_owned(),
             client: client.id.to_string(),
             asked: asked.chars().take(ASKED_MOST).collect(),
             status: RequestRecord::CANCELLED,
             stream,
-            trace_id: trail.trace_id().map(str::to_owned),
+            trace_id: attempt_log.trace_id().map(str::to_owned),
             ..RequestRecord::default()
         };
-        Self { journal: journal.clone(), trail: trail.clone(), line, broke: None }
+        Self { journal: journal.clone(), attempt_log: attempt_log.clone(), line, broke: None }
     }
 
     /// An answer is committed: its first content is there.
     pub fn answering(&mut self, candidate: &Candidate) {
         self.line.candidate = candidate.name.to_string();
         self.line.account = candidate.account.id.to_string();
-        self.line.first_content_ms = Some(ms(self.trail.elapsed()));
+        self.line.first_content_ms = Some(ms(self.attempt_log.elapsed()));
         self.broke = Some(LEFT.to_owned());
     }
 
     /// The last byte is gone, or the answer broke.
-    pub fn ended(mut self, ended: &Ended) {
+    pub fn ended(mut self, ended: &RelayOutcome) {
         self.line.tokens_in = ended.usage.map(|u| u.input);
         self.line.tokens_out = ended.usage.map(|u| u.output);
-        match &ended.how {
+        match &ended.ending {
             Ending::Complete => {
                 self.line.status = 200;
                 self.broke = None;
@@ -72,28 +83,28 @@ impl Telling {
                 self.line.error_code = Some(code.to_owned());
                 self.broke = Some(label.clone());
             }
-            Ending::Left => {}
+            Ending::ClientLeft => {}
         }
     }
 
     pub fn failed(self, error: &FlowError) {
-        self.turned_away(error.status(), error.code());
+        self.rejected(error.status(), error.code());
     }
 
-    pub fn turned_away(mut self, status: u16, code: Option<&str>) {
+    pub fn rejected(mut self, status: u16, code: Option<&str>) {
         self.line.status = status;
         self.line.error_code = code.map(str::to_owned);
     }
 }
 
-impl Drop for Telling {
+impl Drop for RequestRecorder {
     fn drop(&mut self) {
-        let duration = self.trail.elapsed();
-        let mut attempts = self.trail.attempts();
+        let duration = self.attempt_log.elapsed();
+        let mut attempts = self.attempt_log.attempts();
         if let (Some(how), Some(last)) = (&self.broke, attempts.last_mut()) {
             last.label.clone_from(how);
         }
-        attempts.extend(self.trail.under_way().map(|attempt| Attempt { label: LEFT.to_owned(), ..attempt }));
+        attempts.extend(self.attempt_log.under_way().map(|attempt| Attempt { label: LEFT.to_owned(), ..attempt }));
         let tried = |attempt: Attempt| AttemptRecord {
             candidate: attempt.candidate.to_string(),
             account: attempt.account.to_string(),
@@ -101,7 +112,7 @@ impl Drop for Telling {
             at_ms: ms(attempt.at),
             duration_ms: ms(attempt.took.unwrap_or_else(|| duration.saturating_sub(attempt.at))),
         };
-        let lines = self.trail.passed_over().into_iter().take(LIST_MOST);
+        let lines = self.attempt_log.passed_over().into_iter().take(LIST_MOST);
         self.line.attempts = attempts.into_iter().take(LIST_MOST).map(tried).collect();
         self.line.passed_over = lines
             .map(|line| PassedOver {
@@ -110,9 +121,9 @@ impl Drop for Telling {
                 retry_in_ms: line.retry_in_ms,
             })
             .collect();
-        self.line.waited_ms = self.trail.waited_ms();
+        self.line.waited_ms = self.attempt_log.waited_ms();
         self.line.duration_ms = ms(duration);
-        self.journal.tell(std::mem::take(&mut self.line));
+        self.journal.push(std::mem::take(&mut self.line));
     }
 }
 
@@ -122,8 +133,8 @@ pub fn journal(ledger: Ledger, tasks: Tasks) -> Journal<RequestRecord> {
         let ledger = ledger.clone();
         async move {
             ledger.record(number, &lines).await.map_err(|error| match error {
-                LedgerError::Unreachable { .. } => Unwritten::Away(error.to_string()),
-                LedgerError::Internal(_) => Unwritten::Refused(error.to_string()),
+                LedgerError::Unreachable { .. } => WriteError::Unavailable(error.to_string()),
+                LedgerError::Internal(_) => WriteError::Rejected(error.to_string()),
             })
         }
         .boxed()

@@ -23,7 +23,7 @@ use crate::{
         embedded::Embedded,
         engine::{EngineError, OnMessage, Reply as HostReply, ScriptCall, ScriptEngine},
     },
-    plan::{PlanError, test_support::of},
+    plan::{PlanError, test_support::candidate},
     protocol::chat,
     upstream::UpstreamSettings,
 };
@@ -157,7 +157,7 @@ fn flow(tasks: &Tasks, host: Arc<dyn ScriptEngine>, members: Vec<Arc<Candidate>>
         Rules { pool: "p".to_owned(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
     let ledger = Ledger::start(host, rules, catalog.clone(), tasks.clone());
     let settings = UpstreamSettings { connect_ms: 1_000, first_token_ms: 5_000, stream_idle_ms: 300, proxy: None };
-    let queue = Queue { max_wait: Duration::from_secs(30), flex_max_wait: Duration::from_mins(1) };
+    let queue = WaitLimits { max_wait: Duration::from_secs(30), flex_max_wait: Duration::from_mins(1) };
     Flow::new(catalog, ledger, Upstream::new(settings, 1).unwrap(), tasks.clone(), queue, Duration::from_secs(10))
 }
 
@@ -166,8 +166,8 @@ fn embedded() -> Arc<dyn ScriptEngine> {
 }
 
 fn at(provider: &Provider, name: &str, limits: &[(Limit, i64)]) -> Arc<Candidate> {
-    let charged = of(name).charged_by(TokenCharge::Reserve).limits(limits);
-    charged.provider(|p| p.base_url.clone_from(&provider.url)).make()
+    let charged = candidate(name).charged_by(TokenCharge::Reserve).limits(limits);
+    charged.provider(|p| p.base_url.clone_from(&provider.url)).build()
 }
 
 fn asking(body: &str) -> ChatRequest {
@@ -186,15 +186,15 @@ fn anybody() -> Client {
     Client::new("anon:127.0.0.1", ClientKind::Anonymous, [])
 }
 
-async fn chat(flow: &Arc<Flow>, request: ChatRequest) -> (Result<Answer, FlowError>, Trail) {
-    let trail = Trail::new("req-1");
-    (flow.chat(anybody(), request, trail.clone(), Duration::ZERO).await, trail)
+async fn chat(flow: &Arc<Flow>, request: ChatRequest) -> (Result<ChatReply, FlowError>, AttemptLog) {
+    let attempt_log = AttemptLog::new("req-1");
+    (flow.chat(anybody(), request, attempt_log.clone(), Duration::ZERO).await, attempt_log)
 }
 
-async fn text(body: AnswerBody) -> String {
+async fn text(body: ChatBody) -> String {
     match body {
-        AnswerBody::Whole(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-        AnswerBody::Stream(stream) => {
+        ChatBody::Whole(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        ChatBody::Stream(stream) => {
             let parts: Vec<Bytes> = stream.collect().await;
             String::from_utf8(parts.concat()).unwrap()
         }
@@ -234,11 +234,11 @@ async fn a_whole_answer_passes_settles_teaches_and_is_recorded() {
     let provider = provider(&tasks, vec![whole("Hello!")]).await;
     let candidate = at(&provider, "groq/gpt", &LIMITS);
     let flow = flow(&tasks, embedded(), vec![candidate.clone()]);
-    let (answer, trail) = chat(&flow, question()).await;
+    let (answer, attempt_log) = chat(&flow, question()).await;
     let answer = answer.unwrap();
     assert_eq!((&*answer.provider, &*answer.model), ("groq", "groq/gpt"));
     assert!(text(answer.body).await.contains("Hello!"));
-    assert_eq!(trail.header(), "groq/gpt;ok");
+    assert_eq!(attempt_log.header(), "groq/gpt;ok");
     charged(&flow, &candidate, 100).await;
     let line = recorded(&flow).await;
     assert_eq!(
@@ -308,8 +308,8 @@ async fn a_429_before_the_first_content_moves_on_and_a_later_request_spares_that
     let members = vec![at(&first, "groq/gpt", &LIMITS), at(&second, "lab/gpt", &LIMITS)];
     let flow = flow(&tasks, embedded(), members);
     for told in ["groq/gpt;429, lab/gpt;ok", "lab/gpt;ok"] {
-        let (answer, trail) = chat(&flow, question()).await;
-        assert_eq!((&*answer.unwrap().provider, trail.header().as_str()), ("lab", told));
+        let (answer, attempt_log) = chat(&flow, question()).await;
+        assert_eq!((&*answer.unwrap().provider, attempt_log.header().as_str()), ("lab", told));
     }
     assert_eq!((first.asked.load(Ordering::SeqCst), second.asked.load(Ordering::SeqCst)), (1, 2));
 }
@@ -343,7 +343,7 @@ async fn a_caller_who_leaves_a_stream_cancels_it_upstream_at_once() {
     let provider = provider(&tasks, vec![Play::SaysAndHangs(sse(&chunk("Hel", "")))]).await;
     let candidate = at(&provider, "groq/gpt", &LIMITS);
     let flow = flow(&tasks, embedded(), vec![candidate.clone()]);
-    let AnswerBody::Stream(mut stream) = chat(&flow, streamed()).await.0.unwrap().body else { panic!() };
+    let ChatBody::Stream(mut stream) = chat(&flow, streamed()).await.0.unwrap().body else { panic!() };
     stream.next().await.unwrap();
     let left = Instant::now();
     drop(stream);
@@ -396,8 +396,8 @@ async fn without_the_ledger_only_what_has_no_limit_goes_on() {
     let refused = chat(&flow_of(vec![metered.clone()]), question()).await.0;
     assert!(matches!(refused, Err(FlowError::Ledger(_))));
     let local = at(&provider, "ollama/llama", &[]);
-    let (answer, trail) = chat(&flow_of(vec![metered, local]), question()).await;
-    assert_eq!((&*answer.unwrap().provider, trail.header().as_str()), ("ollama", "ollama/llama;ok"));
+    let (answer, attempt_log) = chat(&flow_of(vec![metered, local]), question()).await;
+    assert_eq!((&*answer.unwrap().provider, attempt_log.header().as_str()), ("ollama", "ollama/llama;ok"));
 }
 
 #[tokio::test]

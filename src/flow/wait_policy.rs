@@ -6,15 +6,15 @@ use crate::domain::{Client, Tier};
 
 /// The operator's most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Queue {
+pub struct WaitLimits {
     pub max_wait: Duration,
     /// For `service_tier: "flex"`: work that may wait longer.
     pub flex_max_wait: Duration,
 }
 
-impl Queue {
+impl WaitLimits {
     /// `asked`: of `Prefer: wait=N`.
-    pub fn wait(&self, client: &Client, tier: Tier, asked: Option<Duration>) -> Duration {
+    pub fn allowed_wait(&self, client: &Client, tier: Tier, asked: Option<Duration>) -> Duration {
         let most = if tier == Tier::Flex { self.flex_max_wait.max(self.max_wait) } else { self.max_wait };
         let own = client.wait_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
         [asked, own].into_iter().flatten().fold(most, Duration::min)
@@ -29,14 +29,14 @@ mod tests {
     #[test]
     fn the_least_counts_and_flexible_work_may_wait_longer() {
         let seconds = Duration::from_secs;
-        let queue = Queue { max_wait: seconds(30), flex_max_wait: seconds(600) };
+        let limits = WaitLimits { max_wait: seconds(30), flex_max_wait: seconds(600) };
         let mut client = Client::new("ann", ClientKind::Registered, []);
-        assert_eq!(queue.wait(&client, Tier::Standard, None), seconds(30));
-        assert_eq!(queue.wait(&client, Tier::Standard, Some(seconds(10))), seconds(10));
-        assert_eq!(queue.wait(&client, Tier::Priority, Some(seconds(99))), seconds(30));
-        assert_eq!(queue.wait(&client, Tier::Flex, Some(seconds(99))), seconds(99));
+        assert_eq!(limits.allowed_wait(&client, Tier::Standard, None), seconds(30));
+        assert_eq!(limits.allowed_wait(&client, Tier::Standard, Some(seconds(10))), seconds(10));
+        assert_eq!(limits.allowed_wait(&client, Tier::Priority, Some(seconds(99))), seconds(30));
+        assert_eq!(limits.allowed_wait(&client, Tier::Flex, Some(seconds(99))), seconds(99));
         client.wait_ms = Some(5_000);
-        assert_eq!(queue.wait(&client, Tier::Standard, None), seconds(5));
-        assert_eq!(queue.wait(&client, Tier::Standard, Some(Duration::ZERO)), Duration::ZERO);
+        assert_eq!(limits.allowed_wait(&client, Tier::Standard, None), seconds(5));
+        assert_eq!(limits.allowed_wait(&client, Tier::Standard, Some(Duration::ZERO)), Duration::ZERO);
     }
 }

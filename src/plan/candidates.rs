@@ -10,7 +10,7 @@ use crate::domain::{
 
 /// Why a candidate cannot serve a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Lack {
+enum Unfit {
     /// A part of the request that it cannot do: the parameter's name, and in words what is wanted of it.
     Unable { param: String, what: String },
     /// Tokens needed, and the most it takes.
@@ -21,31 +21,31 @@ enum Lack {
 
 /// A candidate that can do what is asked, and what was seen of its account and model.
 #[derive(Debug)]
-pub struct Able<'a> {
+pub struct Eligible<'a> {
     pub choice: Choice,
     pub seen: Option<&'a SubjectSnapshot>,
 }
 
 /// The members that can do what is asked, in the members' order; or why there is none.
-pub fn able<'a>(
+pub fn eligible<'a>(
     members: &[Arc<Candidate>],
     snapshot: &'a PoolSnapshot,
     learned: &Estimates,
     request: &ChatRequest,
-) -> Result<Vec<Able<'a>>, PlanError> {
+) -> Result<Vec<Eligible<'a>>, PlanError> {
     let mut able = Vec::with_capacity(members.len());
     for candidate in members {
         let charge = learned.charge(candidate, request);
         let seen = snapshot.subject(candidate);
         if lack(candidate, &charge, seen, request).is_none() {
-            able.push(Able { choice: Choice { candidate: candidate.clone(), charge }, seen });
+            able.push(Eligible { choice: Choice { candidate: candidate.clone(), charge }, seen });
         }
     }
     if able.is_empty() {
         return Err(explain(members, snapshot, learned, request));
     }
     // Where nothing but what is switched off could serve, `admit` shall say so: it may be on again by now.
-    let is_on = |a: &Able<'_>| snapshot.is_enabled(&a.choice.candidate);
+    let is_on = |a: &Eligible<'_>| snapshot.is_enabled(&a.choice.candidate);
     if able.iter().any(is_on) {
         able.retain(is_on);
     }
@@ -53,13 +53,18 @@ pub fn able<'a>(
 }
 
 /// The first thing that stands against a candidate. Cheap: it runs for every candidate of every request.
-fn lack(candidate: &Candidate, charge: &Charge, seen: Option<&SubjectSnapshot>, request: &ChatRequest) -> Option<Lack> {
+fn lack(
+    candidate: &Candidate,
+    charge: &Charge,
+    seen: Option<&SubjectSnapshot>,
+    request: &ChatRequest,
+) -> Option<Unfit> {
     let (provider, model) = (&candidate.provider, &candidate.model);
     if !provider.enabled || !model.enabled || model.zero_limit {
-        return Some(Lack::Disabled);
+        return Some(Unfit::Disabled);
     }
     unable(model, &provider.wire, request)
-        .map(|(param, what)| Lack::Unable { param: param.to_owned(), what: what.to_owned() })
+        .map(|(param, what)| Unfit::Unable { param: param.to_owned(), what: what.to_owned() })
         .or_else(|| too_small(candidate, charge, seen, request))
 }
 
@@ -124,12 +129,12 @@ fn too_small(
     charge: &Charge,
     seen: Option<&SubjectSnapshot>,
     request: &ChatRequest,
-) -> Option<Lack> {
+) -> Option<Unfit> {
     // The context is judged without the margin: a prompt that may just fit is the provider's to judge.
     let needed = (charge.input * 100 / 115).saturating_add(request.max_tokens.unwrap_or(1).max(1));
     let context = candidate.model.context;
     if context > 0 && needed > context {
-        return Some(Lack::TooSmall { needed, most: context });
+        return Some(Unfit::TooSmall { needed, most: context });
     }
     candidate.windows.iter().find_map(|window| {
         let units = charge.units(window);
@@ -138,7 +143,7 @@ fn too_small(
         }
         let levels = seen.iter().flat_map(|s| &s.levels).filter(|l| l.limit == window.limit);
         let most = levels.map(|l| l.max).min().unwrap_or(window.max);
-        (units > most).then_some(Lack::TooSmall { needed: units, most })
+        (units > most).then_some(Unfit::TooSmall { needed: units, most })
     })
 }
 
@@ -150,10 +155,10 @@ fn explain(
     request: &ChatRequest,
 ) -> PlanError {
     let lack_of = |c: &Arc<Candidate>| lack(c, &learned.charge(c, request), snapshot.subject(c), request);
-    let lacks: Vec<Lack> = members.iter().filter_map(lack_of).collect();
+    let lacks: Vec<Unfit> = members.iter().filter_map(lack_of).collect();
     // Size first: those candidates could do everything else.
     let largest = lacks.iter().filter_map(|l| match l {
-        Lack::TooSmall { needed, most } => Some((*most, *needed)),
+        Unfit::TooSmall { needed, most } => Some((*most, *needed)),
         _ => None,
     });
     if let Some((largest, needed)) = largest.max() {
@@ -161,7 +166,7 @@ fn explain(
     }
     let mut counts = BTreeMap::<(&str, &str), usize>::new();
     for lack in &lacks {
-        if let Lack::Unable { param, what } = lack {
+        if let Unfit::Unable { param, what } = lack {
             *counts.entry((param, what)).or_default() += 1;
         }
     }
@@ -184,7 +189,7 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Limit, PromptSize, TokenCharge},
-        plan::test_support::{names, of, question, seen},
+        plan::test_support::{candidate, names, question, set_used},
     };
 
     fn plan(members: &[Arc<Candidate>], request: &ChatRequest) -> Result<Vec<Choice>, PlanError> {
@@ -196,7 +201,7 @@ mod tests {
         snapshot: &PoolSnapshot,
         request: &ChatRequest,
     ) -> Result<Vec<Choice>, PlanError> {
-        let able = able(members, snapshot, &Estimates::default(), request)?;
+        let able = eligible(members, snapshot, &Estimates::default(), request)?;
         Ok(able.into_iter().map(|a| a.choice).collect())
     }
 
@@ -209,8 +214,8 @@ mod tests {
 
     #[test]
     fn who_lacks_what_is_needed_is_dropped_and_the_error_names_it() {
-        let plain = of("a/plain").can(Capabilities::default()).make();
-        let tools = of("b/tools").can(Capabilities::TOOLS).make();
+        let plain = candidate("a/plain").can(Capabilities::default()).build();
+        let tools = candidate("b/tools").can(Capabilities::TOOLS).build();
         let request = ChatRequest { needs: Capabilities::TOOLS, tools: 1, ..question() };
         let kept = plan(&[plain.clone(), tools], &request).unwrap();
         assert_eq!(names(&kept), ["b/tools"]);
@@ -221,9 +226,10 @@ mod tests {
 
     #[test]
     fn an_image_by_its_address_needs_someone_who_fetches_it() {
-        let inline = of("a/inline").can(Capabilities::VISION_BASE64).make();
-        let fetching = of("b/fetching").can(Capabilities::VISION).make();
-        let dialect = of("c/dialect").can(Capabilities::VISION).provider(|p| p.wire.images_inline_only = true).make();
+        let inline = candidate("a/inline").can(Capabilities::VISION_BASE64).build();
+        let fetching = candidate("b/fetching").can(Capabilities::VISION).build();
+        let dialect =
+            candidate("c/dialect").can(Capabilities::VISION).provider(|p| p.wire.images_inline_only = true).build();
         let all = [inline.clone(), fetching, dialect];
         let mut request = ChatRequest { needs: Capabilities::VISION, images: 1, ..question() };
         assert_eq!(plan(&all, &request).unwrap().len(), 3);
@@ -234,12 +240,12 @@ mod tests {
 
     #[test]
     fn counts_and_refused_parameters_exclude() {
-        let strict = of("a/strict")
+        let strict = candidate("a/strict")
             .provider(|p| {
                 p.wire.refuse = vec!["logprobs".into(), "n>1".into()];
                 (p.wire.max_tools, p.wire.max_stop) = (Some(2), Some(4));
             })
-            .make();
+            .build();
         let strict = [strict];
         let with = |change: fn(&mut ChatRequest)| {
             let mut request = question();
@@ -251,14 +257,14 @@ mod tests {
         assert_eq!(unsupported(&strict, &with(|r| r.stops = 5)), "stop");
         assert_eq!(unsupported(&strict, &with(|r| r.n = 2)), "n");
         assert_eq!(unsupported(&strict, &with(|r| r.parameters = vec!["logprobs".into()])), "logprobs");
-        let one = of("b/one").provider(|p| p.wire.max_n = Some(1)).make();
+        let one = candidate("b/one").provider(|p| p.wire.max_n = Some(1)).build();
         assert_eq!(unsupported(&[one], &with(|r| r.n = 2)), "n");
     }
 
     #[test]
     fn reasoning_effort_goes_where_its_value_is_known() {
-        let low = of("a/low").model(|m| m.reasoning_efforts = vec!["low".into()]).make();
-        let any = of("b/any").make();
+        let low = candidate("a/low").model(|m| m.reasoning_efforts = vec!["low".into()]).build();
+        let any = candidate("b/any").build();
         let request = ChatRequest { reasoning_effort: Some("none".into()), ..question() };
         assert_eq!(names(&plan(&[low.clone(), any], &request).unwrap()), ["b/any"]);
         assert_eq!(unsupported(&[low], &request), "reasoning_effort");
@@ -266,8 +272,8 @@ mod tests {
 
     #[test]
     fn what_no_context_holds_is_too_long_and_says_how_much() {
-        let small = of("a/small").model(|m| m.context = 4_096).make();
-        let large = of("b/large").model(|m| m.context = 131_072).make();
+        let small = candidate("a/small").model(|m| m.context = 4_096).build();
+        let large = candidate("b/large").model(|m| m.context = 131_072).build();
         let size = PromptSize { messages: 1, ascii_chars: 40_000, ..PromptSize::default() };
         let request = ChatRequest { size, ..question() };
         assert_eq!(names(&plan(&[small.clone(), large], &request).unwrap()), ["b/large"]);
@@ -278,22 +284,22 @@ mod tests {
     #[test]
     fn a_charge_larger_than_a_whole_window_can_never_be_admitted() {
         let making =
-            || of("groq/gpt").charged_by(TokenCharge::Reserve).limits(&[(Limit::Rpm, 30), (Limit::Tpm, 8_000)]);
-        let groq = making().make();
+            || candidate("groq/gpt").charged_by(TokenCharge::Reserve).limits(&[(Limit::Rpm, 30), (Limit::Tpm, 8_000)]);
+        let groq = making().build();
         let request = ChatRequest { max_tokens: Some(8_192), ..question() };
         let error = plan(std::slice::from_ref(&groq), &request).unwrap_err();
         assert_eq!(error, PlanError::ContextTooLong { needed: 8_192 + 115, largest: 8_000 });
         let fits = ChatRequest { max_tokens: Some(8_000 - 115), ..question() };
         assert!(plan(std::slice::from_ref(&groq), &fits).is_ok());
         let mut snapshot = PoolSnapshot::default();
-        seen(&mut snapshot, &groq, &[0, 0]);
+        set_used(&mut snapshot, &groq, &[0, 0]);
         snapshot.subjects.get_mut(&*groq.subject).unwrap().levels[1].max = 7_000;
         assert!(seeing(&[groq], &snapshot, &fits).is_err(), "a learned limit counts");
     }
 
     #[test]
     fn who_is_switched_off_is_asked_only_where_nobody_else_could() {
-        let (a, b) = (of("a/x").make(), of("b/y").make());
+        let (a, b) = (candidate("a/x").build(), candidate("b/y").build());
         let both = [a, b];
         let with = |off: &[&str]| {
             let snapshot =
@@ -307,8 +313,8 @@ mod tests {
 
     #[test]
     fn the_disabled_are_never_asked() {
-        let off = of("a/x").model(|m| m.enabled = false).make();
-        let other = of("b/y").provider(|p| p.enabled = false).make();
+        let off = candidate("a/x").model(|m| m.enabled = false).build();
+        let other = candidate("b/y").provider(|p| p.enabled = false).build();
         assert_eq!(unsupported(&[off, other], &question()), "model");
     }
 }

@@ -39,7 +39,7 @@ pub struct Estimates {
 
 /// One request's turn among all: what round robin counts and what chance is drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turn {
+pub struct PlanSeed {
     pub number: u64,
     pub seed: u64,
 }
@@ -57,7 +57,7 @@ struct Learned {
 
 #[derive(Debug, Default)]
 struct History {
-    line: Line,
+    line: LinearFit,
     outputs: Vec<u32>,
     next: usize,
     output_p99: u32,
@@ -93,14 +93,14 @@ impl Estimates {
     }
 
     /// The next request's turn.
-    pub fn turn(&self) -> Turn {
-        Turn { number: self.turn.fetch_add(1, Ordering::Relaxed), seed: self.seed }
+    pub fn next_seed(&self) -> PlanSeed {
+        PlanSeed { number: self.turn.fetch_add(1, Ordering::Relaxed), seed: self.seed }
     }
 
     fn of(&self, model: &str) -> Arc<Learned> {
         self.models.of(model, || {
             let new = Learned::default();
-            let (base, slope) = Line::default().fit();
+            let (base, slope) = LinearFit::default().fit();
             new.base.store(base.to_bits(), Ordering::Relaxed);
             new.slope.store(slope.to_bits(), Ordering::Relaxed);
             new
@@ -169,7 +169,7 @@ impl History {
 ///
 /// A line and not a ratio, because some models put a preamble of 70 tokens before the shortest prompt.
 #[derive(Debug)]
-struct Line {
+struct LinearFit {
     w: f64,
     x: f64,
     y: f64,
@@ -177,13 +177,13 @@ struct Line {
     xy: f64,
 }
 
-impl Default for Line {
+impl Default for LinearFit {
     fn default() -> Self {
         Self { w: 0.0, x: 0.0, y: 0.0, xx: 0.0, xy: 0.0 }
     }
 }
 
-impl Line {
+impl LinearFit {
     const FADE: f64 = 0.98;
     /// Below this many tokens errors count absolutely.
     const SMALL: f64 = 50.0;
@@ -234,7 +234,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::test_support::{of, question};
+    use crate::plan::test_support::{candidate, question};
 
     /// Teaches outputs only.
     const PICTURE: PromptSize =
@@ -247,18 +247,18 @@ mod tests {
     #[test]
     fn a_charge_follows_what_the_provider_debits() {
         let estimates = Estimates::default();
-        let of = |charge| of("p/m").charged_by(charge);
+        let of = |charge| candidate("p/m").charged_by(charge);
         let request = ChatRequest { max_tokens: Some(500), ..question() }; // 100 tokens of prompt
         let tokens = |candidate: &Candidate, request: &ChatRequest| estimates.charge(candidate, request).tokens;
-        let reserve = of(TokenCharge::Reserve).make();
+        let reserve = of(TokenCharge::Reserve).build();
         assert_eq!(tokens(&reserve, &request), 115 + 500);
         assert_eq!(tokens(&reserve, &question()), 115 + 1_024, "the provider's default");
-        let capped = of(TokenCharge::Reserve).provider(|p| p.reserve_cap_output = Some(300)).make();
+        let capped = of(TokenCharge::Reserve).provider(|p| p.reserve_cap_output = Some(300)).build();
         assert_eq!(tokens(&capped, &request), 115 + 300);
-        let absurd = of(TokenCharge::Reserve).provider(|p| p.reserve_default_output = 16_384).make();
+        let absurd = of(TokenCharge::Reserve).provider(|p| p.reserve_default_output = 16_384).build();
         assert_eq!(Some(tokens(&absurd, &question()) - 115), absurd.output_when_unnamed(), "what we send instead");
-        assert_eq!(tokens(&of(TokenCharge::Input).make(), &request), 115);
-        let actual = of(TokenCharge::Actual).make();
+        assert_eq!(tokens(&of(TokenCharge::Input).build(), &request), 115);
+        let actual = of(TokenCharge::Actual).build();
         assert_eq!(tokens(&actual, &request), 115 + 500);
         assert_eq!(tokens(&actual, &question()), 115 + CAUTIOUS_OUTPUT);
         assert_eq!(tokens(&actual, &ChatRequest { n: 3, ..request }), 115 + 3 * 500, "every answer counts");
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn outputs_are_expected_as_this_model_answers_once_enough_were_seen() {
-        let (estimates, actual) = (Estimates::default(), of("p/m").charged_by(TokenCharge::Actual).make());
+        let (estimates, actual) = (Estimates::default(), candidate("p/m").charged_by(TokenCharge::Actual).build());
         let output = || estimates.charge(&actual, &question()).tokens - 115;
         for _ in 0..ENOUGH_OUTPUTS - 1 {
             estimates.learn("p/m", &PICTURE, 1, 100, 40);
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_preamble_and_a_dense_tokeniser_are_learnt_apart() {
-        let (estimates, candidate) = (Estimates::default(), of("p/m").make());
+        let (estimates, candidate) = (Estimates::default(), candidate("p/m").build());
         for round in 0..40 {
             let chars = [20, 400, 8_000, 60_000][round % 4];
             let tokens = 70.0 + 1.4 * raw_tokens(&sized(chars).size);
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn short_prompts_alone_do_not_spoil_long_ones() {
-        let (estimates, candidate) = (Estimates::default(), of("p/m").make());
+        let (estimates, candidate) = (Estimates::default(), candidate("p/m").build());
         for _ in 0..50 {
             estimates.learn("p/m", &sized(8).size, 1, 78, 10);
         }
@@ -311,7 +311,7 @@ mod tests {
     fn models_learn_apart() {
         let estimates = Estimates::default();
         estimates.learn("p/other", &sized(4_000).size, 1, 3_000, 10);
-        assert_eq!(estimates.charge(&of("p/m").make(), &question()).input, 115);
+        assert_eq!(estimates.charge(&candidate("p/m").build(), &question()).input, 115);
     }
 
     proptest! {
@@ -332,7 +332,7 @@ mod tests {
         /// Whatever providers report, a charge stays sane: positive, finite, growing with the prompt.
         #[test]
         fn a_charge_stays_sane(reports in proptest::collection::vec((0..2_000_000_u64, 0..10_000_000_i64, 0..100_000_i64), 0..60)) {
-            let (estimates, candidate) = (Estimates::default(), of("p/m").charged_by(TokenCharge::Actual).make());
+            let (estimates, candidate) = (Estimates::default(), candidate("p/m").charged_by(TokenCharge::Actual).build());
             for (chars, input, output) in reports {
                 estimates.learn("p/m", &sized(chars).size, 1, input, output);
             }
@@ -345,7 +345,7 @@ mod tests {
         /// Once a tokeniser is known, the margin covers its usual scatter of ±10 %.
         #[test]
         fn the_margin_covers_the_scatter(slope in 0.6..2.5_f64, base in 0.0..200.0_f64, noise in proptest::collection::vec(-0.1..0.1_f64, 60)) {
-            let (estimates, candidate) = (Estimates::default(), of("p/m").make());
+            let (estimates, candidate) = (Estimates::default(), candidate("p/m").build());
             let truth = |chars: u64, noise: f64| (base + slope * raw_tokens(&sized(chars).size)) * (1.0 + noise);
             for (i, noise) in noise.iter().enumerate() {
                 let chars = [100, 2_000, 500, 20_000, 9_000][i % 5];

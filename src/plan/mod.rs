@@ -68,7 +68,7 @@ pub fn route(
         Resolved::Models(candidates) => (candidates, RoutingStrategy::Headroom),
     };
     let members = allowed(&resolved, members, client, &request.model)?;
-    let able = candidates::able(&members, snapshot, learned, request)?;
-    let choices = strategy::arrange(able, rule, snapshot, learned.turn(), request);
-    Ok(RoutePlan { asked: request.model.clone(), choices })
+    let able = candidates::eligible(&members, snapshot, learned, request)?;
+    let choices = strategy::arrange(able, rule, snapshot, learned.next_seed(), request);
+    Ok(RoutePlan { requested: request.model.clone(), choices })
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Estimates, FREE, candidates, estimate::Turn, strategy};
+use super::{Estimates, FREE, candidates, estimate::PlanSeed, strategy};
 use crate::{
     catalog::MetaModel,
     domain::{Candidate, Capabilities, ChatRequest, PoolSnapshot, PromptSize, RoutingStrategy, Sampling, Tier},
@@ -25,9 +25,9 @@ pub fn rule(meta: &MetaModel, snapshot: &PoolSnapshot) -> RoutingStrategy {
 /// Every member once, by the best of its accounts and keys, in the order a short question would find them in.
 pub fn ranking(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -> Vec<Ranked> {
     let rule = rule(meta, snapshot);
-    let able = candidates::able(&meta.members, snapshot, learned, &short_question()).unwrap_or_default();
+    let able = candidates::eligible(&meta.members, snapshot, learned, &short_question()).unwrap_or_default();
     // Not a turn of its own: looking must not move round robin on.
-    let first = strategy::arrange(able, rule, snapshot, Turn { number: 0, seed: 0 }, &short_question());
+    let first = strategy::arrange(able, rule, snapshot, PlanSeed { number: 0, seed: 0 }, &short_question());
     let first = first.into_iter().map(|choice| choice.candidate);
     let mut seen = HashSet::new();
     let once = first.chain(meta.members.iter().cloned()).filter(|c| seen.insert(c.name.clone()));
@@ -91,18 +91,19 @@ mod tests {
     use super::*;
     use crate::{
         domain::Limit,
-        plan::test_support::{of, seen},
+        plan::test_support::{candidate, set_used},
     };
 
     #[test]
     fn members_stand_once_in_their_order_and_say_why() {
-        let [a, twin] = ["x", "y"].map(|account| of("a/used").account(account).limits(&[(Limit::Rpm, 1_000)]).make());
-        let b = of("b/fresh").limits(&[(Limit::Rpm, 1_000)]).make();
-        let c = of("c/off").make();
+        let [a, twin] =
+            ["x", "y"].map(|account| candidate("a/used").account(account).limits(&[(Limit::Rpm, 1_000)]).build());
+        let b = candidate("b/fresh").limits(&[(Limit::Rpm, 1_000)]).build();
+        let c = candidate("c/off").build();
         let mut snapshot = PoolSnapshot { disabled: vec!["c".to_owned()], ..PoolSnapshot::default() };
-        seen(&mut snapshot, &a, &[400]);
-        seen(&mut snapshot, &twin, &[1_000]);
-        seen(&mut snapshot, &b, &[0]);
+        set_used(&mut snapshot, &a, &[400]);
+        set_used(&mut snapshot, &twin, &[1_000]);
+        set_used(&mut snapshot, &b, &[0]);
         let meta =
             MetaModel { name: "mine".to_owned(), strategy: RoutingStrategy::Headroom, members: vec![a, twin, b, c] };
         let told: Vec<(String, String)> = ranking(&meta, &snapshot, &Estimates::default())

@@ -9,7 +9,7 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use super::{candidates::Able, estimate::Turn};
+use super::{candidates::Eligible, estimate::PlanSeed};
 use crate::domain::{
     BreakerState, ChatRequest, Choice, PoolSnapshot, RoutingStrategy, SubjectSnapshot, WindowKind, time::DAY_MS,
 };
@@ -23,15 +23,15 @@ const LITTLE: f64 = 1e-3;
 
 /// Who shall be asked first stands first.
 pub fn arrange(
-    able: Vec<Able<'_>>,
+    able: Vec<Eligible<'_>>,
     rule: RoutingStrategy,
     snapshot: &PoolSnapshot,
-    turn: Turn,
+    turn: PlanSeed,
     request: &ChatRequest,
 ) -> Vec<Choice> {
     let rounds = if rule == RoutingStrategy::RoundRobin { rounds(&able, turn.number) } else { Vec::new() };
     let mut ranked: Vec<(Rank, Choice)> = Vec::with_capacity(able.len());
-    for (i, Able { choice, seen }) in able.into_iter().enumerate() {
+    for (i, Eligible { choice, seen }) in able.into_iter().enumerate() {
         let share = share_left(&choice, seen);
         let chance = chance(turn, i);
         let by_rule = match rule {
@@ -124,10 +124,10 @@ fn is_shut(choice: &Choice, snapshot: &PoolSnapshot, subject: Option<&SubjectSna
 }
 
 /// Each turn begins at the next provider, and at each provider with its next candidate once all providers had a turn.
-fn rounds(able: &[Able<'_>], turn: u64) -> Vec<f64> {
+fn rounds(able: &[Eligible<'_>], turn: u64) -> Vec<f64> {
     let mut providers: Vec<(&Arc<str>, u64)> = Vec::new();
     let mut seats = Vec::with_capacity(able.len());
-    for Able { choice, .. } in able {
+    for Eligible { choice, .. } in able {
         let id = &choice.candidate.provider.id;
         let at = providers.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
             providers.push((id, 0));
@@ -149,7 +149,7 @@ fn rounds(able: &[Able<'_>], turn: u64) -> Vec<f64> {
 }
 
 /// A random number in (0, 1], the same for the same turn and seat.
-fn chance(turn: Turn, seat: usize) -> f64 {
+fn chance(turn: PlanSeed, seat: usize) -> f64 {
     let seed = turn.seed ^ turn.number.rotate_left(20) ^ (seat as u64 + 1).rotate_left(40);
     1.0 - fastrand::Rng::with_seed(seed).f64()
 }
@@ -163,7 +163,7 @@ mod tests {
         domain::{Candidate, Limit, TokenCharge},
         plan::{
             Estimates,
-            test_support::{names, of, question, seen},
+            test_support::{candidate, names, question, set_used},
         },
     };
 
@@ -171,11 +171,11 @@ mod tests {
         candidates: &[Arc<Candidate>],
         rule: RoutingStrategy,
         snapshot: &PoolSnapshot,
-        turn: Turn,
+        turn: PlanSeed,
         request: &ChatRequest,
     ) -> Vec<Choice> {
         let learned = Estimates::default();
-        let able = candidates.iter().map(|c| Able {
+        let able = candidates.iter().map(|c| Eligible {
             choice: Choice { candidate: c.clone(), charge: learned.charge(c, request) },
             seen: snapshot.subject(c),
         });
@@ -188,38 +188,38 @@ mod tests {
         snapshot: &PoolSnapshot,
         number: u64,
     ) -> Vec<String> {
-        let choices = arrange_all(candidates, rule, snapshot, Turn { number, seed: 7 }, &question());
+        let choices = arrange_all(candidates, rule, snapshot, PlanSeed { number, seed: 7 }, &question());
         names(&choices).into_iter().map(str::to_owned).collect()
     }
 
     #[test]
     fn headroom_prefers_what_has_more_left_of_its_scarcest_window() {
-        let used = of("a/used").limits(&[(Limit::Rpm, 10), (Limit::Tpm, 100_000)]).make();
-        let fresh = of("b/fresh").limits(&[(Limit::Rpm, 10)]).make();
+        let used = candidate("a/used").limits(&[(Limit::Rpm, 10), (Limit::Tpm, 100_000)]).build();
+        let fresh = candidate("b/fresh").limits(&[(Limit::Rpm, 10)]).build();
         let mut snapshot = PoolSnapshot::default();
-        seen(&mut snapshot, &used, &[5, 0]);
-        seen(&mut snapshot, &fresh, &[1]);
+        set_used(&mut snapshot, &used, &[5, 0]);
+        set_used(&mut snapshot, &fresh, &[1]);
         assert_eq!(arranged(&[used, fresh], RoutingStrategy::Headroom, &snapshot, 0), ["b/fresh", "a/used"]);
     }
 
     #[test]
     fn headroom_keeps_a_scarce_day_until_the_plentiful_are_used_up() {
-        let scarce = of("gemini/flash").limits(&[(Limit::Rpm, 5), (Limit::Rpd, 20)]).make();
-        let plenty = of("groq/gpt").limits(&[(Limit::Rpm, 30), (Limit::Rpd, 1_000)]).make();
+        let scarce = candidate("gemini/flash").limits(&[(Limit::Rpm, 5), (Limit::Rpd, 20)]).build();
+        let plenty = candidate("groq/gpt").limits(&[(Limit::Rpm, 30), (Limit::Rpd, 1_000)]).build();
         let both = [scarce.clone(), plenty.clone()];
         assert_eq!(
             arranged(&both, RoutingStrategy::Headroom, &PoolSnapshot::default(), 0),
             ["groq/gpt", "gemini/flash"]
         );
         let mut snapshot = PoolSnapshot::default();
-        seen(&mut snapshot, &plenty, &[27, 27]);
+        set_used(&mut snapshot, &plenty, &[27, 27]);
         assert_eq!(arranged(&both, RoutingStrategy::Headroom, &snapshot, 0), ["gemini/flash", "groq/gpt"]);
     }
 
     #[test]
     fn a_day_of_few_tokens_is_scarce_too() {
-        let tokens = of("a/tokens").charged_by(TokenCharge::Reserve).limits(&[(Limit::Tpd, 20_000)]).make();
-        let requests = of("b/requests").limits(&[(Limit::Rpd, 1_000)]).make();
+        let tokens = candidate("a/tokens").charged_by(TokenCharge::Reserve).limits(&[(Limit::Tpd, 20_000)]).build();
+        let requests = candidate("b/requests").limits(&[(Limit::Rpd, 1_000)]).build();
         assert_eq!(
             arranged(&[tokens, requests], RoutingStrategy::Headroom, &PoolSnapshot::default(), 0),
             ["b/requests", "a/tokens"]
@@ -229,14 +229,14 @@ mod tests {
     #[test]
     fn what_is_full_shut_or_open_goes_behind_but_stays() {
         let limits = [(Limit::Rpm, 2)];
-        let make = |name| of(name).limits(&limits).make();
+        let make = |name| candidate(name).limits(&limits).build();
         let (full, shut, open, key) = (make("a/full"), make("b/shut"), make("c/open"), make("d/key"));
         let room = make("f/room");
         let mut snapshot = PoolSnapshot::default();
         for c in [&shut, &open, &key, &room] {
-            seen(&mut snapshot, c, &[0]);
+            set_used(&mut snapshot, c, &[0]);
         }
-        seen(&mut snapshot, &full, &[2]);
+        set_used(&mut snapshot, &full, &[2]);
         snapshot.subjects.get_mut(&*shut.subject).unwrap().cooldown = Some((9_000, "429_rpd".into()));
         snapshot.breakers.insert("c".into(), BreakerState::Open { until_ms: 9_000 });
         snapshot.key_cooldowns.insert("d/main".into(), (9_000, "401".into()));
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn local_models_come_last_unless_the_operator_listed_them_in_order() {
-        let (local, far) = (of("a/local").provider(|p| p.local = true).make(), of("b/far").make());
+        let (local, far) = (candidate("a/local").provider(|p| p.local = true).build(), candidate("b/far").build());
         for rule in [
             RoutingStrategy::Fast,
             RoutingStrategy::Smart,
@@ -262,9 +262,9 @@ mod tests {
 
     #[test]
     fn a_cool_down_that_may_be_over_by_now_does_not_count() {
-        let (was_shut, other) = (of("a/x").make(), of("b/y").make());
+        let (was_shut, other) = (candidate("a/x").build(), candidate("b/y").build());
         let mut snapshot = PoolSnapshot::default();
-        seen(&mut snapshot, &was_shut, &[]);
+        set_used(&mut snapshot, &was_shut, &[]);
         snapshot.subjects.get_mut(&*was_shut.subject).unwrap().cooldown = Some((1_900, "429".into()));
         snapshot.breakers.insert("a".into(), BreakerState::Open { until_ms: 2_000 });
         assert_eq!(arranged(&[was_shut, other], RoutingStrategy::Listed, &snapshot, 0), ["a/x", "b/y"]);
@@ -272,12 +272,12 @@ mod tests {
 
     #[test]
     fn fast_trusts_measurements_over_the_catalogue() {
-        let published = of("a/published").model(|m| m.first_token_ms = 200).make();
-        let measured = of("b/measured").model(|m| m.first_token_ms = 900).make();
-        let slow = of("c/slow").model(|m| m.first_token_ms = 50).make();
+        let published = candidate("a/published").model(|m| m.first_token_ms = 200).build();
+        let measured = candidate("b/measured").model(|m| m.first_token_ms = 900).build();
+        let slow = candidate("c/slow").model(|m| m.first_token_ms = 50).build();
         let mut snapshot = PoolSnapshot::default();
         for (candidate, ms) in [(&measured, 90.0), (&slow, 4_000.0)] {
-            seen(&mut snapshot, candidate, &[]);
+            set_used(&mut snapshot, candidate, &[]);
             snapshot.subjects.get_mut(&*candidate.subject).unwrap().first_token_ms = Some(ms);
         }
         let order = arranged(&[slow, published, measured], RoutingStrategy::Fast, &snapshot, 0);
@@ -286,13 +286,13 @@ mod tests {
 
     #[test]
     fn smart_goes_by_quality() {
-        let [low, high] = [("a/low", 20), ("b/high", 70)].map(|(n, q)| of(n).model(|m| m.quality = q).make());
+        let [low, high] = [("a/low", 20), ("b/high", 70)].map(|(n, q)| candidate(n).model(|m| m.quality = q).build());
         assert_eq!(arranged(&[low, high], RoutingStrategy::Smart, &PoolSnapshot::default(), 0), ["b/high", "a/low"]);
     }
 
     #[test]
     fn round_robin_takes_every_provider_in_turn_and_then_their_next_model() {
-        let all = ["a/1", "a/2", "b/1", "b/2", "c/1"].map(|n| of(n).make());
+        let all = ["a/1", "a/2", "b/1", "b/2", "c/1"].map(|n| candidate(n).build());
         let first = |turn| arranged(&all, RoutingStrategy::RoundRobin, &PoolSnapshot::default(), turn).remove(0);
         let firsts: Vec<String> = (0..6).map(first).collect();
         assert_eq!(firsts, ["a/1", "b/1", "c/1", "a/2", "b/2", "c/1"]);
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn random_begins_with_anyone() {
-        let all = ["a/1", "b/1", "c/1", "d/1"].map(|n| of(n).make());
+        let all = ["a/1", "b/1", "c/1", "d/1"].map(|n| candidate(n).build());
         let mut firsts: Vec<String> = (0..100)
             .map(|turn| arranged(&all, RoutingStrategy::Random, &PoolSnapshot::default(), turn).remove(0))
             .collect();
@@ -314,12 +314,12 @@ mod tests {
     #[test]
     fn accounts_of_one_model_are_chosen_about_as_often_as_they_have_headroom() {
         let [much, little] = [("much", 0), ("little", 80)]
-            .map(|(account, used)| (of("groq/gpt").account(account).limits(&[(Limit::Rpm, 99)]).make(), used));
+            .map(|(account, used)| (candidate("groq/gpt").account(account).limits(&[(Limit::Rpm, 99)]).build(), used));
         let mut snapshot = PoolSnapshot::default();
-        seen(&mut snapshot, &much.0, &[much.1]);
-        seen(&mut snapshot, &little.0, &[little.1]);
+        set_used(&mut snapshot, &much.0, &[much.1]);
+        set_used(&mut snapshot, &little.0, &[little.1]);
         let times = (0..1_000).filter(|number| {
-            let (both, turn) = ([much.0.clone(), little.0.clone()], Turn { number: *number, seed: 1 });
+            let (both, turn) = ([much.0.clone(), little.0.clone()], PlanSeed { number: *number, seed: 1 });
             let choices = arrange_all(&both, RoutingStrategy::Smart, &snapshot, turn, &question());
             &*choices[0].candidate.account.id == "little"
         });
@@ -329,13 +329,14 @@ mod tests {
 
     #[test]
     fn who_would_refuse_so_many_tokens_is_asked_later() {
-        let small = of("a/small").model(|m| m.max_output = 1_000).make();
-        let (both, request) = ([small, of("b/large").make()], ChatRequest { max_tokens: Some(1_001), ..question() });
+        let small = candidate("a/small").model(|m| m.max_output = 1_000).build();
+        let (both, request) =
+            ([small, candidate("b/large").build()], ChatRequest { max_tokens: Some(1_001), ..question() });
         let choices = arrange_all(
             &both,
             RoutingStrategy::Listed,
             &PoolSnapshot::default(),
-            Turn { number: 0, seed: 0 },
+            PlanSeed { number: 0, seed: 0 },
             &request,
         );
         assert_eq!(names(&choices), ["b/large", "a/small"]);
@@ -350,10 +351,10 @@ mod tests {
             number in any::<u64>(),
         ) {
             let all: Vec<Arc<Candidate>> =
-                (0..used.len()).map(|i| of(&format!("p{}/{i}", i % 3)).limits(&[(Limit::Rpm, 10)]).make()).collect();
+                (0..used.len()).map(|i| candidate(&format!("p{}/{i}", i % 3)).limits(&[(Limit::Rpm, 10)]).build()).collect();
             let mut snapshot = PoolSnapshot::default();
             for (candidate, used) in all.iter().zip(&used) {
-                seen(&mut snapshot, candidate, &[*used]);
+                set_used(&mut snapshot, candidate, &[*used]);
             }
             let order = arranged(&all, rule, &snapshot, number);
             let mut sorted = order.clone();

@@ -10,17 +10,17 @@ use crate::domain::{
     provider::{Auth, Endpoint, Status, Wire},
 };
 
-/// One candidate in the making: `of("groq/gpt").limits(&[(Limit::Rpm, 30)]).make()`.
-pub struct Making {
+/// One candidate in the making: `candidate("groq/gpt").limits(&[(Limit::Rpm, 30)]).build()`.
+pub struct CandidateBuilder {
     provider: Provider,
     model: Model,
     account: String,
     limits: Vec<(Limit, i64)>,
 }
 
-pub fn of(name: &str) -> Making {
+pub fn candidate(name: &str) -> CandidateBuilder {
     let (provider, model) = name.split_once('/').unwrap();
-    Making {
+    CandidateBuilder {
         provider: Provider {
             id: provider.into(),
             name: provider.to_owned(),
@@ -62,7 +62,7 @@ pub fn of(name: &str) -> Making {
     }
 }
 
-impl Making {
+impl CandidateBuilder {
     pub fn provider(mut self, change: impl FnOnce(&mut Provider)) -> Self {
         change(&mut self.provider);
         self
@@ -91,7 +91,7 @@ impl Making {
         self
     }
 
-    pub fn make(self) -> Arc<Candidate> {
+    pub fn build(self) -> Arc<Candidate> {
         let charge = self.provider.token_charge;
         let windows = self.limits.iter().map(|(limit, max)| Window {
             limit: *limit,
@@ -139,7 +139,7 @@ pub fn question() -> ChatRequest {
 }
 
 /// `used` of every limit, in the order of the candidate's windows.
-pub fn seen(snapshot: &mut PoolSnapshot, candidate: &Candidate, used: &[i64]) {
+pub fn set_used(snapshot: &mut PoolSnapshot, candidate: &Candidate, used: &[i64]) {
     let levels = candidate.windows.iter().zip(used);
     let levels =
         levels.map(|(w, used)| WindowLevel { limit: w.limit, used: *used, max: w.max, learned: false }).collect();

@@ -10,27 +10,27 @@ use super::metrics;
 use crate::shutdown::Tasks;
 
 /// How long a line may wait for others to share its trip.
-const BATCH: Duration = Duration::from_millis(100);
+const BATCH_DELAY: Duration = Duration::from_millis(100);
 /// The same while more is waiting than one trip takes.
-const HURRY: Duration = Duration::from_millis(10);
+const BATCH_DELAY_BUSY: Duration = Duration::from_millis(10);
 /// After a batch that could not be written.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// About a millisecond of the ledger's time.
-const BATCH_MOST: usize = 128;
+const MAX_BATCH: usize = 128;
 /// Kept while the ledger is away; beyond it the oldest are dropped.
-const KEPT_MOST: usize = 4_096;
+const MAX_QUEUED: usize = 4_096;
 
 /// Why a batch was not written, or may not have been; the words are for the log.
 #[derive(Debug, Clone)]
-pub enum Unwritten {
+pub enum WriteError {
     /// The ledger is away: the same batch under the same number again.
-    Away(String),
+    Unavailable(String),
     /// It would fail again.
-    Refused(String),
+    Rejected(String),
 }
 
 /// Writes one batch, oldest first. Its number rises from 1 and stays the same when it is tried again.
-pub type Write<L> = dyn Fn(u64, Arc<[L]>) -> BoxFuture<'static, Result<(), Unwritten>> + Send + Sync;
+pub type Write<L> = dyn Fn(u64, Arc<[L]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync;
 
 /// Cheap to clone. A writing task lives only while there is something to write, so the drain waits for just that.
 pub struct Journal<L> {
@@ -62,7 +62,7 @@ struct Queue<L> {
 impl<L: Send + Sync + 'static> Journal<L> {
     pub fn new(
         tasks: Tasks,
-        write: impl Fn(u64, Arc<[L]>) -> BoxFuture<'static, Result<(), Unwritten>> + Send + Sync + 'static,
+        write: impl Fn(u64, Arc<[L]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync + 'static,
     ) -> Self {
         let queue = Queue { lines: VecDeque::new(), dropped: 0, lost: 0, number: 0, is_writing: false };
         Self { shared: Arc::new(Shared { queue: Mutex::new(queue), write: Box::new(write), tasks }) }
@@ -74,9 +74,9 @@ impl<L: Send + Sync + 'static> Journal<L> {
     }
 
     /// Never blocks, never fails: where too much is waiting the oldest is lost, and counted.
-    pub fn tell(&self, line: L) {
+    pub fn push(&self, line: L) {
         let mut queue = self.shared.queue.lock();
-        if queue.lines.len() >= KEPT_MOST {
+        if queue.lines.len() >= MAX_QUEUED {
             queue.lines.pop_front();
             queue.dropped += 1;
             queue.lost += 1;
@@ -92,11 +92,11 @@ impl<L: Send + Sync + 'static> Journal<L> {
 impl<L: Send + Sync + 'static> Shared<L> {
     /// Until nothing is left, or until the process ends and the ledger is away.
     async fn write_all(self: Arc<Self>) {
-        tokio::time::sleep(BATCH).await;
+        tokio::time::sleep(BATCH_DELAY).await;
         while let Some((number, batch)) = self.take() {
-            let is_full = batch.len() == BATCH_MOST;
+            let is_full = batch.len() == MAX_BATCH;
             self.write_one(number, batch).await;
-            tokio::time::sleep(if is_full { HURRY } else { BATCH }).await;
+            tokio::time::sleep(if is_full { BATCH_DELAY_BUSY } else { BATCH_DELAY }).await;
         }
     }
 
@@ -107,12 +107,12 @@ impl<L: Send + Sync + 'static> Shared<L> {
             let error = match (self.write)(number, batch.clone()).await {
                 Ok(()) => return,
                 // No warning: whoever failed has told it, and nothing is lost yet.
-                Err(Unwritten::Away(error)) if !self.tasks.is_stopping() => {
+                Err(WriteError::Unavailable(error)) if !self.tasks.is_stopping() => {
                     debug!(journal.kept = count, "Keeping {count} journal lines: {error}");
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                     continue;
                 }
-                Err(Unwritten::Away(error) | Unwritten::Refused(error)) => error,
+                Err(WriteError::Unavailable(error) | WriteError::Rejected(error)) => error,
             };
             self.queue.lock().lost += count as u64;
             warn!(journal.lost = count, "Lost {count} journal lines: {error}");
@@ -131,7 +131,7 @@ impl<L: Send + Sync + 'static> Shared<L> {
                 "Dropped the {dropped} oldest journal lines: more came than could be written"
             );
         }
-        let count = queue.lines.len().min(BATCH_MOST);
+        let count = queue.lines.len().min(MAX_BATCH);
         queue.is_writing = count > 0;
         if count == 0 {
             return None;
@@ -169,11 +169,11 @@ mod tests {
     }
 
     impl Far {
-        fn write(&self, number: u64, lines: &[usize]) -> Result<(), Unwritten> {
+        fn write(&self, number: u64, lines: &[usize]) -> Result<(), WriteError> {
             if self.broken.load(Ordering::Relaxed) {
-                return Err(Unwritten::Refused("broken".to_owned()));
+                return Err(WriteError::Rejected("broken".to_owned()));
             }
-            let away = Err(Unwritten::Away("away".to_owned()));
+            let away = Err(WriteError::Unavailable("away".to_owned()));
             if self.away.load(Ordering::Relaxed) {
                 return away;
             }
@@ -192,11 +192,11 @@ mod tests {
     async fn what_comes_within_a_tenth_of_a_second_is_written_together() {
         let (journal, far) = journal(&Tasks::new());
         for id in 0..3 {
-            journal.tell(id);
+            journal.push(id);
         }
-        tokio::time::sleep(BATCH * 2).await;
-        journal.tell(3);
-        tokio::time::sleep(BATCH * 2).await;
+        tokio::time::sleep(BATCH_DELAY * 2).await;
+        journal.push(3);
+        tokio::time::sleep(BATCH_DELAY * 2).await;
         assert_eq!(far.batches(), [vec![0, 1, 2], vec![3]]);
     }
 
@@ -204,7 +204,7 @@ mod tests {
     async fn the_drain_waits_for_what_was_told() {
         let tasks = Tasks::new();
         let (journal, far) = journal(&tasks);
-        journal.tell(0);
+        journal.push(0);
         assert!(tasks.drain(Duration::from_secs(5)).await);
         assert_eq!(far.batches(), [[0]]);
     }
@@ -213,24 +213,24 @@ mod tests {
     async fn an_outage_delays_and_loses_the_oldest_only_when_too_many() {
         let (journal, far) = journal(&Tasks::new());
         far.away.store(true, Ordering::Relaxed);
-        for id in 0..KEPT_MOST + 10 {
-            journal.tell(id);
+        for id in 0..MAX_QUEUED + 10 {
+            journal.push(id);
         }
         assert_eq!(journal.lost(), 10);
-        tokio::time::sleep(AGAIN * 3).await;
+        tokio::time::sleep(RETRY_DELAY * 3).await;
         far.away.store(false, Ordering::Relaxed);
-        tokio::time::sleep(AGAIN * 10).await;
-        assert_eq!(far.batches().concat(), (10..KEPT_MOST + 10).collect::<Vec<_>>());
+        tokio::time::sleep(RETRY_DELAY * 10).await;
+        assert_eq!(far.batches().concat(), (10..MAX_QUEUED + 10).collect::<Vec<_>>());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lost_reply_brings_the_same_batch_again_and_nothing_else() {
         let (journal, far) = journal(&Tasks::new());
         far.mute.store(true, Ordering::Relaxed);
-        journal.tell(0);
-        tokio::time::sleep(BATCH * 2).await;
-        journal.tell(1);
-        tokio::time::sleep(AGAIN * 2).await;
+        journal.push(0);
+        tokio::time::sleep(BATCH_DELAY * 2).await;
+        journal.push(1);
+        tokio::time::sleep(RETRY_DELAY * 2).await;
         assert_eq!(far.batches(), [[0], [1]]);
         assert_eq!(journal.lost(), 0);
     }
@@ -239,11 +239,11 @@ mod tests {
     async fn what_the_ledger_refuses_does_not_stop_the_rest() {
         let (journal, far) = journal(&Tasks::new());
         far.broken.store(true, Ordering::Relaxed);
-        journal.tell(0);
-        tokio::time::sleep(BATCH * 2).await;
+        journal.push(0);
+        tokio::time::sleep(BATCH_DELAY * 2).await;
         far.broken.store(false, Ordering::Relaxed);
-        journal.tell(1);
-        tokio::time::sleep(BATCH * 2).await;
+        journal.push(1);
+        tokio::time::sleep(BATCH_DELAY * 2).await;
         assert_eq!((far.batches(), journal.lost()), (vec![vec![1]], 1));
     }
 
@@ -252,7 +252,7 @@ mod tests {
         let tasks = Tasks::new();
         let (journal, far) = journal(&tasks);
         far.away.store(true, Ordering::Relaxed);
-        journal.tell(0);
+        journal.push(0);
         assert!(tasks.drain(Duration::from_secs(5)).await);
         assert!(far.batches().is_empty());
     }

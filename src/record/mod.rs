@@ -3,4 +3,4 @@
 pub mod journal;
 pub mod metrics;
 
-pub use journal::{Journal, Unwritten};
+pub use journal::{Journal, WriteError};

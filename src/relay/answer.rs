@@ -15,7 +15,7 @@ use crate::{
 
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
-pub enum AnswerBody {
+pub enum ChatBody {
     Whole(Bytes),
     /// Server-sent events. Pulling it is what pulls from the provider; dropping it cancels the call there.
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
@@ -23,7 +23,7 @@ pub enum AnswerBody {
 
 /// What the relay must know of the request.
 #[derive(Debug, Clone, Copy)]
-pub struct RelayAsk {
+pub struct RelayContext {
     /// The caller wants the usage chunk.
     pub include_usage: bool,
     /// What was charged at admission.
@@ -39,12 +39,12 @@ pub enum Ending {
         label: String,
     },
     /// The caller hung up before the end.
-    Left,
+    ClientLeft,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    pub how: Ending,
+pub struct RelayOutcome {
+    pub ending: Ending,
     pub usage: Option<TokenUsage>,
     /// What the provider said of each choice's end.
     pub finish_reasons: Vec<String>,
@@ -52,7 +52,12 @@ pub struct Ended {
 
 /// Hands a reply over to the caller. `lease` is settled and `done` told exactly once: at the last byte, at a failure, or
 /// when the body is dropped by a caller who left.
-pub fn answer(reply: Reply, lease: Lease, ask: RelayAsk, done: impl FnOnce(Ended) + Send + 'static) -> AnswerBody {
+pub fn answer(
+    reply: Reply,
+    lease: Lease,
+    ask: RelayContext,
+    done: impl FnOnce(RelayOutcome) + Send + 'static,
+) -> ChatBody {
     if matches!(reply.body, ReplyBody::Stream(_)) {
         lease.first_token_received();
     }
@@ -68,12 +73,12 @@ pub fn answer(reply: Reply, lease: Lease, ask: RelayAsk, done: impl FnOnce(Ended
     match reply.body {
         ReplyBody::Whole { body, usage, finish_reasons } => {
             end.come(Ending::Complete, &UsageTap::of_whole(usage, finish_reasons), None);
-            AnswerBody::Whole(body)
+            ChatBody::Whole(body)
         }
         ReplyBody::Stream(frames) => {
             let (tap, include_usage) = (UsageTap::default(), ask.include_usage);
             let relay = Relay { frames: Some(frames), tap, include_usage, provider: provider.id.clone(), end };
-            AnswerBody::Stream(Box::pin(stream::unfold(relay, |mut relay| async move {
+            ChatBody::Stream(Box::pin(stream::unfold(relay, |mut relay| async move {
                 let bytes = relay.next().await?;
                 Some((bytes, relay))
             })))
@@ -130,7 +135,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         // Who leaves between `finish_reason` and `[DONE]` has had the whole answer.
-        let how = if self.tap.is_finished() { Ending::Complete } else { Ending::Left };
+        let how = if self.tap.is_finished() { Ending::Complete } else { Ending::ClientLeft };
         self.end.come(how, &self.tap, None);
     }
 }
@@ -142,7 +147,7 @@ struct End {
     first_content: Duration,
     hints: Vec<Hint>,
     lease: Option<Lease>,
-    done: Option<Box<dyn FnOnce(Ended) + Send>>,
+    done: Option<Box<dyn FnOnce(RelayOutcome) + Send>>,
 }
 
 impl End {
@@ -168,7 +173,7 @@ impl End {
             outcome.hints.extend(fault.hints);
         }
         lease.settle(outcome);
-        done(Ended { how, usage: tap.usage(), finish_reasons: tap.finish_reasons().to_vec() });
+        done(RelayOutcome { ending: how, usage: tap.usage(), finish_reasons: tap.finish_reasons().to_vec() });
     }
 }
 

@@ -5,4 +5,4 @@
 pub mod answer;
 pub mod usage_tap;
 
-pub use answer::{AnswerBody, Ended, Ending, RelayAsk, answer};
+pub use answer::{ChatBody, Ending, RelayContext, RelayOutcome, answer};

@@ -23,7 +23,7 @@ use super::scope::ids;
 
 /// What is known of one signal's line.
 #[derive(Debug)]
-pub struct Line {
+pub struct ExportQueue {
     /// `traces`, `metrics`, `logs`
     pub signal: &'static str,
     /// For people: scheme, host and port.
@@ -37,7 +37,7 @@ pub struct Line {
     lost_before: AtomicU64,
 }
 
-impl Line {
+impl ExportQueue {
     pub fn new(signal: &'static str, to: String, most: usize) -> Arc<Self> {
         Arc::new(Self {
             signal,
@@ -95,12 +95,12 @@ impl Line {
 
 /// An exporter whose results are noticed.
 #[derive(Debug)]
-pub struct Noticed<E> {
+pub struct DropCounter<E> {
     pub inner: E,
-    pub line: Arc<Line>,
+    pub line: Arc<ExportQueue>,
 }
 
-impl<E: SpanExporter> SpanExporter for Noticed<E> {
+impl<E: SpanExporter> SpanExporter for DropCounter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
         let result = self.inner.export(batch).await;
@@ -121,7 +121,7 @@ impl<E: SpanExporter> SpanExporter for Noticed<E> {
     }
 }
 
-impl<E: LogExporter> LogExporter for Noticed<E> {
+impl<E: LogExporter> LogExporter for DropCounter<E> {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let count = batch.iter().count();
         let result = self.inner.export(batch).await;
@@ -138,7 +138,7 @@ impl<E: LogExporter> LogExporter for Noticed<E> {
     }
 }
 
-impl<E: PushMetricExporter> PushMetricExporter for Noticed<E> {
+impl<E: PushMetricExporter> PushMetricExporter for DropCounter<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = self.inner.export(metrics).await;
         self.line.left(1, &result);
@@ -160,12 +160,12 @@ impl<E: PushMetricExporter> PushMetricExporter for Noticed<E> {
 
 /// A batching processor in front of which the line is bounded, so that what does not fit is counted.
 #[derive(Debug)]
-pub struct Bounded<P> {
+pub struct BoundedQueue<P> {
     pub inner: P,
-    pub line: Arc<Line>,
+    pub line: Arc<ExportQueue>,
 }
 
-impl<P: SpanProcessor> SpanProcessor for Bounded<P> {
+impl<P: SpanProcessor> SpanProcessor for BoundedQueue<P> {
     fn on_start(&self, span: &mut Span, context: &Context) {
         self.inner.on_start(span, context);
     }
@@ -189,7 +189,7 @@ impl<P: SpanProcessor> SpanProcessor for Bounded<P> {
     }
 }
 
-impl<P: LogProcessor> LogProcessor for Bounded<P> {
+impl<P: LogProcessor> LogProcessor for BoundedQueue<P> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
         if self.line.enters() {
             if let Some(id) = ids().request {

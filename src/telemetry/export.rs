@@ -24,7 +24,7 @@ use secrecy::ExposeSecret;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    collector::{Bounded, Line, Noticed},
+    collector::{BoundedQueue, DropCounter, ExportQueue},
     settings::{Protocol, Sampler, Settings, Target},
 };
 use crate::shutdown::Tasks;
@@ -43,7 +43,7 @@ pub struct Providers {
     pub metrics: SdkMeterProvider,
     /// What a scrape reads.
     pub registry: prometheus::Registry,
-    pub lines: Vec<Arc<Line>>,
+    pub lines: Vec<Arc<ExportQueue>>,
 }
 
 /// One signal's exporter over its target's protocol.
@@ -66,7 +66,7 @@ macro_rules! exporter {
                 .with_endpoint(&$target.url)
                 .with_timeout($target.timeout)
                 .with_headers(headers($target))
-                .with_http_client(Poster::new($post, $target.timeout))
+                .with_http_client(OtlpHttpClient::new($post, $target.timeout))
                 .build(),
         }
         .map_err(|e| e.to_string())
@@ -79,7 +79,7 @@ impl Providers {
         let resource = resource(settings);
         let mut lines = Vec::new();
         let mut line = |signal, target: &Target, most| {
-            lines.push(Line::new(signal, place(&target.url), most));
+            lines.push(ExportQueue::new(signal, place(&target.url), most));
             lines[lines.len() - 1].clone()
         };
         let traces = match &settings.traces {
@@ -102,7 +102,7 @@ impl Providers {
         let mut metrics = SdkMeterProvider::builder().with_resource(resource).with_reader(scraped).with_view(bound);
         if let Some(target) = &settings.metrics {
             let inner = exporter!(MetricExporter, target, post)?;
-            let exporter = Noticed { inner, line: line("metrics", target, 1) };
+            let exporter = DropCounter { inner, line: line("metrics", target, 1) };
             let reader = PeriodicReader::builder(exporter).with_interval(settings.metrics_every).build();
             metrics = metrics.with_reader(reader);
         }
@@ -130,31 +130,41 @@ impl Providers {
     }
 }
 
-fn tracer_provider(settings: &Settings, inner: SpanExporter, line: Arc<Line>, resource: Resource) -> SdkTracerProvider {
+fn tracer_provider(
+    settings: &Settings,
+    inner: SpanExporter,
+    line: Arc<ExportQueue>,
+    resource: Resource,
+) -> SdkTracerProvider {
     let batches = trace::BatchConfigBuilder::default()
         // Never reached: the line in front of it is bounded by the queue alone.
         .with_max_queue_size(settings.spans.queue + settings.spans.batch)
         .with_max_export_batch_size(settings.spans.batch)
         .with_scheduled_delay(settings.spans.delay)
         .build();
-    let exporter = Noticed { inner, line: line.clone() };
+    let exporter = DropCounter { inner, line: line.clone() };
     let inner = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
     SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(sampler(settings.sampler))
-        .with_span_processor(Bounded { inner, line })
+        .with_span_processor(BoundedQueue { inner, line })
         .build()
 }
 
-fn logger_provider(settings: &Settings, inner: LogExporter, line: Arc<Line>, resource: Resource) -> SdkLoggerProvider {
+fn logger_provider(
+    settings: &Settings,
+    inner: LogExporter,
+    line: Arc<ExportQueue>,
+    resource: Resource,
+) -> SdkLoggerProvider {
     let batches = logs::BatchConfigBuilder::default()
         .with_max_queue_size(settings.lines.queue + settings.lines.batch)
         .with_max_export_batch_size(settings.lines.batch)
         .with_scheduled_delay(settings.lines.delay)
         .build();
-    let exporter = Noticed { inner, line: line.clone() };
+    let exporter = DropCounter { inner, line: line.clone() };
     let inner = BatchLogProcessor::builder(exporter).with_batch_config(batches).build();
-    SdkLoggerProvider::builder().with_resource(resource).with_log_processor(Bounded { inner, line }).build()
+    SdkLoggerProvider::builder().with_resource(resource).with_log_processor(BoundedQueue { inner, line }).build()
 }
 
 fn sampler(which: Sampler) -> SdkSampler {
@@ -216,25 +226,25 @@ fn place(url: &str) -> String {
 
 /// Hands OTLP's posts to the HTTP client that the upstream room built, on the runtime it belongs to: the SDK asks from threads
 /// of its own, which have none.
-struct Poster {
+struct OtlpHttpClient {
     post: Post,
     tasks: Tasks,
     timeout: Duration,
 }
 
-impl Poster {
+impl OtlpHttpClient {
     fn new(post: &Post, timeout: Duration) -> Self {
         Self { post: post.clone(), tasks: Tasks::new(), timeout }
     }
 }
 
-impl std::fmt::Debug for Poster {
+impl std::fmt::Debug for OtlpHttpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Poster").finish_non_exhaustive()
+        f.debug_struct("OtlpHttpClient").finish_non_exhaustive()
     }
 }
 
-impl HttpClient for Poster {
+impl HttpClient for OtlpHttpClient {
     fn send_bytes<'a, 'f>(
         &'a self,
         request: Request<Bytes>,

@@ -12,7 +12,7 @@ use opentelemetry::{
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::spans::{Marks, span};
+use super::spans::{SpanExt, span};
 
 /// From a script in this process (30 µs) to the deadline of one in Redis (100 ms) and what repeating it takes.
 const ADMIT: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
@@ -34,7 +34,7 @@ pub struct Database {
 }
 
 /// Said once, by whoever opens the ledger.
-pub fn ledger_runs_on(database: Database) {
+pub fn set_database(database: Database) {
     // A second ledger in one process is a test's.
     let _ = DATABASE.set(database);
 }
@@ -52,10 +52,10 @@ pub fn script(name: &'static str) -> Span {
     if !span.is_disabled()
         && let Some(database) = DATABASE.get()
     {
-        span.mark("db.system.name", database.system);
+        span.set("db.system.name", database.system);
         if let Some((host, port)) = &database.server {
-            span.mark("server.address", host.clone());
-            span.mark("server.port", i64::from(*port));
+            span.set("server.address", host.clone());
+            span.set("server.port", i64::from(*port));
         }
     }
     span
@@ -63,12 +63,12 @@ pub fn script(name: &'static str) -> Span {
 
 /// One question to the ledger, until its answer.
 #[derive(Debug)]
-pub struct Asked {
+pub struct AdmitSpan {
     span: Span,
     began: Instant,
 }
 
-impl Asked {
+impl AdmitSpan {
     pub fn begin() -> Self {
         Self { span: script("admit"), began: Instant::now() }
     }
@@ -78,8 +78,8 @@ impl Asked {
     }
 
     /// `outcome`: of a closed set (`granted`, `refused`, `waits`, `unreachable`, `failed`).
-    pub fn told(self, outcome: &'static str) {
-        self.span.mark("tollfree.outcome", outcome);
+    pub fn finish(self, outcome: &'static str) {
+        self.span.set("tollfree.outcome", outcome);
         let (times, took) = (times(), self.began.elapsed().as_secs_f64());
         let labels = [KeyValue::new("outcome", outcome)];
         match outcome {
@@ -92,35 +92,35 @@ impl Asked {
 
 /// A caller in line, until there is room, patience is over, or the caller leaves: then it is dropped.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct QueueWait {
     span: Span,
     began: Instant,
     outcome: &'static str,
 }
 
-impl Waiting {
+impl QueueWait {
     pub fn begin() -> Self {
         WAITING.fetch_add(1, Ordering::Relaxed);
         Self { span: span!("wait"), began: Instant::now(), outcome: "left" }
     }
 
     /// It ends with room, or without.
-    pub fn over(&mut self, has_room: bool) {
+    pub fn finish(&mut self, has_room: bool) {
         self.outcome = if has_room { "granted" } else { "refused" };
     }
 }
 
-impl Drop for Waiting {
+impl Drop for QueueWait {
     fn drop(&mut self) {
         WAITING.fetch_sub(1, Ordering::Relaxed);
-        self.span.mark("tollfree.outcome", self.outcome);
-        self.span.stamp();
+        self.span.set("tollfree.outcome", self.outcome);
+        self.span.set_end();
         times().wait.record(self.began.elapsed().as_secs_f64(), &[KeyValue::new("outcome", self.outcome)]);
     }
 }
 
 /// Callers in line at this replica.
-pub fn waiting() -> i64 {
+pub fn queue_length() -> i64 {
     WAITING.load(Ordering::Relaxed)
 }
 

@@ -161,7 +161,7 @@ mod tests {
     use tracing_subscriber::{Registry, fmt, layer::SubscriberExt};
 
     use super::*;
-    use crate::telemetry::Scope;
+    use crate::telemetry::RequestScope;
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -193,7 +193,7 @@ mod tests {
         let header =
             |name: &str| (name == "traceparent").then_some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
         let text = lines_of(Json, || {
-            let scope = Scope::of_request("r-7".into(), header);
+            let scope = RequestScope::new("r-7".into(), header);
             tracing::warn!(provider.name = %"groq", tries = 2, "Struck \"it\"");
             let _within = scope.enter();
             tracing::info!(ok = true, "inside");
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn words_for_people_stay_on_one_line() {
         let text = lines_of(Text, || {
-            let scope = Scope::of_request("r-8".into(), |_| None);
+            let scope = RequestScope::new("r-8".into(), |_| None);
             let _within = scope.enter();
             tracing::info!(url.path = "/a\nb", "GET /a\x1b[2J");
         });

@@ -29,13 +29,13 @@ use tracing_subscriber::{
 };
 
 pub(crate) use self::spans::span;
-use self::{collector::Line, export::Providers};
+use self::{collector::ExportQueue, export::Providers};
 pub use self::{
     export::{Post, Posted},
-    ledger::{Asked, Database, Waiting, ledger_runs_on, script, waiting},
-    scope::{Scope, Within, is_traced, trace_id},
+    ledger::{AdmitSpan, Database, QueueWait, queue_length, script, set_database},
+    scope::{RequestScope, RequestScopeGuard, is_traced, trace_id},
     settings::{Batching, Protocol, Sampler, Settings, Target},
-    spans::{Marks, TARGET},
+    spans::{SpanExt, TARGET},
 };
 
 /// Libraries that carry our own lines to the collector: what they say of that must not be carried, too.
@@ -46,7 +46,7 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 
 struct Running {
     registry: prometheus::Registry,
-    lines: Vec<Arc<Line>>,
+    lines: Vec<Arc<ExportQueue>>,
 }
 
 /// Telemetry as it runs. [`Telemetry::finish`] sends what is left.
@@ -112,7 +112,7 @@ pub fn scrape() -> String {
 }
 
 /// Signals that have a collector, and what of each was lost on the way there.
-pub fn lost() -> Vec<(&'static str, u64)> {
+pub fn dropped() -> Vec<(&'static str, u64)> {
     RUNNING.get().into_iter().flat_map(|running| &running.lines).map(|line| (line.signal, line.lost())).collect()
 }
 
@@ -137,6 +137,6 @@ mod tests {
 
     #[test]
     fn without_telemetry_there_is_nothing_to_scrape() {
-        assert_eq!((scrape(), lost()), (String::new(), Vec::new()));
+        assert_eq!((scrape(), dropped()), (String::new(), Vec::new()));
     }
 }

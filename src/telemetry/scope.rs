@@ -34,14 +34,14 @@ pub(super) fn trace_from_now_on() {
 
 /// One request. Cheap to clone.
 #[derive(Clone)]
-pub struct Scope {
+pub struct RequestScope {
     /// The server's span; none where requests are not traced.
     span: Span,
     context: Context,
 }
 
 /// While it lives, the request is the current one of this thread.
-pub struct Within<'a> {
+pub struct RequestScopeGuard<'a> {
     _span: Option<Entered<'a>>,
     _context: Option<ContextGuard>,
 }
@@ -49,9 +49,9 @@ pub struct Within<'a> {
 /// `x-request-id`, as it rides in the context.
 struct RequestId(Arc<str>);
 
-impl Scope {
+impl RequestScope {
     /// `header`: the request's headers by name, for the W3C trace context.
-    pub fn of_request<'h>(id: Arc<str>, header: impl Fn(&str) -> Option<&'h str>) -> Self {
+    pub fn new<'h>(id: Arc<str>, header: impl Fn(&str) -> Option<&'h str>) -> Self {
         let came_with = match header("traceparent") {
             Some(parent) => {
                 let headers = Headers { parent, state: header("tracestate") };
@@ -80,28 +80,28 @@ impl Scope {
     }
 
     /// Entering the span brings the context with it, where there is a span.
-    pub fn enter(&self) -> Within<'_> {
+    pub fn enter(&self) -> RequestScopeGuard<'_> {
         if self.span.is_disabled() {
-            Within { _span: None, _context: Some(self.context.clone().attach()) }
+            RequestScopeGuard { _span: None, _context: Some(self.context.clone().attach()) }
         } else {
-            Within { _span: Some(self.span.enter()), _context: None }
+            RequestScopeGuard { _span: Some(self.span.enter()), _context: None }
         }
     }
 
     /// Everything that `work` does, its end included, is of this request.
-    pub fn around<F: Future>(self, work: F) -> Around<F> {
-        Around { work: Some(work), scope: self }
+    pub fn instrument<F: Future>(self, work: F) -> Instrumented<F> {
+        Instrumented { work: Some(work), scope: self }
     }
 }
 
 pin_project! {
-    pub struct Around<F> {
+    pub struct Instrumented<F> {
         #[pin]
         work: Option<F>,
-        scope: Scope,
+        scope: RequestScope,
     }
 
-    impl<F> PinnedDrop for Around<F> {
+    impl<F> PinnedDrop for Instrumented<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             let _within = this.scope.enter();
@@ -110,7 +110,7 @@ pin_project! {
     }
 }
 
-impl<F: Future> Future for Around<F> {
+impl<F: Future> Future for Instrumented<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<F::Output> {
@@ -184,14 +184,14 @@ mod tests {
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-    fn scope(traceparent: Option<&'static str>) -> Scope {
-        Scope::of_request("r1".into(), move |name| traceparent.filter(|_| name == "traceparent"))
+    fn scope(traceparent: Option<&'static str>) -> RequestScope {
+        RequestScope::new("r1".into(), move |name| traceparent.filter(|_| name == "traceparent"))
     }
 
     #[tokio::test]
     async fn the_callers_trace_is_followed_where_nothing_is_traced() {
         let followed = scope(Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
-        let seen = followed.around(async {
+        let seen = followed.instrument(async {
             tokio::task::yield_now().await;
             (trace_id(), ids().request, ids().span)
         });
@@ -222,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn work_that_is_dropped_is_dropped_as_the_requests_own() {
         let (tell, told) = std::sync::mpsc::channel();
-        let work = scope(None).around(async move {
+        let work = scope(None).instrument(async move {
             let _leaving = Leaving(tell);
             std::future::pending::<()>().await;
         });

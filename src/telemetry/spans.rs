@@ -23,44 +23,44 @@ macro_rules! span {
 pub(crate) use span;
 
 /// What becomes known of a span after it began.
-pub trait Marks {
-    fn mark(&self, key: &'static str, value: impl Into<Value>);
-    fn mark_list(&self, key: &'static str, values: &[String]);
-    fn rename(&self, name: String);
+pub trait SpanExt {
+    fn set(&self, key: &'static str, value: impl Into<Value>);
+    fn set_list(&self, key: &'static str, values: &[String]);
+    fn set_name(&self, name: String);
     /// It failed: `error.type` and the span's status. The words are ours, never a provider's or a caller's.
-    fn fail(&self, kind: &str);
+    fn set_error(&self, kind: &str);
     /// It ends now, however long its handle is kept.
-    fn stamp(&self);
+    fn set_end(&self);
 }
 
-impl Marks for Span {
-    fn mark(&self, key: &'static str, value: impl Into<Value>) {
+impl SpanExt for Span {
+    fn set(&self, key: &'static str, value: impl Into<Value>) {
         if !self.is_disabled() {
             self.set_attribute(key, value);
         }
     }
 
-    fn mark_list(&self, key: &'static str, values: &[String]) {
+    fn set_list(&self, key: &'static str, values: &[String]) {
         if !self.is_disabled() {
             let values: Vec<StringValue> = values.iter().cloned().map(StringValue::from).collect();
             self.set_attribute(key, Value::Array(Array::String(values)));
         }
     }
 
-    fn rename(&self, name: String) {
+    fn set_name(&self, name: String) {
         if !self.is_disabled() {
             self.context().span().update_name(name);
         }
     }
 
-    fn fail(&self, kind: &str) {
+    fn set_error(&self, kind: &str) {
         if !self.is_disabled() {
             self.set_attribute("error.type", kind.to_owned());
             self.set_status(Status::error(kind.to_owned()));
         }
     }
 
-    fn stamp(&self) {
+    fn set_end(&self) {
         self.in_scope(|| {});
     }
 }

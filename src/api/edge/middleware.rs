@@ -30,7 +30,7 @@ use crate::{
         routes,
     },
     record::metrics,
-    telemetry::Scope,
+    telemetry::RequestScope,
 };
 
 /// `error.type` of an answer that its caller did not wait for.
@@ -53,9 +53,9 @@ where
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let is_preflight = cors::is_preflight(request.method(), request.headers());
     let scope = if is_preflight || routes::is_probe(request.path()) {
-        Scope::untraced(id.0.clone())
+        RequestScope::untraced(id.0.clone())
     } else {
-        Scope::of_request(id.0.clone(), header)
+        RequestScope::new(id.0.clone(), header)
     };
 
     // A preflight is answered here: it carries no key, and any of our URLs may be asked about.
@@ -93,7 +93,7 @@ where
         }
         Ok(response)
     };
-    scope.around(work)
+    scope.instrument(work)
 }
 
 /// Dropped when the last byte is gone or the caller left: counts the request out and says how it went.
@@ -101,7 +101,7 @@ struct End {
     /// Held until then; the drain waits for it.
     _in_flight: Option<InFlight>,
     active: metrics::Active,
-    scope: Scope,
+    scope: RequestScope,
     started: Instant,
     method: Method,
     path: String,
@@ -117,7 +117,7 @@ struct End {
 }
 
 impl End {
-    fn of(request: &ServiceRequest, edge: Option<&Data<Edge>>, scope: Scope) -> Self {
+    fn of(request: &ServiceRequest, edge: Option<&Data<Edge>>, scope: RequestScope) -> Self {
         Self {
             _in_flight: edge.map(|edge| edge.enter()),
             active: metrics::Active::enter(request.method().as_str()),

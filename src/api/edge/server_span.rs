@@ -9,7 +9,7 @@ use actix_web::{
 };
 use tracing::Span;
 
-use crate::{api::edge::request_id::RequestId, telemetry::Marks};
+use crate::{api::edge::request_id::RequestId, telemetry::SpanExt};
 
 /// A path or a name of a program is of a caller's making.
 const LONGEST: usize = 256;
@@ -20,10 +20,10 @@ pub fn begin(span: &Span, request: &ServiceRequest, id: &RequestId) {
         return;
     }
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    span.mark("url.scheme", "http");
-    span.mark("url.path", short(request.path()));
-    span.mark("tollfree.request.id", id.0.clone());
-    span.mark(
+    span.set("url.scheme", "http");
+    span.set("url.path", short(request.path()));
+    span.set("tollfree.request.id", id.0.clone());
+    span.set(
         "network.protocol.version",
         match request.version() {
             Version::HTTP_10 => "1.0",
@@ -33,17 +33,17 @@ pub fn begin(span: &Span, request: &ServiceRequest, id: &RequestId) {
     );
     if let Some(host) = header(HOST) {
         let (name, port) = host.rsplit_once(':').map_or((host, None), |(name, port)| (name, port.parse::<u16>().ok()));
-        span.mark("server.address", short(name));
+        span.set("server.address", short(name));
         if let Some(port) = port {
-            span.mark("server.port", i64::from(port));
+            span.set("server.port", i64::from(port));
         }
     }
     if let Some(peer) = request.peer_addr() {
-        span.mark("network.peer.address", peer.ip().to_string());
-        span.mark("network.peer.port", i64::from(peer.port()));
+        span.set("network.peer.address", peer.ip().to_string());
+        span.set("network.peer.port", i64::from(peer.port()));
     }
     if let Some(program) = header(USER_AGENT) {
-        span.mark("user_agent.original", short(program));
+        span.set("user_agent.original", short(program));
     }
 }
 
@@ -54,18 +54,18 @@ pub fn end(span: &Span, method: &'static str, route: Option<&str>, status: Optio
     }
     // The name of a method that HTTP does not know is `HTTP`.
     let verb = if method == "_OTHER" { "HTTP" } else { method };
-    span.rename(route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}")));
-    span.mark("http.request.method", method);
+    span.set_name(route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}")));
+    span.set("http.request.method", method);
     if let Some(route) = route {
-        span.mark("http.route", route.to_owned());
+        span.set("http.route", route.to_owned());
     }
     if let Some(status) = status {
-        span.mark("http.response.status_code", i64::from(status));
+        span.set("http.response.status_code", i64::from(status));
     }
     match (status, error) {
-        (Some(500..), Some(error)) => span.fail(error),
+        (Some(500..), Some(error)) => span.set_error(error),
         // Not the server's failure.
-        (_, Some(error)) => span.mark("error.type", error.to_owned()),
+        (_, Some(error)) => span.set("error.type", error.to_owned()),
         (_, None) => {}
     }
 }

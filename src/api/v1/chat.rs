@@ -22,7 +22,7 @@ use crate::{
         v1::{early_keepalive, prefer::Prefer, responders},
     },
     domain::{ChatRequest, Client, Tier, client::ClientKind},
-    flow::Trail,
+    flow::AttemptLog,
     ledger::MAX_RECORD_AGE,
     protocol,
 };
@@ -74,18 +74,19 @@ pub async fn create(
     prefer: Result<Prefer, ApiError>,
     Chat { client, request }: Chat,
 ) -> HttpResponse {
-    let trail = Trail::traced(&*id.0, trace.0);
+    let attempt_log = AttemptLog::with_trace(&*id.0, trace.0);
     let (request, prefer) = match request.and_then(|r| allowed(r, &client)).and_then(|r| Ok((r, prefer?))) {
         Ok(asked) => asked,
         Err(error) => {
-            edge.flow.turned_away(&client, &trail, error.status_code().as_u16(), error.code());
+            edge.flow.record_rejected(&client, &attempt_log, error.status_code().as_u16(), error.code());
             return error.error_response();
         }
     };
-    let wait = edge.flow.queue.wait(&client, request.tier, prefer.0);
-    let asked = responders::Asked { model: request.model.clone(), trail, preference_applied: prefer.cut_to(wait) };
+    let wait = edge.flow.wait_limits.allowed_wait(&client, request.tier, prefer.0);
+    let asked =
+        responders::Asked { model: request.model.clone(), attempt_log, preference_applied: prefer.cut_to(wait) };
     let streams = request.stream;
-    let answer = Box::pin(edge.flow.chat(client, request, asked.trail.clone(), wait));
+    let answer = Box::pin(edge.flow.chat(client, request, asked.attempt_log.clone(), wait));
     if streams { early_keepalive::respond(answer, asked).await } else { responders::finish(answer.await, &asked) }
 }
 

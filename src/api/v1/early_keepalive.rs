@@ -12,8 +12,8 @@ use crate::{
         edge::flow_error,
         v1::responders::{self, Asked},
     },
-    flow::{Answer, FlowError, Trail},
-    relay::AnswerBody,
+    flow::{AttemptLog, ChatReply, FlowError},
+    relay::ChatBody,
 };
 
 /// Shorter than the idle time-outs of proxies and ingresses (60 s and more), longer than a usual first token.
@@ -23,7 +23,7 @@ const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 /// On the heap from the start: it is large, and may outlive the response's head.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Answer, FlowError>>>>;
+pub type Answering = Pin<Box<dyn Future<Output = Result<ChatReply, FlowError>>>>;
 
 /// Waits for the answer, at most ten seconds in silence. Dropping the response drops the answer, wherever it stands.
 pub async fn respond(mut answer: Answering, asked: Asked) -> HttpResponse {
@@ -80,21 +80,21 @@ impl Late {
     }
 
     /// What the headers could not say any more.
-    fn commit(&mut self, answer: Answer) -> Bytes {
-        let comment = comment(&answer, &self.asked.trail);
+    fn commit(&mut self, answer: ChatReply) -> Bytes {
+        let comment = comment(&answer, &self.asked.attempt_log);
         self.stage = Stage::Relaying(match answer.body {
-            AnswerBody::Stream(events) => events,
-            AnswerBody::Whole(body) => Box::pin(stream::iter(as_events(&body))),
+            ChatBody::Stream(events) => events,
+            ChatBody::Whole(body) => Box::pin(stream::iter(as_events(&body))),
         });
         comment.into()
     }
 }
 
-fn comment(answer: &Answer, trail: &Trail) -> String {
-    let Answer { provider, model, .. } = answer;
+fn comment(answer: &ChatReply, attempt_log: &AttemptLog) -> String {
+    let ChatReply { provider, model, .. } = answer;
     let lines = format!(
         ": x-tollfree-provider={provider}\n: x-tollfree-model={model}\n: x-tollfree-attempts={}\n\n",
-        trail.header()
+        attempt_log.header()
     );
     lines.replace('\r', "")
 }
@@ -119,15 +119,15 @@ mod tests {
     use super::*;
 
     fn asked() -> Asked {
-        Asked { model: "free".into(), trail: Trail::new("r1"), preference_applied: None }
+        Asked { model: "free".into(), attempt_log: AttemptLog::new("r1"), preference_applied: None }
     }
 
-    fn answer() -> Answer {
+    fn answer() -> ChatReply {
         let events = stream::iter([Bytes::from_static(b"data: {}\n\n"), Bytes::from_static(b"data: [DONE]\n\n")]);
-        Answer {
+        ChatReply {
             provider: "groq".into(),
             model: "groq/llama".into(),
-            body: AnswerBody::Stream(Box::pin(events)),
+            body: ChatBody::Stream(Box::pin(events)),
             client: None,
         }
     }
@@ -136,7 +136,7 @@ mod tests {
         FlowError::AllFailed { attempts: Vec::new(), timed_out: true }
     }
 
-    fn after(seconds: u64, result: Result<Answer, FlowError>) -> Answering {
+    fn after(seconds: u64, result: Result<ChatReply, FlowError>) -> Answering {
         Box::pin(async move {
             sleep(Duration::from_secs(seconds)).await;
             result

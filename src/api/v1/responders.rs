@@ -9,21 +9,21 @@ use futures_util::StreamExt;
 use crate::{
     api::edge::{error::ApiError, flow_error},
     domain::window::go_duration,
-    flow::{Answer, FlowError, Trail},
+    flow::{AttemptLog, ChatReply, FlowError},
     ledger::{ClientUsage, WindowState},
-    relay::AnswerBody,
+    relay::ChatBody,
 };
 
 /// What is known of a request from its start.
 pub struct Asked {
     pub model: String,
-    pub trail: Trail,
+    pub attempt_log: AttemptLog,
     /// The caller asked to wait longer than it may: what it may.
     pub preference_applied: Option<String>,
 }
 
 /// The answer, or the error that is told instead.
-pub fn finish(result: Result<Answer, FlowError>, asked: &Asked) -> HttpResponse {
+pub fn finish(result: Result<ChatReply, FlowError>, asked: &Asked) -> HttpResponse {
     match result {
         Ok(answer) => success(answer, asked),
         Err(error) => {
@@ -36,11 +36,11 @@ pub fn finish(result: Result<Answer, FlowError>, asked: &Asked) -> HttpResponse 
     }
 }
 
-fn success(answer: Answer, asked: &Asked) -> HttpResponse {
+fn success(answer: ChatReply, asked: &Asked) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     let mut response = match answer.body {
-        AnswerBody::Whole(body) => response.content_type("application/json").body(body),
-        AnswerBody::Stream(stream) => {
+        ChatBody::Whole(body) => response.content_type("application/json").body(body),
+        ChatBody::Stream(stream) => {
             event_stream(&mut response).streaming(stream.map(Ok::<_, std::convert::Infallible>))
         }
     };
@@ -62,15 +62,15 @@ pub fn event_stream(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuil
 
 /// Whom we asked, how long the caller waited for a slot, and where it may not wait as long as it would.
 pub fn asked_headers(headers: &mut HeaderMap, asked: &Asked) {
-    let trail = &asked.trail;
+    let attempt_log = &asked.attempt_log;
     if let Some(applied) = &asked.preference_applied {
         set(headers, "preference-applied", applied);
     }
-    let attempts = trail.header();
+    let attempts = attempt_log.header();
     if !attempts.is_empty() {
         set(headers, "x-tollfree-attempts", &attempts);
     }
-    headers.insert(HeaderName::from_static("x-tollfree-waited-ms"), HeaderValue::from(trail.waited_ms()));
+    headers.insert(HeaderName::from_static("x-tollfree-waited-ms"), HeaderValue::from(attempt_log.waited_ms()));
 }
 
 /// Where the caller's own tightest windows stand, if it has limits.
@@ -113,7 +113,7 @@ mod tests {
     use crate::ledger::{Refusal, RefusedBy};
 
     fn asked() -> Asked {
-        Asked { model: "free".into(), trail: Trail::new("r1"), preference_applied: None }
+        Asked { model: "free".into(), attempt_log: AttemptLog::new("r1"), preference_applied: None }
     }
 
     fn standing(remaining_requests: i64) -> ClientUsage {
@@ -127,10 +127,10 @@ mod tests {
 
     #[test]
     fn an_answer_says_who_gave_it_and_where_its_caller_stands() {
-        let answer = Answer {
+        let answer = ChatReply {
             provider: "groq".into(),
             model: "groq/openai/gpt-oss-120b".into(),
-            body: AnswerBody::Whole(Bytes::from_static(b"{}")),
+            body: ChatBody::Whole(Bytes::from_static(b"{}")),
             client: Some(standing(9)),
         };
         let response = finish(Ok(answer), &asked());
@@ -162,7 +162,9 @@ mod tests {
     #[test]
     fn what_no_header_can_hold_is_left_out() {
         let answer =
-            Answer { provider: "a\nb".into(), model: "ä".into(), body: AnswerBody::Whole(Bytes::new()), client: None };
+            ChatReply {
+                provider: "a\nb".into(), model: "ä".into(), body: ChatBody::Whole(Bytes::new()), client: None
+            };
         let response = finish(Ok(answer), &asked());
         assert_eq!(header(&response, "x-tollfree-provider"), None);
     }

@@ -30,7 +30,7 @@ use crate::ledger::{
 };
 use crate::{
     domain::{Choice, Client, Outcome, Tier, Unit},
-    telemetry::{self, Marks},
+    telemetry::{self, SpanExt},
 };
 
 /// Candidates of the first try: who is known to be full stands behind, so one of the first nearly always has room, and a
@@ -174,7 +174,7 @@ impl Shared {
             }
             let turn = instrument::asked(pin!(self.turn(&ask, place.as_ref(), &mut owed))).await;
             if let Some(settling) = settling.take() {
-                settling.stamp();
+                settling.set_end();
             }
             match turn? {
                 (_, Answer::Admission(admission)) => {

@@ -11,16 +11,16 @@ use crate::ledger::{
     },
     error::LedgerError,
 };
-use crate::telemetry::{Asked, Marks};
+use crate::telemetry::{AdmitSpan, SpanExt};
 
 type Answered = Result<(Arc<str>, Answer), LedgerError>;
 
 /// One question and its answer.
 pub(super) async fn asked(question: Pin<&mut impl Future<Output = Answered>>) -> Answered {
-    let asked = Asked::begin();
+    let asked = AdmitSpan::begin();
     let answered = question.instrument(asked.span().clone()).await;
     let outcome = tell(asked.span(), &answered);
-    asked.told(outcome);
+    asked.finish(outcome);
     answered
 }
 
@@ -29,32 +29,32 @@ fn tell(span: &Span, answered: &Answered) -> &'static str {
     match answered {
         Ok((_, Answer::Admission(Admission::Granted(lease)))) => {
             if !span.is_disabled() {
-                span.mark("tollfree.candidate", lease.candidate().name.clone());
-                span.mark("tollfree.account", lease.candidate().account.id.clone());
+                span.set("tollfree.candidate", lease.candidate().name.clone());
+                span.set("tollfree.account", lease.candidate().account.id.clone());
             }
             "granted"
         }
         Ok((_, Answer::Admission(Admission::Refused(refusal)))) => {
             if !span.is_disabled() {
                 let by = if refusal.by == RefusedBy::Client { "client" } else { "budget" };
-                span.mark("tollfree.refused_by", by);
-                span.mark("tollfree.retry_ms", refusal.retry_ms);
+                span.set("tollfree.refused_by", by);
+                span.set("tollfree.retry_ms", refusal.retry_ms);
                 let lines = refusal.lines.iter().map(|line| format!("{};{}", line.candidate, line.why));
-                span.mark_list("tollfree.refused", &lines.collect::<Vec<_>>());
+                span.set_list("tollfree.refused", &lines.collect::<Vec<_>>());
             }
             "refused"
         }
         Ok((_, Answer::Wait(ms))) => {
-            span.mark("tollfree.wait_ms", *ms);
+            span.set("tollfree.wait_ms", *ms);
             "waits"
         }
         Ok(_) => "again",
         Err(LedgerError::Unreachable { .. }) => {
-            span.fail("ledger_unavailable");
+            span.set_error("ledger_unavailable");
             "unreachable"
         }
         Err(_) => {
-            span.fail("internal_error");
+            span.set_error("internal_error");
             "failed"
         }
     }

@@ -19,7 +19,7 @@ use crate::ledger::{
     },
     shared::{Ledger, Shared},
 };
-use crate::telemetry::Waiting;
+use crate::telemetry::QueueWait;
 
 /// A waiter whose replica has not spoken for so long is dropped with its place. ms.
 pub(crate) const ALIVE_MS: i64 = 3_000;
@@ -59,7 +59,7 @@ pub(crate) struct Place {
     woken: watch::Receiver<i64>,
     /// The script has taken the ticket out.
     is_over: bool,
-    told: Waiting,
+    told: QueueWait,
 }
 
 impl Place {
@@ -67,7 +67,7 @@ impl Place {
         let id: Arc<str> = id.into();
         let (sender, woken) = watch::channel(i64::MAX);
         shared.waiters.here.lock().insert(id.clone(), sender);
-        Self { shared: shared.clone(), id, woken, is_over: false, told: Waiting::begin() }
+        Self { shared: shared.clone(), id, woken, is_over: false, told: QueueWait::begin() }
     }
 
     /// Sleeps for `ms`, at most until `last`; a knock may bring its instant forward.
@@ -92,7 +92,7 @@ impl Place {
     /// It was let go, or refused for good.
     pub fn is_over(&mut self, has_room: bool) {
         self.is_over = true;
-        self.told.over(has_room);
+        self.told.finish(has_room);
     }
 }
 

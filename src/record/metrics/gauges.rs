@@ -12,7 +12,7 @@ use crate::telemetry;
 pub struct Budget {
     pub provider: Arc<str>,
     pub account: Arc<str>,
-    /// [`super::EVERY`] for a limit over all models of the account.
+    /// [`super::ALL_MODELS`] for a limit over all models of the account.
     pub model: Arc<str>,
     pub limit: &'static str,
     pub max: i64,
@@ -23,14 +23,14 @@ pub struct Budget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breaker {
     pub provider: Arc<str>,
-    /// [`super::EVERY`] for the provider's own.
+    /// [`super::ALL_MODELS`] for the provider's own.
     pub model: Arc<str>,
     /// 0 closed, 1 half open, 2 open.
     pub state: i64,
 }
 
 /// Where to look. Nothing here may ask the ledger's host.
-pub trait Watch: Send + Sync + 'static {
+pub trait GaugeSource: Send + Sync + 'static {
     fn budgets(&self) -> Vec<Budget>;
     fn breakers(&self) -> Vec<Breaker>;
     /// The ledger answered its last call.
@@ -38,7 +38,7 @@ pub trait Watch: Send + Sync + 'static {
 }
 
 /// From here on every collection looks there.
-pub fn watch(at: &Arc<impl Watch>) {
+pub fn observe(at: &Arc<impl GaugeSource>) {
     let meter = meter();
     let gauge = |name: &'static str, what: &'static str| meter.i64_observable_gauge(name).with_description(what);
 
@@ -62,7 +62,7 @@ pub fn watch(at: &Arc<impl Watch>) {
         .with_callback(|told| told.observe(CHATS.load(Ordering::Relaxed), &[]))
         .build();
     gauge("tollfree.chats.waiting", "Callers who wait for room.")
-        .with_callback(|told| told.observe(telemetry::waiting(), &[]))
+        .with_callback(|told| told.observe(telemetry::queue_length(), &[]))
         .build();
     meter
         .i64_observable_up_down_counter("http.server.active_requests")
@@ -76,14 +76,14 @@ pub fn watch(at: &Arc<impl Watch>) {
         .build();
     counter("tollfree.telemetry.dropped", "Spans, log lines and collections that no collector took.")
         .with_callback(|told| {
-            for (signal, lost) in telemetry::lost() {
+            for (signal, lost) in telemetry::dropped() {
                 told.observe(lost, &[KeyValue::new("signal", signal)]);
             }
         })
         .build();
 }
 
-fn observe_budgets(told: &dyn AsyncInstrument<i64>, at: &impl Watch, read: fn(&Budget) -> i64) {
+fn observe_budgets(told: &dyn AsyncInstrument<i64>, at: &impl GaugeSource, read: fn(&Budget) -> i64) {
     for budget in at.budgets() {
         let labels = [
             KeyValue::new("provider", budget.provider.clone()),
@@ -95,7 +95,7 @@ fn observe_budgets(told: &dyn AsyncInstrument<i64>, at: &impl Watch, read: fn(&B
     }
 }
 
-fn observe_breakers(told: &dyn AsyncInstrument<i64>, at: &impl Watch) {
+fn observe_breakers(told: &dyn AsyncInstrument<i64>, at: &impl GaugeSource) {
     for Breaker { provider, model, state } in at.breakers() {
         told.observe(state, &[KeyValue::new("provider", provider), KeyValue::new("model", model)]);
     }

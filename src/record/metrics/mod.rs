@@ -18,12 +18,12 @@ use opentelemetry::{KeyValue, StringValue};
 
 use self::{bound_instrument::Bound, instruments::instruments};
 use crate::memo::Memo;
-pub use gauges::{Breaker, Budget, Watch, watch};
+pub use gauges::{Breaker, Budget, GaugeSource, observe};
 
 /// A name that callers may ask for and nobody serves.
 pub const OTHER: &str = "other";
 /// Where a label names a model: all of the account, or of the provider.
-pub const EVERY: &str = "*";
+pub const ALL_MODELS: &str = "*";
 
 /// The methods of HTTP; any other is `_OTHER`.
 const METHODS: [&str; 10] = ["GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT", "CONNECT", "TRACE", "_OTHER"];
