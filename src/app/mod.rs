@@ -229,7 +229,7 @@ fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<
     }
     telemetry::set_database(database(settings));
     if let Some(url) = &settings.redis_url {
-        return Ok(Arc::new(Redis::connect(url, tasks)?));
+        return Ok(Arc::new(Redis::connect(url.clone(), tasks)));
     }
     let directory = match &settings.data_dir {
         Some(directory) => directory.clone(),
@@ -240,11 +240,10 @@ fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<
 
 /// What the ledger's calls are calls of. Of several servers none is named: which one answers may change.
 fn database(settings: &Settings) -> telemetry::Database {
-    use secrecy::ExposeSecret;
-    let Some(url) = &settings.redis_url else { return telemetry::Database { system: "embedded", server: None } };
-    let one = url::Url::parse(url.expose_secret()).ok().filter(|url| matches!(url.scheme(), "redis" | "rediss"));
-    let server = one.and_then(|url| Some((url.host_str()?.to_owned(), url.port().unwrap_or(6_379))));
-    telemetry::Database { system: "redis", server }
+    match &settings.redis_url {
+        Some(url) => telemetry::Database { system: "redis", server: url.single_address() },
+        None => telemetry::Database { system: "embedded", server: None },
+    }
 }
 
 /// `$XDG_DATA_HOME/tollfree`, else the platform's place under the home directory.
@@ -257,11 +256,9 @@ fn user_data_dir() -> Option<PathBuf> {
 
 /// Names of changed settings that only a start reads.
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
-    use secrecy::ExposeSecret;
-    let redis = |s: &Settings| s.redis_url.as_ref().map(|url| url.expose_secret().to_owned());
     let changed = [
         ("HOST, PORT", old.host != new.host || old.port != new.port),
-        ("REDIS_URL", redis(old) != redis(new)),
+        ("REDIS_URL", old.redis_url != new.redis_url),
         ("TOLLFREE_DATA_DIR", old.data_dir != new.data_dir),
         ("TOLLFREE_POOL", old.pool != new.pool),
         ("CB_FAILURE_THRESHOLD, CB_SUCCESS_THRESHOLD, CB_TIMEOUT_MS", old.breaker != new.breaker),

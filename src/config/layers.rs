@@ -119,7 +119,7 @@ pub(super) fn merge(document: Option<&Document<'_>>, env: &Environment) -> (Sett
         sources.push((kind.env[0].to_owned(), found.source, "set".to_owned()));
         Some(found.value)
     };
-    settings.redis_url = secret(scalars::REDIS_URL).map(SecretString::from);
+    settings.redis_url = secret(scalars::REDIS_URL).and_then(|url| url.parse().ok());
     settings.admin_key = secret(scalars::ADMIN_KEY).map(SecretString::from);
     settings.api_key = secret(scalars::API_KEY).map(SecretString::from);
     settings.https_proxy = secret(scalars::HTTPS_PROXY).map(ProxyUrl::new);

@@ -24,6 +24,7 @@ pub use builtin::{Builtin, builtin};
 use document::Document;
 use environment::Environment;
 pub use providers::BUILTIN_META_MODELS;
+pub use redis_url::{Address, RedisUrl, Topology};
 pub use settings::{
     AuthMode, BreakerSettings, MetaModelSettings, Network, OllamaSettings, ProviderSettings, ProxyUrl, QueueSettings,
     Settings, Timeouts,

@@ -2,7 +2,7 @@
 //!
 //! One table drives the checks, the layering, the listing, and the tests that keep the examples complete.
 
-use super::{Network, redis_url};
+use super::{Network, RedisUrl};
 
 /// What a setting may be. A check says what was expected; it is never given a secret to repeat.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ pub(super) const SCALARS: [Scalar; 24] = [
     text("dashboard.trace_link", &[], "", trace_link),
 ];
 
-pub(super) const REDIS_URL: Secret = Secret { env: &["REDIS_URL"], check: redis_url::check };
+pub(super) const REDIS_URL: Secret = Secret { env: &["REDIS_URL"], check: redis_url };
 pub(super) const ADMIN_KEY: Secret = Secret { env: &["TOLLFREE_ADMIN_KEY", "FREELLM_ADMIN_KEY"], check: key };
 pub(super) const API_KEY: Secret = Secret { env: &["TOLLFREE_API_KEY", "FREELLM_API_KEY"], check: key };
 pub(super) const HTTPS_PROXY: Secret = Secret { env: &["HTTPS_PROXY", "https_proxy"], check: proxy };
@@ -136,6 +136,10 @@ fn proxy(value: &str) -> Result<(), String> {
     let known = url::Url::parse(value)
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h") && url.host_str().is_some());
     if known { Ok(()) } else { Err("expected a proxy such as http://proxy:3128 or socks5://proxy:1080".into()) }
+}
+
+fn redis_url(value: &str) -> Result<(), String> {
+    value.parse::<RedisUrl>().map(drop).map_err(|error| error.to_string())
 }
 
 fn path(value: &str) -> Result<(), String> {

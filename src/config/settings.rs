@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Deref, path::PathBuf, st
 
 use secrecy::SecretString;
 
-use super::provider_table::ProviderTable;
+use super::{RedisUrl, provider_table::ProviderTable};
 use crate::{
     domain::{ClientRecord, RoutingStrategy},
     telemetry,
@@ -15,8 +15,8 @@ use crate::{
 pub struct Settings {
     pub host: String,
     pub port: u16,
-    /// `redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://` (or `rediss+…`); `None`: embedded state.
-    pub redis_url: Option<SecretString>,
+    /// `None`: embedded state.
+    pub redis_url: Option<RedisUrl>,
     /// Where embedded state lives; `None`: the user's data directory.
     pub data_dir: Option<PathBuf>,
     /// Name of the budget pool, the hash tag of every key.

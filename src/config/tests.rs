@@ -100,7 +100,7 @@ fn every_name_of_the_environment_reaches_its_setting() {
     let loaded = load_with("", &env).unwrap();
     let s = &loaded.settings;
     assert_eq!((s.host.as_str(), s.pool.as_str(), s.auth), ("::1", "team", Some(AuthMode::Required)));
-    assert_eq!(s.redis_url.as_ref().unwrap().expose_secret(), "redis://:hunter2@r:6379/1");
+    assert_eq!(s.redis_url, "redis://:hunter2@r:6379/1".parse().ok());
     assert_eq!(s.data_dir.as_deref(), Some(Path::new("/var/lib/tollfree")));
     assert_eq!(s.admin_key.as_ref().unwrap().expose_secret(), "adm-hunter2");
     assert_eq!(s.api_key.as_ref().unwrap().expose_secret(), "cli-hunter2");
@@ -222,7 +222,7 @@ fn mistakes_in_the_environment_name_the_variable_and_never_a_secret() {
         ("TOLLFREE_POOLS", "x", "env TOLLFREE_POOLS: no such setting: did you mean `TOLLFREE_POOL`?"),
         ("TOLLFREE__QUEUE__MAX_WAIT", "1", "did you mean `TOLLFREE__QUEUE__MAX_WAIT_MS`?"),
         ("TOLLFREE_AUTH", "yes", "env TOLLFREE_AUTH: expected `open` or `required`, got `yes`"),
-        ("REDIS_URL", "http://u:hunter2@r", "env REDIS_URL: expected redis://"),
+        ("REDIS_URL", "http://u:hunter2@r", "env REDIS_URL: its scheme is unknown; expected redis://"),
         ("HTTPS_PROXY", "u:hunter2@proxy", "env HTTPS_PROXY: expected a proxy such as"),
         ("GROQ_API_KEY", "good,hunter2 bad", "env GROQ_API_KEY, key 2: expected a key of visible ASCII characters"),
         ("TOLLFREE_ADMIN_KEY", "hunter2 x", "env TOLLFREE_ADMIN_KEY: expected a key of visible"),

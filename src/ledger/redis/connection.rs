@@ -20,11 +20,11 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{
-    error_class::Judged,
-    url::{Address, Form, RedisUrl},
+use super::error_class::Judged;
+use crate::{
+    config::{Address, RedisUrl, Topology},
+    ledger::keys::Key,
 };
-use crate::ledger::keys::Key;
 
 /// Every command has this long; one that took longer takes its connection down with it.
 pub(super) const DEADLINE: Duration = Duration::from_millis(100);
@@ -194,16 +194,16 @@ impl Keeper {
 
     /// Finds the node that serves us and opens a connection that has answered.
     async fn attempt(&self) -> Result<Dialled, Miss> {
-        match self.url.form {
-            Form::Single => self.open(&self.url.hosts[0]).await,
-            Form::Sentinel => {
-                let asked = self.url.hosts.iter().map(|sentinel| self.ask_sentinel(sentinel).boxed());
+        match &self.url.topology {
+            Topology::Single => self.open(&self.url.addresses[0]).await,
+            Topology::Sentinel { master } => {
+                let asked = self.url.addresses.iter().map(|sentinel| self.ask_sentinel(sentinel, master).boxed());
                 let (primary, _) = select_ok(asked).await?;
                 self.open(&primary).await
             }
-            Form::Cluster => {
-                let mut nodes = self.url.hosts.clone();
-                nodes.extend(self.last.lock().clone().filter(|last| !self.url.hosts.contains(last)));
+            Topology::Cluster => {
+                let mut nodes = self.url.addresses.clone();
+                nodes.extend(self.last.lock().clone().filter(|last| !self.url.addresses.contains(last)));
                 let opened = nodes.iter().map(|node| self.open_owner(node).boxed());
                 let ((connection, owner), _) = select_ok(opened).await?;
                 *self.last.lock() = Some(owner);
@@ -236,8 +236,8 @@ impl Keeper {
         }
     }
 
-    async fn ask_sentinel(&self, sentinel: &Address) -> Result<Address, Miss> {
-        let question = cmd(&["SENTINEL", "get-master-addr-by-name", &self.url.master]);
+    async fn ask_sentinel(&self, sentinel: &Address, master: &str) -> Result<Address, Miss> {
+        let question = cmd(&["SENTINEL", "get-master-addr-by-name", master]);
         // The user and password of the URL are the primary's; a Sentinel that wants some is given the same.
         let mut connection = self.dial(sentinel, false, 0).await?.connection;
         let answer = match ask(&mut connection, &question).await {
@@ -249,7 +249,7 @@ impl Keeper {
         };
         match answer.map(redis::from_redis_value::<Option<(String, u16)>>) {
             Ok(Ok(Some(primary))) => Ok(primary),
-            Ok(_) => Err(Miss::Failed(format!("Sentinel does not know a master `{}`", self.url.master))),
+            Ok(_) => Err(Miss::Failed(format!("Sentinel does not know a master `{master}`"))),
             Err(error) => Err(miss(&error)),
         }
     }

@@ -5,7 +5,6 @@ mod connection;
 mod error_class;
 mod per_thread;
 mod pubsub;
-mod url;
 
 use std::{
     future::Future,
@@ -16,28 +15,19 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use redis::{Cmd, Pipeline, Value};
-use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
 use self::{
     connection::{DEADLINE, Line, Lines, lines},
     error_class::Judged,
     per_thread::Branches,
-    url::RedisUrl,
 };
 use super::{
     engine::{EngineError, OnMessage, Reply, ScriptCall, ScriptEngine},
     keys::Key,
     scripts::Script,
 };
-use crate::shutdown::Tasks;
-
-/// What is wrong with `REDIS_URL`. Never shows a password.
-#[derive(Debug, thiserror::Error)]
-pub enum RedisError {
-    #[error("REDIS_URL: {0}")]
-    Url(String),
-}
+use crate::{config::RedisUrl, shutdown::Tasks};
 
 /// The shared budget in Redis. Cheap to clone.
 #[derive(Clone)]
@@ -83,8 +73,7 @@ enum Lost {
 
 impl Redis {
     /// Never waits for Redis: connects in the background, and until then every call is [`EngineError::Unreachable`].
-    pub fn connect(url: &SecretString, tasks: &Tasks) -> Result<Self, RedisError> {
-        let url = RedisUrl::parse(url.expose_secret())?;
+    pub fn connect(url: RedisUrl, tasks: &Tasks) -> Self {
         if url.tls {
             // Fails where a provider is installed already, which is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -92,7 +81,7 @@ impl Redis {
         let (lines, keeper) = lines(url);
         tasks.spawn_endless(keeper.run());
         let branches = Branches::new(tasks.clone());
-        Ok(Self { lines: Arc::new(lines), branches: Arc::new(branches), tasks: tasks.clone() })
+        Self { lines: Arc::new(lines), branches: Arc::new(branches), tasks: tasks.clone() }
     }
 
     /// Any script text, for the tests that compare both hosts.

@@ -7,7 +7,6 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use secrecy::SecretString;
 use tollfree::{
     ledger::{
         embedded::Embedded,
@@ -70,7 +69,7 @@ impl Pair {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (server, tasks, redis) = runtime.block_on(async {
             let (server, tasks) = (RedisServer::start().await, Tasks::new());
-            let redis = Redis::connect(&SecretString::from(server.url()), &tasks).unwrap();
+            let redis = Redis::connect(server.url().parse().unwrap(), &tasks);
             until_ready(&redis).await;
             (server, tasks, redis)
         });

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
 use tokio::time::Instant;
 use tollfree::{
     ledger::{
@@ -35,7 +34,7 @@ struct Host {
 impl Host {
     fn new(url: &str) -> Self {
         let tasks = Tasks::new();
-        Self { redis: Redis::connect(&SecretString::from(url), &tasks).unwrap(), _tasks: tasks }
+        Self { redis: Redis::connect(url.parse().unwrap(), &tasks), _tasks: tasks }
     }
 
     async fn ready(url: &str) -> Self {

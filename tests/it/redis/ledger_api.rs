@@ -68,7 +68,7 @@ async fn rigs(run: impl AsyncFn(Rig)) {
 
 async fn redis_rig(server: &RedisServer) -> Rig {
     let tasks = Tasks::new();
-    let redis = Redis::connect(&server.url().into(), &tasks).unwrap();
+    let redis = Redis::connect(server.url().parse().unwrap(), &tasks);
     let rig = rig(Arc::new(redis), tasks);
     until("the ledger is ready", || rig.ledger.is_ready()).await;
     rig
