@@ -32,7 +32,7 @@ use crate::{
     config::Settings,
     domain::KeyDigest,
     flow::{Flow, WaitLimits},
-    ledger::{Ledger, Rules, embedded::Embedded, engine::ScriptEngine, redis::Redis},
+    ledger::{Ledger, Rules, embedded::EmbeddedEngine, engine::ScriptEngine, redis::RedisEngine},
     record::metrics,
     shutdown::Tasks,
     telemetry,
@@ -225,17 +225,17 @@ fn rules(settings: &Settings) -> Rules {
 /// Who runs the ledger's scripts: Redis where one is named, else this process.
 fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<dyn ScriptEngine>> {
     if state == State::Fleeting {
-        return Ok(Arc::new(Embedded::in_memory()));
+        return Ok(Arc::new(EmbeddedEngine::in_memory()));
     }
     telemetry::set_database(database(settings));
     if let Some(url) = &settings.redis_url {
-        return Ok(Arc::new(Redis::connect(url.clone(), tasks)));
+        return Ok(Arc::new(RedisEngine::connect(url.clone(), tasks)));
     }
     let directory = match &settings.data_dir {
         Some(directory) => directory.clone(),
         None => user_data_dir().context("there is no home directory for embedded state: set TOLLFREE_DATA_DIR")?,
     };
-    Ok(Arc::new(Embedded::open(&directory, tasks)?))
+    Ok(Arc::new(EmbeddedEngine::open(&directory, tasks)?))
 }
 
 /// What the ledger's calls are calls of. Of several servers none is named: which one answers may change.

@@ -20,7 +20,7 @@ use crate::{
     domain::{Candidate, Limit, PoolSnapshot, RoutingStrategy, TokenCharge, client::ClientKind},
     ledger::{
         JournalRange, RequestRecord, Rules,
-        embedded::Embedded,
+        embedded::EmbeddedEngine,
         engine::{EngineError, OnMessage, Reply as HostReply, ScriptCall, ScriptEngine},
     },
     plan::{PlanError, test_support::candidate},
@@ -119,7 +119,7 @@ impl ScriptEngine for Away {
 }
 
 /// A Redis that does as it is told and is slow to say so.
-struct Slow(Embedded);
+struct Slow(EmbeddedEngine);
 
 impl ScriptEngine for Slow {
     fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<HostReply, EngineError>> {
@@ -162,7 +162,7 @@ fn flow(tasks: &Tasks, host: Arc<dyn ScriptEngine>, members: Vec<Arc<Candidate>>
 }
 
 fn embedded() -> Arc<dyn ScriptEngine> {
-    Arc::new(Embedded::in_memory())
+    Arc::new(EmbeddedEngine::in_memory())
 }
 
 fn at(provider: &Provider, name: &str, limits: &[(Limit, i64)]) -> Arc<Candidate> {
@@ -377,7 +377,7 @@ async fn a_caller_who_leaves_in_the_midst_of_an_admission_holds_no_slot() {
     let tasks = Tasks::new();
     let provider = provider(&tasks, vec![whole("Hi")]).await;
     let candidate = at(&provider, "groq/gpt", &[(Limit::Concurrency, 1), (Limit::Rpm, 2)]);
-    let flow = flow(&tasks, Arc::new(Slow(Embedded::in_memory())), vec![candidate]);
+    let flow = flow(&tasks, Arc::new(Slow(EmbeddedEngine::in_memory())), vec![candidate]);
     until(async || chat(&flow, question()).await.0.ok()).await;
     // Its slot is free again once it is settled.
     tokio::time::sleep(SLOWNESS * 2).await;

@@ -43,7 +43,7 @@ impl EmbeddedError {
 
 /// The budget of a single replica, kept in this process and in its data directory. Cheap to clone.
 #[derive(Clone)]
-pub struct Embedded {
+pub struct EmbeddedEngine {
     machine: Arc<Mutex<Machine>>,
 }
 
@@ -68,7 +68,7 @@ const UPKEEP: Duration = Duration::from_secs(1);
 /// … and so many keys looked at.
 const UPKEEP_KEYS: usize = 1000;
 
-impl Embedded {
+impl EmbeddedEngine {
     /// Loads what `directory` holds (made if missing) and keeps every later write there.
     pub fn open(directory: &Path, tasks: &Tasks) -> Result<Self, EmbeddedError> {
         let (store, keyspace) = Store::open(directory)?;
@@ -182,7 +182,7 @@ async fn upkeep(machine: Weak<Mutex<Machine>>, store: Weak<Store>) {
     }
 }
 
-impl ScriptEngine for Embedded {
+impl ScriptEngine for EmbeddedEngine {
     fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, EngineError>> {
         // Inline: a script takes a few microseconds, less than handing it to another thread.
         async move { self.machine.lock().run_call(call, load) }.boxed()
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     fn answers(text: &str) -> Reply {
-        Embedded::in_memory().run_text(text, &["k".into()], &[Bytes::from_static(b"a")]).unwrap()
+        EmbeddedEngine::in_memory().run_text(text, &["k".into()], &[Bytes::from_static(b"a")]).unwrap()
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn globals_are_protected() {
         for text in ["x = 1", "return x", "string = 1", "return os", "return io", "return require"] {
-            assert!(Embedded::in_memory().run_text(text, &[], &[]).is_err(), "{text}");
+            assert!(EmbeddedEngine::in_memory().run_text(text, &[], &[]).is_err(), "{text}");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Keeps one connection to the node that holds our slot: finds it, watches it, replaces it.
+//! Keeps one connection to the node that holds our keys: finds the node, checks it and replaces a broken connection.
 //!
-//! Its changes of state are logged by the ledger, whose users notice them; here they are details.
+//! All calls share this multiplexed connection: calls made at the same time travel in one packet, and a settle sent after
+//! an admit runs after it. Callers never connect; without a connection they fail immediately.
 //!
-//! One multiplexed connection is shared by all calls: what is asked at the same time travels in one packet, and a
-//! settle sent after an admit runs after it. Callers never connect; while there is no line they fail at once.
+//! The ledger logs outages; here they are debug messages.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use deadpool_redis::{Connection, Manager, Pool};
+use deadpool_redis::Pool;
 use futures_util::future::{FutureExt, select_ok};
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError as Error, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError,
+    Value, aio::MultiplexedConnection,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -20,156 +20,160 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::error_class::Judged;
+use super::{error_class::ErrorClass, pool};
 use crate::{
     config::{Address, RedisUrl, Topology},
     ledger::keys::Key,
 };
 
-/// Every command has this long; one that took longer takes its connection down with it.
+/// Time limit of a command. A command that exceeds it takes its connection down with it.
 pub(super) const DEADLINE: Duration = Duration::from_millis(100);
-/// One attempt to find and open a connection.
-const CONNECT: Duration = Duration::from_millis(500);
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Between two attempts when the password was refused: more would only fill the server's security log.
-const PAUSE_REFUSED: Duration = Duration::from_secs(1);
-/// Callers wait this long for a first attempt before they are told of an outage.
+/// Time limit of one attempt to find the node and connect to it.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Pause after a rejected password. More attempts would only fill the server's security log.
+const REJECTED_PAUSE: Duration = Duration::from_secs(1);
+/// Callers wait this long for the first attempt after a failure before they receive an error.
 const GRACE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 enum State {
-    /// The first attempt since the line broke (or since the start) is under way.
+    /// The first attempt since the start or since the last failure is running.
     Connecting,
-    Up(Line),
+    Up(Connection),
     Down(Arc<str>),
 }
 
-/// A connection that answered.
+/// A connection that has answered.
 #[derive(Clone)]
-pub(super) struct Line {
-    pub connection: MultiplexedConnection,
-    pub number: u64,
+pub(super) struct Connection {
+    pub multiplexed: MultiplexedConnection,
+    pub node: Arc<Node>,
+    /// Number of this shared connection. Connections derived from it carry the same number and end with it.
+    pub generation: u64,
 }
 
-/// A call's word that its line is of no use any more.
-struct Broken {
+/// The server behind the shared connection.
+pub(super) struct Node {
+    pub info: ConnectionInfo,
+    pub pool: Pool,
+}
+
+/// The node of the current connection; `None` before the first one.
+pub(super) type CurrentNode = watch::Receiver<Option<Arc<Node>>>;
+
+/// A call's report that its connection cannot be used any more.
+struct Failure {
     why: String,
-    /// The first key of that call: what the next line must be able to write.
+    /// The first key of the call. The next connection must be able to write it.
     key: Option<Key>,
 }
 
-/// Where the line in use leads; `None` until there was one.
-pub(super) type Nodes = watch::Receiver<Option<ConnectionInfo>>;
-
-/// The callers' half.
-pub(super) struct Lines {
+/// The callers' side of the connection that all calls share.
+pub(super) struct SharedConnection {
     state: Arc<watch::Sender<State>>,
-    nodes: Nodes,
-    broken: mpsc::UnboundedSender<Broken>,
+    node: CurrentNode,
+    failures: mpsc::UnboundedSender<Failure>,
 }
 
-impl Lines {
-    /// The node of each line in turn: who needs a connection of its own makes it there.
-    pub fn nodes(&self) -> Nodes {
-        self.nodes.clone()
+impl SharedConnection {
+    pub fn node(&self) -> CurrentNode {
+        self.node.clone()
     }
 
-    /// The line in use; waits at most until `until` where a first attempt is still under way.
-    pub async fn line(&self, until: Instant) -> Result<Line, String> {
+    /// The current connection. While a first attempt to connect is running, waits for it until `deadline` at most.
+    pub async fn get(&self, deadline: Instant) -> Result<Connection, String> {
         match &*self.state.borrow() {
-            State::Up(line) => return Ok(line.clone()),
+            State::Up(connection) => return Ok(connection.clone()),
             State::Down(why) => return Err(why.to_string()),
             State::Connecting => {}
         }
         let mut state = self.state.subscribe();
-        let settled = timeout_at(until, state.wait_for(|state| !matches!(state, State::Connecting))).await;
+        let settled = timeout_at(deadline, state.wait_for(|state| !matches!(state, State::Connecting))).await;
         match settled.as_ref().map(|state| state.as_deref()) {
-            Ok(Ok(State::Up(line))) => Ok(line.clone()),
+            Ok(Ok(State::Up(connection))) => Ok(connection.clone()),
             Ok(Ok(State::Down(why))) => Err(why.to_string()),
             _ => Err("still connecting".to_owned()),
         }
     }
 
-    /// Gives up a line, unless it has been replaced already: from here on no call gets it.
-    pub fn give_up(&self, line: &Line, why: &str, key: Option<&Key>) {
-        let given_up = self.state.send_if_modified(|state| {
-            let this = matches!(state, State::Up(now) if now.number == line.number);
-            if this {
+    /// Withdraws a connection from all callers and has it replaced, unless that has happened already.
+    pub fn report_failure(&self, connection: &Connection, why: &str, key: Option<&Key>) {
+        let withdrawn = self.state.send_if_modified(|state| {
+            let is_current = matches!(state, State::Up(current) if current.generation == connection.generation);
+            if is_current {
                 *state = State::Connecting;
             }
-            this
+            is_current
         });
-        if given_up {
-            // The keeper is gone only at shutdown.
-            let _ = self.broken.send(Broken { why: why.to_owned(), key: key.cloned() });
+        if withdrawn {
+            // The reconnector ends only at shutdown.
+            let _ = self.failures.send(Failure { why: why.to_owned(), key: key.cloned() });
         }
     }
 }
 
-/// The keeper's half.
-pub(super) struct Keeper {
+/// The task that opens the shared connection and replaces it after each failure.
+pub(super) struct Reconnector {
     url: RedisUrl,
     state: Arc<watch::Sender<State>>,
-    broken: mpsc::UnboundedReceiver<Broken>,
-    /// A key of ours that once met an outage: a new line must be able to write it.
-    key: Option<Key>,
-    /// The Cluster node used last; it may not stand in the URL.
-    last: Mutex<Option<Address>>,
-    nodes: watch::Sender<Option<ConnectionInfo>>,
+    failures: mpsc::UnboundedReceiver<Failure>,
+    /// A key whose call met an outage. A new connection must be able to write it.
+    probe_key: Option<Key>,
+    /// The Cluster node used last, which the URL may not contain.
+    last_owner: Mutex<Option<Address>>,
+    node: watch::Sender<Option<Arc<Node>>>,
 }
 
-/// A connection, and where it leads.
-struct Dialled {
-    connection: MultiplexedConnection,
-    node: ConnectionInfo,
+struct Connected {
+    multiplexed: MultiplexedConnection,
+    node: Arc<Node>,
 }
 
-pub(super) fn lines(url: RedisUrl) -> (Lines, Keeper) {
+pub(super) fn shared_connection(url: RedisUrl) -> (SharedConnection, Reconnector) {
     let state = Arc::new(watch::Sender::new(State::Connecting));
-    let (sender, broken) = mpsc::unbounded_channel();
-    let (nodes, told) = watch::channel(None);
-    (
-        Lines { state: Arc::clone(&state), nodes: told, broken: sender },
-        Keeper { url, state, broken, key: None, last: Mutex::new(None), nodes },
-    )
+    let (report, failures) = mpsc::unbounded_channel();
+    let (set_node, node) = watch::channel(None);
+    let shared = SharedConnection { state: Arc::clone(&state), node, failures: report };
+    let last_owner = Mutex::new(None);
+    (shared, Reconnector { url, state, failures, probe_key: None, last_owner, node: set_node })
 }
 
-/// Why an attempt to open a line came to nothing.
-enum Miss {
+/// Why an attempt to connect failed.
+enum ConnectError {
     Failed(String),
-    /// The password or the user was refused.
-    Refused(String),
+    /// The server rejected the user or the password.
+    Rejected(String),
     /// Another Cluster node owns the slot.
     Moved(Address),
 }
 
-impl Keeper {
+impl Reconnector {
     /// Runs until dropped.
     pub async fn run(mut self) {
         let mut was_down = false;
-        for number in 1.. {
-            let Dialled { connection, node } = self.connect(&mut was_down).await;
-            if number == 1 {
-                check_settings(connection.clone()).await;
+        for generation in 1.. {
+            let Connected { multiplexed, node } = self.connect(&mut was_down).await;
+            if generation == 1 {
+                check_settings(multiplexed.clone()).await;
             }
-            if number == 1 || was_down {
+            if generation == 1 || was_down {
                 debug!("Connected to Redis");
             }
             was_down = false;
-            // First, so that whoever has the line finds where it leads.
-            self.nodes.send_replace(Some(node));
-            self.state.send_replace(State::Up(Line { connection, number }));
-            let Some(broken) = self.broken.recv().await else { return };
-            debug!("Gave up a connection to Redis: {}", broken.why);
-            self.key = broken.key.or(self.key);
+            self.node.send_replace(Some(Arc::clone(&node)));
+            self.state.send_replace(State::Up(Connection { multiplexed, node, generation }));
+            let Some(failure) = self.failures.recv().await else { return };
+            debug!("Closed a connection to Redis: {}", failure.why);
+            self.probe_key = failure.key.or(self.probe_key);
         }
     }
 
-    /// Tries until it has a connection; tells the callers when the first try takes long or fails.
-    async fn connect(&self, was_down: &mut bool) -> Dialled {
+    /// Tries until it has a connection. Callers receive an error as soon as the first attempt fails or takes long.
+    async fn connect(&self, was_down: &mut bool) -> Connected {
         loop {
-            let mut attempt = pin!(timeout(CONNECT, self.attempt()));
+            let mut attempt = pin!(timeout(CONNECT_TIMEOUT, self.attempt()));
             let outcome = if let Ok(outcome) = timeout(GRACE, &mut attempt).await {
                 outcome
             } else {
@@ -177,15 +181,17 @@ impl Keeper {
                 attempt.await
             };
             let (why, pause) = match outcome {
-                Ok(Ok(connection)) => return connection,
-                Ok(Err(Miss::Failed(why))) => (why, PAUSE),
-                Ok(Err(Miss::Refused(why))) => (why, PAUSE_REFUSED),
-                Ok(Err(Miss::Moved((host, port)))) => (format!("{host}:{port} owns the slot and sends us away"), PAUSE),
+                Ok(Ok(connected)) => return connected,
+                Ok(Err(ConnectError::Failed(why))) => (why, RETRY_PAUSE),
+                Ok(Err(ConnectError::Rejected(why))) => (why, REJECTED_PAUSE),
+                Ok(Err(ConnectError::Moved((host, port)))) => {
+                    (format!("{host}:{port} owns the slot and redirects to another node"), RETRY_PAUSE)
+                }
                 Err(_) => ("no answer".to_owned(), Duration::ZERO),
             };
             if !*was_down {
                 *was_down = true;
-                debug!("Redis cannot be reached: {why}");
+                debug!("Redis is unreachable: {why}");
             }
             self.state.send_replace(State::Down(why.into()));
             sleep(pause).await;
@@ -193,113 +199,119 @@ impl Keeper {
     }
 
     /// Finds the node that serves us and opens a connection that has answered.
-    async fn attempt(&self) -> Result<Dialled, Miss> {
+    async fn attempt(&self) -> Result<Connected, ConnectError> {
         match &self.url.topology {
             Topology::Single => self.open(&self.url.addresses[0]).await,
             Topology::Sentinel { master } => {
-                let asked = self.url.addresses.iter().map(|sentinel| self.ask_sentinel(sentinel, master).boxed());
-                let (primary, _) = select_ok(asked).await?;
+                let replies = self.url.addresses.iter().map(|sentinel| self.ask_sentinel(sentinel, master).boxed());
+                let (primary, _) = select_ok(replies).await?;
                 self.open(&primary).await
             }
             Topology::Cluster => {
                 let mut nodes = self.url.addresses.clone();
-                nodes.extend(self.last.lock().clone().filter(|last| !self.url.addresses.contains(last)));
-                let opened = nodes.iter().map(|node| self.open_owner(node).boxed());
-                let ((connection, owner), _) = select_ok(opened).await?;
-                *self.last.lock() = Some(owner);
-                Ok(connection)
+                nodes.extend(self.last_owner.lock().clone().filter(|last| !nodes.contains(last)));
+                let attempts = nodes.iter().map(|node| self.open_owner(node).boxed());
+                let ((connected, owner), _) = select_ok(attempts).await?;
+                *self.last_owner.lock() = Some(owner);
+                Ok(connected)
             }
         }
     }
 
-    /// Asks one Cluster node and follows it to the owner of our slot.
-    async fn open_owner(&self, node: &Address) -> Result<(Dialled, Address), Miss> {
+    /// Connects to a Cluster node, or to the owner of our slot if that node redirects there.
+    async fn open_owner(&self, node: &Address) -> Result<(Connected, Address), ConnectError> {
         match self.open(node).await {
-            Ok(connection) => Ok((connection, node.clone())),
-            Err(Miss::Moved(owner)) => Ok((self.open(&owner).await?, owner)),
-            Err(miss) => Err(miss),
+            Ok(connected) => Ok((connected, node.clone())),
+            Err(ConnectError::Moved(owner)) => Ok((self.open(&owner).await?, owner)),
+            Err(error) => Err(error),
         }
     }
 
-    /// Connects and makes sure that the node serves us: reading, and writing where that has once failed.
-    async fn open(&self, node: &Address) -> Result<Dialled, Miss> {
-        let mut dialled = self.dial(node, true, self.url.db).await?;
-        let probe = match &self.key {
-            // Writes nothing, and is refused like any write: by a replica, a full memory, a slot that is elsewhere.
+    /// Connects and checks that the node serves us: that it reads, and also writes after a write has failed once.
+    async fn open(&self, node: &Address) -> Result<Connected, ConnectError> {
+        let (mut multiplexed, info) = self.dial(node, true, self.url.db).await?;
+        let probe = match &self.probe_key {
+            // Writes nothing, but fails like any write: on a replica, with full memory, if another node owns the slot.
             Some(key) => cmd(&["SETRANGE", key, "0", ""]),
             None => cmd(&["PING"]),
         };
-        match ask(&mut dialled.connection, &probe).await.map_err(|error| (Judged::of(&error), error)) {
-            Ok(_) | Err((Judged::Mistake(_) | Judged::Unknown, _)) => Ok(dialled),
-            Err((Judged::Moved { address }, _)) => Err(Miss::Moved(moved_to(&address, node))),
-            Err((Judged::Outage(why), _)) => Err(Miss::of(why)),
-        }
-    }
-
-    async fn ask_sentinel(&self, sentinel: &Address, master: &str) -> Result<Address, Miss> {
-        let question = cmd(&["SENTINEL", "get-master-addr-by-name", master]);
-        // The user and password of the URL are the primary's; a Sentinel that wants some is given the same.
-        let mut connection = self.dial(sentinel, false, 0).await?.connection;
-        let answer = match ask(&mut connection, &question).await {
-            Err(error) if error.code() == Some("NOAUTH") => {
-                let mut connection = self.dial(sentinel, true, 0).await?.connection;
-                ask(&mut connection, &question).await
+        match query(&mut multiplexed, &probe).await.map_err(|error| ErrorClass::of(&error)) {
+            Ok(_) | Err(ErrorClass::ScriptError(_) | ErrorClass::NoScript) => {
+                let pool = pool::build(&info).map_err(|error| connect_error(&error))?;
+                Ok(Connected { multiplexed, node: Arc::new(Node { info, pool }) })
             }
-            answer => answer,
-        };
-        match answer.map(redis::from_redis_value::<Option<(String, u16)>>) {
-            Ok(Ok(Some(primary))) => Ok(primary),
-            Ok(_) => Err(Miss::Failed(format!("Sentinel does not know a master `{master}`"))),
-            Err(error) => Err(miss(&error)),
+            Err(ErrorClass::Moved { address }) => Err(ConnectError::Moved(moved_to(&address, node))),
+            Err(ErrorClass::Outage(why)) => Err(ConnectError::new(why)),
         }
     }
 
-    async fn dial(&self, (host, port): &Address, login: bool, db: i64) -> Result<Dialled, Miss> {
-        let mut login_info = RedisConnectionInfo::default().set_db(db);
+    /// The address of the primary. A Sentinel that requires a login gets the URL's credentials, which are the primary's.
+    async fn ask_sentinel(&self, sentinel: &Address, master: &str) -> Result<Address, ConnectError> {
+        let command = cmd(&["SENTINEL", "get-master-addr-by-name", master]);
+        let mut reply = query(&mut self.dial(sentinel, false, 0).await?.0, &command).await;
+        if reply.as_ref().is_err_and(|error| error.code() == Some("NOAUTH")) {
+            reply = query(&mut self.dial(sentinel, true, 0).await?.0, &command).await;
+        }
+        match reply.map(redis::from_redis_value::<Option<Address>>) {
+            Ok(Ok(Some(primary))) => Ok(primary),
+            Ok(_) => Err(ConnectError::Failed(format!("Sentinel does not know a master `{master}`"))),
+            Err(error) => Err(connect_error(&error)),
+        }
+    }
+
+    async fn dial(
+        &self,
+        (host, port): &Address,
+        login: bool,
+        db: i64,
+    ) -> Result<(MultiplexedConnection, ConnectionInfo), ConnectError> {
+        let mut settings = RedisConnectionInfo::default().set_db(db);
         if login && let Some(user) = &self.url.user {
-            login_info = login_info.set_username(user);
+            settings = settings.set_username(user);
         }
         if login && let Some(password) = &self.url.password {
-            login_info = login_info.set_password(password);
+            settings = settings.set_password(password);
         }
         let address = if self.url.tls {
             ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
         } else {
             ConnectionAddr::Tcp(host.clone(), *port)
         };
-        let info = address.into_connection_info().map_err(|error| miss(&error))?.set_redis_settings(login_info);
-        // Both bounds are ours: the attempt's and each call's.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let manager = Manager::new_with_config(info.clone(), config).map_err(|error| miss(&error))?;
-        let pool = Pool::builder(manager).max_size(1).build().map_err(|error| Miss::Failed(error.to_string()))?;
-        match pool.get().await {
-            // Taken for good: giving it back would ping before each use.
-            Ok(connection) => Ok(Dialled { connection: Connection::take(connection), node: info }),
-            Err(deadpool_redis::PoolError::Backend(error)) => Err(miss(&error)),
-            Err(error) => Err(Miss::Failed(error.to_string())),
-        }
+        let info = address.into_connection_info().map_err(|error| connect_error(&error))?.set_redis_settings(settings);
+        let multiplexed = open(info.clone()).await.map_err(|error| connect_error(&error))?;
+        Ok((multiplexed, info))
     }
 }
 
-fn miss(error: &Error) -> Miss {
-    Miss::of(match Judged::of(error) {
-        Judged::Outage(why) | Judged::Mistake(why) => why,
-        Judged::Moved { .. } | Judged::Unknown => error.to_string(),
+/// Opens a connection that is driven by the current runtime.
+pub(super) async fn open(info: ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
+    redis::Client::open(info)?.get_multiplexed_async_connection_with_config(&config()).await
+}
+
+/// Without the library's time limits: the callers have their own.
+pub(super) fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
+}
+
+fn connect_error(error: &RedisError) -> ConnectError {
+    ConnectError::new(match ErrorClass::of(error) {
+        ErrorClass::Outage(why) | ErrorClass::ScriptError(why) => why,
+        ErrorClass::Moved { .. } | ErrorClass::NoScript => error.to_string(),
     })
 }
 
-impl Miss {
-    fn of(why: String) -> Self {
-        let refusals = ["WRONGPASS", "NOAUTH", "Password authentication failed", "AuthenticationFailed"];
-        if refusals.iter().any(|words| why.contains(words)) { Self::Refused(why) } else { Self::Failed(why) }
+impl ConnectError {
+    fn new(why: String) -> Self {
+        let rejections = ["WRONGPASS", "NOAUTH", "Password authentication failed", "AuthenticationFailed"];
+        if rejections.iter().any(|text| why.contains(text)) { Self::Rejected(why) } else { Self::Failed(why) }
     }
 }
 
-/// `MOVED` may leave the host out: the same as that of the node asked.
-fn moved_to(address: &str, asked: &Address) -> Address {
+/// The address of a `MOVED` reply. A missing host means the host of the node that replied.
+fn moved_to(address: &str, node: &Address) -> Address {
     let (host, port) = address.rsplit_once(':').unwrap_or(("", address));
-    let host = if host.is_empty() { &asked.0 } else { host };
-    (host.to_owned(), port.parse().unwrap_or(asked.1))
+    let host = if host.is_empty() { &node.0 } else { host };
+    (host.to_owned(), port.parse().unwrap_or(node.1))
 }
 
 fn cmd(words: &[&str]) -> Cmd {
@@ -310,21 +322,21 @@ fn cmd(words: &[&str]) -> Cmd {
     cmd
 }
 
-async fn ask(connection: &mut MultiplexedConnection, question: &Cmd) -> Result<Value, Error> {
-    connection.send_packed_command(question).await?.extract_error()
+async fn query(connection: &mut MultiplexedConnection, command: &Cmd) -> Result<Value, RedisError> {
+    connection.send_packed_command(command).await?.extract_error()
 }
 
-/// Warns of settings under which Redis may forget charges. Where `CONFIG` is forbidden nothing is said.
+/// Warns of server settings with which Redis may lose charges. Logs nothing where `CONFIG` is forbidden.
 async fn check_settings(mut connection: MultiplexedConnection) {
-    for (name, wanted, otherwise) in [
+    for (name, expected, risk) in [
         ("maxmemory-policy", "noeviction", "it may evict counters, and a missing counter is not a full budget"),
-        ("appendonly", "yes", "a restart forgets what has been charged"),
+        ("appendonly", "yes", "a restart loses the charges"),
     ] {
-        let question = cmd(&["CONFIG", "GET", name]);
-        let Ok(Ok(answer)) = timeout(DEADLINE, ask(&mut connection, &question)).await else { continue };
-        let Ok((_, value)) = redis::from_redis_value::<(String, String)>(answer) else { continue };
-        if value != wanted {
-            warn!("Redis has `{name} {value}`, not `{wanted}`: {otherwise}");
+        let command = cmd(&["CONFIG", "GET", name]);
+        let Ok(Ok(reply)) = timeout(DEADLINE, query(&mut connection, &command)).await else { continue };
+        let Ok((_, value)) = redis::from_redis_value::<(String, String)>(reply) else { continue };
+        if value != expected {
+            warn!("Redis has `{name} {value}`, not `{expected}`: {risk}");
         }
     }
 }
@@ -334,10 +346,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moved_reply_without_a_host_means_the_one_that_was_asked() {
-        let asked = ("10.0.0.1".to_owned(), 7000);
-        assert_eq!(moved_to("10.0.0.2:7001", &asked), ("10.0.0.2".to_owned(), 7001));
-        assert_eq!(moved_to(":7001", &asked), ("10.0.0.1".to_owned(), 7001));
-        assert_eq!(moved_to("fe80::1:7002", &asked), ("fe80::1".to_owned(), 7002));
+    fn a_moved_reply_without_a_host_means_the_node_that_replied() {
+        let node = ("10.0.0.1".to_owned(), 7000);
+        assert_eq!(moved_to("10.0.0.2:7001", &node), ("10.0.0.2".to_owned(), 7001));
+        assert_eq!(moved_to(":7001", &node), ("10.0.0.1".to_owned(), 7001));
+        assert_eq!(moved_to("fe80::1:7002", &node), ("fe80::1".to_owned(), 7002));
     }
 }

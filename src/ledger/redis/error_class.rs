@@ -1,23 +1,22 @@
-//! What a Redis error means to a script call: an outage, a fresh server, or our own mistake.
+//! What an error of Redis means for a script call: an outage, a script that is not loaded, or a mistake of ours.
 
-use redis::{RedisError as Error, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::ledger::engine::EngineError;
 
-/// An error, judged.
 #[derive(Debug)]
-pub(super) enum Judged {
-    /// The connection is lost or the server cannot serve us: find it again before the next call.
+pub(super) enum ErrorClass {
+    /// The connection is lost or the server cannot serve us. The next call needs a new connection.
     Outage(String),
-    /// `MOVED`: another Cluster node owns the slot. Nothing was carried out.
+    /// `MOVED`: another Cluster node owns the slot. Nothing was executed.
     Moved { address: String },
-    /// `NOSCRIPT`. Nothing was carried out.
-    Unknown,
-    /// The script (or our use of Redis) is wrong.
-    Mistake(String),
+    /// `NOSCRIPT`: the script is not loaded. Nothing was executed.
+    NoScript,
+    /// The script, or our use of Redis, is wrong.
+    ScriptError(String),
 }
 
-/// Error codes of a server that is there and cannot serve.
+/// Error codes of a server that is up but cannot serve.
 const OUTAGES: [&str; 12] = [
     "READONLY",
     "LOADING",
@@ -33,39 +32,32 @@ const OUTAGES: [&str; 12] = [
     "WRONGPASS",
 ];
 
-impl Judged {
-    pub fn of(error: &Error) -> Self {
-        let Some(code) = error.code() else { return Self::Outage(words(error)) };
+impl ErrorClass {
+    pub fn of(error: &RedisError) -> Self {
+        let Some(code) = error.code() else { return Self::Outage(error.to_string()) };
         let detail = error.detail().unwrap_or_default();
+        // The server's own text without the library's wrapping. Redis never repeats a password in it.
+        let text = || if detail.is_empty() { code.to_owned() } else { format!("{code} {detail}") };
         match error.kind() {
-            redis::ErrorKind::Server(ServerErrorKind::NoScript) => Self::Unknown,
-            redis::ErrorKind::Server(ServerErrorKind::Moved) => {
+            ErrorKind::Server(ServerErrorKind::NoScript) => Self::NoScript,
+            ErrorKind::Server(ServerErrorKind::Moved) => {
                 Self::Moved { address: detail.split_whitespace().nth(1).unwrap_or_default().to_owned() }
             }
-            // Up to version 6 an outage inside a script is wrapped: "ERR Error running script …: -OOM command not …".
+            // Up to version 6, Redis wraps an outage inside a script: "ERR Error running script …: -OOM command not …".
             _ if OUTAGES.contains(&code) || OUTAGES.iter().any(|code| detail.contains(&format!("-{code} "))) => {
-                Self::Outage(words(error))
+                Self::Outage(text())
             }
-            _ => Self::Mistake(words(error)),
+            _ => Self::ScriptError(text()),
         }
     }
 
-    /// As the caller of a script sees it.
-    pub fn into_host_error(self, script: &'static str) -> EngineError {
+    /// The error that the caller of a script receives.
+    pub fn into_engine_error(self, script: &'static str) -> EngineError {
         match self {
             Self::Outage(why) => EngineError::Unreachable(why),
             Self::Moved { address } => EngineError::Unreachable(format!("the slot moved to {address}")),
-            Self::Unknown => EngineError::NoScript,
-            Self::Mistake(message) => EngineError::Script { script, message },
+            Self::NoScript => EngineError::NoScript,
+            Self::ScriptError(message) => EngineError::Script { script, message },
         }
-    }
-}
-
-/// The server's own words, without the library's wrapping; Redis never repeats a password.
-fn words(error: &Error) -> String {
-    match (error.code(), error.detail()) {
-        (Some(code), Some(detail)) => format!("{code} {detail}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => error.to_string(),
     }
 }

@@ -1,9 +1,9 @@
-//! Runs the scripts in Redis: alone, behind Sentinel, or as a Cluster. This folder's files are the
-//! only ones that know the `redis` crate.
+//! Runs the scripts in Redis: a single server, behind Sentinel, or a Cluster. Only this folder uses the `redis` crate.
 
 mod connection;
 mod error_class;
 mod per_thread;
+mod pool;
 mod pubsub;
 
 use std::{
@@ -18,9 +18,9 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout_at};
 
 use self::{
-    connection::{DEADLINE, Line, Lines, lines},
-    error_class::Judged,
-    per_thread::Branches,
+    connection::{Connection, DEADLINE, SharedConnection, shared_connection},
+    error_class::ErrorClass,
+    per_thread::ThreadConnections,
 };
 use super::{
     engine::{EngineError, OnMessage, Reply, ScriptCall, ScriptEngine},
@@ -29,15 +29,15 @@ use super::{
 };
 use crate::{config::RedisUrl, shutdown::Tasks};
 
-/// The shared budget in Redis. Cheap to clone.
+/// Runs scripts in Redis. Cheap to clone.
 #[derive(Clone)]
-pub struct Redis {
-    lines: Arc<Lines>,
-    branches: Arc<Branches>,
+pub struct RedisEngine {
+    shared: Arc<SharedConnection>,
+    threads: Arc<ThreadConnections>,
     tasks: Tasks,
 }
 
-/// The name Redis knows each script by, in the order of [`Script::ALL`].
+/// The SHA-1 of each script, by which Redis knows it, in the order of [`Script::ALL`].
 static DIGESTS: LazyLock<Vec<String>> = LazyLock::new(|| {
     Script::ALL.iter().map(|script| redis::Script::new(script.source()).get_hash().to_owned()).collect()
 });
@@ -46,134 +46,145 @@ fn digest(script: Script) -> &'static str {
     &DIGESTS[script as usize]
 }
 
-/// What a server answered, error replies included.
-type Answer = Result<Value, redis::RedisError>;
+/// The reply to one command; error replies are errors.
+type RedisReply = Result<Value, redis::RedisError>;
 
-/// What is sent at once.
-enum Trip {
+/// The commands that travel together.
+enum RoundTrip {
     One(Cmd),
-    Both(Pipeline),
+    Pair(Pipeline),
 }
 
-impl Trip {
+impl RoundTrip {
     fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,
-            Self::Both(pipeline) => pipeline.len(),
+            Self::Pair(pipeline) => pipeline.len(),
         }
     }
 }
 
-/// A call that did not bring an answer.
-enum Lost {
+/// Why a round trip brought no reply.
+enum ConnectionLost {
     Outage(String),
-    /// Not carried out: another node owns the slot.
+    /// Another node owns the slot. Nothing was executed.
     Moved,
 }
 
-impl Redis {
-    /// Never waits for Redis: connects in the background, and until then every call is [`EngineError::Unreachable`].
+impl RedisEngine {
+    /// Returns immediately and connects in the background. Until then every call is [`EngineError::Unreachable`].
     pub fn connect(url: RedisUrl, tasks: &Tasks) -> Self {
         if url.tls {
-            // Fails where a provider is installed already, which is as good.
+            // Fails if a provider is installed already, which serves as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let (lines, keeper) = lines(url);
-        tasks.spawn_endless(keeper.run());
-        let branches = Branches::new(tasks.clone());
-        Self { lines: Arc::new(lines), branches: Arc::new(branches), tasks: tasks.clone() }
+        let (shared, reconnector) = shared_connection(url);
+        tasks.spawn_endless(reconnector.run());
+        let threads = ThreadConnections::new(tasks.clone());
+        Self { shared: Arc::new(shared), threads: Arc::new(threads), tasks: tasks.clone() }
     }
 
-    /// Any script text, for the tests that compare both hosts.
+    /// Runs any text as a script, for the tests that compare both engines.
     #[doc(hidden)]
     pub async fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, EngineError> {
-        let mut answers = self.send(&Trip::One(command("EVAL", text, keys, args)), keys.first()).await?;
-        reply("text", answers.remove(0))
+        self.send_one(None, command("EVAL", text, keys, args), keys, "text").await
     }
 
-    async fn line(&self, until: Instant) -> Result<Line, EngineError> {
-        let line = self.lines.line(until).await.map_err(EngineError::Unreachable)?;
-        Ok(self.branches.of(line, || self.lines.nodes().borrow().clone()))
+    async fn run_script(&self, call: &ScriptCall, verb: &str, script: &str) -> Result<Reply, EngineError> {
+        let command = command(verb, script, &call.keys, &call.args);
+        self.send_one(Some(call.script), command, &call.keys, call.script.name()).await
     }
 
-    /// One round trip. Whatever kept us from an answer has been reported to the keeper of the connection.
-    async fn send(&self, trip: &Trip, key: Option<&Key>) -> Result<Vec<Answer>, EngineError> {
-        let until = Instant::now() + DEADLINE;
-        let mut line = self.line(until).await?;
-        let mut lost = match self.send_on(&mut line, trip, key, until).await {
-            Ok(answers) => return Ok(answers),
-            Err(lost) => lost,
-        };
-        if let Lost::Moved = lost {
-            // Nothing was carried out, and the keeper is on its way to the owner.
-            line = self.line(until).await?;
-            lost = match self.send_on(&mut line, trip, key, until).await {
-                Ok(answers) => return Ok(answers),
-                Err(lost) => lost,
+    async fn send_one(
+        &self,
+        script: Option<Script>,
+        command: Cmd,
+        keys: &[Key],
+        name: &'static str,
+    ) -> Result<Reply, EngineError> {
+        let mut replies = self.send(script, &RoundTrip::One(command), keys.first()).await?;
+        reply(name, replies.remove(0))
+    }
+
+    /// Sends the commands and returns one reply to each, unless the connection is lost.
+    async fn send(
+        &self,
+        script: Option<Script>,
+        trip: &RoundTrip,
+        key: Option<&Key>,
+    ) -> Result<Vec<RedisReply>, EngineError> {
+        let deadline = Instant::now() + DEADLINE;
+        for _ in 0..2 {
+            let shared = self.shared.get(deadline).await.map_err(EngineError::Unreachable)?;
+            let pooled = if script.is_some_and(pool::serves) { pool::get(&shared.node.pool).await } else { None };
+            let mut connection = match &pooled {
+                Some(pooled) => Connection { multiplexed: (**pooled).clone(), ..shared },
+                None => self.threads.dedicated_or(shared),
             };
+            match self.send_on(&mut connection, trip, key, deadline).await {
+                Ok(replies) => return Ok(replies),
+                Err(ConnectionLost::Outage(why)) => return Err(EngineError::Unreachable(why)),
+                // Nothing was executed, and the next connection leads to the owner.
+                Err(ConnectionLost::Moved) => {}
+            }
         }
-        Err(EngineError::Unreachable(match lost {
-            Lost::Outage(why) => why,
-            Lost::Moved => "the slot is moving".to_owned(),
-        }))
+        Err(EngineError::Unreachable("the slot is moving".to_owned()))
     }
 
+    /// Reports the connection as broken if it, or its server, does not serve.
     async fn send_on(
         &self,
-        line: &mut Line,
-        trip: &Trip,
+        connection: &mut Connection,
+        trip: &RoundTrip,
         key: Option<&Key>,
-        until: Instant,
-    ) -> Result<Vec<Answer>, Lost> {
+        deadline: Instant,
+    ) -> Result<Vec<RedisReply>, ConnectionLost> {
+        let multiplexed = &mut connection.multiplexed;
         let sent = match trip {
-            Trip::One(one) => {
-                let sent = bounded(pin!(line.connection.send_packed_command(one)), until).await;
-                sent.map(|answer| answer.map(|one| vec![one]))
+            RoundTrip::One(one) => {
+                let sent = before(deadline, pin!(multiplexed.send_packed_command(one))).await;
+                sent.map(|reply| reply.map(|one| vec![one]))
             }
-            Trip::Both(both) => bounded(pin!(line.connection.send_packed_commands(both, 0, both.len())), until).await,
+            RoundTrip::Pair(pair) => {
+                before(deadline, pin!(multiplexed.send_packed_commands(pair, 0, pair.len()))).await
+            }
         };
-        let answers: Vec<Answer> = match sent {
+        let replies: Vec<RedisReply> = match sent {
             None => {
                 let why = format!("no answer within {} ms", DEADLINE.as_millis());
-                self.lines.give_up(line, &why, None);
-                return Err(Lost::Outage(why));
+                self.shared.report_failure(connection, &why, None);
+                return Err(ConnectionLost::Outage(why));
             }
             Some(Ok(values)) => values.into_iter().map(Value::extract_error).collect(),
             Some(Err(error)) => vec![Err(error)],
         };
-        for answer in &answers {
-            let Err(error) = answer else { continue };
-            match Judged::of(error) {
-                Judged::Outage(why) => {
-                    self.lines.give_up(line, &why, key);
-                    if answers.len() < trip.len() {
-                        return Err(Lost::Outage(why));
+        for error in replies.iter().filter_map(|reply| reply.as_ref().err()) {
+            match ErrorClass::of(error) {
+                ErrorClass::Outage(why) => {
+                    self.shared.report_failure(connection, &why, key);
+                    if replies.len() < trip.len() {
+                        return Err(ConnectionLost::Outage(why));
                     }
                 }
-                Judged::Moved { .. } => {
-                    self.lines.give_up(line, "the slot moved", key);
-                    // Both of a pair share their keys' slot: neither was carried out.
-                    return Err(Lost::Moved);
+                ErrorClass::Moved { .. } => {
+                    self.shared.report_failure(connection, "the slot moved", key);
+                    // The keys of both calls share a slot: neither was executed.
+                    return Err(ConnectionLost::Moved);
                 }
-                Judged::Unknown | Judged::Mistake(_) => {}
+                ErrorClass::NoScript | ErrorClass::ScriptError(_) => {}
             }
         }
-        Ok(answers)
+        Ok(replies)
     }
 }
 
-impl ScriptEngine for Redis {
+impl ScriptEngine for RedisEngine {
     fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, EngineError>> {
         async move {
-            let by_digest = command("EVALSHA", digest(call.script), &call.keys, &call.args);
-            let mut answers = self.send(&Trip::One(by_digest), call.keys.first()).await?;
-            let answered = reply(call.script.name(), answers.remove(0));
-            if !(load && matches!(answered, Err(EngineError::NoScript))) {
-                return answered;
+            match self.run_script(call, "EVALSHA", digest(call.script)).await {
+                Err(EngineError::NoScript) if load => self.run_script(call, "EVAL", call.script.source()).await,
+                reply => reply,
             }
-            let by_text = command("EVAL", call.script.source(), &call.keys, &call.args);
-            let mut answers = self.send(&Trip::One(by_text), call.keys.first()).await?;
-            reply(call.script.name(), answers.remove(0))
         }
         .boxed()
     }
@@ -188,29 +199,30 @@ impl ScriptEngine for Redis {
             for call in [first, second] {
                 pipeline.add_command(command("EVALSHA", digest(call.script), &call.keys, &call.args));
             }
-            match self.send(&Trip::Both(pipeline), first.keys.first()).await.map(<[Answer; 2]>::try_from) {
-                Ok(Ok([one, other])) => (reply(first.script.name(), one), reply(second.script.name(), other)),
-                Ok(Err(answers)) => {
-                    let error = EngineError::Unreachable(format!("{} answers to two commands", answers.len()));
-                    (Err(error.clone()), Err(error))
+            let replies = self.send(None, &RoundTrip::Pair(pipeline), first.keys.first()).await;
+            let error = match replies.map(<[RedisReply; 2]>::try_from) {
+                Ok(Ok([one, other])) => {
+                    return (reply(first.script.name(), one), reply(second.script.name(), other));
                 }
-                Err(error) => (Err(error.clone()), Err(error)),
-            }
+                Ok(Err(replies)) => EngineError::Unreachable(format!("{} replies to two commands", replies.len())),
+                Err(error) => error,
+            };
+            (Err(error.clone()), Err(error))
         }
         .boxed()
     }
 
-    fn subscribe(&self, channel: &str, heard: OnMessage) {
-        self.tasks.spawn_endless(pubsub::listen(self.lines.nodes(), channel.to_owned(), heard));
+    fn subscribe(&self, channel: &str, notify: OnMessage) {
+        self.tasks.spawn_endless(pubsub::listen(self.shared.node(), channel.to_owned(), notify));
     }
 }
 
-/// The result in time, or none.
-async fn bounded<T>(mut work: Pin<&mut impl Future<Output = T>>, until: Instant) -> Option<T> {
-    if let Ok(done) = timeout_at(until, &mut work).await {
+/// The result of `work`, or `None` if there is none before the deadline.
+async fn before<T>(deadline: Instant, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    if let Ok(done) = timeout_at(deadline, &mut work).await {
         return Some(done);
     }
-    // Was it Redis that was late, or this process? Let what has arrived by now be read before an outage is declared.
+    // This process may be late instead of Redis: read what has arrived by now before declaring an outage.
     for _ in 0..3 {
         tokio::task::yield_now().await;
         if let Some(done) = work.as_mut().now_or_never() {
@@ -233,19 +245,19 @@ fn command(verb: &str, script: &str, keys: &[Key], args: &[Bytes]) -> Cmd {
     command
 }
 
-fn reply(script: &'static str, answer: Answer) -> Result<Reply, EngineError> {
-    answer.and_then(read).map_err(|error| Judged::of(&error).into_host_error(script))
+fn reply(script: &'static str, reply: RedisReply) -> Result<Reply, EngineError> {
+    reply.and_then(convert).map_err(|error| ErrorClass::of(&error).into_engine_error(script))
 }
 
-fn read(value: Value) -> Result<Reply, redis::RedisError> {
+fn convert(value: Value) -> Result<Reply, redis::RedisError> {
     Ok(match value {
         Value::Int(number) => Reply::Int(number),
         Value::BulkString(bytes) => Reply::Bulk(bytes.into()),
         Value::SimpleString(text) => Reply::Bulk(text.into()),
         Value::Okay => Reply::Bulk(Bytes::from_static(b"OK")),
-        Value::Array(values) => Reply::List(values.into_iter().map(read).collect::<Result<_, _>>()?),
+        Value::Array(values) => Reply::List(values.into_iter().map(convert).collect::<Result<_, _>>()?),
         Value::ServerError(error) => return Err(error.into()),
-        // What is left belongs to RESP3, which is not spoken here.
+        // The other values belong to RESP3, which these connections do not speak.
         _ => Reply::Nil,
     })
 }

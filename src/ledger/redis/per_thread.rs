@@ -1,95 +1,89 @@
-//! A further connection for each busy server thread, beside the line that all share.
+//! Dedicated connections for busy server threads, in addition to the shared one.
 //!
-//! A thread that drives its own connection wakes no other for a call, nor does another wake it for the answer: half of
-//! what a call costs this process. Nothing else changes: a branch leads where the line in use leads, is worth as much,
-//! and goes with it; whoever finds one broken gives up the line, for all.
+//! A thread that drives its own connection wakes no other thread for a call and is woken by none for the reply, which
+//! halves the cost of a call for this process. A dedicated connection leads to the node of the shared connection and
+//! ends with it: a call that fails on one reports the shared connection as broken.
 
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use redis::{AsyncConnectionConfig, ConnectionInfo, RedisError, aio::MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use rustc_hash::FxHashMap;
 use tokio::{
     runtime::{Handle, Id},
     time::{Instant, timeout},
 };
 
-use super::connection::Line;
+use super::connection::{self, Connection};
 use crate::shutdown::Tasks;
 
-/// A thread that calls so often gets its own; most never do.
-const OFTEN: u32 = 16;
-/// Unused for so long, a branch is left: the server or a box on the way may soon close what is silent.
-const SILENCE: Duration = Duration::from_secs(5);
-/// One attempt.
-const CONNECT: Duration = Duration::from_secs(1);
+/// A thread gets a dedicated connection after this many calls. Most threads never reach it.
+const DEDICATE_AFTER: u32 = 16;
+/// Replace a dedicated connection after this idle time, before the server or a middlebox closes it.
+const IDLE_CLOSE: Duration = Duration::from_secs(5);
+/// Time limit of one attempt to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One runtime: a server thread's, or the process's own, which drives the shared line.
+/// The calls and the connection of one server thread.
 #[derive(Default)]
-struct Seat {
+struct ThreadSlot {
     calls: u32,
-    used: Option<Instant>,
-    /// The line whose branch is being opened or has been; another line, another branch.
-    number: u64,
-    branch: Option<MultiplexedConnection>,
+    last_call: Option<Instant>,
+    /// Generation of the shared connection for which `dedicated` was opened or is being opened.
+    generation: u64,
+    dedicated: Option<MultiplexedConnection>,
 }
 
-/// All branches of this process.
-pub(super) struct Branches {
-    /// Where the shared line is driven.
-    root: Id,
-    seats: Arc<Mutex<FxHashMap<Id, Seat>>>,
+/// The dedicated connections of this process, by the runtime of their thread.
+pub(super) struct ThreadConnections {
+    /// The runtime that drives the shared connection.
+    shared_runtime: Id,
+    slots: Arc<Mutex<FxHashMap<Id, ThreadSlot>>>,
     tasks: Tasks,
 }
 
-impl Branches {
-    /// Must be called on the runtime that drives the shared line.
+impl ThreadConnections {
+    /// Must be called on the runtime that drives the shared connection.
     pub fn new(tasks: Tasks) -> Self {
-        Self { root: Handle::current().id(), seats: Arc::default(), tasks }
+        Self { shared_runtime: Handle::current().id(), slots: Arc::default(), tasks }
     }
 
-    /// This thread's own branch of `line` where there is one, else the line itself.
-    pub fn of(&self, line: Line, node: impl FnOnce() -> Option<ConnectionInfo>) -> Line {
-        let Ok(here) = Handle::try_current() else { return line };
-        if here.id() == self.root {
-            return line;
+    /// This thread's dedicated connection beside `shared`, or `shared` itself if there is none.
+    pub fn dedicated_or(&self, shared: Connection) -> Connection {
+        let Ok(runtime) = Handle::try_current() else { return shared };
+        if runtime.id() == self.shared_runtime {
+            return shared;
         }
         let now = Instant::now();
-        let mut seats = self.seats.lock();
-        let seat = seats.entry(here.id()).or_default();
-        if seat.used.replace(now).is_some_and(|used| now - used > SILENCE) {
-            *seat = Seat { used: Some(now), ..Seat::default() };
+        let mut slots = self.slots.lock();
+        let slot = slots.entry(runtime.id()).or_default();
+        if slot.last_call.replace(now).is_some_and(|last| now - last > IDLE_CLOSE) {
+            *slot = ThreadSlot { last_call: Some(now), ..ThreadSlot::default() };
         }
-        if seat.number == line.number {
-            return match &seat.branch {
-                Some(branch) => Line { connection: branch.clone(), ..line },
-                None => line,
+        if slot.generation == shared.generation {
+            return match &slot.dedicated {
+                Some(dedicated) => Connection { multiplexed: dedicated.clone(), ..shared },
+                None => shared,
             };
         }
-        seat.calls += 1;
-        if seat.calls >= OFTEN
-            && let Some(node) = node()
-        {
-            (seat.number, seat.branch) = (line.number, None);
-            self.open(&here, node, line.number);
+        slot.calls += 1;
+        if slot.calls >= DEDICATE_AFTER {
+            (slot.generation, slot.dedicated) = (shared.generation, None);
+            self.open(&runtime, &shared);
         }
-        line
+        shared
     }
 
-    /// Where it cannot be had the shared line serves on.
-    fn open(&self, here: &Handle, node: ConnectionInfo, number: u64) {
-        let (seats, id) = (self.seats.clone(), here.id());
-        self.tasks.spawn_endless_on(here, async move {
-            if let Ok(Ok(branch)) = timeout(CONNECT, connect(node)).await
-                && let Some(seat) = seats.lock().get_mut(&id).filter(|seat| seat.number == number)
+    /// Opens a dedicated connection in the background. If that fails, the thread keeps using the shared one.
+    fn open(&self, runtime: &Handle, shared: &Connection) {
+        let (slots, id, info, generation) =
+            (self.slots.clone(), runtime.id(), shared.node.info.clone(), shared.generation);
+        self.tasks.spawn_endless_on(runtime, async move {
+            if let Ok(Ok(dedicated)) = timeout(CONNECT_TIMEOUT, connection::open(info)).await
+                && let Some(slot) = slots.lock().get_mut(&id).filter(|slot| slot.generation == generation)
             {
-                seat.branch = Some(branch);
+                slot.dedicated = Some(dedicated);
             }
         });
     }
-}
-
-async fn connect(node: ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    redis::Client::open(node)?.get_multiplexed_async_connection_with_config(&config).await
 }

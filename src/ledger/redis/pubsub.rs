@@ -1,53 +1,54 @@
-//! Listens to what the scripts publish, on a connection of its own to the node that serves us.
+//! Receives what the scripts publish, on a separate connection to the current node.
 //!
-//! A knock that is lost while there is none costs its waiter time, no more: it asks again at its own instant.
+//! A notification lost while there is no connection costs a waiting request time and nothing else: its replica
+//! calls `admit` again at the planned time.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use redis::{ConnectionInfo, RedisError};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::connection::Nodes;
+use super::connection::CurrentNode;
 use crate::ledger::engine::OnMessage;
 
-/// Between two attempts to listen.
-const PAUSE: Duration = Duration::from_millis(250);
-/// One attempt.
-const CONNECT: Duration = Duration::from_secs(2);
+/// Pause between two attempts to subscribe.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// Time limit of one attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Until dropped: wherever the line in use leads.
-pub(super) async fn listen(mut nodes: Nodes, channel: String, heard: OnMessage) {
+/// Runs until dropped and follows the shared connection to each new node.
+pub(super) async fn listen(mut node: CurrentNode, channel: String, notify: OnMessage) {
     loop {
-        let Some(node) = nodes.borrow_and_update().clone() else {
-            if nodes.changed().await.is_err() {
+        let Some(current) = node.borrow_and_update().clone() else {
+            if node.changed().await.is_err() {
                 return;
             }
             continue;
         };
         tokio::select! {
-            ended = listen_at(node, &channel, &heard) => {
+            ended = listen_at(current.info.clone(), &channel, &notify) => {
                 if let Err(error) = ended {
-                    debug!("Not listening to `{channel}`: {error}");
+                    debug!("The subscription to `{channel}` ended: {error}");
                 }
-                sleep(PAUSE).await;
+                sleep(RETRY_PAUSE).await;
             }
-            // Another node serves us now.
-            changed = nodes.changed() => if changed.is_err() { return },
+            changed = node.changed() => if changed.is_err() { return },
         }
     }
 }
 
-async fn listen_at(node: redis::ConnectionInfo, channel: &str, heard: &OnMessage) -> Result<(), redis::RedisError> {
-    let attempt = async {
-        let mut line = redis::Client::open(node)?.get_async_pubsub().await?;
-        line.subscribe(channel).await?;
-        Ok::<_, redis::RedisError>(line)
+async fn listen_at(node: ConnectionInfo, channel: &str, notify: &OnMessage) -> Result<(), RedisError> {
+    let subscribe = async {
+        let mut connection = redis::Client::open(node)?.get_async_pubsub().await?;
+        connection.subscribe(channel).await?;
+        Ok::<_, RedisError>(connection)
     };
-    let Ok(line) = timeout(CONNECT, attempt).await else { return Ok(()) };
-    let mut messages = line?.into_on_message();
+    let Ok(connection) = timeout(CONNECT_TIMEOUT, subscribe).await else { return Ok(()) };
+    let mut messages = connection?.into_on_message();
     while let Some(message) = messages.next().await {
-        heard(&String::from_utf8_lossy(message.get_payload_bytes()));
+        notify(&String::from_utf8_lossy(message.get_payload_bytes()));
     }
     Ok(())
 }

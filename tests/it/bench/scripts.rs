@@ -15,7 +15,7 @@ use tollfree::{
     catalog::{Catalog, Current},
     config,
     domain::{Charge, Choice, Client, Health, Limit, Outcome, Tier, Usage, client::ClientKind},
-    ledger::{Admission, AdmitRequest, Lease, Ledger, Rules, redis::Redis, scripts::Script},
+    ledger::{Admission, AdmitRequest, Lease, Ledger, Rules, redis::RedisEngine, scripts::Script},
     shutdown::Tasks,
 };
 
@@ -64,7 +64,7 @@ impl Pool {
         let rules =
             Rules { pool: name.into(), slack_ms: 250, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
         let tasks = Tasks::new();
-        let redis = Redis::connect(server.url().parse().unwrap(), &tasks);
+        let redis = RedisEngine::connect(server.url().parse().unwrap(), &tasks);
         let ledger = Ledger::start(Arc::new(redis), rules, catalog, tasks.clone());
         eventually(Duration::from_secs(5), "the ledger is ready", async || ledger.is_ready().then_some(())).await;
         Self { ledger, choices, tasks }

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tollfree::ledger::{
-    embedded::Embedded,
+    embedded::EmbeddedEngine,
     engine::{Reply, ScriptCall, ScriptEngine},
     keys::{Key, Keys},
     scripts::Script,
@@ -41,17 +41,17 @@ pub trait Bench {
 
 /// The embedded store on a clock that moves only when told: lives of keys end by it too.
 pub struct Simulated {
-    store: RefCell<Embedded>,
+    store: RefCell<EmbeddedEngine>,
     clock: Arc<AtomicI64>,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
-fn store(clock: &Arc<AtomicI64>) -> Embedded {
+fn store(clock: &Arc<AtomicI64>) -> EmbeddedEngine {
     let clock = clock.clone();
-    Embedded::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)))
+    EmbeddedEngine::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)))
 }
 
-fn listening(store: Embedded, heard: &Arc<Mutex<Vec<String>>>) -> Embedded {
+fn listening(store: EmbeddedEngine, heard: &Arc<Mutex<Vec<String>>>) -> EmbeddedEngine {
     let heard = heard.clone();
     let [channel, ..] = Keys::new("judge").waiting_room();
     store.subscribe(&channel, Arc::new(move |message| heard.lock().unwrap().push(message.to_owned())));
@@ -91,7 +91,7 @@ impl Bench for Simulated {
 
 /// The embedded store under the told clock of the scripts and its own real one for the lives of keys, as in Redis.
 pub struct Told {
-    store: RefCell<Embedded>,
+    store: RefCell<EmbeddedEngine>,
     texts: HashMap<&'static str, String>,
 }
 
@@ -101,7 +101,7 @@ fn texts() -> HashMap<&'static str, String> {
 
 impl Told {
     pub fn new() -> Self {
-        Self { store: RefCell::new(Embedded::in_memory()), texts: texts() }
+        Self { store: RefCell::new(EmbeddedEngine::in_memory()), texts: texts() }
     }
 
     /// The lives of keys by a second clock of the test's, µs.
@@ -130,7 +130,7 @@ impl Bench for Told {
     }
 
     fn flush(&self) {
-        *self.store.borrow_mut() = Embedded::in_memory();
+        *self.store.borrow_mut() = EmbeddedEngine::in_memory();
     }
 }
 

@@ -9,10 +9,10 @@ use proptest::{
 };
 use tollfree::{
     ledger::{
-        embedded::Embedded,
+        embedded::EmbeddedEngine,
         engine::{EngineError, Reply},
         keys::Key,
-        redis::Redis,
+        redis::RedisEngine,
     },
     shutdown::Tasks,
 };
@@ -58,8 +58,8 @@ local r = {}
 /// Two hosts that start empty.
 struct Pair {
     runtime: tokio::runtime::Runtime,
-    redis: Redis,
-    embedded: Embedded,
+    redis: RedisEngine,
+    embedded: EmbeddedEngine,
     _tasks: Tasks,
     _server: RedisServer,
 }
@@ -69,11 +69,11 @@ impl Pair {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (server, tasks, redis) = runtime.block_on(async {
             let (server, tasks) = (RedisServer::start().await, Tasks::new());
-            let redis = Redis::connect(server.url().parse().unwrap(), &tasks);
+            let redis = RedisEngine::connect(server.url().parse().unwrap(), &tasks);
             until_ready(&redis).await;
             (server, tasks, redis)
         });
-        Self { runtime, redis, embedded: Embedded::in_memory(), _tasks: tasks, _server: server }
+        Self { runtime, redis, embedded: EmbeddedEngine::in_memory(), _tasks: tasks, _server: server }
     }
 
     /// Both answers, errors without the place that Redis adds to them; none where Redis was not given the time.
@@ -93,7 +93,7 @@ impl Pair {
     }
 }
 
-async fn until_ready(redis: &Redis) {
+async fn until_ready(redis: &RedisEngine) {
     let ready = async || redis.run_text("return 1", &[], &[]).await.ok();
     eventually(Duration::from_secs(5), "Redis answers", ready).await;
 }
@@ -469,8 +469,8 @@ fn what_a_directory_kept_is_what_was_there() {
     let outcome = runner.run(&steps, |steps| {
         histories.set(histories.get() + 1);
         let prefix = [Key::from(format!("p{}:", histories.get()))];
-        let open = || Embedded::open(folder.path(), &Tasks::new()).unwrap();
-        let dump = |embedded: &Embedded| embedded.run_text(DUMP, &prefix, &[]).unwrap();
+        let open = || EmbeddedEngine::open(folder.path(), &Tasks::new()).unwrap();
+        let dump = |embedded: &EmbeddedEngine| embedded.run_text(DUMP, &prefix, &[]).unwrap();
         let embedded = open();
         for steps in steps.chunks(10) {
             let text = format!("{SHOW}{}\nreturn r", steps.join("\n"));
@@ -489,7 +489,7 @@ fn what_a_directory_kept_is_what_was_there() {
 fn time_moves_only_when_told_and_never_back() {
     let now = Arc::new(std::sync::atomic::AtomicI64::new(5_000_001));
     let told = Arc::clone(&now);
-    let embedded = Embedded::with_clock(Arc::new(move || told.load(std::sync::atomic::Ordering::Relaxed)));
+    let embedded = EmbeddedEngine::with_clock(Arc::new(move || told.load(std::sync::atomic::Ordering::Relaxed)));
     let time = || embedded.run_text("return redis.call('TIME')", &[], &[]).unwrap();
     let at = |s: &'static str, us: &'static str| Reply::List(vec![Reply::Bulk(s.into()), Reply::Bulk(us.into())]);
     assert_eq!(time(), at("5", "1"));

@@ -12,9 +12,9 @@ use std::{
 use tokio::time::Instant;
 use tollfree::{
     ledger::{
-        embedded::Embedded,
+        embedded::EmbeddedEngine,
         engine::{EngineError, Reply, ScriptCall, ScriptEngine},
-        redis::Redis,
+        redis::RedisEngine,
         scripts::Script,
     },
     shutdown::Tasks,
@@ -27,14 +27,14 @@ const BACK_WITHIN: Duration = Duration::from_secs(1);
 const COUNT: &str = "return redis.call('INCR', KEYS[1])";
 
 struct Host {
-    redis: Redis,
+    redis: RedisEngine,
     _tasks: Tasks,
 }
 
 impl Host {
     fn new(url: &str) -> Self {
         let tasks = Tasks::new();
-        Self { redis: Redis::connect(url.parse().unwrap(), &tasks), _tasks: tasks }
+        Self { redis: RedisEngine::connect(url.parse().unwrap(), &tasks), _tasks: tasks }
     }
 
     async fn ready(url: &str) -> Self {
@@ -228,7 +228,7 @@ fn child_that_counts_in_a_directory() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let tasks = Tasks::new();
-        let embedded = Embedded::open(directory.as_ref(), &tasks).unwrap();
+        let embedded = EmbeddedEngine::open(directory.as_ref(), &tasks).unwrap();
         // One script writes two keys: either both are there afterwards or none.
         let text = "redis.call('HINCRBY', KEYS[2], 'n', 1) return redis.call('INCR', KEYS[1])";
         let keys = ["n".into(), "h".into()];
@@ -262,7 +262,7 @@ async fn a_kill_loses_nothing_that_was_answered() {
         child.kill();
         answered = last().unwrap();
         let tasks = Tasks::new();
-        let embedded = Embedded::open(&state, &tasks).unwrap();
+        let embedded = EmbeddedEngine::open(&state, &tasks).unwrap();
         let read = "return {tonumber(redis.call('GET', 'n')), tonumber(redis.call('HGET', 'h', 'n'))}";
         let Reply::List(kept) = embedded.run_text(read, &[], &[]).unwrap() else { panic!("two numbers") };
         let [Reply::Int(n), Reply::Int(h)] = kept[..] else { panic!("two numbers: {kept:?}") };
@@ -276,17 +276,17 @@ async fn a_kill_loses_nothing_that_was_answered() {
 async fn a_directory_serves_one_process_and_must_be_writable() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = Tasks::new();
-    let first = Embedded::open(&folder.path().join("state"), &tasks).unwrap();
-    let second = Embedded::open(&folder.path().join("state"), &tasks).err().unwrap().to_string();
+    let first = EmbeddedEngine::open(&folder.path().join("state"), &tasks).unwrap();
+    let second = EmbeddedEngine::open(&folder.path().join("state"), &tasks).err().unwrap().to_string();
     assert!(second.contains("another process") && second.contains("TOLLFREE_DATA_DIR"), "{second}");
     let read = "return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')";
     let name = first.run_text(read, &[], &[]).unwrap();
     drop(first);
-    let again = Embedded::open(&folder.path().join("state"), &tasks).unwrap();
+    let again = EmbeddedEngine::open(&folder.path().join("state"), &tasks).unwrap();
     assert_eq!(again.run_text(read, &[], &[]).unwrap(), name, "the state keeps its name");
 
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let error = Embedded::open(&file.join("state"), &tasks).err().unwrap().to_string();
+    let error = EmbeddedEngine::open(&file.join("state"), &tasks).err().unwrap().to_string();
     assert!(error.contains("cannot write") && error.contains("TOLLFREE_DATA_DIR"), "{error}");
 }

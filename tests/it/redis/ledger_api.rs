@@ -18,7 +18,7 @@ use tollfree::{
     },
     ledger::{
         Admission, AdmitRequest, AttemptRecord, ChangedBy, JournalRange, Lease, Ledger, LedgerError, Refusal,
-        RefusedBy, RequestRecord, Rules, embedded::Embedded, engine::ScriptEngine, redis::Redis,
+        RefusedBy, RequestRecord, Rules, embedded::EmbeddedEngine, engine::ScriptEngine, redis::RedisEngine,
     },
     shutdown::Tasks,
 };
@@ -61,14 +61,14 @@ fn rig(host: Arc<dyn ScriptEngine>, tasks: Tasks) -> Rig {
 
 async fn rigs(run: impl AsyncFn(Rig)) {
     let tasks = Tasks::new();
-    run(rig(Arc::new(Embedded::in_memory()), tasks)).await;
+    run(rig(Arc::new(EmbeddedEngine::in_memory()), tasks)).await;
     let server = RedisServer::start().await;
     run(redis_rig(&server).await).await;
 }
 
 async fn redis_rig(server: &RedisServer) -> Rig {
     let tasks = Tasks::new();
-    let redis = Redis::connect(server.url().parse().unwrap(), &tasks);
+    let redis = RedisEngine::connect(server.url().parse().unwrap(), &tasks);
     let rig = rig(Arc::new(redis), tasks);
     until("the ledger is ready", || rig.ledger.is_ready()).await;
     rig

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tollfree::{
-    ledger::{engine::EngineError, redis::Redis},
+    ledger::{engine::EngineError, redis::RedisEngine},
     shutdown::Tasks,
 };
 
@@ -16,11 +16,11 @@ use crate::support::{
 
 const BACK_WITHIN: Duration = Duration::from_secs(1);
 
-async fn count(redis: &Redis) -> Result<(), EngineError> {
+async fn count(redis: &RedisEngine) -> Result<(), EngineError> {
     redis.run_text("return redis.call('INCR', KEYS[1])", &["{t}n".into()], &[]).await.map(drop)
 }
 
-async fn until_back(redis: &Redis) -> Duration {
+async fn until_back(redis: &RedisEngine) -> Duration {
     let start = Instant::now();
     eventually(Duration::from_secs(20), "calls flow", async || count(redis).await.ok()).await;
     start.elapsed()
@@ -46,7 +46,7 @@ async fn behind_sentinel_the_promoted_replica_is_found() {
     let tasks = Tasks::new();
     // A Sentinel that is away is no hindrance.
     let url = format!("redis+sentinel://127.0.0.1:{},127.0.0.1:{}/mymaster", free_port(), sentinel.port);
-    let redis = Redis::connect(url.parse().unwrap(), &tasks);
+    let redis = RedisEngine::connect(url.parse().unwrap(), &tasks);
     until_back(&redis).await;
     assert_eq!(primary.ask(&["GET", "{t}n"]), "1");
 
@@ -64,7 +64,7 @@ async fn behind_sentinel_the_promoted_replica_is_found() {
 async fn in_a_cluster_the_owner_of_the_slot_is_found_and_its_heir() {
     let mut cluster = Cluster::start("t", 1_000).await;
     let tasks = Tasks::new();
-    let redis = Redis::connect(cluster.url().parse().unwrap(), &tasks);
+    let redis = RedisEngine::connect(cluster.url().parse().unwrap(), &tasks);
     until_back(&redis).await;
     assert_eq!(cluster.nodes[cluster.owner].ask(&["GET", "{t}n"]), "1");
     // Two scripts of one pair go to the owner too, and a second call needs no redirection.
