@@ -248,7 +248,7 @@ async fn a_kill_loses_nothing_that_was_answered() {
     for round in 0..4_u64 {
         let log = folder.path().join(format!("out{round}"));
         let this = std::env::current_exe().unwrap();
-        let args = ["--ignored", "--nocapture", "--exact", "redis_host::child_that_counts_in_a_directory"];
+        let args = ["--ignored", "--nocapture", "--exact", "redis::engines::child_that_counts_in_a_directory"];
         let state = folder.path().join("state");
         let mut child = Process::start("counter", &this, &args, [("COUNT_IN", &state)], folder.path(), &log);
         let last = || {
