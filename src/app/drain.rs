@@ -28,7 +28,7 @@ pub async fn until_signalled(app: &App, reload: Reload, server: ServerHandle, ga
     let grace = loop {
         tokio::select! {
             _ = hup.recv() => take_over(app, &reload).await,
-            grace = ends.first(Duration::from_millis(app.settings.load().grace_ms)) => break grace,
+            grace = ends.first(Duration::from_millis(app.settings.load().shutdown.grace_ms)) => break grace,
         }
     };
     let finished = tokio::select! {

@@ -27,7 +27,7 @@ const LATER: Duration = Duration::from_millis(250);
 
 /// Whether the ledger holds members; `None`: it has not answered. Not asked where it matters to nobody.
 pub async fn look(ledger: &Ledger, settings: &Settings) -> Option<bool> {
-    if settings.auth.is_some() {
+    if settings.auth.mode.is_some() {
         return Some(false);
     }
     let asking = async {
@@ -86,7 +86,7 @@ impl Store {
         })?;
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
         let ledger = Ledger::without_tasks(host, rules(settings), catalog, tasks.clone());
-        ledger.set_file_clients(settings.clients.clone(), Arc::new([]));
+        ledger.set_file_clients(settings.clients.records.clone(), Arc::new([]));
         let answers = async {
             while ledger.count_clients().await.is_err() {
                 sleep(PAUSE).await;

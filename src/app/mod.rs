@@ -84,13 +84,13 @@ impl App {
         let discovered = discovery::ask(&upstream, &settings, &BTreeMap::new()).await;
         let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(&settings, &discovered)?));
         let ledger = Ledger::start(host(&settings, &tasks, state)?, rules(&settings), catalog.clone(), tasks.clone());
-        let route_timeout = Duration::from_millis(settings.route_timeout_ms);
+        let route_timeout = Duration::from_millis(settings.timeouts.route_ms);
         let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
         metrics::observe(&flow);
         let made_admin_key = made_admin_key.map(KeyDigest::of);
         let has_members = members::look(&flow.ledger, &settings).await;
         let door = Door::new(&settings, made_admin_key.as_ref(), has_members == Some(true));
-        flow.ledger.set_file_clients(settings.clients.clone(), door.limits.clone());
+        flow.ledger.set_file_clients(settings.clients.records.clone(), door.limits.clone());
         let app = Arc::new(Self {
             settings: ArcSwap::from_pointee(settings),
             catalog,
@@ -165,7 +165,7 @@ impl App {
     /// Who may enter, by these settings and by what the ledger held at start.
     fn hang_door(&self, settings: &Settings) {
         let door = Door::new(settings, self.made_admin_key.as_ref(), self.has_members.load(Ordering::Relaxed));
-        self.edge.flow.ledger.set_file_clients(settings.clients.clone(), door.limits.clone());
+        self.edge.flow.ledger.set_file_clients(settings.clients.records.clone(), door.limits.clone());
         self.edge.door.store(Arc::new(door));
     }
 
@@ -214,8 +214,8 @@ fn queue(settings: &Settings) -> WaitLimits {
 
 fn rules(settings: &Settings) -> Rules {
     Rules {
-        pool: settings.pool.clone(),
-        slack_ms: settings.slack_ms,
+        pool: settings.ledger.pool.clone(),
+        slack_ms: settings.ledger.slack_ms,
         failure_threshold: settings.breaker.failure_threshold,
         success_threshold: settings.breaker.success_threshold,
         open_ms: settings.breaker.open_ms,
@@ -231,7 +231,7 @@ fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<
     if let Some(url) = &settings.redis_url {
         return Ok(Arc::new(RedisEngine::connect(url.clone(), tasks)));
     }
-    let directory = match &settings.data_dir {
+    let directory = match &settings.ledger.data_dir {
         Some(directory) => directory.clone(),
         None => user_data_dir().context("there is no home directory for embedded state: set TOLLFREE_DATA_DIR")?,
     };
@@ -257,18 +257,17 @@ fn user_data_dir() -> Option<PathBuf> {
 /// Names of changed settings that only a start reads.
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let changed = [
-        ("HOST, PORT", old.host != new.host || old.port != new.port),
+        ("HOST, PORT", old.server != new.server),
         ("REDIS_URL", old.redis_url != new.redis_url),
-        ("TOLLFREE_DATA_DIR", old.data_dir != new.data_dir),
-        ("TOLLFREE_POOL", old.pool != new.pool),
+        ("TOLLFREE_DATA_DIR", old.ledger.data_dir != new.ledger.data_dir),
+        ("TOLLFREE_POOL", old.ledger.pool != new.ledger.pool),
         ("CB_FAILURE_THRESHOLD, CB_SUCCESS_THRESHOLD, CB_TIMEOUT_MS", old.breaker != new.breaker),
         ("queue", old.queue != new.queue),
-        ("ledger.slack_ms", old.slack_ms != new.slack_ms),
+        ("ledger.slack_ms", old.ledger.slack_ms != new.ledger.slack_ms),
         ("timeouts", old.timeouts != new.timeouts),
-        ("ROUTE_TIMEOUT_MS", old.route_timeout_ms != new.route_timeout_ms),
         ("HTTPS_PROXY", old.https_proxy != new.https_proxy),
         ("OTEL_…", old.telemetry != new.telemetry),
-        ("LOG_LEVEL, LOG_FORMAT", old.log_level != new.log_level || old.log_json != new.log_json),
+        ("LOG_LEVEL, LOG_FORMAT", old.log != new.log),
     ];
     changed.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
 }

@@ -78,7 +78,7 @@ impl<'a> Overlay<'a> {
             reserve_default_output: pick!(self.reserve_default_output).unwrap_or(0),
             reserve_cap_output: pick!(self.reserve_cap_output),
             zone,
-            first_token_timeout_ms: pick!(self.first_content_ms).and_then(|ms| u64::try_from(ms).ok()),
+            first_token_timeout_ms: pick!(self.first_token_timeout_ms),
             wire: self.wire(),
             enabled: self.is_enabled(),
         }
@@ -99,7 +99,7 @@ impl<'a> Overlay<'a> {
             usage_unasked: pick!(self.usage_unasked).unwrap_or(false),
             schema_sanitise: pick!(self.schema_sanitise).unwrap_or_default(),
             hints: builtin().headers(&headers).unwrap_or_default(),
-            retry_trusted_over_s: pick!(self.retry_trusted_over_s).unwrap_or_default().0.into_iter().collect(),
+            retry_trusted_over_s: pick!(self.retry_trusted_over_s).unwrap_or_default().into_iter().collect(),
             permanent_413: pick!(self.permanent_413).unwrap_or(false),
             model_list_prefix: pick!(self.model_list_prefix).unwrap_or_default(),
         }

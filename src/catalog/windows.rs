@@ -79,7 +79,7 @@ pub(super) fn of(at: &Overlay<'_>, file: Option<&ModelTable>, base: Option<&Mode
 fn laid_over(layers: &[(Option<&Limits>, Source)]) -> BTreeMap<Limit, (i64, Source)> {
     let mut limits = BTreeMap::new();
     for (layer, source) in layers {
-        for (limit, value) in layer.iter().flat_map(|l| &l.0) {
+        for (limit, value) in layer.iter().copied().flatten() {
             match value {
                 LimitValue::Max(max) => limits.insert(*limit, (*max, *source)),
                 LimitValue::Removed => limits.remove(limit),

@@ -170,7 +170,7 @@ impl View<'_> {
     fn source(&self, served: &Served, window: &Window) -> String {
         let (provider, model) = (&served.provider.id, &served.model.id);
         if window.source == Source::File {
-            let limit = window.limit;
+            let (limit, sources) = (window.limit, &self.loaded.settings.sources);
             let settings = match window.scope {
                 Scope::Account => vec![format!("providers.{provider}.limits.{limit}")],
                 Scope::Model => vec![
@@ -179,8 +179,8 @@ impl View<'_> {
                     format!("providers.{provider}.model_limits.{limit}"),
                 ],
             };
-            let found = settings.iter().find_map(|s| self.loaded.sources.iter().find(|(name, ..)| name == s));
-            return found.map_or_else(|| "file".to_owned(), |(_, source, _)| source.clone());
+            let found = settings.iter().find_map(|s| sources.iter().find(|setting| setting.name == *s));
+            return found.map_or_else(|| "file".to_owned(), |setting| setting.source.clone());
         }
         let table = builtin().provider(provider);
         let own =

@@ -9,7 +9,7 @@ use super::{catalog, load, runtime, say};
 use crate::{
     app,
     catalog::{Catalog, to_discover},
-    config::Loaded,
+    config::{Loaded, SettingSource},
     upstream::model_list::ModelListError,
 };
 
@@ -47,8 +47,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn text(loaded: &Loaded) -> anyhow::Result<String> {
     let catalog = catalog::catalog(&loaded.settings, false)?;
     let mut out = String::new();
-    for (setting, source, value) in &loaded.sources {
-        let _ = writeln!(out, "{setting:<36} {value:<28} {source}");
+    for SettingSource { name, source, value } in &*loaded.settings.sources {
+        let _ = writeln!(out, "{name:<36} {value:<28} {source}");
     }
     out.push('\n');
     for provider in &catalog.providers {

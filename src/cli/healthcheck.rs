@@ -24,7 +24,8 @@ pub struct Arguments {}
 pub fn run(_: &Arguments) -> anyhow::Result<()> {
     let settings = load()?.settings;
     let host = host_here(&settings);
-    let status = ask(host, settings.port).with_context(|| format!("no gateway answers on {host}:{}", settings.port))?;
+    let status = ask(host, settings.server.port)
+        .with_context(|| format!("no gateway answers on {host}:{}", settings.server.port))?;
     if status != "200" {
         bail!("not ready: /readyz answers {status}");
     }
@@ -33,7 +34,7 @@ pub fn run(_: &Arguments) -> anyhow::Result<()> {
 
 /// Where a server of these settings is reached on this machine.
 pub fn host_here(settings: &Settings) -> &str {
-    match settings.host.trim_matches(['[', ']']) {
+    match settings.server.host.trim_matches(['[', ']']) {
         "0.0.0.0" => "127.0.0.1",
         "::" => "::1",
         host => host,
@@ -42,7 +43,7 @@ pub fn host_here(settings: &Settings) -> &str {
 
 /// Whether a gateway of these settings runs on this machine, ready or not.
 pub fn is_running(settings: &Settings) -> bool {
-    ask(host_here(settings), settings.port).is_ok_and(|status| matches!(status.as_str(), "200" | "503"))
+    ask(host_here(settings), settings.server.port).is_ok_and(|status| matches!(status.as_str(), "200" | "503"))
 }
 
 /// The status of `/readyz`.

@@ -10,7 +10,7 @@ use std::{
 use super::{demo, load, runtime, say};
 use crate::{
     app::{self, App, State},
-    config::{Loaded, Settings},
+    config::{Loaded, LogFormat, Settings},
     telemetry, upstream,
 };
 
@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// The bound listener, and the address it got (a port of 0 is any that is free).
 pub async fn listen(settings: &Settings) -> anyhow::Result<(std::net::TcpListener, SocketAddr)> {
-    let listener = app::bind(&settings.host, settings.port).await?;
+    let listener = app::bind(&settings.server.host, settings.server.port).await?;
     let address = listener.local_addr()?;
     Ok((listener, address))
 }
@@ -59,9 +59,9 @@ pub fn with_telemetry(loaded: &Loaded, work: impl Future<Output = anyhow::Result
         let _on = runtime.enter();
         let settings = &loaded.settings;
         let for_people = !is_set(loaded, "log.format") && std::io::stderr().is_terminal();
+        let json = settings.log.format == LogFormat::Json && !for_people;
         let post = upstream::http_post(settings.https_proxy.as_ref().map(|proxy| proxy.to_string()))?;
-        telemetry::start(&settings.log_level, settings.log_json && !for_people, &settings.telemetry, &post)
-            .map_err(anyhow::Error::msg)?
+        telemetry::start(&settings.log.level, json, &settings.telemetry, &post).map_err(anyhow::Error::msg)?
     };
     for note in &loaded.notes {
         tracing::warn!("{note}");
@@ -77,7 +77,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 const LAST_WORDS_NOW: Duration = Duration::from_millis(300);
 
 fn is_set(loaded: &Loaded, name: &str) -> bool {
-    loaded.sources.iter().any(|(setting, source, _)| setting == name && source != "default")
+    loaded.settings.sources.iter().any(|setting| setting.name == name && setting.source != "default")
 }
 
 /// One person at a terminal, with state of their own, gets an admin key for this run. A team sets one.
@@ -91,7 +91,7 @@ pub fn welcome(loaded: &Loaded, app: &Arc<App>, address: SocketAddr, made: Optio
     let (models, providers) = app.offer();
     let providers = providers.join(", ");
     tracing::info!(server.address = %address, models, providers, "Listening on http://{address}");
-    if loaded.settings.log_json && is_set(loaded, "log.format") {
+    if loaded.settings.log.format == LogFormat::Json && is_set(loaded, "log.format") {
         return;
     }
     let offer = match models {

@@ -1,11 +1,11 @@
-//! The built-in catalogue, read once. Its text is part of the program, so a mistake in it is a failed test, never a failed start.
+//! The built-in catalogue, read once. It is compiled into the program, so a mistake in it fails a test and never a start.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use indexmap::IndexMap;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer, de::IntoDeserializer};
 
-use super::{provider_table::ProviderTable, words};
+use super::provider_table::ProviderTable;
 use crate::domain::{
     Limit,
     provider::{HintField, HintHeader, HintValue},
@@ -15,12 +15,12 @@ use crate::domain::{
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Builtin {
-    /// Layout of the file.
+    /// Version of the file's layout.
     pub schema: u32,
-    /// Month of its newest fact.
+    /// Month of its most recent fact.
     pub as_of: String,
     header_dialect: BTreeMap<String, Vec<HeaderRow>>,
-    /// What holds for a provider that only the operator's file knows.
+    /// The table of every provider that is not in the catalogue.
     pub template: ProviderTable,
     pub providers: IndexMap<String, ProviderTable>,
 }
@@ -29,7 +29,6 @@ static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
     toml::from_str(include_str!("../catalog/providers.toml")).expect("the built-in catalogue is tested to parse")
 });
 
-/// The catalogue that this program was built with.
 pub fn builtin() -> &'static Builtin {
     &BUILTIN
 }
@@ -43,10 +42,16 @@ impl Builtin {
         self.providers.keys().map(String::as_str)
     }
 
-    /// The headers of a dialect; `None`: there is no dialect of that name.
+    /// The headers of a header dialect. `None`: there is none of that name.
     pub fn headers(&self, dialect: &str) -> Option<Vec<HintHeader>> {
         let rows = self.header_dialect.get(dialect)?;
-        Some(rows.iter().map(|row| row.0.clone()).collect())
+        let header = |row: &HeaderRow| HintHeader {
+            name: row.name.clone(),
+            limit: row.limit,
+            field: row.field,
+            value: row.value,
+        };
+        Some(rows.iter().map(header).collect())
     }
 
     pub fn header_dialects(&self) -> impl Iterator<Item = &str> {
@@ -54,46 +59,21 @@ impl Builtin {
     }
 }
 
-#[derive(Debug)]
-struct HeaderRow(HintHeader);
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeaderRow {
+    name: String,
+    #[serde(deserialize_with = "limit_or_any")]
+    limit: Option<Limit>,
+    field: HintField,
+    value: HintValue,
+}
 
-impl<'de> Deserialize<'de> for HeaderRow {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Row {
-            name: String,
-            limit: String,
-            field: String,
-            value: String,
-        }
-        const FIELDS: [(&str, HintField); 7] = [
-            ("limit", HintField::Limit),
-            ("remaining", HintField::Remaining),
-            ("reset", HintField::Reset),
-            ("reset_at", HintField::ResetAt),
-            ("until_full", HintField::UntilFull),
-            ("cost", HintField::Cost),
-            ("retry", HintField::Retry),
-        ];
-        const VALUES: [(&str, HintValue); 5] = [
-            ("int", HintValue::Int),
-            ("float_seconds", HintValue::FloatSeconds),
-            ("go_duration", HintValue::GoDuration),
-            ("int_seconds", HintValue::IntSeconds),
-            ("epoch_ms", HintValue::EpochMs),
-        ];
-        let row = Row::deserialize(input)?;
-        let limit = match row.limit.as_str() {
-            "*" => None,
-            name => Some(name.parse::<Limit>().map_err(|()| D::Error::custom(format!("unknown limit `{name}`")))?),
-        };
-        Ok(Self(HintHeader {
-            name: row.name,
-            limit,
-            field: words::one_of(&row.field, &FIELDS).map_err(D::Error::custom)?,
-            value: words::one_of(&row.value, &VALUES).map_err(D::Error::custom)?,
-        }))
+/// `*` is the limit that refused, whichever it is.
+fn limit_or_any<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Limit>, D::Error> {
+    match String::deserialize(input)?.as_str() {
+        "*" => Ok(None),
+        name => Limit::deserialize(name.into_deserializer()).map(Some),
     }
 }
 
@@ -122,24 +102,20 @@ mod tests {
         }
     }
 
-    /// What the catalogue names must exist, names must be unique, and every figure needs its mark.
     #[test]
-    fn the_catalogue_holds_together() {
+    fn names_are_unique_references_resolve_and_limits_have_a_confidence() {
         for (id, provider) in &builtin().providers {
             assert!(provider.base_url.is_some(), "{id}");
             let headers = provider.headers.as_deref().unwrap_or("retry_after");
             assert!(builtin().headers(headers).is_some(), "{id}: header dialect {headers}");
-            assert!(
-                provider.limits.0.is_empty() && provider.model_limits.0.is_empty() || provider.mark.is_some(),
-                "{id}"
-            );
+            assert!(provider.limits.is_empty() && provider.model_limits.is_empty() || provider.mark.is_some(), "{id}");
             let mut names = std::collections::BTreeSet::new();
             for (model_id, model) in &provider.models {
                 for name in std::iter::once(model_id).chain(&model.aliases) {
-                    assert!(names.insert(name.clone()), "{id}: `{name}` stands for two models");
+                    assert!(names.insert(name.clone()), "{id}: `{name}` names two models");
                 }
                 assert!(model.context.is_some() && model.quality.is_some(), "{id}/{model_id}");
-                assert!(model.limits.0.is_empty() || model.mark.is_some(), "{id}/{model_id}: limits without a mark");
+                assert!(model.limits.is_empty() || model.mark.is_some(), "{id}/{model_id}: limits without a mark");
                 assert_eq!(model.status == Some(Status::Retired), model.retired_on.is_some(), "{id}/{model_id}");
                 if let Some(next) = &model.successor {
                     let next = provider.models.get(next).expect(model_id);
@@ -148,6 +124,6 @@ mod tests {
             }
         }
         let pro = builtin().provider("gemini").unwrap().models.get("gemini-3.1-pro-preview").unwrap();
-        assert_eq!(pro.limits.0[&Limit::Rpd], LimitValue::Max(0));
+        assert_eq!(pro.limits[&Limit::Rpd], LimitValue::Max(0));
     }
 }

@@ -1,109 +1,97 @@
-//! The operator's file, read once with spans: so that every mistake has a line, a column and a name.
+//! A TOML file parsed once with spans, so that every mistake is reported with its line, its column and its name.
 
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeTable, DeValue, ValueDeserializer},
 };
 
 use crate::suggest::closest;
 
-/// A parsed file. Its words are kept only as long as it is checked.
 pub(super) struct Document<'i> {
-    /// As shown in messages: `tollfree.toml`.
+    /// As messages show it: `tollfree.toml`.
     name: String,
     text: &'i str,
     root: Spanned<DeTable<'i>>,
-}
-
-/// One value that is no table: `["queue", "max_wait_ms"]`, its place and its text.
-pub(super) struct Leaf {
-    pub path: Vec<String>,
-    pub line: usize,
-    pub text: String,
 }
 
 impl<'i> Document<'i> {
     pub fn parse(name: &str, text: &'i str) -> Result<Self, String> {
         let root = DeTable::parse(text).map_err(|error| {
             let place = error.span().map_or_else(String::new, |span| position(text, span.start));
-            format!("{name}{place}: {}", sentence(error.message()))
+            format!("{name}{place}: {}", one_line(error.message()))
         })?;
         Ok(Self { name: name.to_owned(), text, root })
     }
 
-    pub fn text(&self) -> &'i str {
-        self.text
+    pub fn root(&self) -> &DeTable<'i> {
+        self.root.get_ref()
     }
 
-    /// The top-level keys and their values.
-    pub fn sections(&self) -> impl Iterator<Item = (&str, Range<usize>, &DeValue<'i>)> {
-        self.root.get_ref().iter().map(|(key, value)| (key.get_ref().as_ref(), key.span(), value.get_ref()))
+    /// `tollfree.toml:14:3: message`
+    pub fn error_at(&self, span: &Range<usize>, message: &str) -> String {
+        format!("{}{}: {message}", self.name, position(self.text, span.start))
     }
 
-    /// `tollfree.toml:14:3: what`, for a place in the text.
-    pub fn error_at(&self, span: &Range<usize>, what: &str) -> String {
-        format!("{}{}: {what}", self.name, position(self.text, span.start))
+    /// `tollfree.toml:14:3: providers.groq: message`, at as much of the path as the file contains.
+    pub fn error_for(&self, path: &[&str], message: &str) -> String {
+        format!("{}: {}: {message}", self.place(path), dotted(path))
     }
 
-    /// The same, for a key: as much of its path as stands in the file.
-    pub fn error_for(&self, path: &[&str], what: &str) -> String {
-        format!("{}: {}: {what}", self.place(path), dotted(path))
-    }
-
-    /// `tollfree.toml:14:3`, of as much of the path as stands in the file.
+    /// `tollfree.toml:14:3`, of as much of the path as the file contains.
     pub fn place(&self, path: &[&str]) -> String {
-        let mut place = 0;
-        let mut table = Some(self.root.get_ref());
+        let mut offset = 0;
+        let mut table = Some(self.root());
         for part in path {
-            let entry = table.and_then(|t| t.iter().find(|(key, _)| key.get_ref().as_ref() == *part));
-            let Some((key, value)) = entry else { break };
-            place = key.span().start;
+            let Some((key, value)) = table.and_then(|table| table.get_key_value(*part)) else { break };
+            offset = key.span().start;
             table = value.get_ref().as_table();
         }
-        format!("{}{}", self.name, position(self.text, place))
+        format!("{}{}", self.name, position(self.text, offset))
     }
 
     /// `tollfree.toml:14`
-    pub fn source(&self, line: usize) -> String {
-        format!("{}:{line}", self.name)
+    pub fn source(&self, span: &Range<usize>) -> String {
+        format!("{}:{}", self.name, line_of(self.text, span.start))
     }
 
-    /// Reads the file into `T`; an unknown key is answered with its nearest neighbour.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
-        toml::from_str(self.text).map_err(|error| {
+    /// The text of a place, on one line.
+    pub fn written(&self, span: &Range<usize>) -> String {
+        one_line(self.text.get(span.clone()).unwrap_or_default())
+    }
+
+    /// Reads a value of the file into `T`.
+    pub fn read<T: DeserializeOwned>(&self, value: Spanned<DeValue<'i>>) -> Result<T, String> {
+        T::deserialize(ValueDeserializer::from(value)).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
-            let path = self.path_at(span.start);
-            let name = if path.is_empty() { String::new() } else { format!("{}: ", dotted(&path)) };
-            self.error_at(&span, &format!("{name}{}", explain(error.message())))
+            let message = with_value(&explain(error.message()), &self.written(&span));
+            self.error_at(&span, &format!("{}: {message}", dotted(&self.path_at(span.start))))
         })
     }
 
-    /// Every value below the sections, in the order of the file.
-    pub fn leaves(&self) -> Vec<Leaf> {
+    /// Every value below a section: its path, its source and its text.
+    pub fn leaves(&self, section: &str) -> Vec<(String, String, String)> {
         let mut found = Vec::new();
-        self.collect(self.root.get_ref(), &mut Vec::new(), &mut found);
+        if let Some(table) = self.root().get(section).and_then(|value| value.get_ref().as_table()) {
+            self.collect(table, &mut vec![section], &mut found);
+        }
         found
     }
 
-    fn collect(&self, table: &DeTable<'i>, path: &mut Vec<String>, found: &mut Vec<Leaf>) {
+    fn collect<'t>(&self, table: &'t DeTable<'i>, path: &mut Vec<&'t str>, found: &mut Vec<(String, String, String)>) {
         for (key, value) in table {
-            path.push(key.get_ref().to_string());
-            if let Some(inner) = value.get_ref().as_table() {
-                self.collect(inner, path, found);
-            } else {
-                let line = line_of(self.text, key.span().start);
-                let text =
-                    self.text.get(value.span()).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-                found.push(Leaf { path: path.clone(), line, text });
+            path.push(key.get_ref());
+            match value.get_ref().as_table() {
+                Some(inner) => self.collect(inner, path, found),
+                None => found.push((dotted(path), self.source(&key.span()), self.written(&value.span()))),
             }
             path.pop();
         }
     }
 
-    /// Names of the tables and of the key around a place.
+    /// The names of the tables and of the key around a place.
     fn path_at(&self, offset: usize) -> Vec<&str> {
         fn descend<'t>(table: &'t DeTable<'_>, offset: usize, path: &mut Vec<&'t str>) -> bool {
             for (key, value) in table {
@@ -117,7 +105,7 @@ impl<'i> Document<'i> {
             false
         }
         let mut path = Vec::new();
-        descend(self.root.get_ref(), offset, &mut path);
+        descend(self.root(), offset, &mut path);
         path
     }
 }
@@ -133,35 +121,43 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.get(..offset).unwrap_or(text).matches('\n').count() + 1
 }
 
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// `providers.groq.models."openai/gpt-oss-120b"`, as it would be written.
 pub(super) fn dotted<S: AsRef<str>>(path: &[S]) -> String {
-    let bare = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    let parts = path.iter().map(AsRef::as_ref).map(|p| if bare(p) { p.to_owned() } else { format!("\"{p}\"") });
+    let is_bare = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let parts = path.iter().map(AsRef::as_ref).map(|p| if is_bare(p) { p.to_owned() } else { format!("\"{p}\"") });
     parts.collect::<Vec<_>>().join(".")
 }
 
-fn sentence(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// serde's "unknown field `limts`, expected one of `name`, `limits`" in our words. The lists are long: the nearest names are enough.
-fn explain(message: &str) -> String {
+/// Rephrases serde's messages about unknown names. Lists of keys are long, so the closest key is named instead.
+pub(super) fn explain(message: &str) -> String {
+    let message = one_line(message);
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    match quoted.split_first() {
-        Some((wrong, expected)) if message.starts_with("unknown field") => unknown_key(wrong, expected),
-        _ => sentence(message),
+    match (quoted.split_first(), message.split_once(", expected ")) {
+        (Some((wrong, keys)), _) if message.starts_with("unknown field") => unknown_key(wrong, keys),
+        (_, Some((_, names))) if message.starts_with("unknown variant") => format!("expected {names}"),
+        _ => message,
     }
 }
 
+/// Adds the value to a message that says only what was expected.
+pub(super) fn with_value(message: &str, value: &str) -> String {
+    let is_bare = message.starts_with("expected ") && !message.contains(", got ");
+    if is_bare { format!("{message}, got `{value}`") } else { message.to_owned() }
+}
+
 /// "unknown key `limts`: did you mean `limits`?"
-pub(super) fn unknown_key(wrong: &str, expected: &[&str]) -> String {
+pub(super) fn unknown_key(wrong: &str, known: &[&str]) -> String {
     const SECRETS: [&str; 10] =
         ["api_key", "apikey", "key", "keys", "api_keys", "admin_key", "secret", "token", "password", "redis_url"];
     if SECRETS.contains(&wrong) {
         return format!("unknown key `{wrong}`: secrets are read from the environment only, see .env.example");
     }
-    match closest(wrong, expected.iter().copied()).first() {
+    match closest(wrong, known.iter().copied()).first() {
         Some(name) => format!("unknown key `{wrong}`: did you mean `{name}`?"),
-        None => format!("unknown key `{wrong}`, expected one of {}", expected.join(", ")),
+        None => format!("unknown key `{wrong}`, expected one of {}", known.join(", ")),
     }
 }

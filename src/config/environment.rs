@@ -1,28 +1,31 @@
-//! The environment: the process's own over `.env`, empty meaning unset, secrets also from the file that `NAME_FILE` names.
+//! The environment: the process's own over `.env`. An empty variable is unset, and `NAME_FILE` can name a file that
+//! contains the secret `NAME`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use super::scalars::{SCALARS, SECRETS};
+use super::{SECRETS, dotenv, layers::SETTINGS};
 use crate::suggest::closest;
 
-/// What can be looked up, and where each of it came from.
 pub(super) struct Environment {
+    /// Value and layer (`env` or `.env`) by name.
     vars: BTreeMap<String, (String, &'static str)>,
     cwd: PathBuf,
 }
 
-/// A value and its source, as `env PORT` or `.env PORT`.
+/// A value and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub value: String,
     pub name: String,
+    /// `env PORT` or `.env PORT`
     pub source: String,
 }
 
-/// Names of FreeLLM's that we understand well enough to say that they have no effect.
+/// Names of FreeLLM that have no effect here and are reported as such.
 const FREELLM_WITHOUT_EFFECT: [&str; 12] = [
     "CACHE_ENABLED",
     "CACHE_MAX_ENTRIES",
@@ -39,27 +42,19 @@ const FREELLM_WITHOUT_EFFECT: [&str; 12] = [
 ];
 
 impl Environment {
-    /// Reads `.env` of `cwd`, when there is one, under `env`.
+    /// Lays `env` over the `.env` of `cwd`, if there is one.
     pub fn read(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Self, String> {
-        let mut vars = BTreeMap::new();
-        match std::fs::read_to_string(cwd.join(".env")) {
-            Ok(text) => {
-                for entry in dotenvy::from_read_iter(text.as_bytes()) {
-                    // The line itself may hold a key, so only its number is shown.
-                    let (name, value) = entry.map_err(|error| dotenv_error(&text, &error))?;
-                    vars.insert(name, (value, ".env"));
-                }
+        let dotenv = match std::fs::read_to_string(cwd.join(".env")) {
+            Ok(text) => dotenv::parse(&text)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return Err(".env: cannot be read: save it as UTF-8".to_owned());
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(format!(".env: cannot be read: {error}")),
-        }
-        for (name, value) in env {
-            if !value.trim().is_empty() {
-                vars.insert(name.clone(), (value.clone(), "env"));
-            }
-        }
-        vars.retain(|_, (value, _)| !value.trim().is_empty());
-        Ok(Self { vars, cwd: cwd.to_owned() })
+        };
+        let own = env.iter().map(|(name, value)| (name.clone(), (value.clone(), "env")));
+        let vars = dotenv.into_iter().map(|(name, value)| (name, (value, ".env"))).chain(own);
+        Ok(Self { vars: vars.filter(|(_, (value, _))| !value.trim().is_empty()).collect(), cwd: cwd.to_owned() })
     }
 
     /// The first of these names that is set.
@@ -71,7 +66,7 @@ impl Environment {
         })
     }
 
-    /// The same for a secret, which may stand in a file. Errors name variables and files, never contents.
+    /// The same for a secret, which may be in a file. Errors name variables and files, never contents.
     pub fn secret<S: AsRef<str>>(&self, names: &[S]) -> Result<Option<Found>, String> {
         for name in names {
             let (name, in_file) = (name.as_ref(), format!("{}_FILE", name.as_ref()));
@@ -84,7 +79,7 @@ impl Environment {
                     if value.trim().is_empty() {
                         return Err(format!("{in_file}: `{}` is empty", path.value));
                     }
-                    return Ok(Some(Found { value: value.trim().to_owned(), name: in_file, source: path.source }));
+                    return Ok(Some(Found { value: value.trim().to_owned(), ..path }));
                 }
                 (None, None) => {}
             }
@@ -92,12 +87,12 @@ impl Environment {
         Ok(None)
     }
 
-    /// One line per `TOLLFREE_*` that nobody reads: most likely a misspelling, which must not pass silently.
+    /// One error per `TOLLFREE_*` that is not a setting: most likely a misspelling.
     pub fn unknown(&self) -> Vec<String> {
-        let mut known: BTreeSet<String> = SCALARS.iter().map(super::scalars::Scalar::long_env).collect();
-        known.extend(SCALARS.iter().flat_map(|s| s.env).map(ToString::to_string));
-        known.extend(SECRETS.iter().flat_map(|s| s.env).flat_map(|n| [(*n).to_owned(), format!("{n}_FILE")]));
-        known.insert("TOLLFREE_CONFIG".into());
+        let secrets =
+            SECRETS.iter().flat_map(|names| *names).flat_map(|name| [(*name).to_owned(), format!("{name}_FILE")]);
+        let mut known: BTreeSet<String> = SETTINGS.iter().flat_map(|setting| setting.variables.clone()).collect();
+        known.extend(secrets.chain(["TOLLFREE_CONFIG".to_owned()]));
         let ours = self.vars.iter().filter(|(name, _)| name.starts_with("TOLLFREE_") && !known.contains(*name));
         ours.filter(|(name, (value, _))| !is_service_link(name, value))
             .map(|(name, (_, layer))| {
@@ -111,18 +106,18 @@ impl Environment {
             .collect()
     }
 
-    /// What of FreeLLM's `.env` is set and does nothing here.
+    /// The names of FreeLLM's `.env` that are set and have no effect.
     pub fn freellm_without_effect(&self) -> Vec<&str> {
-        let ours = ["FREELLM_ADMIN_KEY", "FREELLM_API_KEY", "FREELLM_ADMIN_KEY_FILE", "FREELLM_API_KEY_FILE"];
-        self.vars
-            .keys()
-            .map(String::as_str)
-            .filter(|n| FREELLM_WITHOUT_EFFECT.contains(n) || n.starts_with("FREELLM_") && !ours.contains(n))
+        let known = ["FREELLM_ADMIN_KEY", "FREELLM_API_KEY", "FREELLM_ADMIN_KEY_FILE", "FREELLM_API_KEY_FILE"];
+        let names = self.vars.keys().map(String::as_str);
+        names
+            .filter(|n| FREELLM_WITHOUT_EFFECT.contains(n) || n.starts_with("FREELLM_") && !known.contains(n))
             .collect()
     }
 }
 
-/// Kubernetes hands every pod `<SERVICE>_SERVICE_HOST`, `<SERVICE>_PORT=tcp://…` and the like: of a service called `tollfree`, too.
+/// Kubernetes gives every pod variables such as `<SERVICE>_SERVICE_HOST` and `<SERVICE>_PORT=tcp://…`, also those of a
+/// service called `tollfree`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let link = value.starts_with("tcp://") || value.starts_with("udp://") || value.starts_with("sctp://");
     let after_port = name.split_once("_PORT_").map(|(_, rest)| rest);
@@ -131,15 +126,4 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || name.contains("_SERVICE_PORT_")
         || link && (name.ends_with("_PORT") || after_port.is_some())
         || after_port.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-}
-
-fn dotenv_error(text: &str, error: &dotenvy::Error) -> String {
-    // What could not be read comes back as the line, as its value, or as all that follows an open quote.
-    let wrong = match error {
-        dotenvy::Error::LineParse(rest, _) => rest.lines().next().map_or("", str::trim),
-        _ => "",
-    };
-    let line = text.lines().position(|line| !wrong.is_empty() && line.trim().ends_with(wrong));
-    let place = line.map_or_else(String::new, |line| format!(":{}", line + 1));
-    format!(".env{place}: expected NAME=value, with quotes around a value that holds blanks or #")
 }

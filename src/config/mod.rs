@@ -1,126 +1,161 @@
 //! What an operator may write: built-in defaults < `tollfree.toml` < environment, checked before anything starts.
 //!
-//! Pure in its inputs (environment, working directory), so that a reload is the same call again.
+//! Loading depends on its arguments alone (environment, working directory), so a reload is the same call again.
 
 mod builtin;
 mod clients;
 mod document;
+mod dotenv;
 mod environment;
 mod layers;
 pub mod provider_table;
 mod providers;
 mod redis_url;
-mod scalars;
 mod settings;
 mod telemetry;
-mod words;
+mod value;
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
+    io::ErrorKind,
+    net::IpAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 pub use builtin::{Builtin, builtin};
 use document::Document;
 use environment::Environment;
+pub use provider_table::Confidence;
 pub use providers::BUILTIN_META_MODELS;
 pub use redis_url::{Address, RedisUrl, Topology};
+use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    AuthMode, BreakerSettings, MetaModelSettings, Network, OllamaSettings, ProviderSettings, ProxyUrl, QueueSettings,
-    Settings, Timeouts,
+    AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, Network, OllamaSettings,
+    Origin, ProviderSettings, ProxyUrl, QueueSettings, ServerSettings, SettingSource, Settings, Timeouts,
 };
-pub use words::Confidence;
 
 use crate::domain::key::MEMBER_PREFIX;
 
-/// A configuration that may be started, and where each part of it came from.
+const REDIS_URL: &[&str] = &["REDIS_URL"];
+const ADMIN_KEY: &[&str] = &["TOLLFREE_ADMIN_KEY", "FREELLM_ADMIN_KEY"];
+const API_KEY: &[&str] = &["TOLLFREE_API_KEY", "FREELLM_API_KEY"];
+const HTTPS_PROXY: &[&str] = &["HTTPS_PROXY", "https_proxy"];
+/// Settings that are read from the environment only, or from the file that `NAME_FILE` names.
+const SECRETS: [&[&str]; 4] = [REDIS_URL, ADMIN_KEY, API_KEY, HTTPS_PROXY];
+
+/// A configuration that can be started.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub settings: Settings,
-    /// To be shown once: names of FreeLLM's that have no effect, keys left out, …
+    /// Warnings for the operator: names of FreeLLM without effect, keys that are ignored, …
     pub notes: Vec<String>,
-    /// Every setting in force: its name, where it came from (`default`, `tollfree.toml:12`, `env PORT`), its value (`set` for secrets).
-    pub sources: Vec<(String, String, String)>,
 }
 
-/// What is wrong with the configuration: a line per mistake, in words for the operator. Never holds a secret.
+/// The mistakes in the configuration, one per line, without secrets.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
 
-/// Reads `.env` of `cwd` (the environment wins over it), the file of `TOLLFREE_CONFIG` (default `tollfree.toml`, when it exists)
-/// and `NAME_FILE` secrets. An error names every mistake it can find, each with its place.
+/// What is found while the configuration is read.
+#[derive(Default)]
+struct Findings {
+    errors: Vec<String>,
+    notes: Vec<String>,
+    sources: Vec<SettingSource>,
+}
+
+impl Findings {
+    fn source(&mut self, name: &str, source: String, value: String) {
+        self.sources.push(SettingSource { name: name.to_owned(), source, value });
+    }
+
+    /// The value, or `None` and one error more.
+    fn take<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    fn secret<T: FromStr<Err: Display>>(&mut self, env: &Environment, names: &[&str]) -> Option<T> {
+        let found = self.take(env.secret(names))??;
+        let parsed = found.value.parse().map_err(|error| format!("{}: {error}", found.source));
+        self.source(names[0], found.source, "set".to_owned());
+        self.take(parsed)
+    }
+}
+
+/// Reads `.env` in `cwd` (the environment wins over it) and the file of `TOLLFREE_CONFIG` (default `tollfree.toml`, if it
+/// exists). The error names every mistake that can be found, each with its place.
 pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, ConfigError> {
     let env = Environment::read(env, cwd).map_err(ConfigError)?;
     let (name, text) = read_file(&env, cwd).map_err(ConfigError)?;
     let document = text.as_deref().map(|text| Document::parse(&name, text)).transpose().map_err(ConfigError)?;
 
-    let mut errors = env.unknown();
-    if let Some(document) = &document {
-        errors.extend(layers::check_file(document));
-    }
-    let maps = document.as_ref().map_or_else(|| Ok(providers::Maps::default()), Document::read);
-    let maps = maps.map_err(|error| ConfigError([errors.as_slice(), &[error]].concat().join("\n")))?;
-    let read = providers::read(maps, document.as_ref(), &env);
-    let (mut settings, mut sources, found) = layers::merge(document.as_ref(), &env);
-    errors.extend(found);
-    errors.extend(read.errors);
-    let mut notes = read.notes;
-    if let Some(file) = &settings.clients_file {
+    let mut findings = Findings { errors: env.unknown(), ..Findings::default() };
+    let mut settings = layers::merge(document.as_ref(), &env, &mut findings);
+    settings.redis_url = findings.secret(&env, REDIS_URL);
+    settings.admin_key = findings.secret(&env, ADMIN_KEY).map(|BearerKey(key)| key);
+    settings.api_key = findings.secret(&env, API_KEY).map(|BearerKey(key)| key);
+    settings.https_proxy = findings.secret(&env, HTTPS_PROXY);
+    providers::read(&mut settings, document.as_ref(), &env, &mut findings);
+    if let Some(file) = &settings.clients.file {
         match clients::read(file, cwd) {
-            Ok(members) => settings.clients = members,
-            Err(found) => errors.extend(found),
+            Ok(records) => settings.clients.records = records,
+            Err(errors) => findings.errors.extend(errors),
         }
     }
-    let telemetry = telemetry::read(&env);
-    errors.extend(telemetry.errors);
-    notes.extend(telemetry.notes);
-    errors.extend(cross_check(&settings, &mut notes));
-    if !errors.is_empty() {
-        return Err(ConfigError(errors.join("\n")));
+    settings.telemetry = telemetry::read(&env, &mut findings);
+    check_together(&settings, &mut findings);
+    if !findings.errors.is_empty() {
+        return Err(ConfigError(findings.errors.join("\n")));
     }
-
     let unused = env.freellm_without_effect();
     if !unused.is_empty() {
-        notes.push(format!("Names of FreeLLM that have no effect here: {}", unused.join(", ")));
+        findings.notes.push(format!("Names of FreeLLM that have no effect here: {}", unused.join(", ")));
     }
-    sources.extend(read.sources);
-    settings.providers = read.providers;
-    settings.models = read.models;
-    settings.ollama = read.ollama;
-    settings.telemetry = telemetry.settings;
-    sources.extend(telemetry.sources);
-    settings.sources = sources.clone().into();
-    Ok(Loaded { settings, notes, sources })
+    settings.sources = findings.sources.into();
+    Ok(Loaded { settings, notes: findings.notes })
 }
 
-/// Rules over several settings.
-fn cross_check(settings: &Settings, notes: &mut Vec<String>) -> Option<String> {
-    use secrecy::ExposeSecret;
-    if settings.admin_key.as_ref().is_some_and(|key| key.expose_secret().starts_with(MEMBER_PREFIX)) {
-        return Some(format!(
-            "TOLLFREE_ADMIN_KEY: `{MEMBER_PREFIX}` is what members' keys begin with: take another key"
+struct BearerKey(SecretString);
+
+impl FromStr for BearerKey {
+    type Err = String;
+    fn from_str(key: &str) -> Result<Self, String> {
+        value::check_key(key).map(|()| Self(key.into()))
+    }
+}
+
+/// The rules that span several settings.
+fn check_together(settings: &Settings, findings: &mut Findings) {
+    let expose = |key: &Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
+    let (admin_key, api_key) = (expose(&settings.admin_key), expose(&settings.api_key));
+    if admin_key.as_ref().is_some_and(|key| key.starts_with(MEMBER_PREFIX)) {
+        findings.errors.push(format!(
+            "TOLLFREE_ADMIN_KEY: keys that begin with `{MEMBER_PREFIX}` are client keys: choose another one"
         ));
+    } else if admin_key.is_some() && admin_key == api_key {
+        findings.errors.push(
+            "TOLLFREE_ADMIN_KEY and TOLLFREE_API_KEY are the same: every client would be an administrator".into(),
+        );
     }
-    let loopback = settings.host == "localhost"
-        || settings.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if settings.auth == Some(AuthMode::Open) && !loopback {
-        notes.push(format!("auth is `open` on {}: whoever reaches it may spend the budget", settings.host));
+    let host = &settings.server.host;
+    let is_loopback =
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if settings.auth.mode == Some(AuthMode::Open) && !is_loopback {
+        findings.notes.push(format!("auth.mode is `open` on {host}: everyone who can reach it can spend the budget"));
     }
-    let (admin, client) = (settings.admin_key.as_ref()?, settings.api_key.as_ref()?);
-    (admin.expose_secret() == client.expose_secret())
-        .then(|| "TOLLFREE_ADMIN_KEY and TOLLFREE_API_KEY are the same: every client would be an admin".to_owned())
 }
 
-/// The file's name for messages and its text; no text when there is no file and none was asked for.
+/// The name of the file for messages, and its text. No text: the file does not exist, and its name is the default.
 fn read_file(env: &Environment, cwd: &Path) -> Result<(String, Option<String>), String> {
-    let asked = env.first(&["TOLLFREE_CONFIG"]);
-    let path = asked.as_ref().map_or_else(|| PathBuf::from("tollfree.toml"), |found| PathBuf::from(&found.value));
+    let named = env.first(&["TOLLFREE_CONFIG"]);
+    let path = named.as_ref().map_or_else(|| PathBuf::from("tollfree.toml"), |found| PathBuf::from(&found.value));
     let name = path.display().to_string();
     match std::fs::read_to_string(cwd.join(&path)) {
         Ok(text) => Ok((name, Some(text))),
-        Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok((name, None)),
-        Err(error) if asked.is_some() => Err(format!("TOLLFREE_CONFIG: `{name}` cannot be read: {error}")),
+        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => Ok((name, None)),
+        Err(error) if named.is_some() => Err(format!("TOLLFREE_CONFIG: `{name}` cannot be read: {error}")),
         Err(error) => Err(format!("{name}: cannot be read: {error}")),
     }
 }

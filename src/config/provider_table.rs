@@ -1,34 +1,36 @@
-//! One shape for a provider, whether it stands in the built-in catalogue or under `[providers.NAME]` of the operator's file.
-//!
-//! Everything is optional, because the file is laid over the catalogue name by name.
+//! The table of a provider, in the built-in catalogue and under `[providers.NAME]` of the operator's file. Everything is
+//! optional, because the file is merged over the catalogue name by name.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use indexmap::IndexMap;
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor},
+    de::{self, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::words::{self, Confidence};
+use super::value;
 use crate::domain::{
-    Limit, TokenCharge, WindowKind, Zone,
+    Capabilities, Limit, TokenCharge, WindowKind, Zone,
     provider::{Auth, DialectName, Endpoint, Status},
 };
+
+/// Lua counts in doubles, so every limit stays far below 2^53.
+const MAX_LIMIT: i64 = 1_000_000_000_000_000;
+const MAX_TOKENS: i64 = 1_000_000_000;
+const HOUR_MS: i64 = 3_600_000;
 
 /// `[providers.NAME]`. Names are documented in `tollfree.example.toml` and at the head of the built-in catalogue.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderTable {
     pub name: Option<String>,
-    #[serde(deserialize_with = "words::status")]
     pub status: Option<Status>,
     pub base_url: Option<String>,
     /// Placeholder in `base_url` → variable that fills it.
     pub base_url_vars: BTreeMap<String, String>,
-    /// Variables that hold the keys; the first one that is set counts.
+    /// Variables of the keys. The first one that is set counts.
     pub key_env: Vec<String>,
-    #[serde(deserialize_with = "words::auth")]
     pub auth: Option<Auth>,
     pub signup: Option<String>,
     pub local: Option<bool>,
@@ -36,27 +38,26 @@ pub struct ProviderTable {
     /// Account name → 1-based positions in the list of keys.
     pub accounts: BTreeMap<String, Vec<usize>>,
 
-    /// Per account, over all its models.
+    /// Of an account, over all its models.
     pub limits: Limits,
-    /// Per account and model, where the model's own table does not say otherwise.
+    /// Of an account and model, unless the model's own table has others.
     pub model_limits: Limits,
     pub window: Option<WindowKindSetting>,
     pub daily_reset: Option<DailyReset>,
-    #[serde(deserialize_with = "words::token_charge")]
     pub token_charge: Option<TokenCharge>,
-    #[serde(deserialize_with = "words::tokens")]
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 0, MAX_TOKENS>")]
     pub reserve_default_output: Option<i64>,
-    #[serde(deserialize_with = "words::tokens")]
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 0, MAX_TOKENS>")]
     pub reserve_cap_output: Option<i64>,
-    #[serde(deserialize_with = "words::mark")]
     pub mark: Option<Confidence>,
 
-    #[serde(deserialize_with = "words::ms")]
-    pub first_content_ms: Option<i64>,
-    #[serde(deserialize_with = "words::ms")]
+    /// Overrides `timeouts.first_token_ms`.
+    #[serde(alias = "first_content_ms", deserialize_with = "value::optional_whole::<_, _, 1, HOUR_MS>")]
+    pub first_token_timeout_ms: Option<u64>,
+    /// A typical time until the first token.
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 1, HOUR_MS>")]
     pub first_token_ms: Option<i64>,
 
-    #[serde(deserialize_with = "words::dialect")]
     pub dialect: Option<DialectName>,
     /// Name of a `[header_dialect.NAME]` of the catalogue.
     pub headers: Option<String>,
@@ -70,11 +71,11 @@ pub struct ProviderTable {
     pub images_inline_only: Option<bool>,
     pub usage_unasked: Option<bool>,
     pub schema_sanitise: Option<Vec<String>>,
-    pub retry_trusted_over_s: Option<PerLimit<i64>>,
+    pub retry_trusted_over_s: Option<BTreeMap<Limit, i64>>,
     pub permanent_413: Option<bool>,
     pub model_list_prefix: Option<String>,
 
-    /// What holds for a model that nobody described.
+    /// For models without a table of their own.
     pub model_defaults: ModelTable,
     pub models: IndexMap<String, ModelTable>,
 }
@@ -84,51 +85,69 @@ pub struct ProviderTable {
 #[serde(deny_unknown_fields, default)]
 pub struct ModelTable {
     pub aliases: Vec<String>,
-    #[serde(deserialize_with = "words::status")]
     pub status: Option<Status>,
     pub retired_on: Option<String>,
     /// An id of the same provider.
     pub successor: Option<String>,
-    #[serde(deserialize_with = "words::endpoint")]
     pub endpoint: Option<Endpoint>,
-    #[serde(deserialize_with = "words::tokens")]
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 0, MAX_TOKENS>")]
     pub context: Option<i64>,
-    #[serde(deserialize_with = "words::tokens")]
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 0, MAX_TOKENS>")]
     pub max_output: Option<i64>,
-    #[serde(deserialize_with = "words::capabilities")]
-    pub capabilities: Option<crate::domain::Capabilities>,
+    #[serde(deserialize_with = "capabilities")]
+    pub capabilities: Option<Capabilities>,
     pub max_images: Option<u32>,
     pub reasoning_efforts: Option<Vec<String>>,
-    /// Per account and model.
+    /// Of an account and model.
     pub limits: Limits,
     pub window: Option<WindowKindSetting>,
     pub daily_reset: Option<DailyReset>,
-    #[serde(deserialize_with = "words::token_charge")]
     pub token_charge: Option<TokenCharge>,
-    /// How surely the limits are known.
-    #[serde(deserialize_with = "words::mark")]
+    /// Of the limits.
     pub mark: Option<Confidence>,
-    #[serde(deserialize_with = "words::percent")]
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 0, 100>")]
     pub quality: Option<u32>,
-    #[serde(deserialize_with = "words::mark")]
     pub quality_mark: Option<Confidence>,
     pub speed: Option<u32>,
-    #[serde(deserialize_with = "words::ms")]
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 1, HOUR_MS>")]
     pub first_token_ms: Option<i64>,
     pub chat_default: Option<bool>,
     pub enabled: Option<bool>,
 }
 
-/// A figure, 0 ("not on this plan"), or `"none"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitValue {
-    Max(i64),
-    /// Takes a limit of the catalogue away.
-    Removed,
+/// How certain a figure of the catalogue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Confidence {
+    #[serde(rename = "D")]
+    Documented,
+    #[serde(rename = "O")]
+    Observed,
+    #[serde(rename = "I")]
+    Inferred,
+    #[serde(rename = "U")]
+    Uncertain,
 }
 
-/// Limits by name.
-pub type Limits = PerLimit<LimitValue>;
+impl Confidence {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Documented => "documented",
+            Self::Observed => "observed",
+            Self::Inferred => "inferred",
+            Self::Uncertain => "uncertain",
+        }
+    }
+}
+
+pub type Limits = BTreeMap<Limit, LimitValue>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitValue {
+    /// 0: not on this plan.
+    Max(i64),
+    /// Removes a limit of the catalogue.
+    Removed,
+}
 
 impl<'de> Deserialize<'de> for LimitValue {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
@@ -139,7 +158,7 @@ impl<'de> Deserialize<'de> for LimitValue {
                 f.write_str("a whole number from 0 (not on this plan), or \"none\" to remove the limit")
             }
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<LimitValue, E> {
-                if (0..=words::LARGEST).contains(&n) {
+                if (0..=MAX_LIMIT).contains(&n) {
                     return Ok(LimitValue::Max(n));
                 }
                 Err(E::invalid_value(de::Unexpected::Signed(n), &self))
@@ -155,61 +174,33 @@ impl<'de> Deserialize<'de> for LimitValue {
     }
 }
 
-/// A table whose keys are limit names.
-#[derive(Debug, Clone)]
-pub struct PerLimit<T>(pub BTreeMap<Limit, T>);
-
-impl<T> Default for PerLimit<T> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for PerLimit<T> {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct Reader<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
-            type Value = PerLimit<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table by limit name such as { rpm = 30, tpd = 200000 }")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PerLimit<T>, A::Error> {
-                let mut read = BTreeMap::new();
-                while let Some(LimitName(limit)) = map.next_key()? {
-                    read.insert(limit, map.next_value()?);
-                }
-                Ok(PerLimit(read))
-            }
-        }
-        input.deserialize_map(Reader(PhantomData))
-    }
-}
-
-/// A key that must be a limit's name, so that a wrong one is reported at its own place.
-struct LimitName(Limit);
-
-impl<'de> Deserialize<'de> for LimitName {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        const NAMES: [&str; 12] =
-            ["rps", "rpm", "rph", "rpd", "rpmonth", "tps", "tpm", "tph", "tpd", "tpmonth", "itpm", "concurrency"];
-        let name = String::deserialize(input)?;
-        name.parse().map(Self).map_err(|()| de::Error::unknown_field(&name, &NAMES))
-    }
-}
-
-/// How windows forget: one kind for all, or by limit name.
+/// `window`: one kind for all limits, or a kind by limit.
 #[derive(Debug, Clone)]
 pub enum WindowKindSetting {
-    All(WindowKind),
-    By(BTreeMap<Limit, WindowKind>),
+    All(WindowKindName),
+    PerLimit(BTreeMap<Limit, WindowKindName>),
+}
+
+/// The kinds that can be set. A calendar window is set by `daily_reset` instead.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WindowKindName {
+    /// Also what the catalogue's `clock` and `unknown` run as: lawful under both.
+    #[serde(alias = "clock", alias = "unknown")]
+    Sliding,
+    Bucket,
 }
 
 impl WindowKindSetting {
     pub fn for_limit(&self, limit: Limit) -> Option<WindowKind> {
-        match self {
-            Self::All(kind) => Some(*kind),
-            Self::By(kinds) => kinds.get(&limit).copied(),
-        }
+        let name = match self {
+            Self::All(name) => Some(name),
+            Self::PerLimit(names) => names.get(&limit),
+        };
+        name.map(|name| match name {
+            WindowKindName::Sliding => WindowKind::Sliding,
+            WindowKindName::Bucket => WindowKind::Bucket,
+        })
     }
 }
 
@@ -222,29 +213,20 @@ impl<'de> Deserialize<'de> for WindowKindSetting {
                 f.write_str("\"sliding\", \"bucket\", or a table of these by limit name")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<WindowKindSetting, E> {
-                words::kind(text).map(WindowKindSetting::All).map_err(E::custom)
+                WindowKindName::deserialize(text.into_deserializer()).map(WindowKindSetting::All)
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WindowKindSetting, A::Error> {
-                let named = PerLimit::<KindName>::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(WindowKindSetting::By(named.0.into_iter().map(|(limit, KindName(kind))| (limit, kind)).collect()))
+                Deserialize::deserialize(MapAccessDeserializer::new(map)).map(WindowKindSetting::PerLimit)
             }
         }
         input.deserialize_any(Reader)
     }
 }
 
-struct KindName(WindowKind);
-
-impl<'de> Deserialize<'de> for KindName {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        words::kind(&String::deserialize(input)?).map(Self).map_err(de::Error::custom)
-    }
-}
-
-/// When days (and months) end.
+/// When days and months end.
 #[derive(Debug, Clone)]
 pub enum DailyReset {
-    /// They do not: the window's kind says how it forgets.
+    /// They do not end: the kind of the window applies.
     Rolling,
     At(Arc<Zone>),
 }
@@ -255,7 +237,20 @@ impl<'de> Deserialize<'de> for DailyReset {
         if name == "rolling" {
             return Ok(Self::Rolling);
         }
-        let zone = Zone::parse(&name).map_err(|why| de::Error::custom(format!("{why}, nor \"rolling\"")))?;
+        let zone = Zone::parse(&name).map_err(|error| de::Error::custom(format!("{error}, nor \"rolling\"")))?;
         Ok(Self::At(Arc::new(zone)))
     }
+}
+
+fn capabilities<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Capabilities>, D::Error> {
+    let mut all = Capabilities::default();
+    for name in Vec::<String>::deserialize(input)? {
+        let known = Capabilities::NAMES.iter().find(|(known, _)| *known == name);
+        let (_, capability) = known.ok_or_else(|| {
+            let names = Capabilities::NAMES.map(|(name, _)| format!("`{name}`"));
+            de::Error::custom(format!("expected one of {}, got `{name}`", names.join(", ")))
+        })?;
+        all = all.with(*capability);
+    }
+    Ok(Some(all))
 }

@@ -1,248 +1,234 @@
-//! `[providers.…]` and `[models.…]`: what the shapes cannot say, and the keys and addresses that the environment adds.
+//! `[providers.…]` and `[models.…]`: the rules that their types cannot express, and the keys and addresses from the environment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::Deserialize;
 
 use super::{
-    MetaModelSettings, OllamaSettings, ProviderSettings, builtin,
-    document::Document,
-    environment::{Environment, Found},
-    provider_table::ProviderTable,
-    scalars,
+    Findings, MetaModelSettings, ProviderSettings, Settings, builtin, document::Document, environment::Environment,
+    provider_table::ProviderTable, value,
 };
 use crate::{
     domain::{RoutingStrategy, provider::Status},
     suggest::closest,
 };
 
-/// Names of the meta-models that exist without being written down.
+/// The meta-models that exist without being configured.
 pub const BUILTIN_META_MODELS: [(&str, RoutingStrategy); 3] =
     [("free", RoutingStrategy::Headroom), ("free-fast", RoutingStrategy::Fast), ("free-smart", RoutingStrategy::Smart)];
-
-/// The two sections that are maps; the others are `scalars`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Maps {
-    providers: IndexMap<String, ProviderTable>,
-    models: BTreeMap<String, MetaTable>,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct MetaTable {
     members: Vec<String>,
-    #[serde(alias = "order", deserialize_with = "strategy")]
+    #[serde(alias = "order")]
     strategy: Option<RoutingStrategy>,
 }
 
-fn strategy<'de, D: Deserializer<'de>>(input: D) -> Result<Option<RoutingStrategy>, D::Error> {
-    super::words::one_of(&String::deserialize(input)?, &RoutingStrategy::NAMES).map(Some).map_err(D::Error::custom)
-}
-
-/// What comes out, with everything that is to be listed or said.
-#[derive(Default)]
-pub(super) struct Read {
-    pub providers: BTreeMap<String, ProviderSettings>,
-    pub models: BTreeMap<String, MetaModelSettings>,
-    pub ollama: OllamaSettings,
-    pub sources: Vec<(String, String, String)>,
-    pub notes: Vec<String>,
-    pub errors: Vec<String>,
-}
-
-/// Checks the two maps of the file and adds what the environment says of every provider.
-pub(super) fn read(maps: Maps, document: Option<&Document<'_>>, env: &Environment) -> Read {
-    let mut out = Read::default();
-    for (name, meta) in maps.models {
-        out.meta(name, meta, document);
+/// Fills in the providers, meta-models and Ollama's models.
+pub(super) fn read(
+    settings: &mut Settings,
+    document: Option<&Document<'_>>,
+    env: &Environment,
+    findings: &mut Findings,
+) {
+    for (name, source, text) in
+        document.iter().flat_map(|document| [document.leaves("providers"), document.leaves("models")].concat())
+    {
+        findings.source(&name, source, text);
+    }
+    let mut reader = Reader { document, env, findings };
+    for (name, meta) in reader.section("models") {
+        let meta = reader.meta_model(&name, meta);
+        settings.models.insert(name, meta);
     }
     let mut tables: BTreeMap<String, Option<ProviderTable>> = builtin().ids().map(|id| (id.to_owned(), None)).collect();
-    for (id, table) in maps.providers {
-        tables.insert(id, Some(table));
-    }
+    tables.extend(reader.section("providers").into_iter().map(|(id, table)| (id, Some(table))));
     for (id, table) in tables {
-        out.provider(id, table, document, env);
+        if let Some(provider) = reader.provider(&id, table) {
+            settings.providers.insert(id, provider);
+        }
     }
+    settings.ollama.base_url = settings.providers.get("ollama").and_then(|provider| provider.base_url.clone());
     if let Some(found) = env.first(&["OLLAMA_MODELS"]) {
-        let models: Vec<String> = scalars::split(&found.value).map(str::to_owned).collect();
-        out.errors
-            .extend(models.iter().filter_map(|m| scalars::model_id(m).err()).map(|e| format!("OLLAMA_MODELS: {e}")));
-        out.sources.push(("ollama.models".into(), found.source, models.join(", ")));
-        out.ollama.models = models;
+        let models: Vec<String> = value::split(&found.value).map(str::to_owned).collect();
+        let wrong = models.iter().filter_map(|id| value::check_model_id(id).err());
+        findings.errors.extend(wrong.map(|error| format!("{}: {error}", found.source)));
+        findings.source("ollama.models", found.source, models.join(", "));
+        settings.ollama.models = models;
     }
-    out.ollama.base_url = out.providers.get("ollama").and_then(|p| p.base_url.clone());
-    out
 }
 
-impl Read {
-    fn meta(&mut self, name: String, meta: MetaTable, document: Option<&Document<'_>>) {
-        let own = BUILTIN_META_MODELS.iter().find(|(n, _)| *n == name).map(|(_, strategy)| *strategy);
-        let error = |what: &str| at(document, &["models", &name], what);
-        if name.is_empty() || name.contains('/') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            self.errors.push(error("a meta-model's name has no `/` and no blanks (`/` separates provider and model)"));
-        } else if meta.members.is_empty() && own.is_none() {
-            self.errors.push(error("`members` is missing, such as [\"cerebras/*\", \"groq/openai/gpt-oss-120b\"]"));
+struct Reader<'a> {
+    document: Option<&'a Document<'a>>,
+    env: &'a Environment,
+    findings: &'a mut Findings,
+}
+
+impl Reader<'_> {
+    /// The tables of a section that are right.
+    fn section<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> IndexMap<String, T> {
+        let section = self.document.and_then(|document| document.root().get(name)?.get_ref().as_table());
+        let mut tables = IndexMap::new();
+        for (key, value) in section.into_iter().flatten() {
+            match self.document.map(|document| document.read(value.clone())) {
+                Some(Ok(table)) => _ = tables.insert(key.get_ref().to_string(), table),
+                Some(Err(error)) => self.findings.errors.push(error),
+                None => {}
+            }
         }
-        let strategy = meta.strategy.or(own).unwrap_or(RoutingStrategy::Headroom);
-        let place = document.map(|d| d.place(&["models", &name, "members"])).unwrap_or_default();
-        self.models.insert(name, MetaModelSettings { members: meta.members, strategy, place });
+        tables
     }
 
-    fn provider(
-        &mut self,
-        id: String,
-        table: Option<ProviderTable>,
-        document: Option<&Document<'_>>,
-        env: &Environment,
-    ) {
-        let known = builtin().provider(&id);
-        if table.is_none() && known.is_some_and(|k| k.status == Some(Status::Retired)) {
-            return; // A token that is set for another purpose (GITHUB_TOKEN) is none of ours.
+    fn error(&mut self, path: &[&str], message: &str) {
+        let error = self.document.map_or_else(|| message.to_owned(), |document| document.error_for(path, message));
+        self.findings.errors.push(error);
+    }
+
+    fn meta_model(&mut self, name: &str, meta: MetaTable) -> MetaModelSettings {
+        let path = ["models", name];
+        let builtin = BUILTIN_META_MODELS.iter().find(|(n, _)| *n == name).map(|(_, strategy)| *strategy);
+        if name.is_empty() || name.contains('/') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            self.error(&path, "a meta-model's name has no `/` and no blanks (`/` separates provider and model)");
+        } else if meta.members.is_empty() && builtin.is_none() {
+            self.error(&path, "`members` is missing, such as [\"cerebras/*\", \"groq/openai/gpt-oss-120b\"]");
         }
-        let upper = id.to_uppercase().replace('-', "_");
-        let base_url = self.base_url(&id, &upper, table.as_ref(), document, env);
-        if let Some(table) = &table {
-            let path = ["providers", id.as_str()];
-            let wrong = |c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_');
-            if id.is_empty() || id.contains(wrong) {
-                self.errors.push(at(document, &path, "a provider's name is made of a-z, 0-9, - and _"));
-            }
-            if known.is_none() && base_url.is_none() {
-                let near = closest(&id, builtin().ids());
-                let hint = near.first().map_or_else(String::new, |n| format!(" Did you mean `{n}`?"));
-                let what = format!("not a provider of the catalogue: one of your own needs `base_url`.{hint}");
-                self.errors.push(at(document, &path, &what));
-            }
-            if let Some(dialect) = table.headers.as_deref()
-                && builtin().headers(dialect).is_none()
-            {
-                let names: Vec<&str> = builtin().header_dialects().collect();
-                let what = format!("expected one of {}, got `{dialect}`", names.join(", "));
-                self.errors.push(at(document, &["providers", &id, "headers"], &what));
-            }
+        MetaModelSettings {
+            members: meta.members,
+            strategy: meta.strategy.or(builtin).unwrap_or(RoutingStrategy::Headroom),
+            place: self.document.map(|document| document.place(&["models", name, "members"])).unwrap_or_default(),
         }
+    }
+
+    /// `None`: the provider is neither configured nor has it a key.
+    fn provider(&mut self, id: &str, table: Option<ProviderTable>) -> Option<ProviderSettings> {
+        let known = builtin().provider(id);
+        if table.is_none() && known.is_some_and(|known| known.status == Some(Status::Retired)) {
+            return None; // GITHUB_TOKEN, for one, is usually set for another purpose.
+        }
+        let variables = id.to_uppercase().replace('-', "_");
+        let base_url = self.base_url(id, &variables, table.as_ref());
         let names = match (&table, known) {
-            (Some(t), _) if !t.key_env.is_empty() => t.key_env.clone(),
-            (_, Some(k)) => k.key_env.clone(),
-            _ => vec![format!("{upper}_API_KEY")],
+            (Some(table), _) if !table.key_env.is_empty() => table.key_env.clone(),
+            (_, Some(known)) => known.key_env.clone(),
+            _ => vec![format!("{variables}_API_KEY")],
         };
-        let keys = self.keys(&id, &names, env);
+        let keys = self.keys(id, &names);
         if let Some(table) = &table {
-            self.accounts(&id, table, keys.len(), document);
+            self.check_table(id, table, known.is_none() && base_url.is_none());
+            self.check_accounts(id, table, keys.len());
         }
-        let listed = table.iter().chain(known).any(|t| !t.models.is_empty());
-        if known.is_some() && !keys.is_empty() && !listed {
-            self.notes.push(format!("{id} has a key and no models: list them as [providers.{id}.models.\"ID\"]"));
+        let lists_models = table.iter().chain(known).any(|table| !table.models.is_empty());
+        if known.is_some() && !keys.is_empty() && !lists_models {
+            let note = format!("{id} has a key and no models: list them as [providers.{id}.models.\"ID\"]");
+            self.findings.notes.push(note);
         }
-        let base_url = base_url.or_else(|| known.and_then(|k| self.filled(&id, k, !keys.is_empty(), env)));
-        if table.is_some() || base_url.is_some() || !keys.is_empty() {
-            self.providers.insert(id, ProviderSettings { keys, base_url, table });
+        let base_url = base_url.or_else(|| known.and_then(|known| self.filled_base_url(id, known, !keys.is_empty())));
+        let is_set = table.is_some() || base_url.is_some() || !keys.is_empty();
+        is_set.then_some(ProviderSettings { keys, base_url, table })
+    }
+
+    fn check_table(&mut self, id: &str, table: &ProviderTable, has_no_address: bool) {
+        let path = ["providers", id];
+        if id.is_empty() || id.contains(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c))) {
+            self.error(&path, "the name of a provider consists of a-z, 0-9, - and _");
+        }
+        if has_no_address {
+            let near = closest(id, builtin().ids());
+            let hint = near.first().map_or_else(String::new, |name| format!(" Did you mean `{name}`?"));
+            self.error(&path, &format!("not in the catalogue: a provider of your own needs `base_url`.{hint}"));
+        }
+        if let Some(dialect) = table.headers.as_deref().filter(|dialect| builtin().headers(dialect).is_none()) {
+            let names: Vec<&str> = builtin().header_dialects().collect();
+            let message = format!("expected one of {}, got `{dialect}`", names.join(", "));
+            self.error(&["providers", id, "headers"], &message);
         }
     }
 
     /// `<ID>_BASE_URL`, else the file's.
-    fn base_url(
-        &mut self,
-        id: &str,
-        upper: &str,
-        table: Option<&ProviderTable>,
-        document: Option<&Document<'_>>,
-        env: &Environment,
-    ) -> Option<String> {
-        let setting = format!("providers.{id}.base_url");
-        let url = if let Some(Found { value, name, source }) = env.first(&[format!("{upper}_BASE_URL")]) {
-            if let Err(what) = scalars::base_url(&value) {
-                self.errors.push(format!("{source}: {what}"));
+    fn base_url(&mut self, id: &str, variables: &str, table: Option<&ProviderTable>) -> Option<String> {
+        let url = if let Some(found) = self.env.first(&[format!("{variables}_BASE_URL")]) {
+            if let Err(error) = value::check_base_url(&found.value) {
+                self.findings.errors.push(format!("{}: {error}", found.source));
             }
-            // The file's own line is listed with the rest of the file: this one is in force.
-            self.sources.push((setting, format!("env {name}"), value.clone()));
-            value
+            self.findings.source(&format!("providers.{id}.base_url"), found.source, found.value.clone());
+            found.value
         } else {
-            let value = table?.base_url.clone()?;
-            if let Err(what) = scalars::base_url(&value) {
-                self.errors.push(at(document, &["providers", id, "base_url"], &what));
+            let url = table?.base_url.clone()?;
+            if let Err(error) = value::check_base_url(&url) {
+                self.error(&["providers", id, "base_url"], &error);
             }
-            value
+            url
         };
         let bare = url.trim_end_matches('/');
-        let no_path = url::Url::parse(bare).is_ok_and(|u| u.path() == "/");
-        Some(if id == "ollama" && no_path { format!("{bare}/v1") } else { bare.to_owned() })
+        let has_no_path = url::Url::parse(bare).is_ok_and(|url| url.path() == "/");
+        Some(if id == "ollama" && has_no_path { format!("{bare}/v1") } else { bare.to_owned() })
     }
 
-    /// A catalogue address with its placeholders filled; `None` when it has none, or when one cannot be filled.
-    fn filled(&mut self, id: &str, known: &ProviderTable, has_keys: bool, env: &Environment) -> Option<String> {
+    /// The catalogue's address with its placeholders filled in. `None`: it has none, or one is not set.
+    fn filled_base_url(&mut self, id: &str, known: &ProviderTable, has_keys: bool) -> Option<String> {
         if known.base_url_vars.is_empty() || !has_keys {
             return None;
         }
         let mut url = known.base_url.clone()?;
         for (placeholder, variable) in &known.base_url_vars {
-            let Some(found) = env.first(&[variable]) else {
-                self.notes.push(format!("{id} is left out: it needs {variable} beside its key"));
+            let Some(found) = self.env.first(&[variable]) else {
+                self.findings.notes.push(format!("{id} is left out: it needs {variable} besides its key"));
                 return None;
             };
             if found.value.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_') {
-                self.errors.push(format!("{}: expected letters, digits, - and _, got `{}`", found.source, found.value));
+                let error = format!("{}: expected letters, digits, - and _, got `{}`", found.source, found.value);
+                self.findings.errors.push(error);
             }
             url = url.replace(&format!("{{{placeholder}}}"), &found.value);
         }
         Some(url)
     }
 
-    fn keys(&mut self, id: &str, names: &[String], env: &Environment) -> Vec<SecretString> {
-        let found = match env.secret(names) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Vec::new(),
-            Err(error) => {
-                self.errors.push(error);
-                return Vec::new();
-            }
-        };
-        for other in names.iter().skip_while(|n| !found.name.starts_with(n.as_str())).skip(1) {
-            if env.first(&[other]).is_some_and(|second| second.value != found.value) {
-                self.notes.push(format!("{other} is not used: {} is set", found.name));
+    fn keys(&mut self, id: &str, names: &[String]) -> Vec<SecretString> {
+        let Some(found) = self.findings.take(self.env.secret(names)).flatten() else { return Vec::new() };
+        for other in names.iter().skip_while(|name| !found.name.starts_with(name.as_str())).skip(1) {
+            if self.env.first(&[other]).is_some_and(|second| second.value != found.value) {
+                self.findings.notes.push(format!("{other} is not used: {} is set", found.name));
             }
         }
         // A file of keys may have one per line.
-        let listed: Vec<&str> = found.value.split([',', '\n']).map(str::trim).filter(|k| !k.is_empty()).collect();
+        let keys: Vec<&str> = found.value.split([',', '\n']).map(str::trim).filter(|key| !key.is_empty()).collect();
         let mut seen = BTreeSet::new();
-        for (position, key) in listed.iter().enumerate() {
-            if let Err(what) = scalars::key(key) {
-                self.errors.push(format!("{}, key {}: {what}", found.source, position + 1));
+        for (key, position) in keys.iter().zip(1..) {
+            let place = format!("{}, key {position}", found.source);
+            if let Err(error) = value::check_key(key) {
+                self.findings.errors.push(format!("{place}: {error}"));
             }
             if !seen.insert(key) {
-                self.notes.push(format!("{}: key {} is there twice and counts once", found.source, position + 1));
+                self.findings.notes.push(format!("{place}: repeats an earlier key and is ignored"));
             }
         }
-        let words = if listed.len() == 1 { "set".to_owned() } else { format!("{} set", listed.len()) };
-        self.sources.push((format!("providers.{id}.keys"), found.source, words));
-        listed.into_iter().map(SecretString::from).collect()
+        let count = if keys.len() == 1 { "set".to_owned() } else { format!("{} set", keys.len()) };
+        let keys = keys.into_iter().map(SecretString::from).collect();
+        self.findings.source(&format!("providers.{id}.keys"), found.source, count);
+        keys
     }
 
-    fn accounts(&mut self, id: &str, table: &ProviderTable, keys: usize, document: Option<&Document<'_>>) {
+    fn check_accounts(&mut self, id: &str, table: &ProviderTable, keys: usize) {
         let mut taken = BTreeMap::new();
         for (account, positions) in &table.accounts {
-            let mut error = |what: &str| self.errors.push(at(document, &["providers", id, "accounts", account], what));
-            let wrong = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-            if account.is_empty() || account.contains(wrong) {
-                error("an account's name is made of letters, digits, - _ and .");
+            let path = ["providers", id, "accounts", account];
+            if account.is_empty() || account.contains(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))) {
+                self.error(&path, "the name of an account consists of letters, digits, - _ and .");
             }
             for &position in positions {
                 if position == 0 {
-                    error("positions count from 1");
+                    self.error(&path, "positions count from 1");
                 } else if keys > 0 && position > keys {
-                    error(&format!("there is no key {position}: {keys} are set"));
+                    self.error(&path, &format!("there is no key {position}: {keys} are set"));
                 }
                 if let Some(other) = taken.insert(position, account) {
-                    error(&format!("key {position} stands in `{other}` already"));
+                    self.error(&path, &format!("key {position} already belongs to `{other}`"));
                 }
             }
         }
     }
-}
-
-fn at(document: Option<&Document<'_>>, path: &[&str], what: &str) -> String {
-    document.map_or_else(|| what.to_owned(), |d| d.error_for(path, what))
 }

@@ -1,222 +1,325 @@
-//! The settings as the rest of the program sees them: checked, with defaults filled in.
+//! The settings as the rest of the program sees them. A section is a table of `tollfree.toml`, and `Settings::default` is
+//! the only place where defaults are written down.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Deref, path::PathBuf, str::FromStr, sync::Arc};
 
+use ipnet::IpNet;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
-use super::{RedisUrl, provider_table::ProviderTable};
+use super::{RedisUrl, provider_table::ProviderTable, value};
 use crate::{
     domain::{ClientRecord, RoutingStrategy},
     telemetry,
 };
 
-/// Everything an operator can set. Cross-field rules hold.
-#[derive(Debug, Clone)]
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Everything an operator can set. The rules that span several settings hold.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
-    pub host: String,
-    pub port: u16,
-    /// `None`: embedded state.
-    pub redis_url: Option<RedisUrl>,
-    /// Where embedded state lives; `None`: the user's data directory.
-    pub data_dir: Option<PathBuf>,
-    /// Name of the budget pool, the hash tag of every key.
-    pub pool: String,
-    pub admin_key: Option<SecretString>,
-    /// The one shared client key.
-    pub api_key: Option<SecretString>,
-    /// `None`: open on loopback while no client key exists, else required.
-    pub auth: Option<AuthMode>,
-    /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
-    /// Requests per minute and client.
-    pub rate_limit_rpm: Option<i64>,
-    /// The file of hashes, and the members it lists.
-    pub clients_file: Option<String>,
-    pub clients: Arc<[ClientRecord]>,
-    /// Where the web page links a trace to: an address with `{trace_id}` in it.
-    pub trace_link: Option<String>,
-    pub breaker: BreakerSettings,
-    /// Bounds choosing and trying, not streaming.
-    pub route_timeout_ms: u64,
-    /// Origins that browsers may call from; `*` for all.
-    pub allowed_origins: Vec<String>,
+    pub server: ServerSettings,
+    pub http: HttpSettings,
+    pub auth: AuthSettings,
+    pub clients: ClientsSettings,
+    pub ledger: LedgerSettings,
     pub queue: QueueSettings,
-    /// σ of the ledger: how far arrivals at a provider may be shifted.
-    pub slack_ms: i64,
+    pub breaker: BreakerSettings,
     pub timeouts: Timeouts,
-    /// Largest request body, bytes.
-    pub body_bytes: usize,
-    /// How long requests are still served after SIGTERM.
-    pub grace_ms: u64,
-    /// `error`, `warn`, `info`, `debug`, `trace`, or directives of `tracing`'s `EnvFilter`.
-    pub log_level: String,
-    /// False: lines for people.
-    pub log_json: bool,
-    /// Where traces, metrics and log lines go: the `OTEL_…` variables.
-    pub telemetry: telemetry::Settings,
+    pub shutdown: ShutdownSettings,
+    pub log: LogSettings,
+    pub dashboard: DashboardSettings,
+    /// `None`: embedded state.
+    #[serde(skip)]
+    pub redis_url: Option<RedisUrl>,
+    #[serde(skip)]
+    pub admin_key: Option<SecretString>,
+    /// The shared client key.
+    #[serde(skip)]
+    pub api_key: Option<SecretString>,
+    /// The proxy for calls to providers.
+    #[serde(skip)]
     pub https_proxy: Option<ProxyUrl>,
-    /// What the operator set about providers: keys and addresses from the environment, all else from the file.
+    /// Where traces, metrics and logs are exported to: the `OTEL_…` variables.
+    #[serde(skip)]
+    pub telemetry: telemetry::Settings,
+    /// Keys and addresses from the environment, everything else from `[providers.NAME]`.
+    #[serde(skip)]
     pub providers: BTreeMap<String, ProviderSettings>,
-    /// Meta-models of the operator's own, and changed built-in ones.
+    /// `[models.NAME]`: the operator's meta-models, and changes to the built-in ones.
+    #[serde(skip)]
     pub models: BTreeMap<String, MetaModelSettings>,
+    #[serde(skip)]
     pub ollama: OllamaSettings,
-    /// Every setting in force: its name, where it came from, its value (`set` for secrets).
-    pub sources: Arc<[(String, String, String)]>,
+    #[serde(skip)]
+    pub sources: Arc<[SettingSource]>,
 }
 
 impl Default for Settings {
-    /// What holds when nothing is set anywhere.
     fn default() -> Self {
         Self {
-            host: "127.0.0.1".into(),
-            port: 3000,
+            server: ServerSettings { host: "127.0.0.1".into(), port: 3000 },
+            http: HttpSettings { body_bytes: 16 << 20, allowed_origins: Vec::new(), trusted_proxies: Vec::new() },
+            auth: AuthSettings { mode: None },
+            clients: ClientsSettings { rate_limit_rpm: None, file: None, records: Arc::default() },
+            ledger: LedgerSettings { data_dir: None, pool: "default".into(), slack_ms: 250 },
+            queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000 },
+            breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
+            timeouts: Timeouts { route_ms: 30_000, connect_ms: 3_000, first_token_ms: 20_000, stream_idle_ms: 30_000 },
+            shutdown: ShutdownSettings { grace_ms: 2_000 },
+            log: LogSettings { level: "info".into(), format: LogFormat::Json },
+            dashboard: DashboardSettings { trace_link: None },
             redis_url: None,
-            data_dir: None,
-            pool: "default".into(),
             admin_key: None,
             api_key: None,
-            auth: None,
-            trusted_proxies: Vec::new(),
-            rate_limit_rpm: None,
-            clients_file: None,
-            clients: Arc::new([]),
-            trace_link: None,
-            breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
-            route_timeout_ms: 30_000,
-            allowed_origins: Vec::new(),
-            queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000 },
-            slack_ms: 250,
-            timeouts: Timeouts { connect_ms: 3_000, first_token_ms: 20_000, stream_idle_ms: 30_000 },
-            body_bytes: 16 * 1024 * 1024,
-            grace_ms: 2_000,
-            log_level: "info".into(),
-            log_json: true,
-            telemetry: telemetry::Settings::default(),
             https_proxy: None,
+            telemetry: telemetry::Settings::default(),
             providers: BTreeMap::new(),
             models: BTreeMap::new(),
             ollama: OllamaSettings::default(),
-            sources: Arc::new([]),
+            sources: Arc::default(),
         }
     }
 }
 
-/// Who may call without a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One setting in force, for `tollfree check` and the dashboard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingSource {
+    /// `queue.max_wait_ms`, or the variable's name for settings of the environment alone.
+    pub name: String,
+    /// `default`, `tollfree.toml:12`, `env PORT` or `.env PORT`.
+    pub source: String,
+    /// As it was written; `set` for secrets.
+    pub value: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerSettings {
+    #[serde(deserialize_with = "value::host")]
+    pub host: String,
+    #[serde(deserialize_with = "value::whole::<_, _, 0, 65_535>")]
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HttpSettings {
+    /// Largest request body.
+    #[serde(deserialize_with = "value::whole::<_, _, 1_024, 1_073_741_824>")]
+    pub body_bytes: usize,
+    /// Origins whose pages may call the gateway from a browser.
+    #[serde(with = "value::list")]
+    pub allowed_origins: Vec<Origin>,
+    /// Peers whose `X-Forwarded-For` header is trusted.
+    #[serde(with = "value::list")]
+    pub trusted_proxies: Vec<Network>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuthSettings {
+    /// `None`: open on loopback while no client key exists, else required.
+    #[serde(deserialize_with = "value::optional_name")]
+    pub mode: Option<AuthMode>,
+}
+
+/// Whether a call needs a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AuthMode {
-    /// No bearer, or an unknown one, is anonymous.
+    /// Calls without a key, or with one that is not a client key, are anonymous.
     Open,
     Required,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BreakerSettings {
-    /// Failures in a row that open it.
-    pub failure_threshold: u32,
-    /// Successes that close a half-open one.
-    pub success_threshold: u32,
-    /// How long it stays open.
-    pub open_ms: i64,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClientsSettings {
+    /// Requests per minute of each client that has no `rpm` limit of its own.
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 1, 1_000_000_000>")]
+    pub rate_limit_rpm: Option<i64>,
+    /// A file of client records with hashes instead of keys.
+    pub file: Option<String>,
+    /// The clients of that file.
+    #[serde(skip)]
+    pub records: Arc<[ClientRecord]>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerSettings {
+    /// Where embedded state is stored. `None`: the user's data directory.
+    pub data_dir: Option<PathBuf>,
+    /// Name of the budget pool, the hash tag of every Redis key.
+    #[serde(deserialize_with = "value::pool")]
+    pub pool: String,
+    /// How far apart two calls can arrive at a provider compared to when they were sent.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, 10_000>")]
+    pub slack_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueueSettings {
-    /// The longest a caller may wait for a slot; 0: never.
+    /// The longest a request may wait for room; 0: no waiting.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, HOUR_MS>")]
     pub max_wait_ms: u64,
     /// The same for `service_tier: "flex"`, where that is longer.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, HOUR_MS>")]
     pub flex_max_wait_ms: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerSettings {
+    /// Consecutive failures that open a breaker.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000>")]
+    pub failure_threshold: u32,
+    /// Successes that close a half-open breaker.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000>")]
+    pub success_threshold: u32,
+    /// How long a breaker stays open before a probe.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, DAY_MS>")]
+    pub open_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Timeouts {
+    /// For choosing and trying candidates; it does not bound streaming.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, HOUR_MS>")]
+    pub route_ms: u64,
+    #[serde(deserialize_with = "value::whole::<_, _, 1, HOUR_MS>")]
     pub connect_ms: u64,
     /// Until the first content arrives. A provider's own value wins.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, HOUR_MS>")]
     pub first_token_ms: u64,
     /// Between two chunks of a stream.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, HOUR_MS>")]
     pub stream_idle_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShutdownSettings {
+    /// How long requests are still accepted after SIGTERM.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, HOUR_MS>")]
+    pub grace_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogSettings {
+    /// Directives of `tracing_subscriber`'s `EnvFilter`.
+    #[serde(deserialize_with = "value::log_level")]
+    pub level: String,
+    #[serde(deserialize_with = "value::name")]
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    /// Lines for people.
+    Text,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DashboardSettings {
+    /// Where the dashboard links a trace to: an address that contains `{trace_id}`.
+    #[serde(deserialize_with = "value::trace_link")]
+    pub trace_link: Option<String>,
 }
 
 /// The local server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OllamaSettings {
-    /// `None`: looked for on localhost:11434.
+    /// `None`: tried on localhost:11434.
     pub base_url: Option<String>,
-    /// Empty: the server is asked.
+    /// Empty: the server lists its models itself.
     pub models: Vec<String>,
 }
 
-/// What the operator set about one provider.
+/// What the operator set for one provider.
 #[derive(Debug, Clone, Default)]
 pub struct ProviderSettings {
-    /// In the order of the variable; the table's `accounts` count from 1.
+    /// In the order of the variable; `accounts` of the table count from 1.
     pub keys: Vec<SecretString>,
-    /// Where it lives: from the environment, else the file. Without a trailing slash.
+    /// From the environment, else from the file. Without a trailing slash.
     pub base_url: Option<String>,
     /// Its `[providers.NAME]` of the file.
     pub table: Option<ProviderTable>,
 }
 
-/// A meta-model.
+/// `[models.NAME]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaModelSettings {
-    /// Names, or patterns with `*`, of `provider/model`. Empty: what a built-in meta-model has by itself.
+    /// `provider/model` names, or patterns with `*`. Empty: the members that a built-in meta-model has by default.
     pub members: Vec<String>,
     pub strategy: RoutingStrategy,
-    /// Where it stands, for messages: `tollfree.toml:14:3`.
+    /// Its place in the file, for messages: `tollfree.toml:14:3`.
     pub place: String,
 }
 
-/// A range of addresses: `10.0.0.0/8`, `::1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
+/// `*`, or scheme, host and port of web pages: `https://app.example.com`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl FromStr for Origin {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_origin = url::Url::parse(text).is_ok_and(|url| url.origin().is_tuple() && url.path() == "/");
+        if text == "*" || is_origin && !text.ends_with('/') {
+            return Ok(Self(text.to_owned()));
+        }
+        Err("`*`, or origins such as https://app.example.com (without a path)".into())
+    }
 }
+
+impl Deref for Origin {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An address or a range of addresses: `::1`, `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(IpNet);
 
 impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
-        let bits = |ip: IpAddr| match ip {
-            IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
-            IpAddr::V6(v6) => v6.to_bits(),
-        };
-        // A v4 peer of a dual-stack socket shows itself as ::ffff:a.b.c.d.
-        let address = address.to_canonical();
-        if address.is_ipv4() != self.address.is_ipv4() {
-            return false;
-        }
-        let mask = if self.prefix == 0 { 0 } else { u128::MAX << (128 - u32::from(self.prefix)) };
-        bits(address) & mask == bits(self.address) & mask
+        // An IPv4 peer of a dual-stack socket appears as ::ffff:a.b.c.d.
+        self.0.contains(&address.to_canonical())
     }
 }
 
 impl FromStr for Network {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not an address or a range such as 10.0.0.0/8 or fd00::/8");
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
-        let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
-        let widest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => widest,
-            Some(p) => p.trim().parse().ok().filter(|p| *p <= widest).ok_or_else(wrong)?,
-        };
-        Ok(Self { address, prefix })
+        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        network.map(Self).ok_or_else(|| "addresses or ranges such as 10.0.0.0/8".into())
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
+        self.0.fmt(f)
     }
 }
 
-/// The proxy for calls to providers; may hold a password, so it is never shown whole.
+/// The address of a proxy. It may contain a password, so `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyUrl(String);
 
-impl ProxyUrl {
-    pub fn new(url: String) -> Self {
-        Self(url)
+impl FromStr for ProxyUrl {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_proxy =
+            |url: url::Url| matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h") && url.has_host();
+        if url::Url::parse(text).is_ok_and(is_proxy) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err("expected a proxy such as http://proxy:3128 or socks5://proxy:1080".into())
     }
 }
 

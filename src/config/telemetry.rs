@@ -1,274 +1,234 @@
-//! The standard OpenTelemetry variables, checked: a wrong one stops the start, one that is not for us is let be.
+//! The standard OpenTelemetry variables. A wrong value stops the start; a variable that has no meaning here is ignored.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
 use super::{
+    Findings,
     environment::{Environment, Found},
-    scalars,
+    value,
 };
 use crate::telemetry::{Batching, Protocol, Sampler, Settings, Target};
 
-/// Means something to other programs that send OTLP and would be ignored here.
-const NOT_BUILT: [(&str, &str); 4] = [
-    ("COMPRESSION", "nothing is compressed here"),
-    ("CERTIFICATE", "collectors are known by the system's certificates and Mozilla's"),
-    ("CLIENT_CERTIFICATE", "there are no client certificates here"),
-    ("CLIENT_KEY", "there are no client certificates here"),
+/// Parts of `OTEL_EXPORTER_OTLP_…` names that other programs implement and that would be ignored here.
+const NOT_SUPPORTED: [(&str, &str); 4] = [
+    ("COMPRESSION", "data is not compressed"),
+    ("CERTIFICATE", "collectors are verified by the certificates of the system and of Mozilla"),
+    ("CLIENT_CERTIFICATE", "client certificates cannot be sent"),
+    ("CLIENT_KEY", "client certificates cannot be sent"),
 ];
 
-pub(super) struct Read {
-    pub settings: Settings,
-    pub sources: Vec<(String, String, String)>,
-    pub errors: Vec<String>,
-    pub notes: Vec<String>,
-}
-
-pub(super) fn read(env: &Environment) -> Read {
-    let mut reader = Reader { env, sources: Vec::new(), errors: Vec::new(), notes: Vec::new() };
-    let settings = reader.settings();
-    let Reader { sources, mut errors, notes, .. } = reader;
+pub(super) fn read(env: &Environment, findings: &mut Findings) -> Settings {
+    let before = findings.errors.len();
+    let settings = Reader { env, findings }.settings();
     // A general variable is read once for each signal.
-    errors.sort();
-    errors.dedup();
-    Read { settings, sources, errors, notes }
+    findings.errors[before..].sort();
+    findings.errors.dedup();
+    settings
 }
 
 struct Reader<'a> {
     env: &'a Environment,
-    sources: Vec<(String, String, String)>,
-    errors: Vec<String>,
-    notes: Vec<String>,
+    findings: &'a mut Findings,
 }
 
 impl Reader<'_> {
     fn settings(&mut self) -> Settings {
         let defaults = Settings::default();
-        let disabled = self.word("OTEL_SDK_DISABLED", &["true", "false"]).is_some_and(|word| word == "true");
-        let mut signal = |signal: &str, path: &str| self.target(signal, path).filter(|_| !disabled);
-        let (traces, metrics, logs) =
-            (signal("TRACES", "traces"), signal("METRICS", "metrics"), signal("LOGS", "logs"));
+        let is_disabled = self.name("OTEL_SDK_DISABLED", &[("true", true), ("false", false)]).unwrap_or(false);
+        let mut signal = |signal: &str| self.target(signal).filter(|_| !is_disabled);
+        let (traces, metrics, logs) = (signal("TRACES"), signal("METRICS"), signal("LOGS"));
         self.check_port(traces.as_ref());
         Settings {
             service_name: self.text("OTEL_SERVICE_NAME").unwrap_or(defaults.service_name),
-            resource: self.pairs("OTEL_RESOURCE_ATTRIBUTES"),
+            resource: self.read("OTEL_RESOURCE_ATTRIBUTES", "name=value,name=value", pairs).unwrap_or_default(),
             sampler: self.sampler(),
             traces,
             metrics,
             logs,
             spans: self.batching("BSP", defaults.spans),
             lines: self.batching("BLRP", defaults.lines),
-            metrics_every: self.ms("OTEL_METRIC_EXPORT_INTERVAL").unwrap_or(defaults.metrics_every),
+            metrics_every: self.duration("OTEL_METRIC_EXPORT_INTERVAL").unwrap_or(defaults.metrics_every),
         }
     }
 
     fn found(&mut self, name: &str) -> Option<Found> {
         let found = self.env.first(&[name])?;
-        if !self.sources.iter().any(|(setting, ..)| setting == name) {
-            // An address may hold a password.
-            let shown = if found.value.contains('@') { "set".to_owned() } else { found.value.clone() };
-            self.sources.push((name.to_owned(), found.source.clone(), shown));
-        }
+        // An address may contain a password.
+        let shown = if found.value.contains('@') { "set" } else { &found.value };
+        self.list(&found, shown.to_owned());
         Some(found)
+    }
+
+    fn list(&mut self, found: &Found, shown: String) {
+        if self.findings.sources.iter().all(|source| source.name != found.name) {
+            self.findings.source(&found.name, found.source.clone(), shown);
+        }
+    }
+
+    fn read<T>(&mut self, name: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let found = self.found(name)?;
+        let value = parse(&found.value);
+        if value.is_none() {
+            self.findings.errors.push(format!("{}: expected {expected}, got `{}`", found.source, found.value));
+        }
+        value
     }
 
     fn text(&mut self, name: &str) -> Option<String> {
         self.found(name).map(|found| found.value)
     }
 
-    fn wrong(&mut self, found: &Found, expected: &str) {
-        self.errors.push(format!("{}: expected {expected}, got `{}`", found.source, found.value));
+    fn name<T: Copy>(&mut self, name: &str, values: &[(&str, T)]) -> Option<T> {
+        let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+        self.read(name, &one_of(&names), |text| {
+            values.iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+        })
     }
 
-    fn word(&mut self, name: &str, words: &[&'static str]) -> Option<&'static str> {
-        let found = self.found(name)?;
-        let word = words.iter().find(|word| found.value.eq_ignore_ascii_case(word)).copied();
-        if word.is_none() {
-            self.wrong(&found, &one_of(words));
-        }
-        word
+    fn number(&mut self, name: &str) -> Option<u32> {
+        let parse = |text: &str| text.parse().ok().filter(|n| (1..=1_000_000_000).contains(n));
+        self.read(name, "a whole number above 0", parse)
     }
 
-    fn number(&mut self, name: &str) -> Option<u64> {
-        let found = self.found(name)?;
-        let number = found.value.parse().ok().filter(|n| (1..=1_000_000_000).contains(n));
-        if number.is_none() {
-            self.wrong(&found, "a whole number above 0");
-        }
-        number
-    }
-
-    fn ms(&mut self, name: &str) -> Option<Duration> {
-        self.number(name).map(Duration::from_millis)
+    fn duration(&mut self, name: &str) -> Option<Duration> {
+        self.number(name).map(|ms| Duration::from_millis(ms.into()))
     }
 
     fn url(&mut self, name: &str) -> Option<String> {
         let found = self.found(name)?;
-        if let Err(what) = scalars::base_url(&found.value) {
-            self.errors.push(format!("{}: {}", found.source, what.replace("https://host/v1", "http://collector:4318")));
-            return None;
-        }
-        Some(found.value)
+        let Err(error) = value::check_base_url(&found.value) else { return Some(found.value) };
+        let error = error.replace("https://host/v1", "http://collector:4318");
+        self.findings.errors.push(format!("{}: {error}", found.source));
+        None
     }
 
     /// The signal's own variable, else the general one.
     fn own_or_general<T>(
         &mut self,
         signal: &str,
-        what: &str,
+        part: &str,
         read: impl Fn(&mut Self, &str) -> Option<T>,
     ) -> Option<T> {
-        let own = format!("OTEL_EXPORTER_OTLP_{signal}_{what}");
-        if self.env.first(&[&own]).is_some() {
-            return read(self, &own);
-        }
-        read(self, &format!("OTEL_EXPORTER_OTLP_{what}"))
+        let (own, general) = (format!("OTEL_EXPORTER_OTLP_{signal}_{part}"), format!("OTEL_EXPORTER_OTLP_{part}"));
+        let is_set = self.env.first(&[&own]).is_some();
+        read(self, if is_set { &own } else { &general })
     }
 
-    fn target(&mut self, signal: &str, path: &str) -> Option<Target> {
-        let wanted = self.exporters(signal);
-        self.refuse_what_is_not_built(signal);
-        let protocol = self.own_or_general(signal, "PROTOCOL", |this, name| {
-            this.word(name, &["grpc", "http/protobuf"]).map(|word| match word {
-                "grpc" => Protocol::Grpc,
-                _ => Protocol::HttpProtobuf,
-            })
-        });
+    fn target(&mut self, signal: &str) -> Option<Target> {
+        let is_wanted = self.exports_otlp(signal);
+        self.refuse_unsupported(signal);
+        let protocols = [("grpc", Protocol::Grpc), ("http/protobuf", Protocol::HttpProtobuf)];
+        let protocol = self.own_or_general(signal, "PROTOCOL", |reader, name| reader.name(name, &protocols));
         let protocol = protocol.unwrap_or(Protocol::HttpProtobuf);
         let headers = self.headers(signal);
-        let timeout = self.own_or_general(signal, "TIMEOUT", Self::ms).unwrap_or(Duration::from_secs(10));
+        let timeout = self.own_or_general(signal, "TIMEOUT", Self::duration).unwrap_or(Duration::from_secs(10));
         let own = self.url(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"));
-        let general = self.url("OTEL_EXPORTER_OTLP_ENDPOINT");
-        let url = match (own, general, protocol) {
-            (Some(own), ..) => own,
-            (None, None, _) => return None,
-            (None, Some(base), Protocol::Grpc) => base,
-            (None, Some(base), Protocol::HttpProtobuf) => format!("{}/v1/{path}", base.trim_end_matches('/')),
-        };
-        wanted.then_some(Target { protocol, url, headers, timeout })
+        let general = self.url("OTEL_EXPORTER_OTLP_ENDPOINT").map(|base| match protocol {
+            Protocol::Grpc => base,
+            Protocol::HttpProtobuf => format!("{}/v1/{}", base.trim_end_matches('/'), signal.to_lowercase()),
+        });
+        let url = own.or(general)?;
+        is_wanted.then_some(Target { protocol, url, headers, timeout })
     }
 
-    /// Whether `OTEL_<SIGNAL>_EXPORTER` leaves room for OTLP. Prometheus is answered in any case.
-    fn exporters(&mut self, signal: &str) -> bool {
-        let Some(found) = self.found(&format!("OTEL_{signal}_EXPORTER")) else { return true };
+    /// Whether `OTEL_<SIGNAL>_EXPORTER` includes OTLP. `/metrics` is served in any case.
+    fn exports_otlp(&mut self, signal: &str) -> bool {
         let known: &[&str] = if signal == "METRICS" { &["otlp", "none", "prometheus"] } else { &["otlp", "none"] };
-        let words: Vec<&str> = scalars::split(&found.value).collect();
-        if !words.iter().all(|word| known.contains(word)) {
-            self.wrong(&found, &one_of(known));
-        }
-        words.contains(&"otlp")
+        let exporters = self.read(&format!("OTEL_{signal}_EXPORTER"), &one_of(known), |text| {
+            let names: Vec<&str> = value::split(text).collect();
+            names.iter().all(|name| known.contains(name)).then(|| names.contains(&"otlp"))
+        });
+        exporters.unwrap_or(true)
     }
 
-    fn refuse_what_is_not_built(&mut self, signal: &str) {
-        for (what, why) in NOT_BUILT {
-            for name in [format!("OTEL_EXPORTER_OTLP_{what}"), format!("OTEL_EXPORTER_OTLP_{signal}_{what}")] {
+    fn refuse_unsupported(&mut self, signal: &str) {
+        for (part, why) in NOT_SUPPORTED {
+            for name in [format!("OTEL_EXPORTER_OTLP_{part}"), format!("OTEL_EXPORTER_OTLP_{signal}_{part}")] {
                 if let Some(found) = self.env.first(&[&name]).filter(|found| found.value != "none") {
-                    self.errors.push(format!("{}: not supported: {why}", found.source));
+                    self.findings.errors.push(format!("{}: not supported: {why}", found.source));
                 }
             }
         }
     }
 
-    /// A secret: neither its text nor its names are ever shown.
+    /// A secret: neither its value nor the names in it are ever shown.
     fn headers(&mut self, signal: &str) -> Vec<(String, SecretString)> {
         let names = [format!("OTEL_EXPORTER_OTLP_{signal}_HEADERS"), "OTEL_EXPORTER_OTLP_HEADERS".to_owned()];
-        let found = match self.env.secret(&names) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Vec::new(),
-            Err(error) => {
-                self.errors.push(error);
-                return Vec::new();
-            }
-        };
-        if !self.sources.iter().any(|(setting, ..)| *setting == found.name) {
-            self.sources.push((found.name.clone(), found.source.clone(), "set".to_owned()));
-        }
+        let Some(found) = self.findings.take(self.env.secret(&names)).flatten() else { return Vec::new() };
+        self.list(&found, "set".to_owned());
         let Some(pairs) = pairs(&found.value).filter(|pairs| pairs.iter().all(|(n, v)| is_header(n, v))) else {
-            self.errors.push(format!("{}: expected headers as name=value,name=value", found.source));
+            self.findings.errors.push(format!("{}: expected headers as name=value,name=value", found.source));
             return Vec::new();
         };
         pairs.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), SecretString::from(value))).collect()
     }
 
-    fn pairs(&mut self, name: &str) -> Vec<(String, String)> {
-        let Some(found) = self.found(name) else { return Vec::new() };
-        pairs(&found.value).unwrap_or_else(|| {
-            self.wrong(&found, "name=value,name=value");
-            Vec::new()
-        })
-    }
-
     fn sampler(&mut self) -> Sampler {
-        const WORDS: [&str; 6] = [
-            "always_on",
-            "always_off",
-            "traceidratio",
-            "parentbased_always_on",
-            "parentbased_always_off",
-            "parentbased_traceidratio",
+        // Sampler and whether it takes the ratio of `OTEL_TRACES_SAMPLER_ARG`.
+        let samplers = [
+            ("always_on", (Sampler::Own(1.0), false)),
+            ("always_off", (Sampler::Own(0.0), false)),
+            ("traceidratio", (Sampler::Own(1.0), true)),
+            ("parentbased_always_on", (Sampler::ParentOr(1.0), false)),
+            ("parentbased_always_off", (Sampler::ParentOr(0.0), false)),
+            ("parentbased_traceidratio", (Sampler::ParentOr(1.0), true)),
         ];
-        let word = self.word("OTEL_TRACES_SAMPLER", &WORDS).unwrap_or("parentbased_always_on");
-        let ratio = match self.found("OTEL_TRACES_SAMPLER_ARG") {
-            Some(found) if word.ends_with("ratio") => {
-                let ratio = found.value.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-                if ratio.is_none() {
-                    self.wrong(&found, "a part from 0 to 1");
-                }
-                ratio.unwrap_or(1.0)
-            }
-            _ => 1.0,
-        };
-        match word {
-            "always_on" => Sampler::Own(1.0),
-            "always_off" => Sampler::Own(0.0),
-            "traceidratio" => Sampler::Own(ratio),
-            "parentbased_always_off" => Sampler::ParentOr(0.0),
-            _ => Sampler::ParentOr(ratio),
+        let (sampler, has_ratio) =
+            self.name("OTEL_TRACES_SAMPLER", &samplers).unwrap_or((Sampler::ParentOr(1.0), false));
+        if !has_ratio {
+            return sampler;
+        }
+        let parse = |text: &str| text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+        let ratio = self.read("OTEL_TRACES_SAMPLER_ARG", "a share from 0 to 1", parse).unwrap_or(1.0);
+        match sampler {
+            Sampler::Own(_) => Sampler::Own(ratio),
+            Sampler::ParentOr(_) => Sampler::ParentOr(ratio),
         }
     }
 
-    fn batching(&mut self, which: &str, default: Batching) -> Batching {
-        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(1_000_000);
-        let queue = self.number(&format!("OTEL_{which}_MAX_QUEUE_SIZE")).map_or(default.queue, size);
-        let batch = self.number(&format!("OTEL_{which}_MAX_EXPORT_BATCH_SIZE")).map_or(default.batch, size);
-        let delay = self.ms(&format!("OTEL_{which}_SCHEDULE_DELAY")).unwrap_or(default.delay);
+    fn batching(&mut self, kind: &str, default: Batching) -> Batching {
+        let mut size = |part: &str, default: usize| {
+            let size = self.number(&format!("OTEL_{kind}_{part}"));
+            size.map_or(default, |size| size.min(1_000_000) as usize)
+        };
+        let (queue, batch) = (size("MAX_QUEUE_SIZE", default.queue), size("MAX_EXPORT_BATCH_SIZE", default.batch));
+        let delay = self.duration(&format!("OTEL_{kind}_SCHEDULE_DELAY")).unwrap_or(default.delay);
         Batching { queue, batch: batch.min(queue), delay }
     }
 
-    /// The two protocols have a port each, and are easily taken for each other.
+    /// Each of the two protocols has its usual port, and they are easily confused.
     fn check_port(&mut self, target: Option<&Target>) {
         let Some(Target { protocol, url, .. }) = target else { return };
         let port = url::Url::parse(url).ok().and_then(|url| url.port());
-        let (other, set) = match (protocol, port) {
-            (Protocol::HttpProtobuf, Some(4317)) => ("gRPC", "grpc"),
-            (Protocol::Grpc, Some(4318)) => ("HTTP", "http/protobuf"),
+        let (port, other, set) = match (protocol, port) {
+            (Protocol::HttpProtobuf, Some(port @ 4317)) => (port, "gRPC", "grpc"),
+            (Protocol::Grpc, Some(port @ 4318)) => (port, "HTTP", "http/protobuf"),
             _ => return,
         };
-        let port = port.unwrap_or_default();
-        self.notes.push(format!(
-            "OTEL_EXPORTER_OTLP_ENDPOINT: {port} is the usual port for {other}; if that is what listens there, set \
+        self.findings.notes.push(format!(
+            "OTEL_EXPORTER_OTLP_ENDPOINT: {port} is the usual port for {other}; if that is the protocol of the collector, set \
              OTEL_EXPORTER_OTLP_PROTOCOL={set}"
         ));
     }
 }
 
-fn one_of(words: &[&str]) -> String {
-    let (last, rest) = words.split_last().unwrap_or((&"", &[]));
-    let rest: Vec<String> = rest.iter().map(|word| format!("`{word}`")).collect();
+fn one_of(names: &[&str]) -> String {
+    let (last, rest) = names.split_last().unwrap_or((&"", &[]));
+    let rest: Vec<String> = rest.iter().map(|name| format!("`{name}`")).collect();
     format!("{} or `{last}`", rest.join(", "))
 }
 
 /// `name=value,name=value`, percent-encoded as in a `baggage` header.
 fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+    let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(std::borrow::Cow::into_owned);
     let pair = |part: &str| {
         let (name, value) = part.split_once('=')?;
-        let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(Cow::into_owned);
-        let (name, value) = (decoded(name)?, decoded(value)?);
-        (!name.is_empty()).then_some((name, value))
+        Some((decoded(name).filter(|name| !name.is_empty())?, decoded(value)?))
     };
-    scalars::split(text).map(pair).collect()
+    value::split(text).map(pair).collect()
 }
 
 fn is_header(name: &str, value: &str) -> bool {
@@ -284,23 +244,25 @@ mod tests {
 
     use super::*;
 
-    fn read_env(vars: &[(&str, &str)]) -> Read {
+    fn read_env(vars: &[(&str, &str)]) -> (Settings, Findings) {
         let vars: BTreeMap<_, _> = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        read(&Environment::read(&vars, Path::new("/nonexistent")).unwrap())
+        let mut findings = Findings::default();
+        let settings = read(&Environment::read(&vars, Path::new("/nonexistent")).unwrap(), &mut findings);
+        (settings, findings)
     }
 
     fn settings(vars: &[(&str, &str)]) -> Settings {
-        let read = read_env(vars);
-        assert_eq!(read.errors, Vec::<String>::new());
-        read.settings
+        let (settings, findings) = read_env(vars);
+        assert_eq!(findings.errors, Vec::<String>::new());
+        settings
     }
 
     fn error(name: &str, value: &str) -> String {
-        read_env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), (name, value)]).errors.join("\n")
+        read_env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), (name, value)]).1.errors.join("\n")
     }
 
     #[test]
-    fn nothing_leaves_without_an_endpoint() {
+    fn nothing_is_exported_without_an_endpoint() {
         assert_eq!(settings(&[]), Settings::default());
         let named = settings(&[("OTEL_SERVICE_NAME", "edge"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
         assert_eq!((named.traces, named.metrics, named.logs), (None, None, None));
@@ -337,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_can_be_switched_off_whole() {
+    fn export_can_be_switched_off_as_a_whole() {
         let s = settings(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"), ("OTEL_SDK_DISABLED", "true")]);
         assert_eq!((s.traces, s.metrics, s.logs), (None, None, None));
     }
@@ -355,29 +317,35 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_with_what_was_expected_and_without_a_secret() {
-        for (name, value, told) in [
+    fn a_mistake_is_reported_with_what_was_expected_and_without_a_secret() {
+        for (name, value, expected) in [
             ("OTEL_TRACES_SAMPLER", "jaeger_remote", "`parentbased_traceidratio`, got `jaeger_remote`"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "expected `grpc` or `http/protobuf`, got `http/json`"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "expected an address such as http://collector:4318"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "expected a whole number above 0, got `10s`"),
             ("OTEL_TRACES_EXPORTER", "zipkin", "expected `otlp` or `none`"),
-            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "not supported: nothing is compressed"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "not supported: data is not compressed"),
             ("OTEL_RESOURCE_ATTRIBUTES", "team", "expected name=value"),
             ("OTEL_SDK_DISABLED", "yes", "expected `true` or `false`"),
         ] {
-            let said = error(name, value);
-            assert!(said.contains(name) && said.contains(told) && said.lines().count() == 1, "{said}");
+            let error_text = error(name, value);
+            assert!(
+                error_text.contains(name) && error_text.contains(expected) && error_text.lines().count() == 1,
+                "{error_text}"
+            );
         }
-        let said = error("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Bearer hunter2");
-        assert!(said.contains("expected headers as name=value") && !said.contains("hunter2"), "{said}");
-        let ratio = read_env(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")]).errors;
-        assert!(ratio[0].contains("expected a part from 0 to 1"), "{ratio:?}");
+        let error_text = error("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Bearer hunter2");
+        assert!(
+            error_text.contains("expected headers as name=value") && !error_text.contains("hunter2"),
+            "{error_text}"
+        );
+        let ratio = read_env(&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")]).1.errors;
+        assert!(ratio[0].contains("expected a share from 0 to 1"), "{ratio:?}");
     }
 
     #[test]
     fn a_port_of_the_other_protocol_is_noted() {
-        let notes = read_env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")]).notes;
+        let notes = read_env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")]).1.notes;
         assert!(notes[0].contains("OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), "{notes:?}");
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use serde::Deserialize;
 
 use super::{candidate::Candidate, window::Limit};
 
 /// Which candidate is asked first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RoutingStrategy {
     /// Lowest time to first content, measured or (until measured) from the catalogue.
     Fast,

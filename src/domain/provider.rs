@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::window::{TokenCharge, Zone};
 
 /// How a provider key is shown to the provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Auth {
     Bearer,
     /// Works without a key; one is sent when there is one.
@@ -14,7 +17,8 @@ pub enum Auth {
 }
 
 /// `active` · `trial` · `gated` (needs a plan some accounts lack) · `paid` · `retired`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     Active,
     Trial,
@@ -54,7 +58,7 @@ pub struct Provider {
     pub reserve_cap_output: Option<i64>,
     /// Whose midnight ends its calendar days, if it has any.
     pub zone: Option<Arc<Zone>>,
-    /// Overrides `timeouts.first_content_ms`: model loading, slow queues.
+    /// Overrides `timeouts.first_token_ms`: model loading, slow queues.
     pub first_token_timeout_ms: Option<u64>,
     pub wire: Wire,
     /// Set by the file (`enabled = false`); the run-time switch lives in the ledger.
@@ -96,7 +100,8 @@ pub struct Wire {
 }
 
 /// The dialects that need code; every other provider is `Openai` with data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DialectName {
     #[default]
     Openai,
@@ -123,7 +128,8 @@ pub struct HintHeader {
     pub value: HintValue,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HintField {
     Limit,
     Remaining,
@@ -139,7 +145,8 @@ pub enum HintField {
     Retry,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HintValue {
     Int,
     FloatSeconds,
@@ -181,7 +188,8 @@ pub struct Model {
     pub enabled: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Endpoint {
     Chat,
     Embeddings,

@@ -3,11 +3,13 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use jiff::{Timestamp, tz::TimeZone};
+use serde::Deserialize;
 
 use super::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 
 /// A limit's name, as an operator writes it (`rpm`, `tpd`, …).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Limit {
     Rps,
     Rpm,
@@ -128,7 +130,8 @@ impl WindowKind {
 }
 
 /// What a provider debits from its token windows, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TokenCharge {
     /// Prompt estimate + `max_tokens`, before the call.
     Reserve,
@@ -136,7 +139,8 @@ pub enum TokenCharge {
     Actual,
     /// Prompt tokens only.
     Input,
-    /// Tokens are not counted.
+    /// Tokens are not counted. Also for costs that only refusals show (`opaque`).
+    #[serde(alias = "opaque")]
     None,
 }
 

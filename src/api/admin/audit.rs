@@ -18,7 +18,7 @@ use crate::{
         query::Query,
         state::Edge,
     },
-    config::Settings,
+    config::{SettingSource, Settings},
     ledger::{AuditEntry, RecordId},
 };
 
@@ -96,12 +96,13 @@ struct Setting {
 
 impl ConfigView {
     pub fn of(settings: &Settings) -> Self {
-        let setting = |(name, source, value): &(String, String, String)| Setting {
-            name: name.clone(),
-            value: without_password(value),
-            source: source.clone(),
+        let setting = |setting: &SettingSource| Setting {
+            name: setting.name.clone(),
+            value: without_password(&setting.value),
+            source: setting.source.clone(),
         };
-        Self { settings: settings.sources.iter().map(setting).collect(), trace_link: settings.trace_link.clone() }
+        let trace_link = settings.dashboard.trace_link.clone();
+        Self { settings: settings.sources.iter().map(setting).collect(), trace_link }
     }
 }
 

@@ -52,19 +52,19 @@ impl Door {
             let id = format!("shared:{}", digest.short()).into();
             (digest, id)
         });
-        let has_members = has_members || !settings.clients.is_empty();
+        let has_members = has_members || !settings.clients.records.is_empty();
         Self {
-            open: match settings.auth {
+            open: match settings.auth.mode {
                 Some(mode) => mode == AuthMode::Open,
-                None => is_loopback(&settings.host) && shared.is_none() && !has_members,
+                None => is_loopback(&settings.server.host) && shared.is_none() && !has_members,
             },
             admin: settings.admin_key.as_ref().map(digest).or_else(|| made_admin_key.copied()),
             shared,
             has_members,
-            limits: settings.rate_limit_rpm.map(|rpm| (Limit::Rpm, rpm)).into_iter().collect(),
-            trusted_proxies: settings.trusted_proxies.clone(),
-            origins: Origins::new(&settings.allowed_origins),
-            body_bytes: settings.body_bytes,
+            limits: settings.clients.rate_limit_rpm.map(|rpm| (Limit::Rpm, rpm)).into_iter().collect(),
+            trusted_proxies: settings.http.trusted_proxies.clone(),
+            origins: Origins::new(&settings.http.allowed_origins),
+            body_bytes: settings.http.body_bytes,
             config: Arc::new(ConfigView::of(settings)),
         }
     }
@@ -157,21 +157,19 @@ mod tests {
     }
 
     fn door(open: bool) -> Door {
-        let settings = Settings {
-            auth: Some(if open { AuthMode::Open } else { AuthMode::Required }),
-            admin_key: Some("boss".into()),
-            api_key: Some("team".into()),
-            rate_limit_rpm: Some(10),
-            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
-            ..Settings::default()
-        };
+        let mut settings =
+            Settings { admin_key: Some("boss".into()), api_key: Some("team".into()), ..Settings::default() };
+        settings.auth.mode = Some(if open { AuthMode::Open } else { AuthMode::Required });
+        settings.clients.rate_limit_rpm = Some(10);
+        settings.http.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
         Door::new(&settings, None, false)
     }
 
     #[test]
     fn by_default_only_a_loopback_without_a_client_key_is_open() {
         let open = |host: &str, key: Option<&str>| {
-            let settings = Settings { host: host.into(), api_key: key.map(Into::into), ..Settings::default() };
+            let mut settings = Settings { api_key: key.map(Into::into), ..Settings::default() };
+            settings.server.host = host.into();
             Door::new(&settings, None, false).open
         };
         assert!(open("127.0.0.1", None) && open("localhost", None) && open("::1", None));

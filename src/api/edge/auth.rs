@@ -226,12 +226,12 @@ mod tests {
     use super::*;
     use crate::{
         api::test_support::{app, call},
-        config::{AuthMode, Settings},
+        config::{AuthMode, AuthSettings, Settings},
     };
 
     fn settings(mode: AuthMode) -> Settings {
         Settings {
-            auth: Some(mode),
+            auth: AuthSettings { mode: Some(mode) },
             admin_key: Some("boss".into()),
             api_key: Some("team".into()),
             ..Settings::default()

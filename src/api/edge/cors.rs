@@ -9,6 +9,8 @@ use actix_web::http::{
     },
 };
 
+use crate::config::Origin;
+
 /// Every response header of ours.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, x-tollfree-provider, x-tollfree-model, x-tollfree-attempts, x-tollfree-waited-ms, \
@@ -33,9 +35,9 @@ pub struct Origins {
 
 impl Origins {
     /// `*` allows any. An origin is scheme, host and port: `https://app.example`, without a path.
-    pub fn new(allowed: &[String]) -> Self {
-        let listed = allowed.iter().map(|o| o.trim().trim_end_matches('/').to_ascii_lowercase()).collect();
-        Self { any: allowed.iter().any(|o| o.trim() == "*"), listed }
+    pub fn new(allowed: &[Origin]) -> Self {
+        let listed = allowed.iter().map(|origin| origin.to_ascii_lowercase()).collect();
+        Self { any: allowed.iter().any(|origin| &**origin == "*"), listed }
     }
 
     /// What `access-control-allow-origin` says to this caller; `None`: no page, or one that may not.
@@ -94,7 +96,7 @@ mod tests {
 
     #[test]
     fn only_a_listed_origin_is_granted_access_and_it_is_named() {
-        let origins = Origins::new(&["https://app.example/".into(), "http://localhost:5173".into()]);
+        let origins = Origins::new(&["https://app.example".parse().unwrap(), "http://localhost:5173".parse().unwrap()]);
         assert_eq!(origins.grant(&from("https://app.example")).unwrap(), "https://app.example");
         assert_eq!(origins.grant(&from("https://app.example.evil")), None);
         assert_eq!(origins.grant(&HeaderMap::new()), None);
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn without_a_list_no_page_may_and_with_a_star_any() {
         assert_eq!(Origins::default().grant(&from("http://localhost:3000")), None);
-        assert_eq!(Origins::new(&["*".into()]).grant(&from("null")).unwrap(), "*");
+        assert_eq!(Origins::new(&["*".parse().unwrap()]).grant(&from("null")).unwrap(), "*");
     }
 
     #[test]

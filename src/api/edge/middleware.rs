@@ -259,11 +259,16 @@ mod tests {
         }
     }
 
+    fn closed_to_all_but(origin: &str) -> Settings {
+        let mut settings = Settings::default();
+        settings.auth.mode = Some(AuthMode::Required);
+        settings.http.allowed_origins = vec![origin.parse().unwrap()];
+        settings
+    }
+
     #[actix_web::test]
     async fn a_preflight_needs_no_key_and_only_a_listed_page_is_let_in() {
-        let settings =
-            Settings { auth: Some(AuthMode::Required), allowed_origins: vec![PAGE.to_owned()], ..Settings::default() };
-        let app = app(settings).await;
+        let app = app(closed_to_all_but(PAGE)).await;
         let preflight = |origin| {
             TestRequest::default()
                 .method(Method::OPTIONS)
@@ -283,9 +288,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_page_may_read_errors_and_every_header_of_ours() {
-        let settings =
-            Settings { auth: Some(AuthMode::Required), allowed_origins: vec!["*".to_owned()], ..Settings::default() };
-        let app = app(settings).await;
+        let app = app(closed_to_all_but("*")).await;
         let (status, headers, _) =
             call(&app, TestRequest::get().uri("/v1/models").insert_header(("origin", PAGE))).await;
         assert_eq!((status, text(&headers, "access-control-allow-origin")), (401, Some("*")));

@@ -182,15 +182,21 @@ mod tests {
 
     use crate::{
         api::test_support::{app, call},
-        config::{AuthMode, Settings},
+        config::{AuthMode, AuthSettings, Settings},
     };
 
     fn chat() -> TestRequest {
         TestRequest::post().uri("/v1/chat/completions").insert_header(("content-type", "application/json"))
     }
 
+    fn bounded(body_bytes: usize) -> Settings {
+        let mut settings = Settings::default();
+        settings.http.body_bytes = body_bytes;
+        settings
+    }
+
     fn small() -> Settings {
-        Settings { body_bytes: 64, ..Settings::default() }
+        bounded(64)
     }
 
     #[actix_web::test]
@@ -223,14 +229,14 @@ mod tests {
 
     #[actix_web::test]
     async fn who_may_not_enter_hears_of_nothing_else() {
-        let app = app(Settings { auth: Some(AuthMode::Required), ..small() }).await;
+        let app = app(Settings { auth: AuthSettings { mode: Some(AuthMode::Required) }, ..small() }).await;
         let (status, _, body) = call(&app, chat().set_payload(vec![b' '; 65])).await;
         assert_eq!((status, &body["error"]["code"]), (401, &"invalid_api_key".into()));
     }
 
     #[actix_web::test]
     async fn without_any_provider_the_404_says_what_to_do() {
-        let app = app(Settings { body_bytes: 1_000, ..Settings::default() }).await;
+        let app = app(bounded(1_000)).await;
         let body = r#"{"model":"free","messages":[{"role":"user","content":"hi"}]}"#;
         let (status, headers, body) = call(&app, chat().set_payload(body)).await;
         assert_eq!((status, &body["error"]["code"]), (404, &"model_not_found".into()));

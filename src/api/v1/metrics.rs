@@ -22,12 +22,12 @@ mod tests {
 
     use crate::{
         api::test_support::{app, call},
-        config::{AuthMode, Settings},
+        config::{AuthMode, AuthSettings, Settings},
     };
 
     #[actix_web::test]
     async fn a_scrape_needs_no_key() {
-        let app = app(Settings { auth: Some(AuthMode::Required), ..Settings::default() }).await;
+        let app = app(Settings { auth: AuthSettings { mode: Some(AuthMode::Required) }, ..Settings::default() }).await;
         let (status, headers, _) = call(&app, TestRequest::get().uri("/metrics")).await;
         assert_eq!(status, 200);
         assert_eq!(headers.get("content-type").unwrap(), "text/plain; version=0.0.4; charset=utf-8");

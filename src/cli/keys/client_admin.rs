@@ -172,8 +172,8 @@ async fn call(gateway: &AdminClient, method: &str, path: &str, fields: Option<Va
 fn server_url(settings: &Settings) -> String {
     let host = healthcheck::host_here(settings);
     if host.contains(':') {
-        format!("http://[{host}]:{}", settings.port)
+        format!("http://[{host}]:{}", settings.server.port)
     } else {
-        format!("http://{host}:{}", settings.port)
+        format!("http://{host}:{}", settings.server.port)
     }
 }

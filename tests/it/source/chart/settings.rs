@@ -83,10 +83,10 @@ fn the_schema_knows_every_setting_and_no_other() {
     let schema = schema();
     let known = &schema["properties"]["settings"]["properties"];
     let none = tempfile::tempdir().unwrap();
-    let sources = config::load(&BTreeMap::new(), none.path()).unwrap().sources;
+    let sources = config::load(&BTreeMap::new(), none.path()).unwrap().settings.sources;
     let settings: BTreeSet<String> = sources
-        .into_iter()
-        .map(|(name, _, _)| name)
+        .iter()
+        .map(|setting| setting.name.clone())
         .filter(|name| name.contains('.') && !OWN.contains(&&**name))
         .collect();
     let long = |path: &String| format!("TOLLFREE__{}", path.replace('.', "__").to_uppercase());

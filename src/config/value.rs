@@ -1,0 +1,167 @@
+//! How the value of one setting is read. The same rules hold for the file, whose values have types, and for the
+//! environment, whose values are text. An error says what was expected; the caller adds the name and the value.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error, IntoDeserializer},
+};
+
+fn expected<E: Error>(what: impl std::fmt::Display) -> E {
+    E::custom(format!("expected {what}"))
+}
+
+/// A whole number from `MIN` to `MAX`.
+pub(super) fn whole<'de, D, T, const MIN: i64, const MAX: i64>(input: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    optional_whole::<D, T, MIN, MAX>(input)?.ok_or_else(|| expected("a whole number"))
+}
+
+/// The same, or nothing.
+pub(super) fn optional_whole<'de, D, T, const MIN: i64, const MAX: i64>(input: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Integer(i64),
+        Text(String),
+    }
+    let number = match Option::<Number>::deserialize(input) {
+        Ok(None) => return Ok(None),
+        Ok(Some(Number::Integer(n))) => Some(n),
+        Ok(Some(Number::Text(text))) => text.parse().ok(),
+        Err(_) => None,
+    };
+    let number = number.filter(|n| (MIN..=MAX).contains(n)).and_then(|n| T::try_from(n).ok());
+    number.map(Some).ok_or_else(|| expected(format!("a whole number from {MIN} to {MAX}")))
+}
+
+/// A name of an enum, read as text because the `config` crate's error for a wrong one does not list the right ones.
+pub(super) fn name<'de, D: Deserializer<'de>, T: DeserializeOwned>(input: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(input)?.as_str().into_deserializer())
+}
+
+/// The same, or nothing.
+pub(super) fn optional_name<'de, D: Deserializer<'de>, T: DeserializeOwned>(input: D) -> Result<Option<T>, D::Error> {
+    let name = Option::<String>::deserialize(input)?;
+    name.map(|name| T::deserialize(name.as_str().into_deserializer())).transpose()
+}
+
+/// A list: an array in the file, separated by commas in the environment. The error of `T` says what was expected.
+pub(super) mod list {
+    use std::{fmt::Display, str::FromStr};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// As text, so that an empty list has a value, too.
+    pub(in crate::config) fn serialize<T: Display, S: Serializer>(items: &[T], output: S) -> Result<S::Ok, S::Error> {
+        output.serialize_str(&items.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D, T>(input: D) -> Result<Vec<T>, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: FromStr<Err = String>,
+    {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum List {
+            Text(String),
+            Items(Vec<String>),
+        }
+        let items = match List::deserialize(input).map_err(|_| super::expected("an array of strings"))? {
+            List::Text(text) => super::split(&text).map(str::to_owned).collect(),
+            List::Items(items) => items,
+        };
+        items.iter().map(|item| item.trim().parse().map_err(|what: String| super::expected(what))).collect()
+    }
+}
+
+/// The parts of a comma-separated list.
+pub(super) fn split(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// An address or a host name to bind.
+pub(super) fn host<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let host = String::deserialize(input)?;
+    let bare = host.strip_prefix('[').and_then(|v| v.strip_suffix(']')).unwrap_or(&host);
+    let is_name = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
+    if is_name || bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok(host);
+    }
+    Err(expected("an address or a host name to bind, such as 0.0.0.0 or ::"))
+}
+
+/// The name of a pool.
+pub(super) fn pool<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let pool = String::deserialize(input)?;
+    if (1..=64).contains(&pool.len()) && pool.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)) {
+        return Ok(pool);
+    }
+    Err(expected("1 to 64 of A-Z a-z 0-9 - _ . :"))
+}
+
+/// An address that contains `{trace_id}`, or nothing.
+pub(super) fn trace_link<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    let Some(link) = Option::<String>::deserialize(input)? else { return Ok(None) };
+    let is_http = url::Url::parse(&link).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if is_http && link.contains("{trace_id}") && !link.contains(char::is_whitespace) {
+        return Ok(Some(link));
+    }
+    Err(expected("an address that contains {trace_id}, such as https://traces.example/trace/{trace_id}"))
+}
+
+/// A level, or directives such as `info,tollfree::ledger=debug`. FreeLLM's `fatal` and `silent` become `error` and `off`.
+pub(super) fn log_level<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let text = String::deserialize(input)?;
+    let directives = split(&text).map(|directive| match directive.rsplit_once('=') {
+        Some((target, name)) => Some(format!("{target}={}", level(name)?)).filter(|_| !target.is_empty()),
+        None => level(directive),
+    });
+    let directives = directives.collect::<Option<Vec<String>>>().filter(|directives| !directives.is_empty());
+    directives.map(|directives| directives.join(",")).ok_or_else(|| {
+        expected("error, warn, info, debug, trace or off, or directives such as `info,tollfree::ledger=debug`")
+    })
+}
+
+fn level(name: &str) -> Option<String> {
+    match name.to_lowercase().as_str() {
+        "fatal" => Some("error".to_owned()),
+        "silent" => Some("off".to_owned()),
+        level @ ("error" | "warn" | "info" | "debug" | "trace" | "off") => Some(level.to_owned()),
+        _ => None,
+    }
+}
+
+/// What a bearer token may consist of, so that it fits a header. The error does not repeat the key.
+pub(super) fn check_key(key: &str) -> Result<(), String> {
+    if key.chars().all(|c| c.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err("expected a key of visible ASCII characters, without blanks".into())
+}
+
+/// An `http` or `https` address without a query. The error does not repeat what may be a password.
+pub(super) fn check_base_url(text: &str) -> Result<(), String> {
+    let is_base = |url: url::Url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+    };
+    if url::Url::parse(text).is_ok_and(is_base) {
+        return Ok(());
+    }
+    let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    Err(format!("expected an address such as https://host/v1, got `{shown}`"))
+}
+
+pub(super) fn check_model_id(id: &str) -> Result<(), String> {
+    if id.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("expected the id of a model, got `{id}`"));
+    }
+    Ok(())
+}
