@@ -1,15 +1,15 @@
-# The image holds one program and the few libraries it is linked to: no shell, no package manager.
+# The image contains one program and the libraries it links to: no shell, no package manager.
 #
 #   docker build -t tollfree .
 #   docker run -p 127.0.0.1:3000:3000 -v tollfree:/data -e TOLLFREE_AUTH=open -e GROQ_API_KEY tollfree
 #
-# Every base image is an argument. FINAL_IMAGE may be anything with a glibc as new as RUST_IMAGE's (debian:bookworm-slim,
-# gcr.io/distroless/cc-debian12); `scratch` gets the libraries copied in.
+# Every base image is an argument. FINAL_IMAGE needs a glibc at least as new as that of RUST_IMAGE (debian:bookworm-slim,
+# gcr.io/distroless/cc-debian12). With `scratch`, the libraries are copied into the image.
 ARG RUST_IMAGE=rust:1-bookworm
 ARG NODE_IMAGE=node:22-bookworm-slim
 ARG FINAL_IMAGE=scratch
 
-# ---- the web page -----------------------------------------------------------------------------------------------------------
+# ---- dashboard --------------------------------------------------------------------------------------------------------------
 FROM ${NODE_IMAGE} AS dashboard
 WORKDIR /dashboard
 COPY dashboard/package.json dashboard/package-lock.json dashboard/.npmrc ./
@@ -17,14 +17,14 @@ RUN npm ci
 COPY dashboard ./
 RUN npm run build
 
-# ---- the program ------------------------------------------------------------------------------------------------------------
+# ---- program ----------------------------------------------------------------------------------------------------------------
 FROM ${RUST_IMAGE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-# Writes the list of crates into the binary: `cargo audit bin tollfree` and scanners of images read it.
+# Embeds the list of crates in the binary, for `cargo audit bin tollfree` and image scanners.
 ARG AUDITABLE_VERSION=0.7.7
 RUN cargo install --locked --root /usr/local "cargo-auditable@${AUDITABLE_VERSION}"
 WORKDIR /tollfree
-# Dependencies first: their layer lasts until the lock file changes.
+# Build dependencies first, so that their layer is reused until the lock file changes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
@@ -43,7 +43,7 @@ RUN mkdir -p /out/usr/local/bin /out/etc/tollfree /data \
          echo 'hosts: files dns' > /out/etc/nsswitch.conf; \
        fi
 
-# ---- what is shipped -------------------------------------------------------------------------------------------------------
+# ---- final image -----------------------------------------------------------------------------------------------------------
 # hadolint ignore=DL3006
 FROM ${FINAL_IMAGE}
 ARG VERSION=0.1.0
@@ -54,10 +54,10 @@ LABEL org.opencontainers.image.title="tollfree" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /out/ /
-# State without Redis; with Redis nothing is ever written, and the root may be read-only.
+# State of a gateway without Redis. With Redis nothing is written, and the root file system may be read-only.
 COPY --from=build --chown=65532:65532 /data /data
 ENV HOST=0.0.0.0 PORT=3000 TOLLFREE_DATA_DIR=/data
-# `tollfree.toml` is looked for here.
+# The directory in which `tollfree.toml` is looked up.
 WORKDIR /etc/tollfree
 USER 65532:65532
 EXPOSE 3000

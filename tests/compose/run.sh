@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image with the Dockerfile as it is, on base images made here, and runs the compose file for real: see trial.py.
+# Builds the image with the unchanged Dockerfile on locally built base images, runs the compose file, and checks it with trial.py.
 # KEEP=1 leaves it running.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

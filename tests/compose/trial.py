@@ -1,4 +1,4 @@
-"""The running compose file, as its user meets it. usage: trial.py URL ENVIRONMENT-FILE"""
+"""Checks the running compose file. usage: trial.py URL ENVIRONMENT-FILE"""
 
 import collections
 import io
@@ -17,9 +17,9 @@ URL, ENVIRONMENT = sys.argv[1:]
 LIMITED = "groq/openai/gpt-oss-20b"  # 30 a minute, 1000 a day
 
 
-def must(right, text):
-    print(("ok    " if right else "WRONG ") + text, flush=True)
-    if not right:
+def check(passed, text):
+    print(("ok    " if passed else "FAILED ") + text, flush=True)
+    if not passed:
         raise SystemExit(1)
 
 
@@ -53,7 +53,7 @@ def until(what, condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            must(False, f"{what} within {seconds} s")
+            check(False, f"{what} within {seconds} s")
         time.sleep(0.2)
 
 
@@ -67,31 +67,31 @@ def ask(model, prompt="hello [[tokens=4 ttft=20 reasoning=0]]", **more):
 def the_image():
     image = json.loads(shell("docker", "image", "inspect", "tollfree-test/gateway:trial"))[0]
     config = image["Config"]
-    must(image["Size"] <= 40_000_000, f"the image has {image['Size'] / 1e6:.1f} MB")
-    must(config["User"] == "65532:65532", "its user is a number, and not root")
-    must(config["Healthcheck"]["Test"][1:] == ["/usr/local/bin/tollfree", "healthcheck"], "it checks its own health")
-    must(config["Labels"]["org.opencontainers.image.title"] == "tollfree", "it is labelled")
+    check(image["Size"] <= 40_000_000, f"the image has {image['Size'] / 1e6:.1f} MB")
+    check(config["User"] == "65532:65532", "its user is numeric and not root")
+    check(config["Healthcheck"]["Test"][1:] == ["/usr/local/bin/tollfree", "healthcheck"], "it has a health check")
+    check(config["Labels"]["org.opencontainers.image.title"] == "tollfree", "it has labels")
     container = shell("docker", "create", "tollfree-test/gateway:trial").strip()
     files = subprocess.run(["docker", "export", container], capture_output=True, check=True).stdout
     shell("docker", "rm", container)
     names = tarfile.open(fileobj=io.BytesIO(files)).getnames()
-    must(not [name for name in names if name.endswith(("/sh", "/bash", "/apt"))], f"{len(names)} files, no shell among them")
-    must(b".dep-v0" in files, "the list of its crates is in the program")
+    check(not [name for name in names if name.endswith(("/sh", "/bash", "/apt"))], f"{len(names)} files, no shell among them")
+    check(b".dep-v0" in files, "the program contains the list of its crates")
 
 
 def three_replicas():
     gateways = containers("gateway")
-    must(len(gateways) == 3, "three replicas run")
+    check(len(gateways) == 3, "three replicas are running")
     for gateway in gateways:
         state = inspect(gateway)
-        must(state["State"]["Health"]["Status"] == "healthy" and state["HostConfig"]["ReadonlyRootfs"], f"{gateway[:12]} is healthy on a read-only root")
-    must(bool(ask("free").choices[0].message.content), "the SDK gets an answer through the proxy")
+        check(state["State"]["Health"]["Status"] == "healthy" and state["HostConfig"]["ReadonlyRootfs"], f"{gateway[:12]} is healthy on a read-only root")
+    check(bool(ask("free").choices[0].message.content), "the SDK gets a response through the proxy")
     for path in ("/metrics", "/readyz"):
         try:
             fetch(URL + path)
-            must(False, f"{path} is not offered outside")
-        except urllib.error.HTTPError as refusal:
-            must(refusal.code == 404, f"{path} is not offered outside")
+            check(False, f"{path} is not exposed")
+        except urllib.error.HTTPError as error:
+            check(error.code == 404, f"{path} is not exposed")
 
 
 def one_budget(audit):
@@ -105,7 +105,7 @@ def one_budget(audit):
                 kind = "ok"
             except openai.RateLimitError:
                 kind = "limited"
-            except openai.InternalServerError:  # on a machine too busy to ask Redis within 100 ms
+            except openai.InternalServerError:  # on a machine too busy to reach Redis within 100 ms
                 kind = "without_ledger"
             with lock:
                 got[kind] += 1
@@ -117,9 +117,9 @@ def one_budget(audit):
         one.join()
     seen = audit()
     over, refused = seen["windows"]["rpm"]["over"], sum(seen["tally"]["refused"].values())
-    must(got["limited"] > 0 and over <= 0 and refused == 0, f"72 asked at once on 30 a minute: {dict(got)}, {over} over, {refused} refused by the provider")
-    until("every replica has had some of it", lambda: replicas_that_answered() == 3, 20)
-    must(True, "spread over all three")
+    check(got["limited"] > 0 and over <= 0 and refused == 0, f"72 requests at once with a limit of 30 per minute: {dict(got)}, {over} over the limit, {refused} rejected by the provider")
+    until("every replica served some requests", lambda: replicas_that_answered() == 3, 20)
+    check(True, "all three replicas served requests")
 
 
 def replicas_that_answered():
@@ -127,8 +127,8 @@ def replicas_that_answered():
     return len({line.split("|")[0].strip() for line in lines if "chat/completions" in line or "gen_ai" in line or "request" in line.lower()})
 
 
-def one_leaves_and_one_dies():
-    told = []
+def one_replica_stops_and_one_is_killed():
+    reasons = []
 
     def stream(number):
         text, reason = 0, None
@@ -139,22 +139,22 @@ def one_leaves_and_one_dies():
                     reason = choice.finish_reason or reason
         except openai.OpenAIError as error:
             reason = repr(error)
-        told.append(reason if text else f"nothing, {reason}")
+        reasons.append(reason if text else f"no text, {reason}")
 
     streams = [threading.Thread(target=stream, args=(number,)) for number in range(6)]
     for one in streams:
         one.start()
     time.sleep(2)
-    leaver = containers("gateway")[0]
+    stopped = containers("gateway")[0]
     begin = time.monotonic()
-    shell("docker", "stop", "--time", "120", leaver)
+    shell("docker", "stop", "--time", "120", stopped)
     took = time.monotonic() - begin
     for one in streams:
         one.join()
-    must(told == ["stop"] * 6, f"a replica left in {took:.1f} s, and none of six streams was cut: {told}")
-    must(inspect(leaver)["State"]["ExitCode"] == 0, "it ended well")
-    shell("docker", "start", leaver)
-    until("it is back", lambda: inspect(leaver)["State"]["Health"]["Status"] == "healthy")
+    check(reasons == ["stop"] * 6, f"a replica stopped in {took:.1f} s without cutting any of six streams: {reasons}")
+    check(inspect(stopped)["State"]["ExitCode"] == 0, "its exit code is 0")
+    shell("docker", "start", stopped)
+    until("it is healthy again", lambda: inspect(stopped)["State"]["Health"]["Status"] == "healthy")
 
     victim = containers("gateway")[1]
     shell("docker", "kill", victim)
@@ -165,7 +165,7 @@ def one_leaves_and_one_dies():
         except openai.OpenAIError:
             lost += 1
         time.sleep(0.05)
-    must(lost <= 1, f"a replica was killed: {lost} of the next 40 lost")
+    check(lost <= 1, f"a replica was killed: {lost} of the next 40 requests failed")
     shell("docker", "start", victim)
 
 
@@ -187,10 +187,10 @@ def redis_restarts():
             return False
 
     time.sleep(1)
-    until("the gateway knows its budget again", answers)
+    until("the gateway reports its budget again", answers)
     time.sleep(2)
     after = used("demo-admin-key")
-    must(after >= before > 0, f"Redis restarted: {before} of the day used before, {after} after")
+    check(after >= before > 0, f"Redis restarted: {before} requests of the day before, {after} after")
 
 
 def the_collector():
@@ -199,7 +199,7 @@ def the_collector():
 
     until("the collector gets traces", lambda: took("spans") > 0, 30)
     until("the collector gets metrics", lambda: took("metrics") > 0, 90)
-    must(True, f"the collector took batches of {took('spans')} traces, {took('metrics')} metrics, {took('logs')} logs")
+    check(True, f"the collector received batches of {took('spans')} traces, {took('metrics')} metrics, {took('logs')} logs")
 
 
 def main():
@@ -208,7 +208,7 @@ def main():
     the_image()
     three_replicas()
     one_budget(audit)
-    one_leaves_and_one_dies()
+    one_replica_stops_and_one_is_killed()
     redis_restarts()
     the_collector()
 

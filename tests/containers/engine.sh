@@ -1,10 +1,10 @@
-# Sourced: makes sure that a container engine and the base images are there. Where one runs already it is used; else an engine of
-# the tests' own is started, with its data in the cache, and `engine_down` ends it.
+# Sourced by the tests that need containers: provides a container engine and base images. A running engine is used; otherwise one is
+# started with its data in the cache, and `engine_down` stops it.
 cache=${TOLLFREE_TEST_CACHE:-$HOME/.cache/tollfree-tests}
 mkdir -p "$cache"
 engine_pid=""
 
-# Without root and without packages to install, the tests cannot go on: they say so.
+# Fails with a message if a package is missing and cannot be installed.
 packages() { # package names; installs what is missing
   local missing=() name
   for name in "$@"; do dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name"); done
@@ -44,7 +44,7 @@ build_here() { # image, build folder
   docker build --quiet --tag "$1" "$2" >/dev/null
 }
 
-# Base images made on this machine, so that nothing has to be pulled. They are not the upstream ones and do not bear their names.
+# Base images built on this machine, so that nothing has to be pulled. They differ from the upstream images and have other names.
 base_images() { # debian rust node redis haproxy
   local name
   for name in "$@"; do
@@ -123,7 +123,7 @@ gateway_image() { # its name
     --build-arg RUST_IMAGE=tollfree-test/rust --build-arg NODE_IMAGE=tollfree-test/node . >/dev/null
 }
 
-# The OpenTelemetry Collector, built once from its published Go modules (five minutes) and kept outside of the tree.
+# The OpenTelemetry Collector, built once from its published Go modules (five minutes) and kept outside the tree.
 base_otelcol() {
   local version=0.155.0 kept=$cache/otelcol-0.155.0
   if [ ! -x "$kept/otelcol" ]; then

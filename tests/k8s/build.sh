@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds one Kubernetes release from its published Go modules, and a small DNS server beside it: about 20 minutes once, then
-# kept by version outside of the tree. usage: build.sh VERSION FOLDER
+# Builds one Kubernetes release from its published Go modules, and a small DNS server. Takes about 20 minutes; the result is kept
+# by version outside the tree. usage: build.sh VERSION FOLDER
 # k8s.io/kubernetes points its staging modules at ./staging; here each is replaced by the same release of the published one.
 # (Not every patch release has one for each: 1.35.4 and 1.36.3 do.)
 set -euo pipefail
@@ -24,7 +24,7 @@ if [ ! -e go.sum ]; then
     go mod edit -replace "$module=$module@v0.${version#1.}"
   done
 fi
-# Without the version's stamp the server calls itself v0.0.0-master, and charts refuse it.
+# Without a version stamp the server reports v0.0.0-master, which charts reject.
 stamp="-s -w"
 for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
   minor=$(echo "$version" | cut -d. -f2)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A whole Kubernetes of two nodes on this machine: etcd, API server, controllers, scheduler; and on each node, which is a network
-# namespace, containerd, kubelet and kube-proxy. Nothing of it listens in the machine's own network namespace.
+# A Kubernetes cluster of two nodes on this machine: etcd, API server, controllers and scheduler; on each node, which is a network
+# namespace, containerd, kubelet and kube-proxy. Nothing listens in the network namespace of the machine.
 #
 # usage: cluster.sh up IMAGE… | down        needs: $BIN (build.sh's programs and kubectl), $STATE (a folder), $DOCKER_HOST for `up`
 #
-# Made for machines that are containers themselves, too: cgroup v1, no CAP_SYS_RESOURCE.
+# Works inside containers as well: cgroup v1, without CAP_SYS_RESOURCE.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 run=/run/tollfree-k8s pki=$STATE/pki
@@ -16,7 +16,7 @@ say() { echo "k8s: $* after $(( ($(date +%s%N) - started) / 1000000 )) ms"; }
 on() { local node=$1; shift; nsenter --net="/run/netns/tf$node" "$@"; }
 start() { # node name command…; its pid is kept, so that `down` ends exactly this
   local node=$1 name=$2; shift 2
-  # Not by `on`: the pid must be the program's own, not that of a shell around it.
+  # Not started by `on`: the pid must be that of the program, not of a shell.
   nsenter --net="/run/netns/tf$node" setsid "$@" > "$STATE/log/$name.log" 2>&1 < /dev/null &
   echo $! > "$STATE/pid/$name"
 }
@@ -71,7 +71,7 @@ node() { # number address images…
     [ -e /sys/fs/cgroup/cgroup.controllers ] && break
     mkdir -p "$controller/tollfree-node$number" 2>/dev/null || true
   done
-  # The callers are on this machine too: pods go before them, as if they had their nodes to themselves.
+  # The callers run on the same machine: pods get a higher priority, as if they had their nodes for themselves.
   [ ! -e "/sys/fs/cgroup/cpu/tollfree-node$number/cpu.shares" ] || echo 16384 > "/sys/fs/cgroup/cpu/tollfree-node$number/cpu.shares"
   if [ -e /sys/fs/cgroup/cpuset/cpuset.cpus ]; then
     cat /sys/fs/cgroup/cpuset/cpuset.cpus > "/sys/fs/cgroup/cpuset/tollfree-node$number/cpuset.cpus"
@@ -156,7 +156,7 @@ up() {
   say "both nodes are ready"
 }
 
-# Pids wrap on a busy machine: a recorded one is only signalled while it is still one of ours.
+# Pids are reused on a busy machine: a recorded pid is signalled only while it belongs to one of our programs.
 end() { # name [signal]
   local pid; pid=$(cat "$STATE/pid/$1" 2>/dev/null) || return 0
   tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qE "$STATE|$run|127.0.0.1:2379" && kill "${2:--TERM}" "$pid" 2>/dev/null || true

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the chart on a real Kubernetes and troubles it: see trial.py. Kubernetes is built once, which takes 20 minutes or more;
-# with it there, and the image, this takes about ten. KEEP=1 leaves the cluster up.
+# Installs the chart on a real Kubernetes and runs trial.py. The first run builds Kubernetes, which takes at least 20 minutes; later
+# runs take about ten. KEEP=1 leaves the cluster running.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/containers/engine.sh
@@ -16,7 +16,7 @@ cp .tools/bin/kubectl .tools/bin/helm "$BIN/"
 finish() {
   local code=$?
   if [ $code != 0 ] && [ -e "$STATE/pki/admin.kubeconfig" ]; then
-    echo "---- what the cluster looks like ----"
+    echo "---- state of the cluster ----"
     local k="nsenter --net=/run/netns/tf1 $BIN/kubectl --kubeconfig $STATE/pki/admin.kubeconfig --request-timeout=5s -n llm"
     $k get pods -o wide || true
     $k get events --sort-by=.lastTimestamp 2>/dev/null | tail -15 || true
@@ -28,7 +28,7 @@ finish() {
 }
 trap finish EXIT
 engine_up
-tests/k8s/cluster.sh down # what an interrupted run left
+tests/k8s/cluster.sh down # remains of an interrupted run
 
 gateway_image tollfree-test/gateway:trial
 base_images redis
@@ -51,6 +51,6 @@ $inside kubectl apply -f tests/k8s/dns.yaml >/dev/null
 sed "s#DISK#$disk#" tests/k8s/world.yaml | $inside kubectl apply -f - >/dev/null
 $inside kubectl -n kube-system rollout status deployment/coredns --timeout=120s
 $inside kubectl -n llm rollout status deployment/providers --timeout=120s
-# What the API server itself makes of it, before anything is installed. (A dry run of `helm install` never submits the objects.)
+# Validation by the API server before anything is installed. (A dry run of `helm install` does not submit the objects.)
 helm template tollfree helm/tollfree -n llm --values tests/k8s/values.yaml --no-hooks | $inside kubectl apply --dry-run=server -f - >/dev/null
 $inside .venv/bin/python tests/k8s/trial.py helm/tollfree tests/k8s/values.yaml

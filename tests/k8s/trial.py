@@ -1,10 +1,10 @@
-"""What a team's day does to an install, all in a few minutes and under load. usage: trial.py CHART VALUES WORLD
+"""Updates, kills and scales an installation under load. usage: trial.py CHART VALUES
 
 Two kinds of callers, both with the official OpenAI SDK, through the Service:
-  200 streams, open all the time, of a model with room for everybody: none may be cut or refused,
-  and a crowd on a model of 120 requests a minute: its window must hold, whatever becomes of the replicas.
+  200 open streams of a model with ample limits: none may be cut or rejected;
+  30 callers of a model with 120 requests per minute: its limit must hold, whatever happens to the replicas.
 
-Prints what was found. The first finding that is not as it must be ends it, with exit code 1.
+Prints each check. The first failure ends the program with exit code 1.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ PROMPT = "hello [[tokens=24 size=1 reasoning=0 ttft=100 chunk=800]]"  # a stream
 SHORT = "hello [[tokens=2 reasoning=0 ttft=20 chunk=1]]"
 
 
-def say(text):
+def log(text):
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def must(right, text):
-    say(("ok    " if right else "WRONG ") + text)
-    if not right:
+def check(passed, text):
+    log(("ok    " if passed else "FAILED ") + text)
+    if not passed:
         raise SystemExit(1)
 
 
@@ -64,7 +64,7 @@ def secret(name, key):
 
 
 def pods(component="gateway"):
-    """Name → address of those that are there and not on their way out."""
+    """Addresses by name of the pods that are not terminating."""
     found = got("pods", "-l", f"app.kubernetes.io/component={component}")["items"]
     return {
         pod["metadata"]["name"]: pod["status"].get("podIP")
@@ -73,7 +73,7 @@ def pods(component="gateway"):
     }
 
 
-def leaving():
+def terminating():
     found = got("pods", "-l", "app.kubernetes.io/component=gateway")["items"]
     return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" in pod["metadata"]]
 
@@ -86,7 +86,7 @@ async def until(what, condition, seconds=180):
     end = time.monotonic() + seconds
     while not await asyncio.to_thread(condition):
         if time.monotonic() > end:
-            must(False, f"{what} within {seconds} s")
+            check(False, f"{what} within {seconds} s")
         await asyncio.sleep(0.5)
 
 
@@ -102,19 +102,18 @@ def fetch(url, key=None):
 
 
 class Load:
-    """The callers, and what became of each request."""
+    """The callers, and the outcome of each request."""
 
     def __init__(self, base_url, key):
         self.client = openai.AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=120)
         self.patient = self.client.with_options(max_retries=3)
         self.over = False
         self.may_retry = False
-        self.hold = asyncio.Event()  # cleared: nobody begins
+        self.hold = asyncio.Event()  # cleared: no new streams start
         self.hold.set()
-        self.open = {}  # number of a stream → the port it comes from
+        self.open = {}  # local port by number of the stream
         self.done = 0
         self.failed = []  # (when, what, port)
-        self.refused = collections.Counter()
         self.narrow = collections.Counter()
         self.callers = []
 
@@ -127,7 +126,7 @@ class Load:
         await asyncio.gather(*self.callers)
 
     async def stream(self, number):
-        await asyncio.sleep(number * 0.05)  # not all in one instant
+        await asyncio.sleep(number * 0.05)  # spread the start
         while not self.over:
             await self.hold.wait()
             client = self.patient if self.may_retry else self.client
@@ -144,10 +143,10 @@ class Load:
                 if reason != "stop" or not text:
                     raise RuntimeError(f"ended early: {text} characters, finish_reason {reason}")
                 self.done += 1
-            except openai.APIStatusError as refusal:
-                self.failed.append((time.monotonic(), f"{refusal.status_code} {refusal.code}", port))
-                await asyncio.sleep(float(refusal.response.headers.get("retry-after-ms", 1000)) / 1000)
-            except Exception as error:  # whatever it is, it is a request that did not end well
+            except openai.APIStatusError as error:
+                self.failed.append((time.monotonic(), f"{error.status_code} {error.code}", port))
+                await asyncio.sleep(float(error.response.headers.get("retry-after-ms", 1000)) / 1000)
+            except Exception as error:  # any other failure of a request
                 self.failed.append((time.monotonic(), f"{type(error).__name__}: {error}", port))
                 await asyncio.sleep(0.2)
             finally:
@@ -161,9 +160,9 @@ class Load:
             try:
                 await self.patient.with_options(max_retries=0).chat.completions.create(model=NARROW, messages=messages)
                 self.narrow[200] += 1
-            except openai.APIStatusError as refusal:
-                self.narrow[refusal.status_code] += 1
-                pause = float(refusal.response.headers.get("retry-after-ms", 1000)) / 1000
+            except openai.APIStatusError as error:
+                self.narrow[error.status_code] += 1
+                pause = float(error.response.headers.get("retry-after-ms", 1000)) / 1000
             except openai.APIConnectionError:
                 self.narrow["broken"] += 1
             await asyncio.sleep(min(pause, 15) + number * 0.01)
@@ -176,7 +175,7 @@ class Load:
 
 
 def ports_of(address):
-    """Ports of this machine whose connections go to that pod."""
+    """Local ports of the connections to a pod."""
     seen = shell("conntrack", "-L", "-p", "tcp")
     pattern = re.compile(rf"ESTABLISHED src=\S+ dst=\S+ sport=(\d+) dport=\d+ src={re.escape(address)} ")
     return {int(port) for port in pattern.findall(seen)}
@@ -185,38 +184,38 @@ def ports_of(address):
 def install():
     begin = time.monotonic()
     helm("install", "tollfree", CHART, "--values", VALUES, "--wait", "--timeout", "5m")
-    must(ready() == 3, f"installed: 3 replicas ready after {time.monotonic() - begin:.1f} s")
+    check(ready() == 3, f"installed: 3 replicas ready after {time.monotonic() - begin:.1f} s")
     nodes = {pod["spec"]["nodeName"] for pod in got("pods", "-l", "app.kubernetes.io/component=gateway")["items"]}
-    must(nodes == {"node1", "node2"}, f"spread over {sorted(nodes)}")
+    check(nodes == {"node1", "node2"}, f"spread over {sorted(nodes)}")
     helm("test", "tollfree")
-    must(True, "helm test")
+    check(True, "helm test")
     before, keys = pods(), (secret("tollfree", "admin-key"), secret("tollfree-redis", "redis-password"))
     redis = pods("redis")
     helm("upgrade", "tollfree", CHART, "--values", VALUES, "--wait")
     after = (secret("tollfree", "admin-key"), secret("tollfree-redis", "redis-password"))
-    must(keys == after and len(keys[0]) > 40, "an upgrade keeps the made admin key and the password of Redis")
-    must(pods() == before and pods("redis") == redis, "and rolls nothing when nothing changed")
+    check(keys == after and len(keys[0]) > 40, "an upgrade keeps the generated admin key and the password of Redis")
+    check(pods() == before and pods("redis") == redis, "an upgrade without changes restarts nothing")
     return keys[0]
 
 
 def smoke(base_url, key):
     client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0)
     names = [model.id for model in client.models.list()]
-    must(names[0] == "free" and WIDE in names, f"the SDK lists {len(names)} models")
+    check(names[0] == "free" and WIDE in names, f"the SDK lists {len(names)} models")
     answer = client.chat.completions.create(model="free", messages=[{"role": "user", "content": SHORT}])
-    must(bool(answer.choices[0].message.content), "and gets its first answer")
+    check(bool(answer.choices[0].message.content), "the SDK gets a response")
     try:
         openai.OpenAI(base_url=base_url, api_key="wrong", max_retries=0).models.list()
-        must(False, "a wrong key is refused")
+        check(False, "a wrong key is rejected")
     except openai.AuthenticationError:
-        must(True, "a wrong key is refused")
+        check(True, "a wrong key is rejected")
 
 
-async def gone(load, mark, what):
-    """Those who were told to go have gone, and took their time: nothing was lost."""
-    await until("the old pods have gone", lambda: not leaving(), 400)
+async def check_nothing_lost(load, mark, what):
+    """Waits until terminating pods are gone and checks that no stream was lost."""
+    await until("the old pods are gone", lambda: not terminating(), 400)
     lost = load.since(mark)
-    must(not lost, f"{what}: {load.done} streams whole so far, {len(lost)} lost {lost[:3]}")
+    check(not lost, f"{what}: {load.done} streams complete so far, {len(lost)} lost {lost[:3]}")
 
 
 async def rolling_update(load):
@@ -224,9 +223,9 @@ async def rolling_update(load):
     mark, begin, before = time.monotonic(), time.monotonic(), set(pods())
     upgrade = ("upgrade", "tollfree", CHART, "--values", VALUES, "--set", "podAnnotations.trial=two", "--wait", "--timeout", "8m")
     await asyncio.to_thread(helm, *upgrade)
-    say(f"      rolled in {time.monotonic() - begin:.1f} s, {len(leaving())} still finish their streams")
-    must(not before & set(pods()), "every pod is a new one")
-    await gone(load, mark, "rolling update under 200 streams")
+    log(f"      updated in {time.monotonic() - begin:.1f} s, {len(terminating())} are finishing their streams")
+    check(not before & set(pods()), "every pod is new")
+    await check_nothing_lost(load, mark, "rolling update under 200 streams")
 
 
 async def kill(load):
@@ -240,19 +239,19 @@ async def kill(load):
     pid = next(int(entry) for entry in os.listdir("/proc") if entry.isdigit() and is_program_of(int(entry), uid))
     on_it |= ports_of(victim)
     os.kill(pid, 9)
-    say(f"      killed {name} with {len(theirs)} streams on it")
+    log(f"      killed {name} with {len(theirs)} streams on it")
     await asyncio.sleep(1)
-    await until("it is back", lambda: ready() == 3)
+    await until("it is ready again", lambda: ready() == 3)
     await asyncio.sleep(3)
     lost = load.since(mark)
     others = [failure for failure in lost if failure[2] not in on_it]
-    must(not others, f"pod killed: {len(lost)} streams lost, all of them its own; {len(others)} others {others[:3]}")
-    must(len(lost) >= len(theirs) // 2 > 0, "and it did have streams")
+    check(not others, f"pod killed: {len(lost)} of its streams lost; {len(others)} others {others[:3]}")
+    check(len(lost) >= len(theirs) // 2 > 0, "the killed pod had streams")
     load.may_retry = False
 
 
 def is_program_of(pid, uid):
-    """The gateway of that pod."""
+    """Whether a process is the gateway of a pod."""
     try:
         with open(f"/proc/{pid}/cgroup") as cgroup, open(f"/proc/{pid}/cmdline", "rb") as line:
             return uid in cgroup.read().replace("_", "-") and b"tollfree" in line.read()
@@ -267,11 +266,11 @@ async def scale(load):
         change = ("upgrade", "tollfree", CHART, "--values", VALUES, "--set", f"podAnnotations.trial=two,replicaCount={count}", "--wait")
         await asyncio.to_thread(helm, *change)
         await until(f"{count} replicas are ready", lambda count=count: ready() == count and len(pods()) == count)
-        say(f"      {count} replicas after {time.monotonic() - begin:.1f} s")
-        await gone(load, mark, f"scaled to {count}")
+        log(f"      {count} replicas after {time.monotonic() - begin:.1f} s")
+        await check_nothing_lost(load, mark, f"scaled to {count}")
         if count == 5:
             tried = await asyncio.to_thread(helm, *change[:5], "--set", "autoscaling.enabled=true", "--dry-run=server")
-            must("replicas: 5\n" in tried, "with an autoscaler an upgrade keeps the present number of replicas")
+            check("replicas: 5\n" in tried, "with an autoscaler an upgrade keeps the current number of replicas")
 
 
 def used_of_the_day(key, base_url):
@@ -287,23 +286,23 @@ async def redis_deleted(load, key, base_url, providers):
     await asyncio.to_thread(kubectl, "delete", "pod", "tollfree-redis-0", "--wait=false")
     await asyncio.sleep(2)
     redis = lambda: got("statefulset", "tollfree-redis")["status"].get("readyReplicas", 0) == 1
-    await until("Redis is back", redis)
+    await until("Redis is ready", redis)
     back = time.monotonic()
     done = load.done
-    await until("streams begin again", lambda: load.done > done, 60)
+    await until("new streams start", lambda: load.done > done, 60)
     lost = [failure for failure in load.since(mark) if not failure[1].startswith("503 ledger_unavailable")]
-    told = len(load.since(mark)) - len(lost)
+    rejected = len(load.since(mark)) - len(lost)
     last = max((failure[0] for failure in load.since(mark)), default=back)
-    say(f"      Redis was away for {back - begin:.1f} s by its probe; {told} requests were told so, the last {last - back:+.1f} s after it")
-    must(not lost, f"Redis deleted: no open stream was cut, {len(lost)} lost {lost[:3]}")
-    must(last - back < 3, "and refusals end with it")
-    after, asked = await counts(load, key, base_url, providers)
-    must(after >= before > 0, f"counts came back from its file: {before} of the day used before, {after} after")
-    must(after >= asked, f"none is missing: the provider was asked {asked} times, {after} are counted")
+    log(f"      Redis was not ready for {back - begin:.1f} s; {rejected} requests were rejected, the last {last - back:+.1f} s after its return")
+    check(not lost, f"Redis deleted: no open stream was cut, {len(lost)} lost {lost[:3]}")
+    check(last - back < 3, "rejections end with its return")
+    after, sent = await counts(load, key, base_url, providers)
+    check(after >= before > 0, f"counts were restored from its file: {before} requests of the day before, {after} after")
+    check(after >= sent, f"no count is missing: the provider received {sent} requests, {after} are counted")
 
 
 async def counts(load, key, base_url, providers):
-    """Used of the day, and how often the provider was asked: while nobody begins, so that both speak of the same."""
+    """Requests counted for the day and received by the provider, while no new request starts, so that both are comparable."""
     load.hold.clear()
     await asyncio.sleep(3)
     models = fetch(f"{providers}/_audit")["providers"]["mistral"]["accounts"]["main"]
@@ -313,15 +312,15 @@ async def counts(load, key, base_url, providers):
     return used, models[WIDE.split("/")[1]]["tally"]["admitted"]
 
 
-def judge(providers, load):
+def check_limits(providers, load):
     models = fetch(f"{providers}/_audit")["providers"]["mistral"]["accounts"]["main"]
     for model in (WIDE, NARROW):
         seen = models[model.split("/")[1]]
         window = seen["windows"]["rpm"]
         refused = sum(seen["tally"]["refused"].values())
-        text = f"{model}: {window['most_in_any_span']} of {window['limit']} in the fullest minute, {refused} refused by the provider"
-        must(window["over"] <= 0 and refused == 0, text)
-    say(f"      the crowd on {NARROW_RPM} a minute got {dict(load.narrow)}")
+        text = f"{model}: {window['most_in_any_span']} of {window['limit']} in the busiest minute, {refused} rejected by the provider"
+        check(window["over"] <= 0 and refused == 0, text)
+    log(f"      responses to the callers of {NARROW_RPM} requests per minute: {dict(load.narrow)}")
 
 
 async def main():
@@ -336,10 +335,10 @@ async def main():
     await scale(load)
     await redis_deleted(load, key, base_url, providers)
     await load.stop()
-    judge(providers, load)
+    check_limits(providers, load)
     helm("uninstall", "tollfree", "--wait")
-    must(not pods() and not pods("redis"), "uninstalled")
-    say(f"all of it in {time.monotonic() - begin:.0f} s, {load.done} streams whole")
+    check(not pods() and not pods("redis"), "uninstalled")
+    log(f"finished in {time.monotonic() - begin:.0f} s, {load.done} streams complete")
 
 
 asyncio.run(main())

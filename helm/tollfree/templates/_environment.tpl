@@ -1,8 +1,28 @@
-{{/* The gateway's environment: what the chart decides, then the operator's settings, then secrets. */}}
+{{/* Environment of the gateway. An entry of extraEnv replaces an entry of the chart with the same name. */}}
 {{- define "tollfree.environment" -}}
+{{- $replaced := list }}
+{{- range .Values.extraEnv }}{{ $replaced = append $replaced .name }}{{ end }}
+{{- $entries := list }}
+{{- range include "tollfree.chartEnvironment" . | fromYamlArray }}
+{{- if not (has .name $replaced) }}{{ $entries = append $entries . }}{{ end }}
+{{- end }}
+{{- range concat $entries .Values.extraEnv }}
+- name: {{ .name }}
+  {{- if .valueFrom }}
+  valueFrom: {{ toJson .valueFrom }}
+  {{- else }}
+  value: {{ .value | default "" | quote }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Entries that the chart computes, then the settings, then the secrets. */}}
+{{- define "tollfree.chartEnvironment" -}}
 {{- $fullname := include "tollfree.fullname" . }}
+{{- if not (hasKey .Values.settings "HOST") }}
 - name: HOST
   value: "0.0.0.0"
+{{- end }}
 - name: PORT
   value: "3000"
 - name: TOLLFREE_AUTH
@@ -10,7 +30,7 @@
 - name: TOLLFREE_POOL
   value: {{ .Values.pool | quote }}
 - name: TOLLFREE__SHUTDOWN__GRACE_MS
-  value: {{ .Values.drain.graceMs | int | quote }}
+  value: {{ .Values.shutdown.graceMs | int | quote }}
 {{- if .Values.config }}
 - name: TOLLFREE_CONFIG
   value: /etc/tollfree/tollfree.toml
@@ -37,7 +57,7 @@
 {{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
-  {{- /* Large whole numbers would be written 1e+06. */}}
+  {{- /* Helm formats large integers as 1e+06. */}}
   {{- $whole := and (kindIs "float64" $value) (eq (toString (floor $value)) (toString $value)) }}
   value: {{ ternary (int64 $value | toString) (toString $value) $whole | quote }}
 {{- end }}
@@ -59,8 +79,5 @@
 {{- else }}
 - name: REDIS_URL
   valueFrom: { secretKeyRef: { name: {{ default $fullname .Values.redis.external.existingSecret }}, key: {{ .Values.redis.external.existingSecretKey }} } }
-{{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}

@@ -42,11 +42,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* Called with (dict "image" … "tag" default). */}}
+{{/*
+The reference of an image. global.imageRegistry replaces the registry in its repository.
+Called with (dict "root" $ "image" … "tag" <default tag>).
+*/}}
 {{- define "tollfree.image" -}}
+{{- $repository := .image.repository }}
+{{- with .root.Values.global.imageRegistry }}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") }}
+{{- end }}
 {{- if .image.digest }}
-{{- printf "%s@%s" .image.repository .image.digest }}
+{{- printf "%s@%s" $repository .image.digest }}
 {{- else }}
-{{- printf "%s:%s" .image.repository (default .tag .image.tag) }}
+{{- printf "%s:%s" $repository (default .tag .image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* The port of a URL, or the default port of its scheme. */}}
+{{- define "tollfree.urlPort" -}}
+{{- $host := (urlParse .).host }}
+{{- if regexMatch ":[0-9]+$" $host }}{{ regexFind "[0-9]+$" $host }}
+{{- else }}{{ get (dict "https" 443 "socks5" 1080 "socks5h" 1080) (urlParse .).scheme | default 80 }}
+{{- end }}
+{{- end }}
+
+{{/* IP families of a Service. */}}
+{{- define "tollfree.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies: {{ toJson . }}
 {{- end }}
 {{- end }}

@@ -1,4 +1,4 @@
-//! The dashboard in a real browser: two replicas, one Redis, simulated providers.
+//! The dashboard in a real browser, with two replicas, one Redis and simulated providers.
 
 use std::{path::Path, time::Duration};
 
@@ -6,34 +6,34 @@ use serde_json::json;
 
 use crate::support::{app::TestApp, eventually, process::Process, redis_server::RedisServer, simulator::Simulator};
 
-const BOSS: &str = "the-admin-key-of-this-test";
+const ADMIN_KEY: &str = "the-admin-key-of-this-test";
 
 async fn replica(redis: &RedisServer, simulator: &Simulator) -> TestApp {
     let providers = ["groq", "gemini", "mistral", "ollama"];
     let setup = providers.iter().fold(TestApp::setup(), |app, provider| app.simulated(simulator, provider));
-    // Breakers that stay open for seconds, not half a minute: somebody waits for them to close.
-    setup.redis(redis).env("TOLLFREE_ADMIN_KEY", BOSS).env("CB_TIMEOUT_MS", 6_000).start().await
+    // The test waits for breakers to close, so they stay open for seconds only.
+    setup.redis(redis).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).env("CB_TIMEOUT_MS", 6_000).start().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_walks_the_dashboard_of_two_replicas() {
+async fn the_dashboard_of_two_replicas_works_in_a_browser() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard");
     assert!(root.join("dist/index.html").exists(), "the dashboard is not built: run `make dashboard`");
     let (redis, simulator) = (RedisServer::start().await, Simulator::start().await);
     let (here, there) = (replica(&redis, &simulator).await, replica(&redis, &simulator).await);
-    let what = json!({
+    let config = json!({
         "replicas": [here.url(""), there.url("")],
-        "key": BOSS,
+        "key": ADMIN_KEY,
         "control": simulator.control(),
         "model": "groq/openai/gpt-oss-120b",
     });
     let log = here.folder.path().join("walk.log");
-    let args = ["tests/walk.mjs", &what.to_string()];
-    // The browser's own files go with the test's, not into the checkout.
+    let args = ["tests/walk.mjs", &config.to_string()];
+    // The browser writes its files to the folder of the test, not into the checkout.
     let home = [("HOME", here.folder.path())];
     let mut process = Process::start("walk", Path::new("node"), &args, home, &root, &log);
-    let status = eventually(Duration::from_mins(10), "the walk ends", async || process.ended()).await;
-    let said = process.log();
-    eprintln!("{said}");
-    assert!(status.success() && said.contains("all checks passed"), "{said}");
+    let status = eventually(Duration::from_mins(10), "the end of the browser test", async || process.ended()).await;
+    let output = process.log();
+    eprintln!("{output}");
+    assert!(status.success() && output.contains("all checks passed"), "{output}");
 }

@@ -3,11 +3,11 @@
 use super::{CHART, documents, root, run, tool};
 
 #[test]
-fn hadolint_finds_nothing_in_the_dockerfile() {
+fn hadolint_accepts_the_dockerfile() {
     run(tool("hadolint").arg("Dockerfile"));
 }
 
-/// Builders without `BuildKit` know none of these.
+/// These features need `BuildKit`, which not every builder has.
 #[test]
 fn the_dockerfile_builds_with_any_builder() {
     let text = std::fs::read_to_string(root().join("Dockerfile")).unwrap();
@@ -15,9 +15,9 @@ fn the_dockerfile_builds_with_any_builder() {
         assert!(!text.contains(modern), "{modern}");
     }
     let last = text.rsplit("\nFROM ").next().unwrap();
-    assert!(last.contains("\nUSER 65532:65532\n"), "the user must be a number, for runAsNonRoot");
+    assert!(last.contains("\nUSER 65532:65532\n"), "runAsNonRoot requires a numeric user");
     for base in text.lines().filter_map(|line| line.strip_prefix("FROM ")) {
-        assert!(base.starts_with("${"), "a base image that cannot be chosen: {base}");
+        assert!(base.starts_with("${"), "the base image is not an argument: {base}");
     }
 }
 
@@ -25,7 +25,7 @@ fn the_dockerfile_builds_with_any_builder() {
 fn the_compose_file_is_valid_alone_and_with_each_profile() {
     let services = |arguments: &[&str]| {
         let mut compose = tool("docker-compose");
-        // A `.env` of this machine must not decide.
+        // A `.env` file on this machine must not affect the result.
         let text = run(compose.args(["--env-file", "/dev/null"]).args(arguments).args(["config", "--services"]));
         let mut services: Vec<_> = text.lines().map(str::to_owned).collect();
         services.sort();
@@ -41,7 +41,7 @@ fn the_compose_file_is_valid_alone_and_with_each_profile() {
     for (name, service) in whole.as_object().unwrap() {
         assert_eq!(service["read_only"], true, "{name}");
         for port in service["ports"].as_array().into_iter().flatten() {
-            assert_eq!(port["host_ip"], "127.0.0.1", "{name} is published on this machine only");
+            assert_eq!(port["host_ip"], "127.0.0.1", "{name} must be published on localhost only");
         }
     }
     assert!(whole["gateway"]["environment"]["GROQ_BASE_URL"].as_str().unwrap().contains("providers:4100"));
@@ -53,6 +53,6 @@ fn the_plain_manifests_are_what_the_chart_renders() {
     let rendered = run(tool("helm").args(render).args(["--skip-tests", "--no-hooks"]));
     let written = std::fs::read_to_string(root().join("k8s/tollfree.yaml")).unwrap();
     let body = written.split_once("\n---\n").map(|(_, body)| format!("---\n{body}"));
-    assert!(body.as_deref() == Some(&rendered), "k8s/tollfree.yaml is not what the chart renders: run `make k8s`");
-    assert!(!written.contains("kind: Secret"), "a secret stands in k8s/");
+    assert!(body.as_deref() == Some(&rendered), "k8s/tollfree.yaml differs from the rendered chart: run `make k8s`");
+    assert!(!written.contains("kind: Secret"), "k8s/tollfree.yaml contains a Secret");
 }

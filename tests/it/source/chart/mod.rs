@@ -1,11 +1,11 @@
-//! What the gateway is shipped in: chart, manifests, image, compose file, alerts, judged by the tools their users have.
-//! `tests/setup.sh` puts those into `.tools`.
+//! Chart, manifests, image, compose file and alerts, checked by the tools of their ecosystems, which `tests/setup.sh` installs
+//! into `.tools`.
 
 mod container;
+mod monitoring;
 mod refusals;
 mod rendered;
 mod settings;
-mod watched;
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 
-/// Oldest and newest that are tested, and one between them.
+/// The oldest and the newest supported version, and one in between.
 const KUBERNETES: [&str; 3] = ["1.31", "1.33", "1.35"];
 const CHART: &str = "helm/tollfree";
 
@@ -29,12 +29,12 @@ fn tool(name: &str) -> Command {
     };
     assert!(program.exists(), "{} is missing: tests/setup.sh installs it", program.display());
     let mut command = Command::new(program);
-    // A cluster that happens to be configured here must not be asked anything.
+    // A cluster that is configured on this machine must not be contacted.
     command.current_dir(root()).env_remove("KUBECONFIG").env("HOME", root().join("target"));
     command
 }
 
-/// Both outputs of a tool that must succeed.
+/// The output of a tool that must succeed.
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}\n{}", both(&output));
@@ -45,7 +45,7 @@ fn both(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// `ci/*.yaml`: each an install somebody has.
+/// `ci/*.yaml`: values of typical installations.
 fn value_files() -> Vec<PathBuf> {
     let folder = root().join(CHART).join("ci");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -57,12 +57,12 @@ fn name(file: &Path) -> String {
     file.file_stem().unwrap().to_string_lossy().into_owned()
 }
 
-/// `helm template` of the chart with these further arguments.
+/// Output of `helm template` with additional arguments.
 fn template(arguments: &[&str]) -> String {
     run(tool("helm").args(["template", "t", CHART, "--namespace", "llm"]).args(arguments))
 }
 
-/// Every document of a YAML text.
+/// The documents of a YAML text, without empty ones.
 fn documents(yaml: &str) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("documents.yaml");
@@ -77,7 +77,7 @@ fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
     documents.iter().filter(|document| document["kind"] == kind).collect()
 }
 
-/// The container of the gateway.
+/// The container of the gateway in the Deployment.
 fn gateway(documents: &[Value]) -> &Value {
     &of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
 }

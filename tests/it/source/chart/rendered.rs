@@ -1,4 +1,4 @@
-//! Each value file renders to what Kubernetes takes, and to what the chart promises.
+//! Rendered manifests are valid for Kubernetes and have the documented properties.
 
 use std::thread;
 
@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{CHART, KUBERNETES, documents, gateway, name, of_kind, run, template, tool, value_files};
 
-/// Kinds of the Prometheus operator: no part of Kubernetes' schemas; their insides are tested in `watched`.
-const FOREIGN: &str = "monitoring.coreos.com/";
+/// Kinds of the Prometheus operator, which are not part of Kubernetes' schemas. `monitoring` tests them.
+const CUSTOM_RESOURCES: &str = "monitoring.coreos.com/";
 
 #[test]
-fn every_value_file_lints_and_three_kubernetes_versions_take_what_it_renders() {
+fn every_value_file_is_valid_for_three_kubernetes_versions() {
     let files = value_files();
     assert!(files.len() >= 8, "{files:?}");
     let lint = |file| run(tool("helm").args(["lint", "--strict", "--quiet", CHART, "--values"]).arg(file));
@@ -24,7 +24,7 @@ fn every_value_file_lints_and_three_kubernetes_versions_take_what_it_renders() {
                 for file in files {
                     let full = format!("{version}.0");
                     let text = template(&["--kube-version", &full, "--values", file.to_str().unwrap()]);
-                    let ours = text.split("\n---\n").filter(|document| !document.contains(FOREIGN));
+                    let ours = text.split("\n---\n").filter(|document| !document.contains(CUSTOM_RESOURCES));
                     let rendered = folder.path().join(format!("{}.yaml", name(file)));
                     std::fs::write(&rendered, ours.collect::<Vec<_>>().join("\n---\n")).unwrap();
                     validate.arg(rendered);
@@ -39,7 +39,7 @@ fn every_value_file_lints_and_three_kubernetes_versions_take_what_it_renders() {
 }
 
 #[test]
-fn the_defaults_are_safe_and_complete() {
+fn the_defaults_are_secure_and_complete() {
     let all = documents(&template(&[]));
     for kind in [
         "Deployment",
@@ -59,16 +59,16 @@ fn the_defaults_are_safe_and_complete() {
     }
     for document in all.iter().filter(|d| ["Deployment", "StatefulSet"].contains(&d["kind"].as_str().unwrap())) {
         let pod = &document["spec"]["template"]["spec"];
-        is_restricted(pod);
+        assert_restricted(pod);
         assert_eq!(pod["enableServiceLinks"], false);
     }
     for pod in of_kind(&all, "Pod") {
-        is_restricted(&pod["spec"]);
+        assert_restricted(&pod["spec"]);
     }
     let env = gateway(&all)["env"].as_array().unwrap();
     assert!(env.contains(&json!({ "name": "TOLLFREE_AUTH", "value": "required" })));
     let secret = |entry: &&Value| entry["name"].as_str().unwrap().ends_with("_KEY");
-    assert!(env.iter().filter(secret).all(|entry| entry["value"].is_null()), "a secret stands in the Deployment");
+    assert!(env.iter().filter(secret).all(|entry| entry["value"].is_null()), "the Deployment contains a secret");
     let ingress = of_kind(&all, "Ingress")[0];
     assert!(ingress["spec"]["tls"].is_array());
     let paths = ingress["spec"]["rules"][0]["http"]["paths"].to_string();
@@ -76,8 +76,8 @@ fn the_defaults_are_safe_and_complete() {
     assert_eq!(ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-buffering"], "off");
 }
 
-/// What the `restricted` Pod Security Standard asks for, a root that cannot be written, and no token.
-fn is_restricted(pod: &Value) {
+/// Asserts the `restricted` Pod Security Standard, a read-only root file system and no service account token.
+fn assert_restricted(pod: &Value) {
     assert_eq!(pod["automountServiceAccountToken"], false, "{pod}");
     let whole = &pod["securityContext"];
     assert_eq!(whole["runAsNonRoot"], true);
@@ -93,7 +93,7 @@ fn is_restricted(pod: &Value) {
 }
 
 #[test]
-fn a_replica_leaves_without_a_request_lost() {
+fn a_terminating_replica_finishes_its_requests() {
     let all = documents(&template(&[]));
     let deployment = &of_kind(&all, "Deployment")[0]["spec"];
     assert_eq!(deployment["strategy"]["rollingUpdate"], json!({ "maxUnavailable": 0, "maxSurge": 1 }));
@@ -109,13 +109,13 @@ fn a_replica_leaves_without_a_request_lost() {
 }
 
 #[test]
-fn pods_roll_when_their_configuration_or_a_secret_changes_and_not_otherwise() {
+fn pods_restart_only_when_their_configuration_or_a_secret_changes() {
     let annotations = |more: &[&str]| {
         let all = documents(&template(more));
         of_kind(&all, "Deployment")[0]["spec"]["template"]["metadata"]["annotations"].clone()
     };
     let before = annotations(&[]);
-    assert_eq!(annotations(&[]), before, "made secrets differ from render to render, pods must not");
+    assert_eq!(annotations(&[]), before, "generated secrets must not change the pods");
     assert_eq!(annotations(&["--set", "ingress.host=a.example.org"]), before);
     for change in ["config=[queue]", "providers.keys.GROQ_API_KEY=gsk_a", "auth.adminKey.value=a-key-of-16-chars"] {
         assert_ne!(annotations(&["--set", change]), before, "{change}");
@@ -123,7 +123,7 @@ fn pods_roll_when_their_configuration_or_a_secret_changes_and_not_otherwise() {
 }
 
 #[test]
-fn what_is_given_elsewhere_is_not_made_here() {
+fn existing_objects_are_not_created() {
     let file = value_files().into_iter().find(|file| name(file) == "existing-secrets-values").unwrap();
     let all = documents(&template(&["--values", file.to_str().unwrap()]));
     assert!(of_kind(&all, "Secret").is_empty(), "{all:?}");
@@ -138,6 +138,46 @@ fn what_is_given_elsewhere_is_not_made_here() {
         let external = documents(&template(&["--set", "redis.bundled.enabled=false,redis.external.existingSecret=r"]));
         let redis =
             of_kind(&external, kind).into_iter().filter(|d| d["metadata"]["name"].to_string().contains("redis"));
-        assert_eq!(redis.count(), 0, "an external Redis, and still a {kind} for one");
+        assert_eq!(redis.count(), 0, "a {kind} for Redis in spite of an external one");
     }
+}
+
+#[test]
+fn a_variable_of_the_operator_replaces_the_one_of_the_chart() {
+    for set in ["settings.HOST=::", "extraEnv[0].name=HOST,extraEnv[0].value=::"] {
+        let all = documents(&template(&["--set", set]));
+        let hosts: Vec<_> =
+            gateway(&all)["env"].as_array().unwrap().iter().filter(|entry| entry["name"] == "HOST").collect();
+        assert_eq!(hosts, [&json!({ "name": "HOST", "value": "::" })], "{set}");
+    }
+}
+
+#[test]
+fn openshift_assigns_ids_and_a_mirror_serves_every_image() {
+    let file = value_files().into_iter().find(|file| name(file) == "openshift-values").unwrap();
+    let text = template(&["--values", file.to_str().unwrap()]);
+    assert!(!text.contains("runAsUser") && !text.contains("runAsGroup") && !text.contains("fsGroup"), "{text}");
+    for line in text.lines().filter(|line| line.trim_start().starts_with("image:")) {
+        assert!(line.contains("\"mirror.example.com/llm/"), "{line}");
+    }
+    let all = documents(&text);
+    assert_eq!(of_kind(&all, "Deployment")[0]["metadata"]["annotations"]["reloader.stakater.com/auto"], "true");
+    assert_eq!(gateway(&all)["envFrom"], json!([{ "configMapRef": { "name": "team-settings" } }]));
+    let egress = &of_kind(&all, "NetworkPolicy")[0]["spec"]["egress"];
+    assert!(
+        egress.as_array().unwrap().contains(&json!({ "ports": [{ "port": 3128, "protocol": "TCP" }] })),
+        "{egress}"
+    );
+}
+
+#[test]
+fn redis_is_restarted_for_a_hang_and_not_for_a_long_start() {
+    let all = documents(&template(&[]));
+    let container = &of_kind(&all, "StatefulSet")[0]["spec"]["template"]["spec"]["containers"][0];
+    let command = |probe: &str| container[probe]["exec"]["command"].clone();
+    // Without -e, redis-cli succeeds on the LOADING error.
+    assert_eq!(command("startupProbe"), json!(["redis-cli", "ping"]));
+    assert_eq!(command("livenessProbe"), json!(["redis-cli", "ping"]));
+    assert_eq!(command("readinessProbe"), json!(["redis-cli", "-e", "ping"]));
+    assert!(container["resources"]["limits"]["cpu"].is_null() && container["resources"]["requests"]["cpu"].is_string());
 }

@@ -1,4 +1,4 @@
-//! The chart gives the gateway nothing that it would not take, and knows every setting that there is.
+//! The chart accepts every setting of the gateway, and the gateway accepts every environment of the chart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,15 @@ use tollfree::config;
 
 use super::{CHART, documents, gateway, name, of_kind, root, template, value_files};
 
-/// Settings that the chart decides by values of its own, or that make no sense in it.
-const OWN: [&str; 7] =
+/// Settings that have values of their own in the chart, or no use in it.
+const EXCLUDED: [&str; 7] =
     ["server.host", "server.port", "auth.mode", "clients.file", "ledger.pool", "ledger.data_dir", "shutdown.grace_ms"];
 
 fn schema() -> Value {
     serde_json::from_str(&std::fs::read_to_string(root().join(CHART).join("values.schema.json")).unwrap()).unwrap()
 }
 
-/// The environment as Kubernetes would make it; what stands in a Secret of somebody else is made up.
+/// The environment of the container. Entries of Secrets outside the chart have invented values.
 fn environment(documents: &[Value]) -> BTreeMap<String, String> {
     let secrets = of_kind(documents, "Secret");
     let secret = |wanted: &Value, key: &str| {
@@ -23,7 +23,7 @@ fn environment(documents: &[Value]) -> BTreeMap<String, String> {
         match (ours, key) {
             (Some(secret), _) => decode(secret["data"][key].as_str().unwrap_or_else(|| panic!("no {key} in {secret}"))),
             (None, "redis-url" | "url") => "rediss://:secret@redis.example.org:6380".to_owned(),
-            (None, _) => format!("made-up-{key}"),
+            (None, _) => format!("invented-{key}"),
         }
     };
     let mut environment = BTreeMap::new();
@@ -43,7 +43,7 @@ fn environment(documents: &[Value]) -> BTreeMap<String, String> {
             (None, false) => "a-pod".to_owned(),
         };
         let name = entry["name"].as_str().unwrap().to_owned();
-        assert!(environment.insert(name, value).is_none(), "twice: {entry}");
+        assert!(environment.insert(name, value).is_none(), "duplicate: {entry}");
     }
     environment
 }
@@ -53,7 +53,7 @@ fn decode(base64: &str) -> String {
 }
 
 #[test]
-fn the_gateway_takes_the_environment_of_every_value_file() {
+fn the_gateway_accepts_the_environment_of_every_value_file() {
     for file in value_files() {
         let all = documents(&template(&["--values", file.to_str().unwrap()]));
         let folder = tempfile::tempdir().unwrap();
@@ -63,7 +63,7 @@ fn the_gateway_takes_the_environment_of_every_value_file() {
             assert!(path.ends_with(&format!("/{entry}")), "{variable} is {path}");
             let found =
                 of_kind(&all, kind).iter().find_map(|document| document["data"][entry].as_str().map(str::to_owned));
-            let text = found.unwrap_or_else(|| panic!("{entry} is mounted from nowhere"));
+            let text = found.unwrap_or_else(|| panic!("no document contains {entry}"));
             std::fs::write(folder.path().join(entry), if kind == "Secret" { decode(&text) } else { text }).unwrap();
             Some((variable.to_owned(), folder.path().join(entry).display().to_string()))
         };
@@ -87,7 +87,7 @@ fn the_schema_knows_every_setting_and_no_other() {
     let settings: BTreeSet<String> = sources
         .iter()
         .map(|setting| setting.name.clone())
-        .filter(|name| name.contains('.') && !OWN.contains(&&**name))
+        .filter(|name| name.contains('.') && !EXCLUDED.contains(&&**name))
         .collect();
     let long = |path: &String| format!("TOLLFREE__{}", path.replace('.', "__").to_uppercase());
     for path in &settings {
@@ -98,29 +98,29 @@ fn the_schema_knows_every_setting_and_no_other() {
     assert_eq!(written, settings.iter().map(long).collect());
     for name in known.as_object().unwrap().keys().filter(|name| !name.starts_with("TOLLFREE__")) {
         let dotenv = std::fs::read_to_string(root().join(".env.example")).unwrap();
-        assert!(dotenv.contains(&**name), "{name} is no setting of .env.example");
+        assert!(dotenv.contains(&**name), "{name} is not in .env.example");
     }
 }
 
 #[test]
-fn every_value_is_in_the_schema_and_every_schema_entry_has_its_line() {
+fn values_and_schema_have_the_same_entries() {
     let values = &documents(&std::fs::read_to_string(root().join(CHART).join("values.yaml")).unwrap())[0];
     let schema = schema();
-    let mut apart = Vec::new();
-    compare(values, &schema, &schema, "", &mut apart);
-    assert!(apart.is_empty(), "values.yaml and values.schema.json differ:\n{}", apart.join("\n"));
+    let mut differences = Vec::new();
+    compare(values, &schema, &schema, "", &mut differences);
+    assert!(differences.is_empty(), "values.yaml and values.schema.json differ:\n{}", differences.join("\n"));
 }
 
-fn compare(values: &Value, schema: &Value, root: &Value, place: &str, apart: &mut Vec<String>) {
+fn compare(values: &Value, schema: &Value, root: &Value, place: &str, differences: &mut Vec<String>) {
     let schema = match schema["$ref"].as_str() {
         Some(path) => root.pointer(path.trim_start_matches('#')).unwrap(),
         None => schema,
     };
     let Some(properties) = schema["properties"].as_object() else { return };
     if schema["additionalProperties"] != false {
-        apart.push(format!("{place}: takes unknown values"));
+        differences.push(format!("{place}: accepts unknown values"));
     }
-    // A free map and what Kubernetes defines need no example each.
+    // Free maps and objects defined by Kubernetes need no example.
     if values.as_object().is_none_or(serde_json::Map::is_empty) {
         return;
     }
@@ -128,8 +128,8 @@ fn compare(values: &Value, schema: &Value, root: &Value, place: &str, apart: &mu
         let place = format!("{place}/{name}");
         match &values[name] {
             Value::Null if ["/global", "/resources", "/settings"].iter().any(|open| place.contains(open)) => {}
-            Value::Null => apart.push(format!("{place} has no line in values.yaml")),
-            value => compare(value, inner, root, &place, apart),
+            Value::Null => differences.push(format!("{place} is not in values.yaml")),
+            value => compare(value, inner, root, &place, differences),
         }
     }
 }

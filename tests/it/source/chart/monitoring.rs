@@ -1,4 +1,4 @@
-//! Alerts, the Grafana dashboard and what the Prometheus operator reads.
+//! Alerts, the Grafana dashboard and the objects for the Prometheus operator.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(root().join(CHART).join("files").join(name)).unwrap()
 }
 
-/// Every query of the dashboard, with Grafana's own variables filled in.
+/// Every query of the dashboard, with Grafana's variables replaced.
 fn queries() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(&file("dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -25,7 +25,7 @@ fn queries() -> Vec<String> {
     targets.map(|target| target["expr"].as_str().unwrap().replace("$__rate_interval", "1m")).collect()
 }
 
-fn promtool_takes(rules: &str) {
+fn assert_promtool_accepts(rules: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rules.yaml");
     std::fs::write(&path, rules).unwrap();
@@ -33,29 +33,29 @@ fn promtool_takes(rules: &str) {
 }
 
 #[test]
-fn promtool_takes_the_alerts_and_each_one_fires_at_its_edge() {
+fn alerts_are_valid_and_each_fires_at_its_threshold() {
     run(tool("promtool").args(["test", "rules", "tests/alerts/test.yaml"]));
     let on = ["--set", "prometheusRule.enabled=true"];
     let all = documents(&template(&on));
     let rule = of_kind(&all, "PrometheusRule")[0];
     assert_eq!(rule["apiVersion"], "monitoring.coreos.com/v1");
-    promtool_takes(&rule["spec"].to_string());
+    assert_promtool_accepts(&rule["spec"].to_string());
     let names: Vec<_> = rule["spec"]["groups"][0]["rules"].as_array().unwrap().iter().map(|r| &r["alert"]).collect();
-    let pages = std::fs::read_to_string(root().join("docs/alerts.md")).unwrap();
+    let documented = std::fs::read_to_string(root().join("docs/alerts.md")).unwrap();
     for name in names {
-        assert!(pages.contains(&format!("`{}`", name.as_str().unwrap())), "{name} is not in docs/alerts.md");
+        assert!(documented.contains(&format!("`{}`", name.as_str().unwrap())), "{name} is not in docs/alerts.md");
     }
 }
 
 #[test]
-fn promtool_takes_every_query_of_the_dashboard() {
+fn every_query_of_the_dashboard_is_valid() {
     let records: Vec<_> = queries()
         .iter()
         .enumerate()
         .map(|(number, query)| json!({ "record": format!("query:{number}"), "expr": query }))
         .collect();
     assert!(records.len() > 12);
-    promtool_takes(&json!({ "groups": [{ "name": "dashboard", "rules": records }] }).to_string());
+    assert_promtool_accepts(&json!({ "groups": [{ "name": "dashboard", "rules": records }] }).to_string());
     let on = ["--set", "grafanaDashboard.enabled=true"];
     let all = documents(&template(&on));
     let maps = of_kind(&all, "ConfigMap");
@@ -64,23 +64,23 @@ fn promtool_takes_every_query_of_the_dashboard() {
 }
 
 #[test]
-fn a_service_monitor_finds_the_service() {
+fn the_service_monitor_selects_the_service() {
     let on = ["--set", "serviceMonitor.enabled=true"];
     let all = documents(&template(&on));
     let monitor = of_kind(&all, "ServiceMonitor")[0];
     let endpoint = &monitor["spec"]["endpoints"][0];
     let services = of_kind(&all, "Service");
-    let wanted = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    let labels = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
     let found: Vec<_> = services
         .iter()
-        .filter(|service| wanted.iter().all(|(label, value)| &service["metadata"]["labels"][label] == value))
+        .filter(|service| labels.iter().all(|(label, value)| &service["metadata"]["labels"][label] == value))
         .collect();
-    assert_eq!(found.len(), 1, "the gateway's service, and not that of Redis");
+    assert_eq!(found.len(), 1, "exactly the Service of the gateway");
     assert_eq!(found[0]["spec"]["ports"][0]["name"], endpoint["port"]);
     assert_eq!(endpoint["path"], "/metrics");
 }
 
-/// Names of metrics in a text of queries: what looks like one of our families.
+/// Names in a text that belong to one of our metric families.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let names = text.split(|c| !word(c)).filter(|name| {
@@ -90,16 +90,16 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_alerts_and_dashboard_ask_for_is_told_at_metrics_and_promtool_takes_it() {
+async fn metrics_are_valid_and_contain_every_metric_of_the_alerts_and_the_dashboard() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let app = TestApp::setup().redis(&redis).played("groq", &upstream).start().await;
     for _ in 0..3 {
         assert_eq!(app.chat("groq/openai/gpt-oss-20b").await.status, 200);
     }
-    app.chat("nobody/knows-this").await;
-    let answer = app.get("/metrics").await;
-    assert_eq!(answer.status, 200);
-    let text = answer.text();
+    app.chat("unknown/model").await;
+    let response = app.get("/metrics").await;
+    assert_eq!(response.status, 200);
+    let text = response.text();
 
     let mut promtool: Command = tool("promtool");
     let piped = promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -108,15 +108,15 @@ async fn what_alerts_and_dashboard_ask_for_is_told_at_metrics_and_promtool_takes
     let checked = checking.wait_with_output().unwrap();
     assert!(checked.status.success(), "{}\n{text}", both(&checked));
 
-    let told = metrics_in(&text);
-    // Told only once there is something to tell.
-    let seldom = |name: &str| {
+    let exported = metrics_in(&text);
+    // Exported only after an event of its kind.
+    let is_optional = |name: &str| {
         ["tollfree_wait_seconds", "gen_ai_client_operation_time_to_first_chunk", "gen_ai_server_time_to_first_token"]
             .iter()
             .any(|rare| name.starts_with(rare))
             || name.starts_with("tollfree_telemetry_dropped")
     };
-    for asked in FILES.iter().flat_map(|name| metrics_in(&file(name))) {
-        assert!(told.contains(&asked) || seldom(&asked), "{asked} is asked for and not told:\n{text}");
+    for queried in FILES.iter().flat_map(|name| metrics_in(&file(name))) {
+        assert!(exported.contains(&queried) || is_optional(&queried), "{queried} is queried and not exported:\n{text}");
     }
 }
