@@ -1,5 +1,6 @@
 //! Level 0: reads the source tree and calls pure code; starts no server.
 
 mod chart;
+mod documents;
 mod golden;
 mod house_rules;
