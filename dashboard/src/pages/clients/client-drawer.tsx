@@ -80,8 +80,8 @@ function Details({ client, close, showKey, usage }: Omit<Props, "id"> & { client
         )}
       </p>
       <p style={{ margin: "0 0 10px" }}>
-        Today: <b>{exact(used.requests)}</b> requests, {exact(used.requests - used.ok)} of them not answered,{" "}
-        {exact(used.tokens_in)} tokens in, {exact(used.tokens_out)} out.{" "}
+        Today: <b>{exact(used.requests)}</b> requests, {exact(used.requests - used.ok)} failed, {exact(used.tokens_in)}{" "}
+        tokens in, {exact(used.tokens_out)} out.{" "}
         <Anchor component={Link} href={`/requests?client=${encodeURIComponent(client.id)}`} inherit>
           Show them
         </Anchor>

@@ -78,7 +78,7 @@ export function ClientFields({ draft, set, frozen }: { draft: Draft; set: (draft
           {LIMITS.map((limit) => (
             <NumberField
               key={limit}
-              label={limitName(limit)}
+              label={limit === "concurrency" ? "concurrent" : limitName(limit)}
               placeholder="no limit"
               min={1}
               disabled={frozen}
