@@ -1,5 +1,5 @@
 // node tests/walk.mjs '{"replicas":["http://…","http://…"],"key":"…","control":"http://…","model":"groq/…"}'
-// Uses the dashboard of two replicas in a browser, with simulated providers. Started by tests/it/dashboard.rs.
+// Uses the dashboard of two replicas in a browser, with simulated providers. Started by tests/it/end_to_end/dashboard.rs.
 import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
