@@ -45,9 +45,9 @@ fn the_map_of_the_architecture_has_a_line_for_every_folder() {
 #[test]
 fn the_configuration_page_lists_every_setting() {
     let empty = tempfile::tempdir().unwrap();
-    let sources = config::load(&BTreeMap::new(), empty.path()).unwrap().sources;
+    let sources = config::load(&BTreeMap::new(), empty.path()).unwrap().settings.sources;
     let text = page("docs/configuration.md");
-    for (name, ..) in sources.into_iter().filter(|(name, ..)| name.contains('.')) {
+    for name in sources.iter().map(|setting| &setting.name).filter(|name| name.contains('.')) {
         assert!(text.contains(&format!("| `{name}` |")), "{name} is not in docs/configuration.md");
     }
 }
