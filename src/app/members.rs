@@ -15,7 +15,7 @@ use super::{App, State, host, rules};
 use crate::{
     catalog::Catalog,
     config::Settings,
-    ledger::{Ledger, embedded::EmbeddedError},
+    ledger::{Ledger, embedded::StoreError},
     shutdown::Tasks,
 };
 
@@ -81,7 +81,7 @@ impl Store {
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let tasks = Tasks::new();
         let host = host(settings, &tasks, State::AsSet).map_err(|error| {
-            let in_use = error.downcast_ref::<EmbeddedError>().filter(|error| error.is_in_use());
+            let in_use = error.downcast_ref::<StoreError>().filter(|error| matches!(error, StoreError::InUse(_)));
             in_use.map(|error| StoreInUse(error.to_string()).into()).unwrap_or(error)
         })?;
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));

@@ -1,45 +1,38 @@
-//! A small in-process keyspace that speaks the few Redis commands our scripts use, to the letter.
+//! An in-process keyspace with the few Redis commands that the scripts use. Replies and errors are those of Redis.
 //!
-//! Pure but for the clock it is handed: who runs scripts over it and where it is kept is not known here.
+//! It has no side effects and reads no clock: the engine sets the time and writes the changes to disk.
 
 mod changes;
 mod hashes;
 mod keys;
-mod lists;
 mod numbers;
-mod persist;
-mod sets;
+mod sorted_sets;
 mod streams;
-mod zsets;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, mem, ops::Range};
 
 use rustc_hash::FxHashMap;
 
-pub use changes::Changes;
-pub use numbers::{truncate, write_float, write_integer};
-pub use persist::{PersistError, Store};
-
-use hashes::Hash;
-use lists::List;
-use sets::Set;
-use streams::Stream;
-use zsets::Zset;
+pub use self::{
+    changes::Changes,
+    numbers::{truncate, write_float, write_integer},
+};
+use self::{hashes::Hash, sorted_sets::SortedSet, streams::Stream};
 
 type Bytes = Box<[u8]>;
 
-/// What a command answers, mostly borrowed from the keyspace.
+/// The reply of a command, mostly borrowed from the keyspace.
 #[derive(Debug)]
-pub enum Answer<'k> {
+pub enum CommandReply<'k> {
     Nil,
     Int(i64),
     Bulk(Cow<'k, [u8]>),
-    /// `+OK`.
-    Done,
-    List(Vec<Answer<'k>>),
+    /// The status `+OK`.
+    Ok,
+    List(Vec<CommandReply<'k>>),
 }
 
-impl<'k> Answer<'k> {
+impl<'k> CommandReply<'k> {
     fn bulk(bytes: &'k [u8]) -> Self {
         Self::Bulk(Cow::Borrowed(bytes))
     }
@@ -50,7 +43,7 @@ impl<'k> Answer<'k> {
         Self::Bulk(Cow::Owned(text))
     }
 
-    fn maybe(bytes: Option<&'k [u8]>) -> Self {
+    fn bulk_or_nil(bytes: Option<&'k [u8]>) -> Self {
         bytes.map_or(Self::Nil, Self::bulk)
     }
 
@@ -59,63 +52,60 @@ impl<'k> Answer<'k> {
     }
 }
 
-type Answered<'k> = Result<Answer<'k>, Fault>;
+type CommandResult<'k> = Result<CommandReply<'k>, CommandError>;
 
-/// An error reply: its code, then words.
+/// An error reply: its code, then a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault(pub Cow<'static, str>);
+pub struct CommandError(pub Cow<'static, str>);
 
-impl Fault {
-    const fn of(text: &'static str) -> Self {
+impl CommandError {
+    const fn new(text: &'static str) -> Self {
         Self(Cow::Borrowed(text))
     }
 
-    const WRONG_TYPE: Self = Self::of("WRONGTYPE Operation against a key holding the wrong kind of value");
-    const NOT_AN_INTEGER: Self = Self::of("ERR value is not an integer or out of range");
-    const HASH_NOT_AN_INTEGER: Self = Self::of("ERR hash value is not an integer");
-    const NOT_A_FLOAT: Self = Self::of("ERR value is not a valid float");
-    const RANGE_NOT_A_FLOAT: Self = Self::of("ERR min or max is not a float");
-    const OVERFLOW: Self = Self::of("ERR increment or decrement would overflow");
-    const SYNTAX: Self = Self::of("ERR syntax error");
-    const ARITY: Self = Self::of("ERR Wrong number of args calling Redis command from script");
-    const UNKNOWN_COMMAND: Self = Self::of("ERR Unknown Redis command called from script");
+    const WRONG_TYPE: Self = Self::new("WRONGTYPE Operation against a key holding the wrong kind of value");
+    const NOT_AN_INTEGER: Self = Self::new("ERR value is not an integer or out of range");
+    const HASH_NOT_AN_INTEGER: Self = Self::new("ERR hash value is not an integer");
+    const NOT_A_FLOAT: Self = Self::new("ERR value is not a valid float");
+    const RANGE_NOT_A_FLOAT: Self = Self::new("ERR min or max is not a float");
+    const OVERFLOW: Self = Self::new("ERR increment or decrement would overflow");
+    const SYNTAX: Self = Self::new("ERR syntax error");
+    const ARITY: Self = Self::new("ERR Wrong number of args calling Redis command from script");
+    const UNKNOWN_COMMAND: Self = Self::new("ERR Unknown Redis command called from script");
 }
 
 #[derive(Debug, Clone)]
 enum Value {
-    Text(Bytes),
+    String(Bytes),
     Hash(Hash),
-    Set(Set),
-    Zset(Zset),
-    List(List),
+    SortedSet(SortedSet),
     Stream(Stream),
 }
 
-/// The instant of a key without one.
+/// The expiry of a key that has none.
 const NEVER: i64 = i64::MAX;
 
 #[derive(Debug, Clone)]
 struct Entry {
     value: Value,
-    /// Unix ms; the key lives up to and including it.
+    /// Unix time in ms. The key lives up to and including this millisecond.
     expires: i64,
 }
 
-/// Keys and values, and what has been changed in them since it was last asked.
+/// Keys with their values, and the changes since they were last taken.
 #[derive(Default)]
 pub struct Keyspace {
     entries: FxHashMap<Bytes, Entry>,
     changes: Changes,
-    /// Unix µs; stands still while a script runs.
+    /// Unix time in µs. Stands still while a script runs.
     now_us: i64,
-    /// 40 hex digits that stay the same as long as the state does: `INFO server`.
+    /// 40 hexadecimal digits for `INFO server`, the same for as long as the state exists.
     run_id: String,
-    /// Keys with an expiry that the sweep has still to look at.
+    /// Keys with an expiry that the current sweep has not examined yet.
     unswept: Vec<Bytes>,
-    /// What was published since it was last asked: channel and message.
+    /// Channel and message of each `PUBLISH` since the last [`Self::take_published`].
     published: Vec<(Bytes, Bytes)>,
-    /// Whether anybody listens; until then nothing published is kept.
-    is_heard: bool,
+    keeps_published: bool,
 }
 
 impl Keyspace {
@@ -123,42 +113,41 @@ impl Keyspace {
         Self { run_id, ..Self::default() }
     }
 
-    /// As Redis makes one at each start.
+    /// A run id as Redis creates one at each start.
     pub fn new_run_id() -> String {
         let mut hex = uuid::Uuid::new_v4().simple().to_string() + &uuid::Uuid::new_v4().simple().to_string();
         hex.truncate(40);
         hex
     }
 
-    /// Begins a script (or a sweep): time stands still from here. Never goes back.
+    /// Sets the time, unless it would go back.
     pub fn set_clock(&mut self, now_us: i64) {
         self.now_us = self.now_us.max(now_us);
     }
 
-    /// Records changes from now on; until then nothing keeps them.
-    pub fn keep_changes(&mut self) {
-        self.changes.keep();
+    /// Records changes from now on.
+    pub fn record_changes(&mut self) {
+        self.changes.enable();
     }
 
-    /// From now on what is published is kept for [`Self::published`].
+    /// Keeps published messages from now on.
     pub fn keep_published(&mut self) {
-        self.is_heard = true;
+        self.keeps_published = true;
     }
 
-    /// What has been published since the last call: channel and message.
-    pub fn published(&mut self) -> Vec<(Bytes, Bytes)> {
-        std::mem::take(&mut self.published)
+    /// Channel and message of each `PUBLISH` since the last call.
+    pub fn take_published(&mut self) -> Vec<(Bytes, Bytes)> {
+        mem::take(&mut self.published)
     }
 
-    /// What has been changed since the last call.
     pub fn changes(&mut self) -> &mut Changes {
         &mut self.changes
     }
 
-    /// Carries out one command.
-    pub fn call(&mut self, name: &[u8], args: &[&[u8]]) -> Result<Answer<'_>, Fault> {
+    /// Executes one command.
+    pub fn call(&mut self, name: &[u8], args: &[&[u8]]) -> Result<CommandReply<'_>, CommandError> {
         let mut upper = [0; 20];
-        let Some(upper) = upper.get_mut(..name.len()) else { return Err(Fault::UNKNOWN_COMMAND) };
+        let Some(upper) = upper.get_mut(..name.len()) else { return Err(CommandError::UNKNOWN_COMMAND) };
         upper.copy_from_slice(name);
         upper.make_ascii_uppercase();
         match &*upper {
@@ -175,39 +164,23 @@ impl Keyspace {
             b"SET" => self.set(args),
             b"DEL" => self.del(args),
             b"EXISTS" => self.exists(args),
-            b"INCR" => self.incr(args),
-            b"INCRBY" => self.incrby(args),
             b"PEXPIRE" => self.pexpire(args),
-            b"PEXPIREAT" => self.pexpireat(args),
             b"PTTL" => self.pttl(args),
-            b"PERSIST" => self.persist(args),
             b"TIME" => self.time(args),
             b"ZADD" => self.zadd(args),
             b"ZREM" => self.zrem(args),
-            b"ZSCORE" => self.zscore(args),
             b"ZCARD" => self.zcard(args),
             b"ZCOUNT" => self.zcount(args),
             b"ZRANGE" => self.zrange(args),
             b"ZRANGEBYSCORE" => self.zrangebyscore(args),
             b"ZRANGEBYLEX" => self.zrangebylex(args),
             b"ZREMRANGEBYSCORE" => self.zremrangebyscore(args),
-            b"ZREMRANGEBYRANK" => self.zremrangebyrank(args),
-            b"SADD" => self.sadd(args),
-            b"SREM" => self.srem(args),
-            b"SMEMBERS" => self.smembers(args),
-            b"SCARD" => self.scard(args),
             b"XADD" => self.xadd(args),
-            b"XLEN" => self.xlen(args),
             b"XRANGE" => self.xrange(args, false),
             b"XREVRANGE" => self.xrange(args, true),
-            b"LPUSH" => self.push(args, true),
-            b"RPUSH" => self.push(args, false),
-            b"LTRIM" => self.ltrim(args),
-            b"LRANGE" => self.lrange(args),
-            b"LLEN" => self.llen(args),
             b"INFO" => Ok(self.info()),
             b"PUBLISH" => self.publish(args),
-            _ => Err(Fault::UNKNOWN_COMMAND),
+            _ => Err(CommandError::UNKNOWN_COMMAND),
         }
     }
 
@@ -215,7 +188,7 @@ impl Keyspace {
         self.now_us.div_euclid(1000)
     }
 
-    /// The living entry of a key; an expired one is removed.
+    /// The entry of a key. Removes it if it has expired.
     fn live(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let now = self.now_ms();
         if self.entries.get(key)?.expires < now {
@@ -225,59 +198,66 @@ impl Keyspace {
         self.entries.get_mut(key)
     }
 
-    /// Removes a key and all that is in it.
     fn remove(&mut self, key: &[u8]) -> bool {
-        match self.entries.remove(key) {
-            Some(entry) => {
-                self.changes.forget(key, &entry.value);
-                true
-            }
-            None => false,
-        }
+        let Some(entry) = self.entries.remove(key) else { return false };
+        self.changes.remove_key(key, &entry.value);
+        true
     }
 
-    fn insert(&mut self, key: &[u8], value: Value) -> &mut Entry {
-        let entry = Entry { value, expires: NEVER };
-        self.changes.head(key, &entry);
-        self.entries.entry(key.into()).insert_entry(entry).into_mut()
+    fn insert(&mut self, key: &[u8], value: Value, expires: i64) {
+        let entry = Entry { value, expires };
+        self.changes.set_head(key, &entry);
+        self.entries.insert(key.into(), entry);
     }
 
-    /// Looks at some keys with an expiry and removes the dead; called often enough it leaves none.
-    pub fn sweep(&mut self, most: usize) {
+    /// Examines up to `max` keys with an expiry and removes the expired ones. Repeated calls reach every key.
+    pub fn sweep(&mut self, max: usize) {
         if self.unswept.is_empty() {
             self.unswept =
                 self.entries.iter().filter(|(_, entry)| entry.expires != NEVER).map(|(key, _)| key.clone()).collect();
         }
-        for _ in 0..most.min(self.unswept.len()) {
+        for _ in 0..max.min(self.unswept.len()) {
             if let Some(key) = self.unswept.pop() {
                 self.live(&key);
             }
         }
     }
+
+    /// Removes a key whose container has no elements left.
+    fn remove_if_empty(&mut self, key: &[u8]) {
+        let is_empty = self.entries.get(key).is_some_and(|entry| match &entry.value {
+            Value::String(_) | Value::Stream(_) => false,
+            Value::Hash(hash) => hash.len() == 0,
+            Value::SortedSet(set) => set.len() == 0,
+        });
+        if is_empty {
+            self.remove(key);
+        }
+    }
 }
 
-/// The read and the write access to one type's containers; five times the same lines would hide the commands.
+/// Read and write access to the containers of one type.
 macro_rules! containers {
     ($($kind:ident: $read:ident, $write:ident);* $(;)?) => {
         impl Keyspace {
             $(
-                /// The container of a key, if there is one.
-                fn $read(&mut self, key: &[u8]) -> Result<Option<&mut $kind>, Fault> {
+                /// The container of a key, if it exists.
+                fn $read(&mut self, key: &[u8]) -> Result<Option<&mut $kind>, CommandError> {
                     match self.live(key) {
                         Some(Entry { value: Value::$kind(found), .. }) => Ok(Some(found)),
-                        Some(_) => Err(Fault::WRONG_TYPE),
+                        Some(_) => Err(CommandError::WRONG_TYPE),
                         None => Ok(None),
                     }
                 }
 
-                /// The container of a key, made if there is none, and where to note what is changed in it.
-                fn $write(&mut self, key: &[u8]) -> Result<(&mut $kind, &mut Changes), Fault> {
+                /// The container of a key, created if missing, and the record of its changes.
+                fn $write(&mut self, key: &[u8]) -> Result<(&mut $kind, &mut Changes), CommandError> {
                     if self.live(key).is_none() {
-                        self.insert(key, Value::$kind($kind::default()));
+                        self.insert(key, Value::$kind($kind::default()), NEVER);
                     }
                     match self.entries.get_mut(key) {
                         Some(Entry { value: Value::$kind(found), .. }) => Ok((found, &mut self.changes)),
-                        _ => Err(Fault::WRONG_TYPE),
+                        _ => Err(CommandError::WRONG_TYPE),
                     }
                 }
             )*
@@ -287,33 +267,15 @@ macro_rules! containers {
 
 containers! {
     Hash: hash, hash_mut;
-    Set: members, members_mut;
-    Zset: zset, zset_mut;
-    List: list, list_mut;
+    SortedSet: sorted_set, sorted_set_mut;
     Stream: stream, stream_mut;
 }
 
-impl Keyspace {
-    /// An emptied container is no key any more.
-    fn drop_if_empty(&mut self, key: &[u8]) {
-        let empty = self.entries.get(key).is_some_and(|entry| match &entry.value {
-            Value::Text(_) | Value::Stream(_) => false,
-            Value::Hash(hash) => hash.len() == 0,
-            Value::Set(set) => set.len() == 0,
-            Value::Zset(zset) => zset.len() == 0,
-            Value::List(list) => list.len() == 0,
-        });
-        if empty {
-            self.remove(key);
-        }
-    }
-}
-
-/// `start` and `stop` as Redis counts them (from the end when negative) → the places they name.
-fn span(start: i64, stop: i64, len: usize) -> std::ops::Range<usize> {
+/// The indexes that `start` and `stop` select. Negative numbers count from the end.
+fn index_range(start: i64, stop: i64, len: usize) -> Range<usize> {
     let len = i64::try_from(len).unwrap_or(i64::MAX);
-    let place = |at: i64| if at < 0 { at.saturating_add(len) } else { at };
-    let (start, stop) = (place(start).max(0), place(stop).min(len - 1));
+    let index = |at: i64| if at < 0 { at.saturating_add(len) } else { at };
+    let (start, stop) = (index(start).max(0), index(stop).min(len - 1));
     if start > stop || start >= len {
         return 0..0;
     }
@@ -331,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swept_keyspace_holds_no_dead_key_though_nobody_asks_for_it() {
+    fn a_sweep_removes_expired_keys_that_no_command_reads() {
         let mut keyspace = Keyspace::default();
         for n in 0..100 {
             run(&mut keyspace, &format!("SET k{n} v PX {}", 10 + n % 2 * 1000));
@@ -355,26 +317,21 @@ mod tests {
     }
 
     #[test]
-    fn an_emptied_container_is_gone_and_can_become_another_type() {
+    fn an_emptied_container_is_removed_and_its_key_can_take_another_type() {
         let mut keyspace = Keyspace::default();
-        for (make, empty) in [
-            ("HSET k f 1", "HDEL k f"),
-            ("ZADD k 1 m", "ZREM k m"),
-            ("SADD k m", "SREM k m"),
-            ("RPUSH k i", "LTRIM k 1 0"),
-        ] {
-            run(&mut keyspace, make);
+        for (fill, empty) in [("HSET k f 1", "HDEL k f"), ("ZADD k 1 m", "ZREM k m")] {
+            run(&mut keyspace, fill);
             run(&mut keyspace, empty);
             assert_eq!(run(&mut keyspace, "EXISTS k"), "Ok(Int(0))", "{empty}");
         }
     }
 
     #[test]
-    fn spans_count_from_the_end_when_negative() {
-        for (start, stop, places) in
+    fn negative_indexes_count_from_the_end() {
+        for (start, stop, indexes) in
             [(0, -1, 0..5), (1, 2, 1..3), (-2, -1, 3..5), (3, 1, 0..0), (-9, 9, 0..5), (5, 9, 0..0)]
         {
-            assert_eq!(span(start, stop, 5), places);
+            assert_eq!(index_range(start, stop, 5), indexes);
         }
     }
 }

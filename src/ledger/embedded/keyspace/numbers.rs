@@ -1,10 +1,10 @@
-//! Numbers as Redis reads and writes them: a script sees the same digits on both hosts.
+//! Parses and formats numbers as Redis does, so that a script sees the same digits on both engines.
 
 use std::io::Write;
 
-use super::Fault;
+use super::CommandError;
 
-/// An integer as Redis accepts one: no plus, no leading zero, no space, nothing behind it.
+/// Parses an integer as Redis does: without a plus sign, leading zeros or spaces.
 pub fn parse_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     match digits {
@@ -15,44 +15,29 @@ pub fn parse_integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// An integer argument.
-pub fn integer(text: &[u8]) -> Result<i64, Fault> {
-    parse_integer(text).ok_or(Fault::NOT_AN_INTEGER)
+/// Parses an integer argument.
+pub fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    parse_integer(text).ok_or(CommandError::NOT_AN_INTEGER)
 }
 
-/// A number as `strtod` reads it, but for hexadecimal; not a number is none.
+/// Parses a number as `strtod` does, except for hexadecimal numbers and NaN.
 pub fn parse_float(text: &[u8]) -> Option<f64> {
-    // Rust reads what C reads, and "infinity", "inf", "nan" in any case.
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (!number.is_nan()).then_some(number)
 }
 
-/// A score argument: unlike the ends of a range, digits may not stand for infinity or vanish.
-pub fn float(text: &[u8]) -> Result<f64, Fault> {
-    let number = parse_float(text).ok_or(Fault::NOT_A_FLOAT)?;
+/// Parses a score argument. Unlike a range bound, its digits must not overflow to infinity or underflow to zero.
+pub fn float(text: &[u8]) -> Result<f64, CommandError> {
+    let number = parse_float(text).ok_or(CommandError::NOT_A_FLOAT)?;
     let mantissa = text.split(|c| c.eq_ignore_ascii_case(&b'e')).next().unwrap_or_default();
     let overflows = number.is_infinite() && text.iter().any(u8::is_ascii_digit);
-    let vanishes = number == 0.0 && mantissa.iter().any(|digit| (b'1'..=b'9').contains(digit));
-    if overflows || vanishes { Err(Fault::NOT_A_FLOAT) } else { Ok(number) }
+    let underflows = number == 0.0 && mantissa.iter().any(|digit| (b'1'..=b'9').contains(digit));
+    if overflows || underflows { Err(CommandError::NOT_A_FLOAT) } else { Ok(number) }
 }
 
 /// Appends an integer.
 pub fn write_integer(out: &mut Vec<u8>, number: i64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = number.unsigned_abs();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if number < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends a number as C's `%.17g` prints it.
@@ -70,9 +55,9 @@ pub fn write_float(out: &mut Vec<u8>, number: f64) {
     if number.is_sign_negative() {
         out.push(b'-');
     }
-    // 17 significant digits, correctly rounded, as `d.dddddddddddddddde±x`.
+    // 17 significant digits, correctly rounded: `d.dddddddddddddddde±x`.
     let mut text = Vec::with_capacity(32);
-    write!(text, "{:.16e}", number.abs()).expect("a Vec takes all");
+    write!(text, "{:.16e}", number.abs()).expect("writing to a Vec cannot fail");
     let (mantissa, exponent) = text.split_at(18);
     let exponent = parse_integer(&exponent[1..]).unwrap_or(0);
     let mut digits = [0; 17];
@@ -112,8 +97,8 @@ fn write_fraction(out: &mut Vec<u8>, digits: &[u8]) {
     }
 }
 
-/// A Lua number as Redis answers it: cut towards zero; what no integer can hold is the least one, as on x86.
-#[expect(clippy::cast_possible_truncation, reason = "that is the point; the range is checked")]
+/// Converts a Lua number to an integer reply: rounded towards zero; numbers out of range become the minimum, as on x86.
+#[expect(clippy::cast_possible_truncation, reason = "truncation is intended and the range is checked")]
 pub fn truncate(number: f64) -> i64 {
     const BOUND: f64 = 9_223_372_036_854_775_808.0;
     if (-BOUND..BOUND).contains(&number) { number as i64 } else { i64::MIN }
@@ -153,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_integers_are_integers() {
+    fn signs_zeros_and_spaces_make_no_integer() {
         for (text, number) in [("0", Some(0)), ("-7", Some(-7)), ("9223372036854775807", Some(i64::MAX))] {
             assert_eq!(parse_integer(text.as_bytes()), number);
         }
@@ -163,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_cut_towards_zero() {
+    fn numbers_are_rounded_towards_zero() {
         assert_eq!([1.9, -1.9, 1e300, f64::NAN].map(truncate), [1, -1, i64::MIN, i64::MIN]);
     }
 }
