@@ -1,4 +1,4 @@
-//! Redis away: metered routes say so at once, unmetered ones go on, and it is over as soon as Redis is back.
+//! Outages of Redis: metered models fail fast, local models keep working, and service resumes when Redis does.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::support::{
 };
 
 const METERED: &str = "groq/openai/gpt-oss-20b";
-/// What a caller may wait for the news that the ledger is away.
-const TOLD_WITHIN: Duration = Duration::from_millis(150);
-const BACK_WITHIN: Duration = Duration::from_secs(1);
+/// Bound on the time until a caller receives the error.
+const FAILS_WITHIN: Duration = Duration::from_millis(150);
+const RECOVERY: Duration = Duration::from_secs(1);
 
 async fn gateway(url: &str, upstream: &FakeUpstream) -> TestApp {
     let ollama = TestApp::setup().env("OLLAMA_BASE_URL", upstream.base_url()).env("OLLAMA_MODELS", "m");
     ollama.played("groq", upstream).env("REDIS_URL", url).start_unready().await
 }
 
-/// The outage as callers see it: the quickest and the slowest refusal, and the local model that goes on.
-async fn is_told(app: &TestApp) {
-    // A command that was under way when it broke may take its whole deadline.
+/// Checks that metered models fail fast and a local model keeps working.
+async fn fails_fast(app: &TestApp) {
+    // A command that was in flight when the outage began may take its whole deadline.
     app.chat(METERED).await;
     let mut slowest = Duration::ZERO;
     for _ in 0..10 {
@@ -36,59 +36,59 @@ async fn is_told(app: &TestApp) {
         let local = app.chat("ollama/m").await;
         assert_eq!((local.status, local.provider()), (200, "ollama"), "{}", local.text());
     }
-    assert!(slowest < scaled(TOLD_WITHIN), "{slowest:?}");
+    assert!(slowest < scaled(FAILS_WITHIN), "{slowest:?}");
     assert_eq!(app.get("/healthz").await.status, 200);
     assert_eq!(app.get("/readyz").await.status, 200, "an outage takes no replica out of service");
 }
 
-async fn is_back(app: &TestApp) {
+async fn recovers(app: &TestApp) {
     let start = Instant::now();
-    eventually(Duration::from_secs(10), "metered routes are back", async || {
+    eventually(Duration::from_secs(10), "metered models work again", async || {
         (app.chat(METERED).await.status == 200).then_some(())
     })
     .await;
-    assert!(start.elapsed() < scaled(BACK_WITHIN), "{:?}", start.elapsed());
+    assert!(start.elapsed() < scaled(RECOVERY), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_and_restarted() {
+async fn a_killed_redis_is_an_outage_until_its_restart() {
     let (mut redis, upstream) = (RedisServer::with_aof().await, FakeUpstream::start().await);
     let app = gateway(&redis.url(), &upstream).await;
     app.until_ready().await;
     assert_eq!(app.chat(METERED).await.status, 200);
     for _ in 0..2 {
         redis.kill();
-        is_told(&app).await;
+        fails_fast(&app).await;
         redis.restart().await;
-        is_back(&app).await;
+        recovers(&app).await;
     }
     let changes = app.log().lines().filter(|line| line.contains("metered models answer 503")).count();
-    assert_eq!(changes, 2, "one line per change of state, not per request:\n{}", app.log());
+    assert_eq!(changes, 2, "the log has one line per change of state, not per request:\n{}", app.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_and_continued() {
+async fn a_suspended_redis_is_an_outage_until_it_continues() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let app = gateway(&redis.url(), &upstream).await;
     app.until_ready().await;
     assert_eq!(app.chat(METERED).await.status, 200);
     redis.stop();
-    is_told(&app).await;
+    fails_fast(&app).await;
     redis.cont();
-    is_back(&app).await;
+    recovers(&app).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cut_off_and_held_by_the_network() {
+async fn a_network_that_cuts_holds_or_delays_is_an_outage() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let proxy = ChaosProxy::to(redis.port()).await;
     let app = gateway(&format!("redis://127.0.0.1:{}", proxy.port()), &upstream).await;
     app.until_ready().await;
     for weather in [Weather::Cut, Weather::Hold, Weather::Slow(Duration::from_millis(400))] {
         proxy.set(weather);
-        is_told(&app).await;
+        fails_fast(&app).await;
         proxy.set(Weather::Fair);
-        is_back(&app).await;
+        recovers(&app).await;
     }
 }
 
@@ -99,17 +99,17 @@ async fn a_read_only_or_full_redis_is_an_outage_too() {
     app.until_ready().await;
     assert_eq!(app.chat(METERED).await.status, 200);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
-    is_told(&app).await;
+    fails_fast(&app).await;
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
-    is_back(&app).await;
+    recovers(&app).await;
     redis.command(&["REPLICAOF", "127.0.0.1", "1"]);
-    is_told(&app).await;
+    fails_fast(&app).await;
     redis.command(&["REPLICAOF", "NO", "ONE"]);
-    is_back(&app).await;
+    recovers(&app).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn absent_at_the_start_it_is_waited_for() {
+async fn a_redis_missing_at_the_start_keeps_the_gateway_unready() {
     let (mut redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     redis.kill();
     let app = gateway(&redis.url(), &upstream).await;
@@ -117,9 +117,11 @@ async fn absent_at_the_start_it_is_waited_for() {
     assert_eq!(app.get("/readyz").await.status, 503);
     assert_eq!(app.chat(METERED).await.error().2, "ledger_unavailable");
     redis.restart().await;
-    is_back(&app).await;
-    eventually(Duration::from_secs(2), "ready now", async || (app.get("/readyz").await.status == 200).then_some(()))
-        .await;
+    recovers(&app).await;
+    eventually(Duration::from_secs(2), "the gateway is ready", async || {
+        (app.get("/readyz").await.status == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,6 +144,6 @@ async fn a_flushed_redis_gives_no_second_budget() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(granted, 8, "what the replicas remember is repeated to the new Redis");
+    assert_eq!(granted, 8, "the replicas replay their leases to the empty Redis");
     assert_eq!(upstream.seen().len(), 8);
 }

@@ -4,17 +4,17 @@ use super::{
     fleet::{Crowd, Fleet, short, trial_time},
     replicas::{LIMIT, MISTRAL, only, rpm, sliding, told},
 };
-use crate::support::redis_shapes::{Cluster, Sentineled, Shape};
+use crate::support::replicated_redis::{Cluster, ReplicatedRedis, SentinelSetup};
 
 /// Four replicas that find their Redis as its shape wants it.
-pub async fn fleet<R: Shape>(redis: R) -> Fleet<R> {
+pub async fn fleet<R: ReplicatedRedis>(redis: R) -> Fleet<R> {
     let profile = only("mistral", MISTRAL, rpm(LIMIT), "sliding");
     let limits = format!("limits = {{ rpm = {LIMIT}, tpm = \"none\" }}");
     let url = redis.url();
     Fleet::on(redis, &url, 4, profile, |setup, sim| told(setup, sim, "mistral", MISTRAL, &limits)).await
 }
 
-async fn is_held_and_used(redis: impl Shape) {
+async fn is_held_and_used(redis: impl ReplicatedRedis) {
     let fleet = fleet(redis).await;
     let crowd = Crowd::asking(100, short(&format!("mistral/{MISTRAL}")));
     let tally = fleet.until_over(&crowd, trial_time()).await;
@@ -31,5 +31,5 @@ async fn a_sliding_minute_is_held_and_used_on_a_redis_cluster() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sliding_minute_is_held_and_used_behind_sentinel() {
-    is_held_and_used(Sentineled::start().await).await;
+    is_held_and_used(SentinelSetup::start().await).await;
 }

@@ -1,4 +1,4 @@
-//! Four replicas under load while the primary of their Redis dies: how long nobody is served, and that no window breaks.
+//! Four replicas under load while the primary of their Redis dies: service resumes soon, and no window is exceeded.
 
 use std::{
     sync::{
@@ -19,15 +19,16 @@ use crate::{
     support::{
         eventually,
         http::{self, Answer},
-        redis_shapes::{Cluster, Sentineled, Shape},
+        replicated_redis::{Cluster, ReplicatedRedis, SentinelSetup},
+        scaled,
     },
 };
 
-/// Refusals end this soon after the new primary's first answer: finding it, then the half second in which leases are repeated.
-const BACK_WITHIN: Duration = Duration::from_secs(1);
+/// Bound on the outage after the new primary is up: finding it, and the half second in which leases are replayed.
+const RECOVERY: Duration = Duration::from_secs(1);
 const CALLERS: usize = 16;
 
-/// What callers got.
+/// The responses to all callers.
 #[derive(Default)]
 struct Tally {
     served: AtomicUsize,
@@ -42,14 +43,14 @@ impl Tally {
             200 => &self.served,
             503 => &self.without_ledger,
             429 => &self.full,
-            other => panic!("a caller got {other}"),
+            other => panic!("a caller received {other}"),
         }
         .fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Callers have begun to fill the window when the primary dies; then they go on, at once and without a rest, until it is full.
-async fn survives(redis: impl Shape) {
+/// Kills the primary while callers fill the window. They continue until it is full.
+async fn survives_failover(redis: impl ReplicatedRedis) {
     let mut fleet = fleet(redis).await;
     let (tally, body) = (Arc::new(Tally::default()), short(&format!("mistral/{MISTRAL}")));
     let mut callers = JoinSet::new();
@@ -75,9 +76,9 @@ async fn survives(redis: impl Shape) {
     eventually(Duration::from_secs(30), "callers are served again", async || reached(served + 1).await).await;
     let back = Instant::now();
     let late = back.saturating_duration_since(replaced);
-    eprintln!("failover: {:?} without a primary, {late:?} more without an answer", replaced - killed);
+    eprintln!("failover: {:?} without a primary, {late:?} more without service", replaced - killed);
 
-    // A machine that is too busy to fill it in half a minute has seen the failover, too.
+    // A slow machine may not fill the window in half a minute; it has seen the failover all the same.
     let enough = Instant::now() + Duration::from_secs(30);
     eventually(Duration::from_mins(1), "the window is full", async || {
         (tally.full.load(Ordering::Relaxed) >= 4 * CALLERS || Instant::now() > enough).then_some(())
@@ -85,23 +86,23 @@ async fn survives(redis: impl Shape) {
     .await;
     tally.over.store(true, Ordering::Relaxed);
     callers.join_all().await;
-    let told = [&tally.served, &tally.without_ledger, &tally.full].map(|count| count.load(Ordering::Relaxed));
-    eprintln!("callers got {told:?} of 200, 503, 429");
+    let counts = [&tally.served, &tally.without_ledger, &tally.full].map(|count| count.load(Ordering::Relaxed));
+    eprintln!("callers received {counts:?} times 200, 503, 429");
     let seen = fleet.window("mistral", "main", MISTRAL, "rpm").await;
-    // Every replica lived and has repeated what the promoted node had not heard of: nothing is left for the provider to refuse.
+    // Every replica survived and replayed the leases that the promoted node had missed, so the provider refused nothing.
     seen.was_held();
-    if told[2] > 0 {
-        assert!(seen.most_in_any_span >= LIMIT as f64 * 0.95, "a refusal, and yet there was room: {seen:?}");
+    if counts[2] > 0 {
+        assert!(seen.most_in_any_span >= LIMIT as f64 * 0.95, "refused although there was room: {seen:?}");
     }
-    assert!(late < BACK_WITHIN, "refusals went on for {late:?}");
+    assert!(late < scaled(RECOVERY), "callers were refused for {late:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_redis_cluster_breaks_no_window() {
-    survives(Cluster::start("default", 2_000).await).await;
+async fn the_failover_of_a_cluster_exceeds_no_window() {
+    survives_failover(Cluster::start("default", 2_000).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_sentinel_breaks_no_window() {
-    survives(Sentineled::start().await).await;
+async fn a_failover_by_sentinel_exceeds_no_window() {
+    survives_failover(SentinelSetup::start().await).await;
 }

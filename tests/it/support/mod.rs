@@ -7,7 +7,7 @@ pub mod fake_upstream;
 pub mod http;
 pub mod process;
 pub mod redis_server;
-pub mod redis_shapes;
+pub mod replicated_redis;
 pub mod simulator;
 pub mod tls_upstream;
 

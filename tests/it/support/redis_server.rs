@@ -1,4 +1,4 @@
-//! A redis-server of the test's own: killed, stopped, flushed and restarted at will.
+//! A redis-server that a test starts, kills, stops, flushes and restarts.
 
 use std::{
     io::{Read, Write},
@@ -20,12 +20,12 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// State in memory only.
+    /// Keeps its state in memory only.
     pub async fn start() -> Self {
         Self::with(false).await
     }
 
-    /// State in an append-only file, as we ask of operators.
+    /// Keeps its state in an append-only file, as docs/redis.md recommends.
     pub async fn with_aof() -> Self {
         Self::with(true).await
     }
@@ -48,7 +48,7 @@ impl RedisServer {
     }
 
     async fn until_up(&self) {
-        eventually(Duration::from_secs(10), "redis-server answers", async || {
+        eventually(Duration::from_secs(10), "redis-server replies", async || {
             self.try_command(&["PING"]).ok().filter(|reply| reply.starts_with("+PONG"))
         })
         .await;
@@ -70,13 +70,13 @@ impl RedisServer {
         self.process.kill();
     }
 
-    /// After a kill: the same port; what the append-only file kept is there again.
+    /// Starts a killed server on the same port, with the state in the append-only file.
     pub async fn restart(&mut self) {
         self.process = Self::launch(self.folder.path(), self.port, self.aof);
         self.until_up().await;
     }
 
-    /// Accepts connections still, answers nothing.
+    /// Suspends the server: the kernel still accepts connections, but no command gets a reply.
     pub fn stop(&self) {
         self.process.signal("STOP");
     }
@@ -89,7 +89,7 @@ impl RedisServer {
         assert!(self.command(&["FLUSHALL"]).starts_with("+OK"));
     }
 
-    /// One command; the raw reply.
+    /// Executes a command and returns the raw reply.
     pub fn command(&self, words: &[&str]) -> String {
         self.try_command(words).unwrap()
     }

@@ -1,4 +1,4 @@
-//! Redis behind Sentinel and as a Cluster: real servers on loopback, whose primary can be killed.
+//! Redis behind Sentinel and as a Cluster: real servers on loopback whose primary can be killed.
 
 use std::{path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
     process::{Process, free_port},
 };
 
-/// One redis-server with settings of its own.
+/// One redis-server.
 pub struct Node {
     pub process: Process,
     pub port: u16,
@@ -37,19 +37,20 @@ impl Node {
         Self { process, port, _folder: folder }
     }
 
-    pub fn at(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// What `redis-cli` prints for a command.
-    pub fn ask(&self, words: &[&str]) -> String {
+    /// The output of `redis-cli` for a command.
+    pub fn query(&self, words: &[&str]) -> String {
         let port = self.port.to_string();
-        let asked = std::process::Command::new("redis-cli").args(["-p", &port]).args(words).output().unwrap();
-        String::from_utf8_lossy(&asked.stdout).trim().to_owned()
+        let output = std::process::Command::new("redis-cli").args(["-p", &port]).args(words).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    pub async fn until(&self, what: &str, words: &[&str], says: &str) {
-        eventually(Duration::from_secs(30), what, async || self.ask(words).contains(says).then_some(())).await;
+    /// Waits until the output of a command contains `expected`.
+    pub async fn until(&self, what: &str, words: &[&str], expected: &str) {
+        eventually(Duration::from_secs(30), what, async || self.query(words).contains(expected).then_some(())).await;
     }
 
     pub async fn until_up(&self) {
@@ -61,40 +62,40 @@ impl Node {
     }
 
     fn is_primary(&self) -> bool {
-        self.ask(&["INFO", "replication"]).contains("role:master")
+        self.query(&["INFO", "replication"]).contains("role:master")
     }
 }
 
-/// A Redis whose primary can be lost and is replaced by itself.
-pub trait Shape {
+/// A Redis that replaces a lost primary without help.
+pub trait ReplicatedRedis {
     fn url(&self) -> String;
-    /// kill -9 of the node that holds our keys.
+    /// Kills the node that holds the test's keys with SIGKILL.
     fn kill_primary(&mut self);
-    /// Returns when another one answers for our keys.
+    /// Returns when another node serves these keys.
     async fn until_replaced(&self) -> Instant;
 }
 
 /// A primary with two replicas, and three Sentinels.
-pub struct Sentineled {
+pub struct SentinelSetup {
     pub nodes: Vec<Node>,
     pub sentinels: Vec<Node>,
 }
 
-/// As asked of operators: a write counts only where a replica is in step, so that a failover loses little.
-const IN_STEP: [&str; 6] =
+/// As docs/redis.md recommends: a write needs a replica that keeps up, so that a failover loses little.
+const IN_SYNC: [&str; 6] =
     ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2", "--repl-diskless-sync-delay", "0"];
 const DOWN_AFTER_MS: u32 = 1_000;
 
-impl Sentineled {
+impl SentinelSetup {
     pub async fn start() -> Self {
-        let mut nodes = vec![Node::start(&IN_STEP)];
+        let mut nodes = vec![Node::start(&IN_SYNC)];
         nodes[0].until_up().await;
         let primary = nodes[0].port.to_string();
         for _ in 0..2 {
-            nodes.push(Node::start(&[&IN_STEP[..], &["--replicaof", "127.0.0.1", &primary]].concat()));
+            nodes.push(Node::start(&[&IN_SYNC[..], &["--replicaof", "127.0.0.1", &primary]].concat()));
         }
-        nodes[0].until("both replicas are in step", &["INFO", "replication"], "slave1:").await;
-        nodes[0].until("both replicas are in step", &["INFO", "replication"], "min_slaves_good_slaves:2").await;
+        nodes[0].until("both replicas are in sync", &["INFO", "replication"], "slave1:").await;
+        nodes[0].until("both replicas are in sync", &["INFO", "replication"], "min_slaves_good_slaves:2").await;
         let file = format!(
             "sentinel monitor mymaster 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds mymaster {DOWN_AFTER_MS}\n\
              sentinel failover-timeout mymaster 5000\n"
@@ -102,16 +103,16 @@ impl Sentineled {
         let sentinels: Vec<Node> = (0..3).map(|_| Node::with(free_port(), &["--sentinel"], Some(&file))).collect();
         for sentinel in &sentinels {
             let words = ["SENTINEL", "master", "mymaster"];
-            sentinel.until("Sentinel knows the other two", &words, "num-other-sentinels\n2").await;
-            sentinel.until("Sentinel knows the replicas", &words, "num-slaves\n2").await;
+            sentinel.until("a Sentinel knows the other two", &words, "num-other-sentinels\n2").await;
+            sentinel.until("a Sentinel knows the replicas", &words, "num-slaves\n2").await;
         }
         Self { nodes, sentinels }
     }
 }
 
-impl Shape for Sentineled {
+impl ReplicatedRedis for SentinelSetup {
     fn url(&self) -> String {
-        let sentinels: Vec<_> = self.sentinels.iter().map(Node::at).collect();
+        let sentinels: Vec<_> = self.sentinels.iter().map(Node::address).collect();
         format!("redis+sentinel://{}/mymaster", sentinels.join(","))
     }
 
@@ -120,10 +121,10 @@ impl Shape for Sentineled {
     }
 
     async fn until_replaced(&self) -> Instant {
-        // Promoted, it takes writes once the other replica follows it.
+        // After its promotion a replica accepts writes once the other replica follows it.
         let takes_writes = |node: &Node| {
-            let told = node.ask(&["INFO", "replication"]);
-            told.contains("role:master") && told.contains("min_slaves_good_slaves:1")
+            let info = node.query(&["INFO", "replication"]);
+            info.contains("role:master") && info.contains("min_slaves_good_slaves:1")
         };
         let promoted = async || self.nodes[1..].iter().any(takes_writes).then_some(());
         eventually(Duration::from_mins(1), "a replica is promoted", promoted).await;
@@ -131,13 +132,13 @@ impl Shape for Sentineled {
     }
 }
 
-/// Three masters with a replica each.
+/// Three masters, each with a replica.
 pub struct Cluster {
     pub nodes: Vec<Node>,
-    /// Who owns the slot of `{tag}`, …
+    /// Index of the master that owns the slot of `{tag}`.
     pub owner: usize,
-    /// … and who would inherit it.
-    pub heir: usize,
+    /// Index of its replica.
+    pub replica: usize,
 }
 
 impl Cluster {
@@ -150,35 +151,37 @@ impl Cluster {
         for node in &nodes {
             node.until_up().await;
         }
-        let hosts: Vec<String> = nodes.iter().map(Node::at).collect();
+        let hosts: Vec<String> = nodes.iter().map(Node::address).collect();
         let create = [&["--cluster", "create"], &hosts.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat();
-        let made = nodes[0].ask(&[&create[..], &["--cluster-replicas", "1", "--cluster-yes"]].concat());
+        let made = nodes[0].query(&[&create[..], &["--cluster-replicas", "1", "--cluster-yes"]].concat());
         assert!(made.contains("All 16384 slots covered"), "{made}");
         for node in &nodes {
             node.until("the cluster is up", &["CLUSTER", "INFO"], "cluster_state:ok").await;
         }
-        // Whoever owns the slot redirects nobody.
-        let owns = |node: &Node| node.ask(&["GET", &format!("{{{tag}}}n")]).is_empty();
+        // Only the owner of the slot replies without a redirection.
+        let owns = |node: &Node| node.query(&["GET", &format!("{{{tag}}}n")]).is_empty();
         let owner = nodes.iter().position(owns).unwrap();
-        let heir = nodes.iter().position(|node| {
-            node.ask(&["INFO", "replication"]).contains(&format!("master_port:{}", nodes[owner].port))
+        let replica = nodes.iter().position(|node| {
+            node.query(&["INFO", "replication"]).contains(&format!("master_port:{}", nodes[owner].port))
         });
-        nodes[owner].until("the heir is in step", &["INFO", "replication"], "state=online").await;
-        // One that never finished its first copy is not let to inherit.
-        nodes[heir.unwrap()].until("and knows it", &["INFO", "replication"], "master_link_status:up").await;
-        Self { owner, heir: heir.unwrap(), nodes }
+        nodes[owner].until("the replica is in sync", &["INFO", "replication"], "state=online").await;
+        // A replica that never finished its first synchronisation is not promoted.
+        nodes[replica.unwrap()]
+            .until("the replica is synchronised", &["INFO", "replication"], "master_link_status:up")
+            .await;
+        Self { owner, replica: replica.unwrap(), nodes }
     }
 
-    /// A master that is not the owner.
-    pub fn bystander(&self) -> &Node {
-        let other = |n: &usize| ![self.owner, self.heir].contains(n);
+    /// A node that is neither the owner nor its replica.
+    pub fn other_node(&self) -> &Node {
+        let other = |n: &usize| ![self.owner, self.replica].contains(n);
         &self.nodes[(0..6).find(other).unwrap()]
     }
 }
 
-impl Shape for Cluster {
+impl ReplicatedRedis for Cluster {
     fn url(&self) -> String {
-        format!("redis+cluster://{},{}", self.bystander().at(), self.nodes[self.owner].at())
+        format!("redis+cluster://{},{}", self.other_node().address(), self.nodes[self.owner].address())
     }
 
     fn kill_primary(&mut self) {
@@ -186,10 +189,11 @@ impl Shape for Cluster {
     }
 
     async fn until_replaced(&self) -> Instant {
-        let heir = &self.nodes[self.heir];
-        let inherited =
-            async || (heir.is_primary() && heir.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")).then_some(());
-        eventually(Duration::from_mins(1), "the heir is promoted", inherited).await;
+        let replica = &self.nodes[self.replica];
+        let promoted = async || {
+            (replica.is_primary() && replica.query(&["CLUSTER", "INFO"]).contains("cluster_state:ok")).then_some(())
+        };
+        eventually(Duration::from_mins(1), "the replica is promoted", promoted).await;
         Instant::now()
     }
 }
