@@ -1,11 +1,11 @@
-//! What is made once for each of a closed set of names, and kept.
+//! A map of values that are created once per name, for closed sets of names on hot paths.
 
 use std::{borrow::Borrow, hash::Hash, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
-/// By name; read without a lock. A name is new once in a process's life: then all is copied.
+/// Reads take no lock. A new name copies the map, which happens once per name.
 #[derive(Debug)]
 pub struct Memo<K, T>(ArcSwap<FxHashMap<K, Arc<T>>>);
 
@@ -16,14 +16,14 @@ impl<K, T> Default for Memo<K, T> {
 }
 
 impl<K: Hash + Eq + Clone, T> Memo<K, T> {
-    /// What is kept under a name, made where there is none yet.
-    pub fn of<Q>(&self, name: &Q, make: impl FnOnce() -> T) -> Arc<T>
+    /// The value of a name, created by `make` if it is new.
+    pub fn get_or_create<Q>(&self, name: &Q, make: impl FnOnce() -> T) -> Arc<T>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        if let Some(kept) = self.0.load().get(name) {
-            return kept.clone();
+        if let Some(value) = self.0.load().get(name) {
+            return value.clone();
         }
         let new = Arc::new(make());
         self.0.rcu(|all| {
@@ -35,13 +35,13 @@ impl<K: Hash + Eq + Clone, T> Memo<K, T> {
         self.0.load().get(name).cloned().unwrap_or(new)
     }
 
-    /// Looks at what is kept under a name, without making it.
-    pub fn look<Q, R>(&self, name: &Q, look: impl FnOnce(Option<&T>) -> R) -> R
+    /// Calls `read` with the value of a name, or `None` if it does not exist.
+    pub fn with<Q, R>(&self, name: &Q, read: impl FnOnce(Option<&T>) -> R) -> R
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        look(self.0.load().get(name).map(|kept| &**kept))
+        read(self.0.load().get(name).map(|value| &**value))
     }
 }
 
@@ -50,11 +50,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_is_made_once() {
-        let kept = Memo::<String, u32>::default();
-        assert!(kept.look("a", |one| one.is_none()));
-        assert_eq!(["a", "b", "a"].map(|name| *kept.of(name, || u32::from(name == "a"))), [1, 0, 1]);
-        assert_eq!(*kept.of("b", || 7), 0);
-        assert!(kept.look("a", |one| one.is_some()));
+    fn each_name_is_created_once() {
+        let value = Memo::<String, u32>::default();
+        assert!(value.with("a", |one| one.is_none()));
+        assert_eq!(["a", "b", "a"].map(|name| *value.get_or_create(name, || u32::from(name == "a"))), [1, 0, 1]);
+        assert_eq!(*value.get_or_create("b", || 7), 0);
+        assert!(value.with("a", |one| one.is_some()));
     }
 }

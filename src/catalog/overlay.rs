@@ -161,7 +161,6 @@ impl<'a> Overlay<'a> {
             max_images: tables.iter().find_map(|t| t.max_images),
             reasoning_efforts: tables.iter().find_map(|t| t.reasoning_efforts.clone()).unwrap_or_default(),
             quality: small(first(|t| t.quality.map(i64::from))),
-            speed: small(first(|t| t.speed.map(i64::from))),
             first_token_ms: small(
                 tables.iter().find_map(|t| t.first_token_ms).or_else(|| pick!(self.first_token_ms)).unwrap_or(1_000),
             ),

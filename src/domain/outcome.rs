@@ -1,98 +1,89 @@
-//! How an attempt ended, and what all replicas shall learn from it.
+//! How an attempt ended, and what all replicas learn from it.
 
 use std::time::Duration;
 
 use super::window::Limit;
 
-/// What the shared state learns from one attempt; `ledger` writes it, `upstream` and `relay` find it out.
+/// What one attempt adds to the shared state. `upstream` and `relay` fill it in; `ledger` writes it.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     pub health: Health,
     pub usage: Usage,
     pub cooldown: Option<Cooldown>,
     pub hints: Vec<Hint>,
-    /// Time to the first content, for the latency average; only of successes.
+    /// Time to the first content, for the latency average. Only successes have one.
     pub first_token: Option<Duration>,
-    /// Output tokens of the answer, for the learned percentile.
-    pub output_tokens: Option<i64>,
 }
 
 impl Outcome {
-    /// Sent, and nothing more is known: the caller left, or the lease was forgotten.
+    /// A request that was sent and of which nothing more is known: the caller disconnected, or the lease was dropped.
     pub fn unknown() -> Self {
-        Self {
-            health: Health::Unknown,
-            usage: Usage::UNKNOWN,
-            cooldown: None,
-            hints: Vec::new(),
-            first_token: None,
-            output_tokens: None,
-        }
+        Self { health: Health::Unknown, usage: Usage::UNKNOWN, cooldown: None, hints: Vec::new(), first_token: None }
     }
 }
 
-/// What the breakers learn.
+/// Effect of an attempt on the circuit breakers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     Good,
-    /// The provider is broken: its breaker counts a failure.
+    /// A failure of the provider, counted by its breaker.
     ProviderFailed,
-    /// This model is busy or broken there: the breaker of provider and model counts a failure.
+    /// A failure of this model, counted by the breaker of provider and model.
     ModelFailed,
-    /// Nothing learnt (not sent, the caller left, a refusal by limit or of the request itself). Frees a probe.
+    /// No effect: not sent, cancelled, rate limited, or rejected because of the request itself. Ends a probe.
     Unknown,
 }
 
-/// What the call used, as far as is known. What was sent is never refunded in requests.
+/// Usage of one call, as far as it is known. A request that was sent is never refunded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// False: nothing ever left for the provider; everything is given back.
+    /// False if nothing was sent: the whole charge is refunded.
     pub sent: bool,
-    /// Prompt tokens; `None`: unknown, the estimate stays.
+    /// Prompt tokens. `None`: unknown, and the estimate stays.
     pub input: Option<i64>,
-    /// Prompt and answer; `None`: unknown, the charge stays (a `reserve` keeps its full reserve).
+    /// Prompt and output tokens. `None`: unknown, and the charge stays (a `reserve` keeps its full reserve).
     pub total: Option<i64>,
 }
 
 impl Usage {
     pub const NOT_SENT: Self = Self { sent: false, input: Some(0), total: Some(0) };
-    /// Refused by the provider before it did any work: the request counts, tokens do not.
+    /// Rejected by the provider before it did any work: the request counts, tokens do not.
     pub const REFUSED: Self = Self { sent: true, input: Some(0), total: Some(0) };
     pub const UNKNOWN: Self = Self { sent: true, input: None, total: None };
 }
 
-/// "Leave it alone until": a cool-down that binds every replica's next admission.
+/// A cooldown, which binds every replica's next admission.
 #[derive(Debug, Clone)]
 pub struct Cooldown {
     pub scope: CooldownScope,
     pub until: Until,
-    /// For people: `429_rpd`, `401`, `decommissioned`.
+    /// Short cause for display: `429_rpd`, `401`, `decommissioned`.
     pub cause: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CooldownScope {
-    /// What this limit counts by (account, or account and model).
+    /// The scope of this limit: account, or account and model.
     Limit(Limit),
-    /// A 429 that names no limit: account and model.
+    /// Account and model, for a 429 that names no limit.
     AccountModel,
     Account,
-    /// A bad key.
+    /// The provider key, which was rejected.
     Key,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     AfterMs(i64),
-    /// No time was named: the script computes when that window opens (its calendar boundary, or one unit's refill).
+    /// The provider named no time: the script computes when the window opens (its calendar boundary, or one unit's refill).
     WindowOpens,
 }
 
-/// What a provider said about one of its windows.
+/// State of a window as the provider reported it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hint {
     pub limit: Limit,
-    /// The limit in force there.
+    /// The limit in force at the provider.
     pub max: Option<i64>,
     /// Units left after this call.
     pub remaining: Option<i64>,
@@ -102,18 +93,18 @@ pub struct Hint {
 #[derive(Debug, Clone)]
 pub struct Fault {
     pub kind: FaultKind,
-    /// The upstream's status, if it answered at all.
+    /// HTTP status of the reply, if there was one.
     pub status: Option<u16>,
-    /// Short and closed, for `x-tollfree-attempts`: `429_rpd`, `401`, `timeout`, `connect`, `busy`, `500`, `empty`.
+    /// Label from a closed set, for `x-tollfree-attempts`: `429_rpd`, `401`, `timeout`, `connect`, `busy`, `500`, `empty`.
     pub label: String,
-    /// The provider's words, secrets removed; for the caller and the log.
+    /// The provider's message with secrets removed, for the caller and the log.
     pub message: String,
-    /// The provider's own `code`, if it had one.
+    /// The provider's error `code`, if it sent one.
     pub code: Option<String>,
     pub outcome: Outcome,
 }
 
-/// Whose fault, which decides who is asked next (the outcome table).
+/// Kind of fault, which decides the next candidates (the outcome table).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
     /// 429 by quota or concurrency → next candidate.
@@ -124,7 +115,7 @@ pub enum FaultKind {
     BadKey,
     /// 402, 404, 410, tier, `limit: 0`, decommissioned → next.
     Gone,
-    /// 400, 422, 403 moderation → the next provider once; if that refuses too, the first 4xx goes to the caller.
+    /// 400, 422, 403 moderation → the next provider once; if that rejects it too, the first 4xx goes to the caller.
     Rejected,
     /// 413, context too long → next with a larger context or window.
     TooLarge,

@@ -173,8 +173,6 @@ pub struct Model {
     pub reasoning_efforts: Vec<String>,
     /// 0–100; source: `providers.toml`.
     pub quality: u32,
-    /// Output tokens per second as published, order of magnitude.
-    pub speed: u32,
     /// Typical time to the first token, ms: what `fast` goes by until one was measured.
     pub first_token_ms: u32,
     /// Not for general chat (a classifier): only by its own name.

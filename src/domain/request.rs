@@ -1,4 +1,4 @@
-//! What of a chat request matters to routing. The body itself stays as the caller's bytes.
+//! The parts of a chat request that matter to routing. The body itself stays as the caller's bytes.
 
 use bytes::Bytes;
 
@@ -6,18 +6,18 @@ use super::{provider::Capabilities, tier::Tier};
 
 #[derive(Debug, Clone)]
 pub struct ChatRequest {
-    /// Exactly what the caller sent: valid UTF-8, one JSON object, depth-bounded.
+    /// The body as the caller sent it: valid UTF-8, one JSON object, of bounded depth.
     pub body: Bytes,
     pub model: String,
     pub stream: bool,
-    /// `stream_options.include_usage`: the caller wants the usage chunk.
+    /// `stream_options.include_usage`.
     pub include_usage: bool,
     /// `max_completion_tokens`, else `max_tokens`.
     pub max_tokens: Option<i64>,
-    /// Answers asked for; at least 1.
+    /// Number of choices; at least 1.
     pub n: u32,
     pub needs: Capabilities,
-    /// Any image given by an http(s) URL rather than inline.
+    /// Whether an image is given by an http(s) URL rather than inline.
     pub remote_images: bool,
     pub images: u32,
     pub tools: u32,
@@ -26,12 +26,35 @@ pub struct ChatRequest {
     pub sampling: Sampling,
     /// `service_tier`.
     pub tier: Tier,
-    /// Names of the top-level parameters in the body whose loss would change the meaning (`logprobs`, `logit_bias`, `tool_choice`, …), as written.
+    /// Top-level parameters in the body that must not be dropped: `logprobs`, `logit_bias`, `tool_choice`, …
     pub parameters: Vec<String>,
     pub size: PromptSize,
 }
 
-/// How the answer is to be drawn. The body says it to the provider; this says it to whoever looks at a trace.
+impl Default for ChatRequest {
+    fn default() -> Self {
+        Self {
+            body: Bytes::new(),
+            model: String::new(),
+            stream: false,
+            include_usage: false,
+            max_tokens: None,
+            n: 1,
+            needs: Capabilities::default(),
+            remote_images: false,
+            images: 0,
+            tools: 0,
+            stops: 0,
+            reasoning_effort: None,
+            sampling: Sampling::default(),
+            tier: Tier::default(),
+            parameters: Vec::new(),
+            size: PromptSize::default(),
+        }
+    }
+}
+
+/// Sampling parameters, for traces. The provider reads them from the body.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sampling {
     pub temperature: Option<f64>,
@@ -41,7 +64,7 @@ pub struct Sampling {
     pub seed: Option<i64>,
 }
 
-/// What the token estimate is made from.
+/// Measures from which the token count is estimated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PromptSize {
     pub messages: u32,

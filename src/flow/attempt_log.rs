@@ -1,4 +1,4 @@
-//! What one request has met so far: shared with the edge, which may have to send its headers before the end is known.
+//! The attempts of one request so far. Shared with the HTTP edge, which may send headers before the request has ended.
 
 use std::{
     sync::{
@@ -16,7 +16,7 @@ use crate::{
     ledger::RefusalReason,
 };
 
-/// Cheap to clone; all clones are of the same request.
+/// Log of one request's attempts. Clones share the same log.
 #[derive(Debug, Clone)]
 pub struct AttemptLog {
     shared: Arc<Shared>,
@@ -27,19 +27,19 @@ struct Shared {
     request_id: String,
     trace_id: Option<String>,
     began: Instant,
-    met: Mutex<Progress>,
+    progress: Mutex<Progress>,
     waited_us: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
     attempts: Vec<Attempt>,
-    /// The attempt that has not ended yet: provider, candidate, account, and since when.
-    under_way: Option<Attempt>,
+    /// The attempt that has not ended yet.
+    current: Option<Attempt>,
     passed_over: Vec<RefusalReason>,
 }
 
-/// One send to one candidate.
+/// One call to one candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     pub provider: Arc<str>,
@@ -48,13 +48,13 @@ pub struct Attempt {
     pub account: Arc<str>,
     /// Short and closed: `ok`, `429_rpd`, `401`, `timeout`, …
     pub label: String,
-    /// The provider's words, secrets removed; empty for `ok`.
+    /// The provider's error message with secrets removed; empty for `ok`.
     pub message: String,
-    /// `None`: it answered.
+    /// `None`: the candidate replied.
     pub kind: Option<FaultKind>,
-    /// When it began, since the request came in.
+    /// Start, relative to the arrival of the request.
     pub at: Duration,
-    /// `None`: it is still answering.
+    /// `None` while the reply is still being received.
     pub took: Option<Duration>,
 }
 
@@ -63,13 +63,13 @@ impl AttemptLog {
         Self::with_trace(request_id, None)
     }
 
-    /// `trace_id`: 32 hex digits, of the trace that the request belongs to.
+    /// `trace_id`: 32 hex digits.
     pub fn with_trace(request_id: impl Into<String>, trace_id: Option<String>) -> Self {
         let shared = Shared {
             request_id: request_id.into(),
             trace_id,
             began: Instant::now(),
-            met: Mutex::default(),
+            progress: Mutex::default(),
             waited_us: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
@@ -83,12 +83,12 @@ impl AttemptLog {
         self.shared.trace_id.as_deref()
     }
 
-    /// Since the request came in.
+    /// Time since the request arrived.
     pub fn elapsed(&self) -> Duration {
         self.shared.began.elapsed()
     }
 
-    /// Time spent in line, over all its attempts, whole ms.
+    /// Time in the wait queue, over all attempts.
     pub fn waited_ms(&self) -> i64 {
         i64::try_from(self.shared.waited_us.load(Ordering::Relaxed) / 1_000).unwrap_or(i64::MAX)
     }
@@ -98,34 +98,33 @@ impl AttemptLog {
     }
 
     pub fn attempts(&self) -> Vec<Attempt> {
-        self.shared.met.lock().attempts.clone()
+        self.shared.progress.lock().attempts.clone()
     }
 
-    /// The attempt that was not seen to its end.
-    pub(super) fn under_way(&self) -> Option<Attempt> {
-        self.shared.met.lock().under_way.clone()
+    /// The attempt that has not ended yet.
+    pub(super) fn current(&self) -> Option<Attempt> {
+        self.shared.progress.lock().current.clone()
     }
 
-    /// Who had no room, as the last admission told it.
+    /// Candidates that the last admission passed over, with the reason.
     pub(super) fn passed_over(&self) -> Vec<RefusalReason> {
-        self.shared.met.lock().passed_over.clone()
+        self.shared.progress.lock().passed_over.clone()
     }
 
-    /// An admission passed these over.
-    pub(super) fn passes_over(&self, lines: &[RefusalReason]) {
-        self.shared.met.lock().passed_over = lines.to_vec();
+    pub(super) fn set_passed_over(&self, lines: &[RefusalReason]) {
+        self.shared.progress.lock().passed_over = lines.to_vec();
     }
 
     /// The value of `x-tollfree-attempts`: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok`; empty before any.
     pub fn header(&self) -> String {
-        let met = self.shared.met.lock();
-        let told: Vec<String> = met.attempts.iter().map(|a| format!("{};{}", a.candidate, a.label)).collect();
-        told.join(", ")
+        let progress = self.shared.progress.lock();
+        let attempts: Vec<String> = progress.attempts.iter().map(|a| format!("{};{}", a.candidate, a.label)).collect();
+        attempts.join(", ")
     }
 
-    pub(super) fn tries(&self, candidate: &Candidate) {
+    pub(super) fn begin(&self, candidate: &Candidate) {
         let attempt = self.attempt(candidate);
-        self.shared.met.lock().under_way = Some(attempt);
+        self.shared.progress.lock().current = Some(attempt);
     }
 
     pub(super) fn failed(&self, candidate: &Candidate, fault: &Fault) {
@@ -137,11 +136,11 @@ impl AttemptLog {
         });
     }
 
-    pub(super) fn answered(&self, candidate: &Candidate) {
+    pub(super) fn replied(&self, candidate: &Candidate) {
         self.push(candidate, |attempt| "ok".clone_into(&mut attempt.label));
     }
 
-    /// Begun now, nothing known of its end.
+    /// A new attempt that begins now.
     fn attempt(&self, candidate: &Candidate) -> Attempt {
         Attempt {
             provider: candidate.provider.id.clone(),
@@ -156,9 +155,9 @@ impl AttemptLog {
     }
 
     fn push(&self, candidate: &Candidate, end: impl FnOnce(&mut Attempt)) {
-        let mut met = self.shared.met.lock();
-        let mut attempt = met.under_way.take().unwrap_or_else(|| self.attempt(candidate));
+        let mut progress = self.shared.progress.lock();
+        let mut attempt = progress.current.take().unwrap_or_else(|| self.attempt(candidate));
         end(&mut attempt);
-        met.attempts.push(attempt);
+        progress.attempts.push(attempt);
     }
 }

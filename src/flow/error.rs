@@ -1,4 +1,4 @@
-//! How a request can fail. The edge makes HTTP of it.
+//! How a request can fail. The HTTP edge maps it to a response.
 
 use super::Attempt;
 use crate::{
@@ -9,27 +9,27 @@ use crate::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
-    /// Nobody can serve it; nothing was charged.
+    /// No candidate can serve the request; nothing was charged.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// No budget, the caller's or anybody's. Where attempts were made, all of them met a limit.
+    /// The client's quota or the budget of every candidate is used up. Earlier attempts, if any, all met limits.
     #[error("no candidate has room; room opens in {} ms", .0.retry_ms)]
     Refused(Refusal),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The caller's key has become invalid since it came in.
+    /// The client's key became invalid after the request was accepted.
     #[error(transparent)]
     Key(#[from] KeyRefused),
-    /// Every candidate that was asked failed. `timed_out`: each of them by time-out.
-    #[error("{}", words(.attempts))]
+    /// Every attempt failed. `timed_out`: all of them by timeout.
+    #[error("{}", attempts_message(.attempts))]
     AllFailed { attempts: Vec<Attempt>, timed_out: bool },
-    /// Providers refused the request itself: the first one's 4xx, in its words.
-    #[error("`{provider}` refused the request: {message}")]
+    /// Providers rejected the request itself: status and message of the first one.
+    #[error("`{provider}` rejected the request: {message}")]
     Rejected { status: u16, provider: String, message: String, code: Option<String> },
 }
 
 impl FlowError {
-    /// The HTTP status that tells it, for the record.
+    /// HTTP status of the response.
     pub fn status(&self) -> u16 {
         match self {
             Self::Plan(PlanError::NotFound(_)) => 404,
@@ -43,10 +43,8 @@ impl FlowError {
             Self::Rejected { status, .. } => *status,
         }
     }
-}
 
-impl FlowError {
-    /// The `code` the caller is told, for the record.
+    /// Error `code` of the response.
     pub fn code(&self) -> Option<&str> {
         Some(match self {
             Self::Plan(PlanError::NotFound(_)) => "model_not_found",
@@ -64,7 +62,7 @@ impl FlowError {
     }
 }
 
-/// Codes of what broke after its 200, too.
+/// Also the codes of replies that failed after their 200.
 pub(super) const FAILED: &str = "upstream_error";
 pub(super) const TIMED_OUT: &str = "upstream_timeout";
 
@@ -77,7 +75,7 @@ impl From<AuthenticationError> for FlowError {
     }
 }
 
-fn words(attempts: &[Attempt]) -> String {
+fn attempts_message(attempts: &[Attempt]) -> String {
     let each: Vec<String> = attempts.iter().map(|a| format!("{}: {} ({})", a.candidate, a.message, a.label)).collect();
     format!("Every candidate failed. {}", each.join(" · "))
 }

@@ -1,4 +1,4 @@
-//! What a collection of measurements looks at: the last look at the pool, never the ledger's host.
+//! Values of the observable gauges, from the cached pool snapshot. A collection never calls the ledger.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -11,20 +11,20 @@ use crate::{
 impl GaugeSource for Flow {
     fn budgets(&self) -> Vec<Budget> {
         let (catalog, snapshot) = (self.catalog.load(), self.ledger.snapshot());
-        let mut told = HashSet::new();
+        let mut seen = HashSet::new();
         let mut budgets = Vec::new();
         for candidate in &catalog.candidates {
-            let Some(seen) = snapshot.subject(candidate) else { continue };
+            let Some(subject) = snapshot.subject(candidate) else { continue };
             for window in candidate.windows.iter() {
-                // A limit can stand over the account and over the model.
+                // The same limit can exist on the account and on the model.
                 let is_of = |max: i64, learned: bool| max == window.max || learned;
-                let mut levels = seen.levels.iter().filter(|level| level.limit == window.limit);
+                let mut levels = subject.levels.iter().filter(|level| level.limit == window.limit);
                 let Some(level) = levels.find(|level| is_of(level.max, level.learned)) else { continue };
                 let model: Arc<str> =
                     if window.scope == Scope::Account { ALL_MODELS.into() } else { candidate.model.id.clone() };
                 let (provider, account) = (candidate.provider.id.clone(), candidate.account.id.clone());
-                // Sibling keys share it, and models an account's.
-                if told.insert((provider.clone(), account.clone(), model.clone(), window.limit)) {
+                // Keys of an account share its windows, and so do models of an account-wide one.
+                if seen.insert((provider.clone(), account.clone(), model.clone(), window.limit)) {
                     let (max, left) = (level.max, (level.max - level.used).max(0));
                     budgets.push(Budget { provider, account, model, limit: window.limit.as_str(), max, left });
                 }

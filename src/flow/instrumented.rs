@@ -1,6 +1,6 @@
-//! How the story is told while it happens: spans for whoever follows one request, measurements for whoever watches them all.
+//! Spans and metrics of planning, model calls and whole requests.
 //!
-//! Span names and attributes are those of OpenTelemetry's conventions for databases and for calls of models (`gen_ai`). Of prompts and replies nothing is told.
+//! Names follow OpenTelemetry's semantic conventions for generative AI (`gen_ai`). Prompts and replies are never recorded.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::{
     upstream::Reply,
 };
 
-/// Names come from callers and providers: a trace takes no more of one than this.
-const LONGEST: usize = 256;
+/// Bytes of a caller's or provider's name that a span records.
+const MAX_NAME_BYTES: usize = 256;
 
-/// Choosing who may serve.
+/// Runs `route` in a `plan` span.
 pub fn plan(
     client: &Client,
     request: &ChatRequest,
@@ -41,13 +41,13 @@ pub fn plan(
     planned
 }
 
-/// One call of a provider, from its sending to its last byte. Dropped before its end is told, its caller has left.
+/// Span and metrics of one model call, from sending to the last byte. A drop without a recorded end counts as cancelled.
 pub struct ModelCall {
     span: Span,
     call: Arc<metrics::Call>,
     began: Instant,
     stream: bool,
-    is_told: bool,
+    has_ended: bool,
 }
 
 impl ModelCall {
@@ -62,27 +62,26 @@ impl ModelCall {
             gen_ai.request.model = &**model,
         );
         if !span.is_disabled() {
-            tell_request(&span, candidate, request);
+            set_request_attributes(&span, candidate, request);
         }
         let call = metrics::Call::of(&candidate.name, || (provider_name(&candidate.provider.id), model.clone()));
-        Self { span, call, began: Instant::now(), stream: request.stream, is_told: false }
+        Self { span, call, began: Instant::now(), stream: request.stream, has_ended: false }
     }
 
-    /// The span to work in.
     pub fn span(&self) -> Span {
         self.span.clone()
     }
 
     pub fn failed(mut self, fault: &Fault) {
-        self.is_told = true;
+        self.has_ended = true;
         if let Some(status) = fault.status {
             self.span.set("http.response.status_code", i64::from(status));
         }
         self.end(Some(&fault.label));
     }
 
-    /// Its first content is there.
-    pub fn answered(&self, reply: &Reply) {
+    /// The first content has arrived.
+    pub fn replied(&self, reply: &Reply) {
         if self.stream {
             self.call.first_chunk(reply.time_to_first_token);
         }
@@ -101,9 +100,9 @@ impl ModelCall {
     }
 
     pub fn ended(mut self, ended: &RelayOutcome) {
-        self.is_told = true;
+        self.has_ended = true;
         if let Some(usage) = ended.usage {
-            self.call.used(usage.input, usage.output);
+            self.call.tokens_used(usage.input, usage.output);
             self.span.set("gen_ai.usage.input_tokens", usage.input);
             self.span.set("gen_ai.usage.output_tokens", usage.output);
         }
@@ -114,7 +113,7 @@ impl ModelCall {
         self.end(match &ended.ending {
             Ending::Complete => None,
             Ending::Broken { label } => Some(label),
-            Ending::ClientLeft => Some(LEFT),
+            Ending::ClientLeft => Some(CANCELLED),
         });
     }
 
@@ -127,18 +126,18 @@ impl ModelCall {
     }
 }
 
-/// `error.type` of what its caller did not wait for.
-const LEFT: &str = "client_left";
+/// `error.type` of a call whose caller disconnected.
+const CANCELLED: &str = "client_left";
 
 impl Drop for ModelCall {
     fn drop(&mut self) {
-        if !self.is_told {
-            self.end(Some(LEFT));
+        if !self.has_ended {
+            self.end(Some(CANCELLED));
         }
     }
 }
 
-fn tell_request(span: &Span, candidate: &Candidate, request: &ChatRequest) {
+fn set_request_attributes(span: &Span, candidate: &Candidate, request: &ChatRequest) {
     if let Ok(url) = url::Url::parse(&candidate.provider.base_url)
         && let Some(host) = url.host_str()
     {
@@ -172,7 +171,7 @@ fn tell_request(span: &Span, candidate: &Candidate, request: &ChatRequest) {
     }
 }
 
-/// The conventions' name of a provider, where it is not ours.
+/// A provider's name in the semantic conventions.
 pub fn provider_name(id: &Arc<str>) -> Arc<str> {
     match &**id {
         "gemini" => Arc::from("gcp.gemini"),
@@ -182,14 +181,14 @@ pub fn provider_name(id: &Arc<str>) -> Arc<str> {
 }
 
 fn short(name: &str) -> &str {
-    let mut end = name.len().min(LONGEST);
+    let mut end = name.len().min(MAX_NAME_BYTES);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
     &name[..end]
 }
 
-/// One chat as its caller sees it, for the measurements. Dropped before its end is told, its caller has left.
+/// Metrics of one request as its caller sees it. A drop without a recorded end counts as cancelled.
 pub struct ChatMetrics {
     chat: metrics::Chat,
     began: Instant,
@@ -198,13 +197,13 @@ pub struct ChatMetrics {
 }
 
 impl ChatMetrics {
-    /// Until the plan says otherwise `asked` is a name that is served.
-    pub fn begin(asked: &str) -> Self {
-        let chat = metrics::Chat::new(asked);
+    /// `model` counts as a served name unless planning finds that it does not exist.
+    pub fn begin(model: &str) -> Self {
+        let chat = metrics::Chat::new(model);
         Self { chat, began: Instant::now(), status: RequestRecord::CANCELLED, _in_flight: metrics::InFlight::enter() }
     }
 
-    pub fn answering(&mut self, candidate: &Candidate) {
+    pub fn replied(&mut self, candidate: &Candidate) {
         let id = &candidate.provider.id;
         self.chat.first_token(id, || provider_name(id), self.began.elapsed());
     }
@@ -212,7 +211,7 @@ impl ChatMetrics {
     pub fn failed(mut self, error: &FlowError) {
         self.status = error.status();
         if matches!(error, FlowError::Plan(PlanError::NotFound(_))) {
-            self.chat.asked_other();
+            self.chat.set_other_model();
         }
     }
 

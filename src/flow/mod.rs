@@ -1,4 +1,4 @@
-//! The story of one request: plan → admit → attempt → relay → settle → record.
+//! One request from start to finish: plan → admit → attempt → relay → settle → record.
 
 pub mod attempt_log;
 pub mod error;
@@ -37,7 +37,8 @@ use crate::{
     upstream::{Reply, Upstream},
 };
 
-/// All that a request meets on its way. One for all: to share its parts one by one would cost each request two dozen counts.
+/// Shared state of the request pipeline. Kept behind one `Arc` so that a request clones one reference count instead of two
+/// dozen.
 pub struct Flow {
     pub catalog: Current,
     pub ledger: Ledger,
@@ -46,11 +47,11 @@ pub struct Flow {
     pub estimates: Arc<Estimates>,
     pub tasks: Tasks,
     pub wait_limits: WaitLimits,
-    /// Bounds choosing, not streaming, nor waiting in line.
+    /// Time in which a candidate must have replied. Streaming and waiting in the queue do not count.
     pub route_timeout: Duration,
 }
 
-/// A committed answer: its first content is there.
+/// A committed reply: the provider has sent its first content.
 pub struct ChatReply {
     pub provider: Arc<str>,
     /// `provider/model`
@@ -59,7 +60,7 @@ pub struct ChatReply {
     pub client: Option<ClientUsage>,
 }
 
-/// Who answers, and what is held until the answer is over.
+/// The candidate that replied, with its lease.
 struct Selected {
     reply: Reply,
     lease: Lease,
@@ -77,19 +78,12 @@ impl Flow {
         route_timeout: Duration,
     ) -> Arc<Self> {
         let journal = recorder::journal(ledger.clone(), tasks.clone());
-        Arc::new(Self {
-            catalog,
-            ledger,
-            upstream,
-            journal,
-            estimates: Arc::default(),
-            tasks,
-            wait_limits,
-            route_timeout,
-        })
+        let estimates = Arc::default();
+        Arc::new(Self { catalog, ledger, upstream, journal, estimates, tasks, wait_limits, route_timeout })
     }
 
-    /// One request from start to finish; `wait`: how long its caller would stand in line for room. Dropped at any await it leaves nothing unsettled and is recorded as left.
+    /// Handles one request; `wait` bounds its time in the wait queue. The future can be dropped at any await: the lease is
+    /// then settled and the request recorded as cancelled.
     pub fn chat(
         self: &Arc<Self>,
         client: Client,
@@ -99,14 +93,12 @@ impl Flow {
     ) -> impl Future<Output = Result<ChatReply, FlowError>> + Send + use<> {
         let flow = self.clone();
         async move {
-            let (recorder, seen) = (
-                RequestRecorder::begin(&flow.journal, &client, &request, &attempt_log),
-                ChatMetrics::begin(&request.model),
-            );
-            match flow.choose(&client, &request, attempt_log, wait).await {
-                Ok(found) => Ok(flow.relay(found, &request, recorder, seen)),
+            let recorder = RequestRecorder::begin(&flow.journal, &client, &request, &attempt_log);
+            let metrics = ChatMetrics::begin(&request.model);
+            match flow.select(client, &request, attempt_log, wait).await {
+                Ok(selected) => Ok(flow.relay(selected, &request, recorder, metrics)),
                 Err(error) => {
-                    seen.failed(&error);
+                    metrics.failed(&error);
                     recorder.failed(&error);
                     Err(error)
                 }
@@ -114,56 +106,51 @@ impl Flow {
         }
     }
 
-    /// Records a request that was refused before it could be read.
+    /// Records a request that was rejected before it was read.
     pub fn record_rejected(&self, client: &Client, attempt_log: &AttemptLog, status: u16, code: Option<&str>) {
-        RequestRecorder::of(&self.journal, client, "", false, attempt_log).rejected(status, code);
+        RequestRecorder::new(&self.journal, client, "", false, attempt_log).rejected(status, code);
     }
 
-    /// Each turn strikes candidates, so the plan bounds the loop.
-    async fn choose(
+    /// Finds the candidate that replies. Each failed attempt excludes candidates, so the plan bounds the loop.
+    async fn select(
         &self,
-        client: &Client,
+        mut client: Client,
         request: &ChatRequest,
         attempt_log: AttemptLog,
         wait: Duration,
     ) -> Result<Selected, FlowError> {
-        let mut client = client.clone();
-        let mut failover =
-            Failover::new(self.plan(&client, request)?, attempt_log, request.tier, wait, self.route_timeout);
+        let plan = self.plan(&client, request)?;
+        let mut failover = Failover::new(plan, attempt_log, request.tier, wait, self.route_timeout);
         let mut admission = self.admit(&client, &mut failover).await;
         loop {
             if let Ok(Admission::ClientChanged) = admission {
                 client = self.ledger.reauthenticate(&client).await?;
-                failover.keep_planned(&self.plan(&client, request)?);
+                failover.retain_planned(&self.plan(&client, request)?);
                 admission = self.admit(&client, &mut failover).await;
                 continue;
             }
-            let lease = failover.lease(&self.ledger, admission)?;
+            let lease = failover.into_lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
             lease.mark_sent();
             let call = ModelCall::begin(&candidate, request);
-            let sent = {
-                let sending = pin!(self.upstream.attempt(&candidate, request).instrument(call.span()));
-                failover.within(&candidate, sending).await
+            let attempt = {
+                let attempt = pin!(self.upstream.attempt(&candidate, request).instrument(call.span()));
+                failover.attempt(&candidate, attempt).await
             };
-            let fault = match sent {
+            let fault = match attempt {
                 Ok(reply) => return Ok(Selected { reply, lease, failover, call }),
                 Err(fault) => fault,
             };
             call.failed(&fault);
-            match failover.failed(&candidate, &fault) {
-                Ok(()) => {
-                    let began = Instant::now();
-                    // Boxed: what is rare shall not be carried by every request.
-                    let goes_on = self.ledger.settle_and_admit(lease, fault.outcome, failover.ask(&client));
-                    admission = Box::pin(goes_on).await;
-                    failover.stood_still(began.elapsed());
-                }
-                Err(end) => {
-                    lease.settle(fault.outcome);
-                    return Err(end);
-                }
+            if let Err(error) = failover.exclude(&candidate, &fault) {
+                lease.settle(fault.outcome);
+                return Err(error);
             }
+            let began = Instant::now();
+            let settle_and_admit = self.ledger.settle_and_admit(lease, fault.outcome, failover.admit_request(&client));
+            // Boxed: failover is rare, and every request would carry this future's size.
+            admission = Box::pin(settle_and_admit).await;
+            failover.extend_deadline(began.elapsed());
         }
     }
 
@@ -175,36 +162,36 @@ impl Flow {
 
     async fn admit(&self, client: &Client, failover: &mut Failover) -> Result<Admission, LedgerError> {
         let began = Instant::now();
-        let admission = self.ledger.admit(failover.ask(client)).await;
-        failover.stood_still(began.elapsed());
+        let admission = self.ledger.admit(failover.admit_request(client)).await;
+        failover.extend_deadline(began.elapsed());
         admission
     }
 
-    /// From here on the answer's body carries the lease; its end settles, teaches and records.
+    /// Hands the lease to the reply's body, whose end settles it, updates the estimates and records the request.
     fn relay(
         &self,
-        found: Selected,
+        selected: Selected,
         request: &ChatRequest,
         mut recorder: RequestRecorder,
-        mut seen: ChatMetrics,
+        mut metrics: ChatMetrics,
     ) -> ChatReply {
-        let Selected { reply, lease, failover, call } = found;
+        let Selected { reply, lease, failover, call } = selected;
         let candidate = reply.candidate.clone();
-        failover.answered(&candidate);
-        recorder.answering(&candidate);
-        call.answered(&reply);
-        seen.answering(&candidate);
+        failover.replied(&candidate);
+        recorder.replied(&candidate);
+        call.replied(&reply);
+        metrics.replied(&candidate);
         let (provider, model) = (candidate.provider.id.clone(), candidate.name.clone());
         let client = lease.client_usage().copied();
-        let ask = RelayContext { include_usage: request.include_usage, charge: failover.charge(&candidate) };
+        let context = RelayContext { include_usage: request.include_usage, charge: failover.charge(&candidate) };
         let (estimates, size, n) = (self.estimates.clone(), request.size, request.n);
-        let body = relay::answer(reply, lease, ask, move |ended| {
-            if let (Ending::Complete, Some(usage)) = (&ended.ending, ended.usage) {
+        let body = relay::answer(reply, lease, context, move |outcome| {
+            if let (Ending::Complete, Some(usage)) = (&outcome.ending, outcome.usage) {
                 estimates.learn(&candidate.name, &size, n, usage.input, usage.output);
             }
-            call.ended(&ended);
-            seen.ended(&ended);
-            recorder.ended(&ended);
+            call.ended(&outcome);
+            metrics.ended(&outcome);
+            recorder.ended(&outcome);
         });
         ChatReply { provider, model, body, client }
     }

@@ -1,4 +1,4 @@
-//! One request's line of the journal, told exactly once: by whoever sees its end, and also when its caller just leaves.
+//! The journal record of one request, written exactly once when the request ends or its caller disconnects.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use crate::{
     shutdown::Tasks,
 };
 
-/// A caller's own words, as far as they are kept. Characters.
-const ASKED_MOST: usize = 200;
-/// Of attempts, and of candidates passed over.
-const LIST_MOST: usize = 32;
-/// The cause of an attempt whose caller did not wait for its end.
-const LEFT: &str = "left";
+/// Characters of the requested model name that are recorded.
+const MAX_MODEL_CHARS: usize = 200;
+/// Attempts, and candidates passed over, that are recorded.
+const MAX_ENTRIES: usize = 32;
+/// Label of an attempt whose caller disconnected before its end.
+const CANCELLED: &str = "left";
 
-/// Dropped untold it tells that the caller left.
+/// Writes the record on drop. Without a recorded end, the record says that the caller disconnected.
 pub struct RequestRecorder {
     journal: Journal<RequestRecord>,
     attempt_log: AttemptLog,
-    line: RequestRecord,
-    /// How the last attempt ended, where it ended after its first content.
-    broke: Option<String>,
+    record: RequestRecord,
+    /// Label of the last attempt where it failed after its first content.
+    late_failure: Option<String>,
 }
 
 impl RequestRecorder {
@@ -37,51 +37,51 @@ impl RequestRecorder {
         request: &ChatRequest,
         attempt_log: &AttemptLog,
     ) -> Self {
-        Self::of(journal, client, &request.model, request.stream, attempt_log)
+        Self::new(journal, client, &request.model, request.stream, attempt_log)
     }
 
-    pub fn of(
+    pub fn new(
         journal: &Journal<RequestRecord>,
         client: &Client,
-        asked: &str,
+        model: &str,
         stream: bool,
         attempt_log: &AttemptLog,
     ) -> Self {
-        let line = RequestRecord {
+        let record = RequestRecord {
             time_ms: Timestamp::now().as_millisecond(),
             request_id: attempt_log.request_id().to_owned(),
             client: client.id.to_string(),
-            asked: asked.chars().take(ASKED_MOST).collect(),
+            asked: model.chars().take(MAX_MODEL_CHARS).collect(),
             status: RequestRecord::CANCELLED,
             stream,
             trace_id: attempt_log.trace_id().map(str::to_owned),
             ..RequestRecord::default()
         };
-        Self { journal: journal.clone(), attempt_log: attempt_log.clone(), line, broke: None }
+        Self { journal: journal.clone(), attempt_log: attempt_log.clone(), record, late_failure: None }
     }
 
-    /// An answer is committed: its first content is there.
-    pub fn answering(&mut self, candidate: &Candidate) {
-        self.line.candidate = candidate.name.to_string();
-        self.line.account = candidate.account.id.to_string();
-        self.line.first_content_ms = Some(ms(self.attempt_log.elapsed()));
-        self.broke = Some(LEFT.to_owned());
+    /// The first content has arrived, and the reply is committed.
+    pub fn replied(&mut self, candidate: &Candidate) {
+        self.record.candidate = candidate.name.to_string();
+        self.record.account = candidate.account.id.to_string();
+        self.record.first_content_ms = Some(ms(self.attempt_log.elapsed()));
+        self.late_failure = Some(CANCELLED.to_owned());
     }
 
-    /// The last byte is gone, or the answer broke.
+    /// The reply has ended.
     pub fn ended(mut self, ended: &RelayOutcome) {
-        self.line.tokens_in = ended.usage.map(|u| u.input);
-        self.line.tokens_out = ended.usage.map(|u| u.output);
+        self.record.tokens_in = ended.usage.map(|u| u.input);
+        self.record.tokens_out = ended.usage.map(|u| u.output);
         match &ended.ending {
             Ending::Complete => {
-                self.line.status = 200;
-                self.broke = None;
+                self.record.status = 200;
+                self.late_failure = None;
             }
             Ending::Broken { label } => {
-                self.line.status = RequestRecord::STREAM_BROKEN;
+                self.record.status = RequestRecord::STREAM_BROKEN;
                 let code = if label == "timeout" { error::TIMED_OUT } else { error::FAILED };
-                self.line.error_code = Some(code.to_owned());
-                self.broke = Some(label.clone());
+                self.record.error_code = Some(code.to_owned());
+                self.late_failure = Some(label.clone());
             }
             Ending::ClientLeft => {}
         }
@@ -92,8 +92,8 @@ impl RequestRecorder {
     }
 
     pub fn rejected(mut self, status: u16, code: Option<&str>) {
-        self.line.status = status;
-        self.line.error_code = code.map(str::to_owned);
+        self.record.status = status;
+        self.record.error_code = code.map(str::to_owned);
     }
 }
 
@@ -101,10 +101,10 @@ impl Drop for RequestRecorder {
     fn drop(&mut self) {
         let duration = self.attempt_log.elapsed();
         let mut attempts = self.attempt_log.attempts();
-        if let (Some(how), Some(last)) = (&self.broke, attempts.last_mut()) {
+        if let (Some(how), Some(last)) = (&self.late_failure, attempts.last_mut()) {
             last.label.clone_from(how);
         }
-        attempts.extend(self.attempt_log.under_way().map(|attempt| Attempt { label: LEFT.to_owned(), ..attempt }));
+        attempts.extend(self.attempt_log.current().map(|attempt| Attempt { label: CANCELLED.to_owned(), ..attempt }));
         let tried = |attempt: Attempt| AttemptRecord {
             candidate: attempt.candidate.to_string(),
             account: attempt.account.to_string(),
@@ -112,22 +112,22 @@ impl Drop for RequestRecorder {
             at_ms: ms(attempt.at),
             duration_ms: ms(attempt.took.unwrap_or_else(|| duration.saturating_sub(attempt.at))),
         };
-        let lines = self.attempt_log.passed_over().into_iter().take(LIST_MOST);
-        self.line.attempts = attempts.into_iter().take(LIST_MOST).map(tried).collect();
-        self.line.passed_over = lines
+        let lines = self.attempt_log.passed_over().into_iter().take(MAX_ENTRIES);
+        self.record.attempts = attempts.into_iter().take(MAX_ENTRIES).map(tried).collect();
+        self.record.passed_over = lines
             .map(|line| PassedOver {
                 candidate: line.candidate.to_string(),
                 why: line.why,
                 retry_in_ms: line.retry_in_ms,
             })
             .collect();
-        self.line.waited_ms = self.attempt_log.waited_ms();
-        self.line.duration_ms = ms(duration);
-        self.journal.push(std::mem::take(&mut self.line));
+        self.record.waited_ms = self.attempt_log.waited_ms();
+        self.record.duration_ms = ms(duration);
+        self.journal.push(std::mem::take(&mut self.record));
     }
 }
 
-/// Lines go to the pool's journal in the ledger.
+/// A journal whose records are written to the ledger.
 pub fn journal(ledger: Ledger, tasks: Tasks) -> Journal<RequestRecord> {
     Journal::new(tasks, move |number, lines| {
         let ledger = ledger.clone();

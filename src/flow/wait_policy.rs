@@ -1,23 +1,23 @@
-//! How long a caller waits in line for room: the least of what it says, its key's default, and the operator's most.
+//! How long a request may wait in the queue: the smallest of its own header, its key's default and the operator's limit.
 
 use std::time::Duration;
 
 use crate::domain::{Client, Tier};
 
-/// The operator's most.
+/// The operator's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WaitLimits {
     pub max_wait: Duration,
-    /// For `service_tier: "flex"`: work that may wait longer.
+    /// Limit for `service_tier: "flex"`.
     pub flex_max_wait: Duration,
 }
 
 impl WaitLimits {
-    /// `asked`: of `Prefer: wait=N`.
-    pub fn allowed_wait(&self, client: &Client, tier: Tier, asked: Option<Duration>) -> Duration {
+    /// `preferred`: the value of `Prefer: wait=N`.
+    pub fn allowed_wait(&self, client: &Client, tier: Tier, preferred: Option<Duration>) -> Duration {
         let most = if tier == Tier::Flex { self.flex_max_wait.max(self.max_wait) } else { self.max_wait };
         let own = client.wait_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
-        [asked, own].into_iter().flatten().fold(most, Duration::min)
+        [preferred, own].into_iter().flatten().fold(most, Duration::min)
     }
 }
 
@@ -27,7 +27,7 @@ mod tests {
     use crate::domain::client::ClientKind;
 
     #[test]
-    fn the_least_counts_and_flexible_work_may_wait_longer() {
+    fn the_smallest_limit_applies_and_flex_may_wait_longer() {
         let seconds = Duration::from_secs;
         let limits = WaitLimits { max_wait: seconds(30), flex_max_wait: seconds(600) };
         let mut client = Client::new("ann", ClientKind::Registered, []);

@@ -1,4 +1,4 @@
-//! Who can serve the request at all. What is dropped here costs nothing; what is kept may still refuse.
+//! The candidates that support a request. Dropping one here costs nothing; a kept one may still reject the request.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,49 +11,49 @@ use crate::domain::{
 /// Why a candidate cannot serve a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Unfit {
-    /// A part of the request that it cannot do: the parameter's name, and in words what is wanted of it.
-    Unable { param: String, what: String },
-    /// Tokens needed, and the most it takes.
+    /// It does not support a part of the request: the parameter, and a description for the error.
+    Unsupported { param: String, what: String },
+    /// Tokens needed, and the most that fit.
     TooSmall { needed: i64, most: i64 },
-    /// Disabled in the file.
+    /// Disabled in the configuration file.
     Disabled,
 }
 
-/// A candidate that can do what is asked, and what was seen of its account and model.
+/// A candidate that supports the request, and the snapshot of its account and model.
 #[derive(Debug)]
 pub struct Eligible<'a> {
     pub choice: Choice,
     pub seen: Option<&'a SubjectSnapshot>,
 }
 
-/// The members that can do what is asked, in the members' order; or why there is none.
+/// The members that support the request, in the members' order, or the reason why there is none.
 pub fn eligible<'a>(
     members: &[Arc<Candidate>],
     snapshot: &'a PoolSnapshot,
     learned: &Estimates,
     request: &ChatRequest,
 ) -> Result<Vec<Eligible<'a>>, PlanError> {
-    let mut able = Vec::with_capacity(members.len());
+    let mut eligible = Vec::with_capacity(members.len());
     for candidate in members {
         let charge = learned.charge(candidate, request);
         let seen = snapshot.subject(candidate);
-        if lack(candidate, &charge, seen, request).is_none() {
-            able.push(Eligible { choice: Choice { candidate: candidate.clone(), charge }, seen });
+        if unfit(candidate, &charge, seen, request).is_none() {
+            eligible.push(Eligible { choice: Choice { candidate: candidate.clone(), charge }, seen });
         }
     }
-    if able.is_empty() {
+    if eligible.is_empty() {
         return Err(explain(members, snapshot, learned, request));
     }
-    // Where nothing but what is switched off could serve, `admit` shall say so: it may be on again by now.
+    // If only disabled candidates remain, they stay: `admit` reports that, and one may be enabled again by now.
     let is_on = |a: &Eligible<'_>| snapshot.is_enabled(&a.choice.candidate);
-    if able.iter().any(is_on) {
-        able.retain(is_on);
+    if eligible.iter().any(is_on) {
+        eligible.retain(is_on);
     }
-    Ok(able)
+    Ok(eligible)
 }
 
-/// The first thing that stands against a candidate. Cheap: it runs for every candidate of every request.
-fn lack(
+/// The first reason against a candidate. It must be cheap, since it runs for every candidate of every request.
+fn unfit(
     candidate: &Candidate,
     charge: &Charge,
     seen: Option<&SubjectSnapshot>,
@@ -63,39 +63,39 @@ fn lack(
     if !provider.enabled || !model.enabled || model.zero_limit {
         return Some(Unfit::Disabled);
     }
-    unable(model, &provider.wire, request)
-        .map(|(param, what)| Unfit::Unable { param: param.to_owned(), what: what.to_owned() })
+    unsupported(model, &provider.wire, request)
+        .map(|(param, what)| Unfit::Unsupported { param: param.to_owned(), what: what.to_owned() })
         .or_else(|| too_small(candidate, charge, seen, request))
 }
 
-/// The part of the request that a model or its provider's dialect cannot do.
-fn unable<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'static str)> {
+/// The part of the request that a model or its provider's dialect does not support.
+fn unsupported<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'static str)> {
     let can = model.capabilities;
     let wants = |capability| request.needs.has(capability);
-    let pictures = request.images > 0 || wants(Capabilities::VISION) || wants(Capabilities::VISION_BASE64);
+    let has_images = request.images > 0 || wants(Capabilities::VISION) || wants(Capabilities::VISION_BASE64);
     let sees = can.has(Capabilities::VISION) || can.has(Capabilities::VISION_BASE64);
     let inline_only = wire.images_inline_only || !can.has(Capabilities::VISION);
-    let lacks = |capability| wants(capability) && !can.has(capability);
+    let is_missing = |capability| wants(capability) && !can.has(capability);
     let over = |count: u32, most: Option<u32>| most.is_some_and(|most| count > most);
-    if lacks(Capabilities::TOOLS) {
+    if is_missing(Capabilities::TOOLS) {
         Some(("tools", "tools"))
-    } else if lacks(Capabilities::JSON_SCHEMA) {
+    } else if is_missing(Capabilities::JSON_SCHEMA) {
         Some(("response_format", "structured output by a JSON schema"))
-    } else if lacks(Capabilities::JSON_OBJECT) {
+    } else if is_missing(Capabilities::JSON_OBJECT) {
         Some(("response_format", "JSON mode"))
-    } else if pictures && !sees {
+    } else if has_images && !sees {
         Some(("messages", "images"))
-    } else if pictures && request.remote_images && inline_only {
+    } else if has_images && request.remote_images && inline_only {
         Some(("messages", "images given by a web address"))
     } else if over(request.images, model.max_images) {
         Some(("messages", "that many images"))
-    } else if lacks(Capabilities::AUDIO_IN) {
+    } else if is_missing(Capabilities::AUDIO_IN) {
         Some(("messages", "audio"))
-    } else if lacks(Capabilities::VIDEO_IN) {
+    } else if is_missing(Capabilities::VIDEO_IN) {
         Some(("messages", "video"))
-    } else if lacks(Capabilities::PDF_IN) {
+    } else if is_missing(Capabilities::PDF_IN) {
         Some(("messages", "files"))
-    } else if lacks(Capabilities::REASONING) {
+    } else if is_missing(Capabilities::REASONING) {
         Some(("reasoning_effort", "reasoning"))
     } else if over(request.n, wire.max_n) {
         Some(("n", "that many answers to one request"))
@@ -110,7 +110,7 @@ fn unable<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Option<(&
     }
 }
 
-/// A parameter that the dialect is known to refuse.
+/// A parameter that the dialect is known to reject.
 fn refuses<'a>(wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'static str)> {
     wire.refuse.iter().find_map(|refused| match refused.as_str() {
         "n>1" => (request.n > 1).then_some(("n", "several answers to one request")),
@@ -130,7 +130,7 @@ fn too_small(
     seen: Option<&SubjectSnapshot>,
     request: &ChatRequest,
 ) -> Option<Unfit> {
-    // The context is judged without the margin: a prompt that may just fit is the provider's to judge.
+    // Without the margin: the provider decides about a prompt that may just fit.
     let needed = (charge.input * 100 / 115).saturating_add(request.max_tokens.unwrap_or(1).max(1));
     let context = candidate.model.context;
     if context > 0 && needed > context {
@@ -147,17 +147,17 @@ fn too_small(
     })
 }
 
-/// Why nobody is left: the slow second look, only for the error.
+/// The error when no candidate is left. Only this path collects the reasons.
 fn explain(
     members: &[Arc<Candidate>],
     snapshot: &PoolSnapshot,
     learned: &Estimates,
     request: &ChatRequest,
 ) -> PlanError {
-    let lack_of = |c: &Arc<Candidate>| lack(c, &learned.charge(c, request), snapshot.subject(c), request);
-    let lacks: Vec<Unfit> = members.iter().filter_map(lack_of).collect();
-    // Size first: those candidates could do everything else.
-    let largest = lacks.iter().filter_map(|l| match l {
+    let reason = |c: &Arc<Candidate>| unfit(c, &learned.charge(c, request), snapshot.subject(c), request);
+    let reasons: Vec<Unfit> = members.iter().filter_map(reason).collect();
+    // Size first: those candidates support everything else.
+    let largest = reasons.iter().filter_map(|l| match l {
         Unfit::TooSmall { needed, most } => Some((*most, *needed)),
         _ => None,
     });
@@ -165,21 +165,21 @@ fn explain(
         return PlanError::ContextTooLong { needed, largest };
     }
     let mut counts = BTreeMap::<(&str, &str), usize>::new();
-    for lack in &lacks {
-        if let Unfit::Unable { param, what } = lack {
+    for reason in &reasons {
+        if let Unfit::Unsupported { param, what } = reason {
             *counts.entry((param, what)).or_default() += 1;
         }
     }
-    let asked = &request.model;
+    let requested = &request.model;
     match counts.into_iter().max_by_key(|(_, times)| *times) {
         Some(((param, what), times)) => {
-            let who = if times == lacks.len() { "No model" } else { "No enabled model, taken all together," };
-            let message = format!("{who} behind `{asked}` can do {what} (`{param}`).");
+            let subject = if times == reasons.len() { "No model" } else { "No single enabled model" };
+            let message = format!("{subject} behind `{requested}` supports {what} (`{param}`).");
             PlanError::Unsupported { param: param.to_owned(), message }
         }
         None => PlanError::Unsupported {
             param: "model".to_owned(),
-            message: format!("Every model behind `{asked}` is disabled."),
+            message: format!("Every model behind `{requested}` is disabled."),
         },
     }
 }
@@ -193,19 +193,19 @@ mod tests {
     };
 
     fn plan(members: &[Arc<Candidate>], request: &ChatRequest) -> Result<Vec<Choice>, PlanError> {
-        seeing(members, &PoolSnapshot::default(), request)
+        plan_with(members, &PoolSnapshot::default(), request)
     }
 
-    fn seeing(
+    fn plan_with(
         members: &[Arc<Candidate>],
         snapshot: &PoolSnapshot,
         request: &ChatRequest,
     ) -> Result<Vec<Choice>, PlanError> {
-        let able = eligible(members, snapshot, &Estimates::default(), request)?;
-        Ok(able.into_iter().map(|a| a.choice).collect())
+        let eligible = eligible(members, snapshot, &Estimates::default(), request)?;
+        Ok(eligible.into_iter().map(|a| a.choice).collect())
     }
 
-    fn unsupported(members: &[Arc<Candidate>], request: &ChatRequest) -> String {
+    fn unsupported_param(members: &[Arc<Candidate>], request: &ChatRequest) -> String {
         match plan(members, request) {
             Err(PlanError::Unsupported { param, .. }) => param,
             other => panic!("{other:?}"),
@@ -213,19 +213,19 @@ mod tests {
     }
 
     #[test]
-    fn who_lacks_what_is_needed_is_dropped_and_the_error_names_it() {
+    fn candidates_without_a_capability_are_dropped_and_the_error_names_it() {
         let plain = candidate("a/plain").can(Capabilities::default()).build();
         let tools = candidate("b/tools").can(Capabilities::TOOLS).build();
         let request = ChatRequest { needs: Capabilities::TOOLS, tools: 1, ..question() };
         let kept = plan(&[plain.clone(), tools], &request).unwrap();
         assert_eq!(names(&kept), ["b/tools"]);
-        assert_eq!(unsupported(std::slice::from_ref(&plain), &request), "tools");
+        assert_eq!(unsupported_param(std::slice::from_ref(&plain), &request), "tools");
         let json = ChatRequest { needs: Capabilities::JSON_SCHEMA, ..question() };
-        assert_eq!(unsupported(&[plain], &json), "response_format");
+        assert_eq!(unsupported_param(&[plain], &json), "response_format");
     }
 
     #[test]
-    fn an_image_by_its_address_needs_someone_who_fetches_it() {
+    fn a_remote_image_needs_a_candidate_that_fetches_it() {
         let inline = candidate("a/inline").can(Capabilities::VISION_BASE64).build();
         let fetching = candidate("b/fetching").can(Capabilities::VISION).build();
         let dialect =
@@ -235,11 +235,11 @@ mod tests {
         assert_eq!(plan(&all, &request).unwrap().len(), 3);
         request.remote_images = true;
         assert_eq!(names(&plan(&all, &request).unwrap()), ["b/fetching"]);
-        assert_eq!(unsupported(&[inline], &request), "messages");
+        assert_eq!(unsupported_param(&[inline], &request), "messages");
     }
 
     #[test]
-    fn counts_and_refused_parameters_exclude() {
+    fn counts_and_rejected_parameters_exclude_candidates() {
         let strict = candidate("a/strict")
             .provider(|p| {
                 p.wire.refuse = vec!["logprobs".into(), "n>1".into()];
@@ -253,25 +253,25 @@ mod tests {
             request
         };
         assert!(plan(&strict, &with(|r| (r.tools, r.stops) = (2, 4))).is_ok());
-        assert_eq!(unsupported(&strict, &with(|r| r.tools = 3)), "tools");
-        assert_eq!(unsupported(&strict, &with(|r| r.stops = 5)), "stop");
-        assert_eq!(unsupported(&strict, &with(|r| r.n = 2)), "n");
-        assert_eq!(unsupported(&strict, &with(|r| r.parameters = vec!["logprobs".into()])), "logprobs");
+        assert_eq!(unsupported_param(&strict, &with(|r| r.tools = 3)), "tools");
+        assert_eq!(unsupported_param(&strict, &with(|r| r.stops = 5)), "stop");
+        assert_eq!(unsupported_param(&strict, &with(|r| r.n = 2)), "n");
+        assert_eq!(unsupported_param(&strict, &with(|r| r.parameters = vec!["logprobs".into()])), "logprobs");
         let one = candidate("b/one").provider(|p| p.wire.max_n = Some(1)).build();
-        assert_eq!(unsupported(&[one], &with(|r| r.n = 2)), "n");
+        assert_eq!(unsupported_param(&[one], &with(|r| r.n = 2)), "n");
     }
 
     #[test]
-    fn reasoning_effort_goes_where_its_value_is_known() {
+    fn a_reasoning_effort_needs_a_model_that_knows_it() {
         let low = candidate("a/low").model(|m| m.reasoning_efforts = vec!["low".into()]).build();
         let any = candidate("b/any").build();
         let request = ChatRequest { reasoning_effort: Some("none".into()), ..question() };
         assert_eq!(names(&plan(&[low.clone(), any], &request).unwrap()), ["b/any"]);
-        assert_eq!(unsupported(&[low], &request), "reasoning_effort");
+        assert_eq!(unsupported_param(&[low], &request), "reasoning_effort");
     }
 
     #[test]
-    fn what_no_context_holds_is_too_long_and_says_how_much() {
+    fn a_request_beyond_every_context_is_too_long() {
         let small = candidate("a/small").model(|m| m.context = 4_096).build();
         let large = candidate("b/large").model(|m| m.context = 131_072).build();
         let size = PromptSize { messages: 1, ascii_chars: 40_000, ..PromptSize::default() };
@@ -283,9 +283,9 @@ mod tests {
 
     #[test]
     fn a_charge_larger_than_a_whole_window_can_never_be_admitted() {
-        let making =
+        let builder =
             || candidate("groq/gpt").charged_by(TokenCharge::Reserve).limits(&[(Limit::Rpm, 30), (Limit::Tpm, 8_000)]);
-        let groq = making().build();
+        let groq = builder().build();
         let request = ChatRequest { max_tokens: Some(8_192), ..question() };
         let error = plan(std::slice::from_ref(&groq), &request).unwrap_err();
         assert_eq!(error, PlanError::ContextTooLong { needed: 8_192 + 115, largest: 8_000 });
@@ -294,17 +294,17 @@ mod tests {
         let mut snapshot = PoolSnapshot::default();
         set_used(&mut snapshot, &groq, &[0, 0]);
         snapshot.subjects.get_mut(&*groq.subject).unwrap().levels[1].max = 7_000;
-        assert!(seeing(&[groq], &snapshot, &fits).is_err(), "a learned limit counts");
+        assert!(plan_with(&[groq], &snapshot, &fits).is_err(), "a learned limit counts");
     }
 
     #[test]
-    fn who_is_switched_off_is_asked_only_where_nobody_else_could() {
+    fn disabled_candidates_stay_only_if_no_other_is_left() {
         let (a, b) = (candidate("a/x").build(), candidate("b/y").build());
         let both = [a, b];
         let with = |off: &[&str]| {
             let snapshot =
                 PoolSnapshot { disabled: off.iter().map(|o| (*o).to_owned()).collect(), ..PoolSnapshot::default() };
-            seeing(&both, &snapshot, &question()).unwrap()
+            plan_with(&both, &snapshot, &question()).unwrap()
         };
         assert_eq!(names(&with(&["a"])), ["b/y"]);
         assert_eq!(names(&with(&["b/y"])), ["a/x"]);
@@ -312,9 +312,9 @@ mod tests {
     }
 
     #[test]
-    fn the_disabled_are_never_asked() {
+    fn candidates_disabled_in_the_file_are_never_planned() {
         let off = candidate("a/x").model(|m| m.enabled = false).build();
         let other = candidate("b/y").provider(|p| p.enabled = false).build();
-        assert_eq!(unsupported(&[off, other], &question()), "model");
+        assert_eq!(unsupported_param(&[off, other], &question()), "model");
     }
 }

@@ -1,14 +1,11 @@
-//! What a request will cost at a candidate, before anybody has counted its tokens.
+//! Estimated charge of a request at a candidate.
 //!
-//! A prompt is measured in characters; each model's own usage reports teach how many tokens those become there.
-//! The charge must bound what the provider will debit, so everything has a margin and outputs a high percentile.
+//! A prompt is measured in characters; the usage that each model reports shows how many tokens those are. The charge must bound
+//! what the provider debits, so prompts have a margin and outputs use a high percentile.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -20,68 +17,62 @@ use crate::{
 
 /// Tokenisers differ by 10–20 % for the same text.
 const MARGIN: f64 = 1.15;
-/// Tokens of one image where nothing is known of its size.
+/// Tokens of one image of unknown size.
 const IMAGE_TOKENS: f64 = 1_100.0;
-/// Samples of a model's outputs before their percentile is believed.
-const ENOUGH_OUTPUTS: usize = 20;
-/// Reserved for an answer until then, where the caller allows more.
+/// Samples of a model's outputs before their percentile is used.
+const MIN_OUTPUTS: usize = 20;
+/// Output tokens reserved until then, unless the caller allows fewer.
 const CAUTIOUS_OUTPUT: i64 = 1_024;
-/// Newest outputs per model that the percentile is taken from.
-const OUTPUTS_KEPT: usize = 256;
+/// Newest outputs per model in the percentile.
+const MAX_OUTPUTS: usize = 256;
 
-/// What planning learns from one request for the next: per model, shared by all requests of this replica.
-#[derive(Debug)]
+/// Estimates per model, shared by all requests of this replica.
+#[derive(Debug, Default)]
 pub struct Estimates {
     models: Memo<String, Learned>,
-    turn: AtomicU64,
-    seed: u64,
+    plans: AtomicU64,
 }
 
-/// One request's turn among all: what round robin counts and what chance is drawn from.
+/// Input of the `round_robin` and `random` strategies, and of ties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanSeed {
+    /// Counts the plans of this replica.
     pub number: u64,
     pub seed: u64,
 }
 
-/// One model's tokeniser and habits, as its usage reports show them.
+/// Tokens per character and output length of one model, from its usage reports.
 #[derive(Debug, Default)]
 struct Learned {
-    /// Bits of the line's two f64, read without a lock.
+    /// Bits of the fit's two `f64`, read without a lock.
     base: AtomicU64,
     slope: AtomicU64,
-    /// 0: not enough samples yet.
+    /// 0 while there are too few samples.
     output_p99: AtomicU64,
     history: Mutex<History>,
 }
 
 #[derive(Debug, Default)]
 struct History {
-    line: LinearFit,
+    fit: LinearFit,
     outputs: Vec<u32>,
     next: usize,
     output_p99: u32,
 }
 
-impl Default for Estimates {
-    fn default() -> Self {
-        Self { models: Memo::default(), turn: AtomicU64::new(0), seed: RandomState::new().hash_one(0_u8) }
-    }
-}
-
 impl Estimates {
-    /// What `request` would cost at `candidate`. Expected outputs count once per answer asked for (`n`).
+    /// Charge of `request` at `candidate`. Expected outputs count once per choice (`n`).
     pub fn charge(&self, candidate: &Candidate, request: &ChatRequest) -> Charge {
-        self.models.look(&*candidate.name, |learned| charge(candidate, request, learned))
+        self.models.with(&*candidate.name, |learned| charge(candidate, request, learned))
     }
 
-    /// Teaches what one finished request used: `model` is `provider/model`, `output` the tokens of all its `n` answers.
+    /// Adds the usage of one finished request. `model` is `provider/model`, `output` the tokens of all `n` choices.
     pub fn learn(&self, model: &str, size: &PromptSize, n: u32, input: i64, output: i64) {
         let learned = self.of(model);
         let mut history = learned.history.lock();
         if input > 0 && size.images == 0 {
-            history.line.add(raw_tokens(size), input as f64);
-            let (base, slope) = history.line.fit();
+            history.fit.add(raw_tokens(size), input as f64);
+            let (base, slope) = history.fit.coefficients();
             learned.base.store(base.to_bits(), Ordering::Relaxed);
             learned.slope.store(slope.to_bits(), Ordering::Relaxed);
         }
@@ -92,15 +83,15 @@ impl Estimates {
         }
     }
 
-    /// The next request's turn.
+    /// The seed of the next plan.
     pub fn next_seed(&self) -> PlanSeed {
-        PlanSeed { number: self.turn.fetch_add(1, Ordering::Relaxed), seed: self.seed }
+        PlanSeed { number: self.plans.fetch_add(1, Ordering::Relaxed), seed: fastrand::u64(..) }
     }
 
     fn of(&self, model: &str) -> Arc<Learned> {
-        self.models.of(model, || {
+        self.models.get_or_create(model, || {
             let new = Learned::default();
-            let (base, slope) = LinearFit::default().fit();
+            let (base, slope) = LinearFit::default().coefficients();
             new.base.store(base.to_bits(), Ordering::Relaxed);
             new.slope.store(slope.to_bits(), Ordering::Relaxed);
             new
@@ -108,17 +99,17 @@ impl Estimates {
     }
 }
 
-/// The same, by what is known of the candidate's model.
+/// The charge with a model's learned estimates.
 fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned>) -> Charge {
-    let (base, slope) = learned.map_or((0.0, 1.0), Learned::line);
+    let (base, slope) = learned.map_or((0.0, 1.0), Learned::fit);
     let prompt = base + slope * raw_tokens(&request.size) + IMAGE_TOKENS * f64::from(request.size.images);
     let input = to_units(MARGIN * prompt);
     let provider = &candidate.provider;
     let sent = request.max_tokens.or_else(|| candidate.output_when_unnamed());
     let output = match candidate.token_charge() {
         TokenCharge::Reserve => {
-            let asked = sent.unwrap_or(provider.reserve_default_output);
-            provider.reserve_cap_output.map_or(asked, |cap| asked.min(cap))
+            let reserve = sent.unwrap_or(provider.reserve_default_output);
+            provider.reserve_cap_output.map_or(reserve, |cap| reserve.min(cap))
         }
         TokenCharge::Actual => {
             let expected = learned.and_then(Learned::output_p99).unwrap_or(CAUTIOUS_OUTPUT);
@@ -131,7 +122,7 @@ fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned
 }
 
 impl Learned {
-    fn line(&self) -> (f64, f64) {
+    fn fit(&self) -> (f64, f64) {
         let read = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
         (read(&self.base), read(&self.slope))
     }
@@ -142,19 +133,19 @@ impl Learned {
 }
 
 impl History {
-    /// The 99th percentile of the newest outputs, 0 while they are too few.
+    /// The 99th percentile of the newest outputs, or 0 while there are too few.
     fn add_output(&mut self, tokens: u32) -> u64 {
-        if self.outputs.len() < OUTPUTS_KEPT {
+        if self.outputs.len() < MAX_OUTPUTS {
             self.outputs.push(tokens);
         } else {
             let oldest = std::mem::replace(&mut self.outputs[self.next], tokens);
-            self.next = (self.next + 1) % OUTPUTS_KEPT;
+            self.next = (self.next + 1) % MAX_OUTPUTS;
             if oldest.cmp(&self.output_p99) == tokens.cmp(&self.output_p99) {
-                // As many above and below as before.
+                // As many outputs are above and below the percentile as before.
                 return u64::from(self.output_p99);
             }
         }
-        if self.outputs.len() < ENOUGH_OUTPUTS {
+        if self.outputs.len() < MIN_OUTPUTS {
             return 0;
         }
         let mut sorted = self.outputs.clone();
@@ -165,10 +156,10 @@ impl History {
     }
 }
 
-/// Prompt tokens as a line over [`raw_tokens`]: `base + slope × raw`. Least squares of relative errors, the old fading.
+/// Linear fit of prompt tokens over [`raw_tokens`]: `base + slope × raw`. Least squares of relative errors, with decay.
 ///
-/// A line and not a ratio, because some models put a preamble of 70 tokens before the shortest prompt.
-#[derive(Debug)]
+/// A ratio alone does not fit, because some models add a preamble of 70 tokens to the shortest prompt.
+#[derive(Debug, Default)]
 struct LinearFit {
     w: f64,
     x: f64,
@@ -177,22 +168,17 @@ struct LinearFit {
     xy: f64,
 }
 
-impl Default for LinearFit {
-    fn default() -> Self {
-        Self { w: 0.0, x: 0.0, y: 0.0, xx: 0.0, xy: 0.0 }
-    }
-}
-
 impl LinearFit {
-    const FADE: f64 = 0.98;
-    /// Below this many tokens errors count absolutely.
-    const SMALL: f64 = 50.0;
-    /// How firmly the start (base 0, slope 1) is believed: about half a sample each.
+    /// Weight that a sample keeps with each new one.
+    const DECAY: f64 = 0.98;
+    /// Below this size, absolute rather than relative errors count.
+    const ABSOLUTE_BELOW: f64 = 50.0;
+    /// Weight of the prior (base 0, slope 1): about half a sample each.
     const PRIOR_BASE: f64 = 1e-4;
     const PRIOR_SLOPE: f64 = 0.5;
 
     fn add(&mut self, raw: f64, tokens: f64) {
-        let w = (raw + Self::SMALL).powi(-2);
+        let w = (raw + Self::ABSOLUTE_BELOW).powi(-2);
         for (sum, term) in [
             (&mut self.w, w),
             (&mut self.x, w * raw),
@@ -200,21 +186,21 @@ impl LinearFit {
             (&mut self.xx, w * raw * raw),
             (&mut self.xy, w * raw * tokens),
         ] {
-            *sum = *sum * Self::FADE + term;
+            *sum = *sum * Self::DECAY + term;
         }
     }
 
-    fn fit(&self) -> (f64, f64) {
+    fn coefficients(&self) -> (f64, f64) {
         let (w, xx, xy) = (self.w + Self::PRIOR_BASE, self.xx + Self::PRIOR_SLOPE, self.xy + Self::PRIOR_SLOPE);
         let slope = (xy * w - self.x * self.y) / (xx * w - self.x * self.x);
-        // A tokeniser outside of these bounds is a mistake in somebody's usage report.
+        // Values outside these bounds come from wrong usage reports.
         let slope = slope.clamp(0.3, 4.0);
         let base = ((self.y - slope * self.x) / w).clamp(0.0, 2_000.0);
         (base, slope)
     }
 }
 
-/// Tokens by rule of thumb: English 4 characters each, schemas 2.5, CJK 1, letters with marks a little more than 1.
+/// Rough token count. Characters per token: English 4, schemas 2.5, CJK 1, other scripts 1.3.
 fn raw_tokens(size: &PromptSize) -> f64 {
     size.ascii_chars as f64 / 4.0
         + size.schema_chars as f64 / 2.5
@@ -236,7 +222,7 @@ mod tests {
     use super::*;
     use crate::plan::test_support::{candidate, question};
 
-    /// Teaches outputs only.
+    /// A size from which only outputs are learned.
     const PICTURE: PromptSize =
         PromptSize { messages: 1, ascii_chars: 4, cjk_chars: 0, other_chars: 0, schema_chars: 0, images: 1 };
 
@@ -261,27 +247,27 @@ mod tests {
         let actual = of(TokenCharge::Actual).build();
         assert_eq!(tokens(&actual, &request), 115 + 500);
         assert_eq!(tokens(&actual, &question()), 115 + CAUTIOUS_OUTPUT);
-        assert_eq!(tokens(&actual, &ChatRequest { n: 3, ..request }), 115 + 3 * 500, "every answer counts");
+        assert_eq!(tokens(&actual, &ChatRequest { n: 3, ..request }), 115 + 3 * 500, "every choice counts");
     }
 
     #[test]
-    fn outputs_are_expected_as_this_model_answers_once_enough_were_seen() {
+    fn expected_outputs_follow_the_model_after_enough_samples() {
         let (estimates, actual) = (Estimates::default(), candidate("p/m").charged_by(TokenCharge::Actual).build());
         let output = || estimates.charge(&actual, &question()).tokens - 115;
-        for _ in 0..ENOUGH_OUTPUTS - 1 {
+        for _ in 0..MIN_OUTPUTS - 1 {
             estimates.learn("p/m", &PICTURE, 1, 100, 40);
         }
         assert_eq!(output(), CAUTIOUS_OUTPUT);
         estimates.learn("p/m", &PICTURE, 1, 100, 3_000);
         assert_eq!(output(), 3_000);
-        for _ in 0..OUTPUTS_KEPT {
+        for _ in 0..MAX_OUTPUTS {
             estimates.learn("p/m", &PICTURE, 1, 100, 40);
         }
-        assert_eq!(output(), 40, "habits change");
+        assert_eq!(output(), 40, "old samples expire");
     }
 
     #[test]
-    fn a_preamble_and_a_dense_tokeniser_are_learnt_apart() {
+    fn a_preamble_and_a_dense_tokeniser_are_learned_separately() {
         let (estimates, candidate) = (Estimates::default(), candidate("p/m").build());
         for round in 0..40 {
             let chars = [20, 400, 8_000, 60_000][round % 4];
@@ -296,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn short_prompts_alone_do_not_spoil_long_ones() {
+    fn short_prompts_alone_do_not_distort_long_ones() {
         let (estimates, candidate) = (Estimates::default(), candidate("p/m").build());
         for _ in 0..50 {
             estimates.learn("p/m", &sized(8).size, 1, 78, 10);
@@ -308,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn models_learn_apart() {
+    fn models_are_learned_separately() {
         let estimates = Estimates::default();
         estimates.learn("p/other", &sized(4_000).size, 1, 3_000, 10);
         assert_eq!(estimates.charge(&candidate("p/m").build(), &question()).input, 115);
@@ -319,19 +305,19 @@ mod tests {
         fn the_percentile_is_that_of_the_newest_outputs(outputs in proptest::collection::vec(1..60_u32, 1..700)) {
             let mut history = History::default();
             for (last, output) in outputs.iter().enumerate() {
-                let told = history.add_output(*output);
-                let mut newest = outputs[(last + 1).saturating_sub(OUTPUTS_KEPT)..=last].to_vec();
+                let reported = history.add_output(*output);
+                let mut newest = outputs[(last + 1).saturating_sub(MAX_OUTPUTS)..=last].to_vec();
                 newest.sort_unstable();
                 let p99 = newest[(newest.len() * 99).div_ceil(100) - 1];
-                prop_assert_eq!(told, if newest.len() < ENOUGH_OUTPUTS { 0 } else { u64::from(p99) });
+                prop_assert_eq!(reported, if newest.len() < MIN_OUTPUTS { 0 } else { u64::from(p99) });
             }
         }
     }
 
     proptest! {
-        /// Whatever providers report, a charge stays sane: positive, finite, growing with the prompt.
+        /// For any reports, a charge stays positive and finite and grows with the prompt.
         #[test]
-        fn a_charge_stays_sane(reports in proptest::collection::vec((0..2_000_000_u64, 0..10_000_000_i64, 0..100_000_i64), 0..60)) {
+        fn a_charge_stays_within_bounds(reports in proptest::collection::vec((0..2_000_000_u64, 0..10_000_000_i64, 0..100_000_i64), 0..60)) {
             let (estimates, candidate) = (Estimates::default(), candidate("p/m").charged_by(TokenCharge::Actual).build());
             for (chars, input, output) in reports {
                 estimates.learn("p/m", &sized(chars).size, 1, input, output);
@@ -342,7 +328,7 @@ mod tests {
             prop_assert!(large.input > small.input && large.input < 200_000);
         }
 
-        /// Once a tokeniser is known, the margin covers its usual scatter of ±10 %.
+        /// Once a tokeniser is known, the margin covers a scatter of ±10 %.
         #[test]
         fn the_margin_covers_the_scatter(slope in 0.6..2.5_f64, base in 0.0..200.0_f64, noise in proptest::collection::vec(-0.1..0.1_f64, 60)) {
             let (estimates, candidate) = (Estimates::default(), candidate("p/m").build());

@@ -1,13 +1,11 @@
-//! How a meta-model's members stand now, and why: for people. A request may change it by what it needs.
+//! The current ranking of a meta-model's members, with reasons for display. A request can get another order by its needs.
 
 use std::{collections::HashSet, sync::Arc};
-
-use bytes::Bytes;
 
 use super::{Estimates, FREE, candidates, estimate::PlanSeed, strategy};
 use crate::{
     catalog::MetaModel,
-    domain::{Candidate, Capabilities, ChatRequest, PoolSnapshot, PromptSize, RoutingStrategy, Sampling, Tier},
+    domain::{Candidate, ChatRequest, PoolSnapshot, PromptSize, RoutingStrategy},
 };
 
 /// One member.
@@ -17,41 +15,41 @@ pub struct Ranked {
     pub why: String,
 }
 
-/// The rule in force.
-pub fn rule(meta: &MetaModel, snapshot: &PoolSnapshot) -> RoutingStrategy {
+/// The strategy in force.
+pub fn strategy_of(meta: &MetaModel, snapshot: &PoolSnapshot) -> RoutingStrategy {
     if meta.name == FREE { snapshot.strategy.unwrap_or(meta.strategy) } else { meta.strategy }
 }
 
-/// Every member once, by the best of its accounts and keys, in the order a short question would find them in.
+/// Every member once, at the rank of its best account and key, in the order for a short request.
 pub fn ranking(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -> Vec<Ranked> {
-    let rule = rule(meta, snapshot);
-    let able = candidates::eligible(&meta.members, snapshot, learned, &short_question()).unwrap_or_default();
-    // Not a turn of its own: looking must not move round robin on.
-    let first = strategy::arrange(able, rule, snapshot, PlanSeed { number: 0, seed: 0 }, &short_question());
+    let strategy = strategy_of(meta, snapshot);
+    let eligible = candidates::eligible(&meta.members, snapshot, learned, &short_request()).unwrap_or_default();
+    // A fixed seed, so that this does not advance round robin.
+    let first = strategy::arrange(eligible, strategy, snapshot, PlanSeed { number: 0, seed: 0 }, &short_request());
     let first = first.into_iter().map(|choice| choice.candidate);
     let mut seen = HashSet::new();
     let once = first.chain(meta.members.iter().cloned()).filter(|c| seen.insert(c.name.clone()));
     let ranked = once.enumerate().map(|(at, candidate)| {
-        let why = why(&candidate, rule, snapshot, at);
+        let why = why(&candidate, strategy, snapshot, at);
         Ranked { candidate, why }
     });
     ranked.collect()
 }
 
-fn why(candidate: &Candidate, rule: RoutingStrategy, snapshot: &PoolSnapshot, at: usize) -> String {
+fn why(candidate: &Candidate, strategy: RoutingStrategy, snapshot: &PoolSnapshot, at: usize) -> String {
     if !snapshot.is_enabled(candidate) {
-        return "switched off".to_owned();
+        return "disabled".to_owned();
     }
     let subject = snapshot.subject(candidate);
     if let Some((_, cause)) = subject.and_then(|s| s.cooldown.as_ref()) {
-        return format!("left alone after {cause}");
+        return format!("in cooldown after {cause}");
     }
     #[expect(clippy::cast_possible_truncation, reason = "a share of a hundred")]
     let left = (snapshot.headroom(candidate) * 100.0).floor() as i64;
     if left == 0 {
         return "no room now".to_owned();
     }
-    match rule {
+    match strategy {
         RoutingStrategy::Headroom if at == 0 => format!("most headroom left ({left} %)"),
         RoutingStrategy::Headroom => format!("{left} % headroom left"),
         RoutingStrategy::Fast => match subject.and_then(|s| s.first_token_ms) {
@@ -60,29 +58,15 @@ fn why(candidate: &Candidate, rule: RoutingStrategy, snapshot: &PoolSnapshot, at
         },
         RoutingStrategy::Smart => format!("quality {}", candidate.model.quality),
         RoutingStrategy::Listed => format!("listed as number {}", at + 1),
-        RoutingStrategy::RoundRobin => "by turns".to_owned(),
-        RoutingStrategy::Random => "by chance".to_owned(),
+        RoutingStrategy::RoundRobin => "round robin".to_owned(),
+        RoutingStrategy::Random => "random".to_owned(),
     }
 }
 
-fn short_question() -> ChatRequest {
+fn short_request() -> ChatRequest {
     ChatRequest {
-        body: Bytes::new(),
-        model: String::new(),
-        stream: false,
-        include_usage: false,
-        max_tokens: None,
-        n: 1,
-        needs: Capabilities::default(),
-        remote_images: false,
-        images: 0,
-        tools: 0,
-        stops: 0,
-        reasoning_effort: None,
-        sampling: Sampling::default(),
-        tier: Tier::Standard,
-        parameters: Vec::new(),
         size: PromptSize { messages: 1, ascii_chars: 400, ..PromptSize::default() },
+        ..ChatRequest::default()
     }
 }
 
@@ -95,7 +79,7 @@ mod tests {
     };
 
     #[test]
-    fn members_stand_once_in_their_order_and_say_why() {
+    fn members_are_ranked_once_with_a_reason() {
         let [a, twin] =
             ["x", "y"].map(|account| candidate("a/used").account(account).limits(&[(Limit::Rpm, 1_000)]).build());
         let b = candidate("b/fresh").limits(&[(Limit::Rpm, 1_000)]).build();
@@ -106,12 +90,12 @@ mod tests {
         set_used(&mut snapshot, &b, &[0]);
         let meta =
             MetaModel { name: "mine".to_owned(), strategy: RoutingStrategy::Headroom, members: vec![a, twin, b, c] };
-        let told: Vec<(String, String)> = ranking(&meta, &snapshot, &Estimates::default())
+        let ranked: Vec<(String, String)> = ranking(&meta, &snapshot, &Estimates::default())
             .into_iter()
             .map(|ranked| (ranked.candidate.name.to_string(), ranked.why))
             .collect();
         let expected =
-            [("b/fresh", "most headroom left (100 %)"), ("a/used", "60 % headroom left"), ("c/off", "switched off")];
-        assert_eq!(told, expected.map(|(name, why)| (name.to_owned(), why.to_owned())));
+            [("b/fresh", "most headroom left (100 %)"), ("a/used", "60 % headroom left"), ("c/off", "disabled")];
+        assert_eq!(ranked, expected.map(|(name, why)| (name.to_owned(), why.to_owned())));
     }
 }

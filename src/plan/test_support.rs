@@ -1,16 +1,14 @@
-//! Candidates to plan with, made by hand: the tests need figures that no catalogue update changes.
+//! Candidates for tests, whose figures no catalogue update changes.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::domain::{
     Account, Candidate, Capabilities, ChatRequest, Choice, Limit, Model, PoolSnapshot, PromptSize, Provider,
-    ProviderKey, Sampling, Scope, Source, SubjectSnapshot, TokenCharge, Window, WindowKind, WindowLevel,
+    ProviderKey, Scope, Source, SubjectSnapshot, TokenCharge, Window, WindowKind, WindowLevel,
     provider::{Auth, Endpoint, Status, Wire},
 };
 
-/// One candidate in the making: `candidate("groq/gpt").limits(&[(Limit::Rpm, 30)]).build()`.
+/// Builds a candidate: `candidate("groq/gpt").limits(&[(Limit::Rpm, 30)]).build()`.
 pub struct CandidateBuilder {
     provider: Provider,
     model: Model,
@@ -49,7 +47,6 @@ pub fn candidate(name: &str) -> CandidateBuilder {
             max_images: None,
             reasoning_efforts: Vec::new(),
             quality: 50,
-            speed: 100,
             first_token_ms: 500,
             chat_default: true,
             endpoint: Endpoint::Chat,
@@ -116,29 +113,13 @@ impl CandidateBuilder {
     }
 }
 
-/// A short English question to `free`.
+/// A short English request for `free`.
 pub fn question() -> ChatRequest {
-    ChatRequest {
-        tier: crate::domain::Tier::Standard,
-        body: Bytes::new(),
-        model: "free".to_owned(),
-        stream: false,
-        include_usage: false,
-        max_tokens: None,
-        n: 1,
-        needs: Capabilities::default(),
-        remote_images: false,
-        images: 0,
-        tools: 0,
-        stops: 0,
-        reasoning_effort: None,
-        sampling: Sampling::default(),
-        parameters: Vec::new(),
-        size: PromptSize { messages: 1, ascii_chars: 384, ..PromptSize::default() },
-    }
+    let size = PromptSize { messages: 1, ascii_chars: 384, ..PromptSize::default() };
+    ChatRequest { model: "free".to_owned(), size, ..ChatRequest::default() }
 }
 
-/// `used` of every limit, in the order of the candidate's windows.
+/// Sets the used units of each window, in the order of the candidate's windows.
 pub fn set_used(snapshot: &mut PoolSnapshot, candidate: &Candidate, used: &[i64]) {
     let levels = candidate.windows.iter().zip(used);
     let levels =

@@ -1,4 +1,4 @@
-//! Lines on their way into the pool's journal: in batches, off the callers' path.
+//! Queue of journal records, written to the ledger in batches and off the request's path.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -9,79 +9,80 @@ use tracing::{debug, warn};
 use super::metrics;
 use crate::shutdown::Tasks;
 
-/// How long a line may wait for others to share its trip.
+/// Time in which records collect into one batch.
 const BATCH_DELAY: Duration = Duration::from_millis(100);
-/// The same while more is waiting than one trip takes.
+/// The same while more records are queued than one batch takes.
 const BATCH_DELAY_BUSY: Duration = Duration::from_millis(10);
-/// After a batch that could not be written.
+/// Delay before a batch that was not written is tried again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// About a millisecond of the ledger's time.
+/// Records of one batch, which take the ledger about a millisecond.
 const MAX_BATCH: usize = 128;
-/// Kept while the ledger is away; beyond it the oldest are dropped.
+/// Records kept while the ledger is unreachable. Beyond this the oldest are dropped.
 const MAX_QUEUED: usize = 4_096;
 
-/// Why a batch was not written, or may not have been; the words are for the log.
+/// Why a batch was not written, or may not have been. The text is for the log.
 #[derive(Debug, Clone)]
 pub enum WriteError {
-    /// The ledger is away: the same batch under the same number again.
+    /// The ledger is unreachable: the same batch is tried again under the same number.
     Unavailable(String),
-    /// It would fail again.
+    /// Another try would fail, too.
     Rejected(String),
 }
 
-/// Writes one batch, oldest first. Its number rises from 1 and stays the same when it is tried again.
-pub type Write<L> = dyn Fn(u64, Arc<[L]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync;
+/// Writes one batch, oldest record first. Batch numbers count up from 1; a retry keeps its number.
+pub type Write<R> = dyn Fn(u64, Arc<[R]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync;
 
-/// Cheap to clone. A writing task lives only while there is something to write, so the drain waits for just that.
-pub struct Journal<L> {
-    shared: Arc<Shared<L>>,
+/// Cheap to clone. The writing task lives only while records are queued, so a drain waits for exactly those.
+pub struct Journal<R> {
+    shared: Arc<Shared<R>>,
 }
 
-impl<L> Clone for Journal<L> {
+impl<R> Clone for Journal<R> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone() }
     }
 }
 
-struct Shared<L> {
-    queue: Mutex<Queue<L>>,
-    write: Box<Write<L>>,
+struct Shared<R> {
+    queue: Mutex<Queue<R>>,
+    write: Box<Write<R>>,
     tasks: Tasks,
 }
 
-struct Queue<L> {
-    lines: VecDeque<L>,
-    /// Since this was last told, and ever.
+struct Queue<R> {
+    records: VecDeque<R>,
+    /// Records dropped since the last warning.
     dropped: u64,
+    /// Records lost since the start of the process.
     lost: u64,
-    /// Of the last batch.
+    /// Number of the last batch.
     number: u64,
     is_writing: bool,
 }
 
-impl<L: Send + Sync + 'static> Journal<L> {
+impl<R: Send + Sync + 'static> Journal<R> {
     pub fn new(
         tasks: Tasks,
-        write: impl Fn(u64, Arc<[L]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync + 'static,
+        write: impl Fn(u64, Arc<[R]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync + 'static,
     ) -> Self {
-        let queue = Queue { lines: VecDeque::new(), dropped: 0, lost: 0, number: 0, is_writing: false };
+        let queue = Queue { records: VecDeque::new(), dropped: 0, lost: 0, number: 0, is_writing: false };
         Self { shared: Arc::new(Shared { queue: Mutex::new(queue), write: Box::new(write), tasks }) }
     }
 
-    /// Lines that never reached the ledger.
+    /// Records that never reached the ledger.
     pub fn lost(&self) -> u64 {
         self.shared.queue.lock().lost
     }
 
-    /// Never blocks, never fails: where too much is waiting the oldest is lost, and counted.
-    pub fn push(&self, line: L) {
+    /// Queues a record without blocking. Where the queue is full, the oldest record is dropped and counted.
+    pub fn push(&self, record: R) {
         let mut queue = self.shared.queue.lock();
-        if queue.lines.len() >= MAX_QUEUED {
-            queue.lines.pop_front();
+        if queue.records.len() >= MAX_QUEUED {
+            queue.records.pop_front();
             queue.dropped += 1;
             queue.lost += 1;
         }
-        queue.lines.push_back(line);
+        queue.records.push_back(record);
         if !queue.is_writing {
             queue.is_writing = true;
             self.shared.tasks.spawn_aside(Arc::clone(&self.shared).write_all());
@@ -89,8 +90,8 @@ impl<L: Send + Sync + 'static> Journal<L> {
     }
 }
 
-impl<L: Send + Sync + 'static> Shared<L> {
-    /// Until nothing is left, or until the process ends and the ledger is away.
+impl<R: Send + Sync + 'static> Shared<R> {
+    /// Writes until the queue is empty, or until the process stops while the ledger is unreachable.
     async fn write_all(self: Arc<Self>) {
         tokio::time::sleep(BATCH_DELAY).await;
         while let Some((number, batch)) = self.take() {
@@ -100,44 +101,41 @@ impl<L: Send + Sync + 'static> Shared<L> {
         }
     }
 
-    /// One batch, and always the same one: whether a lost reply meant yes is known to the ledger alone.
-    async fn write_one(&self, number: u64, batch: Arc<[L]>) {
+    /// Writes one batch, repeating the identical batch on failure: only the ledger knows whether a lost reply was a success.
+    async fn write_one(&self, number: u64, batch: Arc<[R]>) {
         let count = batch.len();
         loop {
             let error = match (self.write)(number, batch.clone()).await {
                 Ok(()) => return,
-                // No warning: whoever failed has told it, and nothing is lost yet.
+                // No warning: the ledger has logged its outage, and no record is lost yet.
                 Err(WriteError::Unavailable(error)) if !self.tasks.is_stopping() => {
-                    debug!(journal.kept = count, "Keeping {count} journal lines: {error}");
+                    debug!(journal.kept = count, "Keeping {count} journal records: {error}");
                     tokio::time::sleep(RETRY_DELAY).await;
                     continue;
                 }
                 Err(WriteError::Unavailable(error) | WriteError::Rejected(error)) => error,
             };
             self.queue.lock().lost += count as u64;
-            warn!(journal.lost = count, "Lost {count} journal lines: {error}");
+            warn!(journal.lost = count, "Lost {count} journal records: {error}");
             return;
         }
     }
 
-    /// The next batch and its number; `None` ends the writer under the same lock that a new line starts one.
-    fn take(&self) -> Option<(u64, Arc<[L]>)> {
+    /// The next batch and its number. `None` ends the writer, under the same lock under which a new record starts one.
+    fn take(&self) -> Option<(u64, Arc<[R]>)> {
         let mut queue = self.queue.lock();
         let dropped = std::mem::take(&mut queue.dropped);
         if dropped > 0 {
             metrics::journal_dropped(dropped);
-            warn!(
-                journal.dropped = dropped,
-                "Dropped the {dropped} oldest journal lines: more came than could be written"
-            );
+            warn!(journal.dropped = dropped, "Dropped the {dropped} oldest journal records: the queue was full");
         }
-        let count = queue.lines.len().min(MAX_BATCH);
+        let count = queue.records.len().min(MAX_BATCH);
         queue.is_writing = count > 0;
         if count == 0 {
             return None;
         }
         queue.number += 1;
-        Some((queue.number, queue.lines.drain(..count).collect()))
+        Some((queue.number, queue.records.drain(..count).collect()))
     }
 }
 
@@ -148,39 +146,39 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
-    /// A ledger that may be away, that may lose its reply, and that writes no batch twice.
+    /// A ledger that can be unreachable or lose its reply, and that writes no batch twice.
     #[derive(Default)]
-    struct Far {
-        away: AtomicBool,
-        mute: AtomicBool,
-        broken: AtomicBool,
+    struct FakeLedger {
+        unreachable: AtomicBool,
+        loses_reply: AtomicBool,
+        rejects: AtomicBool,
         last: AtomicU64,
         batches: Mutex<Vec<Vec<usize>>>,
     }
 
-    fn journal(tasks: &Tasks) -> (Journal<usize>, Arc<Far>) {
-        let far = Arc::new(Far::default());
-        let at = far.clone();
-        let journal = Journal::new(tasks.clone(), move |number, lines| {
-            let result = at.write(number, &lines);
+    fn journal(tasks: &Tasks) -> (Journal<usize>, Arc<FakeLedger>) {
+        let ledger = Arc::new(FakeLedger::default());
+        let at = ledger.clone();
+        let journal = Journal::new(tasks.clone(), move |number, records| {
+            let result = at.write(number, &records);
             async move { result }.boxed()
         });
-        (journal, far)
+        (journal, ledger)
     }
 
-    impl Far {
-        fn write(&self, number: u64, lines: &[usize]) -> Result<(), WriteError> {
-            if self.broken.load(Ordering::Relaxed) {
-                return Err(WriteError::Rejected("broken".to_owned()));
+    impl FakeLedger {
+        fn write(&self, number: u64, records: &[usize]) -> Result<(), WriteError> {
+            if self.rejects.load(Ordering::Relaxed) {
+                return Err(WriteError::Rejected("rejects".to_owned()));
             }
-            let away = Err(WriteError::Unavailable("away".to_owned()));
-            if self.away.load(Ordering::Relaxed) {
-                return away;
+            let unreachable = Err(WriteError::Unavailable("unreachable".to_owned()));
+            if self.unreachable.load(Ordering::Relaxed) {
+                return unreachable;
             }
             if number > self.last.swap(number, Ordering::Relaxed) {
-                self.batches.lock().push(lines.to_vec());
+                self.batches.lock().push(records.to_vec());
             }
-            if self.mute.swap(false, Ordering::Relaxed) { away } else { Ok(()) }
+            if self.loses_reply.swap(false, Ordering::Relaxed) { unreachable } else { Ok(()) }
         }
 
         fn batches(&self) -> Vec<Vec<usize>> {
@@ -189,71 +187,71 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_within_a_tenth_of_a_second_is_written_together() {
-        let (journal, far) = journal(&Tasks::new());
+    async fn records_of_a_tenth_of_a_second_are_written_together() {
+        let (journal, ledger) = journal(&Tasks::new());
         for id in 0..3 {
             journal.push(id);
         }
         tokio::time::sleep(BATCH_DELAY * 2).await;
         journal.push(3);
         tokio::time::sleep(BATCH_DELAY * 2).await;
-        assert_eq!(far.batches(), [vec![0, 1, 2], vec![3]]);
+        assert_eq!(ledger.batches(), [vec![0, 1, 2], vec![3]]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_drain_waits_for_what_was_told() {
+    async fn a_drain_waits_for_queued_records() {
         let tasks = Tasks::new();
-        let (journal, far) = journal(&tasks);
+        let (journal, ledger) = journal(&tasks);
         journal.push(0);
         assert!(tasks.drain(Duration::from_secs(5)).await);
-        assert_eq!(far.batches(), [[0]]);
+        assert_eq!(ledger.batches(), [[0]]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_delays_and_loses_the_oldest_only_when_too_many() {
-        let (journal, far) = journal(&Tasks::new());
-        far.away.store(true, Ordering::Relaxed);
+    async fn an_outage_drops_the_oldest_records_only_when_the_queue_is_full() {
+        let (journal, ledger) = journal(&Tasks::new());
+        ledger.unreachable.store(true, Ordering::Relaxed);
         for id in 0..MAX_QUEUED + 10 {
             journal.push(id);
         }
         assert_eq!(journal.lost(), 10);
         tokio::time::sleep(RETRY_DELAY * 3).await;
-        far.away.store(false, Ordering::Relaxed);
+        ledger.unreachable.store(false, Ordering::Relaxed);
         tokio::time::sleep(RETRY_DELAY * 10).await;
-        assert_eq!(far.batches().concat(), (10..MAX_QUEUED + 10).collect::<Vec<_>>());
+        assert_eq!(ledger.batches().concat(), (10..MAX_QUEUED + 10).collect::<Vec<_>>());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lost_reply_brings_the_same_batch_again_and_nothing_else() {
-        let (journal, far) = journal(&Tasks::new());
-        far.mute.store(true, Ordering::Relaxed);
+    async fn a_lost_reply_repeats_the_same_batch() {
+        let (journal, ledger) = journal(&Tasks::new());
+        ledger.loses_reply.store(true, Ordering::Relaxed);
         journal.push(0);
         tokio::time::sleep(BATCH_DELAY * 2).await;
         journal.push(1);
         tokio::time::sleep(RETRY_DELAY * 2).await;
-        assert_eq!(far.batches(), [[0], [1]]);
+        assert_eq!(ledger.batches(), [[0], [1]]);
         assert_eq!(journal.lost(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_ledger_refuses_does_not_stop_the_rest() {
-        let (journal, far) = journal(&Tasks::new());
-        far.broken.store(true, Ordering::Relaxed);
+    async fn a_rejected_batch_does_not_stop_later_ones() {
+        let (journal, ledger) = journal(&Tasks::new());
+        ledger.rejects.store(true, Ordering::Relaxed);
         journal.push(0);
         tokio::time::sleep(BATCH_DELAY * 2).await;
-        far.broken.store(false, Ordering::Relaxed);
+        ledger.rejects.store(false, Ordering::Relaxed);
         journal.push(1);
         tokio::time::sleep(BATCH_DELAY * 2).await;
-        assert_eq!((far.batches(), journal.lost()), (vec![vec![1]], 1));
+        assert_eq!((ledger.batches(), journal.lost()), (vec![vec![1]], 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_does_not_wait_for_a_ledger_that_is_away() {
+    async fn a_drain_does_not_wait_for_an_unreachable_ledger() {
         let tasks = Tasks::new();
-        let (journal, far) = journal(&tasks);
-        far.away.store(true, Ordering::Relaxed);
+        let (journal, ledger) = journal(&tasks);
+        ledger.unreachable.store(true, Ordering::Relaxed);
         journal.push(0);
         assert!(tasks.drain(Duration::from_secs(5)).await);
-        assert!(far.batches().is_empty());
+        assert!(ledger.batches().is_empty());
     }
 }

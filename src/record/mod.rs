@@ -1,4 +1,4 @@
-//! ⑦ What happened, told once, at the end of each request.
+//! ⑦ Journal and metrics, written once when a request ends.
 
 pub mod journal;
 pub mod metrics;

@@ -1,6 +1,6 @@
-//! ⑤ Upstream bytes → client bytes, and the end of the lease: whoever relays the last byte settles.
+//! ⑤ Provider bytes → caller's bytes, and the end of the lease, which is settled with the last byte.
 //!
-//! Events pass as their provider wrote them (cleaned up by `upstream`); nothing here looks inside a body.
+//! Events pass as `upstream` delivers them; nothing here looks inside a body.
 
 pub mod answer;
 pub mod usage_tap;

@@ -1,5 +1,5 @@
-//! The line to a collector, for one signal: never more waiting than its bound, every loss counted, one line in the log when
-//! it breaks and one when it works again. Nothing here ever waits for the collector on a request's path.
+//! Bounded export queues, one per signal. Every dropped item is counted, and one log line reports the start and the end of an
+//! outage. Requests never wait for the collector.
 
 use std::{
     sync::{
@@ -21,71 +21,71 @@ use tracing::{info, warn};
 
 use super::scope::ids;
 
-/// What is known of one signal's line.
+/// State of one signal's export.
 #[derive(Debug)]
 pub struct ExportQueue {
     /// `traces`, `metrics`, `logs`
     pub signal: &'static str,
-    /// For people: scheme, host and port.
-    to: String,
-    most: usize,
-    waiting: AtomicUsize,
-    is_broken: AtomicBool,
-    /// Since the process began.
-    lost: AtomicU64,
-    /// When it broke last.
-    lost_before: AtomicU64,
+    /// Scheme, host and port of the collector, for the log.
+    endpoint: String,
+    capacity: usize,
+    queued: AtomicUsize,
+    is_failing: AtomicBool,
+    /// Items dropped since the start of the process.
+    dropped: AtomicU64,
+    /// Value of `dropped` when the last outage began.
+    dropped_before_outage: AtomicU64,
 }
 
 impl ExportQueue {
-    pub fn new(signal: &'static str, to: String, most: usize) -> Arc<Self> {
+    pub fn new(signal: &'static str, endpoint: String, capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             signal,
-            to,
-            most,
-            waiting: AtomicUsize::new(0),
-            is_broken: AtomicBool::new(false),
-            lost: AtomicU64::new(0),
-            lost_before: AtomicU64::new(0),
+            endpoint,
+            capacity,
+            queued: AtomicUsize::new(0),
+            is_failing: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+            dropped_before_outage: AtomicU64::new(0),
         })
     }
 
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
-    /// False: there is no room, and one more is lost.
-    fn enters(&self) -> bool {
+    /// Reserves a place in the queue. If it is full, the item counts as dropped and the result is false.
+    fn reserve(&self) -> bool {
         let room =
-            self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.most).then_some(n + 1));
+            self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.capacity).then_some(n + 1));
         if room.is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         room.is_ok()
     }
 
-    /// So many left the line, taken by the collector or not.
-    fn left(&self, count: usize, result: &OTelSdkResult) {
-        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_sub(count)));
-        let (signal, to) = (self.signal, &self.to);
+    /// Records the result of exporting `count` items.
+    fn exported(&self, count: usize, result: &OTelSdkResult) {
+        let _ = self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_sub(count)));
+        let (signal, endpoint) = (self.signal, &self.endpoint);
         match result {
             Ok(()) => {
-                if self.is_broken.swap(false, Ordering::Relaxed) {
-                    let lost = self.lost().saturating_sub(self.lost_before.load(Ordering::Relaxed));
+                if self.is_failing.swap(false, Ordering::Relaxed) {
+                    let dropped = self.dropped().saturating_sub(self.dropped_before_outage.load(Ordering::Relaxed));
                     info!(
                         otel.signal = signal,
-                        otel.lost = lost,
-                        "The collector at {to} takes {signal} again; {lost} were lost"
+                        otel.dropped = dropped,
+                        "The collector at {endpoint} accepts {signal} again; {dropped} were dropped"
                     );
                 }
             }
             Err(error) => {
-                let before = self.lost.fetch_add(count as u64, Ordering::Relaxed);
-                if !self.is_broken.swap(true, Ordering::Relaxed) {
-                    self.lost_before.store(before, Ordering::Relaxed);
+                let before = self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    self.dropped_before_outage.store(before, Ordering::Relaxed);
                     warn!(
                         otel.signal = signal,
-                        "The collector at {to} does not take {signal}, which are dropped meanwhile: {error}"
+                        "The collector at {endpoint} does not accept {signal}; they are dropped: {error}"
                     );
                 }
             }
@@ -93,18 +93,18 @@ impl ExportQueue {
     }
 }
 
-/// An exporter whose results are noticed.
+/// An exporter that reports its results to the queue.
 #[derive(Debug)]
 pub struct DropCounter<E> {
     pub inner: E,
-    pub line: Arc<ExportQueue>,
+    pub queue: Arc<ExportQueue>,
 }
 
 impl<E: SpanExporter> SpanExporter for DropCounter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
         let result = self.inner.export(batch).await;
-        self.line.left(count, &result);
+        self.queue.exported(count, &result);
         result
     }
 
@@ -125,7 +125,7 @@ impl<E: LogExporter> LogExporter for DropCounter<E> {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let count = batch.iter().count();
         let result = self.inner.export(batch).await;
-        self.line.left(count, &result);
+        self.queue.exported(count, &result);
         result
     }
 
@@ -141,7 +141,7 @@ impl<E: LogExporter> LogExporter for DropCounter<E> {
 impl<E: PushMetricExporter> PushMetricExporter for DropCounter<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = self.inner.export(metrics).await;
-        self.line.left(1, &result);
+        self.queue.exported(1, &result);
         result
     }
 
@@ -158,11 +158,11 @@ impl<E: PushMetricExporter> PushMetricExporter for DropCounter<E> {
     }
 }
 
-/// A batching processor in front of which the line is bounded, so that what does not fit is counted.
+/// A batching processor behind the bounded queue, so that items that do not fit are counted.
 #[derive(Debug)]
 pub struct BoundedQueue<P> {
     pub inner: P,
-    pub line: Arc<ExportQueue>,
+    pub queue: Arc<ExportQueue>,
 }
 
 impl<P: SpanProcessor> SpanProcessor for BoundedQueue<P> {
@@ -171,7 +171,7 @@ impl<P: SpanProcessor> SpanProcessor for BoundedQueue<P> {
     }
 
     fn on_end(&self, span: SpanData) {
-        if span.span_context.is_sampled() && self.line.enters() {
+        if span.span_context.is_sampled() && self.queue.reserve() {
             self.inner.on_end(span);
         }
     }
@@ -191,7 +191,7 @@ impl<P: SpanProcessor> SpanProcessor for BoundedQueue<P> {
 
 impl<P: LogProcessor> LogProcessor for BoundedQueue<P> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        if self.line.enters() {
+        if self.queue.reserve() {
             if let Some(id) = ids().request {
                 record.add_attribute("request.id", id.to_string());
             }

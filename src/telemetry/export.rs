@@ -1,4 +1,4 @@
-//! OTLP exporters over gRPC and HTTP, and the SDK's providers on them.
+//! OTLP exporters over gRPC and HTTP, and the SDK providers that use them.
 
 use std::{
     collections::HashMap,
@@ -29,21 +29,21 @@ use super::{
 };
 use crate::shutdown::Tasks;
 
-/// Posts one body: its address, its headers, its bytes. Back come the status and the answer; the error is for the log.
+/// Posts one body: URL, headers, bytes. Returns the status and the response body; the error is for the log.
 pub type Post = Arc<dyn Fn(String, Vec<(String, Vec<u8>)>, Bytes) -> Posted + Send + Sync>;
 pub type Posted = BoxFuture<'static, Result<(u16, Bytes), String>>;
 
-/// Series of a budget's gauge: accounts × models × limits. Beyond it the SDK folds what is new into one.
+/// Maximum series of a budget gauge: accounts × models × limits. The SDK folds further series into one.
 const BUDGET_SERIES: usize = 20_000;
 
-/// What runs as long as the process does.
+/// The SDK providers of the process.
 pub struct Providers {
     pub traces: Option<SdkTracerProvider>,
     pub logs: Option<SdkLoggerProvider>,
     pub metrics: SdkMeterProvider,
-    /// What a scrape reads.
+    /// Registry of the metrics for scraping.
     pub registry: prometheus::Registry,
-    pub lines: Vec<Arc<ExportQueue>>,
+    pub export_queues: Vec<Arc<ExportQueue>>,
 }
 
 /// One signal's exporter over its target's protocol.
@@ -74,43 +74,44 @@ macro_rules! exporter {
 }
 
 impl Providers {
-    /// Must be called on the runtime that shall carry what is sent.
+    /// Must be called on the runtime that sends the exports.
     pub fn start(settings: &Settings, post: &Post) -> Result<Self, String> {
         let resource = resource(settings);
-        let mut lines = Vec::new();
-        let mut line = |signal, target: &Target, most| {
-            lines.push(ExportQueue::new(signal, place(&target.url), most));
-            lines[lines.len() - 1].clone()
+        let mut export_queues = Vec::new();
+        let mut queue = |signal, target: &Target, most| {
+            export_queues.push(ExportQueue::new(signal, endpoint(&target.url), most));
+            export_queues[export_queues.len() - 1].clone()
         };
         let traces = match &settings.traces {
             Some(target) if settings.sampler != Sampler::Own(0.0) => {
-                let line = line("traces", target, settings.spans.queue);
-                Some(tracer_provider(settings, exporter!(SpanExporter, target, post)?, line, resource.clone()))
+                let queue = queue("traces", target, settings.spans.queue);
+                Some(tracer_provider(settings, exporter!(SpanExporter, target, post)?, queue, resource.clone()))
             }
             _ => None,
         };
         let logs = match &settings.logs {
             Some(target) => {
-                let line = line("logs", target, settings.lines.queue);
-                Some(logger_provider(settings, exporter!(LogExporter, target, post)?, line, resource.clone()))
+                let queue = queue("logs", target, settings.lines.queue);
+                Some(logger_provider(settings, exporter!(LogExporter, target, post)?, queue, resource.clone()))
             }
             None => None,
         };
         let registry = prometheus::Registry::new();
         let scraped = opentelemetry_prometheus::exporter().with_registry(registry.clone()).without_scope_info();
         let scraped = scraped.build().map_err(|e| e.to_string())?;
-        let mut metrics = SdkMeterProvider::builder().with_resource(resource).with_reader(scraped).with_view(bound);
+        let mut metrics =
+            SdkMeterProvider::builder().with_resource(resource).with_reader(scraped).with_view(budget_view);
         if let Some(target) = &settings.metrics {
             let inner = exporter!(MetricExporter, target, post)?;
-            let exporter = DropCounter { inner, line: line("metrics", target, 1) };
+            let exporter = DropCounter { inner, queue: queue("metrics", target, 1) };
             let reader = PeriodicReader::builder(exporter).with_interval(settings.metrics_every).build();
             metrics = metrics.with_reader(reader);
         }
-        Ok(Self { traces, logs, metrics: metrics.build(), registry, lines })
+        Ok(Self { traces, logs, metrics: metrics.build(), registry, export_queues })
     }
 
-    /// Sends what is left, all signals at once, and waits no longer than `bound`.
-    pub fn finish(self, bound: Duration) {
+    /// Sends what is queued, all signals in parallel, within `timeout`.
+    pub fn finish(self, timeout: Duration) {
         let (done, all_done) = mpsc::channel();
         let finish = |work: Box<dyn FnOnce() + Send>| {
             let done = done.clone();
@@ -120,12 +121,12 @@ impl Providers {
             });
         };
         let Self { traces, logs, metrics, .. } = self;
-        // What could not be sent was told by its line.
-        finish(Box::new(move || drop(traces.map(|provider| provider.shutdown_with_timeout(bound)))));
-        finish(Box::new(move || drop(logs.map(|provider| provider.shutdown_with_timeout(bound)))));
-        finish(Box::new(move || drop(metrics.shutdown_with_timeout(bound))));
+        // The export queues have logged any failure.
+        finish(Box::new(move || drop(traces.map(|provider| provider.shutdown_with_timeout(timeout)))));
+        finish(Box::new(move || drop(logs.map(|provider| provider.shutdown_with_timeout(timeout)))));
+        finish(Box::new(move || drop(metrics.shutdown_with_timeout(timeout))));
         drop(done);
-        let until = Instant::now() + bound;
+        let until = Instant::now() + timeout;
         while all_done.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
     }
 }
@@ -133,28 +134,28 @@ impl Providers {
 fn tracer_provider(
     settings: &Settings,
     inner: SpanExporter,
-    line: Arc<ExportQueue>,
+    queue: Arc<ExportQueue>,
     resource: Resource,
 ) -> SdkTracerProvider {
     let batches = trace::BatchConfigBuilder::default()
-        // Never reached: the line in front of it is bounded by the queue alone.
+        // Never reached: the export queue in front of it is smaller.
         .with_max_queue_size(settings.spans.queue + settings.spans.batch)
         .with_max_export_batch_size(settings.spans.batch)
         .with_scheduled_delay(settings.spans.delay)
         .build();
-    let exporter = DropCounter { inner, line: line.clone() };
+    let exporter = DropCounter { inner, queue: queue.clone() };
     let inner = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
     SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(sampler(settings.sampler))
-        .with_span_processor(BoundedQueue { inner, line })
+        .with_span_processor(BoundedQueue { inner, queue })
         .build()
 }
 
 fn logger_provider(
     settings: &Settings,
     inner: LogExporter,
-    line: Arc<ExportQueue>,
+    queue: Arc<ExportQueue>,
     resource: Resource,
 ) -> SdkLoggerProvider {
     let batches = logs::BatchConfigBuilder::default()
@@ -162,9 +163,9 @@ fn logger_provider(
         .with_max_export_batch_size(settings.lines.batch)
         .with_scheduled_delay(settings.lines.delay)
         .build();
-    let exporter = DropCounter { inner, line: line.clone() };
+    let exporter = DropCounter { inner, queue: queue.clone() };
     let inner = BatchLogProcessor::builder(exporter).with_batch_config(batches).build();
-    SdkLoggerProvider::builder().with_resource(resource).with_log_processor(BoundedQueue { inner, line }).build()
+    SdkLoggerProvider::builder().with_resource(resource).with_log_processor(BoundedQueue { inner, queue }).build()
 }
 
 fn sampler(which: Sampler) -> SdkSampler {
@@ -183,22 +184,22 @@ fn sampler(which: Sampler) -> SdkSampler {
     }
 }
 
-/// Who we are: the service's name wins over the same attribute.
+/// Resource attributes. An explicit service name overrides the `service.name` attribute.
 fn resource(settings: &Settings) -> Resource {
     let given = settings.resource.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
     let named = settings.resource.iter().find(|(name, _)| name == "service.name").map(|(_, value)| value.clone());
     let is_default = settings.service_name == Settings::default().service_name;
     let name = named.filter(|_| is_default).unwrap_or_else(|| settings.service_name.clone());
-    let ours = [
+    let own = [
         KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
         KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()),
         KeyValue::new("telemetry.sdk.language", "rust"),
         KeyValue::new("telemetry.sdk.name", "opentelemetry"),
     ];
-    Resource::builder_empty().with_attributes(ours).with_attributes(given).with_service_name(name).build()
+    Resource::builder_empty().with_attributes(own).with_attributes(given).with_service_name(name).build()
 }
 
-fn bound(instrument: &Instrument) -> Option<Stream> {
+fn budget_view(instrument: &Instrument) -> Option<Stream> {
     let is_budget = instrument.name().starts_with("tollfree.budget.");
     is_budget.then(|| Stream::builder().with_cardinality_limit(BUDGET_SERIES).build().ok()).flatten()
 }
@@ -212,20 +213,20 @@ fn metadata(target: &Target) -> Result<MetadataMap, String> {
         .headers
         .iter()
         .fold(Request::builder(), |request, (name, value)| request.header(name.to_lowercase(), value.expose_secret()));
-    // The message of a wrong header would hold its value.
-    let request = request.body(()).map_err(|_| "a header for the collector is not one".to_owned())?;
+    // The error of an invalid header would contain its value.
+    let request = request.body(()).map_err(|_| "a header for the collector is invalid".to_owned())?;
     Ok(MetadataMap::from_headers(request.into_parts().0.headers))
 }
 
-/// Scheme, host and port: an address may hold a password.
-fn place(url: &str) -> String {
+/// Scheme, host and port of a URL, without credentials.
+fn endpoint(url: &str) -> String {
     let Ok(url) = url::Url::parse(url) else { return "?".to_owned() };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or("?"))
 }
 
-/// Hands OTLP's posts to the HTTP client that the upstream room built, on the runtime it belongs to: the SDK asks from threads
-/// of its own, which have none.
+/// Sends OTLP posts with the HTTP client of the `upstream` room, on its runtime. The SDK calls it from its own threads, which
+/// have no runtime.
 struct OtlpHttpClient {
     post: Post,
     tasks: Tasks,
@@ -256,14 +257,15 @@ impl HttpClient for OtlpHttpClient {
         let (head, body) = request.into_parts();
         let headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
         let posted = (self.post)(head.uri.to_string(), headers.collect(), body);
-        let (tell, told) = oneshot::channel();
+        let (result, received) = oneshot::channel();
         let timeout = self.timeout;
         self.tasks.spawn_aside(async move {
-            let answer = tokio::time::timeout(timeout, posted).await;
-            let _ = tell.send(answer.unwrap_or_else(|_| Err(format!("no answer within {} ms", timeout.as_millis()))));
+            let response = tokio::time::timeout(timeout, posted).await;
+            let _ =
+                result.send(response.unwrap_or_else(|_| Err(format!("no response within {} ms", timeout.as_millis()))));
         });
         Box::pin(async move {
-            let (status, body) = told.await.map_err(|_| "the process ends")??;
+            let (status, body) = received.await.map_err(|_| "the process is stopping")??;
             Ok(Response::builder().status(status).body(body)?)
         })
     }
@@ -274,13 +276,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_collectors_place_tells_no_password() {
-        assert_eq!(place("https://u:secret@collector.example:4318/v1/traces?k=v"), "https://collector.example:4318");
-        assert_eq!(place("http://collector/v1/logs"), "http://collector");
+    fn a_logged_endpoint_contains_no_password() {
+        assert_eq!(endpoint("https://u:secret@collector.example:4318/v1/traces?k=v"), "https://collector.example:4318");
+        assert_eq!(endpoint("http://collector/v1/logs"), "http://collector");
     }
 
     #[test]
-    fn the_service_may_be_named_either_way() {
+    fn an_explicit_service_name_overrides_the_attribute() {
         let named = |settings: Settings| resource(&settings).get(&"service.name".into()).unwrap().to_string();
         let attribute = vec![("service.name".to_owned(), "gateway".to_owned())];
         assert_eq!(named(Settings::default()), "tollfree");

@@ -1,4 +1,4 @@
-//! What the ledger tells of its calls: a span for each, how long its answers take, and who waits in line.
+//! Spans and metrics of ledger calls and of the wait queue.
 
 use std::sync::{
     LazyLock, OnceLock,
@@ -14,32 +14,32 @@ use tracing::Span;
 
 use super::spans::{SpanExt, span};
 
-/// From a script in this process (30 µs) to the deadline of one in Redis (100 ms) and what repeating it takes.
+/// From a script in this process (30 µs) to the deadline of a Redis script (100 ms) and its retries.
 const ADMIT: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
 const WAIT: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
 
-/// The outcome of most questions.
+/// The most frequent outcome.
 const GRANTED: &str = "granted";
 
 static WAITING: AtomicI64 = AtomicI64::new(0);
 static DATABASE: OnceLock<Database> = OnceLock::new();
 
-/// Where the ledger's scripts run.
+/// The database that runs the ledger's scripts.
 #[derive(Debug)]
 pub struct Database {
     /// `redis`, or `embedded`.
     pub system: &'static str,
-    /// Host and port where there is one of them.
+    /// Host and port, where there is a single server.
     pub server: Option<(String, u16)>,
 }
 
-/// Said once, by whoever opens the ledger.
+/// Sets the database of the ledger's spans. Only the first call has an effect.
 pub fn set_database(database: Database) {
-    // A second ledger in one process is a test's.
+    // Only tests open a second ledger in one process.
     let _ = DATABASE.set(database);
 }
 
-/// A call of one of the ledger's scripts, as a database client's span named after the script.
+/// A database client span for one call of a ledger script, named after the script.
 pub fn script(name: &'static str) -> Span {
     let span = span!(
         "script",
@@ -61,7 +61,7 @@ pub fn script(name: &'static str) -> Span {
     span
 }
 
-/// One question to the ledger, until its answer.
+/// Span and duration of one admission.
 #[derive(Debug)]
 pub struct AdmitSpan {
     span: Span,
@@ -77,20 +77,20 @@ impl AdmitSpan {
         &self.span
     }
 
-    /// `outcome`: of a closed set (`granted`, `refused`, `waits`, `unreachable`, `failed`).
+    /// `outcome` comes from a closed set: `granted`, `refused`, `waits`, `unreachable`, `failed`.
     pub fn finish(self, outcome: &'static str) {
         self.span.set("tollfree.outcome", outcome);
         let (times, took) = (times(), self.began.elapsed().as_secs_f64());
         let labels = [KeyValue::new("outcome", outcome)];
         match outcome {
-            // Nearly always: bound to its label, which is not put together each time.
+            // Bound once, because this is the common case.
             GRANTED => times.granted.get_or_init(|| times.admit.bind(&labels)).record(took),
             _ => times.admit.record(took, &labels),
         }
     }
 }
 
-/// A caller in line, until there is room, patience is over, or the caller leaves: then it is dropped.
+/// Span and duration of one wait in the queue. It ends on drop; without a result the caller has disconnected.
 #[derive(Debug)]
 pub struct QueueWait {
     span: Span,
@@ -104,7 +104,6 @@ impl QueueWait {
         Self { span: span!("wait"), began: Instant::now(), outcome: "left" }
     }
 
-    /// It ends with room, or without.
     pub fn finish(&mut self, has_room: bool) {
         self.outcome = if has_room { "granted" } else { "refused" };
     }
@@ -119,7 +118,7 @@ impl Drop for QueueWait {
     }
 }
 
-/// Callers in line at this replica.
+/// Requests of this replica in the wait queue.
 pub fn queue_length() -> i64 {
     WAITING.load(Ordering::Relaxed)
 }
@@ -130,7 +129,7 @@ struct Times {
     wait: Histogram<f64>,
 }
 
-/// Made at the first use: by then the process has said where measurements go, or they go nowhere.
+/// Created at the first use, by which time the process has set its meter provider.
 fn times() -> &'static Times {
     static TIMES: LazyLock<Times> = LazyLock::new(|| {
         let meter = global::meter("tollfree");
@@ -138,9 +137,9 @@ fn times() -> &'static Times {
             meter.f64_histogram(name).with_unit("s").with_description(what).with_boundaries(buckets.to_vec()).build()
         };
         Times {
-            admit: seconds("tollfree.admit", "Time for the ledger to answer an admission.", &ADMIT),
+            admit: seconds("tollfree.admit", "Duration of an admission.", &ADMIT),
             granted: OnceLock::new(),
-            wait: seconds("tollfree.wait", "Time that callers waited for room.", &WAIT),
+            wait: seconds("tollfree.wait", "Time of requests in the wait queue.", &WAIT),
         }
     });
     &TIMES

@@ -1,4 +1,6 @@
-//! What a line of the log looks like: one JSON object, or words for people. Either ends with the ids of its request.
+//! Formats of log lines: JSON or text. Both end with the ids of the current request.
+//!
+//! The formats of `tracing-subscriber` cannot add fields of the current context to an event.
 
 use std::fmt::{self, Write as _};
 
@@ -40,7 +42,7 @@ where
             [("request.id", request.as_deref()), ("trace_id", trace.as_deref()), ("span_id", span.as_deref())]
         {
             if let Some(id) = id {
-                // Of a caller's making, but of safe characters only.
+                // A caller's request id consists of safe characters only.
                 write!(line, ",\"{name}\":\"{id}\"")?;
             }
         }
@@ -66,11 +68,11 @@ where
         };
         let (dim, plain) = (paint("\x1b[2m"), paint("\x1b[0m"));
         write!(line, "{dim}{:.6}{plain} {colour}{level:>5}{plain} ", Timestamp::now())?;
-        line.write_str(&printable(&fields.message.unwrap_or_default()))?;
+        line.write_str(&escape_controls(&fields.message.unwrap_or_default()))?;
         line.write_str(dim)?;
         for (name, value) in &fields.rest {
             match value {
-                Value::String(text) => write!(line, " {name}={}", printable(text))?,
+                Value::String(text) => write!(line, " {name}={}", escape_controls(text))?,
                 other => write!(line, " {name}={other}")?,
             }
         }
@@ -85,8 +87,8 @@ where
     }
 }
 
-/// A caller's words must not write lines of their own, nor steer a terminal.
-fn printable(text: &str) -> String {
+/// Escapes control characters: a caller's text must not start new lines or control a terminal.
+fn escape_controls(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
@@ -98,7 +100,7 @@ fn printable(text: &str) -> String {
     safe
 }
 
-/// What an event says, in its order.
+/// Message and fields of an event, in their order.
 #[derive(Default)]
 struct Fields {
     message: Option<String>,
@@ -189,18 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_a_request_carries_its_ids() {
+    fn a_line_within_a_request_has_its_ids() {
         let header =
             |name: &str| (name == "traceparent").then_some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
         let text = lines_of(Json, || {
             let scope = RequestScope::new("r-7".into(), header);
-            tracing::warn!(provider.name = %"groq", tries = 2, "Struck \"it\"");
+            tracing::warn!(provider.name = %"groq", tries = 2, "Failed \"it\"");
             let _within = scope.enter();
             tracing::info!(ok = true, "inside");
         });
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [outside, inside] = &lines[..] else { panic!("{text}") };
-        assert_eq!(outside["message"], "Struck \"it\"");
+        assert_eq!(outside["message"], "Failed \"it\"");
         assert_eq!(
             (&outside["level"], &outside["provider.name"], &outside["tries"]),
             (&json!("WARN"), &json!("groq"), &json!(2))
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn words_for_people_stay_on_one_line() {
+    fn text_stays_on_one_line() {
         let text = lines_of(Text, || {
             let scope = RequestScope::new("r-8".into(), |_| None);
             let _within = scope.enter();

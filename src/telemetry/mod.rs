@@ -1,7 +1,7 @@
-//! What operators look at: the log, traces, metrics. Keys, prompts and replies are never in any of it.
+//! Log, traces and metrics. None of them contains keys, prompts or replies.
 //!
-//! The log goes to the standard error. Traces, metrics and log lines go to an OTLP collector where one is named; metrics can
-//! be scraped in any case. A collector that is slow or gone costs lost spans and lines, never a request.
+//! The log goes to standard error. Traces, metrics and log records also go to an OTLP collector where one is configured, and
+//! metrics can always be scraped. A slow or unreachable collector drops telemetry and never delays a request.
 
 mod collector;
 mod export;
@@ -38,34 +38,31 @@ pub use self::{
     spans::{SpanExt, TARGET},
 };
 
-/// Libraries that carry our own lines to the collector: what they say of that must not be carried, too.
-const CARRIERS: [&str; 7] = ["h2", "hyper", "opentelemetry", "reqwest", "rustls", "tonic", "tower"];
+/// Libraries that send log records to the collector. Their own records are not exported, which would cause a loop.
+const EXPORT_LIBRARIES: [&str; 7] = ["h2", "hyper", "opentelemetry", "reqwest", "rustls", "tonic", "tower"];
 
-/// What a scrape reads, and how the lines to the collector stand; there once telemetry has been started.
+/// Set once telemetry has been started.
 static RUNNING: OnceLock<Running> = OnceLock::new();
 
 struct Running {
     registry: prometheus::Registry,
-    lines: Vec<Arc<ExportQueue>>,
+    export_queues: Vec<Arc<ExportQueue>>,
 }
 
-/// Telemetry as it runs. [`Telemetry::finish`] sends what is left.
+/// Running telemetry. [`Telemetry::finish`] sends what is still queued.
 pub struct Telemetry(Mutex<Option<Providers>>);
 
-/// Sets the log up for the whole process, on the standard error (JSON lines, or lines for people), and what leaves the
-/// process. `level` is an `EnvFilter` directive: `info`, `tollfree=debug,warn`. Must be called on the runtime.
+/// Sets up the log of the process on standard error, as JSON lines or as text, and the exporters. `level` is an `EnvFilter`
+/// directive: `info`, `tollfree=debug,warn`. Must be called on the runtime.
 pub fn start(level: &str, json: bool, settings: &Settings, post: &Post) -> Result<Telemetry, String> {
-    let filter = || EnvFilter::try_new(quietly(level)).map_err(|e| format!("LOG_LEVEL `{level}`: {e}"));
+    let filter = || EnvFilter::try_new(with_default_levels(level)).map_err(|e| format!("LOG_LEVEL `{level}`: {e}"));
     let providers = Providers::start(settings, post)?;
-    let lines = fmt::layer().with_writer(stderr).with_ansi(!json && stderr().is_terminal());
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = if json {
-        Box::new(lines.event_format(log_format::Json))
-    } else {
-        Box::new(lines.event_format(log_format::Text))
-    };
+    let log = fmt::layer().with_writer(stderr).with_ansi(!json && stderr().is_terminal());
+    let log: Box<dyn Layer<Registry> + Send + Sync> =
+        if json { Box::new(log.event_format(log_format::Json)) } else { Box::new(log.event_format(log_format::Text)) };
     let set = if providers.traces.is_none() && providers.logs.is_none() {
-        // One filter before everything: cheaper than one for each layer.
-        tracing_subscriber::registry().with(lines).with(filter()?).try_init()
+        // One filter for the whole registry is cheaper than one for each layer.
+        tracing_subscriber::registry().with(log).with(filter()?).try_init()
     } else {
         let traces = providers.traces.as_ref().map(|provider| {
             tracing_opentelemetry::layer()
@@ -78,47 +75,54 @@ pub fn start(level: &str, json: bool, settings: &Settings, post: &Post) -> Resul
         });
         let logs = match &providers.logs {
             Some(provider) => {
-                let ours = filter_fn(|line| !CARRIERS.iter().any(|carrier| line.target().starts_with(carrier)));
-                Some(OpenTelemetryTracingBridge::new(provider).with_filter(ours).with_filter(filter()?))
+                let own =
+                    filter_fn(|record| !EXPORT_LIBRARIES.iter().any(|library| record.target().starts_with(library)));
+                Some(OpenTelemetryTracingBridge::new(provider).with_filter(own).with_filter(filter()?))
             }
             None => None,
         };
-        tracing_subscriber::registry().with(lines.with_filter(filter()?)).with(traces).with(logs).try_init()
+        tracing_subscriber::registry().with(log.with_filter(filter()?)).with(traces).with(logs).try_init()
     };
     set.map_err(|e| e.to_string())?;
     if providers.traces.is_some() {
-        scope::trace_from_now_on();
+        scope::enable_traces();
     }
     opentelemetry::global::set_meter_provider(providers.metrics.clone());
-    let _ = RUNNING.set(Running { registry: providers.registry.clone(), lines: providers.lines.clone() });
+    let _ =
+        RUNNING.set(Running { registry: providers.registry.clone(), export_queues: providers.export_queues.clone() });
     Ok(Telemetry(Mutex::new(Some(providers))))
 }
 
 impl Telemetry {
-    /// Sends what is left, and waits no longer than `bound`. Blocks: not for a thread that serves.
-    pub fn finish(&self, bound: Duration) {
+    /// Sends what is queued, within `timeout`. Blocks the calling thread, which must not serve requests.
+    pub fn finish(&self, timeout: Duration) {
         let providers = self.0.lock().take();
         if let Some(providers) = providers {
-            providers.finish(bound);
+            providers.finish(timeout);
         }
     }
 }
 
-/// Every metric in Prometheus's text format; empty where telemetry was not started.
+/// All metrics in Prometheus's text format; empty if telemetry was not started.
 pub fn scrape() -> String {
     let Some(running) = RUNNING.get() else { return String::new() };
     let families = running.registry.gather();
     prometheus::TextEncoder::new().encode_to_string(&families).unwrap_or_default()
 }
 
-/// Signals that have a collector, and what of each was lost on the way there.
+/// Number of dropped items of each signal that has a collector.
 pub fn dropped() -> Vec<(&'static str, u64)> {
-    RUNNING.get().into_iter().flat_map(|running| &running.lines).map(|line| (line.signal, line.lost())).collect()
+    RUNNING
+        .get()
+        .into_iter()
+        .flat_map(|running| &running.export_queues)
+        .map(|queue| (queue.signal, queue.dropped()))
+        .collect()
 }
 
-/// Libraries announce their inner works at `info`: that is for those who ask for it by name. Spans are no lines, and what
-/// becomes of the collector is told by us.
-fn quietly(level: &str) -> String {
+/// Adds default levels for libraries that log internals at `info`; a directive that names one overrides them. Exported spans are
+/// not log lines, and export failures are logged by this room.
+fn with_default_levels(level: &str) -> String {
     let own = "opentelemetry=off,opentelemetry_sdk=off,opentelemetry-otlp=off,opentelemetry-prometheus=off";
     format!("actix_server=warn,fjall=warn,lsm_tree=warn,{own},{TARGET}=off,{level}")
 }
@@ -128,15 +132,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_and_directives_are_understood_and_a_name_in_them_wins() {
+    fn level_directives_are_accepted_and_override_the_defaults() {
         for level in ["info", "tollfree=debug,warn", "actix_server=info,info", "off"] {
-            assert!(EnvFilter::try_new(quietly(level)).is_ok(), "{level}");
+            assert!(EnvFilter::try_new(with_default_levels(level)).is_ok(), "{level}");
         }
-        assert!(EnvFilter::try_new(quietly("tollfree=loud")).is_err());
+        assert!(EnvFilter::try_new(with_default_levels("tollfree=loud")).is_err());
     }
 
     #[test]
-    fn without_telemetry_there_is_nothing_to_scrape() {
+    fn without_telemetry_a_scrape_is_empty() {
         assert_eq!((scrape(), dropped()), (String::new(), Vec::new()));
     }
 }

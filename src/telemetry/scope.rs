@@ -1,8 +1,8 @@
-//! Which request is being worked on: its id and its trace, from its first byte to its last, through every `await`.
+//! The current request: its id and its trace, from its first byte to its last, across every `await`.
 //!
-//! Kept in OpenTelemetry's current context, where spans find their parent and log lines their ids. Where nothing is
-//! traced that context still holds the request's id, and the caller's trace if it came with one: two words to swap for
-//! each poll.
+//! Both are part of OpenTelemetry's current context, from which spans take their parent and log lines their ids. Without
+//! tracing the context still has the request's id, and the caller's trace if there is one. The SDK reads only its own context,
+//! not a `tokio::task_local!`, so the future here attaches the context at each poll.
 
 use std::{
     future::Future,
@@ -25,41 +25,41 @@ use tracing::{Span, span::Entered};
 
 use super::spans::TARGET;
 
-/// Whether this process exports traces: until it does no span is made.
+/// Whether this process exports traces. No span is created otherwise.
 static TRACES: AtomicBool = AtomicBool::new(false);
 
-pub(super) fn trace_from_now_on() {
+pub(super) fn enable_traces() {
     TRACES.store(true, Ordering::Relaxed);
 }
 
 /// One request. Cheap to clone.
 #[derive(Clone)]
 pub struct RequestScope {
-    /// The server's span; none where requests are not traced.
+    /// The server span; disabled where requests are not traced.
     span: Span,
     context: Context,
 }
 
-/// While it lives, the request is the current one of this thread.
+/// Makes the request the current one of this thread until it is dropped.
 pub struct RequestScopeGuard<'a> {
     _span: Option<Entered<'a>>,
     _context: Option<ContextGuard>,
 }
 
-/// `x-request-id`, as it rides in the context.
+/// `x-request-id` in the context.
 struct RequestId(Arc<str>);
 
 impl RequestScope {
-    /// `header`: the request's headers by name, for the W3C trace context.
+    /// `header` returns a request header by name, for the W3C trace context.
     pub fn new<'h>(id: Arc<str>, header: impl Fn(&str) -> Option<&'h str>) -> Self {
-        let came_with = match header("traceparent") {
-            Some(parent) => {
-                let headers = Headers { parent, state: header("tracestate") };
+        let parent = match header("traceparent") {
+            Some(traceparent) => {
+                let headers = Headers { parent: traceparent, state: header("tracestate") };
                 TraceContextPropagator::new().extract_with_context(&Context::new(), &headers)
             }
             None => Context::new(),
         };
-        let context = came_with.with_value(RequestId(id));
+        let context = parent.with_value(RequestId(id));
         if !TRACES.load(Ordering::Relaxed) {
             return Self { span: Span::none(), context };
         }
@@ -70,7 +70,7 @@ impl RequestScope {
         Self { span, context }
     }
 
-    /// One that is not worth a trace.
+    /// A request that is never traced.
     pub fn untraced(id: Arc<str>) -> Self {
         Self { span: Span::none(), context: Context::new().with_value(RequestId(id)) }
     }
@@ -79,7 +79,7 @@ impl RequestScope {
         &self.span
     }
 
-    /// Entering the span brings the context with it, where there is a span.
+    /// Entering a span also attaches its context.
     pub fn enter(&self) -> RequestScopeGuard<'_> {
         if self.span.is_disabled() {
             RequestScopeGuard { _span: None, _context: Some(self.context.clone().attach()) }
@@ -88,7 +88,7 @@ impl RequestScope {
         }
     }
 
-    /// Everything that `work` does, its end included, is of this request.
+    /// Runs a future, and drops it, with this request as the current one.
     pub fn instrument<F: Future>(self, work: F) -> Instrumented<F> {
         Instrumented { work: Some(work), scope: self }
     }
@@ -123,7 +123,7 @@ impl<F: Future> Future for Instrumented<F> {
     }
 }
 
-/// The trace of the request that is being worked on: 32 hex digits. Its caller's where we do not trace ourselves.
+/// Trace id of the current request, 32 hex digits. Without tracing it is the caller's.
 pub fn trace_id() -> Option<String> {
     Context::map_current(|current| {
         let span = current.span();
@@ -132,11 +132,11 @@ pub fn trace_id() -> Option<String> {
     })
 }
 
-/// What a log line says of its request.
+/// Ids of the current request for log lines.
 pub(super) struct Ids {
     pub request: Option<Arc<str>>,
     pub trace: Option<String>,
-    /// Ours: the caller's own span is not where a line was written.
+    /// A span of this process; `None` if only the caller's span is known.
     pub span: Option<String>,
 }
 
@@ -152,13 +152,13 @@ pub(super) fn ids() -> Ids {
     })
 }
 
-/// Whether somebody will look at spans made here and now.
+/// Whether spans that start now are exported.
 pub fn is_traced() -> bool {
     TRACES.load(Ordering::Relaxed)
         && Context::map_current(|current| current.has_active_span() && current.span().span_context().is_sampled())
 }
 
-/// The W3C headers.
+/// The W3C trace context headers.
 struct Headers<'h> {
     parent: &'h str,
     state: Option<&'h str>,
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_callers_trace_is_followed_where_nothing_is_traced() {
+    async fn without_tracing_the_callers_trace_is_kept() {
         let followed = scope(Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
         let seen = followed.instrument(async {
             tokio::task::yield_now().await;
@@ -197,11 +197,11 @@ mod tests {
         });
         let (trace, request, span) = seen.await;
         assert_eq!((trace.as_deref(), request.as_deref(), span), (Some(TRACE), Some("r1"), None));
-        assert_eq!(trace_id(), None, "it ends with the request");
+        assert_eq!(trace_id(), None, "the context ends with the request");
     }
 
     #[test]
-    fn a_traceparent_that_is_none_is_ignored() {
+    fn an_invalid_traceparent_is_ignored() {
         for line in ["nonsense", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", ""] {
             let scope = scope(Some(line));
             let _within = scope.enter();
@@ -210,23 +210,23 @@ mod tests {
         }
     }
 
-    /// Seen by what is dropped inside.
-    struct Leaving(std::sync::mpsc::Sender<Option<Arc<str>>>);
+    /// Sends the request id that is current when it is dropped.
+    struct OnDrop(std::sync::mpsc::Sender<Option<Arc<str>>>);
 
-    impl Drop for Leaving {
+    impl Drop for OnDrop {
         fn drop(&mut self) {
             self.0.send(ids().request).unwrap();
         }
     }
 
     #[tokio::test]
-    async fn work_that_is_dropped_is_dropped_as_the_requests_own() {
-        let (tell, told) = std::sync::mpsc::channel();
+    async fn a_dropped_future_is_dropped_within_its_request() {
+        let (sender, receiver) = std::sync::mpsc::channel();
         let work = scope(None).instrument(async move {
-            let _leaving = Leaving(tell);
+            let _on_drop = OnDrop(sender);
             std::future::pending::<()>().await;
         });
         assert!(tokio::time::timeout(std::time::Duration::from_millis(5), work).await.is_err());
-        assert_eq!(told.recv().unwrap().as_deref(), Some("r1"));
+        assert_eq!(receiver.recv().unwrap().as_deref(), Some("r1"));
     }
 }

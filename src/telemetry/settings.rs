@@ -1,10 +1,10 @@
-//! What an operator may set about telemetry: the standard OpenTelemetry variables, as `config` has read and checked them.
+//! Telemetry settings: the standard OpenTelemetry variables, as `config` has parsed them.
 
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-/// Nothing leaves the process for a signal without a target.
+/// A signal without a target is not exported.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub service_name: String,
@@ -14,9 +14,9 @@ pub struct Settings {
     pub traces: Option<Target>,
     pub metrics: Option<Target>,
     pub logs: Option<Target>,
-    /// Spans on their way out, …
+    /// Batching of exported spans.
     pub spans: Batching,
-    /// … and lines of the log.
+    /// Batching of exported log records.
     pub lines: Batching,
     pub metrics_every: Duration,
 }
@@ -40,20 +40,20 @@ impl Default for Settings {
 /// Which requests are traced.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sampler {
-    /// This part of them, whatever the caller decided.
+    /// This share of requests, whatever the caller decided.
     Own(f64),
-    /// As the caller's `traceparent` says; without one, this part of them.
+    /// As the caller's `traceparent` says; without one, this share of requests.
     ParentOr(f64),
 }
 
-/// Where one signal goes.
+/// Collector of one signal.
 #[derive(Debug, Clone)]
 pub struct Target {
     pub protocol: Protocol,
-    /// The whole address, path included; for gRPC only scheme, host and port count.
+    /// URL including the path; gRPC uses only scheme, host and port.
     pub url: String,
     pub headers: Vec<(String, SecretString)>,
-    /// For one batch to be taken.
+    /// Timeout of one export.
     pub timeout: Duration,
 }
 
@@ -74,7 +74,7 @@ pub enum Protocol {
     HttpProtobuf,
 }
 
-/// How much may wait to be sent, how much goes at once, and after how long at the latest.
+/// Queue capacity, batch size, and the delay after which an incomplete batch is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
     pub queue: usize,

@@ -1,16 +1,16 @@
-//! Spans as the other rooms make them: `tracing` spans of one target, which only the trace exporter sees.
+//! Spans for export: `tracing` spans with a target of their own, which only the trace exporter reads.
 //!
-//! They are of level ERROR, so that no `LOG_LEVEL` switches them off, and are not made at all where the request is not
-//! traced: then a span costs one look at a thread's current context, and its attributes are never put together.
+//! Their level is ERROR, so that `LOG_LEVEL` does not disable them. Where the request is not traced, no span is created: the
+//! macro then costs one lookup of the current context, and its attributes are not evaluated.
 
 use opentelemetry::{Array, StringValue, Value, trace::Status, trace::TraceContextExt};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// The target of every span that is exported; the log is made to ignore it.
+/// Target of all exported spans; the log filters it out.
 pub const TARGET: &str = "tollfree::trace";
 
-/// A span below the current one: `span!("plan", tollfree.model.asked = %name)`.
+/// A span below the current one: `span!("plan", tollfree.client = %id)`.
 macro_rules! span {
     ($($what:tt)*) => {
         if $crate::telemetry::is_traced() {
@@ -22,14 +22,14 @@ macro_rules! span {
 }
 pub(crate) use span;
 
-/// What becomes known of a span after it began.
+/// Attributes and status that are set after a span has started. All do nothing on a disabled span.
 pub trait SpanExt {
     fn set(&self, key: &'static str, value: impl Into<Value>);
     fn set_list(&self, key: &'static str, values: &[String]);
     fn set_name(&self, name: String);
-    /// It failed: `error.type` and the span's status. The words are ours, never a provider's or a caller's.
+    /// Sets `error.type` and the span's status. `kind` comes from a closed set, never from a provider or a caller.
     fn set_error(&self, kind: &str);
-    /// It ends now, however long its handle is kept.
+    /// Sets the end to now, even if the handle lives longer.
     fn set_end(&self);
 }
 

@@ -111,7 +111,7 @@ fn meta(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -> Entry
         rank,
         why: ranked.why,
     };
-    let order = ranking::rule(meta, snapshot).as_str();
+    let order = ranking::strategy_of(meta, snapshot).as_str();
     Entry::Meta(Meta { id: meta.name.clone(), order, members: members.map(member).collect() })
 }
 

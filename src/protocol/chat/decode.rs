@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::parameters;
 use crate::{
-    domain::{Capabilities, ChatRequest, PromptSize, Sampling, Tier},
+    domain::ChatRequest,
     json::{Json, JsonError, Kind, Text},
 };
 
@@ -88,8 +88,8 @@ pub(super) fn missing(param: &str) -> Mistake {
     })
 }
 
-/// What has been gathered so far.
-#[derive(Debug)]
+/// The request as far as it has been read.
+#[derive(Debug, Default)]
 pub(super) struct Reader {
     pub(super) found: ChatRequest,
     /// `max_completion_tokens` wins over `max_tokens`, whichever stands first.
@@ -98,35 +98,6 @@ pub(super) struct Reader {
     seen: u64,
     pub(super) has_model: bool,
     pub(super) has_messages: bool,
-}
-
-impl Default for Reader {
-    fn default() -> Self {
-        Self {
-            found: ChatRequest {
-                body: Bytes::new(),
-                model: String::new(),
-                stream: false,
-                include_usage: false,
-                max_tokens: None,
-                n: 1,
-                needs: Capabilities::default(),
-                remote_images: false,
-                images: 0,
-                tools: 0,
-                stops: 0,
-                reasoning_effort: None,
-                sampling: Sampling::default(),
-                tier: Tier::Standard,
-                parameters: Vec::new(),
-                size: PromptSize::default(),
-            },
-            max_completion_tokens: None,
-            seen: 0,
-            has_model: false,
-            has_messages: false,
-        }
-    }
 }
 
 impl Reader {

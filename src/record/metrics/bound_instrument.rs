@@ -1,4 +1,4 @@
-//! Measurements whose labels are always the same: put together once, not at every recording.
+//! Histograms bound to constant labels, which are built once instead of at every recording.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use opentelemetry::{
     metrics::{BoundHistogram, Histogram},
 };
 
-/// Bound to its labels at its first recording: what was never recorded is not told.
+/// Binds at its first recording, so that series without recordings are not exported.
 #[derive(Debug)]
 pub struct Bound<T>(OnceLock<BoundHistogram<T>>);
 

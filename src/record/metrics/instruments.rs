@@ -1,4 +1,4 @@
-//! Names, units and buckets. The buckets are those that the conventions recommend.
+//! Names, units and buckets of the histograms. The buckets are those that the semantic conventions recommend.
 
 use std::sync::LazyLock;
 
@@ -36,11 +36,12 @@ const TOKENS: [f64; 14] = [
     16_777_216.0,
     67_108_864.0,
 ];
+
 pub fn meter() -> Meter {
     global::meter("tollfree")
 }
 
-/// Made at the first use: by then the process has said where measurements go, or they go nowhere.
+/// Created at the first use, by which time the process has set its meter provider.
 pub fn instruments() -> &'static Instruments {
     static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(Instruments::new);
     &INSTRUMENTS
@@ -68,12 +69,12 @@ impl Instruments {
                 .build(),
             chat_duration: seconds(
                 "gen_ai.server.request.duration",
-                "A chat's duration as its caller saw it, to the last byte.",
+                "Duration of a chat request as the caller saw it, to the last byte.",
                 &GEN_AI,
             ),
             chat_first_token: seconds(
                 "gen_ai.server.time_to_first_token",
-                "Time to the first token as the caller saw it, waiting and failed attempts included.",
+                "Time to the first token as the caller saw it, including waiting and failed attempts.",
                 &FIRST_TOKEN,
             ),
         }

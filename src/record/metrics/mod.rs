@@ -1,5 +1,5 @@
-//! What is counted and measured, by OpenTelemetry's names where it has some. Every label's values form a closed set: what a
-//! caller invents is never one of them.
+//! Metrics, with OpenTelemetry's names where the conventions define some. The values of every label form a closed set, which
+//! callers cannot extend.
 
 mod bound_instrument;
 mod gauges;
@@ -20,22 +20,22 @@ use self::{bound_instrument::Bound, instruments::instruments};
 use crate::memo::Memo;
 pub use gauges::{Breaker, Budget, GaugeSource, observe};
 
-/// A name that callers may ask for and nobody serves.
+/// Label of a requested model that does not exist.
 pub const OTHER: &str = "other";
-/// Where a label names a model: all of the account, or of the provider.
+/// Model label of a limit or breaker that covers all models of its account or provider.
 pub const ALL_MODELS: &str = "*";
 
-/// The methods of HTTP; any other is `_OTHER`.
+/// HTTP methods; any other is `_OTHER`.
 const METHODS: [&str; 10] = ["GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT", "CONNECT", "TRACE", "_OTHER"];
 static ACTIVE: [AtomicI64; METHODS.len()] = [const { AtomicI64::new(0) }; METHODS.len()];
-/// Chats from their first byte to their last.
+/// Chat requests in flight.
 static CHATS: AtomicI64 = AtomicI64::new(0);
 static JOURNAL_DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Which of [`METHODS`], the route, and the status.
+/// Index into [`METHODS`], route, and status.
 type Served = (usize, Option<Cow<'static, str>>, Option<u16>);
 
-/// An HTTP request that is being served, until it is dropped.
+/// An active HTTP request; it ends on drop.
 #[derive(Debug)]
 pub struct Active(usize);
 
@@ -46,18 +46,18 @@ impl Active {
         Self(at)
     }
 
-    /// Of HTTP's, or `_OTHER`.
+    /// The HTTP method, or `_OTHER`.
     pub fn method(&self) -> &'static str {
         METHODS[self.0]
     }
 
-    /// It was served to its end. `error`: of a closed set.
+    /// Records the end of the request. `error` comes from a closed set.
     pub fn ended(&self, route: Option<Cow<'static, str>>, status: Option<u16>, error: Option<String>, took: Duration) {
         static SERVED: LazyLock<Memo<Served, Bound<f64>>> = LazyLock::new(Memo::default);
         let (duration, took) = (&instruments().http_request, took.as_secs_f64());
         let served = (self.0, route, status);
         match error {
-            None => SERVED.of(&served, Bound::default).record(duration, || self.labels(&served, None), took),
+            None => SERVED.get_or_create(&served, Bound::default).record(duration, || self.labels(&served, None), took),
             error => duration.record(took, &self.labels(&served, error)),
         }
     }
@@ -79,7 +79,7 @@ impl Drop for Active {
     }
 }
 
-/// A chat in flight, from when it was read until its last byte is gone: then it is dropped.
+/// A chat request in flight, from its arrival until its last byte; it ends on drop.
 #[derive(Debug)]
 pub struct InFlight(());
 
@@ -96,7 +96,7 @@ impl Drop for InFlight {
     }
 }
 
-/// Calls of one model at its provider.
+/// Metrics of the calls to one model of a provider.
 #[derive(Debug)]
 pub struct Call {
     labels: [KeyValue; 3],
@@ -107,10 +107,10 @@ pub struct Call {
 }
 
 impl Call {
-    /// `name` is `provider/model`; `labels` says what the conventions call these two.
+    /// `name` is `provider/model`; `labels` returns the names of both in the semantic conventions.
     pub fn of(name: &str, labels: impl FnOnce() -> (Arc<str>, Arc<str>)) -> Arc<Self> {
         static CALLS: LazyLock<Memo<String, Call>> = LazyLock::new(Memo::default);
-        CALLS.of(name, || {
+        CALLS.get_or_create(name, || {
             let (provider, model) = labels();
             let labels = [
                 KeyValue::new("gen_ai.operation.name", "chat"),
@@ -127,7 +127,7 @@ impl Call {
         })
     }
 
-    /// `error`: of the closed set of an attempt's labels.
+    /// `error` is an attempt's label, which comes from a closed set.
     pub fn ended(&self, error: Option<&str>, took: Duration) {
         let (duration, took) = (&instruments().call_duration, took.as_secs_f64());
         match error {
@@ -136,12 +136,12 @@ impl Call {
         }
     }
 
-    /// Of a stream.
+    /// Records the time to a stream's first chunk.
     pub fn first_chunk(&self, took: Duration) {
         self.first_chunk.record(&instruments().call_first_chunk, || self.labels.clone(), took.as_secs_f64());
     }
 
-    pub fn used(&self, input: i64, output: i64) {
+    pub fn tokens_used(&self, input: i64, output: i64) {
         for (kind, bound, tokens) in [("input", &self.input, input), ("output", &self.output, output)] {
             let tokens = u64::try_from(tokens).unwrap_or(0);
             bound.record(&instruments().call_tokens, || self.and("gen_ai.token.type", kind), tokens);
@@ -154,52 +154,52 @@ impl Call {
     }
 }
 
-/// One chat as its caller saw it: what was asked (a name that is served, else [`OTHER`]), and who answered, if anybody did.
+/// Metrics of one chat request: the requested name (or [`OTHER`]) and the provider that replied, if any.
 #[derive(Debug)]
 pub struct Chat {
-    asked: Arc<str>,
-    answered: Option<Arc<Answered>>,
+    model: Arc<str>,
+    served: Option<Arc<ServedChat>>,
 }
 
-/// Chats that asked for the same and were answered by the same provider.
+/// Instruments of the requests for one name that one provider served.
 #[derive(Debug)]
-struct Answered {
+struct ServedChat {
     labels: [KeyValue; 3],
     first_token: Bound<f64>,
     duration: Bound<f64>,
 }
 
 impl Chat {
-    /// `asked` is a name that is served.
-    pub fn new(asked: &str) -> Self {
-        Self { asked: asked.into(), answered: None }
+    /// `model` is a name that is served.
+    pub fn new(model: &str) -> Self {
+        Self { model: model.into(), served: None }
     }
 
-    /// It was not.
-    pub fn asked_other(&mut self) {
-        self.asked = OTHER.into();
+    /// The requested model does not exist.
+    pub fn set_other_model(&mut self) {
+        self.model = OTHER.into();
     }
 
-    /// Its first content was there, by this provider; `label`: what the conventions call it.
+    /// Records the first content. `label` returns the provider's name in the semantic conventions.
     pub fn first_token(&mut self, provider: &str, label: impl FnOnce() -> Arc<str>, took: Duration) {
-        static CHATS: LazyLock<Memo<String, Memo<String, Answered>>> = LazyLock::new(Memo::default);
-        let answered = CHATS.of(&*self.asked, Memo::default).of(provider, || Answered {
+        static CHATS: LazyLock<Memo<String, Memo<String, ServedChat>>> = LazyLock::new(Memo::default);
+        let served = CHATS.get_or_create(&*self.model, Memo::default).get_or_create(provider, || ServedChat {
             labels: self.labels(label().into()),
             first_token: Bound::default(),
             duration: Bound::default(),
         });
         let first_token = &instruments().chat_first_token;
-        answered.first_token.record(first_token, || answered.labels.clone(), took.as_secs_f64());
-        self.answered = Some(answered);
+        served.first_token.record(first_token, || served.labels.clone(), took.as_secs_f64());
+        self.served = Some(served);
     }
 
-    /// `error`: the status that tells it.
+    /// Records the end of the request. `error` is the HTTP status of a failure.
     pub fn ended(&self, error: Option<u16>, took: Duration) {
         let (duration, took) = (&instruments().chat_duration, took.as_secs_f64());
-        match (&self.answered, error) {
-            (Some(answered), None) => answered.duration.record(duration, || answered.labels.clone(), took),
-            (answered, error) => {
-                let labels = answered.as_ref().map(|answered| answered.labels.clone());
+        match (&self.served, error) {
+            (Some(served), None) => served.duration.record(duration, || served.labels.clone(), took),
+            (served, error) => {
+                let labels = served.as_ref().map(|served| served.labels.clone());
                 let mut labels = labels.unwrap_or_else(|| self.labels("tollfree".into())).to_vec();
                 labels.extend(error.map(|status| KeyValue::new("error.type", status.to_string())));
                 duration.record(took, &labels);
@@ -211,12 +211,12 @@ impl Chat {
         [
             KeyValue::new("gen_ai.operation.name", "chat"),
             KeyValue::new("gen_ai.provider.name", provider),
-            KeyValue::new("gen_ai.request.model", self.asked.clone()),
+            KeyValue::new("gen_ai.request.model", self.model.clone()),
         ]
     }
 }
 
-/// Lines of the journal that were lost because the ledger was away for too long.
-pub fn journal_dropped(lines: u64) {
-    JOURNAL_DROPPED.fetch_add(lines, Ordering::Relaxed);
+/// Counts journal records that were lost because the ledger was unreachable for too long.
+pub fn journal_dropped(records: u64) {
+    JOURNAL_DROPPED.fetch_add(records, Ordering::Relaxed);
 }

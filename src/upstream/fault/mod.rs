@@ -70,7 +70,7 @@ pub(crate) fn timed_out(candidate: &Candidate, after: Duration) -> Fault {
 }
 
 fn outcome(health: Health, usage: Usage, cooldown: Option<Cooldown>, hints: Vec<Hint>) -> Outcome {
-    Outcome { health, usage, cooldown, hints, first_token: None, output_tokens: None }
+    Outcome { health, usage, cooldown, hints, first_token: None }
 }
 
 #[cfg(test)]
