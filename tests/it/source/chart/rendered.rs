@@ -181,3 +181,17 @@ fn redis_is_restarted_for_a_hang_and_not_for_a_long_start() {
     assert_eq!(command("readinessProbe"), json!(["redis-cli", "-e", "ping"]));
     assert!(container["resources"]["limits"]["cpu"].is_null() && container["resources"]["requests"]["cpu"].is_string());
 }
+
+#[test]
+fn a_base_path_exposes_the_api_only() {
+    for (controller, path) in [("nginx", "/llm/(v1(?:/.*)?)$"), ("haproxy", "/llm/v1")] {
+        let all = documents(&template(&["--set", &format!("ingress.basePath=/llm,ingress.controller={controller}")]));
+        let ingress = of_kind(&all, "Ingress")[0];
+        let paths = ingress["spec"]["rules"][0]["http"]["paths"].as_array().unwrap();
+        assert_eq!(paths[0]["path"], path);
+        assert!(ingress["metadata"]["annotations"].to_string().contains("rewrite"), "{controller}");
+        for hidden in ["dashboard", "docs"] {
+            assert!(!paths.iter().any(|each| each["path"].to_string().contains(hidden)), "{hidden} with {controller}");
+        }
+    }
+}
