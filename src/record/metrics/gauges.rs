@@ -58,10 +58,10 @@ pub fn observe(source: &Arc<impl GaugeSource>) {
     gauge("tollfree.ledger.up", "1 while the ledger is reachable.")
         .with_callback(move |observer| observer.observe(i64::from(read_from.ledger_is_up()), &[]))
         .build();
-    gauge("tollfree.chats.in_flight", "Chat requests in flight.")
+    gauge("tollfree.requests.in_flight", "Chat requests in flight.")
         .with_callback(|observer| observer.observe(CHATS.load(Ordering::Relaxed), &[]))
         .build();
-    gauge("tollfree.chats.waiting", "Requests in the wait queue.")
+    gauge("tollfree.requests.waiting", "Requests in the wait queue.")
         .with_callback(|observer| observer.observe(telemetry::queue_length(), &[]))
         .build();
     meter

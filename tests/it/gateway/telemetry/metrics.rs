@@ -108,7 +108,7 @@ async fn measurements_follow_the_conventions() {
     let active = collector.metric("http.server.active_requests", |_| true).await;
     assert_eq!(active.unit, "{request}");
     for name in
-        ["tollfree.budget.remaining", "tollfree.breaker.state", "tollfree.ledger.up", "tollfree.chats.in_flight"]
+        ["tollfree.budget.remaining", "tollfree.breaker.state", "tollfree.ledger.up", "tollfree.requests.in_flight"]
     {
         collector.metric(name, |_| true).await;
     }
@@ -145,7 +145,7 @@ async fn a_scrape_shows_budgets_and_breakers_without_asking_for_them() {
     let samples = scrape(&app).await;
     assert_eq!(of(&samples, "tollfree_budget_limit", &["provider=\"lab\"", "limit=\"rpm\""]), Some(5.0));
     assert_eq!(of(&samples, "tollfree_ledger_up", &[]), Some(1.0));
-    assert_eq!(of(&samples, "tollfree_chats_in_flight", &[]), Some(0.0));
+    assert_eq!(of(&samples, "tollfree_requests_in_flight", &[]), Some(0.0));
     assert_eq!(of(&samples, "tollfree_journal_dropped_total", &[]), Some(0.0));
     assert_eq!(of(&samples, "http_server_active_requests", &["http_request_method=\"GET\""]), Some(1.0), "this one");
     assert!(of(&samples, "tollfree_admit_seconds_count", &["outcome=\"granted\""]).is_some_and(|n| n >= 2.0));

@@ -197,7 +197,7 @@ async fn waiting_for_room_is_seen_between_the_ledgers_answers() {
     assert!(outcomes.contains(&json!("waits")) && outcomes.contains(&json!("granted")), "{outcomes:?}");
     let text = app.get("/metrics").await.text();
     assert!(text.contains("tollfree_wait_seconds_count{outcome=\"granted\"} 1\n"), "{text}");
-    assert!(text.contains("\ntollfree_chats_waiting 0\n"), "{text}");
+    assert!(text.contains("\ntollfree_requests_waiting 0\n"), "{text}");
 }
 
 #[tokio::test]
