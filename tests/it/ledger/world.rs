@@ -15,7 +15,8 @@ pub struct Dice(fastrand::Rng);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(fastrand::Rng::with_seed(seed))
+        // A fork, because the first numbers of generators with similar seeds are similar.
+        Self(fastrand::Rng::with_seed(seed).fork())
     }
 
     /// One of `from..to`.

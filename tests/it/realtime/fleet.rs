@@ -92,7 +92,7 @@ impl<R> Fleet<R> {
         for number in 0..crowd.callers {
             let (crowd, urls, tally, client) = (crowd.clone(), urls.clone(), tally.clone(), client.clone());
             callers.spawn(async move {
-                let mut random = fastrand::Rng::with_seed(number as u64);
+                let mut random = fastrand::Rng::with_seed(number as u64).fork();
                 let mut draw =
                     |most: Duration| Duration::from_millis(random.u64(..=u64::try_from(most.as_millis()).unwrap()));
                 let mut turn = number as u64 * 100_000;

@@ -21,7 +21,7 @@ fn varied(model: String) -> impl Fn(u64) -> Value + Send + Sync + 'static {
         "Các mô hình ngôn ngữ lớn trả lời câu hỏi của người dùng. ",
     ];
     move |turn| {
-        let mut random = fastrand::Rng::with_seed(turn);
+        let mut random = fastrand::Rng::with_seed(turn).fork();
         let mut draw = |least: u64, most: u64| random.u64(least..=most);
         let text = TEXTS[usize::try_from(draw(0, 3)).unwrap()];
         // Short ones are more common than long ones.
