@@ -1,7 +1,7 @@
-//! Notices a dashboard that was built, or built anew, since the last compilation.
+//! Makes cargo compile again when the dashboard has been built since the last compilation.
 
 fn main() {
-    // An empty folder is a dashboard that is not built: the page then says how. A missing one would be looked for at each build.
+    // An empty folder means that the dashboard is not built. With a missing folder, cargo would run this at each build.
     let _ = std::fs::create_dir_all("dashboard/dist");
     println!("cargo::rerun-if-changed=dashboard/dist");
 }

@@ -28,14 +28,14 @@ pub enum StoreError {
 }
 
 /// An open directory.
-pub struct Store {
+pub(crate) struct Store {
     database: Database,
     records: fjall::Keyspace,
 }
 
 impl Store {
     /// Opens a directory, created if missing, for this process alone, and loads what it holds.
-    pub fn open(directory: &Path) -> Result<(Self, Keyspace), StoreError> {
+    pub(crate) fn open(directory: &Path) -> Result<(Self, Keyspace), StoreError> {
         let damaged = |problem: String| StoreError::Damaged { directory: directory.to_owned(), problem };
         let failed = |error: fjall::Error| match error {
             fjall::Error::Locked => StoreError::InUse(directory.to_owned()),
@@ -72,7 +72,7 @@ impl Store {
     }
 
     /// Writes changes. When this returns, killing the process does not undo them.
-    pub fn commit(&self, changes: &mut Changes) -> Result<(), StoreError> {
+    pub(crate) fn commit(&self, changes: &mut Changes) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// Flushes all commits to the disk.
-    pub fn sync(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.database.persist(PersistMode::SyncData).map_err(StoreError::Write)
     }
 }

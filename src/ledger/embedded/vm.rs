@@ -34,7 +34,7 @@ struct ReplyFields {
 }
 
 impl Vm {
-    pub fn new(keyspace: Keyspace) -> mlua::Result<Self> {
+    pub(crate) fn new(keyspace: Keyspace) -> mlua::Result<Self> {
         let keyspace = Arc::new(Mutex::new(keyspace));
         let lua = Lua::new_with(StdLib::STRING | StdLib::TABLE | StdLib::MATH, LuaOptions::default())?;
         let fields = ReplyFields { err: lua.create_string("err")?, ok: lua.create_string("ok")? };
@@ -45,17 +45,17 @@ impl Vm {
         Ok(Self { lua, run, globals, scripts: Default::default(), texts: FxHashMap::default(), fields, keyspace })
     }
 
-    pub fn keyspace(&self) -> MutexGuard<'_, Keyspace> {
+    pub(crate) fn keyspace(&self) -> MutexGuard<'_, Keyspace> {
         self.keyspace.lock()
     }
 
     /// Whether this script has been run before.
-    pub fn has_loaded(&self, script: Script) -> bool {
+    pub(crate) fn has_loaded(&self, script: Script) -> bool {
         self.scripts[script as usize].is_some()
     }
 
     /// Runs a script over the keyspace. An error is its code and its text.
-    pub fn run(&mut self, script: Script, keys: &[Key], args: &[Bytes]) -> Result<Reply, String> {
+    pub(crate) fn run(&mut self, script: Script, keys: &[Key], args: &[Bytes]) -> Result<Reply, String> {
         let compiled = if let Some(compiled) = &self.scripts[script as usize] {
             compiled.clone()
         } else {
@@ -66,7 +66,7 @@ impl Vm {
     }
 
     /// Runs any text as a script.
-    pub fn run_text(&mut self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, String> {
+    pub(crate) fn run_text(&mut self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, String> {
         let compiled = if let Some(compiled) = self.texts.get(text) {
             compiled.clone()
         } else {

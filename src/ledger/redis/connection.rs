@@ -48,16 +48,16 @@ enum State {
 /// A connection that has answered.
 #[derive(Clone)]
 pub(super) struct Connection {
-    pub multiplexed: MultiplexedConnection,
-    pub node: Arc<Node>,
+    pub(crate) multiplexed: MultiplexedConnection,
+    pub(crate) node: Arc<Node>,
     /// Number of this shared connection. Connections derived from it carry the same number and end with it.
-    pub generation: u64,
+    pub(crate) generation: u64,
 }
 
 /// The server behind the shared connection.
 pub(super) struct Node {
-    pub info: ConnectionInfo,
-    pub pool: Pool,
+    pub(crate) info: ConnectionInfo,
+    pub(crate) pool: Pool,
 }
 
 /// The node of the current connection; `None` before the first one.
@@ -78,12 +78,12 @@ pub(super) struct SharedConnection {
 }
 
 impl SharedConnection {
-    pub fn node(&self) -> CurrentNode {
+    pub(crate) fn node(&self) -> CurrentNode {
         self.node.clone()
     }
 
     /// The current connection. While a first attempt to connect is running, waits for it until `deadline` at most.
-    pub async fn get(&self, deadline: Instant) -> Result<Connection, String> {
+    pub(crate) async fn get(&self, deadline: Instant) -> Result<Connection, String> {
         match &*self.state.borrow() {
             State::Up(connection) => return Ok(connection.clone()),
             State::Down(why) => return Err(why.to_string()),
@@ -99,7 +99,7 @@ impl SharedConnection {
     }
 
     /// Withdraws a connection from all callers and has it replaced, unless that has happened already.
-    pub fn report_failure(&self, connection: &Connection, why: &str, key: Option<&Key>) {
+    pub(crate) fn report_failure(&self, connection: &Connection, why: &str, key: Option<&Key>) {
         let withdrawn = self.state.send_if_modified(|state| {
             let is_current = matches!(state, State::Up(current) if current.generation == connection.generation);
             if is_current {
@@ -151,7 +151,7 @@ enum ConnectError {
 
 impl Reconnector {
     /// Runs until dropped.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut was_down = false;
         for generation in 1.. {
             let Connected { multiplexed, node } = self.connect(&mut was_down).await;

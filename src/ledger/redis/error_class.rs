@@ -33,7 +33,7 @@ const OUTAGES: [&str; 12] = [
 ];
 
 impl ErrorClass {
-    pub fn of(error: &RedisError) -> Self {
+    pub(crate) fn of(error: &RedisError) -> Self {
         let Some(code) = error.code() else { return Self::Outage(error.to_string()) };
         let detail = error.detail().unwrap_or_default();
         // The server's own text without the library's wrapping. Redis never repeats a password in it.
@@ -52,7 +52,7 @@ impl ErrorClass {
     }
 
     /// The error that the caller of a script receives.
-    pub fn into_engine_error(self, script: &'static str) -> EngineError {
+    pub(crate) fn into_engine_error(self, script: &'static str) -> EngineError {
         match self {
             Self::Outage(why) => EngineError::Unreachable(why),
             Self::Moved { address } => EngineError::Unreachable(format!("the slot moved to {address}")),

@@ -44,12 +44,12 @@ pub(super) struct ThreadConnections {
 
 impl ThreadConnections {
     /// Must be called on the runtime that drives the shared connection.
-    pub fn new(tasks: Tasks) -> Self {
+    pub(crate) fn new(tasks: Tasks) -> Self {
         Self { shared_runtime: Handle::current().id(), slots: Arc::default(), tasks }
     }
 
     /// This thread's dedicated connection beside `shared`, or `shared` itself if there is none.
-    pub fn dedicated_or(&self, shared: Connection) -> Connection {
+    pub(crate) fn dedicated_or(&self, shared: Connection) -> Connection {
         let Ok(runtime) = Handle::try_current() else { return shared };
         if runtime.id() == self.shared_runtime {
             return shared;

@@ -29,8 +29,8 @@ pub(super) fn serves(script: Script) -> bool {
         Script::AuditRead
             | Script::Budget
             | Script::ClientWrite
-            | Script::Journal
             | Script::DisplayNames
+            | Script::Journal
             | Script::Rollup
             | Script::Sessions
     )

@@ -11,7 +11,7 @@ const PART: u8 = b'p';
 
 /// Changed records by name. `None` removes a record.
 #[derive(Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     enabled: bool,
     records: FxHashMap<Vec<u8>, Option<Vec<u8>>>,
 }
@@ -21,11 +21,11 @@ impl Changes {
         self.enabled = true;
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    pub fn drain(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
         self.records.drain()
     }
 
@@ -71,7 +71,7 @@ impl Changes {
 
 impl Keyspace {
     /// Restores one record, or returns `None` if it is malformed. Records come in the order of their names: heads first.
-    pub fn restore(&mut self, name: &[u8], record: &[u8]) -> Option<()> {
+    pub(crate) fn restore(&mut self, name: &[u8], record: &[u8]) -> Option<()> {
         match *name {
             [HEAD, ref key @ ..] => {
                 let (kind, rest) = record.split_first()?;

@@ -24,14 +24,14 @@ impl Default for Hash {
 }
 
 impl Hash {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Small(fields) => fields.len(),
             Self::Large(fields) => fields.len(),
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let (small, large) = match self {
             Self::Small(fields) => (Some(fields), None),
             Self::Large(fields) => (None, Some(fields)),
@@ -48,7 +48,7 @@ impl Hash {
     }
 
     /// Returns whether the field is new.
-    pub fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
+    pub(crate) fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
         match self {
             Self::Small(fields) => {
                 if let Some((_, old)) = fields.iter_mut().find(|(name, _)| **name == *field) {

@@ -13,7 +13,7 @@ use std::{borrow::Cow, mem, ops::Range};
 
 use rustc_hash::FxHashMap;
 
-pub use self::{
+pub(crate) use self::{
     changes::Changes,
     numbers::{truncate, write_float, write_integer},
 };
@@ -23,7 +23,7 @@ type Bytes = Box<[u8]>;
 
 /// The reply of a command, mostly borrowed from the keyspace.
 #[derive(Debug)]
-pub enum CommandReply<'k> {
+pub(crate) enum CommandReply<'k> {
     Nil,
     Int(i64),
     Bulk(Cow<'k, [u8]>),
@@ -56,7 +56,7 @@ type CommandResult<'k> = Result<CommandReply<'k>, CommandError>;
 
 /// An error reply: its code, then a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandError(pub Cow<'static, str>);
+pub(crate) struct CommandError(pub(crate) Cow<'static, str>);
 
 impl CommandError {
     const fn new(text: &'static str) -> Self {
@@ -94,7 +94,7 @@ struct Entry {
 
 /// Keys with their values, and the changes since they were last taken.
 #[derive(Default)]
-pub struct Keyspace {
+pub(crate) struct Keyspace {
     entries: FxHashMap<Bytes, Entry>,
     changes: Changes,
     /// Unix time in µs. Stands still while a script runs.
@@ -109,43 +109,43 @@ pub struct Keyspace {
 }
 
 impl Keyspace {
-    pub fn new(run_id: String) -> Self {
+    pub(crate) fn new(run_id: String) -> Self {
         Self { run_id, ..Self::default() }
     }
 
     /// A run id as Redis creates one at each start.
-    pub fn new_run_id() -> String {
+    pub(crate) fn new_run_id() -> String {
         let mut hex = uuid::Uuid::new_v4().simple().to_string() + &uuid::Uuid::new_v4().simple().to_string();
         hex.truncate(40);
         hex
     }
 
     /// Sets the time, unless it would go back.
-    pub fn set_clock(&mut self, now_us: i64) {
+    pub(crate) fn set_clock(&mut self, now_us: i64) {
         self.now_us = self.now_us.max(now_us);
     }
 
     /// Records changes from now on.
-    pub fn record_changes(&mut self) {
+    pub(crate) fn record_changes(&mut self) {
         self.changes.enable();
     }
 
     /// Keeps published messages from now on.
-    pub fn keep_published(&mut self) {
+    pub(crate) fn keep_published(&mut self) {
         self.keeps_published = true;
     }
 
     /// Channel and message of each `PUBLISH` since the last call.
-    pub fn take_published(&mut self) -> Vec<(Bytes, Bytes)> {
+    pub(crate) fn take_published(&mut self) -> Vec<(Bytes, Bytes)> {
         mem::take(&mut self.published)
     }
 
-    pub fn changes(&mut self) -> &mut Changes {
+    pub(crate) fn changes(&mut self) -> &mut Changes {
         &mut self.changes
     }
 
     /// Executes one command.
-    pub fn call(&mut self, name: &[u8], args: &[&[u8]]) -> Result<CommandReply<'_>, CommandError> {
+    pub(crate) fn call(&mut self, name: &[u8], args: &[&[u8]]) -> Result<CommandReply<'_>, CommandError> {
         let mut upper = [0; 20];
         let Some(upper) = upper.get_mut(..name.len()) else { return Err(CommandError::UNKNOWN_COMMAND) };
         upper.copy_from_slice(name);
@@ -211,7 +211,7 @@ impl Keyspace {
     }
 
     /// Examines up to `max` keys with an expiry and removes the expired ones. Repeated calls reach every key.
-    pub fn sweep(&mut self, max: usize) {
+    pub(crate) fn sweep(&mut self, max: usize) {
         if self.unswept.is_empty() {
             self.unswept =
                 self.entries.iter().filter(|(_, entry)| entry.expires != NEVER).map(|(key, _)| key.clone()).collect();

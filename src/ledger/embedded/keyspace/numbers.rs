@@ -5,7 +5,7 @@ use std::io::Write;
 use super::CommandError;
 
 /// Parses an integer as Redis does: without a plus sign, leading zeros or spaces.
-pub fn parse_integer(text: &[u8]) -> Option<i64> {
+pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     match digits {
         [b'0'] if digits.len() == text.len() => return Some(0),
@@ -16,18 +16,18 @@ pub fn parse_integer(text: &[u8]) -> Option<i64> {
 }
 
 /// Parses an integer argument.
-pub fn integer(text: &[u8]) -> Result<i64, CommandError> {
+pub(crate) fn integer(text: &[u8]) -> Result<i64, CommandError> {
     parse_integer(text).ok_or(CommandError::NOT_AN_INTEGER)
 }
 
 /// Parses a number as `strtod` does, except for hexadecimal numbers and NaN.
-pub fn parse_float(text: &[u8]) -> Option<f64> {
+pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     (!number.is_nan()).then_some(number)
 }
 
 /// Parses a score argument. Unlike a range bound, its digits must not overflow to infinity or underflow to zero.
-pub fn float(text: &[u8]) -> Result<f64, CommandError> {
+pub(crate) fn float(text: &[u8]) -> Result<f64, CommandError> {
     let number = parse_float(text).ok_or(CommandError::NOT_A_FLOAT)?;
     let mantissa = text.split(|c| c.eq_ignore_ascii_case(&b'e')).next().unwrap_or_default();
     let overflows = number.is_infinite() && text.iter().any(u8::is_ascii_digit);
@@ -36,13 +36,13 @@ pub fn float(text: &[u8]) -> Result<f64, CommandError> {
 }
 
 /// Appends an integer.
-pub fn write_integer(out: &mut Vec<u8>, number: i64) {
+pub(crate) fn write_integer(out: &mut Vec<u8>, number: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends a number as C's `%.17g` prints it.
 #[expect(clippy::cast_possible_truncation, reason = "whole and below 1e17")]
-pub fn write_float(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn write_float(out: &mut Vec<u8>, number: f64) {
     if !number.is_finite() {
         let sign: &[u8] = if number.is_sign_negative() { b"-" } else { b"" };
         out.extend_from_slice(sign);
@@ -99,7 +99,7 @@ fn write_fraction(out: &mut Vec<u8>, digits: &[u8]) {
 
 /// Converts a Lua number to an integer reply: rounded towards zero; numbers out of range become the minimum, as on x86.
 #[expect(clippy::cast_possible_truncation, reason = "truncation is intended and the range is checked")]
-pub fn truncate(number: f64) -> i64 {
+pub(crate) fn truncate(number: f64) -> i64 {
     const BOUND: f64 = 9_223_372_036_854_775_808.0;
     if (-BOUND..BOUND).contains(&number) { number as i64 } else { i64::MIN }
 }

@@ -17,11 +17,11 @@ pub(super) struct SortedSet {
 }
 
 impl SortedSet {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
 
-    pub fn members(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &[u8]> {
         self.order.iter().map(|(_, member)| &**member)
     }
 
@@ -33,7 +33,7 @@ impl SortedSet {
     }
 
     /// Returns the previous score.
-    pub fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
+    pub(crate) fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
         let old = self.scores.get_mut(member);
         let previous = old.as_deref().copied();
         match old {

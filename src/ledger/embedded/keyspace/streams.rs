@@ -18,7 +18,7 @@ impl Id {
     const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
 
     /// Big-endian, so that the bytes sort like the ids.
-    pub fn to_bytes(self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         ((u128::from(self.ms) << 64) | u128::from(self.seq)).to_be_bytes()
     }
 
@@ -62,12 +62,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub fn ids(&self) -> impl Iterator<Item = Id> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = Id> {
         self.entries.iter().map(|(id, _)| *id)
     }
 
     /// Restores an entry from its record, or returns `None` if it is malformed. Records come in the order of their ids.
-    pub fn restore(&mut self, id: &[u8], record: &[u8]) -> Option<()> {
+    pub(crate) fn restore(&mut self, id: &[u8], record: &[u8]) -> Option<()> {
         let mut words = Vec::new();
         let mut rest = record;
         while let Some((len, tail)) = rest.split_first_chunk::<4>() {
