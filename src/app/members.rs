@@ -85,7 +85,7 @@ impl Store {
             in_use.map(|error| StoreInUse(error.to_string()).into()).unwrap_or(error)
         })?;
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
-        let ledger = Ledger::without_tasks(host, rules(settings), catalog, tasks.clone());
+        let ledger = Ledger::without_tasks(host, &rules(settings), catalog, tasks.clone());
         ledger.set_file_clients(settings.clients.records.clone(), Arc::new([]));
         let answers = async {
             while ledger.count_clients().await.is_err() {

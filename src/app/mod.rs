@@ -83,7 +83,7 @@ impl App {
         let upstream = upstream(&settings)?;
         let discovered = discovery::ask(&upstream, &settings, &BTreeMap::new()).await;
         let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(&settings, &discovered)?));
-        let ledger = Ledger::start(host(&settings, &tasks, state)?, rules(&settings), catalog.clone(), tasks.clone());
+        let ledger = Ledger::start(host(&settings, &tasks, state)?, &rules(&settings), catalog.clone(), tasks.clone());
         let route_timeout = Duration::from_millis(settings.timeouts.route_ms);
         let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
         metrics::observe(&flow);

@@ -95,7 +95,7 @@ impl Failover {
                 Ok(lease)
             }
             Ok(Admission::Refused(refusal)) => {
-                self.attempt_log.set_passed_over(&refusal.lines);
+                self.attempt_log.set_passed_over(&refusal.reasons);
                 Err(self.refused(refusal))
             }
             // The flow has already read the record again and repeated the admission.
@@ -192,7 +192,9 @@ impl Failover {
         if let Some(rejection) = self.rejection.take() {
             return rejection;
         }
-        if refusal.by == RefusedBy::Budget && !refusal.lines.is_empty() && refusal.lines.iter().all(|l| l.why == "off")
+        if refusal.by == RefusedBy::Budget
+            && !refusal.reasons.is_empty()
+            && refusal.reasons.iter().all(|l| l.why == "off")
         {
             let message =
                 format!("Every model behind `{}` that could serve this request is disabled.", self.plan.requested);
@@ -222,7 +224,7 @@ impl Failover {
             by: RefusedBy::Budget,
             retry_ms,
             exact: false,
-            lines: lines.collect(),
+            reasons: lines.collect(),
             client: None,
         })
     }
@@ -316,7 +318,7 @@ mod tests {
         let line =
             |why: &&str| RefusalReason { candidate: "a/1".into(), why: (*why).into(), max: None, retry_in_ms: 700 };
         let lines = why.iter().map(line).collect();
-        Refusal { by: RefusedBy::Budget, retry_ms: 700, exact: true, lines, client: None::<ClientUsage> }
+        Refusal { by: RefusedBy::Budget, retry_ms: 700, exact: true, reasons: lines, client: None::<ClientUsage> }
     }
 
     /// Two providers; `a` with two models and two accounts, each its own key.
@@ -341,7 +343,7 @@ mod tests {
             cause: "429_rpd".to_owned(),
         });
         let Err(FlowError::Refused(refusal)) = failover.exclude(&second, &last) else { panic!() };
-        assert_eq!((refusal.retry_ms, refusal.exact, refusal.lines.len()), (86_400, false, 4));
+        assert_eq!((refusal.retry_ms, refusal.exact, refusal.reasons.len()), (86_400, false, 4));
     }
 
     #[tokio::test]

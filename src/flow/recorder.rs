@@ -51,7 +51,7 @@ impl RequestRecorder {
             time_ms: Timestamp::now().as_millisecond(),
             request_id: attempt_log.request_id().to_owned(),
             client: client.id.to_string(),
-            asked: model.chars().take(MAX_MODEL_CHARS).collect(),
+            requested_model: model.chars().take(MAX_MODEL_CHARS).collect(),
             status: RequestRecord::CANCELLED,
             stream,
             trace_id: attempt_log.trace_id().map(str::to_owned),
@@ -64,7 +64,7 @@ impl RequestRecorder {
     pub fn replied(&mut self, candidate: &Candidate) {
         self.record.candidate = candidate.name.to_string();
         self.record.account = candidate.account.id.to_string();
-        self.record.first_content_ms = Some(ms(self.attempt_log.elapsed()));
+        self.record.first_token_ms = Some(ms(self.attempt_log.elapsed()));
         self.late_failure = Some(CANCELLED.to_owned());
     }
 

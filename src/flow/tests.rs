@@ -155,7 +155,7 @@ fn flow(tasks: &Tasks, host: Arc<dyn ScriptEngine>, members: Vec<Arc<Candidate>>
     let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
     let rules =
         Rules { pool: "p".to_owned(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
-    let ledger = Ledger::start(host, rules, catalog.clone(), tasks.clone());
+    let ledger = Ledger::start(host, &rules, catalog.clone(), tasks.clone());
     let settings = UpstreamSettings { connect_ms: 1_000, first_token_ms: 5_000, stream_idle_ms: 300, proxy: None };
     let queue = WaitLimits { max_wait: Duration::from_secs(30), flex_max_wait: Duration::from_mins(1) };
     Flow::new(catalog, ledger, Upstream::new(settings, 1).unwrap(), tasks.clone(), queue, Duration::from_secs(10))
@@ -214,7 +214,7 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 async fn recorded(flow: &Arc<Flow>) -> RequestRecord {
-    until(async || Some(flow.ledger.journal(1, JournalRange::Newest).await.ok()?.lines.pop()?.1)).await
+    until(async || Some(flow.ledger.journal(1, JournalRange::Newest).await.ok()?.records.pop()?.1)).await
 }
 
 /// Tokens in the candidate's window of tokens per minute, once they are `expected`.

@@ -16,16 +16,17 @@ mod shared;
 
 use std::sync::Arc;
 
-use self::engine::ScriptEngine;
 pub use self::{
     admission::{
         lease::Lease,
-        reply::{Admission, AdmitRequest, ClientUsage, Refusal, RefusalReason, RefusedBy, WindowState},
+        refusal::{ClientUsage, Refusal, RefusalReason, RefusedBy, WindowState},
+        request::{Admission, AdmitRequest},
     },
     clients::{
         admin::ChangeError,
         audit::{AuditEntry, ChangedBy},
-        lookup::{AuthenticationError, MAX_RECORD_AGE},
+        cache::MAX_RECORD_AGE,
+        lookup::AuthenticationError,
         sessions::{SESSION, SessionKey},
     },
     error::LedgerError,
@@ -40,15 +41,15 @@ pub use self::{
 use crate::{catalog::Current, shutdown::Tasks};
 
 impl Ledger {
-    /// Starts with the background work: renewals, heartbeats, the snapshot of the pool and the watch on its epoch.
-    pub fn start(host: Arc<dyn ScriptEngine>, rules: Rules, catalog: Current, tasks: Tasks) -> Self {
-        let ledger = Self::without_tasks(host, rules, catalog, tasks);
-        admission::epoch::watch(&ledger);
+    /// Starts the background tasks: heartbeats, renewals, the snapshot of the pool and the watch on its epoch.
+    pub fn start(engine: Arc<dyn engine::ScriptEngine>, rules: &Rules, catalog: Current, tasks: Tasks) -> Self {
+        let ledger = Self::without_tasks(engine, rules, catalog, tasks);
+        admission::sync::watch(&ledger);
         reports::snapshot::watch(&ledger);
-        admission::lease::renew_all(&ledger);
+        admission::renew::watch(&ledger);
         admission::heartbeat::watch(&ledger);
         admission::queue::watch(&ledger);
-        clients::lookup::keep_used(&ledger);
+        clients::lookup::watch_uses(&ledger);
         ledger
     }
 }

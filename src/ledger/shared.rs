@@ -1,4 +1,4 @@
-//! The ledger's handle and the state behind it.
+//! The handle of the ledger, and the state behind it that all parts of this room share.
 
 use std::sync::{
     Arc,
@@ -7,103 +7,94 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use tracing::{info, warn};
 
-use crate::ledger::{
-    admission::{
-        epoch::Known,
-        lease::{Lease, Pending},
-        queue::Waiters,
-    },
+use super::{
+    admission::{epoch::EpochState, lease_state::PendingWrites, waiters::Waiters},
     clients::{
-        login_throttle::{Alone, Told},
-        lookup::Book,
-        sessions::SessionsSeen,
+        cache::{ClientCache, SessionCache},
+        login_counter::{LocalCounter, Reported},
     },
-    script::{args, engine::ScriptEngine, keys::Keys},
+    error::LedgerError,
+    script::{
+        args::ArgCache,
+        engine::{EngineError, Reply, ScriptCall, ScriptEngine},
+        keys::Keys,
+    },
 };
-use crate::{
-    catalog::Current,
-    domain::{Candidate, PoolSnapshot},
-    shutdown::Tasks,
-};
+use crate::{catalog::Current, domain::PoolSnapshot, shutdown::Tasks};
 
-/// What the rules need from the operator's settings.
+/// Settings of the operator that the scripts need.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// One pool is one Redis hash slot.
     pub pool: String,
-    /// σ: how late a call may reach its provider after its admission, ms.
+    /// σ: the most time between an admission and the arrival of its call at the provider.
     pub slack_ms: i64,
-    /// Failures in a row that open a breaker.
+    /// Consecutive failures that open a breaker.
     pub failure_threshold: u32,
-    /// Successes in a row, of probes, that close it.
+    /// Consecutive successes of probes that close it.
     pub success_threshold: u32,
-    /// How long it stays open, ms.
+    /// How long a breaker stays open.
     pub open_ms: i64,
 }
 
-/// The door to the shared budget. Cheap to clone.
+/// The handle of the shared budget. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
     pub(super) shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
-    pub(super) host: Arc<dyn ScriptEngine>,
-    pub(super) rules: Rules,
+    pub(super) engine: Arc<dyn ScriptEngine>,
     pub(super) keys: Keys,
-    pub(super) packed: args::Book,
+    pub(super) args: ArgCache,
     pub(super) tasks: Tasks,
     pub(super) catalog: Current,
-    /// What this replica knows of the state behind the host, and the leases it could repeat.
-    pub(super) known: Mutex<Known>,
+    epoch: Mutex<EpochState>,
     pub(super) snapshot: ArcSwap<PoolSnapshot>,
-    /// One `sync` at a time.
+    /// Held during a `sync`.
     pub(super) syncing: tokio::sync::Mutex<()>,
-    pub(super) pending: Pending,
-    /// Who of this replica's callers waits in line.
+    pub(super) pending: PendingWrites,
     pub(super) waiters: Waiters,
-    pub(super) members: Book,
-    pub(super) guesses: Alone,
-    pub(super) told: Told,
-    pub(super) sessions: SessionsSeen,
-    /// `fails wins open_ms`, as `settle` reads it.
+    pub(super) clients: ClientCache,
+    pub(super) login_counter: LocalCounter,
+    pub(super) reported_logins: Reported,
+    pub(super) sessions: SessionCache,
+    /// `failures successes open_ms`, an argument of `settle`.
     pub(super) breaker_rules: Bytes,
-    /// σ, in words.
+    /// [`Rules::slack_ms`] as an argument.
     pub(super) slack_ms: Bytes,
-    /// Ids of leases: this process, and a number.
+    /// The prefix of this process's lease ids.
     pub(super) replica: String,
+    /// Number of lease ids that were made.
     pub(super) issued: AtomicU64,
-    pub(super) ready: AtomicBool,
-    pub(super) reachable: AtomicBool,
+    ready: AtomicBool,
+    reachable: AtomicBool,
 }
 
 impl Ledger {
-    /// Without any background work: for a command that reads or changes a little. It must not admit.
-    pub fn without_tasks(host: Arc<dyn ScriptEngine>, rules: Rules, catalog: Current, tasks: Tasks) -> Self {
-        let keys = Keys::new(&rules.pool);
-        let slack_ms = Bytes::from(rules.slack_ms.to_string());
-        let breaker_rules =
-            Bytes::from(format!("{} {} {}", rules.failure_threshold, rules.success_threshold, rules.open_ms));
+    /// A ledger without background tasks, for a command that reads or changes a little. It must not admit.
+    pub fn without_tasks(engine: Arc<dyn ScriptEngine>, rules: &Rules, catalog: Current, tasks: Tasks) -> Self {
+        let Rules { pool, slack_ms, failure_threshold, success_threshold, open_ms } = rules;
         let shared = Arc::new(Shared {
-            host,
-            rules,
-            keys,
-            packed: args::Book::default(),
+            engine,
+            keys: Keys::new(pool),
+            args: ArgCache::default(),
             tasks,
             catalog,
-            known: Mutex::new(Known::default()),
-            snapshot: ArcSwap::from_pointee(PoolSnapshot::default()),
-            syncing: tokio::sync::Mutex::new(()),
-            pending: Pending::default(),
+            epoch: Mutex::default(),
+            snapshot: ArcSwap::default(),
+            syncing: tokio::sync::Mutex::default(),
+            pending: PendingWrites::default(),
             waiters: Waiters::default(),
-            members: Book::default(),
-            guesses: Alone::default(),
-            told: Told::default(),
-            sessions: SessionsSeen::default(),
-            breaker_rules,
-            slack_ms,
+            clients: ClientCache::default(),
+            login_counter: LocalCounter::default(),
+            reported_logins: Reported::default(),
+            sessions: SessionCache::default(),
+            breaker_rules: Bytes::from(format!("{failure_threshold} {success_threshold} {open_ms}")),
+            slack_ms: Bytes::from(slack_ms.to_string()),
             replica: uuid::Uuid::new_v4().simple().to_string()[..16].to_owned(),
             issued: AtomicU64::new(0),
             ready: AtomicBool::new(false),
@@ -112,28 +103,57 @@ impl Ledger {
         Self { shared }
     }
 
-    /// What the pool looked like within the last second or so; for planning and status only.
+    /// The pool as it was about a second ago, for planning and status only.
     pub fn snapshot(&self) -> Arc<PoolSnapshot> {
         self.shared.snapshot.load_full()
     }
 
-    /// It has answered once.
+    /// The ledger's time as estimated by this replica.
+    pub fn now_ms(&self) -> i64 {
+        self.shared.epoch().now_ms()
+    }
+
+    /// Whether any call has succeeded yet.
     pub fn is_ready(&self) -> bool {
         self.shared.ready.load(Ordering::Relaxed)
     }
 
-    /// Its last call was answered.
+    /// Whether the last call succeeded.
     pub fn is_reachable(&self) -> bool {
         self.shared.reachable.load(Ordering::Relaxed)
     }
+}
 
-    /// Callers of this replica that wait in line.
-    pub fn waiting(&self) -> usize {
-        self.shared.waiters.count()
+impl Shared {
+    pub(super) fn epoch(&self) -> MutexGuard<'_, EpochState> {
+        self.epoch.lock()
     }
 
-    /// A lease for a candidate without any limit while the ledger is away: nothing is written, nothing is settled.
-    pub fn unmetered(&self, candidate: &Arc<Candidate>) -> Lease {
-        Lease::unmetered(candidate.clone())
+    /// Runs a script that does not depend on the epoch, and loads it first if the engine does not know it.
+    pub(super) async fn run(&self, call: &ScriptCall) -> Result<Reply, LedgerError> {
+        self.note(self.engine.run(call, true).await)
+    }
+
+    /// Updates the reachability from the result of a call, and logs when it changes.
+    pub(super) fn note<T>(&self, result: Result<T, EngineError>) -> Result<T, LedgerError> {
+        match result {
+            Ok(value) => {
+                self.ready.store(true, Ordering::Relaxed);
+                if !self.reachable.swap(true, Ordering::Relaxed) {
+                    info!("The shared budget is reachable");
+                }
+                Ok(value)
+            }
+            Err(EngineError::Unreachable(reason)) => {
+                if self.reachable.swap(false, Ordering::Relaxed) {
+                    warn!(reason = %reason, "The shared budget cannot be reached; metered models answer 503");
+                }
+                Err(LedgerError::unreachable())
+            }
+            Err(error) => {
+                warn!(error = %error, "A script of the shared budget failed");
+                Err(LedgerError::Internal(error.to_string()))
+            }
+        }
     }
 }

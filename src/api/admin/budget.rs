@@ -264,8 +264,8 @@ impl View<'_> {
 
     fn windows(&self, candidate: &Candidate, scope: Scope) -> Vec<Window> {
         let subject = budget::subject(candidate, scope);
-        let stands = self.seen.windows.get(&subject).map_or(&[][..], Vec::as_slice);
-        stands.iter().map(|stand| self.window(&subject, stand)).collect()
+        let stands = self.seen.windows.get(subject).map_or(&[][..], Vec::as_slice);
+        stands.iter().map(|stand| self.window(subject, stand)).collect()
     }
 
     fn window(&self, subject: &str, stand: &WindowReport) -> Window {

@@ -224,7 +224,7 @@ async fn found(
     };
     loop {
         let page = ledger.list_clients(below, READ).await?;
-        for (member, place) in page.members {
+        for (member, place) in page.clients {
             if fits(&member) {
                 if found.len() == limit {
                     return Ok((found, Some(Cursor::Store(below))));

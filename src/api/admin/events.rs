@@ -147,7 +147,7 @@ async fn tell_lines(
         return Ok(false);
     };
     let page = edge.flow.ledger.journal(LINES_MOST, JournalRange::NewerThan(from)).await?;
-    let is_full = page.looked_at == LINES_MOST;
+    let is_full = page.scanned == LINES_MOST;
     *last = page.last.or(*last);
     for told in lines(edge, page).await {
         let _ = to.send(told);
@@ -156,10 +156,10 @@ async fn tell_lines(
 }
 
 async fn lines(edge: &Edge, page: JournalPage) -> Vec<Told> {
-    let clients = page.lines.iter().map(|(_, line)| line.client.as_str());
+    let clients = page.records.iter().map(|(_, line)| line.client.as_str());
     let names = edge.names.of(&edge.flow.ledger, clients).await;
     let told = |(id, line)| Told::new(Some(id), "request", &Record::of(id, line, &names));
-    page.lines.into_iter().map(told).collect()
+    page.records.into_iter().map(told).collect()
 }
 
 /// One open stream.
@@ -259,7 +259,7 @@ impl Listener {
             sleep(TURN * 4).await;
             return Some(KEEP_ALIVE);
         };
-        self.is_behind = page.looked_at == LINES_MOST;
+        self.is_behind = page.scanned == LINES_MOST;
         self.last = page.last.or(self.last);
         let bytes = lines(&self.edge, page).await.iter().flat_map(|told| told.text.to_vec()).collect::<Vec<u8>>();
         (!bytes.is_empty()).then(|| Bytes::from(bytes))

@@ -99,7 +99,7 @@ fn passed_over() -> Array {
 
 impl Record {
     pub fn of(id: RecordId, line: RequestRecord, names: &HashMap<String, String>) -> Self {
-        let served = line.served().map(str::to_owned);
+        let served = line.model().map(str::to_owned);
         let account = match &*line.account {
             "" => line.attempts.last().map(|a| a.account.clone()).filter(|account| !account.is_empty()),
             account => Some(account.to_owned()),
@@ -113,7 +113,7 @@ impl Record {
             time: instant(line.time_ms),
             client_name: names.get(&line.client).cloned(),
             client: line.client,
-            model_asked: line.asked,
+            model_asked: line.requested_model,
             provider: served.as_deref().and_then(|name| name.split('/').next()).map(str::to_owned),
             model: served,
             account,
@@ -122,7 +122,7 @@ impl Record {
             attempts: attempts.collect(),
             passed_over: line.passed_over,
             waited_ms: line.waited_ms,
-            first_content_ms: line.first_content_ms,
+            first_content_ms: line.first_token_ms,
             duration_ms: line.duration_ms,
             tokens_in: line.tokens_in,
             tokens_out: line.tokens_out,
@@ -193,13 +193,14 @@ impl<'a> Filter<'a> {
     fn takes(&self, line: &RequestRecord, names: &HashMap<String, String>) -> bool {
         self.client.is_none_or(|client| line.client == client)
             && self.provider.is_none_or(|provider| line.provider() == Some(provider))
-            && self.model.is_none_or(|model| line.served() == Some(model) || line.asked == model)
+            && self.model.is_none_or(|model| line.model() == Some(model) || line.requested_model == model)
             && self.status.is_none_or(|status| status.takes(line.status))
             && self.since.is_none_or(|since| line.time_ms >= since)
             && self.until.is_none_or(|until| line.time_ms <= until)
             && self.search.as_ref().is_none_or(|words| {
                 let name = names.get(&line.client).map_or("", String::as_str);
-                let fields = [&line.request_id, &line.client, name, &line.asked, line.served().unwrap_or_default()];
+                let fields =
+                    [&line.request_id, &line.client, name, &line.requested_model, line.model().unwrap_or_default()];
                 fields.iter().any(|field| field.to_lowercase().contains(words))
             })
     }
@@ -248,9 +249,9 @@ async fn page(
     for _ in 0..CHUNKS_MOST {
         let reading = from.map_or(JournalRange::Newest, JournalRange::OlderThan);
         let page = edge.flow.ledger.journal(chunk, reading).await.map_err(|e| flow_error::unread(&e))?;
-        let clients = page.lines.iter().map(|(_, line)| line.client.as_str());
+        let clients = page.records.iter().map(|(_, line)| line.client.as_str());
         let names = edge.names.of(&edge.flow.ledger, clients).await;
-        for (id, line) in page.lines {
+        for (id, line) in page.records {
             if filter.is_before(id) {
                 return Ok((found, None));
             }
@@ -263,7 +264,7 @@ async fn page(
             found.push(Record::of(id, line, &names));
             last_found = Some(id);
         }
-        if page.looked_at < chunk {
+        if page.scanned < chunk {
             return Ok((found, None));
         }
         from = page.last;

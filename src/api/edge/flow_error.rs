@@ -86,20 +86,20 @@ fn refused(refusal: &Refusal, asked: &str) -> ApiError {
     let about = if refusal.exact { "" } else { "about " };
     match refusal.by {
         RefusedBy::Client => {
-            let used = refusal.lines.first().map_or_else(|| "quota is used".to_owned(), used);
+            let used = refusal.reasons.first().map_or_else(|| "quota is used".to_owned(), used);
             let message = format!("Your {used}. The next request is admitted in {about}{}.", until(now, retry_ms));
             ApiError::ClientQuota { message, retry_ms }
         }
         RefusedBy::Budget => {
             let is_full = |line: &RefusalReason| line.why.parse::<Limit>().is_ok();
-            let all = if refusal.lines.iter().all(is_full) {
+            let all = if refusal.reasons.iter().all(is_full) {
                 format!("Every candidate for `{asked}` is at its limit.")
             } else {
                 format!("No candidate for `{asked}` can be asked now.")
             };
             let opens = until(now, retry_ms);
             let mut message = if retry_ms >= NEVER_MS { all } else { format!("{all} Room opens in {about}{opens}.") };
-            for line in &refusal.lines {
+            for line in &refusal.reasons {
                 // Writing to a string cannot fail.
                 let _ = write!(message, "\n- {}: {}", line.candidate, why(line, now));
             }
@@ -175,7 +175,7 @@ mod tests {
             by: RefusedBy::Budget,
             retry_ms: 12_000,
             exact: true,
-            lines: vec![
+            reasons: vec![
                 line("groq/llama", "rpm", Some(30), 12_000),
                 line("gemini/flash", "shut: 429_rpd", None, 90_000),
                 line("mistral/small", "breaker", None, 30_000),
@@ -199,7 +199,7 @@ mod tests {
             by: RefusedBy::Client,
             retry_ms: 1_500,
             exact: false,
-            lines: vec![line("anon:127.0.0.1", "rpm", Some(2), 1_500)],
+            reasons: vec![line("anon:127.0.0.1", "rpm", Some(2), 1_500)],
             client: None,
         };
         let ApiError::ClientQuota { message, .. } = refused(&refusal, "free") else { panic!("another error") };

@@ -149,7 +149,7 @@ mod tests {
             by: RefusedBy::Client,
             retry_ms: 360_000,
             exact: true,
-            lines: Vec::new(),
+            reasons: Vec::new(),
             client: Some(standing(0)),
         };
         let response = finish(Err(FlowError::Refused(refusal)), &asked());

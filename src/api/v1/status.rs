@@ -143,7 +143,7 @@ pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<RoutingStrateg
         success_requests: successes,
         failed_requests: failures,
         providers: catalog.providers.iter().map(|p| provider_status(p, &catalog, &snapshot)).collect(),
-        recent_requests: journal.lines.iter().map(|(_, line)| recent(line, for_admin)).collect(),
+        recent_requests: journal.records.iter().map(|(_, line)| recent(line, for_admin)).collect(),
         ledger: LedgerStatus { reachable: edge.flow.ledger.is_reachable() },
     }
 }
@@ -209,7 +209,7 @@ fn recent(line: &RequestRecord, for_admin: bool) -> Recent {
     let resolved = (!line.candidate.is_empty()).then(|| line.candidate.clone());
     Recent {
         id: line.request_id.clone(),
-        requested_model: line.asked.clone(),
+        requested_model: line.requested_model.clone(),
         provider: resolved.as_deref().and_then(|name| name.split('/').next()).map(str::to_owned),
         resolved_model: resolved,
         latency_ms: line.duration_ms,

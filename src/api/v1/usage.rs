@@ -94,8 +94,8 @@ impl From<&Sums> for Figures {
             tokens_in: sums.tokens_in,
             tokens_out: sums.tokens_out,
             waited_ms: sums.waited_ms,
-            first_content_p50_ms: sums.first_content_ms(0.5),
-            first_content_p95_ms: sums.first_content_ms(0.95),
+            first_content_p50_ms: sums.first_token_ms(0.5),
+            first_content_p95_ms: sums.first_token_ms(0.95),
         }
     }
 }
@@ -269,7 +269,7 @@ async fn series(
         for (name, numbers) in rollup.names {
             if let Some(name) = name_of((source.of)(&name)) {
                 let points = all.entry(name.to_owned()).or_default();
-                points.entry(rollup.start_ms).or_default().add(&Sums::read(&numbers));
+                points.entry(rollup.start_ms).or_default().add(&Sums::from_numbers(&numbers));
             }
         }
     }

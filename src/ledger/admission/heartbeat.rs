@@ -1,4 +1,4 @@
-//! A replica says once a second that it is alive.
+//! Heartbeats of replicas.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use crate::ledger::{
     shared::Ledger,
 };
 
-const PERIOD: Duration = Duration::from_secs(1);
-/// Silent for longer, a replica is not counted. ms.
-pub(crate) const SILENT_MS: i64 = 5_000;
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A replica without a heartbeat for this time is not counted.
+pub(in crate::ledger) const REPLICA_TIMEOUT_MS: i64 = 5_000;
 
-pub(crate) fn watch(ledger: &Ledger) {
+pub(in crate::ledger) fn watch(ledger: &Ledger) {
     let shared = ledger.shared.clone();
     ledger.shared.tasks.spawn_endless(async move {
         let call = ScriptCall {
             script: Script::Heartbeat,
-            keys: vec![shared.keys.alive()],
+            keys: vec![shared.keys.replicas()],
             args: vec![Bytes::from(shared.replica.clone())],
         };
         loop {
-            // What kept it from being heard is told by whoever noticed.
+            // `run` logs an outage.
             let _ = shared.run(&call).await;
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(HEARTBEAT).await;
         }
     });
 }

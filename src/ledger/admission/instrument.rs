@@ -1,51 +1,63 @@
-//! How asking is told while it happens: a span for each question, with what the ledger answered.
+//! Tracing for `admit` calls: one span per call, with its outcome as attributes.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin};
 
 use tracing::{Instrument, Span};
 
-use crate::ledger::{
-    admission::{
-        admit::Answer,
-        reply::{Admission, RefusedBy},
-    },
-    error::LedgerError,
+use super::{
+    refusal::{Refusal, RefusedBy},
+    request::Admission,
 };
-use crate::telemetry::{AdmitSpan, SpanExt};
+use crate::{
+    ledger::error::LedgerError,
+    telemetry::{AdmitSpan, SpanExt},
+};
 
-type Answered = Result<(Arc<str>, Answer), LedgerError>;
-
-/// One question and its answer.
-pub(super) async fn asked(question: Pin<&mut impl Future<Output = Answered>>) -> Answered {
-    let asked = AdmitSpan::begin();
-    let answered = question.instrument(asked.span().clone()).await;
-    let outcome = tell(asked.span(), &answered);
-    asked.finish(outcome);
-    answered
+/// The outcome of one round of an admission.
+pub(super) enum Round {
+    Done(Admission),
+    /// Enqueued under this ticket: try again after `wait_ms`.
+    Wait {
+        ticket: std::sync::Arc<str>,
+        wait_ms: i64,
+    },
+    /// Try again after this hold.
+    Hold(i64),
+    /// Try again after a `sync`.
+    Sync,
+    /// Try again without the ticket, under a new id.
+    Restart,
 }
 
-/// Writes the answer down; its name, of a closed set.
-fn tell(span: &Span, answered: &Answered) -> &'static str {
-    match answered {
-        Ok((_, Answer::Admission(Admission::Granted(lease)))) => {
+type RoundResult = Result<Round, LedgerError>;
+
+/// Runs one round inside a span of its own.
+pub(super) async fn traced(round: Pin<&mut impl Future<Output = RoundResult>>) -> RoundResult {
+    let call = AdmitSpan::begin();
+    let result = round.instrument(call.span().clone()).await;
+    let outcome = record_outcome(call.span(), &result);
+    call.finish(outcome);
+    result
+}
+
+/// Writes the outcome to the span; returns its name, one of a closed set.
+fn record_outcome(span: &Span, result: &RoundResult) -> &'static str {
+    match result {
+        Ok(Round::Done(Admission::Granted(lease))) => {
             if !span.is_disabled() {
                 span.set("tollfree.candidate", lease.candidate().name.clone());
                 span.set("tollfree.account", lease.candidate().account.id.clone());
             }
             "granted"
         }
-        Ok((_, Answer::Admission(Admission::Refused(refusal)))) => {
+        Ok(Round::Done(Admission::Refused(refusal))) => {
             if !span.is_disabled() {
-                let by = if refusal.by == RefusedBy::Client { "client" } else { "budget" };
-                span.set("tollfree.refused_by", by);
-                span.set("tollfree.retry_ms", refusal.retry_ms);
-                let lines = refusal.lines.iter().map(|line| format!("{};{}", line.candidate, line.why));
-                span.set_list("tollfree.refused", &lines.collect::<Vec<_>>());
+                record_refusal(span, refusal);
             }
             "refused"
         }
-        Ok((_, Answer::Wait(ms))) => {
-            span.set("tollfree.wait_ms", *ms);
+        Ok(Round::Wait { wait_ms, .. }) => {
+            span.set("tollfree.wait_ms", *wait_ms);
             "waits"
         }
         Ok(_) => "again",
@@ -58,4 +70,12 @@ fn tell(span: &Span, answered: &Answered) -> &'static str {
             "failed"
         }
     }
+}
+
+fn record_refusal(span: &Span, refusal: &Refusal) {
+    let by = if refusal.by == RefusedBy::Client { "client" } else { "budget" };
+    span.set("tollfree.refused_by", by);
+    span.set("tollfree.retry_ms", refusal.retry_ms);
+    let reasons = refusal.reasons.iter().map(|reason| format!("{};{}", reason.candidate, reason.why));
+    span.set_list("tollfree.refused", &reasons.collect::<Vec<_>>());
 }

@@ -1,10 +1,18 @@
-//! Admissions: deciding and reserving, leases until they are settled, and the wait queue.
+//! Admission: decide and reserve, leases until they are settled, the wait queue, and recovery of a lost state.
 
 pub(super) mod admit;
 pub(super) mod epoch;
 pub(super) mod heartbeat;
-pub(super) mod instrument;
+mod in_flight;
+mod instrument;
 pub(super) mod lease;
-pub(super) mod lease_record;
+mod lease_record;
+pub(super) mod lease_state;
 pub(super) mod queue;
-pub(super) mod reply;
+pub(super) mod refusal;
+pub(super) mod renew;
+mod reply;
+pub(super) mod request;
+mod settle;
+pub(super) mod sync;
+pub(super) mod waiters;

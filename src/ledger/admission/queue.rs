@@ -1,158 +1,125 @@
-//! Waiting in line: this replica's callers there, how they are woken, and that they are still there.
+//! The wait queue as one replica sees it: its tickets, how they are woken, and their heartbeat.
 //!
-//! Who goes first is decided by the scripts (`lua/lib/wait_queue.lua`). A waiter asks at the instant it was told, or at a
-//! knock; a knock that is lost costs it time and nothing else.
+//! The scripts decide the order (`lua/lib/wait_queue.lua`). A waiter tries again at the instant that the script returned, or earlier when
+//! it is notified; a lost notification costs time and nothing else.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
 
-use crate::ledger::{
-    script::{
-        engine::{Reply, ScriptCall},
-        scripts::Script,
+use crate::{
+    ledger::{
+        script::{
+            encode,
+            engine::{Reply, ScriptCall},
+            scripts::Script,
+        },
+        shared::{Ledger, Shared},
     },
-    shared::{Ledger, Shared},
+    telemetry::QueueWait,
 };
-use crate::telemetry::QueueWait;
 
-/// A waiter whose replica has not spoken for so long is dropped with its place. ms.
-pub(crate) const ALIVE_MS: i64 = 3_000;
-/// How often a replica says that its waiters are there.
-const RENEWAL: Duration = Duration::from_secs(1);
+/// A ticket without a heartbeat for this time is dropped from the queue.
+pub(super) const TICKET_TIMEOUT_MS: i64 = 3_000;
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Who waits here, by ticket; each is woken with the instant it may ask at, ms of the ledger's clock.
-#[derive(Debug, Default)]
-pub(crate) struct Waiters {
-    here: Mutex<HashMap<Arc<str>, watch::Sender<i64>>>,
-}
-
-impl Waiters {
-    /// A knock as it was published: `ticket instant`.
-    fn knock(&self, message: &str) {
-        if let Some((id, at)) = message.split_once(' ')
-            && let Ok(at) = at.parse()
-            && let Some(waiter) = self.here.lock().get(id)
-        {
-            waiter.send_replace(at);
-        }
-    }
-
-    fn tickets(&self) -> Vec<Arc<str>> {
-        self.here.lock().keys().cloned().collect()
-    }
-
-    pub fn count(&self) -> usize {
-        self.here.lock().len()
-    }
-}
-
-/// One caller's place in line. Dropped before it was let go it is given back.
-pub(crate) struct Place {
+/// One request's place in the wait queue. If it is dropped before it is closed, the request leaves the queue.
+pub(super) struct QueueTicket {
     shared: Arc<Shared>,
     pub id: Arc<str>,
-    woken: watch::Receiver<i64>,
-    /// The script has taken the ticket out.
-    is_over: bool,
-    told: QueueWait,
+    wake: watch::Receiver<i64>,
+    /// The script has removed the ticket.
+    is_closed: bool,
+    waiting: QueueWait,
 }
 
-impl Place {
-    pub fn take(shared: &Arc<Shared>, id: &str) -> Self {
-        let id: Arc<str> = id.into();
-        let (sender, woken) = watch::channel(i64::MAX);
-        shared.waiters.here.lock().insert(id.clone(), sender);
-        Self { shared: shared.clone(), id, woken, is_over: false, told: QueueWait::begin() }
+impl QueueTicket {
+    pub fn new(shared: &Arc<Shared>, id: Arc<str>) -> Self {
+        let wake = shared.waiters.add(id.clone());
+        Self { shared: shared.clone(), id, wake, is_closed: false, waiting: QueueWait::begin() }
     }
 
-    /// Sleeps for `ms`, at most until `last`; a knock may bring its instant forward.
-    pub async fn sleep(&mut self, ms: i64, last: Instant) {
+    /// Sleeps for `ms`, at most until `deadline`. A notification may bring the end forward.
+    pub async fn sleep(&mut self, ms: i64, deadline: Instant) {
         let after = |ms: i64| Instant::now() + Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-        let mut until = after(ms.max(1)).min(last);
+        let mut until = after(ms.max(1)).min(deadline);
         loop {
             tokio::select! {
                 () = sleep_until(until) => return,
-                changed = self.woken.changed() => {
+                changed = self.wake.changed() => {
                     if changed.is_err() {
                         return sleep_until(until).await;
                     }
-                    let at = *self.woken.borrow_and_update();
-                    let now = self.shared.known().now_ms();
-                    until = until.min(after(at.saturating_sub(now).max(0)));
+                    let at_ms = *self.wake.borrow_and_update();
+                    let now_ms = self.shared.epoch().now_ms();
+                    until = until.min(after(at_ms.saturating_sub(now_ms).max(0)));
                 }
             }
         }
     }
 
-    /// It was let go, or refused for good.
-    pub fn is_over(&mut self, has_room: bool) {
-        self.is_over = true;
-        self.told.finish(has_room);
+    /// The request was admitted, or refused for good.
+    pub fn close(&mut self, is_granted: bool) {
+        self.is_closed = true;
+        self.waiting.finish(is_granted);
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueTicket {
     fn drop(&mut self) {
-        self.shared.waiters.here.lock().remove(&self.id);
-        if !self.is_over {
+        self.shared.waiters.remove(&self.id);
+        if !self.is_closed {
             let (shared, id) = (self.shared.clone(), self.id.clone());
             self.shared.tasks.spawn(async move {
-                // In an outage it dies of silence instead.
-                let _ =
-                    shared.run(&shared.room_call(Script::QueueLeave, [Bytes::copy_from_slice(id.as_bytes())])).await;
+                // During an outage the ticket expires instead.
+                let _ = shared.run(&shared.queue_call(Script::QueueLeave, vec![encode::text(&id)])).await;
             });
         }
     }
 }
 
 impl Shared {
-    fn room_call(&self, script: Script, args: impl IntoIterator<Item = Bytes>) -> ScriptCall {
-        let keys = [self.keys.meta()].into_iter().chain(self.keys.waiting_room()).collect();
-        ScriptCall { script, keys, args: args.into_iter().collect() }
+    fn queue_call(&self, script: Script, args: Vec<Bytes>) -> ScriptCall {
+        ScriptCall { script, keys: [self.keys.meta()].into_iter().chain(self.keys.queue()).collect(), args }
     }
 
-    /// Says that this replica's waiters are there; whom the room does not know any more is woken to ask anew.
-    async fn stay(&self) {
+    /// Sends the heartbeat of this replica's tickets, and wakes those that the queue no longer has: they enqueue again.
+    async fn queue_heartbeat(&self) {
         let tickets = self.waiters.tickets();
         if tickets.is_empty() {
             return;
         }
-        let ids = tickets.iter().map(|id| Bytes::copy_from_slice(id.as_bytes()));
-        let call = self.room_call(Script::QueueHeartbeat, [Bytes::from(ALIVE_MS.to_string())].into_iter().chain(ids));
-        if let Ok(Reply::List(there)) = self.run(&call).await {
-            for (id, is_there) in tickets.iter().zip(there) {
-                if is_there == Reply::Int(0)
-                    && let Some(waiter) = self.waiters.here.lock().get(id)
-                {
-                    waiter.send_replace(0);
+        let mut args = vec![encode::number(TICKET_TIMEOUT_MS)];
+        args.extend(tickets.iter().map(|id| encode::text(id)));
+        if let Ok(Reply::List(known)) = self.run(&self.queue_call(Script::QueueHeartbeat, args)).await {
+            for (ticket, is_known) in tickets.iter().zip(known) {
+                if is_known == Reply::Int(0) {
+                    self.waiters.wake(ticket, 0);
                 }
             }
         }
     }
 }
 
-/// Hears knocks, and renews this replica's tickets once a second.
-pub(crate) fn watch(ledger: &Ledger) {
+/// Receives notifications, and sends the heartbeat of this replica's tickets.
+pub(in crate::ledger) fn watch(ledger: &Ledger) {
     let shared = ledger.shared.clone();
-    let [channel, ..] = shared.keys.waiting_room();
-    let waiters = Arc::downgrade(&shared);
-    shared.host.subscribe(
-        &channel,
-        Arc::new(move |message| {
-            if let Some(shared) = waiters.upgrade() {
-                shared.waiters.knock(message);
-            }
-        }),
-    );
+    let [channel, ..] = shared.keys.queue();
+    let weak = Arc::downgrade(&shared);
+    let on_message = move |message: &str| {
+        if let Some(shared) = weak.upgrade() {
+            shared.waiters.notify(message);
+        }
+    };
+    shared.engine.subscribe(&channel, Arc::new(on_message));
     ledger.shared.tasks.spawn_endless(async move {
         loop {
-            tokio::time::sleep(RENEWAL).await;
-            shared.stay().await;
+            tokio::time::sleep(HEARTBEAT).await;
+            shared.queue_heartbeat().await;
         }
     });
 }

@@ -1,75 +1,144 @@
-//! One admission: what is asked, and what can come back.
+//! Decodes the reply of `lua/admission/admit.lua`.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use super::{
+    lease_record::LeaseRecord,
+    refusal::{ClientUsage, Refusal, RefusalReason, RefusedBy, WindowState},
+    request::AdmitRequest,
+};
+use crate::{
+    domain::{Client, Unit, time::DAY_MS},
+    ledger::script::{encode, engine::Reply},
+};
 
-use crate::domain::{Choice, Client, Tier};
+/// No refusal names a longer wait.
+const MAX_WAIT_MS: i64 = 31 * DAY_MS;
 
-use crate::ledger::admission::lease::Lease;
-
-/// One request's question: may it go now, and where?
-#[derive(Debug, Clone, Copy)]
-pub struct AdmitRequest<'a> {
-    pub client: &'a Client,
-    /// In order; the first that has room is taken.
-    pub choices: &'a [Choice],
-    /// How long the caller would wait in line for room, ms; 0: not at all.
-    pub wait_ms: i64,
-    pub tier: Tier,
-    /// Where the time it stands in line is added up, µs; also where the caller leaves the line.
-    pub waited_us: &'a AtomicU64,
-}
-
-#[derive(Debug)]
-pub enum Admission {
-    Granted(Lease),
-    Refused(Refusal),
-    /// The client's record is gone, closed, or another one by now: read it again. Nothing was charged.
+/// The reply of one `admit` call.
+pub(super) enum AdmitReply {
+    Granted {
+        /// Index of the candidate.
+        choice: usize,
+        now_ms: i64,
+        sequence: i64,
+        record: LeaseRecord,
+        usage: Option<ClientUsage>,
+        passed_over: Vec<RefusalReason>,
+    },
+    Refused {
+        now_ms: i64,
+        refusal: Refusal,
+    },
+    /// The request has a ticket: try again after this time.
+    Wait {
+        now_ms: i64,
+        wait_ms: i64,
+    },
+    /// The state has another epoch than the call named.
+    Sync,
+    /// Nothing is admitted for this time, while leases are replayed.
+    Hold(i64),
+    /// The calendar boundaries were out of range for the ledger's time.
+    WrongClock {
+        now_ms: i64,
+    },
+    /// The id of the lease was cancelled before this call arrived.
+    Cancelled,
     ClientChanged,
 }
 
-/// Nothing was charged. The same request would be admitted in `retry_ms`, were nobody else to come.
-#[derive(Debug, Clone)]
-pub struct Refusal {
-    pub by: RefusedBy,
-    pub retry_ms: i64,
-    /// False where a slot, a probe or an unsettled charge decides: then `retry_ms` is an estimate.
-    pub exact: bool,
-    pub lines: Vec<RefusalReason>,
-    pub client: Option<ClientUsage>,
+/// `None` if the reply has another form than the header of the script states.
+pub(super) fn decode(request: &AdmitRequest<'_>, reply: &Reply) -> Option<AdmitReply> {
+    let Reply::List(items) = reply else { return None };
+    Some(match &items[..] {
+        [Reply::Int(1), Reply::Int(chosen), Reply::Int(now_ms), Reply::Int(seq), Reply::Bulk(record), reasons @ ..] => {
+            let choice = usize::try_from(*chosen - 1).ok().filter(|i| *i < request.choices.len())?;
+            let record = LeaseRecord(record.clone());
+            AdmitReply::Granted {
+                choice,
+                now_ms: *now_ms,
+                sequence: *seq,
+                usage: client_usage(request.client, record.used()),
+                record,
+                passed_over: decode_reasons(request, RefusedBy::Budget, reasons, *now_ms),
+            }
+        }
+        [Reply::Int(2), Reply::Int(now_ms), Reply::Int(at_ms), Reply::Int(_)] => {
+            AdmitReply::Wait { now_ms: *now_ms, wait_ms: wait_ms(*at_ms, *now_ms) }
+        }
+        [
+            Reply::Int(0),
+            Reply::Int(now_ms),
+            Reply::Int(at_ms),
+            Reply::Int(exact),
+            Reply::Int(by),
+            used,
+            reasons @ ..,
+        ] => {
+            let by = if *by == 1 { RefusedBy::Client } else { RefusedBy::Budget };
+            let used = used.as_str()?.split_ascii_whitespace().map_while(|n| n.parse().ok());
+            let reasons = decode_reasons(request, by, reasons, *now_ms);
+            let refusal = Refusal {
+                by,
+                retry_ms: wait_ms(*at_ms, *now_ms),
+                exact: *exact == 1,
+                client: client_usage(request.client, used).map(|usage| refused_usage(usage, by, &reasons)),
+                reasons,
+            };
+            AdmitReply::Refused { now_ms: *now_ms, refusal }
+        }
+        [Reply::Int(-1)] => AdmitReply::Sync,
+        [Reply::Int(-2), Reply::Int(ms)] => AdmitReply::Hold(*ms),
+        [Reply::Int(-3), Reply::Int(now_ms)] => AdmitReply::WrongClock { now_ms: *now_ms },
+        [Reply::Int(-4)] => AdmitReply::Cancelled,
+        [Reply::Int(-5)] => AdmitReply::ClientChanged,
+        _ => return None,
+    })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusedBy {
-    /// The caller's own quota.
-    Client,
-    /// Every candidate's windows, breakers or cool-downs.
-    Budget,
+fn wait_ms(at_ms: i64, now_ms: i64) -> i64 {
+    (at_ms - now_ms).clamp(1, MAX_WAIT_MS)
 }
 
-/// Why one candidate (or the client) was passed over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusalReason {
-    /// `groq/openai/gpt-oss-120b`; the client's id where the client's quota refused.
-    pub candidate: Arc<str>,
-    /// A limit's name, or `breaker`, `probe`, `shut: CAUSE`, `off`.
-    pub why: String,
-    /// The limit in force, where a limit refused.
-    pub max: Option<i64>,
-    pub retry_in_ms: i64,
+/// Why each candidate in order, or the client, has no room: `why max instant` each.
+fn decode_reasons(request: &AdmitRequest<'_>, by: RefusedBy, words: &[Reply], now_ms: i64) -> Vec<RefusalReason> {
+    let reason = |(i, words): (usize, &[Reply; 3])| {
+        let [why, Reply::Int(max), Reply::Int(at_ms)] = words else { return None };
+        let candidate = match by {
+            RefusedBy::Client => request.client.id.clone(),
+            RefusedBy::Budget => request.choices.get(i)?.candidate.name.clone(),
+        };
+        let why = why.as_str()?;
+        // The scripts write the limits of an account in capitals.
+        let why = encode::limit_by_name(why).map_or_else(|| why.to_owned(), |limit| limit.to_string());
+        let max = (*max > 0).then_some(*max);
+        Some(RefusalReason { candidate, why, max, retry_in_ms: wait_ms(*at_ms, now_ms) })
+    };
+    words.as_chunks::<3>().0.iter().enumerate().filter_map(reason).collect()
 }
 
-/// A client's tightest windows after this admission: of requests, and of tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ClientUsage {
-    pub requests: Option<WindowState>,
-    pub tokens: Option<WindowState>,
+/// The client's tightest windows, given the units in each of its windows in order.
+fn client_usage(client: &Client, used: impl Iterator<Item = i64>) -> Option<ClientUsage> {
+    let mut usage = ClientUsage::default();
+    for (&(limit, max), used) in client.limits.iter().zip(used) {
+        let tightest = match limit.unit() {
+            Unit::Slot => continue,
+            Unit::Request => &mut usage.requests,
+            Unit::Token | Unit::InputToken => &mut usage.tokens,
+        };
+        let remaining = (max - used).max(0);
+        if tightest.is_none_or(|tight| remaining < tight.remaining) {
+            *tightest = Some(WindowState { limit: max, remaining, reset_ms: limit.span_ms() });
+        }
+    }
+    (usage != ClientUsage::default()).then_some(usage)
 }
 
-/// One window of a client's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WindowState {
-    pub limit: i64,
-    pub remaining: i64,
-    /// Until all of it is free again, at the latest.
-    pub reset_ms: i64,
+/// If the client's own quota refused, nothing remains of that window until the retry time.
+fn refused_usage(mut usage: ClientUsage, by: RefusedBy, reasons: &[RefusalReason]) -> ClientUsage {
+    if let (RefusedBy::Client, Some(reason)) = (by, reasons.first()) {
+        let is_tokens = reason.why.starts_with('t');
+        let refused = WindowState { limit: reason.max.unwrap_or(0), remaining: 0, reset_ms: reason.retry_in_ms };
+        *(if is_tokens { &mut usage.tokens } else { &mut usage.requests }) = Some(refused);
+    }
+    usage
 }

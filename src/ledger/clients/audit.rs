@@ -1,6 +1,4 @@
-//! Who changed what: an entry is written by the script that makes the change; here they are packed and read.
-
-use std::fmt;
+//! The audit log. The script that makes a change also writes its entry; this file encodes and reads entries.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -10,6 +8,7 @@ use crate::ledger::{
     error::LedgerError,
     reports::journal::RecordId,
     script::{
+        encode,
         engine::{Reply, ScriptCall},
         scripts::Script,
     },
@@ -19,14 +18,14 @@ use crate::ledger::{
 /// Who makes a change.
 #[derive(Debug, Clone)]
 pub struct ChangedBy {
-    /// `admin`, or `cli` for the command on the store itself.
+    /// `admin`, or `cli` for a command that works on the store directly.
     pub actor: &'static str,
     pub address: Option<String>,
 }
 
-/// What was done; the names stand in the audit for good.
+/// The kinds of changes. Their names are stored in the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub(in crate::ledger) enum Action {
     ClientCreate,
     ClientUpdate,
     ClientRotate,
@@ -41,7 +40,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::ClientCreate => "client.create",
             Self::ClientUpdate => "client.update",
@@ -58,15 +57,9 @@ impl Action {
     }
 }
 
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// An entry on its way. An empty map is none.
+/// An entry to be written. An empty map is stored as none.
 #[derive(Debug)]
-pub(in crate::ledger) struct Note<'a> {
+pub(in crate::ledger) struct AuditNote<'a> {
     pub by: &'a ChangedBy,
     pub action: Action,
     pub subject: &'a str,
@@ -74,28 +67,32 @@ pub(in crate::ledger) struct Note<'a> {
     pub after: Map<String, Value>,
 }
 
-impl Note<'_> {
-    /// As `lib/audit_entry.lua` reads it.
-    pub fn words(&self) -> [Bytes; 6] {
+impl<'a> AuditNote<'a> {
+    /// An entry without values before and after.
+    pub fn new(by: &'a ChangedBy, action: Action, subject: &'a str) -> Self {
+        Self { by, action, subject, before: Map::new(), after: Map::new() }
+    }
+
+    /// The arguments that `lua/lib/audit_entry.lua` reads.
+    pub fn encode(&self) -> [Bytes; 6] {
         let json = |map: &Map<String, Value>| {
-            if map.is_empty() { Bytes::new() } else { Bytes::from(Value::Object(map.clone()).to_string()) }
+            if map.is_empty() { Bytes::new() } else { Bytes::from(serde_json::to_vec(map).unwrap_or_default()) }
         };
-        let text = |text: &str| Bytes::copy_from_slice(text.as_bytes());
         [
-            text(self.by.actor),
-            text(self.action.as_str()),
-            text(self.subject),
+            encode::text(self.by.actor),
+            encode::text(self.action.as_str()),
+            encode::text(self.subject),
             json(&self.before),
             json(&self.after),
-            text(self.by.address.as_deref().unwrap_or_default()),
+            encode::text(self.by.address.as_deref().unwrap_or_default()),
         ]
     }
 }
 
-/// An entry as it was written.
+/// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditEntry {
-    /// Names it, and sorts by time.
+    /// Identifies the entry and sorts by time.
     pub id: String,
     pub time: Timestamp,
     pub actor: String,
@@ -106,32 +103,27 @@ pub struct AuditEntry {
     pub address: Option<String>,
 }
 
-/// Words of one entry in the reply.
-const WORDS: usize = 7;
+/// Words per entry in the reply of `audit_read`.
+const ENTRY_WORDS: usize = 7;
 
 impl Ledger {
-    /// The newest entries first; `below`: the id of the last one on the page before.
-    pub async fn audit(&self, below: Option<RecordId>, most: usize) -> Result<Vec<AuditEntry>, LedgerError> {
+    /// The newest entries, newest first: at most `limit` of those older than `below`.
+    pub async fn audit(&self, below: Option<RecordId>, limit: usize) -> Result<Vec<AuditEntry>, LedgerError> {
         let from = below.map_or_else(|| "+".to_owned(), |id| format!("({id}"));
         let call = ScriptCall {
             script: Script::AuditRead,
             keys: vec![self.shared.keys.audit()],
-            args: vec![Bytes::from(from), Bytes::from(most.to_string())],
+            args: vec![Bytes::from(from), encode::number(limit)],
         };
         let reply = self.shared.run(&call).await?;
-        let Reply::List(words) = &reply else {
-            return Err(LedgerError::Internal(format!("`audit` answered {reply:?}")));
-        };
-        Ok(words.chunks_exact(WORDS).filter_map(read).collect())
+        let Reply::List(words) = &reply else { return Err(LedgerError::unexpected("audit_read", &reply)) };
+        Ok(words.as_chunks::<ENTRY_WORDS>().0.iter().filter_map(decode_entry).collect())
     }
 }
 
-fn read(words: &[Reply]) -> Option<AuditEntry> {
-    let text = |at: usize| match words.get(at) {
-        Some(Reply::Bulk(text)) => Some(String::from_utf8_lossy(text).into_owned()),
-        _ => None,
-    };
-    let json = |at| serde_json::from_str(&text(at)?).ok();
+fn decode_entry(words: &[Reply; ENTRY_WORDS]) -> Option<AuditEntry> {
+    let text = |at: usize| words[at].as_str().map(str::to_owned);
+    let json = |at: usize| serde_json::from_str(words[at].as_str()?).ok();
     let id = text(0)?;
     Some(AuditEntry {
         time: Timestamp::from_millisecond(id.split('-').next()?.parse().ok()?).ok()?,

@@ -1,40 +1,36 @@
-//! Members as the ledger keeps them: reading their records, and whether a key that is shown is one of theirs.
-//!
-//! A record seen a while ago is good enough to plan by, since the admission compares its version; and it is all there is
-//! while the ledger is away.
+//! Reads client records, and checks the keys that callers present.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
-use parking_lot::Mutex;
+use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::domain::{
-    Client, ClientRecord, ClientSettings, ClientSource, KeyDigest, KeyRefused, Limit, client::ClientKind,
-    client_record::Secret, key,
-};
-use crate::ledger::{
-    error::LedgerError,
-    script::{
-        engine::{Reply, ScriptCall},
-        scripts::Script,
+use super::cache::{FileClients, MAX_RECORD_AGE};
+use crate::{
+    domain::{
+        Client, ClientRecord, ClientSettings, ClientSource, KeyDigest, KeyRefused, Limit, client::ClientKind,
+        client_record::Secret, key,
     },
-    shared::{Ledger, Shared},
+    ledger::{
+        error::LedgerError,
+        script::{
+            encode,
+            engine::{Reply, ScriptCall},
+            scripts::Script,
+        },
+        shared::{Ledger, Shared},
+    },
 };
 
-/// A key that was good so long ago is good while the ledger is away; and a record of that age may be planned by.
-pub const MAX_RECORD_AGE: Duration = Duration::from_mins(5);
-/// Records remembered at most.
-const SEEN_MOST: usize = 10_000;
-/// How soon a key's use stands in its record.
-const USE_NOTED: Duration = Duration::from_secs(2);
-/// Records of one call.
+/// How often the uses of keys are written to their records.
+const USES_PERIOD: Duration = Duration::from_secs(2);
+/// Records per call.
 const BATCH: usize = 100;
-/// Words of one record in the reply.
-const WORDS: usize = 11;
+/// Words per record in the reply of `client_get`.
+const RECORD_WORDS: usize = 11;
 
-/// Why nobody comes in with a member's key.
+/// Why a client key is not accepted.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuthenticationError {
     #[error(transparent)]
@@ -43,208 +39,176 @@ pub enum AuthenticationError {
     Ledger(#[from] LedgerError),
 }
 
-/// What this replica knows of members without asking.
-#[derive(Default)]
-pub(crate) struct Book {
-    listed: ArcSwap<Listed>,
-    seen: Mutex<HashMap<Arc<str>, Seen>>,
-    /// When a key was used, since it was last written down.
-    used: Mutex<HashMap<Arc<str>, Instant>>,
-}
-
-/// What the operator's settings say of members.
-#[derive(Default)]
-struct Listed {
-    members: Arc<[ClientRecord]>,
-    /// `RATE_LIMIT_RPM`, for everybody without a limit of its own.
-    usual: Arc<[(Limit, i64)]>,
-}
-
-/// A record, and when it was read.
-#[derive(Clone)]
-struct Seen {
-    member: Arc<ClientRecord>,
-    now_ms: i64,
-    at: Instant,
-}
-
-impl Seen {
-    fn check(&self, shown: &KeyDigest) -> Result<(), KeyRefused> {
-        let passed = i64::try_from(self.at.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.member.check(shown, self.now_ms.saturating_add(passed))
-    }
-}
-
-impl Book {
-    fn seen(&self, id: &str) -> Option<Seen> {
-        self.seen.lock().get(id).cloned()
-    }
-
-    fn remember(&self, member: Arc<ClientRecord>, now_ms: i64) {
-        let mut seen = self.seen.lock();
-        if seen.len() >= SEEN_MOST {
-            seen.retain(|_, seen| seen.at.elapsed() < MAX_RECORD_AGE);
-        }
-        if seen.len() < SEEN_MOST {
-            seen.insert(member.id.clone(), Seen { member, now_ms, at: Instant::now() });
-        }
-    }
-
-    pub(in crate::ledger) fn forget(&self, id: &str) {
-        self.seen.lock().remove(id);
-    }
+/// Client records with their positions in the list.
+#[derive(Debug)]
+pub struct ClientPage {
+    pub clients: Vec<(ClientRecord, i64)>,
+    /// Position of the last one if a page may follow.
+    pub last: Option<i64>,
 }
 
 impl Shared {
-    /// Whether a member of the file of hashes is another one by now, or gone: the file may have been read anew while it
-    /// waited. (Of the ledger's own members the script says it.)
-    pub(in crate::ledger) fn has_left_the_file(&self, client: &Client) -> bool {
+    /// Whether a client of the clients file was changed or removed since it was authenticated: the file may have been
+    /// reloaded while the request waited. For clients of the store, `admit` compares versions.
+    pub(in crate::ledger) fn has_file_client_changed(&self, client: &Client) -> bool {
         if client.kind != ClientKind::Registered || client.version != 0 {
             return false;
         }
-        let listed = self.members.listed.load();
-        let found = listed.members.iter().find(|member| *member.id == *client.id).zip(client.shown.as_ref());
-        found.is_none_or(|(member, shown)| {
-            member.check(shown, self.known().now_ms()).is_err()
-                || !member.client(shown, &listed.usual).has_terms_of(client)
+        let file = self.clients.settings.load();
+        file.get(&client.id).zip(client.shown.as_ref()).is_none_or(|(record, digest)| {
+            record.check(digest, self.epoch().now_ms()).is_err()
+                || !record.client(digest, &file.default_limits).has_terms_of(client)
         })
     }
 }
 
 impl Ledger {
-    /// What the settings say: members of the file of hashes, and the limits of whoever has none of its own.
-    pub fn set_file_clients(&self, members: Arc<[ClientRecord]>, usual: Arc<[(Limit, i64)]>) {
-        self.shared.members.listed.store(Arc::new(Listed { members, usual }));
+    /// Replaces what the settings define: the clients of the clients file, and the default limits.
+    pub fn set_file_clients(&self, clients: Arc<[ClientRecord]>, default_limits: Arc<[(Limit, i64)]>) {
+        self.shared.clients.settings.store(Arc::new(FileClients { clients, default_limits }));
     }
 
-    /// The members of the file of hashes.
+    /// The clients of the clients file.
     pub fn file_clients(&self) -> Arc<[ClientRecord]> {
-        self.shared.members.listed.load().members.clone()
+        self.shared.clients.settings.load().clients.clone()
     }
 
-    pub(in crate::ledger) fn is_listed(&self, id: &str) -> bool {
-        self.shared.members.listed.load().members.iter().any(|member| *member.id == *id)
+    pub(super) fn is_file_client(&self, id: &str) -> bool {
+        self.shared.clients.settings.load().get(id).is_some()
     }
 
-    /// The ledger's time by this replica's reckoning, ms.
-    pub fn now_ms(&self) -> i64 {
-        self.shared.known().now_ms()
+    /// The client with this key. A cached record of at most `max_age` may decide; during an outage, one of at most
+    /// [`MAX_RECORD_AGE`].
+    pub async fn authenticate(&self, key: &str, max_age: Duration) -> Result<Client, AuthenticationError> {
+        let id = key::id_of(key).ok_or(KeyRefused::Unknown)?;
+        self.verify(id, &KeyDigest::of(key), max_age).await
     }
 
-    /// Who shows this key. A record seen `within` may decide for it, an older one only while the ledger is away.
-    pub async fn authenticate(&self, shown: &str, within: Duration) -> Result<Client, AuthenticationError> {
-        let id = key::id_of(shown).ok_or(KeyRefused::Unknown)?;
-        self.verify(id, &KeyDigest::of(shown), within).await
-    }
-
-    /// The same client as its record is now; what to ask for when an admission found that it has changed.
+    /// The same client by its current record, after an admission found that the record has changed.
     pub async fn reauthenticate(&self, client: &Client) -> Result<Client, AuthenticationError> {
-        let shown = client.shown.as_ref().ok_or(KeyRefused::Unknown)?;
-        self.verify(&client.id, shown, Duration::ZERO).await
+        let digest = client.shown.as_ref().ok_or(KeyRefused::Unknown)?;
+        self.verify(&client.id, digest, Duration::ZERO).await
     }
 
-    async fn verify(&self, id: &str, shown: &KeyDigest, within: Duration) -> Result<Client, AuthenticationError> {
-        let book = &self.shared.members;
-        let listed = book.listed.load();
-        if let Some(member) = listed.members.iter().find(|member| *member.id == *id) {
-            member.check(shown, self.now_ms())?;
-            return Ok(member.client(shown, &listed.usual));
+    async fn verify(&self, id: &str, digest: &KeyDigest, max_age: Duration) -> Result<Client, AuthenticationError> {
+        let cache = &self.shared.clients;
+        let file = cache.settings.load();
+        let client = |record: &ClientRecord| record.client(digest, &file.default_limits);
+        if let Some(record) = file.get(id) {
+            record.check(digest, self.now_ms())?;
+            return Ok(client(record));
         }
-        let enough = if self.is_reachable() { within } else { MAX_RECORD_AGE };
-        // A record that refuses may have changed since.
-        let seen = book.seen(id).filter(|seen| seen.check(shown).is_ok());
-        if let Some(seen) = seen.as_ref().filter(|seen| !enough.is_zero() && seen.at.elapsed() <= enough) {
-            self.was_used(&seen.member.id);
-            return Ok(seen.member.client(shown, &listed.usual));
+        let max_age = if self.is_reachable() { max_age } else { MAX_RECORD_AGE };
+        // A cached record that refuses the key may be outdated, so it never decides.
+        let cached = cache.get(id).filter(|cached| cached.check(digest).is_ok());
+        if let Some(cached) = cached.as_ref().filter(|cached| !max_age.is_zero() && cached.age() <= max_age) {
+            cache.mark_used(&cached.record.id);
+            return Ok(client(&cached.record));
         }
         match self.read_clients(&[id]).await {
             Ok((now_ms, mut found)) => {
-                let Some(member) = found.pop().flatten() else {
-                    book.forget(id);
-                    return Err(KeyRefused::Unknown.into());
-                };
-                if let Err(refused) = member.check(shown, now_ms) {
-                    book.forget(id);
-                    return Err(refused.into());
+                let checked = found.pop().flatten().ok_or(KeyRefused::Unknown);
+                match checked.and_then(|record| record.check(digest, now_ms).map(|()| record)) {
+                    Ok(record) => {
+                        let client = client(&record);
+                        cache.insert(Arc::new(record), now_ms);
+                        cache.mark_used(&client.id);
+                        Ok(client)
+                    }
+                    Err(refused) => {
+                        cache.remove(id);
+                        Err(refused.into())
+                    }
                 }
-                let client = member.client(shown, &listed.usual);
-                book.remember(Arc::new(member), now_ms);
-                self.was_used(&client.id);
-                Ok(client)
             }
-            Err(away @ LedgerError::Unreachable { .. }) => match seen {
-                Some(seen) if seen.at.elapsed() <= MAX_RECORD_AGE => Ok(seen.member.client(shown, &listed.usual)),
-                _ => Err(away.into()),
+            Err(outage @ LedgerError::Unreachable { .. }) => match cached {
+                Some(cached) if cached.age() <= MAX_RECORD_AGE => Ok(client(&cached.record)),
+                _ => Err(outage.into()),
             },
-            Err(ours) => Err(ours.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    fn was_used(&self, id: &Arc<str>) {
-        self.shared.members.used.lock().insert(id.clone(), Instant::now());
-    }
-
-    /// One member of the ledger, read afresh.
+    /// The current record of a client of the store.
     pub async fn client_record(&self, id: &str) -> Result<Option<ClientRecord>, LedgerError> {
         Ok(self.read_clients(&[id]).await?.1.pop().flatten())
     }
 
-    /// The ledger's time, and each of these members.
-    pub(in crate::ledger) async fn read_clients(
-        &self,
-        ids: &[&str],
-    ) -> Result<(i64, Vec<Option<ClientRecord>>), LedgerError> {
-        let keys = &self.shared.keys;
-        let (mut now_ms, mut members) = (0, Vec::with_capacity(ids.len()));
+    /// The ledger's time, and the record of each of these clients.
+    pub(super) async fn read_clients(&self, ids: &[&str]) -> Result<(i64, Vec<Option<ClientRecord>>), LedgerError> {
+        let names = &self.shared.keys;
+        let (mut now_ms, mut records) = (0, Vec::with_capacity(ids.len()));
         for ids in ids.chunks(BATCH) {
-            let mut all = vec![keys.meta(), keys.clients()];
-            all.extend(ids.iter().map(|id| keys.member(id)));
-            let reply = self.shared.run(&ScriptCall { script: Script::ClientGet, keys: all, args: Vec::new() }).await?;
-            let Reply::List(words) = &reply else { return Err(strange(&reply)) };
-            let [Reply::Int(now), records @ ..] = &words[..] else { return Err(strange(&reply)) };
+            let mut keys = vec![names.meta(), names.clients()];
+            keys.extend(ids.iter().map(|id| names.client_record(id)));
+            let reply = self.shared.run(&ScriptCall { script: Script::ClientGet, keys, args: Vec::new() }).await?;
+            let Reply::List(words) = &reply else { return Err(LedgerError::unexpected("client_get", &reply)) };
+            let [Reply::Int(now), words @ ..] = &words[..] else {
+                return Err(LedgerError::unexpected("client_get", &reply));
+            };
             now_ms = *now;
-            members.extend(ids.iter().zip(records.chunks(WORDS)).map(|(id, words)| read(id, words)));
+            records.extend(ids.iter().zip(words.chunks(RECORD_WORDS)).map(|(id, words)| decode_record(id, words)));
         }
-        Ok((now_ms, members))
+        Ok((now_ms, records))
     }
 
-    /// The newest members first, of those at places lower than `below`.
-    pub async fn list_clients(&self, below: i64, most: usize) -> Result<ClientPage, LedgerError> {
-        let keys = &self.shared.keys;
-        let args = vec![Bytes::from(most.to_string()), Bytes::from(below.to_string())];
-        let call = ScriptCall { script: Script::ClientGet, keys: vec![keys.meta(), keys.clients()], args };
-        let reply = self.shared.run(&call).await?;
-        let Reply::List(words) = &reply else { return Err(strange(&reply)) };
-        let [Reply::Int(_), Reply::Int(_), page @ ..] = &words[..] else { return Err(strange(&reply)) };
-        let places: Vec<(&str, i64)> = page
-            .chunks_exact(2)
-            .filter_map(|pair| Some((text(pair.first())?, text(pair.get(1))?.parse().ok()?)))
-            .collect();
-        let ids: Vec<&str> = places.iter().map(|(id, _)| *id).collect();
+    /// Clients of the store, newest first: at most `limit` of those at positions lower than `below`.
+    pub async fn list_clients(&self, below: i64, limit: usize) -> Result<ClientPage, LedgerError> {
+        let (_, page) = self.client_ids(limit, Bytes::from(below.to_string())).await?;
+        let ids: Vec<&str> = page.iter().map(|(id, _)| id.as_str()).collect();
         let records = self.read_clients(&ids).await?.1;
-        // One that was deleted in between is not there any more.
-        let members = records.into_iter().zip(&places).filter_map(|(member, (_, place))| Some((member?, *place)));
-        let last = places.last().filter(|_| places.len() == most).map(|(_, place)| *place);
-        Ok(ClientPage { members: members.collect(), last })
+        // A client that was deleted between the two calls has no record.
+        let clients = records.into_iter().zip(&page).filter_map(|(record, (_, position))| Some((record?, *position)));
+        let last = page.last().filter(|_| page.len() == limit).map(|(_, position)| *position);
+        Ok(ClientPage { clients: clients.collect(), last })
     }
 
-    /// How many members the ledger holds.
+    /// Number of clients in the store.
     pub async fn count_clients(&self) -> Result<i64, LedgerError> {
-        let keys = &self.shared.keys;
-        let args = vec![Bytes::from_static(b"0"), Bytes::from_static(b"+inf")];
-        let call = ScriptCall { script: Script::ClientGet, keys: vec![keys.meta(), keys.clients()], args };
-        let reply = self.shared.run(&call).await?;
-        match &reply {
-            Reply::List(words) if let [_, Reply::Int(count), ..] = &words[..] => Ok(*count),
-            _ => Err(strange(&reply)),
-        }
+        Ok(self.client_ids(0, Bytes::from_static(b"+inf")).await?.0)
     }
 
-    async fn note_used(&self) -> Result<(), LedgerError> {
-        let used: Vec<(Arc<str>, Instant)> = self.shared.members.used.lock().drain().collect();
+    /// The number of clients, and some of their ids with positions, newest first.
+    async fn client_ids(&self, limit: usize, below: Bytes) -> Result<(i64, Vec<(String, i64)>), LedgerError> {
+        let keys = vec![self.shared.keys.meta(), self.shared.keys.clients()];
+        let call = ScriptCall { script: Script::ClientGet, keys, args: vec![encode::number(limit), below] };
+        let reply = self.shared.run(&call).await?;
+        let unexpected = || LedgerError::unexpected("client_get", &reply);
+        let Reply::List(words) = &reply else { return Err(unexpected()) };
+        let [_, Reply::Int(count), page @ ..] = &words[..] else { return Err(unexpected()) };
+        let page = page.as_chunks::<2>().0.iter();
+        let ids = page.filter_map(|[id, position]| Some((id.as_str()?.to_owned(), position.as_str()?.parse().ok()?)));
+        Ok((*count, ids.collect()))
+    }
+
+    /// Display names of clients, without those that have no record (any more).
+    pub async fn client_names(&self, ids: &[&str]) -> Result<Vec<(String, String)>, LedgerError> {
+        #[derive(Deserialize)]
+        struct Settings {
+            name: String,
+        }
+        let file = self.shared.clients.settings.load();
+        let (in_file, stored): (Vec<&str>, Vec<&str>) = ids.iter().partition(|id| file.get(id).is_some());
+        let mut names: Vec<(String, String)> =
+            in_file.iter().filter_map(|id| Some(((*id).to_owned(), file.get(id)?.settings.name.clone()))).collect();
+        if stored.is_empty() {
+            return Ok(names);
+        }
+        let keys = stored.iter().map(|id| self.shared.keys.client_record(id)).collect();
+        let reply = self.shared.run(&ScriptCall { script: Script::DisplayNames, keys, args: Vec::new() }).await?;
+        let Reply::List(records) = &reply else { return Err(LedgerError::unexpected("display_names", &reply)) };
+        names.extend(stored.iter().zip(records).filter_map(|(id, record)| {
+            let settings: Settings = serde_json::from_str(record.as_str()?).ok()?;
+            Some(((*id).to_owned(), settings.name))
+        }));
+        Ok(names)
+    }
+
+    async fn write_uses(&self) -> Result<(), LedgerError> {
+        let used: Vec<(Arc<str>, Instant)> = self.shared.clients.take_used();
         for batch in used.chunks(BATCH) {
             let mut keys = vec![self.shared.keys.meta()];
-            keys.extend(batch.iter().map(|(id, _)| self.shared.keys.member(id)));
+            keys.extend(batch.iter().map(|(id, _)| self.shared.keys.client_record(id)));
             let args = batch.iter().map(|(_, at)| Bytes::from(at.elapsed().as_millis().to_string())).collect();
             self.shared.run(&ScriptCall { script: Script::ClientTouch, keys, args }).await?;
         }
@@ -252,49 +216,30 @@ impl Ledger {
     }
 }
 
-/// Members with their places in the list.
-#[derive(Debug)]
-pub struct ClientPage {
-    pub members: Vec<(ClientRecord, i64)>,
-    /// Where the next page begins; `None`: this is the last.
-    pub last: Option<i64>,
-}
-
-/// Writes down when keys were used, a little later and many at once.
-pub(in crate::ledger) fn keep_used(ledger: &Ledger) {
-    let noting = ledger.clone();
-    ledger.shared.tasks.spawn_endless(async move {
+/// Writes down when keys were used, in batches and with a delay.
+pub(in crate::ledger) fn watch_uses(ledger: &Ledger) {
+    let ledger = ledger.clone();
+    let tasks = ledger.shared.tasks.clone();
+    tasks.spawn_endless(async move {
         loop {
-            tokio::time::sleep(USE_NOTED).await;
-            // While the ledger is away it is not noted: nothing depends on it.
-            let _ = noting.note_used().await;
+            tokio::time::sleep(USES_PERIOD).await;
+            // Uses during an outage are lost; nothing depends on them.
+            let _ = ledger.write_uses().await;
         }
     });
 }
 
-fn strange(reply: &Reply) -> LedgerError {
-    LedgerError::Internal(format!("`members` answered {reply:?}"))
-}
-
-fn text(word: Option<&Reply>) -> Option<&str> {
-    match word {
-        Some(Reply::Bulk(text)) => std::str::from_utf8(text).ok(),
-        _ => None,
-    }
-}
-
-/// A record: `v off exp rec d old oldx made rot rev used`.
-fn read(id: &str, words: &[Reply]) -> Option<ClientRecord> {
-    let text = |at: usize| text(words.get(at));
+/// Decodes a record: `v off exp rec d old oldx made rot rev used`.
+fn decode_record(id: &str, words: &[Reply]) -> Option<ClientRecord> {
+    let text = |at: usize| words.get(at).and_then(Reply::as_str);
     let number = |at| text(at).and_then(|text| text.parse::<i64>().ok());
     let instant = |at| number(at).filter(|ms| *ms > 0);
     let version = number(0)?;
-    // What another version wrote and we cannot read must not open anything: such a record counts as switched off.
+    // Settings that another version wrote in a form unknown here must not grant anything: such a client is disabled.
     let unreadable = || ClientSettings { disabled: true, ..ClientSettings::default() };
     let settings = text(3).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_else(unreadable);
     let secret = |at, until_ms| Some(Secret { digest: KeyDigest::from_hex(text(at)?)?, until_ms });
     let old = secret(5, Some(number(6).unwrap_or(0)));
-    let revoked_ms = instant(9);
     Some(ClientRecord {
         id: id.into(),
         source: ClientSource::Store,
@@ -303,7 +248,7 @@ fn read(id: &str, words: &[Reply]) -> Option<ClientRecord> {
         secrets: secret(4, None).into_iter().chain(old).collect(),
         created_ms: instant(7),
         rotated_ms: instant(8),
-        revoked_ms,
+        revoked_ms: instant(9),
         used_ms: instant(10),
     })
 }

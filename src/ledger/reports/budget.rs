@@ -1,131 +1,135 @@
-//! Where every window stands, to the unit, for people: `lua/reports/budget.lua` in small pieces, so that nobody waits for it.
+//! The exact state of every window, for display: `lua/reports/budget.lua`, called in small parts so that no admission waits long.
 
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use crate::domain::{Candidate, Scope, Window};
-use crate::ledger::{
-    admission::heartbeat::SILENT_MS,
-    error::LedgerError,
-    reports::journal::Totals,
-    script::{
-        encode,
-        engine::{Reply, ScriptCall},
-        keys::Key,
-        scripts::Script,
+pub use super::subject::subject;
+use super::{journal::Totals, subject::account_of};
+use crate::{
+    domain::{Scope, Window},
+    ledger::{
+        admission::heartbeat::REPLICA_TIMEOUT_MS,
+        error::LedgerError,
+        script::{
+            encode,
+            engine::{Reply, ScriptCall},
+            keys::Key,
+            scripts::Script,
+        },
+        shared::Ledger,
     },
-    shared::Ledger,
 };
 
-/// Windows looked at in one call: under a millisecond when all of them are in use.
-const AT_ONCE: usize = 24;
+/// Windows per call, which takes under a millisecond when all of them are in use.
+const BATCH: usize = 24;
 
-/// One window as it stands.
+/// The state of one window.
 #[derive(Debug, Clone)]
 pub struct WindowReport {
     pub window: Window,
-    /// In force: learned, or as configured.
+    /// The limit in force: learned, or as configured.
     pub max: i64,
     pub learned: bool,
     pub used: i64,
-    /// When one unit more fits, by the ledger's clock; now or before: at once.
+    /// When one more unit fits, by the ledger's clock. An instant that has passed means now.
     pub opens_ms: i64,
-    /// False where a slot or an unsettled charge decides: then it is an estimate.
+    /// False if a slot or an unsettled charge decides: then `opens_ms` is an estimate.
     pub exact: bool,
-    /// When nothing of what is in it counts any more, as far as that is known.
+    /// When the window will be empty, if that is known.
     pub empty_ms: Option<i64>,
-    /// Units of those who stand in line for it.
+    /// Units of the requests that wait for this window.
     pub waiting: i64,
 }
 
-/// The whole pool.
+/// The state of the whole pool.
 #[derive(Debug, Clone, Default)]
 pub struct Budget {
     pub now_ms: i64,
-    /// Replicas whose heartbeat came within the last seconds.
+    /// Replicas whose last heartbeat is recent.
     pub replicas: i64,
     pub totals: Totals,
-    /// Requests that stand in line.
+    /// Requests in the wait queue.
     pub waiting: i64,
     /// By `provider/account` for windows over all its models, by `provider/account/model` for the others.
     pub windows: HashMap<String, Vec<WindowReport>>,
 }
 
-/// The windows of one account, or of one account and model.
+/// The windows of one subject.
 struct Group {
     subject: String,
     keys: Vec<Key>,
-    packed: Bytes,
+    encoded: Bytes,
     windows: Vec<Window>,
 }
 
 impl Ledger {
     pub async fn budget(&self) -> Result<Budget, LedgerError> {
-        // The second time with the calendar's boundaries as the ledger's clock wants them.
+        // The first call may have set the clock by which the calendar boundaries are computed.
         match self.budget_once().await? {
             Some(budget) => Ok(budget),
-            None => self.budget_once().await?.ok_or_else(|| strange("its calendar does not agree with its clock")),
+            None => self.budget_once().await?.ok_or_else(|| malformed("its clock contradicts the calendar")),
         }
     }
 
     async fn budget_once(&self) -> Result<Option<Budget>, LedgerError> {
         let mut budget = Budget::default();
-        let mut groups = self.groups();
+        let groups = self.groups();
+        let mut rest = &groups[..];
+        // The first call is made even without any window, for the totals.
         loop {
             let mut count = 0;
-            let some = groups.iter().take_while(|group| {
+            let fitting = rest.iter().take_while(|group| {
                 count += group.windows.len();
-                count <= AT_ONCE || count == group.windows.len()
+                count <= BATCH
             });
-            let rest = groups.split_off(some.count());
-            if !self.look_at(&groups, &mut budget).await? {
+            let (batch, later) = rest.split_at(fitting.count().max(1).min(rest.len()));
+            if !self.add_windows(batch, &mut budget).await? {
                 return Ok(None);
             }
-            if rest.is_empty() {
+            if later.is_empty() {
                 return Ok(Some(budget));
             }
-            groups = rest;
+            rest = later;
         }
     }
 
-    /// False: the calendar's boundaries were out of range, and are in it from here on.
-    async fn look_at(&self, groups: &[Group], budget: &mut Budget) -> Result<bool, LedgerError> {
+    /// Adds the state of some windows. False if the calendar boundaries were out of range; the clock is set by then.
+    async fn add_windows(&self, groups: &[Group], budget: &mut Budget) -> Result<bool, LedgerError> {
         let shared = &self.shared;
-        let mut keys = vec![shared.keys.meta(), shared.keys.health(), shared.keys.alive(), shared.keys.totals()];
-        keys.extend(shared.keys.waiting_room().into_iter().next());
+        let mut keys = vec![shared.keys.meta(), shared.keys.health(), shared.keys.replicas(), shared.keys.totals()];
+        keys.extend(shared.keys.queue().into_iter().next());
         keys.extend(groups.iter().flat_map(|group| group.keys.iter().cloned()));
-        let mut args = vec![Bytes::from(shared.rules.slack_ms.to_string()), Bytes::from(SILENT_MS.to_string())];
-        args.extend(groups.iter().map(|group| group.packed.clone()));
+        let mut args = vec![shared.slack_ms.clone(), encode::number(REPLICA_TIMEOUT_MS)];
+        args.extend(groups.iter().map(|group| group.encoded.clone()));
         let reply = shared.run(&ScriptCall { script: Script::Budget, keys, args }).await?;
-        let numbers = match &reply {
-            Reply::List(items) => items.iter().map(|item| if let Reply::Int(n) = item { Some(*n) } else { None }),
-            _ => return Err(strange("it gave no list")),
-        };
-        let numbers: Vec<i64> = numbers.collect::<Option<_>>().ok_or_else(|| strange("it gave no numbers"))?;
+        let Reply::List(items) = &reply else { return Err(LedgerError::unexpected("budget", &reply)) };
+        let numbers = items.iter().map(|item| if let Reply::Int(n) = item { Some(*n) } else { None });
+        let numbers: Option<Vec<i64>> = numbers.collect();
+        let numbers = numbers.ok_or_else(|| malformed("an item is not a number"))?;
         if let [-3, now_ms] = numbers[..] {
-            shared.known().set_clock(now_ms);
+            shared.epoch().set_clock(now_ms);
             return Ok(false);
         }
         let [now_ms, replicas, requests, successes, failures, waiting, rest @ ..] = &numbers[..] else {
-            return Err(strange("it gave too little"));
+            return Err(malformed("the totals are incomplete"));
         };
         (budget.now_ms, budget.replicas, budget.waiting) = (*now_ms, *replicas, *waiting);
         budget.totals = Totals { requests: *requests, successes: *successes, failures: *failures };
-        let mut stands = rest.as_chunks::<7>().0.iter();
+        let mut reports = rest.as_chunks::<7>().0.iter();
         for group in groups {
             for window in &group.windows {
                 let [max, learned, used, opens_ms, exact, empty_ms, waiting] =
-                    stands.next().ok_or_else(|| strange("it left windows out"))?;
+                    *reports.next().ok_or_else(|| malformed("windows are missing"))?;
                 budget.windows.entry(group.subject.clone()).or_default().push(WindowReport {
                     window: window.clone(),
-                    max: *max,
-                    learned: *learned == 1,
-                    used: *used,
-                    opens_ms: *opens_ms,
-                    exact: *exact == 1,
-                    empty_ms: (*empty_ms > 0).then_some(*empty_ms),
-                    waiting: *waiting,
+                    max,
+                    learned: learned == 1,
+                    used,
+                    opens_ms,
+                    exact: exact == 1,
+                    empty_ms: (empty_ms > 0).then_some(empty_ms),
+                    waiting,
                 });
             }
         }
@@ -140,32 +144,23 @@ impl Ledger {
             for scope in [Scope::Account, Scope::Model] {
                 let subject = subject(candidate, scope);
                 let windows: Vec<Window> = candidate.windows.iter().filter(|w| w.scope == scope).cloned().collect();
-                if windows.is_empty() || !seen.insert(subject.clone()) {
+                if windows.is_empty() || !seen.insert(subject) {
                     continue;
                 }
-                let account = format!("a:{}", self::subject(candidate, Scope::Account));
-                let model = if scope == Scope::Model { format!("m:{subject}") } else { account.clone() };
-                let mut packed = format!("{model}\t{account}\t");
+                let account = account_of(subject);
+                let own = if scope == Scope::Model { 'm' } else { 'a' };
+                let mut encoded = format!("{own}:{subject}\ta:{account}\t");
                 for window in &windows {
-                    encode::push_window(&mut packed, window, 1, now_ms);
+                    encode::push_window(&mut encoded, window, 1, now_ms);
                 }
                 let keys = windows.iter().map(|window| self.shared.keys.window(candidate, window)).collect();
-                groups.push(Group { subject, keys, packed: Bytes::from(packed), windows });
+                groups.push(Group { subject: subject.to_owned(), keys, encoded: Bytes::from(encoded), windows });
             }
         }
         groups
     }
 }
 
-/// The name under which a candidate's windows of this scope stand in [`Budget::windows`].
-pub fn subject(candidate: &Candidate, scope: Scope) -> String {
-    let (provider, account) = (&candidate.provider.id, &candidate.account.id);
-    match scope {
-        Scope::Account => format!("{provider}/{account}"),
-        Scope::Model => format!("{provider}/{account}/{}", candidate.model.id),
-    }
-}
-
-fn strange(what: &str) -> LedgerError {
-    LedgerError::Internal(format!("`budget` answered strangely: {what}"))
+fn malformed(what: &str) -> LedgerError {
+    LedgerError::Internal(format!("malformed reply of `budget`: {what}"))
 }

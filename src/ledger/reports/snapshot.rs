@@ -1,198 +1,199 @@
-//! The look at the whole pool, about once a second, for planning and for people. One snapshot serves all replicas.
+//! The snapshot of the whole pool for planning and status pages, about a second old. All replicas share one.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::ledger::{
-    error::LedgerError,
-    script::{
-        encode,
-        engine::{Reply, ScriptCall},
-        keys::Key,
-        scripts::Script,
-    },
-    shared::Ledger,
-};
+use super::subject::account_of;
 use crate::{
     catalog::Catalog,
-    domain::{
-        BreakerState, Candidate, Limit, PoolSnapshot, RoutingStrategy, Scope, SubjectSnapshot, Window, WindowLevel,
+    domain::{BreakerState, Candidate, Limit, PoolSnapshot, RoutingStrategy, Scope, Window, WindowLevel},
+    ledger::{
+        error::LedgerError,
+        script::{
+            encode,
+            engine::{Reply, ScriptCall},
+            keys::Key,
+            scripts::Script,
+        },
+        shared::Ledger,
     },
 };
 
 const PERIOD: Duration = Duration::from_secs(1);
-/// A snapshot of another replica serves when it is not older. ms.
-const FRESH_MS: &str = "950";
+/// A snapshot that another replica took is used up to this age.
+const MAX_AGE_MS: &str = "950";
 
-/// The pool's windows, each once, and whose they are.
-struct Seats {
+/// The windows of the pool, each once.
+#[derive(Default)]
+struct PoolWindows {
     keys: Vec<Key>,
-    packed: String,
-    /// Per seat: the window and every subject it concerns.
-    subjects: Vec<(Window, Vec<Arc<str>>)>,
+    encoded: String,
+    /// For each window: the window and every subject that it limits.
+    windows: Vec<(Window, Vec<Arc<str>>)>,
 }
 
 impl Ledger {
-    /// Looks now; what it saw is what [`Ledger::snapshot`] gives from here on.
+    /// Takes a snapshot now, which [`Ledger::snapshot`] returns from here on.
     pub(crate) async fn refresh_snapshot(&self) -> Result<(), LedgerError> {
         let shared = &self.shared;
         let catalog = shared.catalog.load_full();
-        let now_ms = shared.known().now_ms();
-        let seats = self.seats(&catalog, now_ms);
-        let keys = &shared.keys;
-        let mut all = vec![keys.meta(), keys.health(), keys.speed(), keys.snap(&catalog.hash)];
-        all.extend(seats.keys.iter().cloned());
-        let args = [FRESH_MS.to_owned(), shared.rules.slack_ms.to_string(), seats.packed.clone()];
-        let args = args.into_iter().map(Bytes::from).collect();
-        let reply = shared.run(&ScriptCall { script: Script::Snapshot, keys: all, args }).await?;
-        let Reply::Bulk(text) = &reply else {
-            return Err(LedgerError::Internal(format!("`snapshot` answered {reply:?}")));
-        };
-        shared.snapshot.store(Arc::new(read(&String::from_utf8_lossy(text), &catalog, &seats)));
+        let windows = self.pool_windows(&catalog);
+        let mut keys =
+            vec![shared.keys.meta(), shared.keys.health(), shared.keys.speed(), shared.keys.snapshot(&catalog.hash)];
+        keys.extend(windows.keys.iter().cloned());
+        let args = vec![
+            Bytes::from_static(MAX_AGE_MS.as_bytes()),
+            shared.slack_ms.clone(),
+            Bytes::copy_from_slice(windows.encoded.as_bytes()),
+        ];
+        let reply = shared.run(&ScriptCall { script: Script::Snapshot, keys, args }).await?;
+        let Reply::Bulk(text) = &reply else { return Err(LedgerError::unexpected("snapshot", &reply)) };
+        shared.snapshot.store(Arc::new(decode(&String::from_utf8_lossy(text), &catalog, &windows)));
         Ok(())
     }
 
-    fn seats(&self, catalog: &Catalog, now_ms: i64) -> Seats {
-        let mut seats = Seats { keys: Vec::new(), packed: String::new(), subjects: Vec::new() };
+    fn pool_windows(&self, catalog: &Catalog) -> PoolWindows {
+        let now_ms = self.now_ms();
+        let mut pool = PoolWindows::default();
         let mut known: HashMap<Key, usize> = HashMap::new();
         for candidate in &catalog.candidates {
             for window in candidate.windows.iter() {
                 let key = self.shared.keys.window(candidate, window);
-                let seat = *known.entry(key.clone()).or_insert_with(|| {
-                    seats.keys.push(key);
-                    encode::push_window(&mut seats.packed, window, 0, now_ms);
-                    seats.subjects.push((window.clone(), Vec::new()));
-                    seats.subjects.len() - 1
+                let index = *known.entry(key.clone()).or_insert_with(|| {
+                    pool.keys.push(key);
+                    encode::push_window(&mut pool.encoded, window, 0, now_ms);
+                    pool.windows.push((window.clone(), Vec::new()));
+                    pool.windows.len() - 1
                 });
-                let whose = &mut seats.subjects[seat].1;
-                if !whose.contains(&candidate.subject) {
-                    whose.push(candidate.subject.clone());
+                let subjects = &mut pool.windows[index].1;
+                if !subjects.contains(&candidate.subject) {
+                    subjects.push(candidate.subject.clone());
                 }
             }
         }
-        seats
+        pool
     }
 }
 
-fn read(text: &str, catalog: &Catalog, seats: &Seats) -> PoolSnapshot {
+/// What the reply states about accounts and models, by subject or by `provider/model`.
+#[derive(Default)]
+struct Decoded<'a> {
+    learned: HashMap<&'a str, Vec<(Limit, i64)>>,
+    cooldowns: HashMap<&'a str, (i64, String)>,
+    first_token_ms: HashMap<&'a str, f64>,
+}
+
+/// Decodes the lines of `lua/reports/snapshot.lua`: the instant, then `o` strategy, `s` speed, `w` window and `h` health lines.
+fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows) -> PoolSnapshot {
     let mut lines = text.split('\n');
-    let mut standing = PoolSnapshot {
-        taken_ms: lines.next().and_then(|now| now.parse().ok()).unwrap_or(0),
-        ..PoolSnapshot::default()
-    };
-    let mut used = vec![0_i64; seats.keys.len()];
-    let mut learned: HashMap<&str, Vec<(Limit, i64)>> = HashMap::new();
-    let mut shut: HashMap<&str, (i64, String)> = HashMap::new();
-    let mut speed: HashMap<&str, f64> = HashMap::new();
+    let taken_ms = lines.next().and_then(|now| now.parse().ok()).unwrap_or(0);
+    let mut snapshot = PoolSnapshot { taken_ms, ..PoolSnapshot::default() };
+    let mut used = vec![0_i64; pool.keys.len()];
+    let mut decoded = Decoded::default();
     for line in lines {
         let mut words = line.split('\t');
         match (words.next(), words.next(), words.next()) {
-            (Some("o"), Some(order), _) => standing.strategy = RoutingStrategy::parse(order),
-            (Some("s"), Some(name), Some(ms)) => {
-                speed.extend(ms.parse().ok().map(|ms| (name, ms)));
-            }
-            (Some("w"), Some(seat), Some(units)) => {
-                if let (Ok(seat), Ok(units)) = (seat.parse::<usize>(), units.parse())
-                    && let Some(place) = used.get_mut(seat)
+            (Some("o"), Some(strategy), _) => snapshot.strategy = RoutingStrategy::parse(strategy),
+            (Some("s"), Some(name), Some(ms)) => decoded.first_token_ms.extend(ms.parse().ok().map(|ms| (name, ms))),
+            (Some("w"), Some(index), Some(units)) => {
+                if let (Ok(index), Ok(units)) = (index.parse::<usize>(), units.parse())
+                    && let Some(used) = used.get_mut(index)
                 {
-                    *place = units;
+                    *used = units;
                 }
             }
-            (Some("h"), Some(field), Some(value)) => {
-                let (kind, subject) = field.split_once(':').unwrap_or((field, ""));
-                match kind {
-                    "p" | "b" => {
-                        if value.ends_with(" 1") {
-                            standing.disabled.push(subject.to_owned());
-                        }
-                        standing.breakers.insert(subject.to_owned(), breaker(value, standing.taken_ms));
-                    }
-                    "k" => {
-                        standing.key_cooldowns.extend(until(value, standing.taken_ms).map(|u| (subject.to_owned(), u)));
-                    }
-                    _ => {
-                        shut.extend(until(value, standing.taken_ms).map(|u| (subject, u)));
-                        let limits = value.split_once('|').map_or("", |(_, limits)| limits).split(' ');
-                        let limits = limits.filter_map(|word| {
-                            let (limit, max) = word.split_once('=')?;
-                            Some((encode::limit_of(limit)?, max.parse().ok()?))
-                        });
-                        learned.insert(subject, limits.collect());
-                    }
-                }
-            }
+            (Some("h"), Some(field), Some(value)) => decode_health(&mut snapshot, &mut decoded, field, value),
             _ => {}
         }
     }
-    for (seat, (window, whose)) in seats.subjects.iter().enumerate() {
-        for subject in whose {
+    for ((window, subjects), used) in pool.windows.iter().zip(used) {
+        for subject in subjects {
             let scope = if window.scope == Scope::Account { account_of(subject) } else { subject };
-            let said = learned.get(scope).and_then(|l| l.iter().find(|(limit, _)| *limit == window.limit));
-            standing.subjects.entry(subject.clone()).or_default().levels.push(WindowLevel {
+            let learned = decoded.learned.get(scope).and_then(|l| l.iter().find(|(limit, _)| *limit == window.limit));
+            snapshot.subjects.entry(subject.clone()).or_default().levels.push(WindowLevel {
                 limit: window.limit,
-                used: used[seat],
-                max: said.map_or(window.max, |(_, max)| *max),
-                learned: said.is_some(),
+                used,
+                max: learned.map_or(window.max, |(_, max)| *max),
+                learned: learned.is_some(),
             });
         }
     }
     for candidate in &catalog.candidates {
-        place(&mut standing, candidate, &shut, &speed);
+        let cooldown = cooldown(&snapshot, candidate, &decoded.cooldowns);
+        let subject = snapshot.subjects.entry(candidate.subject.clone()).or_default();
+        subject.cooldown = cooldown;
+        subject.first_token_ms = decoded.first_token_ms.get(&*candidate.name).copied();
     }
-    standing
+    snapshot
 }
 
-fn place(
-    standing: &mut PoolSnapshot,
+/// One field of `health`: breakers `p:`, `b:` as `… until … off`; cooldowns `k:`, `m:`, `a:` as `until cause|limits`.
+fn decode_health<'a>(snapshot: &mut PoolSnapshot, decoded: &mut Decoded<'a>, field: &'a str, value: &str) {
+    let (kind, subject) = field.split_once(':').unwrap_or((field, ""));
+    match kind {
+        "p" | "b" => {
+            if value.ends_with(" 1") {
+                snapshot.disabled.push(subject.to_owned());
+            }
+            snapshot.breakers.insert(subject.to_owned(), breaker(value, snapshot.taken_ms));
+        }
+        "k" => {
+            let cooldown = cooldown_until(value, snapshot.taken_ms);
+            snapshot.key_cooldowns.extend(cooldown.map(|cooldown| (subject.to_owned(), cooldown)));
+        }
+        _ => {
+            decoded.cooldowns.extend(cooldown_until(value, snapshot.taken_ms).map(|cooldown| (subject, cooldown)));
+            let limits = value.split_once('|').map_or("", |(_, limits)| limits).split(' ');
+            let limits = limits.filter_map(|word| {
+                let (limit, max) = word.split_once('=')?;
+                Some((encode::limit_by_name(limit)?, max.parse().ok()?))
+            });
+            decoded.learned.insert(subject, limits.collect());
+        }
+    }
+}
+
+/// The cooldown of a candidate's subject: the longer one of the model's and the account's, else the shortest one of its
+/// keys if all keys of the account have one.
+fn cooldown(
+    snapshot: &PoolSnapshot,
     candidate: &Candidate,
-    shut: &HashMap<&str, (i64, String)>,
-    speed: &HashMap<&str, f64>,
-) {
-    let name = &candidate.subject;
-    let closed = [shut.get(&**name), shut.get(account_of(name))].into_iter().flatten().max_by_key(|(until, _)| *until);
-    let keys: Vec<_> = candidate
-        .account
-        .keys
-        .iter()
-        .map(|key| standing.key_cooldowns.get(&format!("{}/{}", candidate.provider.id, key.id)))
-        .collect();
-    // Every key of the account is shut: so is the account.
-    let keyless = keys.iter().all(Option::is_some).then(|| keys.into_iter().flatten().min_by_key(|(until, _)| *until));
-    let closed = closed.or(keyless.flatten()).cloned();
-    let subject: &mut SubjectSnapshot = standing.subjects.entry(name.clone()).or_default();
-    subject.cooldown = closed;
-    subject.first_token_ms = speed.get(&*candidate.name).copied();
+    cooldowns: &HashMap<&str, (i64, String)>,
+) -> Option<(i64, String)> {
+    let subject = &*candidate.subject;
+    let own = [subject, account_of(subject)].into_iter().filter_map(|name| cooldowns.get(name));
+    let of_key = |id| snapshot.key_cooldowns.get(&format!("{}/{id}", candidate.provider.id));
+    own.max_by_key(|(until, _)| *until)
+        .or_else(|| {
+            let keys: Option<Vec<_>> = candidate.account.keys.iter().map(|key| of_key(&key.id)).collect();
+            keys?.into_iter().min_by_key(|(until, _)| *until)
+        })
+        .cloned()
 }
 
-/// `provider/account` of `provider/account/model`.
-fn account_of(subject: &str) -> &str {
-    let mut slashes = subject.match_indices('/').map(|(at, _)| at);
-    slashes.nth(1).map_or(subject, |second| &subject[..second])
-}
-
-/// `until cause|limits`, while it lasts.
-fn until(value: &str, now_ms: i64) -> Option<(i64, String)> {
+/// `until cause|limits`; `None` once it is over.
+fn cooldown_until(value: &str, now_ms: i64) -> Option<(i64, String)> {
     let (until, rest) = value.split_once(' ')?;
     let until = until.parse().ok().filter(|until| *until > now_ms)?;
     Some((until, rest.split('|').next().unwrap_or_default().to_owned()))
 }
 
 fn breaker(value: &str, now_ms: i64) -> BreakerState {
-    match value.split(' ').nth(3).and_then(|till| till.parse::<i64>().ok()) {
+    match value.split(' ').nth(3).and_then(|until| until.parse::<i64>().ok()) {
         None | Some(0) => BreakerState::Closed,
         Some(until_ms) if until_ms > now_ms => BreakerState::Open { until_ms },
         Some(_) => BreakerState::HalfOpen,
     }
 }
 
-/// Keeps the standing about a second old.
+/// Keeps the snapshot about a second old.
 pub(crate) fn watch(ledger: &Ledger) {
-    let looking = ledger.clone();
+    let watched = ledger.clone();
     ledger.shared.tasks.spawn_endless(async move {
         loop {
-            // What kept it from looking is told by whoever noticed; the last look stands meanwhile.
-            let _ = looking.refresh_snapshot().await;
+            // On an error, which `note` has logged, the last snapshot stays in use.
+            let _ = watched.refresh_snapshot().await;
             tokio::time::sleep(PERIOD).await;
         }
     });

@@ -1,4 +1,4 @@
-//! What stays the same in every call for a candidate, put into words once: its keys, its fields, the heads of its windows.
+//! Script arguments of a candidate that never change between calls, encoded once.
 
 use std::sync::{Arc, Weak};
 
@@ -6,27 +6,26 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
-use crate::domain::{Candidate, Window};
-use crate::ledger::script::{
+use super::{
     encode,
     keys::{Key, Keys},
 };
+use crate::domain::{Candidate, Window};
 
-/// A candidate as the scripts know it.
+/// The keys and encoded arguments of one candidate.
 #[derive(Debug)]
-pub(crate) struct Packed {
-    /// The shares of its line.
+pub(crate) struct EncodedCandidate {
+    /// Key of the fair shares of its wait queue.
     pub shares: Key,
-    /// One of each window, in order.
+    /// Keys of its windows, in their order.
     pub windows: Vec<Key>,
-    /// Its fields of `health`, its model and whose its line is, each with a tab behind it: `p:… b:… k:… m:… a:… model
-    /// scope`.
+    /// Fields of `health`, model and queue scope, each followed by a tab: `p:… b:… k:… m:… a:… model scope`.
     fields: String,
-    /// `limit kind max span ` of each window; without the span where it is a calendar's.
+    /// The part of each window that [`encode::window_head`] writes.
     heads: Vec<String>,
 }
 
-impl Packed {
+impl EncodedCandidate {
     fn new(keys: &Keys, candidate: &Candidate) -> Self {
         let (p, m, a, k) = (&*candidate.provider.id, &*candidate.model.id, &*candidate.account.id, &*candidate.key.id);
         let scope = if candidate.lines_up_by_account() { 'a' } else { 'm' };
@@ -34,19 +33,19 @@ impl Packed {
             shares: keys.shares(candidate),
             windows: candidate.windows.iter().map(|window| keys.window(candidate, window)).collect(),
             fields: format!("p:{p}\tb:{p}/{m}\tk:{p}/{k}\tm:{p}/{a}/{m}\ta:{p}/{a}\t{m}\t{scope}\t"),
-            heads: candidate.windows.iter().map(encode::head).collect(),
+            heads: candidate.windows.iter().map(encode::window_head).collect(),
         }
     }
 
-    /// Appends every window of the candidate; `units` says how many of each.
+    /// Appends every window of the candidate with the units that `units` returns for it.
     pub fn push_windows(&self, text: &mut String, candidate: &Candidate, now_ms: i64, units: impl Fn(&Window) -> i64) {
         for (head, window) in self.heads.iter().zip(&*candidate.windows) {
             text.push_str(head);
-            encode::push_tail(text, window, units(window), now_ms);
+            encode::push_window_tail(text, window, units(window), now_ms);
         }
     }
 
-    /// One candidate as `admit` and `settle` read it: the fields of `health` to look at, then its windows.
+    /// The argument that `admit` and `settle` read for one candidate: fields of `health`, then its windows.
     pub fn candidate(&self, candidate: &Candidate, now_ms: i64, units: impl Fn(&Window) -> i64) -> Bytes {
         let heads: usize = self.heads.iter().map(|head| head.len() + 12).sum();
         let mut text = String::with_capacity(self.fields.len() + heads);
@@ -56,27 +55,27 @@ impl Packed {
     }
 }
 
-/// Of every candidate that was asked for, by where it lies.
+/// Encoded candidates, by the address of the candidate.
 #[derive(Default)]
-pub(crate) struct Book(RwLock<FxHashMap<usize, Entry>>);
+pub(crate) struct ArgCache(RwLock<FxHashMap<usize, Entry>>);
 
 struct Entry {
-    /// While this points to it, no other candidate can lie there.
+    /// Keeps the allocation, so that no other candidate gets the same address while the entry exists.
     candidate: Weak<Candidate>,
-    packed: Arc<Packed>,
+    encoded: Arc<EncodedCandidate>,
 }
 
-impl Book {
-    pub fn of(&self, keys: &Keys, candidate: &Arc<Candidate>) -> Arc<Packed> {
-        let place = Arc::as_ptr(candidate) as usize;
-        if let Some(entry) = self.0.read().get(&place) {
-            return entry.packed.clone();
+impl ArgCache {
+    pub fn get(&self, keys: &Keys, candidate: &Arc<Candidate>) -> Arc<EncodedCandidate> {
+        let address = Arc::as_ptr(candidate) as usize;
+        if let Some(entry) = self.0.read().get(&address) {
+            return entry.encoded.clone();
         }
-        let packed = Arc::new(Packed::new(keys, candidate));
-        let mut book = self.0.write();
-        // A reload brings other candidates; those of before go when nobody holds them any more.
-        book.retain(|_, entry| entry.candidate.strong_count() > 0);
-        book.insert(place, Entry { candidate: Arc::downgrade(candidate), packed: packed.clone() });
-        packed
+        let encoded = Arc::new(EncodedCandidate::new(keys, candidate));
+        let mut cache = self.0.write();
+        // A reload of the catalogue makes new candidates: drop the entries of the old ones.
+        cache.retain(|_, entry| entry.candidate.strong_count() > 0);
+        cache.insert(address, Entry { candidate: Arc::downgrade(candidate), encoded: encoded.clone() });
+        encoded
     }
 }

@@ -1,37 +1,37 @@
-//! Windows, charges and corrections as the scripts read them: words parted by blanks, fields by tabs.
+//! Encodes windows, charges, cooldowns and hints as the scripts read them: words separated by blanks, fields by tabs.
 
 use std::fmt::Write;
 
 use bytes::Bytes;
 
+use super::keys::{Key, Keys};
 use crate::domain::{
     Candidate, Client, Cooldown, CooldownScope, Hint, Limit, Scope, Source, TokenCharge, Unit, Until, Usage, Window,
     WindowKind, Zone,
 };
-use crate::ledger::script::keys::{Key, Keys};
 
-/// Units of a window that mean "as they were charged".
+/// Units of a window that mean "as charged at admission".
 const AS_CHARGED: i64 = -1;
 
-/// What a window shall hold of a call once it has ended.
-pub(crate) fn used(window: &Window, spent: &Usage) -> i64 {
-    if !spent.sent {
+/// Units that a window counts for a call that has ended.
+pub(crate) fn used(window: &Window, usage: &Usage) -> i64 {
+    if !usage.sent {
         return 0;
     }
     let known = match (window.limit.unit(), window.charge) {
         (Unit::Request | Unit::Slot, _) | (Unit::Token, TokenCharge::None) => None,
-        (Unit::InputToken, _) | (Unit::Token, TokenCharge::Input) => spent.input,
-        (Unit::Token, TokenCharge::Reserve | TokenCharge::Actual) => spent.total,
+        (Unit::InputToken, _) | (Unit::Token, TokenCharge::Input) => usage.input,
+        (Unit::Token, TokenCharge::Reserve | TokenCharge::Actual) => usage.total,
     };
     known.map_or(AS_CHARGED, |units| units.max(0))
 }
 
-/// `units` as they are, or as they were charged where nothing else is known.
+/// Replaces "as charged" by the charge itself.
 pub(crate) fn or_charged(units: i64, charged: i64) -> i64 {
     if units == AS_CHARGED { charged } else { units }
 }
 
-fn letter(window: &Window) -> char {
+fn kind_letter(window: &Window) -> char {
     match window.kind {
         WindowKind::Sliding if window.limit.unit() == Unit::Token && window.charge == TokenCharge::Actual => 'm',
         WindowKind::Sliding => 's',
@@ -41,36 +41,35 @@ fn letter(window: &Window) -> char {
     }
 }
 
-/// A window's name in the scripts: its limit, in capitals where it spans the whole account. One candidate can have both.
-fn word(window: &Window) -> String {
+/// A window's name in the scripts: its limit, in capitals where it spans the whole account. A candidate can have both.
+fn window_name(window: &Window) -> String {
     match window.scope {
         Scope::Account => window.limit.as_str().to_ascii_uppercase(),
         Scope::Model => window.limit.as_str().to_owned(),
     }
 }
 
-/// The limit of a window's name in the scripts.
-pub(crate) fn limit_of(word: &str) -> Option<Limit> {
-    Limit::ALL.into_iter().find(|limit| limit.as_str().eq_ignore_ascii_case(word))
+/// The limit of a window, by its name in the scripts.
+pub(crate) fn limit_by_name(name: &str) -> Option<Limit> {
+    Limit::ALL.into_iter().find(|limit| limit.as_str().eq_ignore_ascii_case(name))
 }
 
-/// The zone of a window that a calendar empties.
-fn calendar(window: &Window) -> Option<&Zone> {
+fn calendar_zone(window: &Window) -> Option<&Zone> {
     window.zone.as_deref().filter(|_| window.kind == WindowKind::Calendar)
 }
 
-/// What never changes of a window's words: `limit kind max span `, of a calendar's without the span.
-pub(crate) fn head(window: &Window) -> String {
-    let mut text = format!("{} {} {} ", word(window), letter(window), window.max);
-    if calendar(window).is_none() {
+/// The part of a window that never changes: `limit kind max span `, without the span for a calendar window.
+pub(crate) fn window_head(window: &Window) -> String {
+    let mut text = format!("{} {} {} ", window_name(window), kind_letter(window), window.max);
+    if calendar_zone(window).is_none() {
         let _ = write!(text, "{} ", window.span_ms);
     }
     text
 }
 
-/// What comes behind its head: a calendar's span as `last,next,after `; `units `.
-pub(crate) fn push_tail(text: &mut String, window: &Window, units: i64, now_ms: i64) {
-    if let Some(zone) = calendar(window) {
+/// Appends the part that follows [`window_head`]: a calendar's boundaries as `last,next,after `, then `units `.
+pub(crate) fn push_window_tail(text: &mut String, window: &Window, units: i64, now_ms: i64) {
+    if let Some(zone) = calendar_zone(window) {
         let b = zone.boundaries(window.limit, now_ms);
         let _ = write!(text, "{},{},{} ", b.last, b.next, b.after);
     }
@@ -78,24 +77,29 @@ pub(crate) fn push_tail(text: &mut String, window: &Window, units: i64, now_ms: 
     text.push(' ');
 }
 
-/// Appends a whole number, which costs less than to format it.
+/// Appends a whole number; cheaper than `write!`.
 pub(crate) fn push_number(text: &mut String, number: impl itoa::Integer) {
     text.push_str(itoa::Buffer::new().format(number));
 }
 
-/// A whole number in words.
-pub(crate) fn number(number: i64) -> Bytes {
+/// A whole number as an argument.
+pub(crate) fn number(number: impl itoa::Integer) -> Bytes {
     Bytes::copy_from_slice(itoa::Buffer::new().format(number).as_bytes())
 }
 
-/// Appends one window whole: `limit kind max span units `.
-pub(crate) fn push_window(text: &mut String, window: &Window, units: i64, now_ms: i64) {
-    text.push_str(&head(window));
-    push_tail(text, window, units, now_ms);
+/// A copy of a text as an argument.
+pub(crate) fn text(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
 }
 
-/// A client's own windows: sliding, and slots; `units` says how many of each, given the most.
-pub(crate) fn client(client: &Client, units: impl Fn(Limit, i64) -> i64) -> String {
+/// Appends a complete window: `limit kind max span units `.
+pub(crate) fn push_window(text: &mut String, window: &Window, units: i64, now_ms: i64) {
+    text.push_str(&window_head(window));
+    push_window_tail(text, window, units, now_ms);
+}
+
+/// A client's own windows (sliding, and slots), with the units that `units` returns for a limit and its maximum.
+pub(crate) fn client_windows(client: &Client, units: impl Fn(Limit, i64) -> i64) -> String {
     let mut text = String::new();
     for (limit, max) in client.limits.iter() {
         let kind = if limit.unit() == Unit::Slot { 'n' } else { 's' };
@@ -104,49 +108,49 @@ pub(crate) fn client(client: &Client, units: impl Fn(Limit, i64) -> i64) -> Stri
     text
 }
 
-/// What one call takes of a client's window at admission; tokens as the dearest of its candidates would charge them, but
-/// never more than the whole window: a guess must not shut anybody out.
-pub(crate) fn client_charge(limit: Limit, most: i64, tokens: i64) -> i64 {
-    if limit.unit() == Unit::Token { tokens.min(most) } else { 1 }
+/// Units that a call takes of a client's window at admission. Tokens are an estimate, so they are cut to the window's
+/// maximum: an estimate must not lock a client out.
+pub(crate) fn client_charge(limit: Limit, max: i64, tokens: i64) -> i64 {
+    if limit.unit() == Unit::Token { tokens.min(max) } else { 1 }
 }
 
-/// What a client's window shall hold of a call once it has ended.
-pub(crate) fn client_used(limit: Limit, spent: &Usage) -> i64 {
-    match (limit.unit(), spent.sent, spent.total) {
+/// Units that a client's window counts for a call that has ended.
+pub(crate) fn client_used(limit: Limit, usage: &Usage) -> i64 {
+    match (limit.unit(), usage.sent, usage.total) {
         (_, false, _) => 0,
         (Unit::Token, true, Some(total)) => total.max(0),
         _ => AS_CHARGED,
     }
 }
 
-/// The keys of a client's windows, that of their heads first: before a candidate's, in every script.
+/// Keys of a client's windows, the key of their heads first. In every script they precede those of the candidate.
 pub(crate) fn client_keys<'a>(keys: &'a Keys, client: &'a Client) -> impl Iterator<Item = Key> + 'a {
     let heads = (!client.limits.is_empty()).then(|| keys.client_heads(&client.id));
-    heads.into_iter().chain(client.limits.iter().map(|(limit, _)| keys.client(&client.id, *limit)))
+    heads.into_iter().chain(client.limits.iter().map(|(limit, _)| keys.client_window(&client.id, *limit)))
 }
 
 fn window_of(candidate: &Candidate, limit: Limit) -> Option<&Window> {
     candidate.windows.iter().find(|w| w.limit == limit)
 }
 
-/// A cool-down as `settle` reads it: `scope ms limit cause`.
-pub(crate) fn shut(candidate: &Candidate, shut: Option<&Cooldown>) -> String {
-    let Some(shut) = shut else { return String::new() };
-    let (scope, limit) = match shut.scope {
+/// A cooldown as `settle` reads it: `scope ms limit cause`.
+pub(crate) fn cooldown(candidate: &Candidate, cooldown: Option<&Cooldown>) -> String {
+    let Some(cooldown) = cooldown else { return String::new() };
+    let (scope, limit) = match cooldown.scope {
         CooldownScope::Key => ('k', None),
         CooldownScope::AccountModel => ('m', None),
         CooldownScope::Account => ('a', None),
         CooldownScope::Limit(limit) => match window_of(candidate, limit) {
-            Some(window) if window.scope == Scope::Account => ('a', Some(word(window))),
-            Some(window) => ('m', Some(word(window))),
+            Some(window) if window.scope == Scope::Account => ('a', Some(window_name(window))),
+            Some(window) => ('m', Some(window_name(window))),
             None => ('m', None),
         },
     };
-    let ms = match shut.until {
+    let ms = match cooldown.until {
         Until::AfterMs(ms) => ms.max(1),
         Until::WindowOpens => 0,
     };
-    format!("{scope} {ms} {} {}", limit.as_deref().unwrap_or("-"), shut.cause)
+    format!("{scope} {ms} {} {}", limit.as_deref().unwrap_or("-"), cooldown.cause)
 }
 
 /// Hints as `settle` reads them: `limit max remaining scope raise ` each.
@@ -157,7 +161,7 @@ pub(crate) fn hints(candidate: &Candidate, hints: &[Hint]) -> String {
         let scope = if window.scope == Scope::Account { 'a' } else { 'm' };
         let raise = i32::from(window.source == Source::Catalogue);
         let (max, left) = (hint.max.unwrap_or(-1), hint.remaining.unwrap_or(-1));
-        let _ = write!(text, "{} {max} {left} {scope} {raise} ", word(window));
+        let _ = write!(text, "{} {max} {left} {scope} {raise} ", window_name(window));
     }
     text
 }

@@ -1,36 +1,38 @@
-//! Every key of the ledger: its name, type, life and writers. All carry the pool's hash tag: one pool is one slot.
+//! Every key of the ledger: its name, type, lifetime and writers. All carry the pool's hash tag, so a pool is one slot.
 //!
-//! | key | type | lives | written by |
+//! | key | type | lifetime | written by |
 //! |---|---|---|---|
-//! | `meta` | hash | 40 days after the last sight | admit, sync, control |
+//! | `meta` | hash | 40 days after its last use | admit, sync, control |
 //! | `health` | hash | bounded by providers, models, accounts and keys; swept by snapshot | admit, settle, control, snapshot |
 //! | `speed` | hash | bounded by models | settle |
-//! | `w:…` windows | hash or sorted set | until their state is worthless | admit, settle, renew, repeat, snapshot |
-//! | `c:ID` heads of a client's windows | hash | a span and a half after the last request | admit, settle, repeat |
-//! | `c:ID:LIMIT` their older sub-buckets | hash | the same | admit, settle, repeat |
-//! | `l:ID` leases | string | 30 s, renewed every 10; 5 s once settled | admit, settle, renew, repeat |
+//! | `w:…` windows | hash or sorted set | until their state is worthless | admit, settle, renew, replay, snapshot |
+//! | `c:ID` heads of a client's windows | hash | a span and a half after the last request | admit, settle, replay |
+//! | `c:ID:LIMIT` their older sub-buckets | hash | a span and a half after the last request | admit, settle, replay |
+//! | `l:ID` leases | string | 30 s, renewed every 10 s; 5 s once settled | admit, settle, renew, replay |
 //! | `snap:HASH` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
-//! | `sh:LINE` shares | hash | three spans after the last request | admit, settle |
-//! | `queue`, `guests`, `tickets`, `alive`, `fair` | the waiting room, see `lua/lib/queue_keys.lua` | 2 h after the last arrival | admit, settle, stay, leave |
+//! | `sh:QUEUE` fair shares | hash | three spans after the last request | admit, settle |
+//! | `queue`, `guests`, `tickets`, `alive`, `fair` the wait queue, see `lua/lib` | hash or sorted set | 2 h after the last arrival | admit, settle, queue scripts |
 //! | `r:batch:REPLICA` | string | 1 day | record |
-//! | `r:STEP:BY:START` roll-ups | hash | see [`crate::ledger::rollup::Step::keep_ms`]; bounded names | record |
-//! | `r:alive` | sorted set | 1 min; bounded by replicas | beat |
-//! | `m:ID` members | hash | until deleted; bounded by `clients` | clients, touch; read by admit |
-//! | `clients` | sorted set | 10,000 members at most | clients |
-//! | `audit` | stream | capped | clients, control, sessions |
+//! | `r:STEP:BY:START` roll-ups | hash | [`Step::keep_ms`]; bounded names | record |
+//! | `r:alive` replicas | sorted set | 1 min; bounded by replicas | heartbeat |
+//! | `m:ID` client records | hash | until deleted; bounded by `clients` | client scripts; read by admit |
+//! | `clients` | sorted set | 10,000 clients at most | client scripts |
+//! | `audit` | stream | capped | client scripts, control, sessions |
 //! | `sess:DIGEST` | string | 12 h | sessions |
-//! | `guess`, `guess:ADDRESS` | sorted set | a minute | guesses |
+//! | `guess`, `guess:ADDRESS` failed logins | sorted set | a minute | login throttle |
 
 use std::{fmt::Write, sync::Arc};
 
-use crate::domain::{Candidate, Limit, Scope, Window};
-use crate::ledger::reports::rollup::{GroupBy, Step};
+use crate::{
+    domain::{Candidate, Limit, Scope, Window},
+    ledger::reports::rollup_key::{GroupBy, Step},
+};
 
-/// Changes when an older replica could not understand what a newer one leaves behind.
+/// Version of the stored layout. Increase it when a replica of the previous version could not read the new data.
 const LAYOUT: &str = "tf1";
 
-/// A key's name. Cheap to clone.
+/// The name of a key. Cheap to clone.
 pub type Key = Arc<str>;
 
 #[derive(Debug, Clone)]
@@ -39,7 +41,7 @@ pub struct Keys {
     meta: Key,
     health: Key,
     speed: Key,
-    waiting_room: [Key; 5],
+    queue: [Key; 5],
 }
 
 impl Keys {
@@ -50,7 +52,7 @@ impl Keys {
             meta: named("meta"),
             health: named("health"),
             speed: named("speed"),
-            waiting_room: ["queue", "guests", "tickets", "alive", "fair"].map(named),
+            queue: ["queue", "guests", "tickets", "alive", "fair"].map(named),
             prefix,
         }
     }
@@ -87,21 +89,22 @@ impl Keys {
         self.named("journal")
     }
 
-    /// The last batch a replica wrote.
+    /// Number of the last batch that a replica recorded.
     pub fn batch(&self, replica: &str) -> Key {
         format!("{}r:batch:{replica}", self.prefix).into()
     }
 
-    pub fn alive(&self) -> Key {
+    /// Replicas by their last heartbeat.
+    pub fn replicas(&self) -> Key {
         self.named("r:alive")
     }
 
-    /// One stretch of time, by its first ms.
+    /// The roll-up of the step that starts at `start_ms`.
     pub fn rollup(&self, step: Step, by: GroupBy, start_ms: i64) -> Key {
         format!("{}r:{}:{}:{}", self.prefix, step.letter(), by.letter(), start_ms.div_euclid(step.ms())).into()
     }
 
-    /// Ids of all members.
+    /// Ids of all client records.
     pub fn clients(&self) -> Key {
         self.named("clients")
     }
@@ -110,23 +113,23 @@ impl Keys {
         self.named("audit")
     }
 
-    /// `digest`: of the cookie, which itself is kept nowhere.
+    /// A dashboard session, by the digest of its cookie; the cookie itself is not stored.
     pub fn session(&self, digest: &str) -> Key {
         format!("{}sess:{digest}", self.prefix).into()
     }
 
-    /// Wrong admin keys shown by one address.
-    pub fn guesses_of(&self, address: &str) -> Key {
+    /// Failed logins from one address.
+    pub fn failed_logins_from(&self, address: &str) -> Key {
         format!("{}guess:{address}", self.prefix).into()
     }
 
-    /// Wrong admin keys shown by all.
-    pub fn guesses(&self) -> Key {
+    /// Failed logins from all addresses.
+    pub fn failed_logins(&self) -> Key {
         self.named("guess")
     }
 
-    /// One per catalogue: replicas of two configurations number their windows differently.
-    pub fn snap(&self, hash: &str) -> Key {
+    /// The shared snapshot. One per catalogue, because replicas of two configurations number their windows differently.
+    pub fn snapshot(&self, hash: &str) -> Key {
         format!("{}snap:{hash}", self.prefix).into()
     }
 
@@ -134,17 +137,16 @@ impl Keys {
         self.named_after("l:", id)
     }
 
-    /// A member's record.
-    pub fn member(&self, id: &str) -> Key {
+    pub fn client_record(&self, id: &str) -> Key {
         self.named_after("m:", id)
     }
 
-    /// The waiting room, in the order of `lua/lib/queue_keys.lua`. What is published there has the name of the first.
-    pub fn waiting_room(&self) -> [Key; 5] {
-        self.waiting_room.clone()
+    /// Keys of the wait queue, in the order that the scripts expect. The name of the first is also the pub/sub channel.
+    pub fn queue(&self) -> [Key; 5] {
+        self.queue.clone()
     }
 
-    /// The shares of a candidate's line: an account's, where a window spans its models, else a model's.
+    /// Fair shares of a candidate's queue: of its account where a window spans all models, else of its model.
     pub fn shares(&self, candidate: &Candidate) -> Key {
         let (provider, account) = (&candidate.provider.id, &candidate.account.id);
         if candidate.lines_up_by_account() {
@@ -154,12 +156,12 @@ impl Keys {
         }
     }
 
-    /// Where the heads of a client's windows stand together.
+    /// Heads of all windows of a client.
     pub fn client_heads(&self, id: &str) -> Key {
         self.named_after("c:", id)
     }
 
-    pub fn client(&self, id: &str, limit: Limit) -> Key {
+    pub fn client_window(&self, id: &str, limit: Limit) -> Key {
         format!("{}c:{id}:{limit}", self.prefix).into()
     }
 
@@ -174,9 +176,4 @@ impl Keys {
         };
         key.into()
     }
-}
-
-/// The field of `speed` of one candidate's model.
-pub(crate) fn speed_field(candidate: &Candidate) -> &str {
-    &candidate.name
 }

@@ -65,7 +65,7 @@ impl Pool {
             Rules { pool: name.into(), slack_ms: 250, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
         let tasks = Tasks::new();
         let redis = RedisEngine::connect(server.url().parse().unwrap(), &tasks);
-        let ledger = Ledger::start(Arc::new(redis), rules, catalog, tasks.clone());
+        let ledger = Ledger::start(Arc::new(redis), &rules, catalog, tasks.clone());
         eventually(Duration::from_secs(5), "the ledger is ready", async || ledger.is_ready().then_some(())).await;
         Self { ledger, choices, tasks }
     }

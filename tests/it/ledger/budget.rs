@@ -24,8 +24,8 @@ struct Stand {
 /// The script's reply for the windows of these candidates, each window once.
 pub fn budget(ledger: &TestLedger, cands: &[Cand]) -> Reply {
     let keys = Keys::new("judge");
-    let [queue, ..] = keys.waiting_room();
-    let mut all = vec![keys.meta(), keys.health(), keys.alive(), keys.totals(), queue];
+    let [queue, ..] = keys.queue();
+    let mut all = vec![keys.meta(), keys.health(), keys.replicas(), keys.totals(), queue];
     let mut args = vec![Bytes::from(SLACK.to_string()), Bytes::from_static(b"5000")];
     for cand in cands {
         let fresh: Vec<Win> = cand.windows.iter().filter(|w| !all.contains(&cand.window_key(w))).cloned().collect();

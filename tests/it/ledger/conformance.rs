@@ -271,7 +271,7 @@ fn lives(pair: &Pair) {
 /// Batches of one replica, some of them sent twice, into roll-ups with few names; then everything read back.
 fn record(pair: &mut Pair, dice: &mut Dice) {
     let keys = Keys::new("judge");
-    let member = keys.member("ann");
+    let member = keys.client_record("ann");
     for ledger in [&pair.redis, &pair.embedded] {
         ledger.look("return redis.call('HSET', KEYS[1], 'v', 3, 'rec', '{\"name\":\"Ann\"}')", &member);
     }
@@ -312,11 +312,11 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
             items
         });
     }
-    pair.same("names", |ledger| ledger.run(Script::DisplayNames, &[member.clone(), keys.member("bob")], &[]));
+    pair.same("names", |ledger| ledger.run(Script::DisplayNames, &[member.clone(), keys.client_record("bob")], &[]));
     for replica in ["one", "two", "one"] {
-        pair.same("beat", |ledger| ledger.run(Script::Heartbeat, &[keys.alive()], &words(&[replica])));
+        pair.same("beat", |ledger| ledger.run(Script::Heartbeat, &[keys.replicas()], &words(&[replica])));
     }
-    for key in [&rollups[0], &rollups[1], &keys.batch("one"), &keys.alive()] {
+    for key in [&rollups[0], &rollups[1], &keys.batch("one"), &keys.replicas()] {
         for ledger in [&pair.redis, &pair.embedded] {
             assert!(ledger.ttl(key) > 0, "{key} lives for ever");
         }

@@ -128,7 +128,7 @@ fn batch(number: usize, requests: usize, clients: usize) -> (Vec<Key>, Vec<Bytes
     ] {
         let count = count.min(requests);
         keys.push(names.rollup(step, by, 0));
-        let most = by.names_most(step).to_string();
+        let most = by.max_names(step).to_string();
         args.extend(["9000000".to_owned(), most, "other".to_owned(), count.to_string()]);
         for name in 0..count {
             args.extend([format!("client{name}"), "3 3 0 0 1200 900 0 0 0 0 1 2".to_owned()]);

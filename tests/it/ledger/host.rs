@@ -53,7 +53,7 @@ fn store(clock: &Arc<AtomicI64>) -> EmbeddedEngine {
 
 fn listening(store: EmbeddedEngine, heard: &Arc<Mutex<Vec<String>>>) -> EmbeddedEngine {
     let heard = heard.clone();
-    let [channel, ..] = Keys::new("judge").waiting_room();
+    let [channel, ..] = Keys::new("judge").queue();
     store.subscribe(&channel, Arc::new(move |message| heard.lock().unwrap().push(message.to_owned())));
     store
 }

@@ -69,7 +69,7 @@ impl Pair {
 
     fn client_keys(&self, id: &str) -> Vec<Key> {
         let keys = &self.keys;
-        vec![keys.meta(), keys.audit(), keys.clients(), keys.member(id)]
+        vec![keys.meta(), keys.audit(), keys.clients(), keys.client_record(id)]
     }
 
     #[track_caller]
@@ -86,7 +86,7 @@ impl Pair {
     #[track_caller]
     fn read(&self, ids: &[&str]) -> Vec<Reply> {
         let mut keys = vec![self.keys.meta(), self.keys.clients()];
-        keys.extend(ids.iter().map(|id| self.keys.member(id)));
+        keys.extend(ids.iter().map(|id| self.keys.client_record(id)));
         let Reply::List(told) = self.same(Script::ClientGet, &keys, &[], |reply| reply) else { panic!() };
         assert_eq!((&told[0], told.len()), (&Reply::Int(self.now_ms()), 1 + 11 * ids.len()));
         told[1..].to_vec()
@@ -115,7 +115,7 @@ impl Pair {
 
     #[track_caller]
     fn guess(&self, address: &str, name: &str) -> i64 {
-        let keys = [self.keys.meta(), self.keys.guesses_of(address), self.keys.guesses()];
+        let keys = [self.keys.meta(), self.keys.failed_logins_from(address), self.keys.failed_logins()];
         match self.same(Script::LoginThrottle, &keys, &words(&[name, "10", "100", "60000"]), |reply| reply) {
             Reply::Int(ms) => ms,
             other => panic!("{other:?}"),
@@ -206,7 +206,7 @@ async fn random_histories_of_members_are_answered_alike() {
                     versions[at] = if told[0] > 0 { 0 } else { versions[at] };
                 }
                 6 => {
-                    let keys = [pair.keys.meta(), pair.keys.member(&id), pair.keys.member("nobody")];
+                    let keys = [pair.keys.meta(), pair.keys.client_record(&id), pair.keys.client_record("nobody")];
                     pair.same(Script::ClientTouch, &keys, &words(&[&dice.roll(0, 9_000).to_string(), "5"]), |reply| {
                         reply
                     });

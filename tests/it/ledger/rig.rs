@@ -109,7 +109,7 @@ impl TestLedger {
     }
 
     pub fn client_key(&self, asker: &Asker, w: &Win) -> Key {
-        self.keys.client(&asker.id, w.limit)
+        self.keys.client_window(&asker.id, w.limit)
     }
 
     /// Keys of a client's windows and of candidates', in the order of every script.
@@ -204,8 +204,8 @@ impl TestLedger {
 
     pub fn admit_raw(&self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: Wish) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(id)];
-        keys.extend(self.keys.waiting_room());
-        keys.push(self.keys.member(&asker.id));
+        keys.extend(self.keys.queue());
+        keys.push(self.keys.client_record(&asker.id));
         keys.extend(self.window_keys(asker, &[]));
         for (cand, _) in choices {
             keys.push(self.shares_key(cand));
@@ -246,7 +246,7 @@ impl TestLedger {
     }
 
     fn room_keys(&self) -> Vec<Key> {
-        [self.keys.meta()].into_iter().chain(self.keys.waiting_room()).collect()
+        [self.keys.meta()].into_iter().chain(self.keys.queue()).collect()
     }
 
     /// Knocks since the last call: ticket and instant.
@@ -260,7 +260,7 @@ impl TestLedger {
 
     pub fn settle(&self, lease: &Lease, end: &End) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(&lease.id), self.keys.speed()];
-        keys.extend(self.keys.waiting_room());
+        keys.extend(self.keys.queue());
         keys.push(self.shares_key(&lease.cand));
         keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
         let whole = |n: usize| vec![if end.sent { -1 } else { 0 }; n];
@@ -350,17 +350,15 @@ impl TestLedger {
 
     pub fn control(&self, what: &str, subject: &str) {
         let args = words([what, subject, "admin", "judge.does", subject, "", "", ""].map(str::to_owned));
-        let keys: Vec<Key> = [self.keys.meta(), self.keys.health(), self.keys.audit()]
-            .into_iter()
-            .chain(self.keys.waiting_room())
-            .collect();
+        let keys: Vec<Key> =
+            [self.keys.meta(), self.keys.health(), self.keys.audit()].into_iter().chain(self.keys.queue()).collect();
         let reply = self.run(Script::Control, &keys, &args);
         assert_eq!(reply, Reply::Int(1));
     }
 
     /// The pool's windows that were ever named, as `snapshot` tells them.
     pub fn snapshot(&self, oldest_ms: i64) -> String {
-        let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snap("hash")];
+        let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
         let seen = self.common.seen.borrow().clone();
         keys.extend(seen.keys().cloned());
         let packed: String = seen.values().map(|w| w.pack(0, self.now())).collect();
@@ -409,12 +407,12 @@ impl TestLedger {
 
     /// Every key that these tests can have made, and that is there.
     pub fn present(&self) -> Vec<Key> {
-        let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snap("hash")];
+        let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
         all.extend(self.common.seen.borrow().keys().cloned());
         all.extend(self.common.clients.borrow().iter().cloned());
         all.extend(self.common.leases.borrow().iter().map(|id| self.keys.lease(id)));
         all.extend(self.common.shares.borrow().iter().cloned());
-        all.extend(self.keys.waiting_room());
+        all.extend(self.keys.queue());
         all.retain(|key| self.exists(key));
         all
     }
@@ -492,7 +490,7 @@ impl TestLedger {
     /// Who waits, and everybody's shares.
     pub fn room(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
-        let [queue, guests, tickets, alive, fair] = self.keys.waiting_room();
+        let [queue, guests, tickets, alive, fair] = self.keys.queue();
         for key in [queue, guests, alive] {
             let Reply::List(flat) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')", &key) else {
                 panic!("not a sorted set")
@@ -507,7 +505,7 @@ impl TestLedger {
 
     /// Ids of the tickets in line, all lines together, each in its order.
     pub fn in_line(&self) -> Vec<String> {
-        let [queue, ..] = self.keys.waiting_room();
+        let [queue, ..] = self.keys.queue();
         let Reply::List(members) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1)", &queue) else {
             panic!("not a sorted set")
         };

@@ -56,7 +56,7 @@ struct Rig {
 
 fn rig(host: Arc<dyn ScriptEngine>, tasks: Tasks) -> Rig {
     let catalog = catalog();
-    Rig { ledger: Ledger::start(host, rules("door"), catalog.clone(), tasks.clone()), catalog, tasks }
+    Rig { ledger: Ledger::start(host, &rules("door"), catalog.clone(), tasks.clone()), catalog, tasks }
 }
 
 async fn rigs(run: impl AsyncFn(Rig)) {
@@ -133,8 +133,8 @@ async fn thirty_go_on_each_account_and_the_next_is_told_when() {
         assert!((60..=62).contains(&leases.len()), "{} went", leases.len());
         assert_eq!(refusal.by, RefusedBy::Budget);
         assert!(refusal.exact && refusal.retry_ms <= 2_250, "{refusal:?}");
-        assert_eq!(refusal.lines.len(), 2);
-        assert_eq!((refusal.lines[0].why.as_str(), refusal.lines[0].max), ("rpm", Some(30)));
+        assert_eq!(refusal.reasons.len(), 2);
+        assert_eq!((refusal.reasons[0].why.as_str(), refusal.reasons[0].max), ("rpm", Some(30)));
         tokio::time::sleep(Duration::from_millis(u64::try_from(refusal.retry_ms).unwrap())).await;
         assert!(rig.admit(&who, &choices).await.is_ok(), "asked again exactly then, it goes");
     })
@@ -194,7 +194,7 @@ async fn a_clients_own_quota_binds_every_candidate() {
             leases.push(lease);
         }
         let refusal = rig.admit(&who, &choices).await.unwrap_err();
-        assert_eq!((refusal.by, &*refusal.lines[0].candidate), (RefusedBy::Client, "shared:test"));
+        assert_eq!((refusal.by, &*refusal.reasons[0].candidate), (RefusedBy::Client, "shared:test"));
         assert!((55_000..=60_300).contains(&refusal.retry_ms), "{refusal:?}");
     })
     .await;
@@ -211,12 +211,12 @@ async fn a_breaker_opened_by_one_replica_binds_the_other_at_once() {
         assert!(one.tasks.drain(Duration::from_secs(1)).await);
     }
     let refusal = two.admit(&who, &choices).await.unwrap_err();
-    assert_eq!(refusal.lines[0].why, "breaker");
+    assert_eq!(refusal.reasons[0].why, "breaker");
     assert!(refusal.exact && refusal.retry_ms <= 3_000, "{refusal:?}");
     two.sees("an open breaker", |s| matches!(s.breakers.get("groq"), Some(BreakerState::Open { .. }))).await;
     tokio::time::sleep(Duration::from_millis(u64::try_from(refusal.retry_ms).unwrap())).await;
     let probe = two.admit(&who, &choices).await.unwrap();
-    assert_eq!(one.admit(&who, &choices).await.unwrap_err().lines[0].why, "probe");
+    assert_eq!(one.admit(&who, &choices).await.unwrap_err().reasons[0].why, "probe");
     probe.settle(good(100));
     assert!(two.tasks.drain(Duration::from_secs(1)).await);
     one.admit(&who, &choices).await.expect("the next probe").settle(good(100));
@@ -243,7 +243,7 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
     });
     assert!(one.tasks.drain(Duration::from_secs(1)).await);
     let refusal = two.admit(&who, &choices[..1]).await.unwrap_err();
-    assert_eq!(refusal.lines[0].why, "shut: 429_rpd");
+    assert_eq!(refusal.reasons[0].why, "shut: 429_rpd");
     assert!((39_000..=40_000).contains(&refusal.retry_ms));
     assert!(two.admit(&who, &choices).await.is_ok(), "the other account is open");
     let subject = choices[0].candidate.subject.clone();
@@ -255,7 +255,7 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
         .await;
     let by = ChangedBy { actor: "cli", address: None };
     one.ledger.set_enabled(MODEL, false, &by).await.unwrap();
-    assert_eq!(two.admit(&who, &choices).await.unwrap_err().lines[1].why, "off");
+    assert_eq!(two.admit(&who, &choices).await.unwrap_err().reasons[1].why, "off");
     one.ledger.set_enabled(MODEL, true, &by).await.unwrap();
     two.ledger.reset_provider("groq", &by).await.unwrap();
     assert!(one.admit(&who, &choices[..1]).await.is_ok(), "reset lifts the cool-down");
@@ -344,11 +344,11 @@ async fn the_journal_is_the_pools() {
             time_ms: now_ms,
             request_id: "r1".into(),
             client: "anon".into(),
-            asked: "free".into(),
+            requested_model: "free".into(),
             candidate: MODEL.into(),
             attempts: vec![tried],
             status: 200,
-            first_content_ms: Some(5),
+            first_token_ms: Some(5),
             duration_ms: 9,
             tokens_in: Some(3),
             ..RequestRecord::default()
@@ -360,12 +360,12 @@ async fn the_journal_is_the_pools() {
         }
         let page = rig.ledger.journal(10, JournalRange::Newest).await.unwrap();
         assert_eq!((page.totals.requests, page.totals.successes, page.totals.failures), (2, 1, 1));
-        let lines: Vec<&RequestRecord> = page.lines.iter().map(|(_, line)| line).collect();
+        let lines: Vec<&RequestRecord> = page.records.iter().map(|(_, line)| line).collect();
         assert_eq!(lines, [&failed, &line], "newest first");
-        let older = rig.ledger.journal(10, JournalRange::OlderThan(page.lines[0].0)).await.unwrap();
-        assert_eq!(older.lines, page.lines[1..]);
-        let newer = rig.ledger.journal(10, JournalRange::NewerThan(page.lines[1].0)).await.unwrap();
-        assert_eq!(newer.lines, page.lines[..1]);
+        let older = rig.ledger.journal(10, JournalRange::OlderThan(page.records[0].0)).await.unwrap();
+        assert_eq!(older.records, page.records[1..]);
+        let newer = rig.ledger.journal(10, JournalRange::NewerThan(page.records[1].0)).await.unwrap();
+        assert_eq!(newer.records, page.records[..1]);
         let today = rig.ledger.usage_today(&["anon", "nobody"]).await.unwrap();
         let sums = today["anon"];
         assert_eq!((today.len(), sums.requests, sums.ok, sums.failed, sums.tokens_in), (1, 2, 1, 1, 6));

@@ -500,8 +500,8 @@ async fn the_stream_of_lines_is_capped() {
     let redis = RedisServer::start().await;
     let upstream = FakeUpstream::start().await;
     let app = setup(&upstream).redis(&redis).start().await;
-    // Lines of an older replica, which this one reads too.
-    let old = r#"'{"time_ms":1,"request_id":"old","client":"x","asked":"free","candidate":"","attempts":"","status":200,"stream":false,"waited_ms":0,"first_content_ms":null,"duration_ms":1,"tokens_in":null,"tokens_out":null}'"#;
+    // Records as a replica writes them.
+    let old = r#"'{"time_ms":1,"request_id":"old","client":"x","requested_model":"free","candidate":"","attempts":[],"status":200,"stream":false,"waited_ms":0,"first_token_ms":null,"duration_ms":1,"tokens_in":null,"tokens_out":null}'"#;
     for _ in 0..3 {
         let script = "\"for i=1,4000 do redis.call('XADD','tf1:{default}:journal','*','line',ARGV[1]) end\"";
         let reply = redis.command(&["EVAL", script, "0", old]);

@@ -1,0 +1,116 @@
+//! Guards of calls that are in flight: each cleans up if its caller gives up at an await.
+
+use std::{
+    mem,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use tokio::time::Instant;
+
+use super::{lease_state::PendingWrite, request::AdmitRequest};
+use crate::ledger::{
+    error::LedgerError,
+    script::engine::{EngineError, Reply, ScriptCall},
+    shared::Shared,
+};
+
+/// A settlement that is sent together with the next admission. If that does not happen, it is written later.
+pub(super) struct PendingSettlement<'a> {
+    shared: &'a Shared,
+    /// Large and rare, therefore boxed.
+    settlement: Option<Box<(ScriptCall, PendingWrite)>>,
+}
+
+impl<'a> PendingSettlement<'a> {
+    pub fn new(shared: &'a Shared, settlement: Option<Box<(ScriptCall, PendingWrite)>>) -> Self {
+        Self { shared, settlement }
+    }
+
+    pub fn call(&self) -> Option<&ScriptCall> {
+        self.settlement.as_deref().map(|(call, _)| call)
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.settlement.is_none()
+    }
+
+    pub fn done(&mut self) {
+        self.settlement = None;
+    }
+
+    /// Sends the settlement in a call of its own, if it has not been sent.
+    pub async fn flush(&mut self) {
+        if let Some(call) = self.call()
+            && !matches!(self.shared.run(call).await, Err(LedgerError::Unreachable { .. }))
+        {
+            self.done();
+        }
+    }
+}
+
+impl Drop for PendingSettlement<'_> {
+    fn drop(&mut self) {
+        if let Some(settlement) = self.settlement.take() {
+            self.shared.pending.push(settlement.1);
+        }
+    }
+}
+
+/// An admission whose reply has not been read. If that never happens it is cancelled, because it may have been granted.
+pub(super) struct InFlightAdmit<'a> {
+    shared: &'a Shared,
+    request: &'a AdmitRequest<'a>,
+    /// Empty if there is nothing to cancel.
+    id: String,
+}
+
+impl<'a> InFlightAdmit<'a> {
+    pub fn new(shared: &'a Shared, request: &'a AdmitRequest<'a>, id: &str) -> Self {
+        Self { shared, request, id: id.to_owned() }
+    }
+
+    /// The call was not carried out.
+    pub fn nothing_to_cancel(&mut self) {
+        self.id.clear();
+    }
+
+    /// The call was replaced by one for a lease of this id.
+    pub fn restart(&mut self, id: &str) {
+        id.clone_into(&mut self.id);
+    }
+
+    pub fn finish(mut self, reply: Result<Reply, EngineError>) -> Result<Reply, EngineError> {
+        if !matches!(reply, Err(EngineError::Unreachable(_))) {
+            self.id.clear();
+        }
+        reply
+    }
+}
+
+impl Drop for InFlightAdmit<'_> {
+    fn drop(&mut self) {
+        if !self.id.is_empty() {
+            let (client, choices) = (self.request.client.clone(), self.request.choices.to_vec());
+            self.shared.pending.push(PendingWrite::Cancel { id: mem::take(&mut self.id), client, choices });
+        }
+    }
+}
+
+/// Adds the time spent in the queue to a counter on drop, so that a cancelled wait counts too.
+pub(super) struct WaitTimer<'a> {
+    since: Instant,
+    adds_to: &'a AtomicU64,
+}
+
+impl<'a> WaitTimer<'a> {
+    pub fn start(adds_to: &'a AtomicU64) -> Self {
+        Self { since: Instant::now(), adds_to }
+    }
+}
+
+impl Drop for WaitTimer<'_> {
+    fn drop(&mut self) {
+        let us = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.adds_to.fetch_add(us, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,51 @@
+//! Refusals, with the reason of each candidate, and the state of the client's own windows.
+
+use std::sync::Arc;
+
+/// No candidate has room, and nothing was charged. Without other traffic the same request would be admitted after
+/// `retry_ms`.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub by: RefusedBy,
+    pub retry_ms: i64,
+    /// False if a slot, a probe or an unsettled charge decides: then `retry_ms` is an estimate.
+    pub exact: bool,
+    pub reasons: Vec<RefusalReason>,
+    pub client: Option<ClientUsage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// The caller's own quota.
+    Client,
+    /// The windows, breakers or cooldowns of every candidate.
+    Budget,
+}
+
+/// Why one candidate, or the client, has no room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalReason {
+    /// `groq/openai/gpt-oss-120b`, or the client's id if the client's quota refused.
+    pub candidate: Arc<str>,
+    /// A limit's name, or `breaker`, `probe`, `shut: CAUSE`, `off`.
+    pub why: String,
+    /// The limit in force, if a limit refused.
+    pub max: Option<i64>,
+    pub retry_in_ms: i64,
+}
+
+/// A client's tightest windows after an admission: one of requests, one of tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientUsage {
+    pub requests: Option<WindowState>,
+    pub tokens: Option<WindowState>,
+}
+
+/// The state of one of a client's own windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowState {
+    pub limit: i64,
+    pub remaining: i64,
+    /// Time until the window is empty, at most.
+    pub reset_ms: i64,
+}

@@ -1,0 +1,34 @@
+//! The request for an admission, and its result.
+
+use std::sync::atomic::AtomicU64;
+
+use super::{lease::Lease, refusal::Refusal};
+use crate::domain::{Choice, Client, Tier};
+
+/// One request that wants to be admitted.
+#[derive(Debug, Clone, Copy)]
+pub struct AdmitRequest<'a> {
+    pub client: &'a Client,
+    /// Candidates in order of preference; the first that has room is taken.
+    pub choices: &'a [Choice],
+    /// How long the request may wait in the queue; 0: not at all.
+    pub wait_ms: i64,
+    pub tier: Tier,
+    /// The time spent in the queue is added to this counter, in µs, also if the caller gives up.
+    pub waited_us: &'a AtomicU64,
+}
+
+impl AdmitRequest<'_> {
+    /// Tokens that the client's own windows are charged: the largest charge of any candidate.
+    pub(super) fn client_tokens(&self) -> i64 {
+        self.choices.iter().map(|choice| choice.charge.tokens.max(choice.charge.input)).max().unwrap_or(0)
+    }
+}
+
+#[derive(Debug)]
+pub enum Admission {
+    Granted(Lease),
+    Refused(Refusal),
+    /// The client's record was deleted, disabled or changed since it was read. Nothing was charged: read it again.
+    ClientChanged,
+}
