@@ -1,11 +1,11 @@
-//! A strict JSON cursor over text: checks the grammar, tells where everything stands, copies nothing.
+//! A strict JSON cursor over text, which checks the grammar, reports positions and copies nothing.
 //!
-//! `serde_json` is the reader of everything else. Here positions matter: a caller is told line and column, a body is
-//! edited in place so that every byte we do not mean to change survives.
+//! All other JSON uses `serde_json`. Here positions matter: errors have line and column, and bodies are edited in place so that
+//! every other byte stays as it is.
 
 use std::borrow::Cow;
 
-/// Deeper nesting than this is refused, by us as by most providers.
+/// Maximum nesting, which is also that of most providers.
 pub const DEPTH_MAX: u32 = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// With its article, for messages.
+    /// Name with its article, for messages.
     pub fn named(self) -> &'static str {
         match self {
             Kind::Null => "null",
@@ -32,7 +32,7 @@ impl Kind {
     }
 }
 
-/// What is wrong, and at which byte.
+/// An error and its byte position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JsonError {
     pub at: usize,
@@ -40,8 +40,8 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    /// Line and column of it, both from 1, the column in characters.
-    pub fn place(&self, text: &str) -> (usize, usize) {
+    /// Line and column, both from 1; the column counts characters.
+    pub fn line_and_column(&self, text: &str) -> (usize, usize) {
         let before = &text.as_bytes()[..self.at.min(text.len())];
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |i| i + 1);
         let continuation = |b: &&u8| (**b & 0b1100_0000) != 0b1000_0000;
@@ -49,17 +49,17 @@ impl JsonError {
     }
 }
 
-/// A string as written, without its quotes.
+/// A string literal without its quotes.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a> {
     pub raw: &'a str,
-    /// Byte of its opening quote.
+    /// Byte position of the opening quote.
     pub at: usize,
     pub escaped: bool,
 }
 
 impl<'a> Text<'a> {
-    /// What it says. A lone surrogate, which no string can hold, leaves the text as written.
+    /// The decoded string. A literal with a lone surrogate, which no string can contain, is returned as it is.
     pub fn decode(&self) -> Cow<'a, str> {
         if !self.escaped {
             return Cow::Borrowed(self.raw);
@@ -67,13 +67,13 @@ impl<'a> Text<'a> {
         serde_json::from_str(&format!("\"{}\"", self.raw)).map_or(Cow::Borrowed(self.raw), Cow::Owned)
     }
 
-    /// Byte after its closing quote.
+    /// Byte position after the closing quote.
     pub fn end(&self) -> usize {
         self.at + self.raw.len() + 2
     }
 }
 
-/// Where we are in the text. Every method that fails leaves the cursor at the mistake.
+/// A position in the text. A method that fails leaves the cursor at the error.
 #[derive(Debug)]
 pub struct Json<'a> {
     text: &'a str,
@@ -86,12 +86,12 @@ impl<'a> Json<'a> {
         Self { text, at: 0, depth: 0 }
     }
 
-    /// Begins at a byte of the text, where a value stands.
+    /// A cursor at the byte position of a value.
     pub fn at_byte(text: &'a str, at: usize) -> Self {
         Self { text, at, depth: 0 }
     }
 
-    /// Byte at which the next token stands (after [`Json::peek`]) or at which the last value ended.
+    /// Byte position of the next token (after [`Json::peek`]), or of the end of the last value.
     pub fn at(&self) -> usize {
         self.at
     }
@@ -121,7 +121,7 @@ impl<'a> Json<'a> {
         found
     }
 
-    /// What kind of value comes next.
+    /// Kind of the next value.
     pub fn peek(&mut self) -> Result<Kind, JsonError> {
         self.space();
         match self.byte() {
@@ -136,7 +136,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// Nothing but white space may follow.
+    /// Checks that only white space follows.
     pub fn end(&mut self) -> Result<(), JsonError> {
         self.space();
         if self.at == self.text.len() { Ok(()) } else { Err(self.error("trailing characters after the value")) }
@@ -174,7 +174,7 @@ impl<'a> Json<'a> {
         Ok(())
     }
 
-    /// A number as written.
+    /// A number literal.
     pub fn number(&mut self) -> Result<&'a str, JsonError> {
         self.space();
         let start = self.at;
@@ -219,7 +219,7 @@ impl<'a> Json<'a> {
         Err(self.error("expected a value"))
     }
 
-    /// Calls `member` with each name, standing before its value, which it must consume.
+    /// Calls `member` with each name and the cursor before its value, which it must consume.
     pub fn object<E: From<JsonError>>(
         &mut self,
         mut member: impl FnMut(Text<'a>, &mut Self) -> Result<(), E>,
@@ -235,7 +235,7 @@ impl<'a> Json<'a> {
         Ok(())
     }
 
-    /// Calls `item` with each index, standing before its value, which it must consume.
+    /// Calls `item` with each index and the cursor before the value, which it must consume.
     pub fn array<E: From<JsonError>>(
         &mut self,
         mut item: impl FnMut(usize, &mut Self) -> Result<(), E>,
@@ -275,7 +275,7 @@ impl<'a> Json<'a> {
         if self.take(b':') { Ok(name) } else { Err(self.error("expected `:` after a member's name")) }
     }
 
-    /// Checks a whole value and passes it.
+    /// Checks and skips a value.
     pub fn skip(&mut self) -> Result<(), JsonError> {
         match self.peek()? {
             Kind::String => self.string().map(drop),
@@ -287,7 +287,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Bytes before the next quote, backslash or control character: eight at a time.
+/// Number of bytes before the next quote, backslash or control character, searched eight at a time.
 fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
@@ -298,7 +298,7 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         let quote = zero_in(word ^ (ONES * u64::from(b'"')));
         let backslash = zero_in(word ^ (ONES * u64::from(b'\\')));
         let control = word.wrapping_sub(ONES * 0x20) & !word;
-        // The lowest flagged byte is always a true one; only those above it can be borrows.
+        // The lowest flagged byte is exact; borrows can only affect bytes above it.
         let found = (quote | backslash | control) & HIGH;
         if found != 0 {
             return at + (found.trailing_zeros() / 8) as usize;
@@ -321,11 +321,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_has_line_and_column_in_characters() {
+    fn an_error_has_line_and_column_in_characters() {
         let text = "{\"a\": \"é\",\n \"ö\": tru}";
-        assert_eq!(check(text).unwrap_err().place(text), (2, 7));
+        assert_eq!(check(text).unwrap_err().line_and_column(text), (2, 7));
         let text = "{\"é\" 1}";
-        assert_eq!(check(text).unwrap_err().place(text), (1, 6));
+        assert_eq!(check(text).unwrap_err().line_and_column(text), (1, 6));
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_escapes_reads_as_what_it_says() {
+    fn a_name_with_escapes_is_decoded() {
         let mut names = Vec::new();
         let read = Json::new("{\"mod\\u0065l\":1}").object(|name, json| {
             names.push(name.decode().into_owned());
@@ -347,21 +347,21 @@ mod tests {
     }
 
     proptest! {
-        /// We take exactly what `serde_json` takes (it knows lone surrogates only in strings it decodes).
+        /// Accepts exactly what `serde_json` accepts (which rejects lone surrogates only in strings that it decodes).
         #[test]
-        fn the_grammar_is_serde_jsons(text in "[\\[\\]{},:\"\\\\a0-9.eE+\\- tfnul\u{1}\u{e9}/]{0,24}") {
+        fn the_grammar_is_that_of_serde_json(text in "[\\[\\]{},:\"\\\\a0-9.eE+\\- tfnul\u{1}\u{e9}/]{0,24}") {
             let theirs = serde_json::from_str::<&serde_json::value::RawValue>(text.trim_matches([' ', '\n']));
             prop_assert_eq!(check(&text).is_ok(), theirs.is_ok(), "{}", text);
         }
 
         #[test]
-        fn the_prefix_is_the_same_as_byte_by_byte(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        fn the_prefix_equals_a_bytewise_search(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let slow = bytes.iter().take_while(|b| !matches!(b, b'"' | b'\\' | 0..0x20)).count();
             prop_assert_eq!(plain_prefix(&bytes), slow);
         }
 
         #[test]
-        fn what_serde_json_writes_is_read(value in any_json()) {
+        fn output_of_serde_json_is_accepted(value in any_json()) {
             prop_assert!(check(&value.to_string()).is_ok());
             prop_assert!(check(&serde_json::to_string_pretty(&value).unwrap()).is_ok());
         }

@@ -1,4 +1,4 @@
-//! Settings → snapshot: who is in force, with which keys, and what each candidate may use.
+//! Builds the catalogue from the settings: providers, models, accounts, keys and windows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,22 +18,21 @@ use crate::{
     },
 };
 
-/// A server that has to be requested for its models, because nobody listed them.
+/// A server whose models are not configured and must be discovered.
 #[derive(Debug, Clone)]
 pub struct ToDiscover {
     pub provider: String,
     pub base_url: String,
     pub key: Option<SecretString>,
-    /// Prefix of ids in its list.
+    /// Prefix of the ids in its list.
     pub model_list_prefix: String,
 }
 
-/// Ollama, unless `OLLAMA_MODELS` lists its models, and providers that only the file knows and that list none there.
+/// Ollama, unless `OLLAMA_MODELS` lists its models, and providers of the file without models.
 pub fn to_discover(settings: &Settings) -> Vec<ToDiscover> {
     let custom = settings.providers.keys().map(String::as_str).filter(|id| builtin().provider(id).is_none());
-    let requested = std::iter::once("ollama").filter(|_| settings.ollama.models.is_empty()).chain(custom);
-    requested
-        .map(|id| Overlay::new(id, settings.providers.get(id)))
+    let ids = std::iter::once("ollama").filter(|_| settings.ollama.models.is_empty()).chain(custom);
+    ids.map(|id| Overlay::new(id, settings.providers.get(id)))
         .filter(|at| at.is_enabled() && at.file.is_none_or(|file| file.models.is_empty()))
         .filter_map(|at| {
             Some(ToDiscover {
@@ -58,7 +57,7 @@ pub(super) fn build(settings: &Settings, discovered: &BTreeMap<String, Vec<Strin
         };
         add(&mut catalog, &at, found, id == "ollama" && !settings.ollama.models.is_empty())?;
     }
-    // Stable: within the two halves the catalogue's order holds.
+    // The sort is stable, so the catalogue's order is kept within both groups.
     catalog.candidates.sort_by_key(|candidate| candidate.provider.local);
     catalog.models.sort_by_key(|served| served.provider.local);
     catalog.metas = meta_models::build(settings, &catalog)?;
@@ -76,7 +75,7 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found: &[String], found_is_liste
     let mut names = BTreeMap::new();
     for &id in &ids {
         let (mut model, windows) = at.model(id, found_is_listed && found.iter().any(|f| f == id));
-        // `x` for `x:latest` is our shorthand: a model that is called `x` goes first.
+        // `x` is short for `x:latest`, unless there is a model `x`.
         model.aliases.retain(|alias| id.strip_suffix(":latest") != Some(alias) || !ids.contains(&alias.as_str()));
         for name in std::iter::once(id).chain(model.aliases.iter().map(String::as_str)) {
             if let Some(other) = names.insert(name.to_owned(), id) {
@@ -88,9 +87,9 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found: &[String], found_is_liste
         }
         let retired = at.status() == Status::Retired && !model.listed || model.status == Status::Retired;
         let why = if !at.is_enabled() {
-            Some("its provider is switched off in the configuration")
+            Some("its provider is disabled in the configuration")
         } else if !model.enabled {
-            Some("it is switched off in the configuration")
+            Some("it is disabled in the configuration")
         } else if model.zero_limit {
             Some("a limit of 0 means that it is not on this plan")
         } else {
@@ -130,7 +129,7 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found: &[String], found_is_liste
     Ok(())
 }
 
-/// Whether there is anything to send with and anywhere to send to.
+/// Whether the provider has what it needs to be called.
 fn is_configured(at: &Overlay<'_>, found: &[String], accounts: &[Arc<Account>]) -> bool {
     let lists_models = at.file.is_some_and(|file| !file.models.is_empty());
     let has_key = accounts.iter().any(|account| account.keys.iter().any(|key| key.secret.is_some()));
@@ -139,13 +138,13 @@ fn is_configured(at: &Overlay<'_>, found: &[String], accounts: &[Arc<Account>]) 
     }
     match at.auth() {
         Auth::Bearer => has_key,
-        // Without a key it would be called from an address that others share: only when the file asks for it.
+        // Calls without a key share a limit with others of the same address, so only the file enables them.
         Auth::BearerOptional => has_key || at.custom || lists_models,
         Auth::None => lists_models || !found.is_empty(),
     }
 }
 
-/// Each key its own account, unless the file groups them; in the order of the first key.
+/// One account per key, unless the file groups keys, in the order of their first keys.
 fn accounts(at: &Overlay<'_>) -> Vec<Arc<Account>> {
     let keys: &[SecretString] = at.settings.map_or(&[], |s: &ProviderSettings| s.keys.as_slice());
     if keys.is_empty() && at.auth() != Auth::Bearer {
@@ -173,12 +172,12 @@ fn accounts(at: &Overlay<'_>) -> Vec<Arc<Account>> {
     accounts.into_iter().map(|(id, keys)| Arc::new(Account { id, keys })).collect()
 }
 
-/// First 8 hex digits of the key's SHA-256: enough to tell keys apart, nothing to guess one from.
+/// First 8 hex digits of the key's SHA-256, which identify a key without revealing it.
 pub fn key_id(key: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(key.as_bytes())[..4])
 }
 
-/// What the ledger's windows depend on: two replicas with different hashes disagree about limits.
+/// Digest of everything on which the ledger's windows depend. Replicas with different digests disagree about limits.
 fn hash(candidates: &[Arc<Candidate>]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for c in candidates {

@@ -9,7 +9,7 @@ use crate::{
     suggest::closest,
 };
 
-/// The built-in ones (as the operator changed them), then the operator's own.
+/// The built-in meta-models with the operator's changes, then the operator's own.
 pub(super) fn build(settings: &Settings, catalog: &Catalog) -> Result<Vec<MetaModel>, CatalogError> {
     let mut metas = Vec::new();
     for (name, strategy) in BUILTIN_META_MODELS {
@@ -33,14 +33,14 @@ pub(super) fn build(settings: &Settings, catalog: &Catalog) -> Result<Vec<MetaMo
     Ok(metas)
 }
 
-/// A general chat model that the operator's plan has for sure: not gated, paid or keyless, unless he lists it.
+/// Whether a candidate is a member by default: a general chat model that is not gated, paid or keyless, or is listed.
 fn is_member(candidate: &Candidate) -> bool {
     let keyless = candidate.key.secret.is_none() && !candidate.provider.local;
     let sure = matches!(candidate.model.status, Status::Active | Status::Trial) && !keyless;
     candidate.model.chat_default && (sure || candidate.model.listed)
 }
 
-/// Members in listed order. A pattern takes what a built-in meta-model would take; a name takes what it names.
+/// Members in the order of the list. A pattern matches default members only; a name matches any candidate of that name.
 fn listed(name: &str, meta: &MetaModelSettings, catalog: &Catalog) -> Result<Vec<Arc<Candidate>>, CatalogError> {
     let mut found: Vec<Arc<Candidate>> = Vec::new();
     for member in &meta.members {
@@ -58,7 +58,7 @@ fn listed(name: &str, meta: &MetaModelSettings, catalog: &Catalog) -> Result<Vec
             }
         }
         let provider = member.split_once('/').map(|(provider, _)| provider);
-        // A provider without a key, or one not yet requested for its models, has nothing to give; that is no mistake.
+        // A provider without a key or before discovery has no candidates, which is not an error.
         let known = catalog
             .known
             .iter()
@@ -77,7 +77,7 @@ fn listed(name: &str, meta: &MetaModelSettings, catalog: &Catalog) -> Result<Vec
     Ok(found)
 }
 
-/// Its models are not known beforehand.
+/// Whether a provider's models are not known beforehand.
 fn is_open_ended(provider: &str, catalog: &Catalog) -> bool {
     let listed = catalog.known.iter().any(|k| k.provider == provider);
     let exists =

@@ -1,4 +1,4 @@
-//! Providers, models and meta-models in force: one immutable snapshot, swapped whole on reload.
+//! Providers, models and meta-models in force, as one immutable snapshot that a reload replaces.
 
 mod build;
 mod meta_models;
@@ -17,23 +17,23 @@ use crate::{
 pub use build::{ToDiscover, key_id, to_discover};
 pub use resolve::Known;
 
-/// The snapshot everyone reads; a reload stores another one.
+/// The current snapshot, which a reload replaces.
 pub type Current = Arc<ArcSwap<Catalog>>;
 
-/// Everything that can be requested for, and who serves it.
+/// All names that can be requested, and the candidates that serve them.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    /// Providers that there is a key (or a list of models) for, in catalogue order; those switched off in the file, too.
+    /// Providers with a key or a list of models, in catalogue order, including those disabled in the file.
     pub providers: Vec<Arc<Provider>>,
-    /// Every (chat model, key) in force, in catalogue order; local ones last.
+    /// Each (chat model, key) in force, in catalogue order, local ones last.
     pub candidates: Vec<Arc<Candidate>>,
-    /// Every chat model in force, in the order of the candidates.
+    /// Each chat model in force, in the order of the candidates.
     pub models: Vec<Served>,
-    /// Every chat model that was ever described, for the words of an error.
+    /// Each known chat model, for error messages.
     pub known: Vec<Known>,
     /// `free`, `free-fast`, `free-smart`, then the operator's.
     pub metas: Vec<MetaModel>,
-    /// Hex digest of what the ledger's windows depend on.
+    /// Hex digest of everything on which the ledger's windows depend.
     pub hash: String,
 }
 
@@ -49,41 +49,41 @@ pub struct Served {
 pub struct MetaModel {
     pub name: String,
     pub strategy: RoutingStrategy,
-    /// In listed order.
+    /// In the order of the list.
     pub members: Vec<Arc<Candidate>>,
 }
 
-/// Who serves a name.
+/// Result of resolving a name.
 #[derive(Debug)]
 pub enum Resolved<'a> {
     Meta(&'a MetaModel),
-    /// One model, or its namesakes at several providers; each with every key. Never empty.
+    /// One model, or models of the same name at several providers, with all their keys. Never empty.
     Models(Vec<Arc<Candidate>>),
 }
 
-/// Why a name cannot be served: 404, in the caller's words.
+/// Why a name cannot be served; the messages are for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
-    #[error("{}", retired_words(.model, .successor.as_deref()))]
+    #[error("{}", retired_message(.model, .successor.as_deref()))]
     Retired { model: String, successor: Option<String> },
-    #[error("{}", unknown_words(.requested, .closest))]
+    #[error("{}", unknown_message(.requested, .closest))]
     Unknown { requested: String, closest: Vec<String> },
-    /// The name is known; no provider of it has a key.
+    /// The name is known, but no provider of it has a key.
     #[error("No provider of `{requested}` is configured: set a key or run `tollfree demo`.")]
     NoMember { requested: String },
-    /// Known and configured, but not to be had: switched off in the file, or with a limit of 0.
+    /// The model is configured, but disabled in the file or with a limit of 0.
     #[error("The model `{requested}` is not offered here: {why}.")]
     NotOffered { requested: String, why: String },
 }
 
-fn retired_words(model: &str, successor: Option<&str>) -> String {
+fn retired_message(model: &str, successor: Option<&str>) -> String {
     match successor {
         Some(next) => format!("The model `{model}` has been retired. Its successor is `{next}`."),
         None => format!("The model `{model}` has been retired."),
     }
 }
 
-fn unknown_words(requested: &str, closest: &[String]) -> String {
+fn unknown_message(requested: &str, closest: &[String]) -> String {
     if closest.is_empty() {
         return format!("The model `{requested}` does not exist.");
     }
@@ -91,18 +91,19 @@ fn unknown_words(requested: &str, closest: &[String]) -> String {
     format!("The model `{requested}` does not exist. Did you mean {}?", names.join(", "))
 }
 
-/// A setting that only makes sense together with the catalogue, and does not.
+/// A setting that conflicts with the catalogue.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct CatalogError(pub String);
 
 impl Catalog {
-    /// `discovered`: model ids that servers without a list of their own named (see [`to_discover`]), by provider.
+    /// `discovered`: model ids by provider, from servers without a configured list (see [`to_discover`]).
     pub fn build(settings: &Settings, discovered: &BTreeMap<String, Vec<String>>) -> Result<Catalog, CatalogError> {
         build::build(settings, discovered)
     }
 
-    /// Order: meta-model; `provider/id-or-alias`; a whole id or alias at every provider that serves it; retired; the closest names.
+    /// Resolves a name as a meta-model, as `provider/id-or-alias`, or as an id or alias at all providers that serve it. The error
+    /// names the successor of a retired model, or the closest names.
     pub fn resolve(&self, name: &str) -> Result<Resolved<'_>, NotFound> {
         resolve::resolve(self, name)
     }

@@ -1,4 +1,4 @@
-//! One provider as the operator's file lays it over the catalogue, and what `domain` makes of it.
+//! One provider: the catalogue's table with the operator's file merged over it.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// The tables that describe one provider; where both say something, the file's counts.
+/// The tables that describe one provider. The file's values override the catalogue's.
 pub(super) struct Overlay<'a> {
     pub id: &'a str,
     pub settings: Option<&'a ProviderSettings>,
     pub file: Option<&'a ProviderTable>,
-    /// The catalogue's table, or the template of a provider that only the file knows.
+    /// The catalogue's table, or the template for a provider of the file.
     pub base: &'a ProviderTable,
     pub custom: bool,
 }
@@ -55,7 +55,7 @@ impl<'a> Overlay<'a> {
         pick!(self.enabled).unwrap_or(true)
     }
 
-    /// Where it lives; `None` while a placeholder of the catalogue's address is not filled.
+    /// Base URL; `None` if the catalogue's URL has an unfilled placeholder.
     pub fn base_url(&self) -> Option<String> {
         let url = self.settings.and_then(|s| s.base_url.clone()).or_else(|| self.base.base_url.clone())?;
         (!url.contains('{')).then(|| url.trim_end_matches('/').to_owned())
@@ -105,7 +105,7 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    /// Ids of its models: the catalogue's, the file's own, then those that the server named.
+    /// Ids of its models: the catalogue's, the file's, then discovered ones.
     pub fn model_ids(&self, discovered: &'a [String]) -> Vec<&'a str> {
         let mut ids: Vec<&str> = self.base.models.keys().map(String::as_str).collect();
         let aliases: Vec<&str> = self.base.models.values().flat_map(|m| &m.aliases).map(String::as_str).collect();
@@ -119,12 +119,12 @@ impl<'a> Overlay<'a> {
         ids
     }
 
-    /// One model and its windows. `listed`: the operator named it somewhere outside the file, too.
+    /// One model and its windows. `listed`: the operator named it outside the file.
     pub fn model(&self, id: &str, listed: bool) -> (Model, Arc<[Window]>) {
         let file = self.file.and_then(|f| f.models.get(id));
         let base = self.base.models.get(id);
         let listed = listed || file.is_some() || self.custom;
-        let limits = windows::of(self, file, base, listed);
+        let limits = windows::model_windows(self, file, base, listed);
         let defaults = [
             self.file.map(|f| &f.model_defaults),
             Some(&self.base.model_defaults),
@@ -136,7 +136,7 @@ impl<'a> Overlay<'a> {
         let small = |n: i64| u32::try_from(n).unwrap_or(0);
 
         let status = match (file.and_then(|f| f.status), base.and_then(|b| b.status)) {
-            // Whoever lists a retired model knows a server that still has it.
+            // An operator who lists a retired model has a server that still serves it.
             (None, Some(Status::Retired)) if listed => Status::Active,
             (Some(status), _) | (None, Some(status)) => status,
             (None, None) if self.status() == Status::Paid => Status::Paid,
@@ -174,7 +174,7 @@ impl<'a> Overlay<'a> {
     }
 }
 
-/// A server's list does not say what its models are for; these names do.
+/// Whether the id is that of an embedding model. A server's list does not say so.
 fn is_embedder(id: &str) -> bool {
     let id = id.to_lowercase();
     id.contains("embed") || id.starts_with("bge-") || id.starts_with("all-minilm")

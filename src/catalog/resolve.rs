@@ -1,4 +1,4 @@
-//! From a name to those who serve it.
+//! Resolves a name to the candidates that serve it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     suggest::closest,
 };
 
-/// A chat model that somebody described or a server named, in force or not: so that an error can say why it cannot be had.
+/// A chat model that is configured or was discovered, in force or not. Error messages use it.
 #[derive(Debug, Clone)]
 pub struct Known {
     pub provider: String,
@@ -18,7 +18,7 @@ pub struct Known {
     pub retired: bool,
     /// `provider/id`
     pub successor: Option<String>,
-    /// Why it is not offered although its provider may have a key.
+    /// Why it is not offered even if its provider has a key.
     pub not_offered: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl Known {
         format!("{}/{}", self.provider, self.id)
     }
 
-    /// By its own name or an alias, with or without its provider.
+    /// Whether `name` is its id or an alias, with or without the provider.
     pub fn is_called(&self, name: &str) -> bool {
         let of_provider = name.strip_prefix(self.provider.as_str()).and_then(|rest| rest.strip_prefix('/'));
         of_provider.is_some_and(|rest| self.has_name(rest)) || self.has_name(name)
@@ -39,7 +39,7 @@ impl Known {
     }
 }
 
-/// By its own name or an alias, with or without its provider.
+/// Whether `name` is the model's id or an alias, with or without the provider.
 pub(super) fn is_called(candidate: &Candidate, name: &str) -> bool {
     is_called_with_provider(candidate, name) || has_name(candidate, name)
 }
@@ -69,13 +69,13 @@ pub(super) fn resolve<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'
     Err(why_not(catalog, name))
 }
 
-/// Nobody serves the name: known but not to be had, retired, or unknown.
+/// Why no candidate serves the name.
 fn why_not(catalog: &Catalog, name: &str) -> NotFound {
     let requested = name.to_owned();
-    let mut living = catalog.known.iter().filter(|k| !k.retired && k.is_called(name)).peekable();
-    if living.peek().is_some() {
-        let reasons: Vec<Option<&str>> = living.map(|k| k.not_offered.as_deref()).collect();
-        // One provider that only lacks a key is better news than another that does not offer it.
+    let mut current = catalog.known.iter().filter(|k| !k.retired && k.is_called(name)).peekable();
+    if current.peek().is_some() {
+        let reasons: Vec<Option<&str>> = current.map(|k| k.not_offered.as_deref()).collect();
+        // A missing key is the better hint than a model that a provider does not offer.
         return match reasons.iter().copied().min().flatten() {
             Some(why) => NotFound::NotOffered { requested, why: why.to_owned() },
             None => NotFound::NoMember { requested },

@@ -341,7 +341,7 @@ fn what_is_switched_off_in_the_file_says_so() {
     assert!(catalog.candidates.is_empty());
     assert!(!catalog.providers[0].enabled);
     let words = catalog.resolve("groq/openai/gpt-oss-20b").unwrap_err().to_string();
-    assert!(words.contains("switched off"), "{words}");
+    assert!(words.contains("disabled"), "{words}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The windows of one account and model, out of the limits that catalogue and file name.
+//! Windows of one account and model, from the limits of catalogue and file.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,38 +8,43 @@ use crate::{
     domain::{Limit, Scope, Source, TokenCharge, Unit, Window, WindowKind, Zone},
 };
 
-pub(super) struct Windowed {
-    /// Those over all models of the account first.
+pub(super) struct ModelWindows {
+    /// Account-wide windows first.
     pub windows: Arc<[Window]>,
-    /// A limit of 0 is among them: not on this plan.
+    /// Whether a limit is 0, so that the account's plan does not include the model.
     pub zero: bool,
 }
 
-/// What a table says about how its windows behave, nearest first.
-struct Manner<'a> {
+/// Behaviour of windows from the tables, the most specific first.
+struct WindowRules<'a> {
     kinds: Vec<&'a WindowKindSetting>,
     reset: Option<&'a DailyReset>,
     charge: Option<TokenCharge>,
-    /// The operator said so, rather than the catalogue.
+    /// The charge comes from the file rather than from the catalogue.
     charge_in_file: bool,
 }
 
-/// `listed`: the operator named the model, so a 0 of the catalogue's ("not on a free plan") does not hold for him.
-pub(super) fn of(at: &Overlay<'_>, file: Option<&ModelTable>, base: Option<&ModelTable>, listed: bool) -> Windowed {
-    let over_all = laid_over(&[(Some(&at.base.limits), Source::Catalogue), (at.file.map(|f| &f.limits), Source::File)]);
-    let per_model = laid_over(&[
+/// `listed`: the operator named the model, so a limit of 0 in the catalogue ("not on a free plan") does not apply.
+pub(super) fn model_windows(
+    at: &Overlay<'_>,
+    file: Option<&ModelTable>,
+    base: Option<&ModelTable>,
+    listed: bool,
+) -> ModelWindows {
+    let over_all = merge(&[(Some(&at.base.limits), Source::Catalogue), (at.file.map(|f| &f.limits), Source::File)]);
+    let per_model = merge(&[
         (Some(&at.base.model_limits), Source::Catalogue),
         (base.map(|b| &b.limits), Source::Catalogue),
         (at.file.map(|f| &f.model_limits), Source::File),
         (file.map(|f| &f.limits), Source::File),
     ]);
-    let account = Manner {
+    let account = WindowRules {
         kinds: [at.file.and_then(|f| f.window.as_ref()), at.base.window.as_ref()].into_iter().flatten().collect(),
         reset: at.file.and_then(|f| f.daily_reset.as_ref()).or(at.base.daily_reset.as_ref()),
         charge: at.file.and_then(|f| f.token_charge).or(at.base.token_charge),
         charge_in_file: at.file.is_some_and(|f| f.token_charge.is_some()),
     };
-    let model = Manner {
+    let model = WindowRules {
         kinds: [
             file.and_then(|f| f.window.as_ref()),
             at.file.and_then(|f| f.window.as_ref()),
@@ -63,20 +68,20 @@ pub(super) fn of(at: &Overlay<'_>, file: Option<&ModelTable>, base: Option<&Mode
     };
     let mut windows = Vec::new();
     let mut zero = false;
-    for (scope, limits, manner) in [(Scope::Account, over_all, account), (Scope::Model, per_model, model)] {
+    for (scope, limits, rules) in [(Scope::Account, over_all, account), (Scope::Model, per_model, model)] {
         for (limit, (max, source)) in limits {
             if max == 0 {
                 zero |= source == Source::File || !listed;
             } else {
-                windows.extend(manner.window(limit, max, scope, source));
+                windows.extend(rules.window(limit, max, scope, source));
             }
         }
     }
-    Windowed { windows: windows.into(), zero }
+    ModelWindows { windows: windows.into(), zero }
 }
 
-/// Later layers win; "none" takes a limit away.
-fn laid_over(layers: &[(Option<&Limits>, Source)]) -> BTreeMap<Limit, (i64, Source)> {
+/// Merges layers of limits; later ones win, and "none" removes a limit.
+fn merge(layers: &[(Option<&Limits>, Source)]) -> BTreeMap<Limit, (i64, Source)> {
     let mut limits = BTreeMap::new();
     for (layer, source) in layers {
         for (limit, value) in layer.iter().copied().flatten() {
@@ -89,13 +94,13 @@ fn laid_over(layers: &[(Option<&Limits>, Source)]) -> BTreeMap<Limit, (i64, Sour
     limits
 }
 
-impl Manner<'_> {
-    /// `None`: a token limit where the operator says that tokens do not matter.
+impl WindowRules<'_> {
+    /// `None` for a token limit if the file says that tokens are not counted.
     fn window(&self, limit: Limit, max: i64, scope: Scope, source: Source) -> Option<Window> {
         let charge = match (limit.unit(), self.charge) {
             (Unit::InputToken, _) => TokenCharge::Input,
             (Unit::Token, Some(TokenCharge::None)) if self.charge_in_file => return None,
-            // A token limit on a provider that is not known to count them: by what was used.
+            // A token limit of a provider that is not known to count tokens charges actual usage.
             (Unit::Token, Some(TokenCharge::None) | None) => TokenCharge::Actual,
             (_, charge) => charge.unwrap_or(TokenCharge::None),
         };
@@ -107,7 +112,7 @@ impl Manner<'_> {
         if limit == Limit::Concurrency {
             return (WindowKind::Concurrency, None);
         }
-        // Debited when the answer ends: the charge moves, which only a sliding window can follow.
+        // The charge changes when the reply ends, which only a sliding window supports.
         if limit.unit() == Unit::Token && charge == TokenCharge::Actual {
             return (WindowKind::Sliding, None);
         }

@@ -36,7 +36,7 @@ pub use settings::{
     Origin, ProviderSettings, ProxyUrl, QueueSettings, ServerSettings, SettingSource, Settings, Timeouts,
 };
 
-use crate::domain::key::MEMBER_PREFIX;
+use crate::domain::key::CLIENT_KEY_PREFIX;
 
 const REDIS_URL: &[&str] = &["REDIS_URL"];
 const ADMIN_KEY: &[&str] = &["TOLLFREE_ADMIN_KEY", "FREELLM_ADMIN_KEY"];
@@ -130,9 +130,9 @@ impl FromStr for BearerKey {
 fn check_together(settings: &Settings, findings: &mut Findings) {
     let expose = |key: &Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
     let (admin_key, api_key) = (expose(&settings.admin_key), expose(&settings.api_key));
-    if admin_key.as_ref().is_some_and(|key| key.starts_with(MEMBER_PREFIX)) {
+    if admin_key.as_ref().is_some_and(|key| key.starts_with(CLIENT_KEY_PREFIX)) {
         findings.errors.push(format!(
-            "TOLLFREE_ADMIN_KEY: keys that begin with `{MEMBER_PREFIX}` are client keys: choose another one"
+            "TOLLFREE_ADMIN_KEY: keys that begin with `{CLIENT_KEY_PREFIX}` are client keys: choose another one"
         ));
     } else if admin_key.is_some() && admin_key == api_key {
         findings.errors.push(

@@ -1,4 +1,4 @@
-//! A candidate is one (provider, model, provider key); its windows hang on the key's account.
+//! A candidate is one (provider, model, provider key). Its windows belong to the key's account.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use super::{
     window::{Scope, TokenCharge, Unit, Window},
 };
 
-/// Enough for nearly every answer, thinking included.
+/// Enough for nearly every reply, including reasoning.
 const MODEST_OUTPUT: i64 = 4_096;
-/// A provider's default below this cuts ordinary answers.
+/// A provider's default below this truncates ordinary replies.
 const SHORT_OUTPUT: i64 = 1_024;
 
-/// What a provider counts by: an organisation, a project, a workspace. Its keys share its limits.
+/// What a provider counts by: an organisation, project or workspace. Its keys share its limits.
 #[derive(Debug)]
 pub struct Account {
-    /// Unique within its provider: the file's name for it, or the key's id.
+    /// Unique within its provider: its name in the file, or the key's id.
     pub id: Arc<str>,
     pub keys: Vec<Arc<ProviderKey>>,
 }
 
-/// What we show a provider.
+/// A secret for a provider.
 #[derive(Debug)]
 pub struct ProviderKey {
     /// First 8 hex digits of the key's SHA-256; `none` for a provider without keys.
@@ -36,42 +36,42 @@ pub struct Candidate {
     pub model: Arc<Model>,
     pub account: Arc<Account>,
     pub key: Arc<ProviderKey>,
-    /// Every window of this account and model: shared with its sibling keys. Empty: unmetered.
+    /// All windows of this account and model, which the account's keys share. Empty: without limits.
     pub windows: Arc<[Window]>,
     /// `groq/openai/gpt-oss-120b`
     pub name: Arc<str>,
-    /// What it shares with its sibling keys: `provider/account/model`.
+    /// `provider/account/model`, which the account's keys share.
     pub subject: Arc<str>,
 }
 
 impl Candidate {
-    /// No limit at all: it goes on when the ledger is away.
+    /// Whether the candidate has no limits, so that it is served while the ledger is unreachable.
     pub fn is_unmetered(&self) -> bool {
         self.windows.is_empty()
     }
 
-    /// Whether any of its windows is its account's: then all models of it stand in one line.
-    pub fn lines_up_by_account(&self) -> bool {
+    /// Whether any window covers the account: then all its models share one wait queue.
+    pub fn queues_by_account(&self) -> bool {
         self.windows.iter().any(|window| window.scope == Scope::Account)
     }
 
-    /// The output maximum we send when the caller names none: where the provider would else reserve a minute's tokens for
-    /// one answer (Cerebras), or cut every answer short (Cloudflare). `None`: nothing is added.
-    pub fn output_when_unnamed(&self) -> Option<i64> {
+    /// The output limit that is sent if the caller sets none, where the provider's default would reserve a minute's tokens for
+    /// one reply (Cerebras) or truncate replies (Cloudflare). `None`: nothing is added.
+    pub fn default_max_tokens(&self) -> Option<i64> {
         let default = self.provider.reserve_default_output;
-        let absurd = match self.token_charge() {
+        let is_unsuitable = match self.token_charge() {
             TokenCharge::Reserve => default > MODEST_OUTPUT,
             TokenCharge::Actual | TokenCharge::Input | TokenCharge::None => (1..SHORT_OUTPUT).contains(&default),
         };
-        absurd.then(|| MODEST_OUTPUT.min(self.model.max_output).max(1))
+        is_unsuitable.then(|| MODEST_OUTPUT.min(self.model.max_output).max(1))
     }
 
-    /// What its token windows are charged with: the strictest of them, else the provider's habit.
+    /// How token windows are charged: the strictest of them, or the provider's default.
     pub fn token_charge(&self) -> TokenCharge {
-        let of = |charge| self.windows.iter().any(|w| w.limit.unit() == Unit::Token && w.charge == charge);
+        let has = |charge| self.windows.iter().any(|w| w.limit.unit() == Unit::Token && w.charge == charge);
         [TokenCharge::Reserve, TokenCharge::Actual, TokenCharge::Input]
             .into_iter()
-            .find(|charge| of(*charge))
+            .find(|charge| has(*charge))
             .unwrap_or(self.provider.token_charge)
     }
 }

@@ -1,30 +1,31 @@
-//! Who asks.
+//! The authenticated caller.
 
 use std::sync::Arc;
 
 use super::{Candidate, key::KeyDigest, model_pattern, window::Limit};
 
-/// The caller of one request, as the admission must know it.
+/// The caller of one request, with everything that admission needs.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// What quotas, shares and the journal count by: `anon:203.0.113.7`, `shared:2f6d…` (digest of the shared key), `admin`,
-    /// a member's own id.
+    /// Id for quotas, shares and the journal: `anon:203.0.113.7`, `shared:2f6d…` (digest of the shared key), `admin`, or the
+    /// id of a client record.
     pub id: Arc<str>,
     pub kind: ClientKind,
-    /// Its own limits, checked in the same admission as the providers' (kind sliding; slots for `concurrency`): `(rpm, 10)`.
+    /// The client's own limits, such as `(rpm, 10)`, checked in the same admission as the providers'. Windows are sliding;
+    /// `concurrency` has slots.
     pub limits: Arc<[(Limit, i64)]>,
-    /// Of a member's record, as it stood when its key was read; 0 where the ledger holds no record of this client. The
-    /// admission compares: a revoked or changed record is noticed by the very next one.
+    /// Version of the client's record, or 0 without one. Admission compares it, so that a revoked or changed record takes
+    /// effect with the next request.
     pub version: i64,
-    /// Its part of a contended window against others'; at least 1.
+    /// Weight of the client's share of a contended window; at least 1.
     pub weight: i64,
-    /// Globs over `provider/model` and meta-models; empty: everything.
+    /// Patterns for `provider/model` and meta-models; empty: all.
     pub models: Arc<[String]>,
-    /// How long its requests wait for a slot where they do not say, ms; `None`: as long as `queue.max_wait_ms`.
+    /// Default time in the wait queue. `None`: `queue.max_wait_ms`.
     pub wait_ms: Option<i64>,
-    /// It may ask for `service_tier: "priority"`.
+    /// Whether `service_tier: "priority"` is allowed.
     pub may_priority: bool,
-    /// The member's key that was shown, for looking again once its record has changed.
+    /// Digest of the presented client key, to read a changed record again.
     pub shown: Option<KeyDigest>,
 }
 
@@ -34,12 +35,12 @@ pub enum ClientKind {
     /// The one `TOLLFREE_API_KEY`.
     Shared,
     Admin,
-    /// A key of its own, made at run time or listed in a file of hashes.
+    /// A client with a record, created at run time or listed in the clients file.
     Registered,
 }
 
 impl Client {
-    /// Of weight 1, with every model, and no record in the ledger.
+    /// A client of weight 1 that may use all models and has no record.
     pub fn new(id: impl Into<Arc<str>>, kind: ClientKind, limits: impl Into<Arc<[(Limit, i64)]>>) -> Self {
         Self {
             id: id.into(),
@@ -54,19 +55,19 @@ impl Client {
         }
     }
 
-    /// Whether both were allowed the same, on the same terms.
-    pub fn has_terms_of(&self, other: &Self) -> bool {
-        let terms = |c: &Self| (c.limits.clone(), c.weight, c.models.clone(), c.wait_ms, c.may_priority);
-        terms(self) == terms(other)
+    /// Whether both have the same limits and permissions.
+    pub fn has_settings_of(&self, other: &Self) -> bool {
+        let settings = |c: &Self| (c.limits.clone(), c.weight, c.models.clone(), c.wait_ms, c.may_priority);
+        settings(self) == settings(other)
     }
 
-    /// Whether a name is on the list of what it may ask for.
+    /// Whether a name matches the client's list of models.
     pub fn allows(&self, name: &str) -> bool {
         self.models.is_empty() || self.models.iter().any(|pattern| model_pattern::matches(pattern, name))
     }
 
-    /// Whether it may use a model, by `provider/model` or by the model's own id. A meta-model whose name is not on its list
-    /// stands for those of its members that it may use.
+    /// Whether the client may use a model, by `provider/model` or by the model's id. A meta-model that is not allowed itself
+    /// routes only to its allowed members.
     pub fn may_use(&self, candidate: &Candidate) -> bool {
         self.allows(&candidate.name) || self.allows(&candidate.model.id)
     }

@@ -1,4 +1,4 @@
-//! A member of the team: who holds a key of its own, what it may do with it, and whether the key is still good.
+//! The record of a client with its own key: its settings, and whether a presented key is valid.
 
 use std::sync::Arc;
 
@@ -6,17 +6,16 @@ use jiff::Timestamp;
 
 use super::{Client, ClientSettings, Limit, client::ClientKind, key::KeyDigest};
 
-/// One member, as its record says at one instant.
+/// The record of one client.
 #[derive(Debug, Clone)]
 pub struct ClientRecord {
     pub id: Arc<str>,
     pub source: ClientSource,
     pub settings: ClientSettings,
-    /// Raised by every change; 0 where the ledger holds no record.
+    /// Incremented by every change; 0 for a client of the file.
     pub version: i64,
-    /// Any of them opens.
+    /// Each of them is valid.
     pub secrets: Vec<Secret>,
-    /// Instants in ms of the ledger's clock.
     pub created_ms: Option<i64>,
     pub rotated_ms: Option<i64>,
     pub revoked_ms: Option<i64>,
@@ -25,44 +24,46 @@ pub struct ClientRecord {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientSource {
-    /// In the ledger, changed at run time.
+    /// In the ledger, and changed at run time.
     Store,
-    /// In the operator's file of hashes.
+    /// In the operator's clients file.
     File,
 }
 
-/// What is kept of a secret.
+/// Digest of a client key.
 #[derive(Debug, Clone, Copy)]
 pub struct Secret {
     pub digest: KeyDigest,
-    /// A replaced one works until then.
+    /// End of validity of a rotated key.
     pub until_ms: Option<i64>,
 }
 
-/// Why a key opens nothing; in words for who shows it.
+/// Why a client key is rejected; the messages are for its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRefused {
-    #[error("This API key is not known here.")]
+    #[error("This API key is unknown.")]
     Unknown,
-    #[error("This API key has been revoked. Ask your admin for another one.")]
+    #[error("This API key has been revoked. Ask your administrator for a new one.")]
     Revoked,
-    #[error("This API key is switched off at the moment. Ask your admin.")]
+    #[error("This API key is disabled. Ask your administrator.")]
     Disabled,
-    #[error("This API key expired at {0}. Ask your admin for another one.")]
+    #[error("This API key expired at {0}. Ask your administrator for a new one.")]
     Expired(Timestamp),
     #[error("This API key was replaced by a new one and worked until {0}.")]
     Replaced(Timestamp),
 }
 
 impl ClientRecord {
-    /// Whether this key opens now. Nobody learns anything of a member without its secret.
-    pub fn check(&self, shown: &KeyDigest, now_ms: i64) -> Result<(), KeyRefused> {
-        // All of them are compared, so that time does not tell which one it is.
-        let fitting = self.secrets.iter().fold(None, |found, secret| {
-            let fits = secret.digest.is(shown);
-            if fits { Some(secret) } else { found }
-        });
-        let secret = fitting.ok_or(KeyRefused::Unknown)?;
+    /// Checks a presented key. Without a matching key the error reveals nothing about the client.
+    pub fn check(&self, presented: &KeyDigest, now_ms: i64) -> Result<(), KeyRefused> {
+        // All digests are compared, so that the time taken does not reveal which one matches.
+        let matching = self.secrets.iter().fold(
+            None,
+            |found, secret| {
+                if secret.digest.is(presented) { Some(secret) } else { found }
+            },
+        );
+        let secret = matching.ok_or(KeyRefused::Unknown)?;
         if self.revoked_ms.is_some() {
             return Err(KeyRefused::Revoked);
         }
@@ -78,10 +79,10 @@ impl ClientRecord {
         }
     }
 
-    /// As the admission must know it. `usual`: limits of everybody, where its own say nothing of them.
-    pub fn client(&self, shown: &KeyDigest, usual: &[(Limit, i64)]) -> Client {
+    /// The client for admission. `defaults` are the limits that its own do not set.
+    pub fn client(&self, presented: &KeyDigest, defaults: &[(Limit, i64)]) -> Client {
         let own: Vec<(Limit, i64)> = self.settings.limits.in_force().collect();
-        let others = usual.iter().filter(|(limit, _)| own.iter().all(|(l, _)| l != limit)).copied();
+        let others = defaults.iter().filter(|(limit, _)| own.iter().all(|(l, _)| l != limit)).copied();
         let limits: Vec<(Limit, i64)> = own.iter().copied().chain(others).collect();
         Client {
             version: self.version,
@@ -89,12 +90,12 @@ impl ClientRecord {
             models: self.settings.models.clone().into(),
             wait_ms: self.settings.wait_ms,
             may_priority: self.settings.priority,
-            shown: Some(*shown),
+            shown: Some(*presented),
             ..Client::new(self.id.clone(), ClientKind::Registered, limits)
         }
     }
 
-    /// Until when a replaced secret still works, if it does.
+    /// End of validity of a rotated key that still works.
     pub fn old_secret_until(&self, now_ms: i64) -> Option<i64> {
         self.secrets.iter().filter_map(|secret| secret.until_ms).find(|until| *until > now_ms)
     }
@@ -104,7 +105,7 @@ impl ClientRecord {
 mod tests {
     use super::*;
 
-    fn member() -> ClientRecord {
+    fn record() -> ClientRecord {
         let secret = |key, until_ms| Secret { digest: KeyDigest::of(key), until_ms };
         ClientRecord {
             id: "ann".into(),
@@ -120,32 +121,32 @@ mod tests {
     }
 
     #[test]
-    fn a_key_opens_until_it_is_replaced_switched_off_expired_or_revoked() {
-        let check = |member: &ClientRecord, key: &str, now_ms| member.check(&KeyDigest::of(key), now_ms);
-        let member = member();
-        assert_eq!((check(&member, "new", 5_000), check(&member, "old", 999)), (Ok(()), Ok(())));
-        assert!(matches!(check(&member, "old", 1_000), Err(KeyRefused::Replaced(_))));
-        assert_eq!(member.old_secret_until(999), Some(1_000));
-        assert_eq!(member.old_secret_until(1_000), None);
-        let mut shut = member.clone();
-        shut.settings.expires_at = Some(Timestamp::from_millisecond(2_000).unwrap());
-        assert_eq!(check(&shut, "new", 1_999), Ok(()));
-        assert!(matches!(check(&shut, "new", 2_000), Err(KeyRefused::Expired(_))));
-        shut.settings.disabled = true;
-        assert_eq!(check(&shut, "new", 0), Err(KeyRefused::Disabled));
-        shut.revoked_ms = Some(1);
-        assert_eq!(check(&shut, "new", 0), Err(KeyRefused::Revoked));
-        assert_eq!(check(&shut, "guess", 0), Err(KeyRefused::Unknown), "a guess learns nothing");
+    fn a_key_is_valid_until_it_is_replaced_disabled_expired_or_revoked() {
+        let check = |record: &ClientRecord, key: &str, now_ms| record.check(&KeyDigest::of(key), now_ms);
+        let record = record();
+        assert_eq!((check(&record, "new", 5_000), check(&record, "old", 999)), (Ok(()), Ok(())));
+        assert!(matches!(check(&record, "old", 1_000), Err(KeyRefused::Replaced(_))));
+        assert_eq!(record.old_secret_until(999), Some(1_000));
+        assert_eq!(record.old_secret_until(1_000), None);
+        let mut changed = record.clone();
+        changed.settings.expires_at = Some(Timestamp::from_millisecond(2_000).unwrap());
+        assert_eq!(check(&changed, "new", 1_999), Ok(()));
+        assert!(matches!(check(&changed, "new", 2_000), Err(KeyRefused::Expired(_))));
+        changed.settings.disabled = true;
+        assert_eq!(check(&changed, "new", 0), Err(KeyRefused::Disabled));
+        changed.revoked_ms = Some(1);
+        assert_eq!(check(&changed, "new", 0), Err(KeyRefused::Revoked));
+        assert_eq!(check(&changed, "guess", 0), Err(KeyRefused::Unknown), "a wrong key reveals nothing");
     }
 
     #[test]
-    fn a_members_own_limit_stands_over_the_usual_one() {
-        let mut member = member();
-        let usual = [(Limit::Rpm, 60)];
-        let limits = |member: &ClientRecord| member.client(&KeyDigest::of("new"), &usual).limits.to_vec();
-        assert_eq!(limits(&member), [(Limit::Rpm, 60)]);
-        member.settings.limits.rpm = Some(100);
-        member.settings.limits.tpd = Some(5);
-        assert_eq!(limits(&member), [(Limit::Rpm, 100), (Limit::Tpd, 5)]);
+    fn a_clients_own_limit_overrides_the_default() {
+        let mut record = record();
+        let defaults = [(Limit::Rpm, 60)];
+        let limits = |record: &ClientRecord| record.client(&KeyDigest::of("new"), &defaults).limits.to_vec();
+        assert_eq!(limits(&record), [(Limit::Rpm, 60)]);
+        record.settings.limits.rpm = Some(100);
+        record.settings.limits.tpd = Some(5);
+        assert_eq!(limits(&record), [(Limit::Rpm, 100), (Limit::Tpd, 5)]);
     }
 }

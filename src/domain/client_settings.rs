@@ -1,5 +1,5 @@
-//! What an admin says of a member: its name, its limits, what it may ask for. Read from JSON field by field, so that a
-//! mistake names its path and changes nothing; the same for the admin API, the `keys` command and a file of hashes.
+//! Settings of a client: name, limits, allowed models. Parsed from JSON field by field, so that an error names the field's path
+//! and changes nothing. The admin API, the `keys` command and the clients file share this parser.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,26 +7,26 @@ use serde_json::{Map, Value};
 
 use super::{Limit, model_pattern, time::HOUR_MS};
 
-/// Everything that can be set about a member. In JSON as the admin API shows it and as the ledger keeps it.
+/// All settings of a client. Its JSON is what the admin API returns and the ledger stores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientSettings {
     pub name: String,
     pub limits: Limits,
-    /// Its part of a contended window against others'.
+    /// Weight of the client's share of a contended window.
     pub weight: i64,
-    /// Globs over `provider/model` and meta-models; empty: everything.
+    /// Patterns for `provider/model` and meta-models; empty: all.
     pub models: Vec<String>,
-    /// It may ask for `service_tier: "priority"`.
+    /// Whether `service_tier: "priority"` is allowed.
     pub priority: bool,
-    /// How long its requests wait for a slot where they do not say, ms.
+    /// Default time in the wait queue.
     pub wait_ms: Option<i64>,
     pub expires_at: Option<Timestamp>,
     pub note: String,
     pub disabled: bool,
 }
 
-/// A member's own limits; each is a window of its own.
+/// A client's own limits, one window each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -38,14 +38,14 @@ pub struct Limits {
     pub tpm: Option<i64>,
     /// Tokens per day.
     pub tpd: Option<i64>,
-    /// Requests at a time.
+    /// Concurrent requests.
     pub concurrency: Option<i64>,
 }
 
 impl Limits {
     pub const NAMES: [&str; 5] = ["rpm", "rpd", "tpm", "tpd", "concurrency"];
 
-    fn place(&mut self, name: &str) -> Option<&mut Option<i64>> {
+    fn field(&mut self, name: &str) -> Option<&mut Option<i64>> {
         match name {
             "rpm" => Some(&mut self.rpm),
             "rpd" => Some(&mut self.rpd),
@@ -56,7 +56,7 @@ impl Limits {
         }
     }
 
-    /// Those that are set.
+    /// The limits that are set.
     pub fn in_force(&self) -> impl Iterator<Item = (Limit, i64)> + use<> {
         let all = [
             (Limit::Rpm, self.rpm),
@@ -85,7 +85,7 @@ impl Default for ClientSettings {
     }
 }
 
-/// The first mistake in what was said.
+/// The first error in the given fields.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct BadField {
@@ -94,40 +94,40 @@ pub struct BadField {
     pub message: String,
 }
 
-pub const NAME_MOST: usize = 80;
-pub const NOTE_MOST: usize = 500;
-const MODELS_MOST: usize = 100;
-pub const WEIGHT_MOST: i64 = 1_000;
-/// As far as `queue.max_wait_ms` goes.
-pub const WAIT_MOST_MS: i64 = HOUR_MS;
-/// Lua counts in doubles: everything stays far below 2^53.
-const LIMIT_MOST: i64 = 1_000_000_000_000;
+pub const MAX_NAME_CHARS: usize = 80;
+pub const MAX_NOTE_CHARS: usize = 500;
+const MAX_MODELS: usize = 100;
+pub const MAX_WEIGHT: i64 = 1_000;
+/// The same maximum as that of `queue.max_wait_ms`.
+pub const MAX_WAIT_MS: i64 = HOUR_MS;
+/// Lua numbers are doubles, so all values stay far below 2^53.
+const MAX_LIMIT: i64 = 1_000_000_000_000;
 
 impl ClientSettings {
     pub const FIELDS: [&str; 9] =
         ["name", "limits", "weight", "models", "priority", "wait_ms", "expires_at", "note", "disabled"];
 
-    /// Those of a new member.
-    pub fn new(said: &Map<String, Value>, now: Timestamp) -> Result<Self, BadField> {
-        if !said.contains_key("name") {
-            return Err(bad("name", "it is missing: whom is the key for?"));
+    /// Settings of a new client.
+    pub fn new(fields: &Map<String, Value>, now: Timestamp) -> Result<Self, BadField> {
+        if !fields.contains_key("name") {
+            return Err(bad("name", "it is missing"));
         }
-        Self::default().changed(said, now)
+        Self::default().changed(fields, now)
     }
 
-    /// With the fields that were said; null takes a limit, the expiry or the wait away.
-    pub fn changed(&self, said: &Map<String, Value>, now: Timestamp) -> Result<Self, BadField> {
+    /// These settings with the given fields replaced. `null` clears a limit, the expiry or the wait.
+    pub fn changed(&self, fields: &Map<String, Value>, now: Timestamp) -> Result<Self, BadField> {
         let mut settings = self.clone();
-        for (field, value) in said {
+        for (field, value) in fields {
             match field.as_str() {
                 "name" => settings.name = name(value)?,
-                "note" => settings.note = text("note", value, NOTE_MOST)?,
+                "note" => settings.note = text("note", value, MAX_NOTE_CHARS)?,
                 "limits" => limits(&mut settings.limits, value)?,
-                "weight" => settings.weight = whole("weight", value, 1, WEIGHT_MOST)?,
+                "weight" => settings.weight = whole("weight", value, 1, MAX_WEIGHT)?,
                 "models" => settings.models = models(value)?,
                 "priority" => settings.priority = flag("priority", value)?,
                 "disabled" => settings.disabled = flag("disabled", value)?,
-                "wait_ms" => settings.wait_ms = unless_null(value, |v| whole("wait_ms", v, 0, WAIT_MOST_MS))?,
+                "wait_ms" => settings.wait_ms = unless_null(value, |v| whole("wait_ms", v, 0, MAX_WAIT_MS))?,
                 "expires_at" => settings.expires_at = unless_null(value, |v| instant(v, now))?,
                 other => {
                     let known = Self::FIELDS.join(", ");
@@ -138,7 +138,7 @@ impl ClientSettings {
         Ok(settings)
     }
 
-    /// The fields in which two differ, as they were and as they are.
+    /// The fields that differ, with the values before and after.
     pub fn differences(&self, after: &Self) -> (Map<String, Value>, Map<String, Value>) {
         let [before, after] = [self, after].map(|settings| match serde_json::to_value(settings) {
             Ok(Value::Object(fields)) => fields,
@@ -152,12 +152,12 @@ impl ClientSettings {
     }
 }
 
-fn bad(param: &str, what: &str) -> BadField {
-    BadField { param: param.to_owned(), message: format!("`{param}`: {what}.") }
+fn bad(param: &str, problem: &str) -> BadField {
+    BadField { param: param.to_owned(), message: format!("`{param}`: {problem}.") }
 }
 
-/// A value as it was said, cut where it is long.
-fn shown(value: &Value) -> String {
+/// A value for a message, truncated.
+fn excerpt(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
         Some((cut, _)) => format!("{}…", &text[..cut]),
@@ -166,42 +166,42 @@ fn shown(value: &Value) -> String {
 }
 
 fn wrong(param: &str, expected: &str, found: &Value) -> BadField {
-    bad(param, &format!("expected {expected}, got {}", shown(found)))
+    bad(param, &format!("expected {expected}, got {}", excerpt(found)))
 }
 
 fn unless_null<T>(value: &Value, read: impl FnOnce(&Value) -> Result<T, BadField>) -> Result<Option<T>, BadField> {
     if value.is_null() { Ok(None) } else { read(value).map(Some) }
 }
 
-fn whole(param: &str, value: &Value, least: i64, most: i64) -> Result<i64, BadField> {
-    let number = value.as_i64().filter(|n| (least..=most).contains(n));
-    number.ok_or_else(|| wrong(param, &format!("a whole number from {least} to {most}"), value))
+fn whole(param: &str, value: &Value, min: i64, max: i64) -> Result<i64, BadField> {
+    let number = value.as_i64().filter(|n| (min..=max).contains(n));
+    number.ok_or_else(|| wrong(param, &format!("a whole number from {min} to {max}"), value))
 }
 
 fn flag(param: &str, value: &Value) -> Result<bool, BadField> {
     value.as_bool().ok_or_else(|| wrong(param, "true or false", value))
 }
 
-fn text(param: &str, value: &Value, most: usize) -> Result<String, BadField> {
-    let expected = || format!("text of at most {most} characters");
+fn text(param: &str, value: &Value, max: usize) -> Result<String, BadField> {
+    let expected = || format!("text of at most {max} characters");
     let text = value.as_str().ok_or_else(|| wrong(param, &expected(), value))?.trim();
     let length = text.chars().count();
-    if length > most {
+    if length > max {
         return Err(bad(param, &format!("expected {}, got {length}", expected())));
     }
     if text.chars().any(|c| c.is_control() && c != '\n') {
-        return Err(bad(param, "it holds control characters"));
+        return Err(bad(param, "it contains control characters"));
     }
     Ok(text.to_owned())
 }
 
 fn name(value: &Value) -> Result<String, BadField> {
-    let name = text("name", value, NAME_MOST)?;
+    let name = text("name", value, MAX_NAME_CHARS)?;
     if name.is_empty() {
-        return Err(bad("name", "it is empty: whom is the key for?"));
+        return Err(bad("name", "it is empty"));
     }
     if name.contains('\n') {
-        return Err(bad("name", "it is more than one line"));
+        return Err(bad("name", "it has more than one line"));
     }
     Ok(name)
 }
@@ -211,16 +211,16 @@ fn limits(limits: &mut Limits, value: &Value) -> Result<(), BadField> {
         *limits = Limits::default();
         return Ok(());
     }
-    let said = value.as_object().ok_or_else(|| wrong("limits", "an object such as {\"rpm\": 10}", value))?;
-    for (limit, max) in said {
+    let fields = value.as_object().ok_or_else(|| wrong("limits", "an object such as {\"rpm\": 10}", value))?;
+    for (limit, max) in fields {
         let param = format!("limits.{limit}");
-        let Some(place) = limits.place(limit) else {
+        let Some(field) = limits.field(limit) else {
             let known = Limits::NAMES.join(", ");
             return Err(bad(&param, &format!("there is no such limit; a client's limits are {known}")));
         };
-        *place = unless_null(max, |max| match max.as_i64() {
-            Some(0) => Err(bad(&param, "a limit of 0 lets nothing through: to shut a key, set `disabled`")),
-            _ => whole(&param, max, 1, LIMIT_MOST),
+        *field = unless_null(max, |max| match max.as_i64() {
+            Some(0) => Err(bad(&param, "a limit of 0 would reject everything: set `disabled` instead")),
+            _ => whole(&param, max, 1, MAX_LIMIT),
         })?;
     }
     Ok(())
@@ -228,15 +228,16 @@ fn limits(limits: &mut Limits, value: &Value) -> Result<(), BadField> {
 
 fn models(value: &Value) -> Result<Vec<String>, BadField> {
     let expected = "a list of names and patterns such as [\"free\", \"groq/*\"]";
-    let said = value.as_array().ok_or_else(|| wrong("models", expected, value))?;
-    if said.len() > MODELS_MOST {
-        return Err(bad("models", &format!("expected at most {MODELS_MOST} patterns, got {}", said.len())));
+    let fields = value.as_array().ok_or_else(|| wrong("models", expected, value))?;
+    if fields.len() > MAX_MODELS {
+        return Err(bad("models", &format!("expected at most {MAX_MODELS} patterns, got {}", fields.len())));
     }
     let mut models: Vec<String> = Vec::new();
-    for (at, pattern) in said.iter().enumerate() {
+    for (at, pattern) in fields.iter().enumerate() {
         let param = format!("models[{at}]");
         let text = pattern.as_str().ok_or_else(|| wrong(&param, "a name or a pattern", pattern))?;
-        model_pattern::check(text).map_err(|what| bad(&param, &format!("{} is no pattern: {what}", shown(pattern))))?;
+        model_pattern::check(text)
+            .map_err(|what| bad(&param, &format!("{} is not a pattern: {what}", excerpt(pattern))))?;
         if !models.iter().any(|known| known == text) {
             models.push(text.to_owned());
         }
@@ -264,15 +265,15 @@ mod tests {
         "2026-11-25T12:00:00Z".parse().unwrap()
     }
 
-    fn said(value: &Value) -> Map<String, Value> {
+    fn fields(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
     #[test]
-    fn what_is_said_is_taken_and_the_rest_stays() {
+    fn given_fields_change_and_others_stay() {
         let all = json!({ "name": " ann ", "limits": { "rpm": 10, "concurrency": 2 }, "weight": 3, "priority": true,
             "models": ["free", "groq/*", "free"], "wait_ms": 0, "expires_at": "2027-01-01T00:00:00+01:00", "note": "x" });
-        let settings = ClientSettings::new(&said(&all), now()).unwrap();
+        let settings = ClientSettings::new(&fields(&all), now()).unwrap();
         assert_eq!(
             (settings.name.as_str(), settings.weight, &settings.models[..]),
             ("ann", 3, &["free", "groq/*"].map(String::from)[..])
@@ -282,16 +283,16 @@ mod tests {
         assert_eq!(limits, [(Limit::Rpm, 10), (Limit::Concurrency, 2)]);
         let change =
             json!({ "limits": { "rpm": null, "tpd": 5 }, "expires_at": null, "wait_ms": null, "disabled": true });
-        let changed = settings.changed(&said(&change), now()).unwrap();
+        let changed = settings.changed(&fields(&change), now()).unwrap();
         assert_eq!(changed.limits, Limits { tpd: Some(5), concurrency: Some(2), ..Limits::default() });
         assert_eq!((changed.expires_at, changed.wait_ms, changed.disabled, &*changed.note), (None, None, true, "x"));
-        assert_eq!(settings.changed(&said(&json!({ "limits": null })), now()).unwrap().limits, Limits::default());
+        assert_eq!(settings.changed(&fields(&json!({ "limits": null })), now()).unwrap().limits, Limits::default());
         let again: ClientSettings = serde_json::from_str(&serde_json::to_string(&settings).unwrap()).unwrap();
         assert_eq!(again, settings);
     }
 
     #[test]
-    fn a_mistake_names_its_path() {
+    fn an_error_names_its_path() {
         let long = "x".repeat(81);
         let cases = [
             (json!({}), "name", "missing"),
@@ -319,13 +320,13 @@ mod tests {
             (json!({ "name": "a", "expires_at": "2026-11-25T11:59:59Z" }), "expires_at", "has passed"),
         ];
         for (body, param, words) in cases {
-            let error = ClientSettings::new(&said(&body), now()).unwrap_err();
+            let error = ClientSettings::new(&fields(&body), now()).unwrap_err();
             assert!(error.param == param && error.message.contains(words), "{body}: {error:?}");
         }
     }
 
     #[test]
-    fn only_what_differs_is_told() {
+    fn differences_lists_only_changed_fields() {
         let before = ClientSettings { name: "ann".into(), ..ClientSettings::default() };
         let after = ClientSettings { weight: 2, ..before.clone() };
         let (was, is) = before.differences(&after);

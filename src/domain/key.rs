@@ -1,4 +1,4 @@
-//! Client keys: `sk-tf-<id>-<secret>`. Of a key nothing is kept but its SHA-256.
+//! Client keys: `sk-tf-<id>-<secret>`. Only the SHA-256 of a key is stored.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Keys of members start with this. Such a key must be valid, whatever the mode.
-pub const MEMBER_PREFIX: &str = "sk-tf-";
+/// Prefix of client keys. A key with this prefix must be valid, even in open mode.
+pub const CLIENT_KEY_PREFIX: &str = "sk-tf-";
 /// Base62 characters of a secret: 238 bits.
 const SECRET_CHARS: usize = 40;
-/// No secret that somebody else made may be shorter.
-pub const SECRET_LEAST: usize = 32;
+/// Minimum length of a secret that was not generated here.
+pub const MIN_SECRET_CHARS: usize = 32;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Of an id of ours, behind its first letter.
+/// Characters of a generated id after its first letter.
 const ID_CHARS: usize = 7;
 
-/// A key as we keep it: its SHA-256, compared in constant time.
+/// SHA-256 of a client key, compared in constant time.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 
@@ -34,13 +34,13 @@ impl KeyDigest {
         HEXLOWER.encode(&self.0)
     }
 
-    /// First 8 hex digits: names a key without telling it.
+    /// First 8 hex digits, which identify a key without revealing it.
     pub fn short(&self) -> String {
         HEXLOWER.encode(&self.0[..4])
     }
 
-    pub fn is(&self, shown: &Self) -> bool {
-        self.0.ct_eq(&shown.0).into()
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 }
 
@@ -50,12 +50,12 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// The system has no randomness to give: nothing secret can be made.
+/// The system's random number generator failed, so no secret can be generated.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the system gives no random numbers: {0}")]
+#[error("the system's random number generator failed: {0}")]
 pub struct NoRandomness(String);
 
-/// Text of characters that nobody can guess, each equally likely.
+/// Random characters of an alphabet, each equally likely.
 fn random(length: usize, alphabet: &[u8]) -> Result<String, NoRandomness> {
     // The largest multiple of the alphabet's length: bytes above it would make the first characters likelier.
     let fair = 256 / alphabet.len() * alphabet.len();
@@ -69,33 +69,33 @@ fn random(length: usize, alphabet: &[u8]) -> Result<String, NoRandomness> {
     Ok(text)
 }
 
-/// A secret of its own kind: of a session's cookie.
+/// A secret for a session cookie.
 pub fn fresh_secret() -> Result<String, NoRandomness> {
     random(SECRET_CHARS, BASE62)
 }
 
-/// A new key of this member.
+/// A new key for a client.
 pub fn fresh_key(id: &str) -> Result<String, NoRandomness> {
     Ok(format!("{}{}", prefix(id), fresh_secret()?))
 }
 
-/// A new member's id.
+/// A new client id.
 pub fn fresh_id() -> Result<String, NoRandomness> {
     Ok(format!("k{}", random(ID_CHARS, &BASE62[36..].iter().chain(&BASE62[..10]).copied().collect::<Vec<_>>())?))
 }
 
-/// What a member's keys begin with: all that may be shown of them.
+/// Prefix of a client's keys, which may be displayed.
 pub fn prefix(id: &str) -> String {
-    format!("{MEMBER_PREFIX}{id}-")
+    format!("{CLIENT_KEY_PREFIX}{id}-")
 }
 
-/// Whose key this is, as it says itself.
+/// The client id that a key contains.
 pub fn id_of(key: &str) -> Option<&str> {
-    let (id, secret) = key.strip_prefix(MEMBER_PREFIX)?.rsplit_once('-')?;
+    let (id, secret) = key.strip_prefix(CLIENT_KEY_PREFIX)?.rsplit_once('-')?;
     (is_id(id) && !secret.is_empty()).then_some(id)
 }
 
-/// Whether a member may be called so: `admin` and the callers without a record have names of their own.
+/// Whether a client may have this id. `admin` and callers without a record have reserved ids.
 pub fn is_id(id: &str) -> bool {
     (2..=40).contains(&id.len())
         && id != "admin"
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_tells_whose_it_is_and_no_two_are_alike() {
+    fn a_key_contains_its_client_id_and_is_unique() {
         let ids: HashSet<String> = (0..200).map(|_| fresh_id().unwrap()).collect();
         assert_eq!(ids.len(), 200);
         for id in &ids {
@@ -119,7 +119,7 @@ mod tests {
             assert_ne!(key, other);
             assert_eq!(id_of(&key), Some(id.as_str()));
             let secret = key.strip_prefix(&prefix(id)).unwrap();
-            assert!(secret.len() >= SECRET_LEAST && secret.bytes().all(|c| c.is_ascii_alphanumeric()), "{key}");
+            assert!(secret.len() >= MIN_SECRET_CHARS && secret.bytes().all(|c| c.is_ascii_alphanumeric()), "{key}");
         }
         assert_eq!(id_of("sk-tf-ann-s-laptop-SECRET"), Some("ann-s-laptop"));
         for not in ["sk-tf-", "sk-tf-x", "sk-tf-ann-", "sk-tf-Ann-x", "sk-tf-admin-x", "sk-ann-x", "sk-tf-a:b-x"] {
@@ -128,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn every_character_of_an_alphabet_comes() {
+    fn all_characters_of_an_alphabet_occur() {
         let seen: HashSet<u8> = (0..100).flat_map(|_| random(64, BASE62).unwrap().into_bytes()).collect();
         assert_eq!(seen.len(), 62);
     }
 
     #[test]
-    fn a_digest_is_read_as_it_is_written_and_shows_little_of_itself() {
+    fn a_digest_round_trips_and_its_debug_output_is_short() {
         let digest = KeyDigest::of("sk-tf-ann-x");
         assert!(KeyDigest::from_hex(&digest.hex()).unwrap().is(&digest));
         assert!(KeyDigest::from_hex(&digest.hex().to_uppercase()).unwrap().is(&digest));

@@ -1,4 +1,4 @@
-//! Our words: plain values that every room shares. No I/O, no HTTP, no Redis.
+//! Plain values that all rooms share. No I/O, no HTTP, no Redis.
 
 pub mod candidate;
 pub mod client;

@@ -1,6 +1,6 @@
-//! Patterns over names of models: `*` stands for any characters, `/` included.
+//! Patterns for model names: `*` matches any characters, including `/`.
 
-/// Whether a name is one of those that the pattern stands for.
+/// Whether the pattern matches the name.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|head| name.strip_prefix(head)) else { return false };
@@ -15,17 +15,17 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     rest.is_empty()
 }
 
-/// The longest pattern that is taken; no model's name comes near it.
-const LONGEST: usize = 200;
+/// Maximum length of a pattern.
+const MAX_LENGTH: usize = 200;
 
-/// What is wrong with a pattern that somebody wrote.
+/// Checks a pattern's syntax; the error describes the problem.
 pub fn check(pattern: &str) -> Result<(), &'static str> {
     let is_foreign = |c: char| matches!(c, '?' | '[' | ']' | '{' | '}' | '!' | '\\' | '"' | '\'' | '`' | ',');
     match pattern {
         "" => Err("it is empty"),
-        long if long.len() > LONGEST => Err("it is longer than 200 characters"),
-        text if text.chars().any(|c| !c.is_ascii_graphic()) => Err("it holds blanks or characters outside of ASCII"),
-        text if text.chars().any(is_foreign) => Err("the only special character is `*`, which stands for any others"),
+        long if long.len() > MAX_LENGTH => Err("it is longer than 200 characters"),
+        text if text.chars().any(|c| !c.is_ascii_graphic()) => Err("it contains spaces or non-ASCII characters"),
+        text if text.chars().any(is_foreign) => Err("the only special character is `*`, which matches any others"),
         _ => Ok(()),
     }
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_characters() {
+    fn a_star_matches_any_characters() {
         for (pattern, name) in [
             ("groq/*", "groq/openai/gpt-oss-120b"),
             ("*/gpt-oss-120b", "cerebras/gpt-oss-120b"),

@@ -1,4 +1,4 @@
-//! What a replica saw of the shared state within the last second. For planning only: `admit` has the last word.
+//! A replica's copy of the shared state, up to a second old. For planning and display only: `admit` decides.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use serde::Deserialize;
 
 use super::{candidate::Candidate, window::Limit};
 
-/// Which candidate is asked first.
+/// How a meta-model orders its candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoutingStrategy {
-    /// Lowest time to first content, measured or (until measured) from the catalogue.
+    /// Lowest time to the first token, as measured, or from the catalogue before the first measurement.
     Fast,
     /// Highest quality rank.
     Smart,
-    /// Most headroom left.
+    /// Largest share of the budget left.
     Headroom,
-    /// As the members are listed.
+    /// In the order of the list of members.
     Listed,
     RoundRobin,
     Random,
@@ -46,7 +46,7 @@ impl RoutingStrategy {
 pub enum BreakerState {
     #[default]
     Closed,
-    /// No calls until this instant of the ledger's clock.
+    /// No calls before this instant of the ledger's clock.
     Open {
         until_ms: i64,
     },
@@ -72,55 +72,55 @@ impl BreakerState {
     }
 }
 
-/// One window as it stood.
+/// Usage of one window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowLevel {
     pub limit: Limit,
     pub used: i64,
-    /// The limit in force: learned when a provider said so, else configured.
+    /// The limit in force: as the provider reported it (`learned`), else as configured.
     pub max: i64,
     pub learned: bool,
 }
 
-/// One account and model.
+/// State of one account and model.
 #[derive(Debug, Clone, Default)]
 pub struct SubjectSnapshot {
     pub levels: Vec<WindowLevel>,
-    /// Cool-downs on it, its account or all its keys: until (ms) and cause.
+    /// End (ms) and cause of a cooldown of the model, its account or all its keys.
     pub cooldown: Option<(i64, String)>,
-    /// Average time to first content of the provider's model, ms.
+    /// Average time to the first token of the provider's model.
     pub first_token_ms: Option<f64>,
 }
 
-/// The whole pool, at one instant of the ledger's clock.
+/// State of the whole pool at one instant of the ledger's clock.
 #[derive(Debug, Clone, Default)]
 pub struct PoolSnapshot {
-    /// 0: nothing was seen yet.
+    /// 0 before the first snapshot.
     pub taken_ms: i64,
-    /// Order of `free` set at run time for all replicas.
+    /// Strategy of `free` that was set at run time for all replicas.
     pub strategy: Option<RoutingStrategy>,
     /// By [`Candidate::subject`].
     pub subjects: FxHashMap<Arc<str>, SubjectSnapshot>,
     /// By provider id, and by `provider/model` for a model's own breaker.
     pub breakers: FxHashMap<String, BreakerState>,
-    /// Provider ids, and `provider/model`, switched off at run time.
+    /// Provider ids and `provider/model` names that were disabled at run time.
     pub disabled: Vec<String>,
-    /// Key shut: by `provider/keyid`, until (ms) and cause.
+    /// End (ms) and cause of cooldowns of provider keys, by `provider/key id`.
     pub key_cooldowns: FxHashMap<String, (i64, String)>,
 }
 
 impl PoolSnapshot {
-    /// What was seen of a candidate's account and model.
+    /// State of a candidate's account and model.
     pub fn subject(&self, candidate: &Candidate) -> Option<&SubjectSnapshot> {
         self.subjects.get(&*candidate.subject)
     }
 
-    /// Whether a provider id, or a `provider/model` name, is not switched off at run time.
+    /// Whether a provider id, or a `provider/model` name, is not disabled at run time.
     pub fn is_name_enabled(&self, name: &str) -> bool {
         !self.disabled.iter().any(|disabled| disabled == name)
     }
 
-    /// Whether neither the candidate's provider nor its model is switched off at run time.
+    /// Whether neither the candidate's provider nor its model is disabled at run time.
     pub fn is_enabled(&self, candidate: &Candidate) -> bool {
         self.disabled.is_empty()
             || self.is_name_enabled(&candidate.provider.id) && self.is_name_enabled(&candidate.name)
@@ -131,7 +131,7 @@ impl PoolSnapshot {
         self.breakers.get(name).copied().unwrap_or_default()
     }
 
-    /// Smallest share left over all windows: 1 when unknown or unmetered, 0 when full.
+    /// Smallest share left over all windows: 1 if unknown or without limits, 0 if full.
     pub fn headroom(&self, candidate: &Candidate) -> f64 {
         let Some(subject) = self.subject(candidate) else { return 1.0 };
         subject

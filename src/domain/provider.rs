@@ -1,4 +1,4 @@
-//! Who serves and what is served, as the catalogue (and the operator's file over it) describes them.
+//! Providers and models, as the catalogue and the operator's file describe them.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use serde::Deserialize;
 
 use super::window::{TokenCharge, Zone};
 
-/// How a provider key is shown to the provider.
+/// How a provider key is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
     Bearer,
-    /// Works without a key; one is sent when there is one.
+    /// A key is sent if there is one.
     BearerOptional,
     None,
 }
@@ -49,34 +49,34 @@ pub struct Provider {
     pub base_url: String,
     pub auth: Auth,
     pub signup: Option<String>,
-    /// Comes last in meta-models and goes on when the ledger is away, where it has no limits (Ollama).
+    /// Comes last in meta-models, and is served while the ledger is unreachable if it has no limits (Ollama).
     pub local: bool,
     pub token_charge: TokenCharge,
-    /// Output tokens that the provider reserves when the caller names no maximum.
+    /// Output tokens that the provider reserves if the caller sets no limit.
     pub reserve_default_output: i64,
-    /// The provider reserves no more than this, whatever is asked for.
+    /// Maximum output tokens that the provider reserves.
     pub reserve_cap_output: Option<i64>,
-    /// Whose midnight ends its calendar days, if it has any.
+    /// Time zone of its calendar windows, if it has any.
     pub zone: Option<Arc<Zone>>,
-    /// Overrides `timeouts.first_token_ms`: model loading, slow queues.
+    /// Overrides `timeouts.first_token_ms`, for model loading and slow queues.
     pub first_token_timeout_ms: Option<u64>,
     pub wire: Wire,
-    /// Set by the file (`enabled = false`); the run-time switch lives in the ledger.
+    /// Set in the file (`enabled = false`). Disabling at run time is in the ledger.
     pub enabled: bool,
 }
 
-/// What is odd about a provider's dialect of the OpenAI API, as data.
+/// Differences of a provider's dialect of the OpenAI API, as data.
 #[derive(Debug, Clone, Default)]
 pub struct Wire {
-    /// Which family of bodies and errors it speaks, where data does not suffice: see `upstream::dialect`.
+    /// Dialect whose bodies and errors need code: see `upstream::dialect`.
     pub dialect: DialectName,
-    /// `(from, to)`: a top-level parameter that goes by another name.
+    /// `(from, to)`: top-level parameters with another name.
     pub rename: Vec<(String, String)>,
-    /// Paths stripped before sending, harmless to lose: `store`, `messages[].name`,
+    /// Paths that are removed before sending, which is harmless: `store`, `messages[].name`,
     /// `tools[].function.strict`, `tools=[]` (only with that value).
     pub drop: Vec<String>,
-    /// Parameters it refuses or silently ignores although their loss changes the meaning: `logprobs`, `n>1`, `response_format`, `tool_choice`.
-    /// A request that uses one is not sent there.
+    /// Parameters that the provider rejects or ignores although they matter: `logprobs`, `n>1`, `response_format`,
+    /// `tool_choice`. A request that uses one is not sent there.
     pub refuse: Vec<String>,
     pub max_n: Option<u32>,
     pub max_tools: Option<u32>,
@@ -85,21 +85,22 @@ pub struct Wire {
     pub short_tool_ids: bool,
     /// Images only as `data:` URLs.
     pub images_inline_only: bool,
-    /// `stream_options` is refused or unnecessary: usage comes unasked.
+    /// Streams always contain usage; `stream_options` is rejected or unnecessary.
     pub usage_unasked: bool,
-    /// Schema keywords stripped from tool parameters on the first 400 about the schema, then sent once more.
+    /// Schema keywords that are removed from tool parameters for one retry after a 400 about the schema.
     pub schema_sanitise: Vec<String>,
-    /// Response headers that speak about windows.
+    /// Response headers that report the state of windows.
     pub hints: Vec<HintHeader>,
-    /// `x-ratelimit…` days are believed only when longer (seconds); Gemini's retryDelay on a spent day.
+    /// Retry times of these limits are trusted only above this number of seconds. (Gemini's `retryDelay` for an exhausted
+    /// day is usually that of the minute.)
     pub retry_trusted_over_s: Vec<(super::Limit, i64)>,
-    /// Answers a 413 with a rate-limit code when the request alone is larger than the window.
+    /// A 413 with a rate-limit code means that the request alone exceeds the window.
     pub permanent_413: bool,
-    /// Prefix of ids in its `/models` (`models/`).
+    /// Prefix of the ids in its model list (`models/`).
     pub model_list_prefix: String,
 }
 
-/// The dialects that need code; every other provider is `Openai` with data.
+/// Dialects that need code. Every other provider is `Openai` with data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DialectName {
@@ -117,12 +118,12 @@ pub enum DialectName {
     Cohere,
 }
 
-/// One response header of a header dialect.
+/// One response header that reports the state of a window.
 #[derive(Debug, Clone)]
 pub struct HintHeader {
     /// Lower case.
     pub name: String,
-    /// `None`: `*`, whichever window refused.
+    /// `None`: the window that was exceeded.
     pub limit: Option<super::Limit>,
     pub field: HintField,
     pub value: HintValue,
@@ -133,9 +134,9 @@ pub struct HintHeader {
 pub enum HintField {
     Limit,
     Remaining,
-    /// Time until the window opens again.
+    /// Time until the window reopens.
     Reset,
-    /// Instant at which it opens again.
+    /// Instant at which the window reopens.
     ResetAt,
     /// Time until a bucket is full (says nothing about when one request fits).
     UntilFull,
@@ -158,30 +159,30 @@ pub enum HintValue {
 
 #[derive(Debug)]
 pub struct Model {
-    /// As the provider knows it: `openai/gpt-oss-120b`.
+    /// The provider's id: `openai/gpt-oss-120b`.
     pub id: Arc<str>,
     pub aliases: Vec<String>,
     pub status: Status,
     pub retired_on: Option<String>,
     pub successor: Option<String>,
-    /// Tokens, prompt and answer together.
+    /// Context length in tokens, prompt and output together.
     pub context: i64,
     pub max_output: i64,
     pub capabilities: Capabilities,
     pub max_images: Option<u32>,
-    /// Empty: any value passes.
+    /// Empty: all values are accepted.
     pub reasoning_efforts: Vec<String>,
     /// 0–100; source: `providers.toml`.
     pub quality: u32,
-    /// Typical time to the first token, ms: what `fast` goes by until one was measured.
+    /// Typical time to the first token, which `fast` uses before the first measurement.
     pub first_token_ms: u32,
-    /// Not for general chat (a classifier): only by its own name.
+    /// False for models that are not for general chat, such as classifiers. They are served only by their own name.
     pub chat_default: bool,
-    /// Which endpoint it serves; only `chat` models are routed to chat completions.
+    /// Endpoint of the model. Only `chat` models serve chat completions.
     pub endpoint: Endpoint,
-    /// A limit of 0 is on it: not on this plan.
+    /// Has a limit of 0, so that the account's plan does not include it.
     pub zero_limit: bool,
-    /// The operator's file names it: it is a member even when gated or on trial.
+    /// The operator's file names it. Such a model is a member of meta-models even if gated or on trial.
     pub listed: bool,
     pub enabled: bool,
 }
@@ -195,7 +196,7 @@ pub enum Endpoint {
     Other,
 }
 
-/// What a model can do, and what a request needs.
+/// Capabilities of a model, or needs of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities(pub u16);
 

@@ -1,4 +1,4 @@
-//! The candidates of one request, in order.
+//! The ordered candidates of one request, with their charges.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use super::{
     window::{TokenCharge, Unit, Window},
 };
 
-/// What one request would cost at one candidate.
+/// Charge of one request at one candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Charge {
     pub requests: i64,
-    /// Prompt tokens, with the safety margin.
+    /// Prompt tokens, including the safety margin.
     pub input: i64,
-    /// Units of token windows, by the provider's token charge.
+    /// Units of token windows, by the candidate's token charge.
     pub tokens: i64,
 }
 
@@ -38,8 +38,8 @@ pub struct Choice {
 
 #[derive(Debug, Clone)]
 pub struct RoutePlan {
-    /// What was asked for: `free`, `groq/openai/gpt-oss-120b`, …
+    /// The requested name: `free`, `groq/openai/gpt-oss-120b`, …
     pub requested: String,
-    /// Never empty when a plan is made.
+    /// Not empty in a new plan.
     pub choices: Vec<Choice>,
 }

@@ -1,22 +1,22 @@
-//! How pressing a request is, by its own word (`service_tier`).
+//! Priority of a request (`service_tier`).
 
-/// OpenAI's field, as the waiting room understands it.
+/// OpenAI's `service_tier`, as the wait queue interprets it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tier {
-    /// Takes what others leave, and may wait longer for it.
+    /// Served after others, and may wait longer.
     Flex,
     #[default]
     Standard,
-    /// Four times the client's weight; for keys that are allowed it.
+    /// Four times the client's weight, for clients that are allowed it.
     Priority,
 }
 
-/// What `priority` makes of a weight.
-const PRIORITY: i64 = 4;
+/// Factor of `priority`.
+const PRIORITY_FACTOR: i64 = 4;
 
 impl Tier {
-    /// The weight with which a client's request stands in line.
+    /// Weight of a client's request in the wait queue.
     pub fn weight(self, client: i64) -> i64 {
-        if self == Self::Priority { client.saturating_mul(PRIORITY) } else { client }
+        if self == Self::Priority { client.saturating_mul(PRIORITY_FACTOR) } else { client }
     }
 }

@@ -1,4 +1,4 @@
-//! Windows: which limit, how it is counted, over what, and where its figure came from.
+//! Windows: limit, kind, scope, and source of the figure.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 
-/// A limit's name, as an operator writes it (`rpm`, `tpd`, …).
+/// Name of a limit (`rpm`, `tpd`, …).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Limit {
@@ -30,7 +30,7 @@ pub enum Limit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Request,
-    /// Tokens as the provider charges them, see [`TokenCharge`].
+    /// Tokens, charged as [`TokenCharge`] says.
     Token,
     InputToken,
     /// One call in flight.
@@ -79,7 +79,7 @@ impl Limit {
         }
     }
 
-    /// Nominal span in ms; a month counts 30 days (calendar windows use the real one); 0 for `concurrency`.
+    /// Nominal span. A month counts as 30 days (calendar windows use the real length); `concurrency` has 0.
     pub fn span_ms(self) -> i64 {
         match self {
             Limit::Rps | Limit::Tps => 1_000,
@@ -105,14 +105,14 @@ impl FromStr for Limit {
     }
 }
 
-/// How a window forgets.
+/// How a window releases units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WindowKind {
     /// At most `max` units in any interval of `span_ms`.
     Sliding,
     /// Capacity `max`, refilled continuously by `max / span_ms`.
     Bucket,
-    /// Everything comes back at an instant of a zone's calendar.
+    /// Reset at an instant of a time zone's calendar.
     Calendar,
     /// Slots with deadlines.
     Concurrency,
@@ -129,13 +129,13 @@ impl WindowKind {
     }
 }
 
-/// What a provider debits from its token windows, and when.
+/// Tokens that a provider debits, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenCharge {
-    /// Prompt estimate + `max_tokens`, before the call.
+    /// Prompt estimate plus `max_tokens`, before the call.
     Reserve,
-    /// The true total, when the answer ends.
+    /// The actual total, at the end of the reply.
     Actual,
     /// Prompt tokens only.
     Input,
@@ -155,16 +155,16 @@ impl TokenCharge {
     }
 }
 
-/// What a window spans at its provider.
+/// Scope of a window at its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// One account, all its models.
+    /// One account with all its models.
     Account,
-    /// One account and one model (several names of one model share its `bucket`).
+    /// One account and one model.
     Model,
 }
 
-/// Where a limit's figure came from. Only a catalogue's may be raised by what a provider says.
+/// Source of a limit's figure. A provider's report may raise only the catalogue's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     Catalogue,
@@ -185,7 +185,7 @@ impl Source {
 pub struct Window {
     pub limit: Limit,
     pub kind: WindowKind,
-    /// The most units; never 0 here (a limit of 0 makes its model "not on this plan").
+    /// Maximum units, never 0: a model with a limit of 0 is not offered.
     pub max: i64,
     pub span_ms: i64,
     pub scope: Scope,
@@ -195,10 +195,10 @@ pub struct Window {
     pub source: Source,
 }
 
-/// Whose midnight ends a calendar window.
+/// Time zone of a calendar window.
 #[derive(Debug, Clone)]
 pub struct Zone {
-    /// As written: an IANA name, `UTC`, or a POSIX TZ string.
+    /// The name as configured: an IANA name, `UTC`, or a POSIX TZ string.
     pub name: String,
     tz: TimeZone,
 }
@@ -212,7 +212,7 @@ pub struct Boundaries {
 }
 
 impl Zone {
-    /// An IANA name, `UTC` or a POSIX TZ string (`XYZ3:30`); the error says what was expected.
+    /// Parses an IANA name, `UTC` or a POSIX TZ string (`XYZ3:30`).
     pub fn parse(name: &str) -> Result<Self, String> {
         let tz = if name.eq_ignore_ascii_case("utc") {
             TimeZone::UTC
@@ -224,7 +224,7 @@ impl Zone {
         Ok(Self { name: name.to_owned(), tz })
     }
 
-    /// The period of `limit` that holds `now_ms`: days from midnight to midnight, months from first to first.
+    /// The period of `limit` that contains `now_ms`: a day from midnight to midnight, or a month.
     pub fn boundaries(&self, limit: Limit, now_ms: i64) -> Boundaries {
         let now = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
         let here = now.to_zoned(self.tz.clone()).date();
@@ -238,7 +238,7 @@ impl Zone {
         Boundaries { last: step(start, 0), next: step(start, 1), after: step(start, 2) }
     }
 
-    /// Local civil time of an instant, for people.
+    /// Local civil time of an instant.
     pub fn local(&self, ms: i64) -> jiff::Zoned {
         Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(self.tz.clone())
     }

@@ -27,7 +27,7 @@ pub fn plan(
     request: &ChatRequest,
     route: impl FnOnce() -> Result<RoutePlan, PlanError>,
 ) -> Result<RoutePlan, PlanError> {
-    let span = span!("plan", tollfree.client = &*client.id, tollfree.model.asked = short(&request.model));
+    let span = span!("plan", tollfree.client = &*client.id, tollfree.model.requested = short(&request.model));
     let planned = span.in_scope(route);
     match &planned {
         Ok(plan) => span.set("tollfree.candidates", i64::try_from(plan.choices.len()).unwrap_or(i64::MAX)),

@@ -105,7 +105,7 @@ fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned
     let prompt = base + slope * raw_tokens(&request.size) + IMAGE_TOKENS * f64::from(request.size.images);
     let input = to_units(MARGIN * prompt);
     let provider = &candidate.provider;
-    let sent = request.max_tokens.or_else(|| candidate.output_when_unnamed());
+    let sent = request.max_tokens.or_else(|| candidate.default_max_tokens());
     let output = match candidate.token_charge() {
         TokenCharge::Reserve => {
             let reserve = sent.unwrap_or(provider.reserve_default_output);
@@ -242,7 +242,7 @@ mod tests {
         let capped = of(TokenCharge::Reserve).provider(|p| p.reserve_cap_output = Some(300)).build();
         assert_eq!(tokens(&capped, &request), 115 + 300);
         let absurd = of(TokenCharge::Reserve).provider(|p| p.reserve_default_output = 16_384).build();
-        assert_eq!(Some(tokens(&absurd, &question()) - 115), absurd.output_when_unnamed(), "what we send instead");
+        assert_eq!(Some(tokens(&absurd, &question()) - 115), absurd.default_max_tokens(), "what we send instead");
         assert_eq!(tokens(&of(TokenCharge::Input).build(), &request), 115);
         let actual = of(TokenCharge::Actual).build();
         assert_eq!(tokens(&actual, &request), 115 + 500);

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         KeyDigest, Limit,
         client::{Client, ClientKind},
-        key::MEMBER_PREFIX,
+        key::CLIENT_KEY_PREFIX,
     },
 };
 
@@ -84,7 +84,7 @@ impl Door {
             Some((key, id)) if key.is(&digest) => {
                 Shown::Shared(Client::new(id.clone(), ClientKind::Shared, self.limits.clone()))
             }
-            _ if token.starts_with(MEMBER_PREFIX) => Shown::Member,
+            _ if token.starts_with(CLIENT_KEY_PREFIX) => Shown::Member,
             _ => Shown::Unknown,
         }
     }

@@ -220,9 +220,9 @@ fn hash(name: Option<&str>, json: bool) -> anyhow::Result<()> {
     let id = key::id_of(key).context("that is no client's key: expected sk-tf-<id>-<secret>")?;
     let secret = key.rsplit('-').next().unwrap_or_default();
     ensure!(
-        secret.len() >= key::SECRET_LEAST,
+        secret.len() >= key::MIN_SECRET_CHARS,
         "the secret is too short to be safe: at least {} characters",
-        key::SECRET_LEAST
+        key::MIN_SECRET_CHARS
     );
     let digest = KeyDigest::of(key).hex();
     let block = || render::hash_file_entry(name.unwrap_or(id), id, &digest, &Map::new());

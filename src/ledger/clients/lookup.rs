@@ -57,7 +57,7 @@ impl Shared {
         let file = self.clients.settings.load();
         file.get(&client.id).zip(client.shown.as_ref()).is_none_or(|(record, digest)| {
             record.check(digest, self.epoch().now_ms()).is_err()
-                || !record.client(digest, &file.default_limits).has_terms_of(client)
+                || !record.client(digest, &file.default_limits).has_settings_of(client)
         })
     }
 }

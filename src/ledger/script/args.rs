@@ -28,7 +28,7 @@ pub(crate) struct EncodedCandidate {
 impl EncodedCandidate {
     fn new(keys: &Keys, candidate: &Candidate) -> Self {
         let (p, m, a, k) = (&*candidate.provider.id, &*candidate.model.id, &*candidate.account.id, &*candidate.key.id);
-        let scope = if candidate.lines_up_by_account() { 'a' } else { 'm' };
+        let scope = if candidate.queues_by_account() { 'a' } else { 'm' };
         Self {
             shares: keys.shares(candidate),
             windows: candidate.windows.iter().map(|window| keys.window(candidate, window)).collect(),

@@ -149,7 +149,7 @@ impl Keys {
     /// Fair shares of a candidate's queue: of its account where a window spans all models, else of its model.
     pub fn shares(&self, candidate: &Candidate) -> Key {
         let (provider, account) = (&candidate.provider.id, &candidate.account.id);
-        if candidate.lines_up_by_account() {
+        if candidate.queues_by_account() {
             format!("{}sh:{provider}/{account}", self.prefix).into()
         } else {
             format!("{}sh:{provider}/{account}/{}", self.prefix, candidate.model.id).into()

@@ -1,6 +1,6 @@
-//! Reads what matters of a chat request, in one pass and without copying the body; pure.
+//! Parses the parts of a chat request that matter to routing, in one pass and without copying the body.
 //!
-//! What we know is checked (a mistake we can see costs nothing); what we do not know passes untouched.
+//! Known parameters are validated, so that a visible mistake costs no budget; unknown ones pass unchanged.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::{
     json::{Json, JsonError, Kind, Text},
 };
 
-/// A mistake of the caller that we can see: it costs nothing.
+/// An invalid request. It has cost no budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct BadRequest {
@@ -18,11 +18,11 @@ pub struct BadRequest {
     pub code: &'static str,
     /// Path of the field: `messages[2].content[0].image_url.url`.
     pub param: Option<String>,
-    /// What was found and what was expected; malformed JSON with line and column.
+    /// Found and expected value; for malformed JSON also line and column.
     pub message: String,
 }
 
-/// The request, or the first mistake in it.
+/// Parses a request; the error is the first mistake in it.
 pub fn decode(body: Bytes) -> Result<ChatRequest, BadRequest> {
     let text = match std::str::from_utf8(&body) {
         Ok(text) => text,
@@ -33,19 +33,19 @@ pub fn decode(body: Bytes) -> Result<ChatRequest, BadRequest> {
             )));
         }
     };
-    let read = Reader::default().read(text).map_err(|mistake| told(mistake, text))?;
+    let read = Reader::default().read(text).map_err(|mistake| bad_request(mistake, text))?;
     Ok(ChatRequest { body, ..read })
 }
 
 #[cold]
-fn told(mistake: Mistake, text: &str) -> BadRequest {
-    // Reading stopped at the first wrong value: that the rest is JSON comes before what it says.
+fn bad_request(mistake: Mistake, text: &str) -> BadRequest {
+    // Parsing stopped at the first wrong value. A syntax error anywhere in the body is reported instead of it.
     let syntax = || {
         let mut json = Json::new(text);
         json.skip().and_then(|()| json.end()).err()
     };
     let malformed = |e: JsonError| {
-        let (line, column) = e.place(text);
+        let (line, column) = e.line_and_column(text);
         invalid_json(format!("The body is not valid JSON: {} at line {line} column {column}.", e.what))
     };
     match mistake {
@@ -58,7 +58,7 @@ fn invalid_json(message: String) -> BadRequest {
     BadRequest { code: "invalid_json", param: None, message }
 }
 
-/// What can go wrong inside; positions become lines and columns at the very end.
+/// An error while parsing; positions become lines and columns at the end.
 #[derive(Debug)]
 pub(super) enum Mistake {
     Json(JsonError),
@@ -71,7 +71,7 @@ impl From<JsonError> for Mistake {
     }
 }
 
-/// A wrong value of a known field.
+/// The error for a wrong value of a known field.
 #[cold]
 pub(super) fn wrong(param: impl Into<String>, expected: &str, found: impl std::fmt::Display) -> Mistake {
     let param = param.into();
@@ -92,7 +92,7 @@ pub(super) fn missing(param: &str) -> Mistake {
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     pub(super) found: ChatRequest,
-    /// `max_completion_tokens` wins over `max_tokens`, whichever stands first.
+    /// `max_completion_tokens` overrides `max_tokens`, in any order.
     pub(super) max_completion_tokens: Option<i64>,
     /// One bit per known top-level name.
     seen: u64,
@@ -127,12 +127,12 @@ impl Reader {
             return Ok(json.skip()?);
         };
         if self.seen & (1 << bit) != 0 {
-            let (line, column) = JsonError { at: name.at, what: "" }.place(json.text());
+            let (line, column) = JsonError { at: name.at, what: "" }.line_and_column(json.text());
             return Err(Mistake::Value(BadRequest {
                 code: "invalid_json",
                 param: Some(decoded.clone().into_owned()),
                 message: format!(
-                    "The name `{decoded}` stands twice in the body, again at line {line} column {column}."
+                    "The name `{decoded}` occurs twice in the body, again at line {line} column {column}."
                 ),
             }));
         }
@@ -150,8 +150,8 @@ pub(super) fn string_or_null<'a>(json: &mut Json<'a>, param: impl Fn() -> String
     }
 }
 
-/// Null is an absent field, as OpenAI's SDKs write it. True when one was passed.
-pub(super) fn passed_null(json: &mut Json<'_>) -> Result<bool, Mistake> {
+/// Skips a null, which OpenAI's SDKs send for an absent field, and returns whether there was one.
+pub(super) fn skip_null(json: &mut Json<'_>) -> Result<bool, Mistake> {
     let null = json.peek()? == Kind::Null;
     if null {
         json.literal()?;

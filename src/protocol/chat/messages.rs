@@ -1,7 +1,7 @@
-//! The dialogue: roles, contents, tool calls, and how much text there is.
+//! Messages: roles, contents, tool calls, and the amount of text.
 
 use super::{
-    decode::{Mistake, Reader, missing, passed_null, string_or_null, wrong},
+    decode::{Mistake, Reader, missing, skip_null, string_or_null, wrong},
     parameters::short,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 const ROLES: &str = "`system`, `developer`, `user`, `assistant`, `tool` or `function`";
 const PARTS: &str = "`text`, `image_url`, `input_audio`, `file`, `video_url` or `refusal`";
 
-/// What one message's content turned out to be.
+/// Content of one message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
     Absent,
@@ -20,7 +20,7 @@ enum Content {
     Given,
 }
 
-/// Where a content part's weight lies.
+/// One content part, as far as its size and needs matter.
 #[derive(Default)]
 struct Part<'a> {
     kind: Option<Text<'a>>,
@@ -54,9 +54,9 @@ impl Reader {
             match name.raw {
                 "role" => role = string_or_null(json, || format!("messages[{i}].role"))?,
                 "content" => content = self.content(i, json)?,
-                "tool_calls" if !passed_null(json)? => self.tool_calls(i, json)?,
+                "tool_calls" if !skip_null(json)? => self.tool_calls(i, json)?,
                 "tool_call_id" => drop(string_or_null(json, || format!("messages[{i}].tool_call_id"))?),
-                // What the caller hands back of an earlier answer weighs too, where it is sent.
+                // Parts of an earlier reply that the caller sends back also count.
                 "name" | "refusal" | "reasoning" | "reasoning_content" if json.peek()? == Kind::String => {
                     count(&mut self.found.size, json.string()?);
                 }
@@ -132,10 +132,10 @@ impl Reader {
             }
             Ok(())
         })?;
-        self.weigh(&part, path)
+        self.add_part(&part, path)
     }
 
-    fn weigh(&mut self, part: &Part<'_>, path: impl Fn() -> String) -> Result<(), Mistake> {
+    fn add_part(&mut self, part: &Part<'_>, path: impl Fn() -> String) -> Result<(), Mistake> {
         let kind = part.kind.ok_or_else(|| missing(&(path() + ".type")))?;
         let need = match kind.raw {
             "text" | "refusal" => None,
@@ -154,7 +154,7 @@ impl Reader {
                 self.found.images += 1;
                 self.found.remote_images |= part.remote;
             } else {
-                // Audio, pages and film cost tokens too; an image's worth each is better than nothing.
+                // Audio, files and video cost tokens, too; each is estimated like an image.
                 self.found.size.images += 1;
             }
         }
@@ -174,13 +174,13 @@ impl Reader {
             }
             json.object(|name, json| match name.raw {
                 "id" | "type" => string_or_null(json, || format!("{}[{j}].{}", path(), name.raw)).map(drop),
-                "function" => self.called(|| format!("{}[{j}].function", path()), json),
+                "function" => self.function_call(|| format!("{}[{j}].function", path()), json),
                 _ => Ok(json.skip()?),
             })
         })
     }
 
-    fn called(&mut self, path: impl Fn() -> String, json: &mut Json<'_>) -> Result<(), Mistake> {
+    fn function_call(&mut self, path: impl Fn() -> String, json: &mut Json<'_>) -> Result<(), Mistake> {
         let kind = json.peek()?;
         if kind != Kind::Object {
             return Err(wrong(path(), "an object", kind.named()));
@@ -198,7 +198,7 @@ impl Reader {
     }
 }
 
-/// `{"url": "…"}`, or the bare string that some callers write.
+/// `{"url": "…"}`, or the plain string that some callers send.
 fn url<'a>(json: &mut Json<'a>, path: impl Fn() -> String) -> Result<Text<'a>, Mistake> {
     match json.peek()? {
         Kind::String => Ok(json.string()?),
@@ -217,17 +217,17 @@ fn url<'a>(json: &mut Json<'a>, path: impl Fn() -> String) -> Result<Text<'a>, M
     }
 }
 
-/// Adds a text's characters, an escape counting as the one it stands for.
+/// Counts a text's characters. An escape counts as the character that it encodes.
 fn count(size: &mut PromptSize, text: Text<'_>) {
     let mut rest = text.raw;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()).filter(|_| text.escaped) {
-        plain(size, &rest[..at]);
+        count_plain(size, &rest[..at]);
         let escape = &rest[at..];
         let length = if escape.as_bytes().get(1) == Some(&b'u') {
             let code = escape.get(2..6).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0);
-            // The first half of a pair stands for both.
+            // Of a surrogate pair only the first half counts.
             if !(0xDC00..0xE000).contains(&code) {
-                one(size, code);
+                count_char(size, code);
             }
             6
         } else {
@@ -236,20 +236,20 @@ fn count(size: &mut PromptSize, text: Text<'_>) {
         };
         rest = escape.get(length..).unwrap_or("");
     }
-    plain(size, rest);
+    count_plain(size, rest);
 }
 
-fn plain(size: &mut PromptSize, text: &str) {
+fn count_plain(size: &mut PromptSize, text: &str) {
     if text.is_ascii() {
         size.ascii_chars += text.len() as u64;
         return;
     }
     for c in text.chars() {
-        one(size, c as u32);
+        count_char(size, c as u32);
     }
 }
 
-fn one(size: &mut PromptSize, code: u32) {
+fn count_char(size: &mut PromptSize, code: u32) {
     match code {
         0..0x80 => size.ascii_chars += 1,
         // Radicals, kana, Hangul, ideographs, full-width forms.

@@ -1,12 +1,12 @@
-//! The top-level parameters we know.
+//! The known top-level parameters.
 
-use super::decode::{Mistake, Reader, missing, passed_null, string_or_null, wrong};
+use super::decode::{Mistake, Reader, missing, skip_null, string_or_null, wrong};
 use crate::{
     domain::{Capabilities, Tier},
     json::{Json, Kind, Text},
 };
 
-/// Every name we look at; the most frequent first. At most 64.
+/// All known names, the most frequent first. At most 64, one bit each.
 pub const KNOWN_PARAMETERS: [&str; 31] = [
     "model",
     "messages",
@@ -41,12 +41,12 @@ pub const KNOWN_PARAMETERS: [&str; 31] = [
     "service_tier",
 ];
 
-/// OpenAI's own maximum; no provider takes more.
+/// OpenAI's maximum; no provider accepts more.
 const N_MAX: i64 = 128;
 
 impl Reader {
     pub(super) fn parameter(&mut self, name: &str, json: &mut Json<'_>) -> Result<(), Mistake> {
-        if name != "model" && name != "messages" && passed_null(json)? {
+        if name != "model" && name != "messages" && skip_null(json)? {
             return Ok(());
         }
         match name {
@@ -64,7 +64,7 @@ impl Reader {
             }
             "n" => {
                 self.found.n = u32::try_from(integer(json, name, 1, N_MAX)?).unwrap_or(1);
-                self.matters(name, self.found.n > 1);
+                self.require(name, self.found.n > 1);
             }
             "seed" => self.found.sampling.seed = Some(integer(json, name, i64::MIN, i64::MAX)?),
             "stop" => self.stop(json)?,
@@ -76,21 +76,21 @@ impl Reader {
                 self.found.reasoning_effort = Some(text(json, name)?.decode().into_owned());
             }
             "logprobs" => {
-                let asked = boolean(json, name)?;
-                self.matters(name, asked);
+                let enabled = boolean(json, name)?;
+                self.require(name, enabled);
             }
             "top_logprobs" => {
-                let asked = integer(json, name, 0, 20)?;
-                self.matters(name, asked > 0);
+                let count = integer(json, name, 0, 20)?;
+                self.require(name, count > 0);
             }
             "parallel_tool_calls" => {
                 let parallel = boolean(json, name)?;
-                self.matters(name, !parallel);
+                self.require(name, !parallel);
             }
             "store" => drop(boolean(json, name)?),
             "user" => drop(text(json, name)?),
             "service_tier" => {
-                // Other words are a provider's own: they pass.
+                // Other values are specific to providers and pass unchanged.
                 self.found.tier = match &*text(json, name)?.decode() {
                     "flex" => Tier::Flex,
                     "priority" => Tier::Priority,
@@ -100,7 +100,7 @@ impl Reader {
             "metadata" => of_kind(json, name, Kind::Object)?,
             "logit_bias" | "audio" | "prediction" | "web_search_options" => {
                 of_kind(json, name, Kind::Object)?;
-                self.matters(name, true);
+                self.require(name, true);
             }
             "modalities" => self.modalities(json)?,
             _ => json.skip()?,
@@ -108,9 +108,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Notes a parameter whose loss would change the meaning.
-    fn matters(&mut self, name: &str, does: bool) {
-        if does {
+    /// Notes a parameter that must not be dropped, if `is_used`.
+    fn require(&mut self, name: &str, is_used: bool) {
+        if is_used {
             self.found.parameters.push(name.to_owned());
         }
     }
@@ -128,7 +128,7 @@ impl Reader {
     fn stream_options(&mut self, json: &mut Json<'_>) -> Result<(), Mistake> {
         expect(json, "stream_options", Kind::Object)?;
         json.object(|name, json| {
-            if name.raw == "include_usage" && !passed_null(json)? {
+            if name.raw == "include_usage" && !skip_null(json)? {
                 self.found.include_usage = boolean(json, "stream_options.include_usage")?;
                 return Ok(());
             }
@@ -181,7 +181,7 @@ impl Reader {
         if any {
             self.schema(json.at() - start);
             self.found.needs = self.found.needs.with(Capabilities::TOOLS);
-            self.matters("functions", true);
+            self.require("functions", true);
         }
         Ok(())
     }
@@ -194,12 +194,12 @@ impl Reader {
         match json.peek()? {
             Kind::String => {
                 let choice = json.string()?;
-                self.matters(name, choice.raw != "auto");
+                self.require(name, choice.raw != "auto");
                 Ok(())
             }
             Kind::Object => {
                 json.skip()?;
-                self.matters(name, true);
+                self.require(name, true);
                 Ok(())
             }
             other => Err(wrong(name, "a string or an object", other.named())),
@@ -215,7 +215,7 @@ impl Reader {
                 kind = Some(text(json, "response_format.type")?.decode());
                 Ok(())
             }
-            "json_schema" if !passed_null(json)? => of_kind(json, "response_format.json_schema", Kind::Object),
+            "json_schema" if !skip_null(json)? => of_kind(json, "response_format.json_schema", Kind::Object),
             "json_schema" => Ok(()),
             _ => Ok(json.skip()?),
         })?;
@@ -231,7 +231,7 @@ impl Reader {
         };
         self.schema(json.at() - start);
         self.found.needs = self.found.needs.with(need);
-        self.matters("response_format", true);
+        self.require("response_format", true);
         Ok(())
     }
 
@@ -242,7 +242,7 @@ impl Reader {
             beyond_text |= text(json, &format!("modalities[{i}]"))?.raw != "text";
             Ok::<_, Mistake>(())
         })?;
-        self.matters("modalities", beyond_text);
+        self.require("modalities", beyond_text);
         Ok(())
     }
 }
@@ -257,7 +257,7 @@ fn tool(i: usize, json: &mut Json<'_>) -> Result<(), Mistake> {
             kind = Some(text(json, &format!("tools[{i}].type"))?);
             Ok(())
         }
-        "function" if !passed_null(json)? => {
+        "function" if !skip_null(json)? => {
             has_function = true;
             function(json, &format!("tools[{i}].function"))
         }
@@ -266,7 +266,7 @@ fn tool(i: usize, json: &mut Json<'_>) -> Result<(), Mistake> {
     })?;
     match kind {
         None => Err(missing(&format!("tools[{i}].type"))),
-        // Other types are built-in tools of one provider or another.
+        // Other types are built-in tools of a provider.
         Some(kind) if kind.raw == "function" && !has_function => Err(missing(&format!("tools[{i}].function"))),
         Some(_) => Ok(()),
     }
@@ -284,7 +284,7 @@ fn function(json: &mut Json<'_>, path: &str) -> Result<(), Mistake> {
                 }
                 named = true;
             }
-            "parameters" if !passed_null(json)? => of_kind(json, &format!("{path}.parameters"), Kind::Object)?,
+            "parameters" if !skip_null(json)? => of_kind(json, &format!("{path}.parameters"), Kind::Object)?,
             "parameters" => {}
             _ => json.skip()?,
         }
@@ -339,7 +339,7 @@ fn integer(json: &mut Json<'_>, param: &str, least: i64, most: i64) -> Result<i6
     }
 }
 
-/// Enough of a value to recognise it in a message.
+/// The beginning of a value, for a message.
 pub(super) fn short(value: &str) -> &str {
     value.char_indices().nth(40).map_or(value, |(end, _)| &value[..end])
 }

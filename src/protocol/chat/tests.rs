@@ -1,4 +1,4 @@
-//! What is read of a request, and how each mistake in it is told.
+//! Parsed requests, and the error for each mistake.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ fn good(body: &str) -> ChatRequest {
     read(body).unwrap_or_else(|e| panic!("{body}: {e}"))
 }
 
-/// The mistake in a body with these members beside `model` and `messages`.
+/// The error of a body with these members beside `model` and `messages`.
 fn bad_member(members: &str) -> (&'static str, String, String) {
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{members}}}"#);
     let bad = read(&body).expect_err(&body);
@@ -28,7 +28,7 @@ fn bad_message(message: &str) -> (String, String) {
 }
 
 #[test]
-fn everything_that_matters_is_found() {
+fn all_routing_properties_are_parsed() {
     let request = good(
         r#"{"model":"free","stream":true,"stream_options":{"include_usage":true},"max_tokens":9,"max_completion_tokens":7,
         "messages":[{"role":"system","content":"Be brief."},
@@ -50,7 +50,7 @@ fn everything_that_matters_is_found() {
 }
 
 #[test]
-fn an_escape_counts_as_what_it_stands_for() {
+fn an_escape_counts_as_its_character() {
     let size = good(r#"{"model":"m","messages":[{"role":"user","content":"a\n\"\\\u4e2d\ud83d\ude00\u00e9b"}]}"#).size;
     assert_eq!((size.ascii_chars, size.cjk_chars, size.other_chars), (5, 1, 2));
 }
@@ -65,7 +65,7 @@ fn null_is_an_absent_parameter() {
 }
 
 #[test]
-fn malformed_json_is_told_with_line_and_column() {
+fn malformed_json_is_reported_with_line_and_column() {
     for (body, found) in [
         ("", "line 1 column 1"),
         ("{\"model\":\"m\",\n  \"messages\": [}", "line 2 column 16"),
@@ -74,8 +74,8 @@ fn malformed_json_is_told_with_line_and_column() {
         ("[1", "line 1 column 3"),
         ("{\"model\":5,", "line 1 column 12"),
         ("\u{feff}{}", "line 1 column 1"),
-        ("{\"model\":\"m\",\"model\":\"n\"}", "`model` stands twice in the body, again at line 1 column 14"),
-        ("{\"model\":\"m\",\"mod\\u0065l\":\"n\"}", "`model` stands twice"),
+        ("{\"model\":\"m\",\"model\":\"n\"}", "`model` occurs twice in the body, again at line 1 column 14"),
+        ("{\"model\":\"m\",\"mod\\u0065l\":\"n\"}", "`model` occurs twice"),
     ] {
         let bad = read(body).expect_err(body);
         assert_eq!(bad.code, "invalid_json", "{body}");
@@ -88,7 +88,7 @@ fn malformed_json_is_told_with_line_and_column() {
 }
 
 #[test]
-fn a_wrong_parameter_is_told_with_its_name_and_what_was_expected() {
+fn a_wrong_parameter_is_reported_with_its_name_and_the_expected_value() {
     for (members, param, found) in [
         (r#""temperature":"hot""#, "temperature", "a number"),
         (r#""temperature":2.1"#, "temperature", "from 0 to 2, found 2.1"),
@@ -120,7 +120,7 @@ fn a_wrong_parameter_is_told_with_its_name_and_what_was_expected() {
 }
 
 #[test]
-fn a_wrong_message_is_told_with_its_path() {
+fn a_wrong_message_is_reported_with_its_path() {
     for (message, param, found) in [
         (r#""hi""#, "messages[1]", "an object"),
         (r#"{"content":"x"}"#, "messages[1].role", "Missing"),
@@ -144,14 +144,14 @@ fn a_wrong_message_is_told_with_its_path() {
             "found an object",
         ),
     ] {
-        let (at, told) = bad_message(message);
-        assert_eq!(at, param, "{message}: {told}");
-        assert!(told.contains(found), "{message}: {told}");
+        let (at, error) = bad_message(message);
+        assert_eq!(at, param, "{message}: {error}");
+        assert!(error.contains(found), "{message}: {error}");
     }
 }
 
 #[test]
-fn model_and_messages_must_be_there() {
+fn model_and_messages_are_required() {
     for (body, param) in [
         ("{}", "model"),
         (r#"{"messages":[{"role":"user","content":"x"}]}"#, "model"),
@@ -167,7 +167,7 @@ fn model_and_messages_must_be_there() {
 }
 
 #[test]
-fn a_body_that_is_no_object_is_told_as_such() {
+fn a_body_must_be_an_object() {
     for (body, found) in [("[]", "an array"), ("\"hi\"", "a string"), ("5", "a number"), ("null", "null")] {
         let bad = read(body).expect_err(body);
         assert_eq!((bad.code, bad.param), ("invalid_json", None), "{body}");

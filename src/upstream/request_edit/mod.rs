@@ -28,7 +28,7 @@ pub struct EditContext {
 
 impl EditContext {
     pub fn new(candidate: &Candidate, sanitise_schema: bool) -> Self {
-        Self { max_tokens: candidate.output_when_unnamed(), sanitise_schema }
+        Self { max_tokens: candidate.default_max_tokens(), sanitise_schema }
     }
 }
 

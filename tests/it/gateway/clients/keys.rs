@@ -84,7 +84,7 @@ async fn a_change_is_told_taken_back_and_audited() {
         }
         assert_eq!((&changed["limits"]["rpm"], &changed["version"]), (&json!(2), &json!(2)));
         let refused = chat(&app, &key, "lab/m").await;
-        assert!(refused.status == 401 && refused.message().contains("switched off"), "{}", refused.text());
+        assert!(refused.status == 401 && refused.message().contains("disabled"), "{}", refused.text());
         let back = json!({ "disabled": false, "limits": { "rpm": null }, "expires_at": null, "wait_ms": null });
         let back = ok(&admin(&app, "PATCH", &path, back).await);
         assert_eq!(

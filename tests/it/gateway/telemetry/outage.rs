@@ -86,7 +86,7 @@ async fn a_hung_collector_costs_nothing(rate: u32, round: Duration) {
         lost.and_then(|n| n.parse::<f64>().ok()).filter(|n| *n > 0.0)
     })
     .await;
-    assert_eq!(lines_with(&hung, "does not take traces"), 1, "{}", hung.log());
+    assert_eq!(lines_with(&hung, "does not accept traces"), 1, "{}", hung.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,21 +110,21 @@ async fn a_collector_that_is_gone_is_told_once_and_its_return_too() {
     };
     eventually(Duration::from_secs(15), "it is noticed", async || {
         ask().await;
-        (lines_with(&app, "does not take traces") > 0).then_some(())
+        (lines_with(&app, "does not accept traces") > 0).then_some(())
     })
     .await;
     for _ in 0..5 {
         ask().await;
     }
-    assert_eq!(lines_with(&app, "does not take traces"), 1, "{}", app.log());
+    assert_eq!(lines_with(&app, "does not accept traces"), 1, "{}", app.log());
     let collector = Collector::http_at(port).await;
     eventually(Duration::from_secs(15), "its return is noticed", async || {
         ask().await;
-        (lines_with(&app, "takes traces again") > 0).then_some(())
+        (lines_with(&app, "accepts traces again") > 0).then_some(())
     })
     .await;
     ask().await;
-    assert_eq!((lines_with(&app, "takes traces again"), lines_with(&app, "does not take traces")), (1, 1));
+    assert_eq!((lines_with(&app, "accepts traces again"), lines_with(&app, "does not accept traces")), (1, 1));
     collector.trace(&["POST /v1/chat/completions", "chat m"], |_| true).await;
 }
 

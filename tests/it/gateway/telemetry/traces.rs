@@ -70,7 +70,7 @@ async fn a_request_is_one_trace_from_its_caller_to_the_settle() {
         assert_eq!(server.get(key), value, "{key}");
     }
     let plan = named(&spans, "plan");
-    assert_eq!((plan.kind, plan.get("tollfree.model.asked")), (SpanKind::Internal, json!("lab/m")));
+    assert_eq!((plan.kind, plan.get("tollfree.model.requested")), (SpanKind::Internal, json!("lab/m")));
     for (name, script) in [("admit", "admit"), ("settle", "settle")] {
         let span = named(&spans, name);
         assert_eq!((span.kind, span.get("db.system.name")), (SpanKind::Client, json!("embedded")));
