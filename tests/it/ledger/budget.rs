@@ -4,8 +4,8 @@ use bytes::Bytes;
 use tollfree::ledger::{engine::Reply, keys::Keys, scripts::Script};
 
 use super::{
-    rig::{Admit, Asker, Cand, End, START_MS, TestLedger, Wish, cand, win},
-    words::{SLACK, Win, pack},
+    model::{SLACK, Win, pack},
+    rig::{Admit, Asker, Cand, End, START_MS, TestLedger, WaitRequest, cand, win},
     world::Dice,
 };
 
@@ -124,7 +124,7 @@ fn units_of_those_in_line_are_told_by_window() {
     let mut ledger = TestLedger::new();
     ledger.ask(&a, &[1, 10]).go();
     ledger.ask(&a, &[1, 10]).go();
-    let wish = Wish { wait_ms: 200_000, again: false };
+    let wish = WaitRequest { wait_ms: 200_000, again: false };
     for (id, cand) in [("one", &a), ("two", &b), ("three", &b)] {
         let asked = ledger.admit_in_line(id, &Asker::default(), &[(cand, &[1, 300])], wish);
         assert!(matches!(asked, Admit::Wait(_)), "{asked:?}");

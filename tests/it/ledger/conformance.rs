@@ -10,8 +10,8 @@ use tollfree::ledger::{
 
 use super::{
     budget::budget,
-    host::{RealRedis, Told},
-    rig::{Admit, Asker, Cand, End, Lease, TestLedger, Wish, cand, win},
+    engines::{RealRedis, SteppedEmbedded},
+    rig::{Admit, Asker, Cand, End, Lease, TestLedger, WaitRequest, cand, win},
     world::Dice,
 };
 use crate::support::redis_server::RedisServer;
@@ -179,7 +179,7 @@ fn step(
         }
         _ => {
             let asker = asker(dice);
-            let wish = Wish { wait_ms: *dice.pick(&[0, 0, -1, 5_000, 90_000]), again: false };
+            let wish = WaitRequest { wait_ms: *dice.pick(&[0, 0, -1, 5_000, 90_000]), again: false };
             let drawn = drawn(dice, pool);
             let choices: Vec<(&Cand, &[i64])> = drawn.iter().map(|(cand, units)| (cand, &units[..])).collect();
             if dice.one_in(30) && !open.is_empty() {
@@ -191,7 +191,7 @@ fn step(
             }
             if dice.one_in(4) && !waiting.is_empty() {
                 let id = dice.pick(&waiting[..]).clone();
-                let wish = Wish { again: true, ..wish };
+                let wish = WaitRequest { again: true, ..wish };
                 match dice.roll(0, 4) {
                     0 => pair.same(&what, |ledger| ledger.leave(&id)),
                     1 => pair.same(&what, |ledger| ledger.stay_raw(waiting)),
@@ -235,7 +235,7 @@ async fn a_redis_server_and_the_embedded_store_answer_the_same() {
     let server = RedisServer::start().await;
     for seed in 0..3 {
         let redis = TestLedger::on(Box::new(RealRedis::connect(&server.url())));
-        let embedded = TestLedger::on(Box::new(Told::new()));
+        let embedded = TestLedger::on(Box::new(SteppedEmbedded::new()));
         redis.flush();
         embedded.flush();
         let mut pair = Pair { redis, embedded };

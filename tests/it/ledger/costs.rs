@@ -10,7 +10,7 @@ use tollfree::ledger::{
 
 use super::{
     budget::budget,
-    host::RealRedis,
+    engines::RealRedis,
     rig::{Admit, Asker, Cand, End, Lease, TestLedger, cand, win},
 };
 use crate::support::redis_server::RedisServer;

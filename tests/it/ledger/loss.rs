@@ -9,7 +9,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     cases,
-    host::Told,
+    engines::SteppedEmbedded,
     rig::{Admit, Asker, Cand, End, Lease, SLACK, START_MS, TestLedger, Win, cand, win},
     world::{self, World},
 };
@@ -229,7 +229,7 @@ fn a_window_first_used_while_time_stands_still_lives_by_the_true_time() {
     for kind in ['s', 'b'] {
         // The ledger has acted at START; then TIME, and with it the lives of keys, steps back by ten minutes.
         let host = Arc::new(AtomicI64::new((START_MS - 600_000) * 1000));
-        let mut ledger = TestLedger::on(Box::new(Told::beside(&host)));
+        let mut ledger = TestLedger::on(Box::new(SteppedEmbedded::beside(&host)));
         let one = cand("one", &[win("rpm", kind, 30)]);
         let at = |ledger: &TestLedger, ms: i64| {
             ledger.at(START_MS - 600_000 + ms);

@@ -1,23 +1,23 @@
-//! The scripts of `lua/`, asked by replicas that stick to their headers and judged by providers that know nothing of them.
+//! The scripts of `lua/`, called by replicas that follow their headers, and checked by simulated providers.
 
 mod breakers;
 mod budget;
+mod clients;
 mod conformance;
 mod costs;
-mod hall;
+mod engines;
 mod hints;
 mod histories;
-mod host;
 mod idle;
 mod loss;
-mod members;
+mod model;
 mod never_over;
 mod oracle;
+mod queue;
 mod refusals;
 mod rig;
 mod shares;
 mod waiting;
-mod words;
 mod world;
 
 use proptest::test_runner::{Config, FileFailurePersistence};

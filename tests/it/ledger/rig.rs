@@ -13,8 +13,8 @@ use tollfree::ledger::{
     scripts::Script,
 };
 
-use super::host::{Bench, Simulated};
-pub use super::words::*;
+use super::engines::{Bench, Simulated};
+pub use super::model::*;
 
 /// What all replicas of a test share: the host, its clock, and which windows were ever named.
 struct Common {
@@ -157,11 +157,11 @@ impl TestLedger {
     }
 
     pub fn admit_as(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
-        self.admit_in_line(id, asker, choices, Wish::default())
+        self.admit_in_line(id, asker, choices, WaitRequest::default())
     }
 
     /// The same for one that would wait.
-    pub fn admit_in_line(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: Wish) -> Admit {
+    pub fn admit_in_line(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: WaitRequest) -> Admit {
         let reply = self.admit_raw(id, asker, choices, wish);
         let Reply::List(items) = &reply else { panic!("admit answered {reply:?}") };
         let int = |i: usize| match items.get(i) {
@@ -202,7 +202,7 @@ impl TestLedger {
         }
     }
 
-    pub fn admit_raw(&self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: Wish) -> Reply {
+    pub fn admit_raw(&self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: WaitRequest) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(id)];
         keys.extend(self.keys.queue());
         keys.push(self.keys.client_record(&asker.id));
@@ -212,7 +212,7 @@ impl TestLedger {
             keys.extend(self.candidate_keys(cand));
         }
         let Asker { id: name, weight, flex, version, .. } = asker;
-        let Wish { wait_ms, again } = wish;
+        let WaitRequest { wait_ms, again } = wish;
         let mut args = words([
             self.epoch.clone(),
             self.seq.to_string(),
@@ -504,7 +504,7 @@ impl TestLedger {
     }
 
     /// Ids of the tickets in line, all lines together, each in its order.
-    pub fn in_line(&self) -> Vec<String> {
+    pub fn is_queued(&self) -> Vec<String> {
         let [queue, ..] = self.keys.queue();
         let Reply::List(members) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1)", &queue) else {
             panic!("not a sorted set")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    hall::{Caller, Hall},
+    queue::{Caller, QueueSimulation},
     rig::{Asker, Cand, cand, win},
 };
 
@@ -18,7 +18,7 @@ enum Pace {
 }
 
 struct Team {
-    hall: Hall,
+    queue: QueueSimulation,
     cand: Cand,
     members: Vec<(Asker, Pace, i64, i64)>,
     /// Of looping members: which callers are theirs.
@@ -30,7 +30,7 @@ struct Team {
 impl Team {
     fn over(kind: char, limit: &str, max: i64) -> Self {
         Self {
-            hall: Hall::new(),
+            queue: QueueSimulation::new(),
             cand: cand("groq", &[win(limit, kind, max)]),
             members: Vec::new(),
             loops: Vec::new(),
@@ -48,7 +48,7 @@ impl Team {
     fn send(&mut self, i: usize, at: i64) -> String {
         let (asker, _, units, wait_ms) = &self.members[i];
         let caller = Caller { life_ms: 400, ..Caller::new(asker, &[(&self.cand, &[*units])]).waiting(*wait_ms) };
-        let id = self.hall.comes(at, caller);
+        let id = self.queue.comes(at, caller);
         self.mine.entry(i).or_default().push(id.clone());
         *self.came.entry(i).or_default() += 1;
         id
@@ -56,7 +56,7 @@ impl Team {
 
     /// Lets everybody ask for so long.
     fn run(&mut self, ms: i64) {
-        let end = self.hall.ledger.now() + ms;
+        let end = self.queue.ledger.now() + ms;
         for i in 0..self.members.len() {
             match self.members[i].1 {
                 Pace::Every(every) => {
@@ -74,15 +74,15 @@ impl Team {
                 }
             }
         }
-        while self.hall.ledger.now() < end {
-            self.hall.pass(20.min(end - self.hall.ledger.now()));
+        while self.queue.ledger.now() < end {
+            self.queue.pass(20.min(end - self.queue.ledger.now()));
             for n in 0..self.loops.len() {
                 let (i, id) = self.loops[n].clone();
-                if self.hall.callers[&id].is_over() {
+                if self.queue.callers[&id].is_over() {
                     let Pace::Loops(_, pause) = self.members[i].1 else { unreachable!() };
                     // Who was refused sleeps as it was told, but never long.
                     let told =
-                        self.hall.callers[&id].refused.as_ref().map(|(at, no)| (no.opens - at).clamp(300, 1_000));
+                        self.queue.callers[&id].refused.as_ref().map(|(at, no)| (no.opens - at).clamp(300, 1_000));
                     let pause = told.unwrap_or(pause);
                     self.loops[n].1 = self.send(i, pause);
                 }
@@ -92,9 +92,9 @@ impl Team {
 
     /// Units that a member got in the last so many ms.
     fn got(&self, i: usize, within: i64) -> i64 {
-        let since = self.hall.ledger.now() - within;
+        let since = self.queue.ledger.now() - within;
         let units = self.members[i].2;
-        let went = self.mine[&i].iter().filter(|id| self.hall.callers[*id].went_ms.is_some_and(|at| at > since));
+        let went = self.mine[&i].iter().filter(|id| self.queue.callers[*id].went_ms.is_some_and(|at| at > since));
         i64::try_from(went.count()).unwrap() * units
     }
 }
@@ -123,7 +123,7 @@ fn modest_clients_get_what_they_ask_and_the_greedy_one_the_rest() {
         assert!(greedy + modest.iter().sum::<i64>() >= 1_200 * 97 / 100, "greedy {greedy}, modest {modest:?}");
         let satisfied: Vec<f64> = modest.iter().map(|got| *got as f64 / 120.0).chain([1.0]).collect();
         assert!(jain(&satisfied) >= 0.98, "{satisfied:?}");
-        team.hall.judge();
+        team.queue.judge();
     }
 }
 
@@ -136,7 +136,7 @@ fn on_a_sliding_window_too_each_gets_its_share_from_the_second_span_on() {
     assert!(modest.iter().all(|got| *got >= 171), "of 180 each: {modest:?}");
     let all = team.got(0, 3 * MINUTE) + modest.iter().sum::<i64>();
     assert!(all >= 1_800 * 95 / 100, "{all} of 1800 used");
-    team.hall.judge();
+    team.queue.judge();
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn weights_of_three_to_one_give_three_to_one() {
     team.run(4 * MINUTE);
     let ratio = team.got(0, 4 * MINUTE) as f64 / team.got(1, 4 * MINUTE) as f64;
     assert!((2.85..=3.15).contains(&ratio), "3:1 became {ratio:.2}:1 on a sliding window");
-    team.hall.judge();
+    team.queue.judge();
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn alone_anybody_gets_everything_and_soon_again_when_the_others_stop() {
         team.run(182 * SECOND);
         let got = team.got(0, 182 * SECOND);
         assert!(got >= whole * 97 / 100, "{kind}: {got} of {whole}");
-        team.hall.judge();
+        team.queue.judge();
     }
     let mut team = Team::over('b', "rpm", 600).member(Asker::named("stays"), Pace::Loops(50, 0), 1, 30_000).member(
         Asker::named("stops"),
@@ -191,10 +191,10 @@ fn a_request_larger_than_its_share_is_served() {
             .member(Asker::named("other"), Pace::Loops(10, 500), 200, 20_000);
         team.run(90_000);
         let large = Caller::new(&Asker::named("large"), &[(&team.cand, &[6_000])]).waiting(2 * MINUTE);
-        let id = team.hall.comes(0, large);
+        let id = team.queue.comes(0, large);
         team.run(2 * MINUTE);
-        assert!(team.hall.callers[&id].went_ms.is_some(), "{kind}: starved");
-        team.hall.judge();
+        assert!(team.queue.callers[&id].went_ms.is_some(), "{kind}: starved");
+        team.queue.judge();
     }
 }
 
@@ -207,5 +207,5 @@ fn large_pieces_and_small_ones_get_the_same_tokens() {
     team.run(4 * MINUTE);
     let (large, small) = (team.got(0, 4 * MINUTE) as f64, team.got(1, 4 * MINUTE) as f64);
     assert!((0.9..=1.11).contains(&(large / small)), "{large} : {small} tokens");
-    team.hall.judge();
+    team.queue.judge();
 }

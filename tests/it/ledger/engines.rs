@@ -19,7 +19,7 @@ use tollfree::ledger::{
 };
 
 /// The real `lib/clock.lua`, its one reading of TIME replaced by a key that only the test writes.
-fn told_clock() -> String {
+fn stepped_clock() -> String {
     let real = include_str!("../../../lua/lib/clock.lua");
     assert_eq!(real.matches("redis.call('TIME')").count(), 1, "lib/clock.lua is the only reader of TIME");
     real.replace("redis.call('TIME')", "redis.call('HMGET', '{judge}:clock', 's', 'us')")
@@ -90,16 +90,19 @@ impl Bench for Simulated {
 }
 
 /// The embedded store under the told clock of the scripts and its own real one for the lives of keys, as in Redis.
-pub struct Told {
+pub struct SteppedEmbedded {
     store: RefCell<EmbeddedEngine>,
     texts: HashMap<&'static str, String>,
 }
 
 fn texts() -> HashMap<&'static str, String> {
-    Script::ALL.into_iter().map(|script| (script.name(), script.source_with(&[("lib/clock", &told_clock())]))).collect()
+    Script::ALL
+        .into_iter()
+        .map(|script| (script.name(), script.source_with(&[("lib/clock", &stepped_clock())])))
+        .collect()
 }
 
-impl Told {
+impl SteppedEmbedded {
     pub fn new() -> Self {
         Self { store: RefCell::new(EmbeddedEngine::in_memory()), texts: texts() }
     }
@@ -116,7 +119,7 @@ fn time_words(us: i64) -> [Bytes; 2] {
 
 const SET_CLOCK: &str = "return redis.call('HSET', '{judge}:clock', 's', ARGV[1], 'us', ARGV[2])";
 
-impl Bench for Told {
+impl Bench for SteppedEmbedded {
     fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply {
         self.store.borrow().run_text(&self.texts[script.name()], keys, args).unwrap()
     }

@@ -1,5 +1,5 @@
-//! A waiting room in motion: callers come, ask, sleep until they are told or knocked, go, leave, or die with their
-//! replica. One event at a time, on a clock that moves only when told.
+//! A simulation of the wait queue: callers arrive, wait, are notified, are admitted, give up, or die with their
+//! replica. It processes one event at a time, on a clock that only the test moves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use tollfree::ledger::keys::Key;
 
 use super::{
     oracle::Count,
-    rig::{Admit, Asker, Cand, End, Lease, Refusal, TestLedger, Wish},
+    rig::{Admit, Asker, Cand, End, Lease, Refusal, TestLedger, WaitRequest},
     world::judge,
 };
 
@@ -25,7 +25,7 @@ pub struct Caller {
     pub leaves_ms: Option<i64>,
     pub dies_ms: Option<i64>,
     pub next_ms: Option<i64>,
-    pub in_line: bool,
+    pub is_queued: bool,
     pub asked: u32,
     pub went_ms: Option<i64>,
     pub refused: Option<(i64, Refusal)>,
@@ -45,7 +45,7 @@ impl Caller {
             leaves_ms: None,
             dies_ms: None,
             next_ms: None,
-            in_line: false,
+            is_queued: false,
             asked: 0,
             went_ms: None,
             refused: None,
@@ -72,7 +72,7 @@ enum Event {
     Stay,
 }
 
-pub struct Hall {
+pub struct QueueSimulation {
     pub ledger: TestLedger,
     pub callers: BTreeMap<String, Caller>,
     /// Who still waits, or has an answer under way.
@@ -83,7 +83,7 @@ pub struct Hall {
     windows: BTreeMap<Key, super::rig::Win>,
 }
 
-impl Hall {
+impl QueueSimulation {
     pub fn new() -> Self {
         let ledger = TestLedger::new();
         let stay_ms = ledger.now() + 1_000;
@@ -121,8 +121,8 @@ impl Hall {
                 offer(lease.granted_ms + caller.life_ms, Event::End);
             }
             let Some(next) = caller.next_ms else { continue };
-            anybody |= caller.in_line;
-            if let Some(leaves) = caller.leaves_ms.filter(|leaves| caller.in_line && *leaves <= next) {
+            anybody |= caller.is_queued;
+            if let Some(leaves) = caller.leaves_ms.filter(|leaves| caller.is_queued && *leaves <= next) {
                 offer(leaves, Event::Leave);
             } else if caller.dies_ms.is_none_or(|dies| next < dies) {
                 offer(next, Event::Ask);
@@ -147,7 +147,7 @@ impl Hall {
                 Event::Leave => {
                     self.ledger.leave(&id);
                     let caller = self.callers.get_mut(&id).unwrap();
-                    (caller.next_ms, caller.in_line) = (None, false);
+                    (caller.next_ms, caller.is_queued) = (None, false);
                 }
                 Event::Stay => self.stay(),
             }
@@ -171,7 +171,7 @@ impl Hall {
 
     fn stay(&mut self) {
         let now = self.ledger.now();
-        let alive = |c: &Caller| c.in_line && !c.is_over() && c.dies_ms.is_none_or(|dies| now < dies);
+        let alive = |c: &Caller| c.is_queued && !c.is_over() && c.dies_ms.is_none_or(|dies| now < dies);
         let ids: Vec<&str> = self.active.iter().map(String::as_str).filter(|id| alive(&self.callers[*id])).collect();
         if !ids.is_empty() {
             self.ledger.stay(&ids);
@@ -196,12 +196,12 @@ impl Hall {
         let caller = self.callers.get_mut(id).unwrap();
         caller.asked += 1;
         let left = if caller.wait_ms > 0 { (caller.came_ms + caller.wait_ms - now).max(0) } else { caller.wait_ms };
-        let wish = Wish { wait_ms: left, again: caller.in_line };
+        let wish = WaitRequest { wait_ms: left, again: caller.is_queued };
         let choices: Vec<(&Cand, &[i64])> = caller.choices.iter().map(|(c, u)| (c, &u[..])).collect();
         match self.ledger.admit_in_line(id, &caller.asker, &choices, wish) {
             Admit::Go(lease) => {
                 caller.went_ms = Some(now);
-                (caller.next_ms, caller.in_line) = (None, false);
+                (caller.next_ms, caller.is_queued) = (None, false);
                 for (w, units) in lease.cand.windows.iter().zip(&lease.units) {
                     let key = lease.cand.window_key(w);
                     let counts = self.counts.entry(key.clone()).or_default();
@@ -212,16 +212,16 @@ impl Hall {
             }
             Admit::Wait(e) => {
                 assert!(e > now, "told to ask again at {e}, now {now}");
-                caller.in_line = true;
+                caller.is_queued = true;
                 caller.next_ms = Some(e.min(caller.came_ms + caller.wait_ms).max(now + 1));
             }
             Admit::No(refusal) => {
                 caller.refused = Some((now, refusal));
-                (caller.next_ms, caller.in_line) = (None, false);
+                (caller.next_ms, caller.is_queued) = (None, false);
             }
             Admit::Changed => {
                 caller.shut_out = true;
-                (caller.next_ms, caller.in_line) = (None, false);
+                (caller.next_ms, caller.is_queued) = (None, false);
             }
             other => panic!("admit answered {other:?}"),
         }

@@ -8,7 +8,7 @@ use tollfree::ledger::{
 };
 
 use super::{
-    host::{Bench, RealRedis, Told},
+    engines::{Bench, RealRedis, SteppedEmbedded},
     world::Dice,
 };
 use crate::support::redis_server::RedisServer;
@@ -18,7 +18,7 @@ const START_US: i64 = 1_800_000_000_000_000;
 /// Both hosts, told the same.
 struct Pair {
     redis: RealRedis,
-    embedded: Told,
+    embedded: SteppedEmbedded,
     keys: Keys,
     now_us: i64,
 }
@@ -31,7 +31,7 @@ impl Pair {
     fn on(server: &RedisServer) -> Self {
         let pair = Self {
             redis: RealRedis::connect(&server.url()),
-            embedded: Told::new(),
+            embedded: SteppedEmbedded::new(),
             keys: Keys::new("judge"),
             now_us: START_US,
         };

@@ -163,7 +163,7 @@ impl Asker {
 
 /// How an asker asks: how long it would wait, and whether it has a ticket already.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wish {
+pub struct WaitRequest {
     pub wait_ms: i64,
     pub again: bool,
 }
