@@ -1,354 +1,362 @@
---[[ admission/admit: may this request go now, and where? All of one candidate's windows and slots are charged, or none.
+--[[ admission/admit: admits one request to the first candidate that has room for it. All windows and slots of that candidate and
+  of the client are charged, or none. All reads come before the first charge, so a refusal leaves none.
 
-  KEYS  1 meta  2 health  3 lease  4-8 the waiting room (lib/queue_keys)  9 the client's record
-        10… the client's windows, their heads first (lib/client_windows), then for every candidate, in order: the shares of its
-        line (lib/fair_shares), its windows
-  ARGV  1 epoch the caller knows  2 highest sequence it has seen  3 slack  4 lease TTL  5 probe deadline (all ms)
-        6 client "id version weight class wait again alive": version of its record as the caller knows it, 0 = there is
-          none; class 0, or 1 for work that takes what others leave; wait ms, 0 = it does not wait, -1 = nor does the
-          asking count; again 1 = it asks again with its ticket; alive = ms until its replica is taken for dead
-        7 packed client windows ("" for none)
-        8… one candidate each: "p \t b \t k \t m \t a \t model \t scope \t windows": the fields of `health` to look at
-        (lib/breaker, lib/cooldown); scope: its line is its account's (a) or its account and model's (m); the packed windows
-        (lib/window): those with 0 units are passed over
-  Reply {1, candidate, now, sequence, lease, line…}  go; lease: lib/lease; lines of those before it
-        {0, now, e, exact, by, used, line…}  refused until e; by = 1 the client's quota, 2 the budget; used: units in each
-                                       of the client's windows, in words; each line: why, max, e
-        {2, now, e, exact}             a place in line: ask again at e, or at a knock
-        {-1}                           another epoch, or the state lost something: `sync` first
-        {-2, ms}                       nobody is admitted for so long: the pool is being repeated
-        {-3, now}                      calendar boundaries out of range: send later ones
-        {-4}                           this lease was cancelled before it was asked for
-        {-5}                           the client's record is gone, closed, or another version by now
+  KEYS  1 meta  2 health  3 lease  4-8 the wait queue (lib/queue_keys)  9 the client's record
+        10… the client's windows, after their heads (lib/client_windows); then for each candidate, in order: the fair shares
+        of its queue (lib/fair_shares), its windows
+  ARGV  1 epoch the caller knows  2 highest sequence number it has seen  3 arrival slack  4 TTL of the lease  5 deadline of
+          a probe (the last three in ms)
+        6 the request: "client version weight class wait again alive": version of the client's record as the caller knows
+          it, 0 = there is none; class 0, or 1 for flexible work, which takes what others leave; wait in ms, 0 = it does
+          not wait, -1 = it does not even count as demand; again 1 = it has a ticket; alive = ms until its replica counts
+          as dead
+        7 packed client windows, "" for none
+        8… the candidates (lib/candidate); windows of 0 units are passed over
+  Reply {1, candidate, now, sequence, lease, reason…}  admitted; lease: lib/lease; reasons of the candidates before it
+        {0, now, earliest, exact, by, used, reason…}  refused until `earliest`; by = 1 the client's quota, 2 the budget;
+                                     used: units in each client window, as text; each reason: name, max, earliest
+        {2, now, earliest, exact}    queued: ask again at `earliest`, or when notified
+        {-1}                         another epoch, or the state lost something: `sync` first
+        {-2, ms}                     the leases of a lost state are being replayed; ask again after this time
+        {-3, now}                    calendar boundaries are out of range: send later ones
+        {-4}                         this lease was cancelled before this call
+        {-5}                         the client's record is deleted, disabled, expired, or of another version
 ]]
 --- @include "lib/clock"
 --- @include "lib/window"
 --- @include "lib/window_kinds"
---- @include "lib/lease"
 --- @include "lib/client_windows"
---- @include "lib/fast_charge"
+--- @include "lib/lease"
+--- @include "lib/candidate"
 --- @include "lib/cooldown"
+--- @include "lib/learned_limits"
 --- @include "lib/breaker"
---- @include "lib/queue_keys"
---- @include "lib/fair_shares"
 --- @include "lib/fair_reserve"
---- @include "lib/wait_queue"
---- @include "lib/notify"
+--- @include "lib/queue_keys"
 --- @include "lib/enqueue"
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 't', 'hold')
-local seq = (meta[2] or 0) + 0
-if meta[1] ~= ARGV[1] or seq < ARGV[2] + 0 then
+local META, HEALTH, LEASE, CLIENT_RECORD, FIRST_WINDOW = KEYS[1], KEYS[2], KEYS[3], KEYS[9], 10
+local EPOCH, SEEN, LEASE_TTL, PROBE_MS = ARGV[1], ARGV[2] + 0, ARGV[4], ARGV[5]
+local FIRST_CANDIDATE, COUNT = 8, #ARGV - 7 -- COUNT: of candidates
+local NEVER = 2 ^ 53
+arrival_slack = ARGV[3] + 0
+
+-- 1 Check the epoch.
+local meta = redis.call('HMGET', META, 'epoch', 'seq', 't', 'hold')
+local epoch, sequence, last, hold_until = meta[1], (meta[2] or 0) + 0, meta[3], (meta[4] or 0) + 0
+if epoch ~= EPOCH or sequence < SEEN then
   return { -1 }
 end
-local now = clock(meta[3])
-if meta[4] and now < meta[4] + 0 then
-  return { -2, meta[4] - now }
+local now = clock(last)
+if now < hold_until then
+  return { -2, hold_until - now }
 end
-slack = ARGV[3] + 0
-local NEVER = 2 ^ 53
-local me, version, weight, class, wait, again, alive =
+
+-- 2 Check the client.
+local client, version, weight, class, wait_ms, again, alive_ms =
   string.match(ARGV[6], '^(%S+) (%d+) (%d+) (%d) (%-?%d+) (%d) (%d+)$')
-weight, wait = weight + 0, wait + 0
 if version ~= '0' then
-  local record = redis.call('HMGET', KEYS[9], 'v', 'off', 'exp')
-  local expires = (record[3] or 0) + 0
-  if record[1] ~= version or record[2] == '1' or expires > 0 and expires <= now then
+  local record = redis.call('HMGET', CLIENT_RECORD, 'v', 'off', 'exp')
+  local current, off, expires = record[1], record[2], (record[3] or 0) + 0
+  if current ~= version or off == '1' or expires > 0 and expires <= now then
     return { -5 }
   end
 end
+local request = {
+  id = lease_id(LEASE), client = client, weight = weight + 0, class = class, is_flexible = class == '1',
+  wait_ms = wait_ms + 0, alive_ms = alive_ms + 0, ticket = nil,
+}
 
-local room, id = waiting_room(4), id_of(KEYS[3])
-local who = { id = id, client = me, weight = weight, class = class, alive = alive + 0 }
-local crowded = redis.call('ZCARD', room.queue) > 0
-local hall -- what to do with those who wait
-if crowded then
-  hall = placing()
-  hall.bury(room, now)
-  who.ticket = again == '1' and hall.ticket_of(room, id) or nil
-end
-local ticket = who.ticket
-
---- What a lost reply had said: the same lease again; or that it shall never be made.
-local function told_before(held)
-  if held == 'x' then
-    return { -4 }
+-- 3 Find the request's place in the queue, where any request waits.
+local keys, queue = queue_keys(4), nil
+if redis.call('ZCARD', keys.queue) > 0 then
+  queue = ticket_queue()
+  queue.drop_expired_tickets(keys, now)
+  if again == '1' then
+    request.ticket = queue.ticket_of(keys, request.id)
   end
-  return { 1, read_lease(held)[1], now, seq, held }
 end
 
---- Looks at every window of a list; `ahead` units of it are others', and what `keep` tells of a window that would fit.
---- Returns the instant at which all fit (now: at once), and the one that decides.
-local function look_at(list, ahead, keep)
-  local opens, decides, exact = now, nil, true
-  local kind, look
+-- 4 Check the client's own windows, which bind every candidate, and then the candidates, until one has room.
+
+--- The earliest instant at which every window of a list fits, the window that decides it (nil: all fit now), and whether the
+--- instant is exact. ahead: units[limit] that are queued before the request, departures(limit) when they plan to be
+--- admitted. reserve(w, ahead): units reserved for other clients.
+local function earliest_fit(list, ahead, reserve)
+  local earliest, limiting, exact = now, nil, true
   for i = 1, #list do
     local w = list[i]
-    if w and w.units > 0 then
-      local e
-      local extra = ahead and ahead[w.limit] or 0
+    if w.units > 0 then
+      local fits_at -- nil: now
       if w.units > w.max then
-        e = NEVER
+        fits_at = NEVER
       else
-        if ahead and ahead.planned then
-          w.ahead = ahead.planned -- not else: even nil would need a place in the table
+        local check, units_ahead = rules_of(w).check, 0
+        if ahead then
+          units_ahead, w.queued_before = ahead.units[w.limit] or 0, ahead.departures
         end
-        if w.kind ~= kind then
-          kind, look = w.kind, rules_of(w).look
-        end
-        e = look(w, now, extra)
-        if not e and keep and not w.stale and is_shared(w) then
-          local kept = keep(w, extra)
-          if kept > 0 then
-            e = look(w, now, extra + kept)
+        fits_at = check(w, now, units_ahead)
+        if not fits_at and reserve and not w.stale and is_shared(w) then
+          local reserved = reserve(w, units_ahead)
+          if reserved > 0 then
+            fits_at = check(w, now, units_ahead + reserved)
           end
         end
       end
       if w.stale then
         return now, w, true
       end
-      if e and (e > opens or not decides) then
-        opens, decides, exact = max(e, now + 1), w, not is_guess(w)
+      if fits_at and (fits_at > earliest or not limiting) then
+        earliest, limiting, exact = max(fits_at, now + 1), w, not is_estimate(w)
       end
     end
   end
-  return opens, decides, exact
+  return earliest, limiting, exact
 end
 
--- The lease to be, with a place for every number of eight windows: a table that has to grow is made anew, and again.
-local lease = {
-  0, 0, 0, 0, 0, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
-  nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
-}
--- The client's own windows come first: they bind every candidate. What its tickets hold is not a newcomer's.
-local plans = ARGV[7] ~= '' and not crowded and planned(lease, now)
-local client, clients, after, heads = windows_of_client(ARGV[7], 10, false, plans and plans.plan)
-local held_quota
-if crowded and not ticket and clients > 0 then
-  local r, t = string.match(redis.call('HGET', room.fair, 'H\t' .. me) or '0 0', '^(%d+) (%d+)$')
-  held_quota = { rpm = r + 0, rpd = r + 0, tpm = t + 0, tpd = t + 0, concurrency = r + 0 }
-end
-local client_opens, client_decides, client_exact = look_at(client, held_quota)
-write_heads(heads)
-
-local chosen, best
-local best_opens, best_exact, best_guess = NEVER, true, false
-local lines, n = {}, 0
-
---- A candidate with what stands in its way: nothing where `why` is nil, else the limit, the most, the instant.
-local function consider(at, next_key)
-  local p, b, k, m, a, model, line, spec = read_candidate(ARGV[at])
-  local health = redis.call('HMGET', KEYS[2], p, b, k, m, a)
-  local c = {
-    at = at - 7, opens = now, why = nil, most = 0, exact = true, guess = nil, fields = { p, b }, breakers = {}, probes = {},
-    line = line, model = model, shares = KEYS[next_key], list = nil, book = nil,
+--- Checks the client's own windows. A request without a ticket gets no units for which the client's tickets queue.
+local function check_quota()
+  local windows, count, next_key, heads = parse_client_windows(ARGV[7], FIRST_WINDOW)
+  local ahead
+  if queue and not request.ticket and count > 0 then
+    local requests, tokens = queue.queued_quota(keys, request.client)
+    ahead = { units = {} }
+    for i = 1, count do
+      local limit = windows[i].limit
+      ahead.units[limit] = string.sub(limit, 1, 1) == 't' and tokens or requests
+    end
+  end
+  local earliest, limiting, exact = earliest_fit(windows, ahead)
+  write_client_heads(heads)
+  return {
+    windows = windows, next_key = next_key, heads = heads, earliest = earliest, limiting = limiting, exact = exact,
   }
-  local known
+end
+
+local quota = check_quota()
+local candidates = {} -- by number, each parsed once
+
+--- The candidate with this number; the one before it must have been asked for.
+local function candidate(number)
+  local c = candidates[number]
+  if not c then
+    c = parse_candidate(ARGV[FIRST_CANDIDATE + number - 1])
+    c.number, c.shares_key = number, quota.next_key
+    local before = candidates[number - 1]
+    if before then
+      local windows = before.list and #before.list or select(2, string.gsub(before.spec, ' %a ', '')) -- each has a kind
+      c.shares_key = before.shares_key + 1 + windows
+    end
+    candidates[number] = c
+  end
+  return c
+end
+
+--- Checks the breakers of a candidate's provider and model, and the cooldowns of its key, model and account. The latest
+--- instant that one of them names becomes c.earliest, with c.reason. Returns the limits learned of the candidate.
+local function check_health(c, health)
+  local learned
+  local function prevent(reason, earliest, exact, estimated)
+    if earliest > c.earliest then
+      c.reason, c.earliest, c.exact, c.is_estimate = reason, earliest, exact, estimated
+    end
+  end
   for i = 3, 5 do
-    if health[i] then
-      local till, cause, limits = read_shut(health[i])
-      known = learn(known, limits)
-      if till > c.opens then
-        c.opens, c.why = till, 'shut: ' .. cause
-      end
-    end
+    local cooldown_until, cause, limits = parse_cooldown(health[i])
+    learned = add_learned(learned, limits)
+    prevent('shut: ' .. cause, cooldown_until, true)
   end
-  local list, count = windows(spec, next_key + 1, known)
-  c.list = list
-  next_key = next_key + 1 + count
+  c.breakers, c.probes = {}, {}
   for i = 1, 2 do
-    if health[i] then
-      local state = read_breaker(health[i])
-      c.breakers[i] = state
-      if state.off == 1 then
-        c.why, c.opens = 'off', NEVER
-        return c, next_key
-      end
-      if state.till > now then
-        if state.till > c.opens then
-          c.opens, c.why, c.exact = state.till, 'breaker', true
-        end
-      elseif state.till > 0 then
-        if state.probe > now then
-          if state.probe > c.opens then
-            c.opens, c.why, c.exact, c.guess = state.probe, 'probe', false, true
-          end
-        else
-          c.probes[i] = true
-        end
-      end
+    local b = parse_breaker(health[i])
+    c.breakers[i] = b
+    if b.off == 1 then
+      prevent('off', NEVER, true)
+    elseif b.open_until > now then
+      prevent('breaker', b.open_until, true)
+    elseif b.probe_until > now then
+      prevent('probe', b.probe_until, false, true)
+    elseif b.open_until > 0 then -- half-open: the request becomes the probe
+      b.generation, b.probe_until, c.probes[i] = b.generation + 1, now + PROBE_MS, 1
     end
   end
-  local ahead, whose
-  if crowded then
-    c.place, c.tag = hall.place_in(room, who, c.line)
-    local members = hall.standing(room, c.line, c.place)
-    c.behind = #members > 0
-    if c.behind then
-      ahead, whose = {}, {}
-      hall.add_up(members, c.model, ahead, whose)
-      ahead.planned = function(limit) return hall.planned_of(room, members, c.model, limit) end
-    end
+  return learned
+end
+
+--- Finds what prevents a candidate: c.reason (nil: nothing), c.limit_max, c.earliest, c.exact, c.is_estimate.
+local function evaluate_candidate(c)
+  local health = redis.call('HMGET', HEALTH, unpack(c.fields))
+  c.earliest, c.reason, c.limit_max, c.exact = now, nil, 0, true
+  local learned
+  if health[1] or health[2] or health[3] or health[4] or health[5] then
+    learned = check_health(c, health)
   end
-  c.book = open_book(c.shares, c.line, c.model, me)
-  local e, w, sure = look_at(list, ahead, function(w, extra)
-    return held_back(c.book, list, w, now, me, weight, class == '1', extra, whose)
+  c.list = parse_windows(c.spec, c.shares_key + 1, learned)
+  if c.reason == 'off' then
+    return
+  end
+  local ahead = queue and queue.queued_before(keys, request, c)
+  c.shares = open_shares(KEYS[c.shares_key], c.queue, c.model, request.client)
+  local earliest, limiting, exact = earliest_fit(c.list, ahead, function(w, units_ahead)
+    return fair_reserve(c.shares, c.list, w, now, request, units_ahead, ahead and ahead.by_client)
   end)
-  if w and w.stale then
-    c.stale = true
-  elseif w and (e > c.opens or not c.why) then
-    c.opens, c.why, c.most, c.exact, c.guess = e, w.limit, w.max, sure, w.kind == 'n'
+  if limiting and limiting.stale then
+    c.is_stale = true
+  elseif limiting and earliest > c.earliest then
+    c.reason, c.limit_max, c.earliest, c.exact = limiting.limit, limiting.max, earliest, exact
+    c.is_estimate = limiting.kind == 'n'
   end
-  return c, next_key
 end
 
---- The line of a candidate, and how many windows it has.
-local function line_at(i)
-  local _, _, _, _, _, _, line, spec = read_candidate(ARGV[i])
-  local _, count = string.gsub(spec, '%S+ %S+ %S+ %S+ %S+ ', '')
-  return line, count
-end
-
--- A ticket looks at its own line first, and then at the others in order.
-local order, starts = {}, { after, nil, nil, nil }
-if ticket then
-  local others = {}
-  for i = 8, #ARGV do
-    local line, count = line_at(i)
-    starts[i - 6] = starts[i - 7] + 1 + count
-    local list = line == ticket.line and order or others
-    list[#list + 1] = i
-  end
-  for i = 1, #others do
-    order[#order + 1] = others[i]
-  end
-end
-for turn = 8, #ARGV do
-  local at = order[turn - 7] or turn
-  local c, next_key = consider(at, starts[at - 7])
-  starts[at - 6] = next_key
-  if c.stale then
-    return { -3, now }
-  end
-  if not c.why and not client_decides then
-    chosen = c
-    break
-  end
-  local why, most, opens, exact = c.why, c.most, c.opens, c.exact
-  if not why then
-    why, most, opens, exact = client_decides.limit, client_decides.max, client_opens, client_exact
-  end
-  local line = 3 * (at - 8)
-  lines[line + 1], lines[line + 2], lines[line + 3] = why, most, opens
-  n = n + 1
-  local e = max(opens, client_opens)
-  if e < best_opens or not best then
-    best, best_opens, best_exact, best_guess = c, e, exact, c.guess
-    if client_opens > opens then
-      best_exact, best_guess = client_exact, client_decides.kind == 'n'
+--- Evaluates candidates until one has room. Returns { chosen }, or { best } of those that have none, and when and why; or
+--- { is_stale }.
+local function evaluate()
+  local verdict = { best = nil, earliest = NEVER, exact = true, is_estimate = nil, reasons = {} }
+  local order = request.ticket and queue.evaluation_order(request.ticket, candidate, COUNT)
+  for i = 1, COUNT do
+    local number = order and order[i] or i
+    local c = candidate(number)
+    evaluate_candidate(c)
+    if c.is_stale then
+      return { is_stale = true }
+    end
+    if not c.reason and not quota.limiting then
+      verdict.chosen = c
+      return verdict
+    end
+    local reason, max_units, earliest, exact = c.reason, c.limit_max, c.earliest, c.exact
+    if not reason then
+      reason, max_units, earliest, exact = quota.limiting.limit, quota.limiting.max, quota.earliest, quota.exact
+    end
+    local at = 3 * (number - 1)
+    verdict.reasons[at + 1] = reason
+    verdict.reasons[at + 2] = max_units
+    verdict.reasons[at + 3] = earliest
+    if max(earliest, quota.earliest) < verdict.earliest or not verdict.best then
+      verdict.best, verdict.earliest, verdict.exact, verdict.is_estimate = c, earliest, exact, c.is_estimate
+      if quota.earliest > earliest then
+        verdict.earliest, verdict.exact = quota.earliest, quota.exact
+        verdict.is_estimate = quota.limiting.kind == 'n'
+      end
     end
   end
+  return verdict
 end
 
---- Takes a place in the line of the best candidate, or stays in the one it has where that is as good.
-local function wait_in_line(e)
-  hall = hall or placing()
-  local at = { line = best.line, tag = best.tag or 0, model = best.model, requests = 1, tokens = 0 }
-  at.part, at.units = hall.units_of(best.list)
-  if client_decides and client_opens > best.opens then
-    at.line, at.tag, at.part, at.units = 'c:' .. me, 0, 0, '' -- only its own quota is in its way: it takes nobody's place
-  end
-  for units in string.gmatch(ARGV[7], 'tp%a %a %d+ %d+ (%d+) ') do
-    at.tokens = max(at.tokens, units + 0)
-  end
-  local lines_here = {}
-  for i = 8, #ARGV do
-    lines_here[i - 7] = line_at(i)
-  end
-  hall.stand_in_line(room, who, at, lines_here, e, now)
+local verdict = evaluate()
+if verdict.is_stale then
+  return { -3, now }
 end
 
-if not chosen then
-  local held = redis.call('GET', KEYS[3])
-  if held then
-    return told_before(held)
+-- 5 Admit the request, where a candidate has room.
+
+--- The reply to a repeated request, whose first reply was lost: the same lease again, or that it must never be made.
+local function replay(existing)
+  if existing == 'x' then
+    return { -4 }
   end
-  local own_quota = client_decides and best and client_opens > best.opens
-  if best and best.book and class == '0' and wait >= 0 and not ticket and not own_quota then
-    book_units(best.book, best.list, now, me, weight, 1, 0)
-  end
-  -- A slot or a probe may be free long before its deadline: whoever would wait at all, waits for that.
-  if best and best_opens < NEVER and wait > 0 and (ticket or best_opens - now <= wait or best_guess) then
-    wait_in_line(best_opens)
-    return { 2, now, best_opens, best_exact and 1 or 0 }
-  end
-  if ticket then
-    hall.knock_first(room, hall.leave(room, id), now)
-  end
-  local by = 2
-  if client_decides then
-    by, lines = 1, { client_decides.limit, client_decides.max, client_opens }
-  end
-  local used = {}
-  for i = 1, clients do
-    local from = HEADS + EACH * (i - 1)
-    used[i] = text(client[i] and ceil(client[i].used) or lease[from + 5] - lease[from + 3])
-  end
-  return { 0, now, best_opens, best_exact and 1 or 0, by, table.concat(used, ' '), unpack(lines) }
+  local number = unpack_lease(existing)[1]
+  return { 1, number, now, sequence, existing }
 end
 
--- All reads are done. The lease is written first, and only where its name is free: the second asking of a lost reply
--- finds it and charges nothing.
-local gens = { 0, 0 }
-for i = 1, 2 do
-  if chosen.breakers[i] then
-    gens[i] = chosen.breakers[i].gen + (chosen.probes[i] and 1 or 0)
+--- Charges a candidate and the client, and writes the lease. The lease comes first, and only where its name is free:
+--- a repeated call finds it and charges nothing.
+local function commit(c)
+  local generations, probes = { 0, 0 }, { 0, 0 }
+  for i = 1, c.breakers and 2 or 0 do
+    generations[i], probes[i] = c.breakers[i].generation, c.probes[i] or 0
   end
-end
-lease[1], lease[2], lease[3] = chosen.at, gens[1], gens[2]
-lease[4], lease[5] = chosen.probes[1] and 1 or 0, chosen.probes[2] and 1 or 0
-local count = HEADS
-for i = 1, clients do
-  count = client[i] and place(client[i], lease, count) or count + EACH
-end
-for i = 1, #chosen.list do
-  count = place(chosen.list[i], lease, count)
-end
-local packed = lease_of(lease, count)
-local held = redis.call('SET', KEYS[3], packed, 'PX', ARGV[4], 'NX', 'GET')
-if held then
-  return told_before(held)
-end
-local deadline = now + ARGV[4]
-for i = 1, clients do
-  if client[i] then
-    rules_of(client[i]).charge(client[i], now, id, deadline)
+  local packed = struct.pack('<ddddd', c.number, generations[1], generations[2], probes[1], probes[2])
+  for i = 1, #quota.windows do
+    packed = packed .. pack_charge(quota.windows[i])
   end
-end
-if plans then
-  plans.charge_planned(heads)
-end
-write_heads(heads)
-for i = 1, #chosen.list do
-  local w = chosen.list[i]
-  if w.units > 0 then
-    rules_of(w).charge(w, now, id, deadline)
+  for i = 1, #c.list do
+    packed = packed .. pack_charge(c.list[i])
   end
-end
-for i = 1, 2 do
-  if chosen.probes[i] then
-    local state = chosen.breakers[i]
-    state.gen, state.probe = gens[i], now + ARGV[5]
-    write_breaker(KEYS[2], chosen.fields[i], state, now)
+  local existing = redis.call('SET', LEASE, packed, 'PX', LEASE_TTL, 'NX', 'GET')
+  if existing then
+    return replay(existing)
   end
+  local deadline = now + LEASE_TTL
+  for _, list in ipairs({ quota.windows, c.list }) do
+    for i = 1, #list do
+      local w = list[i]
+      if w.units > 0 then
+        rules_of(w).charge(w, now, request.id, deadline)
+      end
+    end
+  end
+  write_client_heads(quota.heads)
+  for i = 1, c.breakers and 2 or 0 do
+    if c.probes[i] then
+      write_breaker(HEALTH, c.fields[i], c.breakers[i], now)
+    end
+  end
+  redis.call('HSET', META, 'seq', decimal(sequence + 1), 't', decimal(now))
+  if not request.is_flexible then -- nothing is reserved for flexible work
+    record_demand(c.shares, c.list, now, request.client, request.weight, request.ticket and 0 or 1, 1)
+  end
+  if queue then
+    queue.dequeue(keys, request, c, now)
+  end
+  if request.ticket then
+    return { 1, c.number, now, sequence + 1, packed } -- not evaluated in order: reasons can be missing in between
+  end
+  return { 1, c.number, now, sequence + 1, packed, unpack(verdict.reasons) }
 end
-redis.call('HSET', KEYS[1], 'seq', text(seq + 1), 't', text(now))
-if class == '0' then
-  book_units(chosen.book, chosen.list, now, me, weight, ticket and 0 or 1, 1) -- nothing is kept for flexible work
+
+if verdict.chosen then
+  return commit(verdict.chosen)
 end
-if crowded then
-  hall.go_from_line(room, who, chosen, now)
+
+-- 6 Otherwise queue the request for the best candidate, where it waits long enough, or refuse it.
+local existing = redis.call('GET', LEASE)
+if existing then
+  return replay(existing)
 end
-if ticket then
-  lines = {} -- not looked at in order: there can be holes
+local c, limiting = verdict.best, quota.limiting
+local only_quota_prevents = limiting and c and quota.earliest > c.earliest
+
+local function enqueue()
+  queue = queue or ticket_queue()
+  local at = { queue = c.queue, tag = c.tag or 0, model = c.model, requests = 1, tokens = 0 }
+  at.units, at.fraction = queue.units_of(c.list)
+  if only_quota_prevents then
+    at.queue, at.tag, at.units, at.fraction = 'c:' .. request.client, 0, '', 0 -- it delays no other client
+  end
+  for _, w in ipairs(quota.windows) do
+    if string.sub(w.limit, 1, 2) == 'tp' then
+      at.tokens = max(at.tokens, w.units)
+    end
+  end
+  local names = {}
+  for number = 1, COUNT do
+    names[number] = candidate(number).queue
+  end
+  queue.enqueue(keys, request, at, names, verdict.earliest, now)
+  return { 2, now, verdict.earliest, verdict.exact and 1 or 0 }
 end
-return { 1, chosen.at, now, seq + 1, packed, unpack(lines) }
+
+local function refuse()
+  if request.ticket then
+    queue.leave_and_notify(keys, request.id, now)
+  end
+  local by, reasons, used = 2, verdict.reasons, {}
+  if limiting then
+    by, reasons = 1, { limiting.limit, limiting.max, quota.earliest }
+  end
+  for i, w in ipairs(quota.windows) do
+    used[i] = decimal(ceil(w.used))
+  end
+  return { 0, now, verdict.earliest, verdict.exact and 1 or 0, by, table.concat(used, ' '), unpack(reasons) }
+end
+
+local counts = not request.is_flexible and request.wait_ms >= 0 and not request.ticket
+if counts and c and c.shares and not only_quota_prevents then
+  record_demand(c.shares, c.list, now, request.client, request.weight, 1, 0)
+end
+-- A slot or a probe may become free long before its deadline, so a request that waits at all waits for it.
+local is_soon = request.ticket or verdict.earliest - now <= request.wait_ms or verdict.is_estimate
+if c and verdict.earliest < NEVER and request.wait_ms > 0 and is_soon then
+  return enqueue()
+end
+return refuse()

@@ -1,8 +1,9 @@
---[[ admission/control: what an operator changes at run time; binds every replica's next admission. Its audit entry is written with it.
+--[[ admission/control: applies a change that an operator makes at run time, with its audit entry. It binds every replica's next
+  admission.
 
-  KEYS  1 meta  2 health  3 audit: stream, capped  4-8 the waiting room
-  ARGV  1 "order", "off", "on" or "reset"  2 the order; the provider or provider/model; the provider
-        3…8 the audit entry; what was before is filled in here
+  KEYS  1 meta  2 health  3 audit log: stream, capped  4-8 the wait queue (lib/queue_keys)
+  ARGV  1 "order" (the strategy), "off", "on" or "reset"  2 the strategy; the provider or provider/model; the provider
+        3…8 the audit entry; its `before` is filled in here
   Reply 1
 ]]
 --- @include "lib/clock"
@@ -10,34 +11,37 @@
 --- @include "lib/queue_keys"
 --- @include "lib/wait_queue"
 --- @include "lib/audit_entry"
-local now, room = clock(redis.call('HGET', KEYS[1], 't')), waiting_room(4)
-local what, subject = ARGV[1], ARGV[2]
-local before = ''
-if what == 'order' then
-  before = redis.call('HGET', KEYS[1], 'order')
-  before = before and '{"strategy":"' .. before .. '"}' or ''
-  redis.call('HSET', KEYS[1], 'order', subject)
-elseif what == 'off' or what == 'on' then
+local META, HEALTH, AUDIT, QUEUE = 1, 2, 3, 4 -- KEYS
+local CHANGE, SUBJECT, AUDIT_ENTRY = 1, 2, 3 -- ARGV
+
+local now = clock(redis.call('HGET', KEYS[META], 't'))
+local change, subject, before = ARGV[CHANGE], ARGV[SUBJECT], ''
+if change == 'order' then
+  local strategy = redis.call('HGET', KEYS[META], 'order')
+  before = strategy and '{"strategy":"' .. strategy .. '"}' or ''
+  redis.call('HSET', KEYS[META], 'order', subject)
+elseif change == 'off' or change == 'on' then
   local field = (string.find(subject, '/', 1, true) and 'b:' or 'p:') .. subject
-  local b = read_breaker(redis.call('HGET', KEYS[2], field))
+  local b = parse_breaker(redis.call('HGET', KEYS[HEALTH], field))
   before = '{"enabled":' .. (b.off == 1 and 'false' or 'true') .. '}'
-  b.off = what == 'off' and 1 or 0
-  write_breaker(KEYS[2], field, b, now)
+  b.off = change == 'off' and 1 or 0
+  write_breaker(KEYS[HEALTH], field, b, now)
 else
-  local health = redis.call('HGETALL', KEYS[2])
+  local health = redis.call('HGETALL', KEYS[HEALTH])
   for i = 1, #health, 2 do
-    local kind, of = string.match(health[i], '^(%a+):([^/]+)')
-    if of == subject and (kind == 'p' or kind == 'b') then
-      local b = read_breaker(health[i + 1])
-      b.gen, b.fails, b.wins, b.till, b.probe = b.gen + 1, 0, 0, 0, 0
-      write_breaker(KEYS[2], health[i], b, now)
-    elseif of == subject then
-      redis.call('HDEL', KEYS[2], health[i])
+    local field, value = health[i], health[i + 1]
+    local kind, provider = string.match(field, '^(%a+):([^/]+)')
+    if provider == subject and (kind == 'p' or kind == 'b') then
+      local b = parse_breaker(value)
+      b.generation, b.failures, b.successes, b.open_until, b.probe_until = b.generation + 1, 0, 0, 0, 0
+      write_breaker(KEYS[HEALTH], field, b, now)
+    elseif provider == subject then
+      redis.call('HDEL', KEYS[HEALTH], field)
     end
   end
 end
-if what == 'on' or what == 'reset' then
-  waiting().knock_provider(room, string.match(subject, '^[^/]*'), now)
+if change == 'on' or change == 'reset' then
+  wait_queue().notify_provider(queue_keys(QUEUE), string.match(subject, '^[^/]*'), now)
 end
-audit(KEYS[3], 3, before)
+write_audit_entry(KEYS[AUDIT], AUDIT_ENTRY, before)
 return 1

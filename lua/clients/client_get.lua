@@ -1,23 +1,26 @@
---[[ clients/client_get: reads members' records, or one page of their ids.
+--[[ clients/client_get: reads clients' records, or one page of their ids.
 
-  KEYS  1 meta  2 clients  3… m:<id> of the records to read; none: a page of ids
-  ARGV  1 most ids  2 place of the last one on the page before, "+inf" on the first page
-  Reply {now, eleven fields of each record}, false where there is none: v off exp rec d old oldx made rot rev used;
-        or {now, how many members there are, id, place, …}, the newest first
+  KEYS  1 meta  2 clients  3… m:<id> of the records to read (clients/client_write); none: a page of ids
+  ARGV  1 ids at most  2 score of the last one on the page before, "+inf" on the first page
+  Reply {now, eleven fields of each record}, false where one is missing: v off exp rec d old oldx made rot rev used;
+        or {now, number of clients, id, score, …}, the newest first
 ]]
 --- @include "lib/clock"
-local now = clock(redis.call('HGET', KEYS[1], 't'))
-local reply = { now }
-if #KEYS == 2 then
-  reply[2] = redis.call('ZCARD', KEYS[2])
-  local page = redis.call('ZRANGE', KEYS[2], '(' .. ARGV[2], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[1], 'WITHSCORES')
+local META, CLIENTS, FIRST_RECORD = 1, 2, 3 -- KEYS
+local COUNT, BEFORE = 1, 2 -- ARGV
+
+local reply = { clock(redis.call('HGET', KEYS[META], 't')) }
+if #KEYS < FIRST_RECORD then
+  reply[2] = redis.call('ZCARD', KEYS[CLIENTS])
+  local page = redis.call('ZRANGE', KEYS[CLIENTS], '(' .. ARGV[BEFORE], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[COUNT],
+    'WITHSCORES')
   for i = 1, #page do
     reply[2 + i] = page[i]
   end
 end
-for k = 3, #KEYS do
+for k = FIRST_RECORD, #KEYS do
   local fields = redis.call('HMGET', KEYS[k], 'v', 'off', 'exp', 'rec', 'd', 'old', 'oldx', 'made', 'rot', 'rev', 'used')
-  for i = 1, 11 do
+  for i = 1, #fields do
     reply[#reply + 1] = fields[i]
   end
 end

@@ -1,18 +1,21 @@
---[[ clients/client_touch: when members' keys were last used, in batches of one replica.
+--[[ clients/client_touch: records when client keys were last used, in batches of one replica.
 
-  KEYS  1 meta  2… m:<id>
-  ARGV  1… of each: how long ago, ms
-  Reply of how many it was noted
+  KEYS  1 meta  2… m:<id> of the records (clients/client_write)
+  ARGV  for each record: ms since its key was used
+  Reply how many records were changed
 ]]
 --- @include "lib/clock"
-local now, noted = clock(redis.call('HGET', KEYS[1], 't')), 0
-for k = 2, #KEYS do
-  local state = redis.call('HMGET', KEYS[k], 'v', 'used')
-  local used = now - tonumber(ARGV[k - 1])
-  -- A record that is gone must not come back as a field of itself.
-  if state[1] and used > tonumber(state[2] or 0) then
+local META, FIRST_RECORD = 1, 2 -- KEYS
+
+local now, changed = clock(redis.call('HGET', KEYS[META], 't')), 0
+for k = FIRST_RECORD, #KEYS do
+  local record = redis.call('HMGET', KEYS[k], 'v', 'used')
+  local version, last_used = record[1], tonumber(record[2] or 0)
+  local used = now - tonumber(ARGV[k - FIRST_RECORD + 1])
+  -- Without a version the record was deleted; writing a field would bring it back.
+  if version and used > last_used then
     redis.call('HSET', KEYS[k], 'used', used)
-    noted = noted + 1
+    changed = changed + 1
   end
 end
-return noted
+return changed

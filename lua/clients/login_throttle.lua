@@ -1,33 +1,35 @@
---[[ clients/login_throttle: wrong admin keys, counted over the fleet. An address that showed too many in the last minute is not listened
-  to: its right key, too, for else it could go on guessing. While the fleet sees too many of them, one is too many: that
-  slows down whoever guesses from many addresses, and an address that has shown no wrong key is always listened to.
+--[[ clients/login_throttle: counts failed admin logins over all replicas, and blocks addresses with too many in the last minute.
 
-  KEYS  1 meta  2 guess:<address>: sorted set, attempts of the last minute by their instant; TTL a minute
-        3 guess: the same of all addresses; bounded
-  ARGV  1 name of this attempt, "" = only look  2 most of an address  3 most of all  4 the minute, ms
-  Reply ms until this address is listened to again; 0 = now
+  A blocked address is refused with the right key, too: otherwise it could go on guessing. Once there are too many failures
+  over all addresses, one more blocks an address, which slows down guessing from many; an address without a failure is
+  never blocked.
+
+  KEYS  1 meta  2 guess:<address>: sorted set, failures of the last minute by their instant; TTL a minute
+        3 guess: the same for all addresses; bounded
+  ARGV  1 name of this failure, "" = only check  2 failures per address at most  3 over all addresses  4 the minute in ms
+  Reply ms for which the address is still blocked; 0 = it is not
 ]]
 --- @include "lib/clock"
-local now, span = clock(redis.call('HGET', KEYS[1], 't')), tonumber(ARGV[4])
-local all, most = tonumber(ARGV[3]), tonumber(ARGV[2])
-for k = 2, 3 do
+local META, OF_ADDRESS, OF_ALL = 1, 2, 3 -- KEYS
+local NAME, MAX_PER_ADDRESS, MAX_TOTAL, SPAN = 1, 2, 3, 4 -- ARGV
+
+local now, span = clock(redis.call('HGET', KEYS[META], 't')), tonumber(ARGV[SPAN])
+for k = OF_ADDRESS, OF_ALL do
   redis.call('ZREMRANGEBYSCORE', KEYS[k], '-inf', now - span)
 end
-local seen = redis.call('ZCARD', KEYS[3])
-if seen >= all then
-  most = 1
+local is_flooded = redis.call('ZCARD', KEYS[OF_ALL]) >= tonumber(ARGV[MAX_TOTAL])
+local allowed = is_flooded and 1 or tonumber(ARGV[MAX_PER_ADDRESS])
+local failures = redis.call('ZCARD', KEYS[OF_ADDRESS])
+if failures >= allowed then
+  local decisive = redis.call('ZRANGE', KEYS[OF_ADDRESS], failures - allowed, failures - allowed, 'WITHSCORES')[2]
+  return math.max(1, tonumber(decisive) + span - now)
 end
-local own = redis.call('ZCARD', KEYS[2])
-if own >= most then
-  local opens = redis.call('ZRANGE', KEYS[2], own - most, own - most, 'WITHSCORES')[2]
-  return math.max(1, tonumber(opens) + span - now)
-end
-if ARGV[1] ~= '' then
-  redis.call('ZADD', KEYS[2], now, ARGV[1])
-  redis.call('PEXPIRE', KEYS[2], span)
-  if seen < all then
-    redis.call('ZADD', KEYS[3], now, KEYS[2] .. ' ' .. ARGV[1])
-    redis.call('PEXPIRE', KEYS[3], span)
+if ARGV[NAME] ~= '' then
+  redis.call('ZADD', KEYS[OF_ADDRESS], now, ARGV[NAME])
+  redis.call('PEXPIRE', KEYS[OF_ADDRESS], span)
+  if not is_flooded then
+    redis.call('ZADD', KEYS[OF_ALL], now, KEYS[OF_ADDRESS] .. ' ' .. ARGV[NAME])
+    redis.call('PEXPIRE', KEYS[OF_ALL], span)
   end
 end
 return 0

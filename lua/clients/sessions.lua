@@ -1,22 +1,25 @@
---[[ clients/sessions: an admin's log-ins by a web page, good at every replica until they end.
+--[[ clients/sessions: an administrator's sessions on the web page, valid at every replica.
 
-  KEYS  1 audit: stream, capped  2 sess:<digest of the cookie>: string; its TTL is what is left of it
-  ARGV  1 "open", "look" or "end"  2 fingerprint of the admin key that opened it: with another key it is none
-        3 how long it lasts, ms  4…9 the audit entry
-  Reply ms left; 0 = there is no such session
+  KEYS  1 audit log: stream, capped  2 sess:<digest of the cookie>: string; its TTL is the remaining lifetime
+  ARGV  1 "open", "look" or "end"  2 fingerprint of the admin key that opened the session: another key ends it
+        3 lifetime in ms  4…9 the audit entry
+  Reply the remaining lifetime in ms; 0 = there is no such session
 ]]
 --- @include "lib/audit_entry"
-if ARGV[1] == 'open' then
-  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-  audit(KEYS[1], 4)
-  return tonumber(ARGV[3])
+local AUDIT, SESSION = 1, 2 -- KEYS
+local ACTION, FINGERPRINT, LIFETIME, AUDIT_ENTRY = 1, 2, 3, 4 -- ARGV
+
+if ARGV[ACTION] == 'open' then
+  redis.call('SET', KEYS[SESSION], ARGV[FINGERPRINT], 'PX', ARGV[LIFETIME])
+  write_audit_entry(KEYS[AUDIT], AUDIT_ENTRY)
+  return tonumber(ARGV[LIFETIME])
 end
-if redis.call('GET', KEYS[2]) ~= ARGV[2] then
+if redis.call('GET', KEYS[SESSION]) ~= ARGV[FINGERPRINT] then
   return 0
 end
-local left = redis.call('PTTL', KEYS[2])
-if ARGV[1] == 'end' then
-  redis.call('DEL', KEYS[2])
-  audit(KEYS[1], 4)
+local remaining = redis.call('PTTL', KEYS[SESSION])
+if ARGV[ACTION] == 'end' then
+  redis.call('DEL', KEYS[SESSION])
+  write_audit_entry(KEYS[AUDIT], AUDIT_ENTRY)
 end
-return math.max(1, left)
+return math.max(1, remaining)

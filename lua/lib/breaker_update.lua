@@ -1,31 +1,34 @@
---[[ lib/breaker_update: what the end of an attempt does to a breaker. Behind lib/breaker. ]]
+--[[ lib/breaker_update: how the outcome of an attempt changes a breaker. ]]
 --- @include "lib/breaker"
---- One verdict ("good", "failed", "nothing") on one breaker by a lease that carries its generation.
---- rules = { fails to open, wins to close, ms open }. Returns true where the breaker changed.
-local function judge(health, field, value, gen, was_probe, verdict, rules, now)
-  local b = read_breaker(value)
-  if b.gen ~= gen then
+
+--- Applies one verdict ("good", "failed" or "nothing") of a lease that reports for `generation`.
+--- rules = { failures to open, successes to close, ms open }. Returns whether the breaker changed.
+local function update_breaker(health, field, value, generation, was_probe, verdict, rules, now)
+  local failures_to_open, successes_to_close, open_ms = rules[1], rules[2], rules[3]
+  local b = parse_breaker(value)
+  if b.generation ~= generation then
     return false
   end
-  if b.till == 0 then
+  if b.open_until == 0 then
     if verdict == 'failed' then
-      b.fails = b.fails + 1
-      if b.fails >= rules[1] then
-        b.gen, b.fails, b.wins, b.probe, b.till = b.gen + 1, 0, 0, 0, now + rules[3]
+      b.failures = b.failures + 1
+      if b.failures >= failures_to_open then
+        b.generation, b.failures, b.successes = b.generation + 1, 0, 0
+        b.probe_until, b.open_until = 0, now + open_ms
       end
-    elseif verdict == 'good' and b.fails > 0 then
-      b.fails = 0
+    elseif verdict == 'good' and b.failures > 0 then
+      b.failures = 0
     else
       return false
     end
   elseif was_probe then
-    b.gen, b.probe = b.gen + 1, 0
+    b.generation, b.probe_until = b.generation + 1, 0
     if verdict == 'failed' then
-      b.wins, b.till = 0, now + rules[3]
+      b.successes, b.open_until = 0, now + open_ms
     elseif verdict == 'good' then
-      b.wins = b.wins + 1
-      if b.wins >= rules[2] then
-        b.till, b.wins, b.fails = 0, 0, 0
+      b.successes = b.successes + 1
+      if b.successes >= successes_to_close then
+        b.open_until, b.successes, b.failures = 0, 0, 0
       end
     end
   else

@@ -1,7 +1,13 @@
---[[ lib/calendar_window: the rules of calendar windows (lib/window_kinds). A hash: <end of period, ms> = units; q. ]]
+--[[ lib/calendar_window: rules of calendar windows (lib/window_kinds). Near a boundary a charge counts in both periods, because
+  the provider's clock may differ from ours.
+
+  A hash: <end of a period, ms> = its units; q = charged_total.
+]]
 --- @include "lib/window"
-local function calendar()
-  --- The periods (named by their end) in which a charge at `at` counts: near a boundary both; nil out of range.
+local function calendar_window()
+  local rules = { check = nil, charge = nil, correct = nil }
+
+  --- Ends of the periods in which a charge made at `at` counts: two near a boundary, none where `at` is out of range.
   local function periods(w, at)
     local start, stop, later = w.last, w.next, w.after
     if at >= stop then
@@ -10,62 +16,62 @@ local function calendar()
     if at < start or at >= stop then
       return nil
     end
-    if at >= stop - slack - KAPPA then
+    if at >= stop - arrival_slack - CALENDAR_SKEW_MS then
       if later then
         return stop, later
       end
       return nil
     end
-    if at < start + KAPPA then
+    if at < start + CALENDAR_SKEW_MS then
       return stop, start
     end
     return stop
   end
 
-  local function look(w, now, extra)
-    local one, two = periods(w, now)
-    if not one then
+  function rules.check(w, now, ahead)
+    local first, second = periods(w, now)
+    if not first then
       w.stale = true -- the replica must send later boundaries
       return now
     end
-    local state = redis.call('HMGET', w.key, text(w.last), text(w.next), text(w.after), 'q')
+    local state = redis.call('HMGET', w.key, decimal(w.last), decimal(w.next), decimal(w.after), 'q')
     local used = { [w.last] = (state[1] or 0) + 0, [w.next] = (state[2] or 0) + 0, [w.after] = (state[3] or 0) + 0 }
-    w.one, w.two, w.used, w.periods, w.q = one, two, used[one], used, tonumber(state[4] or birth(now))
-    w.place = one
-    local room = w.max - w.units - extra
-    local function fits(first, second)
-      return used[first] <= room and (not second or used[second] <= room)
-    end
-    if fits(one, two) then
+    w.position, w.second_position, w.used, w.used_by_period = first, second, used[first], used
+    w.charged_total = tonumber(state[4] or initial_total(now))
+    local room = w.max - w.units - ahead
+    if used[first] <= room and (not second or used[second] <= room) then
       return nil
     end
-    if two and two < one and used[one] <= room then
-      return two + KAPPA -- only the period that has just ended is full
+    if second and second < first and used[first] <= room then
+      return second + CALENDAR_SKEW_MS -- only the period that has just ended is full
     end
-    if one == w.next and used[w.after] <= room then
-      return w.next + KAPPA
+    if first == w.next and used[w.after] <= room then
+      return w.next + CALENDAR_SKEW_MS
     end
-    return w.after + KAPPA
+    return w.after + CALENDAR_SKEW_MS
   end
 
-  local function charge(w, now)
-    w.used, w.q = w.used + w.units, w.q + w.units
-    if w.two then
-      redis.call('HSET', w.key, text(w.one), text(w.used), text(w.two), text(w.periods[w.two] + w.units), 'q', text(w.q))
+  function rules.charge(w, now)
+    local second = w.second_position
+    w.used, w.charged_total = w.used + w.units, w.charged_total + w.units
+    if second then
+      redis.call('HSET', w.key, decimal(w.position), decimal(w.used), decimal(second),
+        decimal(w.used_by_period[second] + w.units), 'q', decimal(w.charged_total))
     else
-      redis.call('HSET', w.key, text(w.one), text(w.used), 'q', text(w.q))
+      redis.call('HSET', w.key, decimal(w.position), decimal(w.used), 'q', decimal(w.charged_total))
     end
-    redis.call('PEXPIRE', w.key, text(w.after - now + 2 * 86400000))
+    redis.call('PEXPIRE', w.key, decimal(w.after - now + 2 * 86400000))
   end
 
-  local function correct(w, _, delta, place, also)
-    for _, stop in ipairs({ place, also ~= 0 and also or nil }) do
-      local units = redis.call('HGET', w.key, text(stop))
+  function rules.correct(w, _, delta, position, second_position)
+    for _, stop in ipairs({ position, second_position ~= 0 and second_position or nil }) do
+      local units = redis.call('HGET', w.key, decimal(stop))
       if units then
-        redis.call('HSET', w.key, text(stop), max(0, units + delta))
+        redis.call('HSET', w.key, decimal(stop), max(0, units + delta))
         redis.call('HINCRBY', w.key, 'q', max(0, delta))
       end
     end
   end
-  return { look = look, charge = charge, correct = correct }
+
+  return rules
 end

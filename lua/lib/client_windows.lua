@@ -1,57 +1,50 @@
---[[ lib/client_windows: the windows of one client. Behind lib/window_kinds.
+--[[ lib/client_windows: the windows of one client.
 
-  The heads of its sliding windows stand in one hash, read and written together: <limit> = h; x = when it expires, by TIME.
+  The heads of its sliding windows (lib/sliding_window) stand in one hash and are read and written together: <limit> = head;
+  x = when the hash expires, by TIME.
 ]]
 --- @include "lib/window"
---- @include "lib/lease"
---- Brings the heads of a client's windows that were written since to where they are kept.
-local function write_heads(heads)
-  if not heads or heads.n == 0 then
+--- Writes the heads that have changed since they were read.
+local function write_client_heads(heads)
+  if not heads or heads.count == 0 then
     return
   end
-  local words, n = heads.words, heads.n
-  local later = prolong(heads, heads.span)
-  if later then
-    words[n + 1], words[n + 2], n = 'x', text(heads.expires), n + 2
+  local fields, n = heads.fields, heads.count
+  local extended = extend_expiry(heads, heads.span)
+  if extended then
+    fields[n + 1] = 'x'
+    fields[n + 2] = decimal(heads.expires_at)
+    n = n + 2
   end
-  redis.call('HSET', heads.key, unpack(words, 1, n))
-  if later then
-    redis.call('PEXPIRE', heads.key, text(heads.expires - wall))
+  redis.call('HSET', heads.key, unpack(fields, 1, n))
+  if extended then
+    redis.call('PEXPIRE', heads.key, decimal(heads.expires_at - redis_ms))
   end
-  heads.n = 0
+  heads.count = 0
 end
 
---- The windows of a client, how many they are, where the keys behind theirs begin, and their heads: KEYS[first] holds
---- these, then comes a key for each window; neither where there are none. They are swept more often than others, so that
---- what they say is left is what is left, but for a sixteenth of all. `brief`: false stands for those that the end of a call
---- leaves as they are (units -1); `plan` (lib/fast_charge): false for those whose charge could be planned.
-local function windows_of_client(spec, first, brief, plan)
+--- Parses a client's packed windows. KEYS[first_key] holds their heads, then comes a key for each window; no key where there
+--- are no windows. `needed_only` as in parse_windows. Returns the windows, how many they are, the index of the key after
+--- theirs, and their heads.
+local function parse_client_windows(spec, first_key, needed_only)
   if spec == '' then
-    return {}, 0, first, nil
+    return {}, 0, first_key, nil
   end
-  local read = redis.call('HMGET', KEYS[first], 'x', 'rpm', 'rpd', 'tpm', 'tpd')
-  local heads = {
-    key = KEYS[first], expires = (read[1] or 0) + 0, span = 0, n = 0,
-    words = { nil, nil, nil, nil, nil, nil, nil, nil, nil, nil },
-    rpm = read[2], rpd = read[3], tpm = read[4], tpd = read[5],
-  }
-  local list, n = { nil, nil, nil, nil, nil }, 0
-  for limit, kind, most, span, units in string.gmatch(spec, '(%a+) (%a) (%d+) (%d+) (%-?%d+) ') do
+  local stored = redis.call('HMGET', KEYS[first_key], 'x', 'rpm', 'rpd', 'tpm', 'tpd')
+  local heads = { key = KEYS[first_key], expires_at = (stored[1] or 0) + 0, span = 0, fields = {}, count = 0 }
+  heads.by_limit = { rpm = stored[2], rpd = stored[3], tpm = stored[4], tpd = stored[5] }
+  local list, n = {}, 0
+  for limit, kind, max_units, span, units in string.gmatch(spec, '(%a+) (%a) (%d+) (%d+) (%-?%d+) ') do
     n = n + 1
-    if brief and units == '-1' and kind ~= 'n' then
+    if needed_only and units == '-1' and kind ~= 'n' then
       list[n] = false
     else
-      most, span, units = most + 0, span + 0, units + 0
-      local head = heads[limit]
-      if head ~= nil and span > heads.span then
-        heads.span = span
+      local shared = heads.by_limit[limit] ~= nil
+      if shared then
+        heads.span = max(heads.span, span + 0)
       end
-      if head and plan and plan(head, limit, most, span, units, KEYS[first + n], HEADS + EACH * (n - 1)) then
-        list[n] = false
-      else
-        list[n] = new_window(limit, kind, most, span, units, KEYS[first + n], head ~= nil and heads or nil)
-      end
+      list[n] = new_window(limit, kind, max_units + 0, span, units + 0, KEYS[first_key + n], shared and heads or nil)
     end
   end
-  return list, n, first + 1 + n, heads
+  return list, n, first_key + 1 + n, heads
 end

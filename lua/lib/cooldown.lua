@@ -1,24 +1,13 @@
---[[ lib/cooldown: cool-downs and learned limits: fields of the hash `health`, beside the breakers (lib/breaker).
+--[[ lib/cooldown: cooldowns and learned limits, fields of the hash `health` beside the breakers (lib/breaker).
 
-  k:<provider>/<key>                   cool-down: "until cause|"
-  m:<provider>/<account>/<model>, a:<provider>/<account>   cool-down and learned limits: "until cause|limit=max …"
+  k:<provider>/<key>  cooldown of a provider key: "until cause|"
+  m:<provider>/<account>/<model>, a:<provider>/<account>  cooldown and learned limits: "until cause|limit=max …"
 ]]
---- Until when it is shut (0 = not), why, and the learned limits, of one field's value.
-local function read_shut(value)
+--- Of one field's value: until when its cooldown lasts (0 = none), its cause, and the learned limits.
+local function parse_cooldown(value)
   if not value then
     return 0, '', ''
   end
-  local till, cause, limits = string.match(value, '^(%d+) ([^|]*)|(.*)$')
-  return till + 0, cause, limits
-end
-
---- Adds what one field has learned to { limit = max }; returns it, or nil where nothing is known.
-local function learn(known, limits)
-  if limits ~= '' then
-    known = known or {}
-    for limit, most in string.gmatch(limits, '(%a+)=(%d+)') do
-      known[limit] = most + 0
-    end
-  end
-  return known
+  local cooldown_until, cause, limits = string.match(value, '^(%d+) ([^|]*)|(.*)$')
+  return cooldown_until + 0, cause, limits
 end

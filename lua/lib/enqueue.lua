@@ -1,113 +1,156 @@
---[[ lib/enqueue: one request's own place in line (lib/wait_queue): finding it, taking it, moving with it, and leaving it to go.
+--[[ lib/enqueue: the way of one request through a queue (lib/wait_queue): finding its ticket, enqueueing, and leaving when it
+  is admitted.
 
-  who = { id, client, weight, class, alive, ticket }: alive = ms until its replica is taken for dead; ticket = the place it
-  has, as { line, place, number }, or nil.
+  request = { id, client, weight, class, alive_ms, ticket }: alive_ms until its replica counts as dead; ticket: the one it
+  has, as read_ticket returns it, with queue, rank and number; or nil.
 ]]
 --- @include "lib/wait_queue"
 --- @include "lib/notify"
-local function placing()
-  local WAITERS_TTL = 2 * 3600000 -- no request waits longer than an hour
-  local hall = waiting()
-  local nudge, read_member, first_of, leave = nudging(hall), hall.read_member, hall.first_of, hall.leave
-  local rank, knock_first, hold_quota, take_out = hall.rank, hall.knock_first, hall.hold_quota, hall.take_out
-  local forget_if_empty = hall.forget_if_empty
+local function ticket_queue()
+  local QUEUE_TTL_MS = 2 * 3600000 -- no request waits longer than an hour
+  local MAX_ALTERNATES = 16
+  local queue = wait_queue()
 
-  --- The place of a request that asks again; nil where it has none any more.
-  local function ticket_of(room, id)
-    local record = redis.call('HGET', room.tickets, id)
-    if record then
-      local line, place = read_member(string.match(record, '^[^\n]*\n([^\n]*)'))
-      return { line = line, place = place, number = string.sub(place, 20) }
+  --- The ticket of a request that asks again, or nil.
+  function queue.ticket_of(keys, id)
+    local ticket = queue.read_ticket(keys, id)
+    if ticket then
+      ticket.queue, ticket.rank = queue.parse_entry(ticket.entry)
+      ticket.class, ticket.tag, ticket.number = queue.parse_rank(ticket.rank)
     end
+    return ticket
   end
 
-  --- Where a request stands in a line, or would stand: class, tag and number, in bytes; and its tag.
-  local function place_in(room, who, line)
-    local ticket = who.ticket
-    if ticket and ticket.line == line then
-      return ticket.place, string.sub(ticket.place, 2, 19) + 0
+  --- The rank that a request has in a queue, or would get; and its tag.
+  function queue.rank_in(keys, request, name)
+    local ticket = request.ticket
+    if ticket and ticket.queue == name then
+      return ticket.rank, ticket.tag
     end
-    local fair = redis.call('HMGET', room.fair, 'V\t' .. line, 'F\t' .. line .. '\t' .. who.client)
-    local tag = math.max((fair[1] or 0) + 0, (fair[2] or 0) + 0)
-    return rank(who.class, tag) .. (ticket and ticket.number or '~'), tag
+    local stored = redis.call('HMGET', keys.fairness, 'V\t' .. name, 'F\t' .. name .. '\t' .. request.client)
+    local tag = math.max((stored[1] or 0) + 0, (stored[2] or 0) + 0)
+    return queue.format_rank(request.class, tag, ticket and ticket.number or '~'), tag
   end
 
-  --- What a request takes of windows: the greatest part of one, for its turn; and by window, in words.
-  local function units_of(list)
-    local text, part = {}, 0
+  --- Numbers of the candidates in the order in which a ticket is evaluated: those of its own queue first. candidate(number)
+  --- returns one of `count`.
+  function queue.evaluation_order(ticket, candidate, count)
+    local order, others = {}, {}
+    for number = 1, count do
+      local list = candidate(number).queue == ticket.queue and order or others
+      list[#list + 1] = number
+    end
+    for i = 1, #others do
+      order[#order + 1] = others[i]
+    end
+    return order
+  end
+
+  --- What is queued before a request at a candidate: { units by limit, by_client[client][limit], departures(limit) }, or nil.
+  --- Sets c.tag and c.is_behind.
+  function queue.queued_before(keys, request, c)
+    local rank
+    rank, c.tag = queue.rank_in(keys, request, c.queue)
+    local entries = queue.entries_before(keys, c.queue, rank)
+    c.is_behind = #entries > 0
+    if not c.is_behind then
+      return nil
+    end
+    local ahead = { units = {}, by_client = {} }
+    queue.add_units(entries, c.model, ahead.units, ahead.by_client)
+    ahead.departures = function(limit)
+      return queue.planned_departures(keys, entries, c.model, limit)
+    end
+    return ahead
+  end
+
+  --- Units of a request by window, as text; and the largest fraction of a window among them.
+  function queue.units_of(list)
+    local units, fraction = {}, 0
     for i = 1, #list do
       local w = list[i]
       if w.units > 0 then
-        text[#text + 1] = string.format('%s=%d', w.limit, w.units)
+        units[#units + 1] = string.format('%s=%d', w.limit, w.units)
         if w.span ~= 0 then
-          part = math.max(part, w.units / w.max)
+          fraction = math.max(fraction, w.units / w.max)
         end
       end
     end
-    return part, table.concat(text, ' ')
+    return table.concat(units, ' '), fraction
   end
 
-  --- Stands in a line from now on, to ask again at `e`: at = { line, tag, part, units, model, requests, tokens }, the last
-  --- two of the client's quota. It is a guest of the other lines its candidates have.
-  local function stand_in_line(room, who, at, others, e, now)
-    local id, ticket, number = who.id, who.ticket, nil
-    if ticket and ticket.line == at.line then
-      local record = redis.call('HGET', room.tickets, id)
-      redis.call('HSET', room.tickets, id, string.format('%d', e) .. string.match(record, '^%d+(.*)$'))
-      redis.call('ZADD', room.alive, now + who.alive, id)
-      return
-    elseif ticket then
-      number = ticket.number
-      knock_first(room, leave(room, id), now)
-    else
-      number = string.format(hall.NUMBER, redis.call('HINCRBY', KEYS[1], 'num', 1))
+  local function expect_heartbeat(keys, request, now)
+    redis.call('ZADD', keys.heartbeats, now + request.alive_ms, request.id)
+  end
+
+  --- Stands in the queue at.queue until the request asks again at `planned`; where it stands there already, only its plan
+  --- changes. at = { queue, tag, fraction, units, model, requests, tokens }, the last two of the client's quota.
+  --- `names`: queues of all its candidates, of which it becomes an alternate.
+  function queue.enqueue(keys, request, at, names, planned, now)
+    local id, ticket = request.id, request.ticket
+    if ticket and ticket.queue == at.queue then
+      ticket.planned = planned
+      queue.write_ticket(keys, id, ticket)
+      return expect_heartbeat(keys, request, now)
     end
-    local turn = at.part / who.weight
-    local member = table.concat({ at.line, rank(who.class, at.tag) .. number, id, who.client, at.model, at.units }, '\t')
-    local record = { string.format('%d %.9f %d %d', e, turn, at.requests, at.tokens), member }
-    redis.call('ZADD', room.queue, 0, member)
-    local seen = { [at.line] = true }
-    for _, other in ipairs(others) do
-      if not seen[other] and #record < 18 then
-        seen[other] = true
-        record[#record + 1] = other .. '\t' .. number .. '\t' .. id
-        redis.call('ZADD', room.guests, 0, record[#record])
+    local number
+    if ticket then
+      number = ticket.number
+      queue.leave_and_notify(keys, id, now)
+    else
+      number = string.format('%012d', redis.call('HINCRBY', KEYS[1], 'num', 1))
+    end
+    local service_time = at.fraction / request.weight
+    local rank = queue.format_rank(request.class, at.tag, number)
+    local entry = table.concat({ at.queue, rank, id, request.client, at.model, at.units }, '\t')
+    redis.call('ZADD', keys.queue, 0, entry)
+    local alternates, seen = {}, { [at.queue] = true }
+    for _, name in ipairs(names) do
+      if not seen[name] and #alternates < MAX_ALTERNATES then
+        seen[name] = true
+        alternates[#alternates + 1] = name .. '\t' .. number .. '\t' .. id
+        redis.call('ZADD', keys.alternates, 0, alternates[#alternates])
       end
     end
-    redis.call('HSET', room.tickets, id, table.concat(record, '\n'))
-    redis.call('ZADD', room.alive, now + who.alive, id)
-    if turn > 0 then
-      redis.call('HSET', room.fair, 'F\t' .. at.line .. '\t' .. who.client, string.format('%.9f', at.tag + turn))
+    queue.write_ticket(keys, id, {
+      planned = planned, service_time = service_time, requests = at.requests, tokens = at.tokens, entry = entry,
+      alternates = table.concat(alternates, '\n'),
+    })
+    expect_heartbeat(keys, request, now)
+    if service_time > 0 then
+      local finish = string.format('%.9f', at.tag + service_time)
+      redis.call('HSET', keys.fairness, 'F\t' .. at.queue .. '\t' .. request.client, finish)
     end
-    hold_quota(room, who.client, at.requests, at.tokens, 1)
-    for _, key in ipairs({ room.queue, room.guests, room.tickets, room.alive, room.fair }) do
-      redis.call('PEXPIRE', key, WAITERS_TTL)
+    queue.adjust_queued_quota(keys, request.client, at.requests, at.tokens, 1)
+    for _, key in pairs(keys) do
+      redis.call('PEXPIRE', key, QUEUE_TTL_MS)
     end
   end
 
-  --- It went: the line remembers whose turn is next, and whoever comes after it is woken. c = { line, tag, behind, list,
-  --- model } of where it went.
-  local function go_from_line(room, who, c, now)
-    local ticket = who.ticket
-    if c.behind or first_of(room.queue, c.line) then
-      local v = 'V\t' .. c.line
-      redis.call('HSET', room.fair, v, string.format('%.9f', math.max(c.tag, (redis.call('HGET', room.fair, v) or 0) + 0)))
+  --- Records that a request was admitted to a candidate: the virtual time of its queue advances, its ticket is deleted, and
+  --- the next ticket is notified. c = { queue, tag, is_behind, list, model }.
+  function queue.dequeue(keys, request, c, now)
+    local ticket = request.ticket
+    if c.is_behind or queue.first_entry(keys.queue, c.queue) then
+      local field = 'V\t' .. c.queue
+      local virtual_time = math.max(c.tag, (redis.call('HGET', keys.fairness, field) or 0) + 0)
+      redis.call('HSET', keys.fairness, field, string.format('%.9f', virtual_time))
       if not ticket then
-        local turn = units_of(c.list) / who.weight
-        redis.call('HSET', room.fair, 'F\t' .. c.line .. '\t' .. who.client, string.format('%.9f', c.tag + turn))
+        local _, fraction = queue.units_of(c.list)
+        local finish = string.format('%.9f', c.tag + fraction / request.weight)
+        redis.call('HSET', keys.fairness, 'F\t' .. c.queue .. '\t' .. request.client, finish)
       end
     end
     if not ticket then
       return
-    elseif ticket.line == c.line then
-      take_out(room, who.id)
-      forget_if_empty(room, ticket.line)
+    elseif ticket.queue == c.queue then
+      queue.remove(keys, request.id)
+      queue.forget_if_empty(keys, ticket.queue)
     else
-      knock_first(room, leave(room, who.id), now)
+      queue.leave_and_notify(keys, request.id, now)
     end
-    nudge(room, c.line, c.list, c.model, now)
+    runnable_notifier(queue)(keys, c.queue, c.list, c.model, now)
   end
-  hall.ticket_of, hall.place_in, hall.units_of = ticket_of, place_in, units_of
-  hall.stand_in_line, hall.go_from_line = stand_in_line, go_from_line
-  return hall
+
+  return queue
 end

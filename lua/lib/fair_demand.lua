@@ -1,94 +1,100 @@
---[[ lib/fair_demand: the shares of all clients of a line, weighed against each other. Behind lib/fair_shares. ]]
+--[[ lib/fair_demand: compares the demand of all clients of a queue. ]]
 --- @include "lib/fair_shares"
-local function counting()
+
+--- Most calls do without: its functions are made where sums are old, or where a reserve may decide (lib/window_kinds).
+local function fair_demand()
+  local PACE_MARGIN = 1.03 -- a client may want this much more than it has asked for
+
   --- What a client got within about the last span.
-  local function got_of(part, w, now)
-    return part[4] + part[5] * (1 - now % w.span / w.span)
+  local function recently_got(slices, w, now)
+    return slices.got + slices.got_before * (1 - now % w.span / w.span)
   end
 
-  --- What a client still wants of its share: what it asked within about the last span, less what it got. (Both weighed
-  --- alike, so that who stops asking lets go at once of what it had been served.)
-  local function want_of(part, w, now, share)
-    local asked = part[2] + part[3] * (1 - now % w.span / w.span)
-    return math.min(share, 1.03 * asked) - got_of(part, w, now)
+  --- What a client still wants of its share: what it asked for within about the last span less what it got. Both are
+  --- weighed alike, so a client that stops asking releases at once what it had been getting.
+  local function unmet_share(slices, w, now, share)
+    local asked = slices.asked + slices.asked_before * (1 - now % w.span / w.span)
+    return min(share, PACE_MARGIN * asked) - recently_got(slices, w, now)
   end
 
-  --- Everybody's shares of a line, read once per run.
-  local function everybody(book)
-    if not book.all then
-      local flat = redis.call('HGETALL', book.key)
-      book.all = {}
+  --- The demand of all clients of a queue, read once per call.
+  local function all_demand(shares)
+    if not shares.all then
+      local flat = redis.call('HGETALL', shares.key)
+      shares.all = {}
       for i = 1, #flat, 2 do
         if flat[i] ~= '=' then
-          book.all[flat[i]] = read_share(flat[i + 1])
+          shares.all[flat[i]] = parse_demand(flat[i + 1])
         end
       end
     end
-    return book.all
+    return shares.all
   end
 
-  --- Counts the active anew, and drops who has asked nothing for long.
-  local function recount(book, list, now)
-    local all, words, longest = everybody(book), { text(now) }, 0
+  --- Computes the sums over active clients again, and deletes clients that have not asked for long.
+  local function recompute_sums(shares, list, now)
+    local all, text, longest = all_demand(shares), { decimal(now) }, 0
     for i = 1, #list do
       local w = list[i]
       if is_shared(w) then
-        local name, weights, clients, wants, active = share_name(w, book.line, book.model), 0, 0, 0, {}
-        for _, share in pairs(all) do
-          local part = rolled(share, name, w, now)
-          if part[2] + part[3] > 0 then
-            weights, clients = weights + share.weight, clients + 1
-            active[clients] = { part, share.weight }
+        local name, weights, clients, unmet, active = share_name(w, shares.queue, shares.model), 0, 0, 0, {}
+        for _, demand in pairs(all) do
+          local slices = current_slices(demand, name, w, now)
+          if slices.asked + slices.asked_before > 0 then
+            weights, clients = weights + demand.weight, clients + 1
+            active[clients] = { slices, demand.weight }
           end
         end
         for j = 1, clients do
-          wants = wants + math.max(0, want_of(active[j][1], w, now, w.max * active[j][2] / weights))
+          unmet = unmet + max(0, unmet_share(active[j][1], w, now, w.max * active[j][2] / weights))
         end
-        words[#words + 1] = format('%s:%d %d %d', name, weights, clients, wants + 0.5)
-        longest = math.max(longest, w.span)
+        text[#text + 1] = string.format('%s:%d %d %d', name, weights, clients, unmet + 0.5)
+        longest = max(longest, w.span)
       end
     end
-    if string.sub(book.line, 1, 1) == 'a' then
-      longest = HOUR -- of an account's windows this run sees one model's only
+    if string.sub(shares.queue, 1, 1) == 'a' then
+      longest = MAX_SHARED_SPAN_MS -- this call sees the windows of one model only
     end
-    for client, share in pairs(all) do
-      if share.last < now - 2 * longest then
-        redis.call('HDEL', book.key, client)
+    for client, demand in pairs(all) do
+      if demand.last < now - 2 * longest then
+        redis.call('HDEL', shares.key, client)
       end
     end
-    book.counts, book.sums = table.concat(words, '|'), nil
-    redis.call('HSET', book.key, '=', book.counts)
-    redis.call('PEXPIRE', book.key, text(3 * longest))
+    shares.sums_text, shares.sums = table.concat(text, '|'), nil
+    redis.call('HSET', shares.key, '=', shares.sums_text)
+    redis.call('PEXPIRE', shares.key, decimal(3 * longest))
   end
 
-  --- Units of a window that are kept for clients below their share, where not all of them would find room: see held_back.
-  local function kept_for_others(book, name, sum, w, now, client, weight, flex, ahead, whose)
-    local part, weights, clients = rolled(own_of(book), name, w, now), sum[1], sum[2]
-    if part[2] + part[3] == 0 then
-      weights, clients = weights + weight, clients + 1
+  --- Units of a window that are reserved for other clients below their share, where not all of them would fit: see
+  --- fair_reserve (lib/fair_reserve).
+  local function reserved_for_others(shares, sum, w, now, request, ahead, by_client)
+    local name = share_name(w, shares.queue, shares.model)
+    local slices, weights, clients = current_slices(own_demand(shares), name, w, now), sum.weights, sum.clients
+    if slices.asked + slices.asked_before == 0 then
+      weights, clients = weights + request.weight, clients + 1
     end
     if clients <= 1 then
       return 0
     end
-    local got = got_of(part, w, now)
-    if not flex and (got == 0 or got + w.units <= w.max * weight / weights) then
+    local got, share = recently_got(slices, w, now), w.max * request.weight / weights
+    if not request.is_flexible and (got == 0 or got + w.units <= share) then
       return 0
     end
-    local kept = 0
-    if not whose then
-      kept = sum[3] - math.max(0, want_of(part, w, now, w.max * weight / weights)) -- a hundred clients are not read for it
+    local reserved = 0
+    if not by_client then
+      reserved = sum.unmet - max(0, unmet_share(slices, w, now, share)) -- without reading all clients
     else
-      for other, share in pairs(everybody(book)) do
-        if other ~= client then
-          local theirs = rolled(share, name, w, now)
-          if theirs[2] + theirs[3] > 0 then
-            local mine = whose[other] and whose[other][w.limit] or 0
-            kept = kept + math.max(0, want_of(theirs, w, now, w.max * share.weight / weights) - mine)
-          end
+      for other, demand in pairs(all_demand(shares)) do
+        local theirs = current_slices(demand, name, w, now)
+        if other ~= request.client and theirs.asked + theirs.asked_before > 0 then
+          local queued = by_client[other] and by_client[other][w.limit] or 0
+          local unmet = unmet_share(theirs, w, now, w.max * demand.weight / weights)
+          reserved = reserved + max(0, unmet - queued)
         end
       end
     end
-    return math.max(0, math.min(math.floor(kept + 1e-6), w.max - w.units - ahead))
+    return max(0, min(floor(reserved + 1e-6), w.max - w.units - ahead))
   end
-  return { recount = recount, kept_for_others = kept_for_others }
+
+  return { recompute_sums = recompute_sums, reserved_for_others = reserved_for_others }
 end

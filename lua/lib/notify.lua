@@ -1,70 +1,68 @@
---[[ lib/notify: a line's windows have changed: can its first ticket go earlier than it thinks? Behind lib/window and lib/wait_queue. ]]
+--[[ lib/notify: when the windows of a queue have changed, decides whether its first ticket can be admitted earlier. ]]
 --- @include "lib/window"
 --- @include "lib/window_kinds"
 --- @include "lib/wait_queue"
-local function nudging(hall)
-  local first_of, read_member, knock = hall.first_of, hall.read_member, hall.knock
 
-  --- The instant at which one ticket's units fit these windows; `anywhere`: it stands in another line, whose windows may
-  --- bear other names.
-  local function could_go(list, model, of, units, now, anywhere)
-    local asked, tokens = {}, 0
+--- `queue`: the functions of lib/wait_queue. Returns notify_if_runnable.
+local function runnable_notifier(queue)
+  --- The instant at which a ticket's units fit these windows; `is_alternate`: the ticket stands in another queue, whose
+  --- windows may have other names.
+  local function fits_at(list, model, ticket_model, units, now, is_alternate)
+    local units_by_limit, tokens = {}, 0
     for limit, n in string.gmatch(units, '(%a+)=(%d+)') do
-      if of == model or anywhere or string.find(limit, '^%u') then
-        asked[anywhere and string.lower(limit) or limit] = n + 0
+      if ticket_model == model or is_alternate or string.find(limit, '^%u') then
+        units_by_limit[is_alternate and string.lower(limit) or limit] = n + 0
       end
-      tokens = math.max(tokens, n)
+      tokens = max(tokens, n)
     end
-    local opens = now
+    local latest = now
     for i = 1, #list do
       local w = list[i]
-      w.units = asked[anywhere and string.lower(w.limit) or w.limit] or 0
-      if anywhere and w.units == 0 then
-        w.units = w.kind ~= 'n' and string.find(w.limit, '[tT][pP]') and math.min(tokens, w.max) or 1
+      w.units = units_by_limit[is_alternate and string.lower(w.limit) or w.limit] or 0
+      if is_alternate and w.units == 0 then
+        w.units = w.kind ~= 'n' and string.find(w.limit, '[tT][pP]') and min(tokens, w.max) or 1
       end
       if w.units > 0 and w.units <= w.max then
-        local e = rules_of(w).look(w, now, 0)
-        if e and not w.stale and e > opens then
-          opens = e
+        local earliest = rules_of(w).check(w, now, 0)
+        if earliest and not w.stale then
+          latest = max(latest, earliest)
         end
       end
     end
-    return opens
+    return latest
   end
 
-  local function plan_anew(room, id, opens)
-    local record = redis.call('HGET', room.tickets, id)
-    if not record then
-      return
-    end
-    local planned, rest = string.match(record, '^(%d+)(.*)$')
-    if opens < planned + 0 then
-      redis.call('HSET', room.tickets, id, string.format('%d', opens) .. rest)
-      knock(room, id, opens)
+  --- Plans a ticket for `at` and notifies it, where that is earlier than it was planned for.
+  local function plan_earlier(keys, id, ticket, at)
+    if ticket and at < ticket.planned then
+      ticket.planned = at
+      queue.write_ticket(keys, id, ticket)
+      queue.notify(keys, id, at)
     end
   end
 
-  --- Re-plans the first of a line, and the lowest number elsewhere that could go here too; nobody else is touched.
-  local function nudge(room, line, list, model, now)
-    local head, number = first_of(room.queue, line), nil
+  --- Plans the first ticket of a queue again, and the alternate with the lowest number where that is before it; no other.
+  return function(keys, name, list, model, now)
+    local head_number
+    local head = queue.first_entry(keys.queue, name)
     if head then
-      local _, place, id, _, of, units = read_member(head)
-      number = string.sub(place, 20)
-      plan_anew(room, id, could_go(list, model, of, units, now))
+      local _, rank, id, _, ticket_model, units = queue.parse_entry(head)
+      local _, _, number = queue.parse_rank(rank)
+      head_number = number
+      plan_earlier(keys, id, queue.read_ticket(keys, id), fits_at(list, model, ticket_model, units, now))
     end
-    local guest = first_of(room.guests, line)
-    if guest then
-      local nr, id = string.match(guest, '^[^\t]*\t([^\t]*)\t(.*)$')
-      if not number or nr < number then
-        local record = redis.call('HGET', room.tickets, id)
-        if record then
-          local _, _, _, _, of, units = read_member(string.match(record, '^[^\n]*\n([^\n]*)'))
-          plan_anew(room, id, could_go(list, model, of, units, now, true))
+    local alternate = queue.first_entry(keys.alternates, name)
+    if alternate then
+      local number, id = string.match(alternate, '^[^\t]*\t([^\t]*)\t(.*)$')
+      if not head_number or number < head_number then
+        local ticket = queue.read_ticket(keys, id)
+        if ticket then
+          local _, _, _, _, ticket_model, units = queue.parse_entry(ticket.entry)
+          plan_earlier(keys, id, ticket, fits_at(list, model, ticket_model, units, now, true))
         else
-          redis.call('ZREM', room.guests, guest)
+          redis.call('ZREM', keys.alternates, alternate)
         end
       end
     end
   end
-  return nudge
 end

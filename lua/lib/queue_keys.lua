@@ -1,31 +1,29 @@
---[[ lib/queue_keys: where waiting is written down. Who waits, in which order, and how the first of them is woken: lib/wait_queue.
+--[[ lib/queue_keys: how the wait queues are stored. Their order and their notifications: lib/wait_queue.
 
-  A ticket stands in one line: an account's where any of its windows spans models, else an account and model's ("a:…",
-  "m:…", as in `health`); or in its client's own ("c:<client>"), where only the client's quota is in its way: there it
-  takes nobody's place. Its id is its lease's. All lines of a pool share five keys, each with a TTL over the longest wait:
+  A ticket stands in one queue: that of an account where one of its windows spans models, else that of an account and model
+  ("a:…", "m:…", as in `health`); or in its client's own ("c:<client>") where only the client's quota is exhausted: there it
+  delays no other client. Its id is that of its lease. All queues of a pool share five keys, each with a TTL above the
+  longest wait:
 
-  queue    sorted set, all scores 0, so that bytes order it: "<line> <class><tag><number> <id> <client> <model> <units>"
-  guests   sorted set, all scores 0: "<line> <number> <id>": tickets elsewhere that could go here too
-  tickets  hash: <id> = "planned turn requests tokens" LF its member of `queue` LF its members of `guests`, each on a line
-  alive    sorted set: <id> = instant at which its replica is taken for dead
-  fair     hash: "V <line>" tag of the last to go; "F <line> <client>" where the client's next turn begins;
-           "H <client>" = "requests tokens" its tickets hold
+  queue    sorted set, all scores 0, so that bytes order it: "<queue> <rank> <id> <client> <model> <units>";
+           rank = class (1 digit), tag (18), number (12)
+  guests   the alternates: sorted set, all scores 0: "<queue> <number> <id>": tickets of other queues that could be
+           admitted here too
+  tickets  hash: <id> = "planned service_time requests tokens" LF its entry in `queue` LF its entries in the alternates,
+           one a line; planned = the instant at which it means to ask again
+  alive    the heartbeats: sorted set: <id> = instant at which its replica counts as dead
+  fair     the fairness: hash: "V <queue>" the virtual time: tag of the last ticket admitted; "F <queue> <client>" the finish
+           tag of the client's last ticket; "H <client>" = "requests tokens" of the client's quota that its tickets queue for
 
-  (Words of `queue`, `guests` and `fair` are parted by tabs.) Start-time fair queueing: tag = max(V, F), F = tag + turn,
-  turn = the greatest part of a window a request takes ÷ weight; an emptied line forgets V and F. Class 1 stands behind
-  all of class 0. A knock (PUBLISH on the name of `queue`: "<id> <instant>") is a hint: a lost one costs time, no budget.
+  (Fields of an entry are separated by tabs.) Start-time fair queueing: tag = max(virtual time, finish), finish = tag +
+  service_time, service_time = the largest fraction of a window that the request takes ÷ weight; a queue that becomes empty
+  forgets both. Class 1 stands behind all of class 0. A notification (PUBLISH to the name of `queue`: "<id> <instant>") is
+  a hint: a lost one costs time, never budget.
 ]]
 --- The five keys, from KEYS[first] on.
-local function waiting_room(first)
+local function queue_keys(first)
   return {
-    queue = KEYS[first], guests = KEYS[first + 1], tickets = KEYS[first + 2], alive = KEYS[first + 3], fair = KEYS[first + 4],
+    queue = KEYS[first], alternates = KEYS[first + 1], tickets = KEYS[first + 2], heartbeats = KEYS[first + 3],
+    fairness = KEYS[first + 4],
   }
-end
-
---- A packed candidate: its fields of `health` (p, b, k, m, a), its model, its line (`health`'s field of its account, where a
---- window spans models, else of its account and model), its packed windows.
-local function read_candidate(packed)
-  local p, b, k, m, a, model, scope, spec =
-    string.match(packed, '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(%a)\t(.*)$')
-  return p, b, k, m, a, model, scope == 'a' and a or m, spec
 end

@@ -1,75 +1,73 @@
---[[ lib/sliding_sweep: a sliding window, sub-bucket by sub-bucket. ]]
+--[[ lib/sliding_sweep: reads a sliding window sub-bucket by sub-bucket: what has left it, and when enough will have left. ]]
 --- @include "lib/window"
-local function walk()
-  --- Drops what has left a sliding window whose head is read, and recounts; `units_at` (if given) gets the live units by end
-  --- instant.
-  local function sweep(w, now, units_at)
+local function sliding_sweep()
+  --- Deletes what has left a sliding window whose head has been read, and recounts it; `units_by_end`, where given, gets the
+  --- live units by the end of their sub-bucket.
+  local function sweep(w, now, units_by_end)
     local flat = redis.call('HGETALL', w.key)
-    local sum, dead, deads, alive = 0, nil, 0, false
-    local gone = now - w.span - slack
+    local sum, expired, live = 0, {}, false
+    local gone = now - w.span - arrival_slack
     for i = 1, #flat, 2 do
       local stop = tonumber(flat[i])
-      if stop then
-        if stop <= gone then
-          dead, deads = dead or {}, deads + 1
-          dead[deads] = flat[i]
-        else
-          local units = flat[i + 1] + 0
-          if units_at then
-            units_at[stop] = units
-          end
-          sum, alive = sum + units, true
+      if stop and stop <= gone then
+        expired[#expired + 1] = flat[i]
+      elseif stop then
+        local units = flat[i + 1] + 0
+        if units_by_end then
+          units_by_end[stop] = units
         end
+        sum, live = sum + units, true
       end
     end
-    for i = 1, deads, 100 do
-      redis.call('HDEL', w.key, unpack(dead, i, min(i + 99, deads)))
+    for i = 1, #expired, 100 do
+      redis.call('HDEL', w.key, unpack(expired, i, min(i + 99, #expired)))
     end
-    if w.heads and not alive then
-      w.expires = 0 -- its key is no more
+    if w.heads and not live then
+      w.expires_at = 0 -- deleting the last field deleted the key
     end
-    if w.newest <= gone then
-      w.here = 0
-    elseif w.here > 0 then
-      sum = sum + w.here
-      if units_at then
-        units_at[w.newest] = w.here
+    if w.newest_end <= gone then
+      w.newest_units = 0
+    elseif w.newest_units > 0 then
+      sum = sum + w.newest_units
+      if units_by_end then
+        units_by_end[w.newest_end] = w.newest_units
       end
     end
-    w.used, w.swept, w.nb = sum, now, 0
+    w.used, w.swept_at, w.frees_at = sum, now, 0
     if w.heads or flat[1] then
       write_head(w)
     end
   end
 
-  --- The instant (ms) at which `excess` units have left the live fields of a sliding window, and how many are left to
-  --- leave even then.
-  local function leaves(w, units_at, excess)
+  --- The instant (ms) at which `excess` of the live units will have left, and how many of `excess` are not among them.
+  local function freed_at(w, units_by_end, excess)
     local ends, n = {}, 0
-    for stop in pairs(units_at) do
+    for stop in pairs(units_by_end) do
       n = n + 1
       ends[n] = stop
     end
     table.sort(ends)
     for i = 1, n do
-      excess = excess - units_at[ends[i]]
+      excess = excess - units_by_end[ends[i]]
       if excess <= 0 then
-        return ends[i] + w.span + slack, 0
+        return ends[i] + w.span + arrival_slack, 0
       end
     end
-    return n > 0 and ends[n] + w.span + slack or 0, excess
+    return n > 0 and ends[n] + w.span + arrival_slack or 0, excess
   end
 
-  --- The same where it takes some of those who stand ahead, too: they come first, and have to leave again.
-  local function leaves_later(w, excess)
-    local opens = 0
-    for _, one in ipairs(w.ahead and w.ahead(w.limit) or {}) do
-      opens, excess = one[1] + w.span + slack + ceil(width(w.max, w.span)), excess - one[2]
+  --- The instant at which `excess` units of requests queued ahead will have left: these are admitted first.
+  local function freed_by_queue_at(w, excess)
+    local frees_at = 0
+    for _, departure in ipairs(w.queued_before and w.queued_before(w.limit) or {}) do
+      frees_at = departure[1] + w.span + arrival_slack + ceil(sub_bucket_ms(w.max, w.span))
+      excess = excess - departure[2]
       if excess <= 0 then
         break
       end
     end
-    return opens
+    return frees_at
   end
-  return { sweep = sweep, leaves = leaves, leaves_later = leaves_later }
+
+  return { sweep = sweep, freed_at = freed_at, freed_by_queue_at = freed_by_queue_at }
 end

@@ -1,101 +1,105 @@
---[[ lib/sliding_window: the rules of sliding windows (lib/window_kinds). At most `max` units in any (t - span, t] at the provider: a unit
-  counts until span + slack after its sub-bucket's end.
+--[[ lib/sliding_window: rules of sliding windows (lib/window_kinds). At most `max` units in any (t - span, t] at the provider:
+  a unit counts until span + arrival_slack after the end of its sub-bucket.
 
-  A hash: h = used, q, swept, expires, nb, nu, newest, here: an upper bound of what is live; all units ever charged; last
-  sweep; when the key expires, by TIME; "the oldest nu of used have left at nb"; end of the newest sub-bucket and the
-  units in it. <end of an older one, ms> = its units. (h comes first in the hash and is all that a look reads: a field
-  behind a hundred others costs Redis a walk. Its eight numbers stand as they lie in memory, low byte first: as words they
-  took a fifth of the script.)
+  A hash: h = the head, eight doubles, low byte first: used, an upper bound of the live units; charged_total; swept_at, the
+  last sweep; expires_at, when the key expires by TIME; frees_at and freed_units: "the oldest freed_units of used will have
+  left at frees_at"; newest_end and newest_units of the newest sub-bucket. <end of an older sub-bucket, ms> = its units.
+  (The head is the first field and all that a check reads: a field behind a hundred others costs Redis a scan, and eight
+  numbers as text took a fifth of the script.)
 
-  Of a client's sliding windows the heads stand elsewhere, together (lib/client_windows). In their own hashes are the older
-  sub-buckets alone, and expires says how long those live.
+  The heads of a client's sliding windows stand together in another hash (lib/client_windows); a window's own hash then holds
+  its older sub-buckets only, and expires_at is the expiry of that one.
 
-  Fields are named by their end instant, not by an index, so that a changed limit (and with it the width of sub-buckets)
+  Sub-buckets are named by the instant of their end, not by an index, so a changed limit (and with it their width)
   misreads nothing.
 ]]
 --- @include "lib/window"
 --- @include "lib/sliding_sweep"
-local function sliding()
-  local function look(w, now, extra)
-    local grain = width(w.max, w.span)
+local function sliding_window()
+  local rules = { check = nil, charge = nil, correct = nil }
+
+  function rules.check(w, now, ahead)
+    local width = sub_bucket_ms(w.max, w.span)
     read_head(w, now)
-    w.place = ceil((floor(now / grain) + 1) * grain)
-    local need = w.units + extra
-    local since = now - w.swept
-    if w.used > 0 and (since > w.span or w.heads and since > w.span / 16 and w.used * 16 > w.max) then
-      walk().sweep(w, now)
+    w.position = ceil((floor(now / width) + 1) * width)
+    local needed = w.units + ahead
+    local unswept_ms = now - w.swept_at
+    -- A client's own windows are swept more often: the remainder that its responses show is then at most a sixteenth off.
+    if w.used > 0 and (unswept_ms > w.span or w.heads and unswept_ms > w.span / 16 and w.used * 16 > w.max) then
+      sliding_sweep().sweep(w, now)
     end
-    if w.used + need <= w.max then
+    if w.used + needed <= w.max then
       return nil
     end
-    if now < w.nb and w.used + need - w.max == w.nu then
-      return w.nb -- somebody has walked it already; what was charged since stands behind what must leave
+    if now < w.frees_at and w.used + needed - w.max == w.freed_units then
+      return w.frees_at -- computed before; what was charged since leaves after what must leave
     end
-    local units, walks = {}, walk()
-    walks.sweep(w, now, units)
-    if w.used + need <= w.max then
+    local units_by_end, sweeper = {}, sliding_sweep()
+    sweeper.sweep(w, now, units_by_end)
+    if w.used + needed <= w.max then
       return nil
     end
-    local excess = w.used + need - w.max
-    local opens, left = walks.leaves(w, units, excess)
-    if left > 0 then
-      return max(now + 1, opens, walks.leaves_later(w, left))
+    local excess = w.used + needed - w.max
+    local frees_at, rest = sweeper.freed_at(w, units_by_end, excess)
+    if rest > 0 then
+      return max(now + 1, frees_at, sweeper.freed_by_queue_at(w, rest))
     end
-    w.nb, w.nu = opens, excess
+    w.frees_at, w.freed_units = frees_at, excess
     write_head(w)
-    return opens
+    return frees_at
   end
 
-  --- Adds units to the sub-bucket that ends at `stop` of a sliding window whose head is read.
+  --- Adds units to the sub-bucket that ends at `stop`, in a window whose head has been read.
   local function put(w, stop, units)
-    w.used, w.q = w.used + units, w.q + units
-    if stop > w.newest then
-      local older, before = w.newest, w.here
-      w.newest, w.here = stop, units
-      if before > 0 then
-        return write_head(w, text(older), before)
+    w.used, w.charged_total = w.used + units, w.charged_total + units
+    if stop > w.newest_end then
+      local older_end, older_units = w.newest_end, w.newest_units
+      w.newest_end, w.newest_units = stop, units
+      if older_units > 0 then
+        return write_head(w, decimal(older_end), older_units)
       end
-    elseif stop == w.newest then
-      w.here = w.here + units
-    else -- its sub-buckets have become finer
-      redis.call('HINCRBY', w.key, text(stop), text(units))
+    elseif stop == w.newest_end then
+      w.newest_units = w.newest_units + units
+    else -- sub-buckets have become narrower
+      redis.call('HINCRBY', w.key, decimal(stop), decimal(units))
       if w.heads then
-        prolong_key(w)
+        extend_key(w)
       end
     end
     write_head(w)
   end
 
-  local function charge(w)
-    local later = not w.heads and prolong(w, w.span)
-    put(w, w.place, w.units)
-    if later then
-      redis.call('PEXPIRE', w.key, text(w.expires - wall))
+  function rules.charge(w)
+    local extended = not w.heads and extend_expiry(w, w.span)
+    put(w, w.position, w.units)
+    if extended then
+      redis.call('PEXPIRE', w.key, decimal(w.expires_at - redis_ms))
     end
   end
 
-  --- One whose charges move is charged anew, at this instant; what nothing is known of any more, too.
-  local function correct(w, now, delta, place, _, _, units)
+  --- A charge that moves is made again at this instant; so is one whose sub-bucket is no longer there.
+  function rules.correct(w, now, delta, position, _, _, units)
     local moves = w.kind == 'm'
     if moves then
       delta = delta - units
     end
     read_head(w, now)
-    local newest = place == w.newest
-    local before = newest and w.here or not newest and redis.call('HGET', w.key, text(place))
-    if before and place > now - w.span - slack then
+    local is_newest = position == w.newest_end
+    local before = is_newest and w.newest_units or not is_newest and redis.call('HGET', w.key, decimal(position))
+    if before and position > now - w.span - arrival_slack then
       local after = max(0, before + delta)
-      w.used, w.q, w.nb = max(0, w.used + delta), w.q + max(0, delta), 0
-      if newest then
-        w.here = after
+      w.used, w.charged_total, w.frees_at = max(0, w.used + delta), w.charged_total + max(0, delta), 0
+      if is_newest then
+        w.newest_units = after
         write_head(w)
       else
-        write_head(w, text(place), after)
+        write_head(w, decimal(position), after)
       end
     elseif delta > 0 then
-      add(w, now, delta)
+      add_spent(rules, w, now, delta)
     end
-    return moves and add(w, now, units) or nil
+    return moves and add_spent(rules, w, now, units) or nil
   end
-  return { look = look, charge = charge, correct = correct }
+
+  return rules
 end

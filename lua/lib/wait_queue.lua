@@ -1,195 +1,221 @@
---[[ lib/wait_queue: who waits for a window, in which order, and how the first of them is woken. Its keys and words: lib/queue_keys. ]]
-local function waiting()
-  --- Members of a line that stand before a place; all of them where none is given.
-  local function standing(room, line, before)
-    return redis.call('ZRANGEBYLEX', room.queue, '[' .. line .. '\t', '(' .. line .. (before and '\t' .. before or '\n'))
+--[[ lib/wait_queue: the order of the tickets in a queue, and how the first of them is notified. Storage: lib/queue_keys. ]]
+--- The queue's functions. They are made where a request waits, which most calls of `admit` and `settle` do not meet:
+--- creating functions at each call is not free (lib/window_kinds).
+local function wait_queue()
+  local queue = {}
+
+  --- Entries of a queue that stand before a rank; all of them where none is given.
+  function queue.entries_before(keys, name, rank)
+    return redis.call('ZRANGEBYLEX', keys.queue, '[' .. name .. '\t', '(' .. name .. (rank and '\t' .. rank or '\n'))
   end
 
-  local function first_of(key, line)
-    return redis.call('ZRANGEBYLEX', key, '[' .. line .. '\t', '(' .. line .. '\n', 'LIMIT', 0, 1)[1]
+  --- The first entry of a queue, in `queue` or in the alternates.
+  function queue.first_entry(key, name)
+    return redis.call('ZRANGEBYLEX', key, '[' .. name .. '\t', '(' .. name .. '\n', 'LIMIT', 0, 1)[1]
   end
 
-  --- Line, place, id, client, model and units of a member of `queue`.
-  local function read_member(member)
-    return string.match(member, '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
+  --- Queue, rank, id, client, model and units of an entry.
+  function queue.parse_entry(entry)
+    return string.match(entry, '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$')
   end
 
-  --- Class and tag as they order a line; the ticket's number follows.
-  local function rank(class, tag)
-    return string.format('%d%018.9f', class, tag)
+  --- Class, tag and number as bytes that order a queue.
+  function queue.format_rank(class, tag, number)
+    return string.format('%d%018.9f', class, tag) .. number
   end
 
-  local NUMBER = '%012d'
-
-  --- Adds up the units of members by window: sums[limit], and by client where `whose` is a table: whose[client][limit].
-  --- Windows of one model (small letters) count for that model alone.
-  local function add_up(members, model, sums, whose)
-    for i = 1, #members do
-      local _, _, _, client, of, units = read_member(members[i])
-      for limit, n in string.gmatch(units, '(%a+)=(%d+)') do
-        if of == model or string.find(limit, '^%u') then
-          sums[limit] = (sums[limit] or 0) + n
-          if whose then
-            local own = whose[client] or {}
-            own[limit] = (own[limit] or 0) + n
-            whose[client] = own
-          end
-        end
-      end
-    end
+  --- Class, tag and number of a rank; the number stays text.
+  function queue.parse_rank(rank)
+    return string.sub(rank, 1, 1), string.sub(rank, 2, 19) + 0, string.sub(rank, 20)
   end
 
-  --- When those ahead mean to go and what they take of a window: { instant, units } each, in order.
-  local function planned_of(room, members, model, limit)
-    local ids, plan = {}, {}
-    for i = 1, #members do
-      ids[i] = select(3, read_member(members[i]))
-    end
-    local records = redis.call('HMGET', room.tickets, unpack(ids, 1, math.min(#ids, 1000)))
-    for i = 1, #records do
-      local sums = {}
-      add_up({ members[i] }, model, sums)
-      if records[i] and sums[limit] then
-        plan[#plan + 1] = { string.match(records[i], '^%d+') + 0, sums[limit] }
-      end
-    end
-    table.sort(plan, function(a, b) return a[1] < b[1] end)
-    return plan
-  end
-
-  local function knock(room, id, at)
-    redis.call('PUBLISH', room.queue, string.format('%s %d', id, at))
-  end
-
-  --- Wakes the first of a line, without looking whether it can go.
-  local function knock_first(room, line, now)
-    local member = first_of(room.queue, line)
-    if member then
-      local _, _, id = read_member(member)
-      knock(room, id, now)
-    end
-  end
-
-  --- What a ticket holds of its client's quota is counted (or no more: sign -1).
-  local function hold_quota(room, client, requests, tokens, sign)
-    local held = redis.call('HGET', room.fair, 'H\t' .. client)
-    local r, t = 0, 0
-    if held then
-      r, t = string.match(held, '^(%d+) (%d+)$')
-    end
-    r, t = math.max(0, r + sign * requests), math.max(0, t + sign * tokens)
-    redis.call('HSET', room.fair, 'H\t' .. client, string.format('%d %d', r, t))
-  end
-
-  --- Where nobody stands in a line any more it forgets whose turn it was.
-  local function forget_if_empty(room, line)
-    if redis.call('ZCARD', room.queue) == 0 then
-      redis.call('DEL', room.fair)
-    elseif not first_of(room.queue, line) then
-      local fields = redis.call('HKEYS', room.fair)
-      for i = 1, #fields do
-        if string.match(fields[i], '^[VF]\t([^\t]*)') == line then
-          redis.call('HDEL', room.fair, fields[i])
-        end
-      end
-    end
-  end
-
-  --- Takes a ticket out of its line. Returns its line and its tag; nil where there is no such ticket.
-  local function take_out(room, id)
-    local record = redis.call('HGET', room.tickets, id)
-    redis.call('ZREM', room.alive, id)
+  --- A ticket, or nil: { planned, service_time, requests, tokens, entry, alternates }.
+  function queue.read_ticket(keys, id)
+    local record = redis.call('HGET', keys.tickets, id)
     if not record then
       return nil
     end
-    local turn, requests, tokens, member, guests = string.match(record, '^%d+ (%S+) (%d+) (%d+)\n([^\n]*)\n?(.*)$')
-    redis.call('HDEL', room.tickets, id)
-    redis.call('ZREM', room.queue, member)
-    for guest in string.gmatch(guests, '[^\n]+') do
-      redis.call('ZREM', room.guests, guest)
-    end
-    local line, place, _, client = read_member(member)
-    hold_quota(room, client, requests, tokens, -1)
-    return line, string.sub(place, 2, 19) + 0, client, turn + 0, place
+    local planned, service_time, requests, tokens, entry, alternates =
+      string.match(record, '^(%d+) (%S+) (%d+) (%d+)\n([^\n]*)\n?(.*)$')
+    return {
+      planned = planned + 0, service_time = service_time + 0, requests = requests + 0, tokens = tokens + 0, entry = entry,
+      alternates = alternates,
+    }
   end
 
-  --- A ticket leaves without having gone: its client's later ones move up by its turn.
-  local function leave(room, id)
-    local line, _, client, turn, place = take_out(room, id)
-    if not line then
+  function queue.write_ticket(keys, id, ticket)
+    local record = string.format('%d %.9f %d %d\n%s', ticket.planned, ticket.service_time, ticket.requests, ticket.tokens,
+      ticket.entry)
+    redis.call('HSET', keys.tickets, id, ticket.alternates == '' and record or record .. '\n' .. ticket.alternates)
+  end
+
+  --- Adds the units of entries to sums[limit], and by client to by_client[client][limit] where that table is given. Windows
+  --- of one model (small letters) count for that model only.
+  function queue.add_units(entries, model, sums, by_client)
+    for i = 1, #entries do
+      local _, _, _, client, entry_model, units = queue.parse_entry(entries[i])
+      for limit, n in string.gmatch(units, '(%a+)=(%d+)') do
+        if entry_model == model or string.find(limit, '^%u') then
+          sums[limit] = (sums[limit] or 0) + n
+          if by_client then
+            local own = by_client[client] or {}
+            own[limit] = (own[limit] or 0) + n
+            by_client[client] = own
+          end
+        end
+      end
+    end
+  end
+
+  --- When the tickets of these entries plan to be admitted, and their units of a window: { instant, units } each, in order.
+  function queue.planned_departures(keys, entries, model, limit)
+    local ids, departures = {}, {}
+    for i = 1, math.min(#entries, 1000) do
+      ids[i] = select(3, queue.parse_entry(entries[i]))
+    end
+    local records = redis.call('HMGET', keys.tickets, unpack(ids))
+    for i = 1, #records do
+      local sums = {}
+      queue.add_units({ entries[i] }, model, sums)
+      if records[i] and sums[limit] then
+        departures[#departures + 1] = { string.match(records[i], '^%d+') + 0, sums[limit] }
+      end
+    end
+    table.sort(departures, function(a, b) return a[1] < b[1] end)
+    return departures
+  end
+
+  --- Tells the replica of a ticket that it may ask again at `at`.
+  function queue.notify(keys, id, at)
+    redis.call('PUBLISH', keys.queue, string.format('%s %d', id, at))
+  end
+
+  --- Notifies the first ticket of a queue, without checking whether it can be admitted.
+  function queue.notify_head(keys, name, now)
+    local entry = queue.first_entry(keys.queue, name)
+    if entry then
+      local _, _, id = queue.parse_entry(entry)
+      queue.notify(keys, id, now)
+    end
+  end
+
+  --- Notifies the first ticket of each queue of a provider: its breaker has closed, or it was switched on.
+  function queue.notify_provider(keys, provider, now)
+    for _, scope in ipairs({ 'a', 'm' }) do
+      local prefix = scope .. ':' .. provider
+      for _, key in ipairs({ keys.queue, keys.alternates }) do
+        local entries, last = redis.call('ZRANGEBYLEX', key, '[' .. prefix .. '/', '(' .. prefix .. '0'), nil
+        for i = 1, #entries do
+          local name, _, id = string.match(entries[i], '^([^\t]*)\t([^\t]*)\t([^\t]*)')
+          if name ~= last then
+            last = name
+            queue.notify(keys, id, now)
+          end
+        end
+      end
+    end
+  end
+
+  --- Adds to (or, with sign -1, takes from) the units of its quota for which a client's tickets queue.
+  function queue.adjust_queued_quota(keys, client, requests, tokens, sign)
+    local queued_requests, queued_tokens = queue.queued_quota(keys, client)
+    queued_requests, queued_tokens = queued_requests + sign * requests, queued_tokens + sign * tokens
+    redis.call('HSET', keys.fairness, 'H\t' .. client,
+      string.format('%d %d', math.max(0, queued_requests), math.max(0, queued_tokens)))
+  end
+
+  --- Requests and tokens of its quota for which a client's tickets queue.
+  function queue.queued_quota(keys, client)
+    local requests, tokens =
+      string.match(redis.call('HGET', keys.fairness, 'H\t' .. client) or '0 0', '^(%d+) (%d+)$')
+    return requests + 0, tokens + 0
+  end
+
+  --- Forgets the virtual times of a queue that has become empty.
+  function queue.forget_if_empty(keys, name)
+    if redis.call('ZCARD', keys.queue) == 0 then
+      redis.call('DEL', keys.fairness)
+    elseif not queue.first_entry(keys.queue, name) then
+      local fields = redis.call('HKEYS', keys.fairness)
+      for i = 1, #fields do
+        if string.match(fields[i], '^[VF]\t([^\t]*)') == name then
+          redis.call('HDEL', keys.fairness, fields[i])
+        end
+      end
+    end
+  end
+
+  --- Deletes a ticket. Returns it, with `queue`, `rank` and `client`; nil where there is none.
+  function queue.remove(keys, id)
+    local ticket = queue.read_ticket(keys, id)
+    redis.call('ZREM', keys.heartbeats, id)
+    if not ticket then
       return nil
     end
-    if turn > 0 then
-      local members = standing(room, line)
-      for i = 1, #members do
-        local _, at, other, whose = read_member(members[i])
-        if whose == client and at > place then
-          local tag = math.max(0, string.sub(at, 2, 19) - turn)
-          local moved = line .. '\t' .. rank(string.sub(at, 1, 1), tag) .. string.sub(at, 20)
-            .. string.sub(members[i], #line + #at + 2)
-          local record = redis.call('HGET', room.tickets, other)
-          if record then
-            local head, _, rest = string.match(record, '^([^\n]*)\n([^\n]*)(.*)$')
-            redis.call('HSET', room.tickets, other, head .. '\n' .. moved .. rest)
-            redis.call('ZREM', room.queue, members[i])
-            redis.call('ZADD', room.queue, 0, moved)
-          end
-        end
-      end
-      local field = 'F\t' .. line .. '\t' .. client
-      local begins = redis.call('HGET', room.fair, field)
-      if begins then
-        redis.call('HSET', room.fair, field, string.format('%.9f', math.max(0, begins - turn)))
-      end
+    redis.call('HDEL', keys.tickets, id)
+    redis.call('ZREM', keys.queue, ticket.entry)
+    for alternate in string.gmatch(ticket.alternates, '[^\n]+') do
+      redis.call('ZREM', keys.alternates, alternate)
     end
-    forget_if_empty(room, line)
-    return line
+    local name, rank, _, client = queue.parse_entry(ticket.entry)
+    ticket.queue, ticket.rank, ticket.client = name, rank, client
+    queue.adjust_queued_quota(keys, client, ticket.requests, ticket.tokens, -1)
+    return ticket
   end
 
-  --- Drops tickets whose replica has not renewed them; those behind move up.
-  local function bury(room, now)
-    local dead = redis.call('ZRANGEBYSCORE', room.alive, '-inf', now, 'LIMIT', 0, 16)
-    for i = 1, #dead do
-      local line = leave(room, dead[i])
-      if line then
-        knock_first(room, line, now)
+  --- Moves the entries of a client behind a rank forward by the service time of a ticket that has left.
+  local function move_forward(keys, left)
+    local entries = queue.entries_before(keys, left.queue)
+    for i = 1, #entries do
+      local _, rank, id, client, model, units = queue.parse_entry(entries[i])
+      if client == left.client and rank > left.rank then
+        local ticket = queue.read_ticket(keys, id)
+        if ticket then
+          local class, tag, number = queue.parse_rank(rank)
+          rank = queue.format_rank(class, math.max(0, tag - left.service_time), number)
+          ticket.entry = table.concat({ left.queue, rank, id, client, model, units }, '\t')
+          queue.write_ticket(keys, id, ticket)
+          redis.call('ZREM', keys.queue, entries[i])
+          redis.call('ZADD', keys.queue, 0, ticket.entry)
+        end
       end
+    end
+    local field = 'F\t' .. left.queue .. '\t' .. left.client
+    local finish = redis.call('HGET', keys.fairness, field)
+    if finish then
+      redis.call('HSET', keys.fairness, field, string.format('%.9f', math.max(0, finish - left.service_time)))
     end
   end
 
-  --- The first of every line of a provider is woken: a breaker has closed, a switch was turned.
-  local function knock_provider(room, provider, now)
-    local last
-    for kind in string.gmatch('am', '.') do
-      local prefix = kind .. ':' .. provider
-      for _, key in ipairs({ room.queue, room.guests }) do
-        local members = redis.call('ZRANGEBYLEX', key, '[' .. prefix .. '/', '(' .. prefix .. '0')
-        for i = 1, #members do
-          local line, place, id = string.match(members[i], '^([^\t]*)\t([^\t]*)\t([^\t]*)')
-          if line ~= last then
-            last = line
-            knock(room, id or place, now)
-          end
-        end
-        last = nil
-      end
+  --- Deletes a ticket that was not admitted: its client's later ones move forward. Returns the name of its queue, or nil.
+  function queue.leave(keys, id)
+    local ticket = queue.remove(keys, id)
+    if not ticket then
+      return nil
+    end
+    if ticket.service_time > 0 then
+      move_forward(keys, ticket)
+    end
+    queue.forget_if_empty(keys, ticket.queue)
+    return ticket.queue
+  end
+
+  --- Deletes a ticket that was not admitted, and notifies the one that is now first.
+  function queue.leave_and_notify(keys, id, now)
+    local name = queue.leave(keys, id)
+    if name then
+      queue.notify_head(keys, name, now)
+    end
+    return name
+  end
+
+  --- Deletes tickets whose replica has sent no heartbeat, a few at a time.
+  function queue.drop_expired_tickets(keys, now)
+    local expired = redis.call('ZRANGEBYSCORE', keys.heartbeats, '-inf', now, 'LIMIT', 0, 16)
+    for i = 1, #expired do
+      queue.leave_and_notify(keys, expired[i], now)
     end
   end
-  return {
-    standing = standing,
-    first_of = first_of,
-    read_member = read_member,
-    rank = rank,
-    NUMBER = NUMBER,
-    add_up = add_up,
-    planned_of = planned_of,
-    knock = knock,
-    knock_first = knock_first,
-    hold_quota = hold_quota,
-    forget_if_empty = forget_if_empty,
-    take_out = take_out,
-    leave = leave,
-    bury = bury,
-    knock_provider = knock_provider,
-  }
+
+  return queue
 end

@@ -1,33 +1,34 @@
---[[ lib/window_kinds: the rules of each kind of window. A function costs time each time it is made: these are when one of the kind
-  is first met. Behind lib/window and its kinds.
+--[[ lib/window_kinds: the rules of each kind of window.
 
-  look(w, now, extra)  reads the window once, leaves what it read in `w` and returns nil where w.units fit (with `extra`
-                       units of others in front), else the earliest instant they would: an estimate where the window is
-                       one of guesses
-  charge(w, now, lease, deadline)  places w.units after a look that said yes
-  correct(w, now, delta, place, also, q, units)  changes the units of one charge by `delta` to `units`, long after it was
-                       placed: given its place (a calendar's can be two) and the q of just after it. Returns the place
-                       of what it charged anew. (Slots have none.)
+  check(w, now, ahead)  reads the window once into `w`. Returns nil where w.units fit (with `ahead` units of others in
+                        front), else the earliest instant at which they will: an estimate where is_estimate(w)
+  charge(w, now, lease, deadline)  charges w.units, after a check that returned nil
+  correct(w, now, delta, position, second_position, charged_total, units)  changes one charge by `delta` to `units`, long
+                        after it was made: given its position (in a calendar window it can have two) and the
+                        charged_total of just after it. Returns the position of what it charged again. (Not for slots.)
 ]]
---- @include "lib/window"
 --- @include "lib/sliding_window"
 --- @include "lib/token_bucket"
 --- @include "lib/calendar_window"
 --- @include "lib/concurrency_slots"
-local made = { s = nil, m = nil, b = nil, c = nil, n = nil }
-rules_of = function(w)
-  local rules = made[w.kind]
-  if rules then
-    return rules
-  elseif w.kind == 'b' then
-    rules = bucket()
-  elseif w.kind == 'c' then
-    rules = calendar()
-  elseif w.kind == 'n' then
-    rules = slots()
-  else
-    rules = sliding()
+local rules_by_kind = {}
+
+--- The rules of a window's kind. They are made when the first window of the kind is met: Redis runs the whole text at
+--- each call, and creating the functions of all kinds took `admit` 10 µs out of 60.
+local function rules_of(w)
+  local kind = w.kind
+  local rules = rules_by_kind[kind]
+  if not rules then
+    if kind == 'b' then
+      rules = token_bucket()
+    elseif kind == 'c' then
+      rules = calendar_window()
+    elseif kind == 'n' then
+      rules = concurrency_slots()
+    else
+      rules = sliding_window()
+    end
+    rules_by_kind[kind] = rules
   end
-  made[w.kind] = rules
   return rules
 end

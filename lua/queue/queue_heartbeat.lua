@@ -1,19 +1,22 @@
---[[ queue/queue_heartbeat: a replica's callers in line are still there. Whoever's replica says so no more is dropped with its place.
+--[[ queue/queue_heartbeat: says that a replica's waiting callers are still there. Tickets without a heartbeat are dropped.
 
-  KEYS  1 meta  2-6 the waiting room
-  ARGV  1 ms until a silent replica is taken for dead  2… ids of its tickets
+  KEYS  1 meta  2-6 the wait queue (lib/queue_keys)
+  ARGV  1 ms until a silent replica counts as dead  2… ids of its tickets
   Reply a list: 1 for each ticket that is there, 0 for each that was dropped
 ]]
 --- @include "lib/clock"
 --- @include "lib/queue_keys"
 --- @include "lib/wait_queue"
-local now, room, there = clock(redis.call('HGET', KEYS[1], 't')), waiting_room(2), {}
-for i = 2, #ARGV do
-  local known = redis.call('HEXISTS', room.tickets, ARGV[i])
-  if known == 1 then
-    redis.call('ZADD', room.alive, now + ARGV[1], ARGV[i])
+local META, QUEUE = 1, 2 -- KEYS
+local ALIVE_MS, FIRST_ID = 1, 2 -- ARGV
+
+local now, keys, is_there = clock(redis.call('HGET', KEYS[META], 't')), queue_keys(QUEUE), {}
+for i = FIRST_ID, #ARGV do
+  local exists = redis.call('HEXISTS', keys.tickets, ARGV[i])
+  if exists == 1 then
+    redis.call('ZADD', keys.heartbeats, now + ARGV[ALIVE_MS], ARGV[i])
   end
-  there[i - 1] = known
+  is_there[#is_there + 1] = exists
 end
-waiting().bury(room, now)
-return there
+wait_queue().drop_expired_tickets(keys, now)
+return is_there

@@ -1,7 +1,7 @@
---[[ reports/display_names: what some members' records say of them, for people.
+--[[ reports/display_names: the settings of some clients, from which a report takes their names.
 
-  KEYS  members' records
-  Reply for each its `rec` (JSON); "" where there is none
+  KEYS  m:<id> of the records (clients/client_write)
+  Reply for each its `rec` (JSON); "" where it is missing
 ]]
 local reply = {}
 for i = 1, #KEYS do

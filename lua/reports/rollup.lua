@@ -1,4 +1,4 @@
---[[ reports/rollup: reads roll-ups (see record), whole or by some names.
+--[[ reports/rollup: reads roll-ups (reports/record), whole or by some names.
 
   KEYS  the roll-ups
   ARGV  names; none: all of them
@@ -6,8 +6,8 @@
 ]]
 local reply, n = {}, 0
 for i = 1, #KEYS do
-  local head = n + 1
-  n = head
+  local count_at = n + 1
+  n = count_at
   if #ARGV == 0 then
     local flat = redis.call('HGETALL', KEYS[i])
     for j = 1, #flat do
@@ -23,6 +23,6 @@ for i = 1, #KEYS do
       end
     end
   end
-  reply[head] = (n - head) / 2
+  reply[count_at] = (n - count_at) / 2
 end
 return reply

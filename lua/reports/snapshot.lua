@@ -1,81 +1,90 @@
---[[ reports/snapshot: the whole pool at one instant, for planning and for people; taken at most once a second for all replicas
-  of one catalogue. Sweeps what is dead, a little each time.
+--[[ reports/snapshot: the whole pool at one instant, for planning and status; taken at most once a second for all replicas of one
+  catalogue. Each call also deletes a little of what has expired.
 
-  KEYS  1 meta  2 health  3 speed  4 snap: the last one, as text; TTL 5 s  5… windows
-  ARGV  1 oldest acceptable age in ms  2 slack  3 packed windows with 0 units, in the order of KEYS
-  Reply text: lines "now", "o order", "h field value", "s field value", "w index used max", parted by line feeds
+  KEYS  1 meta  2 health  3 speed  4 snap: the last snapshot; TTL 5 s  5… windows
+  ARGV  1 oldest acceptable age in ms  2 arrival slack  3 packed windows with 0 units, in the order of KEYS
+  Reply text: now; then "o strategy", "h field value", "s field value" and "w index used" lines, fields separated by tabs
 ]]
 --- @include "lib/clock"
 --- @include "lib/window"
---- @include "lib/window_kinds"
 --- @include "lib/sliding_sweep"
 --- @include "lib/cooldown"
-local now = clock(redis.call('HGET', KEYS[1], 't'))
-local last = redis.call('GET', KEYS[4])
+local META, HEALTH, SPEED, SNAPSHOT, FIRST_WINDOW = 1, 2, 3, 4, 5 -- KEYS
+local MAX_AGE, ARRIVAL_SLACK, WINDOWS = 1, 2, 3 -- ARGV
+local SNAPSHOT_TTL_MS, BREAKER_IDLE_MS, MAX_SWEEPS = 5000, 86400000, 8
+
+local now = clock(redis.call('HGET', KEYS[META], 't'))
+local last = redis.call('GET', KEYS[SNAPSHOT])
 if last then
-  local taken = tonumber(string.match(last, '^%d+'))
-  if taken <= now and now - taken < tonumber(ARGV[1]) then
+  local taken_at = tonumber(string.match(last, '^%d+'))
+  if taken_at <= now and now - taken_at < tonumber(ARGV[MAX_AGE]) then
     return last
   end
 end
-local lines, n = { string.format('%d', now) }, 1
-local function say(...)
-  n = n + 1
-  lines[n] = table.concat({ ... }, '\t')
+local lines = { decimal(now) }
+local function add_line(...)
+  lines[#lines + 1] = table.concat({ ... }, '\t')
 end
-local order = redis.call('HGET', KEYS[1], 'order')
-if order then
-  say('o', order)
+local strategy = redis.call('HGET', KEYS[META], 'order')
+if strategy then
+  add_line('o', strategy)
 end
-local health, dead = redis.call('HGETALL', KEYS[2]), {}
-for i = 1, #health, 2 do
-  local field, value = health[i], health[i + 1]
-  local kind, idle = string.match(field, '^%a')
+
+--- Whether a field of `health` says no more than its absence would.
+local function is_idle(field, value)
+  local kind = string.sub(field, 1, 1)
   if kind == 'p' or kind == 'b' then
-    local fails, till, touched, off = string.match(value, '^%d+ (%d+) %d+ (%d+) %d+ (%d+) (%d)')
-    idle = fails == '0' and till == '0' and off == '0' and now - touched > 86400000
-  else
-    local till, _, limits = read_shut(value)
-    idle = till <= now and limits == ''
+    local failures, open_until, touched, off = string.match(value, '^%d+ (%d+) %d+ (%d+) %d+ (%d+) (%d)')
+    return failures == '0' and open_until == '0' and off == '0' and now - touched > BREAKER_IDLE_MS
   end
-  if idle then
-    dead[#dead + 1] = field
+  local cooldown_until, _, limits = parse_cooldown(value)
+  return cooldown_until <= now and limits == ''
+end
+
+local health, idle = redis.call('HGETALL', KEYS[HEALTH]), {}
+for i = 1, #health, 2 do
+  if is_idle(health[i], health[i + 1]) then
+    idle[#idle + 1] = health[i]
   else
-    say('h', field, value)
+    add_line('h', health[i], health[i + 1])
   end
 end
-for i = 1, #dead, 100 do
-  redis.call('HDEL', KEYS[2], unpack(dead, i, math.min(i + 99, #dead)))
+for i = 1, #idle, 100 do
+  redis.call('HDEL', KEYS[HEALTH], unpack(idle, i, min(i + 99, #idle)))
 end
-local speed = redis.call('HGETALL', KEYS[3])
+local speed = redis.call('HGETALL', KEYS[SPEED])
 for i = 1, #speed, 2 do
-  say('s', speed[i], speed[i + 1])
+  add_line('s', speed[i], speed[i + 1])
 end
-slack = ARGV[2] + 0
-local sweeps, list = 8, windows(ARGV[3], 5)
-for i = 1, #list do
-  local w, used = list[i], 0
+
+arrival_slack = ARGV[ARRIVAL_SLACK] + 0
+local sweeps = 0
+
+--- Units of a window; a sliding one is swept where its bound may be far off.
+local function used_units(w)
   if w.kind == 'b' then
     local state = redis.call('HMGET', w.key, 'v', 't')
-    if state[1] then
-      used = max(0, tonumber(state[1]) - w.max / w.span * max(0, now - tonumber(state[2])))
-    end
+    local level, drains_from = state[1], state[2]
+    return level and level - w.max / w.span * max(0, now - drains_from) or 0
   elseif w.kind == 'c' then
-    used = tonumber(redis.call('HGET', w.key, now < w.next and w.next or w.after) or 0)
+    return tonumber(redis.call('HGET', w.key, now < w.next and w.next or w.after) or 0)
   elseif w.kind == 'n' then
-    used = redis.call('ZCOUNT', w.key, '(' .. string.format('%d', now), '+inf')
-  else
-    read_head(w, now)
-    if sweeps > 0 and w.used * 2 > w.max and now - w.swept > w.span / 16 then
-      sweeps = sweeps - 1
-      walk().sweep(w, now)
-    end
-    used = w.used
+    return redis.call('ZCOUNT', w.key, '(' .. decimal(now), '+inf')
   end
+  read_head(w, now)
+  if sweeps < MAX_SWEEPS and w.used * 2 > w.max and now - w.swept_at > w.span / 16 then
+    sweeps = sweeps + 1
+    sliding_sweep().sweep(w, now)
+  end
+  return w.used
+end
+
+for i, w in ipairs((parse_windows(ARGV[WINDOWS], FIRST_WINDOW))) do
+  local used = used_units(w)
   if used > 0 then
-    say('w', i - 1, ceil(used))
+    add_line('w', i - 1, ceil(used))
   end
 end
-local text = table.concat(lines, '\n')
-redis.call('SET', KEYS[4], text, 'PX', 5000)
-return text
+local snapshot = table.concat(lines, '\n')
+redis.call('SET', KEYS[SNAPSHOT], snapshot, 'PX', SNAPSHOT_TTL_MS)
+return snapshot

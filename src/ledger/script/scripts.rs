@@ -60,15 +60,17 @@ const PIECES: &[(&str, &str)] = pieces![
     "lib/breaker",
     "lib/breaker_update",
     "lib/calendar_window",
+    "lib/candidate",
     "lib/client_windows",
     "lib/clock",
     "lib/concurrency_slots",
     "lib/cooldown",
     "lib/enqueue",
+    "lib/fair_correction",
     "lib/fair_demand",
     "lib/fair_reserve",
     "lib/fair_shares",
-    "lib/fast_charge",
+    "lib/learned_limits",
     "lib/lease",
     "lib/notify",
     "lib/queue_keys",
@@ -147,7 +149,7 @@ mod tests {
         let text = Script::Admit.source();
         assert!(!text.contains("@include"));
         assert_eq!(text.matches("--[[ lib/window: ").count(), 1);
-        assert!(text.find("local function clock(") < text.find("clock(meta["), "{text}");
+        assert!(text.find("function clock.now(") < text.find("clock.now(last)"), "{text}");
     }
 
     #[test]
