@@ -61,9 +61,10 @@ bench: setup ## cost per request next to nginx in the same run
 	ulimit -n 8192; TOLLFREE_BINARY=target/release/tollfree \
 	  $(CARGO) test --locked --test it -- --ignored --nocapture --test-threads 1 bench::
 
-lint: $(PAGE) ## formatting, clippy (warnings are errors) and the rules for dependencies
+lint: $(PAGE) ## formatting, clippy (warnings are errors), luacheck and the rules for dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --quiet --test it -- source::lua_lint
 	@$(MAKE) --no-print-directory deny
 
 deny: ## licences, sources and banned crates; known vulnerabilities where their database has been downloaded

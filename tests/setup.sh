@@ -17,6 +17,7 @@ missing=()
 need() { command -v "$1" >/dev/null || missing+=("$2"); }
 need cc build-essential
 need redis-server redis-server
+need luacheck lua-check
 need python3 python3
 # Whatever browser of the kind is there will do.
 command -v google-chrome >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium

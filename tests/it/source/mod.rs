@@ -4,3 +4,4 @@ mod chart;
 mod documents;
 mod golden;
 mod house_rules;
+mod lua_lint;
