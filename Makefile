@@ -29,8 +29,8 @@ dashboard/node_modules/.package-lock.json: dashboard/package-lock.json
 	cd dashboard && npm ci --silent
 	touch $@
 
-types: dashboard/node_modules/.package-lock.json ## the web page's types anew, from /openapi.json
-	INSTA_UPDATE=always $(CARGO) test --locked --test it -- the_page_is_built_on_this_document
+types: dashboard/node_modules/.package-lock.json ## generates the dashboard's types from /openapi.json
+	INSTA_UPDATE=always $(CARGO) test --locked --test it -- the_dashboard_is_built_on_this_document
 	cd dashboard && npm run --silent types
 
 test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu machine

@@ -1,4 +1,4 @@
-//! Tracked tasks and the drain: nothing we started is forgotten when the process ends.
+//! Tracked background tasks, which the process waits for before it ends.
 
 use std::{
     future::Future,
@@ -16,63 +16,63 @@ use tokio::{runtime::Handle, sync::watch};
 #[derive(Debug, Clone)]
 pub struct Tasks {
     runtime: Handle,
-    /// Every running task holds a receiver; the drain waits until none is left.
-    alive: watch::Sender<bool>,
-    /// The same for those on runtimes other than ours, which may end before us.
-    out: watch::Sender<()>,
-    gathering: Arc<AtomicBool>,
+    /// Each running task holds a receiver; the drain waits until none is left.
+    running: watch::Sender<bool>,
+    /// The same for tasks on server threads, whose runtimes end before the main runtime.
+    on_server_threads: watch::Sender<()>,
+    server_threads_end: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
 }
 
 impl Tasks {
-    /// Must be called on the runtime that shall run the tasks.
+    /// Must be called on the runtime that will run the tasks.
     pub fn new() -> Self {
         Self {
             runtime: Handle::current(),
-            alive: watch::Sender::new(true),
-            out: watch::Sender::new(()),
-            gathering: Arc::default(),
+            running: watch::Sender::new(true),
+            on_server_threads: watch::Sender::new(()),
+            server_threads_end: Arc::default(),
             stop: watch::Sender::new(false),
         }
     }
 
-    /// Short work that must be finished before the process ends: a settle. Runs where it is begun, on a server's thread
-    /// too, since to wake another would cost more than most such work.
+    /// Starts short work that must finish before the process ends, such as a settlement. It runs on the current thread, even
+    /// a server thread, because waking another one costs more than most such work.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let Some(here) = Handle::try_current().ok().filter(|here| here.id() != self.runtime.id()) else {
             return self.spawn_aside(work);
         };
-        let out = self.out.subscribe();
-        // Whoever gathers either sees this receiver or is seen by us.
+        let on_server_thread = self.on_server_threads.subscribe();
+        // Either `join_all` sees this receiver, or this task sees that the server threads are ending.
         fence(Ordering::SeqCst);
-        if self.gathering.load(Ordering::Relaxed) {
+        if self.server_threads_end.load(Ordering::Relaxed) {
             return self.spawn_aside(work);
         }
-        self.spawn_on(&here, work.map(move |()| drop(out)));
+        self.spawn_on(&here, work.map(move |()| drop(on_server_thread)));
     }
 
-    /// The same for work that would keep a server's thread from its callers: a journal batch.
+    /// Starts work on the main runtime that would delay the requests of a server thread, such as a journal batch.
     pub fn spawn_aside(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.spawn_on(&self.runtime, work);
     }
 
     fn spawn_on(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
-        let held = self.alive.subscribe();
-        // Not an `async` block, which keeps what it captures beside what it awaits: twice the size, moved with every spawn.
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that tracks what it starts")]
+        let held = self.running.subscribe();
+        // An `async` block would store both `work` and the future it awaits: twice the size, moved on each spawn.
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that tracks the tasks it starts")]
         runtime.spawn(work.map(move |()| drop(held)));
     }
 
-    /// Work without an end (a refresher): dropped as soon as the drain begins.
+    /// Starts work without an end, such as a refresher. It is dropped when the drain begins.
     pub fn spawn_endless(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.spawn_endless_on(&self.runtime, work);
     }
 
-    /// The same on another runtime, with which it ends at the latest.
+    /// Like [`Self::spawn_endless`] on another runtime, with which the work ends at the latest.
     pub fn spawn_endless_on(&self, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
         let mut stop = self.stop.subscribe();
         let stop = async move {
-            // An error is a sender that is gone: as good as a stop.
+            // An error means that the sender was dropped, which ends the work too.
             let _ = stop.wait_for(|stopped| *stopped).await;
         };
         self.spawn_on(runtime, select(Box::pin(work), Box::pin(stop)).map(drop));
@@ -82,19 +82,19 @@ impl Tasks {
         *self.stop.borrow()
     }
 
-    /// Before the server's threads end: what they have begun is finished, or `bound` has passed, and from now on
-    /// everything runs on the runtime that outlives them.
-    pub async fn gather(&self, bound: Duration) {
-        self.gathering.store(true, Ordering::Relaxed);
+    /// Waits before the server threads end until the tasks on them have finished or `bound` has passed. From now on all
+    /// tasks run on the main runtime.
+    pub async fn join_all(&self, bound: Duration) {
+        self.server_threads_end.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        // What is late is late for the drain too, which tells it.
-        let _ = tokio::time::timeout(bound, self.out.closed()).await;
+        // The drain reports tasks that are still running.
+        let _ = tokio::time::timeout(bound, self.on_server_threads.closed()).await;
     }
 
-    /// Ends the endless tasks, waits for the rest; false when `bound` passed before all were done.
+    /// Ends the endless tasks and waits for the others. False if `bound` passed before all had finished.
     pub async fn drain(&self, bound: Duration) -> bool {
         self.stop.send_replace(true);
-        tokio::time::timeout(bound, self.alive.closed()).await.is_ok()
+        tokio::time::timeout(bound, self.running.closed()).await.is_ok()
     }
 }
 
@@ -118,13 +118,13 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn the_drain_waits_for_work_and_drops_what_has_no_end() {
+    async fn the_drain_waits_for_tasks_and_drops_endless_ones() {
         let tasks = Tasks::new();
         let done = Arc::new(AtomicBool::new(false));
-        let told = done.clone();
+        let flag = done.clone();
         tasks.spawn(async move {
             sleep(2 * SECOND).await;
-            told.store(true, Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
         });
         tasks.spawn_endless(std::future::pending());
         let since = Instant::now();
@@ -135,47 +135,47 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_drain_is_bounded_and_says_so() {
+    async fn the_drain_is_bounded_and_reports_unfinished_tasks() {
         let tasks = Tasks::new();
         tasks.spawn(sleep(100 * SECOND));
         assert!(!tasks.drain(SECOND).await);
     }
 
-    /// A server's thread, which ends with the runtime that is returned.
-    fn other() -> (tokio::runtime::Runtime, tokio::runtime::Handle) {
-        let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let handle = other.handle().clone();
-        (other, handle)
+    /// The runtime of a server thread, which ends when it is dropped.
+    fn server_thread() -> (tokio::runtime::Runtime, tokio::runtime::Handle) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        (runtime, handle)
     }
 
-    /// Begins work as a server's thread would; tells the runtime that it ran on.
-    fn begin(tasks: &Tasks, from: &Handle, lasting: Duration) -> tokio::sync::oneshot::Receiver<String> {
-        let (tell, told) = tokio::sync::oneshot::channel();
+    /// Starts work from a server thread. Returns the id of the runtime that ran it.
+    fn start_from(tasks: &Tasks, from: &Handle, lasting: Duration) -> tokio::sync::oneshot::Receiver<String> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         let inner = tasks.clone();
         tasks.spawn_on(from, async move {
             inner.spawn(async move {
                 sleep(lasting).await;
-                tell.send(Handle::current().id().to_string()).unwrap();
+                sender.send(Handle::current().id().to_string()).unwrap();
             });
         });
-        told
+        receiver
     }
 
     #[tokio::test]
-    async fn what_a_servers_thread_begins_it_finishes_before_it_ends() {
-        let (tasks, (server, there)) = (Tasks::new(), other());
-        let begun = begin(&tasks, &there, Duration::from_millis(100));
+    async fn tasks_of_a_server_thread_finish_before_it_ends() {
+        let (tasks, (server, there)) = (Tasks::new(), server_thread());
+        let begun = start_from(&tasks, &there, Duration::from_millis(100));
         sleep(Duration::from_millis(20)).await;
-        tasks.gather(SECOND).await;
+        tasks.join_all(SECOND).await;
         server.shutdown_background();
         assert_eq!(begun.await.unwrap(), there.id().to_string());
     }
 
     #[tokio::test]
-    async fn what_a_servers_thread_begins_later_outlives_it() {
-        let (tasks, (server, there)) = (Tasks::new(), other());
-        tasks.gather(SECOND).await;
-        let begun = begin(&tasks, &there, Duration::from_millis(100));
+    async fn tasks_started_after_join_all_outlive_the_server_thread() {
+        let (tasks, (server, there)) = (Tasks::new(), server_thread());
+        tasks.join_all(SECOND).await;
+        let begun = start_from(&tasks, &there, Duration::from_millis(100));
         sleep(Duration::from_millis(20)).await;
         server.shutdown_background();
         assert!(tasks.drain(SECOND).await);
@@ -183,15 +183,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_started_while_draining_is_waited_for_too() {
+    async fn the_drain_waits_for_tasks_started_during_it() {
         let tasks = Tasks::new();
         let (inner, done) = (tasks.clone(), Arc::new(AtomicBool::new(false)));
-        let told = done.clone();
+        let flag = done.clone();
         tasks.spawn(async move {
             sleep(SECOND).await;
             inner.spawn(async move {
                 sleep(SECOND).await;
-                told.store(true, Ordering::Relaxed);
+                flag.store(true, Ordering::Relaxed);
             });
         });
         assert!(tasks.drain(10 * SECOND).await);

@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who changed what, the newest first */
+        /** The audit log, newest first */
         get: operations["list_audit"];
         put?: never;
         post?: never;
@@ -28,7 +28,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Every window: what is left of it, when it opens, who uses it and where that leads */
+        /** Every limit window with its usage, its clients and a forecast */
         get: operations["show_budget"];
         put?: never;
         post?: never;
@@ -46,14 +46,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Who has a key
-         * @description Members of the operator's file first, then the newest first.
+         * Clients
+         * @description Clients of the clients file come first, then the others, newest first.
          */
         get: operations["list_clients"];
         put?: never;
         /**
-         * A key for a member
-         * @description The whole key is told here and never again.
+         * Creates a client and its key
+         * @description The whole key is returned only in this response.
          */
         post: operations["create_client"];
         delete?: never;
@@ -73,13 +73,13 @@ export interface paths {
         get: operations["show_client"];
         put?: never;
         post?: never;
-        /** Takes a client out of the list */
+        /** Deletes a client */
         delete: operations["delete_client"];
         options?: never;
         head?: never;
         /**
-         * Changes what a client may do
-         * @description What is not said stays; null takes a limit, the expiry or the wait away. It binds every replica's next admission.
+         * Changes the settings of a client
+         * @description Absent fields stay unchanged; null clears a limit, the expiry or the wait. Applies to the next admission of every replica.
          */
         patch: operations["change_client"];
         trace?: never;
@@ -94,8 +94,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Ends a client's key for good
-         * @description It stays in the list. When this has answered, no replica admits another request of it.
+         * Revokes a client's key for good
+         * @description The client stays in the list. After the response no replica admits another request with its key.
          */
         post: operations["revoke_client"];
         delete?: never;
@@ -114,8 +114,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * A new key for a client
-         * @description `overlap_s`: how long the one before it works, too; nothing said: not at all.
+         * Creates a new key for a client
+         * @description The previous key stays valid for `overlap_s` seconds, 0 by default.
          */
         post: operations["rotate_client"];
         delete?: never;
@@ -132,8 +132,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What is set, and where
-         * @description A secret's value is `set`. `trace_link` is where a request's trace is looked at.
+         * The settings in force, each with its source
+         * @description The value of a secret is `set`.
          */
         get: operations["show_config"];
         put?: never;
@@ -152,11 +152,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What happens in the pool, as it happens, over all replicas
-         * @description `event: request` is a finished request as the journal has it (`Request`), `event: budget` the whole `Budget`, about once
-         *     a second and only when it changed. Comments keep the connection alive.
+         * Events of the pool as they happen, over all replicas
+         * @description `event: request` is a finished request (`Request`). `event: budget` is the whole `Budget`, at most once a second and only
+         *     when it changed. Comments keep the connection alive.
          */
-        get: operations["listen"];
+        get: operations["stream_events"];
         put?: never;
         post?: never;
         delete?: never;
@@ -173,8 +173,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Why each model stands where it stands
-         * @description Meta-models with their members in order, then each model with its limits in force; retired ones name their successor.
+         * All models with their limits, and the ranking of meta-model members
+         * @description Meta-models with their members in order, then each model with its limits in force, then retired models with their
+         *     successors.
          */
         get: operations["list_model_facts"];
         put?: never;
@@ -192,7 +193,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The journal: finished requests, the newest first */
+        /** Finished requests, newest first */
         get: operations["list_requests"];
         put?: never;
         post?: never;
@@ -209,16 +210,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Is the page still signed in? */
+        /** The session of this browser */
         get: operations["show_session"];
         put?: never;
         /**
-         * Signs an admin in, for a page
-         * @description The cookie `tf_session` then stands for the admin key, and everything but a GET needs `csrf` as `x-csrf-token`.
+         * Logs an admin in
+         * @description The cookie `tf_session` then replaces the admin key. Every request other than GET also needs `csrf` as `x-csrf-token`.
          */
-        post: operations["open_session"];
-        /** Signs out, at all replicas */
-        delete: operations["end_session"];
+        post: operations["create_session"];
+        /** Logs an admin out, on all replicas */
+        delete: operations["delete_session"];
         options?: never;
         head?: never;
         patch?: never;
@@ -231,7 +232,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Requests, tokens, waits and first content over time, by client, provider or model */
+        /** Requests, tokens, waits and time to first token over time, by client, provider or model */
         get: operations["show_usage"];
         put?: never;
         post?: never;
@@ -250,7 +251,7 @@ export interface paths {
         };
         /**
          * The dashboard
-         * @description A file below `assets/`, or the page itself at any other path: where in it we are is read from the URL by the page.
+         * @description A file below `assets/`, or the page itself at any other path, which is a view of the page.
          */
         get: operations["dashboard"];
         put?: never;
@@ -259,7 +260,7 @@ export interface paths {
         options?: never;
         /**
          * The dashboard
-         * @description A file below `assets/`, or the page itself at any other path: where in it we are is read from the URL by the page.
+         * @description A file below `assets/`, or the page itself at any other path, which is a view of the page.
          */
         head: operations["dashboard_head"];
         patch?: never;
@@ -272,7 +273,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This document as a page, with a button that sends each call */
+        /** The OpenAPI document as a page */
         get: operations["docs"];
         put?: never;
         post?: never;
@@ -290,8 +291,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Is the process alive?
-         * @description 200 as long as the process answers at all; an outage of the ledger must not restart it.
+         * Liveness probe
+         * @description Does not depend on the ledger: an outage of Redis must not restart the process.
          */
         get: operations["health"];
         put?: never;
@@ -299,8 +300,8 @@ export interface paths {
         delete?: never;
         options?: never;
         /**
-         * Is the process alive?
-         * @description 200 as long as the process answers at all; an outage of the ledger must not restart it.
+         * Liveness probe
+         * @description Does not depend on the ledger: an outage of Redis must not restart the process.
          */
         head: operations["health_head"];
         patch?: never;
@@ -313,7 +314,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Everything that is measured, in Prometheus's text format */
+        /** All metrics, in the Prometheus text format */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -330,7 +331,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This document */
+        /** The OpenAPI document */
         get: operations["openapi"];
         put?: never;
         post?: never;
@@ -348,9 +349,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Does this replica want traffic?
-         * @description 503 until the ledger has answered once, and from the first SIGTERM on. A later outage of the ledger does not turn it:
-         *     that would take every replica out of service at once.
+         * Readiness probe
+         * @description 503 until the ledger has replied once, and after SIGTERM. A later outage of Redis does not change it: that would take every
+         *     replica out of service at once.
          */
         get: operations["readiness"];
         put?: never;
@@ -358,9 +359,9 @@ export interface paths {
         delete?: never;
         options?: never;
         /**
-         * Does this replica want traffic?
-         * @description 503 until the ledger has answered once, and from the first SIGTERM on. A later outage of the ledger does not turn it:
-         *     that would take every replica out of service at once.
+         * Readiness probe
+         * @description 503 until the ledger has replied once, and after SIGTERM. A later outage of Redis does not change it: that would take every
+         *     replica out of service at once.
          */
         head: operations["readiness_head"];
         patch?: never;
@@ -377,13 +378,13 @@ export interface paths {
         put?: never;
         /**
          * A chat completion, whole or as a stream
-         * @description OpenAI's request and answer. Fields not listed here pass to the provider untouched. The model is a meta-model
-         *     (`free`, `free-fast`, `free-smart` or one of the operator's own), `provider/model`, or a model that several providers
-         *     serve; what fails before its first content is tried at the next candidate.
+         * @description Request and response are OpenAI's. Fields not listed here are passed to the provider unchanged. The model is a meta-model
+         *     (`free`, `free-fast`, `free-smart` or one from the configuration), `provider/model`, or a model served by several
+         *     providers. A request that fails before its first content is tried at the next candidate.
          *
-         *     With `"stream": true` the answer is server-sent events: each `data:` line is a `ChatChunk`, `data: [DONE]` is the last.
-         *     While nothing has come yet, comments keep the connection alive; a failure after the head is `data: {"error":…}` in the
-         *     one envelope, without `[DONE]`.
+         *     With `"stream": true` the response is a stream of server-sent events: each `data:` line is a `ChatChunk`, the last is
+         *     `data: [DONE]`. Comments keep the connection alive until the first content. An error after the headers is sent as
+         *     `data: {"error":…}` without `[DONE]`.
          */
         post: operations["create_chat_completion"];
         delete?: never;
@@ -400,7 +401,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What can be asked for
+         * The models this key may use
          * @description Meta-models first, then each model of each configured provider.
          */
         get: operations["list_models"];
@@ -419,7 +420,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One model, by any name that a chat request could use */
+        /** One model, by any name that a chat request accepts */
         get: operations["show_model"];
         put?: never;
         post?: never;
@@ -437,8 +438,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Providers, their limits and breakers, the last requests
-         * @description FreeLLM's shape, over all replicas of the pool. Who asked is told to the admin only.
+         * Providers with their limits and breakers, and the last requests
+         * @description In the format of FreeLLM, over all replicas of the pool.
          */
         get: operations["show_status"];
         put?: never;
@@ -462,7 +463,7 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Switches one model at one provider off or on */
+        /** Enables or disables one model of one provider */
         patch: operations["switch_model"];
         trace?: never;
     };
@@ -480,8 +481,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Switches a provider off or on
-         * @description Nothing is sent there until it is switched on again, by any replica.
+         * Enables or disables a provider
+         * @description No replica calls a disabled provider.
          */
         patch: operations["switch_provider"];
         trace?: never;
@@ -495,7 +496,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Closes a provider's breakers and ends its cool-downs */
+        /** Closes a provider's breakers and ends its cooldowns */
         post: operations["reset_provider"];
         delete?: never;
         options?: never;
@@ -516,8 +517,8 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Sets the order of `free`, for all replicas */
-        patch: operations["set_order"];
+        /** Sets the strategy of `free`, for all replicas */
+        patch: operations["set_routing_strategy"];
         trace?: never;
     };
     "/v1/usage": {
@@ -527,7 +528,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The caller's own use */
+        /** The caller's own usage */
         get: operations["show_own_usage"];
         put?: never;
         post?: never;
@@ -545,28 +546,29 @@ export interface components {
             id: string;
             keys: components["schemas"]["BudgetKey"][];
             models: components["schemas"]["ModelBudget"][];
-            /** @description Over all its models. */
+            /** @description The windows shared by all models of the account */
             windows: components["schemas"]["BudgetWindow"][];
         };
-        /** @description One send to one candidate */
+        /** @description One call to one candidate. */
         Attempt: {
-            /** @description Since the request came in */
+            /**
+             * Format: int64
+             * @description Since the request arrived
+             */
             at_ms: number;
             candidate: string;
             /** @description `ok`, `429_rpd`, `timeout`, `left`, … */
             cause: string;
+            /** Format: int64 */
             duration_ms: number;
         };
-        /** @description One change. */
+        /** @description One change made by an administrator. */
         AuditEntry: {
             /** @description `client.create`, `routing.set`, … */
             action: string;
-            /**
-             * @description `admin`, or `cli` for the command on the store itself.
-             * @enum {string}
-             */
+            /** @enum {string} */
             actor: "admin" | "cli";
-            /** @description Where the admin was. */
+            /** @description The address of the admin */
             address: string | null;
             after: {
                 [key: string]: unknown;
@@ -575,12 +577,11 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             id: string;
-            /** @description An id or a name. */
+            /** @description The id or name of what was changed */
             subject: string;
             /** Format: date-time */
             time: string;
         };
-        /** @description The whole pool as it stands. */
         Budget: {
             object: string;
             providers: components["schemas"]["ProviderBudget"][];
@@ -591,29 +592,37 @@ export interface components {
             totals: components["schemas"]["BudgetTotals"];
             /**
              * Format: int64
-             * @description Requests that stand in line.
+             * @description Requests in the wait queue
              */
             waiting: number;
         };
-        /** @description `closed`, `open` until then, `half_open`. */
         BudgetBreaker: {
             /** @enum {string} */
             state: "closed" | "open" | "half_open";
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When an open breaker lets a probe through
+             */
             until: string | null;
         };
-        BudgetKey: {
-            cause: string | null;
-            id: string;
-            /** Format: date-time */
-            shut_until: string | null;
+        BudgetClient: {
+            client: string;
+            name: string | null;
+            /** Format: int64 */
+            units: number;
         };
-        BudgetShut: {
+        BudgetCooldown: {
             cause: string;
             /** Format: date-time */
             until: string;
         };
-        /** @description Requests since the state began. */
+        BudgetKey: {
+            cause: string | null;
+            /** Format: date-time */
+            cooldown_until: string | null;
+            id: string;
+        };
+        /** @description Requests since the state was created. */
         BudgetTotals: {
             /** Format: int64 */
             failures: number;
@@ -622,20 +631,13 @@ export interface components {
             /** Format: int64 */
             successes: number;
         };
-        BudgetUser: {
-            client: string;
-            name: string | null;
-            /** Format: int64 */
-            units: number;
-        };
         BudgetWindow: {
+            /** @description The clients with the most usage recorded in this span */
+            clients: components["schemas"]["BudgetClient"][];
             /** Format: int64 */
             configured: number;
             forecast: null | components["schemas"]["Forecast"];
-            /**
-             * @description `sliding`, `bucket`, `calendar`, `concurrency`
-             * @enum {string}
-             */
+            /** @enum {string} */
             kind: "sliding" | "bucket" | "calendar" | "concurrency";
             /** Format: int64 */
             left: number;
@@ -643,89 +645,76 @@ export interface components {
             limit: string;
             /**
              * Format: int64
-             * @description In force.
+             * @description The limit in force
              */
             max: number;
             /**
              * Format: date-time
-             * @description When one unit more fits, if nobody else comes.
+             * @description When the next unit becomes available, without further requests
              */
             next_free_at: string;
             /**
              * Format: date-time
-             * @description When nothing of what is used counts any more.
+             * @description When nothing used so far counts any more
              */
             resets_at: string | null;
-            /**
-             * @description `catalogue`, `file`, or `learned`: the provider said so.
-             * @enum {string}
-             */
+            /** @enum {string} */
             source: "catalogue" | "file" | "learned";
             /** Format: int64 */
             span_ms: number;
             /** Format: int64 */
             used: number;
-            /** @description By what was recorded in that span, the most first. */
-            users: components["schemas"]["BudgetUser"][];
             /**
              * Format: int64
-             * @description Units of those who stand in line for it.
+             * @description Units of requests in the wait queue
              */
             waiting: number;
         };
+        ChatChoice: {
+            /** @description `stop`, `length`, `tool_calls`, `content_filter` */
+            finish_reason?: string | null;
+            /** Format: int64 */
+            index?: number | null;
+            message: components["schemas"]["ChatReplyMessage"];
+        } & {
+            [key: string]: unknown;
+        };
+        ChatChoiceOfTool: string | Record<string, never>;
         /** @description One `data:` line of a stream. */
         ChatChunk: {
-            /** @description Empty in the last chunk, which carries the usage */
-            choices: ({
-                delta?: {
-                    content?: string | null;
-                    role?: string | null;
-                    tool_calls?: components["schemas"]["ChatToolCall"][] | null;
-                } & {
-                    [key: string]: unknown;
-                };
-                finish_reason?: string | null;
-                index?: number;
-            } & {
-                [key: string]: unknown;
-            })[];
+            /** @description Empty in the last chunk, which has the usage */
+            choices: components["schemas"]["ChatChunkChoice"][];
             /** Format: int64 */
-            created?: number;
-            id?: string;
-            model?: string;
-            object?: string;
+            created?: number | null;
+            id?: string | null;
+            model?: string | null;
+            object?: string | null;
             usage?: null | components["schemas"]["ChatUsage"];
         } & {
             [key: string]: unknown;
         };
-        /** @description The provider's answer as it wrote it; more fields than these may stand in it. */
+        ChatChunkChoice: {
+            delta?: null | components["schemas"]["ChatReplyMessage"];
+            finish_reason?: string | null;
+            /** Format: int64 */
+            index?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description The provider's response as it wrote it. It may have further fields. */
         ChatCompletion: {
-            choices: ({
-                /** @description `stop`, `length`, `tool_calls`, `content_filter` */
-                finish_reason?: string | null;
-                index?: number;
-                message: {
-                    content?: string | null;
-                    reasoning?: string | null;
-                    reasoning_content?: string | null;
-                    role?: string;
-                    tool_calls?: components["schemas"]["ChatToolCall"][] | null;
-                } & {
-                    [key: string]: unknown;
-                };
-            } & {
-                [key: string]: unknown;
-            })[];
+            choices: components["schemas"]["ChatChoice"][];
             /** Format: int64 */
-            created?: number;
-            id?: string;
-            /** @description As the provider calls it */
-            model?: string;
-            object?: string;
+            created?: number | null;
+            id?: string | null;
+            /** @description The provider's name for the model */
+            model?: string | null;
+            object?: string | null;
             usage?: null | components["schemas"]["ChatUsage"];
         } & {
             [key: string]: unknown;
         };
+        ChatContent: string | components["schemas"]["ChatPart"][];
         ChatFunction: {
             description?: string | null;
             name: string;
@@ -734,138 +723,159 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        ChatFunctionCall: {
+            /** @description JSON as text */
+            arguments?: string | null;
+            name?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
         ChatMessage: {
-            /** @description Null or absent only for `assistant` (and null for `function`) */
-            content?: string | components["schemas"]["ChatPart"][] | null;
+            content?: null | components["schemas"]["ChatContent"];
             name?: string | null;
             /** @enum {string} */
             role: "system" | "developer" | "user" | "assistant" | "tool" | "function";
-            /** @description Of a `tool` message: which call it answers */
+            /** @description The call that a `tool` message answers */
             tool_call_id?: string | null;
             tool_calls?: components["schemas"]["ChatToolCall"][] | null;
         } & {
             [key: string]: unknown;
         };
         ChatPart: {
-            file?: Record<string, never>;
-            image_url?: ({
-                /** @description `data:` or `https:`; some models take `data:` only */
-                url: string;
-            } & {
-                [key: string]: unknown;
-            }) | string;
-            input_audio?: Record<string, never>;
+            file?: Record<string, never> | null;
+            image_url?: null | components["schemas"]["ChatUrl"];
+            input_audio?: Record<string, never> | null;
             refusal?: string | null;
             text?: string | null;
             /** @enum {string} */
             type: "text" | "image_url" | "input_audio" | "file" | "video_url" | "refusal";
-            video_url?: ({
-                url: string;
-            } & {
-                [key: string]: unknown;
-            }) | string;
+            video_url?: null | components["schemas"]["ChatUrl"];
         } & {
             [key: string]: unknown;
         };
-        /** @description What we read of a request; a mistake in it is told before anything is sent. Fields not listed here pass to the provider untouched. Of the listed ones, all but `model` and `messages` may be null, which is the same as absent. */
+        /** @description The whole message, or the new part of it in a stream. */
+        ChatReplyMessage: {
+            content?: string | null;
+            reasoning?: string | null;
+            reasoning_content?: string | null;
+            role?: string | null;
+            tool_calls?: components["schemas"]["ChatToolCall"][] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * @description The parameters the gateway reads. Other parameters are passed to the provider unchanged. `null` means the same as absent,
+         *     except for `model` and `messages`.
+         */
         ChatRequest: {
             audio?: Record<string, never> | null;
+            /** Format: double */
             frequency_penalty?: number | null;
+            function_call?: null | components["schemas"]["ChatChoiceOfTool"];
             /**
              * @deprecated
-             * @description The forerunner of `tool_choice`
-             */
-            function_call?: string | Record<string, never> | null;
-            /**
-             * @deprecated
-             * @description The forerunner of `tools`
+             * @description Predecessor of `tools`
              */
             functions?: components["schemas"]["ChatFunction"][] | null;
             logit_bias?: Record<string, never> | null;
             logprobs?: boolean | null;
-            /** @description Wins over `max_tokens`. Some providers charge it in full until the answer is there */
+            /**
+             * Format: int64
+             * @description Takes precedence over `max_tokens`. Some providers charge it in full until the response has ended
+             */
             max_completion_tokens?: number | null;
+            /** Format: int64 */
             max_tokens?: number | null;
             messages: components["schemas"]["ChatMessage"][];
             metadata?: Record<string, never> | null;
             modalities?: string[] | null;
-            /** @description A meta-model (`free`, `free-fast`, `free-smart`, one of the operator's own), `provider/model`, or a model that several providers serve */
+            /**
+             * @description A meta-model (`free`, `free-fast`, `free-smart` or one from the configuration), `provider/model`, or a model served by
+             *     several providers
+             */
             model: string;
-            /** @description More than one keeps only candidates that can, and charges as many answers */
+            /**
+             * Format: int64
+             * @description More than one excludes candidates that cannot return several choices, and is charged accordingly
+             */
             n?: number | null;
             parallel_tool_calls?: boolean | null;
             prediction?: Record<string, never> | null;
+            /** Format: double */
             presence_penalty?: number | null;
-            /** @description `none`, `low`, `medium`, `high`, or what else the model knows */
+            /** @description `none`, `low`, `medium`, `high`, or another value the model supports */
             reasoning_effort?: string | null;
-            /** @description Only models that keep to it are asked */
-            response_format?: ({
-                json_schema?: Record<string, never> | null;
-                /** @enum {string} */
-                type: "text" | "json_object" | "json_schema";
-            } & {
-                [key: string]: unknown;
-            }) | null;
+            response_format?: null | components["schemas"]["ChatResponseFormat"];
             /** Format: int64 */
             seed?: number | null;
-            /** @description `flex`: may wait longer, and takes only what others leave; `priority`: for keys that are allowed it */
+            /** @description `flex`: may wait longer and uses only what other requests leave. `priority`: needs a key with permission */
             service_tier?: string | null;
-            stop?: string | string[] | null;
+            stop?: null | components["schemas"]["ChatStop"];
             store?: boolean | null;
-            /** @description Server-sent events instead of one answer */
+            /** @description Server-sent events instead of one response */
             stream?: boolean | null;
-            stream_options?: ({
-                /** @description A last chunk with the tokens used */
-                include_usage?: boolean | null;
-            } & {
-                [key: string]: unknown;
-            }) | null;
+            stream_options?: null | components["schemas"]["ChatStreamOptions"];
+            /** Format: double */
             temperature?: number | null;
-            /** @description `auto`, `none`, `required`, or one tool by name */
-            tool_choice?: string | Record<string, never> | null;
-            /** @description Only models that can call tools are asked */
+            tool_choice?: null | components["schemas"]["ChatChoiceOfTool"];
+            /** @description Excludes models that cannot call tools */
             tools?: components["schemas"]["ChatTool"][] | null;
+            /** Format: int64 */
             top_logprobs?: number | null;
+            /** Format: double */
             top_p?: number | null;
             user?: string | null;
             web_search_options?: Record<string, never> | null;
         } & {
             [key: string]: unknown;
         };
+        ChatResponseFormat: {
+            json_schema?: Record<string, never> | null;
+            /** @enum {string} */
+            type: "text" | "json_object" | "json_schema";
+        } & {
+            [key: string]: unknown;
+        };
+        ChatStop: string | string[];
+        ChatStreamOptions: {
+            /** @description Adds a last chunk with the token usage */
+            include_usage?: boolean | null;
+        } & {
+            [key: string]: unknown;
+        };
         ChatTool: {
-            function?: components["schemas"]["ChatFunction"];
-            /** @description `function`, or a provider's built-in tool */
+            function?: null | components["schemas"]["ChatFunction"];
+            /** @description `function`, or a built-in tool of the provider */
             type: string;
         } & {
             [key: string]: unknown;
         };
         ChatToolCall: {
-            function?: {
-                /** @description JSON, as text */
-                arguments?: string;
-                name?: string;
-            } & {
-                [key: string]: unknown;
-            };
+            function?: null | components["schemas"]["ChatFunctionCall"];
             id?: string | null;
-            /** @description In a stream: which call this is a piece of */
-            index?: number;
+            /**
+             * Format: int64
+             * @description In a stream: the call that this is a part of
+             */
+            index?: number | null;
             type?: string | null;
         } & {
             [key: string]: unknown;
         };
+        ChatUrl: string | {
+            url: string;
+        };
         ChatUsage: {
-            completion_tokens?: number;
-            prompt_tokens?: number;
-            total_tokens?: number;
+            /** Format: int64 */
+            completion_tokens?: number | null;
+            /** Format: int64 */
+            prompt_tokens?: number | null;
+            /** Format: int64 */
+            total_tokens?: number | null;
         } & {
             [key: string]: unknown;
         };
-        /** @description A member, as the admin API and the `keys` command show it. */
-        Client: {
-            /** @enum {unknown} */
-            source?: "store" | "file";
-        } & (components["schemas"]["ClientTerms"] & {
+        Client: components["schemas"]["ClientSettings"] & {
             /** Format: date-time */
             created_at: string | null;
             id: string;
@@ -874,44 +884,50 @@ export interface components {
             object: string;
             /**
              * Format: date-time
-             * @description Until when the key before this one works, too.
+             * @description How long the previous key stays valid
              */
             old_secret_until: string | null;
-            /** @description What its key begins with. */
+            /** @description The start of its key */
             prefix: string;
             /** Format: date-time */
             revoked_at: string | null;
             /** Format: date-time */
             rotated_at: string | null;
-            /** @description `store`, or `file` for one of the file of hashes. */
-            source: string;
+            /** @enum {string} */
+            source: "store" | "file";
             usage_today: components["schemas"]["UsageToday"];
             /** Format: int64 */
             version: number;
-        });
+        };
         ClientChange: {
-            /** @description Shut until it is switched on again */
+            /** @description A disabled key is rejected until it is enabled again */
             disabled?: boolean;
             /** Format: date-time */
             expires_at?: string | null;
             limits?: null | components["schemas"]["ClientLimits"];
-            /** @description Globs over `provider/model` and meta-models; empty: everything */
+            /** @description Globs over `provider/model` and meta-models. Empty: all models */
             models?: string[];
-            /** @description Whom the key is for */
+            /** @description The person or program the key is for */
             name?: string;
             note?: string;
-            /** @description It may ask for `service_tier: "priority"` */
+            /** @description Whether requests may use `service_tier: "priority"` */
             priority?: boolean;
-            /** @description How long its requests wait for a slot where they do not say */
+            /**
+             * Format: int64
+             * @description How long requests without `Prefer: wait` wait for a slot
+             */
             wait_ms?: number | null;
-            /** @description Its part of a contended window against others' */
+            /**
+             * Format: int64
+             * @description The client's share of a contended limit relative to other clients
+             */
             weight?: number;
         };
-        /** @description Each is a window of its own; null: none */
+        /** @description Each limit has a window of its own; null means no limit. */
         ClientLimits: {
             /**
              * Format: int64
-             * @description Requests at a time
+             * @description Concurrent requests
              */
             concurrency?: number | null;
             /**
@@ -935,61 +951,65 @@ export interface components {
              */
             tpm?: number | null;
         };
-        /** @description Each is a window of its own; null: none */
         ClientLimitsInForce: WithRequired<components["schemas"]["ClientLimits"], "rpm" | "rpd" | "tpm" | "tpd" | "concurrency">;
-        ClientTerms: {
-            /** @description Shut until it is switched on again */
+        ClientSettings: {
+            /** @description A disabled key is rejected until it is enabled again */
             disabled: boolean;
             /** Format: date-time */
             expires_at: string | null;
             limits: components["schemas"]["ClientLimitsInForce"];
-            /** @description Globs over `provider/model` and meta-models; empty: everything */
+            /** @description Globs over `provider/model` and meta-models. Empty: all models */
             models: string[];
-            /** @description Whom the key is for */
+            /** @description The person or program the key is for */
             name: string;
             note: string;
-            /** @description It may ask for `service_tier: "priority"` */
+            /** @description Whether requests may use `service_tier: "priority"` */
             priority: boolean;
-            /** @description How long its requests wait for a slot where they do not say */
+            /**
+             * Format: int64
+             * @description How long requests without `Prefer: wait` wait for a slot
+             */
             wait_ms: number | null;
-            /** @description Its part of a contended window against others' */
+            /**
+             * Format: int64
+             * @description The client's share of a contended limit relative to other clients
+             */
             weight: number;
         };
         ClientWithKey: components["schemas"]["Client"] & {
-            /** @description The whole key: told now, and never again */
+            /** @description The whole key, returned only here */
             key: string;
         };
-        /** @description What is set. Swapped whole on reload; secrets are not in it. */
         Config: {
             settings: components["schemas"]["Setting"][];
-            /** @description Where a request's trace is looked at: an address with `{trace_id}` in it. */
+            /** @description The URL of a request's trace, with `{trace_id}` as a placeholder */
             trace_link: string | null;
         };
-        /** @description Left alone until then, by every replica. */
-        Cooling: {
+        /** @description No replica calls the model or uses the key until then. */
+        Cooldown: {
             cause: string;
             model?: string | null;
-            /** @description The account, or the id of the key. */
+            /** @description The account of the model, or the id of the key */
             of: string;
             /** Format: date-time */
             until: string;
         };
-        /** @description A client that is no more. */
+        /** @description A deleted client. */
         DeletedClient: {
             deleted: boolean;
             id: string;
             object: string;
         };
-        /** @description Every error, whatever its status. */
+        /** @description The body of every error response. */
         Envelope: {
             error: components["schemas"]["ErrorBody"];
         };
         ErrorBody: {
-            /** @description For programs; of a provider's own refusal it is the provider's. */
+            /** @description A code for programs; the provider's own where a provider rejected the request */
             code: string | null;
-            /** @description What happened, whose fault it was, and when to come back. */
+            /** @description What happened and when to retry */
             message: string;
-            /** @description What of the request is at fault: `messages[2].content`. */
+            /** @description The field of the request that caused the error, such as `messages[2].content` */
             param: string | null;
             /** @description `invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error`, `server_error` */
             type: string;
@@ -997,7 +1017,7 @@ export interface components {
         Forecast: {
             /**
              * Format: date-time
-             * @description Null: not at this pace.
+             * @description Null if the limit lasts at this pace
              */
             exhausted_at: string | null;
             /** Format: double */
@@ -1006,14 +1026,14 @@ export interface components {
         Health: {
             status: string;
         };
-        /** @description False: an outage. Totals and recent requests are then the last that this replica saw. */
         LedgerStatus: {
+            /** @description While false, totals and recent requests are the last ones this replica has read */
             reachable: boolean;
         };
-        /** @description One window of one account, and of one model where it is counted per model. */
+        /** @description One limit of an account. */
         LimitStatus: {
             account: string;
-            /** @description The figure came from the provider's own answers. */
+            /** @description The maximum comes from the provider's responses */
             learned: boolean;
             /** @description `rpm`, `rpd`, `tpm`, … */
             limit: string;
@@ -1023,32 +1043,36 @@ export interface components {
             /** Format: int64 */
             used: number;
         };
-        /** @description A page of a list, as it is told. */
+        /** @description One page of a list. */
         List_AuditEntry: {
             data: components["schemas"]["AuditEntry"][];
-            /** @description To be sent back for the page behind this one; null: this is the last. */
+            /** @description The `cursor` of the next page, null on the last one */
             next_cursor: string | null;
             object: string;
         };
-        /** @description A page of a list, as it is told. */
+        /** @description One page of a list. */
         List_Client: {
             data: components["schemas"]["Client"][];
-            /** @description To be sent back for the page behind this one; null: this is the last. */
+            /** @description The `cursor` of the next page, null on the last one */
             next_cursor: string | null;
             object: string;
         };
-        /** @description What opens a session. */
+        /** @description One page of a list. */
+        List_Request: {
+            data: components["schemas"]["Request"][];
+            /** @description The `cursor` of the next page, null on the last one */
+            next_cursor: string | null;
+            object: string;
+        };
+        /** @description The body of a login. */
         LogIn: {
             key: string;
         };
         MetaModelFacts: {
             id: string;
             members: components["schemas"]["MetaModelMember"][];
-            /**
-             * @description The rule in force.
-             * @enum {string}
-             */
-            order: "fast" | "smart" | "headroom" | "listed" | "round_robin" | "random";
+            /** @enum {string} */
+            strategy: "fast" | "smart" | "headroom" | "listed" | "round_robin" | "random";
         };
         MetaModelMember: {
             name: string;
@@ -1057,20 +1081,20 @@ export interface components {
         };
         ModelBudget: {
             breaker: components["schemas"]["BudgetBreaker"];
+            cooldown: null | components["schemas"]["BudgetCooldown"];
             enabled: boolean;
             /** Format: int64 */
-            first_content_ms: number | null;
+            first_token_ms: number | null;
             id: string;
             name: string;
-            shut: null | components["schemas"]["BudgetShut"];
             windows: components["schemas"]["BudgetWindow"][];
         };
-        /** @description OpenAI's shape, and what chooses between models beside it. */
+        /** @description OpenAI's model object, with further fields to choose a model by. */
         ModelCard: {
             capabilities: string[];
             /**
              * Format: int64
-             * @description Tokens, prompt and answer together; of a meta-model the most that any member takes.
+             * @description Tokens of prompt and response together; the largest of any member for a meta-model
              */
             context_length: number;
             /** Format: int64 */
@@ -1080,14 +1104,11 @@ export interface components {
             id: string;
             /** Format: int64 */
             max_output: number;
-            /** @description Of a meta-model: `provider/model` of each member. */
+            /** @description The members of a meta-model as `provider/model` */
             members?: string[];
             object: string;
             owned_by: string;
-            /**
-             * @description `active`, `trial`, `gated`, `paid`; `off` when switched off at run time, for a meta-model when nothing is behind it.
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "active" | "trial" | "gated" | "paid" | "retired" | "off";
         };
         ModelFacts: (components["schemas"]["MetaModelFacts"] & {
@@ -1106,10 +1127,7 @@ export interface components {
             /** @enum {string} */
             kind: "sliding" | "bucket" | "calendar" | "concurrency";
             limit: string;
-            /**
-             * Format: int64
-             * @description In force.
-             */
+            /** Format: int64 */
             max: number;
             /** @enum {string} */
             source: "catalogue" | "file" | "learned";
@@ -1119,45 +1137,49 @@ export interface components {
             object: string;
         };
         NewClient: {
-            /** @description Shut until it is switched on again */
+            /** @description A disabled key is rejected until it is enabled again */
             disabled?: boolean;
             /** Format: date-time */
             expires_at?: string | null;
             limits?: null | components["schemas"]["ClientLimits"];
-            /** @description Globs over `provider/model` and meta-models; empty: everything */
+            /** @description Globs over `provider/model` and meta-models. Empty: all models */
             models?: string[];
-            /** @description Whom the key is for */
+            /** @description The person or program the key is for */
             name: string;
             note?: string;
-            /** @description It may ask for `service_tier: "priority"` */
+            /** @description Whether requests may use `service_tier: "priority"` */
             priority?: boolean;
-            /** @description How long its requests wait for a slot where they do not say */
+            /**
+             * Format: int64
+             * @description How long requests without `Prefer: wait` wait for a slot
+             */
             wait_ms?: number | null;
-            /** @description Its part of a contended window against others' */
+            /**
+             * Format: int64
+             * @description The client's share of a contended limit relative to other clients
+             */
             weight?: number;
         };
-        /** @description Of a retired one no more is known than its successor. */
+        /** @description A retired model has only a status and a successor. */
         OneModelFacts: {
             capabilities: string[];
             /** Format: int64 */
             context_length: number | null;
             id: string;
-            /** @description Of each account. */
+            /** @description Limits per account */
             limits: components["schemas"]["ModelLimit"][];
             /** Format: int64 */
             max_output: number | null;
             /** Format: int32 */
             quality: number | null;
-            /**
-             * @description `active`, `trial`, `gated`, `paid`, `off`, `retired`
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "active" | "trial" | "gated" | "paid" | "retired" | "off";
             successor: string | null;
         };
-        /** @description A candidate that was not asked */
+        /** @description A candidate without an attempt, and the reason. */
         PassedOver: {
             candidate: string;
+            /** Format: int64 */
             retry_in_ms: number;
             /** @description `rpm`, `breaker`, … */
             why: string;
@@ -1170,13 +1192,10 @@ export interface components {
             name: string;
         };
         ProviderStatus: {
-            /**
-             * @description `closed`, `open`, `half_open`
-             * @enum {string}
-             */
+            /** @enum {string} */
             circuitBreakerState: "closed" | "open" | "half_open";
-            coolingDown: components["schemas"]["Cooling"][];
-            /** @description Of `models`: switched off at run time. */
+            coolingDown: components["schemas"]["Cooldown"][];
+            /** @description The models disabled at run time */
             disabledModels: string[];
             enabled: boolean;
             id: string;
@@ -1186,9 +1205,9 @@ export interface components {
         };
         /** @description One finished request. */
         RecentRequest: {
-            /** @description As `x-tollfree-attempts` told them. */
+            /** @description As in `x-tollfree-attempts` */
             attempts: string;
-            /** @description For the admin only. */
+            /** @description Present for the admin only */
             client?: string | null;
             id: string;
             /** Format: int64 */
@@ -1196,10 +1215,7 @@ export interface components {
             provider: string | null;
             requestedModel: string;
             resolvedModel: string | null;
-            /**
-             * @description `success`, `error`, `rate_limited`, `all_providers_failed`
-             * @enum {string}
-             */
+            /** @enum {string} */
             status: "success" | "error" | "rate_limited" | "all_providers_failed";
             /** Format: int32 */
             statusCode: number;
@@ -1222,24 +1238,25 @@ export interface components {
             duration_ms: number;
             error_code: string | null;
             /** Format: int64 */
-            first_content_ms: number | null;
-            /** @description Its `x-request-id`. */
+            first_token_ms: number | null;
+            /** @description The `x-request-id` */
             id: string;
             model: string | null;
+            /** @description The model of the request */
             model_asked: string;
             object: string;
             passed_over: components["schemas"]["PassedOver"][];
-            /** @description Of the candidate that answered, else of the last that was asked. */
+            /** @description Of the candidate that answered, else of the last attempt */
             provider: string | null;
             /**
              * Format: int32
-             * @description 499: the caller left; 502 after a 200: the stream broke.
+             * @description 499: the caller left. 502: also where a stream broke after its 200
              */
             status: number;
             stream: boolean;
             /**
              * Format: date-time
-             * @description When it came in.
+             * @description When the request arrived
              */
             time: string;
             /** Format: int64 */
@@ -1250,24 +1267,19 @@ export interface components {
             /** Format: int64 */
             waited_ms: number;
         };
-        /** @description One page of the journal. */
-        RequestList: {
-            data: components["schemas"]["Request"][];
-            /** @description Where the next page begins; null at the journal's end. */
-            next_cursor: string | null;
-            object: string;
-        };
         Rotation: {
-            /** @description How long the key before works, too */
+            /**
+             * Format: int64
+             * @description How long the previous key stays valid
+             */
             overlap_s?: number | null;
         };
         Routing: {
             /** @enum {string} */
             strategy: "fast" | "smart" | "headroom" | "listed" | "round_robin" | "random";
         };
-        /** @description A session, as its page needs to know it. */
         Session: {
-            /** @description To be sent as `x-csrf-token` with every request that is no GET. */
+            /** @description To send as `x-csrf-token` with every request other than GET */
             csrf: string;
             /** Format: date-time */
             expires_at: string;
@@ -1277,7 +1289,7 @@ export interface components {
             name: string;
             /** @description `default`, `tollfree.toml:12`, `env PORT` */
             source: string;
-            /** @description `set` for a secret. */
+            /** @description `set` for a secret */
             value: string;
         };
         Status: {
@@ -1296,41 +1308,35 @@ export interface components {
         Switch: {
             enabled: boolean;
         };
-        /** @description One model at one provider. */
+        /** @description One model of one provider. */
         SwitchedModel: {
             enabled: boolean;
             id: string;
         };
         Usage: {
-            /**
-             * @description `client`, `provider`, `model`
-             * @enum {string}
-             */
+            /** @enum {string} */
             by: "client" | "provider" | "model";
             /**
              * Format: date-time
-             * @description The start of the first stretch.
+             * @description The start of the first step
              */
             from: string;
             object: string;
-            /** @description The most requests first. */
+            /** @description Sorted by requests, the most first */
             series: components["schemas"]["UsageSeries"][];
-            /**
-             * @description `minute`, `day`
-             * @enum {string}
-             */
+            /** @enum {string} */
             step: "minute" | "day";
             /** Format: date-time */
             to: string;
         };
-        /** @description Every request is ok, limited (429) or failed. */
+        /** @description Every request is either ok, limited (429) or failed. */
         UsageFigures: {
             /** Format: int64 */
             failed: number;
             /** Format: int64 */
-            first_content_p50_ms: number | null;
+            first_token_p50_ms: number | null;
             /** Format: int64 */
-            first_content_p95_ms: number | null;
+            first_token_p95_ms: number | null;
             /** Format: int64 */
             limited: number;
             /** Format: int64 */
@@ -1347,14 +1353,17 @@ export interface components {
         UsagePoint: components["schemas"]["UsageFigures"] & {
             /**
              * Format: date-time
-             * @description The stretch's start; days are those of UTC.
+             * @description The start of the step; days are in UTC
              */
             time: string;
         };
         UsageSeries: {
-            /** @description Id of a client or provider, or `provider/model`; `none`: no provider was asked; `other`: all beyond a bound of names. */
+            /**
+             * @description The id of a client or provider, or `provider/model`. `none`: requests that reached no provider. `other`: all names
+             *     beyond a bound
+             */
             name: string;
-            /** @description Oldest first; stretches without a request are left out. */
+            /** @description Oldest first, without steps that had no request */
             points: components["schemas"]["UsagePoint"][];
             total: components["schemas"]["UsageFigures"];
         };
@@ -1683,35 +1692,35 @@ export interface components {
     parameters: never;
     requestBodies: never;
     headers: {
-        /** @description The `Prefer: wait` that counted, where it is another than asked for */
+        /** @description The `Prefer: wait` applied, if shorter than requested */
         "preference-applied": string;
-        /** @description When to come back: whole seconds, rounded up */
+        /** @description When to retry, in whole seconds, rounded up */
         "retry-after": number;
-        /** @description The same in milliseconds */
+        /** @description When to retry, in milliseconds */
         "retry-after-ms": number;
-        /** @description Of the caller's tightest window, where it has limits */
+        /** @description The caller's tightest request limit, if it has any */
         "x-ratelimit-limit-requests": number;
-        /** @description The same in tokens */
+        /** @description The caller's tightest token limit, if it has any */
         "x-ratelimit-limit-tokens": number;
-        /** @description What is left in it */
+        /** @description Requests left in that window */
         "x-ratelimit-remaining-requests": number;
-        /** @description What is left in it */
+        /** @description Tokens left in that window */
         "x-ratelimit-remaining-tokens": number;
-        /** @description When it is whole again: `6m0s` */
+        /** @description Time until the window is free again: `6m0s` */
         "x-ratelimit-reset-requests": string;
-        /** @description When it is whole again: `6m0s` */
+        /** @description Time until the window is free again: `6m0s` */
         "x-ratelimit-reset-tokens": string;
-        /** @description The caller's own, or one of ours */
+        /** @description The caller's id, or a generated one */
         "x-request-id": string;
-        /** @description `false` where an SDK would guess rather than sleep so long */
+        /** @description `false` if the wait is longer than SDKs sleep */
         "x-should-retry": string;
-        /** @description Whom we asked: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok` */
+        /** @description The attempts: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok` */
         "x-tollfree-attempts": string;
-        /** @description Which of its models: `groq/openai/gpt-oss-120b` */
+        /** @description The model that served the request: `groq/openai/gpt-oss-120b` */
         "x-tollfree-model": string;
-        /** @description Who answered: `groq` */
+        /** @description The provider that served the request: `groq` */
         "x-tollfree-provider": string;
-        /** @description How long the caller waited for a slot */
+        /** @description Time waited for a slot */
         "x-tollfree-waited-ms": number;
     };
     pathItems: never;
@@ -1721,9 +1730,9 @@ export interface operations {
     list_audit: {
         parameters: {
             query?: {
-                /** @description How many at most */
+                /** @description Maximum number of entries */
                 limit?: number;
-                /** @description The `next_cursor` of the page before this one */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: string;
             };
             header?: never;
@@ -1732,7 +1741,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of the changes */
+            /** @description A page of changes */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -1759,7 +1768,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The whole pool as it stands */
+            /** @description The budget of the whole pool */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -1780,13 +1789,13 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description In ids, names and notes
+                 * @description Part of an id, name or note
                  * @example ann
                  */
                 search?: string;
-                /** @description How many at most */
+                /** @description Maximum number of entries */
                 limit?: number;
-                /** @description The `next_cursor` of the page before this one */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: string;
             };
             header?: never;
@@ -1795,7 +1804,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of the clients */
+            /** @description A page of clients */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -1888,7 +1897,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone */
+            /** @description The client is deleted */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -1926,11 +1935,20 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "limits": {
+                 *         "rpm": 20,
+                 *         "tpd": null
+                 *       },
+                 *       "weight": 3
+                 *     }
+                 */
                 "application/json": components["schemas"]["ClientChange"];
             };
         };
         responses: {
-            /** @description The client as it is now */
+            /** @description The client after the change */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -1963,7 +1981,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The client, revoked */
+            /** @description The revoked client */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -1994,6 +2012,11 @@ export interface operations {
         };
         requestBody?: {
             content: {
+                /**
+                 * @example {
+                 *       "overlap_s": 3600
+                 *     }
+                 */
                 "application/json": components["schemas"]["Rotation"];
             };
         };
@@ -2028,7 +2051,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The settings in force */
+            /** @description The settings */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2045,11 +2068,11 @@ export interface operations {
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
         };
     };
-    listen: {
+    stream_events: {
         parameters: {
             query?: never;
             header?: {
-                /** @description The id of the last request seen: the stream goes on behind it. */
+                /** @description The id of the last request received: the stream continues after it. */
                 "Last-Event-ID"?: string;
             };
             path?: never;
@@ -2084,7 +2107,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Everything known of the models */
+            /** @description The models */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2104,25 +2127,25 @@ export interface operations {
     list_requests: {
         parameters: {
             query?: {
-                /** @description The id of a client */
+                /** @description A client id */
                 client?: string;
                 /** @example groq */
                 provider?: string;
-                /** @description As asked for, or `provider/model` */
+                /** @description The model of the request, or `provider/model` */
                 model?: string;
                 /**
-                 * @description `ok`, `error` or a number
+                 * @description `ok`, `error` or a status code
                  * @example ok
                  */
                 status?: string;
-                /** @description In ids, names of clients and models */
+                /** @description Part of an id, client name or model */
                 search?: string;
                 /** @example 2026-01-31T12:00:00Z */
                 since?: string;
                 until?: string;
-                /** @description How many at most */
+                /** @description Maximum number of entries */
                 limit?: number;
-                /** @description The `next_cursor` of the page before this one */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: string;
             };
             header?: never;
@@ -2131,14 +2154,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of the journal */
+            /** @description A page of requests */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["RequestList"];
+                    "application/json": components["schemas"]["List_Request"];
                 };
             };
             400: components["responses"]["400_invalid_value"];
@@ -2158,19 +2181,13 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is */
+            /** @description The session is valid */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "csrf": "0f3c5b1a9d7e48620f3c5b1a9d7e4862",
-                     *       "expires_at": "2026-11-23T02:03:05Z"
-                     *     }
-                     */
                     "application/json": components["schemas"]["Session"];
                 };
             };
@@ -2180,7 +2197,7 @@ export interface operations {
             503: components["responses"]["503_ledger_unavailable"];
         };
     };
-    open_session: {
+    create_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -2198,7 +2215,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description A session, in the cookie */
+            /** @description The session; its cookie is set */
             200: {
                 headers: {
                     /** @description `tf_session` */
@@ -2207,12 +2224,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "csrf": "0f3c5b1a9d7e48620f3c5b1a9d7e4862",
-                     *       "expires_at": "2026-11-23T02:03:05Z"
-                     *     }
-                     */
                     "application/json": components["schemas"]["Session"];
                 };
             };
@@ -2224,7 +2235,7 @@ export interface operations {
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
         };
     };
-    end_session: {
+    delete_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -2233,10 +2244,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The session is over */
+            /** @description The session has ended */
             204: {
                 headers: {
-                    /** @description Takes the cookie away */
+                    /** @description Removes the cookie */
                     "set-cookie"?: string;
                     "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
@@ -2258,17 +2269,17 @@ export interface operations {
                  */
                 by?: string;
                 /**
-                 * @description `minute` (of the last hour, where nothing else is said) or `day` (of the last 30)
+                 * @description `minute` (the last hour by default) or `day` (the last 30 by default)
                  * @example day
                  */
                 step?: string;
                 from?: string;
                 to?: string;
-                /** @description Only this client's */
+                /** @description Only this client */
                 client?: string;
-                /** @description Only what this provider was asked */
+                /** @description Only this provider */
                 provider?: string;
-                /** @description Only what this `provider/model` was asked */
+                /** @description Only this `provider/model` */
                 model?: string;
             };
             header?: never;
@@ -2304,7 +2315,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page for people */
+            /** @description The page */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2325,7 +2336,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page for people */
+            /** @description The page */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2346,7 +2357,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page for people */
+            /** @description The page */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2367,7 +2378,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is */
+            /** @description Alive */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2393,7 +2404,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is */
+            /** @description Alive */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2419,7 +2430,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The series */
+            /** @description The metrics */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2461,7 +2472,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does */
+            /** @description Ready */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2476,7 +2487,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Not yet, or no more */
+            /** @description Starting or draining */
             503: {
                 headers: {
                     "retry-after": components["headers"]["retry-after"];
@@ -2505,7 +2516,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does */
+            /** @description Ready */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2520,7 +2531,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description Not yet, or no more */
+            /** @description Starting or draining */
             503: {
                 headers: {
                     "retry-after": components["headers"]["retry-after"];
@@ -2545,12 +2556,12 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller will wait for a slot; 0 = never. The least of this, the key's default and `queue.max_wait_ms` counts.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
                 /**
-                 * @description Kept when it has at most 128 letters, digits and `-_.:`.
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
                  * @example job-7
                  */
                 "x-request-id"?: string;
@@ -2566,7 +2577,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The provider's answer */
+            /** @description The provider's response */
             200: {
                 headers: {
                     "preference-applied": components["headers"]["preference-applied"];
@@ -2598,7 +2609,7 @@ export interface operations {
             502: components["responses"]["502_upstream_error_of_chat"];
             503: components["responses"]["503_ledger_unavailable_of_chat"];
             504: components["responses"]["504_upstream_timeout_of_chat"];
-            /** @description A mistake that only a provider could see, in its own words */
+            /** @description A provider rejected the request; its own message */
             "4XX": {
                 headers: {
                     "preference-applied": components["headers"]["preference-applied"];
@@ -2651,7 +2662,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description Its slashes may be escaped or stand as they are.
+                 * @description Slashes may be percent-encoded.
                  * @example groq/openai/gpt-oss-120b
                  */
                 id: string;
@@ -2687,7 +2698,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The pool as it stands */
+            /** @description The status of the pool */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2710,7 +2721,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description `provider/model`; its slashes may be escaped or stand as they are.
+                 * @description `provider/model`; slashes may be percent-encoded.
                  * @example groq/openai/gpt-oss-120b
                  */
                 id: string;
@@ -2728,19 +2739,13 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What it is now */
+            /** @description The model after the change */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "enabled": false,
-                     *       "id": "groq/openai/gpt-oss-120b"
-                     *     }
-                     */
                     "application/json": components["schemas"]["SwitchedModel"];
                 };
             };
@@ -2775,7 +2780,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The provider, switched */
+            /** @description The provider after the change */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2807,7 +2812,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The provider, with a clean slate */
+            /** @description The provider after the reset */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2825,7 +2830,7 @@ export interface operations {
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
         };
     };
-    set_order: {
+    set_routing_strategy: {
         parameters: {
             query?: never;
             header?: never;
@@ -2843,7 +2848,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The status, with the new order */
+            /** @description The status, with the new strategy */
             200: {
                 headers: {
                     "x-request-id": components["headers"]["x-request-id"];
@@ -2866,7 +2871,7 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description `minute` (of the last hour, where nothing else is said) or `day` (of the last 30)
+                 * @description `minute` (the last hour by default) or `day` (the last 30 by default)
                  * @example day
                  */
                 step?: string;

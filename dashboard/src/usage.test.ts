@@ -10,8 +10,8 @@ const figures = {
   tokens_in: 1,
   tokens_out: 1,
   waited_ms: 0,
-  first_content_p50_ms: 5,
-  first_content_p95_ms: 9,
+  first_token_p50_ms: 5,
+  first_token_p95_ms: 9,
 };
 const point = (time: string): UsagePoint => ({ time, ...figures });
 
@@ -25,7 +25,7 @@ test("intervals without a request are filled with zeros", () => {
     series: [{ name: "groq", points: [point("2026-06-03T10:01:00Z")], total: figures }],
   });
   expect(usage.series[0]?.points.map(({ requests }) => requests)).toEqual([0, 3, 0, 0]);
-  expect(usage.series[0]?.points[0]?.first_content_p50_ms).toBeNull();
+  expect(usage.series[0]?.points[0]?.first_token_p50_ms).toBeNull();
   expect(usage.series[0]?.points.map(({ time }) => time.slice(10))).toEqual([
     "T10:00:00.000Z",
     "T10:01:00.000Z",

@@ -9,8 +9,8 @@ const ZERO: UsageFigures = {
   tokens_in: 0,
   tokens_out: 0,
   waited_ms: 0,
-  first_content_p50_ms: null,
-  first_content_p95_ms: null,
+  first_token_p50_ms: null,
+  first_token_p95_ms: null,
 };
 
 /** Adds the intervals without a request, which the gateway omits: charts need every series to have the same times. */

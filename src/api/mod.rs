@@ -1,11 +1,12 @@
-//! ① The HTTP edge: who asks, what is asked, what is told. The only room that knows actix.
+//! ① The HTTP edge, and the only room that knows actix: routes, authentication, requests and responses.
 
-pub mod admin;
+pub(crate) mod admin;
 mod dashboard;
 mod docs;
-pub mod edge;
+pub(crate) mod edge;
 mod openapi;
 pub mod routes;
+mod static_content;
 #[cfg(test)]
 mod test_support;
 mod v1;

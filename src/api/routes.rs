@@ -1,4 +1,4 @@
-//! Every URL we serve, on one screen.
+//! Every URL of the gateway.
 
 use actix_web::{
     HttpRequest, Resource, Route,
@@ -8,22 +8,21 @@ use actix_web::{
 
 use crate::api::{admin, dashboard, docs, edge::error::ApiError, openapi, v1};
 
-pub fn all(app: &mut ServiceConfig) {
-    app.app_data(
-        JsonConfig::default().limit(SMALL_BODY).error_handler(|error, _| admin::controls::bad_body(&error).into()),
-    );
+pub(crate) fn configure(app: &mut ServiceConfig) {
+    let json = JsonConfig::default().limit(MAX_ADMIN_BODY).error_handler(|error, _| ApiError::from(&error).into());
+    app.app_data(json).app_data(openapi::api_docs());
     for (root, urls) in roots() {
         app.service(urls.0.into_iter().map(Url::resource).fold(scope(root), actix_web::Scope::service));
     }
-    app.default_service(web::to(nothing_here));
+    app.default_service(web::to(not_found));
 }
 
-/// Every URL, by the scope it stands in; the one without a name comes last, because it takes whatever it is given.
+/// Every URL by its scope. The scope without a name comes last because it matches every path.
 fn roots() -> [(&'static str, Urls); 4] {
-    [("/v1", Urls::of(v1)), ("/api/v1", Urls::of(v1)), ("/admin/v1", Urls::of(admin_v1)), ("", Urls::of(others))]
+    [("/v1", Urls::new(v1)), ("/api/v1", Urls::new(v1)), ("/admin/v1", Urls::new(admin_v1)), ("", Urls::new(unscoped))]
 }
 
-fn others(app: &mut Urls) {
+fn unscoped(app: &mut Urls) {
     app.service(at("/healthz", [(M::GET, get().to(v1::health::alive)), (M::HEAD, head().to(v1::health::alive))]))
         .service(at("/readyz", [(M::GET, get().to(v1::health::ready)), (M::HEAD, head().to(v1::health::ready))]))
         .service(at("/metrics", [(M::GET, get().to(v1::metrics::show))]))
@@ -32,7 +31,7 @@ fn others(app: &mut Urls) {
             "/dashboard/{path:.*}",
             [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))],
         ))
-        .service(at("/openapi.json", [(M::GET, get().to(openapi::document))]))
+        .service(at("/openapi.json", [(M::GET, get().to(docs::json))]))
         .service(at("/docs", [(M::GET, get().to(docs::page))]));
 }
 
@@ -40,24 +39,24 @@ fn v1(app: &mut Urls) {
     app.service(at("/chat/completions", [(M::POST, post().to(v1::chat::create))]))
         .service(at("/models", [(M::GET, get().to(v1::models::list))]))
         .service(at("/models/{id:.+}", [(M::GET, get().to(v1::models::show))])) // ids contain slashes
-        .service(at("/usage", [(M::GET, get().to(v1::usage::of_caller))]))
+        .service(at("/usage", [(M::GET, get().to(v1::usage::show_own))]))
         .service(at("/status", [(M::GET, get().to(v1::status::show))]))
-        .service(at("/status/routing", [(M::PATCH, patch().to(admin::controls::set_order))]))
+        .service(at("/status/routing", [(M::PATCH, patch().to(admin::controls::set_strategy))]))
         .service(at("/status/providers/{id}", [(M::PATCH, patch().to(admin::controls::switch_provider))]))
-        .service(at("/status/providers/{id}/reset", [(M::POST, post().to(admin::controls::reset))]))
+        .service(at("/status/providers/{id}/reset", [(M::POST, post().to(admin::controls::reset_provider))]))
         .service(at("/status/models/{id:.+}", [(M::PATCH, patch().to(admin::controls::switch_model))]));
 }
 
 fn admin_v1(app: &mut Urls) {
     app.service(at("/requests", [(M::GET, get().to(admin::requests::list))]))
-        .service(at("/usage", [(M::GET, get().to(v1::usage::of_all))]))
+        .service(at("/usage", [(M::GET, get().to(admin::usage::show))]))
         .service(at("/budget", [(M::GET, get().to(admin::budget::show))]))
-        .service(at("/events", [(M::GET, get().to(admin::events::listen))]))
+        .service(at("/events", [(M::GET, get().to(admin::events::stream_events))]))
         .service(at("/models", [(M::GET, get().to(admin::models::list))]));
     let session = [
         (M::GET, get().to(admin::session::show)),
-        (M::POST, post().to(admin::session::open)),
-        (M::DELETE, delete().to(admin::session::end)),
+        (M::POST, post().to(admin::session::create)),
+        (M::DELETE, delete().to(admin::session::delete)),
     ];
     let client = [
         (M::GET, get().to(admin::clients::show)),
@@ -73,18 +72,18 @@ fn admin_v1(app: &mut Urls) {
         .service(at("/clients/{id}/rotate", [(M::POST, post().to(admin::clients::rotate))]))
         .service(at("/clients/{id}/revoke", [(M::POST, post().to(admin::clients::revoke))]))
         .service(at("/audit", [(M::GET, get().to(admin::audit::list))]))
-        .service(at("/config", [(M::GET, get().to(admin::audit::config))]));
+        .service(at("/config", [(M::GET, get().to(admin::config::show))]));
 }
 
-/// An admin's changes are a few words of JSON.
-const SMALL_BODY: usize = 65_536;
+/// Requests of admins are small.
+const MAX_ADMIN_BODY: usize = 65_536;
 
-/// URLs of one scope. What is served and what the document is held against are this one list.
+/// The URLs of one scope. Both the app and the test of the OpenAPI document use this list.
 #[derive(Default)]
 struct Urls(Vec<Url>);
 
 impl Urls {
-    fn of(configure: impl FnOnce(&mut Self)) -> Self {
+    fn new(configure: impl FnOnce(&mut Self)) -> Self {
         let mut urls = Self::default();
         configure(&mut urls);
         urls
@@ -101,13 +100,12 @@ struct Url {
     methods: Vec<(M, Route)>,
 }
 
-/// One URL and what it takes.
 fn at<const N: usize>(path: &'static str, methods: [(M, Route); N]) -> Url {
     Url { path, methods: methods.into() }
 }
 
 impl Url {
-    /// Any other method is answered with the list.
+    /// Other methods are answered with 405 and the list of supported ones.
     fn resource(self) -> Resource {
         let allow: Vec<_> = self.methods.iter().map(|(method, _)| method.to_string()).collect();
         let allow = allow.join(", ");
@@ -120,27 +118,17 @@ impl Url {
     }
 }
 
-/// Every method and path, as `openapi.json` writes them: `("GET", "/v1/models/{id}")`. Places within a page are none.
+/// Every method and path as in `openapi.json`: `("GET", "/v1/models/{id}")`, without the views of the dashboard.
 pub fn served() -> Vec<(String, String)> {
     let path = |root: &str, url: &Url| format!("{root}{}", url.path).replace(":.+}", "}");
-    let lines = roots().into_iter().flat_map(|(root, urls)| urls.0.into_iter().map(move |url| (path(root, &url), url)));
-    let lines = lines.filter(|(_, url)| !url.path.ends_with(":.*}"));
-    lines.flat_map(|(path, url)| url.methods.into_iter().map(move |(m, _)| (m.to_string(), path.clone()))).collect()
+    let urls = roots().into_iter().flat_map(|(root, urls)| urls.0.into_iter().map(move |url| (path(root, &url), url)));
+    let urls = urls.filter(|(_, url)| !url.path.ends_with(":.*}"));
+    urls.flat_map(|(path, url)| url.methods.into_iter().map(move |(m, _)| (m.to_string(), path.clone()))).collect()
 }
 
-/// Asked every few seconds by machines, or by the dozen by a browser: not worth a line in the log, nor a trace.
-pub fn is_probe(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/dashboard/assets/")
-}
-
-/// The pattern of a chat's path: known before it is matched, on the one path that is always hot.
-pub fn is_chat(path: &str) -> Option<&'static str> {
-    ["/v1/chat/completions", "/api/v1/chat/completions"].into_iter().find(|pattern| *pattern == path)
-}
-
-async fn nothing_here(request: HttpRequest) -> Result<String, ApiError> {
+async fn not_found(request: HttpRequest) -> Result<String, ApiError> {
     let (method, path) = (request.method(), request.path());
-    let message = format!("Nothing is served at `{method} {path}`. The chat endpoint is `POST /v1/chat/completions`.");
+    let message = format!("There is no `{method} {path}`. The chat endpoint is `POST /v1/chat/completions`.");
     Err(ApiError::NotFound(message))
 }
 
@@ -154,7 +142,7 @@ mod tests {
     };
 
     #[actix_web::test]
-    async fn an_unknown_url_is_404_and_a_wrong_method_405_with_the_right_ones() {
+    async fn an_unknown_url_is_404_and_an_unsupported_method_405_with_the_supported_ones() {
         let app = app(Settings::default()).await;
         for path in ["/", "/v2/models", "/v1", "/v1/", "/v1/chat", "/v1/models/", "/v1/status/providers"] {
             let (status, _, body) = call(&app, TestRequest::get().uri(path)).await;
@@ -168,7 +156,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn both_roots_serve_the_same() {
+    async fn both_roots_serve_the_same_paths() {
         let app = app(Settings::default()).await;
         for root in ["/v1", "/api/v1"] {
             assert_eq!(call(&app, TestRequest::get().uri(&format!("{root}/models"))).await.0, 200);
@@ -178,20 +166,20 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn bad_json_from_an_admin_is_told_in_the_one_envelope() {
-        let settings = Settings { admin_key: Some("boss".into()), ..Settings::default() };
+    async fn bad_json_from_an_admin_gets_the_usual_error_body() {
+        let settings = Settings { admin_key: Some("admin-key".into()), ..Settings::default() };
         let app = app(settings).await;
-        let order = |body: &'static str| {
+        let change = |body: &'static str| {
             TestRequest::patch()
                 .uri("/v1/status/routing")
-                .insert_header(("authorization", "Bearer boss"))
+                .insert_header(("authorization", "Bearer admin-key"))
                 .insert_header(("content-type", "application/json"))
                 .set_payload(body)
         };
         for (body, code) in [("{", "invalid_json"), ("{}", "invalid_value"), (r#"{"strategy":"up"}"#, "invalid_value")]
         {
-            let (status, _, told) = call(&app, order(body)).await;
-            assert_eq!((status, &told["error"]["code"]), (400, &code.into()), "{body}");
+            let (status, _, response) = call(&app, change(body)).await;
+            assert_eq!((status, &response["error"]["code"]), (400, &code.into()), "{body}");
         }
     }
 }

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use super::{
-    edge::{access_policy::Door, middleware, state::Edge},
+    edge::{access_policy::AccessPolicy, middleware, state::AppState},
     routes,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The edge as these settings make it, on state of its own.
-fn edge(settings: &Settings) -> Data<Edge> {
+fn state(settings: &Settings) -> Data<AppState> {
     let tasks = Tasks::new();
     let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(settings, &BTreeMap::new()).unwrap()));
     let rules = Rules { pool: "test".into(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
@@ -40,19 +40,19 @@ fn edge(settings: &Settings) -> Data<Edge> {
         WaitLimits { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
         Duration::from_secs(1),
     );
-    Data::new(Edge::new(Door::new(settings, None, false), flow))
+    Data::new(AppState::new(AccessPolicy::new(settings, None, false), flow))
 }
 
 /// The whole app as it is served.
-pub async fn app(
+pub(crate) async fn app(
     settings: Settings,
 ) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
-    let edge = edge(&settings);
-    test::init_service(App::new().wrap_fn(middleware::around).app_data(edge).configure(routes::all)).await
+    let state = state(&settings);
+    test::init_service(App::new().wrap_fn(middleware::wrap_request).app_data(state).configure(routes::configure)).await
 }
 
 /// Status, headers and JSON of one call.
-pub async fn call(
+pub(crate) async fn call(
     app: &impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error>,
     request: test::TestRequest,
 ) -> (u16, actix_web::http::header::HeaderMap, Value) {

@@ -1,4 +1,4 @@
-//! Servers that tell themselves which models they have: a local Ollama, and the operator's own servers without a list.
+//! Model discovery at servers that report their models: a local Ollama, and configured servers without a model list.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,46 +13,47 @@ use crate::{
     upstream::Upstream,
 };
 
-/// One that is not there refuses at once; one that is slow to answer must not hold up the start.
-const WITHIN_MS: u64 = 1_500;
-/// A model pulled, or an Ollama started, is seen this soon.
-const PERIOD: Duration = Duration::from_secs(15);
+/// A slow server must not delay the start; an absent one refuses immediately.
+const TIMEOUT_MS: u64 = 1_500;
+/// A new model or a newly started Ollama is noticed within this time.
+const INTERVAL: Duration = Duration::from_secs(15);
 
 type Discovered = BTreeMap<String, Vec<String>>;
 
-/// Asks them all at once. Who does not answer keeps what it had: its breaker tells whether it works.
-pub async fn ask(upstream: &Upstream, settings: &Settings, before: &Discovered) -> Discovered {
-    let asked = to_discover(settings).into_iter().map(|server| async move {
+/// Queries all servers concurrently. A server that does not reply keeps its previous models; its breaker excludes it if it
+/// is down.
+pub(super) async fn discover(upstream: &Upstream, settings: &Settings, before: &Discovered) -> Discovered {
+    let queries = to_discover(settings).into_iter().map(|server| async move {
         let ToDiscover { provider, base_url, key, model_list_prefix } = server;
-        let models = match upstream.list_models(&base_url, key.as_ref(), &model_list_prefix, WITHIN_MS).await {
+        let models = match upstream.list_models(&base_url, key.as_ref(), &model_list_prefix, TIMEOUT_MS).await {
             Ok(models) => models.into_iter().map(|model| model.id).collect(),
             Err(error) => {
-                debug!(provider.name = %provider, "`{provider}` does not name its models: {error}");
+                debug!(provider.name = %provider, "`{provider}` did not report its models: {error}");
                 before.get(&provider)?.clone()
             }
         };
         Some((provider, models))
     });
-    join_all(asked).await.into_iter().flatten().collect()
+    join_all(queries).await.into_iter().flatten().collect()
 }
 
-/// Looks again and again, and takes what is new into the catalogue.
-pub fn keep_asking(app: &Arc<App>) {
+/// Repeats the discovery and adds new models to the catalogue.
+pub(super) fn rediscover_periodically(app: &Arc<App>) {
     let this = app.clone();
     app.tasks.spawn_endless(async move {
         loop {
-            sleep(PERIOD).await;
-            this.look_again().await;
+            sleep(INTERVAL).await;
+            this.rediscover().await;
         }
     });
 }
 
 impl App {
-    async fn look_again(&self) {
+    async fn rediscover(&self) {
         let settings = self.settings.load_full();
         let before = self.discovered.load_full();
-        let found = ask(&self.upstream, &settings, &before).await;
-        // A reload in the meantime has asked by itself.
+        let found = discover(&self.upstream, &settings, &before).await;
+        // A reload in the meantime has done its own discovery.
         if found == *before || !Arc::ptr_eq(&settings, &self.settings.load()) {
             return;
         }
@@ -66,7 +67,7 @@ impl App {
                 self.catalog.store(Arc::new(catalog));
                 self.discovered.store(Arc::new(found));
             }
-            Err(error) => warn!("Found models that cannot be taken over: {error}"),
+            Err(error) => warn!("Discovered models cannot be added to the catalogue: {error}"),
         }
     }
 }

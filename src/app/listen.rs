@@ -1,4 +1,4 @@
-//! The listening socket: opened with a clear word when it cannot be, closed while what was accepted goes on.
+//! The listening socket. It can be closed while accepted connections stay open.
 
 use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -8,10 +8,10 @@ use std::{
 use anyhow::{Context, bail};
 use tokio::net::{TcpSocket, lookup_host};
 
-/// Connections that wait to be accepted: a burst must not meet the kernel's retransmission of one second.
+/// Connections waiting to be accepted. If a burst overflows it, the kernel retransmits only after a second.
 const BACKLOG: u32 = 1_024;
 
-/// Listens on the first of the host's addresses that can be had.
+/// Listens on the first available address of the host.
 pub async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
     let bare = host.trim_matches(['[', ']']);
     let addresses: Vec<SocketAddr> =
@@ -39,17 +39,17 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Closes the listening socket from beside the server that accepts from it.
-pub struct Gate(TcpStream);
+/// Closes the listening socket independently of the server that accepts from it.
+pub(super) struct AcceptGate(TcpStream);
 
-impl Gate {
-    pub fn of(listener: &TcpListener) -> std::io::Result<Self> {
+impl AcceptGate {
+    pub fn new(listener: &TcpListener) -> std::io::Result<Self> {
         Ok(Self(TcpStream::from(OwnedFd::from(listener.try_clone()?))))
     }
 
-    /// From here on the kernel refuses connections. The server must not be accepting any more.
+    /// From now on the kernel refuses connections. The server must have stopped accepting before.
     pub fn close(&self) {
-        // Where a platform does not know this for listening sockets, callers wait in the backlog instead.
+        // Not every platform supports this for listening sockets; callers then wait in the backlog.
         let _ = self.0.shutdown(Shutdown::Both);
     }
 }
@@ -79,7 +79,7 @@ mod tests {
     async fn a_closed_gate_refuses_while_the_listener_still_lives() {
         let listener = bind("127.0.0.1", 0).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let gate = Gate::of(&listener).unwrap();
+        let gate = AcceptGate::new(&listener).unwrap();
         assert!(TcpStream::connect(address).is_ok());
         gate.close();
         assert!(TcpStream::connect(address).is_err());

@@ -1,9 +1,9 @@
-//! Composition root: the only place where rooms are handed to each other.
+//! Composition root: the only place that connects the rooms with each other.
 
 mod discovery;
-mod drain;
 mod listen;
-mod members;
+mod signals;
+mod store;
 
 use std::{
     collections::BTreeMap,
@@ -21,11 +21,11 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 
 pub use listen::bind;
-pub use members::{Store, StoreInUse};
+pub use store::{Store, StoreInUse};
 
 use crate::{
     api::{
-        edge::{access_policy::Door, middleware, state::Edge},
+        edge::{access_policy::AccessPolicy, middleware, state::AppState},
         routes,
     },
     catalog::{Catalog, Current},
@@ -39,75 +39,84 @@ use crate::{
     upstream::{BuildError, Upstream, UpstreamSettings},
 };
 
-/// How long an unused connection is kept for the caller's next request: longer than the 60 s of usual load balancers,
-/// so that they close it and never we under a request.
+/// How long an idle connection stays open. Longer than the 60 s of usual load balancers, so that they close it first and no
+/// request meets a connection that we are closing.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// For a caller to send a request's head. As long, since HTTP clients open connections ahead of need: the first request
-/// on one must not meet our 408.
-const HEAD: Duration = KEEP_ALIVE;
-/// For a caller to take the end of an answer when the connection closes.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// Time for a caller to send the headers of a request. As long as [`KEEP_ALIVE`], because HTTP clients open connections in
+/// advance and must not get a 408 for the first request on one.
+const HEADERS_TIMEOUT: Duration = KEEP_ALIVE;
+/// Time for a caller to read the end of a response when the connection closes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads the settings anew; the error is in words for the operator.
+/// Reads the settings again. The error is written for the operator.
 pub type Reload = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
 
-/// Where the budget is kept.
+/// Where the state is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum Storage {
     /// In Redis or in the data directory, as the settings say.
-    AsSet,
-    /// In memory: it ends with the process.
-    Fleeting,
+    Configured,
+    /// In memory, until the process ends.
+    InMemory,
 }
 
-/// Everything but the open door.
+/// The gateway without its listening socket.
 pub struct App {
     settings: ArcSwap<Settings>,
     catalog: Current,
     upstream: Upstream,
-    /// Models that servers without a list of their own named, by provider.
+    /// Models reported by servers without a configured list, by provider.
     discovered: ArcSwap<BTreeMap<String, Vec<String>>>,
-    edge: Data<Edge>,
+    state: Data<AppState>,
     tasks: Tasks,
-    /// The one shown at start, when the operator set none.
-    made_admin_key: Option<KeyDigest>,
-    /// The ledger held members' keys when it first answered.
-    has_members: AtomicBool,
+    /// Generated and shown at start if the operator set none.
+    generated_admin_key: Option<KeyDigest>,
+    /// Whether the ledger held client keys when it first replied.
+    has_clients: AtomicBool,
 }
 
 impl App {
-    /// Opens what is needed to serve. An unreachable Redis is no error, an unwritable data directory is.
-    /// `made_admin_key`: guards the admin's endpoints where the settings hold no key.
-    pub async fn open(settings: Settings, made_admin_key: Option<&str>, state: State) -> anyhow::Result<Arc<Self>> {
+    /// Opens everything needed to serve. An unwritable data directory is an error; an unreachable Redis is not.
+    /// `generated_admin_key` is used if the settings contain none.
+    pub async fn open(
+        settings: Settings,
+        generated_admin_key: Option<&str>,
+        storage: Storage,
+    ) -> anyhow::Result<Arc<Self>> {
         let tasks = Tasks::new();
         let upstream = upstream(&settings)?;
-        let discovered = discovery::ask(&upstream, &settings, &BTreeMap::new()).await;
+        let discovered = discovery::discover(&upstream, &settings, &BTreeMap::new()).await;
         let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(&settings, &discovered)?));
-        let ledger = Ledger::start(host(&settings, &tasks, state)?, &rules(&settings), catalog.clone(), tasks.clone());
+        let ledger = Ledger::start(
+            script_engine(&settings, &tasks, storage)?,
+            &rules(&settings),
+            catalog.clone(),
+            tasks.clone(),
+        );
         let route_timeout = Duration::from_millis(settings.timeouts.route_ms);
         let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
         metrics::observe(&flow);
-        let made_admin_key = made_admin_key.map(KeyDigest::of);
-        let has_members = members::look(&flow.ledger, &settings).await;
-        let door = Door::new(&settings, made_admin_key.as_ref(), has_members == Some(true));
-        flow.ledger.set_file_clients(settings.clients.records.clone(), door.limits.clone());
+        let generated_admin_key = generated_admin_key.map(KeyDigest::of);
+        let has_clients = store::has_clients(&flow.ledger, &settings).await;
+        let policy = AccessPolicy::new(&settings, generated_admin_key.as_ref(), has_clients == Some(true));
+        flow.ledger.set_file_clients(settings.clients.records.clone(), policy.limits.clone());
         let app = Arc::new(Self {
             settings: ArcSwap::from_pointee(settings),
             catalog,
             upstream,
             discovered: ArcSwap::from_pointee(discovered),
-            edge: Data::new(Edge::new(door, flow)),
+            state: Data::new(AppState::new(policy, flow)),
             tasks,
-            made_admin_key,
-            has_members: AtomicBool::new(has_members == Some(true)),
+            generated_admin_key,
+            has_clients: AtomicBool::new(has_clients == Some(true)),
         });
-        if has_members.is_none() {
-            members::look_later(&app);
+        if has_clients.is_none() {
+            store::check_for_clients_later(&app);
         }
         Ok(app)
     }
 
-    /// How many models can be asked for by name, and the ids of the providers that serve them.
+    /// The number of models, and the ids of the providers that serve them.
     pub fn offer(&self) -> (usize, Vec<String>) {
         let catalog = self.catalog.load();
         let mut providers: Vec<String> = catalog.models.iter().map(|served| served.provider.id.to_string()).collect();
@@ -117,63 +126,64 @@ impl App {
 
     /// Whether callers without a key are served.
     pub fn is_open(&self) -> bool {
-        self.edge.door.load().open
+        self.state.policy.load().open
     }
 
     /// Serves until a signal, then drains. Returns when everything is settled.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, reload: Reload) -> anyhow::Result<()> {
-        self.warn_of_settings();
-        discovery::keep_asking(&self);
-        let gate = listen::Gate::of(&listener)?;
-        let edge = self.edge.clone();
+        self.warn_about_settings();
+        discovery::rediscover_periodically(&self);
+        let gate = listen::AcceptGate::new(&listener)?;
+        let state = self.state.clone();
         let server = HttpServer::new(move || {
-            HttpApp::new().wrap_fn(middleware::around).app_data(edge.clone()).configure(routes::all)
+            HttpApp::new().wrap_fn(middleware::wrap_request).app_data(state.clone()).configure(routes::configure)
         })
         .workers(workers())
         .disable_signals()
-        .h1_allow_half_closed(false) // a caller that leaves drops its request, and with it the call to the provider
+        .h1_allow_half_closed(false) // a caller that disconnects cancels its request and the call to the provider
         .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD)
-        .client_disconnect_timeout(GOODBYE)
-        .shutdown_timeout(GOODBYE.as_secs())
+        .client_request_timeout(HEADERS_TIMEOUT)
+        .client_disconnect_timeout(CLOSE_TIMEOUT)
+        .shutdown_timeout(CLOSE_TIMEOUT.as_secs())
         .listen(listener)
         .context("cannot listen")?
         .run();
         let handle = server.handle();
         let whole = async { server.await.context("the server failed") };
-        tokio::try_join!(whole, drain::until_signalled(&self, reload, handle, gate))?;
+        tokio::try_join!(whole, signals::run_until_signalled(&self, reload, handle, gate))?;
         Ok(())
     }
 
-    /// Takes new settings in; on any mistake everything stays as it was.
+    /// Applies new settings. On an error the old ones stay in force.
     async fn reload(&self, settings: Settings) -> anyhow::Result<()> {
-        let discovered = discovery::ask(&self.upstream, &settings, &self.discovered.load()).await;
+        let discovered = discovery::discover(&self.upstream, &settings, &self.discovered.load()).await;
         let catalog = Catalog::build(&settings, &discovered)?;
-        let fixed = needs_restart(&self.settings.load(), &settings);
-        self.hang_door(&settings);
+        let unapplied = needs_restart(&self.settings.load(), &settings);
+        self.install_policy(&settings);
         self.catalog.store(Arc::new(catalog));
         self.discovered.store(Arc::new(discovered));
         self.settings.store(Arc::new(settings));
         tracing::info!("Reloaded the configuration");
-        if !fixed.is_empty() {
-            tracing::warn!("Not taken over before the next start: {}", fixed.join(", "));
+        if !unapplied.is_empty() {
+            tracing::warn!("These changes need a restart: {}", unapplied.join(", "));
         }
-        self.warn_of_settings();
+        self.warn_about_settings();
         Ok(())
     }
 
-    /// Who may enter, by these settings and by what the ledger held at start.
-    fn hang_door(&self, settings: &Settings) {
-        let door = Door::new(settings, self.made_admin_key.as_ref(), self.has_members.load(Ordering::Relaxed));
-        self.edge.flow.ledger.set_file_clients(settings.clients.records.clone(), door.limits.clone());
-        self.edge.door.store(Arc::new(door));
+    /// Replaces the access policy by that of the new settings.
+    fn install_policy(&self, settings: &Settings) {
+        let policy =
+            AccessPolicy::new(settings, self.generated_admin_key.as_ref(), self.has_clients.load(Ordering::Relaxed));
+        self.state.flow.ledger.set_file_clients(settings.clients.records.clone(), policy.limits.clone());
+        self.state.policy.store(Arc::new(policy));
     }
 
-    fn warn_of_settings(&self) {
-        let door = self.edge.door.load();
-        if !door.open && door.has_no_client_key() {
+    fn warn_about_settings(&self) {
+        let policy = self.state.policy.load();
+        if !policy.open && policy.has_no_client_key() {
             tracing::warn!(
-                "Every caller needs a key and there is none: make some with `tollfree keys create`, set TOLLFREE_API_KEY, or TOLLFREE_AUTH=open"
+                "Callers need a key, but no client key exists: create one with `tollfree keys create`, or set TOLLFREE_API_KEY or TOLLFREE_AUTH=open"
             );
         }
         if self.catalog.load().candidates.is_empty() {
@@ -182,9 +192,9 @@ impl App {
     }
 }
 
-/// Whether any provider has a key, or a local server was found; opens no state.
+/// Whether any provider has a key or a local server was found. Opens no state.
 pub async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
-    let discovered = discovery::ask(&upstream(settings)?, settings, &BTreeMap::new()).await;
+    let discovered = discovery::discover(&upstream(settings)?, settings, &BTreeMap::new()).await;
     Ok(!Catalog::build(settings, &discovered)?.candidates.is_empty())
 }
 
@@ -198,9 +208,9 @@ pub fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
     Upstream::new(upstream, workers())
 }
 
-/// The server's threads: half of the cores, at least one. One serves a thousand times what free tiers give, and the fewer
-/// there are, the more often a request finds a warm cache and an open connection to its provider; the other cores are for
-/// Redis, the network, and our own thread beside the server's.
+/// Number of server threads: half of the cores, at least one. One thread serves far more than free tiers allow, and fewer
+/// threads find warm caches and open provider connections more often. The other cores are for Redis, the network and the
+/// main runtime.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
@@ -222,9 +232,9 @@ fn rules(settings: &Settings) -> Rules {
     }
 }
 
-/// Who runs the ledger's scripts: Redis where one is named, else this process.
-fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<dyn ScriptEngine>> {
-    if state == State::Fleeting {
+/// The engine that runs the ledger's scripts: Redis if configured, else this process.
+fn script_engine(settings: &Settings, tasks: &Tasks, storage: Storage) -> anyhow::Result<Arc<dyn ScriptEngine>> {
+    if storage == Storage::InMemory {
         return Ok(Arc::new(EmbeddedEngine::in_memory()));
     }
     telemetry::set_database(database(settings));
@@ -233,12 +243,12 @@ fn host(settings: &Settings, tasks: &Tasks, state: State) -> anyhow::Result<Arc<
     }
     let directory = match &settings.ledger.data_dir {
         Some(directory) => directory.clone(),
-        None => user_data_dir().context("there is no home directory for embedded state: set TOLLFREE_DATA_DIR")?,
+        None => user_data_dir().context("no home directory for the embedded state: set TOLLFREE_DATA_DIR")?,
     };
     Ok(Arc::new(EmbeddedEngine::open(&directory, tasks)?))
 }
 
-/// What the ledger's calls are calls of. Of several servers none is named: which one answers may change.
+/// The database in the spans of ledger calls. It has no server address if there are several, because the master may change.
 fn database(settings: &Settings) -> telemetry::Database {
     match &settings.redis_url {
         Some(url) => telemetry::Database { system: "redis", server: url.single_address() },
@@ -246,7 +256,7 @@ fn database(settings: &Settings) -> telemetry::Database {
     }
 }
 
-/// `$XDG_DATA_HOME/tollfree`, else the platform's place under the home directory.
+/// `$XDG_DATA_HOME/tollfree`, else the platform's data directory below the home directory.
 fn user_data_dir() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let under_home = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
@@ -254,7 +264,7 @@ fn user_data_dir() -> Option<PathBuf> {
     Some(base.join("tollfree"))
 }
 
-/// Names of changed settings that only a start reads.
+/// The names of changed settings that are read only at start.
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let changed = [
         ("HOST, PORT", old.server != new.server),

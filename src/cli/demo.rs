@@ -16,7 +16,7 @@ use super::{
     serve::{listen, made_admin_key, welcome, with_telemetry},
 };
 use crate::{
-    app::{App, State},
+    app::{App, Storage},
     config::{Loaded, OllamaSettings, ProviderSettings, Settings},
     simulator::{self, Profile, Running, SimulatorSettings},
 };
@@ -95,7 +95,7 @@ pub async fn gateway(
     let providers = start_providers(arguments).await?;
     loaded.settings = on_simulated(loaded.settings, &providers);
     let made = made_admin_key(&loaded.settings);
-    let app = App::open(loaded.settings.clone(), made.as_deref(), State::Fleeting).await?;
+    let app = App::open(loaded.settings.clone(), made.as_deref(), Storage::InMemory).await?;
     welcome(&loaded, &app, address, made.as_deref(), BANNER);
     let settings = loaded.settings;
     let served = app.serve(listener, Box::new(move || Ok(settings.clone()))).await;

@@ -9,7 +9,7 @@ use std::{
 
 use super::{demo, load, runtime, say};
 use crate::{
-    app::{self, App, State},
+    app::{self, App, Storage},
     config::{Loaded, LogFormat, Settings},
     telemetry, upstream,
 };
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             return demo::gateway(loaded.clone(), &demo::Arguments::default(), listener, address).await;
         }
         let made = made_admin_key(&loaded.settings);
-        let app = App::open(loaded.settings.clone(), made.as_deref(), State::AsSet).await?;
+        let app = App::open(loaded.settings.clone(), made.as_deref(), Storage::Configured).await?;
         let reload = || load().map(|loaded| loaded.settings).map_err(|error| format!("{error:#}"));
         welcome(&loaded, &app, address, made.as_deref(), "");
         app.serve(listener, Box::new(reload)).await

@@ -143,7 +143,7 @@ function windowOf(limit: string, max: number, fill: number, now: number, random:
     next_free_at: iso(used >= max ? now + (isDay ? 86 * SECOND : 4_400) : now),
     resets_at: isDay ? iso(now + 7.4 * 60 * MINUTE) : null,
     span_ms: span,
-    users: shares.filter((user) => user.units > 0),
+    clients: shares.filter((share) => share.units > 0),
     forecast: isDay
       ? { exhausted_at: fill > 0.6 ? iso(now + 5.2 * 60 * MINUTE) : null, pace_per_hour: Math.round((max * fill) / 12) }
       : null,
@@ -167,7 +167,7 @@ export function budget(now = Date.now(), tick = 0): Budget {
       keys: [
         {
           id: "3fd0c1aa",
-          shut_until: id === "9ab0c4e7" ? iso(now + 8 * MINUTE) : null,
+          cooldown_until: id === "9ab0c4e7" ? iso(now + 8 * MINUTE) : null,
           cause: id === "9ab0c4e7" ? "401_bad_key" : null,
         },
       ],
@@ -177,8 +177,8 @@ export function budget(now = Date.now(), tick = 0): Budget {
         name: `${shape.id}/${model}`,
         enabled: model !== "gemma-4-31b-it",
         breaker: closed,
-        shut: model === "qwen/qwen3.8-27b" ? { until: iso(now + 48 * SECOND), cause: "429_tpm" } : null,
-        first_content_ms: Math.round(120 + 900 * random()),
+        cooldown: model === "qwen/qwen3.8-27b" ? { until: iso(now + 48 * SECOND), cause: "429_tpm" } : null,
+        first_token_ms: Math.round(120 + 900 * random()),
         windows: windows(limits, fill),
       })),
     })),
@@ -274,7 +274,7 @@ export function record(nth: number, now = Date.now()): RequestRecord {
           ]
         : [],
     waited_ms: waited,
-    first_content_ms: status === 200 ? at + first : null,
+    first_token_ms: status === 200 ? at + first : null,
     duration_ms: last ? last.at_ms + last.duration_ms : 3,
     tokens_in: status === 200 ? Math.round(40 + 2_500 * random()) : null,
     tokens_out: status === 200 ? Math.round(10 + 900 * random()) : null,
@@ -330,7 +330,7 @@ export const models = (): AnyModel[] => [
   ...(["free", "free-fast", "free-smart"] as const).map((id, at): AnyModel => ({
     id,
     kind: "meta",
-    order: (["headroom", "fast", "smart"] as const)[at]!,
+    strategy: (["headroom", "fast", "smart"] as const)[at]!,
     members: SERVED.map((name, rank) => ({
       name,
       rank: rank + 1,
@@ -393,8 +393,8 @@ export function usage(by: Usage["by"], step: "minute" | "day", from: number, to:
           tokens_in: requests * 800,
           tokens_out: requests * 240,
           waited_ms: requests * 90,
-          first_content_p50_ms: requests ? Math.round(150 + at * 90 + 60 * random()) : null,
-          first_content_p95_ms: requests ? Math.round(420 + at * 240 + 300 * random()) : null,
+          first_token_p50_ms: requests ? Math.round(150 + at * 90 + 60 * random()) : null,
+          first_token_p95_ms: requests ? Math.round(420 + at * 240 + 300 * random()) : null,
         });
       }
       const sum = (of: keyof UsageFigures) => points.reduce((total, point) => total + (point[of] ?? 0), 0);
@@ -406,8 +406,8 @@ export function usage(by: Usage["by"], step: "minute" | "day", from: number, to:
         tokens_in: sum("tokens_in"),
         tokens_out: sum("tokens_out"),
         waited_ms: sum("waited_ms"),
-        first_content_p50_ms: 210 + at * 80,
-        first_content_p95_ms: 700 + at * 200,
+        first_token_p50_ms: 210 + at * 80,
+        first_token_p95_ms: 700 + at * 200,
       };
       return { name, points, total };
     });
@@ -421,7 +421,7 @@ export const config = (): Config => ({
     { name: "redis.url", value: "redis://redis:6379", source: "environment" },
     { name: "queue.max_wait_ms", value: "30000", source: "tollfree.toml:14:1" },
     { name: "ledger.slack_ms", value: "250", source: "default" },
-    { name: "timeouts.first_content_ms", value: "20000", source: "default" },
+    { name: "timeouts.first_token_ms", value: "20000", source: "default" },
     { name: "providers.mistral.limits.tpmonth", value: "4000000", source: "tollfree.toml:31:1" },
     {
       name: "dashboard.trace_link",

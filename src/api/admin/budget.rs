@@ -1,4 +1,4 @@
-//! `GET /admin/v1/budget`: every window, what is left of it, when it opens, who uses it and where that leads.
+//! `GET /admin/v1/budget`: every limit window with its usage, its clients and a forecast.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,32 +13,30 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    api::{
-        edge::{auth::Admin, error::ApiError, flow_error, query::Query, state::Edge},
-        v1::status::instant,
+    api::edge::{
+        auth::Admin, error::ApiError, flow_error, query::Query, schema, state::AppState, timestamp::timestamp,
     },
     catalog::Catalog,
     domain::{BreakerState, Candidate, PoolSnapshot, Provider, Scope},
     ledger::{
         budget::{self, WindowReport},
-        forecast::UsageHistory,
+        forecast::{self, UsageHistory},
     },
 };
 
-/// The whole pool as it stands.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Budget {
+pub(crate) struct Budget {
     object: &'static str,
     #[schema(format = DateTime)]
     taken_at: String,
     replicas: i64,
-    /// Requests that stand in line.
+    /// Requests in the wait queue
     waiting: i64,
     totals: Totals,
     providers: Vec<ProviderBudget>,
 }
 
-/// Requests since the state began.
+/// Requests since the state was created.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BudgetTotals)]
 struct Totals {
@@ -56,11 +54,12 @@ struct ProviderBudget {
     accounts: Vec<AccountBudget>,
 }
 
-/// `closed`, `open` until then, `half_open`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BudgetBreaker)]
 struct Breaker {
+    #[schema(schema_with = schema::breaker_state)]
     state: &'static str,
+    /// When an open breaker lets a probe through
     #[schema(required, format = DateTime)]
     until: Option<String>,
 }
@@ -69,7 +68,7 @@ struct Breaker {
 struct AccountBudget {
     id: String,
     keys: Vec<Key>,
-    /// Over all its models.
+    /// The windows shared by all models of the account
     windows: Vec<Window>,
     models: Vec<ModelBudget>,
 }
@@ -79,7 +78,7 @@ struct AccountBudget {
 struct Key {
     id: String,
     #[schema(required, format = DateTime)]
-    shut_until: Option<String>,
+    cooldown_until: Option<String>,
     #[schema(required)]
     cause: Option<String>,
 }
@@ -90,17 +89,17 @@ struct ModelBudget {
     name: String,
     enabled: bool,
     breaker: Breaker,
-    /// A cool-down on it, its account or all its keys.
+    /// A cooldown of the model, its account or all its keys
     #[schema(required)]
-    shut: Option<Shut>,
+    cooldown: Option<Cooldown>,
     #[schema(required)]
-    first_content_ms: Option<i64>,
+    first_token_ms: Option<i64>,
     windows: Vec<Window>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = BudgetShut)]
-struct Shut {
+#[schema(as = BudgetCooldown)]
+struct Cooldown {
     #[schema(format = DateTime)]
     until: String,
     cause: String,
@@ -111,33 +110,34 @@ struct Shut {
 struct Window {
     /// `rpm`, `rpd`, `tpm`, …
     limit: &'static str,
-    /// `sliding`, `bucket`, `calendar`, `concurrency`
+    #[schema(schema_with = schema::window_kind)]
     kind: &'static str,
-    /// In force.
+    /// The limit in force
     max: i64,
     configured: i64,
-    /// `catalogue`, `file`, or `learned`: the provider said so.
+    /// `learned`: from the provider's responses
+    #[schema(schema_with = schema::limit_source)]
     source: &'static str,
     used: i64,
-    /// Units of those who stand in line for it.
+    /// Units of requests in the wait queue
     waiting: i64,
     left: i64,
-    /// When one unit more fits, if nobody else comes.
+    /// When the next unit becomes available, without further requests
     #[schema(format = DateTime)]
     next_free_at: String,
-    /// When nothing of what is used counts any more.
+    /// When nothing used so far counts any more
     #[schema(required, format = DateTime)]
     resets_at: Option<String>,
     span_ms: i64,
-    /// By what was recorded in that span, the most first.
-    users: Vec<ClientShare>,
-    /// Of days and months only.
+    /// The clients with the most usage recorded in this span
+    clients: Vec<ClientShare>,
+    /// Present for windows of a day or month
     #[schema(required)]
     forecast: Option<Forecast>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = BudgetUser)]
+#[schema(as = BudgetClient)]
 struct ClientShare {
     client: String,
     #[schema(required)]
@@ -147,150 +147,154 @@ struct ClientShare {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Forecast {
-    /// Null: not at this pace.
+    /// Null if the limit lasts at this pace
     #[schema(required, format = DateTime)]
     exhausted_at: Option<String>,
     pace_per_hour: f64,
 }
 
-/// Every window: what is left of it, when it opens, who uses it and where that leads
+/// Every limit window with its usage, its clients and a forecast
 #[utoipa::path(
     get, path = "/admin/v1/budget", tag = "usage", operation_id = "show_budget",
     security(("admin_key" = [])),
-    responses((status = 200, description = "The whole pool as it stands", body = Budget)),
+    responses((status = 200, description = "The budget of the whole pool", body = Budget)),
 )]
-pub async fn show(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<Budget>, ApiError> {
-    Query::of(&request, &[])?;
-    Ok(Json(take(&edge).await?))
+pub(crate) async fn show(state: Data<AppState>, _: Admin, request: HttpRequest) -> Result<Json<Budget>, ApiError> {
+    Query::parse(&request, &[])?;
+    Ok(Json(load(&state).await?))
 }
 
-/// As it stands now.
-pub async fn take(edge: &Edge) -> Result<Budget, ApiError> {
-    let ledger = &edge.flow.ledger;
-    let catalog = edge.flow.catalog.load_full();
-    let seen = ledger.budget().await.map_err(|e| flow_error::unread(&e))?;
+pub(crate) async fn load(state: &AppState) -> Result<Budget, ApiError> {
+    let ledger = &state.flow.ledger;
+    let catalog = state.flow.catalog.load_full();
+    let report = ledger.budget().await.map_err(|e| flow_error::from_ledger_read(&e))?;
     let windows = catalog.candidates.iter().flat_map(|c| c.windows.iter());
-    let uses = ledger.usage_history(windows).await.map_err(|e| flow_error::unread(&e))?;
-    let mut view = View { catalog: &catalog, snapshot: ledger.snapshot(), seen: &seen, uses, names: HashMap::new() };
+    let history = ledger.usage_history(windows).await.map_err(|e| flow_error::from_ledger_read(&e))?;
+    let mut view =
+        BudgetView { catalog: &catalog, snapshot: ledger.snapshot(), report: &report, history, names: HashMap::new() };
     let clients = view.clients();
-    view.names = edge.names.of(ledger, clients.iter().map(String::as_str)).await;
+    view.names = state.display_names.lookup(ledger, clients.iter().map(String::as_str)).await;
     Ok(Budget {
         object: "budget",
-        taken_at: instant(seen.now_ms),
-        replicas: seen.replicas,
-        waiting: seen.waiting,
+        taken_at: timestamp(report.now_ms),
+        replicas: report.replicas,
+        waiting: report.waiting,
         totals: Totals {
-            requests: seen.totals.requests,
-            successes: seen.totals.successes,
-            failures: seen.totals.failures,
+            requests: report.totals.requests,
+            successes: report.totals.successes,
+            failures: report.totals.failures,
         },
         providers: catalog.providers.iter().map(|p| view.provider(p)).collect(),
     })
 }
 
 impl Budget {
-    /// The same state at another instant is the same budget.
-    pub fn text_without_time(&self) -> Vec<u8> {
+    /// Equal for two budgets that differ only in the time they were taken.
+    pub fn json_without_time(&self) -> Vec<u8> {
         let Self { replicas, waiting, totals, providers, .. } = self;
         serde_json::to_vec(&(replicas, waiting, totals, providers)).unwrap_or_default()
     }
 }
 
-struct View<'a> {
+/// The sources of a budget.
+struct BudgetView<'a> {
     catalog: &'a Catalog,
-    /// Breakers, cool-downs and speeds, of the last second.
+    /// Breakers, cooldowns and latencies as of the last second.
     snapshot: Arc<PoolSnapshot>,
-    seen: &'a budget::Budget,
-    uses: UsageHistory,
+    report: &'a budget::Budget,
+    history: UsageHistory,
     names: HashMap<String, String>,
 }
 
-impl View<'_> {
-    /// Everybody who uses any window.
+impl BudgetView<'_> {
+    /// The ids of all clients in the response.
     fn clients(&self) -> HashSet<String> {
-        let stands = self.seen.windows.iter().flat_map(|(subject, stands)| stands.iter().map(move |s| (subject, s)));
-        stands.flat_map(|(subject, stand)| self.uses.top_clients(subject, stand)).map(|user| user.client).collect()
+        let all = &self.report.windows;
+        let windows = all.iter().flat_map(|(subject, windows)| windows.iter().map(move |window| (subject, window)));
+        let shares = windows.flat_map(|(subject, window)| self.history.top_clients(subject, window));
+        shares.map(|share| share.client).collect()
     }
 
     fn provider(&self, provider: &Provider) -> ProviderBudget {
-        let all: Vec<&Candidate> =
+        let candidates: Vec<&Candidate> =
             self.catalog.candidates.iter().filter(|c| c.provider.id == provider.id).map(|c| &**c).collect();
         let mut seen = HashSet::new();
-        let accounts = all.iter().filter(|c| seen.insert(&*c.account.id));
+        let accounts = candidates.iter().filter(|c| seen.insert(&*c.account.id));
         ProviderBudget {
             id: provider.id.to_string(),
             name: provider.name.clone(),
             enabled: provider.enabled && self.snapshot.is_name_enabled(&provider.id),
             breaker: self.breaker(&provider.id),
-            accounts: accounts.map(|c| self.account(c, &all)).collect(),
+            accounts: accounts.map(|c| self.account(c, &candidates)).collect(),
         }
     }
 
-    fn account(&self, of: &Candidate, all: &[&Candidate]) -> AccountBudget {
+    /// The account of `first` with the models of all `candidates` that use it.
+    fn account(&self, first: &Candidate, candidates: &[&Candidate]) -> AccountBudget {
         let mut seen = HashSet::new();
-        let models = all.iter().filter(|c| c.account.id == of.account.id && seen.insert(&*c.model.id));
+        let models = candidates.iter().filter(|c| c.account.id == first.account.id && seen.insert(&*c.model.id));
         AccountBudget {
-            id: of.account.id.to_string(),
-            keys: of.account.keys.iter().map(|key| self.key(&of.provider.id, &key.id)).collect(),
-            windows: self.windows(of, Scope::Account),
+            id: first.account.id.to_string(),
+            keys: first.account.keys.iter().map(|key| self.key(&first.provider.id, &key.id)).collect(),
+            windows: self.windows(first, Scope::Account),
             models: models.map(|c| self.model(c)).collect(),
         }
     }
 
     fn key(&self, provider: &str, id: &str) -> Key {
-        let shut = self.snapshot.key_cooldowns.get(&format!("{provider}/{id}"));
+        let cooldown = self.snapshot.key_cooldowns.get(&format!("{provider}/{id}"));
         Key {
             id: id.to_owned(),
-            shut_until: shut.map(|(until, _)| instant(*until)),
-            cause: shut.map(|(_, cause)| cause.clone()),
+            cooldown_until: cooldown.map(|(until_ms, _)| timestamp(*until_ms)),
+            cause: cooldown.map(|(_, cause)| cause.clone()),
         }
     }
 
     fn model(&self, candidate: &Candidate) -> ModelBudget {
         let subject = self.snapshot.subject(candidate);
-        let shut = subject.and_then(|s| s.cooldown.as_ref());
-        #[expect(clippy::cast_possible_truncation, reason = "milliseconds of an answer")]
-        let first_content_ms = subject.and_then(|s| s.first_token_ms).map(|ms| ms.round() as i64);
+        let cooldown = subject.and_then(|s| s.cooldown.as_ref());
+        #[expect(clippy::cast_possible_truncation, reason = "a latency in milliseconds")]
+        let first_token_ms = subject.and_then(|s| s.first_token_ms).map(|ms| ms.round() as i64);
         ModelBudget {
             id: candidate.model.id.to_string(),
             name: candidate.name.to_string(),
             enabled: candidate.model.enabled && self.snapshot.is_name_enabled(&candidate.name),
             breaker: self.breaker(&candidate.name),
-            shut: shut.map(|(until, cause)| Shut { until: instant(*until), cause: cause.clone() }),
-            first_content_ms,
+            cooldown: cooldown.map(|(until_ms, cause)| Cooldown { until: timestamp(*until_ms), cause: cause.clone() }),
+            first_token_ms,
             windows: self.windows(candidate, Scope::Model),
         }
     }
 
     fn windows(&self, candidate: &Candidate, scope: Scope) -> Vec<Window> {
         let subject = budget::subject(candidate, scope);
-        let stands = self.seen.windows.get(subject).map_or(&[][..], Vec::as_slice);
-        stands.iter().map(|stand| self.window(subject, stand)).collect()
+        let windows = self.report.windows.get(subject).map_or(&[][..], Vec::as_slice);
+        windows.iter().map(|window| self.window(subject, window)).collect()
     }
 
-    fn window(&self, subject: &str, stand: &WindowReport) -> Window {
-        let user = |user: crate::ledger::forecast::ClientShare| ClientShare {
-            name: self.names.get(&user.client).cloned(),
-            client: user.client,
-            units: user.units,
+    fn window(&self, subject: &str, report: &WindowReport) -> Window {
+        let share = |share: forecast::ClientShare| ClientShare {
+            name: self.names.get(&share.client).cloned(),
+            client: share.client,
+            units: share.units,
         };
-        let forecast = self.uses.forecast(subject, stand).map(|forecast| Forecast {
-            exhausted_at: forecast.exhausted_ms.map(instant),
+        let forecast = self.history.forecast(subject, report).map(|forecast| Forecast {
+            exhausted_at: forecast.exhausted_ms.map(timestamp),
             pace_per_hour: forecast.pace_per_hour,
         });
         Window {
-            limit: stand.window.limit.as_str(),
-            kind: stand.window.kind.as_str(),
-            max: stand.max,
-            configured: stand.window.max,
-            source: if stand.learned { "learned" } else { stand.window.source.as_str() },
-            used: stand.used,
-            waiting: stand.waiting,
-            left: (stand.max - stand.used).max(0),
-            next_free_at: instant(stand.opens_ms.max(self.seen.now_ms)),
-            resets_at: stand.empty_ms.map(instant),
-            span_ms: stand.window.span_ms,
-            users: self.uses.top_clients(subject, stand).into_iter().map(user).collect(),
+            limit: report.window.limit.as_str(),
+            kind: report.window.kind.as_str(),
+            max: report.max,
+            configured: report.window.max,
+            source: if report.learned { "learned" } else { report.window.source.as_str() },
+            used: report.used,
+            waiting: report.waiting,
+            left: (report.max - report.used).max(0),
+            next_free_at: timestamp(report.opens_ms.max(self.report.now_ms)),
+            resets_at: report.empty_ms.map(timestamp),
+            span_ms: report.window.span_ms,
+            clients: self.history.top_clients(subject, report).into_iter().map(share).collect(),
             forecast,
         }
     }
@@ -298,7 +302,7 @@ impl View<'_> {
     fn breaker(&self, name: &str) -> Breaker {
         let state = self.snapshot.breaker(name);
         let until = match state {
-            BreakerState::Open { until_ms } => Some(instant(until_ms)),
+            BreakerState::Open { until_ms } => Some(timestamp(until_ms)),
             BreakerState::Closed | BreakerState::HalfOpen => None,
         };
         Breaker { state: state.as_str(), until }

@@ -1,8 +1,8 @@
-//! What an admin changes at run time. Every change binds all replicas from their next admission on.
+//! The controls below `/v1/status`: the strategy of `free`, switching providers and models on and off, resetting breakers.
+//! A change applies to the next admission of every replica.
 
 use actix_web::{
     HttpRequest,
-    error::JsonPayloadError,
     web::{Data, Json, Path},
 };
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,14 @@ use utoipa::ToSchema;
 use crate::{
     api::{
         edge::{
-            auth::{Admin, Order as Asked},
+            auth::{Admin, AdminJson},
             error::ApiError,
-            flow_error,
-            state::Edge,
+            flow_error, schema,
+            state::AppState,
         },
         v1::{
-            models::unescaped,
-            status::{ProviderStatus, Status, order_names, provider_status, status},
+            models::model_id,
+            status::{ProviderStatus, Status, provider_status, status},
         },
     },
     domain::RoutingStrategy,
@@ -26,44 +26,49 @@ use crate::{
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Routing {
-    #[schema(schema_with = order_names)]
+pub(crate) struct Routing {
+    #[schema(schema_with = schema::strategy)]
     strategy: String,
 }
 
-/// Sets the order of `free`, for all replicas
+/// Sets the strategy of `free`, for all replicas
 #[utoipa::path(
-    patch, path = "/v1/status/routing", tag = "status", operation_id = "set_order",
+    patch, path = "/v1/status/routing", tag = "status", operation_id = "set_routing_strategy",
     security(("admin_key" = [])),
     request_body(content = Routing, example = json!({ "strategy": "round_robin" })),
-    responses((status = 200, description = "The status, with the new order", body = Status)),
+    responses((status = 200, description = "The status, with the new strategy", body = Status)),
 )]
-pub async fn set_order(edge: Data<Edge>, asked: Asked<Routing>) -> Result<Json<Status>, ApiError> {
-    let order = RoutingStrategy::parse(&asked.said.strategy).ok_or_else(|| {
+pub(crate) async fn set_strategy(state: Data<AppState>, json: AdminJson<Routing>) -> Result<Json<Status>, ApiError> {
+    let strategy = RoutingStrategy::parse(&json.body.strategy).ok_or_else(|| {
         let names: Vec<&str> = RoutingStrategy::NAMES.iter().map(|(name, _)| *name).collect();
-        let message = format!("`{}` is not an order. The orders are {}.", asked.said.strategy, names.join(", "));
+        let message = format!("Unknown strategy `{}`. The strategies are {}.", json.body.strategy, names.join(", "));
         ApiError::InvalidValue { param: Some("strategy".to_owned()), message }
     })?;
-    edge.flow.ledger.set_strategy(order, &asked.by).await.map_err(|e| flow_error::ledger(&e))?;
-    tracing::info!(routing.order = order.as_str(), "Set the order of `free` to {}", order.as_str());
-    Ok(Json(status(&edge, true, Some(order)).await))
+    state.flow.ledger.set_strategy(strategy, &json.by).await.map_err(|e| flow_error::from_ledger_read(&e))?;
+    let name = strategy.as_str();
+    tracing::info!(routing.strategy = name, "Set the strategy of `free` to {name}");
+    Ok(Json(status(&state, true, Some(strategy)).await))
 }
 
-/// Closes a provider's breakers and ends its cool-downs
+/// Closes a provider's breakers and ends its cooldowns
 #[utoipa::path(
     post, path = "/v1/status/providers/{id}/reset", tag = "status", operation_id = "reset_provider",
     security(("admin_key" = [])),
     params(("id" = String, Path, example = "groq")),
     responses(
-        (status = 200, description = "The provider, with a clean slate", body = ProviderStatus),
+        (status = 200, description = "The provider after the reset", body = ProviderStatus),
         (status = 404, description = "not_found"),
     ),
 )]
-pub async fn reset(edge: Data<Edge>, admin: Admin, id: Path<String>) -> Result<Json<ProviderStatus>, ApiError> {
-    let mut provider = find(&edge, &id)?;
-    edge.flow.ledger.reset_provider(&id, &admin.by).await.map_err(|e| flow_error::ledger(&e))?;
-    tracing::info!(provider.name = %id, "Reset `{id}`");
-    // The snapshot of the last second may not show it yet.
+pub(crate) async fn reset_provider(
+    state: Data<AppState>,
+    admin: Admin,
+    id: Path<String>,
+) -> Result<Json<ProviderStatus>, ApiError> {
+    let mut provider = find_provider(&state, &id)?;
+    state.flow.ledger.reset_provider(&id, &admin.by).await.map_err(|e| flow_error::from_ledger_read(&e))?;
+    tracing::info!(provider.name = %id, "Reset the provider `{id}`");
+    // The last snapshot may not contain the change yet.
     provider.circuit_breaker_state = "closed";
     provider.cooling_down.clear();
     Ok(Json(provider))
@@ -71,101 +76,82 @@ pub async fn reset(edge: Data<Edge>, admin: Admin, id: Path<String>) -> Result<J
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Switch {
+pub(crate) struct Switch {
     enabled: bool,
 }
 
-/// Switches a provider off or on
+/// Enables or disables a provider
 ///
-/// Nothing is sent there until it is switched on again, by any replica.
+/// No replica calls a disabled provider.
 #[utoipa::path(
     patch, path = "/v1/status/providers/{id}", tag = "status", operation_id = "switch_provider",
     security(("admin_key" = [])),
     params(("id" = String, Path, example = "groq")),
     request_body(content = Switch, example = json!({ "enabled": false })),
     responses(
-        (status = 200, description = "The provider, switched", body = ProviderStatus),
+        (status = 200, description = "The provider after the change", body = ProviderStatus),
         (status = 404, description = "not_found"),
     ),
 )]
-pub async fn switch_provider(
-    edge: Data<Edge>,
+pub(crate) async fn switch_provider(
+    state: Data<AppState>,
     id: Path<String>,
-    asked: Asked<Switch>,
+    json: AdminJson<Switch>,
 ) -> Result<Json<ProviderStatus>, ApiError> {
-    let mut provider = find(&edge, &id)?;
-    set_enabled(&edge, &id, &asked).await?;
-    provider.enabled = asked.said.enabled;
+    let mut provider = find_provider(&state, &id)?;
+    set_enabled(&state, &id, &json).await?;
+    provider.enabled = json.body.enabled;
     Ok(Json(provider))
 }
 
-/// One model at one provider.
+/// One model of one provider.
 #[derive(Serialize, ToSchema)]
-pub struct SwitchedModel {
+pub(crate) struct SwitchedModel {
     id: String,
     enabled: bool,
 }
 
-/// Switches one model at one provider off or on
+/// Enables or disables one model of one provider
 #[utoipa::path(
     patch, path = "/v1/status/models/{id}", tag = "status", operation_id = "switch_model",
     security(("admin_key" = [])),
     params((
         "id" = String, Path, example = "groq/openai/gpt-oss-120b",
-        description = "`provider/model`; its slashes may be escaped or stand as they are.",
+        description = "`provider/model`; slashes may be percent-encoded.",
     )),
     request_body(content = Switch, example = json!({ "enabled": false })),
     responses(
-        (
-            status = 200, description = "What it is now", body = SwitchedModel,
-            example = json!({ "id": "groq/openai/gpt-oss-120b", "enabled": false }),
-        ),
+        (status = 200, description = "The model after the change", body = SwitchedModel),
         (status = 404, description = "not_found"),
     ),
 )]
-pub async fn switch_model(
-    edge: Data<Edge>,
+pub(crate) async fn switch_model(
+    state: Data<AppState>,
     request: HttpRequest,
-    asked: Asked<Switch>,
+    json: AdminJson<Switch>,
 ) -> Result<Json<SwitchedModel>, ApiError> {
-    let id = &*unescaped(request.match_info().query("id"));
-    if !edge.flow.catalog.load().candidates.iter().any(|c| *c.name == *id) {
-        return Err(ApiError::NotFound(format!("No model `{id}` is configured. Name it as `GET /v1/models` does.")));
+    let id = model_id(&request);
+    if !state.flow.catalog.load().candidates.iter().any(|c| *c.name == *id) {
+        let message = format!("No model `{id}` is configured. `GET /v1/models` lists the configured models.");
+        return Err(ApiError::NotFound(message));
     }
-    set_enabled(&edge, id, &asked).await?;
-    Ok(Json(SwitchedModel { id: id.to_owned(), enabled: asked.said.enabled }))
+    set_enabled(&state, &id, &json).await?;
+    Ok(Json(SwitchedModel { id, enabled: json.body.enabled }))
 }
 
-async fn set_enabled(edge: &Edge, subject: &str, asked: &Asked<Switch>) -> Result<(), ApiError> {
-    let on = asked.said.enabled;
-    edge.flow.ledger.set_enabled(subject, on, &asked.by).await.map_err(|e| flow_error::ledger(&e))?;
-    tracing::info!(subject, "Switched `{subject}` {}", if on { "on" } else { "off" });
+async fn set_enabled(state: &AppState, subject: &str, json: &AdminJson<Switch>) -> Result<(), ApiError> {
+    let enabled = json.body.enabled;
+    state.flow.ledger.set_enabled(subject, enabled, &json.by).await.map_err(|e| flow_error::from_ledger_read(&e))?;
+    tracing::info!(subject, "{} `{subject}`", if enabled { "Enabled" } else { "Disabled" });
     Ok(())
 }
 
-fn find(edge: &Edge, id: &str) -> Result<ProviderStatus, ApiError> {
-    let catalog = edge.flow.catalog.load();
-    let snapshot = edge.flow.ledger.snapshot();
+fn find_provider(state: &AppState, id: &str) -> Result<ProviderStatus, ApiError> {
+    let catalog = state.flow.catalog.load();
+    let snapshot = state.flow.ledger.snapshot();
     let found = catalog.providers.iter().find(|p| &*p.id == id).map(|p| provider_status(p, &catalog, &snapshot));
     found.ok_or_else(|| {
         let names: Vec<&str> = catalog.providers.iter().map(|p| &*p.id).collect();
-        ApiError::NotFound(format!("No provider `{id}` is configured. There is: {}.", names.join(", ")))
+        ApiError::NotFound(format!("No provider `{id}` is configured. Configured providers: {}.", names.join(", ")))
     })
-}
-
-/// What is wrong with an admin's body, in the one envelope.
-pub fn bad_body(error: &JsonPayloadError) -> ApiError {
-    match error {
-        JsonPayloadError::Overflow { limit } | JsonPayloadError::OverflowKnownLength { limit, .. } => {
-            ApiError::TooLarge { max: *limit }
-        }
-        JsonPayloadError::Deserialize(e) if e.is_data() => {
-            ApiError::InvalidValue { param: None, message: e.to_string() }
-        }
-        JsonPayloadError::ContentType => ApiError::InvalidValue {
-            param: Some("content-type".to_owned()),
-            message: "Send JSON with the content type `application/json`.".to_owned(),
-        },
-        other => ApiError::InvalidJson { message: other.to_string() },
-    }
 }

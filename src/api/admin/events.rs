@@ -1,5 +1,5 @@
-//! `GET /admin/v1/events`: what happens in the pool, as it happens, over all replicas. One poller per replica, and only
-//! while somebody listens.
+//! `GET /admin/v1/events`: finished requests and budget changes of the whole pool as they happen. Each replica runs one
+//! poller, and only while a stream is open.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -8,8 +8,6 @@ use actix_web::{
     web::{Bytes, Data},
 };
 use futures_util::stream;
-use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::{
     sync::{broadcast, watch},
     time::{Instant, sleep, timeout_at},
@@ -17,204 +15,146 @@ use tokio::{
 
 use crate::{
     api::{
-        admin::{budget, requests::Record},
+        admin::{budget, requests::RequestObject},
         edge::{
             auth::Admin,
             error::ApiError,
+            event_hub::Event,
             flow_error,
-            query::{Query, wrong},
-            state::Edge,
+            keep_alive::{KEEP_ALIVE, KEEP_ALIVE_INTERVAL, event_stream},
+            query::{Query, invalid_parameter},
+            state::AppState,
         },
-        v1::responders,
     },
-    ledger::{JournalPage, JournalRange, RecordId},
+    ledger::{JournalPage, JournalRange, LedgerError, RecordId},
 };
 
-/// One read of the ledger, the journal and the budget by turns: two a second.
-const TURN: Duration = Duration::from_millis(500);
-/// Lines of one read.
-const LINES_MOST: usize = 200;
-/// What a slow listener may leave unread; beyond it he reads the journal himself.
-const BACKLOG: usize = 1_024;
-const QUIET: Duration = Duration::from_secs(10);
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// The poller reads the journal and the budget in turn, each once a second.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const MAX_RECORDS_PER_READ: usize = 200;
+/// Pause before a stream retries to read the journal while the ledger is unreachable.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// One event as it is sent.
-#[derive(Debug, Clone)]
-struct Told {
-    /// Of a journal line; what listeners name when they come again.
-    id: Option<RecordId>,
-    text: Bytes,
-}
-
-impl Told {
-    fn new(id: Option<RecordId>, event: &str, data: &impl Serialize) -> Self {
-        let data = serde_json::to_string(data).unwrap_or_default();
-        let id_line = id.map_or_else(String::new, |id| format!("id: {id}\n"));
-        Self { id, text: Bytes::from(format!("{id_line}event: {event}\ndata: {data}\n\n")) }
-    }
-}
-
-/// Where listeners meet the poller.
-pub struct Events {
-    live: Mutex<Live>,
-    ended: watch::Sender<bool>,
-}
-
-#[derive(Default)]
-struct Live {
-    /// There while a poller is at work.
-    to: Option<broadcast::Sender<Told>>,
-    /// The last one told: what a new listener begins with.
-    budget: Option<Told>,
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        Self { live: Mutex::default(), ended: watch::Sender::new(false) }
-    }
-}
-
-impl Events {
-    /// The process drains: every stream ends, so that its listener goes to another replica.
-    pub fn end(&self) {
-        self.ended.send_replace(true);
-    }
-
-    /// Starts a poller where there is none.
-    fn listen(edge: &Data<Edge>) -> (broadcast::Receiver<Told>, Option<Told>) {
-        let mut live = edge.events.live.lock();
-        if let Some(to) = &live.to {
-            return (to.subscribe(), live.budget.clone());
-        }
-        let (to, from) = broadcast::channel(BACKLOG);
-        live.to = Some(to.clone());
-        live.budget = None;
-        edge.flow.tasks.spawn_endless(poll(edge.clone(), to));
-        (from, None)
-    }
-
-    /// True: nobody listens, and whoever comes from now on starts another poller.
-    fn is_over(&self, to: &broadcast::Sender<Told>) -> bool {
-        let mut live = self.live.lock();
-        let over = to.receiver_count() == 0;
-        if over {
-            *live = Live::default();
-        }
-        over
-    }
-}
-
-async fn poll(edge: Data<Edge>, to: broadcast::Sender<Told>) {
-    let (mut last, mut shown) = (None, Vec::new());
-    let mut for_budget = false;
-    while !edge.events.is_over(&to) {
-        // While the ledger is away nothing is told: whoever noticed has said so, and what is missed is read afterwards.
-        let more = if for_budget {
-            tell_budget(&edge, &to, &mut shown).await;
+/// Publishes events until no stream is open. While the ledger is unreachable nothing is published; the streams catch up
+/// from the journal afterwards.
+async fn poll(state: Data<AppState>, sender: broadcast::Sender<Event>) {
+    let (mut last_record, mut last_budget) = (None, Vec::new());
+    let mut budget_is_next = false;
+    while !state.events.stops_unused(&sender) {
+        let has_more = if budget_is_next {
+            publish_budget(&state, &sender, &mut last_budget).await;
             false
         } else {
-            tell_lines(&edge, &to, &mut last).await.unwrap_or(false)
+            publish_requests(&state, &sender, &mut last_record).await.unwrap_or(false)
         };
-        let is_first = shown.is_empty() && !for_budget;
-        for_budget = !for_budget && !more;
-        if !is_first {
-            sleep(TURN).await;
+        // The first budget follows at once: a new page waits for it.
+        let is_start = last_budget.is_empty() && !budget_is_next;
+        budget_is_next = !budget_is_next && !has_more;
+        if !is_start {
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-async fn tell_budget(edge: &Edge, to: &broadcast::Sender<Told>, shown: &mut Vec<u8>) {
-    let Ok(budget) = budget::take(edge).await else { return };
-    let text = budget.text_without_time();
-    if text != *shown {
-        *shown = text;
-        let told = Told::new(None, "budget", &budget);
-        edge.events.live.lock().budget = Some(told.clone());
-        let _ = to.send(told); // nobody listens any more: seen at the next turn
+/// Publishes the budget if it changed.
+async fn publish_budget(state: &AppState, sender: &broadcast::Sender<Event>, last: &mut Vec<u8>) {
+    let Ok(budget) = budget::load(state).await else { return };
+    let text = budget.json_without_time();
+    if text != *last {
+        *last = text;
+        let event = Event::new(None, "budget", &budget);
+        state.events.set_budget(event.clone());
+        // An error means that no stream is open any more; the next round stops the poller.
+        let _ = sender.send(event);
     }
 }
 
-/// Tells the lines behind `last`; true where there may be more of them. The first time it only finds the end.
-async fn tell_lines(
-    edge: &Edge,
-    to: &broadcast::Sender<Told>,
+/// Publishes the requests recorded after `last`; true if there may be more. The first call only finds the journal's end.
+async fn publish_requests(
+    state: &AppState,
+    sender: &broadcast::Sender<Event>,
     last: &mut Option<RecordId>,
-) -> Result<bool, crate::ledger::LedgerError> {
+) -> Result<bool, LedgerError> {
     let Some(from) = *last else {
-        let end = edge.flow.ledger.journal(1, JournalRange::Newest).await?.last;
+        let end = state.flow.ledger.journal(1, JournalRange::Newest).await?.last;
         *last = Some(end.unwrap_or_default());
         return Ok(false);
     };
-    let page = edge.flow.ledger.journal(LINES_MOST, JournalRange::NewerThan(from)).await?;
-    let is_full = page.scanned == LINES_MOST;
+    let page = state.flow.ledger.journal(MAX_RECORDS_PER_READ, JournalRange::NewerThan(from)).await?;
+    let is_full = page.scanned == MAX_RECORDS_PER_READ;
     *last = page.last.or(*last);
-    for told in lines(edge, page).await {
-        let _ = to.send(told);
+    for event in request_events(state, page).await {
+        let _ = sender.send(event);
     }
     Ok(is_full)
 }
 
-async fn lines(edge: &Edge, page: JournalPage) -> Vec<Told> {
+async fn request_events(state: &AppState, page: JournalPage) -> Vec<Event> {
     let clients = page.records.iter().map(|(_, line)| line.client.as_str());
-    let names = edge.names.of(&edge.flow.ledger, clients).await;
-    let told = |(id, line)| Told::new(Some(id), "request", &Record::of(id, line, &names));
-    page.records.into_iter().map(told).collect()
+    let names = state.display_names.lookup(&state.flow.ledger, clients).await;
+    let event = |(id, line)| Event::new(Some(id), "request", &RequestObject::new(id, line, &names));
+    page.records.into_iter().map(event).collect()
 }
 
 /// One open stream.
 struct Listener {
-    edge: Data<Edge>,
-    from: broadcast::Receiver<Told>,
+    state: Data<AppState>,
+    receiver: broadcast::Receiver<Event>,
     ended: watch::Receiver<bool>,
     /// Sent before anything else.
     first: Option<Bytes>,
-    /// The last journal line sent, or named by the listener.
+    /// The last journal id sent, or received as `Last-Event-ID`.
     last: Option<RecordId>,
-    /// There are lines behind `last` that no poller will tell again.
+    /// The journal may hold requests after `last` that the poller has already published.
     is_behind: bool,
 }
 
-/// What happens in the pool, as it happens, over all replicas
+/// Events of the pool as they happen, over all replicas
 ///
-/// `event: request` is a finished request as the journal has it (`Request`), `event: budget` the whole `Budget`, about once
-/// a second and only when it changed. Comments keep the connection alive.
+/// `event: request` is a finished request (`Request`). `event: budget` is the whole `Budget`, at most once a second and only
+/// when it changed. Comments keep the connection alive.
 #[utoipa::path(
-    get, path = "/admin/v1/events", tag = "usage", operation_id = "listen",
+    get, path = "/admin/v1/events", tag = "usage", operation_id = "stream_events",
     security(("admin_key" = [])),
     params((
         "Last-Event-ID" = Option<String>, Header, nullable = false,
-        description = "The id of the last request seen: the stream goes on behind it.",
+        description = "The id of the last request received: the stream continues after it.",
     )),
     responses(
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
         (status = 400, description = "invalid_value"),
     ),
 )]
-pub async fn listen(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Query::of(&request, &[])?;
+pub(crate) async fn stream_events(
+    state: Data<AppState>,
+    _: Admin,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    Query::parse(&request, &[])?;
     let last = match request.headers().get("last-event-id") {
         None => None,
         Some(value) => Some(value.to_str().ok().and_then(|text| text.parse::<RecordId>().ok()).ok_or_else(|| {
-            wrong("last-event-id", "`Last-Event-ID` is not the id of an event of this stream.".to_owned())
+            invalid_parameter("last-event-id", "`Last-Event-ID` is not the id of an event of this stream.".to_owned())
         })?),
     };
-    if !edge.flow.ledger.is_reachable() {
-        edge.flow.ledger.journal(1, JournalRange::Newest).await.map_err(|e| flow_error::unread(&e))?;
+    if !state.flow.ledger.is_reachable() {
+        state.flow.ledger.journal(1, JournalRange::Newest).await.map_err(|e| flow_error::from_ledger_read(&e))?;
     }
-    let (from, budget) = Events::listen(&edge);
-    // Whoever is cut off comes again in two seconds; the poller may have told the budget long ago.
+    let (receiver, budget) = state.events.subscribe(|sender| {
+        state.flow.tasks.spawn_endless(poll(state.clone(), sender));
+    });
+    // A client that loses its connection reconnects after two seconds.
     let mut first = b"retry: 2000\n\n".to_vec();
-    first.extend(budget.iter().flat_map(|told| &told.text[..]));
-    let ended = edge.events.ended.subscribe();
+    first.extend(budget.iter().flat_map(|event| &event.text[..]));
+    let ended = state.events.ended();
     let is_behind = last.is_some();
-    let listener = Listener { edge, from, ended, first: Some(Bytes::from(first)), last, is_behind };
+    let listener = Listener { state, receiver, ended, first: Some(Bytes::from(first)), last, is_behind };
     let events = stream::unfold(listener, |mut listener| async move {
         let bytes = listener.next().await?;
         Some((Ok::<_, Infallible>(bytes), listener))
     });
     let mut response = HttpResponse::Ok();
-    Ok(responders::event_stream(&mut response).streaming(events))
+    Ok(event_stream(&mut response).streaming(events))
 }
 
 impl Listener {
@@ -222,7 +162,7 @@ impl Listener {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        let quiet_until = Instant::now() + QUIET;
+        let keep_alive_at = Instant::now() + KEEP_ALIVE_INTERVAL;
         while !*self.ended.borrow() {
             if self.is_behind {
                 if let Some(bytes) = self.catch_up().await {
@@ -230,16 +170,16 @@ impl Listener {
                 }
                 continue;
             }
-            let told = tokio::select! {
+            let received = tokio::select! {
                 _ = self.ended.wait_for(|ended| *ended) => return None,
-                told = timeout_at(quiet_until, self.from.recv()) => told,
+                received = timeout_at(keep_alive_at, self.receiver.recv()) => received,
             };
-            match told {
+            match received {
                 Err(_) => return Some(KEEP_ALIVE),
-                Ok(Ok(Told { id: None, text })) => return Some(text),
-                // Read by catching up already.
-                Ok(Ok(Told { id: Some(id), .. })) if self.last.is_some_and(|last| id <= last) => {}
-                Ok(Ok(Told { id, text })) => {
+                Ok(Ok(Event { id: None, text })) => return Some(text),
+                // Sent by `catch_up` already.
+                Ok(Ok(Event { id: Some(id), .. })) if self.last.is_some_and(|last| id <= last) => {}
+                Ok(Ok(Event { id, text })) => {
                     self.last = id;
                     return Some(text);
                 }
@@ -251,17 +191,17 @@ impl Listener {
         None
     }
 
-    /// The next lines behind `last`, if there are any.
+    /// The next requests recorded after `last`, if there are any.
     async fn catch_up(&mut self) -> Option<Bytes> {
         let from = self.last.unwrap_or_default();
-        let Ok(page) = self.edge.flow.ledger.journal(LINES_MOST, JournalRange::NewerThan(from)).await else {
-            // The ledger is away: the stream stays, and goes on when it is back.
-            sleep(TURN * 4).await;
+        let Ok(page) = self.state.flow.ledger.journal(MAX_RECORDS_PER_READ, JournalRange::NewerThan(from)).await else {
+            sleep(RETRY_INTERVAL).await;
             return Some(KEEP_ALIVE);
         };
-        self.is_behind = page.scanned == LINES_MOST;
+        self.is_behind = page.scanned == MAX_RECORDS_PER_READ;
         self.last = page.last.or(self.last);
-        let bytes = lines(&self.edge, page).await.iter().flat_map(|told| told.text.to_vec()).collect::<Vec<u8>>();
+        let events = request_events(&self.state, page).await;
+        let bytes = events.iter().flat_map(|event| event.text.to_vec()).collect::<Vec<u8>>();
         (!bytes.is_empty()).then(|| Bytes::from(bytes))
     }
 }

@@ -1,10 +1,14 @@
 //! Endpoints for administrators.
 
-pub mod audit;
-pub mod budget;
-pub mod clients;
-pub mod controls;
-pub mod events;
-pub mod models;
-pub mod requests;
-pub mod session;
+pub(crate) mod audit;
+pub(crate) mod budget;
+pub(crate) mod client_list;
+pub(crate) mod client_object;
+pub(crate) mod clients;
+pub(crate) mod config;
+pub(crate) mod controls;
+pub(crate) mod events;
+pub(crate) mod models;
+pub(crate) mod requests;
+pub(crate) mod session;
+pub(crate) mod usage;

@@ -1,4 +1,4 @@
-//! `GET /admin/v1/models`: what can be asked for and why it stands where it stands, and what cannot be any more.
+//! `GET /admin/v1/models`: all models with their limits, and the ranking of each meta-model's members with its reasons.
 
 use std::collections::HashSet;
 
@@ -11,17 +11,17 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        edge::{auth::Admin, error::ApiError, query::Query, state::Edge},
+        edge::{auth::Admin, error::ApiError, query::Query, schema, state::AppState},
         v1::models::status_name,
     },
     catalog::{Known, MetaModel},
-    domain::{Candidate, PoolSnapshot},
+    domain::{Candidate, PoolSnapshot, Window},
     plan::{Estimates, ranking},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ModelFactsList)]
-pub struct List {
+pub(crate) struct List {
     object: &'static str,
     data: Vec<Entry>,
     #[schema(required)]
@@ -40,8 +40,8 @@ enum Entry {
 #[schema(as = MetaModelFacts)]
 struct Meta {
     id: String,
-    /// The rule in force.
-    order: &'static str,
+    #[schema(schema_with = schema::strategy)]
+    strategy: &'static str,
     members: Vec<Member>,
 }
 
@@ -53,8 +53,8 @@ struct Member {
     why: String,
 }
 
-/// Of a retired one no more is known than its successor.
-#[derive(Debug, Serialize, ToSchema)]
+/// A retired model has only a status and a successor.
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = OneModelFacts)]
 struct Model {
     id: String,
@@ -65,9 +65,9 @@ struct Model {
     capabilities: Vec<&'static str>,
     #[schema(required)]
     quality: Option<u32>,
-    /// Of each account.
-    limits: Vec<Cap>,
-    /// `active`, `trial`, `gated`, `paid`, `off`, `retired`
+    /// Limits per account
+    limits: Vec<LimitInForce>,
+    #[schema(schema_with = schema::model_status)]
     status: &'static str,
     #[schema(required)]
     successor: Option<String>,
@@ -75,56 +75,58 @@ struct Model {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ModelLimit)]
-struct Cap {
+struct LimitInForce {
     limit: &'static str,
-    /// In force.
     max: i64,
+    #[schema(schema_with = schema::window_kind)]
     kind: &'static str,
+    #[schema(schema_with = schema::limit_source)]
     source: &'static str,
 }
 
-/// Why each model stands where it stands
+/// All models with their limits, and the ranking of meta-model members
 ///
-/// Meta-models with their members in order, then each model with its limits in force; retired ones name their successor.
+/// Meta-models with their members in order, then each model with its limits in force, then retired models with their
+/// successors.
 #[utoipa::path(
     get, path = "/admin/v1/models", tag = "models", operation_id = "list_model_facts",
     security(("admin_key" = [])),
-    responses((status = 200, description = "Everything known of the models", body = List)),
+    responses((status = 200, description = "The models", body = List)),
 )]
-pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List>, ApiError> {
-    Query::of(&request, &[])?;
-    let catalog = edge.flow.catalog.load();
-    let snapshot = edge.flow.ledger.snapshot();
+pub(crate) async fn list(state: Data<AppState>, _: Admin, request: HttpRequest) -> Result<Json<List>, ApiError> {
+    Query::parse(&request, &[])?;
+    let catalog = state.flow.catalog.load();
+    let snapshot = state.flow.ledger.snapshot();
     let mut seen = HashSet::new();
-    let metas = catalog.metas.iter().map(|m| meta(m, &snapshot, &edge.flow.estimates));
-    let models = catalog.candidates.iter().filter(|c| seen.insert(c.name.clone())).map(|c| model(c, &snapshot));
+    let metas = catalog.metas.iter().map(|m| meta_entry(m, &snapshot, &state.flow.estimates));
+    let models = catalog.candidates.iter().filter(|c| seen.insert(c.name.clone())).map(|c| model_entry(c, &snapshot));
     let data: Vec<Entry> = metas.chain(models).collect();
-    let gone = catalog.known.iter().filter(|known| known.retired && !seen.contains(&*known.name()));
-    let data = data.into_iter().chain(gone.map(retired)).collect();
+    let retired = catalog.known.iter().filter(|known| known.retired && !seen.contains(&*known.name()));
+    let data = data.into_iter().chain(retired.map(retired_entry)).collect();
     Ok(Json(List { object: "list", data, next_cursor: None }))
 }
 
-fn meta(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -> Entry {
-    let members = ranking::ranking(meta, snapshot, learned).into_iter().zip(1..);
+fn meta_entry(meta: &MetaModel, snapshot: &PoolSnapshot, estimates: &Estimates) -> Entry {
+    let members = ranking::ranking(meta, snapshot, estimates).into_iter().zip(1..);
     let member = |(ranked, rank): (ranking::Ranked, usize)| Member {
         name: ranked.candidate.name.to_string(),
         rank,
         why: ranked.why,
     };
-    let order = ranking::strategy_of(meta, snapshot).as_str();
-    Entry::Meta(Meta { id: meta.name.clone(), order, members: members.map(member).collect() })
+    let strategy = ranking::strategy_of(meta, snapshot).as_str();
+    Entry::Meta(Meta { id: meta.name.clone(), strategy, members: members.map(member).collect() })
 }
 
-fn model(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
+fn model_entry(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
     let levels = snapshot.subject(candidate).map_or(&[][..], |subject| &subject.levels);
-    let limit = |(at, window): (usize, &crate::domain::Window)| {
-        // In the windows' order, once they were looked at.
-        let level = levels.get(at).filter(|level| level.limit == window.limit && level.learned);
-        Cap {
+    let limit = |(at, window): (usize, &Window)| {
+        // The snapshot has the levels in the order of the windows.
+        let learned = levels.get(at).filter(|level| level.limit == window.limit && level.learned);
+        LimitInForce {
             limit: window.limit.as_str(),
-            max: level.map_or(window.max, |level| level.max),
+            max: learned.map_or(window.max, |level| level.max),
             kind: window.kind.as_str(),
-            source: if level.is_some() { "learned" } else { window.source.as_str() },
+            source: if learned.is_some() { "learned" } else { window.source.as_str() },
         }
     };
     let model = &candidate.model;
@@ -140,15 +142,6 @@ fn model(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
     })
 }
 
-fn retired(known: &Known) -> Entry {
-    Entry::Model(Model {
-        id: known.name(),
-        context_length: None,
-        max_output: None,
-        capabilities: Vec::new(),
-        quality: None,
-        limits: Vec::new(),
-        status: "retired",
-        successor: known.successor.clone(),
-    })
+fn retired_entry(known: &Known) -> Entry {
+    Entry::Model(Model { id: known.name(), status: "retired", successor: known.successor.clone(), ..Model::default() })
 }

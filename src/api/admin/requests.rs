@@ -1,4 +1,4 @@
-//! `GET /admin/v1/requests`: the journal, newest first, filtered.
+//! `GET /admin/v1/requests`: the journal of finished requests, newest first, with filters.
 
 use std::collections::HashMap;
 
@@ -7,76 +7,60 @@ use actix_web::{
     web::{Data, Json},
 };
 use serde::Serialize;
-use utoipa::{
-    ToSchema,
-    openapi::{Array, Ref},
-};
+use utoipa::ToSchema;
 
 use crate::{
-    api::{
-        edge::{
-            auth::Admin,
-            error::ApiError,
-            flow_error,
-            pagination::Paging,
-            query::{Query, wrong},
-            state::Edge,
-        },
-        v1::status::instant,
+    api::edge::{
+        auth::Admin,
+        error::ApiError,
+        flow_error,
+        pagination::{self, List, PageParams},
+        query::{Query, invalid_parameter},
+        state::AppState,
+        timestamp::timestamp,
     },
     ledger::{AttemptRecord, JournalRange, PassedOver, RecordId, RequestRecord},
 };
 
 const PARAMETERS: [&str; 9] = ["client", "provider", "model", "status", "search", "since", "until", "limit", "cursor"];
-/// Lines of one read where a filter may pass most of them over, and reads of one call: then the page ends early.
+/// Records read at a time when a filter may skip most of them.
 const CHUNK: usize = 100;
-const CHUNKS_MOST: usize = 20;
-/// By so much a replica's clock may be ahead of the ledger's. ms.
-const CLOCKS_APART_MS: i64 = 60_000;
-
-/// One page of the journal.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RequestList)]
-pub struct List {
-    object: &'static str,
-    data: Vec<Record>,
-    /// Where the next page begins; null at the journal's end.
-    #[schema(required)]
-    next_cursor: Option<String>,
-}
+/// Reads per request. A page may end early because of it; `next_cursor` then continues the search.
+const MAX_CHUNKS: usize = 20;
+/// How far a replica's clock may be ahead of the ledger's.
+const MAX_CLOCK_SKEW_MS: i64 = 60_000;
 
 /// One finished request.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Request)]
-pub struct Record {
+pub(crate) struct RequestObject {
     object: &'static str,
-    /// Its `x-request-id`.
+    /// The `x-request-id`
     id: String,
     cursor: String,
-    /// When it came in.
+    /// When the request arrived
     #[schema(format = DateTime)]
     time: String,
     client: String,
     #[schema(required)]
     client_name: Option<String>,
+    /// The model of the request
     model_asked: String,
-    /// Of the candidate that answered, else of the last that was asked.
+    /// Of the candidate that answered, else of the last attempt
     #[schema(required)]
     provider: Option<String>,
     #[schema(required)]
     model: Option<String>,
     #[schema(required)]
     account: Option<String>,
-    /// 499: the caller left; 502 after a 200: the stream broke.
+    /// 499: the caller left. 502: also where a stream broke after its 200
     status: u16,
     stream: bool,
-    #[schema(schema_with = attempts)]
-    attempts: Vec<AttemptRecord>,
-    #[schema(schema_with = passed_over)]
-    passed_over: Vec<PassedOver>,
+    attempts: Vec<AttemptObject>,
+    passed_over: Vec<SkippedCandidate>,
     waited_ms: i64,
     #[schema(required)]
-    first_content_ms: Option<i64>,
+    first_token_ms: Option<i64>,
     duration_ms: i64,
     #[schema(required)]
     tokens_in: Option<i64>,
@@ -88,29 +72,47 @@ pub struct Record {
     trace_id: Option<String>,
 }
 
-/// Types of the ledger, which knows nothing of the document: they stand in `shapes/usage.json`.
-fn attempts() -> Array {
-    Array::new(Ref::from_schema_name("Attempt"))
+/// One call to one candidate.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
+struct AttemptObject {
+    candidate: String,
+    /// `ok`, `429_rpd`, `timeout`, `left`, …
+    cause: String,
+    /// Since the request arrived
+    at_ms: i64,
+    duration_ms: i64,
 }
 
-fn passed_over() -> Array {
-    Array::new(Ref::from_schema_name("PassedOver"))
+/// A candidate without an attempt, and the reason.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PassedOver)]
+struct SkippedCandidate {
+    candidate: String,
+    /// `rpm`, `breaker`, …
+    why: String,
+    retry_in_ms: i64,
 }
 
-impl Record {
-    pub fn of(id: RecordId, line: RequestRecord, names: &HashMap<String, String>) -> Self {
+impl RequestObject {
+    pub fn new(id: RecordId, line: RequestRecord, names: &HashMap<String, String>) -> Self {
         let served = line.model().map(str::to_owned);
         let account = match &*line.account {
             "" => line.attempts.last().map(|a| a.account.clone()).filter(|account| !account.is_empty()),
             account => Some(account.to_owned()),
         };
-        // An account is told once; whose attempt was at which is seen by its candidate.
-        let attempts = line.attempts.into_iter().map(|tried| AttemptRecord { account: String::new(), ..tried });
+        let attempt = |AttemptRecord { candidate, cause, at_ms, duration_ms, .. }: AttemptRecord| AttemptObject {
+            candidate,
+            cause,
+            at_ms,
+            duration_ms,
+        };
+        let skipped = |PassedOver { candidate, why, retry_in_ms }| SkippedCandidate { candidate, why, retry_in_ms };
         Self {
             object: "request",
             id: line.request_id,
             cursor: id.to_string(),
-            time: instant(line.time_ms),
+            time: timestamp(line.time_ms),
             client_name: names.get(&line.client).cloned(),
             client: line.client,
             model_asked: line.requested_model,
@@ -119,10 +121,10 @@ impl Record {
             account,
             status: line.status,
             stream: line.stream,
-            attempts: attempts.collect(),
-            passed_over: line.passed_over,
+            attempts: line.attempts.into_iter().map(attempt).collect(),
+            passed_over: line.passed_over.into_iter().map(skipped).collect(),
             waited_ms: line.waited_ms,
-            first_content_ms: line.first_token_ms,
+            first_token_ms: line.first_token_ms,
             duration_ms: line.duration_ms,
             tokens_in: line.tokens_in,
             tokens_out: line.tokens_out,
@@ -135,13 +137,13 @@ impl Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StatusFilter {
     Ok,
-    /// Neither answered nor limited.
+    /// Any error but 429.
     Error,
     Exactly(u16),
 }
 
 impl StatusFilter {
-    fn read(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         match text {
             "ok" => Some(Self::Ok),
             "error" => Some(Self::Error),
@@ -149,11 +151,11 @@ impl StatusFilter {
         }
     }
 
-    fn takes(self, status: u16) -> bool {
+    fn matches(self, status: u16) -> bool {
         match self {
             Self::Ok => status < 400,
             Self::Error => status >= 400 && status != 429,
-            Self::Exactly(wanted) => status == wanted,
+            Self::Exactly(expected) => status == expected,
         }
     }
 }
@@ -169,99 +171,104 @@ struct Filter<'a> {
 }
 
 impl<'a> Filter<'a> {
-    fn read(query: &'a Query) -> Result<Self, ApiError> {
-        let (since, until) = (query.instant("since")?, query.instant("until")?);
+    fn parse(query: &'a Query) -> Result<Self, ApiError> {
+        let (since, until) = (query.timestamp("since")?, query.timestamp("until")?);
         if since.zip(until).is_some_and(|(since, until)| since > until) {
-            return Err(wrong("since", "`since` is after `until`.".to_owned()));
+            return Err(invalid_parameter("since", "`since` is after `until`.".to_owned()));
         }
         Ok(Self {
             client: query.text("client"),
             provider: query.text("provider"),
             model: query.text("model"),
-            status: query.read_as("status", "`ok`, `error` or a status such as 429", StatusFilter::read)?,
+            status: query.parse_with("status", "`ok`, `error` or a status such as 429", StatusFilter::parse)?,
             search: query.text("search").map(str::to_lowercase),
             since,
             until,
         })
     }
 
-    fn is_open(&self) -> bool {
+    fn is_empty(&self) -> bool {
         let Self { client, provider, model, status, search, since, until } = self;
         client.or(*provider).or(*model).is_none() && status.is_none() && search.is_none() && since.or(*until).is_none()
     }
 
-    fn takes(&self, line: &RequestRecord, names: &HashMap<String, String>) -> bool {
+    fn matches(&self, line: &RequestRecord, names: &HashMap<String, String>) -> bool {
         self.client.is_none_or(|client| line.client == client)
             && self.provider.is_none_or(|provider| line.provider() == Some(provider))
             && self.model.is_none_or(|model| line.model() == Some(model) || line.requested_model == model)
-            && self.status.is_none_or(|status| status.takes(line.status))
+            && self.status.is_none_or(|status| status.matches(line.status))
             && self.since.is_none_or(|since| line.time_ms >= since)
             && self.until.is_none_or(|until| line.time_ms <= until)
-            && self.search.as_ref().is_none_or(|words| {
+            && self.search.as_ref().is_none_or(|search| {
                 let name = names.get(&line.client).map_or("", String::as_str);
                 let fields =
                     [&line.request_id, &line.client, name, &line.requested_model, line.model().unwrap_or_default()];
-                fields.iter().any(|field| field.to_lowercase().contains(words))
+                fields.iter().any(|field| field.to_lowercase().contains(search))
             })
     }
 
-    /// Written then, a line came in no later: neither this one nor any before it is wanted.
-    fn is_before(&self, written: RecordId) -> bool {
-        self.since.is_some_and(|since| written.ms < u64::try_from(since - CLOCKS_APART_MS).unwrap_or(0))
+    /// Whether a request recorded with this id, and so every older one, arrived before `since`.
+    fn excludes_older(&self, recorded: RecordId) -> bool {
+        self.since.is_some_and(|since| recorded.ms < u64::try_from(since - MAX_CLOCK_SKEW_MS).unwrap_or(0))
     }
 }
 
-/// The journal: finished requests, the newest first
+/// Finished requests, newest first
 #[utoipa::path(
     get, path = "/admin/v1/requests", tag = "usage", operation_id = "list_requests",
     security(("admin_key" = [])),
     params(
-        ("client" = Option<String>, Query, nullable = false, description = "The id of a client"),
+        ("client" = Option<String>, Query, nullable = false, description = "A client id"),
         ("provider" = Option<String>, Query, nullable = false, example = "groq"),
-        ("model" = Option<String>, Query, nullable = false, description = "As asked for, or `provider/model`"),
-        ("status" = Option<String>, Query, nullable = false, description = "`ok`, `error` or a number", example = "ok"),
-        ("search" = Option<String>, Query, nullable = false, description = "In ids, names of clients and models"),
+        ("model" = Option<String>, Query, nullable = false, description = "The model of the request, or `provider/model`"),
+        ("status" = Option<String>, Query, nullable = false, description = "`ok`, `error` or a status code", example = "ok"),
+        ("search" = Option<String>, Query, nullable = false, description = "Part of an id, client name or model"),
         ("since" = Option<String>, Query, nullable = false, format = DateTime, example = "2026-01-31T12:00:00Z"),
         ("until" = Option<String>, Query, nullable = false, format = DateTime),
-        Paging,
+        PageParams,
     ),
-    responses((status = 200, description = "A page of the journal", body = List)),
+    responses((status = 200, description = "A page of requests", body = List<RequestObject>)),
 )]
-pub async fn list(edge: Data<Edge>, _: Admin, request: HttpRequest) -> Result<Json<List>, ApiError> {
-    let query = Query::of(&request, &PARAMETERS)?;
-    let filter = Filter::read(&query)?;
-    let most = query.number("limit", 50, 1..=200)?;
-    let from = query.read_as("cursor", "a `next_cursor` of this endpoint", |text| text.parse::<RecordId>().ok())?;
-    let (data, next) = page(&edge, &filter, most, from).await?;
-    Ok(Json(List { object: "list", data, next_cursor: next.map(|id| id.to_string()) }))
+pub(crate) async fn list(
+    state: Data<AppState>,
+    _: Admin,
+    request: HttpRequest,
+) -> Result<Json<List<RequestObject>>, ApiError> {
+    let query = Query::parse(&request, &PARAMETERS)?;
+    let filter = Filter::parse(&query)?;
+    let limit = pagination::limit(&query)?;
+    let from = query.parse_with("cursor", pagination::EXPECTED_CURSOR, |text| text.parse::<RecordId>().ok())?;
+    let (data, next) = page(&state, &filter, limit, from).await?;
+    Ok(Json(List::new(data, next.map(|id| id.to_string()))))
 }
 
-/// Up to `most` lines, and where to go on. One line more is looked for, so that the last page says that it is the last.
+/// Up to `limit` requests, and the cursor of the next page. One more is searched for, so that the last page is known to be
+/// the last.
 async fn page(
-    edge: &Edge,
+    state: &AppState,
     filter: &Filter<'_>,
-    most: usize,
+    limit: usize,
     mut from: Option<RecordId>,
-) -> Result<(Vec<Record>, Option<RecordId>), ApiError> {
-    let mut found: Vec<Record> = Vec::new();
+) -> Result<(Vec<RequestObject>, Option<RecordId>), ApiError> {
+    let mut found: Vec<RequestObject> = Vec::new();
     let mut last_found = None;
-    let chunk = if filter.is_open() { most + 1 } else { CHUNK };
-    for _ in 0..CHUNKS_MOST {
+    let chunk = if filter.is_empty() { limit + 1 } else { CHUNK };
+    for _ in 0..MAX_CHUNKS {
         let reading = from.map_or(JournalRange::Newest, JournalRange::OlderThan);
-        let page = edge.flow.ledger.journal(chunk, reading).await.map_err(|e| flow_error::unread(&e))?;
+        let page = state.flow.ledger.journal(chunk, reading).await.map_err(|e| flow_error::from_ledger_read(&e))?;
         let clients = page.records.iter().map(|(_, line)| line.client.as_str());
-        let names = edge.names.of(&edge.flow.ledger, clients).await;
+        let names = state.display_names.lookup(&state.flow.ledger, clients).await;
         for (id, line) in page.records {
-            if filter.is_before(id) {
+            if filter.excludes_older(id) {
                 return Ok((found, None));
             }
-            if !filter.takes(&line, &names) {
+            if !filter.matches(&line, &names) {
                 continue;
             }
-            if found.len() == most {
+            if found.len() == limit {
                 return Ok((found, last_found));
             }
-            found.push(Record::of(id, line, &names));
+            found.push(RequestObject::new(id, line, &names));
             last_found = Some(id);
         }
         if page.scanned < chunk {
@@ -269,8 +276,8 @@ async fn page(
         }
         from = page.last;
     }
-    // A full page goes on behind its last line, so that what was looked at in vain is looked at again.
-    Ok(if found.len() == most { (found, last_found) } else { (found, from) })
+    // After a full page the next one continues behind its last record, not behind the last one read.
+    Ok(if found.len() == limit { (found, last_found) } else { (found, from) })
 }
 
 #[cfg(test)]
@@ -278,15 +285,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_a_word_or_a_number() {
-        for (text, takes) in
+    fn a_status_filter_is_a_name_or_a_code() {
+        for (text, expected) in
             [("ok", [true, false, false]), ("error", [false, false, true]), ("429", [false, true, false])]
         {
-            let filter = StatusFilter::read(text).unwrap();
-            assert_eq!([200, 429, 502].map(|status| filter.takes(status)), takes, "{text}");
+            let filter = StatusFilter::parse(text).unwrap();
+            assert_eq!([200, 429, 502].map(|status| filter.matches(status)), expected, "{text}");
         }
-        for wrong in ["OK", "42", "700", "-1", "4xx"] {
-            assert_eq!(StatusFilter::read(wrong), None, "{wrong}");
+        for invalid in ["OK", "42", "700", "-1", "4xx"] {
+            assert_eq!(StatusFilter::parse(invalid), None, "{invalid}");
         }
     }
 }

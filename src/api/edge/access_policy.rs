@@ -1,4 +1,4 @@
-//! Who may enter, and how much they may bring: the keys, addresses and bounds of the settings. Swapped whole on reload.
+//! Access policy: shared keys, trusted proxies, allowed origins and request size limits. Replaced as a whole on reload.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -6,7 +6,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    api::{admin::audit::ConfigView, edge::cors::Origins},
+    api::edge::{config_view::ConfigView, cors::Origins},
     config::{AuthMode, Network, Settings},
     domain::{
         KeyDigest, Limit,
@@ -15,82 +15,80 @@ use crate::{
     },
 };
 
-/// Who may enter, and how much they may bring.
-pub struct Door {
-    /// A caller without a known key is welcome as anonymous.
+pub(crate) struct AccessPolicy {
+    /// Callers without a known key are served as anonymous clients.
     pub open: bool,
-    pub admin: Option<KeyDigest>,
-    shared: Option<(KeyDigest, Arc<str>)>,
-    has_members: bool,
-    /// `RATE_LIMIT_RPM`, for everybody but the admin.
+    pub admin_key: Option<KeyDigest>,
+    shared_key: Option<(KeyDigest, Arc<str>)>,
+    has_clients: bool,
+    /// `RATE_LIMIT_RPM`, for every client but the admin.
     pub limits: Arc<[(Limit, i64)]>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-For` is trusted.
     trusted_proxies: Vec<Network>,
     pub origins: Origins,
-    /// The largest request body.
+    /// Maximum size of a request body.
     pub body_bytes: usize,
-    /// What is set, for the admin.
+    /// The settings in force, for `GET /admin/v1/config`.
     pub config: Arc<ConfigView>,
 }
 
-/// Whose key is shown, as far as the settings tell.
-pub enum Shown {
+/// The owner of a presented key, as far as the settings identify it.
+pub(crate) enum PresentedKey {
     Admin(KeyDigest),
     Shared(Client),
-    /// To be looked for among the members.
-    Member,
-    /// Nobody's.
+    /// Has the form of a client key, which only the ledger can check.
+    Client,
     Unknown,
 }
 
-impl Door {
-    /// `made_admin_key`: the one shown at start when the operator set none. `has_members`: the ledger held keys at start.
-    pub fn new(settings: &Settings, made_admin_key: Option<&KeyDigest>, has_members: bool) -> Self {
+impl AccessPolicy {
+    /// `generated_admin_key`: generated at start because the operator set none. `has_clients`: the ledger held client keys at
+    /// start.
+    pub fn new(settings: &Settings, generated_admin_key: Option<&KeyDigest>, has_clients: bool) -> Self {
         let digest = |key: &SecretString| KeyDigest::of(key.expose_secret());
-        let shared = settings.api_key.as_ref().map(|key| {
+        let shared_key = settings.api_key.as_ref().map(|key| {
             let digest = digest(key);
             let id = format!("shared:{}", digest.short()).into();
             (digest, id)
         });
-        let has_members = has_members || !settings.clients.records.is_empty();
+        let has_clients = has_clients || !settings.clients.records.is_empty();
         Self {
             open: match settings.auth.mode {
                 Some(mode) => mode == AuthMode::Open,
-                None => is_loopback(&settings.server.host) && shared.is_none() && !has_members,
+                None => is_loopback(&settings.server.host) && shared_key.is_none() && !has_clients,
             },
-            admin: settings.admin_key.as_ref().map(digest).or_else(|| made_admin_key.copied()),
-            shared,
-            has_members,
+            admin_key: settings.admin_key.as_ref().map(digest).or_else(|| generated_admin_key.copied()),
+            shared_key,
+            has_clients,
             limits: settings.clients.rate_limit_rpm.map(|rpm| (Limit::Rpm, rpm)).into_iter().collect(),
             trusted_proxies: settings.http.trusted_proxies.clone(),
             origins: Origins::new(&settings.http.allowed_origins),
             body_bytes: settings.http.body_bytes,
-            config: Arc::new(ConfigView::of(settings)),
+            config: Arc::new(ConfigView::new(settings)),
         }
     }
 
-    /// A closed door without any key lets nobody in but the admin, if there is one.
+    /// Whether no client key exists: unless the gateway is open, it then serves only the admin.
     pub fn has_no_client_key(&self) -> bool {
-        self.shared.is_none() && !self.has_members
+        self.shared_key.is_none() && !self.has_clients
     }
 
-    /// Whose key this is.
-    pub fn shown(&self, token: &str) -> Shown {
+    pub fn identify(&self, token: &str) -> PresentedKey {
         let digest = KeyDigest::of(token);
-        if let Some(admin) = self.admin.filter(|key| key.is(&digest)) {
-            return Shown::Admin(admin);
+        if let Some(admin) = self.admin_key.filter(|key| key.is(&digest)) {
+            return PresentedKey::Admin(admin);
         }
-        match &self.shared {
+        match &self.shared_key {
             Some((key, id)) if key.is(&digest) => {
-                Shown::Shared(Client::new(id.clone(), ClientKind::Shared, self.limits.clone()))
+                PresentedKey::Shared(Client::new(id.clone(), ClientKind::Shared, self.limits.clone()))
             }
-            _ if token.starts_with(CLIENT_KEY_PREFIX) => Shown::Member,
-            _ => Shown::Unknown,
+            _ if token.starts_with(CLIENT_KEY_PREFIX) => PresentedKey::Client,
+            _ => PresentedKey::Unknown,
         }
     }
 
-    /// A caller of whom nothing is known but where it is.
-    pub fn stranger(&self, address: Option<IpAddr>) -> Client {
+    /// A caller known only by its address.
+    pub fn anonymous_client(&self, address: Option<IpAddr>) -> Client {
         let id = match address {
             Some(ip) => format!("anon:{ip}"),
             None => "anon:unknown".to_owned(),
@@ -98,32 +96,32 @@ impl Door {
         Client::new(id, ClientKind::Anonymous, self.limits.clone())
     }
 
-    /// Whether headers that a proxy sets may be believed.
-    pub fn trusts(&self, ip: IpAddr) -> bool {
+    /// Whether the `X-Forwarded-…` headers of this peer are trusted.
+    pub fn trusts_proxy(&self, ip: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(ip))
     }
 
-    /// The rightmost address that is not one of our own proxies: everything left of it, a caller can invent.
-    pub fn caller(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
+    /// The rightmost address that is not a trusted proxy: a caller can forge everything to the left of it.
+    pub fn client_address(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
         let peer = peer.map(|ip| ip.to_canonical())?;
-        if !self.trusts(peer) {
+        if !self.trusts_proxy(peer) {
             return Some(peer);
         }
-        let mut seen = peer;
+        let mut client = peer;
         let lines: Vec<&str> = headers.get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
         for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
             let Some(ip) = hop_address(hop.trim()) else { break };
-            seen = ip;
-            if !self.trusts(ip) {
+            client = ip;
+            if !self.trusts_proxy(ip) {
                 break;
             }
         }
-        Some(seen)
+        Some(client)
     }
 }
 
 /// Reachable from this machine alone.
-pub fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
@@ -137,7 +135,7 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
 }
 
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
@@ -156,13 +154,13 @@ mod tests {
         map
     }
 
-    fn door(open: bool) -> Door {
+    fn policy(open: bool) -> AccessPolicy {
         let mut settings =
-            Settings { admin_key: Some("boss".into()), api_key: Some("team".into()), ..Settings::default() };
+            Settings { admin_key: Some("admin-key".into()), api_key: Some("team".into()), ..Settings::default() };
         settings.auth.mode = Some(if open { AuthMode::Open } else { AuthMode::Required });
         settings.clients.rate_limit_rpm = Some(10);
         settings.http.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
-        Door::new(&settings, None, false)
+        AccessPolicy::new(&settings, None, false)
     }
 
     #[test]
@@ -170,33 +168,33 @@ mod tests {
         let open = |host: &str, key: Option<&str>| {
             let mut settings = Settings { api_key: key.map(Into::into), ..Settings::default() };
             settings.server.host = host.into();
-            Door::new(&settings, None, false).open
+            AccessPolicy::new(&settings, None, false).open
         };
         assert!(open("127.0.0.1", None) && open("localhost", None) && open("::1", None));
         assert!(!open("0.0.0.0", None) && !open("::", None) && !open("127.0.0.1", Some("k")));
-        let door = |has_members| Door::new(&Settings::default(), None, has_members);
-        assert!(door(false).open && !door(true).open);
+        let policy = |has_clients| AccessPolicy::new(&Settings::default(), None, has_clients);
+        assert!(policy(false).open && !policy(true).open);
     }
 
     #[test]
-    fn keys_are_told_apart() {
+    fn keys_are_identified_by_their_settings() {
         for open in [true, false] {
-            let door = door(open);
-            assert!(matches!(door.shown("boss"), Shown::Admin(_)));
-            assert!(matches!(door.shown("Boss"), Shown::Unknown));
-            assert!(matches!(door.shown("sk-tf-x-y"), Shown::Member));
-            let Shown::Shared(shared) = door.shown("team") else { panic!() };
+            let policy = policy(open);
+            assert!(matches!(policy.identify("admin-key"), PresentedKey::Admin(_)));
+            assert!(matches!(policy.identify("Admin-key"), PresentedKey::Unknown));
+            assert!(matches!(policy.identify("sk-tf-x-y"), PresentedKey::Client));
+            let PresentedKey::Shared(shared) = policy.identify("team") else { panic!() };
             assert_eq!((shared.kind, &shared.limits[..]), (ClientKind::Shared, &[(Limit::Rpm, 10)][..]));
             assert!(shared.id.starts_with("shared:") && !shared.id.contains("team"));
         }
-        assert_eq!(&*door(true).stranger(Some("203.0.113.7".parse().unwrap())).id, "anon:203.0.113.7");
+        assert_eq!(&*policy(true).anonymous_client(Some("203.0.113.7".parse().unwrap())).id, "anon:203.0.113.7");
     }
 
     #[test]
-    fn forwarded_for_is_believed_from_a_trusted_proxy_only_up_to_the_first_stranger() {
-        let door = door(true);
+    fn forwarded_for_is_believed_from_a_trusted_proxy_only_up_to_the_first_other_address() {
+        let policy = policy(true);
         let caller = |peer: &str, lines: &[&'static str]| {
-            door.caller(&headers(lines), Some(peer.parse().unwrap())).unwrap().to_string()
+            policy.client_address(&headers(lines), Some(peer.parse().unwrap())).unwrap().to_string()
         };
         assert_eq!(caller("198.51.100.1", &["1.2.3.4"]), "198.51.100.1");
         assert_eq!(caller("10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.9"]), "1.2.3.4");

@@ -1,4 +1,4 @@
-//! Which web pages may call us (`ALLOWED_ORIGINS`), and what of our answers their scripts may read.
+//! Cross-origin requests: the origins of `ALLOWED_ORIGINS`, and the response headers their scripts may read.
 
 use actix_web::http::{
     Method,
@@ -11,7 +11,7 @@ use actix_web::http::{
 
 use crate::config::Origin;
 
-/// Every response header of ours.
+/// The response headers of our own.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, x-tollfree-provider, x-tollfree-model, x-tollfree-attempts, x-tollfree-waited-ms, \
      x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
@@ -19,68 +19,67 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
      retry-after, retry-after-ms, x-should-retry, preference-applied",
 );
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PATCH, PUT, DELETE, OPTIONS");
-/// For a preflight that asks for none by name.
-const USUAL_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
-const A_DAY_S: HeaderValue = HeaderValue::from_static("86400");
+/// Allowed where a preflight names no request headers.
+const DEFAULT_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
+const MAX_AGE_S: HeaderValue = HeaderValue::from_static("86400");
 const VARY_BY: HeaderValue = HeaderValue::from_static("Origin");
 const NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const ALLOW_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
-/// The origins of `ALLOWED_ORIGINS`; none: only pages of our own origin.
+/// The origins of `ALLOWED_ORIGINS`. While it is empty, only pages of our own origin may call.
 #[derive(Debug, Clone, Default)]
-pub struct Origins {
+pub(crate) struct Origins {
     any: bool,
     listed: Vec<String>,
 }
 
 impl Origins {
-    /// `*` allows any. An origin is scheme, host and port: `https://app.example`, without a path.
+    /// An origin is scheme, host and port without a path: `https://app.example`. `*` allows every origin.
     pub fn new(allowed: &[Origin]) -> Self {
         let listed = allowed.iter().map(|origin| origin.to_ascii_lowercase()).collect();
         Self { any: allowed.iter().any(|origin| &**origin == "*"), listed }
     }
 
-    /// What `access-control-allow-origin` says to this caller; `None`: no page, or one that may not.
-    pub fn grant(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    /// The value of `access-control-allow-origin`, or `None` if the request has no origin or one that is not allowed.
+    pub fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         if self.any {
-            // No cookie ever crosses origins, so the wildcard tells nobody's secrets.
+            // Cookies are not accepted across origins, so the wildcard exposes nothing.
             return Some(HeaderValue::from_static("*"));
         }
-        let asked = origin.to_str().ok()?.to_ascii_lowercase();
-        self.listed.contains(&asked).then(|| origin.clone())
+        let requested = origin.to_str().ok()?.to_ascii_lowercase();
+        self.listed.contains(&requested).then(|| origin.clone())
     }
 
-    /// Caches must not give one origin's answer to another.
+    /// Whether responses differ by origin, so that caches must keep them apart.
     pub fn varies(&self) -> bool {
         !self.any && !self.listed.is_empty()
     }
 
-    /// Marks an answer as readable by the page that was granted access.
-    pub fn mark(&self, grant: Option<&HeaderValue>, answer: &mut HeaderMap) {
+    /// Adds the headers that let a page of the allowed origin read the response.
+    pub fn insert_headers(&self, allowed_origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         if self.varies() {
-            answer.append(VARY, VARY_BY);
+            response.append(VARY, VARY_BY);
         }
-        if let Some(origin) = grant {
-            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        if let Some(origin) = allowed_origin {
+            response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
     }
 }
 
-/// A browser asks what it may send, before it sends it.
-pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The answer to a granted preflight: our methods, and whatever headers it asked for (SDKs send `x-stainless-…`).
-pub fn answer_preflight(asked: &HeaderMap, answer: &mut HeaderMap) {
-    let headers = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned().unwrap_or(USUAL_HEADERS);
-    answer.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers);
-    answer.insert(ACCESS_CONTROL_MAX_AGE, A_DAY_S);
-    if asked.contains_key(NETWORK) {
-        answer.insert(ALLOW_NETWORK, HeaderValue::from_static("true"));
+/// Allows a preflight our methods and all headers it names: SDKs send headers of their own (`x-stainless-…`).
+pub(crate) fn allow_preflight(request: &HeaderMap, response: &mut HeaderMap) {
+    let headers = request.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned().unwrap_or(DEFAULT_HEADERS);
+    response.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    response.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers);
+    response.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE_S);
+    if request.contains_key(NETWORK) {
+        response.insert(ALLOW_NETWORK, HeaderValue::from_static("true"));
     }
 }
 
@@ -95,26 +94,26 @@ mod tests {
     }
 
     #[test]
-    fn only_a_listed_origin_is_granted_access_and_it_is_named() {
+    fn only_a_listed_origin_is_allowed_and_named_in_the_response() {
         let origins = Origins::new(&["https://app.example".parse().unwrap(), "http://localhost:5173".parse().unwrap()]);
-        assert_eq!(origins.grant(&from("https://app.example")).unwrap(), "https://app.example");
-        assert_eq!(origins.grant(&from("https://app.example.evil")), None);
-        assert_eq!(origins.grant(&HeaderMap::new()), None);
+        assert_eq!(origins.allowed_origin(&from("https://app.example")).unwrap(), "https://app.example");
+        assert_eq!(origins.allowed_origin(&from("https://app.example.evil")), None);
+        assert_eq!(origins.allowed_origin(&HeaderMap::new()), None);
         assert!(origins.varies());
     }
 
     #[test]
-    fn without_a_list_no_page_may_and_with_a_star_any() {
-        assert_eq!(Origins::default().grant(&from("http://localhost:3000")), None);
-        assert_eq!(Origins::new(&["*".parse().unwrap()]).grant(&from("null")).unwrap(), "*");
+    fn an_empty_list_allows_no_origin_and_a_star_every_one() {
+        assert_eq!(Origins::default().allowed_origin(&from("http://localhost:3000")), None);
+        assert_eq!(Origins::new(&["*".parse().unwrap()]).allowed_origin(&from("null")).unwrap(), "*");
     }
 
     #[test]
-    fn a_preflight_gets_back_the_headers_it_asked_for() {
-        let mut asked = from("https://app.example");
-        asked.insert(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static("x-stainless-os"));
-        let mut answer = HeaderMap::new();
-        answer_preflight(&asked, &mut answer);
-        assert_eq!(answer.get(ACCESS_CONTROL_ALLOW_HEADERS).unwrap(), "x-stainless-os");
+    fn a_preflight_is_allowed_the_headers_it_names() {
+        let mut request = from("https://app.example");
+        request.insert(ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_static("x-stainless-os"));
+        let mut response = HeaderMap::new();
+        allow_preflight(&request, &mut response);
+        assert_eq!(response.get(ACCESS_CONTROL_ALLOW_HEADERS).unwrap(), "x-stainless-os");
     }
 }

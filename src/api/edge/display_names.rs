@@ -1,4 +1,4 @@
-//! What members are called, for a few seconds: names are shown beside ids and decide nothing.
+//! A short-lived cache of client names, which responses show beside client ids.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,36 +10,36 @@ use tokio::time::Instant;
 
 use crate::ledger::Ledger;
 
-/// How long a name is believed.
-const BELIEVED: Duration = Duration::from_secs(10);
-/// Names kept; then all are asked for anew.
-const KEPT_MOST: usize = 4_096;
-/// Asked for in one call.
-const AT_ONCE: usize = 200;
+const MAX_AGE: Duration = Duration::from_secs(10);
+/// The cache is emptied beyond this size.
+const MAX_NAMES: usize = 4_096;
+/// Names read per call of the ledger.
+const BATCH_SIZE: usize = 200;
 
 #[derive(Default)]
-pub struct Names {
+pub(crate) struct DisplayNames {
     known: Mutex<HashMap<String, (Option<String>, Instant)>>,
 }
 
-impl Names {
-    /// By id. Whoever is no member, or is not known to the ledger, has no name; while the ledger is away nobody new has.
-    pub async fn of(&self, ledger: &Ledger, ids: impl IntoIterator<Item = &str>) -> HashMap<String, String> {
-        let ids: BTreeSet<&str> = ids.into_iter().filter(|id| is_member(id)).collect();
+impl DisplayNames {
+    /// Names by client id. Ids without a client record have none; while the ledger is unreachable only cached names are
+    /// returned.
+    pub async fn lookup(&self, ledger: &Ledger, ids: impl IntoIterator<Item = &str>) -> HashMap<String, String> {
+        let ids: BTreeSet<&str> = ids.into_iter().filter(|id| has_record(id)).collect();
         let now = Instant::now();
         let mut missing: Vec<&str> = Vec::new();
         {
             let mut known = self.known.lock();
-            if known.len() > KEPT_MOST {
+            if known.len() > MAX_NAMES {
                 known.clear();
             }
-            let is_known = |id: &str| known.get(id).is_some_and(|(_, at)| now.duration_since(*at) < BELIEVED);
+            let is_known = |id: &str| known.get(id).is_some_and(|(_, at)| now.duration_since(*at) < MAX_AGE);
             missing.extend(ids.iter().filter(|id| !is_known(id)));
         }
-        for some in missing.chunks(AT_ONCE) {
-            let Ok(told) = ledger.client_names(some).await else { break };
-            let mut told: HashMap<String, String> = told.into_iter().collect();
-            self.known.lock().extend(some.iter().map(|id| ((*id).to_owned(), (told.remove(*id), now))));
+        for batch in missing.chunks(BATCH_SIZE) {
+            let Ok(found) = ledger.client_names(batch).await else { break };
+            let mut found: HashMap<String, String> = found.into_iter().collect();
+            self.known.lock().extend(batch.iter().map(|id| ((*id).to_owned(), (found.remove(*id), now))));
         }
         let known = self.known.lock();
         let named = |id: &str| Some((id.to_owned(), known.get(id)?.0.clone()?));
@@ -47,7 +47,7 @@ impl Names {
     }
 }
 
-/// Strangers, the shared key and the admin have no record.
-fn is_member(id: &str) -> bool {
+/// Anonymous clients, the shared key and the admin have no client record.
+fn has_record(id: &str) -> bool {
     !id.is_empty() && !id.contains(':') && id != "admin"
 }

@@ -1,9 +1,10 @@
-//! What a client is told. Inner rooms know nothing of HTTP; this file knows nothing else.
+//! Every error response: its status, type, code and message. The only place where errors become HTTP.
 
 use std::borrow::Cow;
 
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
+    error::JsonPayloadError,
     http::{
         StatusCode as S,
         header::{ALLOW, RETRY_AFTER},
@@ -12,7 +13,7 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Every way a request can end without an answer.
+/// Every way a request can fail.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ApiError {
     #[error("{message}")]
@@ -27,23 +28,23 @@ pub enum ApiError {
     InvalidKey(Cow<'static, str>),
     #[error("This key may not use the model `{0}`.")]
     ModelNotAllowed(String),
-    #[error("This endpoint takes the admin key; a client key was shown.")]
+    #[error("This endpoint requires the admin key; the request has a client key.")]
     AdminRequired,
-    /// A session's cookie came with a request that no page of ours sends.
+    /// A request with a session cookie that none of our own pages can have sent.
     #[error(
-        "By a session's cookie only pages of this origin may call, with the `x-csrf-token` of `GET /admin/v1/session`."
+        "A session cookie is accepted only from pages of this origin, with the `x-csrf-token` of `GET /admin/v1/session`."
     )]
     CrossSite,
-    #[error("Too many wrong admin keys came from this address. It is listened to again in {} s.", .retry_ms.div_euclid(1_000) + 1)]
+    #[error("Too many failed admin logins from this address. Try again in {} s.", .retry_ms.div_euclid(1_000) + 1)]
     TooManyAttempts { retry_ms: i64 },
-    /// What it is by now, or who keeps it, forbids the change.
+    /// The state or the source of the resource does not permit the change.
     #[error("{message}")]
     Conflict { code: &'static str, message: String },
     #[error("{0}")]
     ModelNotFound(String),
     #[error("{0}")]
     NotFound(String),
-    #[error("`{path}` does not take {method}. It takes {allow}.")]
+    #[error("`{path}` does not support {method}. Supported: {allow}.")]
     MethodNotAllowed { method: String, path: String, allow: String },
     #[error("The request is larger than {max} bytes (`http.body_bytes`).")]
     TooLarge { max: usize },
@@ -51,7 +52,7 @@ pub enum ApiError {
     ClientQuota { message: String, retry_ms: i64 },
     #[error("{message}")]
     NoBudget { message: String, retry_ms: i64 },
-    /// A mistake that only a provider could see; its own words and status.
+    /// A provider rejected the request. Its status and message are passed on.
     #[error("{provider}: {message}")]
     Rejected { status: u16, provider: String, message: String, code: Option<String> },
     #[error("{message}")]
@@ -59,18 +60,18 @@ pub enum ApiError {
     #[error("{message}")]
     TimedOut { message: String },
     #[error("{message}")]
-    LedgerAway { message: String, retry_ms: i64 },
-    #[error("No admin key is set. Set TOLLFREE_ADMIN_KEY and start again.")]
+    LedgerUnavailable { message: String, retry_ms: i64 },
+    #[error("No admin key is set. Set TOLLFREE_ADMIN_KEY and restart the gateway.")]
     AdminKeyNotSet,
-    /// Our mistake; what happened is in the log.
-    #[error("Something went wrong inside the gateway. The log has it under this x-request-id.")]
+    /// A defect of the gateway. The details are in the log.
+    #[error("Internal error. The log of the gateway has the details under this x-request-id.")]
     Internal,
 }
 
-/// After a longer wait than this the OpenAI SDKs would not sleep but guess, so they are told not to try again.
-const SDK_WAIT_MS: i64 = 60_000;
-/// An admin key appears only with a restart.
-const RESTART_MS: i64 = 60_000;
+/// The OpenAI SDKs ignore a longer `retry-after` and retry after a guessed delay, so `x-should-retry` stops them.
+const MAX_SDK_WAIT_MS: i64 = 60_000;
+/// Retry interval while no admin key is set: only a restart can set one.
+const ADMIN_KEY_RETRY_MS: i64 = 60_000;
 
 const REQUEST: &str = "invalid_request_error";
 const KEY: &str = "authentication_error";
@@ -79,7 +80,7 @@ const LIMIT: &str = "rate_limit_error";
 const SERVER: &str = "server_error";
 
 impl ApiError {
-    /// The whole contract with OpenAI SDKs, on one screen: status, `type`, `code`.
+    /// Status, `type` and `code` of each error: the contract with clients.
     fn row(&self) -> (S, &'static str, Option<&str>) {
         let (status, kind, code) = match self {
             Self::InvalidJson { .. } => (S::BAD_REQUEST, REQUEST, "invalid_json"),
@@ -100,7 +101,7 @@ impl ApiError {
             Self::NoBudget { .. } => (S::TOO_MANY_REQUESTS, LIMIT, "budget_exhausted"),
             Self::AllFailed { .. } => (S::BAD_GATEWAY, SERVER, "upstream_error"),
             Self::TimedOut { .. } => (S::GATEWAY_TIMEOUT, SERVER, "upstream_timeout"),
-            Self::LedgerAway { .. } => (S::SERVICE_UNAVAILABLE, SERVER, "ledger_unavailable"),
+            Self::LedgerUnavailable { .. } => (S::SERVICE_UNAVAILABLE, SERVER, "ledger_unavailable"),
             Self::AdminKeyNotSet => (S::SERVICE_UNAVAILABLE, SERVER, "admin_key_not_set"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
             Self::Rejected { status, code, .. } => {
@@ -112,7 +113,7 @@ impl ApiError {
         (status, kind, Some(code))
     }
 
-    /// What of the request is at fault.
+    /// The field of the request that caused the error.
     fn param(&self) -> Option<&str> {
         match self {
             Self::InvalidValue { param, .. } | Self::Unsupported { param, .. } => param.as_deref(),
@@ -122,24 +123,24 @@ impl ApiError {
         }
     }
 
-    /// When to come back, ms; on every 429 and 503.
-    pub fn retry_ms(&self) -> Option<i64> {
+    /// When to retry, in milliseconds from now; set for every 429 and 503.
+    pub(crate) fn retry_ms(&self) -> Option<i64> {
         match self {
             Self::ClientQuota { retry_ms, .. }
             | Self::NoBudget { retry_ms, .. }
             | Self::TooManyAttempts { retry_ms }
-            | Self::LedgerAway { retry_ms, .. } => Some((*retry_ms).max(1)),
-            Self::AdminKeyNotSet => Some(RESTART_MS),
+            | Self::LedgerUnavailable { retry_ms, .. } => Some((*retry_ms).max(1)),
+            Self::AdminKeyNotSet => Some(ADMIN_KEY_RETRY_MS),
             _ => None,
         }
     }
 
-    pub fn code(&self) -> Option<&str> {
+    pub(crate) fn code(&self) -> Option<&str> {
         self.row().2
     }
 
-    /// The one envelope, as it stands in a body and in a stream that cannot change its status any more.
-    pub fn envelope(&self) -> Envelope {
+    /// The body of the error response, also sent as an event where a stream has already begun.
+    pub(crate) fn envelope(&self) -> Envelope {
         let (_, kind, code) = self.row();
         let error = ErrorBody {
             message: self.to_string(),
@@ -148,6 +149,24 @@ impl ApiError {
             code: code.map(str::to_owned),
         };
         Envelope { error }
+    }
+}
+
+impl From<&JsonPayloadError> for ApiError {
+    fn from(error: &JsonPayloadError) -> Self {
+        match error {
+            JsonPayloadError::Overflow { limit } | JsonPayloadError::OverflowKnownLength { limit, .. } => {
+                Self::TooLarge { max: *limit }
+            }
+            JsonPayloadError::Deserialize(e) if e.is_data() => {
+                Self::InvalidValue { param: None, message: e.to_string() }
+            }
+            JsonPayloadError::ContentType => Self::InvalidValue {
+                param: Some("content-type".to_owned()),
+                message: "Send JSON with the content type `application/json`.".to_owned(),
+            },
+            other => Self::InvalidJson { message: other.to_string() },
+        }
     }
 }
 
@@ -163,7 +182,7 @@ impl ResponseError for ApiError {
         }
         if let Some(retry_ms) = self.retry_ms() {
             insert_retry(&mut response, retry_ms);
-            if matches!(self, Self::AdminKeyNotSet | Self::TooManyAttempts { .. }) || retry_ms > SDK_WAIT_MS {
+            if matches!(self, Self::AdminKeyNotSet | Self::TooManyAttempts { .. }) || retry_ms > MAX_SDK_WAIT_MS {
                 response.insert_header(("x-should-retry", "false"));
             }
         }
@@ -176,9 +195,9 @@ impl ResponseError for ApiError {
     }
 }
 
-/// Rides with an error's response to the log line.
+/// Extension of an error response, by which the middleware logs the code.
 #[derive(Debug, Clone)]
-pub struct ErrorCode(pub String);
+pub(crate) struct ErrorCode(pub String);
 
 /// `retry-after` in whole seconds, rounded up, and `retry-after-ms`, which the OpenAI SDKs prefer.
 fn insert_retry(response: &mut HttpResponseBuilder, retry_ms: i64) {
@@ -186,23 +205,23 @@ fn insert_retry(response: &mut HttpResponseBuilder, retry_ms: i64) {
     response.insert_header((RETRY_AFTER, seconds)).insert_header(("retry-after-ms", retry_ms));
 }
 
-/// Every error, whatever its status.
+/// The body of every error response.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     pub error: ErrorBody,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ErrorBody {
-    /// What happened, whose fault it was, and when to come back.
+pub(crate) struct ErrorBody {
+    /// What happened and when to retry
     pub message: String,
     /// `invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error`, `server_error`
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// What of the request is at fault: `messages[2].content`.
+    /// The field of the request that caused the error, such as `messages[2].content`
     #[schema(required)]
     pub param: Option<String>,
-    /// For programs; of a provider's own refusal it is the provider's.
+    /// A code for programs; the provider's own where a provider rejected the request
     #[schema(required)]
     pub code: Option<String>,
 }
@@ -216,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_whole_seconds_rounded_up_and_ms_beside_it() {
+    fn retry_after_is_in_whole_seconds_rounded_up_beside_milliseconds() {
         let response = ApiError::NoBudget { message: "full".into(), retry_ms: 1_001 }.error_response();
         assert_eq!(response.status(), S::TOO_MANY_REQUESTS);
         assert_eq!(header(&response, "retry-after"), Some("2"));
@@ -225,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_an_sdk_would_not_sleep_is_not_to_be_retried() {
-        let at = |retry_ms| ApiError::LedgerAway { message: String::new(), retry_ms }.error_response();
+    fn a_wait_longer_than_sdks_sleep_is_marked_as_not_to_be_retried() {
+        let at = |retry_ms| ApiError::LedgerUnavailable { message: String::new(), retry_ms }.error_response();
         assert_eq!(header(&at(60_000), "x-should-retry"), None);
         assert_eq!(header(&at(60_001), "x-should-retry"), Some("false"));
         assert_eq!(header(&at(0), "retry-after"), Some("1"));

@@ -1,4 +1,5 @@
-//! Why there is no answer, in words for the caller: who is out of what, which window, until when.
+//! Turns errors of the flow and the ledger into error responses. A refusal lists each candidate, the limit that is used up
+//! and when it becomes available.
 
 use std::fmt::Write as _;
 
@@ -13,15 +14,15 @@ use crate::{
     plan::PlanError,
 };
 
-/// Longer than any window we know: it will not open by itself.
+/// Longer than any limit window: a wait of this length has no known end.
 const NEVER_MS: i64 = 400 * 86_400_000;
 
-/// What the caller of a model is told.
-pub fn told(error: FlowError, asked: &str) -> ApiError {
+/// The error response to a model request. `requested`: the model name of the request.
+pub(crate) fn from_flow(error: FlowError, requested: &str) -> ApiError {
     match error {
-        FlowError::Plan(error) => unplanned(error),
-        FlowError::Refused(refusal) => refused(&refusal, asked),
-        FlowError::Ledger(error) => ledger(&error),
+        FlowError::Plan(error) => from_plan(error),
+        FlowError::Refused(refusal) => from_refusal(&refusal, requested),
+        FlowError::Ledger(error) => from_ledger(&error),
         FlowError::Key(why) => ApiError::InvalidKey(why.to_string().into()),
         FlowError::Rejected { status, provider, message, code } => {
             ApiError::Rejected { status, provider, message, code }
@@ -33,110 +34,110 @@ pub fn told(error: FlowError, asked: &str) -> ApiError {
     }
 }
 
-/// Where the caller's own windows stand, when they refused it.
-pub fn client_usage(error: &FlowError) -> Option<ClientUsage> {
+/// The caller's own limits, where the refusal reports them.
+pub(crate) fn client_usage(error: &FlowError) -> Option<ClientUsage> {
     match error {
         FlowError::Refused(refusal) => refusal.client,
         _ => None,
     }
 }
 
-pub fn ledger(error: &LedgerError) -> ApiError {
+pub(crate) fn from_ledger(error: &LedgerError) -> ApiError {
     match error {
-        LedgerError::Unreachable { retry_ms } => ApiError::LedgerAway {
-            message: "The shared budget cannot be reached, so nothing was sent.".to_owned(),
+        LedgerError::Unreachable { retry_ms } => ApiError::LedgerUnavailable {
+            message: "The budget store is unreachable, so no provider was called.".to_owned(),
             retry_ms: *retry_ms,
         },
         LedgerError::Internal(what) => {
-            tracing::error!(error = %what, "The ledger answered unexpectedly: {what}");
-            ApiError::LedgerAway {
-                message: "The shared budget answered unexpectedly, so nothing was sent.".to_owned(),
+            tracing::error!(error = %what, "Unexpected reply from the ledger: {what}");
+            ApiError::LedgerUnavailable {
+                message: "The budget store sent an unexpected reply, so no provider was called.".to_owned(),
                 retry_ms: 1_000,
             }
         }
     }
 }
 
-/// What only the ledger can tell, and nobody has asked for a model.
-pub fn unread(error: &LedgerError) -> ApiError {
-    match ledger(error) {
-        ApiError::LedgerAway { retry_ms, .. } => {
-            ApiError::LedgerAway { message: "The shared state cannot be read now.".to_owned(), retry_ms }
+/// Like [`from_ledger`], for requests that only read or change shared state and involve no provider.
+pub(crate) fn from_ledger_read(error: &LedgerError) -> ApiError {
+    match from_ledger(error) {
+        ApiError::LedgerUnavailable { retry_ms, .. } => {
+            ApiError::LedgerUnavailable { message: "The budget store is unreachable.".to_owned(), retry_ms }
         }
         other => other,
     }
 }
 
-fn unplanned(error: PlanError) -> ApiError {
+fn from_plan(error: PlanError) -> ApiError {
     match error {
-        PlanError::NotFound(not_found) => no_model(&not_found),
+        PlanError::NotFound(not_found) => model_not_found(&not_found),
         PlanError::NotAllowed { model } => ApiError::ModelNotAllowed(model),
         PlanError::Unsupported { param, message } => ApiError::Unsupported { param: Some(param), message },
         PlanError::ContextTooLong { .. } => ApiError::ContextTooLong { message: error.to_string() },
     }
 }
 
-pub fn no_model(error: &NotFound) -> ApiError {
+pub(crate) fn model_not_found(error: &NotFound) -> ApiError {
     ApiError::ModelNotFound(error.to_string())
 }
 
-fn refused(refusal: &Refusal, asked: &str) -> ApiError {
+fn from_refusal(refusal: &Refusal, requested: &str) -> ApiError {
     let now = Timestamp::now();
     let retry_ms = refusal.retry_ms;
     let about = if refusal.exact { "" } else { "about " };
     match refusal.by {
         RefusedBy::Client => {
-            let used = refusal.reasons.first().map_or_else(|| "quota is used".to_owned(), used);
-            let message = format!("Your {used}. The next request is admitted in {about}{}.", until(now, retry_ms));
+            let exhausted = refusal.reasons.first().map_or_else(|| "quota is used up".to_owned(), exhausted);
+            let message = format!("Your {exhausted}. The next request is admitted in {about}{}.", until(now, retry_ms));
             ApiError::ClientQuota { message, retry_ms }
         }
         RefusedBy::Budget => {
             let is_full = |line: &RefusalReason| line.why.parse::<Limit>().is_ok();
             let all = if refusal.reasons.iter().all(is_full) {
-                format!("Every candidate for `{asked}` is at its limit.")
+                format!("Every candidate for `{requested}` is at its limit.")
             } else {
-                format!("No candidate for `{asked}` can be asked now.")
+                format!("No candidate for `{requested}` is available.")
             };
             let opens = until(now, retry_ms);
-            let mut message = if retry_ms >= NEVER_MS { all } else { format!("{all} Room opens in {about}{opens}.") };
+            let mut message = if retry_ms >= NEVER_MS {
+                all
+            } else {
+                format!("{all} The first becomes available in {about}{opens}.")
+            };
             for line in &refusal.reasons {
-                // Writing to a string cannot fail.
-                let _ = write!(message, "\n- {}: {}", line.candidate, why(line, now));
+                // Writing to a `String` cannot fail.
+                let _ = write!(message, "\n- {}: {}", line.candidate, reason(line, now));
             }
             ApiError::NoBudget { message, retry_ms }
         }
     }
 }
 
-/// One candidate: what stands in the way, and until when.
-fn why(line: &RefusalReason, now: Timestamp) -> String {
+/// Why one candidate is unavailable, and until when.
+fn reason(line: &RefusalReason, now: Timestamp) -> String {
     let opens = until(now, line.retry_in_ms);
     if let Some(cause) = line.why.strip_prefix("shut: ") {
-        return format!("left alone after {cause}; asked again in {opens}");
+        return format!("in cooldown after {cause}, available in {opens}");
     }
     match line.why.as_str() {
-        "off" => "switched off".to_owned(),
-        "breaker" => format!("failed repeatedly; asked again in {opens}"),
-        "probe" => format!("failed repeatedly, one request is trying it out; asked again in {opens}"),
-        _ => format!("{}; opens in {opens}", used(line)),
+        "off" => "disabled".to_owned(),
+        "breaker" => format!("circuit breaker open after repeated failures, next attempt in {opens}"),
+        "probe" => format!("circuit breaker half-open while one request probes it, next attempt in {opens}"),
+        _ => format!("{}, available in {opens}", exhausted(line)),
     }
 }
 
-/// `30 requests per minute are used`
-fn used(line: &RefusalReason) -> String {
-    let what = match line.why.parse::<Limit>() {
-        Ok(Limit::Concurrency) => return format!("{} calls at a time are running", number(line.max)),
-        Ok(limit) => words(limit),
-        Err(()) => line.why.as_str(),
+/// `limit of 30 requests per minute is used up`
+fn exhausted(line: &RefusalReason) -> String {
+    let max = line.max.map_or_else(String::new, |max| format!("{max} "));
+    let unit = match line.why.parse::<Limit>() {
+        Ok(limit) => limit_name(limit),
+        Err(()) => &line.why,
     };
-    format!("{} {what} are used", number(line.max))
+    format!("limit of {max}{unit} is used up")
 }
 
-fn number(max: Option<i64>) -> String {
-    max.map_or_else(|| "last".to_owned(), |max| max.to_string())
-}
-
-fn words(limit: Limit) -> &'static str {
+fn limit_name(limit: Limit) -> &'static str {
     match limit {
         Limit::Rps => "requests per second",
         Limit::Rpm => "requests per minute",
@@ -149,11 +150,11 @@ fn words(limit: Limit) -> &'static str {
         Limit::Tpd => "tokens per day",
         Limit::Tpmonth => "tokens per month",
         Limit::Itpm => "input tokens per minute",
-        Limit::Concurrency => "calls at a time",
+        Limit::Concurrency => "concurrent requests",
     }
 }
 
-/// `6m0s (14:03:05 UTC)`; with the date where it is another day.
+/// `6m0s (14:03:05 UTC)`, with the date if that is on another day.
 fn until(now: Timestamp, ms: i64) -> String {
     let opens = now.checked_add(SignedDuration::from_millis(ms)).unwrap_or(Timestamp::MAX);
     let is_today = opens.strftime("%F").to_string() == now.strftime("%F").to_string();
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_each_candidate_its_window_and_when_it_opens() {
+    fn a_refusal_lists_each_candidate_its_limit_and_when_it_becomes_available() {
         let refusal = Refusal {
             by: RefusedBy::Budget,
             retry_ms: 12_000,
@@ -183,18 +184,27 @@ mod tests {
             ],
             client: None,
         };
-        let ApiError::NoBudget { message, retry_ms } = refused(&refusal, "free") else { panic!("another error") };
+        let ApiError::NoBudget { message, retry_ms } = from_refusal(&refusal, "free") else { panic!("another error") };
         assert_eq!(retry_ms, 12_000);
         let lines: Vec<&str> = message.lines().collect();
-        assert!(lines[0].starts_with("No candidate for `free` can be asked now. Room opens in 12s ("), "{message}");
-        assert!(lines[1].starts_with("- groq/llama: 30 requests per minute are used; opens in 12s ("), "{message}");
-        assert!(lines[2].starts_with("- gemini/flash: left alone after 429_rpd; asked again in 1m30s"), "{message}");
-        assert!(lines[3].starts_with("- mistral/small: failed repeatedly"), "{message}");
-        assert_eq!(lines[4], "- cerebras/qwen: switched off");
+        assert!(
+            lines[0].starts_with("No candidate for `free` is available. The first becomes available in 12s ("),
+            "{message}"
+        );
+        assert!(
+            lines[1].starts_with("- groq/llama: limit of 30 requests per minute is used up, available in 12s ("),
+            "{message}"
+        );
+        assert!(lines[2].starts_with("- gemini/flash: in cooldown after 429_rpd, available in 1m30s"), "{message}");
+        assert!(
+            lines[3].starts_with("- mistral/small: circuit breaker open after repeated failures, next attempt in 30s"),
+            "{message}"
+        );
+        assert_eq!(lines[4], "- cerebras/qwen: disabled");
     }
 
     #[test]
-    fn an_estimate_says_that_it_is_one() {
+    fn an_estimated_wait_is_marked_as_such() {
         let refusal = Refusal {
             by: RefusedBy::Client,
             retry_ms: 1_500,
@@ -202,14 +212,14 @@ mod tests {
             reasons: vec![line("anon:127.0.0.1", "rpm", Some(2), 1_500)],
             client: None,
         };
-        let ApiError::ClientQuota { message, .. } = refused(&refusal, "free") else { panic!("another error") };
-        assert!(
-            message.starts_with("Your 2 requests per minute are used. The next request is admitted in about 1.5s (")
-        );
+        let ApiError::ClientQuota { message, .. } = from_refusal(&refusal, "free") else { panic!("another error") };
+        assert!(message.starts_with(
+            "Your limit of 2 requests per minute is used up. The next request is admitted in about 1.5s ("
+        ));
     }
 
     #[test]
-    fn another_day_is_named() {
+    fn a_time_on_another_day_has_its_date() {
         let now: Timestamp = "2026-11-22T23:59:50Z".parse().unwrap();
         assert_eq!(until(now, 5_000), "5s (23:59:55 UTC)");
         assert_eq!(until(now, 70_000), "1m10s (2026-11-23 00:01:00 UTC)");

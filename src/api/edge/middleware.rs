@@ -1,5 +1,5 @@
-//! What surrounds every request: its id, its trace, CORS, and at the end one log line and what it counts for. One layer,
-//! because it is on every path.
+//! The one middleware around every request: request id, trace, CORS, and at the end the log line and the metrics. It is a
+//! single layer because every request passes it.
 
 use std::{
     borrow::Cow,
@@ -19,113 +19,120 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::{
-    api::{
-        edge::{
-            cors,
-            error::{ApiError, ErrorCode},
-            request_id::{REQUEST_ID, RequestId},
-            server_span,
-            state::{Edge, InFlight},
-        },
-        routes,
+    api::edge::{
+        cors,
+        error::{ApiError, ErrorCode},
+        request_id::{REQUEST_ID, RequestId},
+        server_span,
+        state::{AppState, InFlight},
     },
     record::metrics,
     telemetry::RequestScope,
 };
 
-/// `error.type` of an answer that its caller did not wait for.
-const LEFT: &str = "client_left";
+/// `error.type` of a response that its caller did not wait for.
+const CLIENT_LEFT: &str = "client_left";
 
-/// Wraps the whole app: `App::new().wrap_fn(around::around)`.
-pub fn around<S, B>(
+/// Wraps the app: `App::new().wrap_fn(middleware::wrap_request)`.
+pub(crate) fn wrap_request<S, B>(
     request: ServiceRequest,
     inner: &S,
-) -> impl Future<Output = Result<ServiceResponse<EitherBody<Watched<B>>>, Error>> + use<S, B>
+) -> impl Future<Output = Result<ServiceResponse<EitherBody<TrackedBody<B>>>, Error>> + use<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody,
 {
-    let id = RequestId::of(request.headers());
+    let id = RequestId::from_headers(request.headers());
     request.extensions_mut().insert(id.clone());
-    let edge = request.app_data::<Data<Edge>>().cloned();
-    let door = edge.as_ref().map(|edge| edge.door.load_full());
-    let grant = door.as_ref().and_then(|door| door.origins.grant(request.headers()));
+    let state = request.app_data::<Data<AppState>>().cloned();
+    let policy = state.as_ref().map(|state| state.policy.load_full());
+    let allowed_origin = policy.as_ref().and_then(|policy| policy.origins.allowed_origin(request.headers()));
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let is_preflight = cors::is_preflight(request.method(), request.headers());
-    let scope = if is_preflight || routes::is_probe(request.path()) {
+    let scope = if is_preflight || is_probe(request.path()) {
         RequestScope::untraced(id.0.clone())
     } else {
         RequestScope::new(id.0.clone(), header)
     };
 
-    // A preflight is answered here: it carries no key, and any of our URLs may be asked about.
+    // A preflight is answered before authentication because browsers send it without a key.
     let (call, preflight) = if is_preflight {
         (None, Some(request))
     } else {
-        let end = End::of(&request, edge.as_ref(), scope.clone());
-        server_span::begin(scope.span(), &request, &id);
+        let tracker = RequestTracker::new(&request, state.as_ref(), scope.clone());
+        server_span::record_request(scope.span(), &request, &id);
         let _within = scope.enter();
-        (Some((inner.call(request), end)), None)
+        (Some((inner.call(request), tracker)), None)
     };
     let work = async move {
         let mut response = match (call, preflight) {
-            (Some((call, mut end)), _) => {
+            (Some((call, mut tracker)), _) => {
                 let response = call.await?;
-                end.saw(&response);
-                response.map_body(|_, body| EitherBody::left(Watched { body: Some(body), end }))
+                tracker.response_started(&response);
+                response.map_body(|_, body| EitherBody::left(TrackedBody { body: Some(body), tracker }))
             }
             (None, preflight) => {
                 let request = preflight.ok_or(ApiError::Internal)?;
-                let mut answer = HttpResponse::NoContent().finish();
-                if grant.is_some() {
-                    cors::answer_preflight(request.headers(), answer.headers_mut());
+                let mut response = HttpResponse::NoContent().finish();
+                if allowed_origin.is_some() {
+                    cors::allow_preflight(request.headers(), response.headers_mut());
                 }
-                request.into_response(answer).map_into_right_body()
+                request.into_response(response).map_into_right_body()
             }
         };
-        if edge.is_some_and(|edge| edge.draining()) {
+        if state.is_some_and(|state| state.is_draining()) {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id.to_header());
-        if let Some(door) = door {
-            door.origins.mark(grant.as_ref(), headers);
+        if let Some(policy) = policy {
+            policy.origins.insert_headers(allowed_origin.as_ref(), headers);
         }
         Ok(response)
     };
     scope.instrument(work)
 }
 
-/// Dropped when the last byte is gone or the caller left: counts the request out and says how it went.
-struct End {
-    /// Held until then; the drain waits for it.
+/// Paths requested so often, by probes or by a page load, that they are neither logged nor traced.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/dashboard/assets/")
+}
+
+/// The route pattern of a chat path. It is known without matching, which saves time on the hot path.
+fn chat_route(path: &str) -> Option<&'static str> {
+    ["/v1/chat/completions", "/api/v1/chat/completions"].into_iter().find(|pattern| *pattern == path)
+}
+
+/// Records the end of a request when it is dropped: after the last byte, or when the caller left.
+struct RequestTracker {
+    /// The drain waits until it is dropped.
     _in_flight: Option<InFlight>,
     active: metrics::Active,
     scope: RequestScope,
     started: Instant,
     method: Method,
     path: String,
-    /// The pattern that the path matched.
+    /// The route pattern that the path matched.
     route: Option<Cow<'static, str>>,
-    /// `None` until there is an answer.
+    /// `None` until the response has started.
     status: Option<StatusCode>,
-    /// `x-tollfree-attempts`, as far as it was known when the head was sent.
+    /// `x-tollfree-attempts` as it was when the headers were sent.
     attempts: Option<HeaderValue>,
     code: Option<ErrorCode>,
-    /// The whole answer was taken over by the connection.
+    /// The connection has taken the whole response.
     complete: bool,
 }
 
-impl End {
-    fn of(request: &ServiceRequest, edge: Option<&Data<Edge>>, scope: RequestScope) -> Self {
+impl RequestTracker {
+    fn new(request: &ServiceRequest, state: Option<&Data<AppState>>, scope: RequestScope) -> Self {
         Self {
-            _in_flight: edge.map(|edge| edge.enter()),
+            _in_flight: state.map(|state| state.track_request()),
             active: metrics::Active::enter(request.method().as_str()),
             scope,
             started: Instant::now(),
             method: request.method().clone(),
             path: request.path().to_owned(),
-            route: routes::is_chat(request.path()).map(Cow::Borrowed),
+            route: chat_route(request.path()).map(Cow::Borrowed),
             status: None,
             attempts: None,
             code: None,
@@ -133,8 +140,7 @@ impl End {
         }
     }
 
-    /// The head of the answer is there.
-    fn saw<B: MessageBody>(&mut self, served: &ServiceResponse<B>) {
+    fn response_started<B: MessageBody>(&mut self, served: &ServiceResponse<B>) {
         let response = served.response();
         if self.route.is_none() {
             self.route = served.request().match_pattern().map(Cow::Owned);
@@ -147,7 +153,7 @@ impl End {
     }
 }
 
-impl Drop for End {
+impl Drop for RequestTracker {
     fn drop(&mut self) {
         let Self { scope, method, path, status, attempts, code: error, complete, .. } = self;
         let _within = scope.enter();
@@ -156,13 +162,19 @@ impl Drop for End {
         let code = status.map(|s| s.as_u16());
         let attempts = attempts.as_ref().and_then(|value| value.to_str().ok());
         let error = error.as_ref().map(|code| code.0.as_str());
-        // A 4xx is its caller's error, and no failure of the server.
+        // A 4xx is not a failure of the server.
         let failure = match code {
             Some(500..) => error.map_or_else(|| code.map(|code| code.to_string()), |error| Some(error.to_owned())),
             Some(_) if *complete || error.is_some() => None,
-            _ => Some(LEFT.to_owned()),
+            _ => Some(CLIENT_LEFT.to_owned()),
         };
-        server_span::end(scope.span(), self.active.method(), self.route.as_deref(), code, failure.as_deref());
+        server_span::record_response(
+            scope.span(),
+            self.active.method(),
+            self.route.as_deref(),
+            code,
+            failure.as_deref(),
+        );
         self.active.ended(self.route.take(), code, failure, took);
         let ended = match (code, error) {
             (Some(code), Some(error)) => format!("{code} {error}"),
@@ -170,7 +182,7 @@ impl Drop for End {
             (Some(code), None) => format!("{code}, then the caller left"),
             (None, _) => "the caller left".to_owned(),
         };
-        macro_rules! line {
+        macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(
                     http.request.method = %method,
@@ -183,30 +195,30 @@ impl Drop for End {
                 )
             };
         }
-        if routes::is_probe(path) { line!(debug) } else { line!(info) }
+        if is_probe(path) { log!(debug) } else { log!(info) }
     }
 }
 
 pin_project! {
-    /// An answer's body, within its request's span, with the end of it noticed.
-    pub struct Watched<B> {
+    /// A response body that is polled within its request's span and whose end is recorded.
+    pub struct TrackedBody<B> {
         #[pin]
         body: Option<B>,
-        end: End,
+        tracker: RequestTracker,
     }
 
-    impl<B> PinnedDrop for Watched<B> {
+    impl<B> PinnedDrop for TrackedBody<B> {
         fn drop(this: Pin<&mut Self>) {
-            // What its end tells (a lease that is settled, a call that is cut) is told within the request.
+            // Dropping the body may settle a lease or cancel a call, which belongs to the request's span.
             let mut this = this.project();
-            let scope = this.end.scope.clone();
+            let scope = this.tracker.scope.clone();
             let _within = scope.enter();
             this.body.set(None);
         }
     }
 }
 
-impl<B: MessageBody> MessageBody for Watched<B> {
+impl<B: MessageBody> MessageBody for TrackedBody<B> {
     type Error = B::Error;
 
     fn size(&self) -> BodySize {
@@ -216,14 +228,14 @@ impl<B: MessageBody> MessageBody for Watched<B> {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let this = self.project();
         let polled = {
-            let _within = this.end.scope.enter();
+            let _within = this.tracker.scope.enter();
             match this.body.as_pin_mut() {
                 Some(body) => body.poll_next(context),
                 None => Poll::Ready(None),
             }
         };
         if let Poll::Ready(None) = polled {
-            this.end.complete = true;
+            this.tracker.complete = true;
         }
         polled
     }
@@ -248,7 +260,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn every_answer_has_an_id_errors_too() {
+    async fn every_response_has_a_request_id_including_errors() {
         let app = app(Settings::default()).await;
         for path in ["/healthz", "/v1/models", "/nowhere"] {
             let (_, headers, _) =
@@ -267,7 +279,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_preflight_needs_no_key_and_only_a_listed_page_is_let_in() {
+    async fn a_preflight_needs_no_key_and_only_listed_origins_are_allowed() {
         let app = app(closed_to_all_but(PAGE)).await;
         let preflight = |origin| {
             TestRequest::default()
@@ -287,7 +299,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_page_may_read_errors_and_every_header_of_ours() {
+    async fn pages_may_read_errors_and_all_headers_of_our_own() {
         let app = app(closed_to_all_but("*")).await;
         let (status, headers, _) =
             call(&app, TestRequest::get().uri("/v1/models").insert_header(("origin", PAGE))).await;

@@ -1,14 +1,21 @@
-//! What every request passes and every handler uses: shared state, middleware, authentication, errors.
+//! What every request passes and every handler uses: middleware, authentication, shared state and errors.
 
-pub mod access_policy;
-pub mod auth;
-pub mod cors;
-pub mod display_names;
-pub mod error;
-pub mod flow_error;
-pub mod middleware;
-pub mod pagination;
-pub mod query;
-pub mod request_id;
-pub mod server_span;
-pub mod state;
+pub(crate) mod access_policy;
+pub(crate) mod auth;
+pub(crate) mod auth_context;
+pub(crate) mod config_view;
+pub(crate) mod cors;
+pub(crate) mod display_names;
+pub(crate) mod error;
+pub(crate) mod event_hub;
+pub(crate) mod flow_error;
+pub(crate) mod keep_alive;
+pub(crate) mod middleware;
+pub(crate) mod pagination;
+pub(crate) mod query;
+pub(crate) mod request_id;
+pub(crate) mod schema;
+pub(crate) mod server_span;
+pub(crate) mod session;
+pub(crate) mod state;
+pub(crate) mod timestamp;

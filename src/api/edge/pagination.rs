@@ -5,15 +5,15 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::edge::{error::ApiError, query::Query};
 
-const LIMIT: usize = 50;
-const LIMIT_MOST: usize = 200;
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 200;
 
-/// A page of a list, as it is told.
+/// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct List<T> {
+pub(crate) struct List<T> {
     object: &'static str,
     pub data: Vec<T>,
-    /// To be sent back for the page behind this one; null: this is the last.
+    /// The `cursor` of the next page, null on the last one
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
@@ -24,23 +24,23 @@ impl<T> List<T> {
     }
 }
 
-/// The most entries on the page that is asked for.
-pub fn limit(query: &Query) -> Result<usize, ApiError> {
-    query.number("limit", LIMIT, 1..=LIMIT_MOST)
+/// The requested page size.
+pub(crate) fn limit(query: &Query) -> Result<usize, ApiError> {
+    query.number("limit", DEFAULT_LIMIT, 1..=MAX_LIMIT)
 }
 
-/// `limit` and `cursor` in the document.
+/// The parameters `limit` and `cursor`, for the OpenAPI document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "only its description is read")]
-pub struct Paging {
-    /// How many at most
+#[expect(dead_code, reason = "only described in the OpenAPI document")]
+pub(crate) struct PageParams {
+    /// Maximum number of entries
     #[param(minimum = 1, maximum = 200, default = 50, nullable = false)]
     limit: Option<u8>,
-    /// The `next_cursor` of the page before this one
+    /// The `next_cursor` of the previous page
     #[param(nullable = false)]
     cursor: Option<String>,
 }
 
-/// What a cursor that was made up is told.
-pub const A_CURSOR: &str = "the `next_cursor` of a page of this list";
+/// The expected value in the error for an invalid cursor.
+pub(crate) const EXPECTED_CURSOR: &str = "the `next_cursor` of a page of this list";

@@ -1,4 +1,4 @@
-//! The query of a URL, read strictly: what is not known or cannot be read is told, and changes nothing.
+//! Strict parsing of a URL's query: unknown, repeated and invalid parameters are errors.
 
 use std::ops::RangeInclusive;
 
@@ -8,31 +8,33 @@ use url::form_urlencoded;
 
 use crate::api::edge::error::ApiError;
 
-/// A filter's words. Characters.
-const TEXT_MOST: usize = 200;
+const MAX_TEXT_CHARS: usize = 200;
 
-pub struct Query {
+pub(crate) struct Query {
     given: Vec<(String, String)>,
 }
 
 impl Query {
-    /// `known`: every parameter the endpoint takes, each at most once.
-    pub fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, ApiError> {
-        Self::read(request.query_string(), known)
+    /// `known`: every parameter the endpoint accepts, each at most once.
+    pub fn parse(request: &HttpRequest, known: &[&str]) -> Result<Self, ApiError> {
+        Self::parse_str(request.query_string(), known)
     }
 
-    fn read(query: &str, known: &[&str]) -> Result<Self, ApiError> {
+    fn parse_str(query: &str, known: &[&str]) -> Result<Self, ApiError> {
         let mut given: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if !known.contains(&&*name) {
-                let takes = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(wrong(&name, format!("There is no parameter `{name}`. This endpoint takes: {takes}.")));
+                let accepted = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(invalid_parameter(
+                    &name,
+                    format!("Unknown parameter `{name}`. This endpoint accepts: {accepted}."),
+                ));
             }
             if given.iter().any(|(other, _)| *other == name) {
-                return Err(wrong(&name, format!("`{name}` is given twice.")));
+                return Err(invalid_parameter(&name, format!("`{name}` occurs twice.")));
             }
-            if value.chars().count() > TEXT_MOST {
-                return Err(wrong(&name, format!("`{name}` is longer than {TEXT_MOST} characters.")));
+            if value.chars().count() > MAX_TEXT_CHARS {
+                return Err(invalid_parameter(&name, format!("`{name}` is longer than {MAX_TEXT_CHARS} characters.")));
             }
             given.push((name, value));
         }
@@ -43,7 +45,7 @@ impl Query {
         self.given.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
-    /// A filter; an empty one filters nothing.
+    /// The value of a filter; an empty one counts as absent.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
@@ -53,17 +55,20 @@ impl Query {
         let number = value.parse().ok().filter(|number| range.contains(number));
         number.ok_or_else(|| {
             let (least, most) = range.into_inner();
-            wrong(name, format!("`{name}` is `{value}`; it must be a whole number from {least} to {most}."))
+            invalid_parameter(name, format!("`{name}` is `{value}`; it must be a whole number from {least} to {most}."))
         })
     }
 
-    /// Ms since the epoch.
-    pub fn instant(&self, name: &str) -> Result<Option<i64>, ApiError> {
+    /// A timestamp, in milliseconds since the epoch.
+    pub fn timestamp(&self, name: &str) -> Result<Option<i64>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let instant = value.parse::<Timestamp>().map_err(|_| {
-            wrong(name, format!("`{name}` is `{value}`; it must be an instant such as `2026-01-31T12:00:00Z`."))
+        let timestamp = value.parse::<Timestamp>().map_err(|_| {
+            invalid_parameter(
+                name,
+                format!("`{name}` is `{value}`; it must be a timestamp such as `2026-01-31T12:00:00Z`."),
+            )
         })?;
-        Ok(Some(instant.as_millisecond()))
+        Ok(Some(timestamp.as_millisecond()))
     }
 
     pub fn one_of<T: Copy>(&self, name: &str, choices: &[(&str, T)], default: T) -> Result<T, ApiError> {
@@ -71,26 +76,26 @@ impl Query {
         let found = choices.iter().find(|(choice, _)| *choice == value);
         found.map(|(_, choice)| *choice).ok_or_else(|| {
             let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
-            wrong(name, format!("`{name}` is `{value}`; it must be one of {}.", names.join(", ")))
+            invalid_parameter(name, format!("`{name}` is `{value}`; it must be one of {}.", names.join(", ")))
         })
     }
 
-    /// What only `read` can tell; `expected` says what it should have been.
-    pub fn read_as<T>(
+    /// Parses a value with `parse`. `expected` describes valid values in the error message.
+    pub fn parse_with<T>(
         &self,
         name: &str,
         expected: &str,
-        read: impl FnOnce(&str) -> Option<T>,
+        parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ApiError> {
         let Some(value) = self.text(name) else { return Ok(None) };
-        let read = read(value).ok_or_else(|| wrong(name, format!("`{name}` is `{value}`; it must be {expected}.")))?;
-        Ok(Some(read))
+        let parsed = parse(value)
+            .ok_or_else(|| invalid_parameter(name, format!("`{name}` is `{value}`; it must be {expected}.")))?;
+        Ok(Some(parsed))
     }
 }
 
-/// A parameter that cannot be taken as it is.
-pub fn wrong(name: &str, message: String) -> ApiError {
-    ApiError::InvalidValue { param: Some(name.chars().take(TEXT_MOST).collect()), message }
+pub(crate) fn invalid_parameter(name: &str, message: String) -> ApiError {
+    ApiError::InvalidValue { param: Some(name.chars().take(MAX_TEXT_CHARS).collect()), message }
 }
 
 #[cfg(test)]
@@ -101,38 +106,38 @@ mod tests {
         match result {
             Err(ApiError::InvalidValue { param: Some(param), .. }) => param,
             Err(other) => panic!("{other:?}"),
-            Ok(_) => panic!("it was taken"),
+            Ok(_) => panic!("it was accepted"),
         }
     }
 
     #[test]
-    fn whatever_is_not_known_or_not_right_names_its_parameter() {
+    fn an_unknown_or_invalid_parameter_is_named_in_the_error() {
         let known = ["limit", "since", "by", "search"];
         for (query, at_fault) in [("limits=5", "limits"), ("limit=1&limit=2", "limit"), ("=", "")] {
-            assert_eq!(param(Query::read(query, &known)), at_fault, "{query}");
+            assert_eq!(param(Query::parse_str(query, &known)), at_fault, "{query}");
         }
-        assert_eq!(param(Query::read(&format!("search={}", "a".repeat(201)), &known)), "search");
-        let read = |query: &str| Query::read(query, &known).unwrap();
+        assert_eq!(param(Query::parse_str(&format!("search={}", "a".repeat(201)), &known)), "search");
+        let read = |query: &str| Query::parse_str(query, &known).unwrap();
         for number in ["", "0", "-1", "201", "1.5", "many", "1e2", "%31%30%30%30"] {
             assert_eq!(param(read(&format!("limit={number}")).number("limit", 50, 1..=200)), "limit", "{number}");
         }
         for instant in ["", "today", "2026-01-31", "1700000000", "2026-13-01T00:00:00Z"] {
-            assert_eq!(param(read(&format!("since={instant}")).instant("since")), "since", "{instant}");
+            assert_eq!(param(read(&format!("since={instant}")).timestamp("since")), "since", "{instant}");
         }
         assert_eq!(param(read("by=colour").one_of("by", &[("client", 1)], 1)), "by");
     }
 
     #[test]
-    fn what_is_right_is_read() {
-        let query = Query::read(
+    fn valid_parameters_are_parsed() {
+        let query = Query::parse_str(
             "limit=200&since=2026-01-31T12%3A00%3A00.5%2B01%3A00&by=b&search=%20a+b",
             &["limit", "since", "by", "search", "cursor"],
         );
         let query = query.unwrap();
         assert_eq!(query.number("limit", 50, 1..=200).unwrap(), 200);
-        assert_eq!(query.instant("since").unwrap(), Some(1_769_857_200_500));
+        assert_eq!(query.timestamp("since").unwrap(), Some(1_769_857_200_500));
         assert_eq!(query.one_of("by", &[("a", 1), ("b", 2)], 1).unwrap(), 2);
         assert_eq!((query.text("search"), query.text("cursor")), (Some(" a b"), None));
-        assert_eq!(Query::read("", &[]).unwrap().number("limit", 50, 1..=200).unwrap(), 50);
+        assert_eq!(Query::parse_str("", &[]).unwrap().number("limit", 50, 1..=200).unwrap(), 50);
     }
 }

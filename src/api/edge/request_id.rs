@@ -1,4 +1,4 @@
-//! Which request this is: the caller's own id when it is harmless, else one of ours.
+//! The id of a request: the caller's `x-request-id` if it is safe, else a new one.
 
 use std::{
     future::{Ready, ready},
@@ -13,16 +13,16 @@ use actix_web::{
 
 use crate::{api::edge::error::ApiError, telemetry};
 
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const LONGEST: usize = 128;
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_LENGTH: usize = 128;
 
-/// Ends up in headers, logs and the journal: at most 128 letters, digits and `-_.:`.
+/// At most 128 letters, digits and `-_.:`, because it appears in headers, logs and the journal.
 #[derive(Debug, Clone)]
-pub struct RequestId(pub Arc<str>);
+pub(crate) struct RequestId(pub Arc<str>);
 
 impl RequestId {
-    /// The caller's id, kept as it is when it is safe; else a new one, sortable by time.
-    pub fn of(headers: &HeaderMap) -> Self {
+    /// The caller's id if it is safe, else a new one that sorts by time.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| is_safe(id));
         match given {
             Some(id) => Self(id.into()),
@@ -36,11 +36,11 @@ impl RequestId {
 }
 
 fn is_safe(id: &str) -> bool {
-    (1..=LONGEST).contains(&id.len())
+    (1..=MAX_LENGTH).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
 }
 
-/// Set on every request by [`super::middleware`].
+/// [`super::middleware`] sets it on every request.
 impl FromRequest for RequestId {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
@@ -50,8 +50,8 @@ impl FromRequest for RequestId {
     }
 }
 
-/// The trace a request belongs to, for its record: ours, or its caller's where we trace nothing.
-pub struct TraceId(pub Option<String>);
+/// The trace id of a request for its journal record: ours, or the caller's if tracing is off.
+pub(crate) struct TraceId(pub Option<String>);
 
 impl FromRequest for TraceId {
     type Error = ApiError;
@@ -73,13 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn a_safe_id_is_kept_and_any_other_replaced_by_a_uuid_v7() {
-        assert_eq!(&*RequestId::of(&with("x-request-id", "job-7:a.b_C")).0, "job-7:a.b_C");
+    fn a_safe_id_is_kept_and_any_other_is_replaced_by_a_uuid_v7() {
+        assert_eq!(&*RequestId::from_headers(&with("x-request-id", "job-7:a.b_C")).0, "job-7:a.b_C");
         for bad in ["", "a b", "x\ty", "<script>", &"a".repeat(129)] {
-            let id = RequestId::of(&with("x-request-id", bad)).0;
+            let id = RequestId::from_headers(&with("x-request-id", bad)).0;
             assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 7, "for {bad:?}");
         }
         let longest = "a".repeat(128);
-        assert_eq!(*RequestId::of(&with("x-request-id", &longest)).0, longest);
+        assert_eq!(*RequestId::from_headers(&with("x-request-id", &longest)).0, longest);
     }
 }

@@ -1,4 +1,4 @@
-//! The server's span of a request, by the conventions for HTTP. The query is left out: callers put keys into it.
+//! The server span of a request, by the OpenTelemetry HTTP conventions. The query is left out because it may hold keys.
 
 use actix_web::{
     dev::ServiceRequest,
@@ -11,17 +11,17 @@ use tracing::Span;
 
 use crate::{api::edge::request_id::RequestId, telemetry::SpanExt};
 
-/// A path or a name of a program is of a caller's making.
-const LONGEST: usize = 256;
+/// Bounds attributes whose values the caller chooses.
+const MAX_CHARS: usize = 256;
 
-/// What is known when it comes in.
-pub fn begin(span: &Span, request: &ServiceRequest, id: &RequestId) {
+/// Sets the attributes known when the request arrives.
+pub(crate) fn record_request(span: &Span, request: &ServiceRequest, id: &RequestId) {
     if span.is_disabled() {
         return;
     }
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     span.set("url.scheme", "http");
-    span.set("url.path", short(request.path()));
+    span.set("url.path", truncated(request.path()));
     span.set("tollfree.request.id", id.0.clone());
     span.set(
         "network.protocol.version",
@@ -33,7 +33,7 @@ pub fn begin(span: &Span, request: &ServiceRequest, id: &RequestId) {
     );
     if let Some(host) = header(HOST) {
         let (name, port) = host.rsplit_once(':').map_or((host, None), |(name, port)| (name, port.parse::<u16>().ok()));
-        span.set("server.address", short(name));
+        span.set("server.address", truncated(name));
         if let Some(port) = port {
             span.set("server.port", i64::from(port));
         }
@@ -42,17 +42,23 @@ pub fn begin(span: &Span, request: &ServiceRequest, id: &RequestId) {
         span.set("network.peer.address", peer.ip().to_string());
         span.set("network.peer.port", i64::from(peer.port()));
     }
-    if let Some(program) = header(USER_AGENT) {
-        span.set("user_agent.original", short(program));
+    if let Some(user_agent) = header(USER_AGENT) {
+        span.set("user_agent.original", truncated(user_agent));
     }
 }
 
-/// What is known when it is over. `error`: the server failed, or its caller left.
-pub fn end(span: &Span, method: &'static str, route: Option<&str>, status: Option<u16>, error: Option<&str>) {
+/// Sets the attributes known when the request has ended. `error`: the server failed, or its caller left.
+pub(crate) fn record_response(
+    span: &Span,
+    method: &'static str,
+    route: Option<&str>,
+    status: Option<u16>,
+    error: Option<&str>,
+) {
     if span.is_disabled() {
         return;
     }
-    // The name of a method that HTTP does not know is `HTTP`.
+    // The conventions name spans of unknown methods `HTTP`.
     let verb = if method == "_OTHER" { "HTTP" } else { method };
     span.set_name(route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {route}")));
     span.set("http.request.method", method);
@@ -64,12 +70,12 @@ pub fn end(span: &Span, method: &'static str, route: Option<&str>, status: Optio
     }
     match (status, error) {
         (Some(500..), Some(error)) => span.set_error(error),
-        // Not the server's failure.
+        // Not a failure of the server.
         (_, Some(error)) => span.set("error.type", error.to_owned()),
         (_, None) => {}
     }
 }
 
-fn short(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+fn truncated(text: &str) -> String {
+    text.chars().take(MAX_CHARS).collect()
 }

@@ -1,4 +1,4 @@
-//! State that every handler shares.
+//! The state all handlers share.
 
 use std::sync::{
     Arc,
@@ -9,72 +9,69 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
-    api::{
-        admin::events::Events,
-        edge::{access_policy::Door, display_names::Names},
-    },
+    api::edge::{access_policy::AccessPolicy, display_names::DisplayNames, event_hub::EventHub},
     flow::Flow,
     ledger::{JournalPage, JournalRange},
 };
 
-/// What every handler shares: one for the whole process.
-pub struct Edge {
-    /// Who may enter; swapped whole on reload.
-    pub door: ArcSwap<Door>,
+/// One instance per process.
+pub(crate) struct AppState {
+    /// Replaced as a whole on reload.
+    pub policy: ArcSwap<AccessPolicy>,
     pub flow: Arc<Flow>,
-    /// The journal as this replica last saw it; shown while the ledger is away.
-    seen: ArcSwap<JournalPage>,
-    pub names: Names,
-    pub events: Events,
+    /// The newest page of the journal this replica has read, returned while the ledger is unreachable.
+    last_journal: ArcSwap<JournalPage>,
+    pub display_names: DisplayNames,
+    pub events: EventHub,
     draining: AtomicBool,
-    /// Every request at work holds a receiver.
+    /// Each running request holds a receiver.
     in_flight: watch::Sender<()>,
 }
 
-/// Held by a request until its last byte is gone.
-pub struct InFlight(#[expect(dead_code, reason = "held, never read")] watch::Receiver<()>);
+/// Held by a request until its last byte has been sent.
+pub(crate) struct InFlight(#[expect(dead_code, reason = "held, never read")] watch::Receiver<()>);
 
-impl Edge {
-    pub fn new(door: Door, flow: Arc<Flow>) -> Self {
+impl AppState {
+    pub fn new(policy: AccessPolicy, flow: Arc<Flow>) -> Self {
         Self {
-            door: ArcSwap::from_pointee(door),
+            policy: ArcSwap::from_pointee(policy),
             flow,
-            seen: ArcSwap::default(),
-            names: Names::default(),
-            events: Events::default(),
+            last_journal: ArcSwap::default(),
+            display_names: DisplayNames::default(),
+            events: EventHub::default(),
             draining: AtomicBool::new(false),
             in_flight: watch::Sender::new(()),
         }
     }
 
-    /// From here on `/readyz` says 503 and every answer closes its connection.
+    /// From now on `/readyz` returns 503 and each response closes its connection.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
         self.events.end();
     }
 
-    pub fn draining(&self) -> bool {
+    pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
-    pub fn enter(&self) -> InFlight {
+    pub fn track_request(&self) -> InFlight {
         InFlight(self.in_flight.subscribe())
     }
 
-    /// Resolves when no request is at work.
-    pub async fn idle(&self) {
+    /// Resolves when no request is running.
+    pub async fn wait_until_idle(&self) {
         self.in_flight.closed().await;
     }
 
-    /// Totals and the last finished requests of the whole pool, the newest first.
-    pub async fn journal(&self, last: usize) -> Arc<JournalPage> {
-        match self.flow.ledger.journal(last, JournalRange::Newest).await {
+    /// Totals and the newest `count` finished requests of the whole pool, newest first.
+    pub async fn recent_requests(&self, count: usize) -> Arc<JournalPage> {
+        match self.flow.ledger.journal(count, JournalRange::Newest).await {
             Ok(journal) => {
                 let journal = Arc::new(journal);
-                self.seen.store(journal.clone());
+                self.last_journal.store(journal.clone());
                 journal
             }
-            Err(_) => self.seen.load_full(),
+            Err(_) => self.last_journal.load_full(),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Streams whose first content is long in coming: nothing for ten seconds, so that an error can still have its status;
-//! then 200 and comments that keep the connection alive until there is something to say.
+//! Streaming responses that wait long for their first content. For ten seconds nothing is sent, so that an error can still
+//! have its own status. After that a 200 is sent, followed by comments that keep the connection alive.
 
-use std::{convert::Infallible, future::Future, pin::Pin, time::Duration};
+use std::{convert::Infallible, future::Future, pin::Pin};
 
 use actix_web::{HttpResponse, http::header::HeaderMap, web::Bytes};
 use futures_util::{Stream, StreamExt, stream};
@@ -9,68 +9,67 @@ use tokio::time::timeout;
 
 use crate::{
     api::{
-        edge::flow_error,
-        v1::responders::{self, Asked},
+        edge::{
+            flow_error,
+            keep_alive::{KEEP_ALIVE, KEEP_ALIVE_INTERVAL, event_stream},
+        },
+        v1::responders::{self, RequestContext},
     },
     flow::{AttemptLog, ChatReply, FlowError},
     relay::ChatBody,
 };
 
-/// Shorter than the idle time-outs of proxies and ingresses (60 s and more), longer than a usual first token.
-const QUIET: Duration = Duration::from_secs(10);
-/// The SSE standard has every reader skip it.
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
-
 type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
-/// On the heap from the start: it is large, and may outlive the response's head.
-pub type Answering = Pin<Box<dyn Future<Output = Result<ChatReply, FlowError>>>>;
+/// Boxed from the start because it is large and may have to move into the response body.
+pub(crate) type PendingReply = Pin<Box<dyn Future<Output = Result<ChatReply, FlowError>>>>;
 
-/// Waits for the answer, at most ten seconds in silence. Dropping the response drops the answer, wherever it stands.
-pub async fn respond(mut answer: Answering, asked: Asked) -> HttpResponse {
-    if let Ok(result) = timeout(QUIET, answer.as_mut()).await {
-        return responders::finish(result, &asked);
+/// Waits for the reply before the headers, or in the body if it takes longer than [`KEEP_ALIVE_INTERVAL`]. Dropping the
+/// response cancels the request.
+pub(crate) async fn respond(mut reply: PendingReply, context: RequestContext) -> HttpResponse {
+    if let Ok(result) = timeout(KEEP_ALIVE_INTERVAL, reply.as_mut()).await {
+        return responders::respond(result, &context);
     }
     let mut response = HttpResponse::Ok();
     let mut headers = HeaderMap::new();
-    responders::asked_headers(&mut headers, &asked);
-    let late = Late { asked, stage: Stage::Begun(answer) };
-    let events = stream::unfold(late, |mut late| async move { late.next().await.map(|bytes| (bytes, late)) });
-    let mut response = responders::event_stream(&mut response).streaming(events.map(Ok::<_, Infallible>));
+    responders::routing_headers(&mut headers, &context);
+    let stream = EarlyStream { context, stage: Stage::Begun(reply) };
+    let events = stream::unfold(stream, |mut stream| async move { stream.next().await.map(|bytes| (bytes, stream)) });
+    let mut response = event_stream(&mut response).streaming(events.map(Ok::<_, Infallible>));
     for (name, value) in headers {
         response.headers_mut().insert(name, value);
     }
     response
 }
 
-/// A stream that has begun before its answer.
-struct Late {
-    asked: Asked,
+/// A response body that has begun before its reply.
+struct EarlyStream {
+    context: RequestContext,
     stage: Stage,
 }
 
 enum Stage {
-    /// The first comment brings the head out.
-    Begun(Answering),
-    Waiting(Answering),
+    /// The headers are sent together with a first comment.
+    Begun(PendingReply),
+    Waiting(PendingReply),
     Relaying(Events),
     Ended,
 }
 
-impl Late {
+impl EarlyStream {
     async fn next(&mut self) -> Option<Bytes> {
         match &mut self.stage {
             Stage::Begun(_) => {
-                if let Stage::Begun(answer) = std::mem::replace(&mut self.stage, Stage::Ended) {
-                    self.stage = Stage::Waiting(answer);
+                if let Stage::Begun(reply) = std::mem::replace(&mut self.stage, Stage::Ended) {
+                    self.stage = Stage::Waiting(reply);
                 }
                 Some(KEEP_ALIVE)
             }
-            Stage::Waiting(answer) => match timeout(QUIET, answer.as_mut()).await {
+            Stage::Waiting(reply) => match timeout(KEEP_ALIVE_INTERVAL, reply.as_mut()).await {
                 Err(_) => Some(KEEP_ALIVE),
-                Ok(Ok(answer)) => Some(self.commit(answer)),
+                Ok(Ok(reply)) => Some(self.commit(reply)),
                 Ok(Err(error)) => {
                     self.stage = Stage::Ended;
-                    let error = flow_error::told(error, &self.asked.model);
+                    let error = flow_error::from_flow(error, &self.context.model);
                     Some(responders::error_event(&error).into())
                 }
             },
@@ -79,10 +78,10 @@ impl Late {
         }
     }
 
-    /// What the headers could not say any more.
-    fn commit(&mut self, answer: ChatReply) -> Bytes {
-        let comment = comment(&answer, &self.asked.attempt_log);
-        self.stage = Stage::Relaying(match answer.body {
+    /// Sends as a comment what the headers should have contained.
+    fn commit(&mut self, reply: ChatReply) -> Bytes {
+        let comment = comment(&reply, &self.context.attempt_log);
+        self.stage = Stage::Relaying(match reply.body {
             ChatBody::Stream(events) => events,
             ChatBody::Whole(body) => Box::pin(stream::iter(as_events(&body))),
         });
@@ -90,8 +89,8 @@ impl Late {
     }
 }
 
-fn comment(answer: &ChatReply, attempt_log: &AttemptLog) -> String {
-    let ChatReply { provider, model, .. } = answer;
+fn comment(reply: &ChatReply, attempt_log: &AttemptLog) -> String {
+    let ChatReply { provider, model, .. } = reply;
     let lines = format!(
         ": x-tollfree-provider={provider}\n: x-tollfree-model={model}\n: x-tollfree-attempts={}\n\n",
         attempt_log.header()
@@ -99,7 +98,7 @@ fn comment(answer: &ChatReply, attempt_log: &AttemptLog) -> String {
     lines.replace('\r', "")
 }
 
-/// A provider may answer a stream with one whole body: it is then the only event.
+/// A provider may reply a streaming request with one whole body, which becomes the only event.
 fn as_events(body: &Bytes) -> [Bytes; 2] {
     // Newlines would end the event.
     let one_line: String = String::from_utf8_lossy(body).lines().collect::<Vec<_>>().join(" ");
@@ -108,7 +107,7 @@ fn as_events(body: &Bytes) -> [Bytes; 2] {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::{pin::pin, time::Duration};
 
     use actix_web::body::{BoxBody, MessageBody};
     use tokio::{
@@ -118,11 +117,11 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> Asked {
-        Asked { model: "free".into(), attempt_log: AttemptLog::new("r1"), preference_applied: None }
+    fn context() -> RequestContext {
+        RequestContext { model: "free".into(), attempt_log: AttemptLog::new("r1"), preference_applied: None }
     }
 
-    fn answer() -> ChatReply {
+    fn reply() -> ChatReply {
         let events = stream::iter([Bytes::from_static(b"data: {}\n\n"), Bytes::from_static(b"data: [DONE]\n\n")]);
         ChatReply {
             provider: "groq".into(),
@@ -136,14 +135,14 @@ mod tests {
         FlowError::AllFailed { attempts: Vec::new(), timed_out: true }
     }
 
-    fn after(seconds: u64, result: Result<ChatReply, FlowError>) -> Answering {
+    fn after(seconds: u64, result: Result<ChatReply, FlowError>) -> PendingReply {
         Box::pin(async move {
             sleep(Duration::from_secs(seconds)).await;
             result
         })
     }
 
-    /// Every piece of the body, with the second it came in.
+    /// Every chunk of the body with the second in which it arrived.
     async fn pieces(body: BoxBody, since: Instant) -> Vec<(u64, String)> {
         let mut body = pin!(body);
         let mut pieces = Vec::new();
@@ -155,8 +154,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_within_ten_seconds_has_its_headers() {
-        let response = respond(after(9, Ok(answer())), asked()).await;
+    async fn a_reply_within_ten_seconds_has_its_headers() {
+        let response = respond(after(9, Ok(reply())), context()).await;
         assert_eq!(response.headers().get("x-tollfree-provider").unwrap(), "groq");
         assert_eq!(response.headers().get("x-accel-buffering").unwrap(), "no");
         let pieces = pieces(response.into_body(), Instant::now()).await;
@@ -165,14 +164,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_within_ten_seconds_has_its_status() {
-        let response = respond(after(9, Err(failed())), asked()).await;
+        let response = respond(after(9, Err(failed())), context()).await;
         assert_eq!(response.status(), 504);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn later_comments_keep_the_connection_alive_and_name_the_provider() {
+    async fn after_ten_seconds_comments_keep_the_connection_alive_and_name_the_provider() {
         let since = Instant::now();
-        let response = respond(after(25, Ok(answer())), asked()).await;
+        let response = respond(after(25, Ok(reply())), context()).await;
         assert_eq!((response.status().as_u16(), since.elapsed().as_secs()), (200, 10));
         assert_eq!(response.headers().get("x-tollfree-provider"), None);
         assert_eq!(response.headers().get("x-tollfree-waited-ms").unwrap(), "0");
@@ -185,9 +184,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_late_failure_is_an_event_and_no_done_follows() {
+    async fn a_late_failure_is_an_event_without_done() {
         let since = Instant::now();
-        let response = respond(after(15, Err(failed())), asked()).await;
+        let response = respond(after(15, Err(failed())), context()).await;
         let pieces = pieces(response.into_body(), since).await;
         let (_, last) = pieces.last().unwrap();
         assert!(last.starts_with("data: {\"error\":") && last.contains("upstream_timeout"), "{last}");
@@ -195,13 +194,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn dropping_the_response_drops_the_search() {
+    async fn dropping_the_response_cancels_the_request() {
         let (held, mut dropped) = oneshot::channel::<()>();
         let search = Box::pin(async move {
             let _held = held;
-            after(60, Ok(answer())).await
+            after(60, Ok(reply())).await
         });
-        let response = respond(search, asked()).await;
+        let response = respond(search, context()).await;
         assert_eq!(dropped.try_recv(), Err(TryRecvError::Empty));
         drop(response);
         assert_eq!(dropped.try_recv(), Err(TryRecvError::Closed));

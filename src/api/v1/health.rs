@@ -1,4 +1,4 @@
-//! Probes: alive (`/healthz`) and ready for traffic (`/readyz`).
+//! Liveness (`/healthz`) and readiness (`/readyz`) probes.
 
 use actix_web::{
     HttpResponse,
@@ -8,39 +8,39 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::edge::state::Edge;
+use crate::api::edge::state::AppState;
 
 #[derive(Serialize, ToSchema)]
-pub struct Health {
+pub(crate) struct Health {
     status: &'static str,
 }
 
-/// Is the process alive?
+/// Liveness probe
 ///
-/// 200 as long as the process answers at all; an outage of the ledger must not restart it.
+/// Does not depend on the ledger: an outage of Redis must not restart the process.
 #[utoipa::path(
     method(get, head), path = "/healthz", tag = "service", operation_id = "health",
-    responses((status = 200, description = "It is", body = Health, example = json!({ "status": "ok" }))),
+    responses((status = 200, description = "Alive", body = Health, example = json!({ "status": "ok" }))),
 )]
-pub async fn alive() -> Json<Health> {
+pub(crate) async fn alive() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Does this replica want traffic?
+/// Readiness probe
 ///
-/// 503 until the ledger has answered once, and from the first SIGTERM on. A later outage of the ledger does not turn it:
-/// that would take every replica out of service at once.
+/// 503 until the ledger has replied once, and after SIGTERM. A later outage of Redis does not change it: that would take every
+/// replica out of service at once.
 #[utoipa::path(
     method(get, head), path = "/readyz", tag = "service", operation_id = "readiness",
     responses(
-        (status = 200, description = "It does", body = Health, example = json!({ "status": "ready" })),
-        (status = 503, description = "Not yet, or no more", body = Health, example = json!({ "status": "draining" })),
+        (status = 200, description = "Ready", body = Health, example = json!({ "status": "ready" })),
+        (status = 503, description = "Starting or draining", body = Health, example = json!({ "status": "draining" })),
     ),
 )]
-pub async fn ready(edge: Data<Edge>) -> HttpResponse {
-    let (status, word) = if edge.draining() {
+pub(crate) async fn ready(state: Data<AppState>) -> HttpResponse {
+    let (status, text) = if state.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if edge.flow.ledger.is_ready() {
+    } else if state.flow.ledger.is_ready() {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "waiting for the ledger")
@@ -49,5 +49,5 @@ pub async fn ready(edge: Data<Edge>) -> HttpResponse {
     if status != StatusCode::OK {
         response.insert_header(("retry-after", 1)).insert_header(("retry-after-ms", 1_000));
     }
-    response.json(Health { status: word })
+    response.json(Health { status: text })
 }

@@ -1,17 +1,17 @@
-//! `GET /metrics`: everything that is measured, in Prometheus's text format. Public, as the probes are: it names providers
-//! and models, and no caller.
+//! `GET /metrics`: all metrics in the Prometheus text format. Public like the probes: it names providers and models, but no
+//! client.
 
 use actix_web::{HttpResponse, web};
 
 use crate::{api::edge::error::ApiError, telemetry};
 
-/// Everything that is measured, in Prometheus's text format
+/// All metrics, in the Prometheus text format
 #[utoipa::path(
     get, path = "/metrics", tag = "service", operation_id = "metrics",
-    responses((status = 200, description = "The series", body = String, content_type = "text/plain")),
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")),
 )]
-pub async fn show() -> Result<HttpResponse, ApiError> {
-    // Thousands of series take milliseconds to write, which no answer on this thread shall wait for.
+pub(crate) async fn show() -> Result<HttpResponse, ApiError> {
+    // Writing thousands of series takes milliseconds, which must not delay the other requests of this thread.
     let text = web::block(telemetry::scrape).await.map_err(|_| ApiError::Internal)?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }
@@ -26,7 +26,7 @@ mod tests {
     };
 
     #[actix_web::test]
-    async fn a_scrape_needs_no_key() {
+    async fn scraping_needs_no_key() {
         let app = app(Settings { auth: AuthSettings { mode: Some(AuthMode::Required) }, ..Settings::default() }).await;
         let (status, headers, _) = call(&app, TestRequest::get().uri("/metrics")).await;
         assert_eq!(status, 200);

@@ -1,11 +1,11 @@
 //! Endpoints for clients below `/v1`, and the probes and metrics of the service.
 
-pub mod chat;
+pub(crate) mod chat;
 mod early_keepalive;
-pub mod health;
-pub mod metrics;
-pub mod models;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod models;
 mod prefer;
-pub mod responders;
-pub mod status;
-pub mod usage;
+mod responders;
+pub(crate) mod status;
+pub(crate) mod usage;

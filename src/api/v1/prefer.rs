@@ -1,4 +1,4 @@
-//! `Prefer: wait=10` (RFC 7240): how many seconds the caller will wait for a slot.
+//! `Prefer: wait=10` (RFC 7240): the seconds a caller is willing to wait for a slot.
 
 use std::{
     future::{Ready, ready},
@@ -9,13 +9,13 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::HeaderMap}
 
 use crate::api::edge::error::ApiError;
 
-/// The wait that was asked for, if one was.
+/// The requested wait, if any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prefer(pub Option<Duration>);
+pub(crate) struct Prefer(pub Option<Duration>);
 
 impl Prefer {
-    /// Other preferences are passed over, as the RFC wants; a wait that is none is told.
-    fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
+    /// Ignores other preferences, as the RFC requires. An invalid wait is an error.
+    fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
         let lines = headers.get_all("prefer").filter_map(|line| line.to_str().ok());
         for preference in lines.flat_map(|line| line.split(',')) {
             let word = preference.split(';').next().unwrap_or_default();
@@ -25,16 +25,18 @@ impl Prefer {
             }
             let value = value.trim().trim_matches('"');
             return value.parse().map(|seconds| Self(Some(Duration::from_secs(seconds)))).map_err(|_| {
-                let message = format!("`Prefer: wait={value}`: expected whole seconds, such as `wait=10`; 0 is never.");
+                let message = format!(
+                    "`Prefer: wait={value}`: expected whole seconds such as `wait=10`; `wait=0` means no wait."
+                );
                 ApiError::InvalidValue { param: Some("prefer".to_owned()), message }
             });
         }
         Ok(Self(None))
     }
 
-    /// What `Preference-Applied` says where less is granted than was asked for.
+    /// The value of `Preference-Applied`, if less is granted than requested.
     pub fn cut_to(self, granted: Duration) -> Option<String> {
-        self.0.filter(|asked| *asked > granted).map(|_| format!("wait={}", granted.as_secs()))
+        self.0.filter(|requested| *requested > granted).map(|_| format!("wait={}", granted.as_secs()))
     }
 }
 
@@ -43,7 +45,7 @@ impl FromRequest for Prefer {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::read(request.headers()))
+        ready(Self::parse(request.headers()))
     }
 }
 
@@ -56,7 +58,7 @@ mod tests {
     fn read(value: &'static str) -> Result<Prefer, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static(value));
-        Prefer::read(&headers)
+        Prefer::parse(&headers)
     }
 
     #[test]
@@ -72,10 +74,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_cut_is_told() {
-        let asked = Prefer(Some(Duration::from_mins(1)));
-        assert_eq!(asked.cut_to(Duration::from_secs(30)).as_deref(), Some("wait=30"));
-        assert_eq!(asked.cut_to(Duration::from_mins(1)), None);
+    fn only_a_shortened_wait_is_reported() {
+        let requested = Prefer(Some(Duration::from_mins(1)));
+        assert_eq!(requested.cut_to(Duration::from_secs(30)).as_deref(), Some("wait=30"));
+        assert_eq!(requested.cut_to(Duration::from_mins(1)), None);
         assert_eq!(Prefer(None).cut_to(Duration::ZERO), None);
     }
 }

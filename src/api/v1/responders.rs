@@ -1,80 +1,71 @@
-//! How a request ended → an HTTP response with all its headers.
+//! Turns the outcome of a chat request into an HTTP response with all its headers.
 
 use actix_web::{
-    HttpResponse, HttpResponseBuilder, ResponseError,
-    http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    HttpResponse, ResponseError,
+    http::header::{HeaderMap, HeaderName, HeaderValue},
 };
 use futures_util::StreamExt;
 
 use crate::{
-    api::edge::{error::ApiError, flow_error},
+    api::edge::{error::ApiError, flow_error, keep_alive::event_stream},
     domain::window::go_duration,
     flow::{AttemptLog, ChatReply, FlowError},
     ledger::{ClientUsage, WindowState},
     relay::ChatBody,
 };
 
-/// What is known of a request from its start.
-pub struct Asked {
+/// What the response needs to know about the request.
+pub(crate) struct RequestContext {
     pub model: String,
     pub attempt_log: AttemptLog,
-    /// The caller asked to wait longer than it may: what it may.
+    /// The value of `Preference-Applied`, where the caller may wait less than it requested.
     pub preference_applied: Option<String>,
 }
 
-/// The answer, or the error that is told instead.
-pub fn finish(result: Result<ChatReply, FlowError>, asked: &Asked) -> HttpResponse {
+pub(crate) fn respond(result: Result<ChatReply, FlowError>, context: &RequestContext) -> HttpResponse {
     match result {
-        Ok(answer) => success(answer, asked),
+        Ok(reply) => success(reply, context),
         Err(error) => {
             let standing = flow_error::client_usage(&error);
-            let mut response = flow_error::told(error, &asked.model).error_response();
-            asked_headers(response.headers_mut(), asked);
-            client_headers(response.headers_mut(), standing.as_ref());
+            let mut response = flow_error::from_flow(error, &context.model).error_response();
+            routing_headers(response.headers_mut(), context);
+            rate_limit_headers(response.headers_mut(), standing.as_ref());
             response
         }
     }
 }
 
-fn success(answer: ChatReply, asked: &Asked) -> HttpResponse {
+fn success(reply: ChatReply, context: &RequestContext) -> HttpResponse {
     let mut response = HttpResponse::Ok();
-    let mut response = match answer.body {
+    let mut response = match reply.body {
         ChatBody::Whole(body) => response.content_type("application/json").body(body),
         ChatBody::Stream(stream) => {
             event_stream(&mut response).streaming(stream.map(Ok::<_, std::convert::Infallible>))
         }
     };
     let headers = response.headers_mut();
-    set(headers, "x-tollfree-provider", &answer.provider);
-    set(headers, "x-tollfree-model", &answer.model);
-    asked_headers(headers, asked);
-    client_headers(headers, answer.client.as_ref());
+    insert(headers, "x-tollfree-provider", &reply.provider);
+    insert(headers, "x-tollfree-model", &reply.model);
+    routing_headers(headers, context);
+    rate_limit_headers(headers, reply.client.as_ref());
     response
 }
 
-/// Server-sent events that nobody on the way buffers, compresses or keeps.
-pub fn event_stream(response: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
-    response
-        .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
-        .insert_header((CACHE_CONTROL, "no-cache"))
-        .insert_header(("x-accel-buffering", "no"))
-}
-
-/// Whom we asked, how long the caller waited for a slot, and where it may not wait as long as it would.
-pub fn asked_headers(headers: &mut HeaderMap, asked: &Asked) {
-    let attempt_log = &asked.attempt_log;
-    if let Some(applied) = &asked.preference_applied {
-        set(headers, "preference-applied", applied);
+/// The attempts, the time waited for a slot, and a shortened wait.
+pub(crate) fn routing_headers(headers: &mut HeaderMap, context: &RequestContext) {
+    let attempt_log = &context.attempt_log;
+    if let Some(applied) = &context.preference_applied {
+        insert(headers, "preference-applied", applied);
     }
     let attempts = attempt_log.header();
     if !attempts.is_empty() {
-        set(headers, "x-tollfree-attempts", &attempts);
+        insert(headers, "x-tollfree-attempts", &attempts);
     }
     headers.insert(HeaderName::from_static("x-tollfree-waited-ms"), HeaderValue::from(attempt_log.waited_ms()));
 }
 
-/// Where the caller's own tightest windows stand, if it has limits.
-fn client_headers(headers: &mut HeaderMap, standing: Option<&ClientUsage>) {
+/// The caller's own tightest windows, if it has limits.
+fn rate_limit_headers(headers: &mut HeaderMap, standing: Option<&ClientUsage>) {
     let Some(standing) = standing else { return };
     if let Some(window) = &standing.requests {
         let names = ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
@@ -89,18 +80,18 @@ fn client_headers(headers: &mut HeaderMap, standing: Option<&ClientUsage>) {
 fn window_headers(headers: &mut HeaderMap, [limit, remaining, reset]: [&'static str; 3], window: &WindowState) {
     headers.insert(HeaderName::from_static(limit), HeaderValue::from(window.limit.max(0)));
     headers.insert(HeaderName::from_static(remaining), HeaderValue::from(window.remaining.max(0)));
-    set(headers, reset, &go_duration(window.reset_ms));
+    insert(headers, reset, &go_duration(window.reset_ms));
 }
 
-/// Names of models and providers come from files and providers: what no header can hold is left out.
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+/// Leaves out values that no header can hold: names of models come from files and providers.
+fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(HeaderName::from_static(name), value);
     }
 }
 
 /// An error as one server-sent event, for a stream that has already begun.
-pub fn error_event(error: &ApiError) -> String {
+pub(crate) fn error_event(error: &ApiError) -> String {
     let envelope = serde_json::to_string(&error.envelope()).unwrap_or_default();
     format!("data: {envelope}\n\n")
 }
@@ -112,8 +103,8 @@ mod tests {
     use super::*;
     use crate::ledger::{Refusal, RefusedBy};
 
-    fn asked() -> Asked {
-        Asked { model: "free".into(), attempt_log: AttemptLog::new("r1"), preference_applied: None }
+    fn context() -> RequestContext {
+        RequestContext { model: "free".into(), attempt_log: AttemptLog::new("r1"), preference_applied: None }
     }
 
     fn standing(remaining_requests: i64) -> ClientUsage {
@@ -126,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_who_gave_it_and_where_its_caller_stands() {
-        let answer = ChatReply {
+    fn a_success_names_its_provider_and_the_limits_of_its_caller() {
+        let reply = ChatReply {
             provider: "groq".into(),
             model: "groq/openai/gpt-oss-120b".into(),
             body: ChatBody::Whole(Bytes::from_static(b"{}")),
             client: Some(standing(9)),
         };
-        let response = finish(Ok(answer), &asked());
+        let response = respond(Ok(reply), &context());
         assert_eq!(header(&response, "content-type"), Some("application/json"));
         assert_eq!(header(&response, "x-tollfree-provider"), Some("groq"));
         assert_eq!(header(&response, "x-tollfree-model"), Some("groq/openai/gpt-oss-120b"));
@@ -144,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_by_the_callers_own_quota_shows_that_quota() {
+    fn a_refusal_by_the_callers_own_quota_has_its_headers() {
         let refusal = Refusal {
             by: RefusedBy::Client,
             retry_ms: 360_000,
@@ -152,7 +143,7 @@ mod tests {
             reasons: Vec::new(),
             client: Some(standing(0)),
         };
-        let response = finish(Err(FlowError::Refused(refusal)), &asked());
+        let response = respond(Err(FlowError::Refused(refusal)), &context());
         assert_eq!(response.status().as_u16(), 429);
         assert_eq!(header(&response, "x-ratelimit-remaining-requests"), Some("0"));
         assert_eq!(header(&response, "retry-after"), Some("360"));
@@ -160,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn what_no_header_can_hold_is_left_out() {
-        let answer =
+    fn a_value_that_no_header_can_hold_is_left_out() {
+        let reply =
             ChatReply {
                 provider: "a\nb".into(), model: "ä".into(), body: ChatBody::Whole(Bytes::new()), client: None
             };
-        let response = finish(Ok(answer), &asked());
+        let response = respond(Ok(reply), &context());
         assert_eq!(header(&response, "x-tollfree-provider"), None);
     }
 }

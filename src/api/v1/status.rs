@@ -1,79 +1,76 @@
-//! `GET /v1/status`: FreeLLM's shape, over all replicas of the pool.
+//! `GET /v1/status`: the state of all providers over all replicas of the pool, in the format of FreeLLM.
 
 use std::collections::HashSet;
 
 use actix_web::web::{Data, Json};
-use jiff::Timestamp;
 use serde::Serialize;
-use utoipa::{
-    ToSchema,
-    openapi::{Object, ObjectBuilder},
-};
+use utoipa::ToSchema;
 
 use crate::{
-    api::edge::state::Edge,
+    api::edge::{schema, state::AppState, timestamp::timestamp},
     catalog::Catalog,
-    domain::{Candidate, Client, PoolSnapshot, Provider, RoutingStrategy, client::ClientKind},
+    domain::{Candidate, Client, PoolSnapshot, Provider, RoutingStrategy, WindowLevel, client::ClientKind},
     ledger::{RequestRecord, Totals},
     plan,
 };
 
-const RECENT: usize = 50;
+const RECENT_REQUESTS: usize = 50;
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Status {
-    /// The order of `free`.
-    #[schema(schema_with = order_names)]
+pub(crate) struct Status {
+    /// The strategy of `free`
+    #[schema(schema_with = schema::strategy)]
     routing_strategy: &'static str,
     total_requests: i64,
     success_requests: i64,
     failed_requests: i64,
     providers: Vec<ProviderStatus>,
-    recent_requests: Vec<Recent>,
+    recent_requests: Vec<RecentRequest>,
     ledger: LedgerStatus,
 }
 
-/// False: an outage. Totals and recent requests are then the last that this replica saw.
 #[derive(Debug, Serialize, ToSchema)]
 struct LedgerStatus {
+    /// While false, totals and recent requests are the last ones this replica has read
     reachable: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ProviderStatus {
-    pub id: String,
-    pub name: String,
+pub(crate) struct ProviderStatus {
+    id: String,
+    name: String,
     pub enabled: bool,
-    /// `closed`, `open`, `half_open`
+    #[schema(schema_with = schema::breaker_state)]
     pub circuit_breaker_state: &'static str,
-    pub models: Vec<String>,
-    /// Of `models`: switched off at run time.
-    pub disabled_models: Vec<String>,
-    pub limits: Vec<LimitStatus>,
-    pub cooling_down: Vec<Cooling>,
+    models: Vec<String>,
+    /// The models disabled at run time
+    disabled_models: Vec<String>,
+    limits: Vec<LimitStatus>,
+    pub cooling_down: Vec<CooldownStatus>,
 }
 
-/// One window of one account, and of one model where it is counted per model.
+/// One limit of an account.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LimitStatus {
+struct LimitStatus {
     model: String,
     account: String,
     /// `rpm`, `rpd`, `tpm`, …
     limit: &'static str,
     used: i64,
     max: i64,
-    /// The figure came from the provider's own answers.
+    /// The maximum comes from the provider's responses
     learned: bool,
 }
 
-/// Left alone until then, by every replica.
+/// No replica calls the model or uses the key until then.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Cooling {
+#[schema(as = Cooldown)]
+pub(crate) struct CooldownStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
-    /// The account, or the id of the key.
+    /// The account of the model, or the id of the key
     of: String,
     cause: String,
     #[schema(format = DateTime)]
@@ -82,9 +79,8 @@ pub struct Cooling {
 
 /// One finished request.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RecentRequest)]
 #[serde(rename_all = "camelCase")]
-struct Recent {
+struct RecentRequest {
     id: String,
     requested_model: String,
     #[schema(required)]
@@ -92,10 +88,10 @@ struct Recent {
     #[schema(required)]
     provider: Option<String>,
     latency_ms: i64,
-    /// `success`, `error`, `rate_limited`, `all_providers_failed`
+    #[schema(schema_with = schema::outcome)]
     status: &'static str,
     status_code: u16,
-    /// As `x-tollfree-attempts` told them.
+    /// As in `x-tollfree-attempts`
     attempts: String,
     #[schema(format = DateTime)]
     timestamp: String,
@@ -104,55 +100,48 @@ struct Recent {
     tokens_in: Option<i64>,
     #[schema(required)]
     tokens_out: Option<i64>,
-    /// For the admin only.
+    /// Present for the admin only
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<String>,
 }
 
-/// The names of all orders, for the document.
-pub fn order_names() -> Object {
-    ObjectBuilder::new()
-        .schema_type(utoipa::openapi::schema::Type::String)
-        .enum_values(Some(RoutingStrategy::NAMES.map(|(name, _)| name)))
-        .build()
-}
-
-/// Providers, their limits and breakers, the last requests
+/// Providers with their limits and breakers, and the last requests
 ///
-/// FreeLLM's shape, over all replicas of the pool. Who asked is told to the admin only.
+/// In the format of FreeLLM, over all replicas of the pool.
 #[utoipa::path(
     get, path = "/v1/status", tag = "status", operation_id = "show_status",
     security(("client_key" = [])),
-    responses((status = 200, description = "The pool as it stands", body = Status)),
+    responses((status = 200, description = "The status of the pool", body = Status)),
 )]
-pub async fn show(edge: Data<Edge>, client: Client) -> Json<Status> {
-    Json(status(&edge, client.kind == ClientKind::Admin, None).await)
+pub(crate) async fn show(state: Data<AppState>, client: Client) -> Json<Status> {
+    Json(status(&state, client.kind == ClientKind::Admin, None).await)
 }
 
-/// `ordered`: the order just set, which the snapshot of the last second may not show yet.
-pub async fn status(edge: &Edge, for_admin: bool, ordered: Option<RoutingStrategy>) -> Status {
-    let journal = edge.journal(RECENT).await;
+/// `new_strategy`: the strategy just set, which the last snapshot may not contain yet.
+pub(crate) async fn status(state: &AppState, for_admin: bool, new_strategy: Option<RoutingStrategy>) -> Status {
+    let journal = state.recent_requests(RECENT_REQUESTS).await;
     let Totals { requests, successes, failures } = journal.totals;
-    let catalog = edge.flow.catalog.load();
-    let snapshot = edge.flow.ledger.snapshot();
-    let configured =
-        catalog.metas.iter().find(|m| m.name == plan::FREE).map_or(RoutingStrategy::Headroom, |m| m.strategy);
+    let catalog = state.flow.catalog.load();
+    let snapshot = state.flow.ledger.snapshot();
+    let free = catalog.metas.iter().find(|meta| meta.name == plan::FREE);
+    let configured = free.map_or(RoutingStrategy::Headroom, |meta| meta.strategy);
     Status {
-        routing_strategy: ordered.or(snapshot.strategy).unwrap_or(configured).as_str(),
+        routing_strategy: new_strategy.or(snapshot.strategy).unwrap_or(configured).as_str(),
         total_requests: requests,
         success_requests: successes,
         failed_requests: failures,
         providers: catalog.providers.iter().map(|p| provider_status(p, &catalog, &snapshot)).collect(),
-        recent_requests: journal.records.iter().map(|(_, line)| recent(line, for_admin)).collect(),
-        ledger: LedgerStatus { reachable: edge.flow.ledger.is_reachable() },
+        recent_requests: journal.records.iter().map(|(_, record)| recent_request(record, for_admin)).collect(),
+        ledger: LedgerStatus { reachable: state.flow.ledger.is_reachable() },
     }
 }
 
-pub fn provider_status(provider: &Provider, catalog: &Catalog, snapshot: &PoolSnapshot) -> ProviderStatus {
+pub(crate) fn provider_status(provider: &Provider, catalog: &Catalog, snapshot: &PoolSnapshot) -> ProviderStatus {
     let candidates: Vec<&Candidate> =
         catalog.candidates.iter().filter(|c| c.provider.id == provider.id).map(|c| &**c).collect();
     let mut seen = HashSet::new();
     let models: Vec<&Candidate> = candidates.iter().filter(|c| seen.insert(&*c.model.id)).copied().collect();
+    let disabled = models.iter().filter(|c| !snapshot.is_name_enabled(&c.name));
     let mut seen = HashSet::new();
     let subjects: Vec<&Candidate> =
         candidates.iter().filter(|c| seen.insert((&*c.model.id, &*c.account.id))).copied().collect();
@@ -162,23 +151,19 @@ pub fn provider_status(provider: &Provider, catalog: &Catalog, snapshot: &PoolSn
         enabled: provider.enabled && snapshot.is_name_enabled(&provider.id),
         circuit_breaker_state: snapshot.breaker(&provider.id).as_str(),
         models: models.iter().map(|c| c.model.id.to_string()).collect(),
-        disabled_models: models
-            .iter()
-            .filter(|c| !snapshot.is_name_enabled(&c.name))
-            .map(|c| c.model.id.to_string())
-            .collect(),
+        disabled_models: disabled.map(|c| c.model.id.to_string()).collect(),
         limits: subjects.iter().flat_map(|c| limits(c, snapshot)).collect(),
         cooling_down: subjects
             .iter()
-            .filter_map(|c| cooling_model(c, snapshot))
-            .chain(cooling_keys(&candidates, snapshot))
+            .filter_map(|c| model_cooldown(c, snapshot))
+            .chain(key_cooldowns(&candidates, snapshot))
             .collect(),
     }
 }
 
 fn limits(candidate: &Candidate, snapshot: &PoolSnapshot) -> Vec<LimitStatus> {
-    let levels = snapshot.subject(candidate).map_or(&[][..], |s| &s.levels);
-    let limit = |level: &crate::domain::WindowLevel| LimitStatus {
+    let levels = snapshot.subject(candidate).map_or(&[][..], |subject| &subject.levels);
+    let limit = |level: &WindowLevel| LimitStatus {
         model: candidate.model.id.to_string(),
         account: candidate.account.id.to_string(),
         limit: level.limit.as_str(),
@@ -189,46 +174,43 @@ fn limits(candidate: &Candidate, snapshot: &PoolSnapshot) -> Vec<LimitStatus> {
     levels.iter().map(limit).collect()
 }
 
-fn cooling_model(candidate: &Candidate, snapshot: &PoolSnapshot) -> Option<Cooling> {
+fn model_cooldown(candidate: &Candidate, snapshot: &PoolSnapshot) -> Option<CooldownStatus> {
     let (until_ms, cause) = snapshot.subject(candidate)?.cooldown.as_ref()?;
     let (model, of) = (Some(candidate.model.id.to_string()), candidate.account.id.to_string());
-    Some(Cooling { model, of, cause: cause.clone(), until: instant(*until_ms) })
+    Some(CooldownStatus { model, of, cause: cause.clone(), until: timestamp(*until_ms) })
 }
 
-fn cooling_keys(candidates: &[&Candidate], snapshot: &PoolSnapshot) -> Vec<Cooling> {
+fn key_cooldowns(candidates: &[&Candidate], snapshot: &PoolSnapshot) -> Vec<CooldownStatus> {
     let mut seen = HashSet::new();
     let keys = candidates.iter().filter(|c| seen.insert(&*c.key.id));
     keys.filter_map(|c| {
         let (until_ms, cause) = snapshot.key_cooldowns.get(&format!("{}/{}", c.provider.id, c.key.id))?;
-        Some(Cooling { model: None, of: c.key.id.to_string(), cause: cause.clone(), until: instant(*until_ms) })
+        let until = timestamp(*until_ms);
+        Some(CooldownStatus { model: None, of: c.key.id.to_string(), cause: cause.clone(), until })
     })
     .collect()
 }
 
-fn recent(line: &RequestRecord, for_admin: bool) -> Recent {
-    let resolved = (!line.candidate.is_empty()).then(|| line.candidate.clone());
-    Recent {
-        id: line.request_id.clone(),
-        requested_model: line.requested_model.clone(),
+fn recent_request(record: &RequestRecord, for_admin: bool) -> RecentRequest {
+    let resolved = (!record.candidate.is_empty()).then(|| record.candidate.clone());
+    RecentRequest {
+        id: record.request_id.clone(),
+        requested_model: record.requested_model.clone(),
         provider: resolved.as_deref().and_then(|name| name.split('/').next()).map(str::to_owned),
         resolved_model: resolved,
-        latency_ms: line.duration_ms,
-        status: match line.status {
+        latency_ms: record.duration_ms,
+        status: match record.status {
             200 => "success",
             429 => "rate_limited",
             502 | 504 => "all_providers_failed",
             _ => "error",
         },
-        status_code: line.status,
-        attempts: line.attempts_header(),
-        timestamp: instant(line.time_ms),
-        streaming: line.stream,
-        tokens_in: line.tokens_in,
-        tokens_out: line.tokens_out,
-        client: for_admin.then(|| line.client.clone()),
+        status_code: record.status,
+        attempts: record.attempts_header(),
+        timestamp: timestamp(record.time_ms),
+        streaming: record.stream,
+        tokens_in: record.tokens_in,
+        tokens_out: record.tokens_out,
+        client: for_admin.then(|| record.client.clone()),
     }
-}
-
-pub fn instant(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
 }

@@ -6,7 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::super::healthcheck;
 use crate::{
-    api::admin::clients::{self, ClientObject, Cursor},
+    api::admin::{
+        client_list::{Cursor, client_object, list_clients},
+        client_object::ClientObject,
+        clients::parse_overlap,
+    },
     app::{self, Store, StoreInUse},
     config::Settings,
     ledger::ChangedBy,
@@ -74,7 +78,7 @@ impl ClientAdmin {
         match &self.store {
             ClientStore::Direct(store) => {
                 let (member, key) = store.ledger.create_client(&fields, &by()).await?;
-                to_json(&clients::shown(&store.ledger, &member).await.with_key(key))
+                to_json(&client_object(&store.ledger, &member).await.with_key(key))
             }
             ClientStore::Gateway(gateway) => call(gateway, "POST", "", Some(fields.into())).await,
         }
@@ -86,8 +90,8 @@ impl ClientAdmin {
             let page = match &self.store {
                 ClientStore::Direct(store) => {
                     let search = search.map(str::to_lowercase);
-                    let from = cursor.as_deref().and_then(Cursor::read).unwrap_or_default();
-                    let page = clients::listed(&store.ledger, PAGE, from, search.as_deref()).await?;
+                    let from = cursor.as_deref().and_then(Cursor::parse).unwrap_or_default();
+                    let page = list_clients(&store.ledger, PAGE, from, search.as_deref()).await?;
                     serde_json::to_value(page)?
                 }
                 ClientStore::Gateway(gateway) => {
@@ -112,7 +116,7 @@ impl ClientAdmin {
         match &self.store {
             ClientStore::Direct(store) => {
                 let member = store.ledger.update_client(id, &fields, &by()).await?;
-                to_json(&clients::shown(&store.ledger, &member).await)
+                to_json(&client_object(&store.ledger, &member).await)
             }
             ClientStore::Gateway(gateway) => call(gateway, "PATCH", &format!("/{id}"), Some(fields.into())).await,
         }
@@ -122,9 +126,9 @@ impl ClientAdmin {
         let fields = json!({ "overlap_s": overlap_s });
         match &self.store {
             ClientStore::Direct(store) => {
-                let overlap = clients::overlap(&Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]))?;
+                let overlap = parse_overlap(&Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]))?;
                 let (member, key) = store.ledger.rotate_client_key(id, overlap, &by()).await?;
-                to_json(&clients::shown(&store.ledger, &member).await.with_key(key))
+                to_json(&client_object(&store.ledger, &member).await.with_key(key))
             }
             ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(fields)).await,
         }
@@ -134,7 +138,7 @@ impl ClientAdmin {
         match &self.store {
             ClientStore::Direct(store) => {
                 let member = store.ledger.revoke_client(id, &by()).await?;
-                to_json(&clients::shown(&store.ledger, &member).await)
+                to_json(&client_object(&store.ledger, &member).await)
             }
             ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/revoke"), None).await,
         }

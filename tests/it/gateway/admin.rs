@@ -1,4 +1,4 @@
-//! Status and controls, and how the process starts, reloads and ends.
+//! Status and its controls; start, reload and end of the process.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::support::{
     redis_server::RedisServer,
 };
 
-const BOSS: &str = "the-boss";
+const ADMIN_KEY: &str = "the-admin-key";
 
 async fn as_admin(app: &TestApp, method: &str, path: &str, body: Value) -> Answer {
-    Answer::of(app.request(method, path).bearer_auth(BOSS).json(&body)).await
+    Answer::of(app.request(method, path).bearer_auth(ADMIN_KEY).json(&body)).await
 }
 
 #[tokio::test]
-async fn status_tells_providers_breakers_and_recent_requests() {
+async fn status_shows_providers_breakers_and_recent_requests() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().played("groq", &upstream).lab("lab", &upstream).start().await;
     upstream.then(whole(500, "{}"));
@@ -41,9 +41,9 @@ async fn status_tells_providers_breakers_and_recent_requests() {
 }
 
 #[tokio::test]
-async fn controls_are_the_admins() {
+async fn controls_require_the_admin_key() {
     let upstream = FakeUpstream::start().await;
-    let setup = TestApp::setup().lab("lab", &upstream).env("TOLLFREE_ADMIN_KEY", BOSS);
+    let setup = TestApp::setup().lab("lab", &upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
     let app = setup.env("TOLLFREE_API_KEY", "team").start().await;
     let calls = [("POST", "/v1/status/providers/lab/reset"), ("PATCH", "/v1/status/routing")];
     for (method, path) in calls {
@@ -52,7 +52,7 @@ async fn controls_are_the_admins() {
         let client = Answer::of(call().bearer_auth("team")).await;
         assert_eq!(client.error(), (403, "permission_error".into(), "admin_required".into()), "{path}");
         assert_eq!(Answer::of(call().bearer_auth("guess")).await.error().0, 401, "{path}");
-        assert_eq!(Answer::of(call().bearer_auth(BOSS)).await.status, 200, "{path}");
+        assert_eq!(Answer::of(call().bearer_auth(ADMIN_KEY)).await.status, 200, "{path}");
     }
     let unknown = as_admin(&app, "POST", "/v1/status/providers/nobody/reset", json!({})).await;
     assert_eq!(unknown.error().0, 404);
@@ -62,7 +62,7 @@ async fn controls_are_the_admins() {
 }
 
 #[tokio::test]
-async fn without_an_admin_key_the_controls_say_so() {
+async fn without_an_admin_key_the_controls_return_503() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().lab("lab", &upstream).start().await;
     let answer = as_admin(&app, "PATCH", "/v1/status/routing", json!({ "strategy": "random" })).await;
@@ -71,9 +71,9 @@ async fn without_an_admin_key_the_controls_say_so() {
 }
 
 #[tokio::test]
-async fn a_reset_closes_a_providers_breaker_and_ends_its_cool_downs() {
+async fn a_reset_closes_a_providers_breaker_and_ends_its_cooldowns() {
     let upstream = FakeUpstream::start().await;
-    let app = TestApp::setup().lab("lab", &upstream).env("TOLLFREE_ADMIN_KEY", BOSS).start().await;
+    let app = TestApp::setup().lab("lab", &upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).start().await;
     for _ in 0..3 {
         upstream.then(whole(500, "{}"));
         app.chat("lab/m").await;
@@ -93,9 +93,9 @@ async fn a_reset_closes_a_providers_breaker_and_ends_its_cool_downs() {
 }
 
 #[tokio::test]
-async fn a_routing_strategy_binds_all_replicas() {
+async fn a_routing_strategy_applies_to_all_replicas() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
-    let setup = || TestApp::setup().redis(&redis).lab("lab", &upstream).env("TOLLFREE_ADMIN_KEY", BOSS);
+    let setup = || TestApp::setup().redis(&redis).lab("lab", &upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
     let (one, two) = (setup().start().await, setup().start().await);
     let changed = as_admin(&one, "PATCH", "/v1/status/routing", json!({ "strategy": "round_robin" })).await;
     assert_eq!((changed.status, &changed.json()["routingStrategy"]), (200, &json!("round_robin")));
@@ -106,7 +106,7 @@ async fn a_routing_strategy_binds_all_replicas() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_stops_the_start_and_names_the_place() {
+async fn an_invalid_configuration_prevents_the_start_and_names_its_position() {
     let wrong = [
         (TestApp::setup().file("[providers.groq]\nlimits = { rmp = 30 }"), "tollfree.toml:2", "rmp"),
         (TestApp::setup().file("[queue]\nmax_wait_ms = \"soon\""), "tollfree.toml:2", "max_wait_ms"),
@@ -147,7 +147,7 @@ async fn sighup_reloads_and_a_bad_file_keeps_the_old_one() {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_what_was_accepted_and_exits_with_0() {
+async fn sigterm_finishes_accepted_requests_and_exits_with_0() {
     let upstream = FakeUpstream::start().await;
     let mut app = TestApp::setup().lab("lab", &upstream).file("[shutdown]\ngrace_ms = 700\n").start().await;
     let mut script = vec![stream_head(), Step::Bytes(content("one").into()), Step::Pause(Duration::from_millis(1500))];
@@ -165,7 +165,7 @@ async fn sigterm_finishes_what_was_accepted_and_exits_with_0() {
     let finished = stream.rest().await;
     assert_eq!(finished.content(), "onetwo");
     assert!(finished.is_done(), "{finished:?}");
-    // Nobody tells it a second time: that would be an order to end at once.
+    // No second signal is sent: that would end the process immediately.
     let status = eventually(Duration::from_secs(5), "it ends", async || app.process().ended()).await;
     assert_eq!(status.code(), Some(0));
 }
@@ -189,7 +189,7 @@ async fn embedded_counts_survive_kill_9() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn healthcheck_check_and_catalog_say_what_they_see() {
+async fn healthcheck_check_and_catalog_report_what_they_find() {
     use std::process::Command;
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().lab("lab", &upstream).start().await;
@@ -211,9 +211,9 @@ async fn healthcheck_check_and_catalog_say_what_they_see() {
 }
 
 #[tokio::test]
-async fn a_switch_turned_at_one_replica_holds_at_all_of_them() {
+async fn a_provider_disabled_at_one_replica_is_disabled_at_all() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
-    let setup = || TestApp::setup().redis(&redis).played("groq", &upstream).env("TOLLFREE_ADMIN_KEY", BOSS);
+    let setup = || TestApp::setup().redis(&redis).played("groq", &upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
     let (one, two) = (setup().start().await, setup().start().await);
     let (big, small) = ("groq/openai/gpt-oss-120b", "groq/openai/gpt-oss-20b");
     let off = as_admin(&one, "PATCH", &format!("/v1/status/models/{big}"), json!({ "enabled": false })).await;
@@ -236,7 +236,7 @@ async fn a_switch_turned_at_one_replica_holds_at_all_of_them() {
 }
 
 #[tokio::test]
-async fn what_make_run_starts_is_the_demonstration_only_where_nothing_is_configured() {
+async fn make_run_starts_the_demo_only_without_configuration() {
     let demonstration = TestApp::setup().command(&["serve", "--or-demo"]).start().await;
     assert!(demonstration.log().to_lowercase().contains("simulated"), "a clear banner:\n{}", demonstration.log());
     assert_eq!(demonstration.chat("free").await.status, 200);

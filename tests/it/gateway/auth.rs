@@ -1,4 +1,4 @@
-//! Who may enter, and how much each of them may ask for.
+//! Authentication and the limits of clients.
 
 use std::{fs, time::Duration};
 
@@ -22,7 +22,7 @@ fn unauthorised() -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn on_loopback_without_any_key_the_door_is_open() {
+async fn a_gateway_on_loopback_without_any_key_is_open() {
     let (setup, upstream) = setup().await;
     let app = setup.start().await;
     assert_eq!(app.chat("lab/m").await.status, 200);
@@ -32,7 +32,7 @@ async fn on_loopback_without_any_key_the_door_is_open() {
 }
 
 #[tokio::test]
-async fn with_a_shared_key_everybody_must_show_it() {
+async fn with_a_shared_key_every_caller_needs_a_key() {
     let (setup, upstream) = setup().await;
     let app = setup.env("TOLLFREE_API_KEY", "team-key").start().await;
     assert_eq!(app.chat("lab/m").await.error(), unauthorised());
@@ -48,7 +48,7 @@ async fn with_a_shared_key_everybody_must_show_it() {
 }
 
 #[tokio::test]
-async fn freellms_name_and_a_file_work_for_the_key_too() {
+async fn the_key_may_come_from_a_file_or_by_freellms_name() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     fs::write(&secret, "from-a-file\n").unwrap();
@@ -62,7 +62,7 @@ async fn freellms_name_and_a_file_work_for_the_key_too() {
 }
 
 #[tokio::test]
-async fn an_address_others_can_reach_requires_a_key_unless_told_otherwise() {
+async fn a_public_address_requires_a_key_unless_configured_as_open() {
     let (first, _upstream) = setup().await;
     let app = first.env("HOST", "0.0.0.0").start().await;
     assert_eq!(app.chat("lab/m").await.error(), unauthorised());
@@ -76,14 +76,14 @@ async fn an_address_others_can_reach_requires_a_key_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn the_admin_key_is_good_for_chat_too() {
+async fn the_admin_key_is_valid_for_chat() {
     let (setup, _upstream) = setup().await;
-    let app = setup.env("TOLLFREE_ADMIN_KEY", "boss").env("TOLLFREE_API_KEY", "team").start().await;
-    assert_eq!(with_key(&app, "boss").await.status, 200);
+    let app = setup.env("TOLLFREE_ADMIN_KEY", "admin-key").env("TOLLFREE_API_KEY", "team").start().await;
+    assert_eq!(with_key(&app, "admin-key").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_client_over_its_own_quota_is_told_and_others_are_not_touched() {
+async fn a_client_over_its_quota_gets_429_and_others_are_not_affected() {
     let (setup, upstream) = setup().await;
     let app = setup.env("RATE_LIMIT_RPM", 3).env("TRUSTED_PROXIES", "127.0.0.1").start().await;
     let from = async |address: &str| Answer::of(app.chat_call(&hi("lab/m")).header("x-forwarded-for", address)).await;
@@ -115,7 +115,7 @@ async fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
 }
 
 #[tokio::test]
-async fn a_shared_key_is_one_client_wherever_it_comes_from() {
+async fn a_shared_key_is_one_client_at_every_address() {
     let (setup, _upstream) = setup().await;
     let setup = setup.env("RATE_LIMIT_RPM", 2).env("TRUSTED_PROXIES", "127.0.0.1").env("TOLLFREE_API_KEY", "team");
     let app = setup.start().await;

@@ -1,4 +1,4 @@
-//! Mistakes we can see: a clear error with the place, and no budget touched.
+//! Invalid requests: a clear error with its position, and no budget used.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,8 @@ use crate::support::{app::TestApp, fake_upstream::FakeUpstream};
 const REQUEST: &str = "invalid_request_error";
 const MODEL: &str = "groq/openai/gpt-oss-20b";
 
-/// What is posted, the code it gets, and what must stand in `param` and in the message.
-struct Mistake {
+/// A body, the expected error code, and the expected contents of `param` and the message.
+struct InvalidRequest {
     name: &'static str,
     body: Vec<u8>,
     code: &'static str,
@@ -16,17 +16,17 @@ struct Mistake {
     says: &'static str,
 }
 
-fn mistake(
+fn invalid(
     name: &'static str,
     body: impl Into<Vec<u8>>,
     code: &'static str,
     param: Option<&'static str>,
     says: &'static str,
-) -> Mistake {
-    Mistake { name, body: body.into(), code, param, says }
+) -> InvalidRequest {
+    InvalidRequest { name, body: body.into(), code, param, says }
 }
 
-/// A good request with one member replaced; `null` takes it away.
+/// A valid request with one field replaced, or removed by `null`.
 fn with(name: &str, value: Value) -> String {
     let mut body = json!({ "model": MODEL, "messages": [{ "role": "user", "content": "hi" }] });
     if value.is_null() {
@@ -37,7 +37,7 @@ fn with(name: &str, value: Value) -> String {
     body.to_string()
 }
 
-fn mistakes() -> Vec<Mistake> {
+fn invalid_requests() -> Vec<InvalidRequest> {
     let good = with("user", json!("me"));
     let mut invalid_utf8 = good.clone().into_bytes();
     let at = good.find("hi").unwrap();
@@ -54,56 +54,56 @@ fn mistakes() -> Vec<Mistake> {
     let json = "invalid_json";
     let value = "invalid_value";
     vec![
-        mistake("nothing", "", json, None, "line 1"),
-        mistake("no JSON", "model=free", json, None, "line 1"),
-        mistake("malformed on line 2", format!("{{\"model\":\"{MODEL}\",\n\"messages\": [}}"), json, None, "line 2"),
-        mistake("truncated", &good.as_bytes()[..good.len() - 5], json, None, "line 1"),
-        mistake("something behind it", format!("{good} x"), json, None, "line 1"),
-        mistake("two objects", format!("{good}{good}"), json, None, "line 1"),
-        mistake("deep, unclosed", nested, json, None, ""),
-        mistake("deep, closed", closed, json, None, ""),
-        mistake("invalid UTF-8", invalid_utf8, json, None, "UTF-8"),
-        mistake("a list", "[]", json, None, "object"),
-        mistake("a string", "\"hi\"", json, None, "object"),
-        mistake("no model", with("model", Value::Null), value, Some("model"), "model"),
-        mistake("a number as model", with("model", json!(5)), value, Some("model"), "string"),
-        mistake("an empty model", with("model", json!("")), value, Some("model"), "model"),
-        mistake("no messages", with("messages", Value::Null), value, Some("messages"), "messages"),
-        mistake("empty messages", with("messages", json!([])), value, Some("messages"), "messages"),
-        mistake("messages as text", with("messages", json!("hi")), value, Some("messages"), "array"),
-        mistake("a message as text", with("messages", json!(["hi"])), value, Some("messages[0]"), "object"),
-        mistake(
+        invalid("nothing", "", json, None, "line 1"),
+        invalid("no JSON", "model=free", json, None, "line 1"),
+        invalid("malformed on line 2", format!("{{\"model\":\"{MODEL}\",\n\"messages\": [}}"), json, None, "line 2"),
+        invalid("truncated", &good.as_bytes()[..good.len() - 5], json, None, "line 1"),
+        invalid("something behind it", format!("{good} x"), json, None, "line 1"),
+        invalid("two objects", format!("{good}{good}"), json, None, "line 1"),
+        invalid("deep, unclosed", nested, json, None, ""),
+        invalid("deep, closed", closed, json, None, ""),
+        invalid("invalid UTF-8", invalid_utf8, json, None, "UTF-8"),
+        invalid("a list", "[]", json, None, "object"),
+        invalid("a string", "\"hi\"", json, None, "object"),
+        invalid("no model", with("model", Value::Null), value, Some("model"), "model"),
+        invalid("a number as model", with("model", json!(5)), value, Some("model"), "string"),
+        invalid("an empty model", with("model", json!("")), value, Some("model"), "model"),
+        invalid("no messages", with("messages", Value::Null), value, Some("messages"), "messages"),
+        invalid("empty messages", with("messages", json!([])), value, Some("messages"), "messages"),
+        invalid("messages as text", with("messages", json!("hi")), value, Some("messages"), "array"),
+        invalid("a message as text", with("messages", json!(["hi"])), value, Some("messages[0]"), "object"),
+        invalid(
             "a role of number",
             with("messages", json!([{ "role": "user", "content": "x" }, { "role": 1, "content": "x" }])),
             value,
             Some("messages[1].role"),
             "string",
         ),
-        mistake(
+        invalid(
             "a content of number",
             with("messages", json!([{ "role": "user", "content": 5 }])),
             value,
             Some("messages[0].content"),
             "",
         ),
-        mistake("stream as text", with("stream", json!("yes")), value, Some("stream"), "boolean"),
-        mistake("n as text", with("n", json!("two")), value, Some("n"), ""),
-        mistake("n of nothing", with("n", json!(0)), value, Some("n"), ""),
-        mistake("max_tokens as text", with("max_tokens", json!("many")), value, Some("max_tokens"), ""),
-        mistake("max_tokens below 1", with("max_tokens", json!(-5)), value, Some("max_tokens"), ""),
-        mistake("tools as object", with("tools", json!({})), value, Some("tools"), "array"),
-        mistake("stream_options as text", with("stream_options", json!("x")), value, Some("stream_options"), ""),
-        mistake("response_format as text", with("response_format", json!("json")), value, Some("response_format"), ""),
+        invalid("stream as text", with("stream", json!("yes")), value, Some("stream"), "boolean"),
+        invalid("n as text", with("n", json!("two")), value, Some("n"), ""),
+        invalid("n of nothing", with("n", json!(0)), value, Some("n"), ""),
+        invalid("max_tokens as text", with("max_tokens", json!("many")), value, Some("max_tokens"), ""),
+        invalid("max_tokens below 1", with("max_tokens", json!(-5)), value, Some("max_tokens"), ""),
+        invalid("tools as object", with("tools", json!({})), value, Some("tools"), "array"),
+        invalid("stream_options as text", with("stream_options", json!("x")), value, Some("stream_options"), ""),
+        invalid("response_format as text", with("response_format", json!("json")), value, Some("response_format"), ""),
     ]
 }
 
 #[tokio::test]
-async fn a_mistake_we_can_see_names_its_place_and_costs_nothing() {
+async fn an_invalid_request_names_its_position_and_costs_nothing() {
     let upstream = FakeUpstream::start().await;
     let one = format!("[providers.groq.models.\"{}\"]\nlimits = {{ rpm = 1 }}\n", MODEL.trim_start_matches("groq/"));
     let app = TestApp::setup().played("groq", &upstream).file(&one).env("RATE_LIMIT_RPM", 1).start().await;
     let mut wrong = Vec::new();
-    for m in mistakes() {
+    for m in invalid_requests() {
         let answer = app.post_raw("/v1/chat/completions", "application/json", m.body).await;
         let (status, kind, code) = answer.error();
         let param = answer.json()["error"]["param"].as_str().map(str::to_owned);
@@ -126,7 +126,7 @@ async fn a_mistake_we_can_see_names_its_place_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_413_however_it_comes() {
+async fn a_body_over_the_limit_is_413_however_it_is_sent() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().lab("lab", &upstream).start().await;
     let huge =
@@ -142,7 +142,7 @@ async fn a_body_over_the_limit_is_413_however_it_comes() {
 }
 
 #[tokio::test]
-async fn a_wrong_content_type_is_told() {
+async fn a_wrong_content_type_is_rejected() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().lab("lab", &upstream).start().await;
     let good = with("model", json!("lab/m"));
@@ -158,7 +158,7 @@ async fn a_wrong_content_type_is_told() {
 }
 
 #[tokio::test]
-async fn unknown_endpoints_and_methods_are_told_apart() {
+async fn unknown_endpoints_and_methods_have_different_errors() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().lab("lab", &upstream).start().await;
     for path in ["/", "/v1", "/v1/chat", "/v1/completions", "/v2/chat/completions", "/v1/chat/completions/x"] {

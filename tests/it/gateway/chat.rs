@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions` and `/v1/models` by the contract: bytes, headers, names.
+//! The contract of `POST /v1/chat/completions` and `/v1/models`: bytes, headers and model names.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn unknown_fields_and_number_formats_reach_the_provider_untouched() {
 }
 
 #[tokio::test]
-async fn an_answer_passes_byte_for_byte() {
+async fn a_response_is_relayed_byte_for_byte() {
     let (app, upstream) = lab().await;
     let odd = "{ \"id\":\"x\",\"x_new\":{\"b\":1.50,\"a\":[ ]},\"object\":\"chat.completion\",\"model\":\"their-name\",\n\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"h\\u00e9\"},\"finish_reason\":\"stop\"}], \"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1,\"total_tokens\":2,\"x\":1e0}}\n";
     upstream.then(whole(200, odd));
@@ -38,7 +38,7 @@ async fn an_answer_passes_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn headers_say_who_served_and_what_it_took() {
+async fn headers_name_the_provider_and_the_attempts() {
     let (app, _upstream) = lab().await;
     let answer = app.chat("lab/m").await;
     assert_eq!(answer.provider(), "lab");
@@ -53,7 +53,7 @@ async fn headers_say_who_served_and_what_it_took() {
 }
 
 #[tokio::test]
-async fn a_safe_request_id_is_kept_and_any_other_replaced() {
+async fn a_safe_request_id_is_kept_and_any_other_is_replaced() {
     let (app, _upstream) = lab().await;
     let with_id = async |id: &str| {
         let call = app.chat_call(&hi("lab/m")).header("x-request-id", id);
@@ -76,7 +76,7 @@ async fn api_v1_is_the_same_as_v1() {
 }
 
 #[tokio::test]
-async fn models_lists_meta_models_first_then_what_is_configured() {
+async fn models_lists_meta_models_first_then_configured_models() {
     let upstream = FakeUpstream::start().await;
     let file = "[models.my-pair]\nmembers = [\"lab/*\", \"groq/openai/gpt-oss-20b\"]\nstrategy = \"listed\"\n";
     let app = TestApp::setup().lab("lab", &upstream).played("groq", &upstream).file(file).start().await;
@@ -134,7 +134,7 @@ async fn a_retired_model_names_its_successor_and_a_typo_the_closest() {
 }
 
 #[tokio::test]
-async fn without_any_key_free_says_what_to_do() {
+async fn without_any_provider_key_the_error_says_what_to_do() {
     let app = TestApp::setup().start().await;
     let answer = app.chat("free").await;
     assert_eq!(answer.error(), (404, "invalid_request_error".into(), "model_not_found".into()));
@@ -142,7 +142,7 @@ async fn without_any_key_free_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_differs_per_provider_is_edited_and_nothing_else() {
+async fn only_what_differs_per_provider_is_edited() {
     let (groq, mistral) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let app = TestApp::setup().played("groq", &groq).played("mistral", &mistral).start().await;
     let mut body = json!({
@@ -184,7 +184,7 @@ async fn a_parameter_whose_loss_would_change_the_meaning_excludes_the_candidate(
 }
 
 #[tokio::test]
-async fn a_prompt_larger_than_every_model_is_refused_before_anything_is_asked() {
+async fn a_prompt_larger_than_every_model_is_rejected_before_any_call() {
     let (app, upstream) = lab().await;
     let body = json!({ "model": "lab/m", "messages": [{ "role": "user", "content": "word ".repeat(60_000) }] });
     let answer = app.chat_with(&body).await;
@@ -223,7 +223,7 @@ async fn when_every_candidate_was_too_slow_the_error_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn a_providers_refusal_is_relayed_with_its_name_and_without_secrets() {
+async fn a_providers_rejection_is_relayed_with_its_name_and_without_secrets() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().played("groq", &upstream).start().await;
     let body = r#"{"error":{"message":"`temperature` too high for key key-of-groq","type":"invalid_request_error","param":"temperature","code":"bad_temp"}}"#;
@@ -261,7 +261,7 @@ async fn browsers_of_allowed_origins_may_call_and_read_every_header() {
 }
 
 #[tokio::test]
-async fn a_file_made_provider_may_have_slashes_in_its_model_ids_and_limits_of_its_own() {
+async fn a_configured_provider_may_have_slashes_in_its_model_ids_and_its_own_limits() {
     let upstream = FakeUpstream::start().await;
     let file = format!(
         "[providers.lab]\nbase_url = \"{}\"\n[providers.lab.models.\"org/big\"]\nlimits = {{ rpm = 1 }}\ncontext = 1000\n",
@@ -283,7 +283,7 @@ async fn a_file_made_provider_may_have_slashes_in_its_model_ids_and_limits_of_it
 }
 
 #[tokio::test]
-async fn a_wrong_length_or_an_empty_body_is_the_providers_failure() {
+async fn a_wrong_length_or_an_empty_body_is_a_failure_of_the_provider() {
     let (app, upstream) = lab().await;
     for broken in [
         whole(200, ""),
@@ -293,7 +293,7 @@ async fn a_wrong_length_or_an_empty_body_is_the_providers_failure() {
         vec![Step::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"id\":".to_vec())],
     ] {
         upstream.then(broken);
-        // Two failures at most in a row: the breaker must not come into this.
+        // At most two failures in a row, so that the breaker stays closed.
         upstream.then(whole(200, &answer("fine")));
         assert_eq!(app.chat("lab/m").await.error().0, 502);
         assert_eq!(app.chat("lab/m").await.content(), "fine");
@@ -301,7 +301,7 @@ async fn a_wrong_length_or_an_empty_body_is_the_providers_failure() {
 }
 
 #[tokio::test]
-async fn a_redirect_or_a_page_for_people_is_a_failure_and_is_not_followed() {
+async fn a_redirect_or_an_html_page_is_a_failure_and_is_not_followed() {
     let (app, upstream) = lab().await;
     upstream.then(with_head(302, "location: http://127.0.0.1:1/\r\n", ""));
     assert_eq!(app.chat("lab/m").await.error().0, 502);
@@ -310,7 +310,7 @@ async fn a_redirect_or_a_page_for_people_is_a_failure_and_is_not_followed() {
 }
 
 #[tokio::test]
-async fn health_and_the_dashboards_page_are_public() {
+async fn probes_and_the_dashboard_page_are_public() {
     let app = TestApp::setup().env("TOLLFREE_API_KEY", "k").env("TOLLFREE_AUTH", "required").start().await;
     for path in ["/healthz", "/readyz", "/dashboard"] {
         assert_eq!(app.get(path).await.status, 200, "{path}");

@@ -1,4 +1,4 @@
-//! Streams: committed on the first content, relayed as they come, ended properly whatever happens.
+//! Streams: committed at the first content, relayed as they arrive, and always ended properly.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{
     scaled,
 };
 
-/// Two unmetered providers, asked in this order as `pair`.
+/// Two unmetered providers, tried in this order by the meta-model `pair`.
 async fn pair() -> (TestApp, FakeUpstream, FakeUpstream) {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n[timeouts]\nsilence_ms = 1500\n";
@@ -25,7 +25,7 @@ fn hello() -> Script {
 }
 
 #[tokio::test]
-async fn a_stream_arrives_as_it_was_sent_piece_by_piece() {
+async fn a_stream_arrives_unchanged_chunk_by_chunk() {
     let (app, a, _b) = pair().await;
     let mut script = vec![stream_head(), Step::Bytes(role().into()), Step::Bytes(content("one").into())];
     script.extend([Step::Pause(Duration::from_millis(600)), Step::Bytes(content("two").into())]);
@@ -45,7 +45,7 @@ async fn a_stream_arrives_as_it_was_sent_piece_by_piece() {
 }
 
 #[tokio::test]
-async fn what_fails_behind_an_early_200_but_before_content_moves_on() {
+async fn a_failure_after_an_early_200_but_before_content_fails_over() {
     let (app, a, b) = pair().await;
     let failures: Vec<(&str, Script)> = vec![
         ("closed at once", stream([""; 0])),
@@ -78,9 +78,9 @@ async fn what_fails_behind_an_early_200_but_before_content_moves_on() {
 }
 
 #[tokio::test]
-async fn an_end_in_good_order_is_an_answer_even_without_a_word() {
+async fn a_proper_end_without_content_is_a_success() {
     let (app, a, b) = pair().await;
-    // Thinking has eaten it all, or the model had nothing to say.
+    // Reasoning has used all tokens, or the model returned nothing.
     for end in [stop().replace("\"stop\"", "\"length\""), stop()] {
         a.then(stream([role(), end, DONE.to_owned()]));
         let finished = app.stream("pair").await.rest().await;
@@ -151,11 +151,11 @@ async fn a_stream_that_breaks_after_content_ends_in_an_error_event() {
 }
 
 #[tokio::test]
-async fn lines_of_every_lawful_shape_are_understood() {
+async fn every_valid_form_of_event_lines_is_parsed() {
     let (app, a, _b) = pair().await;
     let text = ": hello\r\n\r\nevent: message\r\nid: 1\r\ndata:{\"choices\":[{\"index\":0,\r\ndata: \"delta\":{\"content\":\"crlf\"},\"finish_reason\":null}]}\r\n\r\n";
     let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\r\n\r\ndata: [DONE]\r\n\r\n";
-    // One byte at a time in the first part: frames are cut anywhere.
+    // The first part is sent one byte at a time, so that events are split everywhere.
     let mut script = vec![stream_head()];
     script.extend(text.bytes().map(|byte| Step::Bytes(vec![byte])));
     script.push(Step::Bytes(end.into()));
@@ -166,7 +166,7 @@ async fn lines_of_every_lawful_shape_are_understood() {
 }
 
 #[tokio::test]
-async fn the_usage_chunk_comes_to_those_who_ask_and_to_nobody_else() {
+async fn the_usage_chunk_is_sent_only_on_request() {
     let (app, a, _b) = pair().await;
     let usage = "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}}\n\n";
     let script = stream([role(), content("x"), stop(), usage.to_owned(), DONE.to_owned()]);
@@ -192,7 +192,7 @@ async fn a_caller_that_leaves_cancels_the_upstream_call_within_100_ms() {
     ];
     for (name, streaming, script) in waiting {
         let mut quickest = Duration::MAX;
-        // The machine may be busy: one of three must be in time.
+        // One of three attempts must be in time, because the machine may be busy.
         for _ in 0..3 {
             a.then(script.clone());
             let before = a.seen().len();
@@ -220,7 +220,7 @@ async fn back_pressure_reaches_the_provider() {
     for _ in 0..10 {
         stream.next().await.unwrap().unwrap();
     }
-    // Not reading: what is under way fills the sockets' buffers and then nothing more is taken.
+    // Without reads the socket buffers fill up, and then no more data is accepted.
     let taken = || a.seen()[0].written;
     let mut last = 0;
     eventually(Duration::from_secs(20), "the provider is held back", async || {
@@ -239,7 +239,7 @@ async fn back_pressure_reaches_the_provider() {
 }
 
 #[tokio::test]
-async fn too_slow_before_content_moves_on_to_the_next() {
+async fn a_candidate_too_slow_before_content_fails_over() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let file =
         "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n[timeouts]\nfirst_content_ms = 400\n";
@@ -256,7 +256,7 @@ async fn too_slow_before_content_moves_on_to_the_next() {
 }
 
 #[tokio::test]
-async fn tool_deltas_without_index_get_one() {
+async fn tool_deltas_without_an_index_get_one() {
     let (app, gemini) = {
         let gemini = FakeUpstream::start().await;
         (TestApp::setup().played("gemini", &gemini).start().await, gemini)

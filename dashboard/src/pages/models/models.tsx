@@ -47,11 +47,11 @@ export default function Models() {
   );
 }
 
-function Meta({ meta: { id, order, members } }: { meta: MetaModel }) {
+function Meta({ meta: { id, strategy, members } }: { meta: MetaModel }) {
   const [all, setAll] = useState(false);
   const shown = all ? members : members.slice(0, COLLAPSED);
   return (
-    <Card title={<span className={classes.metaName}>{id}</span>} note={STRATEGIES[order]}>
+    <Card title={<span className={classes.metaName}>{id}</span>} note={STRATEGIES[strategy]}>
       {members.length === 0 ? (
         <p className={classes.soft}>No members: set a provider key.</p>
       ) : (

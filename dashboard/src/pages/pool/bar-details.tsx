@@ -67,7 +67,7 @@ function find(budget: Budget, bar: BarId): Window | undefined {
 }
 
 function Details({ bar, window }: { bar: BarId; window: Window }) {
-  const { used, left, max, configured, source, kind, span_ms, next_free_at, resets_at, forecast, users, waiting } =
+  const { used, left, max, configured, source, kind, span_ms, next_free_at, resets_at, forecast, clients, waiting } =
     window;
   return (
     <>
@@ -109,18 +109,18 @@ function Details({ bar, window }: { bar: BarId; window: Window }) {
           </Fact>
         )}
       </dl>
-      {users.length > 0 && (
+      {clients.length > 0 && (
         <>
           <h4>Usage by client</h4>
-          <ul className={classes.users}>
-            {users.map((user) => (
-              <li key={user.client}>
-                <span className={classes.user}>{user.name ?? user.client}</span>
+          <ul className={classes.clients}>
+            {clients.map((share) => (
+              <li key={share.client}>
+                <span className={classes.client}>{share.name ?? share.client}</span>
                 <span
                   className={classes.share}
-                  style={{ width: `${Math.max(2, (70 * user.units) / Math.max(1, used))}px` }}
+                  style={{ width: `${Math.max(2, (70 * share.units) / Math.max(1, used))}px` }}
                 />
-                <span className="num">{exact(user.units)}</span>
+                <span className="num">{exact(share.units)}</span>
               </li>
             ))}
           </ul>

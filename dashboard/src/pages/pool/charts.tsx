@@ -54,7 +54,7 @@ export default function Charts({ usage, range }: { usage: Usage; range: Range })
       </figure>
       <div className={classes.latency}>
         {busy
-          .filter((series) => series.total.first_content_p50_ms !== null)
+          .filter((series) => series.total.first_token_p50_ms !== null)
           .map((series) => (
             <Latency key={series.name} series={series} bin={RANGES[range].bin} label={label} />
           ))}
@@ -71,13 +71,13 @@ function Latency({ series, bin, label }: { series: Series; bin: number; label: (
     <figure
       className={classes.small}
       style={{ margin: 0 }}
-      aria-label={`${name}: time to first token, p50 ${elapsed(total.first_content_p50_ms)}, p95 ${elapsed(total.first_content_p95_ms)}`}
+      aria-label={`${name}: time to first token, p50 ${elapsed(total.first_token_p50_ms)}, p95 ${elapsed(total.first_token_p95_ms)}`}
     >
       <h3>
         <span className={classes.swatch} style={{ background: color, margin: 0 }} />
         {name}
         <span>
-          p50 {elapsed(total.first_content_p50_ms)} · p95 {elapsed(total.first_content_p95_ms)}
+          p50 {elapsed(total.first_token_p50_ms)} · p95 {elapsed(total.first_token_p95_ms)}
         </span>
       </h3>
       <AreaChart
@@ -129,7 +129,7 @@ function latencies(points: UsagePoint[], bin: number) {
       const weight = known.reduce((sum, point) => sum + point.requests, 0);
       return weight ? known.reduce((sum, point) => sum + (of(point) ?? 0) * point.requests, 0) / weight : null;
     };
-    return { time, p50: mean((point) => point.first_content_p50_ms), p95: mean((point) => point.first_content_p95_ms) };
+    return { time, p50: mean((point) => point.first_token_p50_ms), p95: mean((point) => point.first_token_p95_ms) };
   });
 }
 

@@ -7,7 +7,8 @@ export const NEARLY_FULL = 0.75;
 export const fill = (window: Window) => (window.max > 0 ? Math.min(1, (window.used + window.waiting) / window.max) : 1);
 
 const isNearlyFull = (windows: Window[]) => windows.some((window) => fill(window) >= NEARLY_FULL);
-const isUnavailable = (model: BudgetModel) => !model.enabled || model.shut !== null || model.breaker.state !== "closed";
+const isUnavailable = (model: BudgetModel) =>
+  !model.enabled || model.cooldown !== null || model.breaker.state !== "closed";
 
 /** Providers and models whose name contains `text`; with `onlyConstrained`, those nearly full or unavailable. */
 export function filterProviders(providers: Provider[], text: string, onlyConstrained: boolean): Provider[] {
@@ -16,7 +17,7 @@ export function filterProviders(providers: Provider[], text: string, onlyConstra
     const named = `${provider.id} ${provider.name}`.toLowerCase().includes(text);
     const down = !provider.enabled || provider.breaker.state !== "closed";
     const accounts = provider.accounts.flatMap((account) => {
-      const hasClosedKey = account.keys.some((key) => key.shut_until !== null);
+      const hasClosedKey = account.keys.some((key) => key.cooldown_until !== null);
       const models = account.models.filter(
         (model) =>
           (named || model.name.toLowerCase().includes(text)) &&

@@ -20,8 +20,8 @@ export const ProviderCard = memo(function ProviderCard({ provider, show }: { pro
     provider.breaker.state !== "closed" ||
     provider.accounts.some(
       (account) =>
-        account.keys.some((key) => key.shut_until) ||
-        account.models.some((model) => model.shut || model.breaker.state !== "closed"),
+        account.keys.some((key) => key.cooldown_until) ||
+        account.models.some((model) => model.cooldown || model.breaker.state !== "closed"),
     );
   return (
     <section className={classes.provider} aria-label={provider.name} data-off={!provider.enabled || undefined}>
@@ -92,7 +92,7 @@ const AccountBlock = memo(function AccountBlock({
   alone: boolean;
   show: Show;
 }) {
-  const closedKeys = account.keys.filter((key) => key.shut_until);
+  const closedKeys = account.keys.filter((key) => key.cooldown_until);
   return (
     <div className={classes.account}>
       {(!alone || closedKeys.length > 0 || account.windows.length > 0) && (
@@ -107,7 +107,7 @@ const AccountBlock = memo(function AccountBlock({
             {closedKeys.map((key) => (
               <Tag key={key.id} tone="bad">
                 key {key.id} in cooldown: {causeName(key.cause ?? "rejected")} · ends{" "}
-                <Countdown to={key.shut_until ?? ""} />
+                <Countdown to={key.cooldown_until ?? ""} />
               </Tag>
             ))}
           </div>
@@ -161,13 +161,13 @@ const ModelRow = memo(function ModelRow({
             </>
           )}
           <BreakerTag breaker={model.breaker} />
-          {model.shut && (
+          {model.cooldown && (
             <Tag tone="warn">
-              {causeName(model.shut.cause)} · ends <Countdown to={model.shut.until} />
+              {causeName(model.cooldown.cause)} · ends <Countdown to={model.cooldown.until} />
             </Tag>
           )}
-          {model.first_content_ms !== null && (
-            <span className={classes.sub}>first token {elapsed(model.first_content_ms)}</span>
+          {model.first_token_ms !== null && (
+            <span className={classes.sub}>first token {elapsed(model.first_token_ms)}</span>
           )}
         </span>
       </div>

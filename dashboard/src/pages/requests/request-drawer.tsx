@@ -61,14 +61,14 @@ function Details({ record }: { record: RequestRecord }) {
     stream,
     tokens_in,
     tokens_out,
-    first_content_ms,
+    first_token_ms,
     duration_ms,
     passed_over,
     error_code,
   } = record;
   const speed =
-    tokens_out && first_content_ms !== null && duration_ms > first_content_ms
-      ? (tokens_out * 1000) / (duration_ms - first_content_ms)
+    tokens_out && first_token_ms !== null && duration_ms > first_token_ms
+      ? (tokens_out * 1000) / (duration_ms - first_token_ms)
       : null;
   return (
     <div className={classes.details}>

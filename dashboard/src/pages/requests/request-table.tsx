@@ -109,7 +109,7 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
     model,
     attempts,
     waited_ms,
-    first_content_ms,
+    first_token_ms,
     duration_ms,
     tokens_in,
     tokens_out,
@@ -163,7 +163,7 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
         {waited_ms ? elapsed(waited_ms) : "–"}
       </span>
       <span role="cell" className={classes.figure} data-what="first">
-        {elapsed(first_content_ms)}
+        {elapsed(first_token_ms)}
       </span>
       <span role="cell" className={classes.figure} data-what="took">
         {elapsed(duration_ms)}

@@ -61,7 +61,7 @@ test("the URL of a request shows its details", async () => {
     waited_ms: 1_500,
     tokens_in: 123_456_789,
     tokens_out: 5,
-    first_content_ms: 2_000,
+    first_token_ms: 2_000,
     duration_ms: 3_000,
     attempts: [
       { candidate: "gemini/a", cause: "429_rpd", at_ms: 1_500, duration_ms: 120 },

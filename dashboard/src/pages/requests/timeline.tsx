@@ -15,7 +15,7 @@ export function Timeline({ record }: { record: RequestRecord }) {
   const steps = stepsOf(record);
   const end = Math.max(record.duration_ms, ...steps.map((step) => step.to), 1);
   const at = (ms: number) => `${Math.min(100, (100 * ms) / end)}%`;
-  const first = record.first_content_ms;
+  const first = record.first_token_ms;
   if (steps.length === 0)
     return (
       <p className={classes.none}>No attempt was made: the request was rejected after {elapsed(record.duration_ms)}.</p>

@@ -1,13 +1,13 @@
-//! The admin door: sessions of the web page, guesses, and the audit of all that is changed.
+//! Admin access: sessions of the dashboard, failed logins and the audit log.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{BOSS, admin, audit, create, named, ok, on_both, pair, setup};
+use super::{ADMIN_KEY, admin, audit, create, named, ok, on_both, pair, setup};
 use crate::support::{app::TestApp, fake_upstream::FakeUpstream, http::Answer, redis_server::RedisServer};
 
-/// A page that is logged in.
+/// A logged-in page.
 struct Page {
     cookie: String,
     csrf: String,
@@ -16,7 +16,7 @@ struct Page {
 impl Page {
     async fn log_in(app: &TestApp) -> Self {
         let call = app.request("POST", "/admin/v1/session").header("origin", app.url(""));
-        let answer = Answer::of(call.json(&json!({ "key": BOSS }))).await;
+        let answer = Answer::of(call.json(&json!({ "key": ADMIN_KEY }))).await;
         let body = ok(&answer);
         let set = answer.header("set-cookie").unwrap().to_owned();
         for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"] {
@@ -27,12 +27,12 @@ impl Page {
         Self { cookie: set.split(';').next().unwrap().to_owned(), csrf: body["csrf"].as_str().unwrap().to_owned() }
     }
 
-    /// As the browser sends it from a page of ours.
+    /// A request as the browser sends it from our own page.
     fn call(&self, app: &TestApp, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.bare(app, method, path).header("x-csrf-token", &self.csrf).header("sec-fetch-site", "same-origin")
     }
 
-    /// With the cookie alone.
+    /// A request with the cookie only.
     fn bare(&self, app: &TestApp, method: &str, path: &str) -> reqwest::RequestBuilder {
         app.request(method, path).header("cookie", format!("theme=dark; {}", self.cookie))
     }
@@ -43,7 +43,7 @@ fn crossed() -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn a_session_is_good_for_everything_an_admin_does_until_it_ends() {
+async fn a_session_grants_admin_access_until_it_ends() {
     on_both(async |app, _upstream| {
         let page = Page::log_in(&app).await;
         let shown = ok(&Answer::of(page.bare(&app, "GET", "/admin/v1/session")).await);
@@ -61,19 +61,19 @@ async fn a_session_is_good_for_everything_an_admin_does_until_it_ends() {
         for path in ["/admin/v1/session", "/admin/v1/clients"] {
             assert_eq!(Answer::of(page.bare(&app, "GET", path)).await.error().0, 401, "{path}");
         }
-        let told: Vec<_> = audit(&app).await.iter().map(|l| l["action"].as_str().unwrap().to_owned()).collect();
-        assert_eq!(told, ["session.delete", "routing.set", "client.create", "session.create"]);
+        let actual: Vec<_> = audit(&app).await.iter().map(|l| l["action"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(actual, ["session.delete", "routing.set", "client.create", "session.create"]);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_session_holds_at_every_replica_and_ends_with_the_admin_key() {
+async fn a_session_is_valid_at_every_replica_and_ends_with_the_admin_key() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let [one, two] = pair(&redis, &upstream).await;
     let page = Page::log_in(&one).await;
     assert_eq!(Answer::of(page.bare(&two, "GET", "/admin/v1/clients")).await.status, 200);
-    let other_key = setup(&upstream).redis(&redis).env("TOLLFREE_ADMIN_KEY", "another-key-of-the-boss").start().await;
+    let other_key = setup(&upstream).redis(&redis).env("TOLLFREE_ADMIN_KEY", "another-admin-key").start().await;
     assert_eq!(Answer::of(page.bare(&other_key, "GET", "/admin/v1/clients")).await.error().0, 401);
     assert_eq!(Answer::of(page.call(&two, "DELETE", "/admin/v1/session")).await.status, 204);
     assert_eq!(Answer::of(page.bare(&one, "GET", "/admin/v1/clients")).await.error().0, 401);
@@ -111,23 +111,23 @@ async fn a_replayed_cookie_without_its_page_changes_nothing() {
         assert_eq!(Answer::of(call("GET", &[headers])).await.error(), crossed(), "{headers:?}");
     }
     let foreign = app.request("POST", "/admin/v1/session").header("origin", "https://evil.example");
-    assert_eq!(Answer::of(foreign.json(&json!({ "key": BOSS }))).await.error(), crossed());
+    assert_eq!(Answer::of(foreign.json(&json!({ "key": ADMIN_KEY }))).await.error(), crossed());
     assert_eq!(audit(&app).await, before);
     let good = call("PATCH", &[("origin", &ours), ("x-csrf-token", token)]).json(&json!({ "weight": 2 }));
     assert_eq!(ok(&Answer::of(good).await)["weight"], 2);
 }
 
 #[tokio::test]
-async fn a_page_served_by_https_gets_a_cookie_that_goes_nowhere_else() {
+async fn a_page_served_by_https_gets_a_secure_cookie() {
     let upstream = FakeUpstream::start().await;
     let app = setup(&upstream).env("TRUSTED_PROXIES", "127.0.0.1").start().await;
-    let call = || app.request("POST", "/admin/v1/session").json(&json!({ "key": BOSS }));
+    let call = || app.request("POST", "/admin/v1/session").json(&json!({ "key": ADMIN_KEY }));
     let by_proxy = Answer::of(call().header("x-forwarded-proto", "https")).await;
     assert!(by_proxy.header("set-cookie").unwrap().contains("; Secure"));
 }
 
 #[tokio::test]
-async fn guesses_are_counted_over_the_fleet_and_others_are_not_touched() {
+async fn failed_logins_are_counted_over_all_replicas_and_block_only_their_address() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let start = || setup(&upstream).redis(&redis).env("TRUSTED_PROXIES", "127.0.0.1").start();
     let (one, two) = (start().await, start().await);
@@ -150,8 +150,8 @@ async fn guesses_are_counted_over_the_fleet_and_others_are_not_touched() {
     }
     for app in [&one, &two] {
         for answer in [
-            from(app, "203.0.113.7", BOSS).await,
-            log_in(app, "203.0.113.7", BOSS).await,
+            from(app, "203.0.113.7", ADMIN_KEY).await,
+            log_in(app, "203.0.113.7", ADMIN_KEY).await,
             from(app, "203.0.113.7", "x").await,
         ] {
             assert_eq!(answer.error(), (429, "rate_limit_error".into(), "too_many_attempts".into()));
@@ -159,23 +159,23 @@ async fn guesses_are_counted_over_the_fleet_and_others_are_not_touched() {
             assert!(wait > Duration::from_secs(20) && wait <= Duration::from_mins(1), "{wait:?}");
             assert_eq!(answer.header("x-should-retry"), Some("false"));
         }
-        assert_eq!(from(app, "203.0.113.8", BOSS).await.status, 200, "the right key from elsewhere");
+        assert_eq!(from(app, "203.0.113.8", ADMIN_KEY).await.status, 200, "the right key from elsewhere");
     }
-    // Many addresses at once: each has one guess left, and whoever has shown no wrong key is listened to.
+    // Failures of many addresses: each address has one attempt left, and addresses without failures are not blocked.
     for n in 0..95 {
         from(&one, &format!("198.51.100.{n}"), "guess").await;
     }
     assert_eq!(from(&two, "192.0.2.1", "guess").await.error().0, 401);
     assert_eq!(from(&two, "192.0.2.1", "guess").await.error().0, 429);
-    assert_eq!(from(&two, "192.0.2.2", BOSS).await.status, 200);
-    assert_eq!(log_in(&one, "192.0.2.3", BOSS).await.status, 200);
+    assert_eq!(from(&two, "192.0.2.2", ADMIN_KEY).await.status, 200);
+    assert_eq!(log_in(&one, "192.0.2.3", ADMIN_KEY).await.status, 200);
 }
 
 #[tokio::test]
-async fn every_change_by_an_admin_has_its_line() {
+async fn every_change_by_an_admin_is_in_the_audit_log() {
     on_both(async |app, _upstream| {
         let change = async |method: &str, path: &str, body: Value| {
-            ok(&Answer::of(app.request(method, path).bearer_auth(BOSS).json(&body)).await);
+            ok(&Answer::of(app.request(method, path).bearer_auth(ADMIN_KEY).json(&body)).await);
         };
         change("PATCH", "/v1/status/routing", json!({ "strategy": "random" })).await;
         change("PATCH", "/v1/status/routing", json!({ "strategy": "fast" })).await;
@@ -184,7 +184,7 @@ async fn every_change_by_an_admin_has_its_line() {
         change("PATCH", "/v1/status/models/lab/m", json!({ "enabled": true })).await;
         change("POST", "/v1/status/providers/lab/reset", json!({})).await;
         let lines = audit(&app).await;
-        let told: Vec<Value> = lines
+        let actual: Vec<Value> = lines
             .iter()
             .rev()
             .map(|l| json!([l["action"], l["subject"], l["before"], l["after"], l["actor"], l["address"]]))
@@ -201,19 +201,19 @@ async fn every_change_by_an_admin_has_its_line() {
             line("model.switch", "lab/m", on(false), on(true)),
             line("provider.reset", "lab", json!(null), json!(null)),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(actual, expected);
         assert!(lines.iter().all(|l| l["time"].as_str().unwrap().ends_with('Z') && l["id"].is_string()));
     })
     .await;
 }
 
 #[tokio::test]
-async fn the_settings_in_force_are_shown_without_secrets() {
+async fn the_settings_in_force_are_returned_without_secrets() {
     let upstream = FakeUpstream::start().await;
     let link = "[dashboard]\ntrace_link = \"https://traces.example/trace/{trace_id}\"\n";
     let app = setup(&upstream).file(link).env("GROQ_API_KEY", "gsk-hunter2").start().await;
     let config = admin(&app, "GET", "/config", Value::Null).await;
-    assert!(!config.text().contains("hunter2") && !config.text().contains(BOSS), "{}", config.text());
+    assert!(!config.text().contains("hunter2") && !config.text().contains(ADMIN_KEY), "{}", config.text());
     let config = ok(&config);
     let setting = |name: &str| {
         let found = config["settings"].as_array().unwrap().iter().find(|setting| setting["name"] == name);

@@ -1,8 +1,8 @@
-//! Bad input gets its clear error and changes nothing; and secrets are told nowhere.
+//! Invalid input gets a clear error and changes nothing; secrets appear nowhere.
 
 use serde_json::{Value, json};
 
-use super::{BOSS, admin, audit, chat, create, list, named, ok, on_both, setup};
+use super::{ADMIN_KEY, admin, audit, chat, create, list, named, ok, on_both, setup};
 use crate::support::{fake_upstream::FakeUpstream, http::Answer, redis_server::RedisServer};
 
 #[tokio::test]
@@ -33,8 +33,8 @@ async fn bad_input_names_the_field_and_changes_nothing() {
         for (body, param) in fields {
             for (method, path) in [("POST", "/clients"), ("PATCH", client.as_str())] {
                 let answer = admin(&app, method, path, body.clone()).await;
-                let told = answer.error();
-                assert_eq!((told.0, told.2.as_str()), (400, "invalid_value"), "{method} {body}");
+                let error = answer.error();
+                assert_eq!((error.0, error.2.as_str()), (400, "invalid_value"), "{method} {body}");
                 assert_eq!(answer.json()["error"]["param"], param, "{method} {body}");
                 assert!(answer.message().contains(param), "{}", answer.message());
             }
@@ -60,10 +60,11 @@ async fn bad_input_names_the_field_and_changes_nothing() {
             ("PUT", client.clone(), json!({}), 405, "method_not_allowed"),
         ];
         for (method, path, body, status, code) in others {
-            let told = admin(&app, method, &path, body.clone()).await.error();
-            assert_eq!((told.0, told.2.as_str()), (status, code), "{method} {path} {body}");
+            let error = admin(&app, method, &path, body.clone()).await.error();
+            assert_eq!((error.0, error.2.as_str()), (status, code), "{method} {path} {body}");
         }
-        let raw = app.request("POST", "/admin/v1/clients").bearer_auth(BOSS).header("content-type", "application/json");
+        let raw =
+            app.request("POST", "/admin/v1/clients").bearer_auth(ADMIN_KEY).header("content-type", "application/json");
         assert_eq!(Answer::of(raw.body("{\"name\":")).await.error().2, "invalid_json");
         assert_eq!((list(&app).await, audit(&app).await), before, "nothing was changed");
         assert_eq!(chat(&app, &key, "lab/m").await.status, 200);
@@ -72,7 +73,7 @@ async fn bad_input_names_the_field_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn who_is_no_admin_changes_nothing_and_hears_nothing() {
+async fn callers_without_the_admin_key_change_nothing_and_learn_nothing() {
     on_both(async |app, _upstream| {
         let (id, key) = create(&app, named("ann")).await;
         let before = audit(&app).await;
@@ -102,36 +103,36 @@ async fn who_is_no_admin_changes_nothing_and_hears_nothing() {
 }
 
 #[tokio::test]
-async fn keys_and_secrets_are_in_no_log_answer_or_metric_and_redis_holds_digests_only() {
+async fn keys_and_secrets_are_in_no_log_response_or_metric_and_redis_holds_only_digests() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let app = setup(&upstream).redis(&redis).env("LOG_LEVEL", "trace").start().await;
-    let mut secrets = vec![BOSS.to_owned()];
-    let mut told = String::new();
+    let mut secrets = vec![ADMIN_KEY.to_owned()];
+    let mut responses = String::new();
     let (id, first) = create(&app, named("ann")).await;
     let rotated = ok(&admin(&app, "POST", &format!("/clients/{id}/rotate"), json!({ "overlap_s": 60 })).await);
     let second = rotated["key"].as_str().unwrap().to_owned();
     for key in [&first, &second] {
         secrets.push(key.clone());
         secrets.push(key.rsplit('-').next().unwrap().to_owned());
-        told += &chat(&app, key, "lab/m").await.text();
-        told += &chat(&app, key, "no/such").await.text();
-        told += &Answer::of(app.request("GET", "/admin/v1/clients").bearer_auth(key)).await.text();
-        told += &Answer::of(app.request("POST", "/admin/v1/session").json(&json!({ "key": key }))).await.text();
-        told += &Answer::of(app.request("POST", "/admin/v1/session").json(&json!({ "kye": key }))).await.text();
+        responses += &chat(&app, key, "lab/m").await.text();
+        responses += &chat(&app, key, "no/such").await.text();
+        responses += &Answer::of(app.request("GET", "/admin/v1/clients").bearer_auth(key)).await.text();
+        responses += &Answer::of(app.request("POST", "/admin/v1/session").json(&json!({ "key": key }))).await.text();
+        responses += &Answer::of(app.request("POST", "/admin/v1/session").json(&json!({ "kye": key }))).await.text();
     }
-    let login = Answer::of(app.request("POST", "/admin/v1/session").json(&json!({ "key": BOSS }))).await;
+    let login = Answer::of(app.request("POST", "/admin/v1/session").json(&json!({ "key": ADMIN_KEY }))).await;
     let cookie = login.header("set-cookie").unwrap();
     secrets.push(cookie.split(['=', ';']).nth(1).unwrap().to_owned());
-    told += &login.text();
+    responses += &login.text();
     ok(&admin(&app, "POST", &format!("/clients/{id}/revoke"), Value::Null).await);
     for key in [&first, &second] {
-        told += &chat(&app, key, "lab/m").await.text();
+        responses += &chat(&app, key, "lab/m").await.text();
     }
     for path in ["/clients", "/audit", "/config", &format!("/clients/{id}")] {
-        told += &admin(&app, "GET", path, Value::Null).await.text();
+        responses += &admin(&app, "GET", path, Value::Null).await.text();
     }
     for path in ["/metrics", "/v1/status", "/readyz"] {
-        told += &app.get(path).await.text();
+        responses += &app.get(path).await.text();
     }
     let dump = "local all = {} for _, k in ipairs(redis.call('KEYS','*')) do all[#all+1] = k .. ' ' .. redis.call('DUMP', k) end return table.concat(all)";
     redis.command(&["CONFIG", "SET", "rdbcompression", "no"]);
@@ -141,7 +142,7 @@ async fn keys_and_secrets_are_in_no_log_answer_or_metric_and_redis_holds_digests
     assert!(kept.contains(&id));
     let log = app.log();
     for secret in &secrets {
-        for (place, text) in [("the log", &log), ("an answer", &told), ("Redis", &kept)] {
+        for (place, text) in [("the log", &log), ("a response", &responses), ("Redis", &kept)] {
             assert!(!text.contains(secret.as_str()), "a secret is in {place}");
         }
     }

@@ -1,4 +1,4 @@
-//! `tollfree keys`: on the store itself, and through the gateway that holds it.
+//! `tollfree keys`: on the store itself, and through the gateway that uses it.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{BOSS, admin, audit, chat, list, ok, setup, unauthorised};
+use super::{ADMIN_KEY, admin, audit, chat, list, ok, setup, unauthorised};
 use crate::support::{
     app::{TestApp, binary},
     fake_upstream::FakeUpstream,
@@ -16,7 +16,7 @@ use crate::support::{
     redis_server::RedisServer,
 };
 
-/// The command with settings of its own: exit code and everything it printed.
+/// Runs the command with its own settings.
 struct Keys {
     env: BTreeMap<String, String>,
     folder: tempfile::TempDir,
@@ -29,7 +29,7 @@ impl Keys {
         Self { env, folder: tempfile::tempdir().unwrap() }
     }
 
-    /// Where a gateway keeps its state, and where it listens.
+    /// The state and the port of a running gateway.
     fn beside(app: &TestApp, admin_key: Option<&str>) -> Self {
         let mut env = vec![
             ("TOLLFREE_DATA_DIR", app.folder.path().join("data").display().to_string()),
@@ -39,22 +39,22 @@ impl Keys {
         Self::with(&env)
     }
 
-    fn told(&self, arguments: &[&str], input: &str) -> (i32, String) {
+    fn run_with_input(&self, arguments: &[&str], input: &str) -> (i32, String) {
         let mut command = Command::new(binary());
         command.arg("keys").args(arguments).env_clear().envs(&self.env).env("HOME", self.folder.path());
         command.current_dir(self.folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        (output.status.code().unwrap(), said)
+        let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code().unwrap(), printed)
     }
 
     #[track_caller]
     fn run(&self, arguments: &[&str]) -> String {
-        let (code, said) = self.told(arguments, "");
-        assert_eq!(code, 0, "{arguments:?}: {said}");
-        said
+        let (code, printed) = self.run_with_input(arguments, "");
+        assert_eq!(code, 0, "{arguments:?}: {printed}");
+        printed
     }
 
     #[track_caller]
@@ -64,19 +64,20 @@ impl Keys {
 
     #[track_caller]
     fn fails(&self, arguments: &[&str]) -> String {
-        let (code, said) = self.told(arguments, "");
-        assert!(code != 0 && !said.contains("panicked"), "{arguments:?}: {said}");
-        said
+        let (code, printed) = self.run_with_input(arguments, "");
+        assert!(code != 0 && !printed.contains("panicked"), "{arguments:?}: {printed}");
+        printed
     }
 }
 
-/// The key in what was printed.
-fn key(said: &str) -> String {
-    let line = said.lines().find(|line| line.trim_start().starts_with("sk-tf-")).unwrap_or_else(|| panic!("{said}"));
+/// The key in the output.
+fn key(printed: &str) -> String {
+    let line =
+        printed.lines().find(|line| line.trim_start().starts_with("sk-tf-")).unwrap_or_else(|| panic!("{printed}"));
     line.trim().to_owned()
 }
 
-/// A whole life, whoever carries it out.
+/// The whole life of a key.
 async fn life(keys: &Keys, app: &TestApp) {
     let made = keys.run(&[
         "create",
@@ -133,8 +134,8 @@ async fn life(keys: &Keys, app: &TestApp) {
     keys.run(&["revoke", id]);
     assert_eq!(chat(app, &last, "lab/m").await.error(), unauthorised());
     assert!(keys.run(&["list"]).contains("revoked"));
-    let said = keys.fails(&["set", id, "--weight", "2"]);
-    assert!(said.contains("revoked"), "{said}");
+    let printed = keys.fails(&["set", id, "--weight", "2"]);
+    assert!(printed.contains("revoked"), "{printed}");
     keys.run(&["delete", "anna"]);
     assert!(keys.run(&["list"]).contains("no client yet"));
 }
@@ -151,25 +152,25 @@ async fn on_redis_the_command_changes_the_store_and_the_gateways_follow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_holds_the_data_directory_is_asked_to_do_it() {
+async fn a_gateway_that_uses_the_data_directory_makes_the_changes() {
     let upstream = FakeUpstream::start().await;
     let mut app = setup(&upstream).start().await;
-    life(&Keys::beside(&app, Some(BOSS)), &app).await;
+    life(&Keys::beside(&app, Some(ADMIN_KEY)), &app).await;
     assert!(audit(&app).await.iter().all(|line| line["actor"] == "admin"));
-    let said = Keys::beside(&app, None).fails(&["list"]);
-    assert!(said.contains("a gateway is running at") && said.contains("TOLLFREE_ADMIN_KEY"), "{said}");
-    let said = Keys::beside(&app, Some("guess")).fails(&["create", "eve"]);
-    assert!(said.contains("does not take this TOLLFREE_ADMIN_KEY") && !said.contains("guess"), "{said}");
-    let elsewhere = Keys::with(&[("TOLLFREE_ADMIN_KEY", BOSS.to_owned())]);
+    let printed = Keys::beside(&app, None).fails(&["list"]);
+    assert!(printed.contains("a gateway is running at") && printed.contains("TOLLFREE_ADMIN_KEY"), "{printed}");
+    let printed = Keys::beside(&app, Some("guess")).fails(&["create", "eve"]);
+    assert!(printed.contains("does not take this TOLLFREE_ADMIN_KEY") && !printed.contains("guess"), "{printed}");
+    let elsewhere = Keys::with(&[("TOLLFREE_ADMIN_KEY", ADMIN_KEY.to_owned())]);
     let url = app.url("/");
     elsewhere.run(&["create", "bob", "--url", &url]);
     assert_eq!(list(&app).await.len(), 1);
-    let said = elsewhere.fails(&["list", "--url", "http://127.0.0.1:1"]);
-    assert!(said.contains("no gateway answers at http://127.0.0.1:1"), "{said}");
-    let mut stranger = Keys::beside(&app, Some(BOSS));
-    stranger.env.insert("PORT".to_owned(), free_port().to_string());
-    assert!(stranger.fails(&["list"]).contains("--url"), "it is held by somebody who does not answer there");
-    // Without the gateway the directory itself is changed.
+    let printed = elsewhere.fails(&["list", "--url", "http://127.0.0.1:1"]);
+    assert!(printed.contains("no gateway answers at http://127.0.0.1:1"), "{printed}");
+    let mut other = Keys::beside(&app, Some(ADMIN_KEY));
+    other.env.insert("PORT".to_owned(), free_port().to_string());
+    assert!(other.fails(&["list"]).contains("--url"), "another process without a reachable port uses it");
+    // Without the gateway the command changes the directory itself.
     let keys = Keys::beside(&app, None);
     app.process().kill();
     let made = key(&keys.run(&["create", "carl"]));
@@ -180,7 +181,7 @@ async fn a_gateway_that_holds_the_data_directory_is_asked_to_do_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_command_cannot_do_it_says_and_changes_nothing() {
+async fn an_impossible_command_is_an_error_and_changes_nothing() {
     let redis = RedisServer::start().await;
     let keys = Keys::with(&[("REDIS_URL", redis.url())]);
     keys.run(&["create", "ann"]);
@@ -205,8 +206,8 @@ async fn what_the_command_cannot_do_it_says_and_changes_nothing() {
         (&["list", "--url", "nonsense"], "--url"),
         (&["destroy", "ann"], "destroy"),
     ] {
-        let said = keys.fails(arguments);
-        assert!(said.contains(words), "{arguments:?}: {said}");
+        let printed = keys.fails(arguments);
+        assert!(printed.contains(words), "{arguments:?}: {printed}");
     }
     assert_eq!(keys.run(&["list", "--json"]), before);
     let nowhere = Keys::with(&[("REDIS_URL", "redis://127.0.0.1:1".to_owned())]);
@@ -214,7 +215,7 @@ async fn what_the_command_cannot_do_it_says_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_for_the_file_of_hashes_is_kept_nowhere_else() {
+async fn a_key_for_the_clients_file_is_stored_nowhere_else() {
     let upstream = FakeUpstream::start().await;
     let keys = Keys::with(&[]);
     let made = keys.run(&["create", "ann", "--print-hash", "--rpm", "3", "--note", "from Git"]);
@@ -226,11 +227,11 @@ async fn a_key_for_the_file_of_hashes_is_kept_nowhere_else() {
     let answer = chat(&app, &secret, "lab/m").await;
     assert_eq!((answer.status, answer.header("x-ratelimit-limit-requests")), (200, Some("3")), "{}", answer.text());
     assert_eq!(ok(&admin(&app, "GET", "/clients", Value::Null).await)["data"][0]["note"], "from Git");
-    // The same line of a key that one has.
-    let (code, hashed) = keys.told(&["hash", "--name", "ann"], &format!("{secret}\n"));
+    // The same line for an existing key.
+    let (code, hashed) = keys.run_with_input(&["hash", "--name", "ann"], &format!("{secret}\n"));
     assert!(code == 0 && block.trim_start().starts_with(hashed.trim()), "{hashed}");
     for wrong in ["", "hunter2", "sk-tf-ann-short"] {
-        let (code, said) = keys.told(&["hash"], wrong);
-        assert!(code == 1 && (wrong.is_empty() || !said.contains(wrong)), "{said}");
+        let (code, printed) = keys.run_with_input(&["hash"], wrong);
+        assert!(code == 1 && (wrong.is_empty() || !printed.contains(wrong)), "{printed}");
     }
 }

@@ -1,11 +1,11 @@
-//! Members kept in Git: the file of hashes.
+//! Clients in the clients file, which may be kept in Git.
 
 use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{BOSS, admin, chat, create, list, named, ok, setup, unauthorised};
+use super::{ADMIN_KEY, admin, chat, create, list, named, ok, setup, unauthorised};
 use crate::support::{
     app::{TestApp, hi},
     eventually,
@@ -17,7 +17,7 @@ const KEY: &str = "sk-tf-ann-abcdefghijklmnopqrstuvwxyz0123456789";
 /// `printf %s "$KEY" | sha256sum`
 const HASH: &str = "73b93510ec9913aa0efc257f47983de70646b66c42b16cf3c0b0623ef117d085";
 
-fn member(rest: &str) -> String {
+fn client(rest: &str) -> String {
     format!("[[client]]\nname = \"Ann\"\nid = \"ann\"\nsha256 = \"{HASH}\"\n{rest}\n")
 }
 
@@ -32,10 +32,10 @@ async fn reloaded(app: &TestApp, text: &str, what: &str, mut seen: impl AsyncFnM
 }
 
 #[tokio::test]
-async fn members_of_the_file_come_in_are_listed_and_changed_only_there() {
+async fn clients_of_the_file_are_accepted_listed_and_changed_only_there() {
     let (upstream, folder) = (FakeUpstream::start().await, tempfile::tempdir().unwrap());
     let file = folder.path().join("clients.toml");
-    fs::write(&file, member("limits = { rpm = 2 }\nmodels = [\"lab/*\"]")).unwrap();
+    fs::write(&file, client("limits = { rpm = 2 }\nmodels = [\"lab/*\"]")).unwrap();
     let app = setup(&upstream).env("TOLLFREE_CLIENTS_FILE", file.display()).start().await;
     assert_eq!(app.chat("lab/m").await.error(), unauthorised(), "a key exists: the door is closed");
     let answer = chat(&app, KEY, "lab/m").await;
@@ -62,8 +62,8 @@ async fn members_of_the_file_come_in_are_listed_and_changed_only_there() {
         let answer = admin(&app, method, path, json!({})).await;
         assert_eq!(answer.error(), (409, "invalid_request_error".into(), "client_in_file".into()), "{path}");
     }
-    // The file changes, and only then the member.
-    let off = member("disabled = true");
+    // Only a change of the file changes the client.
+    let off = client("disabled = true");
     fs::write(&file, &off).unwrap();
     app.signal("HUP");
     eventually(Duration::from_secs(5), "the key is off", async || {
@@ -81,20 +81,22 @@ async fn a_bad_file_stops_the_start_and_changes_nothing_at_a_reload() {
     let toml = fs::read_to_string(app.folder.path().join("tollfree.toml")).unwrap();
     app.write_file(&format!("{toml}[clients]\nfile = \"clients.toml\"\n"));
     let opens = async || chat(&app, KEY, "lab/m").await.status == 200;
-    reloaded(&app, &member(""), "the file is in force", opens).await;
-    reloaded(&app, &member("limits = { rpm = -1 }"), "the mistake is told", async || app.log().contains("limits.rpm"))
-        .await;
+    reloaded(&app, &client(""), "the file is in force", opens).await;
+    reloaded(&app, &client("limits = { rpm = -1 }"), "the error is reported", async || {
+        app.log().contains("limits.rpm")
+    })
+    .await;
     assert!(app.log().contains("clients.toml:5:1: client `Ann`"), "{}", app.log());
     assert_eq!(chat(&app, KEY, "lab/m").await.status, 200);
     reloaded(&app, "", "the key is gone", async || chat(&app, KEY, "lab/m").await.status == 401).await;
-    assert!(!app.log().contains(KEY) && !app.log().contains(BOSS));
+    assert!(!app.log().contains(KEY) && !app.log().contains(ADMIN_KEY));
 }
 
 #[tokio::test]
-async fn who_waits_is_bound_by_the_file_as_it_is_by_then() {
+async fn a_waiting_request_is_admitted_by_the_current_file() {
     let (upstream, folder) = (FakeUpstream::start().await, tempfile::tempdir().unwrap());
     let file = folder.path().join("clients.toml");
-    fs::write(&file, member("limits = { concurrency = 1 }")).unwrap();
+    fs::write(&file, client("limits = { concurrency = 1 }")).unwrap();
     let app = setup(&upstream).env("TOLLFREE_CLIENTS_FILE", file.display()).env("TOLLFREE__QUEUE__MAX_WAIT_MS", 30_000);
     let app = app.start().await;
     upstream.then(vec![Step::Hold]);
@@ -109,7 +111,7 @@ async fn who_waits_is_bound_by_the_file_as_it_is_by_then() {
     .await;
     fs::write(&file, "").unwrap();
     app.signal("HUP");
-    // (To ask with the key would be to wait behind it.)
+    // A request with the key itself would wait behind it.
     eventually(Duration::from_secs(5), "the key is gone", async || app.log().contains("Reloaded").then_some(())).await;
     holds.abort();
     let waited = eventually(Duration::from_secs(5), "the next one is answered", async || {

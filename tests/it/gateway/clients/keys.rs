@@ -1,4 +1,4 @@
-//! A key's life, on both kinds of state and over replicas.
+//! The life of a client key, on both kinds of state and over replicas.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_key_is_shown_once_and_opens_until_it_is_revoked() {
+async fn a_key_is_returned_once_and_valid_until_it_is_revoked() {
     on_both(async |app, _upstream| {
         let made =
             admin(&app, "POST", "/clients", json!({ "name": "ann", "note": "laptop", "limits": { "rpd": 9 } })).await;
@@ -70,7 +70,7 @@ async fn a_key_is_shown_once_and_opens_until_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn a_change_is_told_taken_back_and_audited() {
+async fn a_change_is_returned_reverted_and_audited() {
     on_both(async |app, _upstream| {
         let (id, key) = create(&app, named("bob")).await;
         let path = format!("/clients/{id}");
@@ -96,8 +96,8 @@ async fn a_change_is_told_taken_back_and_audited() {
         assert_eq!(same["version"], 3, "nothing differs, nothing is written");
 
         let lines = audit(&app).await;
-        let told: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
-        assert_eq!(told, ["client.update", "client.update", "client.create"]);
+        let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();
+        assert_eq!(actions, ["client.update", "client.update", "client.create"]);
         assert!(
             lines
                 .iter()
@@ -138,7 +138,7 @@ async fn after_a_rotation_both_keys_work_for_the_overlap_and_then_the_new_one() 
 }
 
 #[tokio::test]
-async fn a_key_expires_by_itself() {
+async fn a_key_expires_at_its_time() {
     on_both(async |app, _upstream| {
         let at = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(2_500);
         let (_, key) = create(&app, json!({ "name": "guest", "expires_at": at.to_string() })).await;
@@ -153,7 +153,7 @@ async fn a_key_expires_by_itself() {
 }
 
 #[tokio::test]
-async fn what_one_replica_is_told_binds_the_other_at_once() {
+async fn a_change_at_one_replica_applies_immediately_at_the_other() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let [one, two] = pair(&redis, &upstream).await;
     let (id, key) = create(&one, named("ann")).await;
@@ -177,7 +177,7 @@ async fn what_one_replica_is_told_binds_the_other_at_once() {
 }
 
 #[tokio::test]
-async fn no_change_is_lost_when_many_come_at_once() {
+async fn no_concurrent_change_is_lost() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let [one, two] = pair(&redis, &upstream).await;
     let (id, _) = create(&one, named("ann")).await;
@@ -227,7 +227,7 @@ async fn lists_come_in_pages_and_can_be_searched() {
 }
 
 #[tokio::test]
-async fn the_last_use_is_noted_soon() {
+async fn the_last_use_is_recorded_soon() {
     on_both(async |app, _upstream| {
         let (id, key) = create(&app, named("ann")).await;
         let path = format!("/clients/{id}");
@@ -242,7 +242,7 @@ async fn the_last_use_is_noted_soon() {
 }
 
 #[tokio::test]
-async fn a_key_gets_the_models_it_may_ask_for() {
+async fn a_key_gets_the_models_it_may_use() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let team = "[models.team]\nmembers = [\"lab/m\", \"den/m\"]\nstrategy = \"listed\"\n";
     let app = setup(&a).lab("den", &b).file(team).start().await;
@@ -269,7 +269,7 @@ async fn a_key_gets_the_models_it_may_ask_for() {
 }
 
 #[tokio::test]
-async fn while_redis_is_away_a_key_that_was_good_goes_on_where_nothing_is_metered() {
+async fn during_a_redis_outage_a_recently_verified_key_may_use_unmetered_models() {
     let (mut redis, upstream) = (RedisServer::with_aof().await, FakeUpstream::start().await);
     let app = setup(&upstream).redis(&redis).played("groq", &upstream).start().await;
     let (_, used) = create(&app, named("ann")).await;
@@ -298,7 +298,7 @@ async fn while_redis_is_away_a_key_that_was_good_goes_on_where_nothing_is_metere
 }
 
 #[tokio::test]
-async fn keys_survive_kill_9_and_close_the_door_at_the_next_start() {
+async fn keys_survive_kill_9_and_are_required_after_the_next_start() {
     let upstream = FakeUpstream::start().await;
     let mut app: TestApp = setup(&upstream).start().await;
     assert_eq!(app.chat("lab/m").await.status, 200, "open while nobody has a key");
@@ -325,7 +325,7 @@ async fn a_request_that_fails_over_counts_once_to_its_client() {
             assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some(left));
         }
         assert_eq!(chat(&app, &key, "two").await.error().2, "client_quota_exceeded");
-        // One that nobody answers counts as well: it was tried.
+        // A request that no provider answers counts too, because it was sent.
         let (_, other) = create(&app, json!({ "name": "ben", "limits": { "rpm": 1 } })).await;
         first.then(whole(500, "boom"));
         second.then(whole(500, "boom"));

@@ -1,4 +1,4 @@
-//! Members of a team: their keys, what an admin does with them, and the door that keeps others out.
+//! Clients: their keys, their administration and access control.
 
 mod access;
 mod bad_input;
@@ -15,14 +15,14 @@ use crate::support::{
     redis_server::RedisServer,
 };
 
-pub const BOSS: &str = "the-boss-s-own-key";
+pub const ADMIN_KEY: &str = "the-own-admin-key";
 
 /// A gateway with an admin and one unmetered model, `lab/m`.
 pub fn setup(upstream: &FakeUpstream) -> Setup {
-    TestApp::setup().lab("lab", upstream).env("TOLLFREE_ADMIN_KEY", BOSS)
+    TestApp::setup().lab("lab", upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY)
 }
 
-/// The same on both kinds of state.
+/// Runs a test on both kinds of state.
 pub async fn on_both(run: impl AsyncFn(TestApp, FakeUpstream)) {
     let upstream = FakeUpstream::start().await;
     run(setup(&upstream).start().await, upstream).await;
@@ -35,9 +35,9 @@ pub async fn pair(redis: &RedisServer, upstream: &FakeUpstream) -> [TestApp; 2] 
     [setup(upstream).redis(redis).start().await, setup(upstream).redis(redis).start().await]
 }
 
-/// A call of the admin's; `Value::Null`: without a body.
+/// A call by the admin, without a body for `Value::Null`.
 pub async fn admin(app: &TestApp, method: &str, path: &str, body: Value) -> Answer {
-    let call = app.request(method, &format!("/admin/v1{path}")).bearer_auth(BOSS);
+    let call = app.request(method, &format!("/admin/v1{path}")).bearer_auth(ADMIN_KEY);
     Answer::of(if body.is_null() { call } else { call.json(&body) }).await
 }
 

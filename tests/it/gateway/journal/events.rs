@@ -1,10 +1,10 @@
-//! `/admin/v1/events`: the journal's tail and the budget, over all replicas.
+//! `/admin/v1/events`: new requests and budget changes of all replicas.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Asks, BOSS, SOON, everywhere, setup};
+use super::{ADMIN_KEY, Asks, SOON, everywhere, setup};
 use crate::support::{
     app::hi,
     eventually,
@@ -12,7 +12,7 @@ use crate::support::{
     http::{Answer, Stream},
 };
 
-/// Events until `enough` of them are of this kind.
+/// Reads events until `enough` of them are of this kind.
 async fn events(stream: &mut Stream, kind: &str, enough: usize) -> Vec<(Option<String>, Value)> {
     let mut found = Vec::new();
     while found.len() < enough {
@@ -26,13 +26,13 @@ async fn events(stream: &mut Stream, kind: &str, enough: usize) -> Vec<(Option<S
 }
 
 #[tokio::test]
-async fn events_tell_lines_and_budgets_of_all_replicas_and_go_on_where_they_ended() {
+async fn events_contain_requests_and_budgets_of_all_replicas_and_resume_after_the_last_id() {
     let upstream = FakeUpstream::start().await;
     everywhere(
         || setup(&upstream),
         async |one, two| {
             let listen = |last: Option<&str>| {
-                let call = two.request("GET", "/admin/v1/events").bearer_auth(BOSS);
+                let call = two.request("GET", "/admin/v1/events").bearer_auth(ADMIN_KEY);
                 Stream::of(if let Some(last) = last { call.header("last-event-id", last) } else { call })
             };
             let mut stream = listen(None).await;
@@ -49,7 +49,7 @@ async fn events_tell_lines_and_budgets_of_all_replicas_and_go_on_where_they_ende
             let journal = two.has(3).await;
             assert_eq!(lines[2].1, journal[0], "the same as in the list");
             let mut other = listen(lines[0].0.as_deref()).await;
-            events(&mut other, "budget", 1).await; // told at once, though nothing has changed
+            events(&mut other, "budget", 1).await; // sent immediately, although nothing has changed
             let again = events(&mut other, "request", 2).await;
             assert_eq!(again, lines[1..], "nothing twice, nothing missing");
             Answer::of(one.chat_call(&hi("lab/m")).header("x-request-id", "r3")).await;
@@ -65,7 +65,7 @@ async fn events_tell_lines_and_budgets_of_all_replicas_and_go_on_where_they_ende
 async fn events_end_when_the_process_drains() {
     let upstream = FakeUpstream::start().await;
     let mut app = setup(&upstream).start().await;
-    let mut stream = Stream::of(app.request("GET", "/admin/v1/events").bearer_auth(BOSS)).await;
+    let mut stream = Stream::of(app.request("GET", "/admin/v1/events").bearer_auth(ADMIN_KEY)).await;
     events(&mut stream, "budget", 1).await;
     app.signal("TERM");
     let finished = tokio::time::timeout(Duration::from_secs(5), stream.rest()).await.expect("it ends");

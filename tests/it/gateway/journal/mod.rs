@@ -1,4 +1,4 @@
-//! The journal, the roll-ups and the budget through the door: complete, bounded, the same on every replica.
+//! The journal, the roll-ups and the budget over HTTP: complete, bounded, and equal on every replica.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::support::{
 
 mod events;
 
-const BOSS: &str = "the-boss";
+const ADMIN_KEY: &str = "the-admin-key";
 const SOON: Duration = Duration::from_secs(10);
 
-/// Every key of the pool with its life, what every bound promises.
+/// Every Redis key of the pool with its TTL.
 fn lives(redis: &RedisServer) -> BTreeMap<String, i64> {
     let keys = redis.command(&["KEYS", "*"]);
     let names = keys.lines().filter(|line| line.starts_with("tf1:")).map(str::to_owned);
@@ -30,31 +30,31 @@ fn lives(redis: &RedisServer) -> BTreeMap<String, i64> {
 }
 
 trait Asks {
-    async fn as_boss(&self, path: &str) -> Answer;
-    async fn told(&self, path: &str) -> Value;
+    async fn as_admin(&self, path: &str) -> Answer;
+    async fn read(&self, path: &str) -> Value;
     async fn journal(&self, query: &str) -> Vec<Value>;
     async fn has(&self, count: usize) -> Vec<Value>;
 }
 
 impl Asks for TestApp {
-    async fn as_boss(&self, path: &str) -> Answer {
-        Answer::of(self.request("GET", path).bearer_auth(BOSS)).await
+    async fn as_admin(&self, path: &str) -> Answer {
+        Answer::of(self.request("GET", path).bearer_auth(ADMIN_KEY)).await
     }
 
-    /// Again while a busy machine lets Redis miss its deadline.
-    async fn told(&self, path: &str) -> Value {
-        let asked = async || Some(self.as_boss(path).await).filter(|answer| answer.status != 503);
+    /// Retries while a busy machine makes Redis miss its deadline.
+    async fn read(&self, path: &str) -> Value {
+        let asked = async || Some(self.as_admin(path).await).filter(|answer| answer.status != 503);
         let answer = eventually(SOON, path, asked).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
     }
 
     async fn journal(&self, query: &str) -> Vec<Value> {
-        let list = self.told(&format!("/admin/v1/requests?{query}")).await;
+        let list = self.read(&format!("/admin/v1/requests?{query}")).await;
         list["data"].as_array().unwrap().clone()
     }
 
-    /// Until so many lines are there; then those, the newest first.
+    /// Waits for `count` records and returns them, newest first.
     async fn has(&self, count: usize) -> Vec<Value> {
         let what = format!("{count} lines");
         eventually(SOON, &what, async || {
@@ -66,14 +66,14 @@ impl Asks for TestApp {
 }
 
 fn setup(upstream: &FakeUpstream) -> Setup {
-    TestApp::setup().lab("lab", upstream).env("TOLLFREE_ADMIN_KEY", BOSS)
+    TestApp::setup().lab("lab", upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY)
 }
 
 fn names(lines: &[Value], field: &str) -> Vec<String> {
     lines.iter().map(|line| line[field].as_str().unwrap_or("null").to_owned()).collect()
 }
 
-/// The same on one replica with its own state, and on two with one Redis: asked at the first, told by the second.
+/// Runs a test on one replica with embedded state, and on two with one Redis: requests go to the first, reads to the second.
 async fn everywhere(make: impl Fn() -> Setup, run: impl AsyncFn(&TestApp, &TestApp)) {
     let alone = make().start().await;
     run(&alone, &alone).await;
@@ -83,7 +83,7 @@ async fn everywhere(make: impl Fn() -> Setup, run: impl AsyncFn(&TestApp, &TestA
 }
 
 #[tokio::test]
-async fn a_line_tells_who_asked_whom_what_it_took_and_how_it_ended() {
+async fn a_record_has_client_attempts_tokens_and_outcome() {
     let (upstream, broken) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let make = || {
         setup(&upstream)
@@ -114,7 +114,7 @@ async fn a_line_tells_who_asked_whom_what_it_took_and_how_it_ended() {
             "attempts",
             "passed_over",
             "waited_ms",
-            "first_content_ms",
+            "first_token_ms",
             "duration_ms",
             "tokens_in",
             "tokens_out",
@@ -125,36 +125,36 @@ async fn a_line_tells_who_asked_whom_what_it_took_and_how_it_ended() {
         let mut sorted = keys.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, wanted);
-        let told = |field: &str| line[field].clone();
-        assert_eq!((told("id"), told("object"), told("status")), (json!("first"), json!("request"), json!(200)));
+        let field = |name: &str| line[name].clone();
+        assert_eq!((field("id"), field("object"), field("status")), (json!("first"), json!("request"), json!(200)));
         assert_eq!(
-            (told("model_asked"), told("model"), told("provider")),
+            (field("model_asked"), field("model"), field("provider")),
             (json!("both"), json!("lab/m"), json!("lab"))
         );
-        assert_eq!((told("client"), told("client_name")), (json!("anon:127.0.0.1"), Value::Null));
-        assert_eq!((told("tokens_in"), told("tokens_out"), told("stream")), (json!(7), json!(3), json!(false)));
-        assert_eq!((told("account"), told("error_code")), (json!("none"), Value::Null));
-        assert_eq!(told("trace_id"), json!("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert_eq!((field("client"), field("client_name")), (json!("anon:127.0.0.1"), Value::Null));
+        assert_eq!((field("tokens_in"), field("tokens_out"), field("stream")), (json!(7), json!(3), json!(false)));
+        assert_eq!((field("account"), field("error_code")), (json!("none"), Value::Null));
+        assert_eq!(field("trace_id"), json!("4bf92f3577b34da6a3ce929d0e0e4736"));
         let attempts = line["attempts"].as_array().unwrap();
         let causes: Vec<(&Value, &Value)> = attempts.iter().map(|a| (&a["candidate"], &a["cause"])).collect();
         assert_eq!(causes, [(&json!("bad/m"), &json!("500")), (&json!("lab/m"), &json!("ok"))]);
         let ms = |value: &Value| value.as_i64().unwrap();
         let ends: Vec<i64> = attempts.iter().map(|a| ms(&a["at_ms"]) + ms(&a["duration_ms"])).collect();
         assert!(ms(&attempts[1]["at_ms"]) >= ends[0] && ends[1] <= ms(&line["duration_ms"]) + 1, "{line}");
-        assert!(ms(&line["first_content_ms"]) <= ms(&line["duration_ms"]), "{line}");
+        assert!(ms(&line["first_token_ms"]) <= ms(&line["duration_ms"]), "{line}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_refusal_tells_whom_it_passed_over_and_why() {
+async fn the_record_of_a_refusal_lists_the_skipped_candidates() {
     let upstream = FakeUpstream::start().await;
     let file = format!(
         "[providers.tight]\nbase_url = \"{}\"\n[providers.tight.models.m]\nlimits = {{ rpm = 1 }}\n",
         upstream.base_url()
     );
     everywhere(
-        || TestApp::setup().env("TOLLFREE_ADMIN_KEY", BOSS).file(&file),
+        || TestApp::setup().env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).file(&file),
         async |one, two| {
             assert_eq!((one.chat("tight/m").await.status, one.chat("tight/m").await.status), (200, 429));
             assert_eq!(one.chat("tight/nothing").await.status, 404);
@@ -184,7 +184,7 @@ async fn a_refusal_tells_whom_it_passed_over_and_why() {
 }
 
 #[tokio::test]
-async fn pages_follow_each_other_without_a_gap_and_the_last_says_so() {
+async fn pages_have_no_gaps_and_the_last_has_no_cursor() {
     let upstream = FakeUpstream::start().await;
     everywhere(
         || setup(&upstream),
@@ -197,7 +197,7 @@ async fn pages_follow_each_other_without_a_gap_and_the_last_says_so() {
             for filter in ["", "&client=anon:127.0.0.1", "&search=r"] {
                 let (mut pages, mut cursor) = (Vec::new(), String::new());
                 loop {
-                    let list = two.told(&format!("/admin/v1/requests?limit=5{filter}{cursor}")).await;
+                    let list = two.read(&format!("/admin/v1/requests?limit=5{filter}{cursor}")).await;
                     pages.push(list["data"].as_array().unwrap().clone());
                     match list["next_cursor"].as_str() {
                         Some(next) => cursor = format!("&cursor={next}"),
@@ -217,7 +217,7 @@ async fn pages_follow_each_other_without_a_gap_and_the_last_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_is_400_and_names_its_parameter() {
+async fn an_invalid_parameter_is_400_and_is_named() {
     let upstream = FakeUpstream::start().await;
     let app = setup(&upstream).env("TOLLFREE_API_KEY", "team").start().await;
     for (path, param) in [
@@ -239,23 +239,23 @@ async fn what_is_not_understood_is_400_and_names_its_parameter() {
         ("events?x=1", "x"),
         ("models?x=1", "x"),
     ] {
-        let answer = app.as_boss(&format!("/admin/v1/{path}")).await;
+        let answer = app.as_admin(&format!("/admin/v1/{path}")).await;
         assert_eq!((answer.error().0, answer.error().2.as_str()), (400, "invalid_value"), "{path}");
         assert_eq!(answer.json()["error"]["param"], param, "{path}");
         let open = app.get(&format!("/admin/v1/{path}")).await;
-        assert_eq!(open.error().0, 401, "who may not ask is not told what is wrong: {path}");
+        assert_eq!(open.error().0, 401, "unauthenticated callers get no other error: {path}");
         let client = Answer::of(app.request("GET", &format!("/admin/v1/{path}")).bearer_auth("team")).await;
         assert_eq!(client.error().2, "admin_required", "{path}");
     }
     let own = Answer::of(app.request("GET", "/v1/usage?client=admin").bearer_auth("team")).await;
     assert_eq!((own.error().0, own.json()["error"]["param"].as_str()), (400, Some("client")), "only one's own");
-    let events = app.request("GET", "/admin/v1/events").bearer_auth(BOSS).header("last-event-id", "x");
+    let events = app.request("GET", "/admin/v1/events").bearer_auth(ADMIN_KEY).header("last-event-id", "x");
     assert_eq!(Answer::of(events).await.json()["error"]["param"], "last-event-id");
     assert_eq!(app.request("POST", "/admin/v1/requests").send().await.unwrap().status(), 405);
 }
 
 #[tokio::test]
-async fn usage_adds_up_to_the_journal_however_it_is_cut() {
+async fn usage_adds_up_to_the_journal_by_every_grouping() {
     let upstream = FakeUpstream::start().await;
     let file = format!(
         "[providers.tight]\nbase_url = \"{}\"\n[providers.tight.models.m]\nlimits = {{ rpd = 2 }}\n",
@@ -269,7 +269,7 @@ async fn usage_adds_up_to_the_journal_however_it_is_cut() {
         }
         let lines = one.has(8).await;
         let count = |field: &str, name: &str| lines.iter().filter(|line| line[field] == name).count();
-        let clients = two.told("/admin/v1/usage?by=client").await;
+        let clients = two.read("/admin/v1/usage?by=client").await;
         let series = clients["series"].as_array().unwrap();
         assert_eq!(series.len(), 2, "{clients}");
         for one in series {
@@ -287,21 +287,21 @@ async fn usage_adds_up_to_the_journal_however_it_is_cut() {
         let anon = of(&clients, "anon:127.0.0.1");
         assert_eq!((&anon["ok"], &anon["limited"], &anon["failed"]), (&json!(2), &json!(2), &json!(0)));
         assert_eq!((&anon["tokens_in"], &anon["tokens_out"]), (&json!(14), &json!(6)));
-        assert!(anon["first_content_p50_ms"].is_i64() && anon["first_content_p95_ms"].is_i64());
+        assert!(anon["first_token_p50_ms"].is_i64() && anon["first_token_p95_ms"].is_i64());
         for step in ["minute", "day"] {
-            let providers = two.told(&format!("/admin/v1/usage?by=provider&step={step}")).await;
+            let providers = two.read(&format!("/admin/v1/usage?by=provider&step={step}")).await;
             assert_eq!(of(&providers, "lab")["requests"], 4);
             assert_eq!(of(&providers, "tight")["requests"], 2);
             assert_eq!(of(&providers, "none")["limited"], 2, "nobody was asked");
-            let models = two.told(&format!("/admin/v1/usage?by=model&client=anon:127.0.0.1&step={step}")).await;
+            let models = two.read(&format!("/admin/v1/usage?by=model&client=anon:127.0.0.1&step={step}")).await;
             assert_eq!(models["series"].as_array().unwrap().len(), 2, "{models}");
             assert_eq!(of(&models, "tight/m")["ok"], 2);
-            let who = two.told(&format!("/admin/v1/usage?by=client&model=lab/m&step={step}")).await;
+            let who = two.read(&format!("/admin/v1/usage?by=client&model=lab/m&step={step}")).await;
             assert_eq!((who["series"].as_array().unwrap().len(), &who["series"][0]["total"]["ok"]), (1, &json!(4)));
         }
         let own = Answer::of(two.request("GET", "/v1/usage").bearer_auth("team")).await.json();
         assert_eq!((own["series"].as_array().unwrap().len(), &own["series"][0]["total"]["requests"]), (1, &json!(4)));
-        let admins = two.told("/v1/usage?step=day").await;
+        let admins = two.read("/v1/usage?step=day").await;
         assert_eq!(
             (&admins["series"][0]["name"], &admins["series"][0]["total"]["requests"]),
             (&json!("admin"), &json!(0))
@@ -311,46 +311,45 @@ async fn usage_adds_up_to_the_journal_however_it_is_cut() {
 }
 
 #[tokio::test]
-async fn the_budget_tells_every_window_who_uses_it_and_when_it_opens() {
+async fn the_budget_shows_each_window_with_its_clients_and_its_reset() {
     let upstream = FakeUpstream::start().await;
     let file = format!(
         "[providers.lab]\nbase_url = \"{}\"\nlimits = {{ concurrency = 9 }}\n[providers.lab.models.m]\nlimits = {{ rpm = 5, rpd = 100, tpd = 1000 }}\ndaily_reset = \"UTC\"\ntoken_charge = \"reserve\"\n",
         upstream.base_url()
     );
     everywhere(
-        || TestApp::setup().env("TOLLFREE_ADMIN_KEY", BOSS).file(&file),
+        || TestApp::setup().env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).file(&file),
         async |one, two| {
             for _ in 0..5 {
                 assert_eq!(one.chat("lab/m").await.status, 200);
             }
             one.has(5).await;
-            let budget = eventually(SOON, "the settled charges", async || {
-                let budget = two.told("/admin/v1/budget").await;
+            let replicas = if std::ptr::eq(one, two) { 1 } else { 2 };
+            let budget = eventually(SOON, "the settled charges and all replicas", async || {
+                let budget = two.read("/admin/v1/budget").await;
                 let tpd = window(&budget["providers"][0]["accounts"][0]["models"][0], "tpd");
-                (tpd["used"] == 50).then_some(budget)
+                (tpd["used"] == 50 && budget["replicas"] == replicas).then_some(budget)
             })
             .await;
             let account = &budget["providers"][0]["accounts"][0];
             let model = &account["models"][0];
             assert_eq!((&budget["object"], &budget["totals"]["requests"]), (&json!("budget"), &json!(5)), "{budget}");
             assert_eq!((&model["id"], &model["name"], &model["enabled"]), (&json!("m"), &json!("lab/m"), &json!(true)));
-            assert_eq!((&model["breaker"]["state"], &model["shut"]), (&json!("closed"), &Value::Null));
+            assert_eq!((&model["breaker"]["state"], &model["cooldown"]), (&json!("closed"), &Value::Null));
             let rpm = window(model, "rpm");
             assert_eq!(
                 (&rpm["used"], &rpm["left"], &rpm["max"], &rpm["source"]),
                 (&json!(5), &json!(0), &json!(5), &json!("file"))
             );
-            assert_eq!(rpm["users"], json!([{ "client": "anon:127.0.0.1", "name": null, "units": 5 }]));
+            assert_eq!(rpm["clients"], json!([{ "client": "anon:127.0.0.1", "name": null, "units": 5 }]));
             assert!(rpm["next_free_at"].as_str() > budget["taken_at"].as_str(), "{rpm}");
             assert!(rpm["resets_at"].as_str() >= rpm["next_free_at"].as_str() && rpm["forecast"].is_null(), "{rpm}");
             let tpd = window(model, "tpd");
             assert_eq!((&tpd["kind"], &tpd["left"]), (&json!("calendar"), &json!(950)));
-            assert_eq!(tpd["users"][0]["units"], 50);
+            assert_eq!(tpd["clients"][0]["units"], 50);
             assert!(tpd["resets_at"].as_str().unwrap().ends_with("T00:00:00Z"), "{tpd}");
             assert!((49.0..=50.0).contains(&tpd["forecast"]["pace_per_hour"].as_f64().unwrap()), "{tpd}");
             assert_eq!(window(account, "concurrency")["used"], 0, "of the account, over all its models");
-            let replicas = if std::ptr::eq(one, two) { 1 } else { 2 };
-            assert_eq!(budget["replicas"], replicas);
         },
     )
     .await;
@@ -362,13 +361,13 @@ fn window<'a>(of: &'a Value, limit: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn a_replica_that_is_gone_is_not_counted_for_long() {
+async fn a_stopped_replica_is_soon_no_longer_counted() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let (one, mut two) = (setup(&upstream).redis(&redis).start().await, setup(&upstream).redis(&redis).start().await);
     let replicas = async |count: i64| {
         let what = format!("{count} replicas");
         eventually(Duration::from_secs(15), &what, async || {
-            (one.told("/admin/v1/budget").await["replicas"] == count).then_some(())
+            (one.read("/admin/v1/budget").await["replicas"] == count).then_some(())
         })
         .await;
     };
@@ -378,7 +377,7 @@ async fn a_replica_that_is_gone_is_not_counted_for_long() {
 }
 
 #[tokio::test]
-async fn every_request_answered_or_left_is_in_the_journal_once() {
+async fn every_finished_or_cancelled_request_is_in_the_journal_once() {
     let upstream = FakeUpstream::start().await;
     everywhere(|| setup(&upstream), async |one, two| {
         let (mut left, mut answered) = (0, 0);
@@ -390,7 +389,7 @@ async fn every_request_answered_or_left_is_in_the_journal_once() {
                     answered += 1;
                 }
                 1 => {
-                    // Killed in the middle of its stream.
+                    // Cancelled in the middle of its stream.
                     upstream.then(vec![stream_head(), Step::Bytes(content("one").into()), Step::Hold]);
                     let mut stream = app.stream("lab/m").await;
                     stream.next().await.unwrap().unwrap();
@@ -398,7 +397,7 @@ async fn every_request_answered_or_left_is_in_the_journal_once() {
                     left += 1;
                 }
                 _ => {
-                    // Killed while it waits for its first content.
+                    // Cancelled while it waits for its first content.
                     upstream.then(vec![Step::Hold]);
                     let waiting = app.chat("lab/m");
                     let seen = upstream.seen().len();
@@ -417,7 +416,7 @@ async fn every_request_answered_or_left_is_in_the_journal_once() {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), 30);
-        let total = two.told("/admin/v1/usage?by=client").await["series"][0]["total"].clone();
+        let total = two.read("/admin/v1/usage?by=client").await["series"][0]["total"].clone();
         assert_eq!((&total["requests"], &total["ok"], &total["failed"]), (&json!(30), &json!(answered), &json!(left)));
         assert_eq!(two.status().await["totalRequests"], 30);
     })
@@ -425,12 +424,12 @@ async fn every_request_answered_or_left_is_in_the_journal_once() {
 }
 
 #[tokio::test]
-async fn an_outage_delays_lines_and_doubles_none() {
+async fn an_outage_delays_records_and_duplicates_none() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let app = setup(&upstream).redis(&redis).start().await;
     for round in 0..6 {
         assert_eq!(app.chat("lab/m").await.status, 200);
-        // Stopped, Redis takes the batch and answers too late: it may have been written.
+        // A stopped Redis receives the batch and replies too late: the batch may have been written.
         redis.stop();
         assert_eq!(app.chat("lab/m").await.status, 200, "unmetered models go on");
         tokio::time::sleep(Duration::from_millis(150 + 40 * round)).await;
@@ -444,7 +443,7 @@ async fn an_outage_delays_lines_and_doubles_none() {
 }
 
 #[tokio::test]
-async fn while_the_ledger_is_away_it_says_so_and_the_status_shows_the_last() {
+async fn during_an_outage_reads_fail_and_the_status_shows_the_last_known_requests() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let app = setup(&upstream).redis(&redis).start().await;
     app.chat("lab/m").await;
@@ -452,22 +451,22 @@ async fn while_the_ledger_is_away_it_says_so_and_the_status_shows_the_last() {
     assert_eq!(app.status().await["totalRequests"], 1);
     redis.stop();
     for path in ["/admin/v1/requests", "/admin/v1/usage", "/admin/v1/budget", "/v1/usage", "/admin/v1/events"] {
-        let answer = app.as_boss(path).await;
+        let answer = app.as_admin(path).await;
         assert_eq!(answer.error(), (503, "server_error".into(), "ledger_unavailable".into()), "{path}");
         answer.retry_after();
     }
     let status = app.status().await;
     assert_eq!((&status["totalRequests"], &status["ledger"]["reachable"]), (&json!(1), &json!(false)));
-    assert_eq!(app.as_boss("/admin/v1/models").await.status, 200, "the catalogue is here");
+    assert_eq!(app.as_admin("/admin/v1/models").await.status, 200, "the catalogue is local");
     redis.cont();
 }
 
 #[tokio::test]
-async fn whatever_is_kept_has_an_end_or_a_bound() {
+async fn all_stored_data_has_a_ttl_or_a_bound() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let setup = setup(&upstream).redis(&redis).env("TRUSTED_PROXIES", "127.0.0.0/8");
     let app = setup.start().await;
-    // More clients in a minute than it has names for.
+    // More clients in a minute than the roll-up has names for.
     let calls = (0..400)
         .map(|n| app.chat_call(&hi("lab/m")).header("x-forwarded-for", format!("10.1.{}.{}", n / 250, n % 250)));
     for some in calls.collect::<Vec<_>>().chunks_mut(40) {
@@ -475,7 +474,7 @@ async fn whatever_is_kept_has_an_end_or_a_bound() {
         assert!(futures_util::future::join_all(some).await.iter().all(|answer| answer.status == 200));
     }
     let usage = eventually(SOON, "all are counted", async || {
-        let usage = app.told("/admin/v1/usage?by=client").await;
+        let usage = app.read("/admin/v1/usage?by=client").await;
         let series = usage["series"].as_array().unwrap();
         let all: i64 = series.iter().map(|s| s["total"]["requests"].as_i64().unwrap()).sum();
         (all == 400).then_some(usage)
@@ -496,7 +495,7 @@ async fn whatever_is_kept_has_an_end_or_a_bound() {
 }
 
 #[tokio::test]
-async fn the_stream_of_lines_is_capped() {
+async fn the_journal_stream_is_capped() {
     let redis = RedisServer::start().await;
     let upstream = FakeUpstream::start().await;
     let app = setup(&upstream).redis(&redis).start().await;
@@ -515,21 +514,21 @@ async fn the_stream_of_lines_is_capped() {
     })
     .await;
     assert!((10_000..10_200).contains(&length), "{length}");
-    // A search that finds nothing ends after a bounded look, and says where to go on.
-    let list = app.told("/admin/v1/requests?search=no-such-thing").await;
+    // A search without results ends after a bounded number of reads and returns a cursor.
+    let list = app.read("/admin/v1/requests?search=no-such-thing").await;
     assert!(list["data"].as_array().unwrap().is_empty() && list["next_cursor"].is_string(), "{list}");
     assert_eq!(app.journal("search=old&limit=7").await.len(), 7);
 }
 
 #[tokio::test]
-async fn models_stand_in_their_order_and_say_why() {
+async fn models_are_listed_in_their_ranking_with_its_reasons() {
     let upstream = FakeUpstream::start().await;
     let app = setup(&upstream).played("groq", &upstream).start().await;
-    let models = app.told("/admin/v1/models").await;
+    let models = app.read("/admin/v1/models").await;
     let data = models["data"].as_array().unwrap();
     let find = |id: &str| data.iter().find(|m| m["id"] == id).unwrap_or_else(|| panic!("no {id} in {models}"));
     let free = find("free");
-    assert_eq!((&free["kind"], &free["order"]), (&json!("meta"), &json!("headroom")));
+    assert_eq!((&free["kind"], &free["strategy"]), (&json!("meta"), &json!("headroom")));
     let members = free["members"].as_array().unwrap();
     let ranks: Vec<i64> = members.iter().map(|m| m["rank"].as_i64().unwrap()).collect();
     assert_eq!(ranks, (1..=members.len() as i64).collect::<Vec<_>>());
@@ -548,7 +547,7 @@ async fn models_stand_in_their_order_and_say_why() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_is_told_as_broken() {
+async fn a_broken_stream_is_recorded_as_broken() {
     let upstream = FakeUpstream::start().await;
     let app = setup(&upstream).start().await;
     upstream.then(vec![stream_head(), Step::Bytes(content("one").into()), Step::Reset]);
@@ -559,10 +558,10 @@ async fn a_stream_that_breaks_is_told_as_broken() {
     upstream.then(whole(200, &answer("whole")));
     app.chat("lab/m").await;
     let lines = app.has(3).await;
-    let told: Vec<(&Value, &Value, &Value)> =
+    let recorded: Vec<(&Value, &Value, &Value)> =
         lines.iter().map(|line| (&line["status"], &line["error_code"], &line["stream"])).collect();
     let (yes, no) = (json!(true), json!(false));
-    assert_eq!(told[..2], [(&json!(200), &Value::Null, &no), (&json!(200), &Value::Null, &yes)]);
-    assert_eq!(told[2], (&json!(502), &json!("upstream_error"), &yes));
+    assert_eq!(recorded[..2], [(&json!(200), &Value::Null, &no), (&json!(200), &Value::Null, &yes)]);
+    assert_eq!(recorded[2], (&json!(502), &json!("upstream_error"), &yes));
     assert_ne!(lines[2]["attempts"][0]["cause"], "ok");
 }

@@ -1,9 +1,8 @@
-//! An example of each error, made by the code that tells it.
+//! An example of each error code in the document.
 
 use crate::api::edge::error::ApiError;
 
-/// One of each code that the document names.
-pub fn examples() -> Vec<ApiError> {
+pub(super) fn all() -> Vec<ApiError> {
     let text = str::to_owned;
     vec![
         ApiError::InvalidJson { message: text("The body is not valid JSON: expected a value at line 2 column 14.") },
@@ -15,35 +14,37 @@ pub fn examples() -> Vec<ApiError> {
             message: text("The request needs about 250000 tokens; the largest model it could go to takes 131072."),
         },
         ApiError::Unsupported { param: Some(text("tools")), message: text("No candidate for `free` can call tools.") },
-        ApiError::InvalidKey("This API key is not known here.".into()),
+        ApiError::InvalidKey("This API key is unknown.".into()),
         ApiError::ModelNotAllowed(text("free-smart")),
         ApiError::AdminRequired,
         ApiError::CrossSite,
         ApiError::TooManyAttempts { retry_ms: 42_000 },
-        conflict("client_revoked", "The key of the client `k7f3a9c2` is revoked for good. Make a new client."),
-        conflict("client_in_file", "The client `k7f3a9c2` stands in the file of hashes. Change it there."),
-        conflict("too_many_clients", "There are as many clients as there can be. Delete some."),
-        conflict("conflict", "The client `k7f3a9c2` was changed by somebody else at the same time. Try again."),
+        conflict("client_revoked", "The key of client `k7f3a9c2` is revoked. Create a new client."),
+        conflict("client_in_file", "Client `k7f3a9c2` is defined in the clients file. Change it there."),
+        conflict("too_many_clients", "The maximum number of clients is reached. Delete some first."),
+        conflict("conflict", "Client `k7f3a9c2` was changed at the same time. Try again."),
         ApiError::ModelNotFound(text(
             "The model `groq/gpt-os` does not exist. Did you mean `groq/openai/gpt-oss-20b`?",
         )),
-        ApiError::NotFound(text("No provider `grok` is configured. There is: groq, gemini.")),
+        ApiError::NotFound(text("No provider `grok` is configured. Configured providers: groq, gemini.")),
         ApiError::TooLarge { max: 16_777_216 },
         ApiError::ClientQuota {
-            message: text("Your 10 requests per minute are used. The next request is admitted in 12s (14:03:05 UTC)."),
+            message: text(
+                "Your limit of 10 requests per minute is used up. The next request is admitted in 12s (14:03:05 UTC).",
+            ),
             retry_ms: 12_000,
         },
         ApiError::NoBudget {
             message: text(
-                "Every candidate for `free` is at its limit. Room opens in 12s (14:03:05 UTC).\n\
-                 - groq/openai/gpt-oss-120b: 30 requests per minute are used; opens in 12s (14:03:05 UTC)",
+                "Every candidate for `free` is at its limit. The first becomes available in 12s (14:03:05 UTC).\n\
+                 - groq/openai/gpt-oss-120b: limit of 30 requests per minute is used up, available in 12s (14:03:05 UTC)",
             ),
             retry_ms: 12_000,
         },
         ApiError::AllFailed { message: text("Every candidate failed:\n- groq/openai/gpt-oss-120b: 500 after 210 ms") },
         ApiError::TimedOut { message: text("No candidate answered in time:\n- ollama/llama3.2: no content in 20 s") },
-        ApiError::LedgerAway {
-            message: text("The shared budget cannot be reached, so nothing was sent."),
+        ApiError::LedgerUnavailable {
+            message: text("The budget store is unreachable, so no provider was called."),
             retry_ms: 1_000,
         },
         ApiError::AdminKeyNotSet,

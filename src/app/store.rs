@@ -1,0 +1,107 @@
+//! Client keys in the ledger: whether any exist, which decides if callers need one, and access to them for commands.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+use tracing::info;
+
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+
+use super::{App, Storage, rules, script_engine};
+use crate::{
+    catalog::Catalog,
+    config::Settings,
+    ledger::{Ledger, embedded::StoreError},
+    shutdown::Tasks,
+};
+
+/// Time for Redis to reply at start.
+const START_TIMEOUT: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+const LATE_RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Whether the ledger holds client keys, or `None` if it has not replied. False without a look if the settings decide
+/// whether callers need a key.
+pub(super) async fn has_clients(ledger: &Ledger, settings: &Settings) -> Option<bool> {
+    if settings.auth.mode.is_some() {
+        return Some(false);
+    }
+    let count = async {
+        loop {
+            match ledger.count_clients().await {
+                Ok(count) => return count > 0,
+                Err(_) => sleep(RETRY_INTERVAL).await,
+            }
+        }
+    };
+    timeout(START_TIMEOUT, count).await.ok()
+}
+
+/// Retries until the ledger replies. Until then no metered request is admitted anyway.
+pub(super) fn check_for_clients_later(app: &Arc<App>) {
+    let this = app.clone();
+    app.tasks.spawn_endless(async move {
+        let count = loop {
+            match this.state.flow.ledger.count_clients().await {
+                Ok(count) => break count,
+                Err(_) => sleep(LATE_RETRY_INTERVAL).await,
+            }
+        };
+        if count > 0 {
+            this.has_clients.store(true, Ordering::Relaxed);
+            let was_open = this.is_open();
+            this.install_policy(&this.settings.load());
+            if was_open && !this.is_open() {
+                info!("Client keys exist: from now on callers need one");
+            }
+        }
+    });
+}
+
+/// The configured ledger, opened by a command without a gateway.
+pub struct Store {
+    pub ledger: Ledger,
+    tasks: Tasks,
+}
+
+/// The data directory is in use by another process.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreInUse(String);
+
+/// Time for Redis to reply to a command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Opens Redis or the data directory, which only one process can use at a time.
+    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let tasks = Tasks::new();
+        let engine = script_engine(settings, &tasks, Storage::Configured).map_err(|error| {
+            let in_use = error.downcast_ref::<StoreError>().filter(|error| matches!(error, StoreError::InUse(_)));
+            in_use.map(|error| StoreInUse(error.to_string()).into()).unwrap_or(error)
+        })?;
+        let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
+        let ledger = Ledger::without_tasks(engine, &rules(settings), catalog, tasks.clone());
+        ledger.set_file_clients(settings.clients.records.clone(), Arc::new([]));
+        let reply = async {
+            while ledger.count_clients().await.is_err() {
+                sleep(RETRY_INTERVAL).await;
+            }
+        };
+        if timeout(COMMAND_TIMEOUT, reply).await.is_err() {
+            let error = ledger.count_clients().await.err().map(|error| error.to_string()).unwrap_or_default();
+            bail!("Redis at REDIS_URL does not reply: {error}");
+        }
+        Ok(Self { ledger, tasks })
+    }
+
+    /// Waits until all changes are stored.
+    pub async fn close(self) -> anyhow::Result<()> {
+        drop(self.ledger);
+        self.tasks.drain(COMMAND_TIMEOUT).await.then_some(()).context("the store could not be closed in time")
+    }
+}
