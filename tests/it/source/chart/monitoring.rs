@@ -4,12 +4,13 @@ use std::{
     collections::BTreeSet,
     io::Write,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
 use super::{CHART, both, documents, of_kind, root, run, template, tool};
-use crate::support::{app::TestApp, fake_upstream::FakeUpstream, redis_server::RedisServer};
+use crate::support::{app::TestApp, eventually, fake_upstream::FakeUpstream, redis_server::RedisServer};
 
 const FILES: [&str; 2] = ["alerts.yaml", "dashboard.json"];
 
@@ -97,9 +98,12 @@ async fn metrics_are_valid_and_contain_every_metric_of_the_alerts_and_the_dashbo
         assert_eq!(app.chat("groq/openai/gpt-oss-20b").await.status, 200);
     }
     app.chat("unknown/model").await;
-    let response = app.get("/metrics").await;
-    assert_eq!(response.status, 200);
-    let text = response.text();
+    // Budgets are exported with the first snapshot of the pool.
+    let text = eventually(Duration::from_secs(15), "budgets are exported", async || {
+        let text = app.get("/metrics").await.text();
+        text.contains("tollfree_budget_limit").then_some(text)
+    })
+    .await;
 
     let mut promtool: Command = tool("promtool");
     let piped = promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
