@@ -1,6 +1,6 @@
 //! Model discovery at servers that report their models: a local Ollama, and configured servers without a model list.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::time::sleep;
@@ -8,9 +8,9 @@ use tracing::{debug, info, warn};
 
 use super::App;
 use crate::{
-    catalog::{Catalog, ToDiscover, to_discover},
+    catalog::{Catalog, Discovered, DiscoveredModel, ToDiscover, to_discover},
     config::Settings,
-    upstream::Upstream,
+    upstream::{Upstream, model_list::ListedModel},
 };
 
 /// A slow server must not delay the start; an absent one refuses immediately.
@@ -18,15 +18,13 @@ const TIMEOUT_MS: u64 = 1_500;
 /// A new model or a newly started Ollama is noticed within this time.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-type Discovered = BTreeMap<String, Vec<String>>;
-
 /// Queries all servers concurrently. A server that does not reply keeps its previous models; its breaker excludes it if it
 /// is down.
 pub(super) async fn discover(upstream: &Upstream, settings: &Settings, before: &Discovered) -> Discovered {
     let queries = to_discover(settings).into_iter().map(|server| async move {
         let ToDiscover { provider, base_url, key, model_list_prefix } = server;
         let models = match upstream.list_models(&base_url, key.as_ref(), &model_list_prefix, TIMEOUT_MS).await {
-            Ok(models) => models.into_iter().map(|model| model.id).collect(),
+            Ok(models) => describe(upstream, &provider, &base_url, models, before.get(&provider)).await,
             Err(error) => {
                 debug!(provider.name = %provider, "`{provider}` did not report its models: {error}");
                 before.get(&provider)?.clone()
@@ -35,6 +33,28 @@ pub(super) async fn discover(upstream: &Upstream, settings: &Settings, before: &
         Some((provider, models))
     });
     join_all(queries).await.into_iter().flatten().collect()
+}
+
+/// Adds what only Ollama's own API states, once per model.
+async fn describe(
+    upstream: &Upstream,
+    provider: &str,
+    base_url: &str,
+    models: Vec<ListedModel>,
+    before: Option<&Vec<DiscoveredModel>>,
+) -> Vec<DiscoveredModel> {
+    let described = models.into_iter().map(|ListedModel { id, context, capabilities }| async move {
+        let listed = DiscoveredModel { id, context, capabilities };
+        match before.into_iter().flatten().find(|model| model.id == listed.id) {
+            _ if provider != "ollama" => listed,
+            Some(earlier) => earlier.clone(),
+            None => match upstream.describe_ollama(base_url, &listed.id, TIMEOUT_MS).await {
+                Some(ListedModel { context, capabilities, .. }) => DiscoveredModel { context, capabilities, ..listed },
+                None => listed,
+            },
+        }
+    });
+    join_all(described).await
 }
 
 /// Repeats the discovery and adds new models to the catalogue.
@@ -46,6 +66,10 @@ pub(super) fn rediscover_periodically(app: &Arc<App>) {
             this.rediscover().await;
         }
     });
+}
+
+fn ids(models: &[DiscoveredModel]) -> String {
+    models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 impl App {
@@ -61,7 +85,7 @@ impl App {
             Ok(catalog) => {
                 for (provider, models) in &found {
                     if before.get(provider) != Some(models) {
-                        info!(provider.name = %provider, "`{provider}` serves {}", models.join(", "));
+                        info!(provider.name = %provider, "`{provider}` serves {}", ids(models));
                     }
                 }
                 self.catalog.store(Arc::new(catalog));

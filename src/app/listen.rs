@@ -1,6 +1,8 @@
-//! The listening socket. It can be closed while accepted connections stay open.
+//! The listening sockets. They can be closed while accepted connections stay open.
 
 use std::{
+    collections::BTreeSet,
+    io::ErrorKind,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
 };
@@ -11,22 +13,28 @@ use tokio::net::{TcpSocket, lookup_host};
 /// Connections waiting to be accepted. If a burst overflows it, the kernel retransmits only after a second.
 const BACKLOG: u32 = 1_024;
 
-/// Listens on the first available address of the host.
-pub async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
+/// Listens on every address of the host: `localhost` usually has one of each IP version. Addresses that this machine does not
+/// have are skipped, as long as one is left.
+pub async fn bind(host: &str, port: u16) -> anyhow::Result<Vec<TcpListener>> {
     let bare = host.trim_matches(['[', ']']);
-    let addresses: Vec<SocketAddr> =
+    let addresses: BTreeSet<SocketAddr> =
         lookup_host((bare, port)).await.with_context(|| format!("HOST `{host}` is not an address here"))?.collect();
-    let mut refused = None;
-    for address in addresses {
+    let (mut listeners, mut skipped) = (Vec::<TcpListener>::new(), None);
+    for mut address in addresses {
+        // Port 0 is any free port, and the same one at every address.
+        if let (0, Some(first)) = (port, listeners.first()) {
+            address.set_port(first.local_addr()?.port());
+        }
         match listen(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refused = Some((address, error)),
+            Ok(listener) => listeners.push(listener),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                bail!("{address} is in use by another program: stop it, or choose another port with PORT")
+            }
+            Err(error) => skipped = Some((address, error)),
         }
     }
-    match refused {
-        Some((address, error)) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("{address} is in use by another program: stop it, or choose another port with PORT")
-        }
+    match skipped {
+        _ if !listeners.is_empty() => Ok(listeners),
         Some((address, error)) => Err(error).with_context(|| format!("cannot listen on {address}")),
         None => bail!("HOST `{host}` has no address"),
     }
@@ -39,18 +47,21 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Closes the listening socket independently of the server that accepts from it.
-pub(super) struct AcceptGate(TcpStream);
+/// Closes the listening sockets independently of the server that accepts from them.
+pub(super) struct AcceptGate(Vec<TcpStream>);
 
 impl AcceptGate {
-    pub fn new(listener: &TcpListener) -> std::io::Result<Self> {
-        Ok(Self(TcpStream::from(OwnedFd::from(listener.try_clone()?))))
+    pub fn new(listeners: &[TcpListener]) -> std::io::Result<Self> {
+        let handle = |listener: &TcpListener| Ok(TcpStream::from(OwnedFd::from(listener.try_clone()?)));
+        listeners.iter().map(handle).collect::<std::io::Result<_>>().map(Self)
     }
 
     /// From now on the kernel refuses connections. The server must have stopped accepting before.
     pub fn close(&self) {
-        // Not every platform supports this for listening sockets; callers then wait in the backlog.
-        let _ = self.0.shutdown(Shutdown::Both);
+        for listener in &self.0 {
+            // Not every platform supports this for listening sockets; callers then wait in the backlog.
+            let _ = listener.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -61,7 +72,7 @@ mod tests {
     #[tokio::test]
     async fn a_taken_port_is_named() {
         let first = bind("127.0.0.1", 0).await.unwrap();
-        let address = first.local_addr().unwrap();
+        let address = first[0].local_addr().unwrap();
         let error = bind("127.0.0.1", address.port()).await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("{address} is in use")), "{error}");
     }
@@ -76,13 +87,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn localhost_is_served_at_all_of_its_addresses_on_one_port() {
+        let listeners = bind("localhost", 0).await.unwrap();
+        let addresses: Vec<SocketAddr> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        assert!(addresses.iter().all(|address| address.port() == addresses[0].port()), "{addresses:?}");
+        for address in addresses {
+            assert!(TcpStream::connect(address).is_ok(), "{address}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_closed_gate_refuses_while_the_listener_still_lives() {
-        let listener = bind("127.0.0.1", 0).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let gate = AcceptGate::new(&listener).unwrap();
+        let listeners = bind("127.0.0.1", 0).await.unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let gate = AcceptGate::new(&listeners).unwrap();
         assert!(TcpStream::connect(address).is_ok());
         gate.close();
         assert!(TcpStream::connect(address).is_err());
-        drop(listener);
+        drop(listeners);
     }
 }

@@ -6,7 +6,6 @@ mod signals;
 mod store;
 
 use std::{
-    collections::BTreeMap,
     net::TcpListener,
     path::PathBuf,
     sync::{
@@ -28,7 +27,7 @@ use crate::{
         edge::{access_policy::AccessPolicy, middleware, state::AppState},
         routes,
     },
-    catalog::{Catalog, Current},
+    catalog::{Catalog, Current, Discovered},
     config::Settings,
     domain::KeyDigest,
     flow::{Flow, WaitLimits},
@@ -36,7 +35,7 @@ use crate::{
     record::metrics,
     shutdown::Tasks,
     telemetry,
-    upstream::{BuildError, Upstream, UpstreamSettings},
+    upstream::{BuildError, ProxySettings, Upstream, UpstreamSettings},
 };
 
 /// How long an idle connection stays open. Longer than the 60 s of usual load balancers, so that they close it first and no
@@ -66,13 +65,15 @@ pub struct App {
     catalog: Current,
     upstream: Upstream,
     /// Models reported by servers without a configured list, by provider.
-    discovered: ArcSwap<BTreeMap<String, Vec<String>>>,
+    discovered: ArcSwap<Discovered>,
     state: Data<AppState>,
     tasks: Tasks,
     /// Generated and shown at start if the operator set none.
     generated_admin_key: Option<KeyDigest>,
     /// Whether the ledger held client keys when it first replied.
     has_clients: AtomicBool,
+    /// Whether the ledger has replied to that question.
+    has_counted_clients: AtomicBool,
 }
 
 impl App {
@@ -85,7 +86,7 @@ impl App {
     ) -> anyhow::Result<Arc<Self>> {
         let tasks = Tasks::new();
         let upstream = upstream(&settings)?;
-        let discovered = discovery::discover(&upstream, &settings, &BTreeMap::new()).await;
+        let discovered = discovery::discover(&upstream, &settings, &Discovered::new()).await;
         let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(&settings, &discovered)?));
         let ledger = Ledger::start(
             script_engine(&settings, &tasks, storage)?,
@@ -109,6 +110,7 @@ impl App {
             tasks,
             generated_admin_key,
             has_clients: AtomicBool::new(has_clients == Some(true)),
+            has_counted_clients: AtomicBool::new(has_clients.is_some()),
         });
         if has_clients.is_none() {
             store::check_for_clients_later(&app);
@@ -130,12 +132,12 @@ impl App {
     }
 
     /// Serves until a signal, then drains. Returns when everything is settled.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, reload: Reload) -> anyhow::Result<()> {
+    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, reload: Reload) -> anyhow::Result<()> {
         self.warn_about_settings();
         discovery::rediscover_periodically(&self);
-        let gate = listen::AcceptGate::new(&listener)?;
+        let gate = listen::AcceptGate::new(&listeners)?;
         let state = self.state.clone();
-        let server = HttpServer::new(move || {
+        let mut server = HttpServer::new(move || {
             HttpApp::new().wrap_fn(middleware::wrap_request).app_data(state.clone()).configure(routes::configure)
         })
         .workers(workers())
@@ -144,10 +146,11 @@ impl App {
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEADERS_TIMEOUT)
         .client_disconnect_timeout(CLOSE_TIMEOUT)
-        .shutdown_timeout(CLOSE_TIMEOUT.as_secs())
-        .listen(listener)
-        .context("cannot listen")?
-        .run();
+        .shutdown_timeout(CLOSE_TIMEOUT.as_secs());
+        for listener in listeners {
+            server = server.listen(listener).context("cannot listen")?;
+        }
+        let server = server.run();
         let handle = server.handle();
         let whole = async { server.await.context("the server failed") };
         tokio::try_join!(whole, signals::run_until_signalled(&self, reload, handle, gate))?;
@@ -181,12 +184,17 @@ impl App {
 
     fn warn_about_settings(&self) {
         let policy = self.state.policy.load();
-        if !policy.open && policy.has_no_client_key() {
+        let has_counted = self.has_counted_clients.load(Ordering::Relaxed);
+        if !policy.open && policy.has_no_client_key() && has_counted {
             tracing::warn!(
                 "Callers need a key, but no client key exists: create one with `tollfree keys create`, or set TOLLFREE_API_KEY or TOLLFREE_AUTH=open"
             );
         }
-        if self.catalog.load().candidates.is_empty() {
+        let catalog = self.catalog.load();
+        for note in &catalog.notes {
+            tracing::warn!("{note}");
+        }
+        if catalog.candidates.is_empty() {
             tracing::warn!("No provider is configured: set a key such as GROQ_API_KEY, or run `tollfree demo`");
         }
     }
@@ -194,8 +202,17 @@ impl App {
 
 /// Whether any provider has a key or a local server was found. Opens no state.
 pub async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
-    let discovered = discovery::discover(&upstream(settings)?, settings, &BTreeMap::new()).await;
-    Ok(!Catalog::build(settings, &discovered)?.candidates.is_empty())
+    Ok(!Catalog::build(settings, &discover(settings).await?)?.candidates.is_empty())
+}
+
+/// The models that servers report themselves.
+pub async fn discover(settings: &Settings) -> anyhow::Result<Discovered> {
+    Ok(discovery::discover(&upstream(settings)?, settings, &Discovered::new()).await)
+}
+
+pub fn proxy(settings: &Settings) -> Option<ProxySettings> {
+    let url = settings.https_proxy.as_ref()?.to_string();
+    Some(ProxySettings { url, bypass: settings.no_proxy.clone() })
 }
 
 pub fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
@@ -203,7 +220,7 @@ pub fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
         connect_ms: settings.timeouts.connect_ms,
         first_token_ms: settings.timeouts.first_token_ms,
         stream_idle_ms: settings.timeouts.stream_idle_ms,
-        proxy: settings.https_proxy.as_ref().map(|proxy| proxy.to_string()),
+        proxy: proxy(settings),
     };
     Upstream::new(upstream, workers())
 }
@@ -275,7 +292,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("queue", old.queue != new.queue),
         ("ledger.slack_ms", old.ledger.slack_ms != new.ledger.slack_ms),
         ("timeouts", old.timeouts != new.timeouts),
-        ("HTTPS_PROXY", old.https_proxy != new.https_proxy),
+        ("HTTPS_PROXY, NO_PROXY", old.https_proxy != new.https_proxy || old.no_proxy != new.no_proxy),
         ("OTEL_…", old.telemetry != new.telemetry),
         ("LOG_LEVEL, LOG_FORMAT", old.log != new.log),
     ];

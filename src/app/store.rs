@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use super::{App, Storage, rules, script_engine};
 use crate::{
     catalog::Catalog,
-    config::Settings,
+    config::{AuthMode, Settings},
     ledger::{Ledger, embedded::StoreError},
     shutdown::Tasks,
 };
@@ -24,10 +24,9 @@ const START_TIMEOUT: Duration = Duration::from_millis(500);
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 const LATE_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Whether the ledger holds client keys, or `None` if it has not replied. False without a look if the settings decide
-/// whether callers need a key.
+/// Whether the ledger holds client keys, or `None` if it has not replied. False without a look if callers need no key.
 pub(super) async fn has_clients(ledger: &Ledger, settings: &Settings) -> Option<bool> {
-    if settings.auth.mode.is_some() {
+    if settings.auth.mode == Some(AuthMode::Open) {
         return Some(false);
     }
     let count = async {
@@ -51,6 +50,7 @@ pub(super) fn check_for_clients_later(app: &Arc<App>) {
                 Err(_) => sleep(LATE_RETRY_INTERVAL).await,
             }
         };
+        this.has_counted_clients.store(true, Ordering::Relaxed);
         if count > 0 {
             this.has_clients.store(true, Ordering::Relaxed);
             let was_open = this.is_open();

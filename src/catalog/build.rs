@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{Catalog, CatalogError, Known, Served, meta_models, overlay::Overlay};
+use super::{Catalog, CatalogError, Discovered, DiscoveredModel, Known, Served, meta_models, overlay::Overlay};
 use crate::{
     config::{ProviderSettings, Settings, builtin},
     domain::{
@@ -32,7 +32,7 @@ pub struct ToDiscover {
 pub fn to_discover(settings: &Settings) -> Vec<ToDiscover> {
     let custom = settings.providers.keys().map(String::as_str).filter(|id| builtin().provider(id).is_none());
     let ids = std::iter::once("ollama").filter(|_| settings.ollama.models.is_empty()).chain(custom);
-    ids.map(|id| Overlay::new(id, settings.providers.get(id)))
+    ids.map(|id| Overlay::new(id, settings.providers.get(id), &[]))
         .filter(|at| at.is_enabled() && at.file.is_none_or(|file| file.models.is_empty()))
         .filter_map(|at| {
             Some(ToDiscover {
@@ -45,40 +45,58 @@ pub fn to_discover(settings: &Settings) -> Vec<ToDiscover> {
         .collect()
 }
 
-pub(super) fn build(settings: &Settings, discovered: &BTreeMap<String, Vec<String>>) -> Result<Catalog, CatalogError> {
+pub(super) fn build(settings: &Settings, discovered: &Discovered) -> Result<Catalog, CatalogError> {
     let custom = settings.providers.keys().map(String::as_str).filter(|id| builtin().provider(id).is_none());
     let mut catalog = Catalog::default();
+    let ollama: Vec<DiscoveredModel> = settings.ollama.models.iter().map(|id| id.as_str().into()).collect();
     for id in builtin().ids().chain(custom) {
-        let at = Overlay::new(id, settings.providers.get(id));
-        let found = match discovered.get(id) {
-            _ if id == "ollama" && !settings.ollama.models.is_empty() => settings.ollama.models.as_slice(),
-            Some(found) => found.as_slice(),
-            None => &[],
-        };
-        add(&mut catalog, &at, found, id == "ollama" && !settings.ollama.models.is_empty())?;
+        let found_is_listed = id == "ollama" && !ollama.is_empty();
+        let found = if found_is_listed { Some(&ollama) } else { discovered.get(id) };
+        let at = Overlay::new(id, settings.providers.get(id), found.map_or(&[], Vec::as_slice));
+        add(&mut catalog, &at, found_is_listed)?;
     }
     // The sort is stable, so the catalogue's order is kept within both groups.
     catalog.candidates.sort_by_key(|candidate| candidate.provider.local);
     catalog.models.sort_by_key(|served| served.provider.local);
-    catalog.metas = meta_models::build(settings, &catalog)?;
+    catalog.metas = meta_models::build(settings, &mut catalog);
     catalog.hash = hash(&catalog.candidates);
     Ok(catalog)
 }
 
-fn add(catalog: &mut Catalog, at: &Overlay<'_>, found: &[String], found_is_listed: bool) -> Result<(), CatalogError> {
+fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result<(), CatalogError> {
     let accounts = accounts(at);
-    let in_force = at.base_url().filter(|_| is_configured(at, found, &accounts));
+    let in_force = at.base_url().filter(|_| is_configured(at, &accounts));
     let provider = in_force.map(|base_url| Arc::new(at.provider(base_url)));
     catalog.providers.extend(provider.clone());
 
-    let ids = at.model_ids(found);
-    let mut names = BTreeMap::new();
+    note_aliases(catalog, at);
+    let ids = at.model_ids();
+    let mut names = names_of_file(at)?;
     for &id in &ids {
-        let (mut model, windows) = at.model(id, found_is_listed && found.iter().any(|f| f == id));
+        let (mut model, windows) = at.model(id, found_is_listed && at.discovered.iter().any(|found| found.id == id));
+        // The operator's file wins over names that the catalogue has introduced since it was written.
+        if let Some(owner) = names.get(id).filter(|owner| **owner != id) {
+            catalog.notes.push(format!(
+                "providers.{}: `{id}` is a name of `{owner}` in the file; the model of that id is left out",
+                at.id
+            ));
+            continue;
+        }
         // `x` is short for `x:latest`, unless there is a model `x`.
         model.aliases.retain(|alias| id.strip_suffix(":latest") != Some(alias) || !ids.contains(&alias.as_str()));
+        model.aliases.retain(|alias| match names.get(alias.as_str()) {
+            Some(owner) if *owner != id => {
+                let note = format!(
+                    "providers.{}: `{alias}` names `{owner}` as in the file, and not the catalogue's `{id}`",
+                    at.id
+                );
+                catalog.notes.push(note);
+                false
+            }
+            _ => true,
+        });
         for name in std::iter::once(id).chain(model.aliases.iter().map(String::as_str)) {
-            if let Some(other) = names.insert(name.to_owned(), id) {
+            if let Some(other) = names.insert(name.to_owned(), id).filter(|other| *other != id) {
                 return Err(CatalogError(format!(
                     "providers.{}: `{name}` is a name of both `{other}` and `{id}`",
                     at.id
@@ -129,8 +147,35 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found: &[String], found_is_liste
     Ok(())
 }
 
+/// Tables of the file under a name that the catalogue has as an alias.
+fn note_aliases(catalog: &mut Catalog, at: &Overlay<'_>) {
+    for name in at.file.iter().flat_map(|file| file.models.keys()) {
+        if let Some(id) = at.catalogue_id(name) {
+            catalog.notes.push(format!(
+                "providers.{}.models.\"{name}\": the catalogue calls this model `{id}`; the table applies to it",
+                at.id
+            ));
+        }
+    }
+}
+
+/// The names of the models that the file describes, each with the id of its model.
+fn names_of_file<'a>(at: &Overlay<'a>) -> Result<BTreeMap<String, &'a str>, CatalogError> {
+    let mut names = BTreeMap::new();
+    for (name, table) in at.file.iter().flat_map(|file| &file.models) {
+        let id = at.catalogue_id(name).unwrap_or(name);
+        for name in std::iter::once(name).chain(&table.aliases) {
+            if let Some(other) = names.insert(name.clone(), id).filter(|other| *other != id) {
+                let error = format!("providers.{}: `{name}` is a name of both `{other}` and `{id}`", at.id);
+                return Err(CatalogError(error));
+            }
+        }
+    }
+    Ok(names)
+}
+
 /// Whether the provider has what it needs to be called.
-fn is_configured(at: &Overlay<'_>, found: &[String], accounts: &[Arc<Account>]) -> bool {
+fn is_configured(at: &Overlay<'_>, accounts: &[Arc<Account>]) -> bool {
     let lists_models = at.file.is_some_and(|file| !file.models.is_empty());
     let has_key = accounts.iter().any(|account| account.keys.iter().any(|key| key.secret.is_some()));
     if at.status() == Status::Retired && !lists_models {
@@ -140,7 +185,7 @@ fn is_configured(at: &Overlay<'_>, found: &[String], accounts: &[Arc<Account>]) 
         Auth::Bearer => has_key,
         // Calls without a key share a limit with others of the same address, so only the file enables them.
         Auth::BearerOptional => has_key || at.custom || lists_models,
-        Auth::None => lists_models || !found.is_empty(),
+        Auth::None => lists_models || !at.discovered.is_empty(),
     }
 }
 

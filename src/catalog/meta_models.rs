@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, CatalogError, MetaModel, resolve};
+use super::{Catalog, MetaModel, resolve};
 use crate::{
     config::{BUILTIN_META_MODELS, MetaModelSettings, Settings},
     domain::{Candidate, model_pattern, provider::Status},
@@ -10,12 +10,12 @@ use crate::{
 };
 
 /// The built-in meta-models with the operator's changes, then the operator's own.
-pub(super) fn build(settings: &Settings, catalog: &Catalog) -> Result<Vec<MetaModel>, CatalogError> {
+pub(super) fn build(settings: &Settings, catalog: &mut Catalog) -> Vec<MetaModel> {
     let mut metas = Vec::new();
     for (name, strategy) in BUILTIN_META_MODELS {
         let changed = settings.models.get(name);
         let members = match changed.filter(|meta| !meta.members.is_empty()) {
-            Some(meta) => listed(name, meta, catalog)?,
+            Some(meta) => listed(name, meta, catalog),
             None => catalog.candidates.iter().filter(|c| is_member(c)).cloned().collect(),
         };
         metas.push(MetaModel {
@@ -26,11 +26,11 @@ pub(super) fn build(settings: &Settings, catalog: &Catalog) -> Result<Vec<MetaMo
     }
     for (name, meta) in &settings.models {
         if BUILTIN_META_MODELS.iter().all(|(built_in, _)| built_in != name) {
-            let members = listed(name, meta, catalog)?;
+            let members = listed(name, meta, catalog);
             metas.push(MetaModel { name: name.clone(), strategy: meta.strategy, members });
         }
     }
-    Ok(metas)
+    metas
 }
 
 /// Whether a candidate is a member by default: a general chat model that is not gated, paid or keyless, or is listed.
@@ -40,8 +40,9 @@ fn is_member(candidate: &Candidate) -> bool {
     candidate.model.chat_default && (sure || candidate.model.listed)
 }
 
-/// Members in the order of the list. A pattern matches default members only; a name matches any candidate of that name.
-fn listed(name: &str, meta: &MetaModelSettings, catalog: &Catalog) -> Result<Vec<Arc<Candidate>>, CatalogError> {
+/// Members in the order of the list. A pattern matches default members only; a name matches any candidate of that name. One
+/// that matches nothing is noted and left out, because the catalogue may have dropped what it names.
+fn listed(name: &str, meta: &MetaModelSettings, catalog: &mut Catalog) -> Vec<Arc<Candidate>> {
     let mut found: Vec<Arc<Candidate>> = Vec::new();
     for member in &meta.members {
         let is_pattern = member.contains('*');
@@ -68,13 +69,11 @@ fn listed(name: &str, meta: &MetaModelSettings, catalog: &Catalog) -> Result<Vec
             let all: Vec<String> = catalog.known.iter().map(super::Known::name).collect();
             let near = closest(member, all.iter().map(String::as_str));
             let hint = near.first().map_or_else(String::new, |n| format!(": did you mean `{n}`?"));
-            return Err(CatalogError(format!(
-                "{}: models.{name}.members: `{member}` matches no model{hint}",
-                meta.place
-            )));
+            let note = format!("{}: models.{name}.members: `{member}` matches no model{hint}", meta.place);
+            catalog.notes.push(note);
         }
     }
-    Ok(found)
+    found
 }
 
 /// Whether a provider's models are not known beforehand.

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     config::Settings,
-    domain::{Candidate, Model, Provider, RoutingStrategy},
+    domain::{Candidate, Capabilities, Model, Provider, RoutingStrategy},
 };
 pub use build::{ToDiscover, key_id, to_discover};
 pub use resolve::Known;
@@ -33,8 +33,27 @@ pub struct Catalog {
     pub known: Vec<Known>,
     /// `free`, `free-fast`, `free-smart`, then the operator's.
     pub metas: Vec<MetaModel>,
+    /// Where the operator's file and the built-in catalogue disagree about names, and what was done about it.
+    pub notes: Vec<String>,
     /// Hex digest of everything on which the ledger's windows depend.
     pub hash: String,
+}
+
+/// Models that servers list themselves (see [`to_discover`]), by provider.
+pub type Discovered = BTreeMap<String, Vec<DiscoveredModel>>;
+
+/// A model as its server describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoveredModel {
+    pub id: String,
+    pub context: Option<i64>,
+    pub capabilities: Option<Capabilities>,
+}
+
+impl From<&str> for DiscoveredModel {
+    fn from(id: &str) -> Self {
+        Self { id: id.to_owned(), context: None, capabilities: None }
+    }
 }
 
 /// A model at one of its providers.
@@ -97,8 +116,7 @@ fn unknown_message(requested: &str, closest: &[String]) -> String {
 pub struct CatalogError(pub String);
 
 impl Catalog {
-    /// `discovered`: model ids by provider, from servers without a configured list (see [`to_discover`]).
-    pub fn build(settings: &Settings, discovered: &BTreeMap<String, Vec<String>>) -> Result<Catalog, CatalogError> {
+    pub fn build(settings: &Settings, discovered: &Discovered) -> Result<Catalog, CatalogError> {
         build::build(settings, discovered)
     }
 

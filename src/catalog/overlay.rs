@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::windows;
+use super::{DiscoveredModel, windows};
 use crate::{
     config::{
         ProviderSettings, builtin,
@@ -22,6 +22,8 @@ pub(super) struct Overlay<'a> {
     /// The catalogue's table, or the template for a provider of the file.
     pub base: &'a ProviderTable,
     pub custom: bool,
+    /// The models that its server lists.
+    pub discovered: &'a [DiscoveredModel],
 }
 
 /// The file's value, else the catalogue's.
@@ -32,7 +34,7 @@ macro_rules! pick {
 }
 
 impl<'a> Overlay<'a> {
-    pub fn new(id: &'a str, settings: Option<&'a ProviderSettings>) -> Self {
+    pub fn new(id: &'a str, settings: Option<&'a ProviderSettings>, discovered: &'a [DiscoveredModel]) -> Self {
         let known = builtin().provider(id);
         Self {
             id,
@@ -40,6 +42,7 @@ impl<'a> Overlay<'a> {
             file: settings.and_then(|s| s.table.as_ref()),
             base: known.unwrap_or(&builtin().template),
             custom: known.is_none(),
+            discovered,
         }
     }
 
@@ -106,12 +109,11 @@ impl<'a> Overlay<'a> {
     }
 
     /// Ids of its models: the catalogue's, the file's, then discovered ones.
-    pub fn model_ids(&self, discovered: &'a [String]) -> Vec<&'a str> {
+    pub fn model_ids(&self) -> Vec<&'a str> {
         let mut ids: Vec<&str> = self.base.models.keys().map(String::as_str).collect();
-        let aliases: Vec<&str> = self.base.models.values().flat_map(|m| &m.aliases).map(String::as_str).collect();
-        let listed = self.file.iter().flat_map(|f| f.models.keys()).map(String::as_str);
-        let found = discovered.iter().map(String::as_str).filter(|id| !aliases.contains(id));
-        for id in listed.chain(found) {
+        let listed = self.file.iter().flat_map(|file| file.models.keys()).map(String::as_str);
+        let found = self.discovered.iter().map(|model| model.id.as_str());
+        for id in listed.chain(found).filter(|id| self.catalogue_id(id).is_none()) {
             if !ids.contains(&id) {
                 ids.push(id);
             }
@@ -119,11 +121,33 @@ impl<'a> Overlay<'a> {
         ids
     }
 
+    /// The id of the catalogue's model that has this name as an alias.
+    pub fn catalogue_id(&self, name: &str) -> Option<&'a str> {
+        if self.base.models.contains_key(name) {
+            return None;
+        }
+        let model = self.base.models.iter().find(|(_, model)| model.aliases.iter().any(|alias| alias == name));
+        model.map(|(id, _)| id.as_str())
+    }
+
+    /// The file's table of a model, under its id or under one of the catalogue's aliases of it.
+    fn file_model(&self, id: &str) -> Option<&'a ModelTable> {
+        let models = &self.file?.models;
+        models
+            .get(id)
+            .or_else(|| models.iter().find(|(name, _)| self.catalogue_id(name) == Some(id)).map(|(_, table)| table))
+    }
+
     /// One model and its windows. `listed`: the operator named it outside the file.
     pub fn model(&self, id: &str, listed: bool) -> (Model, Arc<[Window]>) {
-        let file = self.file.and_then(|f| f.models.get(id));
+        let file = self.file_model(id);
         let base = self.base.models.get(id);
         let listed = listed || file.is_some() || self.custom;
+        let found = self.discovered.iter().find(|model| model.id == id);
+        let stated: Vec<&ModelTable> =
+            [file, base, self.file.map(|f| &f.model_defaults)].into_iter().flatten().collect();
+        let context = stated.iter().find_map(|t| t.context).or_else(|| found?.context);
+        let capabilities = stated.iter().find_map(|t| t.capabilities).or_else(|| found?.capabilities);
         let limits = windows::model_windows(self, file, base, listed);
         let defaults = [
             self.file.map(|f| &f.model_defaults),
@@ -155,9 +179,11 @@ impl<'a> Overlay<'a> {
             status,
             retired_on: base.and_then(|b| b.retired_on.clone()),
             successor: tables.iter().find_map(|t| t.successor.clone()),
-            context: first(|t| t.context),
+            context: context.unwrap_or_else(|| first(|t| t.context)),
+            context_assumed: context.is_none() && base.is_none(),
             max_output: first(|t| t.max_output),
-            capabilities: described.iter().find_map(|t| t.capabilities).unwrap_or_default(),
+            capabilities: capabilities.or_else(|| described.iter().find_map(|t| t.capabilities)).unwrap_or_default(),
+            capabilities_assumed: capabilities.is_none() && base.is_none(),
             max_images: tables.iter().find_map(|t| t.max_images),
             reasoning_efforts: tables.iter().find_map(|t| t.reasoning_efforts.clone()).unwrap_or_default(),
             quality: small(first(|t| t.quality.map(i64::from))),

@@ -21,7 +21,7 @@ fn discovering(vars: &[(&str, &str)], file: &str, found: &[(&str, &[&str])]) -> 
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("tollfree.toml"), file).unwrap();
     let settings = config::load(&env(vars), directory.path()).unwrap().settings;
-    let found = found.iter().map(|(p, ids)| ((*p).to_owned(), ids.iter().map(ToString::to_string).collect())).collect();
+    let found = found.iter().map(|(p, ids)| ((*p).to_owned(), ids.iter().map(|id| (*id).into()).collect())).collect();
     Catalog::build(&settings, &found)
 }
 
@@ -328,11 +328,50 @@ fn ollama_is_asked_only_when_nobody_listed_its_models() {
 fn no_name_stands_for_two_models_of_a_provider() {
     let tags = discovering(&[], "", &[("ollama", &["llama3", "llama3:latest"])]).unwrap();
     assert_eq!(names(tags.resolve("ollama/llama3")), ["ollama/llama3"]);
-    let file = "[providers.gemini.models.\"gemini-flash-latest\"]\n";
+    let file = "[providers.lab]\nbase_url = \"http://x\"\n[providers.lab.models.a]\naliases = [\"c\"]\n[providers.lab.models.c]\n";
     let error = discovering(&[], file, &[]).unwrap_err().to_string();
-    let expected =
-        "providers.gemini: `gemini-flash-latest` is a name of both `gemini-3.8-flash` and `gemini-flash-latest`";
-    assert_eq!(error, expected);
+    assert_eq!(error, "providers.lab: `c` is a name of both `a` and `c`");
+}
+
+#[test]
+fn the_file_wins_where_the_catalogue_has_another_use_for_a_name() {
+    let key = [("GEMINI_API_KEY", "k")];
+    let alias = catalog(&key, "[providers.gemini.models.\"gemini-flash-latest\"]\nlimits = { rpm = 7 }\n");
+    assert_eq!(window(&alias, "gemini/gemini-3.8-flash", Limit::Rpm).max, 7);
+    assert_eq!(names(alias.resolve("gemini-flash-latest")), ["gemini/gemini-3.8-flash"]);
+    assert!(alias.notes[0].contains("gemini-flash-latest") && alias.notes[0].contains("`gemini-3.8-flash`"));
+
+    let taken = "[providers.gemini.models.mine]\naliases = [\"gemini-flash-latest\"]\n";
+    let taken = catalog(&key, taken);
+    assert_eq!(names(taken.resolve("gemini-flash-latest")), ["gemini/mine"]);
+    assert_eq!(names(taken.resolve("gemini/gemini-3.8-flash")), ["gemini/gemini-3.8-flash"]);
+    assert!(taken.notes[0].contains("`gemini-flash-latest` names `mine`"), "{:?}", taken.notes);
+
+    let id = catalog(&key, "[providers.gemini.models.mine]\naliases = [\"gemini-3.8-flash\"]\n");
+    assert_eq!(names(id.resolve("gemini-3.8-flash")), ["gemini/mine"]);
+    assert!(id.notes[0].contains("`gemini-3.8-flash` is a name of `mine`"), "{:?}", id.notes);
+}
+
+#[test]
+fn what_is_not_stated_about_a_model_is_unknown() {
+    let lab = "[providers.lab]\nbase_url = \"http://x\"\n";
+    let assumed = |catalog: &Catalog| {
+        let model = &catalog.candidates[0].model;
+        (model.context, model.context_assumed, model.capabilities_assumed)
+    };
+    assert_eq!(assumed(&catalog(&[], &format!("{lab}[providers.lab.models.m]\n"))), (32_768, true, true));
+    let stated = "[providers.lab.models.m]\ncontext = 8192\ncapabilities = [\"tools\"]\n";
+    assert_eq!(assumed(&catalog(&[], &format!("{lab}{stated}"))), (8_192, false, false));
+    let defaults = "[providers.lab.model_defaults]\ncapabilities = []\n[providers.lab.models.m]\n";
+    assert_eq!(assumed(&catalog(&[], &format!("{lab}{defaults}"))), (32_768, true, false));
+    assert_eq!(assumed(&main_providers()), (131_072, false, false));
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("tollfree.toml"), lab).unwrap();
+    let settings = config::load(&env(&[]), directory.path()).unwrap().settings;
+    let found = DiscoveredModel { context: Some(40_960), capabilities: Some(Capabilities::VISION), ..("m".into()) };
+    let described = Catalog::build(&settings, &Discovered::from([("lab".to_owned(), vec![found])])).unwrap();
+    assert_eq!(assumed(&described), (40_960, false, false));
+    assert_eq!(described.candidates[0].model.capabilities, Capabilities::VISION);
 }
 
 #[test]
@@ -352,15 +391,15 @@ fn cloudflare_needs_its_account_beside_the_key() {
 }
 
 #[test]
-fn a_member_that_matches_nothing_is_a_mistake() {
-    let file = "[models.mine]\nmembers = [\"groq/openai/gpt-oss-12b\"]\n";
-    let error = discovering(&[], file, &[]).unwrap_err().to_string();
+fn a_member_that_matches_nothing_is_noted_and_left_out() {
+    let notes = |file: &str| catalog(&[], file).notes;
+    let wrong = notes("[models.mine]\nmembers = [\"groq/openai/gpt-oss-12b\"]\n");
     assert!(
-        error.starts_with("tollfree.toml:2:1: models.mine.members: ")
-            && error.contains("did you mean `groq/openai/gpt-oss-120b`"),
-        "{error}"
+        wrong[0].starts_with("tollfree.toml:2:1: models.mine.members: ")
+            && wrong[0].contains("did you mean `groq/openai/gpt-oss-120b`"),
+        "{wrong:?}"
     );
-    assert!(discovering(&[], "[models.mine]\nmembers = [\"mistral/*\", \"ollama/anything\"]\n", &[]).is_ok());
+    assert!(notes("[models.mine]\nmembers = [\"mistral/*\", \"ollama/anything\"]\n").is_empty());
 }
 
 #[test]

@@ -1,27 +1,28 @@
-//! `tollfree catalog`: providers, models, limits in force, and where each figure came from.
+//! `tollfree catalog`: providers, models and limits in force, and the source of each figure.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{fmt::Write, sync::Arc};
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{load, say};
+use super::{load, print, runtime};
 use crate::{
-    catalog::{Catalog, CatalogError, Served},
-    config::{Confidence, Loaded, Settings, builtin},
+    app,
+    catalog::{Catalog, CatalogError, Discovered, Served},
+    config::{Loaded, Settings, builtin},
     domain::{Candidate, Provider, Scope, Source, Window, provider::Status},
 };
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tollfree catalog                     what the keys at hand give
-  tollfree catalog --all groq          all that is known of a provider, with or without a key
+  tollfree catalog                     what the configured keys give access to
+  tollfree catalog --all groq          everything known about a provider, with or without a key
   tollfree catalog --json | jq '.providers[].models[].limits'")]
 pub struct Arguments {
     /// Only these providers
     providers: Vec<String>,
-    /// Providers without a key, too
+    /// Include providers without a key
     #[arg(long)]
     all: bool,
     /// Print JSON
@@ -29,149 +30,145 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Prints what is in force.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    say(text(arguments, &load()?)?.trim_end());
-    Ok(())
+    let loaded = load()?;
+    let discovered = runtime()?.block_on(app::discover(&loaded.settings))?;
+    print(&render(arguments, &loaded, &build(&loaded.settings, arguments.all, &discovered)?)?)
 }
 
-fn text(arguments: &Arguments, loaded: &Loaded) -> anyhow::Result<String> {
-    let catalog = catalog(&loaded.settings, arguments.all)?;
-    if let Some(name) = arguments.providers.iter().find(|id| catalog.providers.iter().all(|p| *p.id != ***id)) {
-        anyhow::bail!("`{name}` is not in force: set its key, or see all that is known with --all");
-    }
-    let shown = |provider: &Provider| {
-        arguments.providers.is_empty() || arguments.providers.iter().any(|id| **id == *provider.id)
-    };
-    let view = View { loaded, catalog: &catalog };
-    Ok(if arguments.json { view.json(shown) } else { view.text(shown) })
-}
-
-/// The snapshot of these settings, without asking any server; `all`: as if every provider had a key.
-pub fn catalog(settings: &Settings, all: bool) -> Result<Catalog, CatalogError> {
+/// The catalogue of these settings. `all`: as if every provider had a key.
+pub fn build(settings: &Settings, all: bool, discovered: &Discovered) -> Result<Catalog, CatalogError> {
     let mut settings = settings.clone();
-    if all {
-        for (id, table) in &builtin().providers {
-            let own = settings.providers.entry(id.clone()).or_default();
-            if own.keys.is_empty() && !table.key_env.is_empty() {
-                own.keys.push(SecretString::from("none"));
-            }
-            own.base_url =
-                own.base_url.take().or_else(|| table.base_url.as_ref().map(|url| url.replace(['{', '}'], "…")));
+    for (id, table) in builtin().providers.iter().filter(|_| all) {
+        let provider = settings.providers.entry(id.clone()).or_default();
+        if provider.keys.is_empty() && !table.key_env.is_empty() {
+            provider.keys.push(SecretString::from("none"));
         }
+        let address = || table.base_url.as_ref().map(|url| url.replace(['{', '}'], "…"));
+        provider.base_url = provider.base_url.take().or_else(address);
     }
-    Catalog::build(&settings, &BTreeMap::new())
+    Catalog::build(&settings, discovered)
+}
+
+fn render(arguments: &Arguments, loaded: &Loaded, catalog: &Catalog) -> anyhow::Result<String> {
+    if let Some(name) = arguments.providers.iter().find(|id| catalog.providers.iter().all(|p| *p.id != ***id)) {
+        anyhow::bail!("`{name}` is not in force: set its key, or use --all to see everything known about it");
+    }
+    let view = View { loaded, catalog, providers: &arguments.providers };
+    Ok(if arguments.json { format!("{:#}", view.json()) } else { view.text() })
 }
 
 struct View<'a> {
     loaded: &'a Loaded,
     catalog: &'a Catalog,
+    /// Empty: all of them.
+    providers: &'a [String],
 }
 
 impl View<'_> {
-    fn text(&self, shown: impl Fn(&Provider) -> bool) -> String {
-        let mut out = String::new();
-        if self.catalog.models.is_empty() {
-            out.push_str(
-                "No model is in force: set a key such as GROQ_API_KEY, or see all that is known with --all.\n",
-            );
-        }
-        for provider in self.catalog.providers.iter().filter(|p| shown(p)) {
-            let off = if provider.enabled { "" } else { ", switched off" };
-            let _ = writeln!(
-                out,
-                "{} ({}) {}{off}\n  {}",
-                provider.id,
-                provider.name,
-                self.keys(provider),
-                provider.base_url
-            );
-            for served in self.models_of(provider) {
-                let model = &served.model;
-                let status =
-                    if model.status == Status::Active { String::new() } else { format!(", {}", model.status.as_str()) };
-                let _ = writeln!(
-                    out,
-                    "\n  {}{}{status}\n    context {}, output {}, quality {}{}{}",
-                    model.id,
-                    list(" = ", &model.aliases),
-                    model.context,
-                    model.max_output,
-                    model.quality,
-                    list("; ", &model.capabilities.names()),
-                    if model.chat_default { "" } else { "; only by its own name" },
-                );
-                for window in self.windows(served) {
-                    let source = self.source(served, window);
-                    let _ = writeln!(
-                        out,
-                        "    {:<12}{:>9}  {:<32}{source}",
-                        window.limit.as_str(),
-                        window.max,
-                        manner(window)
-                    );
-                }
-            }
-            out.push('\n');
-        }
-        for meta in &self.catalog.metas {
-            let _ = writeln!(out, "{} ({}): {}", meta.name, meta.strategy.as_str(), members(&meta.members).join(", "));
-        }
-        out
+    fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        let is_listed = |id: &str| self.providers.is_empty() || self.providers.iter().any(|listed| listed == id);
+        self.catalog.providers.iter().filter(move |provider| is_listed(&provider.id))
     }
 
-    fn json(&self, shown: impl Fn(&Provider) -> bool) -> String {
-        let providers: Vec<Value> = self.catalog.providers.iter().filter(|p| shown(p)).map(|provider| {
-            let models: Vec<Value> = self.models_of(provider).map(|served| self.model_json(served)).collect();
-            json!({
-                "id": &*provider.id, "name": provider.name, "status": provider.status.as_str(), "enabled": provider.enabled,
-                "base_url": provider.base_url, "keys": self.key_ids(provider), "models": models,
-            })
-        }).collect();
-        let metas: Vec<Value> = self
-            .catalog
-            .metas
-            .iter()
-            .map(
-                |meta| json!({ "name": meta.name, "order": meta.strategy.as_str(), "members": members(&meta.members) }),
-            )
-            .collect();
-        let all = json!({
-            "catalogue_as_of": builtin().as_of, "windows_hash": self.catalog.hash, "providers": providers, "meta_models": metas,
-        });
-        format!("{all:#}\n")
-    }
-
-    fn model_json(&self, served: &Served) -> Value {
-        let model = &served.model;
-        let limits: Vec<Value> = self.windows(served).iter().map(|window| json!({
-            "limit": window.limit.as_str(), "max": window.max, "window": window.kind.as_str(),
-            "per": if window.scope == Scope::Account { "account" } else { "account and model" },
-            "token_charge": window.charge.as_str(), "resets_at_midnight_of": window.zone.as_ref().map(|zone| &zone.name),
-            "source": self.source(served, window),
-        })).collect();
-        json!({
-            "id": &*model.id, "aliases": model.aliases, "status": model.status.as_str(), "listed": model.listed,
-            "context": model.context, "max_output": model.max_output, "capabilities": model.capabilities.names(),
-            "quality": model.quality, "chat_default": model.chat_default, "limits": limits,
-        })
-    }
-
-    fn models_of<'a>(&'a self, provider: &'a Provider) -> impl Iterator<Item = &'a Served> {
+    fn models(&self, provider: &Provider) -> impl Iterator<Item = &Served> {
         self.catalog.models.iter().filter(|served| served.provider.id == provider.id)
     }
 
     fn windows(&self, served: &Served) -> &[Window] {
-        let of = |c: &&std::sync::Arc<Candidate>| std::sync::Arc::ptr_eq(&c.model, &served.model);
-        self.catalog.candidates.iter().find(of).map_or(&[], |candidate| &candidate.windows)
+        let candidate = self.catalog.candidates.iter().find(|candidate| Arc::ptr_eq(&candidate.model, &served.model));
+        candidate.map_or(&[], |candidate| &candidate.windows)
+    }
+
+    fn text(&self) -> String {
+        let mut out = String::new();
+        if self.catalog.models.is_empty() {
+            out.push_str(
+                "No model is in force: set a key such as GROQ_API_KEY, or use --all to see everything known.\n",
+            );
+        }
+        for provider in self.providers() {
+            let off = if provider.enabled { "" } else { ", switched off" };
+            let keys = self.keys(provider);
+            let _ = writeln!(out, "{} ({}) {keys}{off}\n  {}", provider.id, provider.name, provider.base_url);
+            for served in self.models(provider) {
+                self.model_text(&mut out, served);
+            }
+            out.push('\n');
+        }
+        for note in &self.catalog.notes {
+            let _ = writeln!(out, "note: {note}");
+        }
+        for meta in &self.catalog.metas {
+            let _ = writeln!(out, "{} ({}): {}", meta.name, meta.strategy.as_str(), names(&meta.members).join(", "));
+        }
+        out
+    }
+
+    fn model_text(&self, out: &mut String, served: &Served) {
+        let list = |before: &str, items: Vec<&str>| {
+            if items.is_empty() { String::new() } else { format!("{before}{}", items.join(", ")) }
+        };
+        let model = &served.model;
+        let aliases = list(" = ", model.aliases.iter().map(String::as_str).collect());
+        let status =
+            list(", ", Some(model.status.as_str()).filter(|_| model.status != Status::Active).into_iter().collect());
+        let capabilities = list("; ", model.capabilities.names());
+        let by_name = if model.chat_default { "" } else { "; only by its own name" };
+        let _ = writeln!(out, "\n  {}{aliases}{status}", model.id);
+        let _ = writeln!(
+            out,
+            "    context {}, output {}, quality {}{capabilities}{by_name}",
+            model.context, model.max_output, model.quality
+        );
+        for window in self.windows(served) {
+            let zone = window.zone.as_ref().map_or_else(String::new, |zone| format!(" of {}", zone.name));
+            let scope = if window.scope == Scope::Account { ", all models" } else { "" };
+            let kind = format!("{}{zone}{scope}", window.kind.as_str());
+            let source = self.source(served, window);
+            let _ = writeln!(out, "    {:<12}{:>9}  {kind:<32}{source}", window.limit.as_str(), window.max);
+        }
+    }
+
+    fn json(&self) -> Value {
+        let providers = self.providers().map(|provider| {
+            json!({
+                "id": &*provider.id, "name": provider.name, "status": provider.status.as_str(), "enabled": provider.enabled,
+                "base_url": provider.base_url, "keys": self.key_ids(provider),
+                "models": self.models(provider).map(|served| self.model_json(served)).collect::<Vec<_>>(),
+            })
+        });
+        let metas = self.catalog.metas.iter().map(
+            |meta| json!({ "name": meta.name, "strategy": meta.strategy.as_str(), "members": names(&meta.members) }),
+        );
+        json!({
+            "catalogue_as_of": builtin().as_of, "windows_hash": self.catalog.hash,
+            "providers": providers.collect::<Vec<_>>(), "meta_models": metas.collect::<Vec<_>>(),
+        })
+    }
+
+    fn model_json(&self, served: &Served) -> Value {
+        let model = &served.model;
+        let limits = self.windows(served).iter().map(|window| {
+            json!({
+                "limit": window.limit.as_str(), "max": window.max, "window": window.kind.as_str(),
+                "per": if window.scope == Scope::Account { "account" } else { "account and model" },
+                "token_charge": window.charge.as_str(), "resets_at_midnight_of": window.zone.as_ref().map(|zone| &zone.name),
+                "source": self.source(served, window),
+            })
+        });
+        json!({
+            "id": &*model.id, "aliases": model.aliases, "status": model.status.as_str(), "listed": model.listed,
+            "context": model.context, "max_output": model.max_output, "capabilities": model.capabilities.names(),
+            "quality": model.quality, "chat_default": model.chat_default, "limits": limits.collect::<Vec<_>>(),
+        })
     }
 
     /// `catalogue, observed` or `tollfree.toml:12`.
     fn source(&self, served: &Served, window: &Window) -> String {
-        let (provider, model) = (&served.provider.id, &served.model.id);
+        let (provider, model, limit) = (&*served.provider.id, &*served.model.id, window.limit);
         if window.source == Source::File {
-            let (limit, sources) = (window.limit, &self.loaded.settings.sources);
-            let settings = match window.scope {
+            let names = match window.scope {
                 Scope::Account => vec![format!("providers.{provider}.limits.{limit}")],
                 Scope::Model => vec![
                     format!("providers.{provider}.models.\"{model}\".limits.{limit}"),
@@ -179,21 +176,24 @@ impl View<'_> {
                     format!("providers.{provider}.model_limits.{limit}"),
                 ],
             };
-            let found = settings.iter().find_map(|s| sources.iter().find(|setting| setting.name == *s));
-            return found.map_or_else(|| "file".to_owned(), |setting| setting.source.clone());
+            let sources = &self.loaded.settings.sources;
+            let found = names.iter().find_map(|name| sources.iter().find(|setting| setting.name == *name));
+            return found.map_or_else(|| window.source.as_str().to_owned(), |setting| setting.source.clone());
         }
         let table = builtin().provider(provider);
-        let own =
-            table.and_then(|t| t.models.get(&**model)).filter(|_| window.scope == Scope::Model).and_then(|m| m.mark);
-        let mark = own.or_else(|| table.and_then(|t| t.mark));
-        mark.map_or_else(|| "catalogue".to_owned(), |mark: Confidence| format!("catalogue, {}", mark.as_str()))
+        let own = table.filter(|_| window.scope == Scope::Model).and_then(|table| table.models.get(model)?.confidence);
+        match own.or_else(|| table?.confidence) {
+            Some(confidence) => format!("catalogue, {}", confidence.as_str()),
+            None => "catalogue".to_owned(),
+        }
     }
 
     fn key_ids(&self, provider: &Provider) -> Vec<String> {
+        let with_key =
+            self.catalog.candidates.iter().filter(|c| c.provider.id == provider.id && c.key.secret.is_some());
         let mut ids: Vec<String> = Vec::new();
-        for c in self.catalog.candidates.iter().filter(|c| c.provider.id == provider.id && c.key.secret.is_some()) {
-            let id =
-                if c.account.id == c.key.id { c.key.id.to_string() } else { format!("{}/{}", c.account.id, c.key.id) };
+        for Candidate { account, key, .. } in with_key.map(AsRef::as_ref) {
+            let id = if account.id == key.id { key.id.to_string() } else { format!("{}/{}", account.id, key.id) };
             if !ids.contains(&id) {
                 ids.push(id);
             }
@@ -202,9 +202,8 @@ impl View<'_> {
     }
 
     fn keys(&self, provider: &Provider) -> String {
-        let has_key = self.loaded.settings.providers.get(&*provider.id).is_some_and(|p| !p.keys.is_empty());
-        let ids = self.key_ids(provider);
-        match ids.as_slice() {
+        let has_key = self.loaded.settings.providers.get(&*provider.id).is_some_and(|own| !own.keys.is_empty());
+        match self.key_ids(provider).as_slice() {
             _ if !has_key => "no key".to_owned(),
             [one] => format!("key {one}"),
             many => format!("keys {}", many.join(", ")),
@@ -213,7 +212,7 @@ impl View<'_> {
 }
 
 /// Each model once, however many keys it has.
-fn members(candidates: &[std::sync::Arc<Candidate>]) -> Vec<&str> {
+fn names(candidates: &[Arc<Candidate>]) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for candidate in candidates {
         if !names.contains(&&*candidate.name) {
@@ -221,18 +220,6 @@ fn members(candidates: &[std::sync::Arc<Candidate>]) -> Vec<&str> {
         }
     }
     names
-}
-
-fn list<S: AsRef<str>>(before: &str, words: &[S]) -> String {
-    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
-    if words.is_empty() { String::new() } else { format!("{before}{}", words.join(", ")) }
-}
-
-/// `bucket, per account`, `calendar of America/Los_Angeles`
-fn manner(window: &Window) -> String {
-    let zone = window.zone.as_ref().map_or_else(String::new, |zone| format!(" of {}", zone.name));
-    let scope = if window.scope == Scope::Account { ", all models" } else { "" };
-    format!("{}{zone}{scope}", window.kind.as_str())
 }
 
 #[cfg(test)]
@@ -247,21 +234,27 @@ mod tests {
         config::load(&env, folder.path()).unwrap()
     }
 
-    fn asked(providers: &[&str], all: bool, json: bool) -> Arguments {
-        Arguments { providers: providers.iter().map(ToString::to_string).collect(), all, json }
+    fn try_output(loaded: &Loaded, providers: &[&str], all: bool, json: bool) -> anyhow::Result<String> {
+        let arguments = Arguments { providers: providers.iter().map(ToString::to_string).collect(), all, json };
+        let discovered = Discovered::from([("ollama".to_owned(), vec!["llama3.2".into()])]);
+        render(&arguments, loaded, &build(&loaded.settings, all, &discovered)?)
+    }
+
+    fn output(loaded: &Loaded, providers: &[&str], all: bool, json: bool) -> String {
+        try_output(loaded, providers, all, json).unwrap()
     }
 
     #[test]
-    fn every_figure_says_where_it_came_from() {
+    fn every_figure_has_its_source() {
         let file = "[providers.groq.models.\"openai/gpt-oss-120b\"]\nlimits = { rpm = 7 }\n";
         let loaded = loaded(&[("GROQ_API_KEY", "gsk-hunter2")], file);
-        let json: Value = serde_json::from_str(&text(&asked(&[], false, true), &loaded).unwrap()).unwrap();
+        let json: Value = serde_json::from_str(&output(&loaded, &[], false, true)).unwrap();
         let limits = &json["providers"][0]["models"][0]["limits"];
         assert_eq!(limits[0]["max"], 7);
         assert_eq!(limits[0]["source"], "tollfree.toml:2");
         assert_eq!(limits[1]["source"], "catalogue, documented");
         assert_eq!(limits[1]["window"], "bucket");
-        let words = text(&asked(&[], false, false), &loaded).unwrap();
+        let words = output(&loaded, &[], false, false);
         assert!(
             words.contains("tollfree.toml:2") && words.contains("free (headroom): groq/openai/gpt-oss-120b"),
             "{words}"
@@ -270,12 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn all_shows_what_has_no_key() {
+    fn all_includes_providers_without_a_key() {
         let loaded = loaded(&[], "");
-        assert!(text(&asked(&[], false, false), &loaded).unwrap().contains("No model is in force"));
-        let gemini = text(&asked(&["gemini"], true, false), &loaded).unwrap();
+        let none = render(&Arguments { providers: vec![], all: false, json: false }, &loaded, &Catalog::default());
+        assert!(none.unwrap().contains("No model is in force"));
+        assert!(output(&loaded, &[], false, false).contains("  llama3.2\n"), "a discovered model");
+        let gemini = output(&loaded, &["gemini"], true, false);
         assert!(gemini.contains("no key") && gemini.contains("calendar of America/Los_Angeles"), "{gemini}");
-        assert!(text(&asked(&["cloudflare"], true, false), &loaded).unwrap().contains("@cf/"));
-        assert!(text(&asked(&["gemini"], false, false), &loaded).is_err());
+        assert!(output(&loaded, &["cloudflare"], true, false).contains("@cf/"));
+        assert!(try_output(&loaded, &["gemini"], false, false).is_err());
     }
 }

@@ -1,158 +1,185 @@
-//! `tollfree check`: validates the configuration, prints what is in force; `--live` asks every provider with every key.
+//! `tollfree check`: validates the configuration and prints the settings in force; `--live` calls every provider.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use futures_util::{StreamExt, stream};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
 
-use super::{catalog, load, runtime, say};
+use super::{catalog, load, print, runtime};
 use crate::{
     app,
-    catalog::{Catalog, to_discover},
-    config::{Loaded, SettingSource},
+    catalog::{Catalog, Discovered, key_id, to_discover},
+    config::{Loaded, Settings},
     upstream::model_list::ModelListError,
 };
 
-/// Longer than any list takes; a provider that loads a model first is not asked to.
-const PROBE_MS: u64 = 10_000;
-const PROBES_AT_ONCE: usize = 8;
+const PROBE_TIMEOUT_MS: u64 = 10_000;
+const MAX_CONCURRENT_PROBES: usize = 8;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tollfree check                what is configured, and where each setting came from
-  tollfree check --live         also asks each provider for its models, with each key; costs no budget
+  tollfree check                settings, and the source of each
+  tollfree check --live         also requests the list of models with each provider key; costs no budget
 
-Exit codes: 0 all is well, 1 a key or a provider does not answer, 2 the configuration is wrong.")]
+Exit codes: 0 success, 1 a key or a provider does not work, 2 the configuration is wrong.")]
 pub struct Arguments {
-    /// Ask each provider with each key
+    /// Call each provider with each of its keys
     #[arg(long)]
     live: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
-/// Prints what is in force; fails when a provider was asked and does not answer.
+/// Prints the settings in force. Fails when a configured provider does not work.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = load()?;
-    say(text(&loaded)?.trim_end());
-    if !arguments.live {
-        return Ok(());
-    }
-    let (answers, failed) = runtime()?.block_on(live(&loaded))?;
-    say(answers.trim_end());
-    anyhow::ensure!(failed == 0, "{} without an answer", count(failed, "key"));
+    let runtime = runtime()?;
+    let discovered = if arguments.live { runtime.block_on(app::discover(&loaded.settings))? } else { BTreeMap::new() };
+    let catalog = catalog::build(&loaded.settings, false, &discovered)?;
+    let results = arguments.live.then(|| runtime.block_on(probe_all(&loaded.settings, &catalog))).transpose()?;
+    let failed = results.iter().flatten().filter(|(probe, result)| result.is_err() && !probe.optional).count();
+    print(&if arguments.json {
+        json(&loaded, &catalog, results.as_deref()).to_string()
+    } else {
+        text(&loaded, &catalog, &discovered) + &results.map(|results| probe_lines(&results)).unwrap_or_default()
+    })?;
+    anyhow::ensure!(failed == 0, "{} did not work", count(failed, "key"));
     Ok(())
 }
 
-/// What is in force, ready to be printed; an error when the settings and the catalogue do not fit.
-fn text(loaded: &Loaded) -> anyhow::Result<String> {
-    let catalog = catalog::catalog(&loaded.settings, false)?;
+fn text(loaded: &Loaded, catalog: &Catalog, discovered: &Discovered) -> String {
     let mut out = String::new();
-    for SettingSource { name, source, value } in &*loaded.settings.sources {
-        let _ = writeln!(out, "{name:<36} {value:<28} {source}");
+    for setting in &*loaded.settings.sources {
+        let _ = writeln!(out, "{:<36} {:<28} {}", setting.name, setting.value, setting.source);
     }
     out.push('\n');
     for provider in &catalog.providers {
-        let keys = loaded.settings.providers.get(&*provider.id).map_or(0, |p| p.keys.len());
-        let models = catalog.models.iter().filter(|served| served.provider.id == provider.id).count();
         let off = if provider.enabled { "" } else { ", switched off" };
+        let (keys, models) = counts(loaded, catalog, &provider.id);
         let _ = writeln!(out, "{:<16} {}, {}{off}", provider.id, count(keys, "key"), count(models, "model"));
     }
-    for found in to_discover(&loaded.settings) {
-        let _ = writeln!(out, "{:<16} asked for its models at start: {}", found.provider, found.base_url);
+    for server in to_discover(&loaded.settings).iter().filter(|server| !discovered.contains_key(&server.provider)) {
+        let _ = writeln!(out, "{:<16} models are discovered at {}", server.provider, server.base_url);
     }
-    for note in &loaded.notes {
+    for note in loaded.notes.iter().chain(&catalog.notes) {
         let _ = writeln!(out, "note: {note}");
     }
     let free = catalog.metas.first().map_or(0, |meta| meta.members.len());
     let _ = writeln!(out, "The configuration is valid: `free` has {}.", count(free, "candidate"));
-    Ok(out)
+    out
+}
+
+fn json(loaded: &Loaded, catalog: &Catalog, results: Option<&[ProbeResult]>) -> Value {
+    let settings: Vec<Value> = loaded
+        .settings
+        .sources
+        .iter()
+        .map(|setting| json!({ "name": setting.name, "value": setting.value, "source": setting.source }))
+        .collect();
+    let providers: Vec<Value> = catalog
+        .providers
+        .iter()
+        .map(|provider| {
+            let (keys, models) = counts(loaded, catalog, &provider.id);
+            json!({ "id": &*provider.id, "enabled": provider.enabled, "keys": keys, "models": models })
+        })
+        .collect();
+    let live = results.map(|results| {
+        let result = |(probe, result): &ProbeResult| {
+            json!({
+                "provider": probe.provider, "key": probe.key_id, "models": result.as_ref().ok(),
+                "ok": result.is_ok() || probe.optional, "error": result.as_ref().err().map(ToString::to_string),
+            })
+        };
+        results.iter().map(result).collect::<Vec<_>>()
+    });
+    let notes: Vec<&String> = loaded.notes.iter().chain(&catalog.notes).collect();
+    json!({ "settings": settings, "providers": providers, "notes": notes, "live": live })
+}
+
+/// The provider's keys and models.
+fn counts(loaded: &Loaded, catalog: &Catalog, id: &str) -> (usize, usize) {
+    let keys = loaded.settings.providers.get(id).map_or(0, |provider| provider.keys.len());
+    (keys, catalog.models.iter().filter(|served| &*served.provider.id == id).count())
 }
 
 fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// One question to one provider.
+/// One call for a list of models.
 struct Probe {
     provider: String,
     base_url: String,
     prefix: String,
     key_id: String,
     secret: Option<SecretString>,
-    /// Nobody configured it: that it is not there is no failure.
+    /// The provider is not configured, so its absence is not a failure.
     optional: bool,
 }
 
-/// Asks every provider with every key. A line per key, in catalogue order, and how many of them failed.
-async fn live(loaded: &Loaded) -> anyhow::Result<(String, usize)> {
-    let settings = &loaded.settings;
+/// A probe and the number of models in the list.
+type ProbeResult = (Probe, Result<usize, ModelListError>);
+
+/// Calls every provider with each key, in the order of the catalogue.
+async fn probe_all(settings: &Settings, catalog: &Catalog) -> anyhow::Result<Vec<ProbeResult>> {
     let upstream = app::upstream(settings)?;
-    let probes = probes(loaded, &catalog::catalog(settings, false)?);
-    let answers: Vec<(Probe, Result<usize, ModelListError>)> = stream::iter(probes)
-        .map(|probe| async {
-            let asked = upstream.list_models(&probe.base_url, probe.secret.as_ref(), &probe.prefix, PROBE_MS).await;
-            (probe, asked.map(|models| models.len()))
-        })
-        .buffered(PROBES_AT_ONCE)
-        .collect()
-        .await;
+    let probe = |probe: Probe| async {
+        let list = upstream.list_models(&probe.base_url, probe.secret.as_ref(), &probe.prefix, PROBE_TIMEOUT_MS).await;
+        (probe, list.map(|models| models.len()))
+    };
+    Ok(stream::iter(probes(settings, catalog)).map(probe).buffered(MAX_CONCURRENT_PROBES).collect().await)
+}
+
+fn probe_lines(results: &[ProbeResult]) -> String {
     let mut out = String::new();
-    let mut failed = 0;
-    for (probe, answer) in &answers {
-        let _ = writeln!(out, "{:<16} {:<10} {}", probe.provider, probe.key_id, verdict(answer, probe.optional));
-        failed += usize::from(answer.is_err() && !probe.optional);
+    for (probe, result) in results {
+        let result = match result {
+            Ok(models) => format!("ok ({})", count(*models, "model")),
+            Err(_) if probe.optional => "not running (and not configured)".to_owned(),
+            Err(ModelListError::BadKey(why)) => format!("refused (bad key): {why}"),
+            Err(ModelListError::Refused { status, message }) => format!("refused ({status}): {message}"),
+            Err(ModelListError::Unreachable(why)) => format!("unreachable: {why}"),
+        };
+        let _ = writeln!(out, "{:<16} {:<10} {result}", probe.provider, probe.key_id);
     }
-    if answers.is_empty() {
+    if results.is_empty() {
         out.push_str("No provider is configured: set a key such as GROQ_API_KEY.\n");
     }
-    Ok((out, failed))
+    out
 }
 
-fn verdict(answer: &Result<usize, ModelListError>, optional: bool) -> String {
-    match answer {
-        Ok(models) => format!("ok ({})", count(*models, "model")),
-        Err(_) if optional => "not running (not configured either)".to_owned(),
-        Err(ModelListError::BadKey(why)) => format!("refused (bad key): {why}"),
-        Err(ModelListError::Refused { status, message }) => format!("refused ({status}): {message}"),
-        Err(ModelListError::Unreachable(why)) => format!("unreachable: {why}"),
-    }
-}
-
-fn probes(loaded: &Loaded, catalog: &Catalog) -> Vec<Probe> {
+fn probes(settings: &Settings, catalog: &Catalog) -> Vec<Probe> {
     let mut probes: Vec<Probe> = Vec::new();
-    for provider in catalog.providers.iter().filter(|p| p.enabled) {
-        // Every key, also of a provider none of whose models is in force.
-        let keys = loaded.settings.providers.get(&*provider.id).map_or(&[][..], |p| p.keys.as_slice());
-        let mut seen: Vec<(String, &SecretString)> = Vec::new();
-        for secret in keys {
-            let id = crate::catalog::key_id(secret.expose_secret());
-            if seen.iter().all(|(other, _)| *other != id) {
-                seen.push((id, secret));
-            }
+    for provider in catalog.providers.iter().filter(|provider| provider.enabled) {
+        // All keys, even if none of the provider's models is in force.
+        let keys = settings.providers.get(&*provider.id).map_or(&[][..], |p| p.keys.as_slice());
+        let mut by_id: BTreeMap<String, Option<SecretString>> =
+            keys.iter().map(|key| (key_id(key.expose_secret()), Some(key.clone()))).collect();
+        if by_id.is_empty() {
+            by_id.insert("no key".to_owned(), None);
         }
-        let with_key = |(key_id, secret): (String, Option<SecretString>)| Probe {
+        probes.extend(by_id.into_iter().map(|(key_id, secret)| Probe {
             provider: provider.id.to_string(),
             base_url: provider.base_url.clone(),
             prefix: provider.wire.model_list_prefix.clone(),
             key_id,
             secret,
             optional: false,
-        };
-        if seen.is_empty() {
-            probes.push(with_key(("no key".to_owned(), None)));
-        }
-        probes.extend(seen.into_iter().map(|(id, secret)| with_key((id, Some(secret.clone())))));
+        }));
     }
-    for found in to_discover(&loaded.settings) {
-        if probes.iter().all(|probe| probe.provider != found.provider) {
-            let configured = loaded.settings.providers.contains_key(&found.provider);
+    for server in to_discover(settings) {
+        if probes.iter().all(|probe| probe.provider != server.provider) {
             probes.push(Probe {
-                provider: found.provider,
-                base_url: found.base_url,
-                prefix: found.model_list_prefix,
+                optional: !settings.providers.contains_key(&server.provider),
+                provider: server.provider,
+                base_url: server.base_url,
+                prefix: server.model_list_prefix,
                 key_id: "no key".to_owned(),
-                secret: found.key,
-                optional: !configured,
+                secret: server.key,
             });
         }
     }
@@ -164,34 +191,42 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn loaded(env: &[(&str, &str)]) -> Loaded {
+    fn loaded(env: &[(&str, &str)]) -> (Loaded, Catalog) {
         let folder = tempfile::tempdir().unwrap();
         let env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        config::load(&env, folder.path()).unwrap()
+        let loaded = config::load(&env, folder.path()).unwrap();
+        let catalog = catalog::build(&loaded.settings, false, &BTreeMap::new()).unwrap();
+        (loaded, catalog)
     }
 
     #[test]
-    fn what_is_in_force_is_listed_with_its_source_and_without_secrets() {
-        let words = text(&loaded(&[("GROQ_API_KEY", "gsk-hunter2,gsk-other"), ("PORT", "4000")])).unwrap();
-        let flat = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        let has = |part: &str| assert!(flat.contains(part), "{part}\n{words}");
+    fn settings_are_listed_with_their_source_and_without_secrets() {
+        let (loaded, catalog) = loaded(&[("GROQ_API_KEY", "gsk-hunter2,gsk-other"), ("PORT", "4000")]);
+        let text = text(&loaded, &catalog, &BTreeMap::new());
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let has = |part: &str| assert!(flat.contains(part), "{part}\n{text}");
         has("server.port 4000 env PORT");
         has("queue.max_wait_ms 30000 default");
         has("providers.groq.keys 2 set env GROQ_API_KEY");
         has("groq 2 keys, 5 models");
         has("`free` has 8 candidates");
-        assert!(!words.contains("hunter2"));
+        let json = json(&loaded, &catalog, None);
+        assert_eq!(json["providers"][0], json!({ "id": "groq", "enabled": true, "keys": 2, "models": 5 }));
+        let port = json!({ "name": "server.port", "value": "4000", "source": "env PORT" });
+        assert!(json["settings"].as_array().unwrap().contains(&port), "{json}");
+        assert!(!text.contains("hunter2") && !json.to_string().contains("hunter2"));
     }
 
     #[tokio::test]
-    async fn an_unreachable_provider_is_one_failure_per_key_and_an_absent_ollama_none() {
+    async fn an_unreachable_provider_fails_once_per_key_and_an_absent_ollama_does_not() {
         let env = [("GROQ_API_KEY", "k-1,k-2,k-1"), ("GROQ_BASE_URL", "http://127.0.0.1:1/v1")];
-        let mut loaded = loaded(&env);
-        let (words, failed) = live(&loaded).await.unwrap();
-        assert_eq!(failed, 2, "{words}");
-        assert!(words.contains("7c35c5a1") && words.contains("unreachable"), "{words}");
+        let (mut loaded, catalog) = loaded(&env);
+        let results = probe_all(&loaded.settings, &catalog).await.unwrap();
+        let lines = probe_lines(&results);
+        assert_eq!(results.iter().filter(|(probe, result)| result.is_err() && !probe.optional).count(), 2, "{lines}");
+        assert!(lines.contains("7c35c5a1") && lines.contains("unreachable"), "{lines}");
         loaded.settings.providers.clear();
-        let probes = probes(&loaded, &catalog::catalog(&loaded.settings, false).unwrap());
-        assert!(probes.iter().all(|p| p.provider == "ollama" && p.optional));
+        let catalog = catalog::build(&loaded.settings, false, &BTreeMap::new()).unwrap();
+        assert!(probes(&loaded.settings, &catalog).iter().all(|probe| probe.provider == "ollama" && probe.optional));
     }
 }

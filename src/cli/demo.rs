@@ -1,4 +1,4 @@
-//! `tollfree demo`: simulated providers that enforce the real free-tier limits, and a gateway on them.
+//! `tollfree demo`: a gateway on simulated providers that enforce the real free-tier limits.
 
 use std::{
     collections::BTreeMap,
@@ -32,23 +32,23 @@ const BANNER: &str = "\
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  tollfree demo               then call http://127.0.0.1:3000/v1 with any OpenAI SDK
+  tollfree demo               call http://127.0.0.1:3000/v1 with any OpenAI SDK
   PORT=4000 tollfree demo     the gateway on another port
   tollfree demo --providers-only --port 4100
 
-The gateway reads the same settings as `tollfree serve`, but for providers, models and state:
-what it counts ends with it.")]
+The gateway uses the settings of `tollfree serve`, except those of providers and models. Its state
+is lost when it stops.")]
 pub struct Arguments {
-    /// Runs the simulated providers alone and prints where they are as one line of JSON
+    /// Run only the simulated providers and print their addresses as one line of JSON
     #[arg(long)]
     providers_only: bool,
-    /// Address of the simulated providers; 0.0.0.0 where gateways in other containers shall reach them
+    /// Address of the simulated providers; 0.0.0.0 for gateways in other containers
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
-    /// Port of the simulated providers; 0 takes a free one
+    /// Port of the simulated providers; 0: any free port
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// What differs from the real free tiers: a TOML or JSON file, or JSON itself
+    /// Differences from the real free tiers: a TOML or JSON file, or JSON text
     #[arg(long, value_name = "FILE|JSON")]
     profile: Option<String>,
     /// Threads of the simulated providers
@@ -68,8 +68,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let loaded = load()?;
     with_telemetry(&loaded, async {
-        let (listener, address) = listen(&loaded.settings).await?;
-        gateway(loaded.clone(), arguments, listener, address).await
+        let (listeners, address) = listen(&loaded.settings).await?;
+        gateway(loaded.clone(), arguments, listeners, address).await
     })
 }
 
@@ -85,25 +85,25 @@ async fn providers_only(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Simulated providers and a gateway on them, until a signal. The operator's settings hold but for providers and state.
+/// Runs simulated providers and a gateway on them until a signal. All settings apply except providers, models and state.
 pub async fn gateway(
     mut loaded: Loaded,
     arguments: &Arguments,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     address: SocketAddr,
 ) -> anyhow::Result<()> {
     let providers = start_providers(arguments).await?;
     loaded.settings = on_simulated(loaded.settings, &providers);
     let made = made_admin_key(&loaded.settings);
     let app = App::open(loaded.settings.clone(), made.as_deref(), Storage::InMemory).await?;
-    welcome(&loaded, &app, address, made.as_deref(), BANNER);
+    welcome(&loaded, &app, address, made.as_deref(), BANNER)?;
     let settings = loaded.settings;
-    let served = app.serve(listener, Box::new(move || Ok(settings.clone()))).await;
+    let served = app.serve(listeners, Box::new(move || Ok(settings.clone()))).await;
     providers.stop().await;
     served
 }
 
-/// The same settings with every provider a simulated one.
+/// The same settings with simulated providers only.
 fn on_simulated(settings: Settings, simulated: &Running) -> Settings {
     let provider = |(id, url): (&String, &String)| {
         let keys = simulated.keys.get(id).into_iter().flatten().map(|key| key.as_str().into()).collect();
@@ -119,14 +119,14 @@ fn on_simulated(settings: Settings, simulated: &Running) -> Settings {
     }
 }
 
-/// The simulated providers as the arguments want them; they listen when this returns.
+/// Starts the simulated providers. They are listening when this returns.
 pub async fn start_providers(arguments: &Arguments) -> anyhow::Result<Running> {
     let profile = arguments.profile.as_deref().map(read_profile).transpose()?.unwrap_or_default();
     let &Arguments { host, port, workers, .. } = arguments;
     simulator::start(SimulatorSettings { host, port, workers, profile }).await
 }
 
-/// One line for a program that started us.
+/// Prints one line for the program that started this one.
 fn announce(running: &Running) -> anyhow::Result<()> {
     let providers: BTreeMap<_, _> = running
         .urls

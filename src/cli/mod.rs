@@ -1,6 +1,10 @@
 //! The commands. The only room that prints.
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    io::{ErrorKind, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -18,7 +22,7 @@ use crate::{
 
 /// One OpenAI-compatible endpoint over every free LLM tier.
 ///
-/// Every replica shares one exact budget, so that no provider's limit is overrun and none is left unused.
+/// All replicas share one exact budget: no provider's limit is exceeded, and none is left unused.
 #[derive(Parser)]
 #[command(name = "tollfree", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = EXAMPLES)]
@@ -29,33 +33,38 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  tollfree demo                         no account needed: simulated providers
+  tollfree demo                         simulated providers, no account needed
   GROQ_API_KEY=gsk_… tollfree serve     a gateway on http://127.0.0.1:3000/v1
   REDIS_URL=redis://… tollfree serve    one of several replicas that share a budget
-  tollfree keys create ann --rpm 10     a key for a member of the team
+  tollfree keys create ann --rpm 10     a key for a client of the gateway
 
-Settings come from the environment, a `.env` and `tollfree.toml`; see `.env.example`.
-Exit codes: 0 done, 1 failed, 2 wrong arguments or a wrong configuration.";
+Settings come from the environment, from `.env` and from `tollfree.toml`; see `.env.example`.
+Exit codes: 0 success, 1 failure, 2 wrong arguments or a wrong configuration.";
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway
     Serve(serve::Arguments),
-    /// Run simulated providers that enforce the real free-tier limits, and a gateway on them
+    /// Run a gateway on simulated providers that enforce the real free-tier limits
     Demo(demo::Arguments),
-    /// Make, show and change the keys of a team's members
+    /// Create, list and change client keys
     Keys(Box<keys::Arguments>),
-    /// Validate the configuration and show what is in force
+    /// Validate the configuration and show the settings in force
     Check(check::Arguments),
-    /// Show providers, models, limits in force, and where each figure came from
+    /// Show providers, models and limits in force, and the source of each figure
     Catalog(catalog::Arguments),
-    /// Succeed when the local gateway is ready for traffic (for a container's HEALTHCHECK)
+    /// Succeed when the local gateway is ready (for a container's HEALTHCHECK)
     Healthcheck(healthcheck::Arguments),
 }
 
-/// Parses the arguments and does what they say.
+/// A mistake in the arguments that only the command itself can find. Exit code 2, as for those that clap finds.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// Runs the command of the process's arguments.
 pub fn run() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Keys(arguments) => keys::run(arguments),
@@ -63,20 +72,17 @@ pub fn run() -> ExitCode {
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&format!("tollfree: {}", words(&error)));
-            if error.is::<ConfigError>() || error.is::<CatalogError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
-        }
-    }
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    print_error(&format!("tollfree: {}", message(&error)));
+    let is_usage = error.is::<UsageError>() || error.is::<ConfigError>() || error.is::<CatalogError>();
+    if is_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
-/// An error and its causes as one message, each said once; a backtrace tells an operator nothing.
-fn words(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+/// An error and its causes in one line, without the causes that an earlier message repeats.
+fn message(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |message, cause| match message.as_str() {
         "" => cause,
-        before if before.contains(&cause) => said,
+        before if before.contains(&cause) => message,
         before => format!("{before}: {cause}"),
     })
 }
@@ -89,19 +95,23 @@ fn load() -> anyhow::Result<Loaded> {
     Ok(config::load(&env, &std::env::current_dir()?)?)
 }
 
-/// A runtime for a command that waits; servers have their own threads beside it. One thread: what runs here (the line
-/// to Redis, settlements, the journal) is many short turns, and a second one would mostly be woken to find nothing.
+/// The runtime of a command. One thread, because its work (Redis connections, settlements, the journal) consists of many
+/// short steps; the HTTP server has threads of its own.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }
 
-fn say(text: &str) {
-    // A reader that has seen enough (`| head`) is no failure.
-    let _ = writeln!(std::io::stdout(), "{text}");
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        // The reader needs no more, as in `tollfree catalog | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result.map_err(|error| anyhow::anyhow!("cannot write to the standard output: {error}"))?),
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "the terminal is this room's output")]
-fn complain(text: &str) {
+fn print_error(text: &str) {
     eprintln!("{text}");
 }
 
@@ -112,9 +122,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_cause_is_said_once() {
+    fn a_cause_is_not_repeated() {
         let error = anyhow!("no space").context("cannot write: no space").context("the ledger");
-        assert_eq!(words(&error), "the ledger: cannot write: no space");
+        assert_eq!(message(&error), "the ledger: cannot write: no space");
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::{
     io::{IsTerminal, stdout},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
 
-use super::{demo, load, runtime, say};
+use anyhow::Context;
+
+use super::{demo, load, print, runtime};
 use crate::{
     app::{self, App, Storage},
     config::{Loaded, LogFormat, Settings},
@@ -17,86 +19,101 @@ use crate::{
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  GROQ_API_KEY=gsk_a,gsk_b tollfree serve     two keys, each its own account
+  GROQ_API_KEY=gsk_a,gsk_b tollfree serve     two keys, each an account of its own
   HOST=0.0.0.0 TOLLFREE_API_KEY=… TOLLFREE_ADMIN_KEY=… REDIS_URL=redis://… tollfree serve
 
-Signals: HUP reads the configuration again (a wrong one changes nothing); TERM and Ctrl-C finish
-what was accepted, settle it and end; a second one ends at once.")]
+Signals: HUP reloads the configuration (a wrong one changes nothing). TERM and Ctrl-C finish and
+settle the accepted requests and stop; a second signal stops at once.")]
 pub struct Arguments {
-    /// Start the demo where no provider is configured and no local Ollama runs
+    /// Port to listen on, instead of PORT and server.port
+    #[arg(long)]
+    port: Option<u16>,
+    /// Start the demo if no provider is configured and no local Ollama is running
     #[arg(long)]
     or_demo: bool,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let loaded = load()?;
+    let port = arguments.port;
+    let loaded = load_with_port(port)?;
     with_telemetry(&loaded, async {
-        // First, because a taken port is the likeliest mistake and needs no state to be seen.
-        let (listener, address) = listen(&loaded.settings).await?;
+        // First, because a port in use is the most likely mistake and is found without any state.
+        let (listeners, address) = listen(&loaded.settings).await?;
         if arguments.or_demo && !app::finds_provider(&loaded.settings).await? {
-            return demo::gateway(loaded.clone(), &demo::Arguments::default(), listener, address).await;
+            return demo::gateway(loaded.clone(), &demo::Arguments::default(), listeners, address).await;
         }
         let made = made_admin_key(&loaded.settings);
         let app = App::open(loaded.settings.clone(), made.as_deref(), Storage::Configured).await?;
-        let reload = || load().map(|loaded| loaded.settings).map_err(|error| format!("{error:#}"));
-        welcome(&loaded, &app, address, made.as_deref(), "");
-        app.serve(listener, Box::new(reload)).await
+        let reload = move || load_with_port(port).map(|loaded| loaded.settings).map_err(|error| format!("{error:#}"));
+        welcome(&loaded, &app, address, made.as_deref(), "")?;
+        app.serve(listeners, Box::new(reload)).await
     })
 }
 
-/// The bound listener, and the address it got (a port of 0 is any that is free).
-pub async fn listen(settings: &Settings) -> anyhow::Result<(std::net::TcpListener, SocketAddr)> {
-    let listener = app::bind(&settings.server.host, settings.server.port).await?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
+/// The configuration, with the port of the command line over it.
+fn load_with_port(port: Option<u16>) -> anyhow::Result<Loaded> {
+    let mut loaded = load()?;
+    loaded.settings.server.port = port.unwrap_or(loaded.settings.server.port);
+    Ok(loaded)
 }
 
-/// Runs `work` with the log and all that leaves the process as asked for, and sends what is left of it in the end. When
-/// nothing was asked for the log is lines for people on a terminal and JSON elsewhere.
+/// The bound listeners, and the address of the first, which differs from the settings if their port is 0.
+pub async fn listen(settings: &Settings) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
+    let listeners = app::bind(&settings.server.host, settings.server.port).await?;
+    let address = listeners.first().context("no listener")?.local_addr()?;
+    Ok((listeners, address))
+}
+
+/// Runs `work` with the log and the exporters of the settings, and flushes them at the end. Unless `log.format` is set, the
+/// log is text on a terminal and JSON elsewhere.
 pub fn with_telemetry(loaded: &Loaded, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = runtime()?;
-    let started = {
+    let telemetry = {
         let _on = runtime.enter();
         let settings = &loaded.settings;
-        let for_people = !is_set(loaded, "log.format") && std::io::stderr().is_terminal();
-        let json = settings.log.format == LogFormat::Json && !for_people;
-        let post = upstream::http_post(settings.https_proxy.as_ref().map(|proxy| proxy.to_string()))?;
+        let is_for_people = !is_set(loaded, "log.format") && std::io::stderr().is_terminal();
+        let json = settings.log.format == LogFormat::Json && !is_for_people;
+        let post = upstream::http_post(app::proxy(settings))?;
         telemetry::start(&settings.log.level, json, &settings.telemetry, &post).map_err(anyhow::Error::msg)?
     };
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
-    let ended = runtime.block_on(work);
-    started.finish(if ended.is_ok() { LAST_WORDS } else { LAST_WORDS_NOW });
-    ended
+    let result = runtime.block_on(work);
+    telemetry.finish(if result.is_ok() { FLUSH_TIMEOUT } else { FLUSH_TIMEOUT_AFTER_ERROR });
+    result
 }
 
-/// For a collector to take what is left when the process ends.
-const LAST_WORDS: Duration = Duration::from_secs(3);
-/// The same when the process ends at once.
-const LAST_WORDS_NOW: Duration = Duration::from_millis(300);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+const FLUSH_TIMEOUT_AFTER_ERROR: Duration = Duration::from_millis(300);
 
 fn is_set(loaded: &Loaded, name: &str) -> bool {
     loaded.settings.sources.iter().any(|setting| setting.name == name && setting.source != "default")
 }
 
-/// One person at a terminal, with state of their own, gets an admin key for this run. A team sets one.
+/// An admin key for this run, shown once. Only for one person at a terminal with embedded state: a team sets one.
 pub fn made_admin_key(settings: &Settings) -> Option<String> {
-    let one_person = stdout().is_terminal() && settings.redis_url.is_none() && settings.admin_key.is_none();
-    one_person.then(|| format!("tf-admin-{}", uuid::Uuid::new_v4().simple()))
+    let is_one_person = stdout().is_terminal() && settings.redis_url.is_none() && settings.admin_key.is_none();
+    is_one_person.then(|| format!("tf-admin-{}", uuid::Uuid::new_v4().simple()))
 }
 
-/// Where it is, how to call it, how to look at it. A log collector that asked for JSON is spared.
-pub fn welcome(loaded: &Loaded, app: &Arc<App>, address: SocketAddr, made: Option<&str>, banner: &str) {
+/// Prints the address, an example call and the dashboard. Not where JSON logs are configured.
+pub fn welcome(
+    loaded: &Loaded,
+    app: &Arc<App>,
+    address: SocketAddr,
+    made: Option<&str>,
+    banner: &str,
+) -> anyhow::Result<()> {
     let (models, providers) = app.offer();
     let providers = providers.join(", ");
     tracing::info!(server.address = %address, models, providers, "Listening on http://{address}");
     if loaded.settings.log.format == LogFormat::Json && is_set(loaded, "log.format") {
-        return;
+        return Ok(());
     }
     let offer = match models {
         0 => {
-            "Tollfree runs, but no provider is configured yet: set a key such as GROQ_API_KEY, or run `tollfree demo`."
+            "Tollfree is running, but no provider is configured: set a key such as GROQ_API_KEY, or run `tollfree demo`."
                 .to_owned()
         }
         1 => format!("Tollfree serves 1 model of {providers}."),
@@ -109,7 +126,7 @@ pub fn welcome(loaded: &Loaded, app: &Arc<App>, address: SocketAddr, made: Optio
         (None, Some(_)) => "with your TOLLFREE_ADMIN_KEY".to_owned(),
         (None, None) => "set TOLLFREE_ADMIN_KEY first".to_owned(),
     };
-    say(&format!(
+    print(&format!(
         "
 {banner}{offer}
 
@@ -120,10 +137,10 @@ pub fn welcome(loaded: &Loaded, app: &Arc<App>, address: SocketAddr, made: Optio
   Dashboard  {url}/dashboard
   Log in     {log_in}
 "
-    ));
+    ))
 }
 
-/// What to type on this machine: an address for all interfaces is not one to call.
+/// The URL to call on this machine. An address of all interfaces cannot be called.
 fn url(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("http://localhost:{}", address.port())

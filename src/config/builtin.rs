@@ -108,14 +108,20 @@ mod tests {
             assert!(provider.base_url.is_some(), "{id}");
             let headers = provider.headers.as_deref().unwrap_or("retry_after");
             assert!(builtin().headers(headers).is_some(), "{id}: header dialect {headers}");
-            assert!(provider.limits.is_empty() && provider.model_limits.is_empty() || provider.mark.is_some(), "{id}");
+            assert!(
+                provider.limits.is_empty() && provider.model_limits.is_empty() || provider.confidence.is_some(),
+                "{id}"
+            );
             let mut names = std::collections::BTreeSet::new();
             for (model_id, model) in &provider.models {
                 for name in std::iter::once(model_id).chain(&model.aliases) {
                     assert!(names.insert(name.clone()), "{id}: `{name}` names two models");
                 }
                 assert!(model.context.is_some() && model.quality.is_some(), "{id}/{model_id}");
-                assert!(model.limits.is_empty() || model.mark.is_some(), "{id}/{model_id}: limits without a mark");
+                assert!(
+                    model.limits.is_empty() || model.confidence.is_some(),
+                    "{id}/{model_id}: limits without a confidence"
+                );
                 assert_eq!(model.status == Some(Status::Retired), model.retired_on.is_some(), "{id}/{model_id}");
                 if let Some(next) = &model.successor {
                     let next = provider.models.get(next).expect(model_id);

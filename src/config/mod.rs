@@ -41,7 +41,7 @@ use crate::domain::key::CLIENT_KEY_PREFIX;
 const REDIS_URL: &[&str] = &["REDIS_URL"];
 const ADMIN_KEY: &[&str] = &["TOLLFREE_ADMIN_KEY", "FREELLM_ADMIN_KEY"];
 const API_KEY: &[&str] = &["TOLLFREE_API_KEY", "FREELLM_API_KEY"];
-const HTTPS_PROXY: &[&str] = &["HTTPS_PROXY", "https_proxy"];
+const HTTPS_PROXY: &[&str] = &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 /// Settings that are read from the environment only, or from the file that `NAME_FILE` names.
 const SECRETS: [&[&str]; 4] = [REDIS_URL, ADMIN_KEY, API_KEY, HTTPS_PROXY];
 
@@ -97,6 +97,10 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
     settings.admin_key = findings.secret(&env, ADMIN_KEY).map(|BearerKey(key)| key);
     settings.api_key = findings.secret(&env, API_KEY).map(|BearerKey(key)| key);
     settings.https_proxy = findings.secret(&env, HTTPS_PROXY);
+    settings.no_proxy = env.first(&["NO_PROXY", "no_proxy"]).map(|found| {
+        findings.source("NO_PROXY", found.source, found.value.clone());
+        found.value
+    });
     providers::read(&mut settings, document.as_ref(), &env, &mut findings);
     if let Some(file) = &settings.clients.file {
         match clients::read(file, cwd) {

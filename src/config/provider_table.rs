@@ -49,7 +49,7 @@ pub struct ProviderTable {
     pub reserve_default_output: Option<i64>,
     #[serde(deserialize_with = "value::optional_whole::<_, _, 0, MAX_TOKENS>")]
     pub reserve_cap_output: Option<i64>,
-    pub mark: Option<Confidence>,
+    pub confidence: Option<Confidence>,
 
     /// Overrides `timeouts.first_token_ms`.
     #[serde(alias = "first_content_ms", deserialize_with = "value::optional_whole::<_, _, 1, HOUR_MS>")]
@@ -104,10 +104,9 @@ pub struct ModelTable {
     pub daily_reset: Option<DailyReset>,
     pub token_charge: Option<TokenCharge>,
     /// Of the limits.
-    pub mark: Option<Confidence>,
+    pub confidence: Option<Confidence>,
     #[serde(deserialize_with = "value::optional_whole::<_, _, 0, 100>")]
     pub quality: Option<u32>,
-    pub quality_mark: Option<Confidence>,
     pub speed: Option<u32>,
     #[serde(deserialize_with = "value::optional_whole::<_, _, 1, HOUR_MS>")]
     pub first_token_ms: Option<i64>,
@@ -117,14 +116,14 @@ pub struct ModelTable {
 
 /// How certain a figure of the catalogue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Confidence {
-    #[serde(rename = "D")]
+    /// Documented by the provider.
     Documented,
-    #[serde(rename = "O")]
+    /// Seen in a response, a header or a report.
     Observed,
-    #[serde(rename = "I")]
     Inferred,
-    #[serde(rename = "U")]
+    /// Unknown, or sources contradict each other.
     Uncertain,
 }
 

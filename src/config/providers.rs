@@ -162,7 +162,14 @@ impl Reader<'_> {
             }
             url
         };
-        let bare = url.trim_end_matches('/');
+        let mut bare = url.trim_end_matches('/');
+        if let Some(base) = bare.strip_suffix("/chat/completions") {
+            let note = format!(
+                "providers.{id}.base_url: `/chat/completions` is left out of `{bare}`, because it is added to every call"
+            );
+            self.findings.notes.push(note);
+            bare = base;
+        }
         let has_no_path = url::Url::parse(bare).is_ok_and(|url| url.path() == "/");
         Some(if id == "ollama" && has_no_path { format!("{bare}/v1") } else { bare.to_owned() })
     }

@@ -38,9 +38,12 @@ pub struct Settings {
     /// The shared client key.
     #[serde(skip)]
     pub api_key: Option<SecretString>,
-    /// The proxy for calls to providers.
+    /// The proxy for calls to providers at `https://` addresses.
     #[serde(skip)]
     pub https_proxy: Option<ProxyUrl>,
+    /// Hosts that are reached without the proxy: names, domains, addresses, ranges, `*`.
+    #[serde(skip)]
+    pub no_proxy: Option<String>,
     /// Where traces, metrics and logs are exported to: the `OTEL_…` variables.
     #[serde(skip)]
     pub telemetry: telemetry::Settings,
@@ -74,6 +77,7 @@ impl Default for Settings {
             admin_key: None,
             api_key: None,
             https_proxy: None,
+            no_proxy: None,
             telemetry: telemetry::Settings::default(),
             providers: BTreeMap::new(),
             models: BTreeMap::new(),
@@ -254,25 +258,50 @@ pub struct MetaModelSettings {
     pub place: String,
 }
 
-/// `*`, or scheme, host and port of web pages: `https://app.example.com`.
+/// The origin of web pages, apps or browser extensions, in lower case: `https://app.example.com`, `app://obsidian.md`. `*`
+/// is any origin, and `https://*.example.com` any subdomain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(String);
+
+impl Origin {
+    pub fn is_any(&self) -> bool {
+        self.0 == "*"
+    }
+
+    /// Whether the value of an `Origin` header is this origin.
+    pub fn matches(&self, origin: &str) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        match self.0.split_once("://*.") {
+            Some((scheme, domain)) => origin
+                .strip_prefix(scheme)
+                .and_then(|rest| rest.strip_prefix("://")?.strip_suffix(domain)?.strip_suffix('.'))
+                .is_some_and(|name| !name.is_empty() && !name.contains(['/', ':', '@'])),
+            None => self.is_any() || self.0 == origin,
+        }
+    }
+}
 
 impl FromStr for Origin {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_origin = url::Url::parse(text).is_ok_and(|url| url.origin().is_tuple() && url.path() == "/");
-        if text == "*" || is_origin && !text.ends_with('/') {
-            return Ok(Self(text.to_owned()));
+        let text = text.to_ascii_lowercase();
+        let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+            let host = host.strip_prefix("*.").unwrap_or(host);
+            let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+            // Only the origin of apps such as `capacitor://` may have no host.
+            let has_host = !host.is_empty() || !matches!(scheme, "http" | "https");
+            let is_url = !matches!(scheme, "http" | "https") || url::Url::parse(&format!("{scheme}://{host}")).is_ok();
+            is_scheme
+                && has_host
+                && is_url
+                && !host.contains(['/', '?', '#', '@', '*'])
+                && !host.contains(char::is_whitespace)
+        });
+        if text == "*" || is_origin {
+            return Ok(Self(text));
         }
-        Err("`*`, or origins such as https://app.example.com (without a path)".into())
-    }
-}
-
-impl Deref for Origin {
-    type Target = str;
-    fn deref(&self) -> &str {
-        &self.0
+        Err("`*`, or origins such as https://app.example.com, https://*.example.com or app://obsidian.md (without a path)".into())
     }
 }
 

@@ -122,7 +122,7 @@ fn every_name_of_the_environment_reaches_its_setting() {
     assert_eq!(s.api_key.as_ref().unwrap().expose_secret(), "cli-hunter2");
     assert_eq!((s.clients.rate_limit_rpm, s.timeouts.route_ms), (Some(60), 2_000));
     assert_eq!(s.breaker, BreakerSettings { failure_threshold: 5, success_threshold: 1, open_ms: 1_000 });
-    let origins: Vec<&str> = s.http.allowed_origins.iter().map(|origin| &**origin).collect();
+    let origins: Vec<String> = s.http.allowed_origins.iter().map(ToString::to_string).collect();
     assert_eq!(origins, ["https://a.example", "http://localhost:5173"]);
     assert!(s.http.trusted_proxies[0].contains("10.9.8.7".parse().unwrap()));
     assert!(s.http.trusted_proxies[0].contains("::ffff:10.9.8.7".parse().unwrap()));
@@ -367,6 +367,49 @@ fn meta_models_of_the_file_keep_what_they_do_not_say() {
     };
     assert_eq!(models["free"], meta(&[], RoutingStrategy::Fast, "tollfree.toml:1:9"));
     assert_eq!(models["mine"], meta(&["groq/*"], RoutingStrategy::Headroom, "tollfree.toml:4:1"));
+}
+
+#[test]
+fn origins_of_pages_apps_and_extensions_match_what_browsers_send() {
+    let matches = |allowed: &str, sent: &str| allowed.parse::<Origin>().unwrap().matches(sent);
+    for (allowed, sent) in [
+        ("*", "null"),
+        ("https://app.example.com", "https://app.example.com"),
+        ("HTTPS://App.example.com:8443", "https://app.example.com:8443"),
+        ("https://*.example.com", "https://a.b.example.com"),
+        ("app://obsidian.md", "app://obsidian.md"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("capacitor://", "capacitor://"),
+        ("chrome-extension://abcdefghij", "chrome-extension://abcdefghij"),
+        ("http://[::1]:5173", "http://[::1]:5173"),
+    ] {
+        assert!(matches(allowed, sent), "{allowed} {sent}");
+    }
+    for (allowed, sent) in [
+        ("https://app.example.com", "http://app.example.com"),
+        ("https://*.example.com", "https://example.com"),
+        ("https://*.example.com", "https://evil.test/.example.com"),
+        ("https://*.example.com", "https://badexample.com"),
+        ("https://*.example.com", "https://a.example.com:8443"),
+    ] {
+        assert!(!matches(allowed, sent), "{allowed} {sent}");
+    }
+    for wrong in
+        ["example.com", "https://", "https://a/", "https://*", "https://a.*.com", "://a", "https://u@a", "null"]
+    {
+        assert!(wrong.parse::<Origin>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn proxies_and_endpoints_are_read_as_people_write_them() {
+    let env = [("ALL_PROXY", "socks5://proxy:1080"), ("no_proxy", ".svc,10.0.0.0/8")];
+    let file = "[providers.lab]\nbase_url = \"http://x/v1/chat/completions/\"\n";
+    let loaded = load_with(file, &env).unwrap();
+    assert_eq!(loaded.settings.https_proxy.as_deref(), Some("socks5://proxy:1080"));
+    assert_eq!(loaded.settings.no_proxy.as_deref(), Some(".svc,10.0.0.0/8"));
+    assert_eq!(loaded.settings.providers["lab"].base_url.as_deref(), Some("http://x/v1"));
+    assert!(loaded.notes[0].contains("/chat/completions"), "{:?}", loaded.notes);
 }
 
 /// They load as they are and with every line switched on.

@@ -167,8 +167,13 @@ pub struct Model {
     pub successor: Option<String>,
     /// Context length in tokens, prompt and output together.
     pub context: i64,
+    /// `context` is a default that neither the catalogue, nor the operator, nor the server states.
+    pub context_assumed: bool,
     pub max_output: i64,
     pub capabilities: Capabilities,
+    /// Neither the catalogue, nor the operator, nor the server states what the model can do: a request that needs more than
+    /// `capabilities` may still succeed.
+    pub capabilities_assumed: bool,
     pub max_images: Option<u32>,
     /// Empty: all values are accepted.
     pub reasoning_efforts: Vec<String>,
@@ -212,6 +217,7 @@ impl Capabilities {
     pub const PDF_IN: Self = Self(1 << 7);
     pub const REASONING: Self = Self(1 << 8);
     pub const EMBEDDINGS: Self = Self(1 << 9);
+    pub const ALL: Self = Self((1 << 10) - 1);
     pub const NAMES: [(&'static str, Self); 10] = [
         ("tools", Self::TOOLS),
         ("json_schema", Self::JSON_SCHEMA),

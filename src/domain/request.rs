@@ -78,3 +78,14 @@ pub struct PromptSize {
     pub schema_chars: u64,
     pub images: u32,
 }
+
+impl PromptSize {
+    /// Rough token count without images. Characters per token: English 4, schemas 2.5, CJK 1, other scripts 1.3.
+    pub fn raw_tokens(&self) -> f64 {
+        self.ascii_chars as f64 / 4.0
+            + self.schema_chars as f64 / 2.5
+            + self.cjk_chars as f64
+            + self.other_chars as f64 * 0.75
+            + f64::from(self.messages) * 4.0
+    }
+}

@@ -70,7 +70,8 @@ fn unfit(
 
 /// The part of the request that a model or its provider's dialect does not support.
 fn unsupported<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'static str)> {
-    let can = model.capabilities;
+    // A model of unknown abilities gets the request: its server decides.
+    let can = if model.capabilities_assumed { Capabilities::ALL } else { model.capabilities };
     let wants = |capability| request.needs.has(capability);
     let has_images = request.images > 0 || wants(Capabilities::VISION) || wants(Capabilities::VISION_BASE64);
     let sees = can.has(Capabilities::VISION) || can.has(Capabilities::VISION_BASE64);
@@ -133,7 +134,7 @@ fn too_small(
     // Without the margin: the provider decides about a prompt that may just fit.
     let needed = (charge.input * 100 / 115).saturating_add(request.max_tokens.unwrap_or(1).max(1));
     let context = candidate.model.context;
-    if context > 0 && needed > context {
+    if context > 0 && needed > context && !candidate.model.context_assumed {
         return Some(Unfit::TooSmall { needed, most: context });
     }
     candidate.windows.iter().find_map(|window| {

@@ -71,7 +71,7 @@ impl Estimates {
         let learned = self.of(model);
         let mut history = learned.history.lock();
         if input > 0 && size.images == 0 {
-            history.fit.add(raw_tokens(size), input as f64);
+            history.fit.add(size.raw_tokens(), input as f64);
             let (base, slope) = history.fit.coefficients();
             learned.base.store(base.to_bits(), Ordering::Relaxed);
             learned.slope.store(slope.to_bits(), Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl Estimates {
 /// The charge with a model's learned estimates.
 fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned>) -> Charge {
     let (base, slope) = learned.map_or((0.0, 1.0), Learned::fit);
-    let prompt = base + slope * raw_tokens(&request.size) + IMAGE_TOKENS * f64::from(request.size.images);
+    let prompt = base + slope * request.size.raw_tokens() + IMAGE_TOKENS * f64::from(request.size.images);
     let input = to_units(MARGIN * prompt);
     let provider = &candidate.provider;
     let sent = request.max_tokens.or_else(|| candidate.default_max_tokens());
@@ -156,7 +156,7 @@ impl History {
     }
 }
 
-/// Linear fit of prompt tokens over [`raw_tokens`]: `base + slope × raw`. Least squares of relative errors, with decay.
+/// Linear fit of prompt tokens over [`PromptSize::raw_tokens`]: `base + slope × raw`. Least squares of relative errors, with decay.
 ///
 /// A ratio alone does not fit, because some models add a preamble of 70 tokens to the shortest prompt.
 #[derive(Debug, Default)]
@@ -198,15 +198,6 @@ impl LinearFit {
         let base = ((self.y - slope * self.x) / w).clamp(0.0, 2_000.0);
         (base, slope)
     }
-}
-
-/// Rough token count. Characters per token: English 4, schemas 2.5, CJK 1, other scripts 1.3.
-fn raw_tokens(size: &PromptSize) -> f64 {
-    size.ascii_chars as f64 / 4.0
-        + size.schema_chars as f64 / 2.5
-        + size.cjk_chars as f64
-        + size.other_chars as f64 * 0.75
-        + f64::from(size.messages) * 4.0
 }
 
 fn to_units(tokens: f64) -> i64 {
@@ -271,11 +262,11 @@ mod tests {
         let (estimates, candidate) = (Estimates::default(), candidate("p/m").build());
         for round in 0..40 {
             let chars = [20, 400, 8_000, 60_000][round % 4];
-            let tokens = 70.0 + 1.4 * raw_tokens(&sized(chars).size);
+            let tokens = 70.0 + 1.4 * sized(chars).size.raw_tokens();
             estimates.learn("p/m", &sized(chars).size, 1, to_units(tokens), 10);
         }
         for chars in [20, 1_000, 30_000] {
-            let truth = 70.0 + 1.4 * raw_tokens(&sized(chars).size);
+            let truth = 70.0 + 1.4 * sized(chars).size.raw_tokens();
             let guess = estimates.charge(&candidate, &sized(chars)).input as f64 / MARGIN;
             assert!((guess / truth - 1.0).abs() < 0.08, "{chars} characters: {guess} for {truth}");
         }
@@ -332,7 +323,7 @@ mod tests {
         #[test]
         fn the_margin_covers_the_scatter(slope in 0.6..2.5_f64, base in 0.0..200.0_f64, noise in proptest::collection::vec(-0.1..0.1_f64, 60)) {
             let (estimates, candidate) = (Estimates::default(), candidate("p/m").build());
-            let truth = |chars: u64, noise: f64| (base + slope * raw_tokens(&sized(chars).size)) * (1.0 + noise);
+            let truth = |chars: u64, noise: f64| (base + slope * sized(chars).size.raw_tokens()) * (1.0 + noise);
             for (i, noise) in noise.iter().enumerate() {
                 let chars = [100, 2_000, 500, 20_000, 9_000][i % 5];
                 estimates.learn("p/m", &sized(chars).size, 1, to_units(truth(chars, *noise)), 10);

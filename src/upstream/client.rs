@@ -37,8 +37,17 @@ pub struct UpstreamSettings {
     pub first_token_ms: u64,
     /// Longest pause between two events of a stream.
     pub stream_idle_ms: u64,
-    /// `HTTPS_PROXY`: `http://`, `https://`, `socks5://`; providers at plain `http://` (Ollama) are reached directly.
-    pub proxy: Option<String>,
+    /// `None`: providers are reached directly.
+    pub proxy: Option<ProxySettings>,
+}
+
+/// The proxy for `https://` addresses. Providers at plain `http://` (Ollama) are reached directly.
+#[derive(Debug, Clone)]
+pub struct ProxySettings {
+    /// `http://`, `https://` or `socks5://`.
+    pub url: String,
+    /// `NO_PROXY`: hosts that are reached directly.
+    pub bypass: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +140,7 @@ pub(super) fn root_cause(error: &reqwest::Error) -> String {
 
 /// A client that posts outside the calls to providers, such as the exporters of telemetry. It neither retries nor follows
 /// redirects, and it reads a response up to a bound. Its errors name no address, which may contain a password.
-pub fn http_post(proxy: Option<String>) -> Result<Arc<HttpPost>, BuildError> {
+pub fn http_post(proxy: Option<ProxySettings>) -> Result<Arc<HttpPost>, BuildError> {
     let settings = UpstreamSettings { connect_ms: 3_000, first_token_ms: 0, stream_idle_ms: 0, proxy };
     let http = build(&settings)?;
     Ok(Arc::new(move |url, headers, body| {
@@ -176,7 +185,11 @@ fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
         .redirect(redirect::Policy::none())
         .no_proxy();
     let builder = match &settings.proxy {
-        Some(url) => builder.proxy(reqwest::Proxy::https(url).map_err(|e| BuildError::Proxy(e.to_string()))?),
+        Some(ProxySettings { url, bypass }) => {
+            let proxy = reqwest::Proxy::https(url).map_err(|e| BuildError::Proxy(e.to_string()))?;
+            let bypass = bypass.as_deref().and_then(reqwest::NoProxy::from_string);
+            builder.proxy(proxy.no_proxy(bypass))
+        }
         None => builder,
     };
     builder.build().map_err(|e| BuildError::Client(e.to_string()))
@@ -211,7 +224,7 @@ mod tests {
             connect_ms: 1,
             first_token_ms: 1,
             stream_idle_ms: 1,
-            proxy: Some(proxy.to_owned()),
+            proxy: Some(ProxySettings { url: proxy.to_owned(), bypass: None }),
         };
         assert!(matches!(Upstream::new(settings("http://"), 1), Err(BuildError::Proxy(_))));
         assert!(Upstream::new(settings("http://proxy:3128"), 1).is_ok());

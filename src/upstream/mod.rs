@@ -17,7 +17,7 @@ mod response;
 #[cfg(test)]
 pub(crate) mod test_support;
 
-pub use client::{BuildError, HttpPost, Upstream, UpstreamSettings, http_post};
+pub use client::{BuildError, HttpPost, ProxySettings, Upstream, UpstreamSettings, http_post};
 pub use reply::{Reply, ReplyBody};
 pub use response::{
     event_stream::EventStream,

@@ -13,15 +13,17 @@ use super::{
     client::{Upstream, authorization, root_cause},
     error_response,
 };
-use crate::domain::provider::Auth;
+use crate::domain::{Capabilities, provider::Auth};
 
 /// One model of a provider's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedModel {
     /// Without the list's prefix (`models/`).
     pub id: String,
-    /// Prompt and answer, where the list tells it.
+    /// Tokens of prompt and answer together, if the server states them.
     pub context: Option<i64>,
+    /// What the model can do, if the server states it.
+    pub capabilities: Option<Capabilities>,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -43,6 +45,14 @@ struct Entry {
     id: String,
     #[serde(alias = "context_window", alias = "context_length", alias = "max_context_length", alias = "max_model_len")]
     context: Option<i64>,
+    #[serde(default)]
+    meta: Meta,
+}
+
+/// llama.cpp's properties of a model.
+#[derive(Default, Deserialize)]
+struct Meta {
+    n_ctx_train: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +82,39 @@ impl Upstream {
             return Err(ModelListError::Refused { status: status.as_u16(), message });
         };
         let bare = |id: String| id.strip_prefix(prefix).map(str::to_owned).unwrap_or(id);
-        Ok(list.data.into_iter().map(|entry| ListedModel { id: bare(entry.id), context: entry.context }).collect())
+        let model = |entry: Entry| ListedModel {
+            id: bare(entry.id),
+            context: entry.context.or(entry.meta.n_ctx_train),
+            capabilities: None,
+        };
+        Ok(list.data.into_iter().map(model).collect())
+    }
+
+    /// What an Ollama server knows about one of its models: `POST /api/show`. `None`: it does not answer, or not like Ollama.
+    pub async fn describe_ollama(&self, base_url: &str, id: &str, within_ms: u64) -> Option<ListedModel> {
+        #[derive(Deserialize)]
+        struct Description {
+            #[serde(default)]
+            model_info: serde_json::Map<String, serde_json::Value>,
+            capabilities: Option<Vec<String>>,
+        }
+        let root = base_url.trim_end_matches('/').trim_end_matches("/v1");
+        let request = self.http_background().post(format!("{root}/api/show")).json(&serde_json::json!({ "model": id }));
+        let answer = async { request.send().await?.error_for_status()?.json::<Description>().await };
+        let description = tokio::time::timeout(Duration::from_millis(within_ms), answer).await.ok()?.ok()?;
+        let context = description.model_info.iter().find(|(name, _)| name.ends_with(".context_length"));
+        let has = |capabilities: &[String], name: &str| capabilities.iter().any(|capability| capability == name);
+        let capabilities = description.capabilities.map(|names| {
+            [
+                ("tools", Capabilities::TOOLS),
+                ("vision", Capabilities::VISION_BASE64),
+                ("thinking", Capabilities::REASONING),
+            ]
+            .into_iter()
+            .filter(|(name, _)| has(&names, name))
+            .fold(Capabilities::JSON_OBJECT.with(Capabilities::JSON_SCHEMA), |all, (_, one)| all.with(one))
+        });
+        Some(ListedModel { id: id.to_owned(), context: context.and_then(|(_, n)| n.as_i64()), capabilities })
     }
 
     async fn get_models(
@@ -131,7 +173,7 @@ mod tests {
         let mut server = serve(says(200, "application/json", list)).await;
         let key = SecretString::from("test-key");
         let found = upstream.list_models(&server.base_url, Some(&key), "models/", 2_000).await.unwrap();
-        assert_eq!(found[0], ListedModel { id: "gemini-3.8-flash".into(), context: None });
+        assert_eq!(found[0], ListedModel { id: "gemini-3.8-flash".into(), context: None, capabilities: None });
         let (asked, _) = server.asked.recv().await.unwrap();
         assert!(
             asked.starts_with("GET /v1/models HTTP/1.1\r\n") && asked.contains("authorization: Bearer test-key\r\n")

@@ -30,14 +30,13 @@ const ALLOW_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origins {
     any: bool,
-    listed: Vec<String>,
+    listed: Vec<Origin>,
 }
 
 impl Origins {
     /// An origin is scheme, host and port without a path: `https://app.example`. `*` allows every origin.
     pub fn new(allowed: &[Origin]) -> Self {
-        let listed = allowed.iter().map(|origin| origin.to_ascii_lowercase()).collect();
-        Self { any: allowed.iter().any(|origin| &**origin == "*"), listed }
+        Self { any: allowed.iter().any(Origin::is_any), listed: allowed.to_vec() }
     }
 
     /// The value of `access-control-allow-origin`, or `None` if the request has no origin or one that is not allowed.
@@ -47,8 +46,8 @@ impl Origins {
             // Cookies are not accepted across origins, so the wildcard exposes nothing.
             return Some(HeaderValue::from_static("*"));
         }
-        let requested = origin.to_str().ok()?.to_ascii_lowercase();
-        self.listed.contains(&requested).then(|| origin.clone())
+        let text = origin.to_str().ok()?;
+        self.listed.iter().any(|allowed| allowed.matches(text)).then(|| origin.clone())
     }
 
     /// Whether responses differ by origin, so that caches must keep them apart.

@@ -1,57 +1,75 @@
-//! What is wished for on the command line, as the admin API would be told it.
+//! The arguments that describe a client, as fields of the admin API.
 
 use jiff::{SignedDuration, Span, Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
+/// Fields of the admin API and their options, for its messages.
+pub const OPTIONS: [(&str, &str); 12] = [
+    ("limits.rpm", "--rpm"),
+    ("limits.rpd", "--rpd"),
+    ("limits.tpm", "--tpm"),
+    ("limits.tpd", "--tpd"),
+    ("limits.concurrency", "--concurrency"),
+    ("models", "--model"),
+    ("weight", "--weight"),
+    ("wait_ms", "--wait"),
+    ("expires_at", "--expires"),
+    ("overlap_s", "--overlap"),
+    ("note", "--note"),
+    ("name", "NAME"),
+];
+
 /// What a key may do.
 #[derive(clap::Args)]
 pub struct ClientArgs {
-    /// Requests in any minute; `none` takes the limit away
+    /// Requests per minute; `none` removes the limit
     #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     rpm: Option<Value>,
-    /// Requests in any day
+    /// Requests per day
     #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     rpd: Option<Value>,
-    /// Tokens in any minute
+    /// Tokens per minute
     #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     tpm: Option<Value>,
-    /// Tokens in any day
+    /// Tokens per day
     #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     tpd: Option<Value>,
-    /// Requests at a time
+    /// Concurrent requests
     #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     concurrency: Option<Value>,
-    /// Its part of a contended limit against others' (usually 1)
+    /// Share of a contended limit relative to other clients (default 1)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     weight: Option<i64>,
-    /// A model or meta-model it may ask for, or a pattern: free, 'groq/*'; again for more
+    /// A model or meta-model, or a pattern such as 'groq/*'; can be repeated
     #[arg(long = "model", value_name = "PATTERN")]
     pub models: Option<Vec<String>>,
-    /// Whether it may ask for `service_tier: "priority"`
+    /// Whether requests may have `service_tier: "priority"`
     #[arg(long, value_name = "true|false")]
     priority: Option<bool>,
-    /// How long its requests wait for a slot where they do not say: 10s, 500ms, none
+    /// How long requests without a `Prefer: wait` header wait for room: 10s, 500ms, none
     #[arg(long, value_name = "SPAN|none", value_parser = parse_wait)]
     wait: Option<Value>,
-    /// When it ends: 90d, 2027-01-31, 2027-01-31T12:00:00Z, never
+    /// When the key expires: 90d, 2027-01-31, 2027-01-31T12:00:00Z, never
     #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
     expires: Option<Value>,
-    /// A word for yourself
+    /// A note, such as where the key is used
     #[arg(long)]
     note: Option<String>,
-    /// Switched off until it is switched on
+    /// Disable the key until it is enabled again
     #[arg(long)]
     disabled: bool,
 }
 
-/// A new key's.
 #[derive(clap::Args)]
 pub struct CreateArgs {
-    /// Whom it is for
-    name: String,
+    /// Name of the client
+    pub name: String,
     #[command(flatten)]
-    client: ClientArgs,
-    /// Store nothing: print the key and its line for the file of hashes (`clients.file`)
+    pub client: ClientArgs,
+    /// Create a client even if another one has the same name
+    #[arg(long)]
+    pub force: bool,
+    /// Store nothing: print the key, and its entry for the file of hashes (`clients.file`)
     #[arg(long)]
     pub print_hash: bool,
 }
@@ -65,54 +83,50 @@ impl CreateArgs {
 }
 
 impl ClientArgs {
-    /// What was wished for and nothing else, as JSON.
+    /// The fields that are given. Null removes a value.
     pub fn fields(&self) -> Map<String, Value> {
-        let limits = [
-            ("rpm", &self.rpm),
-            ("rpd", &self.rpd),
-            ("tpm", &self.tpm),
-            ("tpd", &self.tpd),
-            ("concurrency", &self.concurrency),
-        ];
-        let limits: Map<String, Value> =
-            limits.into_iter().filter_map(|(name, max)| Some((name.to_owned(), max.clone()?))).collect();
-        let all = [
-            ("limits", (!limits.is_empty()).then(|| Value::from(limits))),
+        let given = |fields: &[(&str, Option<Value>)]| -> Map<String, Value> {
+            fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?))).collect()
+        };
+        let limits = given(&[
+            ("rpm", self.rpm.clone()),
+            ("rpd", self.rpd.clone()),
+            ("tpm", self.tpm.clone()),
+            ("tpd", self.tpd.clone()),
+            ("concurrency", self.concurrency.clone()),
+        ]);
+        given(&[
+            ("limits", (!limits.is_empty()).then(|| limits.into())),
             ("weight", self.weight.map(Value::from)),
             ("models", self.models.as_ref().map(|models| json!(models))),
             ("priority", self.priority.map(Value::from)),
             ("wait_ms", self.wait.clone()),
             ("expires_at", self.expires.clone()),
-            ("note", self.note.as_deref().map(Value::from)),
-            ("disabled", self.disabled.then(|| Value::from(true))),
-        ];
-        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+            ("note", self.note.clone().map(Value::from)),
+            ("disabled", self.disabled.then_some(Value::from(true))),
+        ])
     }
 }
 
 fn parse_limit(text: &str) -> Result<Value, String> {
-    match text {
-        "none" => Ok(Value::Null),
-        text => text.parse::<i64>().map(Value::from).map_err(|_| "expected a whole number, or none".to_owned()),
+    if text == "none" {
+        return Ok(Value::Null);
     }
+    text.parse::<i64>().map(Value::from).map_err(|_| "expected a whole number, or none".to_owned())
 }
 
 fn parse_wait(text: &str) -> Result<Value, String> {
-    let words = "expected a span such as 10s or 500ms, or none";
-    match text {
-        "none" => Ok(Value::Null),
-        text => {
-            let span: SignedDuration = text.parse().map_err(|_| words.to_owned())?;
-            i64::try_from(span.as_millis()).map(Value::from).map_err(|_| words.to_owned())
-        }
+    if text == "none" {
+        return Ok(Value::Null);
     }
+    let ms = text.parse::<SignedDuration>().ok().and_then(|span| i64::try_from(span.as_millis()).ok());
+    ms.map(Value::from).ok_or_else(|| "expected a span such as 10s or 500ms, or none".to_owned())
 }
 
 /// Seconds of `1h`, `2d`, `30m`.
 pub fn parse_span_s(text: &str) -> Result<i64, String> {
-    let words = || "expected a span such as 30m, 1h or 2d".to_owned();
     let now = Timestamp::now();
-    let then = later(now, text).ok_or_else(words)?;
+    let then = later(now, text).ok_or_else(|| "expected a span such as 30m, 1h or 2d".to_owned())?;
     Ok(now.duration_until(then).as_secs())
 }
 
@@ -126,9 +140,11 @@ fn parse_expiry(text: &str) -> Result<Value, String> {
     if matches!(text, "never" | "none") {
         return Ok(Value::Null);
     }
-    let date = text.parse::<jiff::civil::Date>().ok().filter(|_| !text.contains([':', 'T']));
-    let at = text.parse::<Timestamp>().ok().or_else(|| date?.to_zoned(TimeZone::UTC).ok().map(|day| day.timestamp()));
-    let at = at.or_else(|| later(Timestamp::now(), text));
+    let midnight = || {
+        let date = text.parse::<jiff::civil::Date>().ok().filter(|_| !text.contains([':', 'T']))?;
+        Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    };
+    let at = text.parse::<Timestamp>().ok().or_else(midnight).or_else(|| later(Timestamp::now(), text));
     let at = at.and_then(|at| Timestamp::from_millisecond(at.as_millisecond()).ok());
     at.map(|at| Value::from(at.to_string()))
         .ok_or_else(|| "expected a span such as 90d, a date such as 2027-01-31, an instant, or never".to_owned())

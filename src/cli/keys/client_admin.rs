@@ -1,10 +1,10 @@
-//! Where the command's wishes are carried out: the store itself, or a running gateway that holds it.
+//! Where a command is carried out: in the store itself, or by the running gateway that holds it.
 
 use anyhow::{Context, anyhow, bail};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-use super::super::healthcheck;
+use super::super::{UsageError, healthcheck};
 use crate::{
     api::admin::{
         client_list::{Cursor, client_object, list_clients},
@@ -12,6 +12,7 @@ use crate::{
         clients::parse_overlap,
     },
     app::{self, Store, StoreInUse},
+    catalog::Catalog,
     config::Settings,
     ledger::ChangedBy,
     upstream::admin_client::{AdminClient, AdminClientError},
@@ -24,43 +25,50 @@ enum ClientStore {
 
 pub struct ClientAdmin {
     store: ClientStore,
-    /// Where members call, as far as this machine knows.
+    settings: Settings,
+    /// Where clients reach the gateway, as far as this machine knows.
     url: String,
 }
 
-/// Entries of one page.
-const PAGE: usize = 200;
+const PAGE_SIZE: usize = 200;
 
 impl ClientAdmin {
-    /// The store, where it is this process's to open; else the gateway that has it. `url`: that gateway and no other.
-    pub async fn open(settings: &Settings, url: Option<&str>) -> anyhow::Result<Self> {
-        let here = server_url(settings);
+    /// Opens the store if this process can, and else connects to the gateway that holds it. With `url`, always the gateway
+    /// at that address.
+    pub async fn open(settings: Settings, url: Option<&str>) -> anyhow::Result<Self> {
+        let local_url = server_url(&settings);
         if let Some(url) = url {
-            let parsed = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-            parsed.with_context(|| format!("--url `{url}` is no address such as https://gateway.example"))?;
+            if !url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+                return Err(UsageError(format!(
+                    "--url: expected an address such as https://gateway.example, got `{url}`"
+                ))
+                .into());
+            }
             let key = settings.admin_key.clone().context("--url needs the gateway's TOLLFREE_ADMIN_KEY")?;
             return Self::gateway(settings, url, key);
         }
-        // Without Redis the keys are the gateway's that is running; a demonstration's are nowhere else.
-        if settings.redis_url.is_none() && healthcheck::is_running(settings) {
+        // Without Redis, only the running gateway can change its keys. Those of a demo exist nowhere else.
+        if settings.redis_url.is_none() && healthcheck::is_running(&settings) {
             let Some(key) = settings.admin_key.clone() else {
                 bail!(
-                    "a gateway is running at {here}, and the keys are its own. Set its TOLLFREE_ADMIN_KEY, and it is asked; \
-                     or stop it first"
+                    "a gateway is running at {local_url}, and only it can change its keys: set its TOLLFREE_ADMIN_KEY to call \
+                     it, or stop it first"
                 );
             };
-            return Self::gateway(settings, &here, key);
+            return Self::gateway(settings, &local_url, key);
         }
-        let store = Store::open(settings).await.map_err(|error| match error.downcast_ref::<StoreInUse>() {
-            Some(in_use) => anyhow!("{in_use}. It does not answer at {here}: name its address with --url"),
+        let store = Store::open(&settings).await.map_err(|error| match error.downcast_ref::<StoreInUse>() {
+            Some(in_use) => {
+                anyhow!("{in_use}. That process does not respond at {local_url}: name its address with --url")
+            }
             None => error,
         })?;
-        Ok(Self { store: ClientStore::Direct(Box::new(store)), url: here })
+        Ok(Self { store: ClientStore::Direct(Box::new(store)), settings, url: local_url })
     }
 
-    fn gateway(settings: &Settings, url: &str, key: SecretString) -> anyhow::Result<Self> {
-        let gateway = AdminClient::new(app::upstream(settings)?, url, key);
-        Ok(Self { url: gateway.url().to_owned(), store: ClientStore::Gateway(gateway) })
+    fn gateway(settings: Settings, url: &str, key: SecretString) -> anyhow::Result<Self> {
+        let gateway = AdminClient::new(app::upstream(&settings)?, url, key);
+        Ok(Self { url: gateway.url().to_owned(), settings, store: ClientStore::Gateway(gateway) })
     }
 
     pub fn url(&self) -> &str {
@@ -74,11 +82,23 @@ impl ClientAdmin {
         }
     }
 
+    /// The meta-models and the `provider/model` names that are served.
+    pub async fn model_names(&self) -> anyhow::Result<Vec<String>> {
+        if let ClientStore::Gateway(gateway) = &self.store {
+            let list = gateway.call("GET", "/v1/models", None).await?;
+            let ids = list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str());
+            return Ok(ids.map(str::to_owned).collect());
+        }
+        let catalog = Catalog::build(&self.settings, &app::discover(&self.settings).await?)?;
+        let models = catalog.candidates.iter().map(|candidate| candidate.name.to_string());
+        Ok(catalog.metas.iter().map(|meta| meta.name.clone()).chain(models).collect())
+    }
+
     pub async fn create(&self, fields: Map<String, Value>) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
-                let (member, key) = store.ledger.create_client(&fields, &by()).await?;
-                to_json(&client_object(&store.ledger, &member).await.with_key(key))
+                let (record, key) = store.ledger.create_client(&fields, &by()).await?;
+                to_json(&client_object(&store.ledger, &record).await.with_key(key))
             }
             ClientStore::Gateway(gateway) => call(gateway, "POST", "", Some(fields.into())).await,
         }
@@ -91,11 +111,11 @@ impl ClientAdmin {
                 ClientStore::Direct(store) => {
                     let search = search.map(str::to_lowercase);
                     let from = cursor.as_deref().and_then(Cursor::parse).unwrap_or_default();
-                    let page = list_clients(&store.ledger, PAGE, from, search.as_deref()).await?;
+                    let page = list_clients(&store.ledger, PAGE_SIZE, from, search.as_deref()).await?;
                     serde_json::to_value(page)?
                 }
                 ClientStore::Gateway(gateway) => {
-                    let mut query = url::form_urlencoded::Serializer::new(format!("?limit={PAGE}"));
+                    let mut query = url::form_urlencoded::Serializer::new(format!("?limit={PAGE_SIZE}"));
                     for (name, value) in [("cursor", cursor.as_deref()), ("search", search)] {
                         if let Some(value) = value {
                             query.append_pair(name, value);
@@ -112,33 +132,33 @@ impl ClientAdmin {
         }
     }
 
-    pub async fn change(&self, id: &str, fields: Map<String, Value>) -> anyhow::Result<Value> {
+    pub async fn update(&self, id: &str, fields: Map<String, Value>) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
-                let member = store.ledger.update_client(id, &fields, &by()).await?;
-                to_json(&client_object(&store.ledger, &member).await)
+                let record = store.ledger.update_client(id, &fields, &by()).await?;
+                to_json(&client_object(&store.ledger, &record).await)
             }
             ClientStore::Gateway(gateway) => call(gateway, "PATCH", &format!("/{id}"), Some(fields.into())).await,
         }
     }
 
     pub async fn rotate(&self, id: &str, overlap_s: i64) -> anyhow::Result<Value> {
-        let fields = json!({ "overlap_s": overlap_s });
+        let fields = Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]);
         match &self.store {
             ClientStore::Direct(store) => {
-                let overlap = parse_overlap(&Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]))?;
-                let (member, key) = store.ledger.rotate_client_key(id, overlap, &by()).await?;
-                to_json(&client_object(&store.ledger, &member).await.with_key(key))
+                let overlap = parse_overlap(&fields)?;
+                let (record, key) = store.ledger.rotate_client_key(id, overlap, &by()).await?;
+                to_json(&client_object(&store.ledger, &record).await.with_key(key))
             }
-            ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(fields)).await,
+            ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(fields.into())).await,
         }
     }
 
     pub async fn revoke(&self, id: &str) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
-                let member = store.ledger.revoke_client(id, &by()).await?;
-                to_json(&client_object(&store.ledger, &member).await)
+                let record = store.ledger.revoke_client(id, &by()).await?;
+                to_json(&client_object(&store.ledger, &record).await)
             }
             ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/revoke"), None).await,
         }
@@ -166,13 +186,13 @@ fn to_json(client: &ClientObject) -> anyhow::Result<Value> {
 async fn call(gateway: &AdminClient, method: &str, path: &str, fields: Option<Value>) -> anyhow::Result<Value> {
     match gateway.call(method, &format!("/admin/v1/clients{path}"), fields.as_ref()).await {
         Err(AdminClientError::Refused { status: 401, message }) => {
-            bail!("the gateway at {} does not take this TOLLFREE_ADMIN_KEY: {message}", gateway.url())
+            bail!("the gateway at {} does not accept this TOLLFREE_ADMIN_KEY: {message}", gateway.url())
         }
         other => Ok(other?),
     }
 }
 
-/// The gateway of these settings, as it is called on this machine.
+/// The URL of a gateway of these settings on this machine.
 fn server_url(settings: &Settings) -> String {
     let host = healthcheck::host_here(settings);
     if host.contains(':') {

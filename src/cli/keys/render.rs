@@ -1,4 +1,4 @@
-//! What a person is shown of clients: tables and words made of what the admin API tells.
+//! Clients of the admin API as text.
 
 use std::fmt::Write;
 
@@ -14,15 +14,15 @@ fn text<'a>(client: &'a Value, field: &str) -> &'a str {
     client[field].as_str().unwrap_or_default()
 }
 
-/// A key that was just made: the one time that it is seen.
+/// A new key, with examples of its use.
 pub fn new_key(client: &Value, url: &str, what: &str) -> String {
     let key = text(client, "key");
     let old = match client["old_secret_until"].as_str() {
-        Some(until) => format!("The old one works until {until}.\n"),
+        Some(until) => format!("\nThe old key works until {until}.\n"),
         None => String::new(),
     };
     format!(
-        "{what} {}. It is shown once and kept nowhere:
+        "{what} {}. It is shown once and not stored:
 
   {key}
 {old}
@@ -36,10 +36,10 @@ curl      curl {url}/v1/chat/completions -H 'authorization: Bearer {key}' \\
     )
 }
 
-/// All of them, a line each.
+/// One line per client.
 pub fn table(clients: &[Value], now: Timestamp) -> String {
     if clients.is_empty() {
-        return "There is no client yet: make a key with `tollfree keys create NAME`.".to_owned();
+        return "There is no client yet: create one with `tollfree keys create NAME`.".to_owned();
     }
     let head = ["ID", "NAME", "STATE", "LIMITS", "MODELS", "EXPIRES", "LAST USE", "TODAY"].map(str::to_owned);
     let today = clients.iter().any(|client| client["usage_today"].is_object());
@@ -73,7 +73,7 @@ pub fn table(clients: &[Value], now: Timestamp) -> String {
     out
 }
 
-/// One of them, with all that is known.
+/// Every property of a client.
 pub fn details(client: &Value, now: Timestamp) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
@@ -88,11 +88,11 @@ pub fn details(client: &Value, now: Timestamp) -> String {
     line("weight", client["weight"].to_string());
     line("priority", if client["priority"] == true { "allowed" } else { "no" }.to_owned());
     let wait = client["wait_ms"].as_i64().map(|ms| format!("{:#}", SignedDuration::from_millis(ms)));
-    line("waits", wait.unwrap_or_else(|| "as the gateway says".to_owned()));
+    line("wait", wait.unwrap_or_else(|| "default of the gateway".to_owned()));
     for (name, field, none) in [
         ("expires", "expires_at", Some("never")),
-        ("made", "created_at", None),
-        ("last use", "last_used_at", Some("none yet")),
+        ("created", "created_at", None),
+        ("last use", "last_used_at", Some("never")),
         ("rotated", "rotated_at", None),
         ("old key ends", "old_secret_until", None),
         ("revoked", "revoked_at", None),
@@ -107,7 +107,7 @@ pub fn details(client: &Value, now: Timestamp) -> String {
         line("today", used_today(client));
     }
     if client["source"] == "file" {
-        line("kept", "in the file of hashes: change it there".to_owned());
+        line("stored", "in the file of hashes: change it there".to_owned());
     }
     out
 }
@@ -126,8 +126,8 @@ fn limits(client: &Value) -> String {
     let set = ["rpm", "rpd", "tpm", "tpd", "concurrency"]
         .into_iter()
         .filter_map(|name| Some(format!("{} {name}", client["limits"][name].as_i64()?)));
-    let words = set.collect::<Vec<_>>().join(", ");
-    if words.is_empty() { "none".to_owned() } else { words }
+    let limits = set.collect::<Vec<_>>().join(", ");
+    if limits.is_empty() { "none".to_owned() } else { limits }
 }
 
 fn models(client: &Value) -> String {
@@ -137,7 +137,7 @@ fn models(client: &Value) -> String {
 
 fn last_use(client: &Value, now: Timestamp) -> String {
     let Some(at) = client["last_used_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok()) else {
-        return "none yet".to_owned();
+        return "never".to_owned();
     };
     match at.duration_until(now).as_secs() {
         ..60 => "just now".to_owned(),
@@ -157,14 +157,14 @@ fn used_today(client: &Value) -> String {
     }
 }
 
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
         return text.to_owned();
     }
-    text.chars().take(most - 1).chain(['…']).collect()
+    text.chars().take(max - 1).chain(['…']).collect()
 }
 
-/// A `[[client]]` of the file of hashes.
+/// The `[[client]]` table of the file of hashes.
 pub fn hash_file_entry(name: &str, id: &str, digest: &str, fields: &Map<String, Value>) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let mut out = format!("[[client]]\nname = {}\nid = {}\nsha256 = {}\n", quoted(name), quoted(id), quoted(digest));
@@ -176,7 +176,7 @@ pub fn hash_file_entry(name: &str, id: &str, digest: &str, fields: &Map<String, 
     out
 }
 
-/// TOML has no null: what is not there is not fields.
+/// TOML has no null: such fields are left out.
 fn without_null(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_a_line_for_each() {
+    fn a_table_has_one_line_per_client() {
         let now: Timestamp = "2026-11-25T12:30:00Z".parse().unwrap();
         let table = table(&[client()], now);
         let lines: Vec<&str> = table.lines().collect();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_can_be_put_into_the_file_as_it_is() {
+    fn an_entry_of_the_file_of_hashes_is_valid_toml() {
         let fields = json!({ "name": "x", "limits": { "rpm": 10, "tpd": null }, "models": ["free"], "wait_ms": null, "note": "a \"b\"" });
         let block = hash_file_entry("an \"ann\"", "k1", &"0".repeat(64), fields.as_object().unwrap());
         let read: toml::Table = toml::from_str(&block).unwrap();

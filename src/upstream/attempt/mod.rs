@@ -34,7 +34,7 @@ impl Upstream {
     /// else the fault with all that the shared state shall learn. Dropping the future cancels the call.
     pub async fn attempt(&self, candidate: &Arc<Candidate>, request: &ChatRequest) -> Result<Reply, Fault> {
         let plain_schemas = self.needs_plain_schemas(candidate);
-        let body = edit_request(request, candidate, EditContext::new(candidate, plain_schemas));
+        let body = edit_request(request, candidate, EditContext::new(candidate, request, plain_schemas));
         let result = Call::begin(self, candidate, request.stream).run(self, body).await;
         if let Err(fault) = &result
             && !plain_schemas

@@ -22,14 +22,34 @@ use body_patch::{BodyPatch, ObjectMembers};
 pub struct EditContext {
     /// Sent as the output maximum when the caller named none; what the plan charged.
     pub max_tokens: Option<i64>,
+    /// The caller's output maximum is lowered to this.
+    pub max_tokens_cap: Option<i64>,
     /// Take schema keywords out that this model has refused.
     pub sanitise_schema: bool,
 }
 
+/// A lower output maximum would be of little use: the request goes as it is.
+const MIN_OUTPUT_CAP: i64 = 256;
+
 impl EditContext {
-    pub fn new(candidate: &Candidate, sanitise_schema: bool) -> Self {
-        Self { max_tokens: candidate.default_max_tokens(), sanitise_schema }
+    pub fn new(candidate: &Candidate, request: &ChatRequest, sanitise_schema: bool) -> Self {
+        Self {
+            max_tokens: candidate.default_max_tokens(),
+            max_tokens_cap: output_cap(candidate, request),
+            sanitise_schema,
+        }
     }
+}
+
+/// The output that fits a context that is only assumed: servers with a context of this size refuse a larger maximum, which
+/// agents usually send. `None`: the caller's maximum fits, or the context is known and the plan has checked it.
+fn output_cap(candidate: &Candidate, request: &ChatRequest) -> Option<i64> {
+    let model = &candidate.model;
+    #[expect(clippy::cast_possible_truncation, reason = "saturates; a prompt has far less than 2^53 tokens")]
+    let prompt = (request.size.raw_tokens() * 1.15).ceil() as i64;
+    let fits = model.context - prompt;
+    let is_over = request.max_tokens.is_some_and(|tokens| tokens > fits);
+    (model.context_assumed && fits >= MIN_OUTPUT_CAP && is_over).then_some(fits)
 }
 
 /// The body for this candidate.
@@ -136,6 +156,11 @@ impl<'a> Edit<'a> {
             ("stream_options", Kind::Object) if self.asks_usage() => self.include_usage(member, patch)?,
             ("stream_options", Kind::Null) if self.asks_usage() => {
                 patch.replace(member.value.clone(), "{\"include_usage\":true}");
+            }
+            ("max_tokens" | "max_completion_tokens", Kind::Number) => {
+                if let Some(cap) = self.context.max_tokens_cap {
+                    patch.replace(member.value.clone(), cap.to_string());
+                }
             }
             ("messages", Kind::Array) => messages::edit(self.text, member.value.start, self.candidate, patch)?,
             ("tools" | "response_format", _) if self.context.sanitise_schema => {

@@ -14,7 +14,7 @@ const PROVIDERS: [&str; 10] =
 
 fn sent(body: &str, candidate: &Candidate) -> String {
     let request = chat::decode(Bytes::copy_from_slice(body.as_bytes())).unwrap_or_else(|e| panic!("{body}: {e}"));
-    String::from_utf8(edit_request(&request, candidate, EditContext::new(candidate, false)).to_vec()).unwrap()
+    String::from_utf8(edit_request(&request, candidate, EditContext::new(candidate, &request, false)).to_vec()).unwrap()
 }
 
 fn value(body: &str, candidate: &Candidate) -> Value {
@@ -112,7 +112,7 @@ fn schema_keywords_go_at_any_depth_and_names_of_properties_stay() {
     );
     let request = chat::decode(body.into()).unwrap();
     let gemini = candidate("gemini");
-    let sent = edit_request(&request, gemini, EditContext::new(gemini, true));
+    let sent = edit_request(&request, gemini, EditContext::new(gemini, &request, true));
     let sent: Value = serde_json::from_slice(&sent).unwrap();
     assert_eq!(
         sent["tools"][0]["function"],

@@ -40,7 +40,7 @@ fn check(case: &str) {
         if seen.contains(&provider) {
             continue;
         }
-        let sent = edit_request(&request, candidate, EditContext::new(candidate, false));
+        let sent = edit_request(&request, candidate, EditContext::new(candidate, &request, false));
         let sent = std::str::from_utf8(&sent).unwrap();
         insta::with_settings!({ snapshot_path => &golden, prepend_module_to_snapshot => false, omit_expression => true }, {
             insta::assert_snapshot!(format!("{case}.{provider}"), sent);

@@ -125,7 +125,7 @@ async fn life(keys: &Keys, app: &TestApp) {
     assert_eq!(chat(app, &first, "lab/m").await.error(), unauthorised());
     keys.run(&["set", "ann", "--enabled", "--name", "anna"]);
     let rotated = keys.run(&["rotate", "anna", "--overlap", "1h"]);
-    assert!(rotated.contains("The old one works until"), "{rotated}");
+    assert!(rotated.contains("The old key works until"), "{rotated}");
     for key in [&first, &key(&rotated)] {
         assert_eq!(chat(app, key, "lab/m").await.status, 200);
     }
@@ -160,7 +160,7 @@ async fn a_gateway_that_uses_the_data_directory_makes_the_changes() {
     let printed = Keys::beside(&app, None).fails(&["list"]);
     assert!(printed.contains("a gateway is running at") && printed.contains("TOLLFREE_ADMIN_KEY"), "{printed}");
     let printed = Keys::beside(&app, Some("guess")).fails(&["create", "eve"]);
-    assert!(printed.contains("does not take this TOLLFREE_ADMIN_KEY") && !printed.contains("guess"), "{printed}");
+    assert!(printed.contains("does not accept this TOLLFREE_ADMIN_KEY") && !printed.contains("guess"), "{printed}");
     let elsewhere = Keys::with(&[("TOLLFREE_ADMIN_KEY", ADMIN_KEY.to_owned())]);
     let url = app.url("/");
     elsewhere.run(&["create", "bob", "--url", &url]);
@@ -186,32 +186,33 @@ async fn an_impossible_command_is_an_error_and_changes_nothing() {
     let keys = Keys::with(&[("REDIS_URL", redis.url())]);
     keys.run(&["create", "ann"]);
     keys.run(&["create", "twin"]);
-    keys.run(&["create", "twin"]);
+    keys.run(&["create", "twin", "--force"]);
     let before = keys.run(&["list", "--json"]);
-    for (arguments, words) in [
-        (&["create", ""][..], "`name`"),
-        (&["create", "bob", "--rpm", "-1"], "limits.rpm"),
-        (&["create", "bob", "--rpm", "many"], "whole number"),
-        (&["create", "bob", "--weight", "0"], "`weight`"),
-        (&["create", "bob", "--model", "a b"], "models[0]"),
-        (&["create", "bob", "--expires", "2020-01-01"], "has passed"),
-        (&["create", "bob", "--expires", "soon"], "90d"),
-        (&["create", "bob", "--wait", "2h"], "wait_ms"),
-        (&["set", "ann"], "say what is to be changed"),
-        (&["set", "nobody", "--weight", "2"], "there is no client `nobody`"),
-        (&["show", "anm"], "did you mean `ann`?"),
-        (&["set", "twin", "--weight", "2"], "2 clients are called `twin`"),
-        (&["rotate", "ann", "--overlap", "8d"], "overlap_s"),
-        (&["rotate", "ann", "--overlap", "soon"], "expected a span"),
-        (&["list", "--url", "nonsense"], "--url"),
-        (&["destroy", "ann"], "destroy"),
+    for (arguments, expected_code, expected) in [
+        (&["create", ""][..], 2, "NAME: "),
+        (&["create", "bob", "--rpm", "-1"], 2, "--rpm: "),
+        (&["create", "bob", "--rpm", "many"], 2, "whole number"),
+        (&["create", "bob", "--weight", "0"], 2, "--weight: "),
+        (&["create", "bob", "--model", "a b"], 2, "--model: "),
+        (&["create", "bob", "--expires", "2020-01-01"], 2, "--expires: "),
+        (&["create", "bob", "--expires", "soon"], 2, "90d"),
+        (&["create", "bob", "--wait", "2h"], 2, "--wait: "),
+        (&["create", "ann"], 1, "a client `ann` ("),
+        (&["set", "ann"], 2, "nothing to change"),
+        (&["set", "carol", "--weight", "2"], 1, "there is no client `carol`"),
+        (&["show", "anm"], 1, "did you mean `ann`?"),
+        (&["set", "twin", "--weight", "2"], 1, "2 clients are called `twin`"),
+        (&["rotate", "ann", "--overlap", "8d"], 2, "--overlap: "),
+        (&["rotate", "ann", "--overlap", "soon"], 2, "expected a span"),
+        (&["list", "--url", "nonsense"], 2, "--url"),
+        (&["destroy", "ann"], 2, "destroy"),
     ] {
-        let printed = keys.fails(arguments);
-        assert!(printed.contains(words), "{arguments:?}: {printed}");
+        let (code, text) = keys.run_with_input(arguments, "");
+        assert!(code == expected_code && text.contains(expected), "{arguments:?}: {code} {text}");
     }
     assert_eq!(keys.run(&["list", "--json"]), before);
     let nowhere = Keys::with(&[("REDIS_URL", "redis://127.0.0.1:1".to_owned())]);
-    assert!(nowhere.fails(&["list"]).contains("REDIS_URL"), "nobody answers");
+    assert!(nowhere.fails(&["list"]).contains("REDIS_URL"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,4 +235,13 @@ async fn a_key_for_the_clients_file_is_stored_nowhere_else() {
         let (code, printed) = keys.run_with_input(&["hash"], wrong);
         assert!(code == 1 && (wrong.is_empty() || !printed.contains(wrong)), "{printed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_pattern_without_a_match_is_reported() {
+    let redis = RedisServer::start().await;
+    let keys = Keys::with(&[("REDIS_URL", redis.url()), ("GROQ_API_KEY", "k".to_owned())]);
+    let text = keys.run(&["create", "ann", "--model", "groq/*", "--model", "openai/gpt-oss-120b", "--model", "gorq/*"]);
+    assert!(text.contains("--model `gorq/*` matches no model"), "{text}");
+    assert_eq!(text.matches("warning").count(), 1, "{text}");
 }
