@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 
 /// Maximum nesting, which is also that of most providers.
-pub const DEPTH_MAX: u32 = 128;
+pub(crate) const DEPTH_MAX: u32 = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Null,
     Bool,
     Number,
@@ -20,7 +20,7 @@ pub enum Kind {
 
 impl Kind {
     /// Name with its article, for messages.
-    pub fn named(self) -> &'static str {
+    pub(crate) fn named(self) -> &'static str {
         match self {
             Kind::Null => "null",
             Kind::Bool => "a boolean",
@@ -34,14 +34,14 @@ impl Kind {
 
 /// An error and its byte position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JsonError {
+pub(crate) struct JsonError {
     pub at: usize,
     pub what: &'static str,
 }
 
 impl JsonError {
     /// Line and column, both from 1; the column counts characters.
-    pub fn line_and_column(&self, text: &str) -> (usize, usize) {
+    pub(crate) fn line_and_column(&self, text: &str) -> (usize, usize) {
         let before = &text.as_bytes()[..self.at.min(text.len())];
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |i| i + 1);
         let continuation = |b: &&u8| (**b & 0b1100_0000) != 0b1000_0000;
@@ -51,7 +51,7 @@ impl JsonError {
 
 /// A string literal without its quotes.
 #[derive(Debug, Clone, Copy)]
-pub struct Text<'a> {
+pub(crate) struct Text<'a> {
     pub raw: &'a str,
     /// Byte position of the opening quote.
     pub at: usize,
@@ -60,7 +60,7 @@ pub struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// The decoded string. A literal with a lone surrogate, which no string can contain, is returned as it is.
-    pub fn decode(&self) -> Cow<'a, str> {
+    pub(crate) fn decode(&self) -> Cow<'a, str> {
         if !self.escaped {
             return Cow::Borrowed(self.raw);
         }
@@ -68,35 +68,35 @@ impl<'a> Text<'a> {
     }
 
     /// Byte position after the closing quote.
-    pub fn end(&self) -> usize {
+    pub(crate) fn end(&self) -> usize {
         self.at + self.raw.len() + 2
     }
 }
 
 /// A position in the text. A method that fails leaves the cursor at the error.
 #[derive(Debug)]
-pub struct Json<'a> {
+pub(crate) struct Json<'a> {
     text: &'a str,
     at: usize,
     depth: u32,
 }
 
 impl<'a> Json<'a> {
-    pub fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0 }
     }
 
     /// A cursor at the byte position of a value.
-    pub fn at_byte(text: &'a str, at: usize) -> Self {
+    pub(crate) fn at_byte(text: &'a str, at: usize) -> Self {
         Self { text, at, depth: 0 }
     }
 
     /// Byte position of the next token (after [`Json::peek`]), or of the end of the last value.
-    pub fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.at
     }
 
-    pub fn text(&self) -> &'a str {
+    pub(crate) fn text(&self) -> &'a str {
         self.text
     }
 
@@ -122,7 +122,7 @@ impl<'a> Json<'a> {
     }
 
     /// Kind of the next value.
-    pub fn peek(&mut self) -> Result<Kind, JsonError> {
+    pub(crate) fn peek(&mut self) -> Result<Kind, JsonError> {
         self.space();
         match self.byte() {
             Some(b'{') => Ok(Kind::Object),
@@ -137,12 +137,12 @@ impl<'a> Json<'a> {
     }
 
     /// Checks that only white space follows.
-    pub fn end(&mut self) -> Result<(), JsonError> {
+    pub(crate) fn end(&mut self) -> Result<(), JsonError> {
         self.space();
         if self.at == self.text.len() { Ok(()) } else { Err(self.error("trailing characters after the value")) }
     }
 
-    pub fn string(&mut self) -> Result<Text<'a>, JsonError> {
+    pub(crate) fn string(&mut self) -> Result<Text<'a>, JsonError> {
         if !self.take(b'"') {
             return Err(self.error("expected a string"));
         }
@@ -175,7 +175,7 @@ impl<'a> Json<'a> {
     }
 
     /// A number literal.
-    pub fn number(&mut self) -> Result<&'a str, JsonError> {
+    pub(crate) fn number(&mut self) -> Result<&'a str, JsonError> {
         self.space();
         let start = self.at;
         self.at += usize::from(self.byte() == Some(b'-'));
@@ -208,7 +208,7 @@ impl<'a> Json<'a> {
     }
 
     /// `true`, `false` (`Some`) or `null` (`None`).
-    pub fn literal(&mut self) -> Result<Option<bool>, JsonError> {
+    pub(crate) fn literal(&mut self) -> Result<Option<bool>, JsonError> {
         self.space();
         for (word, value) in [("true", Some(true)), ("false", Some(false)), ("null", None)] {
             if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
@@ -220,7 +220,7 @@ impl<'a> Json<'a> {
     }
 
     /// Calls `member` with each name and the cursor before its value, which it must consume.
-    pub fn object<E: From<JsonError>>(
+    pub(crate) fn object<E: From<JsonError>>(
         &mut self,
         mut member: impl FnMut(Text<'a>, &mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -236,7 +236,7 @@ impl<'a> Json<'a> {
     }
 
     /// Calls `item` with each index and the cursor before the value, which it must consume.
-    pub fn array<E: From<JsonError>>(
+    pub(crate) fn array<E: From<JsonError>>(
         &mut self,
         mut item: impl FnMut(usize, &mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -276,7 +276,7 @@ impl<'a> Json<'a> {
     }
 
     /// Checks and skips a value.
-    pub fn skip(&mut self) -> Result<(), JsonError> {
+    pub(crate) fn skip(&mut self) -> Result<(), JsonError> {
         match self.peek()? {
             Kind::String => self.string().map(drop),
             Kind::Number => self.number().map(drop),

@@ -4,21 +4,21 @@
 //! `main → cli → app → api → flow → {plan, ledger, upstream, relay, record, protocol} → {catalog, config} → domain`.
 
 pub mod api; // ① the HTTP edge; the only room that knows actix
-pub mod app; // composition root: the only place where rooms are handed to each other
+pub(crate) mod app; // composition root: the only place where rooms are handed to each other
 pub mod catalog; // providers, models, meta-models as data: one immutable snapshot
 pub mod cli; // the commands: serve, demo, keys, check, catalog, healthcheck
 pub mod config; // what an operator may write: file, environment, cross-field rules
 pub mod domain; // plain values shared by all rooms, no I/O
-pub mod flow; // plan → admit → attempt → relay → settle → record
+pub(crate) mod flow; // plan → admit → attempt → relay → settle → record
 pub(crate) mod json; // JSON with positions, for exact errors and edits in place
 pub mod ledger; // ③⑥ the budget all replicas share; every decision is a script in lua/
 pub(crate) mod memo; // values made once per name
-pub mod plan; // ② request + client + catalogue → route plan; pure
+pub(crate) mod plan; // ② request + client + catalogue → route plan; pure
 pub mod protocol; // ② one folder per client protocol: decode and encode; pure
-pub mod record; // ⑦ journal and metrics, written once when a request ends
-pub mod relay; // ⑤ upstream bytes → client bytes, and the end of the lease
+pub(crate) mod record; // ⑦ journal and metrics, written once when a request ends
+pub(crate) mod relay; // ⑤ upstream bytes → client bytes, and the end of the lease
 pub mod shutdown; // tracked tasks, drain on SIGTERM
 pub mod simulator; // providers on loopback that enforce and audit their limits
 pub(crate) mod suggest; // "did you mean …?"
-pub mod telemetry; // tracing set-up
+pub(crate) mod telemetry; // tracing set-up
 pub mod upstream; // ④ one attempt at one provider

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 /// Reads take no lock. A new name copies the map, which happens once per name.
 #[derive(Debug)]
-pub struct Memo<K, T>(ArcSwap<FxHashMap<K, Arc<T>>>);
+pub(crate) struct Memo<K, T>(ArcSwap<FxHashMap<K, Arc<T>>>);
 
 impl<K, T> Default for Memo<K, T> {
     fn default() -> Self {
@@ -17,7 +17,7 @@ impl<K, T> Default for Memo<K, T> {
 
 impl<K: Hash + Eq + Clone, T> Memo<K, T> {
     /// The value of a name, created by `make` if it is new.
-    pub fn get_or_create<Q>(&self, name: &Q, make: impl FnOnce() -> T) -> Arc<T>
+    pub(crate) fn get_or_create<Q>(&self, name: &Q, make: impl FnOnce() -> T) -> Arc<T>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -36,7 +36,7 @@ impl<K: Hash + Eq + Clone, T> Memo<K, T> {
     }
 
     /// Calls `read` with the value of a name, or `None` if it does not exist.
-    pub fn with<Q, R>(&self, name: &Q, read: impl FnOnce(Option<&T>) -> R) -> R
+    pub(crate) fn with<Q, R>(&self, name: &Q, read: impl FnOnce(Option<&T>) -> R) -> R
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,

@@ -1,7 +1,7 @@
 //! Suggestions for misspelled names ("did you mean …?") in messages for operators and callers.
 
 /// The names most similar to `wanted`, best first, at most three.
-pub fn closest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn closest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = wanted.to_lowercase();
     let mut scored: Vec<(f64, &str)> = names
         .map(|name| (strsim::normalized_damerau_levenshtein(&wanted, &name.to_lowercase()), name))

@@ -21,7 +21,7 @@ pub(crate) struct ApiDocs {
 }
 
 impl ApiDocs {
-    pub fn new(document: &Value) -> Self {
+    pub(super) fn new(document: &Value) -> Self {
         let style_hash = BASE64.encode(&Sha256::digest(STYLE));
         let policy = format!(
             "default-src 'none'; style-src 'sha256-{style_hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

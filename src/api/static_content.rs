@@ -22,12 +22,12 @@ pub(crate) struct CachedDocument {
 }
 
 impl CachedDocument {
-    pub fn new(text: String, content_type: &'static str) -> Self {
+    pub(super) fn new(text: String, content_type: &'static str) -> Self {
         let tag = entity_tag(&Sha256::digest(&text).into());
         Self { text: text.into(), tag, content_type }
     }
 
-    pub fn respond(&self, request: &HttpRequest) -> HttpResponse {
+    pub(super) fn respond(&self, request: &HttpRequest) -> HttpResponse {
         let unchanged = is_unchanged(request, &self.tag);
         let mut response = if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         response.insert_header(ETag(self.tag.clone())).insert_header((CACHE_CONTROL, REVALIDATE));

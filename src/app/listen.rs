@@ -15,7 +15,7 @@ const BACKLOG: u32 = 1_024;
 
 /// Listens on every address of the host: `localhost` usually has one of each IP version. Addresses that this machine does not
 /// have are skipped, as long as one is left.
-pub async fn bind(host: &str, port: u16) -> anyhow::Result<Vec<TcpListener>> {
+pub(crate) async fn bind(host: &str, port: u16) -> anyhow::Result<Vec<TcpListener>> {
     let bare = host.trim_matches(['[', ']']);
     let addresses: BTreeSet<SocketAddr> =
         lookup_host((bare, port)).await.with_context(|| format!("HOST `{host}` is not an address here"))?.collect();
@@ -51,13 +51,13 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 pub(super) struct AcceptGate(Vec<TcpStream>);
 
 impl AcceptGate {
-    pub fn new(listeners: &[TcpListener]) -> std::io::Result<Self> {
+    pub(super) fn new(listeners: &[TcpListener]) -> std::io::Result<Self> {
         let handle = |listener: &TcpListener| Ok(TcpStream::from(OwnedFd::from(listener.try_clone()?)));
         listeners.iter().map(handle).collect::<std::io::Result<_>>().map(Self)
     }
 
     /// From now on the kernel refuses connections. The server must have stopped accepting before.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         for listener in &self.0 {
             // Not every platform supports this for listening sockets; callers then wait in the backlog.
             let _ = listener.shutdown(Shutdown::Both);

@@ -19,8 +19,8 @@ use actix_web::{App as HttpApp, HttpServer, web::Data};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 
-pub use listen::bind;
-pub use store::{Store, StoreInUse};
+pub(crate) use listen::bind;
+pub(crate) use store::{Store, StoreInUse};
 
 use crate::{
     api::{
@@ -48,11 +48,11 @@ const HEADERS_TIMEOUT: Duration = KEEP_ALIVE;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads the settings again. The error is written for the operator.
-pub type Reload = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
+pub(crate) type Reload = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
 
 /// Where the state is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storage {
+pub(crate) enum Storage {
     /// In Redis or in the data directory, as the settings say.
     Configured,
     /// In memory, until the process ends.
@@ -60,7 +60,7 @@ pub enum Storage {
 }
 
 /// The gateway without its listening socket.
-pub struct App {
+pub(crate) struct App {
     settings: ArcSwap<Settings>,
     catalog: Current,
     upstream: Upstream,
@@ -79,7 +79,7 @@ pub struct App {
 impl App {
     /// Opens everything needed to serve. An unwritable data directory is an error; an unreachable Redis is not.
     /// `generated_admin_key` is used if the settings contain none.
-    pub async fn open(
+    pub(crate) async fn open(
         settings: Settings,
         generated_admin_key: Option<&str>,
         storage: Storage,
@@ -119,7 +119,7 @@ impl App {
     }
 
     /// The number of models, and the ids of the providers that serve them.
-    pub fn offer(&self) -> (usize, Vec<String>) {
+    pub(crate) fn offer(&self) -> (usize, Vec<String>) {
         let catalog = self.catalog.load();
         let mut providers: Vec<String> = catalog.models.iter().map(|served| served.provider.id.to_string()).collect();
         providers.dedup();
@@ -127,12 +127,12 @@ impl App {
     }
 
     /// Whether callers without a key are served.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.state.policy.load().open
     }
 
     /// Serves until a signal, then drains. Returns when everything is settled.
-    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, reload: Reload) -> anyhow::Result<()> {
+    pub(crate) async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, reload: Reload) -> anyhow::Result<()> {
         self.warn_about_settings();
         discovery::rediscover_periodically(&self);
         let gate = listen::AcceptGate::new(&listeners)?;
@@ -201,21 +201,21 @@ impl App {
 }
 
 /// Whether any provider has a key or a local server was found. Opens no state.
-pub async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
+pub(crate) async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
     Ok(!Catalog::build(settings, &discover(settings).await?)?.candidates.is_empty())
 }
 
 /// The models that servers report themselves.
-pub async fn discover(settings: &Settings) -> anyhow::Result<Discovered> {
+pub(crate) async fn discover(settings: &Settings) -> anyhow::Result<Discovered> {
     Ok(discovery::discover(&upstream(settings)?, settings, &Discovered::new()).await)
 }
 
-pub fn proxy(settings: &Settings) -> Option<ProxySettings> {
+pub(crate) fn proxy(settings: &Settings) -> Option<ProxySettings> {
     let url = settings.https_proxy.as_ref()?.to_string();
     Some(ProxySettings { url, bypass: settings.no_proxy.clone() })
 }
 
-pub fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
+pub(crate) fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
     let upstream = UpstreamSettings {
         connect_ms: settings.timeouts.connect_ms,
         first_token_ms: settings.timeouts.first_token_ms,

@@ -63,7 +63,7 @@ pub(super) fn check_for_clients_later(app: &Arc<App>) {
 }
 
 /// The configured ledger, opened by a command without a gateway.
-pub struct Store {
+pub(crate) struct Store {
     pub ledger: Ledger,
     tasks: Tasks,
 }
@@ -71,14 +71,14 @@ pub struct Store {
 /// The data directory is in use by another process.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct StoreInUse(String);
+pub(crate) struct StoreInUse(String);
 
 /// Time for Redis to reply to a command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Store {
     /// Opens Redis or the data directory, which only one process can use at a time.
-    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+    pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let tasks = Tasks::new();
         let engine = script_engine(settings, &tasks, Storage::Configured).map_err(|error| {
             let in_use = error.downcast_ref::<StoreError>().filter(|error| matches!(error, StoreError::InUse(_)));
@@ -100,7 +100,7 @@ impl Store {
     }
 
     /// Waits until all changes are stored.
-    pub async fn close(self) -> anyhow::Result<()> {
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
         drop(self.ledger);
         self.tasks.drain(COMMAND_TIMEOUT).await.then_some(()).context("the store could not be closed in time")
     }

@@ -34,7 +34,7 @@ macro_rules! pick {
 }
 
 impl<'a> Overlay<'a> {
-    pub fn new(id: &'a str, settings: Option<&'a ProviderSettings>, discovered: &'a [DiscoveredModel]) -> Self {
+    pub(super) fn new(id: &'a str, settings: Option<&'a ProviderSettings>, discovered: &'a [DiscoveredModel]) -> Self {
         let known = builtin().provider(id);
         Self {
             id,
@@ -46,25 +46,25 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    pub fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         pick!(self.status).unwrap_or(Status::Active)
     }
 
-    pub fn auth(&self) -> Auth {
+    pub(super) fn auth(&self) -> Auth {
         pick!(self.auth).unwrap_or(Auth::Bearer)
     }
 
-    pub fn is_enabled(&self) -> bool {
+    pub(super) fn is_enabled(&self) -> bool {
         pick!(self.enabled).unwrap_or(true)
     }
 
     /// Base URL; `None` if the catalogue's URL has an unfilled placeholder.
-    pub fn base_url(&self) -> Option<String> {
+    pub(super) fn base_url(&self) -> Option<String> {
         let url = self.settings.and_then(|s| s.base_url.clone()).or_else(|| self.base.base_url.clone())?;
         (!url.contains('{')).then(|| url.trim_end_matches('/').to_owned())
     }
 
-    pub fn provider(&self, base_url: String) -> Provider {
+    pub(super) fn provider(&self, base_url: String) -> Provider {
         let zone = match pick!(self.daily_reset) {
             Some(DailyReset::At(zone)) => Some(zone),
             Some(DailyReset::Rolling) | None => None,
@@ -109,7 +109,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Ids of its models: the catalogue's, the file's, then discovered ones.
-    pub fn model_ids(&self) -> Vec<&'a str> {
+    pub(super) fn model_ids(&self) -> Vec<&'a str> {
         let mut ids: Vec<&str> = self.base.models.keys().map(String::as_str).collect();
         let listed = self.file.iter().flat_map(|file| file.models.keys()).map(String::as_str);
         let found = self.discovered.iter().map(|model| model.id.as_str());
@@ -122,7 +122,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// The id of the catalogue's model that has this name as an alias.
-    pub fn catalogue_id(&self, name: &str) -> Option<&'a str> {
+    pub(super) fn catalogue_id(&self, name: &str) -> Option<&'a str> {
         if self.base.models.contains_key(name) {
             return None;
         }
@@ -139,7 +139,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// One model and its windows. `listed`: the operator named it outside the file.
-    pub fn model(&self, id: &str, listed: bool) -> (Model, Arc<[Window]>) {
+    pub(super) fn model(&self, id: &str, listed: bool) -> (Model, Arc<[Window]>) {
         let file = self.file_model(id);
         let base = self.base.models.get(id);
         let listed = listed || file.is_some() || self.custom;

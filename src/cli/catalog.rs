@@ -19,7 +19,7 @@ Examples:
   tollfree catalog                     what the configured keys give access to
   tollfree catalog --all groq          everything known about a provider, with or without a key
   tollfree catalog --json | jq '.providers[].models[].limits'")]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Only these providers
     providers: Vec<String>,
     /// Include providers without a key
@@ -30,14 +30,14 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = load()?;
     let discovered = runtime()?.block_on(app::discover(&loaded.settings))?;
     print(&render(arguments, &loaded, &build(&loaded.settings, arguments.all, &discovered)?)?)
 }
 
 /// The catalogue of these settings. `all`: as if every provider had a key.
-pub fn build(settings: &Settings, all: bool, discovered: &Discovered) -> Result<Catalog, CatalogError> {
+pub(super) fn build(settings: &Settings, all: bool, discovered: &Discovered) -> Result<Catalog, CatalogError> {
     let mut settings = settings.clone();
     for (id, table) in builtin().providers.iter().filter(|_| all) {
         let provider = settings.providers.entry(id.clone()).or_default();

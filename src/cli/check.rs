@@ -24,7 +24,7 @@ Examples:
   tollfree check --live         also requests the list of models with each provider key; costs no budget
 
 Exit codes: 0 success, 1 a key or a provider does not work, 2 the configuration is wrong.")]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Call each provider with each of its keys
     #[arg(long)]
     live: bool,
@@ -34,7 +34,7 @@ pub struct Arguments {
 }
 
 /// Prints the settings in force. Fails when a configured provider does not work.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = load()?;
     let runtime = runtime()?;
     let discovered = if arguments.live { runtime.block_on(app::discover(&loaded.settings))? } else { BTreeMap::new() };

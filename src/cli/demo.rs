@@ -38,7 +38,7 @@ Examples:
 
 The gateway uses the settings of `tollfree serve`, except those of providers and models. Its state
 is lost when it stops.")]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Run only the simulated providers and print their addresses as one line of JSON
     #[arg(long)]
     providers_only: bool,
@@ -62,7 +62,7 @@ impl Default for Arguments {
     }
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.providers_only {
         return runtime()?.block_on(providers_only(arguments));
     }
@@ -86,7 +86,7 @@ async fn providers_only(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Runs simulated providers and a gateway on them until a signal. All settings apply except providers, models and state.
-pub async fn gateway(
+pub(super) async fn gateway(
     mut loaded: Loaded,
     arguments: &Arguments,
     listeners: Vec<TcpListener>,
@@ -120,7 +120,7 @@ fn on_simulated(settings: Settings, simulated: &Running) -> Settings {
 }
 
 /// Starts the simulated providers. They are listening when this returns.
-pub async fn start_providers(arguments: &Arguments) -> anyhow::Result<Running> {
+pub(super) async fn start_providers(arguments: &Arguments) -> anyhow::Result<Running> {
     let profile = arguments.profile.as_deref().map(read_profile).transpose()?.unwrap_or_default();
     let &Arguments { host, port, workers, .. } = arguments;
     simulator::start(SimulatorSettings { host, port, workers, profile }).await

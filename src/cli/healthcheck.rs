@@ -19,9 +19,9 @@ Requests http://HOST:PORT/readyz, with HOST and PORT read as `tollfree serve` re
 
 Example, in a Dockerfile:
   HEALTHCHECK --interval=5s CMD [\"tollfree\", \"healthcheck\"]")]
-pub struct Arguments {}
+pub(super) struct Arguments {}
 
-pub fn run(_: &Arguments) -> anyhow::Result<()> {
+pub(super) fn run(_: &Arguments) -> anyhow::Result<()> {
     let settings = load()?.settings;
     let host = host_here(&settings);
     let status = readyz_status(host, settings.server.port)
@@ -33,7 +33,7 @@ pub fn run(_: &Arguments) -> anyhow::Result<()> {
 }
 
 /// The host at which a server of these settings is reached on this machine.
-pub fn host_here(settings: &Settings) -> &str {
+pub(super) fn host_here(settings: &Settings) -> &str {
     match settings.server.host.trim_matches(['[', ']']) {
         "0.0.0.0" => "127.0.0.1",
         "::" => "::1",
@@ -42,7 +42,7 @@ pub fn host_here(settings: &Settings) -> &str {
 }
 
 /// Whether a gateway of these settings runs on this machine, ready or not.
-pub fn is_running(settings: &Settings) -> bool {
+pub(super) fn is_running(settings: &Settings) -> bool {
     readyz_status(host_here(settings), settings.server.port)
         .is_ok_and(|status| matches!(status.as_str(), "200" | "503"))
 }

@@ -24,7 +24,7 @@ Examples:
 
 Signals: HUP reloads the configuration (a wrong one changes nothing). TERM and Ctrl-C finish and
 settle the accepted requests and stop; a second signal stops at once.")]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Port to listen on, instead of PORT and server.port
     #[arg(long)]
     port: Option<u16>,
@@ -33,7 +33,7 @@ pub struct Arguments {
     or_demo: bool,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let port = arguments.port;
     let loaded = load_with_port(port)?;
     with_telemetry(&loaded, async {
@@ -58,7 +58,7 @@ fn load_with_port(port: Option<u16>) -> anyhow::Result<Loaded> {
 }
 
 /// The bound listeners, and the address of the first, which differs from the settings if their port is 0.
-pub async fn listen(settings: &Settings) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
+pub(super) async fn listen(settings: &Settings) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
     let listeners = app::bind(&settings.server.host, settings.server.port).await?;
     let address = listeners.first().context("no listener")?.local_addr()?;
     Ok((listeners, address))
@@ -66,7 +66,7 @@ pub async fn listen(settings: &Settings) -> anyhow::Result<(Vec<TcpListener>, So
 
 /// Runs `work` with the log and the exporters of the settings, and flushes them at the end. Unless `log.format` is set, the
 /// log is text on a terminal and JSON elsewhere.
-pub fn with_telemetry(loaded: &Loaded, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+pub(super) fn with_telemetry(loaded: &Loaded, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let telemetry = {
         let _on = runtime.enter();
@@ -92,13 +92,13 @@ fn is_set(loaded: &Loaded, name: &str) -> bool {
 }
 
 /// An admin key for this run, shown once. Only for one person at a terminal with embedded state: a team sets one.
-pub fn made_admin_key(settings: &Settings) -> Option<String> {
+pub(super) fn made_admin_key(settings: &Settings) -> Option<String> {
     let is_one_person = stdout().is_terminal() && settings.redis_url.is_none() && settings.admin_key.is_none();
     is_one_person.then(|| format!("tf-admin-{}", uuid::Uuid::new_v4().simple()))
 }
 
 /// Prints the address, an example call and the dashboard. Not where JSON logs are configured.
-pub fn welcome(
+pub(super) fn welcome(
     loaded: &Loaded,
     app: &Arc<App>,
     address: SocketAddr,

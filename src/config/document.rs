@@ -18,7 +18,7 @@ pub(super) struct Document<'i> {
 }
 
 impl<'i> Document<'i> {
-    pub fn parse(name: &str, text: &'i str) -> Result<Self, String> {
+    pub(super) fn parse(name: &str, text: &'i str) -> Result<Self, String> {
         let root = DeTable::parse(text).map_err(|error| {
             let place = error.span().map_or_else(String::new, |span| position(text, span.start));
             format!("{name}{place}: {}", one_line(error.message()))
@@ -26,22 +26,22 @@ impl<'i> Document<'i> {
         Ok(Self { name: name.to_owned(), text, root })
     }
 
-    pub fn root(&self) -> &DeTable<'i> {
+    pub(super) fn root(&self) -> &DeTable<'i> {
         self.root.get_ref()
     }
 
     /// `tollfree.toml:14:3: message`
-    pub fn error_at(&self, span: &Range<usize>, message: &str) -> String {
+    pub(super) fn error_at(&self, span: &Range<usize>, message: &str) -> String {
         format!("{}{}: {message}", self.name, position(self.text, span.start))
     }
 
     /// `tollfree.toml:14:3: providers.groq: message`, at as much of the path as the file contains.
-    pub fn error_for(&self, path: &[&str], message: &str) -> String {
+    pub(super) fn error_for(&self, path: &[&str], message: &str) -> String {
         format!("{}: {}: {message}", self.place(path), dotted(path))
     }
 
     /// `tollfree.toml:14:3`, of as much of the path as the file contains.
-    pub fn place(&self, path: &[&str]) -> String {
+    pub(super) fn place(&self, path: &[&str]) -> String {
         let mut offset = 0;
         let mut table = Some(self.root());
         for part in path {
@@ -53,17 +53,17 @@ impl<'i> Document<'i> {
     }
 
     /// `tollfree.toml:14`
-    pub fn source(&self, span: &Range<usize>) -> String {
+    pub(super) fn source(&self, span: &Range<usize>) -> String {
         format!("{}:{}", self.name, line_of(self.text, span.start))
     }
 
     /// The text of a place, on one line.
-    pub fn written(&self, span: &Range<usize>) -> String {
+    pub(super) fn written(&self, span: &Range<usize>) -> String {
         one_line(self.text.get(span.clone()).unwrap_or_default())
     }
 
     /// Reads a value of the file into `T`.
-    pub fn read<T: DeserializeOwned>(&self, value: Spanned<DeValue<'i>>) -> Result<T, String> {
+    pub(super) fn read<T: DeserializeOwned>(&self, value: Spanned<DeValue<'i>>) -> Result<T, String> {
         T::deserialize(ValueDeserializer::from(value)).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             let message = with_value(&explain(error.message()), &self.written(&span));
@@ -72,7 +72,7 @@ impl<'i> Document<'i> {
     }
 
     /// Every value below a section: its path, its source and its text.
-    pub fn leaves(&self, section: &str) -> Vec<(String, String, String)> {
+    pub(super) fn leaves(&self, section: &str) -> Vec<(String, String, String)> {
         let mut found = Vec::new();
         if let Some(table) = self.root().get(section).and_then(|value| value.get_ref().as_table()) {
             self.collect(table, &mut vec![section], &mut found);

@@ -43,7 +43,7 @@ const FREELLM_WITHOUT_EFFECT: [&str; 12] = [
 
 impl Environment {
     /// Lays `env` over the `.env` of `cwd`, if there is one.
-    pub fn read(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Self, String> {
+    pub(super) fn read(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Self, String> {
         let dotenv = match std::fs::read_to_string(cwd.join(".env")) {
             Ok(text) => dotenv::parse(&text)?,
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -58,7 +58,7 @@ impl Environment {
     }
 
     /// The first of these names that is set.
-    pub fn first<S: AsRef<str>>(&self, names: &[S]) -> Option<Found> {
+    pub(super) fn first<S: AsRef<str>>(&self, names: &[S]) -> Option<Found> {
         names.iter().find_map(|name| {
             let name = name.as_ref();
             let (value, layer) = self.vars.get(name)?;
@@ -67,7 +67,7 @@ impl Environment {
     }
 
     /// The same for a secret, which may be in a file. Errors name variables and files, never contents.
-    pub fn secret<S: AsRef<str>>(&self, names: &[S]) -> Result<Option<Found>, String> {
+    pub(super) fn secret<S: AsRef<str>>(&self, names: &[S]) -> Result<Option<Found>, String> {
         for name in names {
             let (name, in_file) = (name.as_ref(), format!("{}_FILE", name.as_ref()));
             match (self.first(&[name]), self.first(&[&in_file])) {
@@ -88,7 +88,7 @@ impl Environment {
     }
 
     /// One error per `TOLLFREE_*` that is not a setting: most likely a misspelling.
-    pub fn unknown(&self) -> Vec<String> {
+    pub(super) fn unknown(&self) -> Vec<String> {
         let secrets =
             SECRETS.iter().flat_map(|names| *names).flat_map(|name| [(*name).to_owned(), format!("{name}_FILE")]);
         let mut known: BTreeSet<String> = SETTINGS.iter().flat_map(|setting| setting.variables.clone()).collect();
@@ -107,7 +107,7 @@ impl Environment {
     }
 
     /// The names of FreeLLM's `.env` that are set and have no effect.
-    pub fn freellm_without_effect(&self) -> Vec<&str> {
+    pub(super) fn freellm_without_effect(&self) -> Vec<&str> {
         let known = ["FREELLM_ADMIN_KEY", "FREELLM_API_KEY", "FREELLM_ADMIN_KEY_FILE", "FREELLM_API_KEY_FILE"];
         let names = self.vars.keys().map(String::as_str);
         names

@@ -18,7 +18,7 @@ use crate::{
 
 /// Log of one request's attempts. Clones share the same log.
 #[derive(Debug, Clone)]
-pub struct AttemptLog {
+pub(crate) struct AttemptLog {
     shared: Arc<Shared>,
 }
 
@@ -41,7 +41,7 @@ struct Progress {
 
 /// One call to one candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     pub provider: Arc<str>,
     /// `groq/openai/gpt-oss-120b`
     pub candidate: Arc<str>,
@@ -59,12 +59,13 @@ pub struct Attempt {
 }
 
 impl AttemptLog {
-    pub fn new(request_id: impl Into<String>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn new(request_id: impl Into<String>) -> Self {
         Self::with_trace(request_id, None)
     }
 
     /// `trace_id`: 32 hex digits.
-    pub fn with_trace(request_id: impl Into<String>, trace_id: Option<String>) -> Self {
+    pub(crate) fn with_trace(request_id: impl Into<String>, trace_id: Option<String>) -> Self {
         let shared = Shared {
             request_id: request_id.into(),
             trace_id,
@@ -75,21 +76,21 @@ impl AttemptLog {
         Self { shared: Arc::new(shared) }
     }
 
-    pub fn request_id(&self) -> &str {
+    pub(crate) fn request_id(&self) -> &str {
         &self.shared.request_id
     }
 
-    pub fn trace_id(&self) -> Option<&str> {
+    pub(crate) fn trace_id(&self) -> Option<&str> {
         self.shared.trace_id.as_deref()
     }
 
     /// Time since the request arrived.
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.shared.began.elapsed()
     }
 
     /// Time in the wait queue, over all attempts.
-    pub fn waited_ms(&self) -> i64 {
+    pub(crate) fn waited_ms(&self) -> i64 {
         i64::try_from(self.shared.waited_us.load(Ordering::Relaxed) / 1_000).unwrap_or(i64::MAX)
     }
 
@@ -97,7 +98,7 @@ impl AttemptLog {
         &self.shared.waited_us
     }
 
-    pub fn attempts(&self) -> Vec<Attempt> {
+    pub(crate) fn attempts(&self) -> Vec<Attempt> {
         self.shared.progress.lock().attempts.clone()
     }
 
@@ -116,7 +117,7 @@ impl AttemptLog {
     }
 
     /// The value of `x-tollfree-attempts`: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok`; empty before any.
-    pub fn header(&self) -> String {
+    pub(crate) fn header(&self) -> String {
         let progress = self.shared.progress.lock();
         let attempts: Vec<String> = progress.attempts.iter().map(|a| format!("{};{}", a.candidate, a.label)).collect();
         attempts.join(", ")

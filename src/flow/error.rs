@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[derive(Debug, thiserror::Error)]
-pub enum FlowError {
+pub(crate) enum FlowError {
     /// No candidate can serve the request; nothing was charged.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -30,7 +30,7 @@ pub enum FlowError {
 
 impl FlowError {
     /// HTTP status of the response.
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Plan(PlanError::NotFound(_)) => 404,
             Self::Plan(PlanError::NotAllowed { .. }) => 403,
@@ -45,7 +45,7 @@ impl FlowError {
     }
 
     /// Error `code` of the response.
-    pub fn code(&self) -> Option<&str> {
+    pub(crate) fn code(&self) -> Option<&str> {
         Some(match self {
             Self::Plan(PlanError::NotFound(_)) => "model_not_found",
             Self::Plan(PlanError::NotAllowed { .. }) => "model_not_allowed",

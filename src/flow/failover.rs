@@ -16,7 +16,7 @@ use crate::{
 const DEFAULT_RETRY_MS: i64 = 1_000;
 
 /// State of one request between its attempts.
-pub struct Failover {
+pub(crate) struct Failover {
     plan: RoutePlan,
     attempt_log: AttemptLog,
     tier: Tier,
@@ -34,7 +34,13 @@ pub struct Failover {
 }
 
 impl Failover {
-    pub fn new(plan: RoutePlan, attempt_log: AttemptLog, tier: Tier, wait: Duration, route_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        plan: RoutePlan,
+        attempt_log: AttemptLog,
+        tier: Tier,
+        wait: Duration,
+        route_timeout: Duration,
+    ) -> Self {
         let now = Instant::now();
         let (wait_deadline, deadline) = (now + wait, now + route_timeout);
         Self {
@@ -50,7 +56,7 @@ impl Failover {
     }
 
     /// An admission request for the remaining candidates, in order.
-    pub fn admit_request<'a>(&'a self, client: &'a Client) -> AdmitRequest<'a> {
+    pub(crate) fn admit_request<'a>(&'a self, client: &'a Client) -> AdmitRequest<'a> {
         let wait = self.wait_deadline.saturating_duration_since(Instant::now());
         let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
         AdmitRequest {
@@ -63,18 +69,18 @@ impl Failover {
     }
 
     /// Keeps the candidates that are also in `plan`, which was made for the client's changed record.
-    pub fn retain_planned(&mut self, plan: &RoutePlan) {
+    pub(crate) fn retain_planned(&mut self, plan: &RoutePlan) {
         let planned = |c: &Choice| plan.choices.iter().any(|other| Arc::ptr_eq(&other.candidate, &c.candidate));
         self.plan.choices.retain(planned);
     }
 
     /// Adds the time of an admission, which does not count as routing.
-    pub fn extend_deadline(&mut self, time: Duration) {
+    pub(crate) fn extend_deadline(&mut self, time: Duration) {
         self.deadline += time;
     }
 
     /// Charge that the plan made for a candidate.
-    pub fn charge(&self, candidate: &Candidate) -> Charge {
+    pub(crate) fn charge(&self, candidate: &Candidate) -> Charge {
         self.plan
             .choices
             .iter()
@@ -84,7 +90,7 @@ impl Failover {
 
     /// The granted lease, or the error that ends the request. While the ledger is unreachable, candidates without limits are
     /// still served.
-    pub fn into_lease(
+    pub(crate) fn granted_lease(
         &mut self,
         ledger: &Ledger,
         admission: Result<Admission, LedgerError>,
@@ -109,7 +115,7 @@ impl Failover {
     }
 
     /// Runs one attempt until the routing deadline, or for the provider's own timeout where that ends later.
-    pub async fn attempt<T>(
+    pub(crate) async fn attempt<T>(
         &self,
         candidate: &Candidate,
         attempt: Pin<&mut impl Future<Output = Result<T, Fault>>>,
@@ -124,7 +130,7 @@ impl Failover {
     }
 
     /// Excludes the candidates that a fault rules out. `Err`: none is left, or no time.
-    pub fn exclude(&mut self, candidate: &Arc<Candidate>, fault: &Fault) -> Result<(), FlowError> {
+    pub(crate) fn exclude(&mut self, candidate: &Arc<Candidate>, fault: &Fault) -> Result<(), FlowError> {
         let name = &candidate.name;
         info!(candidate.name = %name, error.type = %fault.label, "Attempt at `{name}` failed: {}", fault.label);
         self.attempt_log.failed(candidate, fault);
@@ -162,7 +168,7 @@ impl Failover {
         if self.plan.choices.is_empty() || Instant::now() >= self.deadline { Err(self.exhausted()) } else { Ok(()) }
     }
 
-    pub fn replied(&self, candidate: &Candidate) {
+    pub(crate) fn replied(&self, candidate: &Candidate) {
         self.attempt_log.replied(candidate);
     }
 

@@ -22,7 +22,7 @@ use crate::{
 const MAX_NAME_BYTES: usize = 256;
 
 /// Runs `route` in a `plan` span.
-pub fn plan(
+pub(crate) fn plan(
     client: &Client,
     request: &ChatRequest,
     route: impl FnOnce() -> Result<RoutePlan, PlanError>,
@@ -42,7 +42,7 @@ pub fn plan(
 }
 
 /// Span and metrics of one model call, from sending to the last byte. A drop without a recorded end counts as cancelled.
-pub struct ModelCall {
+pub(crate) struct ModelCall {
     span: Span,
     call: Arc<metrics::Call>,
     began: Instant,
@@ -51,7 +51,7 @@ pub struct ModelCall {
 }
 
 impl ModelCall {
-    pub fn begin(candidate: &Candidate, request: &ChatRequest) -> Self {
+    pub(crate) fn begin(candidate: &Candidate, request: &ChatRequest) -> Self {
         let model = &candidate.model.id;
         let span = span!(
             "chat",
@@ -68,11 +68,11 @@ impl ModelCall {
         Self { span, call, began: Instant::now(), stream: request.stream, has_ended: false }
     }
 
-    pub fn span(&self) -> Span {
+    pub(crate) fn span(&self) -> Span {
         self.span.clone()
     }
 
-    pub fn failed(mut self, fault: &Fault) {
+    pub(crate) fn failed(mut self, fault: &Fault) {
         self.has_ended = true;
         if let Some(status) = fault.status {
             self.span.set("http.response.status_code", i64::from(status));
@@ -81,7 +81,7 @@ impl ModelCall {
     }
 
     /// The first content has arrived.
-    pub fn replied(&self, reply: &Reply) {
+    pub(crate) fn replied(&self, reply: &Reply) {
         if self.stream {
             self.call.first_chunk(reply.time_to_first_token);
         }
@@ -99,7 +99,7 @@ impl ModelCall {
         }
     }
 
-    pub fn ended(mut self, ended: &RelayOutcome) {
+    pub(crate) fn ended(mut self, ended: &RelayOutcome) {
         self.has_ended = true;
         if let Some(usage) = ended.usage {
             self.call.tokens_used(usage.input, usage.output);
@@ -172,7 +172,7 @@ fn set_request_attributes(span: &Span, candidate: &Candidate, request: &ChatRequ
 }
 
 /// A provider's name in the semantic conventions.
-pub fn provider_name(id: &Arc<str>) -> Arc<str> {
+pub(crate) fn provider_name(id: &Arc<str>) -> Arc<str> {
     match &**id {
         "gemini" => Arc::from("gcp.gemini"),
         "mistral" => Arc::from("mistral_ai"),
@@ -189,7 +189,7 @@ fn short(name: &str) -> &str {
 }
 
 /// Metrics of one request as its caller sees it. A drop without a recorded end counts as cancelled.
-pub struct ChatMetrics {
+pub(crate) struct ChatMetrics {
     chat: metrics::Chat,
     began: Instant,
     status: u16,
@@ -198,24 +198,24 @@ pub struct ChatMetrics {
 
 impl ChatMetrics {
     /// `model` counts as a served name unless planning finds that it does not exist.
-    pub fn begin(model: &str) -> Self {
+    pub(crate) fn begin(model: &str) -> Self {
         let chat = metrics::Chat::new(model);
         Self { chat, began: Instant::now(), status: RequestRecord::CANCELLED, _in_flight: metrics::InFlight::enter() }
     }
 
-    pub fn replied(&mut self, candidate: &Candidate) {
+    pub(crate) fn replied(&mut self, candidate: &Candidate) {
         let id = &candidate.provider.id;
         self.chat.first_token(id, || provider_name(id), self.began.elapsed());
     }
 
-    pub fn failed(mut self, error: &FlowError) {
+    pub(crate) fn failed(mut self, error: &FlowError) {
         self.status = error.status();
         if matches!(error, FlowError::Plan(PlanError::NotFound(_))) {
             self.chat.set_other_model();
         }
     }
 
-    pub fn ended(mut self, ended: &RelayOutcome) {
+    pub(crate) fn ended(mut self, ended: &RelayOutcome) {
         self.status = match ended.ending {
             Ending::Complete => 200,
             Ending::Broken { .. } => RequestRecord::STREAM_BROKEN,

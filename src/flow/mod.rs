@@ -1,18 +1,18 @@
 //! One request from start to finish: plan → admit → attempt → relay → settle → record.
 
-pub mod attempt_log;
-pub mod error;
-pub mod failover;
-pub mod gauges;
-pub mod instrumented;
-pub mod recorder;
+pub(crate) mod attempt_log;
+pub(crate) mod error;
+pub(crate) mod failover;
+pub(crate) mod gauges;
+pub(crate) mod instrumented;
+pub(crate) mod recorder;
 #[cfg(test)]
 mod tests;
-pub mod wait_policy;
+pub(crate) mod wait_policy;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-pub use self::{
+pub(crate) use self::{
     attempt_log::{Attempt, AttemptLog},
     error::FlowError,
     wait_policy::WaitLimits,
@@ -22,7 +22,7 @@ use self::{
     instrumented::{ChatMetrics, ModelCall},
     recorder::RequestRecorder,
 };
-pub use crate::relay::ChatBody;
+pub(crate) use crate::relay::ChatBody;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -39,7 +39,7 @@ use crate::{
 
 /// Shared state of the request pipeline. Kept behind one `Arc` so that a request clones one reference count instead of two
 /// dozen.
-pub struct Flow {
+pub(crate) struct Flow {
     pub catalog: Current,
     pub ledger: Ledger,
     pub upstream: Upstream,
@@ -52,7 +52,7 @@ pub struct Flow {
 }
 
 /// A committed reply: the provider has sent its first content.
-pub struct ChatReply {
+pub(crate) struct ChatReply {
     pub provider: Arc<str>,
     /// `provider/model`
     pub model: Arc<str>,
@@ -69,7 +69,7 @@ struct Selected {
 }
 
 impl Flow {
-    pub fn new(
+    pub(crate) fn new(
         catalog: Current,
         ledger: Ledger,
         upstream: Upstream,
@@ -84,7 +84,7 @@ impl Flow {
 
     /// Handles one request; `wait` bounds its time in the wait queue. The future can be dropped at any await: the lease is
     /// then settled and the request recorded as cancelled.
-    pub fn chat(
+    pub(crate) fn chat(
         self: &Arc<Self>,
         client: Client,
         request: ChatRequest,
@@ -107,7 +107,7 @@ impl Flow {
     }
 
     /// Records a request that was rejected before it was read.
-    pub fn record_rejected(&self, client: &Client, attempt_log: &AttemptLog, status: u16, code: Option<&str>) {
+    pub(crate) fn record_rejected(&self, client: &Client, attempt_log: &AttemptLog, status: u16, code: Option<&str>) {
         RequestRecorder::new(&self.journal, client, "", false, attempt_log).rejected(status, code);
     }
 
@@ -129,7 +129,7 @@ impl Flow {
                 admission = self.admit(&client, &mut failover).await;
                 continue;
             }
-            let lease = failover.into_lease(&self.ledger, admission)?;
+            let lease = failover.granted_lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
             lease.mark_sent();
             let call = ModelCall::begin(&candidate, request);

@@ -22,7 +22,7 @@ const MAX_ENTRIES: usize = 32;
 const CANCELLED: &str = "left";
 
 /// Writes the record on drop. Without a recorded end, the record says that the caller disconnected.
-pub struct RequestRecorder {
+pub(crate) struct RequestRecorder {
     journal: Journal<RequestRecord>,
     attempt_log: AttemptLog,
     record: RequestRecord,
@@ -31,7 +31,7 @@ pub struct RequestRecorder {
 }
 
 impl RequestRecorder {
-    pub fn begin(
+    pub(crate) fn begin(
         journal: &Journal<RequestRecord>,
         client: &Client,
         request: &ChatRequest,
@@ -40,7 +40,7 @@ impl RequestRecorder {
         Self::new(journal, client, &request.model, request.stream, attempt_log)
     }
 
-    pub fn new(
+    pub(crate) fn new(
         journal: &Journal<RequestRecord>,
         client: &Client,
         model: &str,
@@ -61,7 +61,7 @@ impl RequestRecorder {
     }
 
     /// The first content has arrived, and the reply is committed.
-    pub fn replied(&mut self, candidate: &Candidate) {
+    pub(crate) fn replied(&mut self, candidate: &Candidate) {
         self.record.candidate = candidate.name.to_string();
         self.record.account = candidate.account.id.to_string();
         self.record.first_token_ms = Some(ms(self.attempt_log.elapsed()));
@@ -69,7 +69,7 @@ impl RequestRecorder {
     }
 
     /// The reply has ended.
-    pub fn ended(mut self, ended: &RelayOutcome) {
+    pub(crate) fn ended(mut self, ended: &RelayOutcome) {
         self.record.tokens_in = ended.usage.map(|u| u.input);
         self.record.tokens_out = ended.usage.map(|u| u.output);
         match &ended.ending {
@@ -87,11 +87,11 @@ impl RequestRecorder {
         }
     }
 
-    pub fn failed(self, error: &FlowError) {
+    pub(crate) fn failed(self, error: &FlowError) {
         self.rejected(error.status(), error.code());
     }
 
-    pub fn rejected(mut self, status: u16, code: Option<&str>) {
+    pub(crate) fn rejected(mut self, status: u16, code: Option<&str>) {
         self.record.status = status;
         self.record.error_code = code.map(str::to_owned);
     }
@@ -128,7 +128,7 @@ impl Drop for RequestRecorder {
 }
 
 /// A journal whose records are written to the ledger.
-pub fn journal(ledger: Ledger, tasks: Tasks) -> Journal<RequestRecord> {
+pub(crate) fn journal(ledger: Ledger, tasks: Tasks) -> Journal<RequestRecord> {
     Journal::new(tasks, move |number, lines| {
         let ledger = ledger.clone();
         async move {

@@ -6,7 +6,7 @@ use crate::domain::{Client, Tier};
 
 /// The operator's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WaitLimits {
+pub(crate) struct WaitLimits {
     pub max_wait: Duration,
     /// Limit for `service_tier: "flex"`.
     pub flex_max_wait: Duration,
@@ -14,7 +14,7 @@ pub struct WaitLimits {
 
 impl WaitLimits {
     /// `preferred`: the value of `Prefer: wait=N`.
-    pub fn allowed_wait(&self, client: &Client, tier: Tier, preferred: Option<Duration>) -> Duration {
+    pub(crate) fn allowed_wait(&self, client: &Client, tier: Tier, preferred: Option<Duration>) -> Duration {
         let most = if tier == Tier::Flex { self.flex_max_wait.max(self.max_wait) } else { self.max_wait };
         let own = client.wait_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
         [preferred, own].into_iter().flatten().fold(most, Duration::min)

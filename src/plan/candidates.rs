@@ -21,13 +21,13 @@ enum Unfit {
 
 /// A candidate that supports the request, and the snapshot of its account and model.
 #[derive(Debug)]
-pub struct Eligible<'a> {
+pub(crate) struct Eligible<'a> {
     pub choice: Choice,
     pub seen: Option<&'a SubjectSnapshot>,
 }
 
 /// The members that support the request, in the members' order, or the reason why there is none.
-pub fn eligible<'a>(
+pub(crate) fn eligible<'a>(
     members: &[Arc<Candidate>],
     snapshot: &'a PoolSnapshot,
     learned: &Estimates,

@@ -28,14 +28,14 @@ const MAX_OUTPUTS: usize = 256;
 
 /// Estimates per model, shared by all requests of this replica.
 #[derive(Debug, Default)]
-pub struct Estimates {
+pub(crate) struct Estimates {
     models: Memo<String, Learned>,
     plans: AtomicU64,
 }
 
 /// Input of the `round_robin` and `random` strategies, and of ties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlanSeed {
+pub(crate) struct PlanSeed {
     /// Counts the plans of this replica.
     pub number: u64,
     pub seed: u64,
@@ -62,12 +62,12 @@ struct History {
 
 impl Estimates {
     /// Charge of `request` at `candidate`. Expected outputs count once per choice (`n`).
-    pub fn charge(&self, candidate: &Candidate, request: &ChatRequest) -> Charge {
+    pub(crate) fn charge(&self, candidate: &Candidate, request: &ChatRequest) -> Charge {
         self.models.with(&*candidate.name, |learned| charge(candidate, request, learned))
     }
 
     /// Adds the usage of one finished request. `model` is `provider/model`, `output` the tokens of all `n` choices.
-    pub fn learn(&self, model: &str, size: &PromptSize, n: u32, input: i64, output: i64) {
+    pub(crate) fn learn(&self, model: &str, size: &PromptSize, n: u32, input: i64, output: i64) {
         let learned = self.of(model);
         let mut history = learned.history.lock();
         if input > 0 && size.images == 0 {
@@ -84,7 +84,7 @@ impl Estimates {
     }
 
     /// The seed of the next plan.
-    pub fn next_seed(&self) -> PlanSeed {
+    pub(crate) fn next_seed(&self) -> PlanSeed {
         PlanSeed { number: self.plans.fetch_add(1, Ordering::Relaxed), seed: fastrand::u64(..) }
     }
 

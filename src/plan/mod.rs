@@ -2,14 +2,14 @@
 //!
 //! Pure. A plan uses the pool snapshot, which is up to a second old; `admit` decides.
 
-pub mod candidates;
-pub mod estimate;
-pub mod ranking;
-pub mod strategy;
+pub(crate) mod candidates;
+pub(crate) mod estimate;
+pub(crate) mod ranking;
+pub(crate) mod strategy;
 #[cfg(test)]
 pub(crate) mod test_support;
 
-pub use estimate::Estimates;
+pub(crate) use estimate::Estimates;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
 
 /// Why no candidate can serve the request. Nothing was charged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
+pub(crate) enum PlanError {
     #[error(transparent)]
     NotFound(#[from] NotFound),
     /// Tokens that the request needs, and the most that any candidate's context or token window holds.
@@ -37,7 +37,7 @@ pub enum PlanError {
 }
 
 /// The meta-model whose strategy can be set at run time for all replicas.
-pub const FREE: &str = "free";
+pub(crate) const FREE: &str = "free";
 
 /// The candidates of a name that this client may use: all of them if its list has the meta-model itself.
 fn allowed<'a>(
@@ -54,7 +54,7 @@ fn allowed<'a>(
 }
 
 /// Resolves the name, drops candidates that cannot serve the request, and orders the rest. A plan is never empty.
-pub fn route(
+pub(crate) fn route(
     catalog: &Catalog,
     snapshot: &PoolSnapshot,
     learned: &Estimates,

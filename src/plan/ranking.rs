@@ -10,18 +10,18 @@ use crate::{
 
 /// One member.
 #[derive(Debug, Clone)]
-pub struct Ranked {
+pub(crate) struct Ranked {
     pub candidate: Arc<Candidate>,
     pub why: String,
 }
 
 /// The strategy in force.
-pub fn strategy_of(meta: &MetaModel, snapshot: &PoolSnapshot) -> RoutingStrategy {
+pub(crate) fn strategy_of(meta: &MetaModel, snapshot: &PoolSnapshot) -> RoutingStrategy {
     if meta.name == FREE { snapshot.strategy.unwrap_or(meta.strategy) } else { meta.strategy }
 }
 
 /// Every member once, at the rank of its best account and key, in the order for a short request.
-pub fn ranking(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -> Vec<Ranked> {
+pub(crate) fn ranking(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estimates) -> Vec<Ranked> {
     let strategy = strategy_of(meta, snapshot);
     let eligible = candidates::eligible(&meta.members, snapshot, learned, &short_request()).unwrap_or_default();
     // A fixed seed, so that this does not advance round robin.

@@ -23,7 +23,7 @@ const SNAPSHOT_MAX_AGE_MS: i64 = 1_000;
 const MIN_SHARE: f64 = 1e-3;
 
 /// Orders the candidates, the first to be tried first.
-pub fn arrange(
+pub(crate) fn arrange(
     eligible: Vec<Eligible<'_>>,
     strategy: RoutingStrategy,
     snapshot: &PoolSnapshot,

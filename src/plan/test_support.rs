@@ -9,14 +9,14 @@ use crate::domain::{
 };
 
 /// Builds a candidate: `candidate("groq/gpt").limits(&[(Limit::Rpm, 30)]).build()`.
-pub struct CandidateBuilder {
+pub(crate) struct CandidateBuilder {
     provider: Provider,
     model: Model,
     account: String,
     limits: Vec<(Limit, i64)>,
 }
 
-pub fn candidate(name: &str) -> CandidateBuilder {
+pub(crate) fn candidate(name: &str) -> CandidateBuilder {
     let (provider, model) = name.split_once('/').unwrap();
     CandidateBuilder {
         provider: Provider {
@@ -62,35 +62,35 @@ pub fn candidate(name: &str) -> CandidateBuilder {
 }
 
 impl CandidateBuilder {
-    pub fn provider(mut self, change: impl FnOnce(&mut Provider)) -> Self {
+    pub(crate) fn provider(mut self, change: impl FnOnce(&mut Provider)) -> Self {
         change(&mut self.provider);
         self
     }
 
-    pub fn model(mut self, change: impl FnOnce(&mut Model)) -> Self {
+    pub(crate) fn model(mut self, change: impl FnOnce(&mut Model)) -> Self {
         change(&mut self.model);
         self
     }
 
-    pub fn charged_by(self, charge: TokenCharge) -> Self {
+    pub(crate) fn charged_by(self, charge: TokenCharge) -> Self {
         self.provider(|p| p.token_charge = charge)
     }
 
-    pub fn can(self, capabilities: Capabilities) -> Self {
+    pub(crate) fn can(self, capabilities: Capabilities) -> Self {
         self.model(|m| m.capabilities = capabilities)
     }
 
-    pub fn account(mut self, id: &str) -> Self {
+    pub(crate) fn account(mut self, id: &str) -> Self {
         id.clone_into(&mut self.account);
         self
     }
 
-    pub fn limits(mut self, limits: &[(Limit, i64)]) -> Self {
+    pub(crate) fn limits(mut self, limits: &[(Limit, i64)]) -> Self {
         self.limits = limits.to_vec();
         self
     }
 
-    pub fn build(self) -> Arc<Candidate> {
+    pub(crate) fn build(self) -> Arc<Candidate> {
         let charge = self.provider.token_charge;
         let windows = self.limits.iter().map(|(limit, max)| Window {
             limit: *limit,
@@ -116,13 +116,13 @@ impl CandidateBuilder {
 }
 
 /// A short English request for `free`.
-pub fn question() -> ChatRequest {
+pub(crate) fn question() -> ChatRequest {
     let size = PromptSize { messages: 1, ascii_chars: 384, ..PromptSize::default() };
     ChatRequest { model: "free".to_owned(), size, ..ChatRequest::default() }
 }
 
 /// Sets the used units of each window, in the order of the candidate's windows.
-pub fn set_used(snapshot: &mut PoolSnapshot, candidate: &Candidate, used: &[i64]) {
+pub(crate) fn set_used(snapshot: &mut PoolSnapshot, candidate: &Candidate, used: &[i64]) {
     let levels = candidate.windows.iter().zip(used);
     let levels =
         levels.map(|(w, used)| WindowLevel { limit: w.limit, used: *used, max: w.max, learned: false }).collect();
@@ -130,6 +130,6 @@ pub fn set_used(snapshot: &mut PoolSnapshot, candidate: &Candidate, used: &[i64]
     snapshot.subjects.insert(candidate.subject.clone(), SubjectSnapshot { levels, ..SubjectSnapshot::default() });
 }
 
-pub fn names(choices: &[Choice]) -> Vec<&str> {
+pub(crate) fn names(choices: &[Choice]) -> Vec<&str> {
     choices.iter().map(|c| &*c.candidate.name).collect()
 }

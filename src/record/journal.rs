@@ -22,7 +22,7 @@ const MAX_QUEUED: usize = 4_096;
 
 /// Why a batch was not written, or may not have been. The text is for the log.
 #[derive(Debug, Clone)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// The ledger is unreachable: the same batch is tried again under the same number.
     Unavailable(String),
     /// Another try would fail, too.
@@ -30,10 +30,10 @@ pub enum WriteError {
 }
 
 /// Writes one batch, oldest record first. Batch numbers count up from 1; a retry keeps its number.
-pub type Write<R> = dyn Fn(u64, Arc<[R]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync;
+pub(crate) type Write<R> = dyn Fn(u64, Arc<[R]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync;
 
 /// Cheap to clone. The writing task lives only while records are queued, so a drain waits for exactly those.
-pub struct Journal<R> {
+pub(crate) struct Journal<R> {
     shared: Arc<Shared<R>>,
 }
 
@@ -53,34 +53,26 @@ struct Queue<R> {
     records: VecDeque<R>,
     /// Records dropped since the last warning.
     dropped: u64,
-    /// Records lost since the start of the process.
-    lost: u64,
     /// Number of the last batch.
     number: u64,
     is_writing: bool,
 }
 
 impl<R: Send + Sync + 'static> Journal<R> {
-    pub fn new(
+    pub(crate) fn new(
         tasks: Tasks,
         write: impl Fn(u64, Arc<[R]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync + 'static,
     ) -> Self {
-        let queue = Queue { records: VecDeque::new(), dropped: 0, lost: 0, number: 0, is_writing: false };
+        let queue = Queue { records: VecDeque::new(), dropped: 0, number: 0, is_writing: false };
         Self { shared: Arc::new(Shared { queue: Mutex::new(queue), write: Box::new(write), tasks }) }
     }
 
-    /// Records that never reached the ledger.
-    pub fn lost(&self) -> u64 {
-        self.shared.queue.lock().lost
-    }
-
     /// Queues a record without blocking. Where the queue is full, the oldest record is dropped and counted.
-    pub fn push(&self, record: R) {
+    pub(crate) fn push(&self, record: R) {
         let mut queue = self.shared.queue.lock();
         if queue.records.len() >= MAX_QUEUED {
             queue.records.pop_front();
             queue.dropped += 1;
-            queue.lost += 1;
         }
         queue.records.push_back(record);
         if !queue.is_writing {
@@ -115,7 +107,7 @@ impl<R: Send + Sync + 'static> Shared<R> {
                 }
                 Err(WriteError::Unavailable(error) | WriteError::Rejected(error)) => error,
             };
-            self.queue.lock().lost += count as u64;
+            metrics::journal_dropped(count as u64);
             warn!(journal.lost = count, "Lost {count} journal records: {error}");
             return;
         }
@@ -214,7 +206,6 @@ mod tests {
         for id in 0..MAX_QUEUED + 10 {
             journal.push(id);
         }
-        assert_eq!(journal.lost(), 10);
         tokio::time::sleep(RETRY_DELAY * 3).await;
         ledger.unreachable.store(false, Ordering::Relaxed);
         tokio::time::sleep(RETRY_DELAY * 10).await;
@@ -230,7 +221,6 @@ mod tests {
         journal.push(1);
         tokio::time::sleep(RETRY_DELAY * 2).await;
         assert_eq!(ledger.batches(), [[0], [1]]);
-        assert_eq!(journal.lost(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,7 +232,7 @@ mod tests {
         ledger.rejects.store(false, Ordering::Relaxed);
         journal.push(1);
         tokio::time::sleep(BATCH_DELAY * 2).await;
-        assert_eq!((ledger.batches(), journal.lost()), (vec![vec![1]], 1));
+        assert_eq!(ledger.batches(), [[1]]);
     }
 
     #[tokio::test(start_paused = true)]

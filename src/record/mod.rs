@@ -1,6 +1,6 @@
 //! ⑦ Journal and metrics, written once when a request ends.
 
-pub mod journal;
-pub mod metrics;
+pub(crate) mod journal;
+pub(crate) mod metrics;
 
-pub use journal::{Journal, WriteError};
+pub(crate) use journal::{Journal, WriteError};

@@ -15,7 +15,7 @@ use crate::{
 
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
-pub enum ChatBody {
+pub(crate) enum ChatBody {
     Whole(Bytes),
     /// Server-sent events. Polling it reads from the provider; dropping it cancels the call there.
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
@@ -23,7 +23,7 @@ pub enum ChatBody {
 
 /// Properties of the request that the relay needs.
 #[derive(Debug, Clone, Copy)]
-pub struct RelayContext {
+pub(crate) struct RelayContext {
     /// The caller requested the usage chunk.
     pub include_usage: bool,
     /// Charge at admission.
@@ -32,7 +32,7 @@ pub struct RelayContext {
 
 /// How a committed reply ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     Complete,
     /// The provider's stream failed; the caller received an error event.
     Broken {
@@ -43,7 +43,7 @@ pub enum Ending {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RelayOutcome {
+pub(crate) struct RelayOutcome {
     pub ending: Ending,
     pub usage: Option<TokenUsage>,
     /// The provider's finish reason of each choice.
@@ -52,7 +52,7 @@ pub struct RelayOutcome {
 
 /// Turns a reply into the caller's body. `lease` is settled and `done` called exactly once: at the last byte, at a failure, or
 /// when the body is dropped because the caller disconnected.
-pub fn answer(
+pub(crate) fn answer(
     reply: Reply,
     lease: Lease,
     context: RelayContext,

@@ -2,7 +2,7 @@
 //!
 //! Events pass as `upstream` delivers them; nothing here looks inside a body.
 
-pub mod answer;
-pub mod usage_tap;
+pub(crate) mod answer;
+pub(crate) mod usage_tap;
 
-pub use answer::{ChatBody, Ending, RelayContext, RelayOutcome, answer};
+pub(crate) use answer::{ChatBody, Ending, RelayContext, RelayOutcome, answer};

@@ -9,7 +9,7 @@ use crate::{
 const CHARS_PER_TOKEN: i64 = 4;
 
 #[derive(Debug, Default)]
-pub struct UsageTap {
+pub(crate) struct UsageTap {
     usage: Option<TokenUsage>,
     /// Characters of content in the events so far; 0 for a whole body.
     chars: i64,
@@ -19,11 +19,11 @@ pub struct UsageTap {
 
 impl UsageTap {
     /// A reply that arrived in one body.
-    pub fn whole(usage: Option<TokenUsage>, finish_reasons: Vec<String>) -> Self {
+    pub(crate) fn whole(usage: Option<TokenUsage>, finish_reasons: Vec<String>) -> Self {
         Self { usage, chars: 0, finish_reasons }
     }
 
-    pub fn observe(&mut self, facts: &EventFacts) {
+    pub(crate) fn observe(&mut self, facts: &EventFacts) {
         // Some providers send cumulative usage with every event: the last one counts.
         self.usage = facts.usage.or(self.usage);
         self.chars += i64::from(facts.chars);
@@ -31,21 +31,21 @@ impl UsageTap {
     }
 
     /// Whether a choice has ended.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         !self.finish_reasons.is_empty()
     }
 
-    pub fn finish_reasons(&self) -> &[String] {
+    pub(crate) fn finish_reasons(&self) -> &[String] {
         &self.finish_reasons
     }
 
     /// The usage that the provider reported last.
-    pub fn usage(&self) -> Option<TokenUsage> {
+    pub(crate) fn usage(&self) -> Option<TokenUsage> {
         self.usage
     }
 
     /// The usage that replaces `charge` in the ledger. `whole`: the reply is complete.
-    pub fn billed(&self, whole: bool, charge: &Charge, by: TokenCharge) -> Usage {
+    pub(crate) fn billed(&self, whole: bool, charge: &Charge, by: TokenCharge) -> Usage {
         let relayed = (self.chars + CHARS_PER_TOKEN - 1) / CHARS_PER_TOKEN;
         match self.usage {
             Some(usage) if whole => Usage { sent: true, input: Some(usage.input), total: Some(usage.total) },

@@ -31,7 +31,7 @@ use super::{
 const AFTER: usize = 2;
 
 /// `POST …/chat/completions`
-pub async fn complete(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
+pub(super) async fn complete(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
     let providers = state.providers();
     let Some(provider) = providers.providers.get(id) else { return HttpResponse::NotFound().finish() };
     if provider.jitter_ms > 0 {
@@ -53,7 +53,7 @@ pub async fn complete(state: Arc<State>, id: &str, http: HttpRequest, body: Byte
 }
 
 /// The account of a request's key.
-pub fn account(provider: &Provider, http: &HttpRequest) -> Result<String, RequestError> {
+pub(super) fn account(provider: &Provider, http: &HttpRequest) -> Result<String, RequestError> {
     let text = |name: header::HeaderName| http.headers().get(name).and_then(|value| value.to_str().ok());
     let agent = text(header::USER_AGENT).unwrap_or_default();
     if provider.switches.bot_filter && (agent.is_empty() || agent.starts_with("Python-urllib")) {
@@ -226,7 +226,7 @@ fn recorded(case: &'static Case, fault: Option<&FaultRule>) -> HttpResponse {
 }
 
 /// A reply on the wire.
-pub fn refused(reply: ErrorReply) -> HttpResponse {
+pub(super) fn refused(reply: ErrorReply) -> HttpResponse {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     with(HttpResponse::build(status), reply.headers).content_type(reply.content_type).body(reply.body)
 }

@@ -4,17 +4,17 @@ use tokio::time::Instant;
 
 /// Wall time at the start plus what has passed since: it never goes back.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(super) struct Clock {
     epoch_us: i64,
     started: Instant,
 }
 
 impl Clock {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { epoch_us: jiff::Timestamp::now().as_microsecond(), started: Instant::now() }
     }
 
-    pub fn now_us(self) -> i64 {
+    pub(super) fn now_us(self) -> i64 {
         let passed = self.started.elapsed().as_micros();
         self.epoch_us.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
     }

@@ -11,7 +11,7 @@ use super::{
 
 /// An answer before a dialect writes it.
 #[derive(Debug)]
-pub struct Completion {
+pub(super) struct Completion {
     /// Source of the ids in it.
     pub seed: u64,
     /// Seconds since the epoch.
@@ -34,14 +34,14 @@ pub struct Completion {
 
 /// A tool call.
 #[derive(Debug)]
-pub struct Call {
+pub(super) struct Call {
     pub name: String,
     /// JSON text.
     pub arguments: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
+pub(super) enum Finish {
     Stop,
     Length,
     ToolCalls,
@@ -50,13 +50,13 @@ pub enum Finish {
 
 /// How fast it comes, ms.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub(super) struct Pace {
     pub first_ms: f64,
     pub chunk_ms: f64,
 }
 
 impl Completion {
-    pub fn to(request: &SimulatedRequest, provider: &Provider, model: &Model, now_us: i64, rng: &Rng) -> Self {
+    pub(super) fn to(request: &SimulatedRequest, provider: &Provider, model: &Model, now_us: i64, rng: &Rng) -> Self {
         let speed = &model.latency;
         let calls = calls(request, model);
         let size = request.directive.chunk_tokens.unwrap_or(speed.chunk_tokens).max(1);
@@ -96,12 +96,12 @@ impl Completion {
         }
     }
 
-    pub fn total_tokens(&self) -> i64 {
+    pub(super) fn total_tokens(&self) -> i64 {
         self.prompt_tokens + self.output_tokens
     }
 
     /// Time until a whole answer is there, ms.
-    pub fn whole_ms(&self) -> f64 {
+    pub(super) fn whole_ms(&self) -> f64 {
         let pieces = self.reasoning.len() + self.content.len();
         let gaps = u32::try_from(pieces.saturating_sub(1)).unwrap_or(u32::MAX);
         self.pace.first_ms + self.pace.chunk_ms * f64::from(gaps)

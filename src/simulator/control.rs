@@ -13,7 +13,7 @@ use super::{faults::FaultRule, recorded::Case, settings::Profile, state::State};
 
 type Shared = Data<Arc<State>>;
 
-pub fn routes(config: &mut ServiceConfig) {
+pub(super) fn routes(config: &mut ServiceConfig) {
     config
         .service(
             web::resource("/_control/faults")

@@ -10,7 +10,7 @@ use super::{recorded::Case, rng::Rng};
 /// An order to fail, as `POST /_control/faults` takes it.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct FaultRule {
+pub(super) struct FaultRule {
     /// Every provider when unset.
     pub provider: Option<String>,
     pub model: Option<String>,
@@ -31,7 +31,7 @@ pub struct FaultRule {
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy)]
-pub enum FaultKind {
+pub(super) enum FaultKind {
     /// No byte ever.
     Hang,
     /// The connection is reset before the first byte.
@@ -50,7 +50,7 @@ pub enum FaultKind {
 }
 
 impl FaultRule {
-    pub fn kind(&self) -> Option<FaultKind> {
+    pub(super) fn kind(&self) -> Option<FaultKind> {
         Some(match self.fault.as_str() {
             "hang" => FaultKind::Hang,
             "reset" => FaultKind::Reset,
@@ -67,12 +67,12 @@ impl FaultRule {
 
 impl FaultKind {
     /// Told before any limit is asked: the request is refused, not failed.
-    pub fn comes_first(self) -> bool {
+    pub(super) fn comes_first(self) -> bool {
         matches!(self, Self::Case(case) if (400..500).contains(&case.status()))
     }
 
     /// A failure before any content: whether it counts is a question of its own.
-    pub fn is_failure(self) -> bool {
+    pub(super) fn is_failure(self) -> bool {
         match self {
             Self::Hang | Self::Reset => true,
             Self::Case(case) => case.status() >= 500,
@@ -83,7 +83,7 @@ impl FaultKind {
 
 /// The orders in force, asked in the order they came.
 #[derive(Debug, Default)]
-pub struct Faults {
+pub(super) struct Faults {
     orders: Mutex<Vec<FaultRule>>,
     /// So that nobody takes the lock while there are none.
     count: AtomicUsize,
@@ -91,7 +91,7 @@ pub struct Faults {
 
 impl Faults {
     /// The error says what the fault may be.
-    pub fn add(&self, fault: FaultRule) -> Result<(), String> {
+    pub(super) fn add(&self, fault: FaultRule) -> Result<(), String> {
         if fault.kind().is_none() {
             return Err(format!("`{}` is neither a fault nor a case; see GET /_control/faults", fault.fault));
         }
@@ -101,17 +101,24 @@ impl Faults {
         Ok(())
     }
 
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.orders.lock().clear();
         self.count.store(0, Relaxed);
     }
 
-    pub fn all(&self) -> Vec<FaultRule> {
+    pub(super) fn all(&self) -> Vec<FaultRule> {
         self.orders.lock().clone()
     }
 
     /// The fault that this call meets, used up by once.
-    pub fn take(&self, provider: &str, account: &str, model: &str, stream: bool, rng: &Rng) -> Option<FaultRule> {
+    pub(super) fn take(
+        &self,
+        provider: &str,
+        account: &str,
+        model: &str,
+        stream: bool,
+        rng: &Rng,
+    ) -> Option<FaultRule> {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
@@ -132,7 +139,7 @@ impl Faults {
     }
 
     /// The call was refused by a limit before it met its fault.
-    pub fn give_back(&self, fault: &FaultRule) {
+    pub(super) fn give_back(&self, fault: &FaultRule) {
         let mut orders = self.orders.lock();
         let same = |order: &&mut FaultRule| {
             order.fault == fault.fault && order.provider == fault.provider && order.model == fault.model

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Settles when told how it ended; dropped before that, the caller has left.
-pub struct Call {
+pub(super) struct Call {
     state: Arc<State>,
     provider: Arc<Provider>,
     account: String,
@@ -28,7 +28,7 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn new(
+    pub(super) fn new(
         state: &Arc<State>,
         provider: &Arc<Provider>,
         account: String,
@@ -53,28 +53,28 @@ impl Call {
     }
 
     /// A piece with so many output tokens was handed over.
-    pub fn emit(&mut self, tokens: i64) {
+    pub(super) fn emit(&mut self, tokens: i64) {
         self.pieces += 1;
         self.streamed += tokens;
     }
 
     /// All of the answer is out.
-    pub fn complete(&mut self) {
+    pub(super) fn complete(&mut self) {
         self.end(200, Some(self.tokens_out), false);
     }
 
     /// A fault ended it after some of the answer.
-    pub fn truncated(&mut self) {
+    pub(super) fn truncated(&mut self) {
         self.end(200, Some(self.unfinished()), false);
     }
 
     /// A fault answered in its place: what was reserved stays reserved.
-    pub fn failed(&mut self, status: u16) {
+    pub(super) fn failed(&mut self, status: u16) {
         self.end(status, None, false);
     }
 
     /// How the limits stand now.
-    pub fn statuses(&self) -> Vec<LimitStatus> {
+    pub(super) fn statuses(&self) -> Vec<LimitStatus> {
         let now = self.state.clock.now_us();
         self.state.usage(&self.provider.id).statuses(&self.provider, now, &self.account, &self.model)
     }

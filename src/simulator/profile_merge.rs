@@ -12,7 +12,7 @@ const REAL: &str = include_str!("real.toml");
 
 /// # Panics
 /// When the built-in profile is broken; a test reads it.
-pub fn real() -> Profile {
+pub(super) fn real() -> Profile {
     toml::from_str(REAL).expect("the built-in profile is valid")
 }
 

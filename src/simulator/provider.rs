@@ -20,7 +20,7 @@ use super::{
 
 /// One provider in force. Replaced whole when a profile is laid over it.
 #[derive(Debug)]
-pub struct Provider {
+pub(super) struct Provider {
     pub id: String,
     pub name: String,
     pub dialect: DialectName,
@@ -40,7 +40,7 @@ pub struct Provider {
 }
 
 #[derive(Debug)]
-pub struct Model {
+pub(super) struct Model {
     pub id: String,
     pub aliases: Vec<String>,
     pub status: Status,
@@ -57,7 +57,7 @@ pub struct Model {
 
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "four independent facts")]
-pub struct Can {
+pub(super) struct Can {
     pub tools: bool,
     pub json: bool,
     pub vision: bool,
@@ -65,7 +65,7 @@ pub struct Can {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Latency {
+pub(super) struct Latency {
     pub first_ms: Spread,
     pub chunk_ms: Spread,
     pub chunk_tokens: i64,
@@ -76,7 +76,7 @@ pub struct Latency {
 /// [`SwitchesProfile`] with every switch set.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches, one per open question")]
-pub struct Switches {
+pub(super) struct Switches {
     pub refused_count: bool,
     pub failed_count: bool,
     pub reserve_whole: bool,
@@ -94,7 +94,7 @@ pub struct Switches {
 }
 
 impl Provider {
-    pub fn build(id: &str, profile: &ProviderProfile) -> anyhow::Result<Self> {
+    pub(super) fn build(id: &str, profile: &ProviderProfile) -> anyhow::Result<Self> {
         let dialect = DialectName::of(id).with_context(|| format!("there is no simulated provider `{id}`"))?;
         let zone = zone(profile.zone.as_deref())?;
         let mut keys = HashMap::new();
@@ -128,7 +128,7 @@ impl Provider {
         })
     }
 
-    pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
+    pub(super) fn model(&self, name: &str) -> Option<&Arc<Model>> {
         self.by_name.get(name)
     }
 }

@@ -2,7 +2,7 @@
 
 /// A case: its status line, headers and body, as they would come over the wire.
 #[derive(Debug)]
-pub struct Case {
+pub(super) struct Case {
     /// `groq.429-tpm`
     pub name: &'static str,
     pub form: Form,
@@ -11,7 +11,7 @@ pub struct Case {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     Json,
     /// An event stream.
     Sse,
@@ -19,25 +19,25 @@ pub enum Form {
 }
 
 impl Case {
-    pub fn find(name: &str) -> Option<&'static Self> {
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
         CASES.iter().find(|case| case.name == name)
     }
 
-    pub fn all() -> &'static [Self] {
+    pub(super) fn all() -> &'static [Self] {
         CASES
     }
 
-    pub fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         self.head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(200)
     }
 
     /// Names and values in order.
-    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.head.lines().skip(1).filter_map(|line| line.split_once(": "))
     }
 
     /// The body without the line feed that a text file ends with and the wire does not.
-    pub fn body(&self) -> &'static [u8] {
+    pub(super) fn body(&self) -> &'static [u8] {
         match self.form {
             Form::Json => self.body.strip_suffix(b"\n").unwrap_or(self.body),
             Form::Sse | Form::Text => self.body,
@@ -45,7 +45,7 @@ impl Case {
     }
 
     /// The body of a stream, one event a piece, blank lines included.
-    pub fn events(&self) -> Vec<&'static [u8]> {
+    pub(super) fn events(&self) -> Vec<&'static [u8]> {
         let mut events = Vec::new();
         let mut rest = self.body;
         while !rest.is_empty() {
@@ -60,7 +60,7 @@ impl Case {
     }
 
     /// The connection is lost at the end of the body.
-    pub fn is_cut(&self) -> bool {
+    pub(super) fn is_cut(&self) -> bool {
         self.name == "custom.stream-cut"
     }
 }

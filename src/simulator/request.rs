@@ -14,7 +14,7 @@ const IMAGE_TOKENS: i64 = 765;
 
 /// A request for a chat completion.
 #[derive(Debug)]
-pub struct SimulatedRequest {
+pub(super) struct SimulatedRequest {
     pub model: String,
     pub stream: bool,
     pub include_usage: bool,
@@ -33,7 +33,7 @@ pub struct SimulatedRequest {
 
 /// What a prompt says about the form of its answer.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Directive {
+pub(super) struct Directive {
     pub tokens: Option<i64>,
     pub reasoning: Option<i64>,
     pub first_ms: Option<f64>,
@@ -45,7 +45,7 @@ pub struct Directive {
 
 impl SimulatedRequest {
     /// Reads a body; the error says what JSON lacks.
-    pub fn read(body: &[u8]) -> Result<Self, String> {
+    pub(super) fn read(body: &[u8]) -> Result<Self, String> {
         let body: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         let Some(fields) = body.as_object() else { return Err("the body is not an object".to_owned()) };
         let Some(messages) = fields.get("messages").and_then(Value::as_array) else {
@@ -91,24 +91,24 @@ impl SimulatedRequest {
     }
 
     /// `tools`, when there are any.
-    pub fn tools(&self) -> &[Value] {
+    pub(super) fn tools(&self) -> &[Value] {
         self.field("tools").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    pub fn messages(&self) -> &[Value] {
+    pub(super) fn messages(&self) -> &[Value] {
         self.field("messages").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    pub fn field(&self, name: &str) -> Option<&Value> {
+    pub(super) fn field(&self, name: &str) -> Option<&Value> {
         self.body.get(name).filter(|value| !value.is_null())
     }
 
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.field(name).and_then(Value::as_str)
     }
 
     /// URLs of all image parts.
-    pub fn image_urls(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn image_urls(&self) -> impl Iterator<Item = &str> {
         let parts = self.messages().iter().filter_map(|message| message.get("content")?.as_array()).flatten();
         parts.filter_map(|part| {
             let image = part.get("image_url")?;
@@ -142,7 +142,7 @@ impl Directive {
 }
 
 /// ⌈characters ÷ 4⌉.
-pub fn tokens_of(text: &str) -> i64 {
+pub(super) fn tokens_of(text: &str) -> i64 {
     i64::try_from(text.chars().count().div_ceil(4)).unwrap_or(i64::MAX)
 }
 

@@ -6,28 +6,28 @@ use super::settings::Spread;
 
 /// A seeded generator that threads can share.
 #[derive(Debug)]
-pub struct Rng(Mutex<fastrand::Rng>);
+pub(super) struct Rng(Mutex<fastrand::Rng>);
 
 impl Rng {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(Mutex::new(fastrand::Rng::with_seed(seed)))
     }
 
-    pub fn next(&self) -> u64 {
+    pub(super) fn next(&self) -> u64 {
         self.0.lock().u64(..)
     }
 
     /// In [0, 1).
-    pub fn fraction(&self) -> f64 {
+    pub(super) fn fraction(&self) -> f64 {
         self.0.lock().f64()
     }
 
     /// 0..=most.
-    pub fn up_to(&self, most: u64) -> u64 {
+    pub(super) fn up_to(&self, most: u64) -> u64 {
         self.0.lock().u64(..=most)
     }
 
-    pub fn draw(&self, spread: Spread) -> f64 {
+    pub(super) fn draw(&self, spread: Spread) -> f64 {
         match spread {
             Spread::Fixed(figure) => figure,
             Spread::Between { min, max } => min + (max - min) * self.fraction(),
@@ -40,7 +40,7 @@ impl Rng {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "a length in tokens")]
-    pub fn draw_whole(&self, spread: Spread) -> i64 {
+    pub(super) fn draw_whole(&self, spread: Spread) -> i64 {
         self.draw(spread).round() as i64
     }
 }

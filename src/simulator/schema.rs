@@ -7,12 +7,12 @@ const DEPTH: usize = 12;
 const CITIES: [&str; 4] = ["Paris", "Rome", "Oslo", "Lima"];
 
 /// A value of the schema; `about` fills free text.
-pub fn example(schema: &Value, about: &str) -> Value {
+pub(super) fn example(schema: &Value, about: &str) -> Value {
     example_at(schema, about, 0)
 }
 
 /// As [`example`], the `at`-th one: parallel tool calls differ.
-pub fn example_at(schema: &Value, about: &str, at: usize) -> Value {
+pub(super) fn example_at(schema: &Value, about: &str, at: usize) -> Value {
     ExampleBuilder { root: schema, about, at }.make(schema, "", DEPTH)
 }
 

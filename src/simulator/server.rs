@@ -30,12 +30,12 @@ const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(75);
 type Shared = Data<Arc<State>>;
 
 /// Path of a provider's API behind the port.
-pub fn path(provider: &Provider) -> String {
+pub(super) fn path(provider: &Provider) -> String {
     format!("/{}{}", provider.id, provider.dialect.implementation().prefix())
 }
 
 /// A server, not yet running; the handle that stops it, and where it listens.
-pub fn bind(
+pub(super) fn bind(
     state: &Arc<State>,
     address: SocketAddr,
     workers: usize,

@@ -12,7 +12,7 @@ use actix_web::{HttpRequest, dev::Extensions, rt::net};
 struct Socket(OwnedFd);
 
 /// To be called on each new connection.
-pub fn keep(connection: &dyn Any, data: &mut Extensions) {
+pub(super) fn keep(connection: &dyn Any, data: &mut Extensions) {
     let handle =
         connection.downcast_ref::<net::TcpStream>().and_then(|socket| socket.as_fd().try_clone_to_owned().ok());
     if let Some(handle) = handle {
@@ -21,7 +21,7 @@ pub fn keep(connection: &dyn Any, data: &mut Extensions) {
 }
 
 /// When the connection is closed next, its peer sees a reset instead of an end.
-pub fn reset_on_close(request: &HttpRequest) {
+pub(super) fn reset_on_close(request: &HttpRequest) {
     let handle = request.conn_data::<Socket>().and_then(|Socket(handle)| handle.try_clone().ok());
     // Lingering belongs to the socket, not to the handle.
     if let Some(Ok(socket)) = handle.map(|handle| net::TcpStream::from_std(TcpStream::from(handle))) {

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Everything behind the port.
-pub struct State {
+pub(super) struct State {
     pub clock: Clock,
     pub rng: Rng,
     pub faults: Faults,
@@ -35,7 +35,7 @@ pub struct State {
 
 /// Providers as they are in force now; replaced whole.
 #[derive(Debug)]
-pub struct Providers {
+pub(super) struct Providers {
     pub enforce: bool,
     pub providers: BTreeMap<String, Arc<Provider>>,
 }
@@ -48,7 +48,7 @@ struct SlotPool {
 }
 
 /// A call's slot, given back when dropped; none where calls are not limited.
-pub type Slot = Option<OwnedSemaphorePermit>;
+pub(super) type Slot = Option<OwnedSemaphorePermit>;
 
 impl Providers {
     fn build(profile: &Profile) -> anyhow::Result<Self> {
@@ -59,7 +59,7 @@ impl Providers {
 }
 
 impl State {
-    pub fn new(over: &Profile) -> anyhow::Result<Self> {
+    pub(super) fn new(over: &Profile) -> anyhow::Result<Self> {
         let profile = profile_merge::real().overlaid(over);
         let providers = Providers::build(&profile)?;
         let lines = profile.log.unwrap_or(0);
@@ -76,7 +76,7 @@ impl State {
         })
     }
 
-    pub fn providers(&self) -> Arc<Providers> {
+    pub(super) fn providers(&self) -> Arc<Providers> {
         self.providers.load_full()
     }
 
@@ -84,13 +84,13 @@ impl State {
     ///
     /// # Panics
     /// For a provider that was not there at the start; none can be added later.
-    pub fn usage(&self, provider: &str) -> MutexGuard<'_, UsageCounters> {
+    pub(super) fn usage(&self, provider: &str) -> MutexGuard<'_, UsageCounters> {
         let usage = self.usage.get(provider).expect("every provider has its usage from the start");
         usage.lock()
     }
 
     /// Lays a profile over the one in force. Counts go on where a limit keeps its name and kind.
-    pub fn change(&self, over: &Profile) -> anyhow::Result<()> {
+    pub(super) fn change(&self, over: &Profile) -> anyhow::Result<()> {
         let mut profile = self.profile.lock();
         let next = profile.clone().overlaid(over);
         let providers = Providers::build(&next)?;
@@ -103,7 +103,7 @@ impl State {
     }
 
     /// Forgets all counts, the audit and the faults; the profile stays.
-    pub fn reset(&self) {
+    pub(super) fn reset(&self) {
         let lines = self.profile.lock().log.unwrap_or(0);
         for id in self.usage.keys() {
             *self.usage(id) = UsageCounters::with_log(lines);
@@ -112,7 +112,7 @@ impl State {
     }
 
     /// A slot for a call, after a wait in the queue if there is room in it; `Err` when there is not.
-    pub async fn slot(&self, provider: &Provider, account: &str, model: &Model) -> Result<Slot, ()> {
+    pub(super) async fn slot(&self, provider: &Provider, account: &str, model: &Model) -> Result<Slot, ()> {
         if model.concurrency <= 0 {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use super::{dialects::Event, in_flight::Call};
 
 /// How a stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub(super) enum Ending {
     Proper,
     /// The connection is lost after so many events.
     CutAfter(usize),
@@ -18,7 +18,7 @@ pub enum Ending {
 }
 
 /// The events of an answer, each in its time. Dropped early, its call is settled as left by the caller.
-pub fn of_answer(
+pub(super) fn of_answer(
     events: Vec<Event>,
     first_ms: f64,
     chunk_ms: f64,
@@ -71,7 +71,7 @@ impl State {
 }
 
 /// A recorded stream, event by event.
-pub fn of_case(events: Vec<&'static [u8]>, pause_ms: u64, cut: bool) -> impl Stream<Item = io::Result<Bytes>> {
+pub(super) fn of_case(events: Vec<&'static [u8]>, pause_ms: u64, cut: bool) -> impl Stream<Item = io::Result<Bytes>> {
     let ending = cut.then(|| Err(io::Error::from(io::ErrorKind::ConnectionReset)));
     let items = events.into_iter().map(|event| Ok(Bytes::from_static(event))).chain(ending);
     futures_util::stream::unfold((items, 0), move |(mut items, at): (_, usize)| async move {
@@ -84,19 +84,19 @@ pub fn of_case(events: Vec<&'static [u8]>, pause_ms: u64, cut: bool) -> impl Str
 }
 
 /// A body that only loses the connection.
-pub fn lost() -> impl Stream<Item = io::Result<Bytes>> {
+pub(super) fn lost() -> impl Stream<Item = io::Result<Bytes>> {
     futures_util::stream::iter([Err(io::Error::from(io::ErrorKind::ConnectionReset))])
 }
 
 /// No timer where there is no wait: the cheap path stays cheap.
-pub async fn pause(ms: f64) {
+pub(super) async fn pause(ms: f64) {
     if ms > 0.0 {
         tokio::time::sleep(Duration::from_secs_f64(ms / 1_000.0)).await;
     }
 }
 
 /// A piece, then the loss of the connection.
-pub fn torn(piece: Bytes) -> impl Stream<Item = io::Result<Bytes>> {
+pub(super) fn torn(piece: Bytes) -> impl Stream<Item = io::Result<Bytes>> {
     futures_util::stream::unfold(Some(piece), |piece| async move {
         if let Some(piece) = piece {
             return Some((Ok(piece), None));

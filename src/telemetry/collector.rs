@@ -23,7 +23,7 @@ use super::scope::ids;
 
 /// State of one signal's export.
 #[derive(Debug)]
-pub struct ExportQueue {
+pub(super) struct ExportQueue {
     /// `traces`, `metrics`, `logs`
     pub signal: &'static str,
     /// Scheme, host and port of the collector, for the log.
@@ -38,7 +38,7 @@ pub struct ExportQueue {
 }
 
 impl ExportQueue {
-    pub fn new(signal: &'static str, endpoint: String, capacity: usize) -> Arc<Self> {
+    pub(super) fn new(signal: &'static str, endpoint: String, capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             signal,
             endpoint,
@@ -50,7 +50,7 @@ impl ExportQueue {
         })
     }
 
-    pub fn dropped(&self) -> u64 {
+    pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
@@ -95,7 +95,7 @@ impl ExportQueue {
 
 /// An exporter that reports its results to the queue.
 #[derive(Debug)]
-pub struct DropCounter<E> {
+pub(super) struct DropCounter<E> {
     pub inner: E,
     pub queue: Arc<ExportQueue>,
 }
@@ -160,7 +160,7 @@ impl<E: PushMetricExporter> PushMetricExporter for DropCounter<E> {
 
 /// A batching processor behind the bounded queue, so that items that do not fit are counted.
 #[derive(Debug)]
-pub struct BoundedQueue<P> {
+pub(super) struct BoundedQueue<P> {
     pub inner: P,
     pub queue: Arc<ExportQueue>,
 }

@@ -30,14 +30,14 @@ use super::{
 use crate::shutdown::Tasks;
 
 /// Posts one body: URL, headers, bytes. Returns the status and the response body; the error is for the log.
-pub type Post = Arc<dyn Fn(String, Vec<(String, Vec<u8>)>, Bytes) -> Posted + Send + Sync>;
-pub type Posted = BoxFuture<'static, Result<(u16, Bytes), String>>;
+pub(crate) type Post = Arc<dyn Fn(String, Vec<(String, Vec<u8>)>, Bytes) -> Posted + Send + Sync>;
+pub(super) type Posted = BoxFuture<'static, Result<(u16, Bytes), String>>;
 
 /// Maximum series of a budget gauge: accounts × models × limits. The SDK folds further series into one.
 const BUDGET_SERIES: usize = 20_000;
 
 /// The SDK providers of the process.
-pub struct Providers {
+pub(super) struct Providers {
     pub traces: Option<SdkTracerProvider>,
     pub logs: Option<SdkLoggerProvider>,
     pub metrics: SdkMeterProvider,
@@ -75,7 +75,7 @@ macro_rules! exporter {
 
 impl Providers {
     /// Must be called on the runtime that sends the exports.
-    pub fn start(settings: &Settings, post: &Post) -> Result<Self, String> {
+    pub(super) fn start(settings: &Settings, post: &Post) -> Result<Self, String> {
         let resource = resource(settings);
         let mut export_queues = Vec::new();
         let mut queue = |signal, target: &Target, most| {
@@ -111,7 +111,7 @@ impl Providers {
     }
 
     /// Sends what is queued, all signals in parallel, within `timeout`.
-    pub fn finish(self, timeout: Duration) {
+    pub(super) fn finish(self, timeout: Duration) {
         let (done, all_done) = mpsc::channel();
         let finish = |work: Box<dyn FnOnce() + Send>| {
             let done = done.clone();

@@ -26,7 +26,7 @@ static DATABASE: OnceLock<Database> = OnceLock::new();
 
 /// The database that runs the ledger's scripts.
 #[derive(Debug)]
-pub struct Database {
+pub(crate) struct Database {
     /// `redis`, or `embedded`.
     pub system: &'static str,
     /// Host and port, where there is a single server.
@@ -34,13 +34,13 @@ pub struct Database {
 }
 
 /// Sets the database of the ledger's spans. Only the first call has an effect.
-pub fn set_database(database: Database) {
+pub(crate) fn set_database(database: Database) {
     // Only tests open a second ledger in one process.
     let _ = DATABASE.set(database);
 }
 
 /// A database client span for one call of a ledger script, named after the script.
-pub fn script(name: &'static str) -> Span {
+pub(crate) fn script(name: &'static str) -> Span {
     let span = span!(
         "script",
         otel.name = name,
@@ -63,22 +63,22 @@ pub fn script(name: &'static str) -> Span {
 
 /// Span and duration of one admission.
 #[derive(Debug)]
-pub struct AdmitSpan {
+pub(crate) struct AdmitSpan {
     span: Span,
     began: Instant,
 }
 
 impl AdmitSpan {
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self { span: script("admit"), began: Instant::now() }
     }
 
-    pub fn span(&self) -> &Span {
+    pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
     /// `outcome` comes from a closed set: `granted`, `refused`, `waits`, `unreachable`, `failed`.
-    pub fn finish(self, outcome: &'static str) {
+    pub(crate) fn finish(self, outcome: &'static str) {
         self.span.set("tollfree.outcome", outcome);
         let (times, took) = (times(), self.began.elapsed().as_secs_f64());
         let labels = [KeyValue::new("outcome", outcome)];
@@ -92,19 +92,19 @@ impl AdmitSpan {
 
 /// Span and duration of one wait in the queue. It ends on drop; without a result the caller has disconnected.
 #[derive(Debug)]
-pub struct QueueWait {
+pub(crate) struct QueueWait {
     span: Span,
     began: Instant,
     outcome: &'static str,
 }
 
 impl QueueWait {
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         WAITING.fetch_add(1, Ordering::Relaxed);
         Self { span: span!("wait"), began: Instant::now(), outcome: "left" }
     }
 
-    pub fn finish(&mut self, has_room: bool) {
+    pub(crate) fn finish(&mut self, has_room: bool) {
         self.outcome = if has_room { "granted" } else { "refused" };
     }
 }
@@ -119,7 +119,7 @@ impl Drop for QueueWait {
 }
 
 /// Requests of this replica in the wait queue.
-pub fn queue_length() -> i64 {
+pub(crate) fn queue_length() -> i64 {
     WAITING.load(Ordering::Relaxed)
 }
 

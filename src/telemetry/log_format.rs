@@ -18,10 +18,10 @@ use tracing_subscriber::{
 use super::scope::{Ids, ids};
 
 /// A JSON object per line: `timestamp`, `level`, `message`, the event's fields, `request.id`, `trace_id`, `span_id`.
-pub struct Json;
+pub(super) struct Json;
 
 /// `2026-01-31T12:00:00Z INFO message key=value request.id=…`
-pub struct Text;
+pub(super) struct Text;
 
 impl<S, N> FormatEvent<S, N> for Json
 where

@@ -30,10 +30,10 @@ use tracing_subscriber::{
 
 pub(crate) use self::spans::span;
 use self::{collector::ExportQueue, export::Providers};
-pub use self::{
-    export::{Post, Posted},
+pub(crate) use self::{
+    export::Post,
     ledger::{AdmitSpan, Database, QueueWait, queue_length, script, set_database},
-    scope::{RequestScope, RequestScopeGuard, is_traced, trace_id},
+    scope::{RequestScope, is_traced, trace_id},
     settings::{Batching, Protocol, Sampler, Settings, Target},
     spans::{SpanExt, TARGET},
 };
@@ -50,11 +50,11 @@ struct Running {
 }
 
 /// Running telemetry. [`Telemetry::finish`] sends what is still queued.
-pub struct Telemetry(Mutex<Option<Providers>>);
+pub(crate) struct Telemetry(Mutex<Option<Providers>>);
 
 /// Sets up the log of the process on standard error, as JSON lines or as text, and the exporters. `level` is an `EnvFilter`
 /// directive: `info`, `tollfree=debug,warn`. Must be called on the runtime.
-pub fn start(level: &str, json: bool, settings: &Settings, post: &Post) -> Result<Telemetry, String> {
+pub(crate) fn start(level: &str, json: bool, settings: &Settings, post: &Post) -> Result<Telemetry, String> {
     let filter = || EnvFilter::try_new(with_default_levels(level)).map_err(|e| format!("LOG_LEVEL `{level}`: {e}"));
     let providers = Providers::start(settings, post)?;
     let log = fmt::layer().with_writer(stderr).with_ansi(!json && stderr().is_terminal());
@@ -95,7 +95,7 @@ pub fn start(level: &str, json: bool, settings: &Settings, post: &Post) -> Resul
 
 impl Telemetry {
     /// Sends what is queued, within `timeout`. Blocks the calling thread, which must not serve requests.
-    pub fn finish(&self, timeout: Duration) {
+    pub(crate) fn finish(&self, timeout: Duration) {
         let providers = self.0.lock().take();
         if let Some(providers) = providers {
             providers.finish(timeout);
@@ -104,14 +104,14 @@ impl Telemetry {
 }
 
 /// All metrics in Prometheus's text format; empty if telemetry was not started.
-pub fn scrape() -> String {
+pub(crate) fn scrape() -> String {
     let Some(running) = RUNNING.get() else { return String::new() };
     let families = running.registry.gather();
     prometheus::TextEncoder::new().encode_to_string(&families).unwrap_or_default()
 }
 
 /// Number of dropped items of each signal that has a collector.
-pub fn dropped() -> Vec<(&'static str, u64)> {
+pub(crate) fn dropped() -> Vec<(&'static str, u64)> {
     RUNNING
         .get()
         .into_iter()

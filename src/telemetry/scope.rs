@@ -34,14 +34,14 @@ pub(super) fn enable_traces() {
 
 /// One request. Cheap to clone.
 #[derive(Clone)]
-pub struct RequestScope {
+pub(crate) struct RequestScope {
     /// The server span; disabled where requests are not traced.
     span: Span,
     context: Context,
 }
 
 /// Makes the request the current one of this thread until it is dropped.
-pub struct RequestScopeGuard<'a> {
+pub(crate) struct RequestScopeGuard<'a> {
     _span: Option<Entered<'a>>,
     _context: Option<ContextGuard>,
 }
@@ -51,7 +51,7 @@ struct RequestId(Arc<str>);
 
 impl RequestScope {
     /// `header` returns a request header by name, for the W3C trace context.
-    pub fn new<'h>(id: Arc<str>, header: impl Fn(&str) -> Option<&'h str>) -> Self {
+    pub(crate) fn new<'h>(id: Arc<str>, header: impl Fn(&str) -> Option<&'h str>) -> Self {
         let parent = match header("traceparent") {
             Some(traceparent) => {
                 let headers = Headers { parent: traceparent, state: header("tracestate") };
@@ -71,16 +71,16 @@ impl RequestScope {
     }
 
     /// A request that is never traced.
-    pub fn untraced(id: Arc<str>) -> Self {
+    pub(crate) fn untraced(id: Arc<str>) -> Self {
         Self { span: Span::none(), context: Context::new().with_value(RequestId(id)) }
     }
 
-    pub fn span(&self) -> &Span {
+    pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
     /// Entering a span also attaches its context.
-    pub fn enter(&self) -> RequestScopeGuard<'_> {
+    pub(crate) fn enter(&self) -> RequestScopeGuard<'_> {
         if self.span.is_disabled() {
             RequestScopeGuard { _span: None, _context: Some(self.context.clone().attach()) }
         } else {
@@ -89,7 +89,7 @@ impl RequestScope {
     }
 
     /// Runs a future, and drops it, with this request as the current one.
-    pub fn instrument<F: Future>(self, work: F) -> Instrumented<F> {
+    pub(crate) fn instrument<F: Future>(self, work: F) -> Instrumented<F> {
         Instrumented { work: Some(work), scope: self }
     }
 }
@@ -124,7 +124,7 @@ impl<F: Future> Future for Instrumented<F> {
 }
 
 /// Trace id of the current request, 32 hex digits. Without tracing it is the caller's.
-pub fn trace_id() -> Option<String> {
+pub(crate) fn trace_id() -> Option<String> {
     Context::map_current(|current| {
         let span = current.span();
         let ids = span.span_context();
@@ -153,7 +153,7 @@ pub(super) fn ids() -> Ids {
 }
 
 /// Whether spans that start now are exported.
-pub fn is_traced() -> bool {
+pub(crate) fn is_traced() -> bool {
     TRACES.load(Ordering::Relaxed)
         && Context::map_current(|current| current.has_active_span() && current.span().span_context().is_sampled())
 }

@@ -8,7 +8,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// Target of all exported spans; the log filters it out.
-pub const TARGET: &str = "tollfree::trace";
+pub(crate) const TARGET: &str = "tollfree::trace";
 
 /// A span below the current one: `span!("plan", tollfree.client = %id)`.
 macro_rules! span {
@@ -23,7 +23,7 @@ macro_rules! span {
 pub(crate) use span;
 
 /// Attributes and status that are set after a span has started. All do nothing on a disabled span.
-pub trait SpanExt {
+pub(crate) trait SpanExt {
     fn set(&self, key: &'static str, value: impl Into<Value>);
     fn set_list(&self, key: &'static str, values: &[String]);
     fn set_name(&self, name: String);

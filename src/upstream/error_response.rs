@@ -30,7 +30,7 @@ pub(crate) struct ErrorResponse<'a> {
 }
 
 impl<'a> ErrorResponse<'a> {
-    pub fn new(candidate: &'a Candidate, status: u16, headers: &'a HeaderMap, body: &[u8]) -> Self {
+    pub(super) fn new(candidate: &'a Candidate, status: u16, headers: &'a HeaderMap, body: &[u8]) -> Self {
         let now_ms = hints::now_ms(headers);
         let mut response = Self {
             candidate,
@@ -72,18 +72,18 @@ impl<'a> ErrorResponse<'a> {
         }
     }
 
-    pub fn code_is(&self, codes: &[&str]) -> bool {
+    pub(super) fn code_is(&self, codes: &[&str]) -> bool {
         self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 
     /// Any of these, in lower case, stands in the message.
-    pub fn says(&self, words: &[&str]) -> bool {
+    pub(super) fn says(&self, words: &[&str]) -> bool {
         let message = self.message.to_lowercase();
         words.iter().any(|word| message.contains(word))
     }
 
     /// `retry-after`, ms.
-    pub fn retry_after_ms(&self) -> Option<i64> {
+    pub(super) fn retry_after_ms(&self) -> Option<i64> {
         hints::retry_after_ms(self.headers, self.now_ms)
     }
 }

@@ -190,7 +190,7 @@ pub(crate) async fn load(state: &AppState) -> Result<Budget, ApiError> {
 
 impl Budget {
     /// Equal for two budgets that differ only in the time they were taken.
-    pub fn json_without_time(&self) -> Vec<u8> {
+    pub(crate) fn json_without_time(&self) -> Vec<u8> {
         let Self { replicas, waiting, totals, providers, .. } = self;
         serde_json::to_vec(&(replicas, waiting, totals, providers)).unwrap_or_default()
     }

@@ -20,7 +20,7 @@ impl Default for Cursor {
 }
 
 impl Cursor {
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         match text.split_at_checked(1)? {
             ("f", n) => n.parse().ok().map(Self::File),
             ("s", position) => position.parse().ok().map(Self::Store),

@@ -61,7 +61,7 @@ impl From<&Sums> for UsageToday {
 }
 
 impl ClientObject {
-    pub fn new(record: &ClientRecord, today: Option<&Sums>, now_ms: i64) -> Self {
+    pub(crate) fn new(record: &ClientRecord, today: Option<&Sums>, now_ms: i64) -> Self {
         let at = |ms: Option<i64>| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         Self {
             id: record.id.to_string(),
@@ -84,7 +84,7 @@ impl ClientObject {
     }
 
     #[must_use]
-    pub fn with_key(self, key: String) -> Self {
+    pub(crate) fn with_key(self, key: String) -> Self {
         Self { key: Some(key), ..self }
     }
 }

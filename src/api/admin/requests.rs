@@ -95,7 +95,7 @@ struct SkippedCandidate {
 }
 
 impl RequestObject {
-    pub fn new(id: RecordId, line: RequestRecord, names: &HashMap<String, String>) -> Self {
+    pub(crate) fn new(id: RecordId, line: RequestRecord, names: &HashMap<String, String>) -> Self {
         let served = line.model().map(str::to_owned);
         let account = match &*line.account {
             "" => line.attempts.last().map(|a| a.account.clone()).filter(|account| !account.is_empty()),

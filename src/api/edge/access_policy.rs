@@ -44,7 +44,7 @@ pub(crate) enum PresentedKey {
 impl AccessPolicy {
     /// `generated_admin_key`: generated at start because the operator set none. `has_clients`: the ledger held client keys at
     /// start.
-    pub fn new(settings: &Settings, generated_admin_key: Option<&KeyDigest>, has_clients: bool) -> Self {
+    pub(crate) fn new(settings: &Settings, generated_admin_key: Option<&KeyDigest>, has_clients: bool) -> Self {
         let digest = |key: &SecretString| KeyDigest::of(key.expose_secret());
         let shared_key = settings.api_key.as_ref().map(|key| {
             let digest = digest(key);
@@ -69,11 +69,11 @@ impl AccessPolicy {
     }
 
     /// Whether no client key exists: unless the gateway is open, it then serves only the admin.
-    pub fn has_no_client_key(&self) -> bool {
+    pub(crate) fn has_no_client_key(&self) -> bool {
         self.shared_key.is_none() && !self.has_clients
     }
 
-    pub fn identify(&self, token: &str) -> PresentedKey {
+    pub(crate) fn identify(&self, token: &str) -> PresentedKey {
         let digest = KeyDigest::of(token);
         if let Some(admin) = self.admin_key.filter(|key| key.is(&digest)) {
             return PresentedKey::Admin(admin);
@@ -88,7 +88,7 @@ impl AccessPolicy {
     }
 
     /// A caller known only by its address.
-    pub fn anonymous_client(&self, address: Option<IpAddr>) -> Client {
+    pub(crate) fn anonymous_client(&self, address: Option<IpAddr>) -> Client {
         let id = match address {
             Some(ip) => format!("anon:{ip}"),
             None => "anon:unknown".to_owned(),
@@ -97,12 +97,12 @@ impl AccessPolicy {
     }
 
     /// Whether the `X-Forwarded-…` headers of this peer are trusted.
-    pub fn trusts_proxy(&self, ip: IpAddr) -> bool {
+    pub(crate) fn trusts_proxy(&self, ip: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(ip))
     }
 
     /// The rightmost address that is not a trusted proxy: a caller can forge everything to the left of it.
-    pub fn client_address(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
+    pub(crate) fn client_address(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<IpAddr> {
         let peer = peer.map(|ip| ip.to_canonical())?;
         if !self.trusts_proxy(peer) {
             return Some(peer);

@@ -24,7 +24,7 @@ pub(crate) struct AuthContext {
 }
 
 impl AuthContext {
-    pub fn new(request: &HttpRequest) -> Result<Self, ApiError> {
+    pub(crate) fn new(request: &HttpRequest) -> Result<Self, ApiError> {
         let state = request.app_data::<Data<AppState>>().ok_or(ApiError::Internal)?.clone();
         let policy = state.policy.load_full();
         let address = policy.client_address(request.headers(), request.peer_addr().map(|a| a.ip()));
@@ -32,13 +32,13 @@ impl AuthContext {
     }
 
     /// The audit log's actor: the admin at this address.
-    pub fn by(&self) -> ChangedBy {
+    pub(crate) fn by(&self) -> ChangedBy {
         ChangedBy { actor: ADMIN, address: self.address.map(|ip| ip.to_string()) }
     }
 
     /// How long this address is still blocked after too many failed admin logins; zero if it is not. `failed` names a
     /// failed login to count: equal names count once.
-    pub async fn login_block(&self, failed: Option<&str>) -> Result<Duration, ApiError> {
+    pub(crate) async fn login_block(&self, failed: Option<&str>) -> Result<Duration, ApiError> {
         if self.policy.admin_key.is_none() {
             return Ok(Duration::ZERO);
         }
@@ -47,20 +47,20 @@ impl AuthContext {
     }
 
     /// Counts a failed login without waiting for the ledger: the caller is served either way.
-    pub fn count_failed_login(&self, name: String) {
+    pub(crate) fn count_failed_login(&self, name: String) {
         if self.policy.admin_key.is_some() {
             self.state.flow.ledger.report_failed_login(throttle_address(self.address), name);
         }
     }
 
     /// Even the right admin key is refused while the address is blocked.
-    pub async fn check_not_blocked(&self) -> Result<(), ApiError> {
+    pub(crate) async fn check_not_blocked(&self) -> Result<(), ApiError> {
         let block = self.login_block(None).await?;
         if block.is_zero() { Ok(()) } else { Err(too_many_attempts(block)) }
     }
 
     /// Counts a wrong key on an endpoint that accepts only the admin key, and returns the error to send.
-    pub async fn failed_login(&self) -> ApiError {
+    pub(crate) async fn failed_login(&self) -> ApiError {
         let name = uuid::Uuid::new_v4().simple().to_string();
         match self.login_block(Some(&name)).await {
             Ok(Duration::ZERO) => ApiError::InvalidKey("This is not the admin key.".into()),

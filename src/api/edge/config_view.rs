@@ -25,7 +25,7 @@ struct Setting {
 }
 
 impl ConfigView {
-    pub fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let setting = |setting: &SettingSource| Setting {
             name: setting.name.clone(),
             value: without_credentials(&setting.value),

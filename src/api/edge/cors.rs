@@ -35,12 +35,12 @@ pub(crate) struct Origins {
 
 impl Origins {
     /// An origin is scheme, host and port without a path: `https://app.example`. `*` allows every origin.
-    pub fn new(allowed: &[Origin]) -> Self {
+    pub(crate) fn new(allowed: &[Origin]) -> Self {
         Self { any: allowed.iter().any(Origin::is_any), listed: allowed.to_vec() }
     }
 
     /// The value of `access-control-allow-origin`, or `None` if the request has no origin or one that is not allowed.
-    pub fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub(crate) fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         if self.any {
             // Cookies are not accepted across origins, so the wildcard exposes nothing.
@@ -51,12 +51,12 @@ impl Origins {
     }
 
     /// Whether responses differ by origin, so that caches must keep them apart.
-    pub fn varies(&self) -> bool {
+    pub(crate) fn varies(&self) -> bool {
         !self.any && !self.listed.is_empty()
     }
 
     /// Adds the headers that let a page of the allowed origin read the response.
-    pub fn insert_headers(&self, allowed_origin: Option<&HeaderValue>, response: &mut HeaderMap) {
+    pub(crate) fn insert_headers(&self, allowed_origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         if self.varies() {
             response.append(VARY, VARY_BY);
         }

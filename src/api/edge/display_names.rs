@@ -24,7 +24,7 @@ pub(crate) struct DisplayNames {
 impl DisplayNames {
     /// Names by client id. Ids without a client record have none; while the ledger is unreachable only cached names are
     /// returned.
-    pub async fn lookup(&self, ledger: &Ledger, ids: impl IntoIterator<Item = &str>) -> HashMap<String, String> {
+    pub(crate) async fn lookup(&self, ledger: &Ledger, ids: impl IntoIterator<Item = &str>) -> HashMap<String, String> {
         let ids: BTreeSet<&str> = ids.into_iter().filter(|id| has_record(id)).collect();
         let now = Instant::now();
         let mut missing: Vec<&str> = Vec::new();

@@ -19,7 +19,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    pub fn new(id: Option<RecordId>, name: &str, data: &impl Serialize) -> Self {
+    pub(crate) fn new(id: Option<RecordId>, name: &str, data: &impl Serialize) -> Self {
         let data = serde_json::to_string(data).unwrap_or_default();
         let id_line = id.map_or_else(String::new, |id| format!("id: {id}\n"));
         Self { id, text: Bytes::from(format!("{id_line}event: {name}\ndata: {data}\n\n")) }
@@ -47,17 +47,17 @@ impl Default for EventHub {
 
 impl EventHub {
     /// Ends every stream when the process drains, so that clients reconnect to another replica.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.send_replace(true);
     }
 
     /// Turns true when the streams have to end.
-    pub fn ended(&self) -> watch::Receiver<bool> {
+    pub(crate) fn ended(&self) -> watch::Receiver<bool> {
         self.ended.subscribe()
     }
 
     /// Subscribes, and returns the last budget published. Where no poller runs, `start_poller` starts one.
-    pub fn subscribe(
+    pub(crate) fn subscribe(
         &self,
         start_poller: impl FnOnce(broadcast::Sender<Event>),
     ) -> (broadcast::Receiver<Event>, Option<Event>) {
@@ -71,12 +71,12 @@ impl EventHub {
         (receiver, None)
     }
 
-    pub fn set_budget(&self, event: Event) {
+    pub(crate) fn set_budget(&self, event: Event) {
         self.live.lock().budget = Some(event);
     }
 
     /// Whether no listener is left and the poller has to stop. The next subscriber starts another one.
-    pub fn stops_unused(&self, sender: &broadcast::Sender<Event>) -> bool {
+    pub(crate) fn stops_unused(&self, sender: &broadcast::Sender<Event>) -> bool {
         let mut live = self.live.lock();
         let unused = sender.receiver_count() == 0;
         if unused {

@@ -19,7 +19,7 @@ pub(crate) struct List<T> {
 }
 
 impl<T> List<T> {
-    pub fn new(data: Vec<T>, next_cursor: Option<String>) -> Self {
+    pub(crate) fn new(data: Vec<T>, next_cursor: Option<String>) -> Self {
         Self { object: "list", data, next_cursor }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Query {
 
 impl Query {
     /// `known`: every parameter the endpoint accepts, each at most once.
-    pub fn parse(request: &HttpRequest, known: &[&str]) -> Result<Self, ApiError> {
+    pub(crate) fn parse(request: &HttpRequest, known: &[&str]) -> Result<Self, ApiError> {
         Self::parse_str(request.query_string(), known)
     }
 
@@ -46,11 +46,11 @@ impl Query {
     }
 
     /// The value of a filter; an empty one counts as absent.
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
-    pub fn number(&self, name: &str, default: usize, range: RangeInclusive<usize>) -> Result<usize, ApiError> {
+    pub(crate) fn number(&self, name: &str, default: usize, range: RangeInclusive<usize>) -> Result<usize, ApiError> {
         let Some(value) = self.get(name) else { return Ok(default) };
         let number = value.parse().ok().filter(|number| range.contains(number));
         number.ok_or_else(|| {
@@ -60,7 +60,7 @@ impl Query {
     }
 
     /// A timestamp, in milliseconds since the epoch.
-    pub fn timestamp(&self, name: &str) -> Result<Option<i64>, ApiError> {
+    pub(crate) fn timestamp(&self, name: &str) -> Result<Option<i64>, ApiError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let timestamp = value.parse::<Timestamp>().map_err(|_| {
             invalid_parameter(
@@ -71,7 +71,7 @@ impl Query {
         Ok(Some(timestamp.as_millisecond()))
     }
 
-    pub fn one_of<T: Copy>(&self, name: &str, choices: &[(&str, T)], default: T) -> Result<T, ApiError> {
+    pub(crate) fn one_of<T: Copy>(&self, name: &str, choices: &[(&str, T)], default: T) -> Result<T, ApiError> {
         let Some(value) = self.get(name) else { return Ok(default) };
         let found = choices.iter().find(|(choice, _)| *choice == value);
         found.map(|(_, choice)| *choice).ok_or_else(|| {
@@ -81,7 +81,7 @@ impl Query {
     }
 
     /// Parses a value with `parse`. `expected` describes valid values in the error message.
-    pub fn parse_with<T>(
+    pub(crate) fn parse_with<T>(
         &self,
         name: &str,
         expected: &str,

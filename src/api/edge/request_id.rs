@@ -22,7 +22,7 @@ pub(crate) struct RequestId(pub Arc<str>);
 
 impl RequestId {
     /// The caller's id if it is safe, else a new one that sorts by time.
-    pub fn from_headers(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let given = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| is_safe(id));
         match given {
             Some(id) => Self(id.into()),
@@ -30,7 +30,7 @@ impl RequestId {
         }
     }
 
-    pub fn to_header(&self) -> HeaderValue {
+    pub(crate) fn to_header(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }

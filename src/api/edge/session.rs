@@ -72,7 +72,7 @@ pub(crate) enum RequestOrigin {
 }
 
 impl RequestOrigin {
-    pub fn new(headers: &HeaderMap) -> Self {
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
         match header_text(headers, "sec-fetch-site") {
             // `none`: the user typed the address.
             Some("same-origin" | "none") => return Self::Same,

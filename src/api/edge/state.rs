@@ -32,7 +32,7 @@ pub(crate) struct AppState {
 pub(crate) struct InFlight(#[expect(dead_code, reason = "held, never read")] watch::Receiver<()>);
 
 impl AppState {
-    pub fn new(policy: AccessPolicy, flow: Arc<Flow>) -> Self {
+    pub(crate) fn new(policy: AccessPolicy, flow: Arc<Flow>) -> Self {
         Self {
             policy: ArcSwap::from_pointee(policy),
             flow,
@@ -45,26 +45,26 @@ impl AppState {
     }
 
     /// From now on `/readyz` returns 503 and each response closes its connection.
-    pub fn start_draining(&self) {
+    pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
         self.events.end();
     }
 
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
-    pub fn track_request(&self) -> InFlight {
+    pub(crate) fn track_request(&self) -> InFlight {
         InFlight(self.in_flight.subscribe())
     }
 
     /// Resolves when no request is running.
-    pub async fn wait_until_idle(&self) {
+    pub(crate) async fn wait_until_idle(&self) {
         self.in_flight.closed().await;
     }
 
     /// Totals and the newest `count` finished requests of the whole pool, newest first.
-    pub async fn recent_requests(&self, count: usize) -> Arc<JournalPage> {
+    pub(crate) async fn recent_requests(&self, count: usize) -> Arc<JournalPage> {
         match self.flow.ledger.journal(count, JournalRange::Newest).await {
             Ok(journal) => {
                 let journal = Arc::new(journal);

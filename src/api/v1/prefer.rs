@@ -35,7 +35,7 @@ impl Prefer {
     }
 
     /// The value of `Preference-Applied`, if less is granted than requested.
-    pub fn cut_to(self, granted: Duration) -> Option<String> {
+    pub(crate) fn cut_to(self, granted: Duration) -> Option<String> {
         self.0.filter(|requested| *requested > granted).map(|_| format!("wait={}", granted.as_secs()))
     }
 }

@@ -129,7 +129,7 @@ pub(crate) struct TimeRange {
 }
 
 impl TimeRange {
-    pub fn parse(query: &Query, now_ms: i64) -> Result<Self, ApiError> {
+    pub(crate) fn parse(query: &Query, now_ms: i64) -> Result<Self, ApiError> {
         let step = query.one_of("step", &STEPS, Step::Minute)?;
         let to_ms = query.timestamp("to")?.unwrap_or(now_ms);
         let default_steps = if step == Step::Minute { DEFAULT_MINUTES } else { DEFAULT_DAYS };

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Span, Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
 /// Fields of the admin API and their options, for its messages.
-pub const OPTIONS: [(&str, &str); 12] = [
+pub(super) const OPTIONS: [(&str, &str); 12] = [
     ("limits.rpm", "--rpm"),
     ("limits.rpd", "--rpd"),
     ("limits.tpm", "--tpm"),
@@ -21,7 +21,7 @@ pub const OPTIONS: [(&str, &str); 12] = [
 
 /// What a key may do.
 #[derive(clap::Args)]
-pub struct ClientArgs {
+pub(super) struct ClientArgs {
     /// Requests per minute; `none` removes the limit
     #[arg(long, value_name = "N|none", value_parser = parse_limit, allow_negative_numbers = true)]
     rpm: Option<Value>,
@@ -61,7 +61,7 @@ pub struct ClientArgs {
 }
 
 #[derive(clap::Args)]
-pub struct CreateArgs {
+pub(super) struct CreateArgs {
     /// Name of the client
     pub name: String,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub struct CreateArgs {
 }
 
 impl CreateArgs {
-    pub fn fields(&self) -> Map<String, Value> {
+    pub(super) fn fields(&self) -> Map<String, Value> {
         let mut fields = self.client.fields();
         fields.insert("name".to_owned(), Value::from(self.name.as_str()));
         fields
@@ -84,7 +84,7 @@ impl CreateArgs {
 
 impl ClientArgs {
     /// The fields that are given. Null removes a value.
-    pub fn fields(&self) -> Map<String, Value> {
+    pub(super) fn fields(&self) -> Map<String, Value> {
         let given = |fields: &[(&str, Option<Value>)]| -> Map<String, Value> {
             fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?))).collect()
         };
@@ -124,7 +124,7 @@ fn parse_wait(text: &str) -> Result<Value, String> {
 }
 
 /// Seconds of `1h`, `2d`, `30m`.
-pub fn parse_span_s(text: &str) -> Result<i64, String> {
+pub(super) fn parse_span_s(text: &str) -> Result<i64, String> {
     let now = Timestamp::now();
     let then = later(now, text).ok_or_else(|| "expected a span such as 30m, 1h or 2d".to_owned())?;
     Ok(now.duration_until(then).as_secs())

@@ -23,7 +23,7 @@ enum ClientStore {
     Gateway(AdminClient),
 }
 
-pub struct ClientAdmin {
+pub(super) struct ClientAdmin {
     store: ClientStore,
     settings: Settings,
     /// Where clients reach the gateway, as far as this machine knows.
@@ -35,7 +35,7 @@ const PAGE_SIZE: usize = 200;
 impl ClientAdmin {
     /// Opens the store if this process can, and else connects to the gateway that holds it. With `url`, always the gateway
     /// at that address.
-    pub async fn open(settings: Settings, url: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) async fn open(settings: Settings, url: Option<&str>) -> anyhow::Result<Self> {
         let local_url = server_url(&settings);
         if let Some(url) = url {
             if !url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
@@ -71,11 +71,11 @@ impl ClientAdmin {
         Ok(Self { url: gateway.url().to_owned(), settings, store: ClientStore::Gateway(gateway) })
     }
 
-    pub fn url(&self) -> &str {
+    pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    pub async fn close(self) -> anyhow::Result<()> {
+    pub(super) async fn close(self) -> anyhow::Result<()> {
         match self.store {
             ClientStore::Direct(store) => store.close().await,
             ClientStore::Gateway(_) => Ok(()),
@@ -83,7 +83,7 @@ impl ClientAdmin {
     }
 
     /// The meta-models and the `provider/model` names that are served.
-    pub async fn model_names(&self) -> anyhow::Result<Vec<String>> {
+    pub(super) async fn model_names(&self) -> anyhow::Result<Vec<String>> {
         if let ClientStore::Gateway(gateway) = &self.store {
             let list = gateway.call("GET", "/v1/models", None).await?;
             let ids = list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str());
@@ -94,7 +94,7 @@ impl ClientAdmin {
         Ok(catalog.metas.iter().map(|meta| meta.name.clone()).chain(models).collect())
     }
 
-    pub async fn create(&self, fields: Map<String, Value>) -> anyhow::Result<Value> {
+    pub(super) async fn create(&self, fields: Map<String, Value>) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
                 let (record, key) = store.ledger.create_client(&fields, &by()).await?;
@@ -104,7 +104,7 @@ impl ClientAdmin {
         }
     }
 
-    pub async fn list(&self, search: Option<&str>) -> anyhow::Result<Vec<Value>> {
+    pub(super) async fn list(&self, search: Option<&str>) -> anyhow::Result<Vec<Value>> {
         let (mut all, mut cursor) = (Vec::new(), None::<String>);
         loop {
             let page = match &self.store {
@@ -132,7 +132,7 @@ impl ClientAdmin {
         }
     }
 
-    pub async fn update(&self, id: &str, fields: Map<String, Value>) -> anyhow::Result<Value> {
+    pub(super) async fn update(&self, id: &str, fields: Map<String, Value>) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
                 let record = store.ledger.update_client(id, &fields, &by()).await?;
@@ -142,7 +142,7 @@ impl ClientAdmin {
         }
     }
 
-    pub async fn rotate(&self, id: &str, overlap_s: i64) -> anyhow::Result<Value> {
+    pub(super) async fn rotate(&self, id: &str, overlap_s: i64) -> anyhow::Result<Value> {
         let fields = Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]);
         match &self.store {
             ClientStore::Direct(store) => {
@@ -154,7 +154,7 @@ impl ClientAdmin {
         }
     }
 
-    pub async fn revoke(&self, id: &str) -> anyhow::Result<Value> {
+    pub(super) async fn revoke(&self, id: &str) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
                 let record = store.ledger.revoke_client(id, &by()).await?;
@@ -164,7 +164,7 @@ impl ClientAdmin {
         }
     }
 
-    pub async fn delete(&self, id: &str) -> anyhow::Result<Value> {
+    pub(super) async fn delete(&self, id: &str) -> anyhow::Result<Value> {
         match &self.store {
             ClientStore::Direct(store) => {
                 store.ledger.delete_client(id, &by()).await?;

@@ -35,7 +35,7 @@ Keys are stored where `tollfree serve` stores its state: in REDIS_URL, or in TOL
 Without Redis, a running gateway is the only one that can change its keys: the command then calls
 it at HOST:PORT (or --url) with its TOLLFREE_ADMIN_KEY. A change takes effect with the next request
 at every replica.")]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Call the gateway at this address, with `TOLLFREE_ADMIN_KEY`, instead of opening the store
@@ -103,7 +103,7 @@ enum Command {
     },
 }
 
-pub fn run(arguments: Box<Arguments>) -> anyhow::Result<()> {
+pub(super) fn run(arguments: Box<Arguments>) -> anyhow::Result<()> {
     let Arguments { command, url, json } = *arguments;
     let result = match command {
         Command::Hash { name } => hash(name.as_deref(), json),

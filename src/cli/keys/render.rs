@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 /// `ann` (k7f3a9c2)
-pub fn client_name(client: &Value) -> String {
+pub(super) fn client_name(client: &Value) -> String {
     format!("`{}` ({})", text(client, "name"), text(client, "id"))
 }
 
@@ -15,7 +15,7 @@ fn text<'a>(client: &'a Value, field: &str) -> &'a str {
 }
 
 /// A new key, with examples of its use.
-pub fn new_key(client: &Value, url: &str, what: &str) -> String {
+pub(super) fn new_key(client: &Value, url: &str, what: &str) -> String {
     let key = text(client, "key");
     let old = match client["old_secret_until"].as_str() {
         Some(until) => format!("\nThe old key works until {until}.\n"),
@@ -37,7 +37,7 @@ curl      curl {url}/v1/chat/completions -H 'authorization: Bearer {key}' \\
 }
 
 /// One line per client.
-pub fn table(clients: &[Value], now: Timestamp) -> String {
+pub(super) fn table(clients: &[Value], now: Timestamp) -> String {
     if clients.is_empty() {
         return "There is no client yet: create one with `tollfree keys create NAME`.".to_owned();
     }
@@ -74,7 +74,7 @@ pub fn table(clients: &[Value], now: Timestamp) -> String {
 }
 
 /// Every property of a client.
-pub fn details(client: &Value, now: Timestamp) -> String {
+pub(super) fn details(client: &Value, now: Timestamp) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<12} {value}");
@@ -165,7 +165,7 @@ fn cut(text: &str, max: usize) -> String {
 }
 
 /// The `[[client]]` table of the file of hashes.
-pub fn hash_file_entry(name: &str, id: &str, digest: &str, fields: &Map<String, Value>) -> String {
+pub(super) fn hash_file_entry(name: &str, id: &str, digest: &str, fields: &Map<String, Value>) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let mut out = format!("[[client]]\nname = {}\nid = {}\nsha256 = {}\n", quoted(name), quoted(id), quoted(digest));
     for (field, value) in fields.iter().filter(|(field, value)| *field != "name" && !value.is_null()) {

@@ -29,7 +29,7 @@ pub(crate) struct EpochState {
 
 impl EpochState {
     /// The ledger's time as estimated by this replica. The scripts check whatever is computed from it.
-    pub fn now_ms(&self) -> i64 {
+    pub(crate) fn now_ms(&self) -> i64 {
         match self.clock {
             Some((then, at)) => then + i64::try_from(at.elapsed().as_millis()).unwrap_or(0),
             None => jiff::Timestamp::now().as_millisecond(),
@@ -37,18 +37,18 @@ impl EpochState {
     }
 
     /// Takes the sequence number and the clock from a reply, unless it belongs to another epoch.
-    pub fn observe(&mut self, epoch: &str, sequence: i64, now_ms: i64) {
+    pub(crate) fn observe(&mut self, epoch: &str, sequence: i64, now_ms: i64) {
         if *self.epoch == *epoch {
             self.sequence = self.sequence.max(sequence);
             self.set_clock(now_ms);
         }
     }
 
-    pub fn set_clock(&mut self, now_ms: i64) {
+    pub(crate) fn set_clock(&mut self, now_ms: i64) {
         self.clock = Some((now_ms, Instant::now()));
     }
 
-    pub fn remember(&mut self, lease: Arc<LeaseState>) {
+    pub(crate) fn remember(&mut self, lease: Arc<LeaseState>) {
         let oldest_ms = lease.granted_ms - REMEMBERED_MS;
         while let Some(old) = self.recent.pop_front_if(|lease| lease.granted_ms < oldest_ms) {
             if self.renew_cursor > 0 {
@@ -65,7 +65,7 @@ impl EpochState {
 
     /// The open leases that were granted or renewed at least `age` ago. Each recent lease is checked once, when it reaches
     /// that age; most have been settled by then.
-    pub fn renewable(&mut self, age: Duration) -> Vec<Arc<LeaseState>> {
+    pub(crate) fn renewable(&mut self, age: Duration) -> Vec<Arc<LeaseState>> {
         self.old_leases.retain(|lease| lease.is_open());
         while let Some(lease) = self.recent.get(self.renew_cursor).filter(|lease| lease.since_renewal() >= age) {
             self.renewable.push(lease.clone());
@@ -76,7 +76,7 @@ impl EpochState {
     }
 
     /// The leases that the state of the new epoch may have lost: everything open, and everything granted since `since_ms`.
-    pub fn to_replay(&self, new_epoch: &str, since_ms: i64) -> Vec<Arc<LeaseState>> {
+    pub(crate) fn to_replay(&self, new_epoch: &str, since_ms: i64) -> Vec<Arc<LeaseState>> {
         let old = self.old_leases.iter().filter(|lease| lease.is_open());
         let recent = self.recent.iter().filter(|lease| lease.granted_ms >= since_ms || lease.is_open());
         old.chain(recent).filter(|lease| &*lease.epoch != new_epoch).cloned().collect()

@@ -22,24 +22,24 @@ pub(super) struct PendingSettlement<'a> {
 }
 
 impl<'a> PendingSettlement<'a> {
-    pub fn new(shared: &'a Shared, settlement: Option<Box<(ScriptCall, PendingWrite)>>) -> Self {
+    pub(super) fn new(shared: &'a Shared, settlement: Option<Box<(ScriptCall, PendingWrite)>>) -> Self {
         Self { shared, settlement }
     }
 
-    pub fn call(&self) -> Option<&ScriptCall> {
+    pub(super) fn call(&self) -> Option<&ScriptCall> {
         self.settlement.as_deref().map(|(call, _)| call)
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.settlement.is_none()
     }
 
-    pub fn done(&mut self) {
+    pub(super) fn done(&mut self) {
         self.settlement = None;
     }
 
     /// Sends the settlement in a call of its own, if it has not been sent.
-    pub async fn flush(&mut self) {
+    pub(super) async fn flush(&mut self) {
         if let Some(call) = self.call()
             && !matches!(self.shared.run(call).await, Err(LedgerError::Unreachable { .. }))
         {
@@ -65,21 +65,21 @@ pub(super) struct InFlightAdmit<'a> {
 }
 
 impl<'a> InFlightAdmit<'a> {
-    pub fn new(shared: &'a Shared, request: &'a AdmitRequest<'a>, id: &str) -> Self {
+    pub(super) fn new(shared: &'a Shared, request: &'a AdmitRequest<'a>, id: &str) -> Self {
         Self { shared, request, id: id.to_owned() }
     }
 
     /// The call was not carried out.
-    pub fn nothing_to_cancel(&mut self) {
+    pub(super) fn nothing_to_cancel(&mut self) {
         self.id.clear();
     }
 
     /// The call was replaced by one for a lease of this id.
-    pub fn restart(&mut self, id: &str) {
+    pub(super) fn restart(&mut self, id: &str) {
         id.clone_into(&mut self.id);
     }
 
-    pub fn finish(mut self, reply: Result<Reply, EngineError>) -> Result<Reply, EngineError> {
+    pub(super) fn finish(mut self, reply: Result<Reply, EngineError>) -> Result<Reply, EngineError> {
         if !matches!(reply, Err(EngineError::Unreachable(_))) {
             self.id.clear();
         }
@@ -103,7 +103,7 @@ pub(super) struct WaitTimer<'a> {
 }
 
 impl<'a> WaitTimer<'a> {
-    pub fn start(adds_to: &'a AtomicU64) -> Self {
+    pub(super) fn start(adds_to: &'a AtomicU64) -> Self {
         Self { since: Instant::now(), adds_to }
     }
 }

@@ -16,17 +16,17 @@ impl LeaseRecord {
     }
 
     /// The candidate that was chosen, counted from 1.
-    pub fn candidate(&self) -> Option<usize> {
+    pub(crate) fn candidate(&self) -> Option<usize> {
         self.numbers().next().and_then(|number| usize::try_from(number).ok())
     }
 
     /// Whether the lease is the probe of a breaker.
-    pub fn is_probe(&self) -> bool {
+    pub(crate) fn is_probe(&self) -> bool {
         self.numbers().skip(3).take(2).any(|probe| probe != 0)
     }
 
     /// Units in each window after its charge, the client's windows first.
-    pub fn used(&self) -> impl Iterator<Item = i64> {
+    pub(crate) fn used(&self) -> impl Iterator<Item = i64> {
         self.numbers().skip(Self::HEAD + Self::PER_WINDOW - 1).step_by(Self::PER_WINDOW)
     }
 }

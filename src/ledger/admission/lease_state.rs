@@ -43,7 +43,7 @@ pub(crate) struct Granted {
 }
 
 impl LeaseState {
-    pub fn new(candidate: &Arc<Candidate>, client: &Client, granted: Granted) -> Self {
+    pub(crate) fn new(candidate: &Arc<Candidate>, client: &Client, granted: Granted) -> Self {
         let Granted { id, epoch, charge, client_tokens, now_ms, record } = granted;
         Self {
             id,
@@ -59,33 +59,33 @@ impl LeaseState {
         }
     }
 
-    pub fn record(&self) -> LeaseRecord {
+    pub(crate) fn record(&self) -> LeaseRecord {
         self.record.lock().clone()
     }
 
-    pub fn set_record(&self, record: LeaseRecord) {
+    pub(crate) fn set_record(&self, record: LeaseRecord) {
         *self.record.lock() = record;
     }
 
-    pub fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         *self.usage.lock()
     }
 
-    pub fn close(&self, usage: Usage) {
+    pub(crate) fn close(&self, usage: Usage) {
         *self.usage.lock() = Some(usage);
     }
 
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.usage().is_none()
     }
 
     /// Time since it was granted or renewed.
-    pub fn since_renewal(&self) -> Duration {
+    pub(crate) fn since_renewal(&self) -> Duration {
         self.renewed.lock().elapsed()
     }
 
     /// Starts a renewal if the last one is at least `period` ago.
-    pub fn begin_renewal(&self, period: Duration) -> bool {
+    pub(crate) fn begin_renewal(&self, period: Duration) -> bool {
         let mut renewed = self.renewed.lock();
         let is_due = renewed.elapsed() >= period;
         if is_due {
@@ -112,7 +112,7 @@ pub(crate) enum PendingWrite {
 pub(crate) struct PendingWrites(Mutex<VecDeque<PendingWrite>>);
 
 impl PendingWrites {
-    pub fn push(&self, write: PendingWrite) {
+    pub(crate) fn push(&self, write: PendingWrite) {
         let mut writes = self.0.lock();
         if writes.len() >= MAX_PENDING {
             writes.pop_front();
@@ -120,7 +120,7 @@ impl PendingWrites {
         writes.push_back(write);
     }
 
-    pub fn pop(&self) -> Option<PendingWrite> {
+    pub(crate) fn pop(&self) -> Option<PendingWrite> {
         self.0.lock().pop_front()
     }
 }

@@ -38,13 +38,13 @@ pub(super) struct QueueTicket {
 }
 
 impl QueueTicket {
-    pub fn new(shared: &Arc<Shared>, id: Arc<str>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, id: Arc<str>) -> Self {
         let wake = shared.waiters.add(id.clone());
         Self { shared: shared.clone(), id, wake, is_closed: false, waiting: QueueWait::begin() }
     }
 
     /// Sleeps for `ms`, at most until `deadline`. A notification may bring the end forward.
-    pub async fn sleep(&mut self, ms: i64, deadline: Instant) {
+    pub(super) async fn sleep(&mut self, ms: i64, deadline: Instant) {
         let after = |ms: i64| Instant::now() + Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         let mut until = after(ms.max(1)).min(deadline);
         loop {
@@ -63,7 +63,7 @@ impl QueueTicket {
     }
 
     /// The request was admitted, or refused for good.
-    pub fn close(&mut self, is_granted: bool) {
+    pub(super) fn close(&mut self, is_granted: bool) {
         self.is_closed = true;
         self.waiting.finish(is_granted);
     }

@@ -69,12 +69,12 @@ pub(in crate::ledger) struct AuditNote<'a> {
 
 impl<'a> AuditNote<'a> {
     /// An entry without values before and after.
-    pub fn new(by: &'a ChangedBy, action: Action, subject: &'a str) -> Self {
+    pub(crate) fn new(by: &'a ChangedBy, action: Action, subject: &'a str) -> Self {
         Self { by, action, subject, before: Map::new(), after: Map::new() }
     }
 
     /// The arguments that `lua/lib/audit_entry.lua` reads.
-    pub fn encode(&self) -> [Bytes; 6] {
+    pub(crate) fn encode(&self) -> [Bytes; 6] {
         let json = |map: &Map<String, Value>| {
             if map.is_empty() { Bytes::new() } else { Bytes::from(serde_json::to_vec(map).unwrap_or_default()) }
         };

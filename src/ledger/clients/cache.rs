@@ -31,7 +31,7 @@ pub(crate) struct FileClients {
 }
 
 impl FileClients {
-    pub fn get(&self, id: &str) -> Option<&ClientRecord> {
+    pub(crate) fn get(&self, id: &str) -> Option<&ClientRecord> {
         self.clients.iter().find(|client| *client.id == *id)
     }
 }
@@ -45,11 +45,11 @@ pub(super) struct CachedClient {
 }
 
 impl CachedClient {
-    pub fn age(&self) -> Duration {
+    pub(super) fn age(&self) -> Duration {
         self.read_at.elapsed()
     }
 
-    pub fn check(&self, digest: &KeyDigest) -> Result<(), KeyRefused> {
+    pub(super) fn check(&self, digest: &KeyDigest) -> Result<(), KeyRefused> {
         let passed = i64::try_from(self.age().as_millis()).unwrap_or(i64::MAX);
         self.record.check(digest, self.now_ms.saturating_add(passed))
     }

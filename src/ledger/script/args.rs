@@ -38,7 +38,13 @@ impl EncodedCandidate {
     }
 
     /// Appends every window of the candidate with the units that `units` returns for it.
-    pub fn push_windows(&self, text: &mut String, candidate: &Candidate, now_ms: i64, units: impl Fn(&Window) -> i64) {
+    pub(crate) fn push_windows(
+        &self,
+        text: &mut String,
+        candidate: &Candidate,
+        now_ms: i64,
+        units: impl Fn(&Window) -> i64,
+    ) {
         for (head, window) in self.heads.iter().zip(&*candidate.windows) {
             text.push_str(head);
             encode::push_window_tail(text, window, units(window), now_ms);
@@ -46,7 +52,7 @@ impl EncodedCandidate {
     }
 
     /// The argument that `admit` and `settle` read for one candidate: fields of `health`, then its windows.
-    pub fn candidate(&self, candidate: &Candidate, now_ms: i64, units: impl Fn(&Window) -> i64) -> Bytes {
+    pub(crate) fn candidate(&self, candidate: &Candidate, now_ms: i64, units: impl Fn(&Window) -> i64) -> Bytes {
         let heads: usize = self.heads.iter().map(|head| head.len() + 12).sum();
         let mut text = String::with_capacity(self.fields.len() + heads);
         text.push_str(&self.fields);
@@ -66,7 +72,7 @@ struct Entry {
 }
 
 impl ArgCache {
-    pub fn get(&self, keys: &Keys, candidate: &Arc<Candidate>) -> Arc<EncodedCandidate> {
+    pub(crate) fn get(&self, keys: &Keys, candidate: &Arc<Candidate>) -> Arc<EncodedCandidate> {
         let address = Arc::as_ptr(candidate) as usize;
         if let Some(entry) = self.0.read().get(&address) {
             return entry.encoded.clone();

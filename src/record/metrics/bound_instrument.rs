@@ -9,7 +9,7 @@ use opentelemetry::{
 
 /// Binds at its first recording, so that series without recordings are not exported.
 #[derive(Debug)]
-pub struct Bound<T>(OnceLock<BoundHistogram<T>>);
+pub(super) struct Bound<T>(OnceLock<BoundHistogram<T>>);
 
 impl<T> Default for Bound<T> {
     fn default() -> Self {
@@ -18,7 +18,7 @@ impl<T> Default for Bound<T> {
 }
 
 impl<T> Bound<T> {
-    pub fn record<L: AsRef<[KeyValue]>>(&self, at: &Histogram<T>, labels: impl FnOnce() -> L, value: T) {
+    pub(super) fn record<L: AsRef<[KeyValue]>>(&self, at: &Histogram<T>, labels: impl FnOnce() -> L, value: T) {
         self.0.get_or_init(|| at.bind(labels().as_ref())).record(value);
     }
 }

@@ -9,7 +9,7 @@ use crate::telemetry;
 
 /// One window of one account, as in the latest pool snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Budget {
+pub(crate) struct Budget {
     pub provider: Arc<str>,
     pub account: Arc<str>,
     /// [`super::ALL_MODELS`] for a limit over all models of the account.
@@ -21,7 +21,7 @@ pub struct Budget {
 
 /// A provider's breaker, or one of its models'.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     pub provider: Arc<str>,
     /// [`super::ALL_MODELS`] for the provider's own breaker.
     pub model: Arc<str>,
@@ -30,7 +30,7 @@ pub struct Breaker {
 }
 
 /// Source of the gauges' values. It must not call the ledger.
-pub trait GaugeSource: Send + Sync + 'static {
+pub(crate) trait GaugeSource: Send + Sync + 'static {
     fn budgets(&self) -> Vec<Budget>;
     fn breakers(&self) -> Vec<Breaker>;
     /// Whether the ledger's last call succeeded.
@@ -38,7 +38,7 @@ pub trait GaugeSource: Send + Sync + 'static {
 }
 
 /// Registers the gauges; every collection reads from `source`.
-pub fn observe(source: &Arc<impl GaugeSource>) {
+pub(crate) fn observe(source: &Arc<impl GaugeSource>) {
     let meter = meter();
     let gauge = |name: &'static str, what: &'static str| meter.i64_observable_gauge(name).with_description(what);
 

@@ -7,7 +7,7 @@ use opentelemetry::{
     metrics::{Histogram, Meter},
 };
 
-pub struct Instruments {
+pub(super) struct Instruments {
     pub http_request: Histogram<f64>,
     pub call_duration: Histogram<f64>,
     pub call_first_chunk: Histogram<f64>,
@@ -37,12 +37,12 @@ const TOKENS: [f64; 14] = [
     67_108_864.0,
 ];
 
-pub fn meter() -> Meter {
+pub(super) fn meter() -> Meter {
     global::meter("tollfree")
 }
 
 /// Created at the first use, by which time the process has set its meter provider.
-pub fn instruments() -> &'static Instruments {
+pub(super) fn instruments() -> &'static Instruments {
     static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(Instruments::new);
     &INSTRUMENTS
 }

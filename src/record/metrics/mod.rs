@@ -18,12 +18,12 @@ use opentelemetry::{KeyValue, StringValue};
 
 use self::{bound_instrument::Bound, instruments::instruments};
 use crate::memo::Memo;
-pub use gauges::{Breaker, Budget, GaugeSource, observe};
+pub(crate) use gauges::{Breaker, Budget, GaugeSource, observe};
 
 /// Label of a requested model that does not exist.
-pub const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 /// Model label of a limit or breaker that covers all models of its account or provider.
-pub const ALL_MODELS: &str = "*";
+pub(crate) const ALL_MODELS: &str = "*";
 
 /// HTTP methods; any other is `_OTHER`.
 const METHODS: [&str; 10] = ["GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT", "CONNECT", "TRACE", "_OTHER"];
@@ -37,22 +37,28 @@ type Served = (usize, Option<Cow<'static, str>>, Option<u16>);
 
 /// An active HTTP request; it ends on drop.
 #[derive(Debug)]
-pub struct Active(usize);
+pub(crate) struct Active(usize);
 
 impl Active {
-    pub fn enter(method: &str) -> Self {
+    pub(crate) fn enter(method: &str) -> Self {
         let at = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
         ACTIVE[at].fetch_add(1, Ordering::Relaxed);
         Self(at)
     }
 
     /// The HTTP method, or `_OTHER`.
-    pub fn method(&self) -> &'static str {
+    pub(crate) fn method(&self) -> &'static str {
         METHODS[self.0]
     }
 
     /// Records the end of the request. `error` comes from a closed set.
-    pub fn ended(&self, route: Option<Cow<'static, str>>, status: Option<u16>, error: Option<String>, took: Duration) {
+    pub(crate) fn ended(
+        &self,
+        route: Option<Cow<'static, str>>,
+        status: Option<u16>,
+        error: Option<String>,
+        took: Duration,
+    ) {
         static SERVED: LazyLock<Memo<Served, Bound<f64>>> = LazyLock::new(Memo::default);
         let (duration, took) = (&instruments().http_request, took.as_secs_f64());
         let served = (self.0, route, status);
@@ -81,10 +87,10 @@ impl Drop for Active {
 
 /// A chat request in flight, from its arrival until its last byte; it ends on drop.
 #[derive(Debug)]
-pub struct InFlight(());
+pub(crate) struct InFlight(());
 
 impl InFlight {
-    pub fn enter() -> Self {
+    pub(crate) fn enter() -> Self {
         CHATS.fetch_add(1, Ordering::Relaxed);
         Self(())
     }
@@ -98,7 +104,7 @@ impl Drop for InFlight {
 
 /// Metrics of the calls to one model of a provider.
 #[derive(Debug)]
-pub struct Call {
+pub(crate) struct Call {
     labels: [KeyValue; 3],
     duration: Bound<f64>,
     first_chunk: Bound<f64>,
@@ -108,7 +114,7 @@ pub struct Call {
 
 impl Call {
     /// `name` is `provider/model`; `labels` returns the names of both in the semantic conventions.
-    pub fn of(name: &str, labels: impl FnOnce() -> (Arc<str>, Arc<str>)) -> Arc<Self> {
+    pub(crate) fn of(name: &str, labels: impl FnOnce() -> (Arc<str>, Arc<str>)) -> Arc<Self> {
         static CALLS: LazyLock<Memo<String, Call>> = LazyLock::new(Memo::default);
         CALLS.get_or_create(name, || {
             let (provider, model) = labels();
@@ -128,7 +134,7 @@ impl Call {
     }
 
     /// `error` is an attempt's label, which comes from a closed set.
-    pub fn ended(&self, error: Option<&str>, took: Duration) {
+    pub(crate) fn ended(&self, error: Option<&str>, took: Duration) {
         let (duration, took) = (&instruments().call_duration, took.as_secs_f64());
         match error {
             None => self.duration.record(duration, || self.labels.clone(), took),
@@ -137,11 +143,11 @@ impl Call {
     }
 
     /// Records the time to a stream's first chunk.
-    pub fn first_chunk(&self, took: Duration) {
+    pub(crate) fn first_chunk(&self, took: Duration) {
         self.first_chunk.record(&instruments().call_first_chunk, || self.labels.clone(), took.as_secs_f64());
     }
 
-    pub fn tokens_used(&self, input: i64, output: i64) {
+    pub(crate) fn tokens_used(&self, input: i64, output: i64) {
         for (kind, bound, tokens) in [("input", &self.input, input), ("output", &self.output, output)] {
             let tokens = u64::try_from(tokens).unwrap_or(0);
             bound.record(&instruments().call_tokens, || self.and("gen_ai.token.type", kind), tokens);
@@ -156,7 +162,7 @@ impl Call {
 
 /// Metrics of one chat request: the requested name (or [`OTHER`]) and the provider that replied, if any.
 #[derive(Debug)]
-pub struct Chat {
+pub(crate) struct Chat {
     model: Arc<str>,
     served: Option<Arc<ServedChat>>,
 }
@@ -171,17 +177,17 @@ struct ServedChat {
 
 impl Chat {
     /// `model` is a name that is served.
-    pub fn new(model: &str) -> Self {
+    pub(crate) fn new(model: &str) -> Self {
         Self { model: model.into(), served: None }
     }
 
     /// The requested model does not exist.
-    pub fn set_other_model(&mut self) {
+    pub(crate) fn set_other_model(&mut self) {
         self.model = OTHER.into();
     }
 
     /// Records the first content. `label` returns the provider's name in the semantic conventions.
-    pub fn first_token(&mut self, provider: &str, label: impl FnOnce() -> Arc<str>, took: Duration) {
+    pub(crate) fn first_token(&mut self, provider: &str, label: impl FnOnce() -> Arc<str>, took: Duration) {
         static CHATS: LazyLock<Memo<String, Memo<String, ServedChat>>> = LazyLock::new(Memo::default);
         let served = CHATS.get_or_create(&*self.model, Memo::default).get_or_create(provider, || ServedChat {
             labels: self.labels(label().into()),
@@ -194,7 +200,7 @@ impl Chat {
     }
 
     /// Records the end of the request. `error` is the HTTP status of a failure.
-    pub fn ended(&self, error: Option<u16>, took: Duration) {
+    pub(crate) fn ended(&self, error: Option<u16>, took: Duration) {
         let (duration, took) = (&instruments().chat_duration, took.as_secs_f64());
         match (&self.served, error) {
             (Some(served), None) => served.duration.record(duration, || served.labels.clone(), took),
@@ -217,6 +223,6 @@ impl Chat {
 }
 
 /// Counts journal records that were lost because the ledger was unreachable for too long.
-pub fn journal_dropped(records: u64) {
+pub(crate) fn journal_dropped(records: u64) {
     JOURNAL_DROPPED.fetch_add(records, Ordering::Relaxed);
 }

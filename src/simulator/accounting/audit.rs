@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// One call, as `/_audit/log` shows it. Instants are ms of our clock, at the arrival after jitter.
 #[derive(Debug, Clone, Serialize)]
-pub struct CallRecord {
+pub(crate) struct CallRecord {
     pub time_ms: i64,
     pub account: String,
     pub model: String,
@@ -28,19 +28,19 @@ pub struct CallRecord {
 
 /// A bounded log, oldest out first. A line is named by its number since the start.
 #[derive(Debug, Default)]
-pub struct Log {
+pub(crate) struct Log {
     lines: VecDeque<CallRecord>,
     dropped: u64,
     capacity: usize,
 }
 
 impl Log {
-    pub fn with_capacity(capacity: usize) -> Self {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self { capacity, ..Self::default() }
     }
 
     /// Keeps a line; the number under which [`Log::update`] finds it. Without capacity nothing is built.
-    pub fn add(&mut self, line: impl FnOnce() -> CallRecord) -> u64 {
+    pub(crate) fn add(&mut self, line: impl FnOnce() -> CallRecord) -> u64 {
         if self.capacity == 0 {
             return u64::MAX;
         }
@@ -52,7 +52,7 @@ impl Log {
         self.dropped + self.lines.len() as u64 - 1
     }
 
-    pub fn update(&mut self, number: u64, change: impl FnOnce(&mut CallRecord)) {
+    pub(crate) fn update(&mut self, number: u64, change: impl FnOnce(&mut CallRecord)) {
         let place = number.checked_sub(self.dropped).and_then(|place| usize::try_from(place).ok());
         if let Some(line) = place.and_then(|place| self.lines.get_mut(place)) {
             change(line);
@@ -60,14 +60,14 @@ impl Log {
     }
 
     /// Lines that came at `since_ms` or later, in order of arrival.
-    pub fn since(&self, since_ms: i64) -> impl Iterator<Item = &CallRecord> {
+    pub(crate) fn since(&self, since_ms: i64) -> impl Iterator<Item = &CallRecord> {
         self.lines.iter().filter(move |line| line.time_ms >= since_ms)
     }
 }
 
 /// What became of the calls of one account for one model.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Calls that were counted or refused by a limit: authorised and well-formed.
     pub seen: u64,
     pub admitted: u64,
@@ -87,13 +87,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn arrived(&mut self, now_ms: i64) {
+    pub(crate) fn arrived(&mut self, now_ms: i64) {
         self.seen += 1;
         self.first_ms.get_or_insert(now_ms);
         self.last_ms = Some(now_ms);
     }
 
-    pub fn began(&mut self) {
+    pub(crate) fn began(&mut self) {
         self.in_flight += 1;
         self.in_flight_most = self.in_flight_most.max(self.in_flight);
     }
@@ -101,7 +101,7 @@ impl Tally {
 
 /// One window as `/_audit` shows it.
 #[derive(Debug, Serialize)]
-pub struct WindowReport {
+pub(crate) struct WindowReport {
     pub kind: &'static str,
     pub limit: i64,
     /// Charged in all.

@@ -11,7 +11,7 @@ use crate::simulator::accounting::limit::{Kind, LimitName};
 
 /// What is enforced: a figure and how it is counted.
 #[derive(Debug, Clone)]
-pub struct Limit {
+pub(crate) struct Limit {
     pub name: LimitName,
     pub kind: Kind,
     pub max: i64,
@@ -54,7 +54,7 @@ impl Limit {
 
 /// Figures of this size lose nothing as floats.
 #[expect(clippy::cast_precision_loss, reason = "token counts and µs since the epoch stay below 2^53")]
-pub fn float(units: i64) -> f64 {
+pub(crate) fn float(units: i64) -> f64 {
     units as f64
 }
 
@@ -69,7 +69,7 @@ struct Entry {
 
 /// The count of one window.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     log: VecDeque<Entry>,
     /// Units in the log.
     sum: i64,
@@ -88,7 +88,7 @@ const HAIR: f64 = 1e-6;
 
 impl Meter {
     /// What is in the window now.
-    pub fn used(&mut self, limit: &Limit, now: i64) -> f64 {
+    pub(crate) fn used(&mut self, limit: &Limit, now: i64) -> f64 {
         match limit.kind {
             Kind::Sliding => {
                 self.forget(limit, now);
@@ -111,7 +111,7 @@ impl Meter {
     }
 
     /// Charges `units`; `open` charges can be corrected until [`Meter::correct`] closes them.
-    pub fn charge(&mut self, limit: &Limit, now: i64, id: u64, units: i64, open: bool) {
+    pub(crate) fn charge(&mut self, limit: &Limit, now: i64, id: u64, units: i64, open: bool) {
         if matches!(limit.kind, Kind::Clock | Kind::Calendar) {
             let (start, _) = self.period_of(limit, now);
             *self.periods.entry(start).or_default() += units;
@@ -127,7 +127,7 @@ impl Meter {
     }
 
     /// Replaces the units of a charge where it stands, and closes it.
-    pub fn correct(&mut self, limit: &Limit, id: u64, units: i64) {
+    pub(crate) fn correct(&mut self, limit: &Limit, id: u64, units: i64) {
         let Ok(place) = self.log.binary_search_by_key(&id, |entry| entry.id) else { return };
         let entry = &mut self.log[place];
         let change = units - entry.units;
@@ -145,14 +145,14 @@ impl Meter {
     }
 
     /// Leaves a charge as it is and closes it.
-    pub fn close(&mut self, id: u64) {
+    pub(crate) fn close(&mut self, id: u64) {
         if let Ok(place) = self.log.binary_search_by_key(&id, |entry| entry.id) {
             self.log[place].open = false;
         }
     }
 
     /// How long until `units` fit, µs; 0 when they fit now. Only asked for `units ≤ max`.
-    pub fn wait(&mut self, limit: &Limit, now: i64, units: i64) -> i64 {
+    pub(crate) fn wait(&mut self, limit: &Limit, now: i64, units: i64) -> i64 {
         let over = self.used(limit, now) + float(units - limit.max);
         if over <= HAIR {
             return 0;
@@ -174,7 +174,7 @@ impl Meter {
     }
 
     /// How long until the window is as good as new, µs.
-    pub fn until_full(&mut self, limit: &Limit, now: i64) -> i64 {
+    pub(crate) fn until_full(&mut self, limit: &Limit, now: i64) -> i64 {
         let used = self.used(limit, now);
         if used <= 0.0 {
             return 0;
@@ -187,7 +187,7 @@ impl Meter {
     }
 
     /// Units of each period counted so far, by its first instant.
-    pub fn periods(&self) -> &BTreeMap<i64, i64> {
+    pub(crate) fn periods(&self) -> &BTreeMap<i64, i64> {
         &self.periods
     }
 

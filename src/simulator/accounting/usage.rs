@@ -16,7 +16,7 @@ use crate::simulator::{
 };
 
 /// A call that asks to be counted.
-pub struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     pub account: &'a str,
     pub model: &'a Arc<Model>,
     pub prompt_tokens: i64,
@@ -29,7 +29,7 @@ pub struct Entry<'a> {
 
 /// An admitted call, until it is settled.
 #[derive(Debug)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     id: u64,
     account: String,
     model: Arc<Model>,
@@ -40,7 +40,7 @@ pub struct Ticket {
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy)]
-pub struct End {
+pub(crate) struct End {
     pub status: u16,
     pub tokens_in: i64,
     /// `None`: nothing was answered; a reservation stays as it is.
@@ -51,7 +51,7 @@ pub struct End {
 
 /// Everything counted at one provider.
 #[derive(Debug, Default)]
-pub struct UsageCounters {
+pub(crate) struct UsageCounters {
     /// (account, bucket) → windows; the bucket `""` is the account over all its models.
     windows: HashMap<(String, String), Vec<Window>>,
     /// (account, model id) → what became of its calls.
@@ -63,17 +63,17 @@ pub struct UsageCounters {
 }
 
 impl UsageCounters {
-    pub fn with_log(lines: usize) -> Self {
+    pub(crate) fn with_log(lines: usize) -> Self {
         Self { log: Log::with_capacity(lines), ..Self::default() }
     }
 
     /// A call that was unauthorised, malformed or unknown: no limit hears of it.
-    pub fn rejected(&mut self, status: u16) {
+    pub(crate) fn rejected(&mut self, status: u16) {
         *self.rejected.entry(status).or_default() += 1;
     }
 
     /// Counts a call that has arrived, or says why not. The statuses are of after the charge.
-    pub fn admit(
+    pub(crate) fn admit(
         &mut self,
         provider: &Provider,
         now_us: i64,
@@ -124,7 +124,7 @@ impl UsageCounters {
     }
 
     /// A call that found no slot.
-    pub fn no_slot(&mut self, now_us: i64, entry: &Entry<'_>) {
+    pub(crate) fn no_slot(&mut self, now_us: i64, entry: &Entry<'_>) {
         let tally = self.tallies.entry((entry.account.to_owned(), entry.model.id.clone())).or_default();
         tally.arrived(now_us / 1_000);
         *tally.refused.entry("concurrency").or_default() += 1;
@@ -133,7 +133,7 @@ impl UsageCounters {
     }
 
     /// A fault served before any limit: only remembered.
-    pub fn faulted(&mut self, now_us: i64, entry: &Entry<'_>, status: u16) {
+    pub(crate) fn faulted(&mut self, now_us: i64, entry: &Entry<'_>, status: u16) {
         let tally = self.tallies.entry((entry.account.to_owned(), entry.model.id.clone())).or_default();
         tally.arrived(now_us / 1_000);
         if let Some((name, _)) = entry.fault {
@@ -143,7 +143,7 @@ impl UsageCounters {
     }
 
     /// The end of an admitted call: true tokens replace the reservation, or are debited now.
-    pub fn settle(&mut self, provider: &Provider, now_us: i64, ticket: &Ticket, end: End) {
+    pub(crate) fn settle(&mut self, provider: &Provider, now_us: i64, ticket: &Ticket, end: End) {
         let now = now_us + provider.clock_offset_us;
         let total = end.tokens_out.map(|out| end.tokens_in + out);
         let id = self.next_id();
@@ -170,7 +170,7 @@ impl UsageCounters {
     }
 
     /// How the windows of an account and model stand.
-    pub fn statuses(
+    pub(crate) fn statuses(
         &mut self,
         provider: &Provider,
         now_us: i64,
@@ -181,7 +181,7 @@ impl UsageCounters {
     }
 
     /// Limits changed: counts are kept where the name and kind are the same.
-    pub fn limits_changed(&mut self, provider: &Provider) {
+    pub(crate) fn limits_changed(&mut self, provider: &Provider) {
         for ((_, bucket), windows) in &mut self.windows {
             let model = provider.models.iter().find(|model| model.bucket == *bucket);
             let wanted = if bucket.is_empty() { Some(&provider.limits) } else { model.map(|model| &model.limits) };
@@ -194,7 +194,7 @@ impl UsageCounters {
         }
     }
 
-    pub fn audit(&mut self, provider: &Provider, now_us: i64) -> Value {
+    pub(crate) fn audit(&mut self, provider: &Provider, now_us: i64) -> Value {
         let now = now_us + provider.clock_offset_us;
         let mut accounts: BTreeMap<&str, BTreeMap<&str, Value>> = BTreeMap::new();
         for ((account, model), tally) in &self.tallies {
@@ -213,7 +213,7 @@ impl UsageCounters {
         report
     }
 
-    pub fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Log {
         &self.log
     }
 

@@ -8,7 +8,7 @@ use crate::simulator::{
 
 /// What a request would charge, by what limits count.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Units {
+pub(crate) struct Units {
     /// Debited from token windows before the call; 0 where the provider charges afterwards.
     pub tokens: i64,
     /// Prompt tokens.
@@ -17,7 +17,7 @@ pub struct Units {
 
 /// A limit without room for a request.
 #[derive(Debug, Clone)]
-pub struct LimitHit {
+pub(crate) struct LimitHit {
     pub limit: Limit,
     /// Units in the window, rounded up.
     pub used: i64,
@@ -27,7 +27,7 @@ pub struct LimitHit {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HitReason {
+pub(crate) enum HitReason {
     /// Comes back after the wait.
     Full,
     /// Larger than the whole window.
@@ -38,7 +38,7 @@ pub enum HitReason {
 
 /// How a window stands, for the headers of an answer.
 #[derive(Debug, Clone, Copy)]
-pub struct LimitStatus {
+pub(crate) struct LimitStatus {
     pub name: crate::simulator::accounting::limit::LimitName,
     pub max: i64,
     pub remaining: i64,
@@ -49,7 +49,7 @@ pub struct LimitStatus {
 
 /// A limit and its counts.
 #[derive(Debug)]
-pub struct Window {
+pub(crate) struct Window {
     pub limit: Limit,
     /// What the provider counts and enforces.
     counted: Meter,
@@ -64,7 +64,7 @@ pub struct Window {
 }
 
 impl Window {
-    pub fn new(limit: Limit) -> Self {
+    pub(crate) fn new(limit: Limit) -> Self {
         Self {
             limit,
             counted: Meter::default(),
@@ -79,7 +79,7 @@ impl Window {
 
     /// The same counts under another figure.
     #[must_use]
-    pub fn under(mut self, limit: &Limit) -> Self {
+    pub(crate) fn under(mut self, limit: &Limit) -> Self {
         self.limit = limit.clone();
         self
     }
@@ -102,7 +102,7 @@ impl Window {
     }
 
     /// Whether the window has room. `later`: tokens are debited after the call, so that any room at all will do.
-    pub fn check(&mut self, now: i64, units: Units, later: bool) -> Result<(), LimitHit> {
+    pub(crate) fn check(&mut self, now: i64, units: Units, later: bool) -> Result<(), LimitHit> {
         let requested = match self.limit.name.counts() {
             Counts::Tokens if later => 1,
             Counts::Calls => return Ok(()),
@@ -123,7 +123,7 @@ impl Window {
     }
 
     /// A call came: the judge's count, made whether or not it is let through.
-    pub fn arrived(&mut self, now: i64, id: u64, units: Units) {
+    pub(crate) fn arrived(&mut self, now: i64, id: u64, units: Units) {
         let units = self.units(units);
         let spans = self.as_spans();
         if self.counts_requests() {
@@ -138,7 +138,7 @@ impl Window {
     }
 
     /// Charges what [`Units`] say; `open` token charges wait for [`Window::correct`].
-    pub fn charge(&mut self, now: i64, id: u64, units: Units, open: bool) {
+    pub(crate) fn charge(&mut self, now: i64, id: u64, units: Units, open: bool) {
         let open = open && self.limit.name.counts() == Counts::Tokens;
         let units = self.units(units);
         if units > 0 {
@@ -147,7 +147,7 @@ impl Window {
     }
 
     /// Replaces the tokens of a charge where it stands.
-    pub fn correct(&mut self, now: i64, id: u64, units: i64) {
+    pub(crate) fn correct(&mut self, now: i64, id: u64, units: i64) {
         if self.limit.name.counts() != Counts::Tokens {
             return;
         }
@@ -158,13 +158,13 @@ impl Window {
     }
 
     /// A charge that will not be corrected any more.
-    pub fn close(&mut self, id: u64) {
+    pub(crate) fn close(&mut self, id: u64) {
         self.counted.close(id);
         self.spans.close(id);
     }
 
     /// Debits tokens at the end of a call.
-    pub fn debit(&mut self, now: i64, id: u64, units: i64) {
+    pub(crate) fn debit(&mut self, now: i64, id: u64, units: i64) {
         if self.limit.name.counts() == Counts::Tokens {
             self.put(now, id, units, false);
         }
@@ -190,7 +190,7 @@ impl Window {
         }
     }
 
-    pub fn status_of(&mut self, now: i64) -> LimitStatus {
+    pub(crate) fn status_of(&mut self, now: i64) -> LimitStatus {
         let used = ceiling(self.counted.used(&self.limit, now));
         LimitStatus {
             name: self.limit.name,
@@ -201,7 +201,7 @@ impl Window {
         }
     }
 
-    pub fn report(&mut self, now: i64) -> WindowReport {
+    pub(crate) fn report(&mut self, now: i64) -> WindowReport {
         WindowReport {
             kind: self.limit.kind.as_str(),
             limit: self.limit.max,

@@ -49,7 +49,7 @@ const FIELDS: &[&str] = &[
 ];
 const FINGERPRINT: &str = "fp_70185065a4f9d4c2b1e7";
 
-pub struct Cerebras;
+pub(crate) struct Cerebras;
 
 impl Dialect for Cerebras {
     fn prefix(&self) -> &'static str {

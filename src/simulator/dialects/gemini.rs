@@ -35,7 +35,7 @@ const FIELDS: &[&str] = &[
 ];
 const SIGNATURE: &str = "EpwCCpkCAb4+9vsSimulated==";
 
-pub struct Gemini;
+pub(crate) struct Gemini;
 
 impl Dialect for Gemini {
     fn prefix(&self) -> &'static str {

@@ -50,7 +50,7 @@ const FIELDS: &[&str] = &[
 const ORGANISATION: &str = "org_01simulatedsimulated000000";
 const FINGERPRINT: &str = "fp_a28a1d1b0f";
 
-pub struct Groq;
+pub(crate) struct Groq;
 
 impl Dialect for Groq {
     fn prefix(&self) -> &'static str {

@@ -39,7 +39,7 @@ const FIELDS: &[&str] = &[
     "safe_prompt",
 ];
 
-pub struct Mistral;
+pub(crate) struct Mistral;
 
 impl Dialect for Mistral {
     fn prefix(&self) -> &'static str {

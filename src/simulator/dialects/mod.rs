@@ -22,11 +22,11 @@ use crate::simulator::{
 };
 
 /// Header names and values, in the order they are sent.
-pub type Headers = Vec<(&'static str, String)>;
+pub(super) type Headers = Vec<(&'static str, String)>;
 
 /// A reply, ready for the wire.
 #[derive(Debug)]
-pub struct ErrorReply {
+pub(super) struct ErrorReply {
     pub status: u16,
     pub headers: Headers,
     pub body: String,
@@ -34,12 +34,12 @@ pub struct ErrorReply {
 }
 
 impl ErrorReply {
-    pub fn json(status: u16, body: String) -> Self {
+    pub(super) fn json(status: u16, body: String) -> Self {
         Self { status, headers: Vec::new(), body, content_type: "application/json" }
     }
 
     #[must_use]
-    pub fn with(mut self, headers: Headers) -> Self {
+    pub(super) fn with(mut self, headers: Headers) -> Self {
         self.headers.extend(headers);
         self
     }
@@ -47,7 +47,7 @@ impl ErrorReply {
 
 /// One piece of a stream, with the wait before it.
 #[derive(Debug)]
-pub struct Event {
+pub(super) struct Event {
     pub text: String,
     /// Comes one chunk's time after its predecessor; else at once behind it.
     pub paced: bool,
@@ -57,22 +57,22 @@ pub struct Event {
 
 impl Event {
     /// `data: …` behind its predecessor.
-    pub fn at_once(data: &str) -> Self {
+    pub(super) fn at_once(data: &str) -> Self {
         Self { text: format!("data: {data}\n\n"), paced: false, tokens: 0 }
     }
 
     /// `data: …` one chunk's time later.
-    pub fn paced(data: &str, tokens: i64) -> Self {
+    pub(super) fn paced(data: &str, tokens: i64) -> Self {
         Self { text: format!("data: {data}\n\n"), paced: true, tokens }
     }
 
-    pub fn done() -> Self {
+    pub(super) fn done() -> Self {
         Self::at_once("[DONE]")
     }
 }
 
 /// One provider's way of speaking.
-pub trait Dialect: Sync {
+pub(super) trait Dialect: Sync {
     /// Path prefix of its API, as in its base URL.
     fn prefix(&self) -> &'static str;
     /// What the provider ignores in a request is taken out of it.
@@ -95,7 +95,7 @@ pub trait Dialect: Sync {
 
 /// The providers that are simulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DialectName {
+pub(super) enum DialectName {
     Groq,
     Gemini,
     Cerebras,
@@ -104,7 +104,7 @@ pub enum DialectName {
 }
 
 impl DialectName {
-    pub fn of(id: &str) -> Option<Self> {
+    pub(super) fn of(id: &str) -> Option<Self> {
         Some(match id {
             "groq" => Self::Groq,
             "gemini" => Self::Gemini,
@@ -115,7 +115,7 @@ impl DialectName {
         })
     }
 
-    pub fn implementation(self) -> &'static dyn Dialect {
+    pub(super) fn implementation(self) -> &'static dyn Dialect {
         match self {
             Self::Groq => &Groq,
             Self::Gemini => &Gemini,
@@ -127,12 +127,12 @@ impl DialectName {
 }
 
 /// A JSON string literal.
-pub fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// Go's way of writing a duration: `1h4m48s`, `2m59.56s`, `922.5ms`, `0s`. Cut to 0.1 ms as Groq does.
-pub fn go_duration(us: i64) -> String {
+pub(super) fn go_duration(us: i64) -> String {
     let tenths = us.max(0) / 100;
     let point = |whole: i64, fraction: i64, digits: usize| {
         let fraction = format!("{fraction:0digits$}");
@@ -155,7 +155,7 @@ pub fn go_duration(us: i64) -> String {
 }
 
 /// Whole seconds, rounded up.
-pub fn seconds_up(us: i64) -> i64 {
+pub(super) fn seconds_up(us: i64) -> i64 {
     us.max(0).div_euclid(1_000_000) + i64::from(us.max(0) % 1_000_000 != 0)
 }
 

@@ -17,7 +17,7 @@ use crate::simulator::{
 
 const EFFORTS: &[&str] = &["minimal", "low", "medium", "high", "xhigh", "ultra", "max", "none"];
 
-pub struct Ollama;
+pub(crate) struct Ollama;
 
 impl Dialect for Ollama {
     fn prefix(&self) -> &'static str {
@@ -144,7 +144,7 @@ impl Dialect for Ollama {
 }
 
 /// `GET /api/tags`.
-pub fn tags(provider: &Provider) -> String {
+pub(crate) fn tags(provider: &Provider) -> String {
     let models = provider.models.iter().map(|model| {
         json!({
             "name": model.id, "model": model.id, "modified_at": "2026-10-01T12:00:00Z", "size": 4_683_087_332_u64,
@@ -156,7 +156,7 @@ pub fn tags(provider: &Provider) -> String {
 }
 
 /// `POST /api/show`: what a model can do and the context it was trained for.
-pub fn show(model: &Model) -> String {
+pub(crate) fn show(model: &Model) -> String {
     let mut capabilities = vec!["completion"];
     let able = [("tools", model.can.tools), ("vision", model.can.vision), ("thinking", model.can.reasoning)];
     capabilities.extend(able.into_iter().filter(|(_, able)| *able).map(|(name, _)| name));

@@ -6,7 +6,7 @@ use crate::simulator::{provider::Model, request::SimulatedRequest};
 
 /// Why a request is refused before any limit is checked.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RequestError {
+pub(crate) enum RequestError {
     /// No key, or one that is not known.
     Key,
     /// A bot filter took the client for a library.
@@ -51,13 +51,13 @@ pub enum RequestError {
 }
 
 /// The first member of the body that is not in `known`.
-pub fn unknown_field(request: &SimulatedRequest, known: &[&str]) -> Option<RequestError> {
+pub(crate) fn unknown_field(request: &SimulatedRequest, known: &[&str]) -> Option<RequestError> {
     let (name, value) = request.body.as_object()?.iter().find(|(name, _)| !known.contains(&name.as_str()))?;
     Some(RequestError::Unknown { path: vec![name.clone()], value: value.clone() })
 }
 
 /// The first member of a message that `allowed` (told the role) does not take.
-pub fn message_field(request: &SimulatedRequest, allowed: impl Fn(&str, &str) -> bool) -> Option<RequestError> {
+pub(crate) fn message_field(request: &SimulatedRequest, allowed: impl Fn(&str, &str) -> bool) -> Option<RequestError> {
     request.messages().iter().enumerate().find_map(|(at, message)| {
         let role = message.get("role").and_then(Value::as_str).unwrap_or("");
         let (field, _) = message.as_object()?.iter().find(|(field, _)| !allowed(role, field))?;
@@ -66,24 +66,24 @@ pub fn message_field(request: &SimulatedRequest, allowed: impl Fn(&str, &str) ->
 }
 
 /// More stop sequences than `most`.
-pub fn stops(request: &SimulatedRequest, most: usize) -> Option<RequestError> {
+pub(crate) fn stops(request: &SimulatedRequest, most: usize) -> Option<RequestError> {
     let stops = request.field("stop").and_then(Value::as_array).map_or(0, Vec::len);
     (stops > most)
         .then(|| RequestError::Value { param: "stop", message: format!("'stop' : maximum number of items is {most}") })
 }
 
 /// The prompt is larger than the model's context.
-pub fn context(request: &SimulatedRequest, model: &Model, with_answer: i64) -> Option<RequestError> {
+pub(crate) fn context(request: &SimulatedRequest, model: &Model, with_answer: i64) -> Option<RequestError> {
     let tokens = request.prompt_tokens + model.preamble_tokens + with_answer;
     (tokens > model.context).then_some(RequestError::Context { tokens, most: model.context })
 }
 
 /// A file name of an image where only embedded ones are taken.
-pub fn image_by_url(request: &SimulatedRequest) -> bool {
+pub(crate) fn image_by_url(request: &SimulatedRequest) -> bool {
     request.image_urls().any(|url| !url.starts_with("data:"))
 }
 
 /// A reasoning effort that is not in `known`.
-pub fn effort<'a>(request: &'a SimulatedRequest, known: &[&str]) -> Option<&'a str> {
+pub(crate) fn effort<'a>(request: &'a SimulatedRequest, known: &[&str]) -> Option<&'a str> {
     request.text("reasoning_effort").filter(|effort| !known.contains(effort))
 }

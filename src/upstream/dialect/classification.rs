@@ -41,7 +41,7 @@ impl Classification {
     }
 
     /// A 429 of a known limit. Without a time the ledger computes when its window opens.
-    pub fn limited(error: &ErrorResponse<'_>, limit: Limit, wait_ms: Option<i64>) -> Self {
+    pub(crate) fn limited(error: &ErrorResponse<'_>, limit: Limit, wait_ms: Option<i64>) -> Self {
         let label = format!("429_{limit}");
         // A limit that the catalogue does not track has no window to close: the account's model cools down instead.
         let tracked = error.candidate.windows.iter().any(|w| w.limit == limit);
@@ -55,26 +55,26 @@ impl Classification {
     }
 
     /// A 429 of a limit that is not tracked. `label` is one of `429`, `429_week` and the like.
-    pub fn limited_unnamed(scope: CooldownScope, wait_ms: Option<i64>, label: &str) -> Self {
+    pub(crate) fn limited_unnamed(scope: CooldownScope, wait_ms: Option<i64>, label: &str) -> Self {
         let until = Until::AfterMs(wait_ms.unwrap_or(UNNAMED_MS).max(1_000));
         let cooldown = Some(Cooldown { scope, until, cause: label.to_owned() });
         Self { label: Some(label.to_owned()), cooldown, ..Self::of(FaultKind::RateLimited) }
     }
 
     /// The model is overloaded. No budget was charged.
-    pub fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         Self { label: Some("busy".to_owned()), health: Health::ModelFailed, ..Self::of(FaultKind::Busy) }
     }
 
     /// The provider key was refused.
-    pub fn bad_key(error: &ErrorResponse<'_>) -> Self {
+    pub(crate) fn bad_key(error: &ErrorResponse<'_>) -> Self {
         let label = if error.status == 403 { "403" } else { "401" }.to_owned();
         let cooldown = Cooldown { scope: CooldownScope::Key, until: Until::AfterMs(BAD_KEY_MS), cause: label.clone() };
         Self { label: Some(label), cooldown: Some(cooldown), ..Self::of(FaultKind::BadKey) }
     }
 
     /// The model is retired or not on the account's plan: 402, 404, 410, tier, `limit: 0`, decommissioned.
-    pub fn gone(error: &ErrorResponse<'_>, why: &str) -> Self {
+    pub(crate) fn gone(error: &ErrorResponse<'_>, why: &str) -> Self {
         let label = match error.status {
             402 | 403 | 404 | 410 => error.status.to_string(),
             _ => "gone".to_owned(),
@@ -85,45 +85,45 @@ impl Classification {
     }
 
     /// The request is at fault: 400, 422, moderation.
-    pub fn rejected() -> Self {
+    pub(crate) fn rejected() -> Self {
         Self::of(FaultKind::Rejected)
     }
 
     /// The prompt exceeds the model's context.
-    pub fn context() -> Self {
+    pub(crate) fn context() -> Self {
         Self { label: Some("context".to_owned()), ..Self::of(FaultKind::TooLarge) }
     }
 
     /// The request exceeds a whole window, so waiting never helps.
-    pub fn too_large() -> Self {
+    pub(crate) fn too_large() -> Self {
         Self { label: Some("413".to_owned()), ..Self::of(FaultKind::TooLarge) }
     }
 
     /// The provider failed.
-    pub fn broken() -> Self {
+    pub(crate) fn broken() -> Self {
         Self { health: Health::ProviderFailed, usage: Usage::UNKNOWN, ..Self::of(FaultKind::Broken) }
     }
 
     /// One model of the provider failed.
-    pub fn model_broken() -> Self {
+    pub(crate) fn model_broken() -> Self {
         Self { health: Health::ModelFailed, ..Self::broken() }
     }
 
     /// The provider reports its own time-out.
-    pub fn timed_out() -> Self {
+    pub(crate) fn timed_out() -> Self {
         Self { label: Some("timeout".to_owned()), kind: FaultKind::TimedOut, ..Self::broken() }
     }
 
     /// Adds a limit or a remainder that the body states.
     #[must_use]
-    pub fn with_hint(mut self, hint: Hint) -> Self {
+    pub(crate) fn with_hint(mut self, hint: Hint) -> Self {
         self.body_hints.push(hint);
         self
     }
 
     /// The provider generated tokens before it refused, so the usage is unknown.
     #[must_use]
-    pub fn after_work(self) -> Self {
+    pub(crate) fn after_work(self) -> Self {
         Self { usage: Usage::UNKNOWN, ..self }
     }
 }

@@ -11,23 +11,23 @@ pub(crate) struct BodyPatch {
 }
 
 impl BodyPatch {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }
 
-    pub fn replace(&mut self, range: Range<usize>, with: impl Into<Cow<'static, str>>) {
+    pub(crate) fn replace(&mut self, range: Range<usize>, with: impl Into<Cow<'static, str>>) {
         self.edits.push((range, with.into()));
     }
 
-    pub fn insert(&mut self, at: usize, text: impl Into<Cow<'static, str>>) {
+    pub(crate) fn insert(&mut self, at: usize, text: impl Into<Cow<'static, str>>) {
         self.replace(at..at, text);
     }
 
-    pub fn append(&mut self, mut more: Self) {
+    pub(crate) fn append(&mut self, mut more: Self) {
         self.edits.append(&mut more.edits);
     }
 
-    pub fn apply(mut self, source: &str) -> Bytes {
+    pub(crate) fn apply(mut self, source: &str) -> Bytes {
         // Stable: of two edits at one place the first comes first.
         self.edits.sort_by_key(|(range, _)| range.start);
         let grown: usize = self.edits.iter().map(|(_, with)| with.len()).sum();
@@ -54,7 +54,7 @@ pub(crate) struct ObjectMembers {
 
 impl ObjectMembers {
     /// A member that stays: from its name's opening quote to its value's end.
-    pub fn keep(&mut self, member: Range<usize>, patch: &mut BodyPatch) {
+    pub(crate) fn keep(&mut self, member: Range<usize>, patch: &mut BodyPatch) {
         if let Some(from) = self.cut_from.take() {
             patch.replace(from..member.start, "");
         }
@@ -62,13 +62,13 @@ impl ObjectMembers {
     }
 
     /// A member that goes.
-    pub fn cut(&mut self, member: Range<usize>) {
+    pub(crate) fn cut(&mut self, member: Range<usize>) {
         self.cut_from.get_or_insert(member.start);
         self.cut_end = member.end;
     }
 
     /// At the object's end: adds `members` (`"a":1,"b":2`) behind the last that stays, then takes a cut tail out.
-    pub fn close(self, added: &str, object_start: usize, patch: &mut BodyPatch) {
+    pub(crate) fn close(self, added: &str, object_start: usize, patch: &mut BodyPatch) {
         match (self.kept_end, added.is_empty()) {
             (Some(end), false) => patch.insert(end, format!(",{added}")),
             (None, false) => patch.insert(object_start + 1, added.to_owned()),

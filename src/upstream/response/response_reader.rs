@@ -32,17 +32,17 @@ struct ChoiceState {
 
 impl ChoiceStates {
     /// Every choice that began has ended, and one did begin.
-    pub fn are_finished(&self) -> bool {
+    pub(crate) fn are_finished(&self) -> bool {
         !self.seen.is_empty() && self.seen.iter().all(|c| c.finished)
     }
 
     /// No choice began: nothing was answered.
-    pub fn are_none(&self) -> bool {
+    pub(crate) fn are_none(&self) -> bool {
         self.seen.is_empty()
     }
 
     /// What the provider calls the answer, as far as it has said so.
-    pub fn named(&self) -> ResponseIdentity {
+    pub(crate) fn named(&self) -> ResponseIdentity {
         self.named.as_deref().cloned().unwrap_or_default()
     }
 

@@ -43,7 +43,7 @@ pub(crate) struct SseDecoder {
 
 impl SseDecoder {
     /// Takes a chunk over, without copying it where nothing is held.
-    pub fn push(&mut self, chunk: Bytes) {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.held.is_empty() {
             self.held = chunk.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         } else {
@@ -68,7 +68,7 @@ impl SseDecoder {
     }
 
     /// The next whole event with data. `None`: more bytes are needed.
-    pub fn next_event(&mut self) -> Result<Option<RawEvent>, EventTooLarge> {
+    pub(crate) fn next_event(&mut self) -> Result<Option<RawEvent>, EventTooLarge> {
         while let Some(end) = self.blank_line() {
             let event = parse(self.cut(end), true);
             if !event.data.is_empty() {
@@ -79,7 +79,7 @@ impl SseDecoder {
     }
 
     /// What is left at the end of the stream, if it has data.
-    pub fn finish(&mut self) -> Option<RawEvent> {
+    pub(crate) fn finish(&mut self) -> Option<RawEvent> {
         let event = parse(self.cut(self.held.len()), false);
         (!event.data.is_empty()).then_some(event)
     }

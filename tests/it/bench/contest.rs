@@ -10,13 +10,14 @@ use super::{
 use crate::support::{app::TestApp, redis_server::RedisServer};
 
 /// What every caller shows; where no key is set, anybody may come.
-pub const KEY: &str = "sk-bench-0123456789abcdef0123456789abcdef";
+pub(super) const KEY: &str = "sk-bench-0123456789abcdef0123456789abcdef";
 /// Requests per second of the open loop.
-pub const RATE: u32 = 500;
+pub(super) const RATE: u32 = 500;
 const OPEN_LOOP: Duration = Duration::from_secs(4);
-pub const CONDITIONS: &str = "CPU time, small body, 16 connections, nginx as upstream, four windows per candidate";
+pub(super) const CONDITIONS: &str =
+    "CPU time, small body, 16 connections, nginx as upstream, four windows per candidate";
 
-pub struct Contestant<'a> {
+pub(super) struct Contestant<'a> {
     pub name: &'static str,
     pub pid: u32,
     port: u16,
@@ -30,18 +31,18 @@ pub struct Contestant<'a> {
 }
 
 impl<'a> Contestant<'a> {
-    pub fn nginx(name: &'static str, nginx: &Nginx) -> Self {
+    pub(super) fn nginx(name: &'static str, nginx: &Nginx) -> Self {
         let (port, stream_port, pid) = (nginx.port(), nginx.stream_port(), nginx.pid());
         Self { name, pid, port, stream_port, redis: None, bar: None, own: vec![], in_redis: vec![] }
     }
 
-    pub fn gateway(name: &'static str, app: &TestApp, redis: Option<&'a RedisServer>, bar: Option<f64>) -> Self {
+    pub(super) fn gateway(name: &'static str, app: &TestApp, redis: Option<&'a RedisServer>, bar: Option<f64>) -> Self {
         let (port, pid) = (app.port(), app.pid());
         Self { name, pid, port, stream_port: port, redis, bar, own: vec![], in_redis: vec![] }
     }
 
     /// One round. The first warms up and is not counted.
-    pub fn closed_loop(&mut self, counts: bool) {
+    pub(super) fn closed_loop(&mut self, counts: bool) {
         let redis_cpu = || self.redis.map(|redis| cpu(redis.pid())).unwrap_or_default();
         let (own, in_redis) = (cpu(self.pid), redis_cpu());
         let requests = closed_loop(self.port, KEY);
@@ -57,7 +58,7 @@ impl<'a> Contestant<'a> {
 }
 
 /// Ratios are those of the same round, then their median.
-pub fn tell_requests(all: &[Contestant]) {
+pub(super) fn tell_requests(all: &[Contestant]) {
     let nginx = &all[0].own;
     for contestant in all {
         let own = median(&contestant.own);
@@ -80,7 +81,7 @@ pub fn tell_requests(all: &[Contestant]) {
     println!("({} rounds of {CONNECTIONS} connections each, all by turns)", nginx.len());
 }
 
-pub fn tell_chunks(all: &[Contestant], per_chunk: &[Vec<f64>]) {
+pub(super) fn tell_chunks(all: &[Contestant], per_chunk: &[Vec<f64>]) {
     for (contestant, costs) in all.iter().zip(per_chunk) {
         let ratios: Vec<f64> = costs.iter().zip(&per_chunk[0]).map(|(own, nginx)| own / nginx).collect();
         let (cost, ratio) = (median(costs), median(&ratios));
@@ -94,7 +95,7 @@ pub fn tell_chunks(all: &[Contestant], per_chunk: &[Vec<f64>]) {
 }
 
 /// Medians over the rounds of what each adds to the direct way.
-pub async fn tell_latencies(direct: u16, all: &[Contestant<'_>], rounds: usize) {
+pub(super) async fn tell_latencies(direct: u16, all: &[Contestant<'_>], rounds: usize) {
     let mut took = vec![(Vec::new(), Vec::new()); all.len() + 1];
     for _ in 0..rounds {
         let ports = std::iter::once(direct).chain(all.iter().map(|contestant| contestant.port));
@@ -114,7 +115,7 @@ pub async fn tell_latencies(direct: u16, all: &[Contestant<'_>], rounds: usize) 
 
 /// `candidates` providers, each with four windows that never fill. The first is asked: for whole answers and streams
 /// alike, through two upstreams that the path of its base URL tells apart.
-pub fn file(candidates: usize, whole: u16, stream: u16) -> String {
+pub(super) fn file(candidates: usize, whole: u16, stream: u16) -> String {
     let limits = "{ rpm = 1000000000, rpd = 1000000000, tpm = 1000000000000, tpd = 1000000000000 }";
     let mut file = String::new();
     for number in 0..candidates {

@@ -12,11 +12,11 @@ use tokio::{
 use super::body;
 
 /// Connections of the closed loop: each asks again as soon as it has its answer.
-pub const CONNECTIONS: usize = 16;
+pub(super) const CONNECTIONS: usize = 16;
 const CLOSED_LOOP: Duration = Duration::from_secs(2);
 
 /// Good answers that the closed loop got.
-pub fn closed_loop(port: u16, key: &str) -> f64 {
+pub(super) fn closed_loop(port: u16, key: &str) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("post.lua");
     let text = format!(
@@ -38,14 +38,14 @@ pub fn closed_loop(port: u16, key: &str) -> f64 {
 }
 
 /// A kept connection that asks the same again and again.
-pub struct Line {
+pub(super) struct Line {
     stream: TcpStream,
     request: Vec<u8>,
     read: Vec<u8>,
 }
 
 impl Line {
-    pub async fn open(port: u16, key: &str, stream: bool) -> Self {
+    pub(super) async fn open(port: u16, key: &str, stream: bool) -> Self {
         let body = body(stream);
         let request = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n\
@@ -57,16 +57,16 @@ impl Line {
         Self { stream, request: request.into(), read: Vec::with_capacity(16 << 10) }
     }
 
-    pub async fn send(&mut self) {
+    pub(super) async fn send(&mut self) {
         self.stream.write_all(&self.request).await.unwrap();
     }
 
     /// Reads on; false at the end of the connection. What was read last is [`Self::last`].
-    pub async fn read_more(&mut self) -> bool {
+    pub(super) async fn read_more(&mut self) -> bool {
         self.stream.read_buf(&mut self.read).await.unwrap() > 0
     }
 
-    pub fn last(&mut self) -> &mut Vec<u8> {
+    pub(super) fn last(&mut self) -> &mut Vec<u8> {
         &mut self.read
     }
 
@@ -89,7 +89,7 @@ impl Line {
 
 /// What asking at a fixed rate takes: median and 99th percentile, µs. A question whose line is still busy counts from
 /// when it should have been sent.
-pub async fn open_loop(port: u16, key: &str, rate: u32, lasting: Duration) -> (f64, f64) {
+pub(super) async fn open_loop(port: u16, key: &str, rate: u32, lasting: Duration) -> (f64, f64) {
     const LINES: u32 = 25;
     let apart = Duration::from_secs(1) / rate;
     let begin = Instant::now() + Duration::from_millis(50);

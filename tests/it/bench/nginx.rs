@@ -12,7 +12,7 @@ use crate::support::{
     process::{Process, free_port},
 };
 
-pub struct Nginx {
+pub(super) struct Nginx {
     process: Process,
     port: u16,
     stream_port: u16,
@@ -21,7 +21,7 @@ pub struct Nginx {
 
 impl Nginx {
     /// Answers every request with the same short completion: the cheapest and steadiest upstream there is.
-    pub async fn responder() -> Self {
+    pub(super) async fn responder() -> Self {
         let answer = answer("hello");
         let server = format!("default_type application/json; location / {{ return 200 '{answer}'; }}");
         let port = free_port();
@@ -29,7 +29,7 @@ impl Nginx {
     }
 
     /// Relays to `whole` on one port; on another, unbuffered, to `stream`.
-    pub async fn proxy(whole: u16, stream: u16) -> Self {
+    pub(super) async fn proxy(whole: u16, stream: u16) -> Self {
         let (port, stream_port) = (free_port(), free_port());
         let relay = |port: u16, to: u16, extra: &str| {
             format!(
@@ -66,15 +66,15 @@ impl Nginx {
         Self { process, port, stream_port, _folder: folder }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn stream_port(&self) -> u16 {
+    pub(super) fn stream_port(&self) -> u16 {
         self.stream_port
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.process.id()
     }
 }

@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 const TICK: Duration = Duration::from_millis(10);
 
 /// User and system time of a process and all its threads, since it began.
-pub fn cpu(pid: u32) -> Duration {
+pub(super) fn cpu(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     // The second field is the name, in parentheses, and may hold blanks.
     let after_name = stat.rsplit_once(')').unwrap().1;
@@ -15,13 +15,13 @@ pub fn cpu(pid: u32) -> Duration {
 }
 
 /// Resident memory, of which pages of the program's file are a part. MB (10⁶ bytes).
-pub fn resident_mb(pid: u32) -> f64 {
+pub(super) fn resident_mb(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0 / 1e6
 }
 
-pub fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

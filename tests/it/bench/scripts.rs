@@ -174,7 +174,7 @@ fn line(what: &str, times: &[f64], bar: &str) {
     println!("{what:<58} {median:>6.0} µs   p10 {low:>5.0}   p90 {high:>5.0}{bar}");
 }
 
-pub async fn tell() {
+pub(super) async fn tell() {
     let server = RedisServer::with_aof().await;
     let mut log = Log::of(&server);
     let free = Pool::start(&server, "free", "{ rpm = 100000, rpd = 100000, tpm = 100000000, tpd = 100000000 }").await;

@@ -18,12 +18,12 @@ use tokio::{
 use super::{contest::Contestant, load::Line, process::cpu};
 use crate::support::{eventually, fake_upstream as fake, listen};
 
-pub const STREAMS: usize = 40;
-pub const PACE: Duration = Duration::from_millis(10);
+pub(super) const STREAMS: usize = 40;
+pub(super) const PACE: Duration = Duration::from_millis(10);
 const WINDOW: Duration = Duration::from_secs(3);
 
 /// Answers every request with a stream of one chunk after the other until told to end.
-pub struct StreamSource {
+pub(super) struct StreamSource {
     port: u16,
     shared: Arc<Shared>,
     _tasks: JoinSet<()>,
@@ -38,7 +38,7 @@ struct Shared {
 }
 
 impl StreamSource {
-    pub async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let shared = Arc::new(Shared::default());
         let given = shared.clone();
         let (port, tasks) = listen(0, move |stream| {
@@ -49,12 +49,12 @@ impl StreamSource {
         Self { port, shared, _tasks: tasks }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.port
     }
 
     /// Opens streams through `port`; returns when all of them flow.
-    pub async fn open(&self, port: u16, streams: usize, pace: Duration) -> Open {
+    pub(super) async fn open(&self, port: u16, streams: usize, pace: Duration) -> Open {
         self.shared.pace_ms.store(u64::try_from(pace.as_millis()).unwrap(), Ordering::Relaxed);
         self.shared.ending.store(false, Ordering::Relaxed);
         let flowing = Arc::new(AtomicU64::new(0));
@@ -79,7 +79,7 @@ impl StreamSource {
     }
 
     /// CPU time of relaying one chunk, µs.
-    pub async fn cost_per_chunk(&self, contestant: &Contestant<'_>) -> f64 {
+    pub(super) async fn cost_per_chunk(&self, contestant: &Contestant<'_>) -> f64 {
         let open = self.open(contestant.stream_port, STREAMS, PACE).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let (chunks, spent) = (self.shared.chunks.load(Ordering::Relaxed), cpu(contestant.pid));
@@ -92,14 +92,14 @@ impl StreamSource {
 }
 
 /// Streams that flow.
-pub struct Open {
+pub(super) struct Open {
     readers: JoinSet<()>,
     shared: Arc<Shared>,
 }
 
 impl Open {
     /// Ends them in order: every reader has seen its `[DONE]` when this returns.
-    pub async fn end(self) {
+    pub(super) async fn end(self) {
         self.shared.ending.store(true, Ordering::Relaxed);
         self.readers.join_all().await;
     }

@@ -17,7 +17,7 @@ use crate::support::{
     redis_server::RedisServer,
 };
 
-pub struct Pair {
+pub(crate) struct Pair {
     pub one: TestApp,
     pub two: TestApp,
     pub upstream: FakeUpstream,
@@ -25,7 +25,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub async fn with(change: impl Fn(Setup) -> Setup) -> Self {
+    pub(crate) async fn with(change: impl Fn(Setup) -> Setup) -> Self {
         let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
         let setup = || change(TestApp::setup().redis(&redis).lab("lab", &upstream));
         let (one, two) = (setup().start().await, setup().start().await);
@@ -33,7 +33,7 @@ impl Pair {
     }
 
     /// Three failures in a row, seen by both replicas.
-    pub async fn break_it(&self) {
+    pub(crate) async fn break_it(&self) {
         for app in [&self.one, &self.two, &self.one] {
             self.upstream.then(whole(500, "{}"));
             assert_eq!(app.chat("lab/m").await.error().0, 502);
@@ -60,7 +60,7 @@ impl Pair {
     }
 
     /// Ten requests at each replica, all at once: how many were answered with 200.
-    pub async fn crowd(&self) -> usize {
+    pub(crate) async fn crowd(&self) -> usize {
         self.crowd_with(|| ()).await
     }
 
@@ -86,7 +86,7 @@ impl Pair {
     }
 
     /// From open to closed: one probe at a time over all replicas, two successes.
-    pub async fn recovers(&self) {
+    pub(crate) async fn recovers(&self) {
         for probe in ["the first probe", "the second"] {
             let before = self.upstream.seen().len();
             assert_eq!(self.crowd_during_probe().await, 1, "{probe} alone goes through");

@@ -3,7 +3,7 @@
 mod admin;
 mod auth;
 mod bad_input;
-pub mod breakers;
+pub(crate) mod breakers;
 mod chat;
 mod clients;
 mod failover;

@@ -22,7 +22,7 @@ struct Stand {
 }
 
 /// The script's reply for the windows of these candidates, each window once.
-pub fn budget(ledger: &TestLedger, cands: &[Cand]) -> Reply {
+pub(super) fn budget(ledger: &TestLedger, cands: &[Cand]) -> Reply {
     let keys = Keys::new("judge");
     let [queue, ..] = keys.queue();
     let mut all = vec![keys.meta(), keys.health(), keys.replicas(), keys.totals(), queue];

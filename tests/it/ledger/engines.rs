@@ -26,7 +26,7 @@ fn stepped_clock() -> String {
 }
 
 /// Runs scripts at instants that the test names.
-pub trait Bench {
+pub(super) trait Bench {
     fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply;
     /// A text of the test's own, to look behind the scripts.
     fn look(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply;
@@ -40,7 +40,7 @@ pub trait Bench {
 }
 
 /// The embedded store on a clock that moves only when told: lives of keys end by it too.
-pub struct Simulated {
+pub(super) struct Simulated {
     store: RefCell<EmbeddedEngine>,
     clock: Arc<AtomicI64>,
     heard: Arc<Mutex<Vec<String>>>,
@@ -59,7 +59,7 @@ fn listening(store: EmbeddedEngine, heard: &Arc<Mutex<Vec<String>>>) -> Embedded
 }
 
 impl Simulated {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let clock = Arc::new(AtomicI64::new(0));
         let heard = Arc::default();
         Self { store: RefCell::new(listening(store(&clock), &heard)), clock, heard }
@@ -90,7 +90,7 @@ impl Bench for Simulated {
 }
 
 /// The embedded store under the told clock of the scripts and its own real one for the lives of keys, as in Redis.
-pub struct SteppedEmbedded {
+pub(super) struct SteppedEmbedded {
     store: RefCell<EmbeddedEngine>,
     texts: HashMap<&'static str, String>,
 }
@@ -103,12 +103,12 @@ fn texts() -> HashMap<&'static str, String> {
 }
 
 impl SteppedEmbedded {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { store: RefCell::new(EmbeddedEngine::in_memory()), texts: texts() }
     }
 
     /// The lives of keys by a second clock of the test's, µs.
-    pub fn beside(clock: &Arc<AtomicI64>) -> Self {
+    pub(super) fn beside(clock: &Arc<AtomicI64>) -> Self {
         Self { store: RefCell::new(store(clock)), texts: texts() }
     }
 }
@@ -138,13 +138,13 @@ impl Bench for SteppedEmbedded {
 }
 
 /// A real redis-server, over a plain connection; the scripts' clock is told, the lives of keys go by its own.
-pub struct RealRedis {
+pub(super) struct RealRedis {
     line: RefCell<redis::Connection>,
     digests: HashMap<&'static str, String>,
 }
 
 impl RealRedis {
-    pub fn connect(url: &str) -> Self {
+    pub(super) fn connect(url: &str) -> Self {
         let mut line = redis::Client::open(url).unwrap().get_connection().unwrap();
         let load = |(name, text): (&'static str, String)| {
             let digest: String = redis::cmd("SCRIPT").arg("LOAD").arg(text).query(&mut line).unwrap();
@@ -155,7 +155,7 @@ impl RealRedis {
     }
 
     /// Any command.
-    pub fn command(&self, words: &[&str]) -> redis::Value {
+    pub(super) fn command(&self, words: &[&str]) -> redis::Value {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         command.query(&mut self.line.borrow_mut()).unwrap()

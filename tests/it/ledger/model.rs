@@ -9,19 +9,19 @@ use tollfree::{
 };
 
 /// How late a call may reach its provider, ms.
-pub const SLACK: i64 = 250;
-pub const LEASE_TTL: i64 = 30_000;
-pub const TOMBSTONE: i64 = 5_000;
+pub(super) const SLACK: i64 = 250;
+pub(super) const LEASE_TTL: i64 = 30_000;
+pub(super) const TOMBSTONE: i64 = 5_000;
 /// A waiter's replica that is silent for so long is dead.
-pub const ALIVE: i64 = 3_000;
+pub(super) const ALIVE: i64 = 3_000;
 /// Refused for ever: `e` of what can never go.
-pub const NEVER: i64 = 1 << 53;
+pub(super) const NEVER: i64 = 1 << 53;
 /// 2027-01-15T08:00:00Z, a time like any other.
-pub const START_MS: i64 = 1_800_000_000_000;
+pub(super) const START_MS: i64 = 1_800_000_000_000;
 
 /// One window as a script reads it.
 #[derive(Debug, Clone)]
-pub struct Win {
+pub(super) struct Win {
     pub limit: Limit,
     /// `s`, `m`, `b`, `c` or `n`: see `lib/window.lua`.
     pub kind: char,
@@ -34,21 +34,21 @@ pub struct Win {
     pub said: Option<String>,
 }
 
-pub fn win(name: &str, kind: char, max: i64) -> Win {
+pub(super) fn win(name: &str, kind: char, max: i64) -> Win {
     let limit: Limit = name.parse().unwrap();
     Win { limit, kind, max, span_ms: limit.span_ms(), scope: 'm', zone: None, said: None }
 }
 
 impl Win {
-    pub fn of_account(self) -> Self {
+    pub(super) fn of_account(self) -> Self {
         Self { scope: 'a', ..self }
     }
 
-    pub fn in_zone(self, name: &str) -> Self {
+    pub(super) fn in_zone(self, name: &str) -> Self {
         Self { zone: Some(Arc::new(Zone::parse(name).unwrap())), ..self }
     }
 
-    pub fn pack(&self, units: i64, now_ms: i64) -> String {
+    pub(super) fn pack(&self, units: i64, now_ms: i64) -> String {
         let span = match (&self.said, &self.zone) {
             (Some(said), _) => said.clone(),
             (None, Some(zone)) => {
@@ -61,7 +61,7 @@ impl Win {
     }
 
     /// Its name in the scripts.
-    pub fn word(&self) -> String {
+    pub(super) fn word(&self) -> String {
         let name = self.limit.as_str();
         if self.scope == 'a' { name.to_ascii_uppercase() } else { name.to_owned() }
     }
@@ -69,7 +69,7 @@ impl Win {
 
 /// One (provider, model, account, key) and its windows.
 #[derive(Debug, Clone)]
-pub struct Cand {
+pub(super) struct Cand {
     pub provider: String,
     pub model: String,
     pub account: String,
@@ -78,24 +78,24 @@ pub struct Cand {
 }
 
 /// A candidate at `provider`, its model and account named after nothing else.
-pub fn cand(provider: &str, windows: &[Win]) -> Cand {
+pub(super) fn cand(provider: &str, windows: &[Win]) -> Cand {
     let [provider, model, account, key] = [provider, "model", "account", "key"].map(str::to_owned);
     Cand { provider, model, account, key, windows: windows.to_vec() }
 }
 
 impl Cand {
-    pub fn with(self, model: &str, account: &str) -> Self {
+    pub(super) fn with(self, model: &str, account: &str) -> Self {
         Self { model: model.to_owned(), account: account.to_owned(), ..self }
     }
 
     /// With these boundaries for its window `i`.
-    pub fn with_span(&self, i: usize, said: &str) -> Self {
+    pub(super) fn with_span(&self, i: usize, said: &str) -> Self {
         let mut changed = self.clone();
         changed.windows[i].said = Some(said.to_owned());
         changed
     }
 
-    pub fn window_key(&self, w: &Win) -> Key {
+    pub(super) fn window_key(&self, w: &Win) -> Key {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
         match w.scope {
             'a' => format!("tf1:{{judge}}:w:{p}/{a}:{}", w.limit).into(),
@@ -104,7 +104,7 @@ impl Cand {
     }
 
     /// The shares of its line.
-    pub fn shares_key(&self) -> Key {
+    pub(super) fn shares_key(&self) -> Key {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
         match self.scope() {
             'a' => format!("tf1:{{judge}}:sh:{p}/{a}").into(),
@@ -117,21 +117,21 @@ impl Cand {
         if self.windows.iter().any(|w| w.scope == 'a') { 'a' } else { 'm' }
     }
 
-    pub fn pack(&self, units: &[i64], now_ms: i64) -> String {
+    pub(super) fn pack(&self, units: &[i64], now_ms: i64) -> String {
         let (p, m, a, k) = (&self.provider, &self.model, &self.account, &self.key);
         let (scope, windows) = (self.scope(), pack(&self.windows, units, now_ms));
         format!("p:{p}\tb:{p}/{m}\tk:{p}/{k}\tm:{p}/{a}/{m}\ta:{p}/{a}\t{m}\t{scope}\t{windows}")
     }
 }
 
-pub fn pack(windows: &[Win], units: &[i64], now_ms: i64) -> String {
+pub(super) fn pack(windows: &[Win], units: &[i64], now_ms: i64) -> String {
     assert_eq!(windows.len(), units.len(), "units for every window");
     windows.iter().zip(units).map(|(w, units)| w.pack(*units, now_ms)).collect()
 }
 
 /// Who asks: no limits, or windows of its own.
 #[derive(Debug, Clone)]
-pub struct Asker {
+pub(super) struct Asker {
     pub id: String,
     pub windows: Vec<Win>,
     pub weight: i64,
@@ -148,29 +148,29 @@ impl Default for Asker {
 }
 
 impl Asker {
-    pub fn named(id: &str) -> Self {
+    pub(super) fn named(id: &str) -> Self {
         Self { id: id.to_owned(), windows: Vec::new(), weight: 1, flex: false, version: 0 }
     }
 
-    pub fn with(self, windows: &[Win]) -> Self {
+    pub(super) fn with(self, windows: &[Win]) -> Self {
         Self { windows: windows.to_vec(), ..self }
     }
 
-    pub fn weighing(self, weight: i64) -> Self {
+    pub(super) fn weighing(self, weight: i64) -> Self {
         Self { weight, ..self }
     }
 }
 
 /// How an asker asks: how long it would wait, and whether it has a ticket already.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct WaitRequest {
+pub(super) struct WaitRequest {
     pub wait_ms: i64,
     pub again: bool,
 }
 
 /// A granted admission, and all that is needed to renew, settle or repeat it.
 #[derive(Debug, Clone)]
-pub struct Lease {
+pub(super) struct Lease {
     pub id: String,
     pub cand: Cand,
     pub asker: Asker,
@@ -182,14 +182,14 @@ pub struct Lease {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub(super) struct Line {
     pub why: String,
     pub max: i64,
     pub opens: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     pub now: i64,
     pub opens: i64,
     pub exact: bool,
@@ -199,7 +199,7 @@ pub struct Refusal {
 
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "one at a time, in a test")]
-pub enum Admit {
+pub(super) enum Admit {
     Go(Lease),
     No(Refusal),
     /// A place in line: ask again then.
@@ -215,7 +215,7 @@ pub enum Admit {
 
 impl Admit {
     #[track_caller]
-    pub fn go(self) -> Lease {
+    pub(super) fn go(self) -> Lease {
         match self {
             Self::Go(lease) => lease,
             other => panic!("not admitted: {other:?}"),
@@ -223,21 +223,21 @@ impl Admit {
     }
 
     #[track_caller]
-    pub fn no(self) -> Refusal {
+    pub(super) fn no(self) -> Refusal {
         match self {
             Self::No(refusal) => refusal,
             other => panic!("not refused: {other:?}"),
         }
     }
 
-    pub fn is_go(&self) -> bool {
+    pub(super) fn is_go(&self) -> bool {
         matches!(self, Self::Go(_))
     }
 }
 
 /// How one call ended, as `settle` is told.
 #[derive(Debug, Clone)]
-pub struct End {
+pub(super) struct End {
     /// What each window shall hold; `None`: as charged. `Some(vec of 0)` for all: never sent.
     pub used: Option<Vec<i64>>,
     pub sent: bool,
@@ -266,21 +266,21 @@ impl Default for End {
 }
 
 impl End {
-    pub fn used(units: &[i64]) -> Self {
+    pub(super) fn used(units: &[i64]) -> Self {
         Self { used: Some(units.to_vec()), ..Self::default() }
     }
 
-    pub fn not_sent() -> Self {
+    pub(super) fn not_sent() -> Self {
         Self { sent: false, ..Self::default() }
     }
 
-    pub fn verdict(provider: &'static str, model: &'static str) -> Self {
+    pub(super) fn verdict(provider: &'static str, model: &'static str) -> Self {
         Self { verdicts: [provider, model], ..Self::default() }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Synced {
+pub(super) struct Synced {
     pub seq: i64,
     pub now: i64,
     pub hold: i64,

@@ -4,7 +4,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 /// One charge of one window at its provider, all instants in µs.
 #[derive(Debug, Clone, Copy)]
-pub struct Count {
+pub(super) struct Count {
     pub at: i64,
     /// Debited on arrival.
     pub units: i64,
@@ -21,7 +21,7 @@ impl Count {
 }
 
 /// A provider that adds up: the most it held in any (t − span, t], as it saw it whenever a call arrived.
-pub fn most_in_any_span(counts: &[Count], span_us: i64) -> i64 {
+pub(super) fn most_in_any_span(counts: &[Count], span_us: i64) -> i64 {
     let mut sorted = counts.to_vec();
     sorted.sort_by_key(|c| c.at);
     let (mut most, mut first) = (0, 0);
@@ -36,7 +36,7 @@ pub fn most_in_any_span(counts: &[Count], span_us: i64) -> i64 {
 }
 
 /// A provider with clock windows of this phase.
-pub fn most_in_clock_windows(counts: &[Count], span_us: i64, phase_us: i64) -> i64 {
+pub(super) fn most_in_clock_windows(counts: &[Count], span_us: i64, phase_us: i64) -> i64 {
     let mut sums = std::collections::BTreeMap::new();
     for c in counts {
         *sums.entry((c.at - phase_us).div_euclid(span_us)).or_insert(0) += c.used.min(c.units);
@@ -45,7 +45,7 @@ pub fn most_in_clock_windows(counts: &[Count], span_us: i64, phase_us: i64) -> i
 }
 
 /// A provider that debits when the answer ends.
-pub fn most_debited_in_any_span(counts: &[Count], span_us: i64) -> i64 {
+pub(super) fn most_debited_in_any_span(counts: &[Count], span_us: i64) -> i64 {
     let debits: Vec<Count> =
         counts.iter().map(|c| Count { at: c.ended.max(c.at), units: c.used, ended: i64::MAX, used: c.used }).collect();
     most_in_any_span(&debits, span_us)
@@ -53,7 +53,7 @@ pub fn most_debited_in_any_span(counts: &[Count], span_us: i64) -> i64 {
 
 /// How a bucket gives back what an answer did not need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Credit {
+pub(super) enum Credit {
     /// At its end, into the level as it is.
     AtEnd,
     /// At its end, as if it had always been charged so.
@@ -61,7 +61,7 @@ pub enum Credit {
 }
 
 /// A provider's bucket of `max` units refilled by max/span: the most it was ever over, when a call arrived.
-pub fn bucket_overflow(counts: &[Count], max: i64, span_us: i64, credit: Credit) -> f64 {
+pub(super) fn bucket_overflow(counts: &[Count], max: i64, span_us: i64, credit: Credit) -> f64 {
     let rate = max as f64 / span_us as f64;
     let mut events: Vec<(i64, usize, bool)> = Vec::new();
     for (i, c) in counts.iter().enumerate() {
@@ -103,7 +103,7 @@ pub fn bucket_overflow(counts: &[Count], max: i64, span_us: i64, credit: Credit)
 }
 
 /// A provider whose days end at a zone's midnight, by a clock that is `off_us` ahead of ours.
-pub fn most_in_a_day(counts: &[Count], zone: &str, off_us: i64) -> i64 {
+pub(super) fn most_in_a_day(counts: &[Count], zone: &str, off_us: i64) -> i64 {
     let tz = if zone == "UTC" { TimeZone::UTC } else { TimeZone::get(zone).unwrap() };
     let mut sums = std::collections::BTreeMap::new();
     for c in counts {
@@ -114,7 +114,7 @@ pub fn most_in_a_day(counts: &[Count], zone: &str, off_us: i64) -> i64 {
 }
 
 /// The most calls under way at one instant: each from its arrival to before its end.
-pub fn most_open(counts: &[Count]) -> i64 {
+pub(super) fn most_open(counts: &[Count]) -> i64 {
     let open = |t: i64| counts.iter().filter(|c| c.at <= t && t < c.ended).count();
     counts.iter().map(|c| i64::try_from(open(c.at)).unwrap()).max().unwrap_or(0)
 }

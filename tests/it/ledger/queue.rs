@@ -13,7 +13,7 @@ use super::{
 
 /// One caller: what it wants, and what became of it.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub(super) struct Caller {
     pub asker: Asker,
     pub choices: Vec<(Cand, Vec<i64>)>,
     pub came_ms: i64,
@@ -34,7 +34,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub fn new(asker: &Asker, choices: &[(&Cand, &[i64])]) -> Self {
+    pub(super) fn new(asker: &Asker, choices: &[(&Cand, &[i64])]) -> Self {
         Self {
             asker: asker.clone(),
             choices: choices.iter().map(|(c, u)| ((*c).clone(), u.to_vec())).collect(),
@@ -54,11 +54,11 @@ impl Caller {
         }
     }
 
-    pub fn waiting(self, wait_ms: i64) -> Self {
+    pub(super) fn waiting(self, wait_ms: i64) -> Self {
         Self { wait_ms, ..self }
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.next_ms.is_none()
     }
 }
@@ -72,7 +72,7 @@ enum Event {
     Stay,
 }
 
-pub struct QueueSimulation {
+pub(super) struct QueueSimulation {
     pub ledger: TestLedger,
     pub callers: BTreeMap<String, Caller>,
     /// Who still waits, or has an answer under way.
@@ -84,7 +84,7 @@ pub struct QueueSimulation {
 }
 
 impl QueueSimulation {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let ledger = TestLedger::new();
         let stay_ms = ledger.now() + 1_000;
         Self {
@@ -99,7 +99,7 @@ impl QueueSimulation {
     }
 
     /// A caller that comes at `at` ms from now. Returns its name.
-    pub fn comes(&mut self, at: i64, caller: Caller) -> String {
+    pub(super) fn comes(&mut self, at: i64, caller: Caller) -> String {
         let id = self.ledger.fresh_id();
         let came_ms = self.ledger.now() + at;
         self.active.insert(id.clone());
@@ -135,7 +135,7 @@ impl QueueSimulation {
     }
 
     /// Lets everything happen up to `ms` from now.
-    pub fn pass(&mut self, ms: i64) {
+    pub(super) fn pass(&mut self, ms: i64) {
         let until = self.ledger.now() + ms;
         while let Some((at, event, id)) = self.next().filter(|(at, _, _)| *at <= until) {
             if at > self.ledger.now() {
@@ -160,7 +160,7 @@ impl QueueSimulation {
     }
 
     /// Until nobody waits any more; at most `ms`.
-    pub fn pass_until_over(&mut self, ms: i64) {
+    pub(super) fn pass_until_over(&mut self, ms: i64) {
         let until = self.ledger.now() + ms;
         while self.active.iter().map(|id| &self.callers[id]).any(|c| !c.is_over() && c.dies_ms.is_none())
             && self.ledger.now() < until
@@ -245,14 +245,14 @@ impl QueueSimulation {
     }
 
     /// Never over, as every window's provider counts.
-    pub fn judge(&self) {
+    pub(super) fn judge(&self) {
         for (key, w) in &self.windows {
             judge(key, w, &self.counts[key]);
         }
     }
 
     /// Instants at which these went, in the order of their coming; `None`: not (yet).
-    pub fn went(&self, ids: &[String]) -> Vec<Option<i64>> {
+    pub(super) fn went(&self, ids: &[String]) -> Vec<Option<i64>> {
         ids.iter().map(|id| self.callers[id].went_ms).collect()
     }
 }

@@ -14,7 +14,7 @@ use tollfree::ledger::{
 };
 
 use super::engines::{Bench, Simulated};
-pub use super::model::*;
+pub(super) use super::model::*;
 
 /// What all replicas of a test share: the host, its clock, and which windows were ever named.
 struct Common {
@@ -30,7 +30,7 @@ struct Common {
 }
 
 /// One replica. A second one on the same host: [`TestLedger::another`].
-pub struct TestLedger {
+pub(super) struct TestLedger {
     common: Rc<Common>,
     keys: Keys,
     pub epoch: String,
@@ -43,11 +43,11 @@ fn words<const N: usize>(words: [String; N]) -> Vec<Bytes> {
 
 impl TestLedger {
     /// A fresh embedded store at [`START_MS`], opened by its first `sync`.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::on(Box::new(Simulated::new()))
     }
 
-    pub fn on(bench: Box<dyn Bench>) -> Self {
+    pub(super) fn on(bench: Box<dyn Bench>) -> Self {
         bench.set_clock(START_MS * 1000);
         let common = Common {
             bench,
@@ -69,46 +69,46 @@ impl TestLedger {
     }
 
     /// Another replica on the same host, which knows nothing yet.
-    pub fn another(&self) -> Self {
+    pub(super) fn another(&self) -> Self {
         Self::replica(self.common.clone())
     }
 
-    pub fn now_us(&self) -> i64 {
+    pub(super) fn now_us(&self) -> i64 {
         self.common.now_us.get()
     }
 
-    pub fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         self.now_us() / 1000
     }
 
-    pub fn set_us(&self, us: i64) {
+    pub(super) fn set_us(&self, us: i64) {
         self.common.now_us.set(us);
         self.common.bench.set_clock(us);
     }
 
     /// Moves the clock to an instant in ms.
-    pub fn at(&self, ms: i64) {
+    pub(super) fn at(&self, ms: i64) {
         self.set_us(ms * 1000);
     }
 
-    pub fn pass(&self, ms: i64) {
+    pub(super) fn pass(&self, ms: i64) {
         self.set_us(self.now_us() + ms * 1000);
     }
 
-    pub fn flush(&self) {
+    pub(super) fn flush(&self) {
         self.common.bench.flush();
         self.common.bench.set_clock(self.now_us());
     }
 
-    pub fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply {
+    pub(super) fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply {
         self.common.bench.run(script, keys, args)
     }
 
-    pub fn look(&self, text: &str, key: &str) -> Reply {
+    pub(super) fn look(&self, text: &str, key: &str) -> Reply {
         self.common.bench.look(text, &[Key::from(key)], &[])
     }
 
-    pub fn client_key(&self, asker: &Asker, w: &Win) -> Key {
+    pub(super) fn client_key(&self, asker: &Asker, w: &Win) -> Key {
         self.keys.client_window(&asker.id, w.limit)
     }
 
@@ -140,28 +140,34 @@ impl TestLedger {
         key
     }
 
-    pub fn fresh_id(&self) -> String {
+    pub(super) fn fresh_id(&self) -> String {
         self.common.ids.set(self.common.ids.get() + 1);
         format!("lease{:04}", self.common.ids.get())
     }
 
     /// Asks for the first of these that has room; one unit of each of the client's own windows.
-    pub fn admit(&mut self, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
+    pub(super) fn admit(&mut self, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
         let id = self.fresh_id();
         self.admit_as(&id, asker, choices)
     }
 
     /// For no client in particular.
-    pub fn ask(&mut self, cand: &Cand, units: &[i64]) -> Admit {
+    pub(super) fn ask(&mut self, cand: &Cand, units: &[i64]) -> Admit {
         self.admit(&Asker::default(), &[(cand, units)])
     }
 
-    pub fn admit_as(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
+    pub(super) fn admit_as(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
         self.admit_in_line(id, asker, choices, WaitRequest::default())
     }
 
     /// The same for one that would wait.
-    pub fn admit_in_line(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: WaitRequest) -> Admit {
+    pub(super) fn admit_in_line(
+        &mut self,
+        id: &str,
+        asker: &Asker,
+        choices: &[(&Cand, &[i64])],
+        wish: WaitRequest,
+    ) -> Admit {
         let reply = self.admit_raw(id, asker, choices, wish);
         let Reply::List(items) = &reply else { panic!("admit answered {reply:?}") };
         let int = |i: usize| match items.get(i) {
@@ -202,7 +208,7 @@ impl TestLedger {
         }
     }
 
-    pub fn admit_raw(&self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: WaitRequest) -> Reply {
+    pub(super) fn admit_raw(&self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: WaitRequest) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(id)];
         keys.extend(self.keys.queue());
         keys.push(self.keys.client_record(&asker.id));
@@ -227,21 +233,21 @@ impl TestLedger {
     }
 
     /// Says that these tickets' replica lives; which of them are still there.
-    pub fn stay(&self, ids: &[&str]) -> Vec<bool> {
+    pub(super) fn stay(&self, ids: &[&str]) -> Vec<bool> {
         match self.stay_raw(ids) {
             Reply::List(there) => there.iter().map(|reply| *reply == Reply::Int(1)).collect(),
             other => panic!("stay answered {other:?}"),
         }
     }
 
-    pub fn stay_raw(&self, ids: &[impl AsRef<str>]) -> Reply {
+    pub(super) fn stay_raw(&self, ids: &[impl AsRef<str>]) -> Reply {
         let mut args = words([ALIVE.to_string()]);
         args.extend(ids.iter().map(|id| Bytes::from(id.as_ref().to_owned())));
         self.run(Script::QueueHeartbeat, &self.room_keys(), &args)
     }
 
     /// A caller in line has gone.
-    pub fn leave(&self, id: &str) -> Reply {
+    pub(super) fn leave(&self, id: &str) -> Reply {
         self.run(Script::QueueLeave, &self.room_keys(), &words([id.to_owned()]))
     }
 
@@ -250,7 +256,7 @@ impl TestLedger {
     }
 
     /// Knocks since the last call: ticket and instant.
-    pub fn knocks(&self) -> Vec<(String, i64)> {
+    pub(super) fn knocks(&self) -> Vec<(String, i64)> {
         let read = |text: String| {
             let (id, at) = text.split_once(' ').expect("a knock names its ticket and an instant");
             (id.to_owned(), at.parse().unwrap())
@@ -258,7 +264,7 @@ impl TestLedger {
         self.common.bench.heard().into_iter().map(read).collect()
     }
 
-    pub fn settle(&self, lease: &Lease, end: &End) -> Reply {
+    pub(super) fn settle(&self, lease: &Lease, end: &End) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(&lease.id), self.keys.speed()];
         keys.extend(self.keys.queue());
         keys.push(self.shares_key(&lease.cand));
@@ -286,12 +292,12 @@ impl TestLedger {
 
     /// Settles, and insists that there was something to settle.
     #[track_caller]
-    pub fn close(&self, lease: &Lease, end: &End) {
+    pub(super) fn close(&self, lease: &Lease, end: &End) {
         assert_eq!(self.settle(lease, end), Reply::Int(1), "settling {lease:?}");
     }
 
     /// False where the lease is dead.
-    pub fn renew(&self, lease: &mut Lease) -> bool {
+    pub(super) fn renew(&self, lease: &mut Lease) -> bool {
         match self.renew_raw(lease) {
             Reply::Bulk(packed) => {
                 lease.packed = packed;
@@ -301,7 +307,7 @@ impl TestLedger {
         }
     }
 
-    pub fn renew_raw(&self, lease: &Lease) -> Reply {
+    pub(super) fn renew_raw(&self, lease: &Lease) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.lease(&lease.id)];
         keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
         let own = pack(&lease.asker.windows, &vec![1; lease.asker.windows.len()], self.now());
@@ -309,7 +315,7 @@ impl TestLedger {
         self.run(Script::Renew, &keys, &words([SLACK.to_string(), LEASE_TTL.to_string(), own, packed]))
     }
 
-    pub fn sync(&mut self) -> Synced {
+    pub(super) fn sync(&mut self) -> Synced {
         self.common.epochs.set(self.common.epochs.get() + 1);
         let fresh = format!("epoch{}", self.common.epochs.get());
         let args = words([self.epoch.clone(), self.seq.to_string(), fresh, SLACK.to_string()]);
@@ -324,7 +330,7 @@ impl TestLedger {
     }
 
     /// Says again what a lost state may have forgotten; `ended`: settled, with what it used.
-    pub fn repeat(&self, leases: &[(&Lease, Option<&End>)]) -> i64 {
+    pub(super) fn repeat(&self, leases: &[(&Lease, Option<&End>)]) -> i64 {
         let mut keys = vec![self.keys.meta()];
         let mut args = words([self.epoch.clone(), SLACK.to_string(), LEASE_TTL.to_string(), TOMBSTONE.to_string()]);
         for (lease, ended) in leases {
@@ -348,7 +354,7 @@ impl TestLedger {
         }
     }
 
-    pub fn control(&self, what: &str, subject: &str) {
+    pub(super) fn control(&self, what: &str, subject: &str) {
         let args = words([what, subject, "admin", "judge.does", subject, "", "", ""].map(str::to_owned));
         let keys: Vec<Key> =
             [self.keys.meta(), self.keys.health(), self.keys.audit()].into_iter().chain(self.keys.queue()).collect();
@@ -357,7 +363,7 @@ impl TestLedger {
     }
 
     /// The pool's windows that were ever named, as `snapshot` tells them.
-    pub fn snapshot(&self, oldest_ms: i64) -> String {
+    pub(super) fn snapshot(&self, oldest_ms: i64) -> String {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
         let seen = self.common.seen.borrow().clone();
         keys.extend(seen.keys().cloned());
@@ -377,12 +383,12 @@ impl TestLedger {
         self.raw_hash(key).into_iter().map(|(field, value)| (field, text(&Reply::Bulk(value)))).collect()
     }
 
-    pub fn health(&self) -> BTreeMap<String, String> {
+    pub(super) fn health(&self) -> BTreeMap<String, String> {
         self.hash(&self.keys.health())
     }
 
     /// A window's fields; of a sliding one every sub-bucket, the newest too, and `q`.
-    pub fn window(&self, key: &str) -> BTreeMap<String, String> {
+    pub(super) fn window(&self, key: &str) -> BTreeMap<String, String> {
         let mut fields = BTreeMap::new();
         for (field, value) in self.raw_hash(key) {
             if field == "h" {
@@ -397,16 +403,16 @@ impl TestLedger {
         fields
     }
 
-    pub fn exists(&self, key: &str) -> bool {
+    pub(super) fn exists(&self, key: &str) -> bool {
         self.look("return redis.call('EXISTS', KEYS[1])", key) == Reply::Int(1)
     }
 
-    pub fn ttl(&self, key: &str) -> i64 {
+    pub(super) fn ttl(&self, key: &str) -> i64 {
         if let Reply::Int(ms) = self.look("return redis.call('PTTL', KEYS[1])", key) { ms } else { panic!("no PTTL") }
     }
 
     /// Every key that these tests can have made, and that is there.
-    pub fn present(&self) -> Vec<Key> {
+    pub(super) fn present(&self) -> Vec<Key> {
         let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
         all.extend(self.common.seen.borrow().keys().cloned());
         all.extend(self.common.clients.borrow().iter().cloned());
@@ -418,7 +424,7 @@ impl TestLedger {
     }
 
     /// Everything there is, for [`TestLedger::back_to`].
-    pub fn photograph(&self) -> Photograph {
+    pub(super) fn photograph(&self) -> Photograph {
         let state = |key: &Key| {
             let of_room = [":queue", ":guests", ":alive"].iter().any(|name| key.ends_with(name));
             let zset = of_room || self.common.seen.borrow().get(key).is_some_and(|w| w.kind == 'n');
@@ -436,7 +442,7 @@ impl TestLedger {
     }
 
     /// A restart (another run id) that has forgotten everything since the photograph.
-    pub fn back_to(&self, photograph: &Photograph) {
+    pub(super) fn back_to(&self, photograph: &Photograph) {
         self.flush();
         for (key, zset, ttl, words) in &photograph.keys {
             let mut args: Vec<Bytes> = words.clone();
@@ -454,7 +460,7 @@ impl TestLedger {
     }
 
     /// Everything that decides: charges that are alive, breakers, cool-downs, what was learned. Housekeeping is left out.
-    pub fn charges(&self) -> BTreeMap<String, String> {
+    pub(super) fn charges(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         let now = self.now();
         for (key, w) in &*self.common.seen.borrow() {
@@ -488,7 +494,7 @@ impl TestLedger {
 
 impl TestLedger {
     /// Who waits, and everybody's shares.
-    pub fn room(&self) -> BTreeMap<String, String> {
+    pub(super) fn room(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         let [queue, guests, tickets, alive, fair] = self.keys.queue();
         for key in [queue, guests, alive] {
@@ -504,7 +510,7 @@ impl TestLedger {
     }
 
     /// Ids of the tickets in line, all lines together, each in its order.
-    pub fn is_queued(&self) -> Vec<String> {
+    pub(super) fn is_queued(&self) -> Vec<String> {
         let [queue, ..] = self.keys.queue();
         let Reply::List(members) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1)", &queue) else {
             panic!("not a sorted set")
@@ -514,7 +520,7 @@ impl TestLedger {
 }
 
 /// Key, whether it is a sorted set, its TTL, its words.
-pub struct Photograph {
+pub(super) struct Photograph {
     keys: Vec<(Key, bool, i64, Vec<Bytes>)>,
 }
 
@@ -525,7 +531,7 @@ fn bytes(reply: &Reply) -> Bytes {
     }
 }
 
-pub fn text(reply: &Reply) -> String {
+pub(super) fn text(reply: &Reply) -> String {
     match reply {
         Reply::Bulk(text) => String::from_utf8(text.to_vec()).unwrap(),
         other => panic!("not a text: {other:?}"),

@@ -11,31 +11,31 @@ use super::{
 
 /// Seeded random choices: the same seed replays a whole history.
 #[derive(Debug, Clone)]
-pub struct Dice(fastrand::Rng);
+pub(super) struct Dice(fastrand::Rng);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         // A fork, because the first numbers of generators with similar seeds are similar.
         Self(fastrand::Rng::with_seed(seed).fork())
     }
 
     /// One of `from..to`.
-    pub fn roll(&mut self, from: i64, to: i64) -> i64 {
+    pub(super) fn roll(&mut self, from: i64, to: i64) -> i64 {
         self.0.i64(from..to)
     }
 
-    pub fn one_in(&mut self, n: i64) -> bool {
+    pub(super) fn one_in(&mut self, n: i64) -> bool {
         self.roll(0, n) == 0
     }
 
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[usize::try_from(self.roll(0, i64::try_from(from.len()).unwrap())).unwrap()]
     }
 }
 
 /// One call, from both sides.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub(super) struct Call {
     pub lease: Lease,
     /// µs; `None`: it never left.
     pub arrived: Option<i64>,
@@ -47,7 +47,7 @@ pub struct Call {
     renewed_ms: i64,
 }
 
-pub struct World {
+pub(super) struct World {
     pub ledger: TestLedger,
     pub cands: Vec<Cand>,
     pub dice: Dice,
@@ -57,7 +57,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(cands: &[Cand], seed: u64) -> Self {
+    pub(super) fn new(cands: &[Cand], seed: u64) -> Self {
         Self { ledger: TestLedger::new(), cands: cands.to_vec(), dice: Dice::new(seed), calls: Vec::new(), tried: 0 }
     }
 
@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    pub fn admit(&mut self, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Option<Refusal> {
+    pub(super) fn admit(&mut self, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Option<Refusal> {
         match self.ledger.admit(asker, choices) {
             Admit::Go(lease) => {
                 let arrived = self.ledger.now_us() + self.jitter();
@@ -82,24 +82,24 @@ impl World {
         }
     }
 
-    pub fn note(&mut self, lease: Lease, arrived: i64) {
+    pub(super) fn note(&mut self, lease: Lease, arrived: i64) {
         let used = lease.units.clone();
         let renewed_ms = lease.granted_ms;
         self.calls.push(Call { lease, arrived: Some(arrived), ended: i64::MAX, used, open: true, renewed_ms });
     }
 
     /// One request to one candidate.
-    pub fn ask(&mut self, which: usize, units: &[i64]) -> Option<Refusal> {
+    pub(super) fn ask(&mut self, which: usize, units: &[i64]) -> Option<Refusal> {
         let cand = self.cands[which].clone();
         self.admit(&Asker::default(), &[(&cand, units)])
     }
 
-    pub fn open_calls(&self) -> Vec<usize> {
+    pub(super) fn open_calls(&self) -> Vec<usize> {
         (0..self.calls.len()).filter(|i| self.calls[*i].open).collect()
     }
 
     /// The answer has ended at its provider at some instant up to now; the ledger is told now.
-    pub fn settle(&mut self, i: usize, used: Option<Vec<i64>>) {
+    pub(super) fn settle(&mut self, i: usize, used: Option<Vec<i64>>) {
         let now = self.ledger.now_us();
         let call = &mut self.calls[i];
         call.open = false;
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// It never left.
-    pub fn take_back(&mut self, i: usize) {
+    pub(super) fn take_back(&mut self, i: usize) {
         let call = &mut self.calls[i];
         call.open = false;
         call.arrived = None;
@@ -131,14 +131,14 @@ impl World {
     }
 
     /// Its replica died; the provider noticed at once.
-    pub fn die(&mut self, i: usize) {
+    pub(super) fn die(&mut self, i: usize) {
         let call = &mut self.calls[i];
         call.open = false;
         call.ended = call.arrived.unwrap().max(call.renewed_ms * 1000);
     }
 
     /// Time passes; calls under way are renewed every ten seconds, and none is longer than `longest` calls ever are.
-    pub fn pass_us(&mut self, us: i64) {
+    pub(super) fn pass_us(&mut self, us: i64) {
         let until = self.ledger.now_us() + us;
         if us > 600_000_000 {
             for i in self.open_calls() {
@@ -168,7 +168,7 @@ impl World {
     }
 
     /// A refusal that claims to be exact is asked again: just before, and at its instant, when nobody else came.
-    pub fn hold_to(&mut self, refusal: &Refusal, asker: &Asker, choices: &[(&Cand, &[i64])]) {
+    pub(super) fn hold_to(&mut self, refusal: &Refusal, asker: &Asker, choices: &[(&Cand, &[i64])]) {
         if !refusal.exact || refusal.opens - refusal.now > 40 * 86_400_000 {
             return;
         }
@@ -187,7 +187,7 @@ impl World {
     }
 
     /// What every window's provider counted, by the window's key; a client's own are counted by the same arrivals.
-    pub fn counts(&self) -> BTreeMap<Key, (Win, Vec<Count>)> {
+    pub(super) fn counts(&self) -> BTreeMap<Key, (Win, Vec<Count>)> {
         let mut all: BTreeMap<Key, (Win, Vec<Count>)> = BTreeMap::new();
         for call in &self.calls {
             let Some(at) = call.arrived else { continue };
@@ -208,7 +208,7 @@ impl World {
     }
 
     /// No window of any provider ever held more than it allows.
-    pub fn judge(&self) {
+    pub(super) fn judge(&self) {
         for (key, (w, counts)) in self.counts() {
             judge(&key, &w, &counts);
         }
@@ -228,7 +228,7 @@ fn told(counts: &[Count]) -> String {
 }
 
 /// No more than the window allows, as its provider counts.
-pub fn judge(key: &str, w: &Win, counts: &[Count]) {
+pub(super) fn judge(key: &str, w: &Win, counts: &[Count]) {
     let span = w.span_ms * 1000;
     let within = |held: i64, how: &str| assert!(held <= w.max, "{key}: {held} of {} ({how})\n{}", w.max, told(counts));
     let corrected = counts.iter().any(|c| c.used != c.units);

@@ -17,28 +17,28 @@ use crate::support::{
 };
 
 /// Just under a number of whole minutes, so that it is clear how many windows fit: 170 s, or `TRIAL_SECONDS`.
-pub fn trial_time() -> Duration {
+pub(crate) fn trial_time() -> Duration {
     let seconds = std::env::var("TRIAL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(170))
 }
 
 /// Requests arrive at the provider up to this much later than they left …
-pub const JITTER_MS: u64 = 250;
+pub(crate) const JITTER_MS: u64 = 250;
 /// … which with what a busy machine adds of its own must stay below the ledger's slack.
 const SLACK_MS: u64 = 600;
 
-pub struct Fleet<R = RedisServer> {
+pub(crate) struct Fleet<R = RedisServer> {
     pub redis: R,
     pub simulator: Simulator,
     pub apps: Vec<TestApp>,
 }
 
 /// What callers got: by status (0: the connection broke).
-pub type Tally = BTreeMap<u16, usize>;
+pub(crate) type Tally = BTreeMap<u16, usize>;
 
 /// How callers behave.
 #[derive(Clone)]
-pub struct Crowd {
+pub(crate) struct Crowd {
     pub callers: usize,
     /// Each starts at a random moment within this.
     pub ramp: Duration,
@@ -49,14 +49,14 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    pub fn asking(callers: usize, body: impl Fn(u64) -> Value + Send + Sync + 'static) -> Self {
+    pub(crate) fn asking(callers: usize, body: impl Fn(u64) -> Value + Send + Sync + 'static) -> Self {
         let (ramp, think) = (Duration::from_secs(10), Duration::from_millis(300));
         Self { callers, ramp, think, body: Arc::new(body) }
     }
 }
 
 impl Fleet {
-    pub async fn start(replicas: usize, profile: Value, change: impl Fn(Setup, &Simulator) -> Setup) -> Self {
+    pub(crate) async fn start(replicas: usize, profile: Value, change: impl Fn(Setup, &Simulator) -> Setup) -> Self {
         let redis = RedisServer::start().await;
         let url = redis.url();
         Self::on(redis, &url, replicas, profile, change).await
@@ -65,7 +65,7 @@ impl Fleet {
 
 impl<R> Fleet<R> {
     /// The same on a Redis of another shape, which is found at `url`.
-    pub async fn on(
+    pub(crate) async fn on(
         redis: R,
         url: &str,
         replicas: usize,
@@ -83,7 +83,7 @@ impl<R> Fleet<R> {
     }
 
     /// Callers come until `time` is over; what is refused is asked again when the refusal says so.
-    pub fn crowd(&self, crowd: &Crowd, time: Duration) -> (JoinSet<()>, Arc<Mutex<Tally>>) {
+    pub(crate) fn crowd(&self, crowd: &Crowd, time: Duration) -> (JoinSet<()>, Arc<Mutex<Tally>>) {
         let tally = Arc::new(Mutex::new(Tally::new()));
         let urls: Vec<_> = self.apps.iter().map(|app| app.url("/v1/chat/completions")).collect();
         let end = Instant::now() + time;
@@ -118,7 +118,7 @@ impl<R> Fleet<R> {
     }
 
     /// The crowd until its time is over.
-    pub async fn until_over(&self, crowd: &Crowd, time: Duration) -> Tally {
+    pub(crate) async fn until_over(&self, crowd: &Crowd, time: Duration) -> Tally {
         let (callers, tally) = self.crowd(crowd, time);
         callers.join_all().await;
         let tally = tally.lock().unwrap().clone();
@@ -126,7 +126,7 @@ impl<R> Fleet<R> {
         tally
     }
 
-    pub async fn window(&self, provider: &str, account: &str, model: &str, limit: &str) -> WindowSeen {
+    pub(crate) async fn window(&self, provider: &str, account: &str, model: &str, limit: &str) -> WindowSeen {
         let audit = self.simulator.audit().await;
         let seen = &audit["providers"][provider]["accounts"][account][model];
         assert!(seen.is_object(), "no {provider} {account} {model} in {audit}");
@@ -150,7 +150,7 @@ impl<R> Fleet<R> {
 
 /// One window as its provider saw it.
 #[derive(Debug)]
-pub struct WindowSeen {
+pub(crate) struct WindowSeen {
     pub limit: f64,
     /// Charged in all.
     pub units: f64,
@@ -168,18 +168,18 @@ pub struct WindowSeen {
 
 impl WindowSeen {
     /// Never over, and not one 429 needed to hold it.
-    pub fn was_held(&self) {
+    pub(crate) fn was_held(&self) {
         assert!(self.over <= 0.0, "over the limit: {self:?}");
         assert!(self.refused <= 0.0, "the provider had to refuse: {self:?}");
     }
 
     /// At least this share of what the provider would have given.
-    pub fn was_used(&self, share: f64, given: f64) {
+    pub(crate) fn was_used(&self, share: f64, given: f64) {
         self.used(self.units, share, given);
     }
 
     /// The same in tokens, where reservations are more than what is used.
-    pub fn tokens_were_used(&self, share: f64, given: f64) {
+    pub(crate) fn tokens_were_used(&self, share: f64, given: f64) {
         self.used(self.tokens, share, given);
     }
 
@@ -191,7 +191,7 @@ impl WindowSeen {
 }
 
 /// One short request, the same for everybody.
-pub fn short(model: &str) -> impl Fn(u64) -> Value + Send + Sync + 'static {
+pub(crate) fn short(model: &str) -> impl Fn(u64) -> Value + Send + Sync + 'static {
     let body = json!({ "model": model, "max_tokens": 4, "messages": [{ "role": "user", "content": "hi [[tokens=4 ttft=20]]" }] });
     move |_| body.clone()
 }

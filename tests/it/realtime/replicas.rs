@@ -7,12 +7,12 @@ use serde_json::json;
 use super::fleet::{Crowd, Fleet, JITTER_MS, short, trial_time};
 use crate::support::{app::Setup, simulator::Simulator};
 
-pub const GROQ: &str = "openai/gpt-oss-20b";
-pub const MISTRAL: &str = "mistral-medium-2604";
-pub const LIMIT: i64 = 240;
+pub(crate) const GROQ: &str = "openai/gpt-oss-20b";
+pub(crate) const MISTRAL: &str = "mistral-medium-2604";
+pub(crate) const LIMIT: i64 = 240;
 
 /// One model's one limit at the provider, and nothing else in the way.
-pub fn only(provider: &str, model: &str, limits: serde_json::Value, window: &str) -> serde_json::Value {
+pub(crate) fn only(provider: &str, model: &str, limits: serde_json::Value, window: &str) -> serde_json::Value {
     let model_profile = json!({ "limits": limits, "window": window });
     json!({
         "providers": { provider: {
@@ -24,24 +24,24 @@ pub fn only(provider: &str, model: &str, limits: serde_json::Value, window: &str
 }
 
 /// The same in the gateway's file.
-pub fn told(setup: Setup, simulator: &Simulator, provider: &str, model: &str, limits: &str) -> Setup {
+pub(crate) fn told(setup: Setup, simulator: &Simulator, provider: &str, model: &str, limits: &str) -> Setup {
     let file = format!("[providers.{provider}.models.\"{model}\"]\n{limits}\n");
     setup.simulated(simulator, provider).file(&file)
 }
 
-pub fn rpm(limit: i64) -> serde_json::Value {
+pub(crate) fn rpm(limit: i64) -> serde_json::Value {
     json!({ "rpm": limit, "rpd": "none", "tpm": "none", "tpd": "none" })
 }
 
-pub const NO_MORE: &str = "rpd = \"none\", tpm = \"none\", tpd = \"none\"";
+pub(crate) const NO_MORE: &str = "rpd = \"none\", tpm = \"none\", tpd = \"none\"";
 
 /// What a sliding minute lets through in this time.
-pub fn sliding(limit: i64, time: Duration) -> f64 {
+pub(crate) fn sliding(limit: i64, time: Duration) -> f64 {
     (limit * (i64::try_from(time.as_secs()).unwrap() / 60 + 1)) as f64
 }
 
 /// What a bucket lets through: its content, and what flows in.
-pub fn bucket(limit: i64, time: Duration) -> f64 {
+pub(crate) fn bucket(limit: i64, time: Duration) -> f64 {
     limit as f64 * (1.0 + time.as_secs_f64() / 60.0)
 }
 

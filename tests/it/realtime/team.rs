@@ -19,7 +19,7 @@ use crate::support::{
     simulator::Simulator,
 };
 
-pub const MODEL: &str = "mistral-medium-2604";
+pub(super) const MODEL: &str = "mistral-medium-2604";
 const BOSS: &str = "boss-of-the-team";
 
 async fn team(rpm: i64, wait_ms: i64) -> Fleet {
@@ -27,7 +27,7 @@ async fn team(rpm: i64, wait_ms: i64) -> Fleet {
 }
 
 /// One model at one provider, whose one limit is `rpm`.
-pub async fn team_over(window: &str, rpm: i64, wait_ms: i64) -> Fleet {
+pub(super) async fn team_over(window: &str, rpm: i64, wait_ms: i64) -> Fleet {
     let limits = json!({ "rpm": rpm, "tpm": "none", "tpd": "none", "rpd": "none" });
     let profile = json!({ "providers": { "mistral": {
         "jitter_ms": 200,
@@ -45,7 +45,7 @@ pub async fn team_over(window: &str, rpm: i64, wait_ms: i64) -> Fleet {
 }
 
 /// A key of its own, made at one replica.
-pub async fn member(app: &TestApp, name: &str, limits: Value) -> (String, String) {
+pub(super) async fn member(app: &TestApp, name: &str, limits: Value) -> (String, String) {
     let call = http::client().post(app.url("/admin/v1/clients")).bearer_auth(BOSS);
     let made = Answer::of(call.json(&json!({ "name": name, "limits": limits }))).await;
     assert_eq!(made.status, 201, "{}", made.text());

@@ -7,7 +7,7 @@ use super::{
 use crate::support::replicated_redis::{Cluster, ReplicatedRedis, SentinelSetup};
 
 /// Four replicas that find their Redis as its shape wants it.
-pub async fn fleet<R: ReplicatedRedis>(redis: R) -> Fleet<R> {
+pub(crate) async fn fleet<R: ReplicatedRedis>(redis: R) -> Fleet<R> {
     let profile = only("mistral", MISTRAL, rpm(LIMIT), "sliding");
     let limits = format!("limits = {{ rpm = {LIMIT}, tpm = \"none\" }}");
     let url = redis.url();

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The gateway's program: the one built with these tests, or what `TOLLFREE_BINARY` names (`make bench`: a release build).
-pub fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
         let named = std::env::var_os("TOLLFREE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tollfree").into());
         std::path::absolute(named).unwrap()
@@ -29,13 +29,13 @@ pub fn binary() -> &'static Path {
 }
 
 /// What a gateway is started with.
-pub struct Setup {
+pub(crate) struct Setup {
     env: BTreeMap<String, String>,
     file: String,
     command: Vec<&'static str>,
 }
 
-pub struct TestApp {
+pub(crate) struct TestApp {
     process: Process,
     env: BTreeMap<String, String>,
     command: Vec<&'static str>,
@@ -57,34 +57,34 @@ impl Setup {
         Self { env, file: String::new(), command: vec!["serve"] }
     }
 
-    pub fn command(mut self, command: &[&'static str]) -> Self {
+    pub(crate) fn command(mut self, command: &[&'static str]) -> Self {
         self.command = command.to_vec();
         self
     }
 
-    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.env.insert(name.to_owned(), value.to_string());
         self
     }
 
-    pub fn without_env(mut self, name: &str) -> Self {
+    pub(crate) fn without_env(mut self, name: &str) -> Self {
         self.env.remove(name);
         self
     }
 
     /// More of `tollfree.toml`.
-    pub fn file(mut self, toml: &str) -> Self {
+    pub(crate) fn file(mut self, toml: &str) -> Self {
         self.file.push_str(toml);
         self.file.push('\n');
         self
     }
 
-    pub fn redis(self, redis: &RedisServer) -> Self {
+    pub(crate) fn redis(self, redis: &RedisServer) -> Self {
         self.env("REDIS_URL", redis.url())
     }
 
     /// A simulated provider with all its keys.
-    pub fn simulated(self, simulator: &Simulator, provider: &str) -> Self {
+    pub(crate) fn simulated(self, simulator: &Simulator, provider: &str) -> Self {
         let upper = provider.to_uppercase();
         let (url, keys) = (simulator.base_url(provider), simulator.keys(provider).join(","));
         let app = self.env(&format!("{upper}_BASE_URL"), url);
@@ -92,27 +92,27 @@ impl Setup {
     }
 
     /// A provider of the catalogue, played by a scripted upstream.
-    pub fn played(self, provider: &str, upstream: &FakeUpstream) -> Self {
+    pub(crate) fn played(self, provider: &str, upstream: &FakeUpstream) -> Self {
         let upper = provider.to_uppercase();
         let app = self.env(&format!("{upper}_BASE_URL"), upstream.base_url());
         if provider == "ollama" { app } else { app.env(&format!("{upper}_API_KEY"), format!("key-of-{provider}")) }
     }
 
     /// A provider made in the file, unmetered, with the one model `m`.
-    pub fn lab(self, name: &str, upstream: &FakeUpstream) -> Self {
+    pub(crate) fn lab(self, name: &str, upstream: &FakeUpstream) -> Self {
         let url = upstream.base_url();
         self.file(&format!("[providers.{name}]\nbase_url = \"{url}\"\n[providers.{name}.models.m]\n"))
     }
 
     /// Starts it and waits until it is ready for traffic.
-    pub async fn start(self) -> TestApp {
+    pub(crate) async fn start(self) -> TestApp {
         let app = self.start_unready().await;
         app.until_ready().await;
         app
     }
 
     /// Starts it and waits until it listens.
-    pub async fn start_unready(self) -> TestApp {
+    pub(crate) async fn start_unready(self) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tollfree.toml"), &self.file).unwrap();
         let mut env = self.env;
@@ -126,7 +126,7 @@ impl Setup {
     }
 
     /// Starts it where it must refuse to start: exit code and everything it printed.
-    pub async fn fails(self) -> (i32, String) {
+    pub(crate) async fn fails(self) -> (i32, String) {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tollfree.toml"), &self.file).unwrap();
         let mut env = self.env;
@@ -144,7 +144,7 @@ fn launch(command: &[&str], env: &BTreeMap<String, String>, folder: &Path) -> Pr
 }
 
 impl TestApp {
-    pub fn setup() -> Setup {
+    pub(crate) fn setup() -> Setup {
         Setup::new()
     }
 
@@ -161,7 +161,7 @@ impl TestApp {
         .await;
     }
 
-    pub async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         eventually(Duration::from_secs(20), "the gateway is ready", async || {
             let answer = Answer::try_of(self.client.get(self.url("/readyz"))).await.ok()?;
             (answer.status == 200).then_some(())
@@ -169,114 +169,114 @@ impl TestApp {
         .await;
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    pub fn process(&mut self) -> &mut Process {
+    pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.process.log()
     }
 
     /// kill -9 and a new process: same port, same folder, same settings. Returns when it listens.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.process.kill();
         self.relaunch().await;
     }
 
     /// A new process after the old one ended.
-    pub async fn relaunch(&mut self) {
+    pub(crate) async fn relaunch(&mut self) {
         self.process = launch(&self.command, &self.env, self.folder.path());
         self.until_listening().await;
     }
 
     /// Replaces the whole file, for SIGHUP.
-    pub fn write_file(&self, toml: &str) {
+    pub(crate) fn write_file(&self, toml: &str) {
         fs::write(self.folder.path().join("tollfree.toml"), toml).unwrap();
     }
 
-    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method.parse().unwrap(), self.url(path))
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.request("GET", path)).await
     }
 
     /// A chat call that can still be given headers.
-    pub fn chat_call(&self, body: &Value) -> reqwest::RequestBuilder {
+    pub(crate) fn chat_call(&self, body: &Value) -> reqwest::RequestBuilder {
         self.request("POST", "/v1/chat/completions").json(body)
     }
 
-    pub async fn chat_with(&self, body: &Value) -> Answer {
+    pub(crate) async fn chat_with(&self, body: &Value) -> Answer {
         Answer::of(self.chat_call(body)).await
     }
 
     /// "hi" to a model.
-    pub async fn chat(&self, model: &str) -> Answer {
+    pub(crate) async fn chat(&self, model: &str) -> Answer {
         self.chat_with(&hi(model)).await
     }
 
-    pub async fn stream(&self, model: &str) -> Stream {
+    pub(crate) async fn stream(&self, model: &str) -> Stream {
         self.stream_with(hi(model)).await
     }
 
     /// The body with `"stream": true`.
-    pub async fn stream_with(&self, mut body: Value) -> Stream {
+    pub(crate) async fn stream_with(&self, mut body: Value) -> Stream {
         body["stream"] = true.into();
         Stream::of(self.chat_call(&body)).await
     }
 
-    pub async fn post_raw(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn post_raw(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
         Answer::of(self.request("POST", path).header("content-type", content_type).body(body)).await
     }
 
     /// Until what the last request taught is in the store: settling is off the caller's path.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         tokio::time::sleep(Duration::from_millis(80)).await;
     }
 
-    pub async fn status(&self) -> Value {
+    pub(crate) async fn status(&self) -> Value {
         let answer = self.get("/v1/status").await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
 
     /// One provider of `/v1/status`.
-    pub async fn provider_status(&self, id: &str) -> Value {
+    pub(crate) async fn provider_status(&self, id: &str) -> Value {
         let status = self.status().await;
         let providers = status["providers"].as_array().unwrap();
         let found = providers.iter().find(|provider| provider["id"] == id);
         found.unwrap_or_else(|| panic!("no {id} in {status}")).clone()
     }
 
-    pub async fn breaker(&self, provider: &str) -> String {
+    pub(crate) async fn breaker(&self, provider: &str) -> String {
         self.provider_status(provider).await["circuitBreakerState"].as_str().unwrap().to_owned()
     }
 
     /// What `/v1/status` shows is a second old at most.
-    pub async fn shows_breaker(&self, provider: &str, state: &str) {
+    pub(crate) async fn shows_breaker(&self, provider: &str, state: &str) {
         let what = format!("/v1/status shows {provider}'s breaker {state}");
         eventually(Duration::from_secs(3), &what, async || (self.breaker(provider).await == state).then_some(())).await;
     }
 }
 
 /// The smallest chat request.
-pub fn hi(model: &str) -> Value {
+pub(crate) fn hi(model: &str) -> Value {
     json!({ "model": model, "messages": [{ "role": "user", "content": "hi" }] })
 }

@@ -13,7 +13,7 @@ use super::listen;
 
 /// What happens to bytes on their way, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weather {
+pub(crate) enum Weather {
     Fair,
     /// Every piece arrives this much later.
     Slow(Duration),
@@ -23,7 +23,7 @@ pub enum Weather {
     Cut,
 }
 
-pub struct ChaosProxy {
+pub(crate) struct ChaosProxy {
     weather: watch::Sender<Weather>,
     port: u16,
     /// Dropped with the proxy: ends the accepting task and every connection.
@@ -31,18 +31,18 @@ pub struct ChaosProxy {
 }
 
 impl ChaosProxy {
-    pub async fn to(target_port: u16) -> Self {
+    pub(crate) async fn to(target_port: u16) -> Self {
         let weather = watch::Sender::new(Weather::Fair);
         let seen = weather.subscribe();
         let (port, tasks) = listen(0, move |near| between(near, target_port, seen.clone())).await;
         Self { weather, port, _tasks: tasks }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn set(&self, weather: Weather) {
+    pub(crate) fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
     }
 }

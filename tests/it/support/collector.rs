@@ -53,7 +53,7 @@ struct Taken {
 
 /// A span as the collector got it.
 #[derive(Debug, Clone)]
-pub struct SeenSpan {
+pub(crate) struct SeenSpan {
     pub name: String,
     pub trace: String,
     pub id: String,
@@ -70,13 +70,13 @@ pub struct SeenSpan {
 
 impl SeenSpan {
     /// An attribute; null when it is not there.
-    pub fn get(&self, key: &str) -> Value {
+    pub(crate) fn get(&self, key: &str) -> Value {
         self.attributes.get(key).cloned().unwrap_or(Value::Null)
     }
 }
 
 #[derive(Clone)]
-pub struct Collector {
+pub(crate) struct Collector {
     taken: Arc<Mutex<Taken>>,
     port: u16,
     protocol: &'static str,
@@ -84,12 +84,12 @@ pub struct Collector {
 }
 
 impl Collector {
-    pub async fn http() -> Self {
+    pub(crate) async fn http() -> Self {
         Self::listening(0).await
     }
 
     /// On a port where there was none before.
-    pub async fn http_at(port: u16) -> Self {
+    pub(crate) async fn http_at(port: u16) -> Self {
         Self::listening(port).await
     }
 
@@ -100,7 +100,7 @@ impl Collector {
         Self { taken, port, protocol: "http/protobuf", _tasks: Arc::new(tasks) }
     }
 
-    pub async fn grpc() -> Self {
+    pub(crate) async fn grpc() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (taken, port) = (Arc::<Mutex<Taken>>::default(), listener.local_addr().unwrap().port());
         let service = Service(taken.clone());
@@ -116,7 +116,7 @@ impl Collector {
     }
 
     /// Takes connections and what comes on them, and never says a word.
-    pub async fn hanging() -> Self {
+    pub(crate) async fn hanging() -> Self {
         let (port, tasks) = listen(0, async |mut stream| {
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
         })
@@ -125,7 +125,7 @@ impl Collector {
     }
 
     /// A gateway that sends here, without waiting for much to come together.
-    pub fn told_by(&self, setup: Setup) -> Setup {
+    pub(crate) fn told_by(&self, setup: Setup) -> Setup {
         setup
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", self.protocol)
@@ -135,7 +135,7 @@ impl Collector {
     }
 
     /// The spans of one trace, once all of `names` are there: the first is the server's, which satisfies `is_it`.
-    pub async fn trace(&self, names: &[&str], is_it: impl Fn(&SeenSpan) -> bool) -> Vec<SeenSpan> {
+    pub(crate) async fn trace(&self, names: &[&str], is_it: impl Fn(&SeenSpan) -> bool) -> Vec<SeenSpan> {
         let what = format!("a trace with {names:?}");
         eventually(ARRIVES, &what, async || {
             let taken = self.taken.lock().unwrap();
@@ -153,7 +153,7 @@ impl Collector {
     }
 
     /// A metric, once `is_it` says that it is as expected.
-    pub async fn metric(&self, name: &str, is_it: impl Fn(&Metric) -> bool) -> Metric {
+    pub(crate) async fn metric(&self, name: &str, is_it: impl Fn(&Metric) -> bool) -> Metric {
         eventually(ARRIVES, &format!("the metric {name}"), async || {
             let taken = self.taken.lock().unwrap();
             taken.metrics.get(name).filter(|metric| is_it(metric)).cloned()
@@ -162,7 +162,7 @@ impl Collector {
     }
 
     /// A line of the log whose body contains `words`.
-    pub async fn line(&self, words: &str) -> LogRecord {
+    pub(crate) async fn line(&self, words: &str) -> LogRecord {
         eventually(ARRIVES, &format!("a line with `{words}`"), async || {
             let taken = self.taken.lock().unwrap();
             taken
@@ -174,37 +174,37 @@ impl Collector {
         .await
     }
 
-    pub fn spans(&self) -> Vec<SeenSpan> {
+    pub(crate) fn spans(&self) -> Vec<SeenSpan> {
         self.taken.lock().unwrap().spans.clone()
     }
 
-    pub fn resource(&self) -> BTreeMap<String, Value> {
+    pub(crate) fn resource(&self) -> BTreeMap<String, Value> {
         self.taken.lock().unwrap().resource.clone()
     }
 
-    pub fn headers(&self) -> Vec<BTreeMap<String, String>> {
+    pub(crate) fn headers(&self) -> Vec<BTreeMap<String, String>> {
         self.taken.lock().unwrap().headers.clone()
     }
 
     /// Whether some message holds these bytes.
-    pub fn was_told(&self, secret: &str) -> bool {
+    pub(crate) fn was_told(&self, secret: &str) -> bool {
         let taken = self.taken.lock().unwrap();
         taken.bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
     }
 }
 
 /// The one of them with this name.
-pub fn named<'a>(spans: &'a [SeenSpan], name: &str) -> &'a SeenSpan {
+pub(crate) fn named<'a>(spans: &'a [SeenSpan], name: &str) -> &'a SeenSpan {
     let all: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
     assert_eq!(all.len(), 1, "{name} in {spans:#?}");
     all[0]
 }
 
-pub fn attributes(of: &[KeyValue]) -> BTreeMap<String, Value> {
+pub(crate) fn attributes(of: &[KeyValue]) -> BTreeMap<String, Value> {
     of.iter().map(|pair| (pair.key.clone(), text(pair.value.as_ref()))).collect()
 }
 
-pub fn text(value: Option<&AnyValue>) -> Value {
+pub(crate) fn text(value: Option<&AnyValue>) -> Value {
     match value.and_then(|value| value.value.as_ref()) {
         Some(any_value::Value::StringValue(text)) => json!(text),
         Some(any_value::Value::BoolValue(is)) => json!(is),
@@ -215,7 +215,7 @@ pub fn text(value: Option<&AnyValue>) -> Value {
     }
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 

@@ -19,7 +19,7 @@ use super::listen;
 
 /// One step of an answer.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub(crate) enum Step {
     Bytes(Vec<u8>),
     Pause(Duration),
     /// Waits until the test opens the gate.
@@ -33,11 +33,11 @@ pub enum Step {
 }
 
 /// An answer; the connection is closed behind it.
-pub type Script = Vec<Step>;
+pub(crate) type Script = Vec<Step>;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
     /// Bytes of the answer that the kernel took.
@@ -47,7 +47,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -60,7 +60,7 @@ struct State {
 }
 
 #[derive(Clone)]
-pub struct FakeUpstream {
+pub(crate) struct FakeUpstream {
     state: Arc<Mutex<State>>,
     port: u16,
     /// Dropped with the last clone.
@@ -69,31 +69,31 @@ pub struct FakeUpstream {
 
 impl FakeUpstream {
     /// Answers "hello" until told otherwise.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let state = Arc::new(Mutex::new(State { always: whole(200, &answer("hello")), ..State::default() }));
         let shared = state.clone();
         let (port, tasks) = listen(0, move |stream| serve(stream, shared.clone())).await;
         Self { state, port, _tasks: Arc::new(tasks) }
     }
 
-    pub fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         format!("http://127.0.0.1:{}/v1", self.port)
     }
 
     /// The answer to the next request that has none yet.
-    pub fn then(&self, script: Script) -> &Self {
+    pub(crate) fn then(&self, script: Script) -> &Self {
         self.state.lock().unwrap().next.push_back(script);
         self
     }
 
     /// The answer when no other is queued.
-    pub fn always(&self, script: Script) -> &Self {
+    pub(crate) fn always(&self, script: Script) -> &Self {
         self.state.lock().unwrap().always = script;
         self
     }
 
     /// Chat requests so far (lists of models are answered, not counted).
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.lock().unwrap().seen.clone()
     }
 }
@@ -179,7 +179,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, BTreeMap<String
 }
 
 /// A whole chat completion that says `content`.
-pub fn answer(content: &str) -> String {
+pub(crate) fn answer(content: &str) -> String {
     let content = serde_json::to_string(content).unwrap();
     format!(
         r#"{{"id":"c1","object":"chat.completion","created":1790000000,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":{content}}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}}}"#
@@ -187,12 +187,12 @@ pub fn answer(content: &str) -> String {
 }
 
 /// An answer of one piece, with its length.
-pub fn whole(status: u16, body: &str) -> Script {
+pub(crate) fn whole(status: u16, body: &str) -> Script {
     with_head(status, "content-type: application/json\r\n", body)
 }
 
 /// The same with further header lines, each ended by CRLF.
-pub fn with_head(status: u16, headers: &str, body: &str) -> Script {
+pub(crate) fn with_head(status: u16, headers: &str, body: &str) -> Script {
     let length = body.len();
     vec![Step::Bytes(
         format!("HTTP/1.1 {status} x\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}").into(),
@@ -200,34 +200,34 @@ pub fn with_head(status: u16, headers: &str, body: &str) -> Script {
 }
 
 /// A stream's head; its end is the connection's end.
-pub fn stream_head() -> Step {
+pub(crate) fn stream_head() -> Step {
     Step::Bytes(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n".to_vec())
 }
 
 /// `data: {…}` with this delta and, possibly, a finish reason.
-pub fn chunk(delta: &str, finish: Option<&str>) -> String {
+pub(crate) fn chunk(delta: &str, finish: Option<&str>) -> String {
     let finish = finish.map_or("null".to_owned(), |reason| format!("\"{reason}\""));
     format!(
         "data: {{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":1790000000,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}]}}\n\n"
     )
 }
 
-pub fn content(text: &str) -> String {
+pub(crate) fn content(text: &str) -> String {
     chunk(&format!("{{\"content\":{}}}", serde_json::to_string(text).unwrap()), None)
 }
 
-pub fn role() -> String {
+pub(crate) fn role() -> String {
     chunk(r#"{"role":"assistant","content":""}"#, None)
 }
 
-pub fn stop() -> String {
+pub(crate) fn stop() -> String {
     chunk("{}", Some("stop"))
 }
 
-pub const DONE: &str = "data: [DONE]\n\n";
+pub(crate) const DONE: &str = "data: [DONE]\n\n";
 
 /// A stream of these pieces, each its own write.
-pub fn stream<S: AsRef<str>>(pieces: impl IntoIterator<Item = S>) -> Script {
+pub(crate) fn stream<S: AsRef<str>>(pieces: impl IntoIterator<Item = S>) -> Script {
     let mut script = vec![stream_head()];
     script.extend(pieces.into_iter().map(|piece| Step::Bytes(piece.as_ref().into())));
     script

@@ -16,14 +16,14 @@ static CLIENT: LazyLock<()> = LazyLock::new(|| {
 });
 
 /// A client of its own for each caller: connections are not shared between runtimes.
-pub fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     LazyLock::force(&CLIENT);
     reqwest::Client::builder().tls_certs_only([]).no_proxy().timeout(Duration::from_mins(2)).build().unwrap()
 }
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: Vec<u8>,
@@ -32,12 +32,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub async fn of(call: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn of(call: reqwest::RequestBuilder) -> Self {
         Self::try_of(call).await.expect("the gateway answers")
     }
 
     /// For callers that expect broken connections.
-    pub async fn try_of(call: reqwest::RequestBuilder) -> Result<Self, reqwest::Error> {
+    pub(crate) async fn try_of(call: reqwest::RequestBuilder) -> Result<Self, reqwest::Error> {
         let start = Instant::now();
         let reply = call.send().await?;
         let (status, headers) = (reply.status().as_u16(), reply.headers().clone());
@@ -45,38 +45,38 @@ impl Answer {
         Ok(Self { status, headers, body, took: start.elapsed() })
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
     }
 
     /// What the assistant said.
     #[track_caller]
-    pub fn content(&self) -> String {
+    pub(crate) fn content(&self) -> String {
         assert_eq!(self.status, 200, "{}", self.text());
         self.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
     }
 
     /// `x-tollfree-provider`
-    pub fn provider(&self) -> &str {
+    pub(crate) fn provider(&self) -> &str {
         self.header("x-tollfree-provider").unwrap_or_default()
     }
 
     /// `x-tollfree-attempts`
-    pub fn attempts(&self) -> &str {
+    pub(crate) fn attempts(&self) -> &str {
         self.header("x-tollfree-attempts").unwrap_or_default()
     }
 
     /// The error's status, type and code; panics when the envelope is not exactly ours.
     #[track_caller]
-    pub fn error(&self) -> (u16, String, String) {
+    pub(crate) fn error(&self) -> (u16, String, String) {
         let json = self.json();
         let outer: Vec<_> = json.as_object().expect("an object").keys().collect();
         assert_eq!(outer, ["error"], "{json}");
@@ -89,13 +89,13 @@ impl Answer {
         (self.status, text("type"), text("code"))
     }
 
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         self.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
     }
 
     /// `retry-after-ms`; checks that `retry-after` is the same, in whole seconds, rounded up.
     #[track_caller]
-    pub fn retry_after(&self) -> Duration {
+    pub(crate) fn retry_after(&self) -> Duration {
         let number = |name: &str| -> u64 {
             self.header(name).unwrap_or_else(|| panic!("no {name}: {}", self.text())).parse().unwrap()
         };
@@ -106,7 +106,7 @@ impl Answer {
 }
 
 /// An answer that is still coming.
-pub struct Stream {
+pub(crate) struct Stream {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     reply: reqwest::Response,
@@ -116,20 +116,20 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub async fn of(call: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn of(call: reqwest::RequestBuilder) -> Self {
         let start = Instant::now();
         let reply = call.send().await.expect("the gateway answers");
         let (status, headers) = (reply.status().as_u16(), reply.headers().clone());
         Self { status, headers, reply, start, text: Vec::new(), read: 0 }
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
     /// The next event (without its blank line), `None` at the end of the body.
     /// An `Err` is a connection that broke instead of ending.
-    pub async fn next(&mut self) -> Option<Result<String, reqwest::Error>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<String, reqwest::Error>> {
         loop {
             let unread = &self.text[self.read..];
             if let Some(end) = unread.windows(2).position(|two| two == b"\n\n") {
@@ -150,7 +150,7 @@ impl Stream {
     }
 
     /// Everything until the end, as it came.
-    pub async fn rest(mut self) -> Finished {
+    pub(crate) async fn rest(mut self) -> Finished {
         let (mut events, mut broken) = (Vec::new(), false);
         while let Some(event) = self.next().await {
             let Ok(event) = event else {
@@ -165,7 +165,7 @@ impl Stream {
 
 /// A stream that has ended.
 #[derive(Debug)]
-pub struct Finished {
+pub(crate) struct Finished {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub events: Vec<String>,
@@ -174,26 +174,26 @@ pub struct Finished {
 }
 
 impl Finished {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
     /// The JSON of every `data:` line that has some.
-    pub fn chunks(&self) -> Vec<Value> {
+    pub(crate) fn chunks(&self) -> Vec<Value> {
         let lines = self.events.iter().flat_map(|event| event.lines());
         lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()).collect()
     }
 
-    pub fn content(&self) -> String {
+    pub(crate) fn content(&self) -> String {
         self.chunks().iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.events.last().is_some_and(|event| event == "data: [DONE]")
     }
 
     /// The error event's `error`, if there was one.
-    pub fn error(&self) -> Option<Value> {
+    pub(crate) fn error(&self) -> Option<Value> {
         self.chunks().iter().find_map(|chunk| chunk.get("error").cloned())
     }
 }

@@ -1,15 +1,15 @@
 //! What the tests share: processes that end with them, scripted far sides, and waiting with a deadline.
 
-pub mod app;
-pub mod chaos_proxy;
-pub mod collector;
-pub mod fake_upstream;
-pub mod http;
-pub mod process;
-pub mod redis_server;
-pub mod replicated_redis;
-pub mod simulator;
-pub mod tls_upstream;
+pub(crate) mod app;
+pub(crate) mod chaos_proxy;
+pub(crate) mod collector;
+pub(crate) mod fake_upstream;
+pub(crate) mod http;
+pub(crate) mod process;
+pub(crate) mod redis_server;
+pub(crate) mod replicated_redis;
+pub(crate) mod simulator;
+pub(crate) mod tls_upstream;
 
 use std::{future::Future, sync::LazyLock, time::Duration};
 
@@ -21,7 +21,7 @@ use tokio::{
 
 /// Serves each connection to a port of this machine (0: a free one, which is told) in a task of its own. All of it ends
 /// when the set is dropped.
-pub async fn listen<F>(port: u16, serve: impl Fn(TcpStream) -> F + Send + 'static) -> (u16, JoinSet<()>)
+pub(crate) async fn listen<F>(port: u16, serve: impl Fn(TcpStream) -> F + Send + 'static) -> (u16, JoinSet<()>)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -38,7 +38,7 @@ where
 }
 
 /// A bound on wall-clock time, multiplied by `TEST_TIME_SCALE` (1 where it is not set). Slow or busy machines set it higher.
-pub fn scaled(bound: Duration) -> Duration {
+pub(crate) fn scaled(bound: Duration) -> Duration {
     static SCALE: LazyLock<f64> = LazyLock::new(|| {
         std::env::var("TEST_TIME_SCALE").map_or(1.0, |text| text.parse().expect("TEST_TIME_SCALE is a number"))
     });
@@ -46,7 +46,7 @@ pub fn scaled(bound: Duration) -> Duration {
 }
 
 /// Evaluates a condition every few milliseconds until it yields a value; fails after `within`, scaled.
-pub async fn eventually<T>(within: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(within: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let within = scaled(within);
     let deadline = Instant::now() + within;
     loop {

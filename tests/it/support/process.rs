@@ -12,7 +12,7 @@ use std::{
 
 use super::eventually;
 
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     name: String,
     log: PathBuf,
@@ -20,7 +20,7 @@ pub struct Process {
 
 impl Process {
     /// Starts `program` with nothing of our environment but `PATH`; both outputs go to `log` (appended).
-    pub fn start<E, K, V>(name: &str, program: &Path, args: &[&str], env: E, folder: &Path, log: &Path) -> Self
+    pub(crate) fn start<E, K, V>(name: &str, program: &Path, args: &[&str], env: E, folder: &Path, log: &Path) -> Self
     where
         E: IntoIterator<Item = (K, V)>,
         K: AsRef<std::ffi::OsStr>,
@@ -45,35 +45,35 @@ impl Process {
         Self { child, name: name.to_owned(), log: log.to_owned() }
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Sends a signal to the whole group: `KILL`, `TERM`, `STOP`, `CONT`, `HUP`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         // Without `--`, which dash does not know; a group that is gone already is no mistake.
         let line = format!("kill -{name} -{} 2>/dev/null", self.child.id());
         Command::new("sh").args(["-c", &line]).status().unwrap();
     }
 
     /// `None` while it runs.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
     /// kill -9, and gone when this returns.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.signal("CONT");
         self.signal("KILL");
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, then its exit code (128 + signal where one ended it).
-    pub async fn terminate(&mut self, within: Duration) -> i32 {
+    pub(crate) async fn terminate(&mut self, within: Duration) -> i32 {
         self.signal("TERM");
         let status = eventually(within, &format!("{} ends after SIGTERM", self.name), async || self.ended()).await;
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
@@ -95,7 +95,7 @@ impl Drop for Process {
 }
 
 /// A port nobody listens on, below the range the kernel takes for outgoing connections.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use super::{
     process::{Process, free_port},
 };
 
-pub struct RedisServer {
+pub(crate) struct RedisServer {
     process: Process,
     folder: tempfile::TempDir,
     port: u16,
@@ -21,12 +21,12 @@ pub struct RedisServer {
 
 impl RedisServer {
     /// Keeps its state in memory only.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(false).await
     }
 
     /// Keeps its state in an append-only file, as docs/redis.md recommends.
-    pub async fn with_aof() -> Self {
+    pub(crate) async fn with_aof() -> Self {
         Self::with(true).await
     }
 
@@ -54,43 +54,43 @@ impl RedisServer {
         .await;
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
     /// Starts a killed server on the same port, with the state in the append-only file.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.process = Self::launch(self.folder.path(), self.port, self.aof);
         self.until_up().await;
     }
 
     /// Suspends the server: the kernel still accepts connections, but no command gets a reply.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.process.signal("STOP");
     }
 
-    pub fn cont(&self) {
+    pub(crate) fn cont(&self) {
         self.process.signal("CONT");
     }
 
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         assert!(self.command(&["FLUSHALL"]).starts_with("+OK"));
     }
 
     /// Executes a command and returns the raw reply.
-    pub fn command(&self, words: &[&str]) -> String {
+    pub(crate) fn command(&self, words: &[&str]) -> String {
         self.try_command(words).unwrap()
     }
 

@@ -10,18 +10,18 @@ use super::{
 };
 
 /// One redis-server.
-pub struct Node {
+pub(crate) struct Node {
     pub process: Process,
     pub port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Node {
-    pub fn start(settings: &[&str]) -> Self {
+    pub(crate) fn start(settings: &[&str]) -> Self {
         Self::with(free_port(), settings, None)
     }
 
-    pub fn with(port: u16, settings: &[&str], file: Option<&str>) -> Self {
+    pub(crate) fn with(port: u16, settings: &[&str], file: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = port.to_string();
         let mut args = Vec::new();
@@ -37,27 +37,27 @@ impl Node {
         Self { process, port, _folder: folder }
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// The output of `redis-cli` for a command.
-    pub fn query(&self, words: &[&str]) -> String {
+    pub(crate) fn query(&self, words: &[&str]) -> String {
         let port = self.port.to_string();
         let output = std::process::Command::new("redis-cli").args(["-p", &port]).args(words).output().unwrap();
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// Waits until the output of a command contains `expected`.
-    pub async fn until(&self, what: &str, words: &[&str], expected: &str) {
+    pub(crate) async fn until(&self, what: &str, words: &[&str], expected: &str) {
         eventually(Duration::from_secs(30), what, async || self.query(words).contains(expected).then_some(())).await;
     }
 
-    pub async fn until_up(&self) {
+    pub(crate) async fn until_up(&self) {
         self.until("a node answers", &["PING"], "PONG").await;
     }
 
-    pub async fn until_primary(&self) {
+    pub(crate) async fn until_primary(&self) {
         self.until("the replica is promoted", &["INFO", "replication"], "role:master").await;
     }
 
@@ -67,7 +67,7 @@ impl Node {
 }
 
 /// A Redis that replaces a lost primary without help.
-pub trait ReplicatedRedis {
+pub(crate) trait ReplicatedRedis {
     fn url(&self) -> String;
     /// Kills the node that holds the test's keys with SIGKILL.
     fn kill_primary(&mut self);
@@ -76,7 +76,7 @@ pub trait ReplicatedRedis {
 }
 
 /// A primary with two replicas, and three Sentinels.
-pub struct SentinelSetup {
+pub(crate) struct SentinelSetup {
     pub nodes: Vec<Node>,
     pub sentinels: Vec<Node>,
 }
@@ -87,7 +87,7 @@ const IN_SYNC: [&str; 6] =
 const DOWN_AFTER_MS: u32 = 1_000;
 
 impl SentinelSetup {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut nodes = vec![Node::start(&IN_SYNC)];
         nodes[0].until_up().await;
         let primary = nodes[0].port.to_string();
@@ -133,7 +133,7 @@ impl ReplicatedRedis for SentinelSetup {
 }
 
 /// Three masters, each with a replica.
-pub struct Cluster {
+pub(crate) struct Cluster {
     pub nodes: Vec<Node>,
     /// Index of the master that owns the slot of `{tag}`.
     pub owner: usize,
@@ -142,7 +142,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub async fn start(tag: &str, timeout_ms: u32) -> Self {
+    pub(crate) async fn start(tag: &str, timeout_ms: u32) -> Self {
         let timeout = timeout_ms.to_string();
         let settings =
             ["--cluster-enabled", "yes", "--cluster-node-timeout", &timeout, "--repl-diskless-sync-delay", "0"];
@@ -173,7 +173,7 @@ impl Cluster {
     }
 
     /// A node that is neither the owner nor its replica.
-    pub fn other_node(&self) -> &Node {
+    pub(crate) fn other_node(&self) -> &Node {
         let other = |n: &usize| ![self.owner, self.replica].contains(n);
         &self.nodes[(0..6).find(other).unwrap()]
     }

@@ -11,7 +11,7 @@ use super::{
     process::Process,
 };
 
-pub struct Simulator {
+pub(crate) struct Simulator {
     _process: Process,
     ready: Value,
     client: reqwest::Client,
@@ -20,12 +20,12 @@ pub struct Simulator {
 
 impl Simulator {
     /// The built-in profile: real limits, real speed.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(json!({})).await
     }
 
     /// A profile laid over the built-in one.
-    pub async fn with(profile: Value) -> Self {
+    pub(crate) async fn with(profile: Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let profile = profile.to_string();
         let args = ["demo", "--providers-only", "--port", "0", "--profile", &profile];
@@ -43,34 +43,34 @@ impl Simulator {
         Self { _process: process, ready, client: http::client(), _folder: folder }
     }
 
-    pub fn base_url(&self, provider: &str) -> String {
+    pub(crate) fn base_url(&self, provider: &str) -> String {
         let url = &self.ready["providers"][provider]["base_url"];
         url.as_str().unwrap_or_else(|| panic!("no {provider} in {}", self.ready)).to_owned()
     }
 
-    pub fn keys(&self, provider: &str) -> Vec<String> {
+    pub(crate) fn keys(&self, provider: &str) -> Vec<String> {
         let keys = self.ready["providers"][provider]["keys"].as_array();
         keys.into_iter().flatten().map(|key| key.as_str().unwrap().to_owned()).collect()
     }
 
     /// The next `times` calls to this provider meet a fault: a kind (`hang`, `reset`, …) or a recorded case.
-    pub async fn fault(&self, provider: &str, fault: &str, times: u32) {
+    pub(crate) async fn fault(&self, provider: &str, fault: &str, times: u32) {
         let order = json!({ "provider": provider, "fault": fault, "times": times, "after": 3 });
         let answer = Answer::of(self.client.post(self.url("/_control/faults")).json(&order)).await;
         assert_eq!(answer.status, 200, "{fault}: {}", answer.text());
     }
 
-    pub async fn no_faults(&self) {
+    pub(crate) async fn no_faults(&self) {
         Answer::of(self.client.delete(self.url("/_control/faults"))).await;
     }
 
     /// What was seen of every window, and what became of the calls.
-    pub async fn audit(&self) -> Value {
+    pub(crate) async fn audit(&self) -> Value {
         Answer::of(self.client.get(self.url("/_audit"))).await.json()
     }
 
     /// Where faults are ordered.
-    pub fn control(&self) -> &str {
+    pub(crate) fn control(&self) -> &str {
         self.ready["control"].as_str().unwrap()
     }
 

@@ -25,7 +25,7 @@ use super::{fake_upstream::answer, listen};
 /// The name that its certificate is for.
 const HOST: &str = "localhost";
 
-pub struct TlsUpstream {
+pub(crate) struct TlsUpstream {
     port: u16,
     authority: String,
     asked: Arc<Mutex<Vec<Version>>>,
@@ -35,7 +35,7 @@ pub struct TlsUpstream {
 
 impl TlsUpstream {
     /// Answers "hello"; `speaks`: what it offers in the handshake, best first (`h2`, `http/1.1`).
-    pub async fn start(speaks: &[&str]) -> Self {
+    pub(crate) async fn start(speaks: &[&str]) -> Self {
         let (authority, tls) = certified(speaks);
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (acceptor, seen) = (TlsAcceptor::from(Arc::new(tls)), asked.clone());
@@ -55,17 +55,17 @@ impl TlsUpstream {
         Self { port, authority, asked, _tasks: tasks }
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("{HOST}:{}", self.port)
     }
 
     /// The authority's certificate, as a file for `SSL_CERT_FILE` holds it.
-    pub fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
 
     /// The HTTP version of each chat so far.
-    pub fn asked(&self) -> Vec<Version> {
+    pub(crate) fn asked(&self) -> Vec<Version> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -97,26 +97,26 @@ fn serve(request: &Request<Incoming>, asked: &Mutex<Vec<Version>>) -> Response<F
 }
 
 /// An HTTP proxy that knows `CONNECT`.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     port: u16,
     heads: Arc<Mutex<Vec<String>>>,
     _tasks: JoinSet<()>,
 }
 
 impl Tunnel {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let heads = Arc::new(Mutex::new(Vec::new()));
         let seen = heads.clone();
         let (port, tasks) = listen(0, move |near| pass(near, seen.clone())).await;
         Self { port, heads, _tasks: tasks }
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Each request to the proxy: its line and its headers.
-    pub fn heads(&self) -> Vec<String> {
+    pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
 }
