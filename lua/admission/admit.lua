@@ -135,7 +135,7 @@ end
 local quota = check_quota()
 local candidates = {} -- by number, each parsed once
 
---- The candidate with this number; the one before it must have been asked for.
+--- The candidate with this number; the one before it must have been read.
 local function candidate(number)
   local c = candidates[number]
   if not c then
@@ -163,7 +163,7 @@ local function check_health(c, health)
   for i = 3, 5 do
     local cooldown_until, cause, limits = parse_cooldown(health[i])
     learned = add_learned(learned, limits)
-    prevent('shut: ' .. cause, cooldown_until, true)
+    prevent('cooldown: ' .. cause, cooldown_until, true)
   end
   c.breakers, c.probes = {}, {}
   for i = 1, 2 do
@@ -265,13 +265,10 @@ local function commit(c)
   for i = 1, c.breakers and 2 or 0 do
     generations[i], probes[i] = c.breakers[i].generation, c.probes[i] or 0
   end
-  local packed = struct.pack('<ddddd', c.number, generations[1], generations[2], probes[1], probes[2])
-  for i = 1, #quota.windows do
-    packed = packed .. pack_charge(quota.windows[i])
-  end
-  for i = 1, #c.list do
-    packed = packed .. pack_charge(c.list[i])
-  end
+  local lease = { c.number, generations[1], generations[2], probes[1], probes[2] }
+  append_charges(lease, quota.windows)
+  append_charges(lease, c.list)
+  local packed = pack_lease(lease, #lease)
   local existing = redis.call('SET', LEASE, packed, 'PX', LEASE_TTL, 'NX', 'GET')
   if existing then
     return replay(existing)

@@ -12,11 +12,11 @@ local function correct_demand(key, queue, model, list, now, client)
     if w and w.units ~= 0 and is_shared(w) then
       local name = share_name(w, queue, model)
       local slices = current_slices(demand, name, w, now)
-      local asked, got = slices.asked + w.units, slices.got + w.units
-      slices.asked, slices.got = max(0, asked), max(0, got)
+      local requested, granted = slices.requested + w.units, slices.granted + w.units
+      slices.requested, slices.granted = max(0, requested), max(0, granted)
       -- What the present slice cannot give back is taken from the one before.
-      slices.asked_before = max(0, slices.asked_before + min(0, asked))
-      slices.got_before = max(0, slices.got_before + min(0, got))
+      slices.requested_before = max(0, slices.requested_before + min(0, requested))
+      slices.granted_before = max(0, slices.granted_before + min(0, granted))
       set_slices(demand, name, slices)
     end
   end

@@ -3,18 +3,18 @@
 
 --- Most calls do without: its functions are made where sums are old, or where a reserve may decide (lib/window_kinds).
 local function fair_demand()
-  local PACE_MARGIN = 1.03 -- a client may want this much more than it has asked for
+  local PACE_MARGIN = 1.03 -- a client may want this much more than it has requested
 
-  --- What a client got within about the last span.
-  local function recently_got(slices, w, now)
-    return slices.got + slices.got_before * (1 - now % w.span / w.span)
+  --- Units that a client was granted within about the last span.
+  local function recently_granted(slices, w, now)
+    return slices.granted + slices.granted_before * (1 - now % w.span / w.span)
   end
 
-  --- What a client still wants of its share: what it asked for within about the last span less what it got. Both are
-  --- weighed alike, so a client that stops asking releases at once what it had been getting.
+  --- What a client still wants of its share: what it requested within about the last span less what it was granted. Both are
+  --- weighed alike, so a client that stops asking releases at once what it was granted before.
   local function unmet_share(slices, w, now, share)
-    local asked = slices.asked + slices.asked_before * (1 - now % w.span / w.span)
-    return min(share, PACE_MARGIN * asked) - recently_got(slices, w, now)
+    local requested = slices.requested + slices.requested_before * (1 - now % w.span / w.span)
+    return min(share, PACE_MARGIN * requested) - recently_granted(slices, w, now)
   end
 
   --- The demand of all clients of a queue, read once per call.
@@ -31,7 +31,7 @@ local function fair_demand()
     return shares.all
   end
 
-  --- Computes the sums over active clients again, and deletes clients that have not asked for long.
+  --- Computes the sums over active clients again, and deletes clients that have been inactive for long.
   local function recompute_sums(shares, list, now)
     local all, text, longest = all_demand(shares), { decimal(now) }, 0
     for i = 1, #list do
@@ -40,7 +40,7 @@ local function fair_demand()
         local name, weights, clients, unmet, active = share_name(w, shares.queue, shares.model), 0, 0, 0, {}
         for _, demand in pairs(all) do
           local slices = current_slices(demand, name, w, now)
-          if slices.asked + slices.asked_before > 0 then
+          if slices.requested + slices.requested_before > 0 then
             weights, clients = weights + demand.weight, clients + 1
             active[clients] = { slices, demand.weight }
           end
@@ -70,14 +70,14 @@ local function fair_demand()
   local function reserved_for_others(shares, sum, w, now, request, ahead, by_client)
     local name = share_name(w, shares.queue, shares.model)
     local slices, weights, clients = current_slices(own_demand(shares), name, w, now), sum.weights, sum.clients
-    if slices.asked + slices.asked_before == 0 then
+    if slices.requested + slices.requested_before == 0 then
       weights, clients = weights + request.weight, clients + 1
     end
     if clients <= 1 then
       return 0
     end
-    local got, share = recently_got(slices, w, now), w.max * request.weight / weights
-    if not request.is_flexible and (got == 0 or got + w.units <= share) then
+    local granted, share = recently_granted(slices, w, now), w.max * request.weight / weights
+    if not request.is_flexible and (granted == 0 or granted + w.units <= share) then
       return 0
     end
     local reserved = 0
@@ -86,7 +86,7 @@ local function fair_demand()
     else
       for other, demand in pairs(all_demand(shares)) do
         local theirs = current_slices(demand, name, w, now)
-        if other ~= request.client and theirs.asked + theirs.asked_before > 0 then
+        if other ~= request.client and theirs.requested + theirs.requested_before > 0 then
           local queued = by_client[other] and by_client[other][w.limit] or 0
           local unmet = unmet_share(theirs, w, now, w.max * demand.weight / weights)
           reserved = reserved + max(0, unmet - queued)

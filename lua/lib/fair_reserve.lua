@@ -1,5 +1,5 @@
 --[[ lib/fair_reserve: the units of a queue's windows that are reserved for clients below their fair share, and the record of
-  what each client asked for and got.
+  what each client requested and was granted.
 ]]
 --- @include "lib/fair_shares"
 --- @include "lib/fair_demand"
@@ -41,13 +41,13 @@ end
 local function fair_reserve(shares, list, w, now, request, ahead, by_client)
   local sum = sums_of(shares, list, share_name(w, shares.queue, shares.model), w, now)
   if w.used + w.units + ahead + sum.unmet <= w.max then
-    return 0 -- there is room even if all of them asked now
+    return 0 -- there is room even if all of them came now
   end
   return compare_demand().reserved_for_others(shares, sum, w, now, request, ahead, by_client)
 end
 
---- Records what a client asked for and got: `asked` and `got` are 1 or 0 times the units of each shared window.
-local function record_demand(shares, list, now, client, weight, asked, got)
+--- Records what a client requested and was granted: `requested` and `granted` are 1 or 0 times the units of each shared window.
+local function record_demand(shares, list, now, client, weight, requested, granted)
   local own
   for i = 1, #list do
     local w = list[i]
@@ -55,7 +55,7 @@ local function record_demand(shares, list, now, client, weight, asked, got)
       own = own_demand(shares)
       local name = share_name(w, shares.queue, shares.model)
       local slices = current_slices(own, name, w, now)
-      slices.asked, slices.got = slices.asked + asked * w.units, slices.got + got * w.units
+      slices.requested, slices.granted = slices.requested + requested * w.units, slices.granted + granted * w.units
       set_slices(own, name, slices)
     end
   end

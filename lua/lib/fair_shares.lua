@@ -1,11 +1,11 @@
 --[[ lib/fair_shares: the demand of each client for the windows of a queue, from which its fair share follows.
 
   For sliding windows and token buckets with a span up to an hour. One hash per queue, in two slices of one span (the
-  present and the previous): <client> = "weight last" then for each window "|name:slice asked asked_before got
-  got_before"; name = the limit, with "@model" where the queue spans models and the window does not. "=" = "at" then for
-  each window "|name:weights clients unmet": sums over the active clients, and what all of them still want; computed again
-  when older than span/64. A client is active while it has asked within the last two spans; units are reserved for active
-  clients only. No limit depends on any of this.
+  present and the previous): <client> = "weight last", then for each window "|name:slice requested requested_before granted
+  granted_before"; name = the limit, with "@model" where the queue spans models and the window does not. "=" = "at", then
+  for each window "|name:weights clients unmet": sums over the active clients, and what all of them still want; computed
+  again when older than span/64. A client is active while it has requested something within the last two spans; units are
+  reserved for active clients only. No limit depends on any of this.
 ]]
 --- @include "lib/window"
 local MAX_SHARED_SPAN_MS = 3600000
@@ -21,29 +21,32 @@ local function share_name(w, queue, model)
   return w.limit
 end
 
---- One client's field as { weight, last, names, [name] = { slice, asked, asked_before, got, got_before } }.
+--- One client's field as { weight, last, names, [name] = { slice, requested, requested_before, granted, granted_before } }.
 local function parse_demand(text)
   local weight, last = string.match(text, '^(%d+) (%d+)')
   local names = {}
   local demand = { weight = (weight or 1) + 0, last = (last or 0) + 0, names = names, rpm = nil, tpm = nil }
-  for name, slice, asked, asked_before, got, got_before in
+  for name, slice, requested, requested_before, granted, granted_before in
     string.gmatch(text, '|([^:]+):(%d+) (%d+) (%d+) (%d+) (%d+)') do
     names[#names + 1] = name
     demand[name] = {
-      slice = slice + 0, asked = asked + 0, asked_before = asked_before + 0, got = got + 0, got_before = got_before + 0,
+      slice = slice + 0, requested = requested + 0, requested_before = requested_before + 0, granted = granted + 0,
+      granted_before = granted_before + 0,
     }
   end
   return demand
 end
 
---- The slices of one window, moved forward to `now`; they are empty where the client has not asked for two spans.
+--- The slices of one window, moved forward to `now`; they are empty where the client has requested nothing for two spans.
 local function current_slices(demand, name, w, now)
   local slice = floor(now / w.span)
   local slices = demand[name]
   if not slices or slices.slice < slice - 1 then
-    return { slice = slice, asked = 0, asked_before = 0, got = 0, got_before = 0 }
+    return { slice = slice, requested = 0, requested_before = 0, granted = 0, granted_before = 0 }
   elseif slices.slice == slice - 1 then
-    return { slice = slice, asked = 0, asked_before = slices.asked, got = 0, got_before = slices.got }
+    return {
+      slice = slice, requested = 0, requested_before = slices.requested, granted = 0, granted_before = slices.granted,
+    }
   end
   return slices
 end
@@ -68,7 +71,8 @@ local function write_demand(key, client, demand)
   for i = 1, #demand.names do
     local name = demand.names[i]
     local s = demand[name]
-    text = text .. string.format('|%s:%d %d %d %d %d', name, s.slice, s.asked, s.asked_before, s.got, s.got_before)
+    text = text .. format('|%s:%d %d %d %d %d', name, s.slice, s.requested, s.requested_before, s.granted,
+      s.granted_before)
   end
   redis.call('HSET', key, client, text)
 end

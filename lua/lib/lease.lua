@@ -34,11 +34,19 @@ local function lease_charge(lease, number)
   return unpack(lease, offset + 1, offset + WINDOW_FIELDS)
 end
 
---- The fields of a window, packed, for the charge that `charge` will make.
-local function pack_charge(w)
-  local units = w.units
-  if units == 0 then
-    return struct.pack('<ddddd', -1, 0, 0, 0, 0)
+--- Appends the charge that `charge` will make for each window. (One field at a time, in order: a multiple assignment starts
+--- with the last one, and the table would be laid out again and again.)
+local function append_charges(lease, windows)
+  local n = #lease
+  for i = 1, #windows do
+    local w = windows[i]
+    local units = w.units
+    local is_charged = units > 0
+    lease[n + 1] = is_charged and w.position or -1
+    lease[n + 2] = is_charged and w.second_position or 0
+    lease[n + 3] = units
+    lease[n + 4] = is_charged and w.charged_total + units or 0
+    lease[n + 5] = is_charged and ceil(w.used + units) or 0
+    n = n + WINDOW_FIELDS
   end
-  return struct.pack('<ddddd', w.position, w.second_position or 0, units, w.charged_total + units, ceil(w.used + units))
 end

@@ -85,7 +85,7 @@ local function wait_queue()
     return departures
   end
 
-  --- Tells the replica of a ticket that it may ask again at `at`.
+  --- Notifies the replica of a ticket, which may then ask again at `at`.
   function queue.notify(keys, id, at)
     redis.call('PUBLISH', keys.queue, string.format('%s %d', id, at))
   end

@@ -116,7 +116,7 @@ fn from_refusal(refusal: &Refusal, requested: &str) -> ApiError {
 /// Why one candidate is unavailable, and until when.
 fn reason(line: &RefusalReason, now: Timestamp) -> String {
     let opens = until(now, line.retry_in_ms);
-    if let Some(cause) = line.why.strip_prefix("shut: ") {
+    if let Some(cause) = line.why.strip_prefix("cooldown: ") {
         return format!("in cooldown after {cause}, available in {opens}");
     }
     match line.why.as_str() {
@@ -178,7 +178,7 @@ mod tests {
             exact: true,
             reasons: vec![
                 line("groq/llama", "rpm", Some(30), 12_000),
-                line("gemini/flash", "shut: 429_rpd", None, 90_000),
+                line("gemini/flash", "cooldown: 429_rpd", None, 90_000),
                 line("mistral/small", "breaker", None, 30_000),
                 line("cerebras/qwen", "off", None, i64::MAX),
             ],

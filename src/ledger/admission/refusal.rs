@@ -27,7 +27,7 @@ pub enum RefusedBy {
 pub struct RefusalReason {
     /// `groq/openai/gpt-oss-120b`, or the client's id if the client's quota refused.
     pub candidate: Arc<str>,
-    /// A limit's name, or `breaker`, `probe`, `shut: CAUSE`, `off`.
+    /// A limit's name, or `breaker`, `probe`, `cooldown: CAUSE`, `off`.
     pub why: String,
     /// The limit in force, if a limit refused.
     pub max: Option<i64>,

@@ -197,7 +197,7 @@ fn a_cool_down_shuts_what_it_names_and_only_a_reset_shortens_it() {
         ledger.close(&lease, &End { shut: text.to_owned(), ..End::default() });
     };
     shut(&mut ledger, "k 600000 - 401");
-    assert_eq!(ledger.ask(&one, &[1]).no().lines[0].why, "shut: 401");
+    assert_eq!(ledger.ask(&one, &[1]).no().lines[0].why, "cooldown: 401");
     ledger.ask(&sibling, &[1]).go();
     ledger.control("reset", "one");
 

@@ -243,7 +243,7 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
     });
     assert!(one.tasks.drain(Duration::from_secs(1)).await);
     let refusal = two.admit(&who, &choices[..1]).await.unwrap_err();
-    assert_eq!(refusal.reasons[0].why, "shut: 429_rpd");
+    assert_eq!(refusal.reasons[0].why, "cooldown: 429_rpd");
     assert!((39_000..=40_000).contains(&refusal.retry_ms));
     assert!(two.admit(&who, &choices).await.is_ok(), "the other account is open");
     let subject = choices[0].candidate.subject.clone();
