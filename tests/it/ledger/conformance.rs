@@ -46,7 +46,7 @@ fn units(dice: &mut Dice, cand: &Cand) -> Vec<i64> {
     cand.windows.iter().map(|w| of(w.limit.as_str(), w.max.min(9_000))).collect()
 }
 
-/// Both hosts, told the same.
+/// Both engines, given the same calls.
 struct Pair {
     redis: TestLedger,
     embedded: TestLedger,
@@ -66,9 +66,9 @@ impl Pair {
     }
 
     fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, mut ask: impl FnMut(&mut TestLedger) -> T) -> T {
-        let told = ask(&mut self.redis);
-        assert_eq!(told, ask(&mut self.embedded), "{what}: redis left, embedded right");
-        told
+        let reply = ask(&mut self.redis);
+        assert_eq!(reply, ask(&mut self.embedded), "{what}: redis left, embedded right");
+        reply
     }
 }
 
@@ -147,7 +147,7 @@ fn step(
         1 => control(pair, dice, &what),
         2 => {
             let oldest = *dice.pick(&[0, 950]);
-            // The order of a hash's fields is nobody's promise.
+            // The fields of a hash have no order.
             pair.same(&what, |ledger| {
                 let text = ledger.snapshot(oldest);
                 let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -200,7 +200,7 @@ fn step(
                 return;
             }
             let id = pair.redis.fresh_id();
-            // Raw first (that is what is compared), then typed: by its id the second asking is told the same.
+            // Raw first, which is compared, and then typed: the same id gets the same lease.
             let raw = pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
             if matches!(&raw, Reply::List(items) if items[0] == Reply::Int(2)) {
                 waiting.push(id);
@@ -286,23 +286,25 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
     }
     let words = |words: &[&str]| words.iter().map(|word| Bytes::from((*word).to_owned())).collect::<Vec<_>>();
     let journal = [keys.totals(), keys.journal()];
-    // Ids are each host's own clock's.
-    let told = |reply: Reply| match reply {
+    // Each engine makes ids by its own clock.
+    let without_ids = |reply: Reply| match reply {
         Reply::List(items) => {
             items.into_iter().enumerate().filter(|(i, _)| *i < 3 || i % 2 == 0).map(|(_, item)| item).collect()
         }
         other => vec![other],
     };
     let newest = words(&["30", "newest", ""]);
-    let lines = pair.same("journal", |ledger| told(ledger.run(Script::Journal, &journal, &newest)));
+    let lines = pair.same("journal", |ledger| without_ids(ledger.run(Script::Journal, &journal, &newest)));
     assert_eq!(lines.len(), 33, "{lines:?}");
-    pair.same("all of it", |ledger| told(ledger.run(Script::Journal, &journal, &words(&["900", "newer", "0-0"]))));
+    pair.same("all of it", |ledger| {
+        without_ids(ledger.run(Script::Journal, &journal, &words(&["900", "newer", "0-0"])))
+    });
     for (ledger, way) in [(&pair.redis, "older"), (&pair.embedded, "older")] {
         let Reply::List(items) = ledger.run(Script::Journal, &journal, &newest) else { panic!() };
         let tenth = super::rig::text(&items[3 + 2 * 9]);
-        let rest = told(ledger.run(Script::Journal, &journal, &words(&["20", way, &tenth])));
+        let rest = without_ids(ledger.run(Script::Journal, &journal, &words(&["20", way, &tenth])));
         assert_eq!(rest[3..], lines[13..], "it goes on behind the tenth");
-        let newer = told(ledger.run(Script::Journal, &journal, &words(&["20", "newer", &tenth])));
+        let newer = without_ids(ledger.run(Script::Journal, &journal, &words(&["20", "newer", &tenth])));
         assert_eq!(newer[3..].iter().rev().collect::<Vec<_>>(), lines[3..12].iter().collect::<Vec<_>>());
     }
     for names in [&[][..], &["n1", "n9", "other"]] {
