@@ -226,38 +226,3 @@ fn a_full_window_is_walked_once_for_all_who_ask_for_as_much() {
         assert_eq!(&ledger.look(head, &one.window_key(w)), before, "a walk leaves its instant in w");
     }
 }
-
-#[test]
-fn a_window_that_was_kept_before_there_was_a_head_counts_on() {
-    let mut ledger = TestLedger::new();
-    let one = cand("one", &[win("rpm", 's', 3)]);
-    let (key, left) = (one.window_key(&one.windows[0]), START_MS - 9_999);
-    let kept = format!("'{left}', 2, 's', 2, 'q', 2, 'w', {left}, 'x', {}", START_MS + 60_000);
-    ledger.look(&format!("return redis.call('HSET', KEYS[1], {kept})"), &key);
-    ledger.ask(&one, &[1]).go();
-    let refusal = ledger.ask(&one, &[1]).no();
-    assert_eq!(refusal.opens, left + 60_000 + SLACK);
-    ledger.at(refusal.opens);
-    for _ in 0..2 {
-        ledger.ask(&one, &[1]).go();
-    }
-    ledger.ask(&one, &[1]).no();
-}
-
-#[test]
-fn a_clients_window_that_kept_its_head_by_itself_counts_on() {
-    let mut ledger = TestLedger::new();
-    let ann = Asker::named("ann").with(&[win("rpm", 's', 3), win("rpd", 's', 100)]);
-    let one = cand("one", &[]);
-    let left = START_MS - 9_999;
-    let head = format!("struct.pack('<dddddddd', 2, 2, {left}, {}, 0, 0, {left}, 2)", START_MS + 60_000);
-    ledger.look(&format!("return redis.call('HSET', KEYS[1], 'h', {head})"), &ledger.client_key(&ann, &ann.windows[0]));
-    ledger.admit(&ann, &[(&one, &[])]).go();
-    let refusal = ledger.admit(&ann, &[(&one, &[])]).no();
-    assert_eq!((refusal.by_client, refusal.opens), (true, left + 60_000 + SLACK));
-    ledger.at(refusal.opens);
-    for _ in 0..2 {
-        ledger.admit(&ann, &[(&one, &[])]).go();
-    }
-    ledger.admit(&ann, &[(&one, &[])]).no();
-}
