@@ -226,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn a_model_of_unknown_abilities_gets_the_request() {
+        let unknown = candidate("lab/m")
+            .model(|m| (m.capabilities_assumed, m.context_assumed, m.context) = (true, true, 32_768))
+            .build();
+        let size = PromptSize { messages: 1, ascii_chars: 400_000, ..PromptSize::default() };
+        for request in [
+            ChatRequest { needs: Capabilities::VISION, images: 1, remote_images: true, ..question() },
+            ChatRequest { needs: Capabilities::TOOLS.with(Capabilities::AUDIO_IN), tools: 1, ..question() },
+            ChatRequest { max_tokens: Some(64_000), ..question() },
+            ChatRequest { size, ..question() },
+        ] {
+            assert_eq!(names(&plan(std::slice::from_ref(&unknown), &request).unwrap()), ["lab/m"], "{request:?}");
+        }
+    }
+
+    #[test]
     fn a_remote_image_needs_a_candidate_that_fetches_it() {
         let inline = candidate("a/inline").can(Capabilities::VISION_BASE64).build();
         let fetching = candidate("b/fetching").can(Capabilities::VISION).build();

@@ -45,14 +45,14 @@ struct Entry {
     id: String,
     #[serde(alias = "context_window", alias = "context_length", alias = "max_context_length", alias = "max_model_len")]
     context: Option<i64>,
-    #[serde(default)]
-    meta: Meta,
+    /// llama.cpp describes the model here.
+    meta: Option<serde_json::Value>,
 }
 
-/// llama.cpp's properties of a model.
-#[derive(Default, Deserialize)]
-struct Meta {
-    n_ctx_train: Option<i64>,
+impl Entry {
+    fn context(&self) -> Option<i64> {
+        self.context.or_else(|| self.meta.as_ref()?.get("n_ctx_train")?.as_i64())
+    }
 }
 
 #[derive(Deserialize)]
@@ -82,11 +82,7 @@ impl Upstream {
             return Err(ModelListError::Refused { status: status.as_u16(), message });
         };
         let bare = |id: String| id.strip_prefix(prefix).map(str::to_owned).unwrap_or(id);
-        let model = |entry: Entry| ListedModel {
-            id: bare(entry.id),
-            context: entry.context.or(entry.meta.n_ctx_train),
-            capabilities: None,
-        };
+        let model = |entry: Entry| ListedModel { context: entry.context(), id: bare(entry.id), capabilities: None };
         Ok(list.data.into_iter().map(model).collect())
     }
 
@@ -184,6 +180,28 @@ mod tests {
         let page = serve(says(200, "text/html", b"<html>")).await;
         let found = upstream.list_models(&page.base_url, None, "", 2_000).await;
         assert!(matches!(found, Err(ModelListError::Refused { status: 200, .. })), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn contexts_and_abilities_are_read_where_a_server_states_them() {
+        let llama_cpp = r#"{"data":[{"id":"m","meta":{"n_ctx_train":40960}},{"id":"n","meta":null}]}"#;
+        let list: List = serde_json::from_str(llama_cpp).unwrap();
+        assert_eq!(list.data[0].context(), Some(40_960));
+        assert_eq!(list.data[1].context(), None);
+
+        let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
+        let upstream = Upstream::new(settings, 1).unwrap();
+        let description =
+            br#"{"model_info":{"llama.context_length":131072},"capabilities":["completion","vision","tools"]}"#;
+        let mut server = serve(says(200, "application/json", description)).await;
+        let model = upstream.describe_ollama(&server.base_url, "llava", 2_000).await.unwrap();
+        let capabilities = model.capabilities.unwrap();
+        assert_eq!((model.id.as_str(), model.context), ("llava", Some(131_072)));
+        assert!(capabilities.has(Capabilities::VISION_BASE64.with(Capabilities::TOOLS)));
+        assert!(!capabilities.has(Capabilities::REASONING));
+        let (request, _) = server.asked.recv().await.unwrap();
+        assert!(request.starts_with("POST /api/show HTTP/1.1\r\n"), "{request}");
+        assert_eq!(upstream.describe_ollama("http://127.0.0.1:1/v1", "llava", 2_000).await, None);
     }
 
     #[test]

@@ -52,6 +52,22 @@ fn of_two_names_of_one_maximum_the_newer_wins() {
 }
 
 #[test]
+fn an_output_maximum_is_lowered_to_what_fits_an_assumed_context() {
+    let prompt = "word ".repeat(4_000);
+    let body = |maximum: i64| {
+        format!(r#"{{"model":"free","max_tokens":{maximum},"messages":[{{"role":"user","content":"{prompt}"}}]}}"#)
+    };
+    let lowered = value(&body(32_000), candidate("custom"))["max_tokens"].as_i64().unwrap();
+    assert!((26_000..28_000).contains(&lowered), "{lowered}");
+    assert_eq!(value(&body(20_000), candidate("custom"))["max_tokens"], 20_000);
+    assert_eq!(
+        value(&body(64_000), candidate("mistral"))["max_tokens"],
+        64_000,
+        "a stated context is the plan's to check"
+    );
+}
+
+#[test]
 fn a_maximum_is_sent_where_the_default_is_absurd_and_nobody_named_one() {
     for written in ["", r#","max_tokens":null"#, r#","max_completion_tokens":null"#] {
         let sent = value(&with(written), candidate("cerebras"));

@@ -58,3 +58,14 @@ async fn the_way_leads_through_the_proxy_and_its_password_stays_between_us() {
     assert!(heads.iter().any(|head| head.to_lowercase().contains("proxy-authorization: basic c29tzw9uztpodw50zxiy")));
     assert!(!app.log().contains("hunter2"), "{}", app.log());
 }
+
+#[tokio::test]
+async fn a_host_of_no_proxy_is_called_without_the_proxy() {
+    let (upstream, tunnel) = (TlsUpstream::start(&["h2"]).await, Tunnel::start().await);
+    for (no_proxy, tunnels) in [("localhost,127.0.0.0/8,.svc", 0), (".svc", 1)] {
+        let (setup, _authority) = trusting(&upstream);
+        let setup = setup.env("ALL_PROXY", format!("http://{}", tunnel.address())).env("NO_PROXY", no_proxy);
+        assert_eq!(setup.start().await.chat("lab/m").await.content(), "hello");
+        assert_eq!(tunnel.heads().len(), tunnels, "NO_PROXY={no_proxy}");
+    }
+}

@@ -245,3 +245,20 @@ async fn a_model_pattern_without_a_match_is_reported() {
     assert!(text.contains("--model `gorq/*` matches no model"), "{text}");
     assert_eq!(text.matches("warning").count(), 1, "{text}");
 }
+
+#[test]
+fn check_prints_json_and_fails_where_it_cannot_print() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |arguments: &[&str], stdout: Stdio| {
+        let mut command = Command::new(binary());
+        command.arg("check").args(arguments).env_clear().env("PORT", "4000").current_dir(folder.path());
+        command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    let json: Value = serde_json::from_slice(&check(&["--json"], Stdio::piped()).stdout).unwrap();
+    let port = json["settings"].as_array().unwrap().iter().find(|setting| setting["name"] == "server.port").unwrap();
+    assert_eq!((&port["value"], &port["source"]), (&"4000".into(), &"env PORT".into()));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = check(&[], full.into());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to the standard output"), "{output:?}");
+}
