@@ -1,4 +1,4 @@
-//! Whole requests: the real plan, ledger, upstream and relay; only the provider's side of the wire is played.
+//! Whole requests through plan, ledger, upstream and relay, against a scripted provider.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -28,31 +28,31 @@ use crate::{
     upstream::UpstreamSettings,
 };
 
-/// What the played provider does with one connection.
+/// How the scripted provider handles one connection.
 #[derive(Clone)]
 enum Play {
-    /// Answers and closes.
+    /// Sends a response and closes.
     Says(String),
-    /// Answers so far, then waits for the caller to go; counts those who did.
+    /// Sends a partial response, waits until the caller disconnects, and counts that.
     SaysAndHangs(String),
 }
 
 struct Provider {
     url: String,
-    asked: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
     abandoned: Arc<AtomicUsize>,
 }
 
-/// Plays `plays` one after another, the last again and again.
+/// Handles connections by `plays` in order; the last one repeats.
 async fn provider(tasks: &Tasks, plays: Vec<Play>) -> Provider {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let (asked, abandoned) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let provider = Provider { url, asked: asked.clone(), abandoned: abandoned.clone() };
+    let (calls, abandoned) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let provider = Provider { url, calls: calls.clone(), abandoned: abandoned.clone() };
     let of_connection = tasks.clone();
     tasks.spawn_endless(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let play = plays[asked.fetch_add(1, Ordering::SeqCst).min(plays.len() - 1)].clone();
+            let play = plays[calls.fetch_add(1, Ordering::SeqCst).min(plays.len() - 1)].clone();
             of_connection.spawn_endless(perform(stream, play, abandoned.clone()));
         }
     });
@@ -98,10 +98,10 @@ fn whole(content: &str) -> Play {
     Play::Says(says("200 OK", "application/json", &body))
 }
 
-/// A Redis that is away: a true seam.
-struct Away;
+/// An engine that is unreachable.
+struct Unreachable;
 
-impl ScriptEngine for Away {
+impl ScriptEngine for Unreachable {
     fn run<'a>(&'a self, _: &'a ScriptCall, _: bool) -> BoxFuture<'a, Result<HostReply, EngineError>> {
         Box::pin(async { Err(EngineError::Unreachable("away".to_owned())) })
     }
@@ -118,7 +118,7 @@ impl ScriptEngine for Away {
     fn subscribe(&self, _: &str, _: OnMessage) {}
 }
 
-/// A Redis that does as it is told and is slow to say so.
+/// An engine whose replies are delayed.
 struct Slow(EmbeddedEngine);
 
 impl ScriptEngine for Slow {
@@ -182,13 +182,13 @@ fn streamed() -> ChatRequest {
     asking(r#"{"model":"free","messages":[{"role":"user","content":"hi"}],"max_tokens":500,"stream":true}"#)
 }
 
-fn anybody() -> Client {
+fn anonymous() -> Client {
     Client::new("anon:127.0.0.1", ClientKind::Anonymous, [])
 }
 
 async fn chat(flow: &Arc<Flow>, request: ChatRequest) -> (Result<ChatReply, FlowError>, AttemptLog) {
     let attempt_log = AttemptLog::new("req-1");
-    (flow.chat(anybody(), request, attempt_log.clone(), Duration::ZERO).await, attempt_log)
+    (flow.chat(anonymous(), request, attempt_log.clone(), Duration::ZERO).await, attempt_log)
 }
 
 async fn text(body: ChatBody) -> String {
@@ -201,14 +201,14 @@ async fn text(body: ChatBody) -> String {
     }
 }
 
-/// Waits for what is written off the caller's path.
+/// Waits for a value that is written asynchronously.
 async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(began.elapsed() < Duration::from_secs(5), "it never came");
+        assert!(began.elapsed() < Duration::from_secs(5), "timed out");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -229,7 +229,7 @@ async fn charged(flow: &Arc<Flow>, candidate: &Candidate, expected: i64) {
 const LIMITS: [(Limit, i64); 2] = [(Limit::Rpm, 30), (Limit::Tpm, 8_000)];
 
 #[tokio::test]
-async fn a_whole_answer_passes_settles_teaches_and_is_recorded() {
+async fn a_whole_reply_is_relayed_settled_learned_and_recorded() {
     let tasks = Tasks::new();
     let provider = provider(&tasks, vec![whole("Hello!")]).await;
     let candidate = at(&provider, "groq/gpt", &LIMITS);
@@ -249,7 +249,7 @@ async fn a_whole_answer_passes_settles_teaches_and_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_stream_passes_byte_for_byte_without_the_usage_nobody_asked_for() {
+async fn a_stream_passes_byte_for_byte_without_unrequested_usage() {
     let tasks = Tasks::new();
     let sent = [&chunk("Hel", ""), &chunk("lo", ""), STOP, USAGE, DONE].map(str::to_owned).concat();
     let provider = provider(&tasks, vec![Play::Says(sse(&sent))]).await;
@@ -258,9 +258,9 @@ async fn a_stream_passes_byte_for_byte_without_the_usage_nobody_asked_for() {
     let answer = chat(&flow, streamed()).await.0.unwrap();
     assert_eq!(text(answer.body).await, sent.replace(USAGE, ""));
     charged(&flow, &candidate, 100).await;
-    let mut asked = streamed();
-    asked.include_usage = true;
-    assert_eq!(text(chat(&flow, asked).await.0.unwrap().body).await, sent);
+    let mut with_usage = streamed();
+    with_usage.include_usage = true;
+    assert_eq!(text(chat(&flow, with_usage).await.0.unwrap().body).await, sent);
 }
 
 #[tokio::test]
@@ -291,7 +291,7 @@ async fn a_cut_stream_ends_in_an_error_event_and_keeps_its_reserve() {
 }
 
 #[tokio::test]
-async fn silence_in_a_stream_is_told_as_a_time_out() {
+async fn an_idle_stream_ends_in_a_timeout() {
     let tasks = Tasks::new();
     let provider = provider(&tasks, vec![Play::SaysAndHangs(sse(&chunk("Hel", "")))]).await;
     let flow = flow(&tasks, embedded(), vec![at(&provider, "groq/gpt", &LIMITS)]);
@@ -307,11 +307,11 @@ async fn a_429_before_the_first_content_moves_on_and_a_later_request_spares_that
         (provider(&tasks, vec![Play::Says(limited)]).await, provider(&tasks, vec![whole("Hi")]).await);
     let members = vec![at(&first, "groq/gpt", &LIMITS), at(&second, "lab/gpt", &LIMITS)];
     let flow = flow(&tasks, embedded(), members);
-    for told in ["groq/gpt;429, lab/gpt;ok", "lab/gpt;ok"] {
+    for header in ["groq/gpt;429, lab/gpt;ok", "lab/gpt;ok"] {
         let (answer, attempt_log) = chat(&flow, question()).await;
-        assert_eq!((&*answer.unwrap().provider, attempt_log.header().as_str()), ("lab", told));
+        assert_eq!((&*answer.unwrap().provider, attempt_log.header().as_str()), ("lab", header));
     }
-    assert_eq!((first.asked.load(Ordering::SeqCst), second.asked.load(Ordering::SeqCst)), (1, 2));
+    assert_eq!((first.calls.load(Ordering::SeqCst), second.calls.load(Ordering::SeqCst)), (1, 2));
 }
 
 #[tokio::test]
@@ -334,11 +334,11 @@ async fn no_room_is_refused_with_the_time_it_opens_and_costs_nothing() {
     chat(&flow, question()).await.0.unwrap();
     let Err(FlowError::Refused(refusal)) = chat(&flow, question()).await.0 else { panic!() };
     assert!(refusal.exact && (50_000..=61_000).contains(&refusal.retry_ms), "{refusal:?}");
-    assert_eq!(provider.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(provider.calls.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_a_stream_cancels_it_upstream_at_once() {
+async fn a_disconnect_cancels_the_stream_upstream() {
     let tasks = Tasks::new();
     let provider = provider(&tasks, vec![Play::SaysAndHangs(sse(&chunk("Hel", "")))]).await;
     let candidate = at(&provider, "groq/gpt", &LIMITS);
@@ -356,7 +356,7 @@ async fn a_caller_who_leaves_a_stream_cancels_it_upstream_at_once() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_while_we_wait_frees_the_slot_and_is_recorded() {
+async fn a_disconnect_before_the_reply_frees_the_slot_and_is_recorded() {
     let tasks = Tasks::new();
     let hangs = Play::SaysAndHangs(String::new());
     let provider = provider(&tasks, vec![hangs, whole("Hi")]).await;
@@ -373,7 +373,7 @@ async fn a_caller_who_leaves_while_we_wait_frees_the_slot_and_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_in_the_midst_of_an_admission_holds_no_slot() {
+async fn a_disconnect_during_an_admission_holds_no_slot() {
     let tasks = Tasks::new();
     let provider = provider(&tasks, vec![whole("Hi")]).await;
     let candidate = at(&provider, "groq/gpt", &[(Limit::Concurrency, 1), (Limit::Rpm, 2)]);
@@ -383,16 +383,16 @@ async fn a_caller_who_leaves_in_the_midst_of_an_admission_holds_no_slot() {
     tokio::time::sleep(SLOWNESS * 2).await;
     let leaving = chat(&flow, question());
     assert!(tokio::time::timeout(SLOWNESS / 2, leaving).await.is_err(), "it was still asking");
-    assert_eq!(provider.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(provider.calls.load(Ordering::SeqCst), 1);
     until(async || chat(&flow, question()).await.0.ok()).await;
 }
 
 #[tokio::test]
-async fn without_the_ledger_only_what_has_no_limit_goes_on() {
+async fn without_the_ledger_only_candidates_without_limits_are_served() {
     let tasks = Tasks::new();
     let provider = provider(&tasks, vec![whole("Hi")]).await;
     let metered = at(&provider, "groq/gpt", &LIMITS);
-    let flow_of = |members| flow(&tasks, Arc::new(Away), members);
+    let flow_of = |members| flow(&tasks, Arc::new(Unreachable), members);
     let refused = chat(&flow_of(vec![metered.clone()]), question()).await.0;
     assert!(matches!(refused, Err(FlowError::Ledger(_))));
     let local = at(&provider, "ollama/llama", &[]);
@@ -401,12 +401,12 @@ async fn without_the_ledger_only_what_has_no_limit_goes_on() {
 }
 
 #[tokio::test]
-async fn an_unknown_name_is_told_and_asks_nobody() {
+async fn an_unknown_name_is_a_404_without_a_call() {
     let tasks = Tasks::new();
     let provider = provider(&tasks, vec![whole("Hi")]).await;
     let flow = flow(&tasks, embedded(), vec![at(&provider, "groq/gpt", &LIMITS)]);
     let request = asking(r#"{"model":"gtp","messages":[{"role":"user","content":"hi"}]}"#);
     let error = chat(&flow, request).await.0.err().unwrap();
     assert!(matches!(error, FlowError::Plan(PlanError::NotFound(_))), "{error}");
-    assert_eq!((recorded(&flow).await.status, provider.asked.load(Ordering::SeqCst)), (404, 0));
+    assert_eq!((recorded(&flow).await.status, provider.calls.load(Ordering::SeqCst)), (404, 0));
 }

@@ -1,4 +1,4 @@
-//! Who is asked next, in which order, and what keeps a provider from being asked.
+//! The order of attempts, and what excludes a provider.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn a_dead_provider_is_left_alone_after_three_failures() {
     app.shows_breaker("a", "open").await;
     assert_eq!(a.seen().len(), 3);
     let open = app.chat("a/m").await;
-    assert_eq!(open.error().0, 429, "nobody else serves it: {}", open.text());
+    assert_eq!(open.error().0, 429, "no other provider serves it: {}", open.text());
     assert!(open.retry_after() <= Duration::from_secs(30));
 }
 

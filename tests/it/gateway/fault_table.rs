@@ -1,5 +1,5 @@
 //! The outcome table: every way an attempt can end, at each of the five providers, whole and streamed, from the bodies
-//! they really send: who is asked next, what the caller gets, what all replicas then know.
+//! they really send: the next candidate, the response to the caller, and the state that all replicas share.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -29,7 +29,7 @@ const PROVIDERS: [(&str, &str, &str); 5] = [
 /// What all replicas know afterwards.
 #[derive(Debug, Clone)]
 enum Then {
-    /// Nothing: the same model is asked again, as often as one likes.
+    /// No effect: the same model is tried again.
     Nothing,
     /// Closed for so long (ms): this model only, or the account's other one too.
     Shut { ms: RangeInclusive<i64>, other: bool },
@@ -347,7 +347,7 @@ async fn serves(bench: &Bench, model: &str) -> Result<(), String> {
     if came.status == 200 { Ok(()) } else { Err(format!("{model} should serve: {} {}", came.status, came.text)) }
 }
 
-/// Refused without being asked, and open again after this long.
+/// Refused without a call, and open again after this time.
 async fn is_left_alone(bench: &Bench, model: &str, ms: RangeInclusive<i64>) -> Result<(), String> {
     let came = bench.ask(model).await;
     match came.retry_ms {

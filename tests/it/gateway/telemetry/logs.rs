@@ -55,7 +55,7 @@ async fn without_a_collector_lines_have_the_callers_trace_at_any_level() {
     assert_eq!(Answer::of(call).await.status, 200);
     let both =
         async || Some((lines(&app, "job-1"), lines(&app, "job-2"))).filter(|(a, b)| !a.is_empty() && !b.is_empty());
-    let (traced, plain) = eventually(Duration::from_secs(5), "both are told", both).await;
+    let (traced, plain) = eventually(Duration::from_secs(5), "both are logged", both).await;
     assert_eq!((&traced[0]["trace_id"], traced[0].get("span_id")), (&TRACE.into(), None));
     assert_eq!(plain[0].get("trace_id"), None);
     assert_eq!(plain[0]["level"], "INFO");

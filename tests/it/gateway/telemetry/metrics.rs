@@ -88,9 +88,9 @@ async fn measurements_follow_the_conventions() {
     let first = collector.metric("gen_ai.server.time_to_first_token", |metric| count(metric) == 2).await;
     assert_eq!((first.unit.as_str(), points(&first)[0].explicit_bounds[0]), ("s", 0.001));
     let chats = collector.metric("gen_ai.server.request.duration", |metric| count(metric) == 3).await;
-    let asked: BTreeSet<String> =
+    let requested: BTreeSet<String> =
         points(&chats).iter().map(|p| labels(p)["gen_ai.request.model"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(asked, BTreeSet::from(["two", "lab/m", "other"].map(str::to_owned)));
+    assert_eq!(requested, BTreeSet::from(["two", "lab/m", "other"].map(str::to_owned)));
 
     let http = collector.metric("http.server.request.duration", |metric| count(metric) >= 3).await;
     assert_eq!(http.unit, "s");

@@ -187,10 +187,10 @@ async fn waiting_for_room_is_seen_between_the_ledgers_answers() {
     assert_one_tree(&spans);
     let wait = named(&spans, "wait");
     assert_eq!((wait.kind, wait.get("tollfree.outcome")), (SpanKind::Internal, json!("granted")));
-    let told: u64 = waited.header("x-tollfree-waited-ms").unwrap().parse().unwrap();
+    let waited_ms: u64 = waited.header("x-tollfree-waited-ms").unwrap().parse().unwrap();
     assert!(
-        wait.took >= Duration::from_millis(told) && wait.took < Duration::from_millis(told + 100),
-        "{wait:?} of {told}"
+        wait.took >= Duration::from_millis(waited_ms) && wait.took < Duration::from_millis(waited_ms + 100),
+        "{wait:?} of {waited_ms}"
     );
     let mut outcomes: Vec<_> = spans.iter().filter(|s| s.name == "admit").map(|s| s.get("tollfree.outcome")).collect();
     outcomes.dedup();
