@@ -1,4 +1,4 @@
-//! The way of a call: authorise → read → check → fault? → slot → count → answer → settle.
+//! A chat completion: authorise → parse → check → fault? → slot → count → respond → settle.
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use actix_web::{
 };
 
 use super::{
-    accounting::limit::{Kind, LimitName},
-    accounting::meter::Limit,
-    accounting::usage::Entry,
-    accounting::window::{HitReason, LimitHit},
+    accounting::{
+        limit::{LimitName, WindowKind},
+        meter::Limit,
+        usage::Arrival,
+        window::{HitReason, LimitHit},
+    },
     completion::Completion,
-    dialects::request_checks::RequestError,
-    dialects::{ErrorReply, Headers},
+    dialects::{ErrorReply, Headers, request_checks::RequestError},
     faults::{FaultKind, FaultRule},
     in_flight::Call,
     provider::{Model, Provider},
@@ -24,36 +25,37 @@ use super::{
     settings::Status,
     socket,
     state::State,
-    stream::{self, Ending, pause},
+    stream::{self, Ending, pause, whole_ms},
 };
 
-/// Events handed over before a cut or a stall when the fault does not say.
-const AFTER: usize = 2;
+/// Events sent before a cut or a stall when the fault does not say.
+const DEFAULT_EVENTS_BEFORE_FAULT: usize = 2;
+const DEFAULT_SLOW_MS: u64 = 10_000;
+const DEFAULT_EVENT_PAUSE_MS: u64 = 5;
 
 /// `POST …/chat/completions`
-pub(super) async fn complete(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
+pub(crate) async fn complete(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
     let providers = state.providers();
-    let Some(provider) = providers.providers.get(id) else { return HttpResponse::NotFound().finish() };
+    let Some(provider) = providers.by_id.get(id) else { return HttpResponse::NotFound().finish() };
     if provider.jitter_ms > 0 {
-        let jitter = state.rng.up_to(provider.jitter_ms);
-        pause(f64::from(u32::try_from(jitter).unwrap_or(u32::MAX))).await;
+        pause(whole_ms(state.rng.up_to(provider.jitter_ms))).await;
     }
-    let admission = match read(provider, &http, &body) {
+    let response = match parse(provider, &http, &body) {
         Ok((account, model, request)) => {
-            answer(&state, providers.enforce, provider, account, &model, &request, &http).await
+            respond(&state, providers.enforce, provider, account, &model, &request, &http).await
         }
-        Err(request_error) => Err(provider.dialect.implementation().request_error(provider, &request_error)),
+        Err(error) => Err(provider.dialect.implementation().request_error(provider, &error)),
     };
-    admission.unwrap_or_else(|reply| {
+    response.unwrap_or_else(|reply| {
         if !matches!(reply.status, 413 | 429 | 503) {
             state.usage(id).rejected(reply.status);
         }
-        refused(reply)
+        error_response(reply)
     })
 }
 
 /// The account of a request's key.
-pub(super) fn account(provider: &Provider, http: &HttpRequest) -> Result<String, RequestError> {
+pub(crate) fn account(provider: &Provider, http: &HttpRequest) -> Result<String, RequestError> {
     let text = |name: header::HeaderName| http.headers().get(name).and_then(|value| value.to_str().ok());
     let agent = text(header::USER_AGENT).unwrap_or_default();
     if provider.switches.bot_filter && (agent.is_empty() || agent.starts_with("Python-urllib")) {
@@ -66,14 +68,14 @@ pub(super) fn account(provider: &Provider, http: &HttpRequest) -> Result<String,
     key.and_then(|key| provider.keys.get(key).cloned()).ok_or(RequestError::Key)
 }
 
-/// Everything that can be wrong before a limit is asked.
-fn read(
+/// Parses a request and checks everything that comes before the limits.
+fn parse(
     provider: &Provider,
     http: &HttpRequest,
     body: &[u8],
 ) -> Result<(String, Arc<Model>, SimulatedRequest), RequestError> {
     let account = account(provider, http)?;
-    let mut request = SimulatedRequest::read(body).map_err(RequestError::Malformed)?;
+    let mut request = SimulatedRequest::parse(body).map_err(RequestError::Malformed)?;
     let name = request.model.strip_prefix("models/").unwrap_or(&request.model).to_owned();
     let model = provider.model(&name).cloned().ok_or_else(|| RequestError::NoSuchModel(name.clone()))?;
     match model.status {
@@ -85,13 +87,13 @@ fn read(
     let dialect = provider.dialect.implementation();
     dialect.ignore(&model, &mut request);
     match dialect.check(provider, &model, &request) {
-        Some(request_error) => Err(request_error),
+        Some(error) => Err(error),
         None => Ok((account, model, request)),
     }
 }
 
-/// Counts the call and answers it, or says which limit is in the way.
-async fn answer(
+/// Counts the call and responds, or returns the error of the limit that refuses it.
+async fn respond(
     state: &Arc<State>,
     enforce: bool,
     provider: &Arc<Provider>,
@@ -104,7 +106,7 @@ async fn answer(
     let fault = state.faults.take(&provider.id, &account, &model.id, request.stream, &state.rng);
     let kind = fault.as_ref().and_then(FaultRule::kind);
     let counts = provider.switches.failed_count || !kind.is_some_and(FaultKind::is_failure);
-    let entry = Entry {
+    let arrival = Arrival {
         account: &account,
         model,
         prompt_tokens: request.prompt_tokens + model.preamble_tokens,
@@ -112,84 +114,87 @@ async fn answer(
         stream: request.stream,
         fault: fault.as_ref().map(|fault| (fault.fault.as_str(), counts)),
     };
-    if let Some(FaultKind::Case(case)) = kind.filter(|kind| kind.comes_first()) {
-        state.usage(&provider.id).faulted(state.clock.now_us(), &entry, case.status());
-        return Ok(recorded(case, fault.as_ref()));
+    if let Some(FaultKind::Case(case)) = kind.filter(|kind| kind.precedes_limits()) {
+        state.usage(&provider.id).faulted(state.clock.now_us(), &arrival, case.status());
+        return Ok(recorded_response(case, fault.as_ref()));
     }
     let Ok(slot) = state.slot(provider, &account, model).await else {
-        state.usage(&provider.id).no_slot(state.clock.now_us(), &entry);
+        state.usage(&provider.id).no_slot(state.clock.now_us(), &arrival);
         return Err(dialect.limit_error(provider, model, &no_slot(model), &[]));
     };
     let now = state.clock.now_us();
-    let admitted = state.usage(&provider.id).admit(provider, now, &entry, enforce);
-    let (ticket, statuses) = admitted.map_err(|(hit, statuses)| {
+    let admitted = state.usage(&provider.id).admit(provider, now, &arrival, enforce);
+    let (charged, statuses) = admitted.map_err(|(hit, statuses)| {
         if let Some(fault) = &fault {
             state.faults.give_back(fault);
         }
         dialect.limit_error(provider, model, &hit, &statuses)
     })?;
-    let answer = Completion::to(request, provider, model, now, &state.rng);
-    let call = Call::new(state, provider, account.clone(), model, ticket, slot, &answer);
-    let delay = fault.as_ref().and_then(|fault| fault.delay_ms);
+    let completion = Completion::generate(request, provider, model, now, &state.rng);
+    let call = Call::new(state, provider, account.clone(), model, charged, slot, &completion);
     match kind {
-        Some(FaultKind::Slow) => pause(f64::from(u32::try_from(delay.unwrap_or(10_000)).unwrap_or(u32::MAX))).await,
+        Some(FaultKind::Slow) => {
+            let delay_ms = fault.as_ref().and_then(|fault| fault.delay_ms);
+            pause(whole_ms(delay_ms.unwrap_or(DEFAULT_SLOW_MS))).await;
+        }
         Some(FaultKind::Cut | FaultKind::Stall) | None => {}
-        Some(other) => return Ok(fail(other, fault.as_ref(), provider, &answer, call, http).await),
+        Some(other) => return Ok(fail(other, fault.as_ref(), provider, &completion, call, http).await),
     }
-    let after = fault.as_ref().and_then(|fault| fault.after).unwrap_or(AFTER);
+    let after = fault.as_ref().and_then(|fault| fault.after).unwrap_or(DEFAULT_EVENTS_BEFORE_FAULT);
     let ending = match kind {
         Some(FaultKind::Cut) => Ending::CutAfter(after),
         Some(FaultKind::Stall) => Ending::StallAfter(after),
-        _ => Ending::Proper,
+        _ => Ending::Regular,
     };
     if request.stream {
-        let headers = dialect.headers(&statuses, &answer);
-        let events = dialect.events(provider, &answer);
-        let body = stream::of_answer(events, answer.pace.first_ms, answer.pace.chunk_ms, ending, call);
+        let headers = dialect.headers(&statuses, &completion);
+        let events = dialect.events(provider, &completion);
+        let pace = completion.pace;
+        let body = stream::completion_body(events, pace.first_ms, pace.chunk_ms, ending, call);
         return Ok(with(HttpResponse::Ok(), headers).content_type("text/event-stream").streaming(body));
     }
-    Ok(whole(provider, &answer, ending, call).await)
+    Ok(whole(provider, &completion, ending, call).await)
 }
 
-/// An answer in one piece. Its headers tell how the limits stand after it.
-async fn whole(provider: &Provider, answer: &Completion, ending: Ending, mut call: Call) -> HttpResponse {
+/// A response without streaming. Its headers show the limits as they are after it.
+async fn whole(provider: &Provider, completion: &Completion, ending: Ending, mut call: Call) -> HttpResponse {
     let dialect = provider.dialect.implementation();
-    pause(answer.whole_ms()).await;
-    let text = dialect.whole(provider, answer);
+    pause(completion.whole_ms()).await;
+    let text = dialect.whole(provider, completion);
     match ending {
         Ending::StallAfter(_) => std::future::pending().await,
         Ending::CutAfter(_) => {
             call.truncated();
-            let half: Bytes = Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
-            let headers = dialect.headers(&call.statuses(), answer);
-            let body = stream::torn(half);
+            let half = Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
+            let headers = dialect.headers(&call.statuses(), completion);
+            let body = stream::torn_body(Some(half));
             with(HttpResponse::Ok(), headers).content_type("application/json").streaming(body)
         }
-        Ending::Proper => {
-            call.emit(answer.output_tokens);
+        Ending::Regular => {
+            call.emit(completion.output_tokens);
             call.complete();
-            let headers = dialect.headers(&call.statuses(), answer);
+            let headers = dialect.headers(&call.statuses(), completion);
             with(HttpResponse::Ok(), headers).content_type("application/json").body(text)
         }
     }
 }
 
-/// A fault in place of an answer.
+/// A fault in place of a response.
 async fn fail(
     kind: FaultKind,
     fault: Option<&FaultRule>,
     provider: &Provider,
-    answer: &Completion,
+    completion: &Completion,
     mut call: Call,
     http: &HttpRequest,
 ) -> HttpResponse {
-    let form = if answer.stream { "text/event-stream" } else { "application/json" };
+    let form = if completion.stream { "text/event-stream" } else { "application/json" };
     match kind {
         FaultKind::Hang => std::future::pending().await,
         FaultKind::Reset => {
             call.failed(0);
             socket::reset_on_close(http);
-            HttpResponse::Ok().streaming(stream::lost())
+            HttpResponse::Ok().streaming(stream::torn_body(None))
         }
         FaultKind::Empty => {
             call.failed(200);
@@ -197,20 +202,20 @@ async fn fail(
         }
         FaultKind::Truncated => {
             call.failed(200);
-            let text = provider.dialect.implementation().whole(provider, answer);
+            let text = provider.dialect.implementation().whole(provider, completion);
             HttpResponse::Ok().content_type(form).body(text[..text.len() / 2].to_owned())
         }
         FaultKind::Case(case) => {
-            pause(answer.pace.first_ms).await;
+            pause(completion.pace.first_ms).await;
             call.failed(case.status());
-            recorded(case, fault)
+            recorded_response(case, fault)
         }
         FaultKind::Slow | FaultKind::Cut | FaultKind::Stall => HttpResponse::InternalServerError().finish(),
     }
 }
 
-/// A case of `wire/`, verbatim.
-fn recorded(case: &'static Case, fault: Option<&FaultRule>) -> HttpResponse {
+/// A recorded case, verbatim.
+fn recorded_response(case: &'static Case, fault: Option<&FaultRule>) -> HttpResponse {
     let status = StatusCode::from_u16(case.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     for header in case.headers() {
@@ -219,14 +224,13 @@ fn recorded(case: &'static Case, fault: Option<&FaultRule>) -> HttpResponse {
     match case.form {
         Form::Json | Form::Text => response.body(case.body()),
         Form::Sse => {
-            let pause = fault.and_then(|fault| fault.delay_ms).unwrap_or(5);
-            response.streaming(stream::of_case(case.events(), pause, case.is_cut()))
+            let pause_ms = fault.and_then(|fault| fault.delay_ms).unwrap_or(DEFAULT_EVENT_PAUSE_MS);
+            response.streaming(stream::recorded_body(case.events(), pause_ms, case.is_cut()))
         }
     }
 }
 
-/// A reply on the wire.
-pub(super) fn refused(reply: ErrorReply) -> HttpResponse {
+pub(crate) fn error_response(reply: ErrorReply) -> HttpResponse {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     with(HttpResponse::build(status), reply.headers).content_type(reply.content_type).body(reply.body)
 }
@@ -240,6 +244,6 @@ fn with(mut response: HttpResponseBuilder, headers: Headers) -> HttpResponseBuil
 
 fn no_slot(model: &Model) -> LimitHit {
     let zone = jiff::tz::TimeZone::UTC;
-    let limit = Limit { name: LimitName::Concurrency, kind: Kind::Sliding, max: model.concurrency, zone };
+    let limit = Limit { name: LimitName::Concurrency, kind: WindowKind::Sliding, max: model.concurrency, zone };
     LimitHit { limit, used: model.concurrency, requested: 1, wait_us: 1_000_000, reason: HitReason::Full }
 }

@@ -1,8 +1,8 @@
-//! One monotonic clock for all providers, in µs since the epoch.
+//! One monotonic clock for all providers, in microseconds since the epoch.
 
 use tokio::time::Instant;
 
-/// Wall time at the start plus what has passed since: it never goes back.
+/// The wall time of the start plus the time since, so that it never goes back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     epoch_us: i64,

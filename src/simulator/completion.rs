@@ -1,4 +1,4 @@
-//! What is answered: deterministic text, tool calls or JSON, made from the request alone. No dialect yet.
+//! Generates completions: deterministic text, tool calls or JSON derived from the request, independent of the dialect.
 
 use serde_json::{Value, json};
 
@@ -9,14 +9,14 @@ use super::{
     schema,
 };
 
-/// An answer before a dialect writes it.
+/// A completion before a dialect formats it.
 #[derive(Debug)]
-pub(super) struct Completion {
-    /// Source of the ids in it.
+pub(crate) struct Completion {
+    /// Seed of its ids.
     pub seed: u64,
     /// Seconds since the epoch.
     pub created: i64,
-    /// As asked for, which may be an alias.
+    /// The model as named in the request, which may be an alias.
     pub model: String,
     pub stream: bool,
     pub include_usage: bool,
@@ -26,7 +26,7 @@ pub(super) struct Completion {
     pub calls: Vec<Call>,
     pub finish: Finish,
     pub prompt_tokens: i64,
-    /// Reasoning included, all `n` answers together.
+    /// Including reasoning, over all `n` choices.
     pub output_tokens: i64,
     pub reasoning_tokens: i64,
     pub pace: Pace,
@@ -34,29 +34,35 @@ pub(super) struct Completion {
 
 /// A tool call.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     pub name: String,
     /// JSON text.
     pub arguments: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finish {
+pub(crate) enum Finish {
     Stop,
     Length,
     ToolCalls,
     Safety,
 }
 
-/// How fast it comes, ms.
+/// How fast the completion is sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     pub first_ms: f64,
     pub chunk_ms: f64,
 }
 
 impl Completion {
-    pub(super) fn to(request: &SimulatedRequest, provider: &Provider, model: &Model, now_us: i64, rng: &Rng) -> Self {
+    pub(crate) fn generate(
+        request: &SimulatedRequest,
+        provider: &Provider,
+        model: &Model,
+        now_us: i64,
+        rng: &Rng,
+    ) -> Self {
         let speed = &model.latency;
         let calls = calls(request, model);
         let size = request.directive.chunk_tokens.unwrap_or(speed.chunk_tokens).max(1);
@@ -96,19 +102,19 @@ impl Completion {
         }
     }
 
-    pub(super) fn total_tokens(&self) -> i64 {
+    pub(crate) fn total_tokens(&self) -> i64 {
         self.prompt_tokens + self.output_tokens
     }
 
-    /// Time until a whole answer is there, ms.
-    pub(super) fn whole_ms(&self) -> f64 {
+    /// Time until the whole completion exists, in ms.
+    pub(crate) fn whole_ms(&self) -> f64 {
         let pieces = self.reasoning.len() + self.content.len();
         let gaps = u32::try_from(pieces.saturating_sub(1)).unwrap_or(u32::MAX);
         self.pace.first_ms + self.pace.chunk_ms * f64::from(gaps)
     }
 }
 
-/// Cuts a text to so many tokens; whether anything was lost.
+/// Cuts a text to a number of tokens. Returns whether the text was longer.
 fn cut(text: &mut String, tokens: i64) -> bool {
     let most = usize::try_from(tokens.max(0)).unwrap_or(usize::MAX).saturating_mul(4);
     match text.char_indices().nth(most) {
@@ -133,39 +139,39 @@ fn pieces(text: &str, tokens: i64) -> Vec<String> {
     pieces
 }
 
-/// Reasoning, of models that reason and were not told not to.
+/// The reasoning of models that reason, unless the request turns it off.
 fn thought(request: &SimulatedRequest, provider: &Provider, model: &Model) -> String {
     let effort = request.text("reasoning_effort");
-    let asked = match provider.dialect {
+    let enabled = match provider.dialect {
         super::dialects::DialectName::Mistral => effort.is_some() || request.text("prompt_mode") == Some("reasoning"),
         _ => true,
     };
     let tokens = request.directive.reasoning.unwrap_or(model.latency.reasoning_tokens);
-    if !model.can.reasoning || !asked || effort == Some("none") || tokens <= 0 {
+    if !model.can.reasoning || !enabled || effort == Some("none") || tokens <= 0 {
         return String::new();
     }
     filled(&format!("The user says: {}. Completion briefly.", shortened(&request.last_user)), tokens)
 }
 
-/// The text of an answer.
+/// The text of a completion in the requested format.
 fn content(request: &SimulatedRequest, provider: &Provider, model: &Model, wanted: Option<i64>) -> String {
     let format = request.body.pointer("/response_format/type").and_then(Value::as_str);
-    let said = spoken(request, provider, model);
+    let text = reply_text(request, provider, model);
     match format {
         Some("json_schema") => {
             let schema = request.body.pointer("/response_format/json_schema/schema").unwrap_or(&Value::Null);
             return schema::example(schema, &request.last_user).to_string();
         }
-        Some("json_object") => return json!({ "answer": said }).to_string(),
+        Some("json_object") => return json!({ "answer": text }).to_string(),
         _ => {}
     }
     match wanted {
-        Some(tokens) => filled(&said, tokens),
-        None => said,
+        Some(tokens) => filled(&text, tokens),
+        None => text,
     }
 }
 
-fn spoken(request: &SimulatedRequest, provider: &Provider, model: &Model) -> String {
+fn reply_text(request: &SimulatedRequest, provider: &Provider, model: &Model) -> String {
     if !request.tool_results.is_empty() {
         return format!("The tool answered: {}", request.tool_results.join(" and "));
     }
@@ -174,22 +180,22 @@ fn spoken(request: &SimulatedRequest, provider: &Provider, model: &Model) -> Str
         1 => " I see 1 image.".to_owned(),
         several => format!(" I see {several} images."),
     };
-    let asked = shortened(&request.last_user);
-    format!("You said: {asked}{images} (This is {} at the simulated {}.)", model.id, provider.name)
+    let prompt = shortened(&request.last_user);
+    format!("You said: {prompt}{images} (This is {} at the simulated {}.)", model.id, provider.name)
 }
 
 fn shortened(text: &str) -> String {
     text.chars().take(400).collect()
 }
 
-/// Exactly so many tokens: the text, then filler, cut to measure.
+/// The text, followed by filler, cut to exactly this number of tokens.
 fn filled(text: &str, tokens: i64) -> String {
     const FILLER: &str = " The quick brown fox jumps over the lazy dog, and the answer goes on.";
     let chars = usize::try_from(tokens.max(0)).unwrap_or(0).saturating_mul(4);
     text.chars().chain(FILLER.chars().cycle()).take(chars).collect()
 }
 
-/// Tool calls: the first tool (or the one that was named), once or as often as the prompt says.
+/// Calls of the first tool, or of the named one, once or as often as the prompt sets.
 fn calls(request: &SimulatedRequest, model: &Model) -> Vec<Call> {
     let choice = request.field("tool_choice");
     let refused = choice.and_then(Value::as_str) == Some("none");
@@ -214,18 +220,19 @@ fn calls(request: &SimulatedRequest, model: &Model) -> Vec<Call> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::profile_merge, *};
+    use super::*;
+    use crate::simulator::profile::Profile;
 
-    fn answer(provider: &str, body: &Value) -> Completion {
-        let provider = Provider::build(provider, &profile_merge::real().providers[provider]).unwrap();
-        let request = SimulatedRequest::read(body.to_string().as_bytes()).unwrap();
+    fn completion(provider: &str, body: &Value) -> Completion {
+        let provider = Provider::build(provider, &Profile::real().settings().unwrap().providers[provider]).unwrap();
+        let request = SimulatedRequest::parse(body.to_string().as_bytes()).unwrap();
         let model = provider.model(&request.model).unwrap().clone();
-        Completion::to(&request, &provider, &model, 0, &Rng::new(1))
+        Completion::generate(&request, &provider, &model, 0, &Rng::new(1))
     }
 
     #[test]
-    fn an_answer_echoes_and_is_as_long_as_asked() {
-        let answer = answer(
+    fn a_completion_echoes_the_prompt_in_the_requested_length() {
+        let answer = completion(
             "mistral",
             &json!({"model":"ministral-3b-2512","messages":[{"role":"user","content":"hello there [[tokens=200 size=10]]"}]}),
         );
@@ -236,7 +243,7 @@ mod tests {
 
     #[test]
     fn thinking_can_eat_all_of_max_tokens() {
-        let answer = answer(
+        let answer = completion(
             "groq",
             &json!({"model":"openai/gpt-oss-120b","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}),
         );
@@ -244,13 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn tools_are_called_once_and_their_result_is_mentioned() {
+    fn a_tool_is_called_once_and_its_result_is_quoted() {
         let tools = json!([{"type":"function","function":{"name":"get_weather","parameters":
             {"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}]);
         let question = json!({"role":"user","content":"weather?"});
-        let first = answer("cerebras", &json!({"model":"gpt-oss-120b","tools":tools,"messages":[question]}));
+        let first = completion("cerebras", &json!({"model":"gpt-oss-120b","tools":tools,"messages":[question]}));
         assert_eq!((first.finish, first.calls[0].arguments.as_str()), (Finish::ToolCalls, r#"{"city":"Paris"}"#));
-        let second = answer(
+        let second = completion(
             "cerebras",
             &json!({"model":"gpt-oss-120b","tools":tools,"messages":[question,{"role":"tool","content":"21 degrees"}]}),
         );

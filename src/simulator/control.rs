@@ -1,4 +1,4 @@
-//! `/_control` and `/_audit`: faults on demand, limits changed live, and what the judge saw.
+//! `/_control` and `/_audit`: faults on demand, changed profiles, and the audit.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,7 +9,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{faults::FaultRule, recorded::Case, settings::Profile, state::State};
+use super::{faults::FaultRule, profile::Profile, recorded::Case, state::State};
 
 type Shared = Data<Arc<State>>;
 
@@ -27,7 +27,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .route("/_audit/log", web::get().to(log));
 }
 
-/// Orders in force, and what a fault can be.
+/// The rules in force, and the names of faults.
 async fn list_faults(state: Shared) -> HttpResponse {
     let cases: Vec<&str> = Case::all().iter().map(|case| case.name).collect();
     let kinds = ["hang", "reset", "slow", "cut_after_chunks", "stall_mid_stream", "empty", "truncated", "html"];
@@ -60,9 +60,9 @@ async fn reset(state: Shared) -> HttpResponse {
 
 async fn audit(state: Shared) -> HttpResponse {
     let now = state.clock.now_us();
-    let providers = state.providers();
+    let in_force = state.providers();
     let providers: BTreeMap<&String, Value> =
-        providers.providers.iter().map(|(id, provider)| (id, state.usage(id).audit(provider, now))).collect();
+        in_force.by_id.iter().map(|(id, provider)| (id, state.usage(id).audit(provider, now))).collect();
     HttpResponse::Ok().json(json!({ "now_ms": now / 1_000, "providers": providers }))
 }
 
@@ -71,13 +71,13 @@ struct LogQuery {
     provider: String,
     account: Option<String>,
     model: Option<String>,
-    /// ms since the epoch.
+    /// Milliseconds since the epoch.
     since: Option<i64>,
 }
 
-/// Calls in order of arrival.
+/// The logged calls in order of arrival.
 async fn log(state: Shared, wanted: Query<LogQuery>) -> HttpResponse {
-    if !state.providers().providers.contains_key(&wanted.provider) {
+    if !state.providers().by_id.contains_key(&wanted.provider) {
         return HttpResponse::NotFound().json(json!({ "error": "no such provider" }));
     }
     let is = |wanted: &Option<String>, given: &str| wanted.as_deref().is_none_or(|wanted| wanted == given);

@@ -7,50 +7,50 @@ use serde::{Deserialize, Serialize};
 
 use super::{recorded::Case, rng::Rng};
 
-/// An order to fail, as `POST /_control/faults` takes it.
+/// A rule for calls that fail, the body of `POST /_control/faults`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FaultRule {
-    /// Every provider when unset.
+pub(crate) struct FaultRule {
+    /// Absent matches every provider.
     pub provider: Option<String>,
     pub model: Option<String>,
     pub account: Option<String>,
-    /// `hang reset slow cut_after_chunks stall_mid_stream empty truncated html`, or a case of `wire/` such as `groq.503-overload`.
+    /// `hang reset slow cut_after_chunks stall_mid_stream empty truncated html`, or a recorded case such as `groq.503-overload`.
     pub fault: String,
-    /// How many calls it meets; unset: until cleared.
+    /// Number of calls that fail; absent means until the rules are cleared.
     pub times: Option<u32>,
-    /// Only streams, or only whole answers.
+    /// Only streams, or only responses without streaming.
     pub stream: Option<bool>,
-    /// Rng that a call meets it, 0..=1; unset: always.
+    /// Probability that a call fails; absent means always.
     pub probability: Option<f64>,
-    /// Events handed over before a cut or stall; unset: 2.
+    /// Events sent before a cut or a stall.
     pub after: Option<usize>,
-    /// `slow`: wait before the first byte (unset: 10 s); a case's stream: pause between events (unset: 5 ms).
+    /// `slow`: wait before the first byte. Recorded streams: pause between events.
     pub delay_ms: Option<u64>,
 }
 
-/// What happens to a call.
+/// How a call fails.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum FaultKind {
-    /// No byte ever.
+pub(crate) enum FaultKind {
+    /// Sends no byte.
     Hang,
     /// The connection is reset before the first byte.
     Reset,
     Slow,
-    /// The connection is lost in mid-answer.
+    /// The connection is lost within the response.
     Cut,
-    /// Silence in mid-answer.
+    /// The response stops without an end.
     Stall,
     /// 200 without a body.
     Empty,
     /// 200 with half a body.
     Truncated,
-    /// A case of `wire/`, verbatim.
+    /// A recorded case, verbatim.
     Case(&'static Case),
 }
 
 impl FaultRule {
-    pub(super) fn kind(&self) -> Option<FaultKind> {
+    pub(crate) fn kind(&self) -> Option<FaultKind> {
         Some(match self.fault.as_str() {
             "hang" => FaultKind::Hang,
             "reset" => FaultKind::Reset,
@@ -66,13 +66,13 @@ impl FaultRule {
 }
 
 impl FaultKind {
-    /// Told before any limit is asked: the request is refused, not failed.
-    pub(super) fn comes_first(self) -> bool {
+    /// The request is refused before any limit is checked.
+    pub(crate) fn precedes_limits(self) -> bool {
         matches!(self, Self::Case(case) if (400..500).contains(&case.status()))
     }
 
-    /// A failure before any content: whether it counts is a question of its own.
-    pub(super) fn is_failure(self) -> bool {
+    /// The call fails before any content. A switch decides whether it counts.
+    pub(crate) fn is_failure(self) -> bool {
         match self {
             Self::Hang | Self::Reset => true,
             Self::Case(case) => case.status() >= 500,
@@ -81,37 +81,37 @@ impl FaultKind {
     }
 }
 
-/// The orders in force, asked in the order they came.
+/// The rules in force. The first that matches applies.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
-    orders: Mutex<Vec<FaultRule>>,
-    /// So that nobody takes the lock while there are none.
+pub(crate) struct Faults {
+    rules: Mutex<Vec<FaultRule>>,
+    /// Number of rules, so that calls skip the lock while there are none.
     count: AtomicUsize,
 }
 
 impl Faults {
-    /// The error says what the fault may be.
-    pub(super) fn add(&self, fault: FaultRule) -> Result<(), String> {
+    /// Fails for an unknown fault.
+    pub(crate) fn add(&self, fault: FaultRule) -> Result<(), String> {
         if fault.kind().is_none() {
             return Err(format!("`{}` is neither a fault nor a case; see GET /_control/faults", fault.fault));
         }
-        let mut orders = self.orders.lock();
-        orders.push(fault);
-        self.count.store(orders.len(), Relaxed);
+        let mut rules = self.rules.lock();
+        rules.push(fault);
+        self.count.store(rules.len(), Relaxed);
         Ok(())
     }
 
-    pub(super) fn clear(&self) {
-        self.orders.lock().clear();
+    pub(crate) fn clear(&self) {
+        self.rules.lock().clear();
         self.count.store(0, Relaxed);
     }
 
-    pub(super) fn all(&self) -> Vec<FaultRule> {
-        self.orders.lock().clone()
+    pub(crate) fn all(&self) -> Vec<FaultRule> {
+        self.rules.lock().clone()
     }
 
-    /// The fault that this call meets, used up by once.
-    pub(super) fn take(
+    /// Takes the fault of a call, which uses the rule once.
+    pub(crate) fn take(
         &self,
         provider: &str,
         account: &str,
@@ -122,9 +122,9 @@ impl Faults {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
-        let mut orders = self.orders.lock();
+        let mut rules = self.rules.lock();
         let is = |wanted: &Option<String>, given: &str| wanted.as_deref().is_none_or(|wanted| wanted == given);
-        let met = orders.iter_mut().find(|fault| {
+        let met = rules.iter_mut().find(|fault| {
             is(&fault.provider, provider)
                 && is(&fault.account, account)
                 && is(&fault.model, model)
@@ -138,13 +138,13 @@ impl Faults {
         Some(met.clone())
     }
 
-    /// The call was refused by a limit before it met its fault.
-    pub(super) fn give_back(&self, fault: &FaultRule) {
-        let mut orders = self.orders.lock();
-        let same = |order: &&mut FaultRule| {
-            order.fault == fault.fault && order.provider == fault.provider && order.model == fault.model
+    /// Gives a fault back when a limit refused its call.
+    pub(crate) fn give_back(&self, fault: &FaultRule) {
+        let mut rules = self.rules.lock();
+        let same = |rule: &&mut FaultRule| {
+            rule.fault == fault.fault && rule.provider == fault.provider && rule.model == fault.model
         };
-        if let Some(times) = orders.iter_mut().find(same).and_then(|order| order.times.as_mut()) {
+        if let Some(times) = rules.iter_mut().find(same).and_then(|rule| rule.times.as_mut()) {
             *times += 1;
         }
     }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_meets_as_many_calls_as_it_was_told() {
+    fn a_rule_applies_to_its_number_of_calls() {
         let (faults, rng) = (Faults::default(), Rng::new(1));
         faults.add(fault(r#"{"provider":"groq","fault":"groq.503-overload","times":2,"stream":true}"#)).unwrap();
         let take = |provider, stream| faults.take(provider, "main", "m", stream, &rng).is_some();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_limit_refused_did_not_meet_its_fault() {
+    fn a_call_that_a_limit_refused_gives_its_fault_back() {
         let (faults, rng) = (Faults::default(), Rng::new(1));
         faults.add(fault(r#"{"fault":"hang","times":1}"#)).unwrap();
         let met = faults.take("groq", "main", "m", true, &rng).unwrap();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_chance_meets_about_half() {
+    fn a_probability_of_one_half_applies_to_about_half() {
         let (faults, rng) = (Faults::default(), Rng::new(1));
         faults.add(fault(r#"{"fault":"reset","probability":0.5}"#)).unwrap();
         let met = (0..1_000).filter(|_| faults.take("groq", "main", "m", true, &rng).is_some()).count();

@@ -1,6 +1,6 @@
-//! Ids as the providers make them, all out of one figure.
+//! Ids in the forms of the providers, derived from the seed of a completion.
 
-/// `length` characters of `alphabet`; `salt` tells apart the ids of one answer.
+/// `length` characters of `alphabet`. `salt` distinguishes the ids of one completion.
 fn drawn(seed: u64, salt: u64, alphabet: &[u8], length: usize) -> String {
     let mut rng = fastrand::Rng::with_seed(seed ^ (salt + 1).rotate_left(40));
     (0..length).map(|_| char::from(alphabet[rng.usize(..alphabet.len())])).collect()

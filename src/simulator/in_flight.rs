@@ -1,85 +1,87 @@
-//! An admitted call until its end: the right to settle it once, and the notice of a caller who left.
+//! A call that a provider has admitted: it is settled exactly once, also when the client leaves.
 
 use std::sync::Arc;
 
 use super::{
-    accounting::usage::{End, Ticket},
-    accounting::window::LimitStatus,
+    accounting::{
+        usage::{CallEnd, Charged},
+        window::LimitStatus,
+    },
     completion::Completion,
-    provider::Provider,
+    provider::{Model, Provider},
     state::{Slot, State},
 };
 
-/// Settles when told how it ended; dropped before that, the caller has left.
-pub(super) struct Call {
+/// Settled by one of its methods. If it is dropped before, the client has left.
+pub(crate) struct Call {
     state: Arc<State>,
     provider: Arc<Provider>,
     account: String,
-    model: Arc<super::provider::Model>,
-    ticket: Ticket,
+    model: Arc<Model>,
+    charged: Charged,
     _slot: Slot,
     tokens_in: i64,
-    /// Output tokens of the whole answer.
+    /// Output tokens of the whole completion.
     tokens_out: i64,
-    /// Output tokens handed over so far.
+    /// Output tokens sent so far.
     streamed: i64,
     pieces: usize,
     settled: bool,
 }
 
 impl Call {
-    pub(super) fn new(
+    pub(crate) fn new(
         state: &Arc<State>,
         provider: &Arc<Provider>,
         account: String,
-        model: &Arc<super::provider::Model>,
-        ticket: Ticket,
+        model: &Arc<Model>,
+        charged: Charged,
         slot: Slot,
-        answer: &Completion,
+        completion: &Completion,
     ) -> Self {
         Self {
             state: Arc::clone(state),
             provider: Arc::clone(provider),
             account,
             model: Arc::clone(model),
-            ticket,
+            charged,
             _slot: slot,
-            tokens_in: answer.prompt_tokens,
-            tokens_out: answer.output_tokens,
+            tokens_in: completion.prompt_tokens,
+            tokens_out: completion.output_tokens,
             streamed: 0,
             pieces: 0,
             settled: false,
         }
     }
 
-    /// A piece with so many output tokens was handed over.
-    pub(super) fn emit(&mut self, tokens: i64) {
+    /// Records that a piece with this many output tokens was sent.
+    pub(crate) fn emit(&mut self, tokens: i64) {
         self.pieces += 1;
         self.streamed += tokens;
     }
 
-    /// All of the answer is out.
-    pub(super) fn complete(&mut self) {
+    /// The whole completion was sent.
+    pub(crate) fn complete(&mut self) {
         self.end(200, Some(self.tokens_out), false);
     }
 
-    /// A fault ended it after some of the answer.
-    pub(super) fn truncated(&mut self) {
+    /// A fault ended the response after a part of the completion.
+    pub(crate) fn truncated(&mut self) {
         self.end(200, Some(self.unfinished()), false);
     }
 
-    /// A fault answered in its place: what was reserved stays reserved.
-    pub(super) fn failed(&mut self, status: u16) {
+    /// A fault replaced the response. The reservation stays.
+    pub(crate) fn failed(&mut self, status: u16) {
         self.end(status, None, false);
     }
 
-    /// How the limits stand now.
-    pub(super) fn statuses(&self) -> Vec<LimitStatus> {
+    /// The limits as they are now.
+    pub(crate) fn statuses(&self) -> Vec<LimitStatus> {
         let now = self.state.clock.now_us();
         self.state.usage(&self.provider.id).statuses(&self.provider, now, &self.account, &self.model)
     }
 
-    /// Work that goes on without its caller costs all of it.
+    /// Output tokens charged for an unfinished call: all of them where the provider keeps working without its client.
     fn unfinished(&self) -> i64 {
         if self.provider.switches.cancel_stops { self.streamed } else { self.tokens_out }
     }
@@ -88,9 +90,9 @@ impl Call {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        let end = End { status, tokens_in: self.tokens_in, tokens_out, cancelled, pieces: self.pieces };
+        let end = CallEnd { status, tokens_in: self.tokens_in, tokens_out, cancelled, pieces: self.pieces };
         let now = self.state.clock.now_us();
-        self.state.usage(&self.provider.id).settle(&self.provider, now, &self.ticket, end);
+        self.state.usage(&self.provider.id).settle(&self.provider, now, &self.charged, end);
     }
 }
 

@@ -1,17 +1,17 @@
 //! Providers on loopback that enforce and audit their real free-tier limits.
 //!
-//! The judge: written apart from the ledger and sharing no code with it. It counts naively, from plain logs of charges,
-//! and remembers the most that ever was in any window. Everything listens on one port:
+//! The simulator checks the ledger, so it shares no code with it. It counts naively, from plain logs of charges, and records
+//! the highest level of every window. Everything listens on one port:
 //!
 //! | path | |
 //! |---|---|
 //! | `/groq/openai/v1`, `/gemini/v1beta/openai`, `/cerebras/v1`, `/mistral/v1`, `/ollama/v1` | base URLs: `chat/completions` and `models` |
-//! | `POST, GET, DELETE /_control/faults` | faults on demand, see [`faults::Fault`] |
-//! | `POST /_control/profile` | limits, latency, accounts, switches, live: [`Profile`] as JSON |
-//! | `POST /_control/reset` | forgets counts, audit and faults |
-//! | `GET /_audit`, `GET /_audit/log?provider=&account=&model=&since=` | what was seen |
+//! | `POST, GET, DELETE /_control/faults` | faults on demand, see [`faults::FaultRule`] |
+//! | `POST /_control/profile` | changes limits, latency, accounts and switches: a [`Profile`] as JSON |
+//! | `POST /_control/reset` | clears counts, audit and faults |
+//! | `GET /_audit`, `GET /_audit/log?provider=&account=&model=&since=` | usage and calls |
 //!
-//! How long and how fast an answer is can be said in the prompt: see [`request`].
+//! Directives in the prompt set the length and the pace of a response: see [`request`].
 
 mod accounting;
 mod chat;
@@ -22,7 +22,7 @@ mod dialects;
 mod faults;
 mod ids;
 mod in_flight;
-mod profile_merge;
+mod profile;
 mod provider;
 mod recorded;
 mod request;
@@ -36,31 +36,55 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_web::dev::ServerHandle;
 use anyhow::Context;
 
 use crate::shutdown::Tasks;
-pub use settings::{Profile, SimulatorSettings};
+pub(crate) use profile::Profile;
+
+/// How to start the simulator.
+#[derive(Debug, Clone)]
+pub(crate) struct SimulatorSettings {
+    /// Loopback, unless gateways in other containers connect.
+    pub host: IpAddr,
+    /// 0 takes a free port.
+    pub port: u16,
+    /// Server threads, at least one.
+    pub workers: usize,
+    /// Merged over the built-in profile.
+    pub profile: Profile,
+}
+
+impl Default for SimulatorSettings {
+    fn default() -> Self {
+        Self { host: Ipv4Addr::LOCALHOST.into(), port: 0, workers: 0, profile: Profile::default() }
+    }
+}
 
 /// A running simulator.
-pub struct Running {
-    /// Provider → base URL, as a gateway's `<PROVIDER>_BASE_URL` wants it.
+pub(crate) struct Running {
+    /// Base URL of each provider, for the gateway's `<PROVIDER>_BASE_URL`.
     pub urls: BTreeMap<String, String>,
-    /// Provider → its keys in force; none for a provider that takes any.
+    /// Keys of each provider; none for a provider that takes any key.
     pub keys: BTreeMap<String, Vec<String>>,
-    /// Where `/_control` and `/_audit` are.
+    /// Origin of `/_control` and `/_audit`.
     pub control_url: String,
     handle: ServerHandle,
     tasks: Tasks,
 }
 
-/// Starts the providers; they listen when this returns.
-pub async fn start(settings: SimulatorSettings) -> anyhow::Result<Running> {
+/// Starts the providers. They listen when this returns.
+pub(crate) async fn start(settings: SimulatorSettings) -> anyhow::Result<Running> {
     let tasks = Tasks::new();
     let profile = settings.profile;
-    // Building a state reads time zones from disk.
+    // Building the state reads time zones from disk.
     let state = tokio::task::spawn_blocking(move || state::State::new(&profile)).await?;
     let state = Arc::new(state.context("the simulator's profile")?);
     let address = SocketAddr::new(settings.host, settings.port);
@@ -71,11 +95,9 @@ pub async fn start(settings: SimulatorSettings) -> anyhow::Result<Running> {
     });
     let origin = format!("http://{address}");
     let providers = state.providers();
-    let urls = providers
-        .providers
-        .values()
-        .map(|provider| (provider.id.clone(), format!("{origin}{}", server::path(provider))));
-    let keys = providers.providers.values().map(|provider| {
+    let urls =
+        providers.by_id.values().map(|provider| (provider.id.clone(), format!("{origin}{}", server::path(provider))));
+    let keys = providers.by_id.values().map(|provider| {
         let mut keys: Vec<String> = provider.keys.keys().cloned().collect();
         keys.sort();
         (provider.id.clone(), keys)
@@ -84,8 +106,8 @@ pub async fn start(settings: SimulatorSettings) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Stops listening and drops what is in flight.
-    pub async fn stop(self) {
+    /// Stops listening and drops the calls in flight.
+    pub(crate) async fn stop(self) {
         self.handle.stop(false).await;
         self.tasks.drain(Duration::from_secs(2)).await;
     }

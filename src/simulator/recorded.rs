@@ -1,8 +1,8 @@
-//! Recorded shapes of every provider's answers and errors, one case by name: the templates of the dialects, and faults to serve verbatim.
+//! Recorded responses and errors of every provider, by name: the models of the dialects' bodies, and faults served verbatim.
 
-/// A case: its status line, headers and body, as they would come over the wire.
+/// One recorded response: status line, headers and body.
 #[derive(Debug)]
-pub(super) struct Case {
+pub(crate) struct Case {
     /// `groq.429-tpm`
     pub name: &'static str,
     pub form: Form,
@@ -11,7 +11,7 @@ pub(super) struct Case {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Json,
     /// An event stream.
     Sse,
@@ -19,33 +19,33 @@ pub(super) enum Form {
 }
 
 impl Case {
-    pub(super) fn find(name: &str) -> Option<&'static Self> {
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
         CASES.iter().find(|case| case.name == name)
     }
 
-    pub(super) fn all() -> &'static [Self] {
+    pub(crate) fn all() -> &'static [Self] {
         CASES
     }
 
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(200)
     }
 
-    /// Names and values in order.
-    pub(super) fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    /// Header names and values in order.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.head.lines().skip(1).filter_map(|line| line.split_once(": "))
     }
 
-    /// The body without the line feed that a text file ends with and the wire does not.
-    pub(super) fn body(&self) -> &'static [u8] {
+    /// The body without the line feed at the end of a text file.
+    pub(crate) fn body(&self) -> &'static [u8] {
         match self.form {
             Form::Json => self.body.strip_suffix(b"\n").unwrap_or(self.body),
             Form::Sse | Form::Text => self.body,
         }
     }
 
-    /// The body of a stream, one event a piece, blank lines included.
-    pub(super) fn events(&self) -> Vec<&'static [u8]> {
+    /// The events of a stream, each with its blank line.
+    pub(crate) fn events(&self) -> Vec<&'static [u8]> {
         let mut events = Vec::new();
         let mut rest = self.body;
         while !rest.is_empty() {
@@ -60,7 +60,7 @@ impl Case {
     }
 
     /// The connection is lost at the end of the body.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.name == "custom.stream-cut"
     }
 }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_split_at_blank_lines_whatever_their_form() {
+    fn a_stream_is_split_at_blank_lines_of_either_form() {
         assert_eq!(Case::find("custom.stream-crlf").unwrap().events().len(), 4);
         let joined: Vec<u8> = Case::find("groq.stream").unwrap().events().concat();
         assert_eq!(joined, Case::find("groq.stream").unwrap().body());

@@ -1,24 +1,24 @@
-//! What a caller asks: the request read once, and its size by a fixed rule.
+//! Parses a chat request and measures it by a fixed rule.
 //!
 //! **Tokens.** A message is ⌈characters of its text ÷ 4⌉ + 4, an image 765, tools and tool calls ⌈characters of their JSON ÷ 4⌉,
-//! and each model may add a preamble. An answer is ⌈characters ÷ 4⌉. Usage, debits and limits all go by this rule.
+//! and each model may add a preamble. A completion is ⌈characters ÷ 4⌉. Usage, debits and limits follow this rule.
 //!
-//! **Directives.** The last user message may hold `[[tokens=200 ttft=300 chunk=20]]`: `tokens` (length of the answer), `reasoning`
+//! **Directives.** The last user message may hold `[[tokens=200 ttft=300 chunk=20]]`: `tokens` (length of the completion), `reasoning`
 //! (reasoning tokens), `ttft` and `chunk` (ms before the first and between two pieces), `size` (tokens in a piece), `calls`
-//! (tool calls; 0 answers with text), `finish` (`safety` stops after the first piece).
+//! (number of tool calls; 0 responds with text), `finish` (`safety` stops after the first piece).
 
 use serde_json::Value;
 
-/// Tokens of an image, whatever its size.
+/// Tokens of an image of any size.
 const IMAGE_TOKENS: i64 = 765;
 
 /// A request for a chat completion.
 #[derive(Debug)]
-pub(super) struct SimulatedRequest {
+pub(crate) struct SimulatedRequest {
     pub model: String,
     pub stream: bool,
     pub include_usage: bool,
-    /// Without a model's preamble.
+    /// Without the preamble of the model.
     pub prompt_tokens: i64,
     pub max_tokens: Option<i64>,
     pub n: i64,
@@ -31,9 +31,9 @@ pub(super) struct SimulatedRequest {
     pub body: Value,
 }
 
-/// What a prompt says about the form of its answer.
+/// What a prompt sets about its completion.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub(super) struct Directive {
+pub(crate) struct Directive {
     pub tokens: Option<i64>,
     pub reasoning: Option<i64>,
     pub first_ms: Option<f64>,
@@ -44,8 +44,8 @@ pub(super) struct Directive {
 }
 
 impl SimulatedRequest {
-    /// Reads a body; the error says what JSON lacks.
-    pub(super) fn read(body: &[u8]) -> Result<Self, String> {
+    /// Parses a body. The error says what is missing.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, String> {
         let body: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         let Some(fields) = body.as_object() else { return Err("the body is not an object".to_owned()) };
         let Some(messages) = fields.get("messages").and_then(Value::as_array) else {
@@ -90,25 +90,25 @@ impl SimulatedRequest {
         }
     }
 
-    /// `tools`, when there are any.
-    pub(super) fn tools(&self) -> &[Value] {
+    /// The tools, or none.
+    pub(crate) fn tools(&self) -> &[Value] {
         self.field("tools").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn messages(&self) -> &[Value] {
+    pub(crate) fn messages(&self) -> &[Value] {
         self.field("messages").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn field(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn field(&self, name: &str) -> Option<&Value> {
         self.body.get(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.field(name).and_then(Value::as_str)
     }
 
     /// URLs of all image parts.
-    pub(super) fn image_urls(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn image_urls(&self) -> impl Iterator<Item = &str> {
         let parts = self.messages().iter().filter_map(|message| message.get("content")?.as_array()).flatten();
         parts.filter_map(|part| {
             let image = part.get("image_url")?;
@@ -118,7 +118,7 @@ impl SimulatedRequest {
 }
 
 impl Directive {
-    /// The text without the directive, and the directive.
+    /// Splits a text into the text without its directive, and the directive.
     fn take(text: &str) -> (String, Self) {
         let mut directive = Self::default();
         let Some((before, rest)) = text.split_once("[[") else { return (text.to_owned(), directive) };
@@ -142,7 +142,7 @@ impl Directive {
 }
 
 /// ⌈characters ÷ 4⌉.
-pub(super) fn tokens_of(text: &str) -> i64 {
+pub(crate) fn tokens_of(text: &str) -> i64 {
     i64::try_from(text.chars().count().div_ceil(4)).unwrap_or(i64::MAX)
 }
 
@@ -150,7 +150,7 @@ fn json_tokens(value: &Value) -> i64 {
     tokens_of(&value.to_string())
 }
 
-/// Text and number of images of a message's content.
+/// The text and the number of images of a content.
 fn content(content: Option<&Value>) -> (String, usize) {
     match content {
         Some(Value::String(text)) => (text.clone(), 0),
@@ -168,10 +168,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompt_is_counted_by_the_rule() {
+    fn a_prompt_is_measured_by_the_rule() {
         let body = br#"{"model":"m","messages":[{"role":"system","content":"abcde"},
             {"role":"user","content":[{"type":"text","text":"hi"},{"type":"image_url","image_url":{"url":"data:x"}}]}]}"#;
-        let request = SimulatedRequest::read(body).unwrap();
+        let request = SimulatedRequest::parse(body).unwrap();
         assert_eq!(request.prompt_tokens, (2 + 4) + (1 + 4 + 765));
         assert_eq!((request.images, request.last_user.as_str()), (1, "hi"));
         assert_eq!(request.image_urls().collect::<Vec<_>>(), ["data:x"]);
@@ -188,15 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn results_belong_to_the_last_question() {
+    fn tool_results_belong_to_the_last_user_message() {
         let body = br#"{"model":"m","messages":[{"role":"user","content":"a"},{"role":"tool","content":"old"},
             {"role":"user","content":"b"},{"role":"assistant","tool_calls":[]},{"role":"tool","content":"new"}]}"#;
-        assert_eq!(SimulatedRequest::read(body).unwrap().tool_results, ["new"]);
+        assert_eq!(SimulatedRequest::parse(body).unwrap().tool_results, ["new"]);
     }
 
     #[test]
-    fn what_is_no_request_is_told() {
-        assert!(SimulatedRequest::read(b"{").is_err());
-        assert!(SimulatedRequest::read(br#"{"model":"m"}"#).unwrap_err().contains("messages"));
+    fn a_body_that_is_no_request_is_refused() {
+        assert!(SimulatedRequest::parse(b"{").is_err());
+        assert!(SimulatedRequest::parse(br#"{"model":"m"}"#).unwrap_err().contains("messages"));
     }
 }

@@ -1,19 +1,19 @@
-//! The smallest value that a JSON schema allows, filled plausibly and always alike.
+//! Generates a small plausible value of a JSON schema, always the same one.
 
 use serde_json::{Map, Value, json};
 
-/// How deep references may lead.
-const DEPTH: usize = 12;
+/// Deeper schemas end in null.
+const MAX_DEPTH: usize = 12;
 const CITIES: [&str; 4] = ["Paris", "Rome", "Oslo", "Lima"];
 
-/// A value of the schema; `about` fills free text.
-pub(super) fn example(schema: &Value, about: &str) -> Value {
+/// A value of the schema. `about` fills free text.
+pub(crate) fn example(schema: &Value, about: &str) -> Value {
     example_at(schema, about, 0)
 }
 
-/// As [`example`], the `at`-th one: parallel tool calls differ.
-pub(super) fn example_at(schema: &Value, about: &str, at: usize) -> Value {
-    ExampleBuilder { root: schema, about, at }.make(schema, "", DEPTH)
+/// The `at`-th value of the schema, since parallel tool calls differ.
+pub(crate) fn example_at(schema: &Value, about: &str, at: usize) -> Value {
+    ExampleBuilder { root: schema, about, at }.make(schema, "", MAX_DEPTH)
 }
 
 struct ExampleBuilder<'a> {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_never_ends_is_cut() {
+    fn a_recursive_schema_is_cut() {
         let schema = json!({"type":"object","properties":{"next":{"$ref":"#"}}});
         assert!(example(&schema, "").is_object());
     }

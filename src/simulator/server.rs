@@ -22,20 +22,20 @@ use super::{
     state::{Providers, State},
 };
 
-/// Larger than any gateway's own limit.
-const BODY_BYTES: usize = 64 << 20;
-/// Idle connections stay as long as at the real ones: a caller must be able to count on them.
+/// Larger than the limit of any gateway.
+const MAX_BODY_BYTES: usize = 64 << 20;
+/// Idle connections are kept as long as by the real providers, since clients reuse them.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(75);
 
 type Shared = Data<Arc<State>>;
 
 /// Path of a provider's API behind the port.
-pub(super) fn path(provider: &Provider) -> String {
+pub(crate) fn path(provider: &Provider) -> String {
     format!("/{}{}", provider.id, provider.dialect.implementation().prefix())
 }
 
-/// A server, not yet running; the handle that stops it, and where it listens.
-pub(super) fn bind(
+/// Binds a server that does not run yet. Returns it with the handle that stops it and its address.
+pub(crate) fn bind(
     state: &Arc<State>,
     address: SocketAddr,
     workers: usize,
@@ -47,19 +47,19 @@ pub(super) fn bind(
     let app = move || {
         let mut app = App::new()
             .app_data(Data::clone(&shared))
-            .app_data(PayloadConfig::new(BODY_BYTES))
+            .app_data(PayloadConfig::new(MAX_BODY_BYTES))
             .app_data(
                 JsonConfig::default().content_type(|_| true).content_type_required(false).error_handler(unreadable),
             )
             .configure(control::routes);
-        for provider in providers.providers.values() {
+        for provider in providers.by_id.values() {
             app = app.configure(|config| provider_routes(config, provider));
         }
         app
     };
     let server = HttpServer::new(app)
         .workers(workers.max(1))
-        .h1_allow_half_closed(false) // a caller who leaves is noticed, also between two chunks
+        .h1_allow_half_closed(false) // a client that leaves is noticed between two chunks, too
         .keep_alive(KEEP_ALIVE)
         .on_connect(socket::keep)
         .shutdown_timeout(1)
@@ -96,14 +96,14 @@ fn provider_routes(config: &mut web::ServiceConfig, provider: &Provider) {
 
 fn models(state: &State, id: &str, request: &HttpRequest) -> HttpResponse {
     let providers = state.providers();
-    let Some(provider) = providers.providers.get(id) else { return HttpResponse::NotFound().finish() };
+    let Some(provider) = providers.by_id.get(id) else { return HttpResponse::NotFound().finish() };
     let dialect = provider.dialect.implementation();
     match chat::account(provider, request) {
         Ok(_) => {
             let created = state.clock.now_us() / 1_000_000;
             HttpResponse::Ok().content_type("application/json").body(dialect.models(provider, created))
         }
-        Err(request_error) => chat::refused(dialect.request_error(provider, &request_error)),
+        Err(error) => chat::error_response(dialect.request_error(provider, &error)),
     }
 }
 
@@ -114,13 +114,13 @@ async fn tags(state: Shared) -> HttpResponse {
     }
 }
 
-async fn show(state: Shared, asked: Json<Value>) -> HttpResponse {
+async fn show(state: Shared, body: Json<Value>) -> HttpResponse {
     let providers = state.providers();
     let Some(provider) = local(&providers) else { return HttpResponse::NotFound().finish() };
-    let name = asked.get("model").or_else(|| asked.get("name")).and_then(Value::as_str).unwrap_or_default();
+    let name = body.get("model").or_else(|| body.get("name")).and_then(Value::as_str).unwrap_or_default();
     match provider.model(name) {
         Some(model) => HttpResponse::Ok().content_type("application/json").body(ollama::show(model)),
-        None => chat::refused(
+        None => chat::error_response(
             provider.dialect.implementation().request_error(provider, &RequestError::NoSuchModel(name.to_owned())),
         ),
     }
@@ -131,7 +131,7 @@ async fn version() -> HttpResponse {
 }
 
 fn local(providers: &Providers) -> Option<&Arc<Provider>> {
-    providers.providers.values().find(|provider| provider.dialect == DialectName::Ollama)
+    providers.by_id.values().find(|provider| provider.dialect == DialectName::Ollama)
 }
 
 fn unreadable(error: actix_web::error::JsonPayloadError, _: &HttpRequest) -> actix_web::Error {

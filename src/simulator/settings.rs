@@ -1,211 +1,230 @@
-//! What can be told to the simulator: a port and a profile laid over the built-in one (`real.toml`).
-//!
-//! Every member of a profile is optional. `POST /_control/profile` takes the same shape as JSON and lays it over what is in force.
+//! The settings of the simulated providers: a merged profile, with the default of every field that is absent.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::Value;
 
-use super::accounting::limit::{Charge, Kind, LimitName};
+use super::accounting::limit::{LimitName, TokenCharge, WindowKind};
 
-/// How to start the simulator.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SimulatorSettings {
-    /// Where to listen: loopback, unless gateways in other containers shall reach it.
-    pub host: IpAddr,
-    /// 0 takes a free one.
-    pub port: u16,
-    /// Server threads; 0 means one.
-    pub workers: usize,
-    pub profile: Profile,
-}
-
-impl Default for SimulatorSettings {
-    fn default() -> Self {
-        Self { host: Ipv4Addr::LOCALHOST.into(), port: 0, workers: 0, profile: Profile::default() }
-    }
-}
-
-/// What differs from the built-in profile.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Profile {
-    /// `real` (as built in), or `unlimited`: no limits, no latency, no log. Applied before the rest of this profile.
-    pub base: Option<Base>,
+/// All providers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
     /// Seed of jitter and latency.
-    pub seed: Option<u64>,
-    /// False: limits are audited but nothing is refused.
-    pub enforce: Option<bool>,
-    /// Lines kept for `/_audit/log`, oldest dropped first; 0 keeps none.
-    pub log: Option<usize>,
-    /// Laid over every provider, before `providers`.
-    pub every_provider: Option<ProviderProfile>,
-    pub providers: BTreeMap<String, ProviderProfile>,
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// False audits limits without refusing a request.
+    #[serde(default = "yes")]
+    pub enforce: bool,
+    /// Calls kept for `/_audit/log`, the oldest dropped first; 0 keeps none.
+    #[serde(default)]
+    pub log: usize,
+    pub providers: BTreeMap<String, ProviderSettings>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Base {
-    Real,
-    Unlimited,
-}
-
-/// One provider: what it counts, how fast it is, and the answers to the open questions about it.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ProviderProfile {
+pub(crate) struct ProviderSettings {
     pub name: Option<String>,
-    /// Account → its keys. Replaces the built-in accounts. A provider without accounts takes any key or none.
-    pub accounts: Option<BTreeMap<String, Vec<String>>>,
+    /// The keys of each account. A provider without accounts takes any key or none.
+    pub accounts: BTreeMap<String, Vec<String>>,
     /// Limits of an account over all its models.
-    pub limits: Option<LimitsProfile>,
-    pub window: Option<WindowProfile>,
+    #[serde(deserialize_with = "limits")]
+    pub limits: BTreeMap<LimitName, i64>,
+    pub window: BTreeMap<LimitName, WindowKind>,
     /// Zone of calendar windows: an IANA name, `UTC` or a POSIX TZ string.
     pub zone: Option<String>,
-    pub token_charge: Option<Charge>,
-    /// Output tokens reserved when the caller names none.
-    pub reserve_default: Option<i64>,
+    pub token_charge: TokenCharge,
+    /// Output tokens reserved when the request names none.
+    pub reserve_default: i64,
     /// The most output tokens ever reserved.
-    pub reserve_cap: Option<i64>,
-    /// Each request is counted 0..=N ms after it came.
-    pub jitter_ms: Option<u64>,
+    pub reserve_cap: i64,
+    /// Each request is counted 0..=N ms after its arrival.
+    pub jitter_ms: u64,
     /// The provider's clock minus ours.
-    pub clock_offset_ms: Option<i64>,
-    pub latency: Option<LatencyProfile>,
-    pub switches: SwitchesProfile,
-    /// Laid over every model, before `models`.
-    pub every_model: Option<ModelProfile>,
-    pub models: BTreeMap<String, ModelProfile>,
+    pub clock_offset_ms: i64,
+    pub switches: Switches,
+    pub models: BTreeMap<String, ModelSettings>,
 }
 
-/// One model, or what is said of all models.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ModelProfile {
-    pub aliases: Option<Vec<String>>,
-    pub status: Option<Status>,
-    pub context: Option<i64>,
-    pub max_output: Option<i64>,
-    /// `tools json vision reasoning`
-    pub can: Option<Vec<String>>,
-    /// Names of one bucket share their windows; default: the model's own id.
+pub(crate) struct ModelSettings {
+    pub aliases: Vec<String>,
+    pub status: Status,
+    pub context: i64,
+    pub max_output: i64,
+    pub can: Vec<Ability>,
+    /// Models of one bucket share their windows; the default is the model's own id.
     pub bucket: Option<String>,
-    /// Limits per account and model.
-    pub limits: Option<LimitsProfile>,
-    pub window: Option<WindowProfile>,
-    pub latency: Option<LatencyProfile>,
-    /// Tokens the provider adds to every prompt.
-    pub preamble_tokens: Option<i64>,
+    /// Limits per account and model. 0 means that the model is not on the plan.
+    #[serde(deserialize_with = "limits")]
+    pub limits: BTreeMap<LimitName, i64>,
+    pub window: BTreeMap<LimitName, WindowKind>,
+    pub latency: Latency,
+    /// Tokens that the provider adds to every prompt.
+    pub preamble_tokens: i64,
 }
 
-/// Whether a model answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub(crate) enum Ability {
+    Tools,
+    Json,
+    Vision,
+    Reasoning,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    #[default]
     Active,
     Retired,
-    /// Needs a plan this account lacks.
+    /// Needs a plan that the account lacks.
     Gated,
 }
 
-/// `{ rpm = 30, tpm = "none" }`, or `"none"` for no limit at all.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub enum LimitsProfile {
-    Each(BTreeMap<LimitName, LimitValue>),
-    All(NoLimit),
-}
-
+/// How fast responses come.
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(untagged)]
-pub enum LimitValue {
-    /// 0 = not on this plan.
-    Max(i64),
-    None(NoLimit),
-}
-
-/// The word `none`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NoLimit {
-    None,
-}
-
-/// `"bucket"` for every limit, or a table by limit name.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub enum WindowProfile {
-    All(Kind),
-    Each(BTreeMap<LimitName, Kind>),
-}
-
-/// How fast answers come.
-#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct LatencyProfile {
+pub(crate) struct Latency {
     /// Until the first token.
-    pub first_ms: Option<Spread>,
+    pub first_ms: Spread,
     /// Between two chunks.
-    pub chunk_ms: Option<Spread>,
+    pub chunk_ms: Spread,
     /// Output tokens in a chunk.
-    pub chunk_tokens: Option<i64>,
-    /// Length of an answer when the prompt does not say; unset: as long as its text.
+    pub chunk_tokens: i64,
+    /// Length of a response when the prompt does not set one; the default is the length of its text.
     pub tokens: Option<Spread>,
     /// Reasoning tokens of a model that reasons.
-    pub reasoning_tokens: Option<i64>,
+    pub reasoning_tokens: i64,
 }
 
-/// A figure, or where to draw it from.
+/// A figure, or the distribution to draw it from.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(untagged)]
-pub enum Spread {
+pub(crate) enum Spread {
     Fixed(f64),
-    /// Uniform.
-    Between {
-        min: f64,
-        max: f64,
-    },
-    /// Log-normal.
-    Skewed {
-        median: f64,
-        p99: f64,
-    },
+    Uniform { min: f64, max: f64 },
+    LogNormal { median: f64, p99: f64 },
 }
 
-/// The open questions about the providers. What a switch does not concern ignores it.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// Open questions about the providers. A switch does not affect other providers than those it names.
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct SwitchesProfile {
+pub(crate) struct Switches {
     /// A 429 counts in the request windows.
-    pub refused_count: Option<bool>,
-    /// A 5xx (a fault) counts in the request windows, and keeps its tokens.
-    pub failed_count: Option<bool>,
-    /// Output tokens are reserved for calls without streaming too.
-    pub reserve_whole: Option<bool>,
-    /// A caller who leaves stops the work, and its cost.
-    pub cancel_stops: Option<bool>,
+    pub refused_count: bool,
+    /// A 5xx fault counts in the request windows and keeps its tokens.
+    pub failed_count: bool,
+    /// Output tokens are reserved for calls without streaming, too.
+    pub reserve_whole: bool,
+    /// A client that leaves stops the work and its cost.
+    pub cancel_stops: bool,
     /// Gemini: errors come as `[{"error":…}]`.
-    pub error_array: Option<bool>,
-    /// Gemini: a spent day's `retryDelay` names the day's end; else only the next minute.
-    pub true_day_delay: Option<bool>,
-    /// Gemini: a safety stop comes as `content_filter`; else as `SAFETY`.
-    pub safety_mapped: Option<bool>,
+    pub error_array: bool,
+    /// Gemini: `retryDelay` of an exhausted day is the end of the day; otherwise the next minute.
+    pub true_day_delay: bool,
+    /// Gemini: a safety stop comes as `content_filter`; otherwise as `SAFETY`.
+    pub safety_mapped: bool,
     /// Mistral: `stream_options` is accepted.
-    pub stream_options: Option<bool>,
+    pub stream_options: bool,
     /// Cerebras: errors are wrapped in `error`.
-    pub error_wrapped: Option<bool>,
-    /// Cerebras: 429 carries `retry-after`.
-    pub retry_after: Option<bool>,
-    /// Cerebras: no credit, every inference is 402.
-    pub payment_required: Option<bool>,
-    /// Groq, Cerebras: a missing or a library's user agent is 403.
-    pub bot_filter: Option<bool>,
-    /// Mistral: 401 in the gateway's shape.
-    pub kong_unauthorized: Option<bool>,
-    /// Ollama: calls that may wait for a slot before 503.
-    pub queue: Option<usize>,
+    pub error_wrapped: bool,
+    /// Cerebras: a 429 carries `retry-after`.
+    pub retry_after: bool,
+    /// Cerebras: without credit every inference is a 402.
+    pub payment_required: bool,
+    /// Groq, Cerebras: a missing user agent, or one of an HTTP library, is a 403.
+    pub bot_filter: bool,
+    /// Mistral: a 401 has the form of its gateway.
+    pub kong_unauthorized: bool,
+    /// Ollama: calls that may wait for a slot before a 503.
+    pub queue: usize,
+}
+
+impl Default for ProviderSettings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            accounts: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            window: BTreeMap::new(),
+            zone: None,
+            token_charge: TokenCharge::None,
+            reserve_default: 0,
+            reserve_cap: i64::MAX,
+            jitter_ms: 0,
+            clock_offset_ms: 0,
+            switches: Switches::default(),
+            models: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            aliases: Vec::new(),
+            status: Status::Active,
+            context: 32_768,
+            max_output: 32_768,
+            can: Vec::new(),
+            bucket: None,
+            limits: BTreeMap::new(),
+            window: BTreeMap::new(),
+            latency: Latency::default(),
+            preamble_tokens: 0,
+        }
+    }
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        let none = Spread::Fixed(0.0);
+        Self { first_ms: none, chunk_ms: none, chunk_tokens: 8, tokens: None, reasoning_tokens: 0 }
+    }
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self {
+            refused_count: false,
+            failed_count: true,
+            reserve_whole: true,
+            cancel_stops: true,
+            error_array: true,
+            true_day_delay: true,
+            safety_mapped: true,
+            stream_options: false,
+            error_wrapped: false,
+            retry_after: true,
+            payment_required: false,
+            bot_filter: false,
+            kong_unauthorized: false,
+            queue: 0,
+        }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `{ rpm = 30, tpm = "none" }`, or `"none"` for no limit at all.
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<LimitName, i64>, D::Error> {
+    let mut value = Value::deserialize(deserializer)?;
+    if value == "none" {
+        return Ok(BTreeMap::new());
+    }
+    if let Some(limits) = value.as_object_mut() {
+        limits.retain(|_, limit| *limit != "none");
+    }
+    serde_json::from_value(value).map_err(D::Error::custom)
 }

@@ -1,4 +1,4 @@
-//! The state all requests share: providers in force, their usage, faults, slots.
+//! State that all requests share: the providers in force, their usage counters, faults and slots.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,28 +16,31 @@ use super::{
     accounting::usage::UsageCounters,
     clock::Clock,
     faults::Faults,
-    profile_merge,
+    profile::Profile,
     provider::{Model, Provider},
     rng::Rng,
-    settings::Profile,
+    settings::Settings,
 };
 
-/// Everything behind the port.
-pub(super) struct State {
+/// The state of the simulator.
+pub(crate) struct State {
     pub clock: Clock,
     pub rng: Rng,
     pub faults: Faults,
+    /// Calls kept in the log of each provider.
+    log: AtomicUsize,
     profile: Mutex<Profile>,
     providers: ArcSwap<Providers>,
     usage: BTreeMap<String, Mutex<UsageCounters>>,
-    pool: Mutex<HashMap<(String, String, String), Arc<SlotPool>>>,
+    /// By provider, account and bucket.
+    pools: Mutex<HashMap<(String, String, String), Arc<SlotPool>>>,
 }
 
-/// Providers as they are in force now; replaced whole.
+/// The providers in force. Replaced as a whole.
 #[derive(Debug)]
-pub(super) struct Providers {
+pub(crate) struct Providers {
     pub enforce: bool,
-    pub providers: BTreeMap<String, Arc<Provider>>,
+    pub by_id: BTreeMap<String, Arc<Provider>>,
 }
 
 /// Slots of one account and model.
@@ -47,72 +50,74 @@ struct SlotPool {
     waiting: AtomicUsize,
 }
 
-/// A call's slot, given back when dropped; none where calls are not limited.
-pub(super) type Slot = Option<OwnedSemaphorePermit>;
+/// The slot of a call, given back on drop; `None` where parallel calls are not limited.
+pub(crate) type Slot = Option<OwnedSemaphorePermit>;
 
 impl Providers {
-    fn build(profile: &Profile) -> anyhow::Result<Self> {
-        let built = profile.providers.iter().map(|(id, own)| Ok((id.clone(), Arc::new(Provider::build(id, own)?))));
-        let providers = built.collect::<anyhow::Result<_>>()?;
-        Ok(Self { enforce: profile.enforce.unwrap_or(true), providers })
+    fn build(settings: &Settings) -> anyhow::Result<Self> {
+        let built = settings.providers.iter().map(|(id, own)| Ok((id.clone(), Arc::new(Provider::build(id, own)?))));
+        Ok(Self { enforce: settings.enforce, by_id: built.collect::<anyhow::Result<_>>()? })
     }
 }
 
 impl State {
-    pub(super) fn new(over: &Profile) -> anyhow::Result<Self> {
-        let profile = profile_merge::real().overlaid(over);
-        let providers = Providers::build(&profile)?;
-        let lines = profile.log.unwrap_or(0);
+    pub(crate) fn new(over: &Profile) -> anyhow::Result<Self> {
+        let profile = Profile::real().merged(over)?;
+        let settings = profile.settings()?;
+        let providers = Providers::build(&settings)?;
         let usage =
-            providers.providers.keys().map(|id| (id.clone(), Mutex::new(UsageCounters::with_log(lines)))).collect();
+            providers.by_id.keys().map(|id| (id.clone(), Mutex::new(UsageCounters::with_log(settings.log)))).collect();
         Ok(Self {
             clock: Clock::new(),
-            rng: Rng::new(profile.seed.unwrap_or(1)),
+            rng: Rng::new(settings.seed),
             faults: Faults::default(),
+            log: AtomicUsize::new(settings.log),
             profile: Mutex::new(profile),
             providers: ArcSwap::from_pointee(providers),
             usage,
-            pool: Mutex::default(),
+            pools: Mutex::default(),
         })
     }
 
-    pub(super) fn providers(&self) -> Arc<Providers> {
+    pub(crate) fn providers(&self) -> Arc<Providers> {
         self.providers.load_full()
     }
 
-    /// The usage of a provider.
+    /// The usage counters of a provider.
     ///
     /// # Panics
-    /// For a provider that was not there at the start; none can be added later.
-    pub(super) fn usage(&self, provider: &str) -> MutexGuard<'_, UsageCounters> {
-        let usage = self.usage.get(provider).expect("every provider has its usage from the start");
+    /// For an unknown provider: none can be added after the start.
+    pub(crate) fn usage(&self, provider: &str) -> MutexGuard<'_, UsageCounters> {
+        let usage = self.usage.get(provider).expect("every provider has counters from the start");
         usage.lock()
     }
 
-    /// Lays a profile over the one in force. Counts go on where a limit keeps its name and kind.
-    pub(super) fn change(&self, over: &Profile) -> anyhow::Result<()> {
+    /// Merges a profile over the one in force. Counts are kept where a limit keeps its name and kind.
+    pub(crate) fn change(&self, over: &Profile) -> anyhow::Result<()> {
         let mut profile = self.profile.lock();
-        let next = profile.clone().overlaid(over);
-        let providers = Providers::build(&next)?;
-        for (id, provider) in &providers.providers {
+        let next = profile.merged(over)?;
+        let settings = next.settings()?;
+        let providers = Providers::build(&settings)?;
+        for (id, provider) in &providers.by_id {
             self.usage(id).limits_changed(provider);
         }
         *profile = next;
+        self.log.store(settings.log, Relaxed);
         self.providers.store(Arc::new(providers));
         Ok(())
     }
 
-    /// Forgets all counts, the audit and the faults; the profile stays.
-    pub(super) fn reset(&self) {
-        let lines = self.profile.lock().log.unwrap_or(0);
+    /// Clears all counts, the audit and the faults. The profile stays.
+    pub(crate) fn reset(&self) {
+        let calls = self.log.load(Relaxed);
         for id in self.usage.keys() {
-            *self.usage(id) = UsageCounters::with_log(lines);
+            *self.usage(id) = UsageCounters::with_log(calls);
         }
         self.faults.clear();
     }
 
-    /// A slot for a call, after a wait in the queue if there is room in it; `Err` when there is not.
-    pub(super) async fn slot(&self, provider: &Provider, account: &str, model: &Model) -> Result<Slot, ()> {
+    /// A slot for a call, after a wait in the queue, or `Err` where the queue is full.
+    pub(crate) async fn slot(&self, provider: &Provider, account: &str, model: &Model) -> Result<Slot, ()> {
         if model.concurrency <= 0 {
             return Ok(None);
         }
@@ -128,7 +133,7 @@ impl State {
     }
 
     fn pool(&self, provider: &Provider, account: &str, model: &Model) -> Arc<SlotPool> {
-        let mut pool = self.pool.lock();
+        let mut pools = self.pools.lock();
         let name = (provider.id.clone(), account.to_owned(), model.bucket.clone());
         let fresh = || {
             let size = usize::try_from(model.concurrency).unwrap_or(1);
@@ -138,7 +143,7 @@ impl State {
                 waiting: AtomicUsize::new(0),
             })
         };
-        let pool = pool.entry(name).or_insert_with(fresh);
+        let pool = pools.entry(name).or_insert_with(fresh);
         if pool.size != model.concurrency {
             *pool = fresh();
         }
@@ -146,7 +151,7 @@ impl State {
     }
 }
 
-/// One more in a queue, until dropped.
+/// Counts a waiting call until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

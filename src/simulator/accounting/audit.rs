@@ -1,35 +1,36 @@
-//! What the judge remembers: the most that was ever seen in any window, what was refused and why, and who left when.
+//! The audit: the highest level of every window, refusals with their cause, and a log of calls.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 
-/// One call, as `/_audit/log` shows it. Instants are ms of our clock, at the arrival after jitter.
+/// One call in `/_audit/log`. Times are in ms of the simulator's clock.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct CallRecord {
+    /// Arrival, after jitter.
     pub time_ms: i64,
     pub account: String,
     pub model: String,
-    /// What was answered; 0 while undecided, 499 when the caller left before it.
+    /// The status sent; 0 before that, 499 when the client left before it.
     pub status: u16,
-    /// Tokens charged: the reservation at first, what was used at the end.
+    /// Tokens charged: the reservation at first, the usage at the end.
     pub tokens: i64,
     pub stream: bool,
     pub cancelled: bool,
-    /// When the answer ended, or when we noticed that the caller had left; unset while it runs.
+    /// When the response ended, or when the client's departure was noticed.
     pub ended_ms: Option<i64>,
-    /// Pieces of the answer handed over by then.
+    /// Pieces of the response sent by then.
     pub pieces: usize,
     /// The limit that refused it.
     pub refused_by: Option<&'static str>,
-    /// The fault it met.
+    /// The fault that applied.
     pub fault: Option<String>,
 }
 
-/// A bounded log, oldest out first. A line is named by its number since the start.
+/// A bounded log that drops the oldest call first. Each call has a number, counted from the start.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    lines: VecDeque<CallRecord>,
+    calls: VecDeque<CallRecord>,
     dropped: u64,
     capacity: usize,
 }
@@ -39,49 +40,49 @@ impl Log {
         Self { capacity, ..Self::default() }
     }
 
-    /// Keeps a line; the number under which [`Log::update`] finds it. Without capacity nothing is built.
-    pub(crate) fn add(&mut self, line: impl FnOnce() -> CallRecord) -> u64 {
+    /// Adds a call and returns its number for [`Log::update`]. Builds nothing where the log has no capacity.
+    pub(crate) fn add(&mut self, call: impl FnOnce() -> CallRecord) -> u64 {
         if self.capacity == 0 {
             return u64::MAX;
         }
-        if self.lines.len() >= self.capacity {
-            self.lines.pop_front();
+        if self.calls.len() >= self.capacity {
+            self.calls.pop_front();
             self.dropped += 1;
         }
-        self.lines.push_back(line());
-        self.dropped + self.lines.len() as u64 - 1
+        self.calls.push_back(call());
+        self.dropped + self.calls.len() as u64 - 1
     }
 
     pub(crate) fn update(&mut self, number: u64, change: impl FnOnce(&mut CallRecord)) {
-        let place = number.checked_sub(self.dropped).and_then(|place| usize::try_from(place).ok());
-        if let Some(line) = place.and_then(|place| self.lines.get_mut(place)) {
-            change(line);
+        let index = number.checked_sub(self.dropped).and_then(|index| usize::try_from(index).ok());
+        if let Some(call) = index.and_then(|index| self.calls.get_mut(index)) {
+            change(call);
         }
     }
 
-    /// Lines that came at `since_ms` or later, in order of arrival.
+    /// Calls that arrived at `since_ms` or later, in order of arrival.
     pub(crate) fn since(&self, since_ms: i64) -> impl Iterator<Item = &CallRecord> {
-        self.lines.iter().filter(move |line| line.time_ms >= since_ms)
+        self.calls.iter().filter(move |call| call.time_ms >= since_ms)
     }
 }
 
-/// What became of the calls of one account for one model.
+/// Totals of the calls of one account for one model.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Tally {
-    /// Calls that were counted or refused by a limit: authorised and well-formed.
+    /// Authorised and well-formed calls: those counted, and those refused by a limit.
     pub seen: u64,
     pub admitted: u64,
-    /// 429s and walls, by limit.
+    /// Refusals by limit.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Faults served, by name.
+    /// Applied faults by name.
     pub faults: BTreeMap<String, u64>,
-    /// The caller left before the end.
+    /// Calls whose client left before the end.
     pub cancelled: u64,
     pub tokens_in: i64,
     pub tokens_out: i64,
     pub in_flight: i64,
     pub in_flight_most: i64,
-    /// First and last arrival, ms.
+    /// First and last arrival in ms.
     pub first_ms: Option<i64>,
     pub last_ms: Option<i64>,
 }
@@ -99,25 +100,25 @@ impl Tally {
     }
 }
 
-/// One window as `/_audit` shows it.
+/// One window in `/_audit`.
 #[derive(Debug, Serialize)]
 pub(crate) struct WindowReport {
     pub kind: &'static str,
     pub limit: i64,
-    /// Charged in all.
+    /// Units charged in total.
     pub units: i64,
-    /// In the window now, as the provider counts.
+    /// Units in the window now, by the provider's count.
     pub now: f64,
-    /// The most the provider ever saw in the window as it counts it, refused calls included: for a sliding window the
-    /// most in any span, for a bucket its highest level, else the most in one period.
+    /// The highest level by the provider's count, including refused calls: for a sliding window the most in any span, for
+    /// a bucket its highest level, otherwise the most in one period.
     pub most: f64,
-    /// Above the limit at the worst.
+    /// Highest excess over the limit.
     pub over: f64,
-    /// The most ever let through.
+    /// The highest level of admitted calls.
     pub most_admitted: f64,
-    /// The most in any interval of one span, whatever the kind, refused calls included.
+    /// The most units in any interval of one span, for every kind of window, including refused calls.
     pub most_in_any_span: f64,
-    /// Units by period (ms of its first instant), of clock and calendar windows.
+    /// Units by the start of the period in ms, of clock and calendar windows.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub periods: BTreeMap<i64, i64>,
 }
@@ -126,7 +127,7 @@ pub(crate) struct WindowReport {
 mod tests {
     use super::*;
 
-    fn line(time_ms: i64) -> CallRecord {
+    fn call(time_ms: i64) -> CallRecord {
         CallRecord {
             time_ms,
             account: "main".into(),
@@ -143,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn a_full_log_drops_its_oldest_line_and_still_finds_the_others() {
+    fn a_full_log_drops_its_oldest_call_and_finds_the_others() {
         let mut log = Log::with_capacity(2);
-        let numbers: Vec<u64> = (0..3).map(|t| log.add(|| line(t))).collect();
-        log.update(numbers[0], |line| line.status = 500);
-        log.update(numbers[2], |line| line.status = 200);
-        let kept: Vec<(i64, u16)> = log.since(0).map(|line| (line.time_ms, line.status)).collect();
+        let numbers: Vec<u64> = (0..3).map(|t| log.add(|| call(t))).collect();
+        log.update(numbers[0], |call| call.status = 500);
+        log.update(numbers[2], |call| call.status = 200);
+        let kept: Vec<(i64, u16)> = log.since(0).map(|call| (call.time_ms, call.status)).collect();
         assert_eq!(kept, [(1, 0), (2, 200)]);
     }
 

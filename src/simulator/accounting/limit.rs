@@ -1,11 +1,11 @@
-//! Names of limits, kinds of window, kinds of charge: the simulator's own words, so that it shares no mistake with the ledger.
+//! Limits, kinds of window and kinds of charge. The simulator defines its own, so that it shares no mistake with the ledger.
 
 use serde::Deserialize;
 
-/// A limit, as providers name them.
+/// The name of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LimitName {
+pub(crate) enum LimitName {
     Rps,
     Rpm,
     Rph,
@@ -21,9 +21,9 @@ pub enum LimitName {
     Concurrency,
 }
 
-/// What a limit counts.
+/// The unit of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counts {
+pub(crate) enum Counts {
     Requests,
     Tokens,
     Input,
@@ -31,7 +31,7 @@ pub enum Counts {
 }
 
 impl LimitName {
-    pub const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Rps,
         Self::Rpm,
         Self::Rph,
@@ -46,7 +46,7 @@ impl LimitName {
         Self::Concurrency,
     ];
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Rps => "rps",
             Self::Rpm => "rpm",
@@ -63,7 +63,7 @@ impl LimitName {
         }
     }
 
-    pub fn counts(self) -> Counts {
+    pub(crate) fn counts(self) -> Counts {
         match self {
             Self::Rps | Self::Rpm | Self::Rph | Self::Rpd | Self::Rpmonth => Counts::Requests,
             Self::Tps | Self::Tpm | Self::Tph | Self::Tpd | Self::Tpmonth => Counts::Tokens,
@@ -73,7 +73,7 @@ impl LimitName {
     }
 
     /// `second`, `minute`, `hour`, `day` or `month`.
-    pub fn period(self) -> &'static str {
+    pub(crate) fn period(self) -> &'static str {
         match self {
             Self::Rps | Self::Tps => "second",
             Self::Rpm | Self::Tpm | Self::Itpm => "minute",
@@ -85,7 +85,7 @@ impl LimitName {
     }
 
     /// Length of the period in ms; a month has 30 days.
-    pub fn span_ms(self) -> i64 {
+    pub(crate) fn span_ms(self) -> i64 {
         match self.period() {
             "second" => 1_000,
             "minute" => 60_000,
@@ -97,22 +97,22 @@ impl LimitName {
     }
 }
 
-/// How a window forgets.
+/// How a window frees its units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The last span, at any moment.
+pub(crate) enum WindowKind {
+    /// The last span at any time.
     Sliding,
-    /// Refilled continuously.
+    /// A token bucket, refilled continuously.
     Bucket,
     /// Periods aligned to the UTC clock.
     Clock,
-    /// Days or months of a zone.
+    /// Days or months of a time zone.
     Calendar,
 }
 
-impl Kind {
-    pub fn as_str(self) -> &'static str {
+impl WindowKind {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sliding => "sliding",
             Self::Bucket => "bucket",
@@ -125,7 +125,7 @@ impl Kind {
 /// What is debited from token windows, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Charge {
+pub(crate) enum TokenCharge {
     /// Prompt + `max_tokens` before the call, corrected in place after it.
     Reserve,
     /// The total, when the answer ends.

@@ -1,21 +1,21 @@
 //! Naive counters: plain logs of charges, replayed. Exact rather than quick.
 //!
-//! All instants are µs of the provider's clock and never go back. A correction acts where its charge stands: a bucket is as full as
-//! if the true figure had been charged from the start, so that nothing which has drained is given back a second time.
+//! All times are in µs of the provider's clock, which never goes back. A correction acts at the time of its charge: a bucket is
+//! as full as if the true figure had been charged from the start, so that drained units are not given back twice.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
-use crate::simulator::accounting::limit::{Kind, LimitName};
+use crate::simulator::accounting::limit::{LimitName, WindowKind};
 
-/// What is enforced: a figure and how it is counted.
+/// A limit and the kind of its window.
 #[derive(Debug, Clone)]
 pub(crate) struct Limit {
     pub name: LimitName,
-    pub kind: Kind,
+    pub kind: WindowKind,
     pub max: i64,
-    /// Used by [`Kind::Calendar`].
+    /// Used by [`WindowKind::Calendar`].
     pub zone: TimeZone,
 }
 
@@ -24,20 +24,20 @@ impl Limit {
         self.name.span_ms() * 1_000
     }
 
-    /// Units per µs that a bucket gives back.
+    /// Refill of a bucket in units per µs.
     fn refill(&self) -> f64 {
         float(self.max) / float(self.span_us())
     }
 
-    /// What is left of a bucket's level after so many µs.
+    /// The level of a bucket after draining for some time.
     fn drained(&self, level: f64, us: i64) -> f64 {
         (level - self.refill() * float(us.max(0))).max(0.0)
     }
 
-    /// First instant of the period that holds `now` and of the one after it.
+    /// The start of the period that contains `now`, and of the next one.
     fn period(&self, now: i64) -> (i64, i64) {
         let span = self.span_us();
-        if self.kind == Kind::Clock {
+        if self.kind == WindowKind::Clock {
             let start = now.div_euclid(span) * span;
             return (start, start + span);
         }
@@ -52,14 +52,13 @@ impl Limit {
     }
 }
 
-/// Figures of this size lose nothing as floats.
 #[expect(clippy::cast_precision_loss, reason = "token counts and µs since the epoch stay below 2^53")]
 pub(crate) fn float(units: i64) -> f64 {
     units as f64
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct ChargeEntry {
     id: u64,
     at: i64,
     units: i64,
@@ -70,31 +69,31 @@ struct Entry {
 /// The count of one window.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    log: VecDeque<Entry>,
+    log: VecDeque<ChargeEntry>,
     /// Units in the log.
     sum: i64,
-    /// A bucket's level at an instant before the log; what is final is folded into it.
+    /// The level of a bucket at a time before the log. Final charges are folded into it.
     base: (f64, i64),
-    /// Units by first instant of their period.
+    /// Units by the start of their period.
     periods: BTreeMap<i64, i64>,
-    /// The period last seen, so that the calendar is asked once a period.
+    /// The last period, so that the calendar is computed once a period.
     period: Option<(i64, i64)>,
 }
 
 /// Periods kept for the audit.
-const PERIODS_KEPT: usize = 1_024;
-/// Two sums of the same charges may differ by the last bits of a float.
-const HAIR: f64 = 1e-6;
+const MAX_PERIODS: usize = 1_024;
+/// Sums of the same charges in another order differ by less than this.
+const EPSILON: f64 = 1e-6;
 
 impl Meter {
-    /// What is in the window now.
+    /// Units in the window now.
     pub(crate) fn used(&mut self, limit: &Limit, now: i64) -> f64 {
         match limit.kind {
-            Kind::Sliding => {
-                self.forget(limit, now);
+            WindowKind::Sliding => {
+                self.expire(limit, now);
                 float(self.sum)
             }
-            Kind::Bucket => {
+            WindowKind::Bucket => {
                 self.fold(limit);
                 let (mut level, mut then) = self.base;
                 for entry in &self.log {
@@ -103,7 +102,7 @@ impl Meter {
                 }
                 limit.drained(level, now - then)
             }
-            Kind::Clock | Kind::Calendar => {
+            WindowKind::Clock | WindowKind::Calendar => {
                 let (start, _) = self.period_of(limit, now);
                 float(self.periods.get(&start).copied().unwrap_or(0))
             }
@@ -112,10 +111,10 @@ impl Meter {
 
     /// Charges `units`; `open` charges can be corrected until [`Meter::correct`] closes them.
     pub(crate) fn charge(&mut self, limit: &Limit, now: i64, id: u64, units: i64, open: bool) {
-        if matches!(limit.kind, Kind::Clock | Kind::Calendar) {
+        if matches!(limit.kind, WindowKind::Clock | WindowKind::Calendar) {
             let (start, _) = self.period_of(limit, now);
             *self.periods.entry(start).or_default() += units;
-            while self.periods.len() > PERIODS_KEPT {
+            while self.periods.len() > MAX_PERIODS {
                 self.periods.pop_first();
             }
             if !open {
@@ -123,66 +122,66 @@ impl Meter {
             }
         }
         self.sum += units;
-        self.log.push_back(Entry { id, at: now, units, open });
+        self.log.push_back(ChargeEntry { id, at: now, units, open });
     }
 
-    /// Replaces the units of a charge where it stands, and closes it.
+    /// Replaces the units of a charge at its own time, and makes it final.
     pub(crate) fn correct(&mut self, limit: &Limit, id: u64, units: i64) {
-        let Ok(place) = self.log.binary_search_by_key(&id, |entry| entry.id) else { return };
-        let entry = &mut self.log[place];
+        let Ok(at) = self.log.binary_search_by_key(&id, |entry| entry.id) else { return };
+        let entry = &mut self.log[at];
         let change = units - entry.units;
         entry.units = units;
         entry.open = false;
-        let at = entry.at;
+        let charged_at = entry.at;
         self.sum += change;
-        if matches!(limit.kind, Kind::Clock | Kind::Calendar) {
-            self.log.remove(place);
+        if matches!(limit.kind, WindowKind::Clock | WindowKind::Calendar) {
+            self.log.remove(at);
             self.sum -= units;
-            if let Some((_, counted)) = self.periods.range_mut(..=at).next_back() {
+            if let Some((_, counted)) = self.periods.range_mut(..=charged_at).next_back() {
                 *counted += change;
             }
         }
     }
 
-    /// Leaves a charge as it is and closes it.
+    /// Makes a charge final.
     pub(crate) fn close(&mut self, id: u64) {
-        if let Ok(place) = self.log.binary_search_by_key(&id, |entry| entry.id) {
-            self.log[place].open = false;
+        if let Ok(at) = self.log.binary_search_by_key(&id, |entry| entry.id) {
+            self.log[at].open = false;
         }
     }
 
-    /// How long until `units` fit, µs; 0 when they fit now. Only asked for `units ≤ max`.
+    /// Time until `units` fit in µs, 0 when they fit now. `units` must not exceed the limit.
     pub(crate) fn wait(&mut self, limit: &Limit, now: i64, units: i64) -> i64 {
         let over = self.used(limit, now) + float(units - limit.max);
-        if over <= HAIR {
+        if over <= EPSILON {
             return 0;
         }
         match limit.kind {
-            Kind::Sliding => {
+            WindowKind::Sliding => {
                 let mut over = over;
                 for entry in &self.log {
                     over -= float(entry.units);
-                    if over <= HAIR {
+                    if over <= EPSILON {
                         return entry.at + limit.span_us() - now;
                     }
                 }
                 limit.span_us()
             }
-            Kind::Bucket => whole(over / limit.refill()),
-            Kind::Clock | Kind::Calendar => self.period_of(limit, now).1 - now,
+            WindowKind::Bucket => whole(over / limit.refill()),
+            WindowKind::Clock | WindowKind::Calendar => self.period_of(limit, now).1 - now,
         }
     }
 
-    /// How long until the window is as good as new, µs.
+    /// Time until the window is unused in µs.
     pub(crate) fn until_full(&mut self, limit: &Limit, now: i64) -> i64 {
         let used = self.used(limit, now);
         if used <= 0.0 {
             return 0;
         }
         match limit.kind {
-            Kind::Sliding => self.log.back().map_or(0, |entry| entry.at + limit.span_us() - now),
-            Kind::Bucket => whole(used / limit.refill()),
-            Kind::Clock | Kind::Calendar => self.period_of(limit, now).1 - now,
+            WindowKind::Sliding => self.log.back().map_or(0, |entry| entry.at + limit.span_us() - now),
+            WindowKind::Bucket => whole(used / limit.refill()),
+            WindowKind::Clock | WindowKind::Calendar => self.period_of(limit, now).1 - now,
         }
     }
 
@@ -191,15 +190,15 @@ impl Meter {
         &self.periods
     }
 
-    /// An entry is in every interval (t − span, t] that holds it: it leaves exactly one span after it came.
-    fn forget(&mut self, limit: &Limit, now: i64) {
+    /// Drops the entries outside (now − span, now]: an entry leaves exactly one span after its time.
+    fn expire(&mut self, limit: &Limit, now: i64) {
         while let Some(entry) = self.log.front().filter(|entry| entry.at <= now - limit.span_us()) {
             self.sum -= entry.units;
             self.log.pop_front();
         }
     }
 
-    /// Moves what can no longer change from the log into the base.
+    /// Moves final charges from the log into the base.
     fn fold(&mut self, limit: &Limit) {
         while let Some(entry) = self.log.front().filter(|entry| !entry.open).copied() {
             let (level, then) = self.base;
@@ -228,13 +227,13 @@ mod tests {
 
     const S: i64 = 1_000_000;
 
-    fn limit(name: LimitName, kind: Kind, max: i64) -> Limit {
+    fn limit(name: LimitName, kind: WindowKind, max: i64) -> Limit {
         Limit { name, kind, max, zone: TimeZone::UTC }
     }
 
     #[test]
     fn a_sliding_window_gives_back_exactly_one_span_later() {
-        let rpm = limit(LimitName::Rpm, Kind::Sliding, 2);
+        let rpm = limit(LimitName::Rpm, WindowKind::Sliding, 2);
         let mut meter = Meter::default();
         meter.charge(&rpm, 0, 1, 1, false);
         meter.charge(&rpm, 20 * S, 2, 1, false);
@@ -246,37 +245,37 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_names_the_waits_groq_names() {
-        let tpm = limit(LimitName::Tpm, Kind::Bucket, 8_000);
+    fn a_bucket_computes_the_waits_that_groq_names() {
+        let tpm = limit(LimitName::Tpm, WindowKind::Bucket, 8_000);
         let mut meter = Meter::default();
         meter.charge(&tpm, 0, 1, 2_591, false);
         assert_eq!(meter.wait(&tpm, 0, 5_863), 3_405_000);
-        let rpm = limit(LimitName::Rpm, Kind::Bucket, 30);
+        let rpm = limit(LimitName::Rpm, WindowKind::Bucket, 30);
         let mut meter = Meter::default();
         meter.charge(&rpm, 0, 1, 30, false);
         assert_eq!(meter.wait(&rpm, 0, 1), 2 * S);
-        let rpd = limit(LimitName::Rpd, Kind::Bucket, 1_000);
+        let rpd = limit(LimitName::Rpd, WindowKind::Bucket, 1_000);
         let mut meter = Meter::default();
         meter.charge(&rpd, 0, 1, 2, false);
         assert_eq!(meter.until_full(&rpd, 0), 172_800_000);
     }
 
     #[test]
-    fn a_bucket_corrected_in_place_does_not_give_back_what_had_drained() {
-        let tpm = limit(LimitName::Tpm, Kind::Bucket, 6_000); // 100 a second
+    fn a_corrected_bucket_does_not_give_back_drained_units() {
+        let tpm = limit(LimitName::Tpm, WindowKind::Bucket, 6_000); // 100 a second
         let mut meter = Meter::default();
         meter.charge(&tpm, 0, 1, 1_000, true);
         meter.charge(&tpm, 9 * S, 2, 500, true);
         assert!((meter.used(&tpm, 9 * S) - 600.0).abs() < 1e-6);
-        meter.correct(&tpm, 1, 100); // drained after one second: only the second charge is left
+        meter.correct(&tpm, 1, 100); // it has drained after one second, so only the second charge is left
         assert!((meter.used(&tpm, 9 * S) - 500.0).abs() < 1e-6);
         meter.correct(&tpm, 2, 200);
         assert!((meter.used(&tpm, 10 * S) - 100.0).abs() < 1e-6);
     }
 
     #[test]
-    fn a_clock_minute_starts_anew_at_the_turn() {
-        let rpm = limit(LimitName::Rpm, Kind::Clock, 5);
+    fn a_clock_minute_is_empty_at_its_start() {
+        let rpm = limit(LimitName::Rpm, WindowKind::Clock, 5);
         let mut meter = Meter::default();
         meter.charge(&rpm, 119 * S, 1, 5, false);
         assert_eq!(meter.wait(&rpm, 119 * S, 1), S);
@@ -287,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_day_ends_at_the_zones_midnight_and_dst_makes_it_23_hours() {
-        let mut rpd = limit(LimitName::Rpd, Kind::Calendar, 20);
+        let mut rpd = limit(LimitName::Rpd, WindowKind::Calendar, 20);
         rpd.zone = TimeZone::get("America/Los_Angeles").unwrap();
         let us = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond();
         let (start, end) = rpd.period(us("2026-03-08T12:00:00Z"));
@@ -303,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_month_ends_on_the_first() {
-        let mut month = limit(LimitName::Rpmonth, Kind::Calendar, 1);
+        let mut month = limit(LimitName::Rpmonth, WindowKind::Calendar, 1);
         month.zone = TimeZone::posix("XYZ3:30").unwrap();
         let us = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond();
         assert_eq!(month.period(us("2026-02-10T00:00:00Z")).1, us("2026-03-01T03:30:00Z"));

@@ -1,15 +1,15 @@
-//! One limit of one account: the provider's own count, and the judge's beside it.
+//! One limit of one account: the provider's own count, and the audit's beside it.
 
 use crate::simulator::{
     accounting::audit::WindowReport,
-    accounting::limit::{Counts, Kind},
+    accounting::limit::{Counts, WindowKind},
     accounting::meter::{Limit, Meter, float},
 };
 
-/// What a request would charge, by what limits count.
+/// The units that a request charges.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Units {
-    /// Debited from token windows before the call; 0 where the provider charges afterwards.
+    /// Tokens debited before the call; 0 where the provider charges afterwards.
     pub tokens: i64,
     /// Prompt tokens.
     pub input: i64,
@@ -28,22 +28,22 @@ pub(crate) struct LimitHit {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HitReason {
-    /// Comes back after the wait.
+    /// There is room after the wait.
     Full,
-    /// Larger than the whole window.
+    /// The request exceeds the whole window.
     Wall,
-    /// The limit is 0: not on this plan.
+    /// The limit is 0, so the model is not on the plan.
     Zero,
 }
 
-/// How a window stands, for the headers of an answer.
+/// A window in the headers of a response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LimitStatus {
     pub name: crate::simulator::accounting::limit::LimitName,
     pub max: i64,
     pub remaining: i64,
     pub until_full_us: i64,
-    /// Until one more unit fits.
+    /// Time until one more unit fits.
     pub next_us: i64,
 }
 
@@ -51,11 +51,11 @@ pub(crate) struct LimitStatus {
 #[derive(Debug)]
 pub(crate) struct Window {
     pub limit: Limit,
-    /// What the provider counts and enforces.
+    /// The provider's count, which it enforces.
     counted: Meter,
-    /// Every call that came, refused ones too; only of request windows.
+    /// Every call that arrived, including refused ones; only of request windows.
     seen: Meter,
-    /// What came, over true spans, whatever the kind.
+    /// The same units in a sliding window, for every kind.
     spans: Meter,
     total: i64,
     most: f64,
@@ -77,9 +77,9 @@ impl Window {
         }
     }
 
-    /// The same counts under another figure.
+    /// Keeps the counts under a changed limit.
     #[must_use]
-    pub(crate) fn under(mut self, limit: &Limit) -> Self {
+    pub(crate) fn with_limit(mut self, limit: &Limit) -> Self {
         self.limit = limit.clone();
         self
     }
@@ -98,10 +98,10 @@ impl Window {
     }
 
     fn as_spans(&self) -> Limit {
-        Limit { kind: Kind::Sliding, ..self.limit.clone() }
+        Limit { kind: WindowKind::Sliding, ..self.limit.clone() }
     }
 
-    /// Whether the window has room. `later`: tokens are debited after the call, so that any room at all will do.
+    /// Checks for room. `later` means that tokens are debited after the call, so that any room suffices.
     pub(crate) fn check(&mut self, now: i64, units: Units, later: bool) -> Result<(), LimitHit> {
         let requested = match self.limit.name.counts() {
             Counts::Tokens if later => 1,
@@ -122,7 +122,7 @@ impl Window {
         Err(LimitHit { limit: self.limit.clone(), used, requested, wait_us, reason })
     }
 
-    /// A call came: the judge's count, made whether or not it is let through.
+    /// Counts an arrival in the audit, before the call is admitted or refused.
     pub(crate) fn arrived(&mut self, now: i64, id: u64, units: Units) {
         let units = self.units(units);
         let spans = self.as_spans();
@@ -137,7 +137,7 @@ impl Window {
         }
     }
 
-    /// Charges what [`Units`] say; `open` token charges wait for [`Window::correct`].
+    /// Charges units. `open` charges of tokens can be corrected by [`Window::correct`].
     pub(crate) fn charge(&mut self, now: i64, id: u64, units: Units, open: bool) {
         let open = open && self.limit.name.counts() == Counts::Tokens;
         let units = self.units(units);
@@ -146,7 +146,7 @@ impl Window {
         }
     }
 
-    /// Replaces the tokens of a charge where it stands.
+    /// Replaces the tokens of a charge at its own time.
     pub(crate) fn correct(&mut self, now: i64, id: u64, units: i64) {
         if self.limit.name.counts() != Counts::Tokens {
             return;
@@ -157,7 +157,7 @@ impl Window {
         self.watch(now);
     }
 
-    /// A charge that will not be corrected any more.
+    /// Makes a charge final.
     pub(crate) fn close(&mut self, id: u64) {
         self.counted.close(id);
         self.spans.close(id);
@@ -190,7 +190,7 @@ impl Window {
         }
     }
 
-    pub(crate) fn status_of(&mut self, now: i64) -> LimitStatus {
+    pub(crate) fn status(&mut self, now: i64) -> LimitStatus {
         let used = ceiling(self.counted.used(&self.limit, now));
         LimitStatus {
             name: self.limit.name,
@@ -230,13 +230,13 @@ mod tests {
 
     const S: i64 = 1_000_000;
 
-    fn window(name: LimitName, kind: Kind, max: i64) -> Window {
+    fn window(name: LimitName, kind: WindowKind, max: i64) -> Window {
         Window::new(Limit { name, kind, max, zone: TimeZone::UTC })
     }
 
     #[test]
-    fn the_judge_counts_what_was_refused() {
-        let mut rpm = window(LimitName::Rpm, Kind::Sliding, 2);
+    fn the_audit_counts_refused_calls() {
+        let mut rpm = window(LimitName::Rpm, WindowKind::Sliding, 2);
         for id in 0..3 {
             rpm.arrived(0, id, Units::default());
             if rpm.check(0, Units::default(), false).is_ok() {
@@ -248,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_may_pass_more_in_a_span_than_its_capacity_and_both_are_told() {
-        let mut rpm = window(LimitName::Rpm, Kind::Bucket, 30);
+    fn a_bucket_may_admit_more_in_a_span_than_its_capacity_and_both_are_reported() {
+        let mut rpm = window(LimitName::Rpm, WindowKind::Bucket, 30);
         for id in 0..30 {
             rpm.arrived(0, id, Units::default());
             rpm.charge(0, id, Units::default(), false);
@@ -265,8 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn later_debits_let_calls_in_while_anything_is_left() {
-        let mut tpm = window(LimitName::Tpm, Kind::Sliding, 100);
+    fn later_debits_admit_calls_while_any_room_is_left() {
+        let mut tpm = window(LimitName::Tpm, WindowKind::Sliding, 100);
         assert!(tpm.check(0, Units { tokens: 0, input: 90 }, true).is_ok());
         tpm.debit(0, 1, 99);
         assert!(tpm.check(S, Units::default(), true).is_ok());
@@ -277,10 +277,10 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_fit_is_a_wall_and_zero_is_never() {
-        let mut tpm = window(LimitName::Tpm, Kind::Bucket, 8_000);
+    fn a_request_above_the_limit_hits_a_wall_and_a_limit_of_zero_never_opens() {
+        let mut tpm = window(LimitName::Tpm, WindowKind::Bucket, 8_000);
         assert_eq!(tpm.check(0, Units { tokens: 8_001, input: 1 }, false).unwrap_err().reason, HitReason::Wall);
-        let mut rpd = window(LimitName::Rpd, Kind::Calendar, 0);
+        let mut rpd = window(LimitName::Rpd, WindowKind::Calendar, 0);
         assert_eq!(rpd.check(0, Units::default(), false).unwrap_err().reason, HitReason::Zero);
     }
 }

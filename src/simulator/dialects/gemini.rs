@@ -1,37 +1,33 @@
-//! Gemini's OpenAI-compatible face: no rate-limit headers, quotas told in error details, cumulative usage, deltas without `index`.
+//! Gemini's OpenAI-compatible API: no rate-limit headers, quotas in the details of errors, cumulative usage, tool calls
+//! without `index`.
 
 use serde_json::Value;
 
+use super::{
+    Dialect, ErrorReply, Headers, StreamEvent, finish_reason, joined,
+    json::{Json, object},
+    list,
+    request_checks::{self, AllowedFields, RequestError},
+};
 use crate::simulator::{
-    accounting::limit::{Counts, LimitName},
-    accounting::window::{HitReason, LimitHit, LimitStatus},
+    accounting::{
+        limit::{Counts, LimitName},
+        window::{HitReason, LimitHit, LimitStatus},
+    },
     completion::{Completion, Finish},
-    dialects::request_checks::{self, RequestError},
-    dialects::{Dialect, ErrorReply, Event, Headers, quoted},
     ids,
     provider::{Model, Provider},
     request::{SimulatedRequest, tokens_of},
     settings::Status,
 };
 
-const FIELDS: &[&str] = &[
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "max_completion_tokens",
-    "stop",
-    "n",
-    "tools",
-    "tool_choice",
-    "response_format",
-    "reasoning_effort",
-    "extra_body",
-    "modalities",
-    "audio",
+const ALLOWED: &[AllowedFields] = &[
+    (
+        "",
+        "model messages stream stream_options temperature top_p max_tokens max_completion_tokens stop n tools tool_choice \
+         response_format reasoning_effort extra_body modalities audio",
+    ),
+    ("extra_body", "google"),
 ];
 const SIGNATURE: &str = "EpwCCpkCAb4+9vsSimulated==";
 
@@ -43,15 +39,7 @@ impl Dialect for Gemini {
     }
 
     fn check(&self, _: &Provider, model: &Model, request: &SimulatedRequest) -> Option<RequestError> {
-        let foreign =
-            request.field("extra_body").and_then(Value::as_object).filter(|extra| !extra.contains_key("google"));
-        request_checks::unknown_field(request, FIELDS)
-            .or_else(|| {
-                foreign.map(|extra| RequestError::Unknown {
-                    path: vec!["extra_body".into()],
-                    value: Value::from(extra.clone()),
-                })
-            })
+        request_checks::unknown_field(request, ALLOWED)
             .or_else(|| request_checks::stops(request, 5))
             .or_else(|| effort(request, model))
             .or_else(|| {
@@ -63,43 +51,49 @@ impl Dialect for Gemini {
             .or_else(|| unsigned(request, model).then_some(RequestError::Signature))
     }
 
-    fn request_error(&self, provider: &Provider, request_error: &RequestError) -> ErrorReply {
-        let invalid = |message: &str| error(provider, 400, "INVALID_ARGUMENT", message, None);
-        match request_error {
+    fn request_error(&self, provider: &Provider, error: &RequestError) -> ErrorReply {
+        let reply = |code, status, message: &str| error_reply(provider, code, status, message, Vec::new());
+        let invalid = |message: &str| reply(400, "INVALID_ARGUMENT", message);
+        match error {
             RequestError::Key | RequestError::Bot => {
-                let text = "API key not valid. Please pass a valid API key.";
-                let details = format!(
-                    r#"[{{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com","metadata":{{"service":"generativelanguage.googleapis.com"}}}},{{"@type":"type.googleapis.com/google.rpc.LocalizedMessage","locale":"en-US","message":"{text}"}}]"#
-                );
-                error(provider, 400, "INVALID_ARGUMENT", text, Some(details))
+                let message = "API key not valid. Please pass a valid API key.";
+                let info = object! {
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": "API_KEY_INVALID",
+                    "domain": "googleapis.com",
+                    "metadata": object! { "service": "generativelanguage.googleapis.com" },
+                };
+                let localised = object! {
+                    "@type": "type.googleapis.com/google.rpc.LocalizedMessage",
+                    "locale": "en-US",
+                    "message": message,
+                };
+                let details = vec![info, localised];
+                error_reply(provider, 400, "INVALID_ARGUMENT", message, details)
             }
             RequestError::Malformed(why) => invalid(&format!("Invalid JSON payload received. {why}")),
-            RequestError::NoSuchModel(name) => error(
-                provider,
+            RequestError::NoSuchModel(name) => reply(
                 404,
                 "NOT_FOUND",
                 &format!(
                     "models/{name} is not found for API version v1main, or is not supported for generateContent. Call ListModels to see the list of available models and their supported methods."
                 ),
-                None,
             ),
-            RequestError::Retired(name) | RequestError::NotOnPlan(name) => error(
-                provider,
+            RequestError::Retired(name) | RequestError::NotOnPlan(name) => reply(
                 404,
                 "NOT_FOUND",
                 &format!(
                     "This model models/{name} is no longer available to new users. Please update your code to use a newer model for the latest features and improvements."
                 ),
-                None,
             ),
             RequestError::Unknown { path, .. } => {
-                let text =
+                let message =
                     format!("Invalid JSON payload received. Unknown name \"{}\": Cannot find field.", path.join("."));
-                let details = format!(
-                    r#"[{{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{{"description":{}}}]}}]"#,
-                    quoted(&text)
-                );
-                error(provider, 400, "INVALID_ARGUMENT", &text, Some(details))
+                let details = vec![object! {
+                    "@type": "type.googleapis.com/google.rpc.BadRequest",
+                    "fieldViolations": vec![object! { "description": &message }],
+                }];
+                error_reply(provider, 400, "INVALID_ARGUMENT", &message, details)
             }
             RequestError::InMessage { field, .. } => invalid(&format!("Unknown name \"{field}\": Cannot find field.")),
             RequestError::Value { message, .. } | RequestError::Order(message) | RequestError::ToolId(message) => {
@@ -118,137 +112,111 @@ impl Dialect for Gemini {
     }
 
     fn limit_error(&self, provider: &Provider, model: &Model, hit: &LimitHit, _: &[LimitStatus]) -> ErrorReply {
-        let name = hit.limit.name;
-        let day = name.period() == "day";
-        let minute =
-            60_000_000 - (jiff::Timestamp::now().as_microsecond() + provider.clock_offset_us).rem_euclid(60_000_000);
-        let wait_us = if day && !provider.switches.true_day_delay || hit.reason != HitReason::Full {
-            minute
-        } else {
-            hit.wait_us
-        };
-        let (metric, quota) = quota(name);
-        let max = hit.limit.max;
-        let bucket = &model.bucket;
+        const MINUTE_US: i64 = 60_000_000;
+        let now_us = jiff::Timestamp::now().as_microsecond() + provider.clock_offset_us;
+        let next_minute_us = MINUTE_US - now_us.rem_euclid(MINUTE_US);
+        let hides_day = hit.limit.name.period() == "day" && !provider.switches.true_day_delay;
+        let wait_us = if hides_day || hit.reason != HitReason::Full { next_minute_us } else { hit.wait_us };
+        let (quota_metric, quota_id) = quota(hit.limit.name);
+        let (max, bucket) = (hit.limit.max, &model.bucket);
         let message = format!(
-            "You exceeded your current quota, please check your plan and billing details. For more information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits. To monitor your current usage, head to: https://ai.dev/rate-limit. \n* Quota exceeded for metric: {metric}, limit: {max}, model: {bucket}\nPlease retry in {}.",
+            "You exceeded your current quota, please check your plan and billing details. For more information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits. To monitor your current usage, head to: https://ai.dev/rate-limit. \n* Quota exceeded for metric: {quota_metric}, limit: {max}, model: {bucket}\nPlease retry in {}.",
             plain_duration(wait_us)
         );
-        let value = if hit.reason == HitReason::Zero { String::new() } else { format!(r#","quotaValue":"{max}""#) };
-        let details = format!(
-            r#"[{{"@type":"type.googleapis.com/google.rpc.Help","links":[{{"description":"Learn more about Gemini API quotas","url":"https://ai.google.dev/gemini-api/docs/rate-limits"}}]}},{{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{{"quotaMetric":"{metric}","quotaId":"{quota}","quotaDimensions":{{"location":"global","model":"{bucket}"}}{value}}}]}},{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"{}s"}}]"#,
-            wait_us / 1_000_000
-        );
-        error(provider, 429, "RESOURCE_EXHAUSTED", &message, Some(details))
+        let help = object! {
+            "description": "Learn more about Gemini API quotas",
+            "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
+        };
+        let violation = object! {
+            "quotaMetric": quota_metric,
+            "quotaId": quota_id,
+            "quotaDimensions": object! { "location": "global", "model": bucket },
+            "quotaValue" if_some: (hit.reason != HitReason::Zero).then(|| max.to_string()),
+        };
+        let retry_delay = format!("{}s", wait_us / 1_000_000);
+        let details = vec![
+            object! { "@type": "type.googleapis.com/google.rpc.Help", "links": vec![help] },
+            object! { "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": vec![violation] },
+            object! { "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": retry_delay },
+        ];
+        error_reply(provider, 429, "RESOURCE_EXHAUSTED", &message, details)
     }
 
     fn headers(&self, _: &[LimitStatus], _: &Completion) -> Headers {
-        server()
+        server_headers()
     }
 
-    fn whole(&self, provider: &Provider, answer: &Completion) -> String {
-        let choices = (0..answer.n).map(|index| {
-            let content = quoted(&answer.content.concat());
-            let content = if answer.content.is_empty() { String::new() } else { format!(r#""content":{content},"#) };
-            let calls = (0..answer.calls.len()).map(|at| call(answer, at)).collect::<Vec<_>>().join(",");
-            let called = if calls.is_empty() { calls } else { format!(r#","tool_calls":[{calls}]"#) };
-            let finish = finish(provider, answer, false);
-            format!(
-                r#"{{"finish_reason":"{finish}","index":{index},"message":{{{content}"role":"assistant"{called}}}}}"#
-            )
-        });
-        format!(
-            r#"{{"choices":[{}],"created":{},"id":"{}","model":{},"object":"chat.completion","usage":{}}}"#,
-            choices.collect::<Vec<_>>().join(","),
-            answer.created,
-            ids::letters(answer.seed, 0, 23),
-            quoted(model(answer)),
-            usage(answer, visible(answer)),
-        )
-    }
-
-    fn events(&self, provider: &Provider, answer: &Completion) -> Vec<Event> {
-        let rest = format!(
-            r#""created":{},"id":"{}","model":{},"object":"chat.completion.chunk""#,
-            answer.created,
-            ids::letters(answer.seed, 0, 23),
-            quoted(model(answer)),
-        );
-        let mut so_far = 0;
-        let mut events = Vec::new();
-        let mut chunk = |delta: &str, index: i64, finish: &str, tokens: i64, paced: bool| {
-            so_far += tokens;
-            let usage =
-                if answer.include_usage { format!(r#","usage":{}"#, usage(answer, so_far)) } else { String::new() };
-            let data = format!(r#"{{"choices":[{{"delta":{delta},"index":{index}{finish}}}],{rest}{usage}}}"#);
-            events.push(if paced { Event::paced(&data, tokens) } else { Event { tokens, ..Event::at_once(&data) } });
+    fn whole(&self, provider: &Provider, completion: &Completion) -> String {
+        let calls: Vec<Json> = (0..completion.calls.len()).map(|at| call(completion, at)).collect();
+        let message = object! {
+            "content" if_some: joined(&completion.content),
+            "role": "assistant",
+            "tool_calls" if_some: (!calls.is_empty()).then_some(calls),
         };
-        let end = format!(r#","finish_reason":"{}""#, finish(provider, answer, true));
-        let last = answer.content.len().saturating_sub(1);
-        for (at, piece) in answer.content.iter().enumerate() {
-            for index in 0..answer.n {
-                let delta = format!(r#"{{"content":{},"role":"assistant"}}"#, quoted(piece));
-                chunk(&delta, index, if at == last { &end } else { "" }, tokens_of(piece), index == 0);
+        let finish_reason = finish(provider, completion, false);
+        let choices = (0..completion.n).map(|index| {
+            object! { "finish_reason": finish_reason, "index": index, "message": message.clone() }
+        });
+        let visible = completion.output_tokens - completion.reasoning_tokens;
+        body(completion, "chat.completion", Json::list(choices), Some(usage(completion, visible))).text()
+    }
+
+    fn events(&self, provider: &Provider, completion: &Completion) -> Vec<StreamEvent> {
+        let mut tokens_so_far = 0;
+        let mut chunk = |delta: Json, index: i64, finish_reason: Option<&str>, tokens, paced| {
+            tokens_so_far += tokens;
+            let usage = completion.include_usage.then(|| usage(completion, tokens_so_far));
+            let choice = object! { "delta": delta, "index": index, "finish_reason" if_some: finish_reason };
+            let body = body(completion, "chat.completion.chunk", vec![choice].into(), usage);
+            StreamEvent { paced, ..StreamEvent::paced(&body, tokens) }
+        };
+        let end = Some(finish(provider, completion, true));
+        let mut events = Vec::new();
+        for (at, piece) in completion.content.iter().enumerate() {
+            let end = end.filter(|_| at + 1 == completion.content.len());
+            for index in 0..completion.n {
+                let delta = object! { "content": piece, "role": "assistant" };
+                events.push(chunk(delta, index, end, tokens_of(piece), index == 0));
             }
         }
-        for at in 0..answer.calls.len() {
-            let delta = format!(r#"{{"role":"assistant","tool_calls":[{}]}}"#, call(answer, at));
-            chunk(&delta, 0, "", tokens_of(&answer.calls[at].name) + tokens_of(&answer.calls[at].arguments), true);
+        for (at, made) in completion.calls.iter().enumerate() {
+            let delta = object! { "role": "assistant", "tool_calls": vec![call(completion, at)] };
+            events.push(chunk(delta, 0, None, tokens_of(&made.name) + tokens_of(&made.arguments), true));
         }
-        if answer.content.is_empty() {
-            chunk(r#"{"role":"assistant"}"#, 0, &end, 0, false);
+        if completion.content.is_empty() {
+            events.push(chunk(object! { "role": "assistant" }, 0, end, 0, false));
         }
-        events.push(Event::done());
+        events.push(StreamEvent::done());
         events
     }
 
     fn models(&self, provider: &Provider, _: i64) -> String {
-        let names = provider.models.iter().filter(|model| model.status == Status::Active);
-        let names = names.flat_map(|model| std::iter::once(&model.id).chain(&model.aliases));
-        let listed = names.map(|name| {
-            let display = name.split('-').map(capitalised).collect::<Vec<_>>().join(" ");
-            format!(r#"{{"id":"models/{name}","object":"model","owned_by":"google","display_name":"{display}"}}"#)
-        });
-        format!(r#"{{"object":"list","data":[{}]}}"#, listed.collect::<Vec<_>>().join(","))
+        let active = provider.models.iter().filter(|model| model.status == Status::Active);
+        list(active.flat_map(|model| model.names()).map(|name| {
+            object! {
+                "id": format!("models/{name}"),
+                "object": "model",
+                "owned_by": "google",
+                "display_name": name.split('-').map(capitalised).collect::<Vec<_>>().join(" "),
+            }
+        }))
     }
 }
 
-/// Indented, and in an array unless the switch says bare.
-fn error(provider: &Provider, code: u16, status: &str, message: &str, details: Option<String>) -> ErrorReply {
-    let details = details.map(|details| format!(r#","details":{details}"#)).unwrap_or_default();
-    let error = format!(r#"{{"error":{{"code":{code},"message":{},"status":"{status}"{details}}}}}"#, quoted(message));
-    let body = if provider.switches.error_array { indented(&format!("[{error}]")) } else { indented(&error) };
-    ErrorReply::json(code, body).with(server())
+/// Indented, and in an array unless the switch is off.
+fn error_reply(provider: &Provider, code: u16, status: &str, message: &str, details: Vec<Json>) -> ErrorReply {
+    let error = object! {
+        "code": code,
+        "message": message,
+        "status": status,
+        "details" if_some: (!details.is_empty()).then_some(details),
+    };
+    let body = object! { "error": error };
+    let body = if provider.switches.error_array { Json::List(vec![body]) } else { body };
+    ErrorReply { body: body.indented(), ..ErrorReply::json(code, &body) }.with(server_headers())
 }
 
-/// JSON with each member on its own line, in its order.
-fn indented(json: &str) -> String {
-    let mut text = String::with_capacity(json.len() * 2);
-    let (mut depth, mut quoted, mut escaped) = (0, false, false);
-    for letter in json.chars() {
-        let structure = !quoted;
-        if structure && matches!(letter, '}' | ']') {
-            depth -= 1;
-            text.push('\n');
-            text.push_str(&"  ".repeat(depth));
-        }
-        text.push(letter);
-        match letter {
-            '{' | '[' if structure => depth += 1,
-            ':' if structure => text.push(' '),
-            '"' if !escaped => quoted = !quoted,
-            _ => {}
-        }
-        if structure && matches!(letter, '{' | '[' | ',') {
-            text.push('\n');
-            text.push_str(&"  ".repeat(depth));
-        }
-        escaped = quoted && letter == '\\' && !escaped;
-    }
-    text
-}
-
-fn server() -> Headers {
+fn server_headers() -> Headers {
     vec![
         ("server", "scaffolding on HTTPServer2".into()),
         ("x-content-type-options", "nosniff".into()),
@@ -256,7 +224,7 @@ fn server() -> Headers {
     ]
 }
 
-/// Metric and quota id of a limit.
+/// The metric and the quota id of a limit.
 fn quota(name: LimitName) -> (&'static str, &'static str) {
     let requests = "generativelanguage.googleapis.com/generate_content_free_tier_requests";
     let tokens = "generativelanguage.googleapis.com/generate_content_free_tier_input_token_count";
@@ -279,46 +247,45 @@ fn plain_duration(us: i64) -> String {
     }
 }
 
-fn model(answer: &Completion) -> &str {
-    answer.model.strip_prefix("models/").unwrap_or(&answer.model)
-}
-
-/// Tokens of the answer that are told as completion: thinking is only in the total.
-fn visible(answer: &Completion) -> i64 {
-    answer.output_tokens - answer.reasoning_tokens
-}
-
-fn usage(answer: &Completion, completion: i64) -> String {
-    format!(
-        r#"{{"completion_tokens":{completion},"prompt_tokens":{},"total_tokens":{}}}"#,
-        answer.prompt_tokens,
-        answer.prompt_tokens + answer.reasoning_tokens + completion,
-    )
-}
-
-fn finish(provider: &Provider, answer: &Completion, stream: bool) -> &'static str {
-    match answer.finish {
-        Finish::Length => "length",
-        Finish::Safety if provider.switches.safety_mapped => "content_filter",
-        Finish::Safety => "SAFETY",
-        Finish::ToolCalls if !stream => "tool_calls",
-        Finish::ToolCalls | Finish::Stop => "stop",
+/// A whole response, or a chunk of a stream.
+fn body(completion: &Completion, object: &str, choices: Json, usage: Option<Json>) -> Json {
+    object! {
+        "choices": choices,
+        "created": completion.created,
+        "id": ids::letters(completion.seed, 0, 23),
+        "model": completion.model.strip_prefix("models/").unwrap_or(&completion.model),
+        "object": object,
+        "usage" if_some: usage,
     }
 }
 
-/// One call; only the first of a group is signed, none has an index.
-fn call(answer: &Completion, at: usize) -> String {
-    let signed = match at {
-        0 => format!(r#""extra_content":{{"google":{{"thought_signature":"{SIGNATURE}"}}}},"#),
-        _ => String::new(),
-    };
-    let call = &answer.calls[at];
-    format!(
-        r#"{{{signed}"function":{{"arguments":{},"name":{}}},"id":"function-call-{}","type":"function"}}"#,
-        quoted(&call.arguments),
-        quoted(&call.name),
-        ids::digits(answer.seed, at as u64 + 1, 19),
-    )
+/// Thinking is only in the total.
+fn usage(completion: &Completion, completion_tokens: i64) -> Json {
+    object! {
+        "completion_tokens": completion_tokens,
+        "prompt_tokens": completion.prompt_tokens,
+        "total_tokens": completion.prompt_tokens + completion.reasoning_tokens + completion_tokens,
+    }
+}
+
+fn finish(provider: &Provider, completion: &Completion, stream: bool) -> &'static str {
+    match completion.finish {
+        Finish::Safety if !provider.switches.safety_mapped => "SAFETY",
+        Finish::ToolCalls if stream => "stop",
+        other => finish_reason(other),
+    }
+}
+
+/// Only the first call of a group is signed; none has an index.
+fn call(completion: &Completion, at: usize) -> Json {
+    let call = &completion.calls[at];
+    let signature = object! { "google": object! { "thought_signature": SIGNATURE } };
+    object! {
+        "extra_content" if_some: (at == 0).then_some(signature),
+        "function": object! { "arguments": &call.arguments, "name": &call.name },
+        "id": format!("function-call-{}", ids::digits(completion.seed, at as u64 + 1, 19)),
+        "type": "function",
+    }
 }
 
 /// Models from 3 on want the signature of each turn's first call back, within the present question.
@@ -326,9 +293,9 @@ fn unsigned(request: &SimulatedRequest, model: &Model) -> bool {
     if !model.id.starts_with("gemini-3") {
         return false;
     }
-    let role = |message: &Value, wanted: &str| message.get("role").and_then(Value::as_str) == Some(wanted);
-    let since = request.messages().iter().rposition(|message| role(message, "user")).unwrap_or(0);
-    request.messages()[since..].iter().filter(|message| role(message, "assistant")).any(|message| {
+    let messages: Vec<(&str, &Value)> = request_checks::messages_by_role(request).collect();
+    let since = messages.iter().rposition(|(role, _)| *role == "user").unwrap_or(0);
+    messages[since..].iter().filter(|(role, _)| *role == "assistant").any(|(_, message)| {
         let first = message.get("tool_calls").and_then(|calls| calls.get(0));
         let signature =
             first.map(|call| call.pointer("/extra_content/google/thought_signature").and_then(Value::as_str));

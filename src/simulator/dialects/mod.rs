@@ -1,32 +1,32 @@
-//! What each provider writes on the wire. One file per provider implements [`Dialect`]; shapes come from `wire/`.
+//! The wire format of each provider. One file per provider implements [`Dialect`]; its bodies follow the recorded ones.
 
 pub(super) mod cerebras;
 pub(super) mod gemini;
 pub(super) mod groq;
+mod json;
 pub(super) mod mistral;
 pub(super) mod ollama;
 pub(super) mod request_checks;
 
-use cerebras::Cerebras;
-use gemini::Gemini;
-use groq::Groq;
-use mistral::Mistral;
-use ollama::Ollama;
+use json::{Json, object};
 use request_checks::RequestError;
 
 use crate::simulator::{
-    accounting::window::{LimitHit, LimitStatus},
-    completion::Completion,
+    accounting::{
+        limit::LimitName,
+        window::{LimitHit, LimitStatus},
+    },
+    completion::{Completion, Finish},
     provider::{Model, Provider},
     request::SimulatedRequest,
 };
 
 /// Header names and values, in the order they are sent.
-pub(super) type Headers = Vec<(&'static str, String)>;
+pub(crate) type Headers = Vec<(&'static str, String)>;
 
-/// A reply, ready for the wire.
+/// An error response, ready to be sent.
 #[derive(Debug)]
-pub(super) struct ErrorReply {
+pub(crate) struct ErrorReply {
     pub status: u16,
     pub headers: Headers,
     pub body: String,
@@ -34,68 +34,76 @@ pub(super) struct ErrorReply {
 }
 
 impl ErrorReply {
-    pub(super) fn json(status: u16, body: String) -> Self {
-        Self { status, headers: Vec::new(), body, content_type: "application/json" }
+    pub(crate) fn json(status: u16, body: &Json) -> Self {
+        Self { status, headers: Vec::new(), body: body.text(), content_type: "application/json" }
+    }
+
+    /// The 403 of Cloudflare's bot filter in front of a provider.
+    pub(crate) fn bot_filter() -> Self {
+        Self {
+            status: 403,
+            headers: vec![("server", "cloudflare".into())],
+            body: "error code: 1010\n".into(),
+            content_type: "text/plain; charset=UTF-8",
+        }
     }
 
     #[must_use]
-    pub(super) fn with(mut self, headers: Headers) -> Self {
+    pub(crate) fn with(mut self, headers: Headers) -> Self {
         self.headers.extend(headers);
         self
     }
 }
 
-/// One piece of a stream, with the wait before it.
+/// One event of a stream.
 #[derive(Debug)]
-pub(super) struct Event {
+pub(crate) struct StreamEvent {
     pub text: String,
-    /// Comes one chunk's time after its predecessor; else at once behind it.
+    /// Sent one chunk interval after the previous event; otherwise right behind it.
     pub paced: bool,
     /// Output tokens in it.
     pub tokens: i64,
 }
 
-impl Event {
-    /// `data: …` behind its predecessor.
-    pub(super) fn at_once(data: &str) -> Self {
-        Self { text: format!("data: {data}\n\n"), paced: false, tokens: 0 }
+impl StreamEvent {
+    pub(crate) fn immediate(data: &Json) -> Self {
+        Self { text: format!("data: {}\n\n", data.text()), paced: false, tokens: 0 }
     }
 
-    /// `data: …` one chunk's time later.
-    pub(super) fn paced(data: &str, tokens: i64) -> Self {
-        Self { text: format!("data: {data}\n\n"), paced: true, tokens }
+    pub(crate) fn paced(data: &Json, tokens: i64) -> Self {
+        Self { paced: true, tokens, ..Self::immediate(data) }
     }
 
-    pub(super) fn done() -> Self {
-        Self::at_once("[DONE]")
+    pub(crate) fn done() -> Self {
+        Self { text: "data: [DONE]\n\n".to_owned(), paced: false, tokens: 0 }
     }
 }
 
-/// One provider's way of speaking.
-pub(super) trait Dialect: Sync {
-    /// Path prefix of its API, as in its base URL.
+/// One provider's wire format.
+pub(crate) trait Dialect: Sync {
+    /// Path prefix of the API, as in its base URL.
     fn prefix(&self) -> &'static str;
-    /// What the provider ignores in a request is taken out of it.
-    fn ignore(&self, _model: &Model, _ask: &mut SimulatedRequest) {}
-    /// What is wrong with the request, if anything; first things first.
+    /// Removes from a request what the provider ignores.
+    fn ignore(&self, _model: &Model, _request: &mut SimulatedRequest) {}
+    /// The first thing that is wrong with a request.
     fn check(&self, provider: &Provider, model: &Model, request: &SimulatedRequest) -> Option<RequestError>;
-    /// The reply of a request that is at fault.
-    fn request_error(&self, provider: &Provider, request_error: &RequestError) -> ErrorReply;
-    /// The reply of a request that found no room.
+    /// The response to a request that is at fault.
+    fn request_error(&self, provider: &Provider, error: &RequestError) -> ErrorReply;
+    /// The response to a request that a limit refuses.
     fn limit_error(&self, provider: &Provider, model: &Model, hit: &LimitHit, statuses: &[LimitStatus]) -> ErrorReply;
-    /// Headers of an answer that was admitted.
-    fn headers(&self, statuses: &[LimitStatus], answer: &Completion) -> Headers;
-    /// A whole answer.
-    fn whole(&self, provider: &Provider, answer: &Completion) -> String;
-    /// A streamed answer.
-    fn events(&self, provider: &Provider, answer: &Completion) -> Vec<Event>;
-    /// `GET /models`.
+    /// Headers of a successful response.
+    fn headers(&self, statuses: &[LimitStatus], completion: &Completion) -> Headers;
+    /// The body of a response without streaming.
+    fn whole(&self, provider: &Provider, completion: &Completion) -> String;
+    /// The events of a streamed response.
+    fn events(&self, provider: &Provider, completion: &Completion) -> Vec<StreamEvent>;
+    /// The body of `GET /models`.
     fn models(&self, provider: &Provider, created: i64) -> String;
 }
 
-/// The providers that are simulated.
+/// The simulated providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DialectName {
+pub(crate) enum DialectName {
     Groq,
     Gemini,
     Cerebras,
@@ -104,7 +112,7 @@ pub(super) enum DialectName {
 }
 
 impl DialectName {
-    pub(super) fn of(id: &str) -> Option<Self> {
+    pub(crate) fn from_provider(id: &str) -> Option<Self> {
         Some(match id {
             "groq" => Self::Groq,
             "gemini" => Self::Gemini,
@@ -115,24 +123,74 @@ impl DialectName {
         })
     }
 
-    pub(super) fn implementation(self) -> &'static dyn Dialect {
+    pub(crate) fn implementation(self) -> &'static dyn Dialect {
         match self {
-            Self::Groq => &Groq,
-            Self::Gemini => &Gemini,
-            Self::Cerebras => &Cerebras,
-            Self::Mistral => &Mistral,
-            Self::Ollama => &Ollama,
+            Self::Groq => &groq::Groq,
+            Self::Gemini => &gemini::Gemini,
+            Self::Cerebras => &cerebras::Cerebras,
+            Self::Mistral => &mistral::Mistral,
+            Self::Ollama => &ollama::Ollama,
         }
     }
 }
 
-/// A JSON string literal.
-pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// The body of a model list.
+fn list(entries: impl Iterator<Item = Json>) -> String {
+    object! { "object": "list", "data": Json::list(entries) }.text()
 }
 
-/// Go's way of writing a duration: `1h4m48s`, `2m59.56s`, `922.5ms`, `0s`. Cut to 0.1 ms as Groq does.
-pub(super) fn go_duration(us: i64) -> String {
+/// The tool calls of a completion, each built from its function and its position.
+fn tool_calls(completion: &Completion, build: impl Fn(Json, u64) -> Json) -> Option<Json> {
+    let calls = completion.calls.iter().zip(0..).map(|(call, at)| {
+        let function = object! { "name": &call.name, "arguments": &call.arguments };
+        build(function, at)
+    });
+    (!completion.calls.is_empty()).then(|| Json::list(calls))
+}
+
+/// A text of pieces, or nothing.
+fn joined(pieces: &[String]) -> Option<String> {
+    (!pieces.is_empty()).then(|| pieces.concat())
+}
+
+/// Seconds with four decimals, as the providers write their timings.
+fn seconds(ms: f64) -> f64 {
+    (ms * 10.0).round() / 10_000.0
+}
+
+/// OpenAI's word for the end of a completion.
+fn finish_reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::ToolCalls => "tool_calls",
+        Finish::Safety => "content_filter",
+    }
+}
+
+/// Names of the headers for the limit, the remaining units and the reset of one limit; no reset where the name is empty.
+type LimitHeaders = (LimitName, [&'static str; 3]);
+
+fn rate_limit_headers(
+    statuses: &[LimitStatus],
+    names: &[LimitHeaders],
+    reset: impl Fn(&LimitStatus) -> String,
+) -> Headers {
+    let mut headers = Headers::new();
+    for (name, [limit, remaining, reset_name]) in names {
+        // The limits of the model come after those of the account.
+        let Some(status) = statuses.iter().rev().find(|status| status.name == *name) else { continue };
+        headers.push((limit, status.max.to_string()));
+        headers.push((remaining, status.remaining.to_string()));
+        if !reset_name.is_empty() {
+            headers.push((reset_name, reset(status)));
+        }
+    }
+    headers
+}
+
+/// A duration in Go's notation, cut to 0.1 ms as at Groq: `1h4m48s`, `2m59.56s`, `922.5ms`, `0s`.
+fn go_duration(us: i64) -> String {
     let tenths = us.max(0) / 100;
     let point = |whole: i64, fraction: i64, digits: usize| {
         let fraction = format!("{fraction:0digits$}");
@@ -155,7 +213,7 @@ pub(super) fn go_duration(us: i64) -> String {
 }
 
 /// Whole seconds, rounded up.
-pub(super) fn seconds_up(us: i64) -> i64 {
+fn seconds_up(us: i64) -> i64 {
     us.max(0).div_euclid(1_000_000) + i64::from(us.max(0) % 1_000_000 != 0)
 }
 
@@ -164,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_written_as_go_writes_them() {
+    fn durations_follow_the_notation_of_go() {
         for (us, text) in [
             (3_405_000, "3.405s"),
             (922_500, "922.5ms"),

@@ -1,15 +1,20 @@
-//! Ollama: no limits per time but slots and a queue, lenient parameters, usage only when asked for.
-
-use std::fmt::Write as _;
+//! Ollama: no limits per time but slots and a queue, lenient parameters, usage only on request.
 
 use serde_json::{Value, json};
 
+use super::{
+    Dialect, ErrorReply, Headers, StreamEvent, finish_reason, joined,
+    json::{Json, NULL, object},
+    list,
+    request_checks::{self, RequestError},
+    tool_calls,
+};
 use crate::simulator::{
-    accounting::limit::Counts,
-    accounting::window::{LimitHit, LimitStatus},
+    accounting::{
+        limit::Counts,
+        window::{LimitHit, LimitStatus},
+    },
     completion::{Completion, Finish},
-    dialects::request_checks::{self, RequestError},
-    dialects::{Dialect, ErrorReply, Event, Headers, quoted},
     ids,
     provider::{Model, Provider},
     request::{SimulatedRequest, tokens_of},
@@ -48,20 +53,20 @@ impl Dialect for Ollama {
         if !request.tools().is_empty() && !model.can.tools {
             return wrong("tools", format!("registry.ollama.ai/library/{} does not support tools", model.id));
         }
-        None
+        request_checks::messages_by_role(request).find_map(|(_, message)| message_error(message))
     }
 
-    fn request_error(&self, _: &Provider, request_error: &RequestError) -> ErrorReply {
-        let invalid = |message: &str| error(400, message, "invalid_request_error");
-        match request_error {
+    fn request_error(&self, _: &Provider, error: &RequestError) -> ErrorReply {
+        let invalid = |message: &str| error_reply(400, message, "invalid_request_error");
+        match error {
             RequestError::NoSuchModel(name) | RequestError::Retired(name) | RequestError::NotOnPlan(name) => {
-                error(404, &format!("model '{name}' not found"), "not_found_error")
+                error_reply(404, &format!("model '{name}' not found"), "not_found_error")
             }
             RequestError::Malformed(message)
             | RequestError::Value { message, .. }
             | RequestError::Order(message)
             | RequestError::ToolId(message) => invalid(message),
-            RequestError::Key | RequestError::Bot => error(401, "unauthorized", "api_error"),
+            RequestError::Key | RequestError::Bot => error_reply(401, "unauthorized", "api_error"),
             RequestError::Unknown { path, .. } => invalid(&format!("unknown field {}", path.join("."))),
             RequestError::InMessage { field, .. } => invalid(&format!("unknown field {field}")),
             RequestError::MaxTokens { .. } | RequestError::Context { .. } | RequestError::Signature => {
@@ -73,9 +78,9 @@ impl Dialect for Ollama {
     fn limit_error(&self, _: &Provider, _: &Model, hit: &LimitHit, _: &[LimitStatus]) -> ErrorReply {
         match hit.limit.name.counts() {
             Counts::Calls => {
-                error(503, "server busy, please try again.  maximum pending requests exceeded", "api_error")
+                error_reply(503, "server busy, please try again.  maximum pending requests exceeded", "api_error")
             }
-            _ => error(429, "too many requests", "api_error"),
+            _ => error_reply(429, "too many requests", "api_error"),
         }
     }
 
@@ -83,67 +88,54 @@ impl Dialect for Ollama {
         Headers::new()
     }
 
-    fn whole(&self, _: &Provider, answer: &Completion) -> String {
-        let mut message = format!(r#"{{"role":"assistant","content":{}"#, quoted(&answer.content.concat()));
-        if !answer.reasoning.is_empty() {
-            let _ = write!(message, r#","reasoning":{}"#, quoted(&answer.reasoning.concat()));
-        }
-        if !answer.calls.is_empty() {
-            let _ = write!(message, r#","tool_calls":[{}]"#, calls(answer));
-        }
-        format!(
-            r#"{{"id":"chatcmpl-{}","object":"chat.completion","created":{},"model":{},"system_fingerprint":"fp_ollama","choices":[{{"index":0,"message":{message}}},"finish_reason":"{}"}}],{}}}"#,
-            ids::digits(answer.seed, 0, 3),
-            answer.created,
-            quoted(&answer.model),
-            finish(answer.finish),
-            usage(answer),
-        )
+    fn whole(&self, _: &Provider, completion: &Completion) -> String {
+        let message = object! {
+            "role": "assistant",
+            "content": completion.content.concat(),
+            "reasoning" if_some: joined(&completion.reasoning),
+            "tool_calls" if_some: calls(completion),
+        };
+        let choice = object! { "index": 0, "message": message, "finish_reason": finish(completion.finish) };
+        body(completion, "chat.completion", vec![choice], true).text()
     }
 
-    fn events(&self, _: &Provider, answer: &Completion) -> Vec<Event> {
-        let head = format!(
-            r#"{{"id":"chatcmpl-{}","object":"chat.completion.chunk","created":{},"model":{},"system_fingerprint":"fp_ollama","choices":["#,
-            ids::digits(answer.seed, 0, 3),
-            answer.created,
-            quoted(&answer.model),
-        );
-        let chunk = |delta: &str, finish: &str| {
-            format!(r#"{head}{{"index":0,"delta":{{{delta}}},"finish_reason":{finish}}}]}}"#)
+    fn events(&self, _: &Provider, completion: &Completion) -> Vec<StreamEvent> {
+        let chunk = |choices: Vec<Json>, with_usage| body(completion, "chat.completion.chunk", choices, with_usage);
+        let delta = |delta: Json, finish_reason: Json| {
+            chunk(vec![object! { "index": 0, "delta": delta, "finish_reason": finish_reason }], false)
         };
-        let mut events = Vec::new();
-        let mut role = r#""role":"assistant","#;
-        for piece in &answer.reasoning {
-            let delta = format!(r#"{role}"content":"","reasoning":{}"#, quoted(piece));
-            events.push(Event::paced(&chunk(&delta, "null"), tokens_of(piece)));
-            role = "";
+        let mut role = Some("assistant");
+        let mut piece = |content: &str, reasoning: Option<&String>, tool_calls: Option<Json>, tokens| {
+            let message = object! {
+                "role" if_some: role.take(),
+                "content": content,
+                "reasoning" if_some: reasoning,
+                "tool_calls" if_some: tool_calls,
+            };
+            StreamEvent::paced(&delta(message, NULL), tokens)
+        };
+        let mut events: Vec<StreamEvent> =
+            completion.reasoning.iter().map(|text| piece("", Some(text), None, tokens_of(text))).collect();
+        events.extend(completion.content.iter().map(|text| piece(text, None, None, tokens_of(text))));
+        if let Some(calls) = calls(completion) {
+            events.push(piece("", None, Some(calls), completion.output_tokens - completion.reasoning_tokens));
         }
-        for piece in &answer.content {
-            let delta = format!(r#"{role}"content":{}"#, quoted(piece));
-            events.push(Event::paced(&chunk(&delta, "null"), tokens_of(piece)));
-            role = "";
+        events.push(StreamEvent::immediate(&delta(object! {}, finish(completion.finish).into())));
+        if completion.include_usage {
+            events.push(StreamEvent::immediate(&chunk(Vec::new(), true)));
         }
-        if !answer.calls.is_empty() {
-            let delta = format!(r#"{role}"content":"","tool_calls":[{}]"#, calls(answer));
-            events.push(Event::paced(&chunk(&delta, "null"), answer.output_tokens - answer.reasoning_tokens));
-        }
-        events.push(Event::at_once(&chunk("", &format!(r#""{}""#, finish(answer.finish)))));
-        if answer.include_usage {
-            events.push(Event::at_once(&format!("{head}],{}}}", usage(answer))));
-        }
-        events.push(Event::done());
+        events.push(StreamEvent::done());
         events
     }
 
     fn models(&self, provider: &Provider, created: i64) -> String {
-        let listed = provider.models.iter().map(|model| {
-            format!(r#"{{"id":{},"object":"model","created":{created},"owned_by":"library"}}"#, quoted(&model.id))
-        });
-        format!(r#"{{"object":"list","data":[{}]}}"#, listed.collect::<Vec<_>>().join(","))
+        list(provider.models.iter().map(|model| {
+            object! { "id": &model.id, "object": "model", "created": created, "owned_by": "library" }
+        }))
     }
 }
 
-/// `GET /api/tags`.
+/// The body of `GET /api/tags`.
 pub(crate) fn tags(provider: &Provider) -> String {
     let models = provider.models.iter().map(|model| {
         json!({
@@ -155,7 +147,7 @@ pub(crate) fn tags(provider: &Provider) -> String {
     json!({ "models": models.collect::<Vec<_>>() }).to_string()
 }
 
-/// `POST /api/show`: what a model can do and the context it was trained for.
+/// The body of `POST /api/show`: a model's abilities and its trained context.
 pub(crate) fn show(model: &Model) -> String {
     let mut capabilities = vec!["completion"];
     let able = [("tools", model.can.tools), ("vision", model.can.vision), ("thinking", model.can.reasoning)];
@@ -169,36 +161,55 @@ pub(crate) fn show(model: &Model) -> String {
     .to_string()
 }
 
-fn error(status: u16, message: &str, kind: &str) -> ErrorReply {
-    let body = format!(r#"{{"error":{{"message":{},"type":"{kind}","param":null,"code":null}}}}"#, quoted(message));
-    ErrorReply::json(status, body)
+/// Content without text is only taken beside tool calls, and arguments must hold a JSON object.
+fn message_error(message: &Value) -> Option<RequestError> {
+    let calls = message.get("tool_calls").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if message.get("content").is_some_and(Value::is_null) && calls.is_empty() {
+        return Some(RequestError::Malformed("invalid message content type: <nil>".to_owned()));
+    }
+    let is_object = |call: &Value| {
+        let arguments = call.pointer("/function/arguments").and_then(Value::as_str).unwrap_or_default();
+        serde_json::from_str::<serde_json::Map<String, Value>>(arguments).is_ok()
+    };
+    let valid = calls.iter().all(is_object);
+    (!valid).then(|| RequestError::Malformed("invalid tool call arguments".to_owned()))
 }
 
-fn usage(answer: &Completion) -> String {
-    format!(
-        r#""usage":{{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{}}}"#,
-        answer.prompt_tokens,
-        answer.output_tokens,
-        answer.total_tokens(),
-    )
+fn error_reply(status: u16, message: &str, kind: &str) -> ErrorReply {
+    let error = object! { "message": message, "type": kind, "param": NULL, "code": NULL };
+    ErrorReply::json(status, &object! { "error": error })
 }
 
-fn calls(answer: &Completion) -> String {
-    let written = answer.calls.iter().zip(0_u64..).map(|(call, at)| {
-        format!(
-            r#"{{"id":"call_{}","index":{at},"type":"function","function":{{"name":{},"arguments":{}}}}}"#,
-            ids::small(answer.seed, at + 1, 8),
-            quoted(&call.name),
-            quoted(&call.arguments),
-        )
-    });
-    written.collect::<Vec<_>>().join(",")
+/// A whole response, or a chunk of a stream.
+fn body(completion: &Completion, object: &str, choices: Vec<Json>, with_usage: bool) -> Json {
+    let usage = || {
+        object! {
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.output_tokens,
+            "total_tokens": completion.total_tokens(),
+        }
+    };
+    object! {
+        "id": format!("chatcmpl-{}", ids::digits(completion.seed, 0, 3)),
+        "object": object,
+        "created": completion.created,
+        "model": &completion.model,
+        "system_fingerprint": "fp_ollama",
+        "choices": choices,
+        "usage" if_some: with_usage.then(usage),
+    }
+}
+
+fn calls(completion: &Completion) -> Option<Json> {
+    tool_calls(completion, |function, at| {
+        let id = format!("call_{}", ids::small(completion.seed, at + 1, 8));
+        object! { "id": id, "index": at, "type": "function", "function": function }
+    })
 }
 
 fn finish(finish: Finish) -> &'static str {
     match finish {
-        Finish::Stop | Finish::Safety => "stop",
-        Finish::Length => "length",
-        Finish::ToolCalls => "tool_calls",
+        Finish::Safety => "stop",
+        other => finish_reason(other),
     }
 }

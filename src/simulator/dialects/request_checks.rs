@@ -1,4 +1,4 @@
-//! What can be wrong with a request, and the checks that several providers share.
+//! Request errors, and the checks that several providers share.
 
 use serde_json::Value;
 
@@ -7,62 +7,98 @@ use crate::simulator::{provider::Model, request::SimulatedRequest};
 /// Why a request is refused before any limit is checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RequestError {
-    /// No key, or one that is not known.
+    /// The key is missing or unknown.
     Key,
-    /// A bot filter took the client for a library.
+    /// A bot filter refuses the user agent.
     Bot,
-    /// Not JSON, or not the shape of a request.
+    /// The body is not JSON, or not a chat request.
     Malformed(String),
     NoSuchModel(String),
     Retired(String),
     /// The model, or the account, needs a plan.
     NotOnPlan(String),
-    /// A member that the provider does not know; its path and value.
+    /// A field that the provider does not know, with its path and value.
     Unknown {
         path: Vec<String>,
         value: Value,
     },
-    /// A member that a message of that role must not have.
+    /// A field that a message of this role must not have.
     InMessage {
         at: usize,
         role: String,
         field: String,
     },
-    /// A value out of range, in the provider's words, and the member's name.
+    /// A value that the provider refuses, with the provider's message and the name of the field.
     Value {
         param: &'static str,
         message: String,
     },
-    /// `max_tokens` above what the model puts out.
+    /// `max_tokens` exceeds the model's maximum output.
     MaxTokens {
         most: i64,
     },
-    /// Prompt (and answer) larger than the context.
+    /// The prompt, or prompt and output, exceed the context.
     Context {
         tokens: i64,
         most: i64,
     },
-    /// Messages in an order the provider does not take.
+    /// The provider refuses this order of messages.
     Order(String),
-    /// A tool call's id of a form the provider does not take.
+    /// The provider refuses ids of this form for tool calls.
     ToolId(String),
     /// A tool call came back without its signature.
     Signature,
 }
 
-/// The first member of the body that is not in `known`.
-pub(crate) fn unknown_field(request: &SimulatedRequest, known: &[&str]) -> Option<RequestError> {
-    let (name, value) = request.body.as_object()?.iter().find(|(name, _)| !known.contains(&name.as_str()))?;
-    Some(RequestError::Unknown { path: vec![name.clone()], value: value.clone() })
+/// The path of an object and the names of the fields it may have. A path `messages[]:ROLE` applies to messages of one role.
+/// Objects without an entry may have any field.
+pub(crate) type AllowedFields = (&'static str, &'static str);
+
+/// The first field of the body that `allowed` does not list, at any depth.
+pub(crate) fn unknown_field(request: &SimulatedRequest, allowed: &[AllowedFields]) -> Option<RequestError> {
+    let (path, value) = unlisted(&request.body, "", &[], allowed)?;
+    if let [messages, at, field] = path.as_slice()
+        && messages == "messages"
+        && let Ok(at) = at.parse::<usize>()
+    {
+        let role = request.messages().get(at).map_or("", message_role).to_owned();
+        return Some(RequestError::InMessage { at, role, field: field.clone() });
+    }
+    Some(RequestError::Unknown { path, value })
 }
 
-/// The first member of a message that `allowed` (told the role) does not take.
-pub(crate) fn message_field(request: &SimulatedRequest, allowed: impl Fn(&str, &str) -> bool) -> Option<RequestError> {
-    request.messages().iter().enumerate().find_map(|(at, message)| {
-        let role = message.get("role").and_then(Value::as_str).unwrap_or("");
-        let (field, _) = message.as_object()?.iter().find(|(field, _)| !allowed(role, field))?;
-        Some(RequestError::InMessage { at, role: role.to_owned(), field: field.clone() })
-    })
+fn unlisted(value: &Value, pattern: &str, path: &[String], allowed: &[AllowedFields]) -> Option<(Vec<String>, Value)> {
+    let below = |step: &str| path.iter().cloned().chain([step.to_owned()]).collect::<Vec<_>>();
+    match value {
+        Value::Array(items) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(at, item)| unlisted(item, &format!("{pattern}[]"), &below(&at.to_string()), allowed))
+        }
+        Value::Object(fields) => {
+            let with_role = format!("{pattern}:{}", message_role(value));
+            let listed = allowed.iter().find(|(path, _)| *path == pattern || *path == with_role);
+            if let Some((_, names)) = listed
+                && let Some((name, value)) =
+                    fields.iter().find(|(name, _)| !names.split_whitespace().any(|n| n == *name))
+            {
+                return Some((below(name), value.clone()));
+            }
+            fields.iter().find_map(|(name, value)| {
+                let pattern = if pattern.is_empty() { name.clone() } else { format!("{pattern}.{name}") };
+                unlisted(value, &pattern, &below(name), allowed)
+            })
+        }
+        _ => None,
+    }
+}
+
+fn message_role(message: &Value) -> &str {
+    message.get("role").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The messages with their roles.
+pub(crate) fn messages_by_role(request: &SimulatedRequest) -> impl Iterator<Item = (&str, &Value)> {
+    request.messages().iter().map(|message| (message_role(message), message))
 }
 
 /// More stop sequences than `most`.
@@ -72,13 +108,20 @@ pub(crate) fn stops(request: &SimulatedRequest, most: usize) -> Option<RequestEr
         .then(|| RequestError::Value { param: "stop", message: format!("'stop' : maximum number of items is {most}") })
 }
 
-/// The prompt is larger than the model's context.
-pub(crate) fn context(request: &SimulatedRequest, model: &Model, with_answer: i64) -> Option<RequestError> {
-    let tokens = request.prompt_tokens + model.preamble_tokens + with_answer;
+/// `stream_options` in a request that does not stream.
+pub(crate) fn stream_options_without_stream(request: &SimulatedRequest) -> Option<RequestError> {
+    let message = "stream_options is only allowed when stream is enabled".to_owned();
+    let refused = !request.stream && request.field("stream_options").is_some();
+    refused.then_some(RequestError::Value { param: "stream_options", message })
+}
+
+/// The prompt, with `output` tokens behind it, is larger than the model's context.
+pub(crate) fn context(request: &SimulatedRequest, model: &Model, output: i64) -> Option<RequestError> {
+    let tokens = request.prompt_tokens + model.preamble_tokens + output;
     (tokens > model.context).then_some(RequestError::Context { tokens, most: model.context })
 }
 
-/// A file name of an image where only embedded ones are taken.
+/// An image is given by an address where only embedded ones are taken.
 pub(crate) fn image_by_url(request: &SimulatedRequest) -> bool {
     request.image_urls().any(|url| !url.starts_with("data:"))
 }

@@ -1,4 +1,4 @@
-//! The simulator through its client: limits, faults, what is noticed of callers who leave.
+//! The simulator over HTTP: limits, faults and clients that leave.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use tokio::{
 
 use crate::simulator::{Running, SimulatorSettings, recorded::Case, start};
 
-/// A running simulator and the least of a client.
+/// A running simulator and a minimal HTTP client.
 struct TestClient {
     running: Running,
     address: String,
 }
 
-/// An answer: status line and headers, then the body as far as it came.
+/// A response: status line and headers, then the part of the body that arrived.
 struct RawResponse {
     head: String,
     body: String,
-    /// The connection ended without the end of the answer.
+    /// The connection ended before the response did.
     torn: bool,
 }
 
@@ -88,13 +88,13 @@ impl TestClient {
     }
 }
 
-fn at_once() -> Value {
+fn no_latency() -> Value {
     json!({"every_provider": {"latency": {"first_ms": 0, "chunk_ms": 0}}})
 }
 
 #[tokio::test]
-async fn thirty_of_thirty_one_are_served_and_the_next_is_told_when() {
-    let client = TestClient::with(at_once()).await;
+async fn thirty_requests_are_served_and_the_next_is_refused_with_a_time() {
+    let client = TestClient::with(no_latency()).await;
     for _ in 0..30 {
         assert_eq!(client.groq(json!({})).await.status(), 200);
     }
@@ -110,7 +110,7 @@ async fn thirty_of_thirty_one_are_served_and_the_next_is_told_when() {
 }
 
 #[tokio::test]
-async fn keys_of_one_account_share_and_unknown_ones_are_turned_away() {
+async fn keys_of_one_account_share_a_limit_and_unknown_keys_are_rejected() {
     let profile = json!({"every_provider": {"latency": {"first_ms": 0, "chunk_ms": 0}}, "providers": {"gemini": {
         "accounts": {"one": ["a", "b"], "two": ["c"]}, "every_model": {"limits": {"rpm": 1, "rpd": 1}, "window": "sliding"}}}});
     let client = TestClient::with(profile).await;
@@ -125,7 +125,7 @@ async fn keys_of_one_account_share_and_unknown_ones_are_turned_away() {
 
 #[tokio::test]
 async fn a_reservation_larger_than_the_minute_is_a_wall_and_counts_nowhere() {
-    let client = TestClient::with(at_once()).await;
+    let client = TestClient::with(no_latency()).await;
     let refused = client.groq(json!({"max_tokens": 9_000})).await;
     assert_eq!(refused.status(), 413);
     let audit = client.audit().await;
@@ -133,8 +133,8 @@ async fn a_reservation_larger_than_the_minute_is_a_wall_and_counts_nowhere() {
 }
 
 #[tokio::test]
-async fn limits_change_live_and_counts_go_on() {
-    let client = TestClient::with(at_once()).await;
+async fn counts_are_kept_when_limits_change() {
+    let client = TestClient::with(no_latency()).await;
     assert_eq!(client.groq(json!({})).await.status(), 200);
     let one = json!({"providers": {"groq": {"every_model": {"limits": {"rpm": 1}}}}});
     client.control("POST", "/_control/profile", one).await;
@@ -147,8 +147,8 @@ async fn limits_change_live_and_counts_go_on() {
 }
 
 #[tokio::test]
-async fn a_recorded_fault_comes_verbatim_and_as_often_as_told() {
-    let client = TestClient::with(at_once()).await;
+async fn a_recorded_fault_is_sent_verbatim_a_set_number_of_times() {
+    let client = TestClient::with(no_latency()).await;
     client
         .control("POST", "/_control/faults", json!({"provider": "groq", "fault": "groq.503-overload", "times": 1}))
         .await;
@@ -163,8 +163,8 @@ async fn a_recorded_fault_comes_verbatim_and_as_often_as_told() {
 }
 
 #[tokio::test]
-async fn connections_can_be_reset_and_answers_cut() {
-    let client = TestClient::with(at_once()).await;
+async fn connections_are_reset_and_responses_cut() {
+    let client = TestClient::with(no_latency()).await;
     client.control("POST", "/_control/faults", json!({"fault": "reset", "times": 1})).await;
     let reset = client.groq(json!({})).await;
     assert!(reset.torn && reset.head.is_empty());
@@ -175,7 +175,7 @@ async fn connections_can_be_reset_and_answers_cut() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_is_noticed_within_a_tenth_of_a_second() {
+async fn a_client_that_leaves_is_noticed_within_a_tenth_of_a_second() {
     let client = TestClient::with(json!({"every_provider": {"latency": {"first_ms": 0, "chunk_ms": 100}}})).await;
     let body = |stream: bool| {
         json!({"model": "ministral-3b-2512", "stream": stream,
@@ -193,12 +193,12 @@ async fn a_caller_who_leaves_is_noticed_within_a_tenth_of_a_second() {
         assert_eq!(call["cancelled"], true, "stream {stream}: {call}");
         assert!(call["ended_ms"].as_i64().unwrap() - left_ms <= 100, "{call}");
         let tokens = call["tokens"].as_i64().unwrap();
-        assert!(tokens < 100, "only what was handed over is debited: {call}");
+        assert!(tokens < 100, "more than the sent tokens were debited: {call}");
     }
 }
 
 #[tokio::test]
-async fn ollama_queues_and_then_says_that_it_is_busy() {
+async fn ollama_queues_and_then_responds_that_it_is_busy() {
     let profile =
         json!({"providers": {"ollama": {"latency": {"first_ms": 300, "chunk_ms": 0}, "switches": {"queue": 1}}}});
     let client = TestClient::with(profile).await;
@@ -213,7 +213,7 @@ async fn ollama_queues_and_then_says_that_it_is_busy() {
 }
 
 #[tokio::test]
-async fn the_local_server_tells_its_models() {
+async fn the_local_server_lists_its_models() {
     let client = TestClient::with(json!({})).await;
     let tags = client.control("GET", "/ollama/api/tags", json!({})).await;
     assert_eq!(tags["models"].as_array().unwrap().len(), 3);

@@ -1,4 +1,4 @@
-//! Every dialect against the recorded shapes: the same members in the same order, of the same types.
+//! Compares every dialect with the recorded bodies: the same fields in the same order, of the same types.
 
 use std::sync::Arc;
 
@@ -7,20 +7,19 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::simulator::{
-    accounting::limit::{Kind, LimitName},
+    accounting::limit::{LimitName, WindowKind},
     accounting::meter::Limit,
     accounting::window::{HitReason, LimitHit, LimitStatus},
     completion::Completion,
     dialects::request_checks::RequestError,
-    profile_merge,
+    profile::Profile,
     provider::{Model, Provider},
     recorded::Case,
     request::SimulatedRequest,
     rng::Rng,
-    settings::Profile,
 };
 
-/// Members in order and types: `{id:s,choices:[{index:n}]}`; repeated items of an array are told once.
+/// The fields in order with their types: `{id:s,choices:[{index:n}]}`. Equal items of an array count once.
 #[derive(Debug, PartialEq, Eq)]
 struct Shape(String);
 
@@ -80,7 +79,7 @@ fn shape(json: &str) -> String {
     serde_json::from_str::<Shape>(json).unwrap_or_else(|error| panic!("{error}: {json}")).0
 }
 
-/// Shapes of a stream's events, repetitions told once.
+/// The shapes of a stream's events. Equal events in a row count once.
 fn stream_shape(stream: &str) -> Vec<String> {
     let mut shapes: Vec<String> = Vec::new();
     for line in stream.lines().filter_map(|line| line.strip_prefix("data: ")) {
@@ -94,17 +93,17 @@ fn stream_shape(stream: &str) -> Vec<String> {
 
 fn provider(id: &str, over: &Value) -> Provider {
     let over: Profile = serde_json::from_value(over.clone()).unwrap();
-    Provider::build(id, &profile_merge::real().overlaid(&over).providers[id]).unwrap()
+    Provider::build(id, &Profile::real().merged(&over).unwrap().settings().unwrap().providers[id]).unwrap()
 }
 
-/// A provider, a model of it, and the answer to a request for that model.
-fn answered(id: &str, model: &str, mut body: Value) -> (Provider, Arc<Model>, Completion) {
+/// A provider, one of its models, and the completion of a request for that model.
+fn completed(id: &str, model: &str, mut body: Value) -> (Provider, Arc<Model>, Completion) {
     body["model"] = json!(model);
     body["messages"] = json!([{"role": "user", "content": "hello [[reasoning=8 size=8]]"}]);
     let provider = provider(id, &json!({}));
-    let request = SimulatedRequest::read(body.to_string().as_bytes()).unwrap();
+    let request = SimulatedRequest::parse(body.to_string().as_bytes()).unwrap();
     let model = Arc::clone(provider.model(model).unwrap());
-    let answer = Completion::to(&request, &provider, &model, 0, &Rng::new(1));
+    let answer = Completion::generate(&request, &provider, &model, 0, &Rng::new(1));
     (provider, model, answer)
 }
 
@@ -118,7 +117,7 @@ fn text(case: &str) -> String {
 }
 
 #[test]
-fn whole_answers_have_the_recorded_shape() {
+fn whole_responses_have_the_recorded_shape() {
     for (case, model, body) in [
         ("groq.success", "openai/gpt-oss-120b", json!({})),
         ("groq.success-tools", "openai/gpt-oss-120b", json!({"tools": tools()})),
@@ -132,10 +131,10 @@ fn whole_answers_have_the_recorded_shape() {
         ("ollama.success", "gpt-oss:20b", json!({})),
         ("ollama.success-tools", "llama3.2", json!({"tools": tools()})),
     ] {
-        let (provider, _, answer) = answered(case.split_once('.').unwrap().0, model, body);
+        let (provider, _, answer) = completed(case.split_once('.').unwrap().0, model, body);
         let mut wanted = shape(&text(case));
         if case == "groq.success-tools" {
-            // The recorded call was made without counting its thoughts.
+            // The recorded usage has no details of reasoning.
             wanted = wanted.replace("total_time:n}", "total_time:n,completion_tokens_details:{reasoning_tokens:n}}");
             wanted = wanted.replace("x_groq:{id:s}", "x_groq:{id:s,seed:n}");
         }
@@ -160,7 +159,7 @@ fn streams_have_the_recorded_shape() {
         ("ollama.stream-tools", "llama3.2", json!({"tools": tools()})),
         ("cerebras.stream-tools", "gemma-4-31b", json!({"tools": tools()})),
     ] {
-        let (provider, _, answer) = answered(case.split_once('.').unwrap().0, model, body);
+        let (provider, _, answer) = completed(case.split_once('.').unwrap().0, model, body);
         let events = provider.dialect.implementation().events(&provider, &answer);
         let stream: String = events.iter().map(|event| event.text.as_str()).collect();
         let wanted = stream_shape(&text(case));
@@ -170,7 +169,7 @@ fn streams_have_the_recorded_shape() {
 }
 
 #[test]
-fn a_stream_hands_over_as_many_tokens_as_its_usage_tells() {
+fn a_stream_sends_as_many_tokens_as_its_usage_counts() {
     for (id, model) in [
         ("groq", "openai/gpt-oss-120b"),
         ("cerebras", "gpt-oss-120b"),
@@ -178,7 +177,7 @@ fn a_stream_hands_over_as_many_tokens_as_its_usage_tells() {
         ("ollama", "gpt-oss:20b"),
     ] {
         for body in [json!({}), json!({"tools": tools()})] {
-            let (provider, _, answer) = answered(id, model, body);
+            let (provider, _, answer) = completed(id, model, body);
             let events = provider.dialect.implementation().events(&provider, &answer);
             assert_eq!(events.iter().map(|event| event.tokens).sum::<i64>(), answer.output_tokens, "{id}");
         }
@@ -187,7 +186,7 @@ fn a_stream_hands_over_as_many_tokens_as_its_usage_tells() {
 
 #[test]
 fn parallel_calls_of_gemini_have_no_index_and_only_the_first_is_signed() {
-    let (provider, _, mut answer) = answered("gemini", "gemini-3.8-flash", json!({"tools": tools()}));
+    let (provider, _, mut answer) = completed("gemini", "gemini-3.8-flash", json!({"tools": tools()}));
     answer.calls.push(crate::simulator::completion::Call {
         name: "get_weather".into(),
         arguments: r#"{"city":"Rome"}"#.into(),
@@ -197,40 +196,40 @@ fn parallel_calls_of_gemini_have_no_index_and_only_the_first_is_signed() {
     assert_eq!(stream_shape(&stream), stream_shape(&text("gemini.stream-tools")));
 }
 
-/// A hit and the statuses beside it, as recorded.
-fn hit(name: LimitName, kind: Kind, max: i64, used: i64, requested: i64, wait_us: i64) -> LimitHit {
+/// A refusal by one limit.
+fn hit(name: LimitName, kind: WindowKind, max: i64, used: i64, requested: i64, wait_us: i64) -> LimitHit {
     let limit = Limit { name, kind, max, zone: TimeZone::UTC };
     LimitHit { limit, used, requested, wait_us, reason: if max == 0 { HitReason::Zero } else { HitReason::Full } }
 }
 
-fn status_of(name: LimitName, max: i64, remaining: i64, until_full_us: i64) -> LimitStatus {
+fn status(name: LimitName, max: i64, remaining: i64, until_full_us: i64) -> LimitStatus {
     LimitStatus { name, max, remaining, until_full_us, next_us: until_full_us }
 }
 
 #[test]
-fn groqs_429s_are_word_for_word_and_header_for_header() {
+fn the_429s_of_groq_equal_the_recorded_ones() {
     let provider = provider("groq", &json!({}));
     let model = provider.model("openai/gpt-oss-120b").unwrap();
     for (case, hit, statuses) in [
         (
             "groq.429-tpm",
-            hit(LimitName::Tpm, Kind::Bucket, 8_000, 2_591, 5_863, 3_405_000),
-            [status_of(LimitName::Rpd, 1_000, 992, 691_200_000), status_of(LimitName::Tpm, 8_000, 5_409, 19_432_500)],
+            hit(LimitName::Tpm, WindowKind::Bucket, 8_000, 2_591, 5_863, 3_405_000),
+            [status(LimitName::Rpd, 1_000, 992, 691_200_000), status(LimitName::Tpm, 8_000, 5_409, 19_432_500)],
         ),
         (
             "groq.429-rpm",
-            hit(LimitName::Rpm, Kind::Bucket, 30, 30, 1, 2_000_000),
-            [status_of(LimitName::Rpd, 1_000, 955, 3_888_000_000), status_of(LimitName::Tpm, 8_000, 6_100, 14_250_000)],
+            hit(LimitName::Rpm, WindowKind::Bucket, 30, 30, 1, 2_000_000),
+            [status(LimitName::Rpd, 1_000, 955, 3_888_000_000), status(LimitName::Tpm, 8_000, 6_100, 14_250_000)],
         ),
         (
             "groq.429-rpd",
-            hit(LimitName::Rpd, Kind::Bucket, 1_000, 1_000, 1, 86_400_000),
-            [status_of(LimitName::Rpd, 1_000, 0, 86_400_000_000), status_of(LimitName::Tpm, 8_000, 8_000, 0)],
+            hit(LimitName::Rpd, WindowKind::Bucket, 1_000, 1_000, 1, 86_400_000),
+            [status(LimitName::Rpd, 1_000, 0, 86_400_000_000), status(LimitName::Tpm, 8_000, 8_000, 0)],
         ),
         (
             "groq.429-tpd",
-            hit(LimitName::Tpd, Kind::Bucket, 200_000, 199_500, 1_500, 432_000_000),
-            [status_of(LimitName::Rpd, 1_000, 400, 51_840_000_000), status_of(LimitName::Tpm, 8_000, 8_000, 0)],
+            hit(LimitName::Tpd, WindowKind::Bucket, 200_000, 199_500, 1_500, 432_000_000),
+            [status(LimitName::Rpd, 1_000, 400, 51_840_000_000), status(LimitName::Tpm, 8_000, 8_000, 0)],
         ),
     ] {
         let reply = provider.dialect.implementation().limit_error(&provider, model, &hit, &statuses);
@@ -247,16 +246,20 @@ fn groqs_429s_are_word_for_word_and_header_for_header() {
 
 #[test]
 fn other_429s_have_the_recorded_body() {
-    let minute = |max| hit(LimitName::Rpm, Kind::Clock, max, max, 1, 38_123_456);
+    let minute = |max| hit(LimitName::Rpm, WindowKind::Clock, max, max, 1, 38_123_456);
     for (case, model, hit) in [
         ("gemini.429-rpm", "gemini-3.8-flash", minute(5)),
-        ("gemini.429-tpm", "gemini-3.8-flash", hit(LimitName::Tpm, Kind::Clock, 250_000, 250_000, 9, 12_500_000)),
-        ("gemini.429-rpd-long", "gemini-3.6-flash", hit(LimitName::Rpd, Kind::Calendar, 20, 20, 1, 40_085_000_000)),
-        ("gemini.429-zero", "gemini-3.1-pro-preview", hit(LimitName::Rpd, Kind::Calendar, 0, 0, 1, 0)),
+        ("gemini.429-tpm", "gemini-3.8-flash", hit(LimitName::Tpm, WindowKind::Clock, 250_000, 250_000, 9, 12_500_000)),
+        (
+            "gemini.429-rpd-long",
+            "gemini-3.6-flash",
+            hit(LimitName::Rpd, WindowKind::Calendar, 20, 20, 1, 40_085_000_000),
+        ),
+        ("gemini.429-zero", "gemini-3.1-pro-preview", hit(LimitName::Rpd, WindowKind::Calendar, 0, 0, 1, 0)),
         ("cerebras.429-rpm", "gpt-oss-120b", minute(5)),
-        ("cerebras.429-tpd", "gpt-oss-120b", hit(LimitName::Tpd, Kind::Bucket, 1_000_000, 1_000_000, 9, 9)),
+        ("cerebras.429-tpd", "gpt-oss-120b", hit(LimitName::Tpd, WindowKind::Bucket, 1_000_000, 1_000_000, 9, 9)),
         ("mistral.429-rpm", "mistral-small-2603", minute(50)),
-        ("ollama.503-overload", "llama3.2", hit(LimitName::Concurrency, Kind::Sliding, 1, 1, 1, 1)),
+        ("ollama.503-overload", "llama3.2", hit(LimitName::Concurrency, WindowKind::Sliding, 1, 1, 1, 1)),
     ] {
         let provider = provider(case.split_once('.').unwrap().0, &json!({}));
         let reply = provider.dialect.implementation().limit_error(&provider, provider.model(model).unwrap(), &hit, &[]);
@@ -266,7 +269,7 @@ fn other_429s_have_the_recorded_body() {
     }
 }
 
-/// A body without the digits of its waits, which depend on the moment.
+/// A body without the digits of its waits, which depend on the time of the test.
 fn undated(body: &str) -> String {
     let (head, tail) = body.split_once("Please retry in ").unwrap_or((body, ""));
     let tail: String = tail.chars().filter(|letter| !letter.is_ascii_digit() && !"hms.".contains(*letter)).collect();
@@ -274,7 +277,7 @@ fn undated(body: &str) -> String {
 }
 
 #[test]
-fn complaints_have_the_recorded_body() {
+fn request_errors_have_the_recorded_body() {
     let unknown = |name: &str, value: Value| RequestError::Unknown { path: vec![name.into()], value };
     for (case, request_error) in [
         ("groq.401-key", RequestError::Key),
@@ -315,7 +318,7 @@ fn complaints_have_the_recorded_body() {
 }
 
 #[test]
-fn requests_are_refused_for_what_the_provider_would_refuse() {
+fn requests_are_refused_for_the_same_causes_as_by_the_provider() {
     let user = json!({"role": "user", "content": "hi"});
     let call = |id: &str| json!({"role": "assistant", "content": "", "tool_calls": [{"id": id, "function": {"name": "f", "arguments": "{}"}}]});
     let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "r"});
@@ -348,7 +351,7 @@ fn requests_are_refused_for_what_the_provider_would_refuse() {
         let provider = provider(case.split_once('.').unwrap().0, &json!({}));
         let mut body = body;
         body["model"] = json!(model);
-        let request = SimulatedRequest::read(body.to_string().as_bytes()).unwrap();
+        let request = SimulatedRequest::parse(body.to_string().as_bytes()).unwrap();
         let dialect = provider.dialect.implementation();
         let request_error = dialect
             .check(&provider, provider.model(model).unwrap(), &request)
@@ -358,7 +361,7 @@ fn requests_are_refused_for_what_the_provider_would_refuse() {
 }
 
 #[test]
-fn what_a_provider_takes_passes() {
+fn accepted_requests_pass() {
     let user = json!({"role": "user", "content": "hi"});
     for (id, model, body) in [
         (
@@ -374,7 +377,7 @@ fn what_a_provider_takes_passes() {
         let provider = provider(id, &json!({}));
         let mut body = body;
         body["model"] = json!(model);
-        let request = SimulatedRequest::read(body.to_string().as_bytes()).unwrap();
+        let request = SimulatedRequest::parse(body.to_string().as_bytes()).unwrap();
         assert_eq!(
             provider.dialect.implementation().check(&provider, provider.model(model).unwrap(), &request),
             None,
