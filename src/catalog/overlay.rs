@@ -61,7 +61,15 @@ impl<'a> Overlay<'a> {
     /// Base URL; `None` if the catalogue's URL has an unfilled placeholder.
     pub(super) fn base_url(&self) -> Option<String> {
         let url = self.settings.and_then(|s| s.base_url.clone()).or_else(|| self.base.base_url.clone())?;
-        (!url.contains('{')).then(|| url.trim_end_matches('/').to_owned())
+        let url = url.trim_end_matches('/');
+        let base = url.strip_suffix("/chat/completions").unwrap_or(url);
+        if base.len() < url.len() {
+            tracing::warn!(
+                provider = self.id,
+                "`{url}` is the address of an endpoint: `{base}` is used as the base URL"
+            );
+        }
+        (!base.contains('{')).then(|| base.to_owned())
     }
 
     pub(super) fn provider(&self, base_url: String) -> Provider {
@@ -83,6 +91,7 @@ impl<'a> Overlay<'a> {
             zone,
             first_token_timeout_ms: pick!(self.first_token_timeout_ms),
             wire: self.wire(),
+            custom: self.custom,
             enabled: self.is_enabled(),
         }
     }
@@ -94,6 +103,8 @@ impl<'a> Overlay<'a> {
             rename: pick!(self.rename).unwrap_or_default().into_iter().collect(),
             drop: pick!(self.drop).unwrap_or_default(),
             refuse: pick!(self.refuse).unwrap_or_default(),
+            allowed_fields: pick!(self.allowed_fields).unwrap_or_default().into_iter().collect(),
+            text_content_roles: pick!(self.text_content_roles).unwrap_or_default(),
             max_n: pick!(self.max_n),
             max_tools: pick!(self.max_tools),
             max_stop: pick!(self.max_stop),

@@ -64,6 +64,9 @@ pub struct ProviderTable {
     pub rename: Option<BTreeMap<String, String>>,
     pub drop: Option<Vec<String>>,
     pub refuse: Option<Vec<String>>,
+    /// Fields that the provider takes, by the path of their object.
+    pub allowed_fields: Option<IndexMap<String, Vec<String>>>,
+    pub text_content_roles: Option<Vec<String>>,
     pub max_n: Option<u32>,
     pub max_tools: Option<u32>,
     pub max_stop: Option<u32>,

@@ -61,6 +61,8 @@ pub struct Provider {
     /// Overrides `timeouts.first_token_ms`, for model loading and slow queues.
     pub first_token_timeout_ms: Option<u64>,
     pub wire: Wire,
+    /// Defined by the operator's file only.
+    pub custom: bool,
     /// Set in the file (`enabled = false`). Disabling at run time is in the ledger.
     pub enabled: bool,
 }
@@ -75,6 +77,11 @@ pub struct Wire {
     /// Paths that are removed before sending, which is harmless: `store`, `messages[].name`,
     /// `tools[].function.strict`, `tools=[]` (only with that value).
     pub drop: Vec<String>,
+    /// The fields that a provider with a closed schema takes, by the path of their object: `""`, `messages[]:user` (messages of one
+    /// role), `tools[].function`. Objects that are not listed may have any field.
+    pub allowed_fields: Vec<(String, Vec<String>)>,
+    /// Roles whose content must be a string.
+    pub text_content_roles: Vec<String>,
     /// Parameters that the provider rejects or ignores although they matter: `logprobs`, `n>1`, `response_format`,
     /// `tool_choice`. A request that uses one is not sent there.
     pub refuse: Vec<String>,
@@ -138,12 +145,6 @@ pub enum HintField {
     Reset,
     /// Instant at which the window reopens.
     ResetAt,
-    /// Time until a bucket is full (says nothing about when one request fits).
-    UntilFull,
-    /// Tokens that this call cost.
-    Cost,
-    /// Wait before the next try.
-    Retry,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

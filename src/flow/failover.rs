@@ -7,7 +7,10 @@ use tracing::info;
 
 use super::{Attempt, AttemptLog, FlowError};
 use crate::{
-    domain::{Candidate, Charge, Choice, Client, Fault, FaultKind, KeyRefused, Outcome, RoutePlan, Tier, Unit, Until},
+    domain::{
+        Candidate, Charge, Choice, Client, Fault, FaultKind, KeyRefused, Outcome, RoutePlan, Tier, Unit, Until,
+        provider::DialectName,
+    },
     ledger::{Admission, AdmitRequest, Lease, Ledger, LedgerError, Refusal, RefusalReason, RefusedBy},
     plan::PlanError,
 };
@@ -29,6 +32,8 @@ pub(crate) struct Failover {
     limited: Vec<Arc<Candidate>>,
     /// The first provider's 4xx about the request itself.
     rejection: Option<FlowError>,
+    /// Dialects of the providers that refused the request.
+    rejected_by: Vec<DialectName>,
     /// Shortest reported time until one of the limits resets.
     earliest_reset_ms: Option<i64>,
 }
@@ -51,6 +56,7 @@ impl Failover {
             deadline,
             limited: Vec::new(),
             rejection: None,
+            rejected_by: Vec::new(),
             earliest_reset_ms: None,
         }
     }
@@ -129,6 +135,11 @@ impl Failover {
         }
     }
 
+    /// Whether another model is left to try.
+    pub(crate) fn has_alternative(&self, candidate: &Candidate) -> bool {
+        self.plan.choices.iter().any(|choice| choice.candidate.name != candidate.name)
+    }
+
     /// Excludes the candidates that a fault rules out. `Err`: none is left, or no time.
     pub(crate) fn exclude(&mut self, candidate: &Arc<Candidate>, fault: &Fault) -> Result<(), FlowError> {
         let name = &candidate.name;
@@ -155,14 +166,13 @@ impl Failover {
                 }
             }
             FaultKind::Rejected => {
-                self.remove(same_provider);
-                let first = self.rejection.take();
-                let is_second = first.is_some();
+                let dialect = provider.wire.dialect;
+                // One refusal speaks for a dialect; for the servers that share the plain one, two do.
+                let speaks_for_dialect = dialect != DialectName::Openai || self.rejected_by.contains(&dialect);
+                self.remove(|c| same_provider(c) || speaks_for_dialect && c.provider.wire.dialect == dialect);
+                self.rejected_by.push(dialect);
                 let status = fault.status.unwrap_or(400);
-                self.rejection = first.or_else(|| Some(rejected(candidate, fault, status, fault.code.as_deref())));
-                if is_second {
-                    self.plan.choices.clear();
-                }
+                self.rejection.get_or_insert_with(|| rejected(candidate, fault, status, fault.code.as_deref()));
             }
         }
         if self.plan.choices.is_empty() || Instant::now() >= self.deadline { Err(self.exhausted()) } else { Ok(()) }
@@ -387,6 +397,22 @@ mod tests {
         let end = failover.exclude(&three[1], &fault(FaultKind::Rejected, "400")).unwrap_err();
         let FlowError::Rejected { status, provider, message, .. } = end else { panic!("{end:?}") };
         assert_eq!((status, provider.as_str(), message.as_str()), (422, "a", "returned 422"));
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_goes_to_every_dialect_that_has_not_refused_it() {
+        let with = |name: &str, dialect| candidate(name).provider(|p| p.wire.dialect = dialect).build();
+        let four = [
+            with("a/1", DialectName::Groq),
+            with("b/1", DialectName::Groq),
+            with("c/1", DialectName::Mistral),
+            with("d/1", DialectName::Ollama),
+        ];
+        let mut failover = failover(&four);
+        failover.exclude(&four[0], &fault(FaultKind::Rejected, "400")).unwrap();
+        assert!(failover.plan.choices.iter().all(|choice| choice.candidate.provider.wire.dialect != DialectName::Groq));
+        failover.exclude(&four[2], &fault(FaultKind::Rejected, "422")).unwrap();
+        assert_eq!(failover.exclude(&four[3], &fault(FaultKind::Rejected, "400")).unwrap_err().status(), 400);
     }
 
     #[tokio::test]

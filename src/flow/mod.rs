@@ -138,6 +138,8 @@ impl Flow {
                 failover.attempt(&candidate, attempt).await
             };
             let fault = match attempt {
+                // The last candidate's empty response is delivered as it is.
+                Ok(reply) if reply.is_empty && failover.has_alternative(&candidate) => reply.into_empty_fault(),
                 Ok(reply) => return Ok(Selected { reply, lease, failover, call }),
                 Err(fault) => fault,
             };

@@ -104,8 +104,6 @@ fn unsupported<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Opti
         Some(("tools", "that many tools"))
     } else if over(request.stops, wire.max_stop) {
         Some(("stop", "that many stop sequences"))
-    } else if refuses_effort(model, request) {
-        Some(("reasoning_effort", "this reasoning effort"))
     } else {
         refuses(wire, request)
     }
@@ -117,11 +115,6 @@ fn refuses<'a>(wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'stat
         "n>1" => (request.n > 1).then_some(("n", "several answers to one request")),
         name => request.parameters.iter().find(|p| *p == name).map(|p| (p.as_str(), "this parameter")),
     })
-}
-
-fn refuses_effort(model: &Model, request: &ChatRequest) -> bool {
-    let known = &model.reasoning_efforts;
-    request.reasoning_effort.as_ref().is_some_and(|effort| !known.is_empty() && !known.contains(effort))
 }
 
 /// The model's context, or a whole token window, is smaller than the request.
@@ -276,15 +269,6 @@ mod tests {
         assert_eq!(unsupported_param(&strict, &with(|r| r.parameters = vec!["logprobs".into()])), "logprobs");
         let one = candidate("b/one").provider(|p| p.wire.max_n = Some(1)).build();
         assert_eq!(unsupported_param(&[one], &with(|r| r.n = 2)), "n");
-    }
-
-    #[test]
-    fn a_reasoning_effort_needs_a_model_that_knows_it() {
-        let low = candidate("a/low").model(|m| m.reasoning_efforts = vec!["low".into()]).build();
-        let any = candidate("b/any").build();
-        let request = ChatRequest { reasoning_effort: Some("none".into()), ..question() };
-        assert_eq!(names(&plan(&[low.clone(), any], &request).unwrap()), ["b/any"]);
-        assert_eq!(unsupported_param(&[low], &request), "reasoning_effort");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(crate) fn candidate(name: &str) -> CandidateBuilder {
             zone: None,
             first_token_timeout_ms: None,
             wire: Wire::default(),
+            custom: false,
             enabled: true,
         },
         model: Model {

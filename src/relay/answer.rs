@@ -89,7 +89,7 @@ pub(crate) fn answer(
 /// One stream being relayed.
 struct Relay {
     /// `None` once the stream has ended for the caller.
-    frames: Option<EventStream>,
+    frames: Option<Box<EventStream>>,
     tap: UsageTap,
     include_usage: bool,
     provider: Arc<str>,

@@ -12,7 +12,7 @@ use super::client::{Upstream, root_cause};
 const WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum AdminClientError {
+pub(crate) enum AdminClientError {
     #[error("no gateway answers at {url}: {why}")]
     Unreachable { url: String, why: String },
     /// It says why, in its own words.
@@ -23,7 +23,7 @@ pub enum AdminClientError {
 }
 
 /// A gateway, and the key to its admin API.
-pub struct AdminClient {
+pub(crate) struct AdminClient {
     upstream: Upstream,
     /// Without a slash at its end.
     url: String,
@@ -31,16 +31,16 @@ pub struct AdminClient {
 }
 
 impl AdminClient {
-    pub fn new(upstream: Upstream, url: &str, key: SecretString) -> Self {
+    pub(crate) fn new(upstream: Upstream, url: &str, key: SecretString) -> Self {
         Self { upstream, url: url.trim_end_matches('/').to_owned(), key }
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// One call: `POST`, `/admin/v1/clients`, what is said. Its answer's JSON.
-    pub async fn call(&self, method: &str, path: &str, said: Option<&Value>) -> Result<Value, AdminClientError> {
+    pub(crate) async fn call(&self, method: &str, path: &str, said: Option<&Value>) -> Result<Value, AdminClientError> {
         let url = format!("{}{path}", self.url);
         let unreachable = |why: String| AdminClientError::Unreachable { url: self.url.clone(), why };
         let method = method.parse::<reqwest::Method>().map_err(|error| unreachable(error.to_string()))?;

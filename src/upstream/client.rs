@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -31,7 +31,7 @@ static THREADS_SEEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Settings of calls to providers.
 #[derive(Debug, Clone)]
-pub struct UpstreamSettings {
+pub(crate) struct UpstreamSettings {
     pub connect_ms: u64,
     /// Longest time from sending a request to its first content, unless the provider sets its own.
     pub first_token_ms: u64,
@@ -43,7 +43,7 @@ pub struct UpstreamSettings {
 
 /// The proxy for `https://` addresses. Providers at plain `http://` (Ollama) are reached directly.
 #[derive(Debug, Clone)]
-pub struct ProxySettings {
+pub(crate) struct ProxySettings {
     /// `http://`, `https://` or `socks5://`.
     pub url: String,
     /// `NO_PROXY`: hosts that are reached directly.
@@ -51,7 +51,7 @@ pub struct ProxySettings {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
+pub(crate) enum BuildError {
     #[error("HTTPS_PROXY is not the URL of a proxy: {0}")]
     Proxy(String),
     #[error("the HTTP client could not be built: {0}")]
@@ -60,7 +60,7 @@ pub enum BuildError {
 
 /// Sends requests to providers. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     inner: Arc<Inner>,
 }
 
@@ -69,22 +69,30 @@ struct Inner {
     settings: UpstreamSettings,
     /// One per server thread, so that a thread drives its own connections and wakes no other thread.
     http: Vec<reqwest::Client>,
-    /// Base URL → parsed URL of its chat completions.
-    chat_urls: RwLock<FxHashMap<String, Url>>,
+    /// Endpoints by base URL.
+    endpoints: RwLock<FxHashMap<String, Arc<Endpoint>>>,
     /// Models (`provider/model`) that refused a schema keyword. Their schemas are sent without the listed keywords.
     plain_schemas: RwLock<HashSet<Arc<str>>>,
 }
 
+/// Where a provider's chat completions are.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub url: Url,
+    /// A response came from here, so that a connection may be reused.
+    pub has_responded: AtomicBool,
+}
+
 impl Upstream {
     /// Builds one client for each of `threads` sending threads, at least one.
-    pub fn new(settings: UpstreamSettings, threads: usize) -> Result<Self, BuildError> {
+    pub(crate) fn new(settings: UpstreamSettings, threads: usize) -> Result<Self, BuildError> {
         let http = (0..threads.max(1)).map(|_| build(&settings)).collect::<Result<_, _>>()?;
         Ok(Self {
-            inner: Arc::new(Inner { settings, http, chat_urls: RwLock::default(), plain_schemas: RwLock::default() }),
+            inner: Arc::new(Inner { settings, http, endpoints: RwLock::default(), plain_schemas: RwLock::default() }),
         })
     }
 
-    pub fn settings(&self) -> &UpstreamSettings {
+    pub(crate) fn settings(&self) -> &UpstreamSettings {
         &self.inner.settings
     }
 
@@ -101,14 +109,15 @@ impl Upstream {
         &self.inner.http[0]
     }
 
-    /// The URL of chat completions below a provider's base URL.
-    pub(super) fn chat_url(&self, base_url: &str) -> Result<Url, url::ParseError> {
-        if let Some(url) = self.inner.chat_urls.read().get(base_url) {
-            return Ok(url.clone());
+    /// The endpoint of chat completions below a provider's base URL.
+    pub(super) fn endpoint(&self, base_url: &str) -> Result<Arc<Endpoint>, url::ParseError> {
+        if let Some(endpoint) = self.inner.endpoints.read().get(base_url) {
+            return Ok(endpoint.clone());
         }
         let url = Url::parse(&format!("{base_url}/chat/completions"))?;
-        self.inner.chat_urls.write().insert(base_url.to_owned(), url.clone());
-        Ok(url)
+        let endpoint = Arc::new(Endpoint { url, has_responded: AtomicBool::new(false) });
+        self.inner.endpoints.write().insert(base_url.to_owned(), endpoint.clone());
+        Ok(endpoint)
     }
 
     pub(super) fn needs_plain_schemas(&self, candidate: &Candidate) -> bool {
@@ -129,6 +138,21 @@ pub(super) fn authorization(auth: Auth, key: Option<&SecretString>) -> Option<He
     Some(value)
 }
 
+/// The connection was closed before a byte of the response came.
+pub(super) fn is_closed_early(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe);
+        }
+        if error.to_string().contains("connection closed before message completed") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// The innermost cause of an HTTP error: reqwest's own message names only the URL.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
@@ -140,7 +164,7 @@ pub(super) fn root_cause(error: &reqwest::Error) -> String {
 
 /// A client that posts outside the calls to providers, such as the exporters of telemetry. It neither retries nor follows
 /// redirects, and it reads a response up to a bound. Its errors name no address, which may contain a password.
-pub fn http_post(proxy: Option<ProxySettings>) -> Result<Arc<HttpPost>, BuildError> {
+pub(crate) fn http_post(proxy: Option<ProxySettings>) -> Result<Arc<HttpPost>, BuildError> {
     let settings = UpstreamSettings { connect_ms: 3_000, first_token_ms: 0, stream_idle_ms: 0, proxy };
     let http = build(&settings)?;
     Ok(Arc::new(move |url, headers, body| {
@@ -163,7 +187,7 @@ pub fn http_post(proxy: Option<ProxySettings>) -> Result<Arc<HttpPost>, BuildErr
 }
 
 /// Takes an address, headers and a body; returns the status and the response body.
-pub type HttpPost =
+pub(crate) type HttpPost =
     dyn Fn(String, Vec<(String, Vec<u8>)>, Bytes) -> BoxFuture<'static, Result<(u16, Bytes), String>> + Send + Sync;
 
 /// A longer response to a post is cut here.

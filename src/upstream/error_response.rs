@@ -1,4 +1,4 @@
-//! What a provider said instead of an answer, in whatever envelope it came.
+//! Parses error responses in the envelopes of all providers.
 
 use reqwest::header::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
@@ -7,25 +7,25 @@ use serde_json::Value;
 use super::hints;
 use crate::domain::Candidate;
 
-/// Longest message that is passed on.
-const MESSAGE_CHARS_MAX: usize = 1_000;
+/// Longer messages are cut.
+const MAX_MESSAGE_CHARS: usize = 1_000;
 
-/// One response, taken apart. Dialects classify it by provider, status and code, in that order.
+/// A parsed error response. Dialects classify it by provider, status and code, in that order.
 #[derive(Debug)]
 pub(crate) struct ErrorResponse<'a> {
     pub candidate: &'a Candidate,
-    /// The HTTP status; of an error inside a 200, the status that it names, else 500.
+    /// The HTTP status. For an error inside a 200 it is the status named in the body, otherwise 500.
     pub status: u16,
     pub headers: &'a HeaderMap,
-    /// The provider's clock, ms.
+    /// The provider's clock in ms.
     pub now_ms: i64,
     pub message: String,
     pub code: Option<String>,
-    /// `type`, or Google's `status`.
+    /// `type`, or the `status` of Google's errors.
     pub kind: Option<String>,
-    /// The innermost error object; `Null` when the body was no JSON.
+    /// The innermost error object, or `Null` where the body is no JSON.
     pub body: Value,
-    /// The body was no JSON: a proxy's page, Cloudflare's text.
+    /// The body is no JSON: a web page of a proxy, or the text of a bot filter.
     pub plain: bool,
 }
 
@@ -48,15 +48,22 @@ impl<'a> ErrorResponse<'a> {
             Err(_) => response.read_plain(&String::from_utf8_lossy(body)),
         }
         response.message = redact(candidate, &response.message);
+        if status == 404 && candidate.provider.custom {
+            let url = &candidate.provider.base_url;
+            response.message = format!(
+                "{} (404 at {url}/chat/completions: check the address of the provider and the name of the model)",
+                response.message
+            );
+        }
         response
     }
 
     fn read(&mut self, body: Value) {
         self.code = scalar(&body["code"]);
         self.kind = scalar(&body["type"]).or_else(|| scalar(&body["status"]));
-        self.message = words(&body).unwrap_or_else(|| format!("HTTP {} without a message", self.status));
+        self.message = error_message(&body).unwrap_or_else(|| format!("HTTP {} without a message", self.status));
         if self.status == 200 {
-            // Told inside a 200: the true status may stand beside the message.
+            // The error of a 200 may contain the true status.
             let named = [&body["status_code"], &body["code"], &body["status"]];
             let named = named.into_iter().filter_map(|v| v.as_u64().or_else(|| v.as_str()?.parse().ok()));
             self.status = named.filter_map(|n| u16::try_from(n).ok()).find(|n| (400..600).contains(n)).unwrap_or(500);
@@ -66,7 +73,7 @@ impl<'a> ErrorResponse<'a> {
 
     fn read_plain(&mut self, text: &str) {
         self.plain = true;
-        self.message = plain_words(self.status, text.trim());
+        self.message = plain_message(self.status, text.trim());
         if self.status == 200 {
             self.status = 500;
         }
@@ -76,27 +83,27 @@ impl<'a> ErrorResponse<'a> {
         self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 
-    /// Any of these, in lower case, stands in the message.
-    pub(super) fn says(&self, words: &[&str]) -> bool {
+    /// The message contains any of these lower-case words.
+    pub(crate) fn says(&self, words: &[&str]) -> bool {
         let message = self.message.to_lowercase();
         words.iter().any(|word| message.contains(word))
     }
 
-    /// `retry-after`, ms.
-    pub(super) fn retry_after_ms(&self) -> Option<i64> {
+    /// `retry-after` in ms.
+    pub(crate) fn retry_after_ms(&self) -> Option<i64> {
         hints::retry_after_ms(self.headers, self.now_ms)
     }
 }
 
-/// A response's sentence for people, where nothing else of it matters. Secrets are still in it.
-pub(crate) fn said(status: u16, body: &[u8]) -> String {
+/// The message of an error response. It may contain secrets.
+pub(crate) fn message_of(status: u16, body: &[u8]) -> String {
     match serde_json::from_slice::<Value>(body) {
-        Ok(value) => words(&innermost(value)).unwrap_or_else(|| format!("HTTP {status} without a message")),
-        Err(_) => plain_words(status, String::from_utf8_lossy(body).trim()),
+        Ok(value) => error_message(&innermost(value)).unwrap_or_else(|| format!("HTTP {status} without a message")),
+        Err(_) => plain_message(status, String::from_utf8_lossy(body).trim()),
     }
 }
 
-fn plain_words(status: u16, text: &str) -> String {
+fn plain_message(status: u16, text: &str) -> String {
     if text.is_empty() {
         return format!("HTTP {status} with an empty body");
     }
@@ -119,7 +126,7 @@ fn innermost(value: Value) -> Value {
                     Some(Value::String(message)) => return serde_json::json!({ "message": message }),
                     Some(Value::Array(items)) if !items.is_empty() => return innermost(Value::Array(items)),
                     Some(Value::Object(mut inner)) => {
-                        // Cerebras tells the status beside the object.
+                        // Cerebras sends the status beside the object.
                         if let Some(status) = map.remove("status_code") {
                             inner.entry("status_code").or_insert(status);
                         }
@@ -143,14 +150,14 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// The sentence for people: `message`, `detail` or `title`, each a string, a list of violations, or an object of one.
-fn words(body: &Value) -> Option<String> {
+/// The message: `message`, `detail` or `title`, each a string, a list of violations or an object with one.
+fn error_message(body: &Value) -> Option<String> {
     ["message", "detail", "title", "msg"].iter().find_map(|name| match &body[*name] {
         Value::String(s) if !s.is_empty() => Some(s.clone()),
-        Value::Object(_) => words(&body[*name]),
+        Value::Object(_) => error_message(&body[*name]),
         Value::Array(items) => {
-            let told: Vec<String> = items.iter().filter_map(violation).collect();
-            (!told.is_empty()).then(|| told.join("; "))
+            let messages: Vec<String> = items.iter().filter_map(violation).collect();
+            (!messages.is_empty()).then(|| messages.join("; "))
         }
         _ => None,
     })
@@ -158,19 +165,19 @@ fn words(body: &Value) -> Option<String> {
 
 /// `{"loc":["body","seed"],"msg":"Extra inputs are not permitted"}`
 fn violation(item: &Value) -> Option<String> {
-    let told = item["msg"].as_str().or_else(|| item.as_str())?;
+    let message = item["msg"].as_str().or_else(|| item.as_str())?;
     let path: Vec<String> = item["loc"].as_array().into_iter().flatten().filter_map(scalar).collect();
-    Some(if path.is_empty() { told.to_owned() } else { format!("{}: {told}", path.join(".")) })
+    Some(if path.is_empty() { message.to_owned() } else { format!("{}: {message}", path.join(".")) })
 }
 
-/// The provider's words with every secret taken out: its keys, and whatever looks like one.
+/// A message without secrets: the provider's keys, and words that look like a key.
 pub(crate) fn redact(candidate: &Candidate, message: &str) -> String {
     let keys = candidate.account.keys.iter().chain([&candidate.key]);
     without_secrets(keys.filter_map(|key| key.secret.as_ref()), message)
 }
 
 pub(crate) fn without_secrets<'k>(keys: impl Iterator<Item = &'k SecretString>, message: &str) -> String {
-    let mut clean: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
+    let mut clean: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
     for secret in keys {
         let secret = secret.expose_secret();
         if secret.len() >= 4 && clean.contains(secret) {
@@ -200,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_taken_out_of_messages() {
+    fn messages_are_redacted() {
         let key = SecretString::from("very-own-key");
         let clean = |message: &str| without_secrets([&key].into_iter(), message);
         assert_eq!(clean("wrong key very-own-key."), "wrong key [key].");
@@ -212,6 +219,6 @@ mod tests {
         assert_eq!(clean("Authorization: \"bearer  zzzzzzzz\""), "Authorization: \"bearer  [key]\"");
         assert_eq!(clean("csk-12345678 gsk_12345678 AIza12345678"), "[key] [key] [key]");
         assert_eq!(clean("a risk-free task, ask-me"), "a risk-free task, ask-me");
-        assert_eq!(clean(&"é".repeat(2_000)).chars().count(), MESSAGE_CHARS_MAX);
+        assert_eq!(clean(&"é".repeat(2_000)).chars().count(), MAX_MESSAGE_CHARS);
     }
 }

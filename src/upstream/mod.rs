@@ -3,24 +3,23 @@
 //! This room knows every dialect and no budget. What the ledger learns from an attempt is in the outcome of a
 //! [`Fault`](crate::domain::Fault), in the hints of a [`Reply`] and in a [`StreamFault`].
 
-pub mod admin_client;
+pub(crate) mod admin_client;
 mod attempt;
 mod client;
 mod dialect;
 mod error_response;
 mod fault;
 mod hints;
-pub mod model_list;
+pub(crate) mod model_list;
 mod reply;
 pub mod request_edit;
 mod response;
 #[cfg(test)]
 pub(crate) mod test_support;
 
-pub use client::{BuildError, HttpPost, ProxySettings, Upstream, UpstreamSettings, http_post};
-pub use reply::{Reply, ReplyBody};
-pub use response::{
+pub(crate) use client::{BuildError, ProxySettings, Upstream, UpstreamSettings, http_post};
+pub(crate) use reply::{Reply, ReplyBody};
+pub(crate) use response::{
     event_stream::EventStream,
-    response_reader::ResponseIdentity,
-    sse_event::{EventFacts, SseEvent, StreamFault, TokenUsage},
+    sse_event::{EventFacts, StreamFault, TokenUsage},
 };

@@ -17,7 +17,7 @@ use crate::domain::{Capabilities, provider::Auth};
 
 /// One model of a provider's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedModel {
+pub(crate) struct ListedModel {
     /// Without the list's prefix (`models/`).
     pub id: String,
     /// Tokens of prompt and answer together, if the server states them.
@@ -27,7 +27,7 @@ pub struct ListedModel {
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum ModelListError {
+pub(crate) enum ModelListError {
     /// Nobody answers there: connection refused, TLS, time-out.
     #[error("{0}")]
     Unreachable(String),
@@ -62,7 +62,7 @@ struct List {
 
 impl Upstream {
     /// `GET {base_url}/models`, in the provider's order. `prefix` is taken off the ids; `within_ms` bounds the whole call.
-    pub async fn list_models(
+    pub(crate) async fn list_models(
         &self,
         base_url: &str,
         key: Option<&SecretString>,
@@ -87,7 +87,7 @@ impl Upstream {
     }
 
     /// What an Ollama server knows about one of its models: `POST /api/show`. `None`: it does not answer, or not like Ollama.
-    pub async fn describe_ollama(&self, base_url: &str, id: &str, within_ms: u64) -> Option<ListedModel> {
+    pub(crate) async fn describe_ollama(&self, base_url: &str, id: &str, within_ms: u64) -> Option<ListedModel> {
         #[derive(Deserialize)]
         struct Description {
             #[serde(default)]
@@ -128,7 +128,7 @@ impl Upstream {
 }
 
 fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {
-    let said = error_response::said(status.as_u16(), body);
+    let said = error_response::message_of(status.as_u16(), body);
     let message = error_response::without_secrets(key.into_iter(), &said);
     // Gemini calls a bad key a bad request.
     let bad_key = matches!(status.as_u16(), 401 | 403) || memchr::memmem::find(body, b"API_KEY_INVALID").is_some();

@@ -1,6 +1,9 @@
-//! Sends once, waits for the first content, tells how it ended.
+//! One call to one candidate: sends the request and reads up to the first content, or classifies the failure.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
@@ -11,105 +14,133 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    client::{Upstream, authorization, root_cause},
+    client::{Upstream, authorization, is_closed_early, root_cause},
     fault, hints,
     reply::{Reply, ReplyBody},
     request_edit::{EditContext, edit_request},
     response::{
-        event_stream::EventStream,
-        response_reader::{self, ChoiceStates, ResponseIdentity, ResponseShape},
+        choice_state::{ChoiceStates, ResponseIdentity},
+        event_stream::{Commit, EventStream},
+        response_reader::{self, ResponseShape},
+        whole_response::Assembler,
     },
 };
 use crate::domain::{Candidate, ChatRequest, Fault, FaultKind};
 
-/// An error's body is read up to here.
-const ERROR_BYTES_MAX: usize = 256 << 10;
-/// A whole answer is read up to here.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The body of an error is read up to this size.
+const MAX_ERROR_BYTES: usize = 256 << 10;
+/// A whole response is read up to this size.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl Upstream {
-    /// One attempt: `Ok` once the answer is committed (first content of a stream, or a whole body that parses),
-    /// else the fault with all that the shared state shall learn. Dropping the future cancels the call.
-    pub async fn attempt(&self, candidate: &Arc<Candidate>, request: &ChatRequest) -> Result<Reply, Fault> {
+    /// Calls a candidate. Returns once the response is committed (the first content of a stream, or a whole body that
+    /// parses), or the fault with what the ledger learns from it. Dropping the future cancels the call.
+    pub(crate) async fn attempt(&self, candidate: &Arc<Candidate>, request: &ChatRequest) -> Result<Reply, Fault> {
         let plain_schemas = self.needs_plain_schemas(candidate);
         let body = edit_request(request, candidate, EditContext::new(candidate, request, plain_schemas));
-        let result = Call::begin(self, candidate, request.stream).run(self, body).await;
+        let result = Call::begin(self, candidate, request).run(self, body).await;
         if let Err(fault) = &result
             && !plain_schemas
             && is_about_schema(candidate, request, fault)
         {
-            // Not sent again here: a second send would be one request more than was admitted.
+            // Not sent again here, since only one request was admitted.
             self.remember_plain_schemas(candidate);
         }
         result
     }
 }
 
-/// A 400 that names a schema keyword which this provider has at times refused.
+/// A 400 that names a schema keyword which the provider refuses at times.
 fn is_about_schema(candidate: &Candidate, request: &ChatRequest, fault: &Fault) -> bool {
     fault.kind == FaultKind::Rejected
         && request.size.schema_chars > 0
         && candidate.provider.wire.schema_sanitise.iter().any(|keyword| fault.message.contains(keyword.as_str()))
 }
 
-/// One call and how long it may take.
+/// One call with its time limits.
 struct Call<'a> {
     candidate: &'a Arc<Candidate>,
     stream: bool,
+    /// Choices requested.
+    n: u64,
     started: Instant,
-    /// How long the first content may take.
-    patience: Duration,
-    silence: Duration,
+    first_token_timeout: Duration,
+    stream_idle: Duration,
+}
+
+/// The part of a reply that comes from its body.
+struct Body {
+    content: ReplyBody,
+    identity: ResponseIdentity,
+    is_empty: bool,
 }
 
 impl<'a> Call<'a> {
-    fn begin(upstream: &Upstream, candidate: &'a Arc<Candidate>, stream: bool) -> Self {
+    fn begin(upstream: &Upstream, candidate: &'a Arc<Candidate>, request: &ChatRequest) -> Self {
         let settings = upstream.settings();
-        let patience = candidate.provider.first_token_timeout_ms.unwrap_or(settings.first_token_ms);
+        let first_token_ms = candidate.provider.first_token_timeout_ms.unwrap_or(settings.first_token_ms);
         Self {
             candidate,
-            stream,
+            stream: request.stream,
+            n: u64::from(request.n),
             started: Instant::now(),
-            patience: Duration::from_millis(patience),
-            silence: Duration::from_millis(settings.stream_idle_ms),
+            first_token_timeout: Duration::from_millis(first_token_ms),
+            stream_idle: Duration::from_millis(settings.stream_idle_ms),
         }
     }
 
     fn deadline(&self) -> Instant {
-        self.started + self.patience
+        self.started + self.first_token_timeout
     }
 
     async fn run(&self, upstream: &Upstream, body: Bytes) -> Result<Reply, Fault> {
         let response = self.send(upstream, body).await?;
         if !response.status().is_success() {
-            return Err(self.refused(response).await);
+            return Err(self.error_fault(response).await);
         }
         let hints = hints::from_headers(&self.candidate.provider.wire, response.headers(), None);
-        let (body, identity) = self.committed(response).await?;
-        let candidate = self.candidate.clone();
-        Ok(Reply { candidate, hints, time_to_first_token: self.started.elapsed(), identity, body })
+        let body = self.commit(response).await?;
+        Ok(Reply {
+            candidate: self.candidate.clone(),
+            hints,
+            time_to_first_token: self.started.elapsed(),
+            identity: body.identity,
+            is_empty: body.is_empty,
+            body: body.content,
+        })
     }
 
     async fn send(&self, upstream: &Upstream, body: Bytes) -> Result<Response, Fault> {
         let provider = &self.candidate.provider;
-        let url = upstream
-            .chat_url(&provider.base_url)
-            .map_err(|e| fault::observed(self.candidate, "connect", &format!("no connection: the base URL: {e}")))?;
+        let endpoint = upstream.endpoint(&provider.base_url).map_err(|e| {
+            fault::observed(self.candidate, "connect", &format!("no connection: invalid base URL: {e}"))
+        })?;
         let accept = if self.stream { EVENT_STREAM } else { JSON };
-        let mut request = upstream.http().post(url).header(CONTENT_TYPE, JSON).header(ACCEPT, accept).body(body);
-        if let Some(value) = authorization(provider.auth, self.candidate.key.secret.as_ref()) {
-            request = request.header(AUTHORIZATION, value);
-        }
-        match timeout_at(self.deadline(), request.send()).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(e)) => Err(self.transport(&e)),
-            Err(_) => Err(fault::timed_out(self.candidate, self.patience)),
+        let authorization = authorization(provider.auth, self.candidate.key.secret.as_ref());
+        let mut may_be_stale = endpoint.has_responded.load(Ordering::Relaxed);
+        loop {
+            let mut request = upstream.http().post(endpoint.url.clone());
+            request = request.header(CONTENT_TYPE, JSON).header(ACCEPT, accept.clone()).body(body.clone());
+            if let Some(value) = &authorization {
+                request = request.header(AUTHORIZATION, value);
+            }
+            match timeout_at(self.deadline(), request.send()).await {
+                Ok(Ok(response)) => {
+                    endpoint.has_responded.store(true, Ordering::Relaxed);
+                    return Ok(response);
+                }
+                // The provider closed a reused connection while the request was on its way, and has not seen it.
+                Ok(Err(e)) if std::mem::take(&mut may_be_stale) && is_closed_early(&e) => {}
+                Ok(Err(e)) => return Err(self.transport_fault(&e)),
+                Err(_) => return Err(fault::timed_out(self.candidate, self.first_token_timeout)),
+            }
         }
     }
 
-    fn transport(&self, error: &reqwest::Error) -> Fault {
+    fn transport_fault(&self, error: &reqwest::Error) -> Fault {
         if error.is_connect() || error.is_builder() {
             fault::observed(self.candidate, "connect", &format!("no connection: {}", root_cause(error)))
         } else {
@@ -117,10 +148,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Reads what the provider says and judges it; a body that does not come is as good as none.
-    async fn refused(&self, mut response: Response) -> Fault {
+    /// Reads an error response and classifies it. A body that does not arrive counts as empty.
+    async fn error_fault(&self, mut response: Response) -> Fault {
         let mut body = BytesMut::new();
-        while body.len() < ERROR_BYTES_MAX
+        while body.len() < MAX_ERROR_BYTES
             && let Ok(Ok(Some(chunk))) = timeout_at(self.deadline(), response.chunk()).await
         {
             body.extend_from_slice(&chunk);
@@ -128,91 +159,123 @@ impl<'a> Call<'a> {
         fault::from_response(self.candidate, response.status().as_u16(), response.headers(), &body)
     }
 
-    async fn committed(&self, mut response: Response) -> Result<(ReplyBody, ResponseIdentity), Fault> {
-        let head = self.head(&mut response).await?;
-        // Told by its first byte, not by its content type: some answer a stream with plain JSON, or with a page.
-        let plain = matches!(head.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<'));
-        if self.stream && !plain {
-            let mut events = EventStream::begin(self.candidate.clone(), response, head, self.silence);
-            events.commit(self.deadline(), self.patience).await?;
-            let named = events.named();
-            return Ok((ReplyBody::Stream(events), named));
+    /// Reads up to the first content. The first byte decides the form of the body, since some servers ignore `stream` or
+    /// send another content type.
+    async fn commit(&self, mut response: Response) -> Result<Body, Fault> {
+        let prefix = self.read_prefix(&mut response).await?;
+        if !matches!(prefix.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<')) {
+            let events = EventStream::from_response(self.candidate.clone(), response, prefix, self.stream_idle, self.n);
+            return if self.stream { self.commit_stream(events).await } else { self.assemble(events).await };
         }
-        let body = self.rest(&mut response, head).await?;
-        self.whole(&response, body).await
+        let body = self.read_rest(&mut response, prefix).await?;
+        self.parse_whole(&response, body).await
     }
 
-    /// Everything up to the first byte that is not white space (some keep a connection awake with blank lines).
-    async fn head(&self, response: &mut Response) -> Result<Bytes, Fault> {
-        let mut head = Bytes::new();
+    async fn commit_stream(&self, mut events: EventStream) -> Result<Body, Fault> {
+        let commit = events.commit(self.deadline(), self.first_token_timeout).await?;
+        let identity = events.identity();
+        Ok(Body { content: ReplyBody::Stream(Box::new(events)), identity, is_empty: commit == Commit::Empty })
+    }
+
+    /// Reads a stream to its end, for a request without `stream`.
+    async fn assemble(&self, mut events: EventStream) -> Result<Body, Fault> {
+        let commit = events.commit(self.deadline(), self.first_token_timeout).await?;
+        let (mut assembler, mut usage, mut finish_reasons) = (Assembler::default(), None, Vec::new());
+        loop {
+            match events.next().await {
+                Some(Ok(event)) => {
+                    assembler.push(&event.bytes);
+                    usage = event.facts.usage.or(usage);
+                    finish_reasons.extend(event.facts.finish_reason);
+                }
+                Some(Err(error)) => return Err(fault::observed(self.candidate, &error.label, &error.message)),
+                None => break,
+            }
+        }
+        let body = assembler.finish().into();
+        Ok(Body {
+            content: ReplyBody::Whole { body, usage, finish_reasons },
+            identity: events.identity(),
+            is_empty: commit == Commit::Empty,
+        })
+    }
+
+    /// Reads up to the first byte that is not white space, since some servers keep a connection open with blank lines.
+    async fn read_prefix(&self, response: &mut Response) -> Result<Bytes, Fault> {
+        let mut prefix = Bytes::new();
         loop {
             let chunk = timeout_at(self.deadline(), response.chunk()).await;
-            match chunk.map_err(|_| fault::timed_out(self.candidate, self.patience))? {
-                Ok(Some(chunk)) if head.is_empty() => head = chunk,
-                Ok(Some(chunk)) => head = [head, chunk].concat().into(),
-                Ok(None) => return Ok(head),
-                Err(e) => return Err(self.transport(&e)),
+            match chunk.map_err(|_| fault::timed_out(self.candidate, self.first_token_timeout))? {
+                Ok(Some(chunk)) if prefix.is_empty() => prefix = chunk,
+                Ok(Some(chunk)) => prefix = [prefix, chunk].concat().into(),
+                Ok(None) => return Ok(prefix),
+                Err(e) => return Err(self.transport_fault(&e)),
             }
-            if !head.trim_ascii_start().is_empty() {
-                return Ok(head);
+            if prefix.starts_with(BYTE_ORDER_MARK) {
+                prefix = prefix.slice(BYTE_ORDER_MARK.len()..);
+            }
+            if !prefix.trim_ascii_start().is_empty() {
+                return Ok(prefix);
             }
         }
     }
 
-    async fn rest(&self, response: &mut Response, head: Bytes) -> Result<Bytes, Fault> {
+    async fn read_rest(&self, response: &mut Response, prefix: Bytes) -> Result<Bytes, Fault> {
         let mut body: Option<BytesMut> = None;
         loop {
-            let deadline = self.deadline().max(Instant::now() + self.silence);
+            let deadline = self.deadline().max(Instant::now() + self.stream_idle);
             let chunk = timeout_at(deadline, response.chunk()).await;
             match chunk.map_err(|_| fault::timed_out(self.candidate, self.started.elapsed()))? {
                 Ok(Some(chunk)) => {
-                    let body = body.get_or_insert_with(|| BytesMut::from(&head[..]));
+                    let body = body.get_or_insert_with(|| BytesMut::from(&prefix[..]));
                     body.extend_from_slice(&chunk);
-                    if body.len() > ANSWER_BYTES_MAX {
-                        return Err(fault::observed(self.candidate, "malformed", "the answer is larger than 64 MiB"));
+                    if body.len() > MAX_RESPONSE_BYTES {
+                        let message = "the response is larger than 64 MiB";
+                        return Err(fault::observed(self.candidate, "malformed", message));
                     }
                 }
-                Ok(None) => return Ok(body.map_or(head, BytesMut::freeze)),
-                Err(e) => return Err(self.transport(&e)),
+                Ok(None) => return Ok(body.map_or(prefix, BytesMut::freeze)),
+                Err(e) => return Err(self.transport_fault(&e)),
             }
         }
     }
 
-    async fn whole(&self, response: &Response, body: Bytes) -> Result<(ReplyBody, ResponseIdentity), Fault> {
+    async fn parse_whole(&self, response: &Response, body: Bytes) -> Result<Body, Fault> {
         if body.trim_ascii().is_empty() {
-            return Err(fault::observed(self.candidate, "empty", "the answer's body is empty"));
+            return Err(fault::observed(self.candidate, "empty", "the body of the response is empty"));
         }
         let text = std::str::from_utf8(&body).unwrap_or_default();
-        let mut choices = ChoiceStates::default();
-        let Ok(answer) = response_reader::read(text, ResponseShape::Whole, &mut choices) else {
-            return Err(self.no_answer(response, &body));
+        let mut states = ChoiceStates::new(&self.candidate.model.id, self.n);
+        let Ok(parsed) = response_reader::read(text, ResponseShape::Whole, &mut states) else {
+            return Err(self.malformed(response, &body));
         };
-        if answer.error {
+        if parsed.error {
             return Err(fault::from_response(self.candidate, 200, response.headers(), &body));
         }
-        if answer.choices == 0 || !answer.facts.commits() {
+        if parsed.choices == 0 {
             return Err(fault::empty_response(self.candidate));
         }
-        if answer.finish_reasons.iter().any(|reason| reason == "error") {
-            return Err(fault::observed(self.candidate, "stream_error", "the answer ended with an error"));
+        if parsed.ended_with_error {
+            return Err(fault::observed(self.candidate, "stream_error", "the response ended with an error"));
         }
         if self.stream {
-            let events = response_reader::as_events(text).map_err(|_| self.no_answer(response, &body))?;
-            let mut events = EventStream::of_whole(self.candidate.clone(), events);
-            events.commit(self.deadline().max(Instant::now() + self.silence), self.patience).await?;
-            return Ok((ReplyBody::Stream(events), choices.named()));
+            return self.commit_stream(EventStream::from_whole(self.candidate.clone(), text, self.n)).await;
         }
-        let (usage, finish_reasons) = (answer.facts.usage, answer.finish_reasons);
-        let body = if answer.mended.is_empty() { body } else { answer.mended.apply(text) };
-        Ok((ReplyBody::Whole { body, usage, finish_reasons }, choices.named()))
+        let (usage, finish_reasons) = (parsed.facts.usage, parsed.finish_reasons);
+        let body = if parsed.patch.is_empty() { body } else { parsed.patch.apply(text) };
+        Ok(Body {
+            content: ReplyBody::Whole { body, usage, finish_reasons },
+            identity: states.identity().clone(),
+            is_empty: !states.are_usable(),
+        })
     }
 
-    /// A 200 whose body is no answer: an error in an array (Gemini), a page, half a text.
-    fn no_answer(&self, response: &Response, body: &[u8]) -> Fault {
+    /// The fault of a 200 whose body is no response: an error in an array (Gemini), a web page, half a text.
+    fn malformed(&self, response: &Response, body: &[u8]) -> Fault {
         if body.trim_ascii_start().first() == Some(&b'[') && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
             return fault::from_response(self.candidate, 200, response.headers(), body);
         }
-        fault::observed(self.candidate, "malformed", "the answer's body is no JSON object")
+        fault::observed(self.candidate, "malformed", "the body of the response is no JSON object")
     }
 }
 

@@ -10,9 +10,10 @@ use crate::{
     },
 };
 
-const CHUNK: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\n";
-const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
-const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const CHUNK: &str = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+const ROLE: &str = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+const FINISH: &str = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
 
 fn upstream() -> Upstream {
     let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 400, stream_idle_ms: 300, proxy: None };
@@ -103,7 +104,7 @@ async fn every_recorded_stream_is_committed_and_read_to_its_end() {
 
 #[tokio::test]
 async fn a_plain_stream_passes_byte_for_byte() {
-    for case in ["groq.stream-usage", "cerebras.stream", "gemini.stream-usage", "ollama.stream", "mistral.stream"] {
+    for case in ["ollama.stream", "ollama.stream-usage", "ollama.stream-tools"] {
         let told = recorded().into_iter().find(|r| r.case == case).unwrap();
         let reply = attempt(&told.provider, says(200, "text/event-stream", &told.body), true).await.unwrap();
         assert_eq!(drained(reply).await.0.as_bytes(), &told.body[..], "{case}");
@@ -139,10 +140,7 @@ async fn every_recorded_whole_answer_is_read() {
                 (&message["content"], &message["reasoning_content"]),
                 (&"Hello!".into(), &"The user greets.".into())
             );
-        } else if case == "mistral.success-tools" {
-            let typed = String::from_utf8_lossy(&told.body).replace("{\"id\":\"D", "{\"type\":\"function\",\"id\":\"D");
-            assert_eq!(body, typed, "{case}");
-        } else {
+        } else if ["cerebras.success", "gemini.success", "ollama.success", "ollama.success-tools"].contains(&case) {
             assert_eq!(body, told.body, "{case}");
         }
     }
@@ -163,12 +161,10 @@ async fn the_request_carries_the_edited_body_and_the_key() {
 async fn what_is_no_answer_is_a_fault_behind_an_early_200_too() {
     let error = "data: {\"error\":{\"message\":\"busy\",\"code\":503}}\n\n";
     for (label, script, stream) in [
-        ("empty", event_stream(&[ROLE, "data: [DONE]\n\n"]), true),
         ("empty", event_stream(&[ROLE]), true),
         ("empty", says(200, "text/event-stream", b""), true),
         ("empty", says(200, "application/json", b" \n"), false),
         ("empty", says(200, "application/json", b"{}"), false),
-        ("empty", says(200, "application/json", b"{\"choices\":[{\"message\":{\"role\":\"assistant\"}}]}"), false),
         ("malformed", says(200, "application/json", b"{\"choices\":[{"), false),
         ("malformed", says(200, "text/html", b"<html>hello</html>"), true),
         ("malformed", event_stream(&[ROLE, "data: not json\n\n"]), true),
@@ -192,12 +188,73 @@ async fn what_is_no_answer_is_a_fault_behind_an_early_200_too() {
 }
 
 #[tokio::test]
-async fn an_end_in_good_order_is_an_answer_even_without_a_word() {
-    for reason in ["stop", "length", "content_filter", "SAFETY"] {
+async fn a_response_without_content_is_empty_unless_its_finish_reason_explains_it() {
+    for (reason, is_empty) in [
+        ("stop", true),
+        ("insufficient_system_resource", true),
+        ("MALFORMED_FUNCTION_CALL", true),
+        ("length", false),
+        ("content_filter", false),
+        ("SAFETY", false),
+    ] {
         let ended = FINISH.replace("stop", reason);
-        assert!(attempt("custom", event_stream(&[ROLE, &ended]), true).await.is_ok(), "{reason}");
+        let reply = attempt("custom", event_stream(&[ROLE, &ended, DONE]), true).await.unwrap();
+        assert_eq!(reply.is_empty, is_empty, "{reason}");
+        assert!(drained(reply).await.0.ends_with(DONE));
         let whole = format!("{{\"choices\":[{{\"message\":{{}},\"finish_reason\":\"{reason}\"}}]}}");
-        assert!(attempt("custom", says(200, "application/json", whole.as_bytes()), false).await.is_ok(), "{reason}");
+        let reply = attempt("custom", says(200, "application/json", whole.as_bytes()), false).await.unwrap();
+        assert_eq!(reply.is_empty, is_empty, "{reason}");
+    }
+    let reply = attempt("custom", event_stream(&[ROLE, DONE]), true).await.unwrap();
+    let fault = reply.into_empty_fault();
+    assert_eq!((fault.label.as_str(), fault.outcome.health), ("empty", Health::Unknown));
+    assert!(fault.outcome.cooldown.is_none());
+}
+
+#[tokio::test]
+async fn the_other_form_than_the_requested_one_is_accepted() {
+    let reply = attempt("custom", event_stream(&[": hello\n\n", ROLE, CHUNK, FINISH, DONE]), false).await.unwrap();
+    let ReplyBody::Whole { body, finish_reasons, .. } = reply.body else { panic!("a stream") };
+    let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (&value["object"], &value["choices"][0]["message"]["content"]),
+        (&"chat.completion".into(), &"Hi".into())
+    );
+    assert_eq!(finish_reasons, ["stop"]);
+
+    let whole = r#"{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
+    let marked = format!("\u{feff}{whole}");
+    let reply = attempt("custom", says(200, "application/json", marked.as_bytes()), true).await.unwrap();
+    let (text, usage, fault) = drained(reply).await;
+    assert!(fault.is_none() && text.ends_with(DONE) && usage.is_some_and(|usage| usage.total == 2), "{text}");
+    let chunks: Vec<serde_json::Value> =
+        text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+    assert_eq!((chunks.len(), &chunks[0]["choices"][0]["delta"]["content"]), (2, &"Hi".into()), "{text}");
+    assert!(chunks.iter().all(|c| c["id"] == "x" && c["object"] == "chat.completion.chunk" && c["choices"].is_array()));
+}
+
+#[tokio::test]
+async fn a_stream_is_framed_as_openais_whatever_its_framing() {
+    for script in [
+        [ROLE, CHUNK, FINISH, DONE].concat().replace("data: ", "data:"),
+        [ROLE, CHUNK, FINISH, DONE].concat().replace('\n', "\r\n"),
+        [ROLE, CHUNK, FINISH, DONE].concat().replace("data: ", "id: 1\nevent: message\nretry: 3000\ndata: data: "),
+        [
+            ": hi\n\n",
+            "data:   \n\n",
+            ROLE,
+            "data: : keepalive\n\n",
+            CHUNK,
+            "data: null\n\n",
+            "data: {}\n\n",
+            FINISH,
+            DONE,
+        ]
+        .concat(),
+    ] {
+        let (text, _, fault) = drained(attempt("custom", event_stream(&[&script]), true).await.unwrap()).await;
+        assert!(fault.is_none());
+        assert_eq!(text, [ROLE, CHUNK, FINISH, DONE].concat(), "{script}");
     }
 }
 
@@ -260,16 +317,19 @@ async fn a_stream_that_falls_silent_is_broken_and_one_that_is_cut_too() {
 async fn an_end_after_finish_reason_is_complete_with_or_without_done() {
     for tail in ["", "data: [DONE]\n\n"] {
         let (text, _, fault) =
-            drained(attempt("custom", event_stream(&[CHUNK, FINISH, tail]), true).await.unwrap()).await;
+            drained(attempt("custom", event_stream(&[ROLE, CHUNK, FINISH, tail]), true).await.unwrap()).await;
         assert!(fault.is_none());
-        assert_eq!(text, [CHUNK, FINISH, tail].concat());
+        assert_eq!(text, [ROLE, CHUNK, FINISH, tail].concat());
     }
     let mut script = event_stream(&[CHUNK, FINISH]);
     script.extend([Say::Pause(Duration::from_millis(50)), Say::Reset]);
     assert!(drained(attempt("custom", script, true).await.unwrap()).await.2.is_none());
-    let (_, _, fault) =
-        drained(attempt("custom", event_stream(&[CHUNK, "data: [DONE]\n\n"]), true).await.unwrap()).await;
-    assert_eq!(fault.unwrap().label, "reset");
+    let done = [ROLE, CHUNK, "data: [DONE]\n\n"];
+    let (text, _, fault) = drained(attempt("custom", event_stream(&done), true).await.unwrap()).await;
+    assert!(fault.is_none() && text.contains("\"finish_reason\":\"stop\"") && text.ends_with(DONE), "{text}");
+    let cut = CHUNK.replace("}}]", "},\"finish_reason\":\"\"}]");
+    let (text, _, fault) = drained(attempt("custom", event_stream(&[ROLE, &cut]), true).await.unwrap()).await;
+    assert_eq!(fault.map(|fault| fault.label), Some("reset".to_owned()), "{text}");
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use crate::{
 const BAD_KEY_MS: i64 = 10 * 60_000;
 /// Cooldown of a model that is gone or not on the account's plan.
 const GONE_MS: i64 = 6 * 3_600_000;
+/// Cooldown of a model that a server of the operator's does not find. The operator repairs that within minutes.
+const NOT_FOUND_MS: i64 = 30_000;
 /// Cooldown after a 429 that names neither a window nor a time.
 const UNNAMED_MS: i64 = 60_000;
 
@@ -82,6 +84,13 @@ impl Classification {
         let cause = if why.is_empty() { label.clone() } else { why.to_owned() };
         let cooldown = Cooldown { scope: CooldownScope::AccountModel, until: Until::AfterMs(GONE_MS), cause };
         Self { label: Some(label), cooldown: Some(cooldown), ..Self::of(FaultKind::Gone) }
+    }
+
+    /// A 404 of a server that the operator defines: a wrong address, or a model that is not loaded yet.
+    pub(crate) fn not_found() -> Self {
+        let until = Until::AfterMs(NOT_FOUND_MS);
+        let cooldown = Cooldown { scope: CooldownScope::AccountModel, until, cause: "404".to_owned() };
+        Self { label: Some("404".to_owned()), cooldown: Some(cooldown), ..Self::of(FaultKind::Gone) }
     }
 
     /// The request is at fault: 400, 422, moderation.

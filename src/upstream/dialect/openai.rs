@@ -1,4 +1,4 @@
-//! Any OpenAI-compatible server: what statuses, common codes and common texts mean.
+//! Any OpenAI-compatible server: the meaning of statuses, common codes and common texts.
 
 use super::classification::Classification;
 use crate::{
@@ -6,10 +6,10 @@ use crate::{
     upstream::{error_response::ErrorResponse, hints},
 };
 
-/// Texts of a model that cannot answer right now.
+/// Texts of a model that is overloaded.
 const BUSY: [&str; 8] =
     ["overloaded", "capacity", "high demand", "high traffic", "server busy", "loading model", "queue", "is busy"];
-/// Texts of a prompt that is longer than the context: OpenAI, vLLM, llama.cpp, LM Studio, LiteLLM and kin.
+/// Texts of a prompt that exceeds the context, by OpenAI, vLLM, llama.cpp, LM Studio, LiteLLM and others.
 const CONTEXT: [&str; 9] = [
     "context length",
     "context size",
@@ -32,10 +32,13 @@ const NO_SUCH_MODEL: [&str; 6] = [
 
 pub(crate) fn classify(error: &ErrorResponse<'_>) -> Classification {
     if error.status == 403 && error.plain {
-        return Classification::broken(); // a bot filter in front of it, not the key: `error code: 1010`
+        return Classification::broken(); // a bot filter in front of the provider refused the request, not the key
     }
     match error.status {
+        // Some servers report a prompt that is too long as their own failure.
+        500..=599 if is_context(error) => Classification::context(),
         401 => Classification::bad_key(error),
+        404 if error.candidate.provider.custom => Classification::not_found(),
         402 | 404 | 410 => Classification::gone(error, ""),
         403 => forbidden(error),
         408 => Classification::timed_out(),
@@ -60,12 +63,12 @@ fn bad_request(error: &ErrorResponse<'_>) -> Classification {
     }
 }
 
-/// Longer than the model's context.
+/// The prompt exceeds the model's context.
 pub(crate) fn is_context(error: &ErrorResponse<'_>) -> bool {
     error.code_is(&["context_length_exceeded"]) || error.says(&CONTEXT)
 }
 
-/// A plan, a moderation or a key.
+/// The cause of a 403: a plan, a moderation or a key.
 fn forbidden(error: &ErrorResponse<'_>) -> Classification {
     if error.says(&["moderation", "flagged", "content policy", "content_policy", "safety"]) {
         Classification::rejected()
@@ -78,18 +81,39 @@ fn forbidden(error: &ErrorResponse<'_>) -> Classification {
     }
 }
 
-/// By the one window with nothing left, else unnamed.
+/// A 429 of the only limit without remaining units, otherwise of an unnamed one.
 pub(crate) fn too_many(error: &ErrorResponse<'_>) -> Classification {
     if error.says(&BUSY) {
         return Classification::busy();
     }
-    match spent_window(error) {
-        Some(limit) => Classification::limited(error, limit, wait(error, limit)),
-        None => Classification::limited_unnamed(CooldownScope::AccountModel, error.retry_after_ms(), "429"),
+    if let Some(limit) = spent_window(error) {
+        return Classification::limited(error, limit, wait(error, limit));
     }
+    let wait_ms = error.retry_after_ms().or_else(|| wait_in_message(&error.message));
+    Classification::limited_unnamed(CooldownScope::AccountModel, wait_ms, "429")
 }
 
-/// The one window that the headers say is empty.
+/// The wait that a message states: `try again in 20s`, `retry after 1m30s`, `Please wait 5 seconds`.
+fn wait_in_message(message: &str) -> Option<i64> {
+    let message = message.to_lowercase();
+    let rest = ["again in ", "retry in ", "retry after ", "please wait "]
+        .iter()
+        .find_map(|words| message.split_once(words).map(|(_, rest)| rest))?;
+    let mut words = rest.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ')']));
+    let first = words.next()?;
+    hints::duration_ms(first).or_else(|| {
+        let unit = match words.next()? {
+            unit if unit.starts_with("ms") || unit.starts_with("millisecond") => "ms",
+            unit if unit.starts_with("sec") || unit == "s" => "s",
+            unit if unit.starts_with("min") || unit == "m" => "m",
+            unit if unit.starts_with("hour") || unit == "h" => "h",
+            _ => return None,
+        };
+        hints::duration_ms(&format!("{first}{unit}"))
+    })
+}
+
+/// The only limit without remaining units by the headers.
 pub(crate) fn spent_window(error: &ErrorResponse<'_>) -> Option<Limit> {
     let hints = hints::from_headers(&error.candidate.provider.wire, error.headers, None);
     let mut empty = hints.iter().filter(|h| h.remaining == Some(0));
@@ -97,7 +121,7 @@ pub(crate) fn spent_window(error: &ErrorResponse<'_>) -> Option<Limit> {
     empty.next().is_none().then_some(first.limit)
 }
 
-/// The reset of that window, else `retry-after`.
+/// The reset of a limit, otherwise `retry-after`.
 pub(crate) fn wait(error: &ErrorResponse<'_>, limit: Limit) -> Option<i64> {
     hints::reset_in_ms(&error.candidate.provider.wire, error.headers, limit, error.now_ms)
         .or_else(|| error.retry_after_ms())

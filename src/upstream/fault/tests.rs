@@ -266,3 +266,35 @@ fn what_never_left_is_told_as_not_sent() {
     let fault = timed_out(candidate("groq"), Duration::from_secs(20));
     assert_eq!((fault.kind, fault.label.as_str()), (FaultKind::TimedOut, "timeout"));
 }
+
+#[test]
+fn a_prompt_that_is_too_long_is_one_whatever_the_status() {
+    for status in [400, 422, 500, 503] {
+        let body = br#"{"error":{"message":"the request exceeds the available context size"}}"#;
+        let fault = from_response(candidate("custom"), status, &HeaderMap::new(), body);
+        assert_eq!((fault.kind, fault.outcome.health), (FaultKind::TooLarge, Health::Unknown), "{status}");
+    }
+}
+
+#[test]
+fn a_wait_in_the_message_sets_the_cooldown() {
+    for (message, ms) in [
+        ("Please try again in 20s.", 20_000),
+        ("Please retry after 90 seconds", 90_000),
+        ("Try again in 1m30s", 90_000),
+        ("please wait 2 minutes, then continue", 120_000),
+        ("try again in 500 ms", 1_000),
+        ("try again soon", 60_000),
+    ] {
+        let body = format!(r#"{{"error":{{"message":"Slow down. {message}"}}}}"#);
+        let fault = from_response(candidate("custom"), 429, &HeaderMap::new(), body.as_bytes());
+        assert_eq!(fault.outcome.cooldown.unwrap().until, Until::AfterMs(ms), "{message}");
+    }
+}
+
+#[test]
+fn a_404_of_an_own_server_names_the_address_and_is_short() {
+    let fault = from_response(candidate("custom"), 404, &HeaderMap::new(), br#"{"detail":"Not Found"}"#);
+    assert_eq!(fault.outcome.cooldown.unwrap().until, Until::AfterMs(30_000));
+    assert!(fault.message.contains("Not Found (404 at http://127.0.0.1:9/v1/chat/completions"), "{}", fault.message);
+}

@@ -1,18 +1,24 @@
-//! Edits of a text in place: what is not named stays byte for byte.
+//! Edits of a text by position. Everything else stays byte for byte.
 
 use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 
-/// Replacements, gathered in any order, applied once.
+/// Replacements, collected in any order and applied once.
 #[derive(Debug, Default)]
 pub(crate) struct BodyPatch {
     edits: Vec<(Range<usize>, Cow<'static, str>)>,
+    removes: bool,
 }
 
 impl BodyPatch {
     pub(crate) fn is_empty(&self) -> bool {
         self.edits.is_empty()
+    }
+
+    /// Number of edits.
+    pub(crate) fn len(&self) -> usize {
+        self.edits.len()
     }
 
     pub(crate) fn replace(&mut self, range: Range<usize>, with: impl Into<Cow<'static, str>>) {
@@ -23,12 +29,21 @@ impl BodyPatch {
         self.replace(at..at, text);
     }
 
+    /// Marks the value that this patch edits as one to take out, together with its name.
+    pub(crate) fn remove(&mut self) {
+        self.removes = true;
+    }
+
+    pub(crate) fn is_removal(&self) -> bool {
+        self.removes
+    }
+
     pub(crate) fn append(&mut self, mut more: Self) {
         self.edits.append(&mut more.edits);
     }
 
     pub(crate) fn apply(mut self, source: &str) -> Bytes {
-        // Stable: of two edits at one place the first comes first.
+        // The sort is stable: of two edits at one position the first comes first.
         self.edits.sort_by_key(|(range, _)| range.start);
         let grown: usize = self.edits.iter().map(|(_, with)| with.len()).sum();
         let mut out = Vec::with_capacity(source.len() + grown);
@@ -44,7 +59,7 @@ impl BodyPatch {
     }
 }
 
-/// The members of one object while it is read: takes some out, together with the comma that belongs to them.
+/// The members of an object that is being read. Takes members out, each with its comma.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectMembers {
     kept_end: Option<usize>,
@@ -53,7 +68,7 @@ pub(crate) struct ObjectMembers {
 }
 
 impl ObjectMembers {
-    /// A member that stays: from its name's opening quote to its value's end.
+    /// Keeps a member. The range is from the opening quote of its name to the end of its value.
     pub(crate) fn keep(&mut self, member: Range<usize>, patch: &mut BodyPatch) {
         if let Some(from) = self.cut_from.take() {
             patch.replace(from..member.start, "");
@@ -61,13 +76,13 @@ impl ObjectMembers {
         self.kept_end = Some(member.end);
     }
 
-    /// A member that goes.
+    /// Takes a member out.
     pub(crate) fn cut(&mut self, member: Range<usize>) {
         self.cut_from.get_or_insert(member.start);
         self.cut_end = member.end;
     }
 
-    /// At the object's end: adds `members` (`"a":1,"b":2`) behind the last that stays, then takes a cut tail out.
+    /// Ends the object: adds members (`"a":1,"b":2`) behind the last that is kept, then takes out those at the end.
     pub(crate) fn close(self, added: &str, object_start: usize, patch: &mut BodyPatch) {
         match (self.kept_end, added.is_empty()) {
             (Some(end), false) => patch.insert(end, format!(",{added}")),
@@ -89,7 +104,7 @@ mod tests {
     use crate::json::{Json, JsonError};
 
     proptest! {
-        /// Whichever members go, the rest is the object one would have written without them.
+        /// Without some members the object is what it would be had they never been there.
         #[test]
         fn any_members_can_go(kept in prop::collection::vec(any::<bool>(), 0..7), add: bool) {
             let mut wanted = Map::new();

@@ -1,79 +1,236 @@
-//! The dialogue as one provider takes it: roles, null contents, the ids of tool calls.
+//! Messages in the form that one provider takes: roles, contents, tool calls and their ids.
+
+use std::cell::Cell;
 
 use sha2::{Digest, Sha256};
 
+use super::{body_patch::BodyPatch, fields::Walker};
 use crate::{
     domain::{Candidate, provider::DialectName},
     json::{Json, JsonError, Kind, Text},
-    upstream::request_edit::body_patch::BodyPatch,
 };
 
-/// Ids of tool calls must have exactly so many characters where they must be short.
+/// Length of tool call ids where the provider prescribes it.
 const SHORT_ID_CHARS: usize = 9;
+/// Gemini 3 takes this signature for calls that another model made. Source: Google's documentation of thought signatures.
+const FOREIGN_SIGNATURE: &str =
+    "\"extra_content\":{\"google\":{\"thought_signature\":\"skip_thought_signature_validator\"}}";
+const EXTRA_CONTENT: &str = "\"extra_content\":";
 
-pub(super) fn edit(text: &str, at: usize, candidate: &Candidate, patch: &mut BodyPatch) -> Result<(), JsonError> {
-    let wire = &candidate.provider.wire;
-    let rules = Rules {
-        // `system` is known everywhere, `developer` only to some.
-        plain_roles: wire.dialect != DialectName::Openrouter,
-        short_ids: wire.short_tool_ids,
-        no_null_content: wire.dialect == DialectName::Mistral,
-    };
-    Json::at_byte(text, at).array(|_, json| match json.peek()? {
-        Kind::Object => rules.message(json, patch),
-        _ => json.skip(),
-    })
-}
-
-struct Rules {
+/// What a message may need to be changed into.
+pub(super) struct MessageEditor<'c> {
+    /// `developer` becomes `system`, which every provider knows.
     plain_roles: bool,
     short_ids: bool,
+    /// Null beside tool calls becomes an empty string.
     no_null_content: bool,
+    /// Tool calls without a thought signature get the documented placeholder.
+    signs_calls: bool,
+    /// Roles whose content must be a string.
+    text_roles: &'c [String],
 }
 
-impl Rules {
-    fn message(&self, json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
-        json.object(|name, json| match (name.raw, json.peek()?) {
-            ("role", Kind::String) => {
-                let role = json.string()?;
-                if self.plain_roles && role.raw == "developer" {
-                    patch.replace(role.at..role.end(), "\"system\"");
-                }
-                Ok(())
-            }
-            ("content", Kind::Null) if self.no_null_content => {
-                let at = json.at();
-                json.literal()?;
-                patch.replace(at..json.at(), "\"\"");
-                Ok(())
-            }
-            ("tool_call_id", Kind::String) if self.short_ids => {
-                shorten(json.string()?, patch);
-                Ok(())
-            }
-            ("tool_calls", Kind::Array) if self.short_ids => json.array(|_, json| match json.peek()? {
-                Kind::Object => json.object(|name, json| match (name.raw, json.peek()?) {
-                    ("id", Kind::String) => {
-                        shorten(json.string()?, patch);
-                        Ok(())
+/// What the editor needs to know of a message before it edits the fields.
+#[derive(Default)]
+struct Outline<'t> {
+    role: &'t str,
+    /// A list of tool calls with an item.
+    has_tool_calls: bool,
+    has_function_call: bool,
+    has_content: bool,
+}
+
+impl<'c> MessageEditor<'c> {
+    pub(crate) fn new(candidate: &'c Candidate) -> Self {
+        let wire = &candidate.provider.wire;
+        Self {
+            plain_roles: wire.dialect != DialectName::Openrouter,
+            short_ids: wire.short_tool_ids,
+            no_null_content: wire.dialect == DialectName::Mistral,
+            signs_calls: wire.dialect == DialectName::Gemini && candidate.model.id.starts_with("gemini-3"),
+            text_roles: &wire.text_content_roles,
+        }
+    }
+
+    pub(crate) fn message(
+        &self,
+        walker: &Walker<'_>,
+        json: &mut Json<'_>,
+        patch: &mut BodyPatch,
+    ) -> Result<(), JsonError> {
+        json.peek()?;
+        let start = json.at();
+        let outline = outline(&mut Json::at_byte(json.text(), start))?;
+        let role = if outline.role == "developer" { "system" } else { outline.role };
+        let is_silent = role == "assistant" && !outline.has_tool_calls && !outline.has_function_call;
+        let added = if is_silent && !outline.has_content { "\"content\":\"\"" } else { "" };
+        walker.object("messages[]", role, json, patch, &|| added, |name, json, patch| {
+            let kind = json.peek()?;
+            match (name.raw, kind) {
+                ("role", Kind::String) => {
+                    let role = json.string()?;
+                    if self.plain_roles && role.raw == "developer" {
+                        patch.replace(role.at..role.end(), "\"system\"");
                     }
+                }
+                ("content", Kind::Null) => {
+                    let at = json.at();
+                    json.literal()?;
+                    if is_silent || self.no_null_content {
+                        patch.replace(at..json.at(), "\"\"");
+                    }
+                }
+                ("content", Kind::Array) if self.text_roles.iter().any(|text_role| text_role == role) => {
+                    flatten(json, patch)?;
+                }
+                ("content", Kind::Array) => json.array(|_, json| match json.peek()? {
+                    Kind::Object => part(walker, json, patch),
                     _ => json.skip(),
-                }),
-                _ => json.skip(),
-            }),
-            _ => json.skip(),
+                })?,
+                ("tool_call_id", Kind::String) if self.short_ids => shorten(json.string()?, patch),
+                ("tool_calls", Kind::Array) if outline.has_tool_calls => {
+                    let mut first = true;
+                    json.array(|_, json| match json.peek()? {
+                        Kind::Object => self.call(walker, json, patch, std::mem::take(&mut first)),
+                        _ => json.skip(),
+                    })?;
+                }
+                // An SDK writes back the void fields of a response.
+                ("tool_calls", _) => {
+                    json.skip()?;
+                    patch.remove();
+                }
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })
+    }
+
+    fn call(
+        &self,
+        walker: &Walker<'_>,
+        json: &mut Json<'_>,
+        patch: &mut BodyPatch,
+        is_first: bool,
+    ) -> Result<(), JsonError> {
+        let needs_signature = Cell::new(self.signs_calls && is_first);
+        let added = || if needs_signature.get() { FOREIGN_SIGNATURE } else { "" };
+        walker.object("messages[].tool_calls[]", "", json, patch, &added, |name, json, patch| {
+            match (name.raw, json.peek()?) {
+                ("id", Kind::String) if self.short_ids => shorten(json.string()?, patch),
+                ("function", Kind::Object) => {
+                    walker.object("messages[].tool_calls[].function", "", json, patch, &|| "", arguments)?;
+                }
+                ("extra_content", _) => {
+                    let at = json.at();
+                    json.skip()?;
+                    if needs_signature.replace(false) && !json.text()[at..json.at()].contains("thought_signature") {
+                        patch.replace(at..json.at(), &FOREIGN_SIGNATURE[EXTRA_CONTENT.len()..]);
+                    }
+                }
+                _ => return Ok(false),
+            }
+            Ok(true)
         })
     }
 }
 
+fn outline<'t>(json: &mut Json<'t>) -> Result<Outline<'t>, JsonError> {
+    let mut outline = Outline::default();
+    json.object(|name, json| {
+        match (name.raw, json.peek()?) {
+            ("role", Kind::String) => outline.role = json.string()?.raw,
+            ("content", _) => {
+                outline.has_content = true;
+                json.skip()?;
+            }
+            ("tool_calls", Kind::Array) => json.array(|_, json| {
+                outline.has_tool_calls = true;
+                json.skip()
+            })?,
+            ("function_call", Kind::Object) => {
+                outline.has_function_call = true;
+                json.skip()?;
+            }
+            _ => json.skip()?,
+        }
+        Ok::<_, JsonError>(())
+    })?;
+    Ok(outline)
+}
+
+/// Arguments are a string that holds a JSON object.
+fn arguments<'t>(name: Text<'t>, json: &mut Json<'t>, patch: &mut BodyPatch) -> Result<bool, JsonError> {
+    if name.raw != "arguments" {
+        return Ok(false);
+    }
+    let kind = json.peek()?;
+    let at = json.at();
+    json.skip()?;
+    let value = &json.text()[at..json.at()];
+    match kind {
+        Kind::String if value[1..value.len() - 1].trim().is_empty() => patch.replace(at..json.at(), "\"{}\""),
+        Kind::Null => patch.replace(at..json.at(), "\"{}\""),
+        _ => {}
+    }
+    Ok(true)
+}
+
+/// A part of a user's content. An image given as a bare string becomes OpenAI's object.
+fn part(walker: &Walker<'_>, json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
+    walker.object("messages[].content[]", "", json, patch, &|| "", |name, json, patch| {
+        if name.raw != "image_url" || json.peek()? != Kind::String {
+            return Ok(false);
+        }
+        let url = json.string()?;
+        patch.replace(url.at..url.end(), format!("{{\"url\":\"{}\"}}", url.raw));
+        Ok(true)
+    })
+}
+
+/// Joins the text parts of a content into one string. A content with other parts stays as it is.
+fn flatten(json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
+    let start = json.at();
+    let (mut joined, mut only_text) = (String::new(), true);
+    json.array(|_, json| {
+        let mut found = None;
+        match json.peek()? {
+            Kind::String => found = Some(json.string()?.raw),
+            Kind::Object => json.object(|name, json| match (name.raw, json.peek()?) {
+                ("text", Kind::String) => {
+                    found = Some(json.string()?.raw);
+                    Ok::<_, JsonError>(())
+                }
+                _ => json.skip(),
+            })?,
+            _ => json.skip()?,
+        }
+        let Some(text) = found else {
+            only_text = false;
+            return Ok(());
+        };
+        let ends_apart = |text: &str| text.ends_with([' ', '\t']) || text.ends_with("\\n") || text.ends_with("\\t");
+        let begins_apart = |text: &str| text.starts_with([' ', '\t']) || text.starts_with("\\n");
+        if !joined.is_empty() && !text.is_empty() && !ends_apart(&joined) && !begins_apart(text) {
+            joined.push_str("\\n");
+        }
+        joined.push_str(text);
+        Ok::<_, JsonError>(())
+    })?;
+    if only_text {
+        patch.replace(start..json.at(), format!("\"{joined}\""));
+    }
+    Ok(())
+}
+
 fn shorten(id: Text<'_>, patch: &mut BodyPatch) {
-    let said = id.decode();
-    if said.len() != SHORT_ID_CHARS || !said.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        patch.replace(id.at..id.end(), format!("\"{}\"", short_id(&said)));
+    let decoded = id.decode();
+    if decoded.len() != SHORT_ID_CHARS || !decoded.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        patch.replace(id.at..id.end(), format!("\"{}\"", short_id(&decoded)));
     }
 }
 
-/// Nine of `[0-9A-Za-z]`, always the same ones for an id: call and result meet again, now and in later turns.
+/// Nine of `[0-9A-Za-z]`, the same for an id in every request, so that a call and its result keep one id.
 fn short_id(id: &str) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let digest = Sha256::digest(id.as_bytes());

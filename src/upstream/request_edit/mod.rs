@@ -1,30 +1,36 @@
-//! A request's body as one provider takes it. Only what must differ is changed; everything else (unknown fields, number
-//! formats, order, white space) stays byte for byte.
+//! Rewrites a request's body into the form that one provider takes. Only what must differ is changed. Everything else (unknown
+//! fields, number formats, order, white space) stays byte for byte.
 
 pub(crate) mod body_patch;
+mod fields;
 mod messages;
-mod prune;
+mod schema;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
+use body_patch::{BodyPatch, ObjectMembers};
 use bytes::Bytes;
+use fields::Walker;
+use messages::MessageEditor;
 
 use crate::{
-    domain::{Candidate, ChatRequest, Tier, provider::DialectName},
+    domain::{Candidate, Capabilities, ChatRequest, Tier},
     json::{Json, JsonError, Kind},
 };
-use body_patch::{BodyPatch, ObjectMembers};
 
-/// What differs from one attempt to the next, beyond the provider's own ways.
+/// Words for the reasoning effort, from the least to the most.
+const EFFORTS: [&str; 8] = ["none", "minimal", "low", "medium", "high", "xhigh", "ultra", "max"];
+
+/// What differs between attempts at one provider.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EditContext {
-    /// Sent as the output maximum when the caller named none; what the plan charged.
+    /// The maximum output to send when the client sets none. The plan has charged it.
     pub max_tokens: Option<i64>,
-    /// The caller's output maximum is lowered to this.
+    /// The client's maximum output is lowered to this.
     pub max_tokens_cap: Option<i64>,
-    /// Take schema keywords out that this model has refused.
+    /// Takes out schema keywords that this model has refused.
     pub sanitise_schema: bool,
 }
 
@@ -54,15 +60,15 @@ fn output_cap(candidate: &Candidate, request: &ChatRequest) -> Option<i64> {
 
 /// The body for this candidate.
 pub fn edit_request(request: &ChatRequest, candidate: &Candidate, context: EditContext) -> Bytes {
-    // `protocol::chat::decode` has checked the text and its grammar; were a body built otherwise, it would go as it is.
+    // The parser of the request has checked the text and its grammar. A body built otherwise is sent unchanged.
     let Ok(text) = std::str::from_utf8(&request.body) else { return request.body.clone() };
     let Ok(patch) = (Edit { text, request, candidate, context }).run() else { return request.body.clone() };
     if patch.is_empty() { request.body.clone() } else { patch.apply(text) }
 }
 
-/// A top-level member.
+/// A top-level field.
 struct Field<'a> {
-    name: std::borrow::Cow<'a, str>,
+    name: Cow<'a, str>,
     name_at: Range<usize>,
     value: Range<usize>,
     kind: Kind,
@@ -75,7 +81,7 @@ struct Edit<'a> {
     context: EditContext,
 }
 
-/// What happens to a top-level member.
+/// What happens to a top-level field.
 enum FieldAction {
     Keep,
     Cut,
@@ -87,53 +93,48 @@ impl<'a> Edit<'a> {
         let mut json = Json::new(self.text);
         json.peek()?;
         let start = json.at();
-        let mut members = Vec::with_capacity(12);
+        let mut fields = Vec::with_capacity(12);
         json.object(|name, json| {
             let kind = json.peek()?;
             let value_at = json.at();
             json.skip()?;
             let value = value_at..json.at();
-            members.push(Field { name: name.decode(), name_at: name.at..name.end(), value, kind });
+            fields.push(Field { name: name.decode(), name_at: name.at..name.end(), value, kind });
             Ok::<_, JsonError>(())
         })?;
 
-        let rules = self.inner_rules();
+        let walker = Walker { candidate: self.candidate, messages: MessageEditor::new(self.candidate) };
         let mut patch = BodyPatch::default();
         let mut kept = ObjectMembers::default();
-        for member in &members {
-            let whole = member.name_at.start..member.value.end;
-            match self.action(member, &members) {
+        for field in &fields {
+            let whole = field.name_at.start..field.value.end;
+            match self.action(field, &fields) {
                 FieldAction::Cut => {
                     kept.cut(whole);
                     continue;
                 }
-                FieldAction::Rename(to) => patch.replace(member.name_at.clone(), quoted(&to)),
+                FieldAction::Rename(to) => patch.replace(field.name_at.clone(), quoted(&to)),
                 FieldAction::Keep => {}
             }
             kept.keep(whole, &mut patch);
-            self.value(member, &rules, &mut patch)?;
+            self.value(field, &walker, &mut patch)?;
         }
-        kept.close(&self.added(&members), start, &mut patch);
+        kept.close(&self.added(&fields), start, &mut patch);
         Ok(patch)
     }
 
-    fn action(&self, member: &Field<'a>, all: &[Field<'a>]) -> FieldAction {
+    fn action(&self, field: &Field<'a>, all: &[Field<'a>]) -> FieldAction {
         let wire = &self.candidate.provider.wire;
-        let name = member.name.as_ref();
-        // What it asks of our waiting room is no provider's business.
-        if name == "service_tier" && self.request.tier != Tier::Standard {
-            return FieldAction::Cut;
-        }
-        let has = |wanted: &str| all.iter().any(|m| m.name == wanted && m.kind != Kind::Null);
-        if wire.drop.iter().any(|rule| prune::drops(rule, name, &self.text[member.value.clone()])) {
-            return FieldAction::Cut;
-        }
-        let unnamed = name == "max_tokens" || name == "max_completion_tokens";
-        if unnamed && member.kind == Kind::Null && self.adds_maximum() {
-            return FieldAction::Cut;
-        }
+        let name = field.name.as_ref();
+        let has = |wanted: &str| all.iter().any(|f| f.name == wanted && f.kind != Kind::Null);
         let target = |from: &str| wire.rename.iter().find(|(f, _)| f == from).map(|(_, to)| to);
-        // Of the two names of one maximum the newer wins, wherever only one is known.
+        if self.is_void(name, field, all)
+            || self.is_foreign(target(name).map_or(name, String::as_str))
+            || wire.drop.iter().any(|rule| fields::drops(rule, name, &self.text[field.value.clone()]))
+        {
+            return FieldAction::Cut;
+        }
+        // Of the two names of one maximum the newer wins where the provider knows only one.
         if name == "max_tokens"
             && has("max_completion_tokens")
             && (target(name).is_some() || target("max_completion_tokens").is_some())
@@ -141,46 +142,81 @@ impl<'a> Edit<'a> {
             return FieldAction::Cut;
         }
         match target(name) {
-            // Null is an absent parameter; renamed it would stand beside a true one.
-            Some(_) if member.kind == Kind::Null => FieldAction::Cut,
-            Some(to) if to != "max_tokens" && all.iter().any(|m| m.name == to.as_str()) => FieldAction::Cut,
+            // Null is an absent parameter. Renamed it would repeat a field that has a value.
+            Some(_) if field.kind == Kind::Null => FieldAction::Cut,
+            Some(to) if to != "max_tokens" && all.iter().any(|f| f.name == to.as_str()) => FieldAction::Cut,
             Some(to) => FieldAction::Rename(to.clone()),
             None => FieldAction::Keep,
         }
     }
 
-    /// Edits inside a member that stays.
-    fn value(&self, member: &Field<'a>, rules: &[&str], patch: &mut BodyPatch) -> Result<(), JsonError> {
-        match (member.name.as_ref(), member.kind) {
-            ("model", _) => patch.replace(member.value.clone(), quoted(&self.candidate.model.id)),
-            ("stream_options", Kind::Object) if self.asks_usage() => self.include_usage(member, patch)?,
-            ("stream_options", Kind::Null) if self.asks_usage() => {
-                patch.replace(member.value.clone(), "{\"include_usage\":true}");
+    /// A field that has no effect in this request, or none at this candidate, but that some provider refuses.
+    fn is_void(&self, name: &str, field: &Field<'a>, all: &[Field<'a>]) -> bool {
+        let is_blank = |value: &str| value.bytes().filter(|b| !b.is_ascii_whitespace()).eq(*b"[]");
+        let has_tools =
+            all.iter().any(|f| f.name == "tools" && f.kind == Kind::Array && !is_blank(&self.text[f.value.clone()]));
+        match name {
+            // The gateway's own classes of the wait queue.
+            "service_tier" => self.request.tier != Tier::Standard,
+            "max_tokens" | "max_completion_tokens" => field.kind == Kind::Null && self.adds_maximum(),
+            "stream_options" => !self.request.stream,
+            "tools" | "tool_choice" | "parallel_tool_calls" => !has_tools,
+            "reasoning_effort" => self.effort(field).is_none(),
+            _ => false,
+        }
+    }
+
+    /// A field that a provider with a closed schema does not take.
+    fn is_foreign(&self, name: &str) -> bool {
+        fields::allowed(self.candidate, "", "").is_some_and(|names| !names.iter().any(|allowed| allowed == name))
+    }
+
+    /// The reasoning effort for this model: the requested one, or the nearest that the model knows, rather less than more.
+    fn effort(&self, field: &Field<'a>) -> Option<&str> {
+        let model = &self.candidate.model;
+        let requested = self.text[field.value.clone()].trim_matches('"');
+        if field.kind != Kind::String {
+            return Some(requested);
+        }
+        if model.reasoning_efforts.is_empty() {
+            let is_closed = !self.candidate.provider.wire.allowed_fields.is_empty();
+            return (!is_closed || model.capabilities.has(Capabilities::REASONING)).then_some(requested);
+        }
+        let knows = |effort: &&str| model.reasoning_efforts.iter().any(|known| known == *effort);
+        if knows(&requested) {
+            return Some(requested);
+        }
+        let rank = EFFORTS.iter().position(|effort| *effort == requested)?;
+        EFFORTS[..rank].iter().rev().chain(&EFFORTS[rank..]).copied().find(knows)
+    }
+
+    /// Edits inside a field that is kept.
+    fn value(&self, field: &Field<'a>, walker: &Walker<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
+        match (field.name.as_ref(), field.kind) {
+            ("model", _) => patch.replace(field.value.clone(), quoted(&self.candidate.model.id)),
+            ("reasoning_effort", Kind::String) => {
+                if let Some(effort) =
+                    self.effort(field).filter(|effort| *effort != self.text[field.value.clone()].trim_matches('"'))
+                {
+                    patch.replace(field.value.clone(), quoted(effort));
+                }
             }
             ("max_tokens" | "max_completion_tokens", Kind::Number) => {
                 if let Some(cap) = self.context.max_tokens_cap {
-                    patch.replace(member.value.clone(), cap.to_string());
+                    patch.replace(field.value.clone(), cap.to_string());
                 }
             }
-            ("messages", Kind::Array) => messages::edit(self.text, member.value.start, self.candidate, patch)?,
+            ("stream_options", Kind::Object) if self.asks_usage() => return self.include_usage(field, patch),
+            ("stream_options", Kind::Null) if self.asks_usage() => {
+                patch.replace(field.value.clone(), "{\"include_usage\":true}");
+            }
             ("tools" | "response_format", _) if self.context.sanitise_schema => {
                 let keywords = &self.candidate.provider.wire.schema_sanitise;
-                prune::sanitise(&mut Json::at_byte(self.text, member.value.start), keywords, false, patch)?;
-                return Ok(());
+                schema::sanitise(&mut Json::at_byte(self.text, field.value.start), keywords, false, patch)?;
             }
-            _ => {}
+            (name, _) => walker.field(name, &mut Json::at_byte(self.text, field.value.start), patch)?,
         }
-        prune::inside(self.text, &member.name, member.value.start, rules, patch)
-    }
-
-    /// Paths below the top level that are taken out.
-    fn inner_rules(&self) -> Vec<&'a str> {
-        let wire = &self.candidate.provider.wire;
-        // A signature that only Gemini knows, left from an earlier turn there.
-        let strict = matches!(wire.dialect, DialectName::Groq | DialectName::Cerebras | DialectName::Mistral);
-        let signature = strict.then_some("messages[].tool_calls[].extra_content");
-        let listed = wire.drop.iter().map(String::as_str).filter(|rule| rule.contains('.'));
-        listed.chain(signature.filter(|s| !wire.drop.iter().any(|d| d == s))).collect()
+        Ok(())
     }
 
     /// Usage is requested on every stream, except where the provider refuses the option or sends usage anyway.
@@ -193,10 +229,10 @@ impl<'a> Edit<'a> {
         self.request.max_tokens.is_none() && self.context.max_tokens.is_some()
     }
 
-    /// `"name":value` pairs that the provider must get and the caller did not write.
-    fn added(&self, members: &[Field<'a>]) -> String {
+    /// `"name":value` pairs that the provider needs and the client did not send.
+    fn added(&self, fields: &[Field<'a>]) -> String {
         let mut added = Vec::new();
-        if self.asks_usage() && !members.iter().any(|m| m.name == "stream_options") {
+        if self.asks_usage() && !fields.iter().any(|f| f.name == "stream_options") {
             added.push("\"stream_options\":{\"include_usage\":true}".to_owned());
         }
         if let Some(most) = self.context.max_tokens.filter(|_| self.adds_maximum()) {
@@ -207,31 +243,40 @@ impl<'a> Edit<'a> {
         added.join(",")
     }
 
-    fn include_usage(&self, member: &Field<'a>, patch: &mut BodyPatch) -> Result<(), JsonError> {
-        let (mut asked, mut empty) = (None, true);
-        Json::at_byte(self.text, member.value.start).object(|name, json| {
-            empty = false;
+    /// Sets `include_usage` in the client's `stream_options`. A provider with a closed schema gets nothing else in it.
+    fn include_usage(&self, field: &Field<'a>, patch: &mut BodyPatch) -> Result<(), JsonError> {
+        if let Some(names) = fields::allowed(self.candidate, "stream_options", "")
+            && names.iter().all(|name| name == "include_usage")
+        {
+            if self.text[field.value.clone()] != *"{\"include_usage\":true}" {
+                patch.replace(field.value.clone(), "{\"include_usage\":true}");
+            }
+            return Ok(());
+        }
+        let (mut written, mut is_empty) = (None, true);
+        Json::at_byte(self.text, field.value.start).object(|name, json| {
+            is_empty = false;
             json.peek()?;
             let at = json.at();
             json.skip()?;
             if name.raw == "include_usage" {
-                asked = Some(at..json.at());
+                written = Some(at..json.at());
             }
             Ok::<_, JsonError>(())
         })?;
-        match asked {
+        match written {
             Some(value) if &self.text[value.clone()] == "true" => {}
             Some(value) => patch.replace(value, "true"),
             None => {
-                let comma = if empty { "" } else { "," };
-                patch.insert(member.value.start + 1, format!("\"include_usage\":true{comma}"));
+                let comma = if is_empty { "" } else { "," };
+                patch.insert(field.value.start + 1, format!("\"include_usage\":true{comma}"));
             }
         }
         Ok(())
     }
 }
 
-/// As a JSON string.
+/// A text as a JSON string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,4 +1,4 @@
-//! Bodies as each provider takes them: nothing is changed but what must be.
+//! Bodies in the form of each provider: only what must differ is changed.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -30,8 +30,9 @@ fn with(members: &str) -> String {
 fn only_the_model_is_changed_where_nothing_else_must_be() {
     let body =
         "{ \"messages\":[{\"role\":\"user\",\"content\":\"a\\u00e9\"}],\n\"model\" : \"free\",\"x\":[1.0e-3, -0]\t}";
-    let wanted = body.replace("\"free\"", "\"openai/gpt-oss-120b\"");
-    assert_eq!(sent(body, named("groq/openai/gpt-oss-120b")), wanted);
+    let ollama = candidate("ollama");
+    let wanted = body.replace("\"free\"", &format!("\"{}\"", ollama.model.id));
+    assert_eq!(sent(body, ollama), wanted);
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn an_output_maximum_is_lowered_to_what_fits_an_assumed_context() {
 }
 
 #[test]
-fn a_maximum_is_sent_where_the_default_is_absurd_and_nobody_named_one() {
+fn a_maximum_is_sent_where_the_providers_default_is_harmful() {
     for written in ["", r#","max_tokens":null"#, r#","max_completion_tokens":null"#] {
         let sent = value(&with(written), candidate("cerebras"));
         assert_eq!((&sent["max_completion_tokens"], sent.get("max_tokens")), (&json!(4096), None), "{written}");
@@ -79,7 +80,7 @@ fn a_maximum_is_sent_where_the_default_is_absurd_and_nobody_named_one() {
 }
 
 #[test]
-fn usage_is_asked_for_on_streams_and_never_where_it_is_refused() {
+fn usage_is_requested_on_streams_except_where_it_is_refused() {
     for written in
         ["", r#","stream_options":null"#, r#","stream_options":{}"#, r#","stream_options":{"include_usage":false}"#]
     {
@@ -137,20 +138,43 @@ fn schema_keywords_go_at_any_depth_and_names_of_properties_stay() {
     );
 }
 
-/// What a provider may see changed, as paths; everything else must be there as it was.
+/// A closed provider's list of an object excludes the field at this path or an ancestor of it.
+fn is_foreign(candidate: &Candidate, pattern: &str) -> bool {
+    candidate.provider.wire.allowed_fields.iter().any(|(path, names)| {
+        let object = path.split(':').next().unwrap_or_default();
+        let rest = if object.is_empty() {
+            Some(pattern)
+        } else {
+            pattern.strip_prefix(object).and_then(|r| r.strip_prefix('.'))
+        };
+        let name = rest.map(|rest| rest.split(['.', '[']).next().unwrap_or_default());
+        name.is_some_and(|name| !names.iter().any(|allowed| allowed == name))
+    })
+}
+
+/// Whether a path may differ between the client's request and the provider's.
 fn intended(candidate: &Candidate, path: &str) -> bool {
     let wire = &candidate.provider.wire;
     let pattern = path.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
-    pattern == "model"
-        || pattern == "stream_options.include_usage"
-        || pattern == "max_tokens"
-        || pattern == "max_completion_tokens"
+    is_foreign(candidate, &pattern)
+        || [
+            "model",
+            "max_tokens",
+            "max_completion_tokens",
+            "messages[].role",
+            "messages[].tool_calls",
+            "tools",
+            "stream_options",
+        ]
+        .contains(&pattern.as_str())
+        || pattern.starts_with("stream_options.")
+        || pattern.starts_with("tool_choice")
+        || pattern.starts_with("messages[].content")
+        || pattern.contains("tool_calls[].extra_content")
+        || pattern.ends_with("function.arguments")
         || wire.drop.iter().any(|rule| pattern == *rule || pattern.starts_with(&format!("{rule}.")))
         || wire.drop.iter().any(|rule| rule.split_once('=').is_some_and(|(name, _)| name == pattern))
         || wire.rename.iter().any(|(from, to)| pattern == *from || pattern == *to)
-        || pattern == "messages[].role"
-        || (pattern == "messages[].content" && wire.dialect == DialectName::Mistral)
-        || (pattern.ends_with("extra_content.s"))
         || (wire.short_tool_ids && (pattern.ends_with("tool_calls[].id") || pattern.ends_with("tool_call_id")))
 }
 
@@ -195,8 +219,71 @@ fn message() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Fields of other providers and of SDKs, put into every object of a request.
+fn foreign() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "\"refusal\":null",
+        "\"annotations\":[]",
+        "\"audio\":null",
+        "\"cache_control\":{\"type\":\"ephemeral\"}",
+        "\"timestamp\":17",
+        "\"reasoning_details\":[{\"type\":\"x\"}]",
+        "\"provider_specific_fields\":{\"a\":[1,{\"b\":2}]}",
+        "\"verbosity\":\"low\"",
+        "\"safety_identifier\":\"u\"",
+        "\"prompt_cache_retention\":\"24h\"",
+        "\"extra_content\":{\"other\":1}",
+    ])
+    .prop_map(str::to_owned)
+}
+
+/// No object of `value` has a field that its list excludes.
+fn check_allowed(candidate: &Candidate, value: &Value, path: &str) -> Result<(), String> {
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| check_allowed(candidate, item, &format!("{path}[]"))),
+        Value::Object(fields) => {
+            let role = value.get("role").and_then(Value::as_str).unwrap_or_default();
+            let listed = candidate.provider.wire.allowed_fields.iter();
+            let mut listed = listed.filter(|(object, _)| *object == path || *object == format!("{path}:{role}"));
+            let names = listed.next().map(|(_, names)| names);
+            for (name, inner) in fields {
+                if names.is_some_and(|names| !names.contains(name)) {
+                    return Err(format!("{path}.{name}"));
+                }
+                check_allowed(
+                    candidate,
+                    inner,
+                    &if path.is_empty() { name.clone() } else { format!("{path}.{name}") },
+                )?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 proptest! {
-    /// What a provider gets is the caller's request but for the paths that its dialect names.
+    /// Of random fields at every depth a closed provider gets those that it takes. Values that are kept stay byte for byte.
+    #[test]
+    fn only_allowed_fields_are_sent(extra in prop::collection::vec(foreign(), 6..7), at in 0..PROVIDERS.len(), stream: bool) {
+        let body = format!(
+            r#"{{"model":"free",{},"stream":{stream},"messages":[
+                {{"role":"system",{},"content":[{{"type":"text","text":"é 1.0"}}]}},
+                {{"role":"user","content":[{{"type":"text",{},"text":"look"}}]}},
+                {{"role":"assistant","content":null,{},"tool_calls":[{{"id":"call_1",{},"type":"function","function":{{"name":"f","arguments":"{{ \"a\": 1.0e-3 }}"}}}}]}},
+                {{"role":"tool","tool_call_id":"call_1","content":"21.50"}}],
+               "tools":[{{"type":"function",{},"function":{{"name":"f","parameters":{{"type" : "object", "properties":{{"a":{{"minimum":1.50}}}}}}}}}}]}}"#,
+            extra[0], extra[1], extra[2], extra[3], extra[4], extra[5]
+        );
+        let candidate = candidate(PROVIDERS[at]);
+        let out = sent(&body, candidate);
+        let value: Value = serde_json::from_str(&out).unwrap();
+        prop_assert_eq!(check_allowed(candidate, &value, ""), Ok(()), "{}: {}", PROVIDERS[at], out);
+        prop_assert!(out.contains(r#"{"type" : "object", "properties":{"a":{"minimum":1.50}}}"#), "{out}");
+        prop_assert!(out.contains(r#""arguments":"{ \"a\": 1.0e-3 }""#) && out.contains(r#""content":"21.50""#), "{out}");
+    }
+
+    /// A provider gets the client's request but for the paths that its dialect names.
     #[test]
     fn nothing_is_changed_but_what_must_be(
         members in prop::collection::vec(member(), 0..10),
@@ -218,9 +305,87 @@ proptest! {
         for leaf in before.iter().filter(|leaf| !after.contains(leaf)).chain(after.iter().filter(|leaf| !before.contains(leaf))) {
             prop_assert!(intended(candidate, &leaf.0), "{}: {leaf:?}\n{body}\n{out}", PROVIDERS[at]);
         }
-        // Unknown members keep every byte.
-        for part in parts.iter().filter(|p| p.starts_with("\"x_") || p.starts_with("\"temperature")) {
+        // Fields that are kept keep every byte.
+        let is_open = candidate.provider.wire.allowed_fields.is_empty();
+        for part in parts.iter().filter(|p| is_open && p.starts_with("\"x_") || p.starts_with("\"temperature")) {
             prop_assert!(out.contains(part.as_str()), "{part}\n{out}");
         }
     }
+}
+
+#[test]
+fn void_fields_are_left_out() {
+    for provider in PROVIDERS {
+        let sent = value(
+            &with(
+                r#","tools":[ ],"tool_choice":"auto","parallel_tool_calls":true,"stream_options":{"include_usage":true}"#,
+            ),
+            candidate(provider),
+        );
+        for name in ["tools", "tool_choice", "parallel_tool_calls", "stream_options"] {
+            assert!(sent.get(name).is_none(), "{provider}: {name}");
+        }
+    }
+}
+
+#[test]
+fn an_assistant_message_has_content_calls_and_object_arguments() {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"},{"role":"assistant","content":null,"tool_calls":null},
+        {"role":"assistant","tool_calls":[]},{"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":""}},
+        {"id":"b","type":"function","function":{"name":"f","arguments":" "}}]},{"role":"user","content":"y"}]}"#;
+    for provider in ["ollama", "groq", "custom"] {
+        let sent = value(body, candidate(provider));
+        for at in [1, 2] {
+            assert_eq!(sent["messages"][at]["content"], "", "{provider}");
+            assert!(sent["messages"][at].get("tool_calls").is_none(), "{provider}");
+        }
+        for call in sent["messages"][3]["tool_calls"].as_array().unwrap() {
+            assert_eq!(call["function"]["arguments"], "{}", "{provider}");
+        }
+    }
+}
+
+#[test]
+fn contents_take_the_form_of_the_provider() {
+    let body = r#"{"model":"m","messages":[{"role":"developer","content":[{"type":"text","text":"Be "},{"type":"text","text":"brief."},{"type":"text","text":"Always."}]},
+        {"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url","image_url":"data:image/png;base64,AA=="}]}]}"#;
+    for (provider, text) in [("groq", true), ("mistral", true), ("ollama", true), ("custom", false)] {
+        let sent = value(body, candidate(provider));
+        assert_eq!(sent["messages"][0]["role"], "system");
+        assert_eq!(sent["messages"][0]["content"] == "Be brief.\nAlways.", text, "{provider}");
+        assert_eq!(sent["messages"][1]["content"][1]["image_url"], json!({"url": "data:image/png;base64,AA=="}));
+    }
+}
+
+#[test]
+fn an_unknown_effort_becomes_the_nearest_known_one() {
+    for (name, requested, wanted) in [
+        ("groq/openai/gpt-oss-120b", "minimal", Some("low")),
+        ("groq/openai/gpt-oss-120b", "max", Some("high")),
+        ("groq/openai/gpt-oss-120b", "none", Some("low")),
+        ("groq/openai/gpt-oss-120b", "enormous", None),
+        ("groq/openai/gpt-oss-120b", "medium", Some("medium")),
+        ("groq/allam-2-7b", "low", None),
+        ("gemini/gemini-3.8-flash", "none", Some("minimal")),
+    ] {
+        let sent = value(&with(&format!(r#","reasoning_effort":"{requested}""#)), named(name));
+        assert_eq!(sent.get("reasoning_effort").and_then(Value::as_str), wanted, "{name} {requested}");
+    }
+}
+
+#[test]
+fn a_foreign_call_gets_the_placeholder_of_a_signature_at_gemini_3() {
+    let body = |extra: &str| {
+        format!(
+            r#"{{"model":"m","messages":[{{"role":"assistant","content":"","tool_calls":[{{{extra}"id":"a","type":"function","function":{{"name":"f","arguments":"{{}}"}}}},
+            {{"id":"b","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}]}}]}}"#
+        )
+    };
+    let signature = |extra: &str, name: &str| value(&body(extra), named(name))["messages"][0]["tool_calls"].take();
+    let calls = signature("", "gemini/gemini-3.8-flash");
+    assert_eq!(calls[0]["extra_content"]["google"]["thought_signature"], "skip_thought_signature_validator");
+    assert!(calls[1].get("extra_content").is_none());
+    let own = r#""extra_content":{"google":{"thought_signature":"real"}},"#;
+    assert_eq!(signature(own, "gemini/gemini-3.8-flash")[0]["extra_content"]["google"]["thought_signature"], "real");
+    assert!(signature(own, "groq/openai/gpt-oss-120b")[0].get("extra_content").is_none());
 }

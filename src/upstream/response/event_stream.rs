@@ -1,4 +1,4 @@
-//! A committed stream, pulled event by event.
+//! A stream of normalised events, pulled one by one.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -8,94 +8,117 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    response_reader::{self, ChoiceStates, ResponseIdentity, ResponseShape},
+    choice_state::{ChoiceStates, ResponseIdentity},
+    response_reader::{self, ParsedResponse, ResponseShape},
     sse_decoder::{RawEvent, SseDecoder},
     sse_event::{EventFacts, SseEvent, StreamFault},
+    whole_response,
 };
 use crate::{
     domain::{Candidate, Fault},
     upstream::{client::root_cause, fault},
 };
 
-/// After `[DONE]` a connection can be used again once its very end was read; it is there at once or not worth a wait.
-const LAST_BYTES: Duration = Duration::from_millis(20);
+/// After `[DONE]` a connection is reusable once the end of the body was read. The end comes at once or is not worth a wait.
+const BODY_END_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Pulling it is what makes the provider go on (back-pressure); dropping it cancels the call at once.
+/// Pulling an event lets the provider continue (back-pressure). Dropping the stream cancels the call.
 #[derive(Debug)]
-pub struct EventStream {
+pub(crate) struct EventStream {
     candidate: Arc<Candidate>,
-    /// `None`: everything is here already.
+    /// `None` where everything was read already.
     response: Option<reqwest::Response>,
     decoder: SseDecoder,
-    choices: ChoiceStates,
+    states: ChoiceStates,
+    /// Events up to the first content, and events of ours.
     ready: VecDeque<SseEvent>,
-    silence: Duration,
-    /// Some content came.
-    content: bool,
-    /// `[DONE]` came.
+    /// The latest usage, which the client gets in the last chunk before `[DONE]`.
+    usage: Option<SseEvent>,
+    stream_idle: Duration,
+    /// Some event was not JSON.
+    has_garbage: bool,
     done: bool,
     ended: bool,
 }
 
+/// What a stream contains up to the point where the response can be relayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::upstream) enum Commit {
+    Content,
+    /// The stream ended in good order, but without content.
+    Empty,
+}
+
 impl EventStream {
-    /// Begins where `head` was read from `response` already.
-    pub(in crate::upstream) fn begin(
+    /// Continues a response of which `prefix` was read already. `n` is the number of choices requested.
+    pub(in crate::upstream) fn from_response(
         candidate: Arc<Candidate>,
         mut response: reqwest::Response,
-        head: Bytes,
-        silence: Duration,
+        prefix: Bytes,
+        stream_idle: Duration,
+        n: u64,
     ) -> Self {
-        let_go(response.headers_mut());
-        let mut stream = Self::new(candidate, Some(response), silence);
-        stream.decoder.push(head);
+        detach_headers(response.headers_mut());
+        let mut stream = Self::new(candidate, Some(response), stream_idle, n);
+        stream.decoder.push(prefix);
         stream
     }
 
-    /// A whole answer to a request that asked for a stream.
-    pub(in crate::upstream) fn of_whole(candidate: Arc<Candidate>, events: Vec<String>) -> Self {
-        let mut stream = Self::new(candidate, None, Duration::ZERO);
-        for event in events {
-            stream.decoder.push(Bytes::from(event));
-        }
+    /// Streams a whole response.
+    pub(in crate::upstream) fn from_whole(candidate: Arc<Candidate>, body: &str, n: u64) -> Self {
+        let mut stream = Self::new(candidate, None, Duration::ZERO, n);
+        stream.decoder.push(whole_response::as_events(body).into());
         stream
     }
 
-    fn new(candidate: Arc<Candidate>, response: Option<reqwest::Response>, silence: Duration) -> Self {
+    fn new(candidate: Arc<Candidate>, response: Option<reqwest::Response>, stream_idle: Duration, n: u64) -> Self {
+        let states = ChoiceStates::new(&candidate.model.id, n);
         Self {
             candidate,
             response,
             decoder: SseDecoder::default(),
-            choices: ChoiceStates::default(),
+            states,
             ready: VecDeque::new(),
-            silence,
-            content: false,
+            usage: None,
+            stream_idle,
+            has_garbage: false,
             done: false,
             ended: false,
         }
     }
 
-    /// Waits for the first content and holds everything up to it.
-    pub(in crate::upstream) async fn commit(&mut self, deadline: Instant, patience: Duration) -> Result<(), Fault> {
-        loop {
-            let pulled = timeout_at(deadline, self.pull());
-            match pulled.await.map_err(|_| fault::timed_out(&self.candidate, patience))? {
-                Some(Ok(event)) if !event.facts.done => {
-                    let commits = event.facts.commits();
-                    self.ready.push_back(event);
-                    if commits {
-                        return Ok(());
+    /// Reads up to the first content and keeps everything before it.
+    pub(in crate::upstream) async fn commit(&mut self, deadline: Instant, timeout: Duration) -> Result<Commit, Fault> {
+        let mut held = VecDeque::new();
+        let commit = loop {
+            let next = timeout_at(deadline, self.pull());
+            match next.await.map_err(|_| fault::timed_out(&self.candidate, timeout))? {
+                Some(Ok(event)) => {
+                    held.push_back(event);
+                    if self.states.are_usable() {
+                        break Commit::Content;
                     }
                 }
                 Some(Err(fault)) => return Err(*fault),
-                Some(Ok(_)) | None => return Err(fault::empty_response(&self.candidate)),
+                None if self.states.is_empty() && self.has_garbage => {
+                    return Err(fault::observed(
+                        &self.candidate,
+                        "malformed",
+                        "no event of the stream is a JSON object",
+                    ));
+                }
+                None if self.states.is_empty() => return Err(fault::empty_response(&self.candidate)),
+                None => break Commit::Empty,
             }
-        }
+        };
+        held.append(&mut self.ready);
+        self.ready = held;
+        Ok(commit)
     }
 
-    /// The next event. `None`: the stream ended after its `finish_reason`, or an error was told.
-    /// Silence for longer than `silence_ms` and an end before `finish_reason` are errors.
-    /// Cancel safe: a pull that was dropped loses nothing.
-    pub async fn next(&mut self) -> Option<Result<SseEvent, StreamFault>> {
+    /// The next event, or `None` after the end or after an error. A pause longer than the idle time and an end before the
+    /// finish reason are errors. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Result<SseEvent, StreamFault>> {
         if let Some(event) = self.ready.pop_front() {
             return Some(Ok(event));
         }
@@ -108,33 +131,50 @@ impl EventStream {
         }
     }
 
+    /// The provider's names of the response, as far as it has sent them.
+    pub(crate) fn identity(&self) -> ResponseIdentity {
+        self.states.identity().clone()
+    }
+
     fn end(&mut self) {
         self.ended = true;
         self.response = None;
     }
 
     async fn pull(&mut self) -> Option<Result<SseEvent, Box<Fault>>> {
-        if self.ended {
-            return None;
-        }
         loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(Ok(event));
+            }
+            if self.ended {
+                return None;
+            }
             match self.decoder.next_event() {
-                Ok(Some(event)) => match self.digest(&event).transpose() {
-                    Some(told) => return Some(told),
-                    None => continue,
-                },
+                Ok(Some(event)) => {
+                    if let Err(fault) = self.parse(&event) {
+                        return Some(Err(fault));
+                    }
+                    continue;
+                }
                 Ok(None) => {}
                 Err(e) => return Some(Err(Box::new(fault::observed(&self.candidate, "malformed", &e.to_string())))),
             }
-            match self.chunk().await {
-                Ok(Some(chunk)) => self.decoder.push(chunk),
-                Ok(None) => return self.last().transpose(),
-                // Its last word was said: what broke behind it is nobody's loss.
-                Err(_) if self.is_complete() => {
-                    self.end();
-                    return None;
+            let ended = match self.chunk().await {
+                Ok(Some(chunk)) => {
+                    self.decoder.push(chunk);
+                    continue;
                 }
-                Err(fault) => return Some(Err(Box::new(fault))),
+                Ok(None) => self.flush(),
+                // A connection that breaks behind the last finish reason costs nothing.
+                Err(_) if self.states.are_finished() => {
+                    self.ready.extend(self.usage.take());
+                    self.end();
+                    Ok(())
+                }
+                Err(fault) => Err(Box::new(fault)),
+            };
+            if let Err(fault) = ended {
+                return Some(Err(fault));
             }
         }
     }
@@ -142,126 +182,162 @@ impl EventStream {
     async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         let Some(response) = &mut self.response else { return Ok(None) };
         if self.done {
-            return Ok(timeout(LAST_BYTES, response.chunk()).await.ok().and_then(Result::ok).flatten());
+            return Ok(timeout(BODY_END_TIMEOUT, response.chunk()).await.ok().and_then(Result::ok).flatten());
         }
-        match timeout(self.silence, response.chunk()).await {
+        match timeout(self.stream_idle, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(e)) => {
                 Err(fault::observed(&self.candidate, "reset", &format!("the stream broke: {}", root_cause(&e))))
             }
             Err(_) => {
-                let message = format!("the stream was silent for {} ms", self.silence.as_millis());
+                let message = format!("the stream was silent for {} ms", self.stream_idle.as_millis());
                 Err(fault::observed(&self.candidate, "timeout", &message))
             }
         }
     }
 
-    /// What the provider calls this answer, as far as it has said so.
-    pub fn named(&self) -> ResponseIdentity {
-        self.choices.named()
-    }
-
-    fn is_complete(&self) -> bool {
-        self.choices.are_finished()
-    }
-
-    /// What is left when no more bytes come.
-    fn last(&mut self) -> Result<Option<SseEvent>, Box<Fault>> {
-        if let Some(event) = self.decoder.finish()
-            && let Some(event) = self.digest(&event)?
-        {
-            return Ok(Some(event));
+    /// The end of the body.
+    fn flush(&mut self) -> Result<(), Box<Fault>> {
+        if let Some(event) = self.decoder.finish() {
+            self.parse(&event)?;
         }
         self.end();
-        if self.is_complete() || self.choices.are_none() { Ok(None) } else { Err(self.cut_short().into()) }
+        if self.done || self.states.is_empty() {
+            return Ok(());
+        }
+        if !self.states.are_finished() {
+            let fault = if self.has_garbage && !self.states.are_usable() {
+                fault::observed(&self.candidate, "malformed", "an event of the stream is no JSON object")
+            } else if self.states.are_usable() {
+                fault::observed(&self.candidate, "reset", "the stream ended before its finish_reason")
+            } else {
+                fault::empty_response(&self.candidate)
+            };
+            return Err(fault.into());
+        }
+        self.ready.extend(self.usage.take());
+        Ok(())
     }
 
-    fn cut_short(&self) -> Fault {
-        if self.content {
-            fault::observed(&self.candidate, "reset", "the stream ended before its finish_reason")
-        } else {
-            fault::empty_response(&self.candidate)
+    /// Queues what an event of the provider becomes for the client.
+    fn parse(&mut self, event: &RawEvent) -> Result<(), Box<Fault>> {
+        let data = payload(&event.data);
+        if self.done || (data.is_empty() || data == b"{}") && event.name != "error" {
+            return Ok(());
         }
-    }
-
-    /// `Ok(None)`: nothing worth passing on.
-    fn digest(&mut self, event: &RawEvent) -> Result<Option<SseEvent>, Box<Fault>> {
-        if self.done {
-            return Ok(None);
-        }
-        let data = event.data.trim_ascii();
         if data == b"[DONE]" {
-            if !self.is_complete() && !self.choices.are_none() {
-                return Err(self.cut_short().into());
-            }
-            self.done = true;
-            let facts = EventFacts { done: true, ..EventFacts::default() };
-            return Ok(Some(SseEvent { bytes: whole(event), facts }));
+            self.finish();
+            return Ok(());
         }
         let read = std::str::from_utf8(data)
             .ok()
-            .map(|text| (text, response_reader::read(text, ResponseShape::Chunk, &mut self.choices)));
-        let Some((text, Ok(answer))) = read else {
-            return Err(self.unreadable(event).into());
-        };
-        if answer.error || event.name == "error" {
-            return Err(self.told(data).into());
+            .map(|text| (text, response_reader::read(text, ResponseShape::Chunk, &mut self.states)));
+        let Some((text, Ok(parsed))) = read else { return self.skip_garbage(event, data) };
+        if parsed.error || event.name == "error" {
+            return Err(self.error_event(data).into());
         }
-        if answer.facts.finish_reason.as_deref() == Some("error") {
-            return Err(fault::observed(&self.candidate, "stream_error", "the answer ended with an error").into());
+        if parsed.ended_with_error {
+            let message = "the response ended with an error";
+            return Err(fault::observed(&self.candidate, "stream_error", message).into());
         }
-        self.content |= answer.facts.content;
-        let bytes = if answer.mended.is_empty() {
-            whole(event)
-        } else {
-            let mended = answer.mended.apply(text);
-            joined(&mended)
-        };
-        Ok(Some(SseEvent { bytes, facts: answer.facts }))
+        self.queue(event, text, parsed);
+        Ok(())
     }
 
-    /// An error told inside the stream, judged as if it had come with its own status.
-    fn told(&self, data: &[u8]) -> Fault {
+    fn queue(&mut self, event: &RawEvent, text: &str, parsed: ParsedResponse) {
+        for (index, delta) in parsed.blank_arguments {
+            let chunk = self.states.chunk(index, &delta, None);
+            self.ready.push_back(SseEvent { bytes: framed(chunk.as_bytes()), facts: EventFacts::default() });
+        }
+        if !parsed.has_choices && parsed.facts.usage.is_none() {
+            return;
+        }
+        let facts = EventFacts { usage_only: parsed.is_usage_only, ..parsed.facts };
+        if let (Some(usage), Some(range)) = (facts.usage, parsed.usage_at) {
+            let json = whole_response::usage_json(&text[range.clone()], usage);
+            // A chunk from which only the usage was taken, and which had nothing else, is the usage chunk already.
+            let is_complete =
+                parsed.has_choices && parsed.choices == 0 && parsed.patch.len() == 1 && json == text[range];
+            let bytes = if is_complete { relayed(event) } else { framed(self.states.usage_chunk(&json).as_bytes()) };
+            let facts = EventFacts { usage: Some(usage), usage_only: true, ..EventFacts::default() };
+            self.usage = Some(SseEvent { bytes, facts });
+        }
+        if facts.usage_only {
+            return;
+        }
+        let bytes = if parsed.patch.is_empty() { relayed(event) } else { framed(&parsed.patch.apply(text)) };
+        self.ready.push_back(SseEvent { bytes, facts });
+    }
+
+    /// `[DONE]` ends every choice that has not ended, if some choice has content.
+    fn finish(&mut self) {
+        self.done = true;
+        for chunk in self.states.finish() {
+            let facts = EventFacts { finish_reason: Some("stop".to_owned()), ..EventFacts::default() };
+            self.ready.push_back(SseEvent { bytes: framed(chunk.as_bytes()), facts });
+        }
+        self.ready.extend(self.usage.take());
+        if self.states.is_empty() {
+            self.end();
+            return;
+        }
+        let facts = EventFacts { done: true, ..EventFacts::default() };
+        self.ready.push_back(SseEvent { bytes: Bytes::from_static(b"data: [DONE]\n\n"), facts });
+    }
+
+    /// The fault of an error inside the stream, classified as if it had come with its own status.
+    fn error_event(&self, data: &[u8]) -> Fault {
         let none = HeaderMap::new();
         let headers = self.response.as_ref().map_or(&none, reqwest::Response::headers);
         fault::from_response(&self.candidate, 200, headers, data)
     }
 
-    fn unreadable(&self, event: &RawEvent) -> Fault {
+    /// Skips an event that is no JSON object, such as a keep-alive, unless it is an error.
+    fn skip_garbage(&mut self, event: &RawEvent, data: &[u8]) -> Result<(), Box<Fault>> {
         // Gemini wraps its errors in an array.
-        let array = event.data.starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(&event.data).is_ok();
-        if event.name == "error" || array {
-            self.told(&event.data)
-        } else if event.terminated {
-            fault::observed(&self.candidate, "malformed", "an event of the stream is no JSON object")
-        } else {
-            fault::observed(&self.candidate, "reset", "the stream ended inside an event")
+        let is_array = data.starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(data).is_ok();
+        if event.name == "error" || is_array {
+            return Err(self.error_event(data).into());
         }
+        if !event.terminated {
+            return Err(fault::observed(&self.candidate, "reset", "the stream ended inside an event").into());
+        }
+        let is_keep_alive = data.starts_with(b":") || data == b"null";
+        self.has_garbage |= !is_keep_alive;
+        Ok(())
     }
 }
 
-/// The event as it came; as callers need it where it lacked its `data:` or its blank line.
-fn whole(event: &RawEvent) -> Bytes {
-    if event.bare {
-        return joined(&event.data);
+/// The data of an event without what some servers put before it: blanks and a second `data:`.
+fn payload(data: &[u8]) -> &[u8] {
+    let mut data = data.trim_ascii();
+    while let Some(rest) = data.strip_prefix(b"data:") {
+        data = rest.trim_ascii();
     }
-    if event.terminated {
-        return event.raw.clone();
-    }
-    [event.raw.trim_ascii_end(), b"\n\n"].concat().into()
+    data
 }
 
-fn joined(data: &[u8]) -> Bytes {
+/// The event as it came where it is exactly `data: {…}` and a blank line, otherwise framed anew.
+fn relayed(event: &RawEvent) -> Bytes {
+    let data = payload(&event.data);
+    let raw = &event.raw;
+    if raw.len() == data.len() + 8 && raw.starts_with(b"data: {") && raw.ends_with(b"}\n\n") {
+        return raw.clone();
+    }
+    framed(data)
+}
+
+fn framed(data: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(data.len() + 8);
     bytes.extend_from_slice(b"data: ");
-    // Outside strings a line end means nothing, inside they are escaped.
+    // Line ends are escaped inside strings and have no meaning outside.
     bytes.extend(data.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b }));
     bytes.extend_from_slice(b"\n\n");
     bytes.into()
 }
 
-/// Header values are pieces of the buffer they were read into: as long as one lives, so do its 8 KB.
-fn let_go(headers: &mut HeaderMap) {
+/// Copies the header values, which are slices of the 8 KB buffer they were read into and would keep it alive.
+fn detach_headers(headers: &mut HeaderMap) {
     for value in headers.values_mut() {
         if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
             *value = copy;

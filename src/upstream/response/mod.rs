@@ -1,6 +1,12 @@
 //! Reading a provider's response: bytes → server-sent events → normalised JSON with its facts.
 
+pub(crate) mod choice_state;
 pub(crate) mod event_stream;
+mod finish_reason;
 pub(crate) mod response_reader;
 pub(crate) mod sse_decoder;
 pub(crate) mod sse_event;
+#[cfg(test)]
+mod tests;
+mod tool_calls;
+pub(crate) mod whole_response;

@@ -1,289 +1,475 @@
-//! Reads one JSON of an answer (a stream's chunk or a whole body) in one pass: what it holds, and what must be
-//! mended in it for callers that know OpenAI's dialect only. Pure.
+//! Reads one JSON of a response (a chunk of a stream, or a whole body) in one pass: its facts, and the changes that make it
+//! a response as OpenAI's clients expect it. What needs no change stays byte for byte. Pure.
 
-use super::sse_event::{EventFacts, TokenUsage};
+use std::ops::Range;
+
+use serde_json::json;
+
+use super::{
+    choice_state::{ChoiceState, ChoiceStates},
+    finish_reason,
+    sse_event::{EventFacts, TokenUsage},
+    tool_calls,
+    whole_response::usage_json,
+};
 use crate::{
     json::{Json, JsonError, Kind, Text},
     upstream::request_edit::body_patch::{BodyPatch, ObjectMembers},
 };
 
-/// The provider's names of a response, as far as it has sent them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResponseIdentity {
-    pub id: Option<String>,
-    pub model: Option<String>,
-}
+/// OpenAI's values of `service_tier`. Typed clients refuse others.
+const SERVICE_TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
 
-/// What a stream's earlier chunks told of its choices.
-#[derive(Debug, Default)]
-pub(crate) struct ChoiceStates {
-    seen: Vec<ChoiceState>,
-    /// Told by the first chunk, and by every other again.
-    named: Option<Box<ResponseIdentity>>,
-}
-
-#[derive(Debug)]
-struct ChoiceState {
-    index: u64,
-    /// Tool calls begun so far: the index of the next one.
-    calls: u64,
-    finished: bool,
-}
-
-impl ChoiceStates {
-    /// Every choice that began has ended, and one did begin.
-    pub(crate) fn are_finished(&self) -> bool {
-        !self.seen.is_empty() && self.seen.iter().all(|c| c.finished)
-    }
-
-    /// No choice began: nothing was answered.
-    pub(crate) fn are_none(&self) -> bool {
-        self.seen.is_empty()
-    }
-
-    /// What the provider calls the answer, as far as it has said so.
-    pub(crate) fn named(&self) -> ResponseIdentity {
-        self.named.as_deref().cloned().unwrap_or_default()
-    }
-
-    fn lacks(&self, part: fn(&ResponseIdentity) -> &Option<String>) -> bool {
-        self.named.as_deref().is_none_or(|named| part(named).is_none())
-    }
-
-    fn of(&mut self, index: u64) -> &mut ChoiceState {
-        let at = self.seen.iter().position(|c| c.index == index).unwrap_or_else(|| {
-            self.seen.push(ChoiceState { index, calls: 0, finished: false });
-            self.seen.len() - 1
-        });
-        &mut self.seen[at]
-    }
-}
-
-/// How the JSON is to be read.
+/// The form of the JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ResponseShape {
     /// One chunk of a stream.
     Chunk,
-    /// The whole answer to a request without `stream`.
+    /// The whole response to a request without `stream`.
     Whole,
-    /// A whole answer where a stream was asked for: is made one chunk, its usage taken out.
-    WholeAsChunk,
 }
 
-/// What was found.
+/// The facts of one JSON.
 #[derive(Debug, Default)]
 pub(crate) struct ParsedResponse {
     pub facts: EventFacts,
     pub finish_reasons: Vec<String>,
     /// Number of choices with a message or a delta.
     pub choices: usize,
-    /// A top-level `error` that is not null.
+    /// `choices` is a list, possibly an empty one.
+    pub has_choices: bool,
+    /// A top-level `error` that is not empty.
     pub error: bool,
-    /// Where the `usage` object stands.
-    pub usage_at: Option<std::ops::Range<usize>>,
-    /// What must be mended; empty for nearly every chunk.
-    pub mended: BodyPatch,
+    /// The choice ended with the finish reason `error`.
+    pub ended_with_error: bool,
+    /// Position of the `usage` object.
+    pub usage_at: Option<Range<usize>>,
+    /// Nothing but usage: the client gets it in the usage chunk.
+    pub is_usage_only: bool,
+    /// Choices that ended, with a delta of the arguments that their tool calls lack.
+    pub blank_arguments: Vec<(u64, String)>,
+    /// The changes; empty for nearly every chunk.
+    pub patch: BodyPatch,
 }
 
-/// Reads `text`; an error means that it is no JSON object.
-pub(crate) fn read(text: &str, shape: ResponseShape, choices: &mut ChoiceStates) -> Result<ParsedResponse, JsonError> {
-    let mut reader = ResponseReader { shape, choices, answer: ParsedResponse::default(), has_delta: false };
+/// Reads `text`. An error means that it is no JSON object.
+pub(crate) fn read(text: &str, shape: ResponseShape, states: &mut ChoiceStates) -> Result<ParsedResponse, JsonError> {
+    let mut reader = ResponseReader { shape, states, parsed: ParsedResponse::default(), has_news: false };
     let mut json = Json::new(text);
     reader.top(&mut json)?;
     json.end()?;
-    let ResponseReader { mut answer, has_delta, .. } = reader;
-    answer.facts.usage_only = answer.facts.usage.is_some() && !has_delta && !answer.error;
-    Ok(answer)
+    let ResponseReader { mut parsed, has_news, .. } = reader;
+    parsed.is_usage_only = parsed.facts.usage.is_some() && !has_news && !parsed.error;
+    Ok(parsed)
 }
 
-struct ResponseReader<'c> {
+struct ResponseReader<'s> {
     shape: ResponseShape,
-    choices: &'c mut ChoiceStates,
-    answer: ParsedResponse,
-    /// Some choice says something that earlier chunks did not.
-    has_delta: bool,
+    states: &'s mut ChoiceStates,
+    parsed: ParsedResponse,
+    /// Some choice contains something that earlier chunks did not.
+    has_news: bool,
 }
 
-/// One tool call of a delta.
-struct Call {
-    at: usize,
-    has_id: bool,
-    has_type: bool,
-    index: Option<u64>,
-    empty: bool,
+/// A member of an object: its name, and the kind and the position of its value.
+struct Member<'t> {
+    name: Text<'t>,
+    kind: Kind,
+    value: Range<usize>,
+}
+
+/// The members of the object at the cursor.
+fn members<'t>(json: &mut Json<'t>) -> Result<Vec<Member<'t>>, JsonError> {
+    let mut members = Vec::with_capacity(8);
+    json.object(|name, json| {
+        let kind = json.peek()?;
+        let start = json.at();
+        json.skip()?;
+        members.push(Member { name, kind, value: start..json.at() });
+        Ok::<_, JsonError>(())
+    })?;
+    Ok(members)
+}
+
+impl Member<'_> {
+    fn range(&self) -> Range<usize> {
+        self.name.at..self.value.end
+    }
 }
 
 impl ResponseReader<'_> {
+    fn object_name(&self) -> &'static str {
+        if self.shape == ResponseShape::Chunk { "chat.completion.chunk" } else { "chat.completion" }
+    }
+
     fn top(&mut self, json: &mut Json<'_>) -> Result<(), JsonError> {
         json.peek()?;
         let start = json.at();
-        let mut members = ObjectMembers::default();
+        let text = json.text();
+        let mut kept = ObjectMembers::default();
+        let (mut seen, mut valid) = (Vec::with_capacity(8), Vec::with_capacity(5));
         let mut groq_usage = None;
         json.object(|name, json| {
             let kind = json.peek()?;
             let value_at = json.at();
-            let mut cut = false;
+            // The first of repeated members counts.
+            let mut keep = !seen.contains(&name.raw);
+            seen.push(name.raw);
             match (name.raw, kind) {
-                ("choices", Kind::Array) => json.array(|_, json| self.choice(json))?,
-                ("id", Kind::String) if self.choices.lacks(|named| &named.id) => {
-                    self.choices.named.get_or_insert_default().id = Some(json.string()?.decode().into_owned());
+                _ if !keep => json.skip()?,
+                ("choices", Kind::Array) => {
+                    self.parsed.has_choices = true;
+                    let mut position = 0;
+                    json.array(|_, json| {
+                        position += 1;
+                        self.choice(json, position - 1)
+                    })?;
                 }
-                ("model", Kind::String) if self.choices.lacks(|named| &named.model) => {
-                    self.choices.named.get_or_insert_default().model = Some(json.string()?.decode().into_owned());
+                ("id" | "model" | "object", Kind::String) => {
+                    let value = json.string()?;
+                    keep = self.accepts(name.raw, value);
                 }
+                ("created", Kind::Number) => match json.number()?.parse() {
+                    Ok(created) => self.states.set_created(created),
+                    Err(_) => keep = false,
+                },
+                ("service_tier", Kind::String) => keep = SERVICE_TIERS.contains(&json.string()?.raw),
                 ("usage", Kind::Object) => {
-                    self.answer.facts.usage = usage(json)?;
-                    self.answer.usage_at = Some(value_at..json.at());
-                    cut = self.shape == ResponseShape::WholeAsChunk;
-                }
-                ("x_groq", Kind::Object) => json.object(|name, json| match (name.raw, json.peek()?) {
-                    ("usage", Kind::Object) => {
-                        groq_usage = usage(json)?;
-                        Ok(())
+                    self.parsed.facts.usage = usage(json)?;
+                    let range = value_at..json.at();
+                    keep = self.shape == ResponseShape::Whole && self.parsed.facts.usage.is_some();
+                    if let Some(usage) = self.parsed.facts.usage.filter(|_| keep) {
+                        let complete = usage_json(&text[range.clone()], usage);
+                        if complete != text[range.clone()] {
+                            self.parsed.patch.replace(range.clone(), complete);
+                        }
                     }
-                    _ => json.skip(),
-                })?,
-                ("error", kind) => {
-                    self.answer.error = kind != Kind::Null;
-                    json.skip()?;
+                    self.parsed.usage_at = Some(range);
                 }
-                ("object", Kind::String) if self.shape == ResponseShape::WholeAsChunk => {
+                ("usage", Kind::Null) => json.skip()?,
+                ("x_groq", Kind::Object) => {
+                    groq_usage = self.groq_usage(json)?;
+                    keep = groq_usage.is_none();
+                }
+                ("error", kind) => {
                     json.skip()?;
-                    self.answer.mended.replace(value_at..json.at(), "\"chat.completion.chunk\"");
+                    keep = false;
+                    self.parsed.error |= !is_void(kind, &text[value_at..json.at()]);
+                }
+                ("choices" | "id" | "model" | "object" | "created" | "service_tier" | "usage", _) => {
+                    json.skip()?;
+                    keep = false;
                 }
                 _ => json.skip()?,
             }
-            if cut {
-                members.cut(name.at..json.at());
+            if keep {
+                valid.push(name.raw);
+                kept.keep(name.at..json.at(), &mut self.parsed.patch);
             } else {
-                members.keep(name.at..json.at(), &mut self.answer.mended);
+                kept.cut(name.at..json.at());
             }
             Ok::<_, JsonError>(())
         })?;
-        members.close("", start, &mut self.answer.mended);
-        self.answer.facts.usage = self.answer.facts.usage.or(groq_usage);
+        let added = if self.parsed.error { String::new() } else { self.missing(&valid) };
+        kept.close(&added, start, &mut self.parsed.patch);
+        if self.parsed.facts.usage.is_none()
+            && let Some((usage, range)) = groq_usage
+        {
+            self.parsed.facts.usage = Some(usage);
+            self.parsed.usage_at = Some(range);
+        }
         Ok(())
     }
 
-    fn choice(&mut self, json: &mut Json<'_>) -> Result<(), JsonError> {
-        if json.peek()? != Kind::Object {
-            return json.skip();
+    /// Whether a name of the response stays as it is.
+    fn accepts(&mut self, name: &str, value: Text<'_>) -> bool {
+        match name {
+            "object" => return value.raw == self.object_name(),
+            _ if value.raw.trim().is_empty() => return false,
+            _ if !self.states.lacks_identity() => {}
+            "id" => self.states.set_id(value.decode().into_owned()),
+            _ => self.states.set_model(value.decode().into_owned()),
         }
-        let (mut index, mut finish, mut calls) = (0, None, Vec::new());
-        let content_before = std::mem::take(&mut self.answer.facts.content);
+        true
+    }
+
+    /// The required members that the provider has not sent.
+    fn missing(&mut self, valid: &[&str]) -> String {
+        let mut added = Vec::new();
+        for name in ["id", "object", "created", "model", "choices"] {
+            if valid.contains(&name) {
+                continue;
+            }
+            let value = match name {
+                "id" => json!(self.states.id()),
+                "object" => json!(self.object_name()),
+                "created" => json!(self.states.created()),
+                "model" => json!(self.states.model()),
+                _ => json!([]),
+            };
+            added.push(format!("\"{name}\":{value}"));
+        }
+        added.join(",")
+    }
+
+    fn groq_usage(&self, json: &mut Json<'_>) -> Result<Option<(TokenUsage, Range<usize>)>, JsonError> {
+        let mut found = None;
         json.object(|name, json| match (name.raw, json.peek()?) {
-            ("index", Kind::Number) => {
-                index = json.number()?.parse().unwrap_or(0);
+            ("usage", Kind::Object) if self.shape == ResponseShape::Chunk => {
+                let start = json.at();
+                found = usage(json)?.map(|usage| (usage, start..json.at()));
                 Ok(())
-            }
-            ("finish_reason", Kind::String) => {
-                finish = Some(json.string()?.decode().into_owned());
-                Ok(())
-            }
-            ("delta" | "message", Kind::Object) => {
-                self.answer.choices += 1;
-                if self.shape == ResponseShape::WholeAsChunk && name.raw == "message" {
-                    self.answer.mended.replace(name.at..name.end(), "\"delta\"");
-                }
-                self.delta(json, &mut calls)
             }
             _ => json.skip(),
         })?;
-        let choice = self.choices.of(index);
-        // A chunk that repeats an ended choice with nothing in it is there for its usage (OpenRouter).
-        self.has_delta |= !choice.finished || self.answer.facts.content || finish.is_some();
-        choice.finished |= finish.is_some();
-        mend_calls(choice, &calls, self.shape != ResponseShape::Whole, &mut self.answer.mended);
-        if let Some(reason) = finish {
-            self.answer.facts.finish_reason = Some(reason.clone());
-            self.answer.finish_reasons.push(reason);
+        Ok(found)
+    }
+
+    fn choice(&mut self, json: &mut Json<'_>, position: u64) -> Result<(), JsonError> {
+        if json.peek()? != Kind::Object {
+            return json.skip();
         }
-        self.answer.facts.content |= content_before;
+        let start = json.at();
+        let all = members(json)?;
+        let text = json.text();
+        let whole = self.shape == ResponseShape::Whole;
+        let wanted = if whole { "message" } else { "delta" };
+        let find = |name: &str| all.iter().position(|member| member.name.raw == name && member.kind == Kind::Object);
+        let body = find(wanted).or_else(|| find(if whole { "delta" } else { "message" }));
+        let provider_index = all
+            .iter()
+            .find(|member| member.name.raw == "index")
+            .filter(|member| member.kind == Kind::Number)
+            .and_then(|member| text[member.value.clone()].parse().ok());
+
+        let news_before = self.has_news;
+        self.has_news = false;
+        let choice = self.states.choice(provider_index, position);
+        let (index, was_finished, had_content) = (choice.index, choice.finish_reason.is_some(), choice.has_content);
+        if let Some(body) = body.map(|at| &all[at]) {
+            self.parsed.choices += 1;
+            let choice = self.states.choice(provider_index, position);
+            let mut delta = DeltaReader { whole, choice, facts: &mut self.parsed.facts, patch: &mut self.parsed.patch };
+            delta.read(&mut Json::at_byte(text, body.value.start))?;
+        }
+        let choice = self.states.choice(provider_index, position);
+        self.has_news |= choice.has_content && !had_content || !was_finished;
+        self.has_news |= self.parsed.facts.content;
+
+        let mut kept = ObjectMembers::default();
+        let (mut seen, mut added) = (Vec::with_capacity(6), Vec::new());
+        let mut ended = false;
+        for (at, member) in all.iter().enumerate() {
+            let name = member.name.raw;
+            let mut keep = !seen.contains(&name);
+            seen.push(name);
+            match (name, member.kind) {
+                ("message" | "delta", _) => {
+                    keep = body == Some(at);
+                    if keep && name != wanted {
+                        self.parsed.patch.replace(member.name.at..member.name.end(), format!("\"{wanted}\""));
+                    }
+                }
+                _ if !keep => {}
+                ("index", _) if provider_index != Some(index) => {
+                    self.parsed.patch.replace(member.value.clone(), index.to_string());
+                }
+                ("finish_reason", kind) => {
+                    let written = (kind == Kind::String).then(|| &text[member.value.start + 1..member.value.end - 1]);
+                    ended = self.finish(written, member, (provider_index, position), was_finished);
+                }
+                _ => {}
+            }
+            if keep {
+                kept.keep(member.range(), &mut self.parsed.patch);
+            } else {
+                kept.cut(member.range());
+            }
+        }
+        if !seen.contains(&"index") {
+            added.push(format!("\"index\":{index}"));
+        }
+        if body.is_none() {
+            added.push(if whole {
+                "\"message\":{\"role\":\"assistant\",\"content\":null}".to_owned()
+            } else {
+                "\"delta\":{}".to_owned()
+            });
+        }
+        if whole && !ended && !seen.contains(&"finish_reason") {
+            let reason = self.end_whole((provider_index, position));
+            added.push(format!("\"finish_reason\":\"{reason}\""));
+        }
+        kept.close(&added.join(","), start, &mut self.parsed.patch);
+        self.has_news |= news_before || ended;
         Ok(())
     }
 
-    fn delta(&mut self, json: &mut Json<'_>, calls: &mut Vec<Call>) -> Result<(), JsonError> {
-        json.object(|name, json| match (name.raw, json.peek()?) {
-            ("content" | "reasoning" | "reasoning_content" | "refusal", Kind::String) => {
-                let text = json.string()?;
-                self.says(text);
-                Ok(())
+    /// Normalises the finish reason of a choice. Returns whether the choice ends here.
+    fn finish(
+        &mut self,
+        written: Option<&str>,
+        member: &Member<'_>,
+        (provider_index, position): (Option<u64>, u64),
+        was_finished: bool,
+    ) -> bool {
+        let choice = self.states.choice(provider_index, position);
+        // A server that ran out of resources before any content has not reached a length limit.
+        let ran_out = written == Some("insufficient_system_resource") && !choice.has_content;
+        let word = if ran_out { Some("stop") } else { written };
+        let reason = word.and_then(|word| finish_reason::normalised(word, !choice.calls.is_empty()));
+        if written == Some("error") {
+            self.parsed.ended_with_error = true;
+        }
+        let Some(reason) = reason.filter(|_| !was_finished) else {
+            if self.shape == ResponseShape::Whole {
+                let reason = self.end_whole((provider_index, position));
+                self.parsed.patch.replace(member.value.clone(), format!("\"{reason}\""));
+                return true;
             }
-            ("content", Kind::Array) => self.content_array(json),
-            ("tool_calls", Kind::Array) => json.array(|_, json| {
-                self.answer.facts.content = true;
-                calls.push(self.call(json)?);
-                Ok(())
-            }),
-            ("function_call" | "audio", Kind::Object) => {
-                self.answer.facts.content = true;
-                json.skip()
+            if member.kind != Kind::Null {
+                self.parsed.patch.replace(member.value.clone(), "null");
             }
-            ("reasoning_details", Kind::Array) => json.array(|_, json| {
-                self.answer.facts.content = true;
-                json.skip()
-            }),
-            _ => json.skip(),
-        })
+            return false;
+        };
+        if written != Some(reason) {
+            self.parsed.patch.replace(member.value.clone(), format!("\"{reason}\""));
+        }
+        choice.finish_reason = Some(reason);
+        let delta = choice.blank_arguments();
+        let index = choice.index;
+        if delta != "{}" && self.shape == ResponseShape::Chunk {
+            self.parsed.blank_arguments.push((index, delta));
+        }
+        self.parsed.facts.finish_reason = Some(reason.to_owned());
+        self.parsed.finish_reasons.push(reason.to_owned());
+        true
+    }
+
+    /// Ends a choice of a whole response that has no finish reason.
+    fn end_whole(&mut self, (provider_index, position): (Option<u64>, u64)) -> &'static str {
+        let choice = self.states.choice(provider_index, position);
+        let reason = finish_reason::normalised("stop", !choice.calls.is_empty()).unwrap_or("stop");
+        choice.finish_reason = Some(reason);
+        self.parsed.finish_reasons.push(reason.to_owned());
+        reason
+    }
+}
+
+/// Reads a delta or a message.
+struct DeltaReader<'r> {
+    whole: bool,
+    choice: &'r mut ChoiceState,
+    facts: &'r mut EventFacts,
+    patch: &'r mut BodyPatch,
+}
+
+impl DeltaReader<'_> {
+    fn read(&mut self, json: &mut Json<'_>) -> Result<(), JsonError> {
+        json.peek()?;
+        let start = json.at();
+        let text = json.text();
+        let mut kept = ObjectMembers::default();
+        let mut seen = Vec::with_capacity(6);
+        let mut thought = String::new();
+        json.object(|name, json| {
+            let kind = json.peek()?;
+            let value_at = json.at();
+            let mut keep = !seen.contains(&name.raw);
+            seen.push(name.raw);
+            match (name.raw, kind) {
+                _ if !keep => json.skip()?,
+                ("role", _) => {
+                    json.skip()?;
+                    keep = self.whole || !std::mem::replace(&mut self.choice.has_role, true);
+                    if keep && &text[value_at..json.at()] != "\"assistant\"" {
+                        self.patch.replace(value_at..json.at(), "\"assistant\"");
+                    }
+                }
+                ("content" | "reasoning" | "reasoning_content" | "refusal", Kind::String) => {
+                    let value = json.string()?;
+                    self.says(value);
+                }
+                ("content", Kind::Array) => {
+                    let mut said = String::new();
+                    json.array(|_, json| self.content_item(json, &mut said, &mut thought))?;
+                    self.patch.replace(value_at..json.at(), format!("\"{said}\""));
+                }
+                ("content" | "refusal", Kind::Bool | Kind::Number | Kind::Object | Kind::Array) => {
+                    json.skip()?;
+                    self.has_content();
+                    self.patch.replace(value_at..json.at(), json!(&text[value_at..json.at()]).to_string());
+                }
+                ("tool_calls", Kind::Array) => {
+                    let calls = tool_calls::normalise(json, self.choice, !self.whole)?;
+                    self.counts(calls.chars);
+                    if !self.choice.calls.is_empty() {
+                        self.has_content();
+                    }
+                    if let Some(rewritten) = calls.rewritten {
+                        self.patch.replace(value_at..json.at(), rewritten);
+                    }
+                }
+                ("tool_calls", Kind::Null) => json.skip()?,
+                ("tool_calls", _) => {
+                    json.skip()?;
+                    keep = false;
+                }
+                ("function_call" | "audio", Kind::Object) => {
+                    self.has_content();
+                    json.skip()?;
+                }
+                ("reasoning_details" | "images", Kind::Array) => json.array(|_, json| {
+                    self.has_content();
+                    json.skip()
+                })?,
+                _ => json.skip()?,
+            }
+            if keep {
+                kept.keep(name.at..json.at(), self.patch);
+            } else {
+                kept.cut(name.at..json.at());
+            }
+            Ok::<_, JsonError>(())
+        })?;
+        kept.close(&self.added(&seen, &thought), start, self.patch);
+        Ok(())
+    }
+
+    /// What a message must have and the provider has not sent, and the thinking of a content array.
+    fn added(&self, seen: &[&str], thought: &str) -> String {
+        let mut added = Vec::new();
+        if !seen.contains(&"role") && self.whole {
+            added.push("\"role\":\"assistant\"".to_owned());
+        }
+        if self.whole && !seen.contains(&"content") {
+            added.push("\"content\":null".to_owned());
+        }
+        if !thought.is_empty() && !seen.contains(&"reasoning_content") {
+            added.push(format!("\"reasoning_content\":\"{thought}\""));
+        }
+        added.join(",")
+    }
+
+    fn has_content(&mut self) {
+        self.facts.content = true;
+        self.choice.has_content = true;
     }
 
     fn says(&mut self, text: Text<'_>) {
         if text.raw.is_empty() {
             return;
         }
-        self.answer.facts.content = true;
-        let chars = if text.raw.is_ascii() { text.raw.len() } else { text.raw.chars().count() };
-        self.answer.facts.chars = self.answer.facts.chars.saturating_add(u32::try_from(chars).unwrap_or(u32::MAX));
+        self.has_content();
+        self.counts(if text.raw.is_ascii() { text.raw.len() } else { text.raw.chars().count() });
     }
 
-    fn call(&mut self, json: &mut Json<'_>) -> Result<Call, JsonError> {
-        let kind = json.peek()?;
-        let mut call = Call { at: json.at(), has_id: false, has_type: false, index: Some(0), empty: true };
-        if kind != Kind::Object {
-            json.skip()?;
-            return Ok(call);
-        }
-        call.index = None;
-        json.object(|name, json| {
-            call.empty = false;
-            match (name.raw, json.peek()?) {
-                ("index", Kind::Number) => {
-                    call.index = json.number()?.parse().ok();
-                    Ok(())
-                }
-                ("id", Kind::String) => {
-                    call.has_id = !json.string()?.raw.is_empty();
-                    Ok(())
-                }
-                ("type", Kind::String) => {
-                    call.has_type = true;
-                    json.skip()
-                }
-                ("function", Kind::Object) => json.object(|name, json| match (name.raw, json.peek()?) {
-                    ("arguments", Kind::String) => {
-                        let arguments = json.string()?;
-                        self.says(arguments);
-                        Ok(())
-                    }
-                    _ => json.skip(),
-                }),
-                _ => json.skip(),
-            }
-        })?;
-        Ok(call)
+    fn counts(&mut self, chars: usize) {
+        self.facts.chars = self.facts.chars.saturating_add(u32::try_from(chars).unwrap_or(u32::MAX));
     }
 
-    /// `[{"type":"thinking",…},{"type":"text",…}]` → a string, and the thinking as `reasoning_content` (Mistral).
-    fn content_array(&mut self, json: &mut Json<'_>) -> Result<(), JsonError> {
-        let start = json.at();
-        let (mut said, mut thought) = (String::new(), String::new());
-        json.array(|_, json| self.content_item(json, &mut said, &mut thought))?;
-        let thought = if thought.is_empty() { String::new() } else { format!(",\"reasoning_content\":\"{thought}\"") };
-        self.answer.mended.replace(start..json.at(), format!("\"{said}\"{thought}"));
-        Ok(())
-    }
-
-    /// Pieces are joined as written: two JSON strings side by side make one.
+    /// An item of a content array: `{"type":"text",…}` or `{"type":"thinking",…}` (Mistral). Raw strings are joined as written,
+    /// since two JSON strings side by side make one.
     fn content_item(&mut self, json: &mut Json<'_>, said: &mut String, thought: &mut String) -> Result<(), JsonError> {
         match json.peek()? {
             Kind::String => {
@@ -308,30 +494,19 @@ impl ResponseReader<'_> {
     }
 }
 
-/// Gives every begun tool call its `type` (Mistral leaves it out), and in a stream every one without an `index` the next
-/// one of its choice; a piece without an id goes on with the last.
-fn mend_calls(choice: &mut ChoiceState, calls: &[Call], streamed: bool, mended: &mut BodyPatch) {
-    for call in calls {
-        let mut missing = Vec::new();
-        if streamed {
-            let index = call.index.unwrap_or_else(|| {
-                let index = if call.has_id { choice.calls } else { choice.calls.saturating_sub(1) };
-                missing.push(format!("\"index\":{index}"));
-                index
-            });
-            choice.calls = choice.calls.max(index + 1);
-        }
-        if call.has_id && !call.has_type {
-            missing.push("\"type\":\"function\"".to_owned());
-        }
-        if !missing.is_empty() {
-            let comma = if call.empty { "" } else { "," };
-            mended.insert(call.at + 1, format!("{}{comma}", missing.join(",")));
-        }
+/// A value that some servers write where there is no error: `null`, `false`, `""`, `{}`, `[]`, `0`.
+fn is_void(kind: Kind, value: &str) -> bool {
+    let inner = || value[1..value.len() - 1].trim();
+    match kind {
+        Kind::Null => true,
+        Kind::Bool => value == "false",
+        Kind::Number => value == "0",
+        Kind::String => matches!(inner(), "" | "null" | "none" | "false"),
+        Kind::Array | Kind::Object => inner().is_empty(),
     }
 }
 
-/// `{"prompt_tokens":…,"completion_tokens":…,"total_tokens":…}`; `None` when it names neither side.
+/// The token counts of a usage object, or `None` where it counts neither side.
 fn usage(json: &mut Json<'_>) -> Result<Option<TokenUsage>, JsonError> {
     let (mut input, mut output, mut total) = (None, None, None);
     json.object(|name, json| {
@@ -350,119 +525,7 @@ fn usage(json: &mut Json<'_>) -> Result<Option<TokenUsage>, JsonError> {
     let (Some(input), output) = (input.or(Some(0).filter(|_| output.is_some())), output.unwrap_or(0)) else {
         return Ok(None);
     };
-    // Thinking stands only in the total at Gemini.
+    // Gemini counts thinking only in the total.
     let total = total.unwrap_or(0).max(input.saturating_add(output));
     Ok(Some(TokenUsage { input, output: total - input, total }))
-}
-
-/// A whole answer as the events of a stream: one chunk, its usage in a chunk of its own, the end.
-pub(crate) fn as_events(text: &str) -> Result<Vec<String>, JsonError> {
-    let answer = read(text, ResponseShape::WholeAsChunk, &mut ChoiceStates::default())?;
-    let chunk = answer.mended.apply(text);
-    // A line end inside would end the event's line; outside strings they mean nothing, inside they are escaped.
-    let chunk = String::from_utf8_lossy(&chunk).replace(['\n', '\r'], " ");
-    let mut events = vec![format!("data: {chunk}\n\n")];
-    if let Some(at) = answer.usage_at {
-        let usage = text[at].replace(['\n', '\r'], " ");
-        events.push(format!("data: {{\"object\":\"chat.completion.chunk\",\"choices\":[],\"usage\":{usage}}}\n\n"));
-    }
-    events.push("data: [DONE]\n\n".to_owned());
-    Ok(events)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn mended(text: &str, shape: ResponseShape, choices: &mut ChoiceStates) -> (ParsedResponse, Value) {
-        let mut answer = read(text, shape, choices).unwrap();
-        let bytes = std::mem::take(&mut answer.mended).apply(text);
-        (answer, serde_json::from_slice(&bytes).unwrap())
-    }
-
-    #[test]
-    fn a_plain_chunk_needs_no_mending() {
-        let text = r#"{"id":"x","choices":[{"index":0,"delta":{"content":"hé\n"},"finish_reason":null}],"usage":null}"#;
-        let answer = read(text, ResponseShape::Chunk, &mut ChoiceStates::default()).unwrap();
-        assert!(answer.mended.is_empty());
-        assert_eq!(answer.facts, EventFacts { content: true, chars: 4, ..EventFacts::default() });
-    }
-
-    #[test]
-    fn a_role_alone_or_an_empty_string_is_no_content() {
-        for delta in [r#"{"role":"assistant"}"#, r#"{"content":""}"#, r#"{"tool_calls":[]}"#, r#"{"content":null}"#] {
-            let text = format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#);
-            assert!(!read(&text, ResponseShape::Chunk, &mut ChoiceStates::default()).unwrap().facts.content, "{delta}");
-        }
-        for delta in [r#"{"reasoning":"a"}"#, r#"{"refusal":"no"}"#, r#"{"tool_calls":[{"id":"1"}]}"#] {
-            let text = format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#);
-            assert!(read(&text, ResponseShape::Chunk, &mut ChoiceStates::default()).unwrap().facts.content, "{delta}");
-        }
-    }
-
-    #[test]
-    fn parallel_calls_without_index_are_numbered_over_the_chunks() {
-        let mut choices = ChoiceStates::default();
-        let chunk = |call: &str| format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{call}]}},"index":0}}]}}"#);
-        let index = |text: String, choices: &mut ChoiceStates| {
-            mended(&text, ResponseShape::Chunk, choices).1["choices"][0]["delta"]["tool_calls"].take()
-        };
-        assert_eq!(index(chunk(r#"{"id":"a"}"#), &mut choices), json!([{"index": 0, "type": "function", "id": "a"}]));
-        assert_eq!(
-            index(chunk(r#"{"id":"b","type":"function","x":1.0e-3},{"id":"c","type":"custom"}"#), &mut choices),
-            json!([{"index": 1, "type": "function", "id": "b", "x": 0.001}, {"index": 2, "type": "custom", "id": "c"}])
-        );
-        assert_eq!(
-            index(chunk(r#"{"function":{"arguments":"z"}}"#), &mut choices),
-            json!([{"index": 2, "function": {"arguments": "z"}}]),
-            "a piece that goes on needs no type"
-        );
-        assert_eq!(index(chunk(r#"{"id":"d","index":7}"#), &mut choices)[0]["index"], 7);
-    }
-
-    #[test]
-    fn a_whole_answers_calls_get_the_type_they_lack() {
-        let text = r#"{"choices":[{"index":0,"message":{"tool_calls":[{"id":"a","function":{"name":"f"}}]}}]}"#;
-        let value = mended(text, ResponseShape::Whole, &mut ChoiceStates::default()).1;
-        let calls = json!([{"type": "function", "id": "a", "function": {"name": "f"}}]);
-        assert_eq!(value["choices"][0]["message"]["tool_calls"], calls);
-    }
-
-    #[test]
-    fn a_content_array_becomes_a_string_and_its_thinking() {
-        let text = r#"{"choices":[{"index":0,"message":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm \"x\""}]},{"type":"text","text":"Hello"},{"type":"text","text":"!"}]},"finish_reason":"stop"}]}"#;
-        let (answer, value) = mended(text, ResponseShape::Whole, &mut ChoiceStates::default());
-        assert_eq!(value["choices"][0]["message"], json!({"content": "Hello!", "reasoning_content": "hm \"x\""}));
-        assert_eq!((answer.facts.chars, answer.finish_reasons), (14, vec!["stop".to_owned()]));
-    }
-
-    #[test]
-    fn usage_is_read_where_each_provider_puts_it() {
-        for (text, wanted) in [
-            (r#"{"usage":{"prompt_tokens":3,"completion_tokens":9,"total_tokens":41}}"#, Some((3, 38, 41))),
-            (r#"{"x_groq":{"usage":{"prompt_tokens":1,"completion_tokens":2}}}"#, Some((1, 2, 3))),
-            (r#"{"usage":{"prompt_tokens":4,"total_tokens":4}}"#, Some((4, 0, 4))),
-            (r#"{"usage":{"cost":1}}"#, None),
-            (r#"{"usage":null}"#, None),
-        ] {
-            let usage = read(text, ResponseShape::Chunk, &mut ChoiceStates::default()).unwrap().facts.usage;
-            assert_eq!(usage.map(|u| (u.input, u.output, u.total)), wanted, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_whole_answer_becomes_a_stream() {
-        let text = "{\"id\":\"x\",\"object\":\"chat.completion\",\n\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Hi\",\"tool_calls\":[{\"id\":\"1\"}]},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1,\"total_tokens\":2}}";
-        let events = as_events(text).unwrap();
-        let value = |event: &String| serde_json::from_str::<Value>(event.strip_prefix("data: ").unwrap()).unwrap();
-        assert_eq!(
-            value(&events[0]),
-            json!({"id": "x", "object": "chat.completion.chunk", "choices": [{"index": 0, "finish_reason": "stop",
-                "delta": {"role": "assistant", "content": "Hi", "tool_calls": [{"index": 0, "type": "function", "id": "1"}]}}]})
-        );
-        assert_eq!(value(&events[1])["usage"]["total_tokens"], 2);
-        assert_eq!(events[2], "data: [DONE]\n\n");
-    }
 }

@@ -1,48 +1,45 @@
 //! Splits a byte stream into server-sent events; pure, no I/O.
 //!
-//! Line ends may be LF, CRLF or CR, chunks may end anywhere, and an upstream's last event may lack its blank line.
-//! Nothing is decoded: an event's bytes are slices of what came.
+//! Line ends may be LF, CRLF or CR, chunks may end anywhere, and the last event may lack its blank line. Nothing is copied:
+//! the bytes of an event are slices of the chunks.
 
 use bytes::{Bytes, BytesMut};
 
-/// One event larger than this is not an answer any more.
-pub(crate) const EVENT_BYTES_MAX: usize = 8 << 20;
+/// A larger event is an error.
+pub(crate) const MAX_EVENT_BYTES: usize = 8 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct RawEvent {
-    /// Exactly as it came, with comments and its blank line.
+    /// The bytes of the event with its comments and its blank line.
     pub raw: Bytes,
-    /// The `data:` lines, joined by line feeds. A line that is bare JSON counts too: that is how Ollama tells an
-    /// error after its 200.
+    /// The `data:` lines, joined by line feeds. A line of bare JSON counts, too: Ollama sends an error after its 200 so.
     pub data: Bytes,
-    /// Its `event:` line, if it had one.
+    /// The value of its `event:` line.
     pub name: Bytes,
-    /// Some data was no `data:` line.
-    pub bare: bool,
-    /// Its blank line came. False only for the last event of a stream.
+    /// Its blank line has arrived. False only for the last event of a stream.
     pub terminated: bool,
 }
 
-/// An event grew beyond [`EVENT_BYTES_MAX`].
+/// An event exceeds [`MAX_EVENT_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("one event is larger than 8 MiB")]
 pub(crate) struct EventTooLarge;
 
-/// Bytes in, events out.
+/// Splits chunks of bytes into events.
 #[derive(Debug, Default)]
 pub(crate) struct SseDecoder {
     held: BytesMut,
-    /// Start of the first line that was not looked at to its end.
+    /// Start of the first line that was not scanned to its end.
     line: usize,
-    /// From here on no line end was searched for yet.
+    /// Start of the bytes that were not scanned for a line end.
     scanned: usize,
-    /// The last event ended with a CR at the very end of what we had: a LF that follows belongs to it.
+    /// The last event ended with a CR at the end of a chunk, so a LF that follows belongs to it.
     skip_lf: bool,
     begun: bool,
 }
 
 impl SseDecoder {
-    /// Takes a chunk over, without copying it where nothing is held.
+    /// Takes a chunk. It is copied only where an unfinished event is held.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.held.is_empty() {
             self.held = chunk.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
@@ -67,7 +64,7 @@ impl SseDecoder {
         }
     }
 
-    /// The next whole event with data. `None`: more bytes are needed.
+    /// The next complete event with data, or `None` if more bytes are needed.
     pub(crate) fn next_event(&mut self) -> Result<Option<RawEvent>, EventTooLarge> {
         while let Some(end) = self.blank_line() {
             let event = parse(self.cut(end), true);
@@ -75,10 +72,10 @@ impl SseDecoder {
                 return Ok(Some(event));
             }
         }
-        if self.held.len() > EVENT_BYTES_MAX { Err(EventTooLarge) } else { Ok(None) }
+        if self.held.len() > MAX_EVENT_BYTES { Err(EventTooLarge) } else { Ok(None) }
     }
 
-    /// What is left at the end of the stream, if it has data.
+    /// The unfinished event at the end of the stream, if it has data.
     pub(crate) fn finish(&mut self) -> Option<RawEvent> {
         let event = parse(self.cut(self.held.len()), false);
         (!event.data.is_empty()).then_some(event)
@@ -89,7 +86,7 @@ impl SseDecoder {
         self.held.split_to(end).freeze()
     }
 
-    /// Byte behind the next blank line.
+    /// The position after the next blank line.
     fn blank_line(&mut self) -> Option<usize> {
         loop {
             let end = self.scanned + memchr::memchr2(b'\n', b'\r', &self.held[self.scanned..])?;
@@ -98,7 +95,7 @@ impl SseDecoder {
                 (b'\r', Some(b'\n')) => end + 2,
                 (b'\r', None) => {
                     if !blank {
-                        // Perhaps half of a CRLF: look again when more is there.
+                        // This may be half of a CRLF, so it is scanned again with the next chunk.
                         self.scanned = end;
                         return None;
                     }
@@ -124,7 +121,6 @@ fn parse(raw: Bytes, terminated: bool) -> RawEvent {
         let end = memchr::memchr2(b'\n', b'\r', &raw[at..]).map_or(raw.len(), |n| at + n);
         let line = &raw[at..end];
         if let Some(value) = field(line, b"data").or_else(|| line.starts_with(b"{").then_some(0)) {
-            event.bare |= line.starts_with(b"{");
             let value = at + value..end;
             if has_data {
                 let joined = joined.get_or_insert_with(|| event.data.to_vec());
@@ -146,7 +142,7 @@ fn parse(raw: Bytes, terminated: bool) -> RawEvent {
     event
 }
 
-/// Where the value of a line with this field begins.
+/// The position of the value in a line of this field.
 fn field(line: &[u8], name: &[u8]) -> Option<usize> {
     let rest = line.strip_prefix(name)?;
     match rest {
@@ -221,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_the_naive_splitter_wherever_chunks_end(
+        fn it_agrees_with_the_naive_decoder_wherever_chunks_end(
             pieces in prop::collection::vec(prop::sample::select(vec![
                 "data: {\"a\":1}", "data:x", "data: é世", "data", "data:  two", ": note", "event: error", "id: 7",
                 "{\"error\":\"x\"}", "dat", "\n", "\n", "\n\n", "\r\n", "\r\n\r\n", "\r", "\r\r", "datax: no",
@@ -234,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_a_slice_of_the_chunk_and_raw_is_what_came() {
+    fn an_event_is_a_slice_of_its_chunk() {
         let chunk = Bytes::from(b"data: {\"a\":1}\n\ndata: [DONE]\n\n".to_vec());
         let start = chunk.as_ptr();
         let mut decoder = SseDecoder::default();
@@ -249,14 +245,14 @@ mod tests {
     #[test]
     fn an_event_without_end_is_refused() {
         let mut decoder = SseDecoder::default();
-        decoder.push(Bytes::from(vec![b'a'; EVENT_BYTES_MAX]));
+        decoder.push(Bytes::from(vec![b'a'; MAX_EVENT_BYTES]));
         assert_eq!(decoder.next_event(), Ok(None));
         decoder.push(Bytes::from_static(b"b"));
         assert_eq!(decoder.next_event(), Err(EventTooLarge));
     }
 
     #[test]
-    fn a_blank_line_that_ends_with_a_cr_is_told_at_once() {
+    fn a_blank_line_that_ends_with_a_cr_ends_its_event() {
         let mut decoder = SseDecoder::default();
         decoder.push(Bytes::from_static(b"data: a\r\n\r"));
         assert_eq!(decoder.next_event().unwrap().unwrap().data, "a");

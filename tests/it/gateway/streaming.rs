@@ -78,14 +78,27 @@ async fn a_failure_after_an_early_200_but_before_content_fails_over() {
 }
 
 #[tokio::test]
-async fn a_proper_end_without_content_is_a_success() {
+async fn an_end_without_content_moves_on_unless_its_reason_explains_it() {
     let (app, a, b) = pair().await;
-    // Reasoning has used all tokens, or the model returned nothing.
-    for end in [stop().replace("\"stop\"", "\"length\""), stop()] {
+    // Reasoning has used all tokens: this is a response.
+    a.then(stream([role(), stop().replace("\"stop\"", "\"length\""), DONE.to_owned()]));
+    let finished = app.stream("pair").await.rest().await;
+    assert!(finished.is_done() && finished.content().is_empty() && b.seen().is_empty(), "{finished:?}");
+    // The model returned nothing.
+    for end in [stop(), String::new()] {
         a.then(stream([role(), end, DONE.to_owned()]));
         let finished = app.stream("pair").await.rest().await;
-        assert!(finished.is_done() && finished.content().is_empty() && b.seen().is_empty(), "{finished:?}");
+        assert_eq!(finished.header("x-tollfree-attempts"), Some("a/m;empty, b/m;ok"), "{finished:?}");
+        a.then(hello());
+        let next = app.stream("pair").await.rest().await;
+        assert_eq!(next.header("x-tollfree-provider"), Some("a"), "an empty response is no failure of its provider");
     }
+    // The last candidate's empty response is delivered as it is.
+    a.then(stream([role(), stop(), DONE.to_owned()]));
+    b.then(stream([role(), stop(), DONE.to_owned()]));
+    let finished = app.stream("pair").await.rest().await;
+    assert!(finished.is_done() && finished.content().is_empty() && finished.error().is_none(), "{finished:?}");
+    assert_eq!(finished.header("x-tollfree-attempts"), Some("a/m;empty, b/m;ok"));
 }
 
 #[tokio::test]
@@ -124,7 +137,6 @@ async fn a_stream_that_breaks_after_content_ends_in_an_error_event() {
     let cut = half.find('é').unwrap() + 1;
     let breaks: Vec<(&str, Script)> = vec![
         ("ended early", stream([role(), content("x")])),
-        ("done too early", stream([role(), content("x"), DONE.to_owned()])),
         (
             "reset",
             vec![stream_head(), Step::Bytes(content("x").into()), Step::Pause(Duration::from_millis(100)), Step::Reset],

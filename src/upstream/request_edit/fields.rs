@@ -1,0 +1,107 @@
+//! The walk below the top level of a request: takes out the fields that the provider does not take, and edits messages.
+
+use super::{
+    body_patch::{BodyPatch, ObjectMembers},
+    messages::MessageEditor,
+};
+use crate::{
+    domain::Candidate,
+    json::{Json, JsonError, Kind, Text},
+};
+
+/// Whether a drop rule (`store`, `tools=[]`) takes out the top-level field `name`.
+pub(super) fn drops(rule: &str, name: &str, value: &str) -> bool {
+    rule.strip_prefix(name).is_some_and(|rest| matches(rest, value))
+}
+
+/// The end of a rule behind the name: nothing, or the only value that is taken out.
+fn matches(rest: &str, value: &str) -> bool {
+    let plain = |wanted: &str| value.bytes().filter(|b| !b.is_ascii_whitespace()).eq(wanted.bytes());
+    rest.is_empty() || rest.strip_prefix('=').is_some_and(plain)
+}
+
+/// The names that the provider takes in the object at a path, or `None` where it takes any.
+pub(super) fn allowed<'c>(candidate: &'c Candidate, pattern: &str, role: &str) -> Option<&'c [String]> {
+    let fields = candidate.provider.wire.allowed_fields.iter();
+    let mut listed = fields.filter(|(listed, _)| {
+        let rest = listed.strip_prefix(pattern);
+        rest == Some("") || !role.is_empty() && rest.and_then(|rest| rest.strip_prefix(':')) == Some(role)
+    });
+    listed.next().map(|(_, names)| names.as_slice())
+}
+
+pub(super) struct Walker<'c> {
+    pub candidate: &'c Candidate,
+    pub messages: MessageEditor<'c>,
+}
+
+impl Walker<'_> {
+    /// Walks the value of the top-level field `name` at the cursor.
+    pub(crate) fn field(&self, name: &str, json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
+        let wire = &self.candidate.provider.wire;
+        let below = |rule: &str| rule.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '[']));
+        let is_listed = wire.allowed_fields.iter().any(|(pattern, _)| pattern == name || below(pattern));
+        if name != "messages" && !is_listed && !wire.drop.iter().any(|rule| below(rule)) {
+            return json.skip();
+        }
+        self.value(name, json, patch)
+    }
+
+    fn value(&self, pattern: &str, json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
+        match json.peek()? {
+            Kind::Array => {
+                let items = format!("{pattern}[]");
+                json.array(|_, json| self.value(&items, json, patch))
+            }
+            Kind::Object if pattern == "messages[]" => self.messages.message(self, json, patch),
+            Kind::Object => self.object(pattern, "", json, patch, &|| "", |_, _, _| Ok(false)),
+            _ => json.skip(),
+        }
+    }
+
+    /// Walks an object. `edit` reads and patches a value that it handles, and returns whether it did. `added` is called at the
+    /// end for fields to add.
+    pub(crate) fn object<'t>(
+        &self,
+        pattern: &str,
+        role: &str,
+        json: &mut Json<'t>,
+        patch: &mut BodyPatch,
+        added: &dyn Fn() -> &'static str,
+        mut edit: impl FnMut(Text<'t>, &mut Json<'t>, &mut BodyPatch) -> Result<bool, JsonError>,
+    ) -> Result<(), JsonError> {
+        json.peek()?;
+        let start = json.at();
+        let wire = &self.candidate.provider.wire;
+        let allowed = allowed(self.candidate, pattern, role);
+        let mut kept = ObjectMembers::default();
+        json.object(|name, json| {
+            let kind = json.peek()?;
+            let value_at = json.at();
+            let is_allowed = allowed.is_none_or(|names| names.iter().any(|allowed| allowed == name.raw));
+            let mut inner = BodyPatch::default();
+            if !is_allowed {
+                json.skip()?;
+            } else if !edit(name, json, &mut inner)? {
+                match kind {
+                    Kind::Array | Kind::Object => self.value(&format!("{pattern}.{}", name.raw), json, &mut inner)?,
+                    _ => json.skip()?,
+                }
+            }
+            let value = &json.text()[value_at..json.at()];
+            let drops = |rule: &String| {
+                let rest = rule.strip_prefix(pattern).and_then(|rest| rest.strip_prefix('.'));
+                rest.and_then(|rest| rest.strip_prefix(name.raw)).is_some_and(|rest| matches(rest, value))
+            };
+            if !is_allowed || inner.is_removal() || wire.drop.iter().any(drops) {
+                kept.cut(name.at..json.at());
+            } else {
+                kept.keep(name.at..json.at(), patch);
+                patch.append(inner);
+            }
+            Ok::<_, JsonError>(())
+        })?;
+        kept.close(added(), start, patch);
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! The state of a response over the chunks of its stream: its identity, its choices and their tool calls.
+
+use jiff::Timestamp;
+use serde::de::IgnoredAny;
+use serde_json::json;
+
+use super::finish_reason;
+
+/// The provider's names of a response, as far as it has sent them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ResponseIdentity {
+    pub id: Option<String>,
+    pub model: Option<String>,
+}
+
+/// What earlier chunks of a stream contained. A whole response has one chunk.
+#[derive(Debug, Default)]
+pub(crate) struct ChoiceStates {
+    choices: Vec<ChoiceState>,
+    identity: ResponseIdentity,
+    created: Option<u64>,
+    /// Completes a response that names no model.
+    fallback_model: String,
+    /// Choices that the request asks for; 0 counts as one.
+    n: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct ChoiceState {
+    /// The index that the client sees.
+    pub index: u64,
+    provider_index: Option<u64>,
+    pub has_role: bool,
+    pub has_content: bool,
+    pub finish_reason: Option<&'static str>,
+    pub calls: Vec<CallState>,
+}
+
+/// One tool call. Its position is the index that the client sees.
+#[derive(Debug)]
+pub(crate) struct CallState {
+    pub id: String,
+    has_own_id: bool,
+    provider_index: Option<u64>,
+    pub name: String,
+    pub arguments: String,
+}
+
+impl ChoiceStates {
+    pub(crate) fn new(fallback_model: &str, n: u64) -> Self {
+        Self { fallback_model: fallback_model.to_owned(), n, ..Self::default() }
+    }
+
+    /// A choice began, and every choice that began has ended.
+    pub(crate) fn are_finished(&self) -> bool {
+        !self.is_empty() && self.choices.iter().all(|choice| choice.finish_reason.is_some())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.choices.is_empty()
+    }
+
+    /// Some choice has content, a tool call, or a finish reason that explains why it has none.
+    pub(crate) fn are_usable(&self) -> bool {
+        let explained = |choice: &ChoiceState| choice.finish_reason.is_some_and(finish_reason::explains_silence);
+        self.choices.iter().any(|choice| choice.has_content || explained(choice))
+    }
+
+    /// The names that the provider has sent so far.
+    pub(crate) fn identity(&self) -> &ResponseIdentity {
+        &self.identity
+    }
+
+    pub(crate) fn lacks_identity(&self) -> bool {
+        self.identity.id.is_none() || self.identity.model.is_none()
+    }
+
+    pub(crate) fn set_id(&mut self, id: String) {
+        self.identity.id.get_or_insert(id);
+    }
+
+    pub(crate) fn set_model(&mut self, model: String) {
+        self.identity.model.get_or_insert(model);
+    }
+
+    pub(crate) fn set_created(&mut self, created: u64) {
+        self.created.get_or_insert(created);
+    }
+
+    /// The provider's id, or one of ours that stays the same over the stream.
+    pub(crate) fn id(&mut self) -> &str {
+        self.identity.id.get_or_insert_with(|| format!("chatcmpl-{}", uuid::Uuid::new_v4().simple()))
+    }
+
+    pub(crate) fn model(&self) -> &str {
+        self.identity.model.as_deref().unwrap_or(&self.fallback_model)
+    }
+
+    pub(crate) fn created(&mut self) -> u64 {
+        *self.created.get_or_insert_with(|| u64::try_from(Timestamp::now().as_second()).unwrap_or(0))
+    }
+
+    /// The choice with the provider's index, or at a position in the list of choices where it sends no usable index.
+    pub(crate) fn choice(&mut self, provider_index: Option<u64>, position: u64) -> &mut ChoiceState {
+        let key = provider_index.or(Some(position));
+        let at = self.choices.iter().position(|choice| choice.provider_index == key).unwrap_or_else(|| {
+            let taken = |index: u64| self.choices.iter().any(|choice| choice.index == index);
+            let wanted = key.filter(|index| *index < self.n.max(1) && !taken(*index));
+            let index = wanted.or_else(|| (0..=self.choices.len() as u64).find(|index| !taken(*index))).unwrap_or(0);
+            self.choices.push(ChoiceState {
+                index,
+                provider_index: key,
+                has_role: false,
+                has_content: false,
+                finish_reason: None,
+                calls: Vec::new(),
+            });
+            self.choices.len() - 1
+        });
+        &mut self.choices[at]
+    }
+
+    /// Ends every choice that has no finish reason, as `[DONE]` does. Returns the missing chunks.
+    pub(crate) fn finish(&mut self) -> Vec<String> {
+        let mut ends = Vec::new();
+        for choice in self.choices.iter_mut().filter(|choice| choice.finish_reason.is_none()) {
+            let reason = finish_reason::normalised("stop", !choice.calls.is_empty());
+            choice.finish_reason = reason;
+            ends.push((choice.index, choice.blank_arguments(), reason));
+        }
+        ends.into_iter().map(|(index, delta, reason)| self.chunk(index, &delta, reason)).collect()
+    }
+
+    /// A chunk of ours with one choice. `delta` is the JSON of its delta.
+    pub(crate) fn chunk(&mut self, index: u64, delta: &str, reason: Option<&str>) -> String {
+        let reason = json!(reason);
+        let choice = format!("{{\"index\":{index},\"delta\":{delta},\"finish_reason\":{reason}}}");
+        format!("{{{},\"choices\":[{choice}]}}", self.head())
+    }
+
+    /// The usage chunk. `usage` is the JSON of the usage.
+    pub(crate) fn usage_chunk(&mut self, usage: &str) -> String {
+        format!("{{{},\"choices\":[],\"usage\":{usage}}}", self.head())
+    }
+
+    fn head(&mut self) -> String {
+        let (id, created, model) = (json!(self.id()), self.created(), json!(self.model()));
+        format!("\"id\":{id},\"object\":\"chat.completion.chunk\",\"created\":{created},\"model\":{model}")
+    }
+}
+
+impl ChoiceState {
+    /// A delta that gives every call without arguments an empty object of them; `{}` where there is none.
+    pub(crate) fn blank_arguments(&mut self) -> String {
+        let mut calls = Vec::new();
+        for (at, call) in self.calls.iter_mut().enumerate().filter(|(_, call)| call.arguments.trim().is_empty()) {
+            call.arguments.push_str("{}");
+            calls.push(format!("{{\"index\":{at},\"function\":{{\"arguments\":\"{{}}\"}}}}"));
+        }
+        if calls.is_empty() { "{}".to_owned() } else { format!("{{\"tool_calls\":[{}]}}", calls.join(",")) }
+    }
+
+    /// The call that a fragment continues, if it continues one.
+    ///
+    /// An id decides where there is one. Without an id a fragment with another index, or one that names a function behind
+    /// complete arguments, begins a new call: some servers send every parallel call with index 0, or with no index.
+    pub(crate) fn continued(
+        &self,
+        id: Option<&str>,
+        index: Option<u64>,
+        name: Option<&str>,
+        arguments: Option<&str>,
+    ) -> Option<usize> {
+        if let Some(id) = id
+            && let Some(at) = self.calls.iter().position(|call| call.has_own_id && call.id == id)
+        {
+            return Some(at);
+        }
+        let at = match index {
+            Some(_) => self.calls.iter().rposition(|call| call.provider_index == index)?,
+            None => self.calls.len().checked_sub(1)?,
+        };
+        let call = &self.calls[at];
+        let begins = match (id, name) {
+            (Some(_), _) => call.has_own_id || call.is_complete() || index.is_none(),
+            (None, Some(name)) => {
+                let restarts = arguments.is_some_and(|arguments| arguments.trim_start().starts_with('{'));
+                (!call.name.is_empty() && call.name != name) || call.is_complete() && restarts
+            }
+            (None, None) => false,
+        };
+        (!begins).then_some(at)
+    }
+
+    /// Adds a call and returns its index. An id that is missing or not unique is replaced.
+    pub(crate) fn begin(&mut self, id: Option<&str>, provider_index: Option<u64>) -> usize {
+        let own = id.filter(|id| !self.calls.iter().any(|call| call.id == *id));
+        let id = own.map_or_else(|| format!("call_{}", uuid::Uuid::new_v4().simple()), str::to_owned);
+        self.calls.push(CallState {
+            id,
+            has_own_id: own.is_some(),
+            provider_index,
+            name: String::new(),
+            arguments: String::new(),
+        });
+        self.calls.len() - 1
+    }
+}
+
+impl CallState {
+    fn is_complete(&self) -> bool {
+        self.arguments.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok()
+    }
+}

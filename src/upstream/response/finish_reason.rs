@@ -1,0 +1,61 @@
+//! OpenAI's five finish reasons, and what the words of other servers mean among them.
+
+/// The finish reason of a choice, or `None` where the value does not mark an end: `""`, `"null"`.
+pub(crate) fn normalised(written: &str, has_calls: bool) -> Option<&'static str> {
+    let word = written.trim().to_ascii_lowercase();
+    let reason = match word.as_str() {
+        "" | "null" | "none" | "false" | "finish_reason_unspecified" => return None,
+        "length"
+        | "max_tokens"
+        | "model_length"
+        | "length_limit"
+        | "max_output_tokens"
+        | "max_length"
+        | "insufficient_system_resource" => "length",
+        "content_filter"
+        | "content_filtered"
+        | "safety"
+        | "recitation"
+        | "prohibited_content"
+        | "blocklist"
+        | "spii"
+        | "sensitive"
+        | "refusal"
+        | "guardrail_intervened"
+        | "image_safety" => "content_filter",
+        "function_call" => "function_call",
+        _ => "stop",
+    };
+    // A server may report `stop` beside tool calls, or `tool_calls` without any.
+    Some(if has_calls && reason == "stop" { "tool_calls" } else { reason })
+}
+
+/// Whether a choice that ends for this reason is a response even without content.
+pub(crate) fn explains_silence(reason: &str) -> bool {
+    matches!(reason, "length" | "content_filter")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_other_servers_become_openais_five() {
+        for (written, calls, reason) in [
+            ("stop", false, Some("stop")),
+            ("stop", true, Some("tool_calls")),
+            ("tool_calls", false, Some("stop")),
+            ("tool_use", true, Some("tool_calls")),
+            ("MAX_TOKENS", false, Some("length")),
+            ("length", true, Some("length")),
+            ("SAFETY", true, Some("content_filter")),
+            ("eos_token", false, Some("stop")),
+            ("MALFORMED_FUNCTION_CALL", false, Some("stop")),
+            ("function_call", false, Some("function_call")),
+            ("", false, None),
+            (" null ", true, None),
+        ] {
+            assert_eq!(normalised(written, calls), reason, "{written}");
+        }
+    }
+}
