@@ -20,7 +20,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{error_class::ErrorClass, pool};
+use super::{error_class::ErrorClass, pool, tls};
 use crate::{
     config::{Address, RedisUrl, Topology},
     ledger::keys::Key,
@@ -285,7 +285,7 @@ impl Reconnector {
 
 /// Opens a connection that is driven by the current runtime.
 pub(super) async fn open(info: ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
-    redis::Client::open(info)?.get_multiplexed_async_connection_with_config(&config()).await
+    tls::client(info)?.get_multiplexed_async_connection_with_config(&config()).await
 }
 
 /// Without the library's time limits: the callers have their own.

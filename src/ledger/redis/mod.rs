@@ -5,6 +5,7 @@ mod error_class;
 mod per_thread;
 mod pool;
 mod pubsub;
+mod tls;
 
 use std::{
     future::Future,

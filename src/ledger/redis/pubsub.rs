@@ -10,7 +10,7 @@ use redis::{ConnectionInfo, RedisError};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::connection::CurrentNode;
+use super::{connection::CurrentNode, tls};
 use crate::ledger::engine::OnMessage;
 
 /// Pause between two attempts to subscribe.
@@ -41,7 +41,7 @@ pub(super) async fn listen(mut node: CurrentNode, channel: String, notify: OnMes
 
 async fn listen_at(node: ConnectionInfo, channel: &str, notify: &OnMessage) -> Result<(), RedisError> {
     let subscribe = async {
-        let mut connection = redis::Client::open(node)?.get_async_pubsub().await?;
+        let mut connection = tls::client(node)?.get_async_pubsub().await?;
         connection.subscribe(channel).await?;
         Ok::<_, RedisError>(connection)
     };

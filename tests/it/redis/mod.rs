@@ -4,4 +4,5 @@ mod engine_conformance;
 mod engines;
 mod failover;
 mod ledger_api;
+mod tls;
 mod topologies;

@@ -11,7 +11,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -70,7 +70,13 @@ impl TlsUpstream {
     }
 }
 
-fn certified(speaks: &[&str]) -> (String, ServerConfig) {
+/// An authority, and a certificate of it for `localhost` with its key, as PEM.
+pub(crate) fn certificates() -> (String, String, String) {
+    let (authority, certificate, key) = issue();
+    (authority, certificate.pem(), key.serialize_pem())
+}
+
+fn issue() -> (String, Certificate, KeyPair) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -78,6 +84,11 @@ fn certified(speaks: &[&str]) -> (String, ServerConfig) {
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new([HOST.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    (authority, certificate, key)
+}
+
+fn certified(speaks: &[&str]) -> (String, ServerConfig) {
+    let (authority, certificate, key) = issue();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let key = key.serialize_der().try_into().unwrap();
