@@ -53,7 +53,7 @@ impl Pair {
         for answer in &answers {
             if answer.status != 200 {
                 assert_eq!(answer.error(), (429, "rate_limit_error".into(), "budget_exhausted".into()));
-                assert!(answer.message().contains("after repeated failures"), "{}", answer.message());
+                assert!(answer.message().contains("circuit breaker"), "{}", answer.message());
             }
         }
         answers.iter().filter(|answer| answer.status == 200).count()
