@@ -1,4 +1,4 @@
-//! Another gateway's admin API, for a command that has it change what it holds.
+//! A client of a running gateway's admin API, for commands that change its clients.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use serde_json::Value;
 
 use super::client::{Upstream, root_cause};
 
-/// Longer than any answer takes.
-const WITHIN: Duration = Duration::from_secs(10);
+/// Longer than any response takes.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum AdminClientError {
-    #[error("no gateway answers at {url}: {why}")]
+    #[error("no gateway responds at {url}: {why}")]
     Unreachable { url: String, why: String },
-    /// It says why, in its own words.
+    /// The message is the gateway's own.
     #[error("{message}")]
     Refused { status: u16, message: String },
-    #[error("{url} is no gateway of ours: it answered {status} without the words we know")]
+    #[error("{url} is not a Tollfree gateway: it responded {status} with an unknown body")]
     UnexpectedResponse { url: String, status: u16 },
 }
 
-/// A gateway, and the key to its admin API.
+/// A gateway with the key of its admin API.
 pub(crate) struct AdminClient {
     upstream: Upstream,
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     url: String,
     key: SecretString,
 }
@@ -39,25 +39,30 @@ impl AdminClient {
         &self.url
     }
 
-    /// One call: `POST`, `/admin/v1/clients`, what is said. Its answer's JSON.
-    pub(crate) async fn call(&self, method: &str, path: &str, said: Option<&Value>) -> Result<Value, AdminClientError> {
+    /// Calls a path such as `/admin/v1/clients` and returns the JSON of the response.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body_json: Option<&Value>,
+    ) -> Result<Value, AdminClientError> {
         let url = format!("{}{path}", self.url);
         let unreachable = |why: String| AdminClientError::Unreachable { url: self.url.clone(), why };
         let method = method.parse::<reqwest::Method>().map_err(|error| unreachable(error.to_string()))?;
         let mut request = self.upstream.http_background().request(method, &url).header(ACCEPT, "application/json");
         request = request.header(AUTHORIZATION, format!("Bearer {}", self.key.expose_secret()));
-        if let Some(said) = said {
-            request = request.json(said);
+        if let Some(body_json) = body_json {
+            request = request.json(body_json);
         }
-        let asking = async {
-            let answer = request.send().await?;
-            Ok((answer.status(), answer.bytes().await?))
+        let exchange = async {
+            let response = request.send().await?;
+            Ok((response.status(), response.bytes().await?))
         };
-        let asked: Result<_, reqwest::Error> = match tokio::time::timeout(WITHIN, asking).await {
-            Ok(asked) => asked,
-            Err(_) => return Err(unreachable(format!("nothing came within {} s", WITHIN.as_secs()))),
+        let result: Result<_, reqwest::Error> = match tokio::time::timeout(TIMEOUT, exchange).await {
+            Ok(result) => result,
+            Err(_) => return Err(unreachable(format!("no response within {} s", TIMEOUT.as_secs()))),
         };
-        let (status, body) = asked.map_err(|error| unreachable(root_cause(&error)))?;
+        let (status, body) = result.map_err(|error| unreachable(root_cause(&error)))?;
         let unexpected = || AdminClientError::UnexpectedResponse { url: self.url.clone(), status: status.as_u16() };
         let json: Value = serde_json::from_slice(&body).map_err(|_| unexpected())?;
         if status.is_success() {

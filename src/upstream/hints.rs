@@ -1,4 +1,4 @@
-//! What response headers say about windows, by the provider's own table ([`Wire::hints`]); pure.
+//! Reads limits, remainders and resets from response headers, by the provider's table ([`Wire::hints`]). Pure.
 
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::header::HeaderMap;
@@ -8,7 +8,7 @@ use crate::domain::{
     provider::{HintField, HintHeader, HintValue, Wire},
 };
 
-/// Limits in force and units left. Headers that speak of whichever window refused (`*`) need to know it: `refused`.
+/// The limits and the remaining units. Headers of any limit (`*`) belong to `refused`, the limit that was exceeded.
 pub(crate) fn from_headers(wire: &Wire, headers: &HeaderMap, refused: Option<Limit>) -> Vec<Hint> {
     let mut hints: Vec<Hint> = Vec::new();
     for header in &wire.hints {
@@ -25,18 +25,18 @@ pub(crate) fn from_headers(wire: &Wire, headers: &HeaderMap, refused: Option<Lim
             _ => hints[at].remaining = Some(value),
         }
     }
-    // A limit of 0 is a plan without this model, which the refusal tells: no window is learned from it.
+    // A limit of 0 means that the model is not on the plan, which the error response reports.
     hints.retain(|hint| hint.max != Some(0));
     hints
 }
 
-/// Some header says that a limit is 0: this model is not on the plan, and never was.
+/// Some header has a limit of 0, so the model is not on the plan.
 pub(crate) fn has_zero_limit(wire: &Wire, headers: &HeaderMap) -> bool {
     let limits = wire.hints.iter().filter(|header| header.field == HintField::Limit);
     limits.filter_map(|header| header_text(headers, &header.name)).any(|value| units(value) == Some(0))
 }
 
-/// Time (ms) until `limit` opens again, where a header tells it. "Until full" says nothing about that.
+/// Time until `limit` resets, in ms, if a header states it.
 pub(crate) fn reset_in_ms(wire: &Wire, headers: &HeaderMap, limit: Limit, now_ms: i64) -> Option<i64> {
     let speaks = |h: &&HintHeader| {
         matches!(h.field, HintField::Reset | HintField::ResetAt) && h.limit.is_none_or(|l| l == limit)
@@ -52,7 +52,7 @@ pub(crate) fn reset_in_ms(wire: &Wire, headers: &HeaderMap, limit: Limit, now_ms
     })
 }
 
-/// `retry-after-ms`, or `retry-after` in seconds or as an HTTP date, reckoned against the answer's own `date`.
+/// `retry-after-ms`, or `retry-after` in seconds or as an HTTP date, which is compared with the response's `date`.
 pub(crate) fn retry_after_ms(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
     if let Some(ms) = header_text(headers, "retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
         return whole_ms(ms);
@@ -61,12 +61,12 @@ pub(crate) fn retry_after_ms(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
     seconds_ms(value).or_else(|| http_date_ms(value).map(|at| (at - now_ms).max(0)))
 }
 
-/// The provider's clock where it shows it (`date`), else ours.
+/// The provider's clock (`date`), or ours where it sends none.
 pub(crate) fn now_ms(headers: &HeaderMap) -> i64 {
     header_text(headers, "date").and_then(http_date_ms).unwrap_or_else(|| Timestamp::now().as_millisecond())
 }
 
-/// A Go duration: `1h4m48s`, `2m59.56s`, `922.5ms`, `0s`; a protobuf one (`45.8s`) is one too.
+/// Parses a duration in the notation of Go (`1h4m48s`, `2m59.56s`, `922.5ms`, `0s`) or protobuf (`45.8s`).
 pub(crate) fn duration_ms(text: &str) -> Option<i64> {
     let (mut rest, mut ms) = (text.trim(), 0.0);
     if rest.is_empty() {
@@ -96,10 +96,10 @@ fn seconds_ms(text: &str) -> Option<i64> {
     whole_ms(text.parse::<f64>().ok()? * 1_000.0)
 }
 
-/// Rounded up: a hint too short would be a refusal more. Beyond a year nothing is believed.
+/// Rounds up, since a hint that is too short causes another refusal. More than a year is ignored.
 fn whole_ms(ms: f64) -> Option<i64> {
     const YEAR_MS: f64 = 366.0 * 86_400_000.0;
-    // The last digits of a product of decimals are noise, not a further millisecond.
+    // The last digits of a floating-point product are noise.
     let up = (ms - 1e-6).ceil();
     #[expect(clippy::cast_possible_truncation, reason = "between 0 and a year")]
     (0.0..=YEAR_MS).contains(&up).then_some(up as i64)
@@ -109,7 +109,7 @@ fn http_date_ms(text: &str) -> Option<i64> {
     rfc2822::parse(text).ok().map(|at| at.timestamp().as_millisecond())
 }
 
-/// Counts come as integers; some servers write `29470.0`.
+/// Parses a count. Some servers write `29470.0`.
 fn units(text: &str) -> Option<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "bounded on the line itself")]
     text.parse::<i64>()
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_header_speaks_of_the_window_that_refused() {
+    fn a_star_header_belongs_to_the_exceeded_limit() {
         let star = |name: &str, field, value| HintHeader { name: name.into(), limit: None, field, value };
         let wire = Wire {
             hints: vec![

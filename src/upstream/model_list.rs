@@ -1,4 +1,4 @@
-//! Asks a provider which models it serves: `tollfree check --live`, Ollama's and custom providers' discovery.
+//! Lists the models of a provider, for `tollfree check --live` and for the discovery of Ollama's and custom providers' models.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::domain::{Capabilities, provider::Auth};
 /// One model of a provider's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListedModel {
-    /// Without the list's prefix (`models/`).
+    /// The id without the prefix of the list (`models/`).
     pub id: String,
     /// Tokens of prompt and answer together, if the server states them.
     pub context: Option<i64>,
@@ -28,18 +28,18 @@ pub(crate) struct ListedModel {
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ModelListError {
-    /// Nobody answers there: connection refused, TLS, time-out.
+    /// No connection, no TLS session, or no response in time.
     #[error("{0}")]
     Unreachable(String),
-    /// 401, 403 or the provider's own way of saying so.
+    /// 401, 403, or the provider's own error for a bad key.
     #[error("the key was refused: {0}")]
     BadKey(String),
-    /// Anything else that is no list of models.
+    /// Any other response that is no list of models.
     #[error("status {status}: {message}")]
     Refused { status: u16, message: String },
 }
 
-/// Lists differ in the name of the context's size; what is not listed here is not read.
+/// An entry of a list. Providers name the size of the context differently.
 #[derive(Deserialize)]
 struct Entry {
     id: String,
@@ -61,7 +61,7 @@ struct List {
 }
 
 impl Upstream {
-    /// `GET {base_url}/models`, in the provider's order. `prefix` is taken off the ids; `within_ms` bounds the whole call.
+    /// `GET {base_url}/models`, in the provider's order. `prefix` is removed from the ids. `within_ms` bounds the whole call.
     pub(crate) async fn list_models(
         &self,
         base_url: &str,
@@ -70,8 +70,8 @@ impl Upstream {
         within_ms: u64,
     ) -> Result<Vec<ListedModel>, ModelListError> {
         let within = Duration::from_millis(within_ms);
-        let asked = tokio::time::timeout(within, self.get_models(base_url, key)).await;
-        let (status, body) = asked
+        let received = tokio::time::timeout(within, self.get_models(base_url, key)).await;
+        let (status, body) = received
             .map_err(|_| ModelListError::Unreachable(format!("no answer within {within_ms} ms")))?
             .map_err(|e| ModelListError::Unreachable(root_cause(&e)))?;
         if !status.is_success() {
@@ -128,9 +128,9 @@ impl Upstream {
 }
 
 fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {
-    let said = error_response::message_of(status.as_u16(), body);
-    let message = error_response::without_secrets(key.into_iter(), &said);
-    // Gemini calls a bad key a bad request.
+    let raw = error_response::message_of(status.as_u16(), body);
+    let message = error_response::without_secrets(key.into_iter(), &raw);
+    // Gemini reports a bad key as a bad request.
     let bad_key = matches!(status.as_u16(), 401 | 403) || memchr::memmem::find(body, b"API_KEY_INVALID").is_some();
     if bad_key { ModelListError::BadKey(message) } else { ModelListError::Refused { status: status.as_u16(), message } }
 }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_is_asked_with_the_key_and_its_prefix_is_taken_off() {
+    async fn a_list_is_requested_with_the_key_and_its_prefix_is_removed() {
         let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
         let upstream = Upstream::new(settings, 1).unwrap();
         let list = include_bytes!("../simulator/wire/gemini.models.json");
@@ -170,13 +170,14 @@ mod tests {
         let key = SecretString::from("test-key");
         let found = upstream.list_models(&server.base_url, Some(&key), "models/", 2_000).await.unwrap();
         assert_eq!(found[0], ListedModel { id: "gemini-3.8-flash".into(), context: None, capabilities: None });
-        let (asked, _) = server.asked.recv().await.unwrap();
+        let (received, _) = server.requests.recv().await.unwrap();
         assert!(
-            asked.starts_with("GET /v1/models HTTP/1.1\r\n") && asked.contains("authorization: Bearer test-key\r\n")
+            received.starts_with("GET /v1/models HTTP/1.1\r\n")
+                && received.contains("authorization: Bearer test-key\r\n")
         );
 
-        let nobody = upstream.list_models("http://127.0.0.1:1/v1", None, "", 2_000).await;
-        assert!(matches!(nobody, Err(ModelListError::Unreachable(_))), "{nobody:?}");
+        let unreachable = upstream.list_models("http://127.0.0.1:1/v1", None, "", 2_000).await;
+        assert!(matches!(unreachable, Err(ModelListError::Unreachable(_))), "{unreachable:?}");
         let page = serve(says(200, "text/html", b"<html>")).await;
         let found = upstream.list_models(&page.base_url, None, "", 2_000).await;
         assert!(matches!(found, Err(ModelListError::Refused { status: 200, .. })), "{found:?}");
@@ -199,13 +200,13 @@ mod tests {
         assert_eq!((model.id.as_str(), model.context), ("llava", Some(131_072)));
         assert!(capabilities.has(Capabilities::VISION_BASE64.with(Capabilities::TOOLS)));
         assert!(!capabilities.has(Capabilities::REASONING));
-        let (request, _) = server.asked.recv().await.unwrap();
+        let (request, _) = server.requests.recv().await.unwrap();
         assert!(request.starts_with("POST /api/show HTTP/1.1\r\n"), "{request}");
         assert_eq!(upstream.describe_ollama("http://127.0.0.1:1/v1", "llava", 2_000).await, None);
     }
 
     #[test]
-    fn a_bad_key_is_told_from_other_refusals() {
+    fn a_bad_key_is_distinguished_from_other_errors() {
         let gemini = include_bytes!("../simulator/wire/gemini.400-key.json");
         assert!(
             matches!(refused(StatusCode::BAD_REQUEST, None, gemini), ModelListError::BadKey(m) if m.contains("not valid"))

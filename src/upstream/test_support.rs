@@ -1,4 +1,4 @@
-//! What the unit tests of this room share: the true catalogue's candidates, and the recorded answers of providers.
+//! Support of this room's unit tests: candidates of the built-in catalogue, recorded responses and a scripted server.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ const KEYS: [&str; 15] = [
     "KILO_API_KEY",
 ];
 
-/// Providers without models of their own in the catalogue, and one that nobody knows.
+/// Providers without models in the catalogue, and an own one.
 const FILE: &str = r#"
 [providers.huggingface.models.m]
 [providers.llm7.models.m]
@@ -63,7 +63,7 @@ fn build(provider: &str, base_url: &str) -> Catalog {
     Catalog::build(&settings, &BTreeMap::new()).unwrap()
 }
 
-/// The first candidate of a provider that lives at `base_url`.
+/// The first candidate of a provider with this base URL.
 pub(crate) fn candidate_at(provider: &str, base_url: &str) -> Arc<Candidate> {
     build(provider, base_url).candidates.iter().find(|c| &*c.provider.id == provider).unwrap().clone()
 }
@@ -74,12 +74,12 @@ pub(crate) fn candidate(provider: &str) -> &'static Arc<Candidate> {
     found.unwrap_or_else(|| panic!("no candidate of {provider}"))
 }
 
-/// A candidate by its whole name.
+/// A candidate by its full name.
 pub(crate) fn named(name: &str) -> &'static Arc<Candidate> {
     catalog().candidates.iter().find(|c| &*c.name == name).unwrap_or_else(|| panic!("no candidate {name}"))
 }
 
-/// One recorded answer.
+/// One recorded response.
 pub(crate) struct Recorded {
     /// `groq`
     pub provider: String,
@@ -90,7 +90,7 @@ pub(crate) struct Recorded {
     pub body: Bytes,
 }
 
-/// Every recorded answer, by name.
+/// Every recorded response, by name.
 pub(crate) fn recorded() -> Vec<Recorded> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/simulator/wire");
     let mut heads: Vec<PathBuf> = std::fs::read_dir(directory)
@@ -111,7 +111,7 @@ fn read(head: &Path) -> Recorded {
         .filter_map(|line| line.split_once(": "))
         .map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse::<HeaderValue>().unwrap()))
         .collect();
-    // The instant that the recorded answers agree on, where they carry none.
+    // The recorded responses without a date are of this time.
     headers.entry("date").or_insert(HeaderValue::from_static("Sun, 22 Nov 2026 13:20:00 GMT"));
     let stem = head.with_extension("");
     let body = ["json", "sse", "txt"]
@@ -121,14 +121,14 @@ fn read(head: &Path) -> Recorded {
     Recorded { provider: case.split('.').next().unwrap().to_owned(), case, status, headers, body: body.into() }
 }
 
-/// Speaks HTTP/1.1 word by word: each connection gets the same script after its request was read.
+/// A server that plays the same script on every connection after it has read the request.
 pub(crate) struct Scripted {
     pub base_url: String,
-    /// What was asked, as it came; and `true` once the caller closed its end.
-    pub asked: mpsc::UnboundedReceiver<(String, oneshot::Receiver<()>)>,
+    /// Every request, with a receiver that resolves when the client has closed the connection.
+    pub requests: mpsc::UnboundedReceiver<(String, oneshot::Receiver<()>)>,
 }
 
-/// One line of a script.
+/// One step of a script.
 #[derive(Debug, Clone)]
 pub(crate) enum Say {
     Bytes(Vec<u8>),
@@ -137,7 +137,7 @@ pub(crate) enum Say {
     Reset,
 }
 
-/// A whole answer: status line, headers, body, end.
+/// A whole response: status line, headers, body, end.
 pub(crate) fn says(status: u16, kind: &str, body: &[u8]) -> Vec<Say> {
     let head = format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n");
     vec![Say::Bytes([head.as_bytes(), body].concat())]
@@ -146,16 +146,16 @@ pub(crate) fn says(status: u16, kind: &str, body: &[u8]) -> Vec<Say> {
 pub(crate) async fn serve(script: Vec<Say>) -> Scripted {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let (tell, asked) = mpsc::unbounded_channel();
+    let (sender, requests) = mpsc::unbounded_channel();
     #[expect(clippy::disallowed_methods, reason = "a test's own server, which ends with its runtime")]
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
-            let (script, tell) = (script.clone(), tell.clone());
+            let (script, sender) = (script.clone(), sender.clone());
             #[expect(clippy::disallowed_methods, reason = "as above")]
             tokio::spawn(async move {
                 let request = read_request(&mut socket).await;
                 let (gone, left) = oneshot::channel();
-                let _ = tell.send((request, left));
+                let _ = sender.send((request, left));
                 let (mut read, mut write) = socket.split();
                 let talk = async {
                     for say in script {
@@ -180,7 +180,7 @@ pub(crate) async fn serve(script: Vec<Say>) -> Scripted {
             });
         }
     });
-    Scripted { base_url, asked }
+    Scripted { base_url, requests }
 }
 
 async fn read_request(socket: &mut TcpStream) -> String {

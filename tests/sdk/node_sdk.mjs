@@ -51,7 +51,7 @@ const checks = {
     let [text, reason] = ["", null];
     const create = () => client.chat.completions.create({ model: models.any, messages: user("hello"), stream: true });
     for await (const chunk of await answered(create)) {
-      assert.ok(chunk.choices.length, "nobody asked for a usage chunk");
+      assert.ok(chunk.choices.length, "the usage chunk was not requested");
       text += chunk.choices[0].delta.content ?? "";
       reason = chunk.choices[0].finish_reason ?? reason;
     }
@@ -72,16 +72,16 @@ const checks = {
       const messages = user("What is the weather in Paris?");
       for (const turn of [0, 1]) {
         const create = () => client.chat.completions.create({ model, messages, tools: [weather], max_tokens: 300 });
-        const asked = (await answered(create)).choices[0].message;
-        assert.ok(asked.tool_calls?.length, `${model}: ${JSON.stringify(asked)}`);
-        messages.push(asked);
-        for (const call of asked.tool_calls) {
+        const called = (await answered(create)).choices[0].message;
+        assert.ok(called.tool_calls?.length, `${model}: ${JSON.stringify(called)}`);
+        messages.push(called);
+        for (const call of called.tool_calls) {
           assert.ok("city" in JSON.parse(call.function.arguments));
           messages.push({ role: "tool", tool_call_id: call.id, content: `${20 + turn} degrees` });
         }
-        const told = (await answered(create)).choices[0].message;
-        assert.match(told.content, /degrees/, model);
-        messages.push({ role: "assistant", content: told.content }, ...user("And tomorrow?"));
+        const reply = (await answered(create)).choices[0].message;
+        assert.match(reply.content, /degrees/, model);
+        messages.push({ role: "assistant", content: reply.content }, ...user("And tomorrow?"));
       }
     }
   },
@@ -132,9 +132,9 @@ const checks = {
   },
 
   async errorClasses() {
-    const stranger = new OpenAI({ baseURL, apiKey: "sk-tf-0000-unknown", maxRetries: 0 });
+    const unknown = new OpenAI({ baseURL, apiKey: "sk-tf-0000-unknown", maxRetries: 0 });
     const create = (body) => client.chat.completions.create(body);
-    await raises(OpenAI.AuthenticationError, 401, "invalid_api_key", () => stranger.models.list());
+    await raises(OpenAI.AuthenticationError, 401, "invalid_api_key", () => unknown.models.list());
     const ask = { messages: user("hello") };
     await raises(OpenAI.NotFoundError, 404, "model_not_found", () => create({ model: "no-such-model", ...ask }));
     const wrong = { model: models.any, messages: [] };

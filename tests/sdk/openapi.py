@@ -31,7 +31,7 @@ def examples(node, where):
 
 
 def exact(node, own=True):
-    """The same schema, but for members that it does not name: we tell nothing that the document does not."""
+    """The same schema, but without additional properties: a response must contain nothing that the document does not describe."""
     if isinstance(node, list):
         return [exact(each) for each in node]
     if not isinstance(node, dict):

@@ -59,7 +59,7 @@ def streaming():
     text, reason = "", None
     with answered(lambda: client.chat.completions.create(model=MODELS["any"], messages=user("hello"), stream=True)) as stream:
         for chunk in stream:
-            assert chunk.choices, "nobody asked for a usage chunk"
+            assert chunk.choices, "the usage chunk was not requested"
             text += chunk.choices[0].delta.content or ""
             reason = chunk.choices[0].finish_reason or reason
     assert text and reason == "stop", (text, reason)
@@ -165,9 +165,9 @@ def raises(kind, status, code, call):
 
 @check
 def error_classes():
-    stranger = OpenAI(base_url=BASE_URL, api_key="sk-tf-0000-unknown", max_retries=0)
+    unknown = OpenAI(base_url=BASE_URL, api_key="sk-tf-0000-unknown", max_retries=0)
     create = client.chat.completions.create
-    raises(openai.AuthenticationError, 401, "invalid_api_key", lambda: stranger.models.list())
+    raises(openai.AuthenticationError, 401, "invalid_api_key", lambda: unknown.models.list())
     missing = raises(
         openai.NotFoundError, 404, "model_not_found", lambda: create(model="no-such-model", messages=user("hello"))
     )

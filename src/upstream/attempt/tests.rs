@@ -1,4 +1,4 @@
-//! One attempt against a scripted server: what is committed, what is a fault, and when.
+//! Attempts at a scripted server: committed responses and faults.
 
 use super::*;
 use crate::{
@@ -37,7 +37,7 @@ fn event_stream(parts: &[&str]) -> Vec<Say> {
     says(200, "text/event-stream", parts.concat().as_bytes())
 }
 
-/// Everything a stream gives: its bytes, the last usage, the fault at its end.
+/// Everything from a stream: its bytes, the last usage, and the fault at its end.
 async fn drained(reply: Reply) -> (String, Option<TokenUsage>, Option<StreamFault>) {
     let ReplyBody::Stream(mut events) = reply.body else { panic!("not a stream") };
     let (mut text, mut usage) = (String::new(), None);
@@ -86,9 +86,9 @@ async fn every_recorded_stream_is_committed_and_read_to_its_end() {
         ("custom.stream-cut", None, Some(("reset", Health::ProviderFailed))),
         ("custom.success-json-as-stream", usage(1, 1), None),
     ] {
-        let told = recorded().into_iter().find(|r| r.case == case).unwrap();
-        let kind = told.headers["content-type"].to_str().unwrap().to_owned();
-        let reply = attempt(&told.provider, says(200, &kind, &told.body), true).await;
+        let recorded_case = recorded().into_iter().find(|r| r.case == case).unwrap();
+        let kind = recorded_case.headers["content-type"].to_str().unwrap().to_owned();
+        let reply = attempt(&recorded_case.provider, says(200, &kind, &recorded_case.body), true).await;
         let reply = reply.unwrap_or_else(|fault| panic!("{case}: {fault:?}"));
         let (text, found, fault) = drained(reply).await;
         assert_eq!(found, used, "{case}");
@@ -105,9 +105,10 @@ async fn every_recorded_stream_is_committed_and_read_to_its_end() {
 #[tokio::test]
 async fn a_plain_stream_passes_byte_for_byte() {
     for case in ["ollama.stream", "ollama.stream-usage", "ollama.stream-tools"] {
-        let told = recorded().into_iter().find(|r| r.case == case).unwrap();
-        let reply = attempt(&told.provider, says(200, "text/event-stream", &told.body), true).await.unwrap();
-        assert_eq!(drained(reply).await.0.as_bytes(), &told.body[..], "{case}");
+        let recorded_case = recorded().into_iter().find(|r| r.case == case).unwrap();
+        let reply =
+            attempt(&recorded_case.provider, says(200, "text/event-stream", &recorded_case.body), true).await.unwrap();
+        assert_eq!(drained(reply).await.0.as_bytes(), &recorded_case.body[..], "{case}");
     }
 }
 
@@ -129,8 +130,8 @@ async fn every_recorded_whole_answer_is_read() {
         ("cloudflare.success", 123, "stop"),
         ("cohere.success", 14, "stop"),
     ] {
-        let told = recorded().into_iter().find(|r| r.case == case).unwrap();
-        let reply = attempt(&told.provider, says(200, "application/json", &told.body), false).await;
+        let recorded_case = recorded().into_iter().find(|r| r.case == case).unwrap();
+        let reply = attempt(&recorded_case.provider, says(200, "application/json", &recorded_case.body), false).await;
         let ReplyBody::Whole { body, usage, finish_reasons } = reply.unwrap().body else { panic!("{case}") };
         assert_eq!((usage.unwrap().total, finish_reasons.join(",").as_str()), (total, reasons), "{case}");
         if case == "mistral.success-thinking" {
@@ -141,7 +142,7 @@ async fn every_recorded_whole_answer_is_read() {
                 (&"Hello!".into(), &"The user greets.".into())
             );
         } else if ["cerebras.success", "gemini.success", "ollama.success", "ollama.success-tools"].contains(&case) {
-            assert_eq!(body, told.body, "{case}");
+            assert_eq!(body, recorded_case.body, "{case}");
         }
     }
 }
@@ -150,11 +151,11 @@ async fn every_recorded_whole_answer_is_read() {
 async fn the_request_carries_the_edited_body_and_the_key() {
     let mut server = serve(says(200, "application/json", b"{\"choices\":[{\"message\":{\"content\":\"a\"}}]}")).await;
     attempt_at("groq", &server, false).await.unwrap();
-    let (asked, _) = server.asked.recv().await.unwrap();
-    assert!(asked.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{asked}");
-    assert!(asked.contains("authorization: Bearer test-key-0123\r\n"), "{asked}");
-    assert!(asked.contains(&format!("user-agent: tollfree/{}\r\n", env!("CARGO_PKG_VERSION"))), "{asked}");
-    assert!(asked.contains("{\"model\":\"openai/gpt-oss-120b\",\"stream\":false,"), "{asked}");
+    let (received, _) = server.requests.recv().await.unwrap();
+    assert!(received.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{received}");
+    assert!(received.contains("authorization: Bearer test-key-0123\r\n"), "{received}");
+    assert!(received.contains(&format!("user-agent: tollfree/{}\r\n", env!("CARGO_PKG_VERSION"))), "{received}");
+    assert!(received.contains("{\"model\":\"openai/gpt-oss-120b\",\"stream\":false,"), "{received}");
 }
 
 #[tokio::test]
@@ -259,21 +260,21 @@ async fn a_stream_is_framed_as_openais_whatever_its_framing() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_told_inside_a_200_is_one() {
+async fn a_rate_limit_inside_a_200_is_a_rate_limit() {
     let error = "data: {\"error\":{\"message\":\"slow down\",\"code\":429}}\n\n";
     let fault = fault_of("custom", event_stream(&[ROLE, error]), true).await;
     assert_eq!((fault.kind, fault.label.as_str(), fault.status), (FaultKind::RateLimited, "429", Some(429)));
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_broken_connection_and_nothing_was_sent() {
+async fn a_refused_connection_sends_nothing() {
     let candidate = candidate_at("custom", "http://127.0.0.1:1/v1");
     let fault = upstream().attempt(&candidate, &request(true)).await.unwrap_err();
     assert_eq!((fault.label.as_str(), fault.outcome.usage), ("connect", Usage::NOT_SENT));
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_told_as_reset() {
+async fn a_connection_that_breaks_is_a_reset() {
     let fault = fault_of("custom", vec![Say::Reset], true).await;
     assert_eq!((fault.label.as_str(), fault.outcome.usage), ("reset", Usage::UNKNOWN));
     let head = Say::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"choices".to_vec());
@@ -281,7 +282,7 @@ async fn a_connection_that_breaks_is_told_as_reset() {
 }
 
 #[tokio::test]
-async fn no_content_in_time_is_a_timeout_whatever_else_comes() {
+async fn no_content_in_time_is_a_timeout() {
     let slow = Say::Pause(Duration::from_secs(5));
     let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
     let awake = |text: &str| vec![Say::Pause(Duration::from_millis(100)), Say::Bytes(text.as_bytes().to_vec())];
@@ -299,7 +300,7 @@ async fn no_content_in_time_is_a_timeout_whatever_else_comes() {
 }
 
 #[tokio::test]
-async fn a_stream_that_falls_silent_is_broken_and_one_that_is_cut_too() {
+async fn a_stream_that_stalls_or_is_cut_is_broken() {
     let mut script = event_stream(&[ROLE, CHUNK]);
     script.push(Say::Pause(Duration::from_secs(5)));
     let (text, _, fault) = drained(attempt("custom", script, true).await.unwrap()).await;
@@ -314,7 +315,7 @@ async fn a_stream_that_falls_silent_is_broken_and_one_that_is_cut_too() {
 }
 
 #[tokio::test]
-async fn an_end_after_finish_reason_is_complete_with_or_without_done() {
+async fn an_end_after_the_finish_reason_is_complete_with_or_without_done() {
     for tail in ["", "data: [DONE]\n\n"] {
         let (text, _, fault) =
             drained(attempt("custom", event_stream(&[ROLE, CHUNK, FINISH, tail]), true).await.unwrap()).await;
@@ -333,14 +334,14 @@ async fn an_end_after_finish_reason_is_complete_with_or_without_done() {
 }
 
 #[tokio::test]
-async fn dropping_cancels_the_call_at_once() {
+async fn dropping_a_reply_cancels_the_call() {
     let mut script = event_stream(&[CHUNK]);
     script.push(Say::Pause(Duration::from_secs(10)));
     let mut server = serve(script).await;
     let reply = attempt_at("custom", &server, true).await.unwrap();
-    let (_, left) = server.asked.recv().await.unwrap();
+    let (_, left) = server.requests.recv().await.unwrap();
     drop(reply);
-    tokio::time::timeout(Duration::from_millis(100), left).await.expect("the call goes on").unwrap();
+    tokio::time::timeout(Duration::from_millis(100), left).await.expect("the call was not cancelled").unwrap();
 
     let mut server = serve(vec![Say::Pause(Duration::from_secs(10))]).await;
     let upstream = upstream();
@@ -348,12 +349,12 @@ async fn dropping_cancels_the_call_at_once() {
     let asking = request(false);
     let call = tokio::time::timeout(Duration::from_millis(100), upstream.attempt(&candidate, &asking));
     assert!(call.await.is_err());
-    let (_, left) = server.asked.recv().await.unwrap();
-    tokio::time::timeout(Duration::from_millis(100), left).await.expect("the call goes on").unwrap();
+    let (_, left) = server.requests.recv().await.unwrap();
+    tokio::time::timeout(Duration::from_millis(100), left).await.expect("the call was not cancelled").unwrap();
 }
 
 #[tokio::test]
-async fn a_model_that_refuses_a_schema_keyword_gets_plain_schemas_from_then_on() {
+async fn a_model_that_refuses_a_schema_keyword_gets_plain_schemas_afterwards() {
     let refusal = b"[{\"error\":{\"code\":400,\"message\":\"Unknown name \\\"additionalProperties\\\"\",\"status\":\"INVALID_ARGUMENT\"}}]";
     let mut server = serve(says(400, "application/json", refusal)).await;
     let candidate = candidate_at("gemini", &server.base_url);
@@ -362,8 +363,8 @@ async fn a_model_that_refuses_a_schema_keyword_gets_plain_schemas_from_then_on()
     for expected in [true, false] {
         let fault = upstream.attempt(&candidate, &request).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::Rejected);
-        let (asked, _) = server.asked.recv().await.unwrap();
-        assert_eq!(asked.contains("additionalProperties"), expected, "{asked}");
-        assert!(asked.contains("\"default\":{"), "a property's name is no keyword: {asked}");
+        let (received, _) = server.requests.recv().await.unwrap();
+        assert_eq!(received.contains("additionalProperties"), expected, "{received}");
+        assert!(received.contains("\"default\":{"), "a property's name is no keyword: {received}");
     }
 }

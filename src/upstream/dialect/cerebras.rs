@@ -1,4 +1,4 @@
-//! Cerebras: flat bodies; the window is named only by the words of the message; "queue" means busy, not exhausted.
+//! Cerebras: flat bodies. Only the message names the limit. `queue_exceeded` means that the model is busy.
 
 use super::{classification::Classification, openai};
 use crate::{

@@ -1,4 +1,4 @@
-//! Cloudflare Workers AI: the code decides; the day's neurons come back at midnight UTC.
+//! Cloudflare Workers AI: the code decides. The daily neurons reset at midnight UTC.
 
 use super::classification::Classification;
 use crate::{

@@ -1,4 +1,4 @@
-//! Cohere: the message names the window; an exhausted trial month comes back on the first.
+//! Cohere: the message names the limit. The monthly trial calls reset on the first day of the month.
 
 use super::classification::Classification;
 use crate::{domain::Limit, upstream::error_response::ErrorResponse};

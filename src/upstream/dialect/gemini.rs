@@ -1,4 +1,4 @@
-//! Gemini: errors come wrapped in an array; `quotaId` names the window; a bad key is a 400.
+//! Gemini: errors are wrapped in an array, `quotaId` names the limit, and a bad key is a 400.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
     upstream::{error_response::ErrorResponse, hints},
 };
 
-/// An exhausted day names a true wait only when it is longer than this (s); where the catalogue says nothing.
+/// The delay of an exhausted day is right only if it is longer than this, unless the catalogue sets another bound.
 const TRUSTED_OVER_S: i64 = 120;
 
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
@@ -38,7 +38,7 @@ fn limited(error: &ErrorResponse<'_>) -> Classification {
         details(error, "QuotaFailure").filter_map(|d| d["violations"].as_array()).flatten().collect();
     let named: Vec<(Limit, Option<i64>)> =
         violations.iter().filter_map(|v| Some((window(v["quotaId"].as_str()?)?, value(v)))).collect();
-    // `limit: 0`: the model is not on this plan. The value is then missing, and only the text has the figure.
+    // `limit: 0` means that the model is not on the plan. The value is then missing, and only the text has the figure.
     let nothing = named.iter().any(|(_, max)| *max == Some(0)) || error.message.contains("limit: 0");
     if nothing && named.iter().all(|(_, max)| max.unwrap_or(0) == 0) {
         return Classification::gone(error, "limit 0");
@@ -46,13 +46,13 @@ fn limited(error: &ErrorResponse<'_>) -> Classification {
     let delay = details(error, "RetryInfo")
         .find_map(|d| hints::duration_ms(d["retryDelay"].as_str()?))
         .or_else(|| error.retry_after_ms());
-    // Of several windows the longest decides: it opens last.
+    // The longest of several windows reopens last.
     let Some((limit, _)) = named.iter().max_by_key(|(limit, _)| limit.span_ms()) else {
         return Classification::limited_unnamed(CooldownScope::AccountModel, delay, "429");
     };
     let wait = delay.filter(|ms| is_trusted(error, *limit, *ms));
     named.iter().fold(Classification::limited(error, *limit, wait), |classification, (limit, max)| {
-        // Nothing is left, but when it comes back the delay says better than a window filled up now.
+        // The delay states the time of the reset, so the window is not filled up.
         classification.with_hint(Hint { limit: *limit, max: *max, remaining: None })
     })
 }
@@ -75,10 +75,10 @@ fn value(violation: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// A minute's delay is true; a day's was, until September 2026, only the time to the next minute.
+/// The delay of a minute is right. Until September 2026 that of a day was only the time to the next minute.
 fn is_trusted(error: &ErrorResponse<'_>, limit: Limit, delay_ms: i64) -> bool {
-    let told = &error.candidate.provider.wire.retry_trusted_over_s;
-    let over = told.iter().find(|(l, _)| *l == limit).map(|(_, s)| *s);
+    let bounds = &error.candidate.provider.wire.retry_trusted_over_s;
+    let over = bounds.iter().find(|(l, _)| *l == limit).map(|(_, s)| *s);
     match over.or((limit.span_ms() > 60_000).then_some(TRUSTED_OVER_S)) {
         Some(over_s) => delay_ms > over_s * 1_000,
         None => true,

@@ -1,4 +1,4 @@
-//! Groq: the window stands in the message; a request larger than a whole window is a 413 with the code of a 429.
+//! Groq: the message names the limit. A request larger than a whole window is a 413 with the code of a 429.
 
 use super::classification::Classification;
 use crate::{
@@ -9,15 +9,15 @@ use crate::{
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
     match (error.status, error.code.as_deref()) {
         (413, _) => {
-            // Its `retry-after` is a trap: waiting never helps.
+            // Its `retry-after` is ignored, since waiting never helps.
             let classification = Classification::too_large();
-            Some(match learned(&error.message) {
+            Some(match stated_limit(&error.message) {
                 Some((Some(limit), hint)) => classification.with_hint(Hint { limit, ..hint }),
                 _ => classification,
             })
         }
         (429, _) => limited(error),
-        // The model wrote a broken call or no JSON: tokens were made.
+        // The model generated a broken call or no JSON, so tokens were used.
         (400, Some("tool_use_failed" | "json_validate_failed")) => Some(Classification::rejected().after_work()),
         (503, _) if error.says(&["over capacity"]) => Some(Classification::busy()),
         _ => None,
@@ -25,7 +25,7 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
 }
 
 fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
-    let (limit, hint) = learned(&error.message)?;
+    let (limit, hint) = stated_limit(&error.message)?;
     let wait = after(&error.message, "try again in ")
         .and_then(|rest| hints::duration_ms(rest.split([' ', ',']).next()?.trim_end_matches('.')))
         .or_else(|| error.retry_after_ms());
@@ -35,9 +35,9 @@ fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
     })
 }
 
-/// `… on tokens per minute (TPM): Limit 8000, Used 2591, Requested 5863.` teaches the true limit and what is left.
-/// The limit is `None` where the window is none that we keep (OTPM, audio seconds).
-fn learned(message: &str) -> Option<(Option<Limit>, Hint)> {
+/// The limit and the remaining units in `… on tokens per minute (TPM): Limit 8000, Used 2591, Requested 5863.` The limit is
+/// `None` where it is not tracked (OTPM, audio seconds).
+fn stated_limit(message: &str) -> Option<(Option<Limit>, Hint)> {
     let named = after(message, "(")?.split_once(')')?.0;
     let limit = match named {
         "TPM" => Some(Limit::Tpm),

@@ -1,4 +1,4 @@
-//! Mistral: three envelopes, no reset and no `retry-after` ever; which window refused is told by what is left.
+//! Mistral: three envelopes, neither a reset nor `retry-after`. The exceeded limit is the one without remaining units.
 
 use super::{classification::Classification, openai};
 use crate::{
@@ -22,7 +22,7 @@ fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
     if hints::has_zero_limit(&error.candidate.provider.wire, error.headers) {
         return Some(Classification::gone(error, "limit 0")); // never on this plan
     }
-    // Older bodies come without headers and name the counter.
+    // Older responses have no headers, and their message names the counter.
     let limit = openai::spent_window(error)
         .or_else(|| error.says(&["requests rate limit"]).then_some(Limit::Rpm))
         .or_else(|| error.says(&["tokens rate limit"]).then_some(Limit::Tpm))?;

@@ -1,5 +1,4 @@
-//! What is odd about each provider's refusals. One file per dialect; each judges what it knows and leaves the rest
-//! to [`openai`], which knows what every server does.
+//! Classifies error responses. One file per dialect handles its special cases; [`openai`] handles the rest.
 
 mod cerebras;
 mod classification;
@@ -19,7 +18,7 @@ pub(crate) use classification::Classification;
 use super::error_response::ErrorResponse;
 use crate::domain::provider::DialectName;
 
-/// By provider, status and code, in that order.
+/// Classifies an error response by provider, status and code, in that order.
 pub(crate) fn classify(error: &ErrorResponse<'_>) -> Classification {
     let own = match error.candidate.provider.wire.dialect {
         DialectName::Openai => None,

@@ -3,7 +3,7 @@
 use super::classification::Classification;
 use crate::{domain::Limit, upstream::error_response::ErrorResponse};
 
-/// A new window opens about every minute.
+/// About the length of a window.
 const WINDOW_MS: i64 = 60_000;
 
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {

@@ -1,4 +1,4 @@
-//! Ollama, local (no limits, a queue) and in the cloud (one model at a time, windows of five hours and a week).
+//! Ollama, local (no limits but a queue) and in the cloud (one model at a time, windows of five hours and a week).
 
 use super::classification::Classification;
 use crate::{
@@ -8,17 +8,17 @@ use crate::{
 
 const SESSION_MS: i64 = 5 * 3_600_000;
 const DAY_MS: i64 = 86_400_000;
-/// A slot frees when an answer ends: nobody can say when.
+/// Wait for a slot, which frees at the unknown end of a response.
 const SLOT_MS: i64 = 1_000;
 
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
     match error.status {
         429 if error.says(&["session usage limit"]) => {
-            // Sessions begin where the Unix time is a multiple of five hours.
+            // Sessions begin at multiples of five hours since the Unix epoch.
             Some(account(SESSION_MS - error.now_ms.rem_euclid(SESSION_MS), "429_session"))
         }
         429 if error.says(&["weekly usage limit"]) => {
-            // Weeks begin on Monday, 00:00 UTC; the epoch was a Thursday.
+            // Weeks begin on Monday at 00:00 UTC. The epoch was a Thursday.
             let week = 7 * DAY_MS;
             Some(account(week - (error.now_ms - 4 * DAY_MS).rem_euclid(week), "429_week"))
         }
@@ -29,7 +29,7 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
     }
 }
 
-/// One at a time over the whole account, also where no such window is kept.
+/// The limit of one call at a time over the whole account, tracked or not.
 fn slots(error: &ErrorResponse<'_>) -> Classification {
     if error.candidate.windows.iter().any(|w| w.limit == Limit::Concurrency) {
         return Classification::limited(error, Limit::Concurrency, Some(SLOT_MS));

@@ -1,4 +1,4 @@
-//! OpenRouter: `metadata.limit_source` tells its own refusals from those of the providers behind it.
+//! OpenRouter: `metadata.limit_source` distinguishes its own refusals from those of the providers behind it.
 
 use serde_json::Value;
 
@@ -19,10 +19,10 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
             Some(Classification::rejected())
         }
         403 if error.says(&["key limit"]) => Some(Classification::bad_key(error)),
-        // Nothing that can do what this request needs; others may still be served.
+        // No endpoint supports what this request needs. Other requests may still be served.
         404 if error.says(&["that support", "data policy"]) => Some(Classification::rejected()),
         503 if error_type == Some("provider_overloaded") => Some(Classification::busy()),
-        // The provider behind it failed, not OpenRouter.
+        // The provider behind OpenRouter failed.
         500..=599 if metadata["provider_name"].is_string() || error.says(&["upstream"]) => {
             Some(Classification::model_broken())
         }
@@ -40,25 +40,26 @@ fn limited(error: &ErrorResponse<'_>, metadata: &Value) -> Classification {
         None
     };
     if let Some(limit) = limit {
-        let hint = Hint { limit, max: told(metadata, "Limit"), remaining: told(metadata, "Remaining") };
+        let hint =
+            Hint { limit, max: header_in_body(metadata, "Limit"), remaining: header_in_body(metadata, "Remaining") };
         return Classification::limited(error, limit, wait(error, metadata, limit)).with_hint(hint);
     }
     if error.says(&["limit_rpm/"]) {
-        // That model only, whoever asks.
+        // A limit of the model over all accounts.
         return Classification::limited_unnamed(CooldownScope::AccountModel, wait(error, metadata, Limit::Rpm), "429");
     }
-    // `upstream_provider_shared_pool`, "Provider returned error": our own allowance is untouched.
+    // `upstream_provider_shared_pool`, "Provider returned error": the account's own limits are untouched.
     Classification::busy()
 }
 
-/// The headers are repeated inside the body, and were at times only there.
-fn told(metadata: &Value, name: &str) -> Option<i64> {
+/// A header that is repeated in the body, at times only there.
+fn header_in_body(metadata: &Value, name: &str) -> Option<i64> {
     let value = &metadata["headers"][format!("X-RateLimit-{name}")];
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
 fn wait(error: &ErrorResponse<'_>, metadata: &Value, limit: Limit) -> Option<i64> {
     // Epoch milliseconds.
-    let inside = told(metadata, "Reset").map(|at| at - error.now_ms).filter(|ms| *ms > 0);
+    let inside = header_in_body(metadata, "Reset").map(|at| at - error.now_ms).filter(|ms| *ms > 0);
     inside.or_else(|| openai::wait(error, limit))
 }

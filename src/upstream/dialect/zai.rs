@@ -1,4 +1,4 @@
-//! Z.AI: exact codes, most of them behind a 429.
+//! Z.AI: exact codes, most of them with a 429.
 
 use jiff::{civil::DateTime, tz::Offset};
 
@@ -8,10 +8,10 @@ use crate::{
     upstream::error_response::ErrorResponse,
 };
 
-/// Refused within 0.4 s, not queued: a slot frees when an answer ends.
+/// Wait for a slot. Excess calls are refused within 0.4 s, not queued.
 const SLOT_MS: i64 = 1_000;
-/// A named time further away than this is not believed.
-const LONGEST_MS: i64 = 40 * 86_400_000;
+/// A later reset is ignored.
+const MAX_WAIT_MS: i64 = 40 * 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
 
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
@@ -35,10 +35,10 @@ fn account(wait_ms: i64, cause: &str) -> Classification {
     Classification::limited_unnamed(CooldownScope::Account, Some(wait_ms), cause)
 }
 
-/// `… Your limit will reset at 2026-11-22 18:30:00`, on Beijing's clock.
+/// The time until `… Your limit will reset at 2026-11-22 18:30:00`, which is in Beijing's time zone.
 fn resets_in_ms(error: &ErrorResponse<'_>) -> Option<i64> {
     let (_, at) = error.message.split_once("reset at ")?;
     let at: DateTime = at.get(..19)?.parse().ok()?;
     let at = Offset::constant(8).to_timestamp(at).ok()?.as_millisecond();
-    Some(at - error.now_ms).filter(|ms| (1..LONGEST_MS).contains(ms))
+    Some(at - error.now_ms).filter(|ms| (1..MAX_WAIT_MS).contains(ms))
 }

@@ -1,11 +1,11 @@
-//! Every recorded refusal against what the shared state shall learn from it.
+//! Every recorded error response with the fault that it must become.
 
 use super::*;
 use crate::domain::{CooldownScope, Limit, Until};
 use crate::upstream::test_support::{candidate, named, recorded};
 
-/// `Kind label · health · usage · cooldown · hints`, for a table that can be read.
-fn told(fault: &Fault) -> String {
+/// A fault in the notation of the table: `Kind label · health · usage · cooldown · hints`.
+fn notation(fault: &Fault) -> String {
     let cooldown = fault.outcome.cooldown.as_ref().map_or("-".to_owned(), |cooldown| {
         let scope = match cooldown.scope {
             CooldownScope::Limit(limit) => limit.to_string(),
@@ -36,7 +36,7 @@ fn told(fault: &Fault) -> String {
 const GROQ: &str = "rpd:998/1000 tpm:8000/8000";
 const CEREBRAS: &str = "rpm:4/5 rph:149/150 rpd:2399/2400 tpm:29470/30000 tph:999470/1000000 tpd:999470/1000000";
 
-/// Case, what is told, and a part of the message.
+/// A recorded case, its fault, and a part of the message.
 const TABLE: &[(&str, &str, &str)] = &[
     ("groq.429-tpm", "RateLimited 429_tpm · - · tpm 3405 · rpd:992/1000 tpm:5409/8000", "Used 2591"),
     ("groq.429-tpd", "RateLimited 429_tpd · - · tpd 432000 · rpd:400/1000 tpm:8000/8000 tpd:500/200000", "TPD"),
@@ -131,7 +131,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("ollama.400-tools", "Rejected 400 · - · -", "does not support tools"),
     ("ollama.503-overload", "Busy busy · model · -", "server busy"),
     ("ollama.500", "Broken 500 ? · provider · -", "terminated"),
-    // 13:20 UTC on a Sunday: the running five hours of the Unix clock end at 14:00, the week at midnight.
+    // At 13:20 UTC on a Sunday the session ends at 14:00 and the week at midnight.
     ("ollama-cloud.429-session", "RateLimited 429_session · - · account 2400000", "session usage limit"),
     ("ollama-cloud.429-week", "RateLimited 429_week · - · account 38400000", "weekly usage limit"),
     ("ollama-cloud.429-concurrency", "RateLimited 429_concurrency · - · concurrency 1000", "concurrent"),
@@ -157,7 +157,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("cloudflare.401-key", "BadKey 401 · - · key 600000", "Authentication error"),
     ("zai.429-concurrency", "RateLimited 429_concurrency · - · concurrency 1000", "Rate limit reached"),
     ("zai.429-capacity", "Busy busy · model · -", "overloaded"),
-    // 18:30 in Beijing is 10:30 UTC: past. An hour, then.
+    // 18:30 in Beijing is 10:30 UTC, which is past, so the default of an hour applies.
     ("zai.429-quota", "RateLimited 429_allowance · - · account 3600000", "reset at"),
     ("zai.429-payment", "Gone gone · - · model 21600000", "Insufficient balance"),
     ("zai.400-model", "Gone gone · - · model 21600000", "does not exist"),
@@ -181,8 +181,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("custom.400-context-vllm", "TooLarge context · - · -", "32768"),
 ];
 
-/// The model whose windows the case speaks of.
-fn spoken_of(case: &str, provider: &str) -> &'static Candidate {
+/// The model whose limits the case names.
+fn candidate_of(case: &str, provider: &str) -> &'static Candidate {
     match case {
         "groq.413-wall-itpm" => named("groq/qwen/qwen3.8-27b"),
         "zai.429-concurrency" => named("zai/glm-4.7-flash"),
@@ -191,15 +191,15 @@ fn spoken_of(case: &str, provider: &str) -> &'static Candidate {
 }
 
 #[test]
-fn every_recorded_refusal_teaches_what_it_should() {
+fn every_recorded_error_becomes_the_expected_fault() {
     let mut wrong = Vec::new();
     let recorded = recorded();
     for (case, wanted, words) in TABLE {
         let wanted = wanted.replace("{groq}", GROQ).replace("{cerebras}", CEREBRAS);
-        let told_by = recorded.iter().find(|r| r.case == *case).unwrap_or_else(|| panic!("{case} is not recorded"));
-        let candidate = spoken_of(case, &told_by.provider);
-        let fault = from_response(candidate, told_by.status, &told_by.headers, &told_by.body);
-        let found = told(&fault);
+        let response = recorded.iter().find(|r| r.case == *case).unwrap_or_else(|| panic!("{case} is not recorded"));
+        let candidate = candidate_of(case, &response.provider);
+        let fault = from_response(candidate, response.status, &response.headers, &response.body);
+        let found = notation(&fault);
         if found != wanted || !fault.message.contains(words) {
             wrong.push(format!("{case}\n  wanted {wanted}\n  found  {found}\n  {}", fault.message));
         }
@@ -208,7 +208,7 @@ fn every_recorded_refusal_teaches_what_it_should() {
 }
 
 #[test]
-fn no_recorded_refusal_is_left_out() {
+fn every_recorded_error_is_in_the_table() {
     let left: Vec<String> = recorded()
         .into_iter()
         .filter(|r| r.status >= 400 && !TABLE.iter().any(|(case, ..)| *case == r.case))
@@ -233,10 +233,10 @@ fn labels_are_of_the_closed_vocabulary() {
         "413",
         "410",
     ];
-    // Windows that are none of ours.
+    // Limits that are not tracked.
     const SPANS: [&str; 4] = ["session", "week", "day", "allowance"];
-    for (case, told, _) in TABLE {
-        let label = told.split(' ').nth(1).unwrap();
+    for (case, notation, _) in TABLE {
+        let label = notation.split(' ').nth(1).unwrap();
         let known = WORDS.contains(&label)
             || label.parse::<u16>().is_ok_and(|status| (400..600).contains(&status))
             || label.strip_prefix("429_").is_some_and(|of| of.parse::<Limit>().is_ok() || SPANS.contains(&of));
@@ -245,21 +245,21 @@ fn labels_are_of_the_closed_vocabulary() {
 }
 
 #[test]
-fn slots_that_nobody_counts_are_the_accounts() {
+fn an_untracked_concurrency_limit_cools_the_account_down() {
     let body = br#"{"error":"too many concurrent requests"}"#;
     let fault = from_response(candidate("ollama"), 429, &HeaderMap::new(), body);
-    assert_eq!(told(&fault), "RateLimited 429_concurrency · - · account 1000");
+    assert_eq!(notation(&fault), "RateLimited 429_concurrency · - · account 1000");
 }
 
 #[test]
-fn a_key_never_stands_in_a_message() {
+fn a_message_never_contains_a_key() {
     let body = br#"{"error":{"message":"Incorrect API key provided: test-key-0123 or sk-abcdefgh12345"}}"#;
     let fault = from_response(candidate("groq"), 401, &HeaderMap::new(), body);
     assert_eq!(fault.message, "Incorrect API key provided: [key] or [key]");
 }
 
 #[test]
-fn what_never_left_is_told_as_not_sent() {
+fn a_failed_connection_is_not_sent() {
     let fault = observed(candidate("groq"), "connect", "refused");
     assert_eq!((fault.kind, fault.outcome.usage), (FaultKind::Broken, Usage::NOT_SENT));
     assert_eq!(observed(candidate("groq"), "reset", "gone").outcome.usage, Usage::UNKNOWN);

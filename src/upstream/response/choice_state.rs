@@ -21,7 +21,7 @@ pub(crate) struct ChoiceStates {
     created: Option<u64>,
     /// Completes a response that names no model.
     fallback_model: String,
-    /// Choices that the request asks for; 0 counts as one.
+    /// Number of requested choices; 0 counts as one.
     n: u64,
 }
 

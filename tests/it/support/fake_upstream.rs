@@ -68,7 +68,7 @@ pub(crate) struct FakeUpstream {
 }
 
 impl FakeUpstream {
-    /// Answers "hello" until told otherwise.
+    /// Responds "hello" until a script is set.
     pub(crate) async fn start() -> Self {
         let state = Arc::new(Mutex::new(State { always: whole(200, &answer("hello")), ..State::default() }));
         let shared = state.clone();
