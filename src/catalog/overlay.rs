@@ -159,7 +159,7 @@ impl<'a> Overlay<'a> {
             [file, base, self.file.map(|f| &f.model_defaults)].into_iter().flatten().collect();
         let context = stated.iter().find_map(|t| t.context).or_else(|| found?.context);
         let capabilities = stated.iter().find_map(|t| t.capabilities).or_else(|| found?.capabilities);
-        let limits = windows::model_windows(self, file, base, listed);
+        let limits = windows::model_windows((self.base, self.file), (base, file), listed);
         let defaults = [
             self.file.map(|f| &f.model_defaults),
             Some(&self.base.model_defaults),

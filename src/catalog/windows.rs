@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::overlay::Overlay;
 use crate::{
-    config::provider_table::{DailyReset, LimitValue, Limits, ModelTable, WindowKindSetting},
+    config::provider_table::{DailyReset, LimitValue, Limits, ModelTable, ProviderTable, WindowKindSetting},
     domain::{Limit, Scope, Source, TokenCharge, Unit, Window, WindowKind, Zone},
 };
 
@@ -24,47 +23,52 @@ struct WindowRules<'a> {
     charge_in_file: bool,
 }
 
+/// Windows by the catalogue's tables (base) and the operator's (file).
+///
 /// `listed`: the operator named the model, so a limit of 0 in the catalogue ("not on a free plan") does not apply.
 pub(super) fn model_windows(
-    at: &Overlay<'_>,
-    file: Option<&ModelTable>,
-    base: Option<&ModelTable>,
+    (provider_base, provider_file): (&ProviderTable, Option<&ProviderTable>),
+    (model_base, model_file): (Option<&ModelTable>, Option<&ModelTable>),
     listed: bool,
 ) -> ModelWindows {
-    let over_all = merge(&[(Some(&at.base.limits), Source::Catalogue), (at.file.map(|f| &f.limits), Source::File)]);
+    let over_all =
+        merge(&[(Some(&provider_base.limits), Source::Catalogue), (provider_file.map(|f| &f.limits), Source::File)]);
     let per_model = merge(&[
-        (Some(&at.base.model_limits), Source::Catalogue),
-        (base.map(|b| &b.limits), Source::Catalogue),
-        (at.file.map(|f| &f.model_limits), Source::File),
-        (file.map(|f| &f.limits), Source::File),
+        (Some(&provider_base.model_limits), Source::Catalogue),
+        (model_base.map(|b| &b.limits), Source::Catalogue),
+        (provider_file.map(|f| &f.model_limits), Source::File),
+        (model_file.map(|f| &f.limits), Source::File),
     ]);
     let account = WindowRules {
-        kinds: [at.file.and_then(|f| f.window.as_ref()), at.base.window.as_ref()].into_iter().flatten().collect(),
-        reset: at.file.and_then(|f| f.daily_reset.as_ref()).or(at.base.daily_reset.as_ref()),
-        charge: at.file.and_then(|f| f.token_charge).or(at.base.token_charge),
-        charge_in_file: at.file.is_some_and(|f| f.token_charge.is_some()),
+        kinds: [provider_file.and_then(|f| f.window.as_ref()), provider_base.window.as_ref()]
+            .into_iter()
+            .flatten()
+            .collect(),
+        reset: provider_file.and_then(|f| f.daily_reset.as_ref()).or(provider_base.daily_reset.as_ref()),
+        charge: provider_file.and_then(|f| f.token_charge).or(provider_base.token_charge),
+        charge_in_file: provider_file.is_some_and(|f| f.token_charge.is_some()),
     };
     let model = WindowRules {
         kinds: [
-            file.and_then(|f| f.window.as_ref()),
-            at.file.and_then(|f| f.window.as_ref()),
-            base.and_then(|b| b.window.as_ref()),
-            at.base.window.as_ref(),
+            model_file.and_then(|f| f.window.as_ref()),
+            provider_file.and_then(|f| f.window.as_ref()),
+            model_base.and_then(|b| b.window.as_ref()),
+            provider_base.window.as_ref(),
         ]
         .into_iter()
         .flatten()
         .collect(),
-        reset: file
+        reset: model_file
             .and_then(|f| f.daily_reset.as_ref())
-            .or(at.file.and_then(|f| f.daily_reset.as_ref()))
-            .or(base.and_then(|b| b.daily_reset.as_ref()))
-            .or(at.base.daily_reset.as_ref()),
-        charge: file
+            .or(provider_file.and_then(|f| f.daily_reset.as_ref()))
+            .or(model_base.and_then(|b| b.daily_reset.as_ref()))
+            .or(provider_base.daily_reset.as_ref()),
+        charge: model_file
             .and_then(|f| f.token_charge)
-            .or(at.file.and_then(|f| f.token_charge))
-            .or(base.and_then(|b| b.token_charge))
-            .or(at.base.token_charge),
-        charge_in_file: account.charge_in_file || file.is_some_and(|f| f.token_charge.is_some()),
+            .or(provider_file.and_then(|f| f.token_charge))
+            .or(model_base.and_then(|b| b.token_charge))
+            .or(provider_base.token_charge),
+        charge_in_file: account.charge_in_file || model_file.is_some_and(|f| f.token_charge.is_some()),
     };
     let mut windows = Vec::new();
     let mut zero = false;
