@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     load, runtime,
-    serve::{listen, made_admin_key, welcome, with_telemetry},
+    startup::{listen, made_admin_key, welcome, with_telemetry},
 };
 use crate::{
     app::{App, Storage},

@@ -14,6 +14,7 @@ mod demo;
 mod healthcheck;
 mod keys;
 mod serve;
+mod startup;
 
 use crate::{
     catalog::CatalogError,
