@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{SECRETS, dotenv, layers::SETTINGS};
+use super::{SECRETS, dotenv, setting_names::SETTINGS};
 use crate::suggest::closest;
 
 pub(super) struct Environment {

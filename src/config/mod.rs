@@ -11,6 +11,7 @@ mod layers;
 pub mod provider_table;
 mod providers;
 mod redis_url;
+mod setting_names;
 mod settings;
 mod telemetry;
 mod value;

@@ -424,7 +424,7 @@ fn the_examples_name_every_setting_with_its_default() {
         let folder = folder(&[("tollfree.toml", &toml), (".env", &dotenv), ("clients.toml", "")]);
         load(&BTreeMap::new(), folder.path()).unwrap();
     }
-    for setting in layers::SETTINGS.iter() {
+    for setting in setting_names::SETTINGS.iter() {
         let (section, key) = setting.path.split_once('.').unwrap();
         let after = toml.split(&format!("[{section}]\n")).nth(1).expect(section);
         let mut lines = after.lines().take_while(|line| !line.starts_with('['));
