@@ -11,8 +11,8 @@ use deadpool_redis::Pool;
 use futures_util::future::{FutureExt, select_ok};
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-    Value, aio::MultiplexedConnection,
+    Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -20,7 +20,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{error_class::ErrorClass, pool, tls};
+use super::{error_class::ErrorClass, pool, tls, without_time_limits};
 use crate::{
     config::{Address, RedisUrl, Topology},
     ledger::keys::Key,
@@ -285,12 +285,7 @@ impl Reconnector {
 
 /// Opens a connection that is driven by the current runtime.
 pub(super) async fn open(info: ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
-    tls::client(info)?.get_multiplexed_async_connection_with_config(&config()).await
-}
-
-/// Without the library's time limits: the callers have their own.
-pub(super) fn config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
+    tls::client(info)?.get_multiplexed_async_connection_with_config(&without_time_limits()).await
 }
 
 fn connect_error(error: &RedisError) -> ConnectError {

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
-use redis::{Cmd, Pipeline, Value};
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout_at};
 
 use self::{
@@ -45,6 +45,11 @@ static DIGESTS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 fn digest(script: Script) -> &'static str {
     &DIGESTS[script as usize]
+}
+
+/// Configuration of every connection: no time limits of the library, because the callers have their own.
+fn without_time_limits() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }
 
 /// The reply to one command; error replies are errors.

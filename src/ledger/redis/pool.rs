@@ -8,7 +8,7 @@ use deadpool_redis::{Connection, Manager, Pool};
 use redis::{ConnectionInfo, RedisError};
 use tokio::time::timeout;
 
-use super::connection;
+use super::without_time_limits;
 use crate::ledger::scripts::Script;
 
 const MAX_CONNECTIONS: usize = 4;
@@ -17,7 +17,7 @@ const WAIT: Duration = Duration::from_millis(50);
 
 /// Opens no connection yet.
 pub(super) fn build(node: &ConnectionInfo) -> Result<Pool, RedisError> {
-    let manager = Manager::new_with_config(node.clone(), connection::config())?;
+    let manager = Manager::new_with_config(node.clone(), without_time_limits())?;
     let pool = Pool::builder(manager).max_size(MAX_CONNECTIONS).build();
     Ok(pool.expect("a pool without time limits needs no runtime"))
 }
