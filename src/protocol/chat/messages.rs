@@ -1,9 +1,6 @@
 //! Messages: roles, contents, tool calls, and the amount of text.
 
-use super::{
-    decode::{Mistake, Reader, missing, skip_null, string_or_null, wrong},
-    parameters::short,
-};
+use super::reader::{Mistake, Reader, missing, short, skip_null, string_or_null, wrong};
 use crate::{
     domain::{Capabilities, PromptSize},
     json::{Json, Kind, Text},

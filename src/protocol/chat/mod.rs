@@ -3,10 +3,8 @@
 mod decode;
 mod messages;
 mod parameters;
+mod reader;
 #[cfg(test)]
 mod tests;
 
-pub use self::{
-    decode::{BadRequest, decode},
-    parameters::KNOWN_PARAMETERS,
-};
+pub use self::{decode::decode, parameters::KNOWN_PARAMETERS, reader::BadRequest};

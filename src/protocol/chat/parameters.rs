@@ -1,6 +1,6 @@
 //! The known top-level parameters.
 
-use super::decode::{Mistake, Reader, missing, skip_null, string_or_null, wrong};
+use super::reader::{Mistake, Reader, missing, short, skip_null, string_or_null, wrong};
 use crate::{
     domain::{Capabilities, Tier},
     json::{Json, Kind, Text},
@@ -337,9 +337,4 @@ fn integer(json: &mut Json<'_>, param: &str, least: i64, most: i64) -> Result<i6
         Ok(value) if (least..=most).contains(&value) => Ok(value),
         _ => Err(wrong(param, &expected(), short(written))),
     }
-}
-
-/// The beginning of a value, for a message.
-pub(super) fn short(value: &str) -> &str {
-    value.char_indices().nth(40).map_or(value, |(end, _)| &value[..end])
 }
