@@ -1,17 +1,17 @@
-//! What `budget` says of a window is what `admit` does: used to the unit, open when it says so and not before.
+//! The `budget` script agrees with `admit`: exact use, and the exact time at which a window opens.
 
 use bytes::Bytes;
 use tollfree::ledger::{engine::Reply, keys::Keys, scripts::Script};
 
 use super::{
     model::{SLACK, Win, pack},
-    rig::{Admit, Asker, Cand, End, START_MS, TestLedger, WaitRequest, cand, win},
+    rig::{Admit, Cand, End, START_MS, TestClient, TestLedger, WaitRequest, cand, win},
     world::Dice,
 };
 
 /// One window of the reply.
 #[derive(Debug, PartialEq, Eq)]
-struct Stand {
+struct WindowRow {
     max: i64,
     learned: i64,
     used: i64,
@@ -37,12 +37,12 @@ pub(super) fn budget(ledger: &TestLedger, cands: &[Cand]) -> Reply {
     ledger.run(Script::Budget, &all, &args)
 }
 
-fn stands(ledger: &TestLedger, cands: &[Cand]) -> Vec<Stand> {
+fn window_rows(ledger: &TestLedger, cands: &[Cand]) -> Vec<WindowRow> {
     let Reply::List(items) = budget(ledger, cands) else { panic!("no list") };
     let number = |item: &Reply| if let Reply::Int(n) = item { *n } else { panic!("no number: {item:?}") };
     let numbers: Vec<i64> = items.iter().map(number).collect();
     assert_eq!(numbers[0], ledger.now());
-    let stand = |n: &[i64]| Stand {
+    let row = |n: &[i64]| WindowRow {
         max: n[0],
         learned: n[1],
         used: n[2],
@@ -51,15 +51,15 @@ fn stands(ledger: &TestLedger, cands: &[Cand]) -> Vec<Stand> {
         empty: n[5],
         waiting: n[6],
     };
-    numbers[6..].chunks(7).map(stand).collect()
+    numbers[6..].chunks(7).map(row).collect()
 }
 
-fn stand(ledger: &TestLedger, cand: &Cand) -> Stand {
-    stands(ledger, std::slice::from_ref(cand)).remove(0)
+fn window_row(ledger: &TestLedger, cand: &Cand) -> WindowRow {
+    window_rows(ledger, std::slice::from_ref(cand)).remove(0)
 }
 
 #[test]
-fn what_is_said_to_open_opens_then_and_not_before() {
+fn a_window_opens_exactly_at_the_reported_time() {
     let mut full = 0;
     for seed in 0..200 {
         let mut dice = Dice::new(seed);
@@ -73,83 +73,87 @@ fn what_is_said_to_open_opens_then_and_not_before() {
         for _ in 0..60 {
             ledger.pass(dice.roll(0, span / 20));
             let units = dice.roll(1, max / 3 + 2).min(max);
-            if let Admit::Go(lease) = ledger.ask(&one, &[units])
+            if let Admit::Go(lease) = ledger.request(&one, &[units])
                 && dice.one_in(3)
             {
                 ledger.close(&lease, &End::used(&[units / 2]));
             }
-            let told = stand(&ledger, &one);
-            assert!(told.max == max && told.exact == 1 && told.used <= max, "{seed}: {told:?}");
-            // (Near midnight a calendar's other day may be the full one.)
-            assert!(kind == 'c' || (told.used < max) == (told.opens == ledger.now()), "{seed}: {told:?}");
-            if told.opens > ledger.now() {
+            let row = window_row(&ledger, &one);
+            assert!(row.max == max && row.exact == 1 && row.used <= max, "{seed}: {row:?}");
+            // Near midnight the full day of a calendar window may be the other one.
+            assert!(kind == 'c' || (row.used < max) == (row.opens == ledger.now()), "{seed}: {row:?}");
+            if row.opens > ledger.now() {
                 full += 1;
                 let now = ledger.now();
-                if told.opens - 2 > now {
-                    ledger.at(told.opens - 2);
-                    ledger.ask(&one, &[1]).no();
+                if row.opens - 2 > now {
+                    ledger.at(row.opens - 2);
+                    ledger.request(&one, &[1]).no();
                 }
-                ledger.at(told.opens);
-                ledger.ask(&one, &[1]).go();
-                ledger.sync(); // as replicas do all the time
+                ledger.at(row.opens);
+                ledger.request(&one, &[1]).go();
+                ledger.sync(); // replicas do so continuously
             }
         }
     }
-    assert!(full > 200, "windows were full {full} times only");
+    assert!(full > 200, "windows were full only {full} times");
 }
 
 #[test]
-fn looking_changes_no_charge() {
+fn a_budget_report_changes_no_charge() {
     for kind in ['s', 'm', 'b'] {
         let one = cand("one", &[win("tpm", kind, 100), win("concurrency", 'n', 3)]);
         let mut ledger = TestLedger::new();
         for _ in 0..3 {
-            ledger.ask(&one, &[20, 1]).go();
+            ledger.request(&one, &[20, 1]).go();
             ledger.pass(900);
         }
         let before = ledger.charges();
-        let told = stands(&ledger, std::slice::from_ref(&one));
+        let rows = window_rows(&ledger, std::slice::from_ref(&one));
         assert_eq!(ledger.charges(), before, "{kind}");
-        assert_eq!((told[1].used, told[1].exact, told[1].max), (3, 0, 3), "slots open when an answer ends");
-        assert_eq!(told[1].opens, START_MS + 30_000, "or when the first lease dies");
-        ledger.at(told[0].empty);
-        assert_eq!(stand(&ledger, &one).used, 0, "{kind}: nothing of it counts any more");
+        assert_eq!(
+            (rows[1].used, rows[1].exact, rows[1].max),
+            (3, 0, 3),
+            "the time at which a slot opens is an estimate"
+        );
+        assert_eq!(rows[1].opens, START_MS + 30_000, "the first lease expires then");
+        ledger.at(rows[0].empty);
+        assert_eq!(window_row(&ledger, &one).used, 0, "{kind}: no charge counts any more");
     }
 }
 
 #[test]
-fn units_of_those_in_line_are_told_by_window() {
-    let account = [win("rpm", 's', 2).of_account(), win("tpm", 's', 9_000)];
+fn queued_units_are_reported_per_window() {
+    let account = [win("rpm", 's', 2).account_wide(), win("tpm", 's', 9_000)];
     let (a, b) = (cand("groq", &account).with("a", "x"), cand("groq", &account).with("b", "x"));
     let mut ledger = TestLedger::new();
-    ledger.ask(&a, &[1, 10]).go();
-    ledger.ask(&a, &[1, 10]).go();
-    let wish = WaitRequest { wait_ms: 200_000, again: false };
+    ledger.request(&a, &[1, 10]).go();
+    ledger.request(&a, &[1, 10]).go();
+    let wait = WaitRequest { wait_ms: 200_000, again: false };
     for (id, cand) in [("one", &a), ("two", &b), ("three", &b)] {
-        let asked = ledger.admit_in_line(id, &Asker::default(), &[(cand, &[1, 300])], wish);
-        assert!(matches!(asked, Admit::Wait(_)), "{asked:?}");
+        let reply = ledger.admit_queued(id, &TestClient::default(), &[(cand, &[1, 300])], wait);
+        assert!(matches!(reply, Admit::Wait(_)), "{reply:?}");
     }
-    let told: Vec<i64> = stands(&ledger, &[a, b]).iter().map(|stand| stand.waiting).collect();
-    assert_eq!(told, [3, 300, 600], "of the account, of the first model, of the second");
+    let waiting: Vec<i64> = window_rows(&ledger, &[a, b]).iter().map(|row| row.waiting).collect();
+    assert_eq!(waiting, [3, 300, 600], "of the account, the first model and the second model");
 }
 
 #[test]
-fn a_learned_limit_is_in_force_and_says_so() {
+fn a_learned_limit_is_in_force_and_reported_as_learned() {
     let one = cand("one", &[win("rpm", 's', 30)]);
     let mut ledger = TestLedger::new();
-    let lease = ledger.ask(&one, &[1]).go();
+    let lease = ledger.request(&one, &[1]).go();
     ledger.close(&lease, &End { hints: "rpm 10 -1 m 1 ".to_owned(), ..End::used(&[1]) });
-    let told = stand(&ledger, &one);
-    assert_eq!((told.max, told.learned, told.used), (10, 1, 1));
+    let row = window_row(&ledger, &one);
+    assert_eq!((row.max, row.learned, row.used), (10, 1, 1));
 }
 
 #[test]
-fn boundaries_that_are_out_of_date_are_asked_for_anew() {
+fn outdated_calendar_boundaries_are_rejected() {
     let one = cand("one", &[win("rpd", 'c', 30).in_zone("UTC")]);
     let ledger = TestLedger::new();
-    let old = one.with_span(0, "1000,2000,3000");
+    let old = one.with_stale_span(0, "1000,2000,3000");
     assert_eq!(budget(&ledger, &[old]), Reply::List(vec![Reply::Int(-3), Reply::Int(ledger.now())]));
-    let told = stand(&ledger, &one);
-    assert_eq!((told.used, told.opens), (0, ledger.now()));
-    assert_eq!(told.empty % 86_400_000, 0, "a day ends at midnight");
+    let row = window_row(&ledger, &one);
+    assert_eq!((row.used, row.opens), (0, ledger.now()));
+    assert_eq!(row.empty % 86_400_000, 0, "a day ends at midnight");
 }

@@ -1,4 +1,4 @@
-//! The scripts around members, sessions, guesses and the audit: the same replies from a redis-server and the embedded store.
+//! Scripts for clients, sessions, failed logins and the audit log: a redis-server and the embedded store reply the same.
 
 use bytes::Bytes;
 use tollfree::ledger::{
@@ -15,7 +15,7 @@ use crate::support::redis_server::RedisServer;
 
 const START_US: i64 = 1_800_000_000_000_000;
 
-/// Both hosts, told the same.
+/// Both engines, which receive the same calls.
 struct Pair {
     redis: RealRedis,
     embedded: SteppedEmbedded,
@@ -37,15 +37,15 @@ impl Pair {
         };
         pair.redis.flush();
         pair.embedded.flush();
-        pair.pass_us(0)
+        pair.advanced_us(0)
     }
 
-    fn pass_us(mut self, us: i64) -> Self {
-        self.wait_us(us);
+    fn advanced_us(mut self, us: i64) -> Self {
+        self.advance_us(us);
         self
     }
 
-    fn wait_us(&mut self, us: i64) {
+    fn advance_us(&mut self, us: i64) {
         self.now_us += us;
         self.redis.set_clock(self.now_us);
         self.embedded.set_clock(self.now_us);
@@ -55,16 +55,16 @@ impl Pair {
         self.now_us / 1_000
     }
 
-    /// Both replies, once `plain` has taken out what the hosts' own clocks say.
+    /// The reply of both engines. `plain` removes values of the engines' own clocks before the comparison.
     #[track_caller]
     fn same(&self, script: Script, keys: &[Key], args: &[Bytes], plain: impl Fn(Reply) -> Reply) -> Reply {
-        let told = plain(self.redis.run(script, keys, args));
+        let reply = plain(self.redis.run(script, keys, args));
         assert_eq!(
-            told,
+            reply,
             plain(self.embedded.run(script, keys, args)),
             "{script:?} {args:?}: redis left, embedded right"
         );
-        told
+        reply
     }
 
     fn client_keys(&self, id: &str) -> Vec<Key> {
@@ -77,44 +77,44 @@ impl Pair {
         let mut args =
             words(&[&version.to_string(), what, &most.to_string(), "admin", "client.test", id, "", "{}", ""]);
         args.extend(fields.iter().flat_map(|(field, value)| words(&[field, value])));
-        let Reply::List(told) = self.same(Script::ClientWrite, &self.client_keys(id), &args, |reply| reply) else {
+        let Reply::List(reply) = self.same(Script::ClientWrite, &self.client_keys(id), &args, |reply| reply) else {
             panic!()
         };
-        told.into_iter().map(|word| if let Reply::Int(n) = word { n } else { panic!("{word:?}") }).collect()
+        reply.into_iter().map(|word| if let Reply::Int(n) = word { n } else { panic!("{word:?}") }).collect()
     }
 
     #[track_caller]
     fn read(&self, ids: &[&str]) -> Vec<Reply> {
         let mut keys = vec![self.keys.meta(), self.keys.clients()];
         keys.extend(ids.iter().map(|id| self.keys.client_record(id)));
-        let Reply::List(told) = self.same(Script::ClientGet, &keys, &[], |reply| reply) else { panic!() };
-        assert_eq!((&told[0], told.len()), (&Reply::Int(self.now_ms()), 1 + 11 * ids.len()));
-        told[1..].to_vec()
+        let Reply::List(reply) = self.same(Script::ClientGet, &keys, &[], |reply| reply) else { panic!() };
+        assert_eq!((&reply[0], reply.len()), (&Reply::Int(self.now_ms()), 1 + 11 * ids.len()));
+        reply[1..].to_vec()
     }
 
     #[track_caller]
     fn page(&self, most: usize, below: &str) -> Vec<Reply> {
         let keys = [self.keys.meta(), self.keys.clients()];
         let args = words(&[&most.to_string(), below]);
-        let Reply::List(told) = self.same(Script::ClientGet, &keys, &args, |reply| reply) else { panic!() };
-        told[1..].to_vec()
+        let Reply::List(reply) = self.same(Script::ClientGet, &keys, &args, |reply| reply) else { panic!() };
+        reply[1..].to_vec()
     }
 
-    /// The audit without its ids, which come from the hosts' own clocks.
+    /// The audit log without its ids, which come from the engines' own clocks.
     fn audit(&self, most: usize) -> Vec<Reply> {
         let without_ids = |reply| {
             let Reply::List(words) = reply else { panic!() };
             Reply::List(words.chunks_exact(7).flat_map(|entry| entry[1..].to_vec()).collect())
         };
         let args = words(&["+", &most.to_string()]);
-        let Reply::List(told) = self.same(Script::AuditRead, &[self.keys.audit()], &args, without_ids) else {
+        let Reply::List(reply) = self.same(Script::AuditRead, &[self.keys.audit()], &args, without_ids) else {
             panic!()
         };
-        told
+        reply
     }
 
     #[track_caller]
-    fn guess(&self, address: &str, name: &str) -> i64 {
+    fn failed_login(&self, address: &str, name: &str) -> i64 {
         let keys = [self.keys.meta(), self.keys.failed_logins_from(address), self.keys.failed_logins()];
         match self.same(Script::LoginThrottle, &keys, &words(&[name, "10", "100", "60000"]), |reply| reply) {
             Reply::Int(ms) => ms,
@@ -134,11 +134,11 @@ async fn a_record_is_written_against_the_version_that_was_read() {
     let now = pair.now_ms();
     let fields = [("off", "0"), ("exp", "0"), ("rec", "{\"name\":\"\u{e4}\"}"), ("d", "ab"), ("@made", "0")];
     assert_eq!(pair.write("ann", 0, "set", 2, &fields), [1, now]);
-    assert_eq!(pair.write("ann", 0, "set", 2, &fields), [0, now], "it is there already");
+    assert_eq!(pair.write("ann", 0, "set", 2, &fields), [0, now], "the client exists already");
     assert_eq!(pair.write("ann", 7, "drop", 2, &[]), [0, now], "another version");
-    assert_eq!(pair.write("bob", 1, "set", 2, &fields), [0, now], "there is none to change");
-    assert_eq!(pair.read(&["bob"]), vec![Reply::Nil; 11], "and nothing was written");
-    pair.wait_us(5_000_000);
+    assert_eq!(pair.write("bob", 1, "set", 2, &fields), [0, now], "there is no such client");
+    assert_eq!(pair.read(&["bob"]), vec![Reply::Nil; 11], "nothing was written");
+    pair.advance_us(5_000_000);
     assert_eq!(pair.write("ann", 1, "set", 2, &[("old", "ab"), ("d", "cd"), ("@oldx", "1500")]), [2, now + 5_000]);
     let ann = pair.read(&["nobody", "ann"])[11..].to_vec();
     let until = (now + 6_500).to_string();
@@ -146,16 +146,16 @@ async fn a_record_is_written_against_the_version_that_was_read() {
     let expected = ["2", "0", "0", "{\"name\":\"\u{e4}\"}", "cd", "ab", &until, &made].map(bulk);
     assert_eq!((&ann[..8], &ann[8..]), (&expected[..], &[Reply::Nil, Reply::Nil, Reply::Nil][..]));
     assert_eq!(pair.write("bob", 0, "set", 2, &fields)[0], 1);
-    assert_eq!(pair.write("carl", 0, "set", 2, &fields)[0], -1, "two are the most");
+    assert_eq!(pair.write("carl", 0, "set", 2, &fields)[0], -1, "the maximum is two");
     assert_eq!(pair.write("ann", 2, "drop", 2, &[])[0], 3);
     assert_eq!(pair.read(&["ann"]), vec![Reply::Nil; 11]);
     assert_eq!(pair.write("carl", 0, "set", 2, &fields)[0], 1);
-    // One entry for each of the five that were carried out.
+    // One entry for each of the five successful changes.
     assert_eq!(pair.audit(100).len(), 5 * 6);
 }
 
 #[tokio::test]
-async fn pages_go_from_the_newest_to_the_oldest_though_all_were_made_at_one_instant() {
+async fn pages_are_ordered_even_if_all_clients_were_created_at_one_instant() {
     let server = RedisServer::start().await;
     let pair = Pair::on(&server);
     let ids: Vec<String> = (0..5).map(|n| format!("k{n}")).collect();
@@ -167,9 +167,9 @@ async fn pages_go_from_the_newest_to_the_oldest_though_all_were_made_at_one_inst
         let page = pair.page(2, &below);
         assert_eq!(page[0], Reply::Int(5));
         for pair in page[1..].chunks_exact(2) {
-            let [Reply::Bulk(id), Reply::Bulk(place)] = pair else { panic!("{pair:?}") };
+            let [Reply::Bulk(id), Reply::Bulk(score)] = pair else { panic!("{pair:?}") };
             seen.push(String::from_utf8_lossy(id).into_owned());
-            below = String::from_utf8_lossy(place).into_owned();
+            below = String::from_utf8_lossy(score).into_owned();
         }
         if page.len() < 5 {
             break;
@@ -179,31 +179,31 @@ async fn pages_go_from_the_newest_to_the_oldest_though_all_were_made_at_one_inst
 }
 
 #[tokio::test]
-async fn random_histories_of_members_are_answered_alike() {
+async fn both_engines_reply_alike_to_random_client_histories() {
     let server = RedisServer::start().await;
     for seed in 0..3 {
         let (mut pair, mut dice) = (Pair::on(&server), Dice::new(seed));
         let mut versions = [0_i64; 6];
         for _ in 0..600 {
-            pair.wait_us(*dice.pick(&[0, 1_000, 777_777, 20_000_000]));
+            pair.advance_us(*dice.pick(&[0, 1_000, 777_777, 20_000_000]));
             let at = usize::try_from(dice.roll(0, 6)).unwrap();
             let id = format!("k{at}");
             match dice.roll(0, 10) {
                 0..=4 => {
                     let known = if dice.one_in(5) { dice.roll(0, 4) } else { versions[at] };
                     let off = *dice.pick(&["0", "1"]);
-                    let told = pair.write(
+                    let reply = pair.write(
                         &id,
                         known,
                         "set",
                         5,
                         &[("off", off), ("rec", "{}"), ("@made", "0"), ("@exp", "99")],
                     );
-                    versions[at] = if told[0] > 0 { told[0] } else { versions[at] };
+                    versions[at] = if reply[0] > 0 { reply[0] } else { versions[at] };
                 }
                 5 => {
-                    let told = pair.write(&id, versions[at], "drop", 5, &[]);
-                    versions[at] = if told[0] > 0 { 0 } else { versions[at] };
+                    let reply = pair.write(&id, versions[at], "drop", 5, &[]);
+                    versions[at] = if reply[0] > 0 { 0 } else { versions[at] };
                 }
                 6 => {
                     let keys = [pair.keys.meta(), pair.keys.client_record(&id), pair.keys.client_record("nobody")];
@@ -215,8 +215,8 @@ async fn random_histories_of_members_are_answered_alike() {
                     pair.page(3, "+inf");
                 }
                 8 => {
-                    let (who, name): (&str, &str) = (*dice.pick(&["a", "b"]), *dice.pick(&["", "x", "y", "z"]));
-                    pair.guess(who, name);
+                    let (address, name): (&str, &str) = (*dice.pick(&["a", "b"]), *dice.pick(&["", "x", "y", "z"]));
+                    pair.failed_login(address, name);
                 }
                 _ => {
                     pair.read(&["k0", "k1", "k2", "k3", "k4", "k5"]);
@@ -228,37 +228,41 @@ async fn random_histories_of_members_are_answered_alike() {
 }
 
 #[tokio::test]
-async fn ten_wrong_keys_in_any_minute_and_one_while_the_fleet_sees_a_hundred() {
+async fn an_address_has_ten_failed_logins_a_minute_and_one_after_a_hundred_overall() {
     let server = RedisServer::start().await;
     let mut pair = Pair::on(&server);
     for n in 0..10 {
-        assert_eq!((pair.guess("a", ""), pair.guess("a", &format!("g{n}"))), (0, 0), "{n}");
-        pair.wait_us(1_000_000);
+        assert_eq!((pair.failed_login("a", ""), pair.failed_login("a", &format!("g{n}"))), (0, 0), "{n}");
+        pair.advance_us(1_000_000);
     }
     for name in ["", "g1", "other"] {
-        assert_eq!(pair.guess("a", name), 50_000, "the first of the ten leaves in 50 s");
+        assert_eq!(pair.failed_login("a", name), 50_000, "the first of the ten expires in 50 s");
     }
-    pair.wait_us(50_000_000);
-    assert_eq!((pair.guess("a", "g11"), pair.guess("a", "g12")), (0, 1_000), "exactly as it was told");
+    pair.advance_us(50_000_000);
+    assert_eq!(
+        (pair.failed_login("a", "g11"), pair.failed_login("a", "g12")),
+        (0, 1_000),
+        "exactly at the reported time"
+    );
     for n in 0..100 {
-        assert_eq!(pair.guess(&format!("b{n}"), "g"), 0);
+        assert_eq!(pair.failed_login(&format!("b{n}"), "g"), 0);
     }
-    assert_eq!((pair.guess("c", ""), pair.guess("c", "g"), pair.guess("c", "")), (0, 0, 60_000));
-    assert_eq!(pair.guess("d", ""), 0, "who has shown no wrong key is listened to");
-    pair.wait_us(60_000_000);
+    assert_eq!((pair.failed_login("c", ""), pair.failed_login("c", "g"), pair.failed_login("c", "")), (0, 0, 60_000));
+    assert_eq!(pair.failed_login("d", ""), 0, "an address without failures is not blocked");
+    pair.advance_us(60_000_000);
     for n in 0..9 {
-        assert_eq!(pair.guess("c", &format!("g{n}")), 0);
+        assert_eq!(pair.failed_login("c", &format!("g{n}")), 0);
     }
 }
 
 #[tokio::test]
-async fn a_session_is_good_with_its_admin_key_until_it_is_ended() {
+async fn a_session_is_valid_with_its_admin_key_until_it_ends() {
     let server = RedisServer::start().await;
     let pair = Pair::on(&server);
     let session = |what: &str, cookie: &str, key: &str| {
         let keys = [pair.keys.audit(), pair.keys.session(cookie)];
         let args = words(&[what, key, "60000", "admin", "session.test", cookie, "", "", "::1"]);
-        // What is left of it is told by the host's own clock.
+        // The remaining lifetime depends on the engine's own clock.
         let roughly = |reply| match reply {
             Reply::Int(50_000..=60_000) => Reply::Int(1),
             other => other,
@@ -272,5 +276,5 @@ async fn a_session_is_good_with_its_admin_key_until_it_is_ended() {
     assert_eq!(session("end", "c", "other"), none);
     assert_eq!(session("end", "c", "k"), good);
     assert_eq!(session("look", "c", "k"), none);
-    assert_eq!(pair.audit(9).len(), 2 * 6, "of the two that did something");
+    assert_eq!(pair.audit(9).len(), 2 * 6, "one entry for each of the two calls that changed something");
 }

@@ -11,7 +11,7 @@ use tollfree::ledger::{
 use super::{
     budget::budget,
     engines::{RealRedis, SteppedEmbedded},
-    rig::{Admit, Asker, Cand, End, Lease, TestLedger, WaitRequest, cand, win},
+    rig::{Admit, Cand, End, Lease, TestClient, TestLedger, WaitRequest, cand, win},
     world::Dice,
 };
 use crate::support::redis_server::RedisServer;
@@ -25,7 +25,7 @@ fn pool() -> Vec<Cand> {
         win("concurrency", 'n', 6),
     ];
     let groq =
-        [win("rpm", 's', 60).of_account(), win("rpm", 'b', 30), win("tpm", 'b', 8_000), win("tpd", 's', 200_000)];
+        [win("rpm", 's', 60).account_wide(), win("rpm", 'b', 30), win("tpm", 'b', 8_000), win("tpd", 's', 200_000)];
     // (No window of a second: its key's life, by each host's own clock, could end between two questions.)
     let busy = [win("rph", 's', 200), win("tpm", 's', 500_000), win("rpmonth", 'c', 4_000).in_zone("UTC")];
     vec![
@@ -90,7 +90,7 @@ fn ending(dice: &mut Dice, lease: &Lease) -> End {
     if dice.one_in(12) {
         let limit = if names.is_empty() || dice.one_in(3) { "-" } else { &dice.pick(&names[..])[..] };
         let ms = *dice.pick(&[0, 0, 700, 5_000, 60_000]);
-        end.shut = format!("{} {ms} {limit} 429_{limit}", dice.pick(&["k", "m", "a"]));
+        end.cooldown = format!("{} {ms} {limit} 429_{limit}", dice.pick(&["k", "m", "a"]));
     }
     if !names.is_empty() && dice.one_in(4) {
         let i = usize::try_from(dice.roll(0, names.len() as i64)).unwrap();
@@ -112,13 +112,13 @@ fn drawn(dice: &mut Dice, pool: &[Cand]) -> Vec<(Cand, Vec<i64>)> {
     some.map(|cand| (cand.clone(), units(dice, &cand))).collect()
 }
 
-fn asker(dice: &mut Dice) -> Asker {
-    let asker = match dice.roll(0, 3) {
-        0 => Asker::named("ann").with(&[win("rpm", 's', 40), win("rpd", 's', 2_000)]),
-        1 => Asker::named("bob").with(&[win("rph", 's', 30)]),
-        _ => Asker::default(),
+fn client(dice: &mut Dice) -> TestClient {
+    let client = match dice.roll(0, 3) {
+        0 => TestClient::named("ann").with(&[win("rpm", 's', 40), win("rpd", 's', 2_000)]),
+        1 => TestClient::named("bob").with(&[win("rph", 's', 30)]),
+        _ => TestClient::default(),
     };
-    Asker { flex: dice.one_in(9), ..asker.weighing(dice.roll(1, 4)) }
+    TestClient { flex: dice.one_in(9), ..client.with_weight(dice.roll(1, 4)) }
 }
 
 fn control(pair: &mut Pair, dice: &mut Dice, what: &str) {
@@ -178,36 +178,37 @@ fn step(
             }
         }
         _ => {
-            let asker = asker(dice);
-            let wish = WaitRequest { wait_ms: *dice.pick(&[0, 0, -1, 5_000, 90_000]), again: false };
+            let client = client(dice);
+            let wait = WaitRequest { wait_ms: *dice.pick(&[0, 0, -1, 5_000, 90_000]), again: false };
             let drawn = drawn(dice, pool);
             let choices: Vec<(&Cand, &[i64])> = drawn.iter().map(|(cand, units)| (cand, &units[..])).collect();
             if dice.one_in(30) && !open.is_empty() {
                 let id = dice.pick(&open[..]).id.clone();
                 if pair.hold(&id) {
-                    pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+                    pair.same(&what, |ledger| ledger.admit_raw(&id, &client, &choices, wait));
                 }
                 return;
             }
             if dice.one_in(4) && !waiting.is_empty() {
                 let id = dice.pick(&waiting[..]).clone();
-                let wish = WaitRequest { again: true, ..wish };
+                let wait = WaitRequest { again: true, ..wait };
                 match dice.roll(0, 4) {
                     0 => pair.same(&what, |ledger| ledger.leave(&id)),
-                    1 => pair.same(&what, |ledger| ledger.stay_raw(waiting)),
-                    _ => pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish)),
+                    1 => pair.same(&what, |ledger| ledger.heartbeat_raw(waiting)),
+                    _ => pair.same(&what, |ledger| ledger.admit_raw(&id, &client, &choices, wait)),
                 };
                 return;
             }
             let id = pair.redis.fresh_id();
             // Raw first, which is compared, and then typed: the same id gets the same lease.
-            let raw = pair.same(&what, |ledger| ledger.admit_raw(&id, &asker, &choices, wish));
+            let raw = pair.same(&what, |ledger| ledger.admit_raw(&id, &client, &choices, wait));
             if matches!(&raw, Reply::List(items) if items[0] == Reply::Int(2)) {
                 waiting.push(id);
                 return;
             }
             if matches!(&raw, Reply::List(items) if items[0] == Reply::Int(1)) {
-                let typed = [pair.redis.admit_as(&id, &asker, &choices), pair.embedded.admit_as(&id, &asker, &choices)];
+                let typed =
+                    [pair.redis.admit_as(&id, &client, &choices), pair.embedded.admit_as(&id, &client, &choices)];
                 if let [Admit::Go(lease), _] = typed
                     && !open.iter().any(|other| other.id == lease.id)
                 {
@@ -219,7 +220,7 @@ fn step(
     if n.is_multiple_of(50) {
         let all = |ledger: &TestLedger| {
             let mut all = ledger.charges();
-            all.extend(ledger.room());
+            all.extend(ledger.queue_state());
             all
         };
         let (redis, embedded) = (all(&pair.redis), all(&pair.embedded));
@@ -273,7 +274,7 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
     let keys = Keys::new("judge");
     let member = keys.client_record("ann");
     for ledger in [&pair.redis, &pair.embedded] {
-        ledger.look("return redis.call('HSET', KEYS[1], 'v', 3, 'rec', '{\"name\":\"Ann\"}')", &member);
+        ledger.eval("return redis.call('HSET', KEYS[1], 'v', 3, 'rec', '{\"name\":\"Ann\"}')", &member);
     }
     let rollups = [0, 60_000].map(|start| keys.rollup(Step::Minute, GroupBy::Client, start));
     let mut number = 0;
@@ -323,7 +324,7 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
             assert!(ledger.ttl(key) > 0, "{key} lives for ever");
         }
     }
-    let Reply::Int(names) = pair.redis.look("return redis.call('HLEN', KEYS[1])", &rollups[0]) else { panic!() };
+    let Reply::Int(names) = pair.redis.eval("return redis.call('HLEN', KEYS[1])", &rollups[0]) else { panic!() };
     assert!(names <= 6, "five names and the rest: {names}");
 }
 

@@ -1,4 +1,4 @@
-//! What the scripts cost a real redis-server, µs inside Redis by its own count: told, never asserted.
+//! Time of each script inside a real redis-server, by its own count. The figures are printed, not asserted.
 //! `cargo test --test it -- --ignored --nocapture costs`
 
 use bytes::Bytes;
@@ -11,13 +11,13 @@ use tollfree::ledger::{
 use super::{
     budget::budget,
     engines::RealRedis,
-    rig::{Admit, Asker, Cand, End, Lease, TestLedger, cand, win},
+    rig::{Admit, Cand, End, Lease, TestClient, TestLedger, cand, win},
 };
 use crate::support::redis_server::RedisServer;
 
 const ROUNDS: i64 = 2_000;
 
-/// Ten candidates of four windows, as Groq has them; or of sliding ones.
+/// Ten candidates with four windows each, with Groq's limits.
 fn candidates(kind: char, most: i64) -> Vec<Cand> {
     let windows = [
         win("rpm", kind, most),
@@ -36,7 +36,7 @@ fn usec(server: &RedisServer) -> f64 {
     figure.parse().unwrap()
 }
 
-fn tell(server: &RedisServer, what: &str, kind: char, mut work: impl FnMut()) {
+fn measure(server: &RedisServer, what: &str, kind: char, mut work: impl FnMut()) {
     server.command(&["CONFIG", "RESETSTAT"]);
     for _ in 0..ROUNDS {
         work();
@@ -46,7 +46,7 @@ fn tell(server: &RedisServer, what: &str, kind: char, mut work: impl FnMut()) {
 }
 
 #[tokio::test]
-#[ignore = "told, not asserted: for `make bench`"]
+#[ignore = "a measurement without assertions, for `make bench`"]
 async fn costs() {
     let server = RedisServer::start().await;
     for kind in ['s', 'b'] {
@@ -54,49 +54,49 @@ async fn costs() {
         let ten = candidates(kind, 1_000_000);
         let units: &[i64] = &[1, 1, 800, 800];
         let choices: Vec<(&Cand, &[i64])> = ten.iter().map(|c| (c, units)).collect();
-        let none = Asker::default();
-        let ann = Asker::named("ann").with(&[win("rpm", 's', 1_000_000), win("rpd", 's', 1_000_000)]);
+        let none = TestClient::default();
+        let ann = TestClient::named("ann").with(&[win("rpm", 's', 1_000_000), win("rpd", 's', 1_000_000)]);
         let mut leases: Vec<Lease> = Vec::new();
-        let mut grant = |ledger: &mut TestLedger, asker: &Asker, choices: &[(&Cand, &[i64])]| {
+        let mut grant = |ledger: &mut TestLedger, client: &TestClient, choices: &[(&Cand, &[i64])]| {
             ledger.pass(7);
-            leases.push(ledger.admit(asker, choices).go());
+            leases.push(ledger.admit(client, choices).go());
         };
-        tell(&server, "admit, one candidate of four windows", kind, || grant(&mut ledger, &none, &choices[..1]));
-        tell(&server, "admit, ten candidates, first one free", kind, || grant(&mut ledger, &none, &choices));
-        tell(&server, "the same, a client with two windows", kind, || grant(&mut ledger, &ann, &choices));
+        measure(&server, "admit, one candidate of four windows", kind, || grant(&mut ledger, &none, &choices[..1]));
+        measure(&server, "admit, ten candidates, first one free", kind, || grant(&mut ledger, &none, &choices));
+        measure(&server, "the same, a client with two windows", kind, || grant(&mut ledger, &ann, &choices));
         let mut next = leases.iter();
         let end = End { first_ms: 300, ..End { used: Some(vec![-1, -1, 500, 500]), ..End::verdict("good", "good") } };
-        tell(&server, "settle", kind, || ledger.close(next.next().unwrap(), &end));
+        measure(&server, "settle", kind, || ledger.close(next.next().unwrap(), &end));
 
         let full = candidates(kind, 30);
         let small: &[i64] = &[1, 1, 300, 300];
         for one in &full {
-            while let Admit::Go(_) = ledger.ask(one, small) {
+            while let Admit::Go(_) = ledger.request(one, small) {
                 ledger.pass(3);
             }
         }
         let choices: Vec<(&Cand, &[i64])> = full.iter().map(|c| (c, small)).collect();
-        tell(&server, "admit, ten full candidates, the same size again", kind, || {
+        measure(&server, "admit, ten full candidates, the same size again", kind, || {
             ledger.admit(&none, &choices).no();
         });
         let mut size = 0;
-        tell(&server, "admit, ten full candidates, another size each time", kind, || {
+        measure(&server, "admit, ten full candidates, another size each time", kind, || {
             size = (size + 7) % 200;
             let units = [1, 1, 300 + size, 300 + size];
             let choices: Vec<(&Cand, &[i64])> = full.iter().map(|c| (c, &units[..])).collect();
             ledger.admit(&none, &choices).no();
         });
-        tell(&server, "snapshot of the windows of twenty candidates", kind, || {
+        measure(&server, "snapshot of the windows of twenty candidates", kind, || {
             ledger.snapshot(0);
         });
         let six = candidates(kind, 1_000_000)[..6].to_vec();
-        tell(&server, "budget of 24 windows", kind, || drop(budget(&ledger, &six)));
+        measure(&server, "budget of 24 windows", kind, || drop(budget(&ledger, &six)));
         ledger.flush();
     }
     for (requests, clients) in [(1, 1), (10, 5), (128, 40)] {
         let ledger = TestLedger::on(Box::new(RealRedis::connect(&server.url())));
         let mut number = 0;
-        tell(&server, &format!("record of {requests} requests by {clients} clients, four models each"), '-', || {
+        measure(&server, &format!("record of {requests} requests by {clients} clients, four models each"), '-', || {
             number += 1;
             let (keys, args) = batch(number, requests, clients);
             ledger.run(Script::Record, &keys, &args);
@@ -104,7 +104,7 @@ async fn costs() {
     }
 }
 
-/// A batch as a replica writes it: every roll-up of one minute, its hour and its day.
+/// One batch of a replica: every roll-up of a minute, its hour and its day.
 fn batch(number: usize, requests: usize, clients: usize) -> (Vec<Key>, Vec<Bytes>) {
     let names = Keys::new("judge");
     let mut keys = vec![names.totals(), names.journal(), names.batch("one")];

@@ -1,4 +1,4 @@
-//! Who runs the scripts in these tests: the embedded store, whose clock we hold in our hand, or a real redis-server.
+//! Engines that run the scripts in these tests: the embedded store with a simulated clock, or a real redis-server.
 
 use std::{
     cell::RefCell,
@@ -18,28 +18,28 @@ use tollfree::ledger::{
     scripts::Script,
 };
 
-/// The real `lib/clock.lua`, its one reading of TIME replaced by a key that only the test writes.
+/// `lib/clock.lua` with its call of TIME replaced by a key that only the test writes.
 fn stepped_clock() -> String {
     let real = include_str!("../../../lua/lib/clock.lua");
     assert_eq!(real.matches("redis.call('TIME')").count(), 1, "lib/clock.lua is the only reader of TIME");
     real.replace("redis.call('TIME')", "redis.call('HMGET', '{judge}:clock', 's', 'us')")
 }
 
-/// Runs scripts at instants that the test names.
+/// Runs scripts at instants that the test chooses.
 pub(super) trait Bench {
     fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply;
-    /// A text of the test's own, to look behind the scripts.
-    fn look(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply;
+    /// Runs a script of the test's own, to inspect the state.
+    fn eval(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply;
     fn set_clock(&self, us: i64);
-    /// Everything is gone, as after FLUSHALL.
+    /// Deletes everything, as FLUSHALL does.
     fn flush(&self);
-    /// What was published since the last call, where this can be told.
-    fn heard(&self) -> Vec<String> {
+    /// Messages published since the last call, if the engine records them.
+    fn published(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// The embedded store on a clock that moves only when told: lives of keys end by it too.
+/// The embedded store on a clock that only the test moves. Keys expire by this clock too.
 pub(super) struct Simulated {
     store: RefCell<EmbeddedEngine>,
     clock: Arc<AtomicI64>,
@@ -69,10 +69,10 @@ impl Simulated {
 impl Bench for Simulated {
     fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply {
         let call = ScriptCall { script, keys: keys.to_vec(), args: args.to_vec() };
-        self.store.borrow().run(&call, true).now_or_never().expect("the embedded store answers at once").unwrap()
+        self.store.borrow().run(&call, true).now_or_never().expect("the embedded store is never pending").unwrap()
     }
 
-    fn look(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
+    fn eval(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
         self.store.borrow().run_text(text, keys, args).unwrap()
     }
 
@@ -84,12 +84,12 @@ impl Bench for Simulated {
         *self.store.borrow_mut() = listening(store(&self.clock), &self.heard);
     }
 
-    fn heard(&self) -> Vec<String> {
+    fn published(&self) -> Vec<String> {
         std::mem::take(&mut *self.heard.lock().unwrap())
     }
 }
 
-/// The embedded store under the told clock of the scripts and its own real one for the lives of keys, as in Redis.
+/// The embedded store with a simulated clock for the scripts and the real clock for expiry, as in [`RealRedis`].
 pub(super) struct SteppedEmbedded {
     store: RefCell<EmbeddedEngine>,
     texts: HashMap<&'static str, String>,
@@ -107,7 +107,7 @@ impl SteppedEmbedded {
         Self { store: RefCell::new(EmbeddedEngine::in_memory()), texts: texts() }
     }
 
-    /// The lives of keys by a second clock of the test's, µs.
+    /// Keys expire by a second clock (µs) that the test moves.
     pub(super) fn beside(clock: &Arc<AtomicI64>) -> Self {
         Self { store: RefCell::new(store(clock)), texts: texts() }
     }
@@ -124,12 +124,12 @@ impl Bench for SteppedEmbedded {
         self.store.borrow().run_text(&self.texts[script.name()], keys, args).unwrap()
     }
 
-    fn look(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
+    fn eval(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
         self.store.borrow().run_text(text, keys, args).unwrap()
     }
 
     fn set_clock(&self, us: i64) {
-        self.look(SET_CLOCK, &[], &time_words(us));
+        self.eval(SET_CLOCK, &[], &time_words(us));
     }
 
     fn flush(&self) {
@@ -137,7 +137,7 @@ impl Bench for SteppedEmbedded {
     }
 }
 
-/// A real redis-server, over a plain connection; the scripts' clock is told, the lives of keys go by its own.
+/// A real redis-server with a simulated clock for the scripts. Keys expire by the server's own clock.
 pub(super) struct RealRedis {
     line: RefCell<redis::Connection>,
     digests: HashMap<&'static str, String>,
@@ -154,7 +154,7 @@ impl RealRedis {
         Self { line: RefCell::new(line), digests }
     }
 
-    /// Any command.
+    /// Executes any command.
     pub(super) fn command(&self, words: &[&str]) -> redis::Value {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
@@ -182,7 +182,7 @@ fn reply(value: redis::Value) -> Reply {
         redis::Value::SimpleString(text) => Reply::Bulk(text.into()),
         redis::Value::Okay => Reply::Bulk(Bytes::from_static(b"OK")),
         redis::Value::Array(items) => Reply::List(items.into_iter().map(reply).collect()),
-        other => panic!("a reply no script gives: {other:?}"),
+        other => panic!("unexpected type of reply: {other:?}"),
     }
 }
 
@@ -191,12 +191,12 @@ impl Bench for RealRedis {
         self.eval("EVALSHA", &self.digests[script.name()], keys, args)
     }
 
-    fn look(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
+    fn eval(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
         self.eval("EVAL", text, keys, args)
     }
 
     fn set_clock(&self, us: i64) {
-        self.look(SET_CLOCK, &[], &time_words(us));
+        self.eval(SET_CLOCK, &[], &time_words(us));
     }
 
     fn flush(&self) {

@@ -1,4 +1,4 @@
-//! What providers say of their windows: no false alarm from our own calls, a stranger's are charged, limits are learned.
+//! Rate-limit headers of providers: our own calls cause no correction, foreign use is charged, and limits are learned.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -10,21 +10,21 @@ use super::{
 
 const MIDNIGHT: i64 = (START_MS / 86_400_000 + 1) * 86_400_000;
 
-/// A provider that counts what arrives and what ends, and says after each arrival what is left.
-struct Teller {
+/// A provider that counts arrivals and ends, and reports the remaining units after each arrival.
+struct CountingProvider {
     w: Win,
-    /// Instant, units, in µs.
+    /// Instants (µs) and units.
     counts: Vec<(i64, i64)>,
     level: f64,
     last: i64,
 }
 
-impl Teller {
+impl CountingProvider {
     fn new(w: &Win) -> Self {
         Self { w: w.clone(), counts: Vec::new(), level: 0.0, last: 0 }
     }
 
-    /// Adds units (negative: gives back), and says what is left then.
+    /// Adds units, or returns negative ones, and reports the remaining units.
     fn add(&mut self, at: i64, units: i64) -> i64 {
         self.counts.push((at, units));
         let span = self.w.span_ms * 1000;
@@ -43,17 +43,17 @@ impl Teller {
     }
 }
 
-/// Twenty calls in flight and more, each settled with the header that it got on arrival.
-/// Returns what the ledger holds beyond what we charged.
-fn talk(w: &Win, seed: u64, stranger: bool) -> i64 {
+/// Runs twenty and more calls at a time, each settled with the header of its arrival. With `foreign_use`, another user
+/// of the key takes units too. Returns the units that the ledger charged beyond our own calls.
+fn units_charged_beyond_ours(w: &Win, seed: u64, foreign_use: bool) -> i64 {
     let mut dice = Dice::new(seed);
     let mut ledger = TestLedger::new();
     if w.kind == 'c' {
         ledger.at(MIDNIGHT - dice.roll(5_000, 80_000));
     }
     let one = cand("one", std::slice::from_ref(w));
-    let mut teller = Teller::new(w);
-    // On their way: arrival; what is in flight: header; answered and not yet credited.
+    let mut provider = CountingProvider::new(w);
+    // `flying`: arrival of each call that is on its way. `open`: arrival and header of each call that has arrived.
     let mut flying: Vec<(i64, Lease)> = Vec::new();
     let mut open: Vec<(Lease, i64, i64)> = Vec::new();
     let (mut charged, mut first_q) = (0, None);
@@ -62,15 +62,15 @@ fn talk(w: &Win, seed: u64, stranger: bool) -> i64 {
         flying.sort_by_key(|(at, _)| *at);
         while flying.first().is_some_and(|(at, _)| *at <= ledger.now_us()) {
             let (at, lease) = flying.remove(0);
-            if stranger && dice.one_in(10) {
-                teller.add(at, w.max / 8);
+            if foreign_use && dice.one_in(10) {
+                provider.add(at, w.max / 8);
             }
-            let left = teller.add(at, lease.units[0]);
+            let left = provider.add(at, lease.units[0]);
             open.push((lease, at, left));
         }
         if dice.one_in(2) {
             let units = if w.limit.as_str().starts_with('r') { 1 } else { dice.roll(1, w.max / 20) };
-            if let super::rig::Admit::Go(lease) = ledger.ask(&one, &[units]) {
+            if let super::rig::Admit::Go(lease) = ledger.request(&one, &[units]) {
                 charged += units;
                 if first_q.is_none() {
                     first_q = Some(q(&ledger, &one) - units);
@@ -78,14 +78,14 @@ fn talk(w: &Win, seed: u64, stranger: bool) -> i64 {
                 flying.push((ledger.now_us() + dice.roll(0, SLACK * 1000), lease));
             }
         }
-        // Nobody renews here: no lease may come near its end.
+        // Leases are not renewed here, so none may come near its expiry.
         let old = open.iter().position(|(lease, _, _)| ledger.now() - lease.granted_ms > 20_000);
         if open.len() > 20 || old.is_some() || (!open.is_empty() && dice.one_in(4)) {
             let i = old.unwrap_or_else(|| usize::try_from(dice.roll(0, open.len() as i64)).unwrap());
             let (lease, _, left) = open.remove(i);
             let used = if w.limit.as_str().starts_with('r') { -1 } else { dice.roll(0, lease.units[0] + 1) };
             if used >= 0 {
-                teller.add(ledger.now_us(), used - lease.units[0]);
+                provider.add(ledger.now_us(), used - lease.units[0]);
             }
             let hints = format!("{} {} {left} m 1 ", w.limit, w.max);
             ledger.close(&lease, &End { hints, ..End::used(&[used]) });
@@ -94,7 +94,7 @@ fn talk(w: &Win, seed: u64, stranger: bool) -> i64 {
     q(&ledger, &one) - first_q.unwrap() - charged
 }
 
-/// All that was ever charged to the window.
+/// All units ever charged to the window.
 fn q(ledger: &TestLedger, one: &Cand) -> i64 {
     let fields = ledger.window(&one.window_key(&one.windows[0]));
     match fields.get("q") {
@@ -117,25 +117,25 @@ proptest! {
         ],
         seed in any::<u64>(),
     ) {
-        prop_assert_eq!(talk(&w, seed, false), 0);
+        prop_assert_eq!(units_charged_beyond_ours(&w, seed, false), 0);
     }
 }
 
 #[test]
-fn headers_of_a_spent_day_do_not_charge_the_next() {
+fn headers_of_a_used_up_day_do_not_charge_the_next() {
     for seed in 0..40 {
         let w = win("rpd", 'c', 300).in_zone("UTC");
         let mut ledger = TestLedger::new();
         let one = cand("one", &[w]);
         ledger.at(MIDNIGHT - 17_000 - seed * 500);
         for _ in 0..280 {
-            let lease = ledger.ask(&one, &[1]).go();
+            let lease = ledger.request(&one, &[1]).go();
             ledger.close(&lease, &End::default());
         }
-        let mut stream = ledger.ask(&one, &[1]).go();
-        // Five more overtook it on the way to the provider.
+        let mut stream = ledger.request(&one, &[1]).go();
+        // Five later calls reached the provider before it.
         for _ in 0..5 {
-            let lease = ledger.ask(&one, &[1]).go();
+            let lease = ledger.request(&one, &[1]).go();
             ledger.close(&lease, &End::default());
         }
         for ms in [-15_000, 0, 20_000] {
@@ -144,40 +144,43 @@ fn headers_of_a_spent_day_do_not_charge_the_next() {
         }
         ledger.close(&stream, &End { hints: "rpd 300 14 m 1 ".to_owned(), ..End::default() });
         for n in 0..300 {
-            assert!(ledger.ask(&one, &[1]).is_go(), "the new day is spent after {n}");
+            assert!(ledger.request(&one, &[1]).is_go(), "the new day is used up after {n}");
         }
     }
 }
 
 #[test]
-fn corrections_that_run_ahead_of_a_header_are_no_stranger() {
-    // (A bucket would not have room for 7000 either way: it gives back no more than cannot have drained.)
+fn corrections_that_precede_a_header_are_not_foreign_use() {
+    // A bucket has no room for 7000 in either case, because it returns only units that cannot have drained.
     for (name, w) in [("sliding", win("tpm", 's', 8_000)), ("calendar", win("tpd", 'c', 8_000).in_zone("UTC"))] {
         let mut ledger = TestLedger::new();
         let one = cand("one", std::slice::from_ref(&w));
-        let first = ledger.ask(&one, &[3_000]).go();
-        let second = ledger.ask(&one, &[3_000]).go();
+        let first = ledger.request(&one, &[3_000]).go();
+        let second = ledger.request(&one, &[3_000]).go();
         ledger.pass(1_000);
         ledger.close(&second, &End::used(&[300]));
-        // It arrived after the other, and its header was written when both reserves stood.
+        // It arrived after the other call, and its header was written while both were reserved.
         ledger.close(&first, &End { hints: format!("{} 8000 2000 m 1 ", w.limit), ..End::used(&[300]) });
-        assert!(ledger.ask(&one, &[7_000]).is_go(), "{name}: 600 of 8000 are used, and a false alarm said more");
+        assert!(
+            ledger.request(&one, &[7_000]).is_go(),
+            "{name}: 600 of 8000 are used, but the header was taken for foreign use"
+        );
     }
 }
 
 #[test]
-fn a_strangers_use_of_the_key_is_charged_once() {
+fn foreign_use_of_the_key_is_charged_once() {
     for w in [win("rpm", 's', 30), win("rpm", 'b', 30), win("rpd", 'c', 30).in_zone("UTC"), win("rpm", 's', 300)] {
         let mut ledger = TestLedger::new();
         let one = cand("one", std::slice::from_ref(&w));
-        let open: Vec<Lease> = (0..3).map(|_| ledger.ask(&one, &[1]).go()).collect();
-        // After our three, 12 of somebody else's: each of our headers tells of the same 12.
+        let open: Vec<Lease> = (0..3).map(|_| ledger.request(&one, &[1]).go()).collect();
+        // After our three calls come 12 foreign ones: each of our headers includes the same 12.
         for (i, lease) in open.iter().enumerate() {
             let left = w.max - 12 - i64::try_from(i).unwrap() - 1;
             ledger.close(lease, &End { hints: format!("{} {} {left} m 1 ", w.limit, w.max), ..End::default() });
         }
         let mut more = 0;
-        while ledger.ask(&one, &[1]).is_go() {
+        while ledger.request(&one, &[1]).is_go() {
             more += 1;
         }
         assert_eq!(more, w.max - 15, "{w:?}");
@@ -185,29 +188,33 @@ fn a_strangers_use_of_the_key_is_charged_once() {
 }
 
 #[test]
-fn a_lower_limit_binds_at_once_and_a_higher_one_only_where_nobody_configured_it() {
+fn a_lower_limit_applies_immediately_and_a_higher_one_only_if_none_is_configured() {
     let mut ledger = TestLedger::new();
     let one = cand("one", &[win("rpm", 's', 30)]);
-    let tell = |ledger: &mut TestLedger, hint: &str| {
-        let lease = ledger.ask(&one, &[1]).go();
+    let learn = |ledger: &mut TestLedger, hint: &str| {
+        let lease = ledger.request(&one, &[1]).go();
         ledger.close(&lease, &End { hints: format!("{hint} "), ..End::default() });
     };
     let room = |ledger: &mut TestLedger| {
         ledger.pass(120_000);
         let mut n = 0;
-        while ledger.ask(&one, &[1]).is_go() {
+        while ledger.request(&one, &[1]).is_go() {
             n += 1;
         }
         ledger.pass(120_000);
         n
     };
-    tell(&mut ledger, "rpm 10 -1 m 0");
+    learn(&mut ledger, "rpm 10 -1 m 0");
     assert_eq!(room(&mut ledger), 10);
-    tell(&mut ledger, "rpm 40 -1 m 0");
-    assert_eq!(room(&mut ledger), 10, "the file's 30 is no licence for 40, and 40 says nothing against 10");
-    tell(&mut ledger, "rpm 30 -1 m 0");
+    learn(&mut ledger, "rpm 40 -1 m 0");
+    assert_eq!(
+        room(&mut ledger),
+        10,
+        "a configured 30 does not allow 40, and a reported 40 does not undo the learned 10"
+    );
+    learn(&mut ledger, "rpm 30 -1 m 0");
     assert_eq!(room(&mut ledger), 30);
-    tell(&mut ledger, "rpm 40 -1 m 1");
+    learn(&mut ledger, "rpm 40 -1 m 1");
     assert_eq!(room(&mut ledger), 40);
     ledger.control("reset", "one");
     assert_eq!(room(&mut ledger), 30);
@@ -216,51 +223,51 @@ fn a_lower_limit_binds_at_once_and_a_higher_one_only_where_nobody_configured_it(
 #[test]
 fn an_accounts_limit_and_a_models_of_the_same_name_are_learned_apart() {
     let mut ledger = TestLedger::new();
-    let one = cand("one", &[win("rpm", 's', 60).of_account(), win("rpm", 's', 30)]);
+    let one = cand("one", &[win("rpm", 's', 60).account_wide(), win("rpm", 's', 30)]);
     let other = one.clone().with("other", "account");
-    let tell = |ledger: &mut TestLedger, hint: &str| {
-        let lease = ledger.ask(&one, &[1, 1]).go();
+    let learn = |ledger: &mut TestLedger, hint: &str| {
+        let lease = ledger.request(&one, &[1, 1]).go();
         ledger.close(&lease, &End { hints: format!("{hint} "), ..End::default() });
         ledger.pass(120_000);
     };
     let room = |ledger: &mut TestLedger, on: &Cand| {
         let mut n = 0;
-        while ledger.ask(on, &[1, 1]).is_go() {
+        while ledger.request(on, &[1, 1]).is_go() {
             n += 1;
         }
         ledger.pass(120_000);
         n
     };
-    tell(&mut ledger, "rpm 20 -1 m 1");
+    learn(&mut ledger, "rpm 20 -1 m 1");
     assert_eq!((room(&mut ledger, &one), room(&mut ledger, &other)), (20, 30));
-    tell(&mut ledger, "RPM 25 -1 a 1");
-    tell(&mut ledger, "rpm 28 -1 m 1");
+    learn(&mut ledger, "RPM 25 -1 a 1");
+    learn(&mut ledger, "rpm 28 -1 m 1");
     assert_eq!((room(&mut ledger, &one), room(&mut ledger, &other)), (25, 25));
-    tell(&mut ledger, "RPM 60 -1 a 1");
+    learn(&mut ledger, "RPM 60 -1 a 1");
     assert_eq!((room(&mut ledger, &one), room(&mut ledger, &other)), (28, 30));
-    tell(&mut ledger, "rpm 30 -1 m 1");
+    learn(&mut ledger, "rpm 30 -1 m 1");
     ledger.snapshot(0);
-    assert_eq!(ledger.health().len(), 0, "what is as configured is not kept");
+    assert_eq!(ledger.health().len(), 0, "a limit equal to the configured one is not stored");
 }
 
 proptest! {
     #![proptest_config(cases(40))]
 
-    /// Whatever limits are learned in whatever order, the ledger holds to the last one said where it may.
+    /// In any order of learned limits, the last permitted one is in force.
     #[test]
-    fn the_last_limit_said_is_the_one_in_force(said in vec((1..60_i64, any::<bool>()), 1..8)) {
+    fn the_last_reported_limit_is_in_force(reported in vec((1..60_i64, any::<bool>()), 1..8)) {
         let mut ledger = TestLedger::new();
         let one = cand("one", &[win("rpm", 's', 30)]);
         let mut force = 30;
-        for (max, raise) in said {
-            let lease = ledger.ask(&one, &[1]).go();
+        for (max, raise) in reported {
+            let lease = ledger.request(&one, &[1]).go();
             ledger.close(&lease, &End { hints: format!("rpm {max} -1 m {} ", i32::from(raise)), ..End::default() });
             if max <= 30 || raise {
                 force = max;
             }
             ledger.pass(120_000);
             let mut n = 0;
-            while ledger.ask(&one, &[1]).is_go() {
+            while ledger.request(&one, &[1]).is_go() {
                 n += 1;
             }
             prop_assert_eq!(n, force);
@@ -270,11 +277,11 @@ proptest! {
 }
 
 #[test]
-fn a_stranger_on_the_key_is_seen_and_charged() {
+fn foreign_use_of_the_key_is_detected_and_charged() {
     for w in [win("rpm", 's', 60), win("tpm", 'b', 8_000), win("tpm", 's', 8_000)] {
         for seed in 0..10 {
-            let seen = talk(&w, seed, true);
-            assert!(seen > 0, "{w:?}, seed {seed}");
+            let detected = units_charged_beyond_ours(&w, seed, true);
+            assert!(detected > 0, "{w:?}, seed {seed}");
         }
     }
 }

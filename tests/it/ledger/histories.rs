@@ -1,4 +1,4 @@
-//! The histories that every ledger of this kind was once caught with, each with the figures it was caught at.
+//! Histories that are known to break ledgers of this kind, with the figures that exposed them.
 
 use super::{
     oracle::{self, Count},
@@ -6,7 +6,7 @@ use super::{
     world::{World, judge},
 };
 
-/// A burst of the whole limit, each arriving at once or as late as we allow for.
+/// A burst of the whole limit. Calls arrive immediately or after the whole slack.
 fn burst(world: &mut World, on: &Cand, units: i64, latest: bool) {
     for _ in 0..on.windows[0].max {
         let Some(lease) = admitted(&mut world.ledger, on, &vec![units; on.windows.len()]) else { return };
@@ -17,14 +17,14 @@ fn burst(world: &mut World, on: &Cand, units: i64, latest: bool) {
 }
 
 fn admitted(ledger: &mut TestLedger, on: &Cand, units: &[i64]) -> Option<super::rig::Lease> {
-    match ledger.ask(on, units) {
+    match ledger.request(on, units) {
         super::rig::Admit::Go(lease) => Some(lease),
         _ => None,
     }
 }
 
 #[test]
-fn bursts_at_every_clock_minute_at_the_ends_of_sub_buckets_and_at_each_instant_named() {
+fn bursts_at_clock_minutes_sub_bucket_ends_and_named_instants_stay_within_the_limit() {
     for w in [win("rpm", 's', 30), win("rpm", 's', 600), win("rpm", 'b', 30), win("rpm", 'b', 600)] {
         for seed in 0..4 {
             let one = cand("one", std::slice::from_ref(&w));
@@ -34,7 +34,7 @@ fn bursts_at_every_clock_minute_at_the_ends_of_sub_buckets_and_at_each_instant_n
                 let now = world.ledger.now_us();
                 let minute = (now / 60_000_000 + 1) * 60_000_000 + world.dice.roll(-1_000, 1_001);
                 let bucket = (now / 468_750 + 1) * 468_750 + world.dice.roll(-1, 2);
-                let named = match world.ledger.ask(&one, &[1]) {
+                let named = match world.ledger.request(&one, &[1]) {
                     super::rig::Admit::No(refusal) => refusal.opens * 1000,
                     super::rig::Admit::Go(lease) => {
                         world.note(lease, now);
@@ -47,41 +47,41 @@ fn bursts_at_every_clock_minute_at_the_ends_of_sub_buckets_and_at_each_instant_n
                 let latest = world.dice.one_in(2);
                 burst(&mut world, &one, 1, latest);
             }
-            world.judge();
+            world.assert_within_limits();
         }
     }
 }
 
 #[test]
-fn refused_ones_that_come_back_at_the_instant_of_another_window_find_no_full_bucket() {
+fn retries_at_the_instant_of_another_window_do_not_overfill_a_bucket() {
     for seed in 0..10 {
-        let bucket = win("rpm", 'b', 30).of_account();
+        let bucket = win("rpm", 'b', 30).account_wide();
         let waits = cand("one", &[bucket.clone(), win("tpm", 's', 100)]).with("waits", "x");
         let other = cand("one", &[bucket]).with("other", "x");
         let mut world = World::new(&[waits.clone(), other.clone()], seed);
-        let first = world.ledger.ask(&waits, &[1, 100]).go();
+        let first = world.ledger.request(&waits, &[1, 100]).go();
         let now = world.ledger.now_us();
         world.note(first, now);
-        // Twenty are told to come in 40 s.
+        // Twenty requests are refused for 40 s.
         world.ledger.pass(20_250);
-        let named: Vec<i64> = (0..20).map(|_| world.ledger.ask(&waits, &[1, 4]).no().opens).collect();
+        let named: Vec<i64> = (0..20).map(|_| world.ledger.request(&waits, &[1, 4]).no().opens).collect();
         assert!(named.iter().all(|e| *e == START_MS + 60_251));
         world.ledger.at(named[0] - world.dice.roll(0, 10_000));
         for _ in 0..30 {
-            world.ask(1, &[1]);
+            world.request(1, &[1]);
         }
         world.ledger.at(named[0]);
         for _ in 0..20 {
-            world.ask(0, &[1, 4]);
+            world.request(0, &[1, 4]);
         }
         for _ in 0..30 {
-            world.ask(1, &[1]);
+            world.request(1, &[1]);
         }
-        world.judge();
+        world.assert_within_limits();
     }
 }
 
-/// Answers that reserve 3000 of 8000 and use 300, live 0.3 to 25 s, in quiet and busy spells by turns.
+/// Calls that reserve 3000 of 8000, use 300 and take 0.3 to 25 s, in alternating quiet and busy periods.
 fn reserves(w: &Win, seed: u64) -> World {
     let mut world = World::new(&[cand("one", std::slice::from_ref(w))], seed);
     let end = START_MS + 15 * 60_000;
@@ -102,7 +102,7 @@ fn reserves(w: &Win, seed: u64) -> World {
             }
         }
         let before = world.calls.len();
-        world.ask(0, &[3_000]);
+        world.request(0, &[3_000]);
         if world.calls.len() > before {
             ends.push((now + SLACK + world.dice.roll(50, 24_750), before));
         }
@@ -111,15 +111,15 @@ fn reserves(w: &Win, seed: u64) -> World {
 }
 
 #[test]
-fn reserves_of_ten_times_the_use_never_bring_a_bucket_or_a_sliding_window_over() {
+fn reservations_of_ten_times_the_use_never_exceed_a_bucket_or_a_sliding_window() {
     for seed in 0..12 {
-        reserves(&win("tpm", 'b', 8_000), seed).judge();
-        reserves(&win("tpm", 's', 8_000), seed).judge();
+        reserves(&win("tpm", 'b', 8_000), seed).assert_within_limits();
+        reserves(&win("tpm", 's', 8_000), seed).assert_within_limits();
     }
 }
 
 #[test]
-fn answers_of_1_to_40_s_debited_at_their_end_stay_within_the_minute() {
+fn replies_of_1_to_40_s_debited_at_their_end_stay_within_the_minute() {
     let mut overs = 0;
     for seed in 0..8 {
         let w = win("tpm", 'm', 25_000);
@@ -133,7 +133,7 @@ fn answers_of_1_to_40_s_debited_at_their_end_stay_within_the_minute() {
                 if at > now { ends.push((at, i)) } else { world.settle(i, Some(vec![-1])) }
             }
             let (before, units) = (world.calls.len(), world.dice.roll(200, 2_000));
-            world.ask(0, &[units]);
+            world.request(0, &[units]);
             if world.calls.len() > before {
                 ends.push((now + SLACK + world.dice.roll(1_000, 40_000), before));
             }
@@ -141,8 +141,8 @@ fn answers_of_1_to_40_s_debited_at_their_end_stay_within_the_minute() {
         for i in world.open_calls() {
             world.die(i);
         }
-        world.judge();
-        // The same history counted where it was charged would be over: what moves is what matters.
+        world.assert_within_limits();
+        // Counted at its charges, the same history would be over the limit: the debits at the ends matter.
         let (_, counts) = world.counts().into_values().next().unwrap();
         overs += i64::from(
             oracle::most_in_any_span(&counts, 60_000_000) != oracle::most_debited_in_any_span(&counts, 60_000_000),
@@ -151,13 +151,13 @@ fn answers_of_1_to_40_s_debited_at_their_end_stay_within_the_minute() {
     assert!(overs > 0);
 }
 
-/// What every replica does a few times a second, and what keeps the pool known.
+/// The regular `sync` of every replica, which keeps the pool known.
 fn watch(ledger: &mut TestLedger) {
     let hold = ledger.sync().hold;
     ledger.pass(hold);
 }
 
-/// Requests around midnights, those of days of 23 and 25 hours among them.
+/// Requests around midnights, including those of days with 23 and 25 hours.
 fn around_midnights(zone: &str, from_ms: i64, days: i64, kind: &str) {
     for seed in 0..3 {
         let one = cand("one", &[win(kind, 'c', 40).in_zone(zone)]);
@@ -175,21 +175,21 @@ fn around_midnights(zone: &str, from_ms: i64, days: i64, kind: &str) {
                 let us = (next + part) * 1000 + world.dice.roll(0, 1_000);
                 world.ledger.set_us(us.max(world.ledger.now_us()));
                 for _ in 0..world.dice.roll(0, 45) {
-                    world.ask(0, &[1]);
+                    world.request(0, &[1]);
                 }
             }
-            // What was not spent by then is spent to the last unit.
+            // The rest of the day's units is used to the last one.
             burst(&mut world, &one, 1, true);
             world.ledger.at(next + 3_600_000);
         }
-        world.judge();
+        world.assert_within_limits();
         let (_, counts) = world.counts().into_values().next().unwrap();
-        assert_eq!(oracle::most_in_a_day(&counts, zone, 0), 40, "a day can be spent whole");
+        assert_eq!(oracle::most_in_a_day(&counts, zone, 0), 40, "a whole day can be used");
     }
 }
 
 #[test]
-fn days_of_23_24_and_25_hours_are_never_over_by_a_clock_off_by_a_second_and_a_half() {
+fn days_of_23_24_and_25_hours_hold_with_a_clock_off_by_a_second_and_a_half() {
     let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
     around_midnights("America/Los_Angeles", at("2027-03-12T20:00:00Z"), 5, "rpd");
     around_midnights("America/Los_Angeles", at("2027-11-05T20:00:00Z"), 5, "rpd");
@@ -199,7 +199,7 @@ fn days_of_23_24_and_25_hours_are_never_over_by_a_clock_off_by_a_second_and_a_ha
 }
 
 #[test]
-fn a_month_ends_with_its_first_day_in_the_zone() {
+fn a_month_ends_at_the_first_midnight_of_the_next_in_the_zone() {
     let w = win("rpmonth", 'c', 50).in_zone("America/Los_Angeles");
     let one = cand("one", &[w]);
     let mut world = World::new(std::slice::from_ref(&one), 1);
@@ -207,7 +207,7 @@ fn a_month_ends_with_its_first_day_in_the_zone() {
         world.ledger.at(START_MS + days * 86_400_000);
         watch(&mut world.ledger);
         for _ in 0..3 {
-            world.ask(0, &[1]);
+            world.request(0, &[1]);
         }
     }
     let tz = jiff::tz::TimeZone::get("America/Los_Angeles").unwrap();
@@ -220,28 +220,28 @@ fn a_month_ends_with_its_first_day_in_the_zone() {
 }
 
 #[test]
-fn stale_boundaries_are_told_before_anything_is_charged() {
+fn outdated_boundaries_are_rejected_before_any_charge() {
     let mut ledger = TestLedger::new();
     let one = cand("one", &[win("rpm", 's', 1), win("rpd", 'c', 10)]);
-    // As a replica would send them that has slept for three days.
+    // The boundaries of a replica that was suspended for three days.
     let day = 86_400_000;
     let midnight = START_MS / day * day;
-    let stale = one.with_span(1, &format!("{},{},{}", midnight - 3 * day, midnight - 2 * day, midnight - day));
-    assert!(matches!(ledger.ask(&stale, &[1, 1]), super::rig::Admit::Stale));
+    let stale = one.with_stale_span(1, &format!("{},{},{}", midnight - 3 * day, midnight - 2 * day, midnight - day));
+    assert!(matches!(ledger.request(&stale, &[1, 1]), super::rig::Admit::Stale));
     assert_eq!(ledger.charges().len(), 0);
-    let fresh = stale.with_span(1, &format!("{},{},{}", midnight, midnight + day, midnight + 2 * day));
-    ledger.ask(&fresh, &[1, 1]).go();
-    // Also where another window would have refused it anyway: what it names then would not be true.
-    assert!(matches!(ledger.ask(&stale, &[1, 1]), super::rig::Admit::Stale));
+    let fresh = stale.with_stale_span(1, &format!("{},{},{}", midnight, midnight + day, midnight + 2 * day));
+    ledger.request(&fresh, &[1, 1]).go();
+    // This holds even if another window refuses too, because the refusal would name a wrong time.
+    assert!(matches!(ledger.request(&stale, &[1, 1]), super::rig::Admit::Stale));
 }
 
-/// Judged apart from the ledger: a list of charges that is over is seen to be over.
+/// Checks the oracle without the ledger: it detects a list of charges that is over the limit.
 #[test]
-fn the_judge_sees_what_is_over() {
+fn the_oracle_detects_overruns() {
     let count = |at: i64| Count { at: at * 1000, units: 1, ended: i64::MAX, used: 1 };
     let over = |w: &Win, at: &[i64]| {
         let counts: Vec<Count> = at.iter().map(|at| count(*at)).collect();
-        std::panic::catch_unwind(|| judge("w", w, &counts)).is_err()
+        std::panic::catch_unwind(|| assert_within_limits("w", w, &counts)).is_err()
     };
     assert!(over(&win("rpm", 's', 2), &[0, 1, 59_999]));
     assert!(!over(&win("rpm", 's', 2), &[0, 1, 60_000]));

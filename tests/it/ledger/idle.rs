@@ -1,11 +1,11 @@
-//! Guarantees 2 and 9: what a window allows is used under demand, and an idle pool decays to its bounded keys.
+//! Guarantees 2 and 9: under demand windows are used fully, and an idle pool decays to its bounded keys.
 
 use super::{
-    rig::{Admit, Asker, Cand, End, START_MS, TestLedger, Win, cand, win},
+    rig::{Admit, Cand, End, START_MS, TestClient, TestLedger, Win, cand, win},
     world::{Dice, World},
 };
 
-/// Always somebody who asks at the instant named, or a little later; the share of the limit that was used.
+/// Requests at every instant that a refusal names, or up to `late_us` later. Returns the used share of the limit.
 fn share(w: &Win, seed: u64, spans: i64, late_us: i64, units: impl Fn(&mut Dice) -> i64) -> f64 {
     let one = cand("one", std::slice::from_ref(w));
     let mut world = World::new(std::slice::from_ref(&one), seed);
@@ -17,7 +17,7 @@ fn share(w: &Win, seed: u64, spans: i64, late_us: i64, units: impl Fn(&mut Dice)
         let late = world.dice.roll(0, late_us + 1);
         loop {
             let arrived = world.ledger.now_us();
-            match world.ledger.ask(&one, &[wanted]) {
+            match world.ledger.request(&one, &[wanted]) {
                 Admit::Go(lease) => {
                     used += if world.ledger.now() >= from { wanted } else { 0 };
                     world.ledger.close(&lease, &End::default());
@@ -76,7 +76,7 @@ fn an_idle_pool_decays_to_its_bounded_keys() {
     let windows = [
         win("rps", 's', 5),
         win("rpm", 's', 30),
-        win("rpm", 'b', 30).of_account(),
+        win("rpm", 'b', 30).account_wide(),
         win("rpd", 'b', 1_000),
         win("tpm", 'm', 9_000),
         win("tpd", 'c', 90_000).in_zone("UTC"),
@@ -88,13 +88,13 @@ fn an_idle_pool_decays_to_its_bounded_keys() {
     let mut dice = Dice::new(5);
     for n in 0..2_000 {
         ledger.pass(dice.roll(0, 900));
-        let asker = Asker::named(&format!("anon:{}", n % 50)).with(&[win("rpm", 's', 10), win("rpd", 's', 50)]);
+        let client = TestClient::named(&format!("anon:{}", n % 50)).with(&[win("rpm", 's', 10), win("rpd", 's', 50)]);
         let on = dice.pick(&pool).clone();
-        if let Admit::Go(lease) = ledger.admit(&asker, &[(&on, &[1, 1, 1, 1, 90, 90, 1, 1])]) {
+        if let Admit::Go(lease) = ledger.admit(&client, &[(&on, &[1, 1, 1, 1, 90, 90, 1, 1])]) {
             let verdict = *dice.pick(&["good", "failed", "nothing"]);
             let end = match dice.roll(0, 5) {
                 0 => continue,
-                1 => End { shut: "m 6000 - 429".to_owned(), ..End::default() },
+                1 => End { cooldown: "m 6000 - 429".to_owned(), ..End::default() },
                 2 => End { hints: "rpd 900 800 m 1 tpd 80000 70000 m 1 ".to_owned(), ..End::default() },
                 3 => End::not_sent(),
                 _ => End { used: Some(vec![-1, -1, -1, -1, 200, 10, -1, -1]), ..End::verdict(verdict, verdict) },
@@ -104,7 +104,7 @@ fn an_idle_pool_decays_to_its_bounded_keys() {
     }
     let on = pool[0].clone();
     ledger.control("reset", "one");
-    ledger.ask(&on, &[1; 8]);
+    ledger.request(&on, &[1; 8]);
     ledger.snapshot(0);
     let busy = ledger.present();
     for part in [":c:anon", ":w:", ":l:"] {
@@ -112,9 +112,9 @@ fn an_idle_pool_decays_to_its_bounded_keys() {
     }
     for key in &busy {
         let bounded = ["meta", "health", "speed"].iter().any(|name| key.ends_with(name));
-        assert!(bounded || ledger.ttl(key) > 0, "{key} never ends");
+        assert!(bounded || ledger.ttl(key) > 0, "{key} never expires");
     }
-    // The pool itself is still in use, by nobody who asks: replicas go on making sure of it.
+    // Idle replicas still keep the pool known.
     for _ in 0..70 {
         ledger.pass(86_400_000);
         ledger.sync();

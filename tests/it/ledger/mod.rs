@@ -1,4 +1,4 @@
-//! The scripts of `lua/`, called by replicas that follow their headers, and checked by simulated providers.
+//! The scripts of `lua/`, called by test replicas as their headers describe, and checked by simulated providers.
 
 mod breakers;
 mod budget;
@@ -22,10 +22,10 @@ mod world;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 
-/// `n` histories by default; `PROPTEST_CASES` (256 where it is not set) makes them more or fewer.
+/// `n` histories by default, scaled by `PROPTEST_CASES`.
 fn cases(n: u32) -> Config {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse::<u32>().ok());
-    let cases = asked.map_or(n, |asked| (n.saturating_mul(asked) / 2_000).max(1));
-    // A failure prints the smallest history that shows it: that becomes a test of its own, not a file of seeds.
+    let configured = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse::<u32>().ok());
+    let cases = configured.map_or(n, |configured| (n.saturating_mul(configured) / 2_000).max(1));
+    // A failure prints the smallest failing history. It becomes a test of its own, so no seeds are stored.
     Config { cases, failure_persistence: Some(Box::new(FileFailurePersistence::Off)), ..Config::default() }
 }

@@ -1,4 +1,4 @@
-//! The words of the scripts' headers: windows, candidates, askers, and what can come back.
+//! The vocabulary of the scripts' headers: windows, candidates, clients and replies.
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use tollfree::{
     ledger::keys::Key,
 };
 
-/// How late a call may reach its provider, ms.
+/// Longest delay (ms) between an admission and the call's arrival at its provider.
 pub(super) const SLACK: i64 = 250;
 pub(super) const LEASE_TTL: i64 = 30_000;
 pub(super) const TOMBSTONE: i64 = 5_000;
-/// A waiter's replica that is silent for so long is dead.
+/// A ticket without a heartbeat for this time (ms) is dropped, because its replica has died.
 pub(super) const ALIVE: i64 = 3_000;
-/// Refused for ever: `e` of what can never go.
+/// The `e` of a request that can never fit.
 pub(super) const NEVER: i64 = 1 << 53;
-/// 2027-01-15T08:00:00Z, a time like any other.
+/// 2027-01-15T08:00:00Z, an arbitrary time.
 pub(super) const START_MS: i64 = 1_800_000_000_000;
 
-/// One window as a script reads it.
+/// One window in the form in which a script reads it.
 #[derive(Debug, Clone)]
 pub(super) struct Win {
     pub limit: Limit,
@@ -27,20 +27,20 @@ pub(super) struct Win {
     pub kind: char,
     pub max: i64,
     pub span_ms: i64,
-    /// `m`: account and model, `a`: account.
+    /// Scope: `m` for account and model, `a` for the account.
     pub scope: char,
     pub zone: Option<Arc<Zone>>,
-    /// Sent instead of what the zone says: a calendar's boundaries as an out of date replica has them.
-    pub said: Option<String>,
+    /// Outdated calendar boundaries, sent instead of the zone's.
+    pub stale_span: Option<String>,
 }
 
 pub(super) fn win(name: &str, kind: char, max: i64) -> Win {
     let limit: Limit = name.parse().unwrap();
-    Win { limit, kind, max, span_ms: limit.span_ms(), scope: 'm', zone: None, said: None }
+    Win { limit, kind, max, span_ms: limit.span_ms(), scope: 'm', zone: None, stale_span: None }
 }
 
 impl Win {
-    pub(super) fn of_account(self) -> Self {
+    pub(super) fn account_wide(self) -> Self {
         Self { scope: 'a', ..self }
     }
 
@@ -49,19 +49,19 @@ impl Win {
     }
 
     pub(super) fn pack(&self, units: i64, now_ms: i64) -> String {
-        let span = match (&self.said, &self.zone) {
-            (Some(said), _) => said.clone(),
+        let span = match (&self.stale_span, &self.zone) {
+            (Some(span), _) => span.clone(),
             (None, Some(zone)) => {
                 let b = zone.boundaries(self.limit, now_ms);
                 format!("{},{},{}", b.last, b.next, b.after)
             }
             (None, None) => self.span_ms.to_string(),
         };
-        format!("{} {} {} {span} {units} ", self.word(), self.kind, self.max)
+        format!("{} {} {} {span} {units} ", self.name(), self.kind, self.max)
     }
 
     /// Its name in the scripts.
-    pub(super) fn word(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let name = self.limit.as_str();
         if self.scope == 'a' { name.to_ascii_uppercase() } else { name.to_owned() }
     }
@@ -77,7 +77,7 @@ pub(super) struct Cand {
     pub windows: Vec<Win>,
 }
 
-/// A candidate at `provider`, its model and account named after nothing else.
+/// A candidate at `provider` with a default model and account.
 pub(super) fn cand(provider: &str, windows: &[Win]) -> Cand {
     let [provider, model, account, key] = [provider, "model", "account", "key"].map(str::to_owned);
     Cand { provider, model, account, key, windows: windows.to_vec() }
@@ -88,10 +88,10 @@ impl Cand {
         Self { model: model.to_owned(), account: account.to_owned(), ..self }
     }
 
-    /// With these boundaries for its window `i`.
-    pub(super) fn with_span(&self, i: usize, said: &str) -> Self {
+    /// The candidate with outdated boundaries for its window `i`.
+    pub(super) fn with_stale_span(&self, i: usize, span: &str) -> Self {
         let mut changed = self.clone();
-        changed.windows[i].said = Some(said.to_owned());
+        changed.windows[i].stale_span = Some(span.to_owned());
         changed
     }
 
@@ -103,7 +103,7 @@ impl Cand {
         }
     }
 
-    /// The shares of its line.
+    /// Key of the fair shares of its queue.
     pub(super) fn shares_key(&self) -> Key {
         let (p, a, m) = (&self.provider, &self.account, &self.model);
         match self.scope() {
@@ -112,7 +112,7 @@ impl Cand {
         }
     }
 
-    /// Whose its line is: its account's, where any window spans models.
+    /// Scope of its queue: the account if any window spans models, otherwise the model.
     fn scope(&self) -> char {
         if self.windows.iter().any(|w| w.scope == 'a') { 'a' } else { 'm' }
     }
@@ -129,25 +129,25 @@ pub(super) fn pack(windows: &[Win], units: &[i64], now_ms: i64) -> String {
     windows.iter().zip(units).map(|(w, units)| w.pack(*units, now_ms)).collect()
 }
 
-/// Who asks: no limits, or windows of its own.
+/// A client, without limits or with windows of its own.
 #[derive(Debug, Clone)]
-pub(super) struct Asker {
+pub(super) struct TestClient {
     pub id: String,
     pub windows: Vec<Win>,
     pub weight: i64,
-    /// Takes what others leave.
+    /// Flexible work, which is served after all other requests.
     pub flex: bool,
-    /// Of its record, as its replica knows it; 0: there is none.
+    /// Version of its record in the replica's cache; 0 without a record.
     pub version: i64,
 }
 
-impl Default for Asker {
+impl Default for TestClient {
     fn default() -> Self {
         Self::named("-")
     }
 }
 
-impl Asker {
+impl TestClient {
     pub(super) fn named(id: &str) -> Self {
         Self { id: id.to_owned(), windows: Vec::new(), weight: 1, flex: false, version: 0 }
     }
@@ -156,33 +156,33 @@ impl Asker {
         Self { windows: windows.to_vec(), ..self }
     }
 
-    pub(super) fn weighing(self, weight: i64) -> Self {
+    pub(super) fn with_weight(self, weight: i64) -> Self {
         Self { weight, ..self }
     }
 }
 
-/// How an asker asks: how long it would wait, and whether it has a ticket already.
+/// How long a request may wait, and whether it holds a ticket already.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct WaitRequest {
     pub wait_ms: i64,
     pub again: bool,
 }
 
-/// A granted admission, and all that is needed to renew, settle or repeat it.
+/// A granted admission with everything needed to renew, settle or replay it.
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
     pub id: String,
     pub cand: Cand,
-    pub asker: Asker,
+    pub client: TestClient,
     pub units: Vec<i64>,
     pub granted_ms: i64,
-    /// Which candidate went, from 0.
+    /// Index of the chosen candidate.
     pub chosen: usize,
     pub packed: Bytes,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct Reason {
     pub why: String,
     pub max: i64,
     pub opens: i64,
@@ -194,7 +194,7 @@ pub(super) struct Refusal {
     pub opens: i64,
     pub exact: bool,
     pub by_client: bool,
-    pub lines: Vec<Line>,
+    pub reasons: Vec<Reason>,
 }
 
 #[derive(Debug, Clone)]
@@ -202,11 +202,11 @@ pub(super) struct Refusal {
 pub(super) enum Admit {
     Go(Lease),
     No(Refusal),
-    /// A place in line: ask again then.
+    /// The request is queued and can try again at this time.
     Wait(i64),
-    /// The client's record is another one by now.
+    /// The client's record has another version by now.
     Changed,
-    /// Sync first.
+    /// The replica must `sync` first.
     Lost,
     Hold(i64),
     Stale,
@@ -235,16 +235,16 @@ impl Admit {
     }
 }
 
-/// How one call ended, as `settle` is told.
+/// How one call ended: the arguments of `settle`.
 #[derive(Debug, Clone)]
 pub(super) struct End {
-    /// What each window shall hold; `None`: as charged. `Some(vec of 0)` for all: never sent.
+    /// Units that each window keeps; `None` keeps the charge.
     pub used: Option<Vec<i64>>,
     pub sent: bool,
-    /// Of the provider's and of the model's breaker.
+    /// Verdicts for the provider's and the model's breaker.
     pub verdicts: [&'static str; 2],
     pub rules: &'static str,
-    pub shut: String,
+    pub cooldown: String,
     pub hints: String,
     pub first_ms: i64,
     pub mode: &'static str,
@@ -257,7 +257,7 @@ impl Default for End {
             sent: true,
             verdicts: ["nothing", "nothing"],
             rules: "3 2 30000",
-            shut: String::new(),
+            cooldown: String::new(),
             hints: String::new(),
             first_ms: -1,
             mode: "end",

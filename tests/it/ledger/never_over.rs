@@ -1,30 +1,30 @@
-//! Guarantees 1, 3 and 5 over random histories: never over, all or nothing, a true Retry-After.
+//! Guarantees 1, 3 and 5 over random histories: no window over its limit, all or nothing, an exact Retry-After.
 
 use proptest::{collection::vec, prelude::*};
 
 use super::{
     cases,
-    rig::{Asker, Cand, SLACK, Win, cand, win},
+    rig::{Cand, SLACK, TestClient, Win, cand, win},
     world::World,
 };
 use tollfree::domain::Unit;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// µs.
+    /// Advances the clock by µs.
     Pass(i64),
-    /// `n` requests at this instant, candidates in an order that starts at `first`.
+    /// Sends `n` requests at this instant, with the candidates in an order that starts at `first`.
     Burst {
         first: usize,
         n: usize,
         size: i64,
     },
-    /// The next refusal is put to the test.
-    HoldTo {
+    /// Verifies the instant that the next refusal names.
+    VerifyRefusal {
         first: usize,
         size: i64,
     },
-    /// Percent of what was charged; above 100 the answer was longer than thought.
+    /// Settles with a percentage of the charge. Above 100 the reply was longer than estimated.
     Settle {
         which: usize,
         percent: i64,
@@ -57,7 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => pass().prop_map(Step::Pass),
         4 => (0..3_usize, 1..40_usize, size()).prop_map(|(first, n, size)| Step::Burst { first, n, size }),
-        2 => (0..3_usize, size()).prop_map(|(first, size)| Step::HoldTo { first, size }),
+        2 => (0..3_usize, size()).prop_map(|(first, size)| Step::VerifyRefusal { first, size }),
         3 => (which.clone(), 0..130_i64).prop_map(|(which, percent)| Step::Settle { which, percent }),
         1 => which.clone().prop_map(|which| Step::Unknown { which }),
         1 => which.clone().prop_map(|which| Step::TakeBack { which }),
@@ -65,12 +65,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// In thousandths of what is allowed, times four; a few sizes come again and again, as memos are kept by size.
+/// Size in thousandths of the limit, times four. A few sizes are frequent, because refusals are memoized by size.
 fn size() -> impl Strategy<Value = i64> {
     prop_oneof![Just(5_i64), Just(40), Just(90), 0..201_i64]
 }
 
-/// One of the windows that providers have, small enough to be filled.
+/// A window of a kind that providers use, small enough to be filled.
 fn window() -> impl Strategy<Value = Win> {
     prop_oneof![
         (1..40_i64).prop_map(|max| win("rpm", 's', max)),
@@ -91,13 +91,13 @@ fn window() -> impl Strategy<Value = Win> {
     ]
 }
 
-/// One to four windows, each limit once; some shared by all models of the account.
+/// One to four windows with different limits, some of them account-wide.
 fn windows() -> impl Strategy<Value = Vec<Win>> {
     vec((window(), any::<bool>()), 1..5).prop_map(|drawn| {
         let mut list: Vec<Win> = Vec::new();
         for (w, shared) in drawn {
             if !list.iter().any(|other| other.limit == w.limit) {
-                list.push(if shared { w.of_account() } else { w });
+                list.push(if shared { w.account_wide() } else { w });
             }
         }
         list
@@ -111,17 +111,17 @@ fn candidates() -> impl Strategy<Value = Vec<Cand>> {
     })
 }
 
-fn askers() -> impl Strategy<Value = Asker> {
+fn clients() -> impl Strategy<Value = TestClient> {
     prop_oneof![
-        2 => Just(Asker::default()),
+        2 => Just(TestClient::default()),
         1 => (1..60_i64, 1..300_i64).prop_map(|(rpm, rpd)| {
-            Asker::named("ann").with(&[win("rpm", 's', rpm), win("rpd", 's', rpd)])
+            TestClient::named("ann").with(&[win("rpm", 's', rpm), win("rpd", 's', rpd)])
         }),
-        1 => (10..200_i64).prop_map(|tpm| Asker::named("ben").with(&[win("tpm", 's', tpm)])),
+        1 => (10..200_i64).prop_map(|tpm| TestClient::named("ben").with(&[win("tpm", 's', tpm)])),
     ]
 }
 
-/// What a request of this size (0 to 100) asks of each window.
+/// Units of each window for a request of this size (0 to 100).
 fn units(cand: &Cand, size: i64) -> Vec<i64> {
     let of = |w: &Win| match w.limit.unit() {
         Unit::Request | Unit::Slot => 1,
@@ -130,7 +130,7 @@ fn units(cand: &Cand, size: i64) -> Vec<i64> {
     cand.windows.iter().map(of).collect()
 }
 
-fn run(cands: &[Cand], asker: &Asker, steps: &[Step], start_us: i64) -> World {
+fn run(cands: &[Cand], client: &TestClient, steps: &[Step], start_us: i64) -> World {
     let mut world = World::new(cands, 7);
     world.ledger.set_us(world.ledger.now_us() + start_us);
     for step in steps {
@@ -142,18 +142,18 @@ fn run(cands: &[Cand], asker: &Asker, steps: &[Step], start_us: i64) -> World {
                 for _ in 0..*n {
                     let order: Vec<(Cand, Vec<i64>)> = order(cands, *first, *size);
                     let choices: Vec<(&Cand, &[i64])> = order.iter().map(|(c, u)| (c, &u[..])).collect();
-                    world.admit(asker, &choices);
+                    world.admit(client, &choices);
                 }
             }
-            Step::HoldTo { first, size } => {
+            Step::VerifyRefusal { first, size } => {
                 let order = order(cands, *first, *size);
                 let choices: Vec<(&Cand, &[i64])> = order.iter().map(|(c, u)| (c, &u[..])).collect();
                 for _ in 0..50 {
-                    if world.admit(asker, &choices).is_some() {
+                    if world.admit(client, &choices).is_some() {
                         let before = world.ledger.charges();
-                        let refusal = world.admit(asker, &choices).expect("refused a moment ago");
+                        let refusal = world.admit(client, &choices).expect("refused a moment ago");
                         assert_eq!(world.ledger.charges(), before, "a refusal changed a charge");
-                        world.hold_to(&refusal, asker, &choices);
+                        world.verify_refusal(&refusal, client, &choices);
                         break;
                     }
                 }
@@ -191,7 +191,7 @@ fn order(cands: &[Cand], first: usize, size: i64) -> Vec<(Cand, Vec<i64>)> {
     (0..cands.len()).map(|i| &cands[(first + i) % cands.len()]).map(|c| (c.clone(), units(c, size))).collect()
 }
 
-/// Steps at the pace of one window: thousandths of its span, its slack, single ms.
+/// Steps at the pace of one window: by thousandths of its span, by the slack and by single ms.
 fn paced(span_ms: i64) -> impl Strategy<Value = Step> {
     let pass = prop_oneof![
         3 => (0..1_100_i64).prop_map(move |part| Step::Pass(span_ms * part)),
@@ -203,7 +203,7 @@ fn paced(span_ms: i64) -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => pass,
         4 => (0..1_usize, 1..12_usize, size()).prop_map(|(first, n, size)| Step::Burst { first, n, size }),
-        2 => (0..1_usize, size()).prop_map(|(first, size)| Step::HoldTo { first, size }),
+        2 => (0..1_usize, size()).prop_map(|(first, size)| Step::VerifyRefusal { first, size }),
         3 => (which.clone(), 0..130_i64).prop_map(|(which, percent)| Step::Settle { which, percent }),
         1 => which.clone().prop_map(|which| Step::Unknown { which }),
         1 => which.clone().prop_map(|which| Step::TakeBack { which }),
@@ -211,7 +211,7 @@ fn paced(span_ms: i64) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One candidate with this window, a history of its own pace.
+/// One candidate with this window, and a history at the window's pace.
 fn alone(span_ms: i64, of: impl Strategy<Value = Win>) -> impl Strategy<Value = (Vec<Cand>, Vec<Step>)> {
     (of, vec(paced(span_ms), 1..70)).prop_map(|(w, steps)| (vec![cand("one", &[w])], steps))
 }
@@ -224,7 +224,7 @@ macro_rules! never_over {
         proptest! {
             #![proptest_config(cases(60))]
             $($(#[$doc])* #[test] fn $name((cands, steps) in alone($span, $window), start_us in 0..90_000_000_000_i64) {
-                run(&cands, &Asker::default(), &steps, start_us).judge();
+                run(&cands, &TestClient::default(), &steps, start_us).assert_within_limits();
             })*
         }
     };
@@ -248,15 +248,15 @@ never_over! {
 proptest! {
     #![proptest_config(cases(120))]
 
-    /// However admissions, settlements, cancellations and deaths interleave: no provider ever counts more than its
-    /// windows allow, no refusal leaves a trace, and asking again at the instant it named is let through.
+    /// In any interleaving of admissions, settlements, cancellations and crashes, no provider counts more than its
+    /// windows allow, no refusal changes the state, and a retry at the named instant is admitted.
     #[test]
     fn no_history_brings_a_window_over_its_limit(
         cands in candidates(),
-        asker in askers(),
+        client in clients(),
         steps in vec(step(), 1..60),
         start_us in 0..86_400_000_000_i64,
     ) {
-        run(&cands, &asker, &steps, start_us).judge();
+        run(&cands, &client, &steps, start_us).assert_within_limits();
     }
 }

@@ -1,16 +1,16 @@
-//! The judge: what a provider would have counted, from a plain list of all it saw. No cleverness, nothing of the scripts.
+//! An independent oracle: the provider's count, computed naively from the list of all calls, without code of the scripts.
 
 use jiff::{Timestamp, tz::TimeZone};
 
-/// One charge of one window at its provider, all instants in µs.
+/// One charge of one window at its provider. Instants are in µs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Count {
     pub at: i64,
-    /// Debited on arrival.
+    /// Units debited on arrival.
     pub units: i64,
-    /// When the answer ended; `i64::MAX`: never.
+    /// End of the reply; `i64::MAX` if it never ended.
     pub ended: i64,
-    /// What it is corrected to at its end.
+    /// Units after the correction at its end.
     pub used: i64,
 }
 
@@ -20,7 +20,7 @@ impl Count {
     }
 }
 
-/// A provider that adds up: the most it held in any (t − span, t], as it saw it whenever a call arrived.
+/// The most units in any (t − span, t] at the arrival of a call.
 pub(super) fn most_in_any_span(counts: &[Count], span_us: i64) -> i64 {
     let mut sorted = counts.to_vec();
     sorted.sort_by_key(|c| c.at);
@@ -35,7 +35,7 @@ pub(super) fn most_in_any_span(counts: &[Count], span_us: i64) -> i64 {
     most
 }
 
-/// A provider with clock windows of this phase.
+/// The most units in a clock window of this phase.
 pub(super) fn most_in_clock_windows(counts: &[Count], span_us: i64, phase_us: i64) -> i64 {
     let mut sums = std::collections::BTreeMap::new();
     for c in counts {
@@ -44,23 +44,23 @@ pub(super) fn most_in_clock_windows(counts: &[Count], span_us: i64, phase_us: i6
     sums.into_values().max().unwrap_or(0)
 }
 
-/// A provider that debits when the answer ends.
+/// The most units in any sliding span, debited when replies end.
 pub(super) fn most_debited_in_any_span(counts: &[Count], span_us: i64) -> i64 {
     let debits: Vec<Count> =
         counts.iter().map(|c| Count { at: c.ended.max(c.at), units: c.used, ended: i64::MAX, used: c.used }).collect();
     most_in_any_span(&debits, span_us)
 }
 
-/// How a bucket gives back what an answer did not need.
+/// How a bucket returns the units that a reply did not need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Credit {
-    /// At its end, into the level as it is.
+    /// Subtracts them from the level when the reply ends.
     AtEnd,
-    /// At its end, as if it had always been charged so.
+    /// Recomputes the level as if only the used units had been charged.
     Recount,
 }
 
-/// A provider's bucket of `max` units refilled by max/span: the most it was ever over, when a call arrived.
+/// The largest overflow of a bucket of `max` units, drained at max/span, at the arrival of a call.
 pub(super) fn bucket_overflow(counts: &[Count], max: i64, span_us: i64, credit: Credit) -> f64 {
     let rate = max as f64 / span_us as f64;
     let mut events: Vec<(i64, usize, bool)> = Vec::new();
@@ -70,7 +70,7 @@ pub(super) fn bucket_overflow(counts: &[Count], max: i64, span_us: i64, credit: 
             events.push((c.ended.max(c.at), i, false));
         }
     }
-    // Whoever arrives at the instant of an end was admitted because of it.
+    // A call that arrives at the instant of an end was admitted because of it.
     events.sort_by_key(|(at, _, arrives)| (*at, *arrives));
     let mut worst = f64::MIN;
     if credit == Credit::AtEnd {
@@ -102,7 +102,7 @@ pub(super) fn bucket_overflow(counts: &[Count], max: i64, span_us: i64, credit: 
     worst
 }
 
-/// A provider whose days end at a zone's midnight, by a clock that is `off_us` ahead of ours.
+/// The most units in a day that ends at the zone's midnight, by a clock that is `off_us` ahead of ours.
 pub(super) fn most_in_a_day(counts: &[Count], zone: &str, off_us: i64) -> i64 {
     let tz = if zone == "UTC" { TimeZone::UTC } else { TimeZone::get(zone).unwrap() };
     let mut sums = std::collections::BTreeMap::new();
@@ -113,7 +113,7 @@ pub(super) fn most_in_a_day(counts: &[Count], zone: &str, off_us: i64) -> i64 {
     sums.into_values().max().unwrap_or(0)
 }
 
-/// The most calls under way at one instant: each from its arrival to before its end.
+/// The most calls in flight at one instant. A call is in flight from its arrival until just before its end.
 pub(super) fn most_open(counts: &[Count]) -> i64 {
     let open = |t: i64| counts.iter().filter(|c| c.at <= t && t < c.ended).count();
     counts.iter().map(|c| i64::try_from(open(c.at)).unwrap()).max().unwrap_or(0)

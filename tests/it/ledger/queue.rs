@@ -7,36 +7,36 @@ use tollfree::ledger::keys::Key;
 
 use super::{
     oracle::Count,
-    rig::{Admit, Asker, Cand, End, Lease, Refusal, TestLedger, WaitRequest},
-    world::judge,
+    rig::{Admit, Cand, End, Lease, Refusal, TestClient, TestLedger, WaitRequest},
+    world::assert_within_limits,
 };
 
-/// One caller: what it wants, and what became of it.
+/// One caller: its request and its outcome.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
-    pub asker: Asker,
+    pub client: TestClient,
     pub choices: Vec<(Cand, Vec<i64>)>,
     pub came_ms: i64,
     pub wait_ms: i64,
-    /// How long its answer takes, ms.
+    /// Duration of its reply, ms.
     pub life_ms: i64,
-    /// What it then has used; `None`: as charged.
+    /// Units used by then; `None` if as charged.
     pub used: Option<Vec<i64>>,
     pub leaves_ms: Option<i64>,
     pub dies_ms: Option<i64>,
     pub next_ms: Option<i64>,
     pub is_queued: bool,
-    pub asked: u32,
+    pub attempts: u32,
     pub went_ms: Option<i64>,
     pub refused: Option<(i64, Refusal)>,
-    pub shut_out: bool,
+    pub client_changed: bool,
     pub lease: Option<Lease>,
 }
 
 impl Caller {
-    pub(super) fn new(asker: &Asker, choices: &[(&Cand, &[i64])]) -> Self {
+    pub(super) fn new(client: &TestClient, choices: &[(&Cand, &[i64])]) -> Self {
         Self {
-            asker: asker.clone(),
+            client: client.clone(),
             choices: choices.iter().map(|(c, u)| ((*c).clone(), u.to_vec())).collect(),
             came_ms: 0,
             wait_ms: 120_000,
@@ -46,10 +46,10 @@ impl Caller {
             dies_ms: None,
             next_ms: None,
             is_queued: false,
-            asked: 0,
+            attempts: 0,
             went_ms: None,
             refused: None,
-            shut_out: false,
+            client_changed: false,
             lease: None,
         }
     }
@@ -63,22 +63,22 @@ impl Caller {
     }
 }
 
-/// What happens next, to whom.
+/// The next event of a caller, or of all waiting ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
-    Ask,
+    Request,
     End,
     Leave,
-    Stay,
+    Heartbeat,
 }
 
 pub(super) struct QueueSimulation {
     pub ledger: TestLedger,
     pub callers: BTreeMap<String, Caller>,
-    /// Who still waits, or has an answer under way.
+    /// Callers that wait or have a reply in flight.
     active: BTreeSet<String>,
-    pub lose_knocks: bool,
-    stay_ms: i64,
+    pub lose_notifications: bool,
+    heartbeat_ms: i64,
     pub counts: BTreeMap<Key, Vec<Count>>,
     windows: BTreeMap<Key, super::rig::Win>,
 }
@@ -86,20 +86,20 @@ pub(super) struct QueueSimulation {
 impl QueueSimulation {
     pub(super) fn new() -> Self {
         let ledger = TestLedger::new();
-        let stay_ms = ledger.now() + 1_000;
+        let heartbeat_ms = ledger.now() + 1_000;
         Self {
             ledger,
             callers: BTreeMap::new(),
             active: BTreeSet::new(),
-            lose_knocks: false,
-            stay_ms,
+            lose_notifications: false,
+            heartbeat_ms,
             counts: BTreeMap::new(),
             windows: BTreeMap::new(),
         }
     }
 
-    /// A caller that comes at `at` ms from now. Returns its name.
-    pub(super) fn comes(&mut self, at: i64, caller: Caller) -> String {
+    /// Adds a caller that arrives in `at` ms. Returns its name.
+    pub(super) fn arrive(&mut self, at: i64, caller: Caller) -> String {
         let id = self.ledger.fresh_id();
         let came_ms = self.ledger.now() + at;
         self.active.insert(id.clone());
@@ -125,16 +125,16 @@ impl QueueSimulation {
             if let Some(leaves) = caller.leaves_ms.filter(|leaves| caller.is_queued && *leaves <= next) {
                 offer(leaves, Event::Leave);
             } else if caller.dies_ms.is_none_or(|dies| next < dies) {
-                offer(next, Event::Ask);
+                offer(next, Event::Request);
             }
         }
-        if anybody && best.is_none_or(|(b, _, _)| self.stay_ms < b) {
-            return Some((self.stay_ms, Event::Stay, String::new()));
+        if anybody && best.is_none_or(|(b, _, _)| self.heartbeat_ms < b) {
+            return Some((self.heartbeat_ms, Event::Heartbeat, String::new()));
         }
         best.map(|(at, event, id)| (at, event, id.to_owned()))
     }
 
-    /// Lets everything happen up to `ms` from now.
+    /// Processes all events of the next `ms`.
     pub(super) fn pass(&mut self, ms: i64) {
         let until = self.ledger.now() + ms;
         while let Some((at, event, id)) = self.next().filter(|(at, _, _)| *at <= until) {
@@ -142,16 +142,16 @@ impl QueueSimulation {
                 self.ledger.at(at);
             }
             match event {
-                Event::Ask => self.ask(&id),
+                Event::Request => self.request(&id),
                 Event::End => self.end(&id),
                 Event::Leave => {
                     self.ledger.leave(&id);
                     let caller = self.callers.get_mut(&id).unwrap();
                     (caller.next_ms, caller.is_queued) = (None, false);
                 }
-                Event::Stay => self.stay(),
+                Event::Heartbeat => self.heartbeat(),
             }
-            self.hear();
+            self.receive_notifications();
             if self.callers.get(&id).is_some_and(|c| c.is_over() && c.lease.is_none()) {
                 self.active.remove(&id);
             }
@@ -159,7 +159,7 @@ impl QueueSimulation {
         self.ledger.at(until);
     }
 
-    /// Until nobody waits any more; at most `ms`.
+    /// Processes events until no caller waits, at most for `ms`.
     pub(super) fn pass_until_over(&mut self, ms: i64) {
         let until = self.ledger.now() + ms;
         while self.active.iter().map(|id| &self.callers[id]).any(|c| !c.is_over() && c.dies_ms.is_none())
@@ -169,21 +169,21 @@ impl QueueSimulation {
         }
     }
 
-    fn stay(&mut self) {
+    fn heartbeat(&mut self) {
         let now = self.ledger.now();
         let alive = |c: &Caller| c.is_queued && !c.is_over() && c.dies_ms.is_none_or(|dies| now < dies);
         let ids: Vec<&str> = self.active.iter().map(String::as_str).filter(|id| alive(&self.callers[*id])).collect();
         if !ids.is_empty() {
-            self.ledger.stay(&ids);
+            self.ledger.heartbeat(&ids);
         }
-        self.stay_ms = now + 1_000;
+        self.heartbeat_ms = now + 1_000;
     }
 
-    fn hear(&mut self) {
+    fn receive_notifications(&mut self) {
         let now = self.ledger.now();
-        for (id, at) in self.ledger.knocks() {
+        for (id, at) in self.ledger.notifications() {
             if let Some(caller) = self.callers.get_mut(&id)
-                && !self.lose_knocks
+                && !self.lose_notifications
                 && let Some(next) = &mut caller.next_ms
             {
                 *next = (*next).min(at.max(now));
@@ -191,14 +191,14 @@ impl QueueSimulation {
         }
     }
 
-    fn ask(&mut self, id: &str) {
+    fn request(&mut self, id: &str) {
         let now = self.ledger.now();
         let caller = self.callers.get_mut(id).unwrap();
-        caller.asked += 1;
+        caller.attempts += 1;
         let left = if caller.wait_ms > 0 { (caller.came_ms + caller.wait_ms - now).max(0) } else { caller.wait_ms };
-        let wish = WaitRequest { wait_ms: left, again: caller.is_queued };
+        let wait = WaitRequest { wait_ms: left, again: caller.is_queued };
         let choices: Vec<(&Cand, &[i64])> = caller.choices.iter().map(|(c, u)| (c, &u[..])).collect();
-        match self.ledger.admit_in_line(id, &caller.asker, &choices, wish) {
+        match self.ledger.admit_queued(id, &caller.client, &choices, wait) {
             Admit::Go(lease) => {
                 caller.went_ms = Some(now);
                 (caller.next_ms, caller.is_queued) = (None, false);
@@ -211,7 +211,7 @@ impl QueueSimulation {
                 caller.lease = Some(lease);
             }
             Admit::Wait(e) => {
-                assert!(e > now, "told to ask again at {e}, now {now}");
+                assert!(e > now, "the next try must be in the future: {e}, now {now}");
                 caller.is_queued = true;
                 caller.next_ms = Some(e.min(caller.came_ms + caller.wait_ms).max(now + 1));
             }
@@ -220,10 +220,10 @@ impl QueueSimulation {
                 (caller.next_ms, caller.is_queued) = (None, false);
             }
             Admit::Changed => {
-                caller.shut_out = true;
+                caller.client_changed = true;
                 (caller.next_ms, caller.is_queued) = (None, false);
             }
-            other => panic!("admit answered {other:?}"),
+            other => panic!("unexpected reply of admit: {other:?}"),
         }
     }
 
@@ -244,14 +244,14 @@ impl QueueSimulation {
         self.ledger.close(&lease, &end);
     }
 
-    /// Never over, as every window's provider counts.
-    pub(super) fn judge(&self) {
+    /// Asserts that no window, as its provider counts it, was over its limit.
+    pub(super) fn assert_within_limits(&self) {
         for (key, w) in &self.windows {
-            judge(key, w, &self.counts[key]);
+            assert_within_limits(key, w, &self.counts[key]);
         }
     }
 
-    /// Instants at which these went, in the order of their coming; `None`: not (yet).
+    /// Instants at which these callers were admitted, in the order of `ids`; `None` if not admitted.
     pub(super) fn went(&self, ids: &[String]) -> Vec<Option<i64>> {
         ids.iter().map(|id| self.callers[id].went_ms).collect()
     }

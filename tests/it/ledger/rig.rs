@@ -1,4 +1,4 @@
-//! `TestLedger`: one replica's view of the real scripts, called as their headers say and in no other way.
+//! `TestLedger`: one replica that calls the real scripts strictly as their headers describe.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +16,7 @@ use tollfree::ledger::{
 use super::engines::{Bench, Simulated};
 pub(super) use super::model::*;
 
-/// What all replicas of a test share: the host, its clock, and which windows were ever named.
+/// State that all replicas of a test share: the engine, its clock, and every window used so far.
 struct Common {
     bench: Box<dyn Bench>,
     now_us: Cell<i64>,
@@ -68,7 +68,7 @@ impl TestLedger {
         Self { common, keys: Keys::new("judge"), epoch: String::new(), seq: 0 }
     }
 
-    /// Another replica on the same host, which knows nothing yet.
+    /// Another replica on the same engine, without an epoch.
     pub(super) fn another(&self) -> Self {
         Self::replica(self.common.clone())
     }
@@ -104,19 +104,19 @@ impl TestLedger {
         self.common.bench.run(script, keys, args)
     }
 
-    pub(super) fn look(&self, text: &str, key: &str) -> Reply {
-        self.common.bench.look(text, &[Key::from(key)], &[])
+    pub(super) fn eval(&self, text: &str, key: &str) -> Reply {
+        self.common.bench.eval(text, &[Key::from(key)], &[])
     }
 
-    pub(super) fn client_key(&self, asker: &Asker, w: &Win) -> Key {
-        self.keys.client_window(&asker.id, w.limit)
+    pub(super) fn client_key(&self, client: &TestClient, w: &Win) -> Key {
+        self.keys.client_window(&client.id, w.limit)
     }
 
     /// Keys of a client's windows and of candidates', in the order of every script.
-    fn window_keys(&self, asker: &Asker, cands: &[&Cand]) -> Vec<Key> {
-        let heads = (!asker.windows.is_empty()).then(|| self.keys.client_heads(&asker.id));
+    fn window_keys(&self, client: &TestClient, cands: &[&Cand]) -> Vec<Key> {
+        let heads = (!client.windows.is_empty()).then(|| self.keys.client_heads(&client.id));
         let mut list: Vec<Key> = heads.into_iter().collect();
-        list.extend(asker.windows.iter().map(|w| self.client_key(asker, w)));
+        list.extend(client.windows.iter().map(|w| self.client_key(client, w)));
         self.common.clients.borrow_mut().extend(list.iter().cloned());
         for cand in cands {
             list.extend(self.candidate_keys(cand));
@@ -145,34 +145,34 @@ impl TestLedger {
         format!("lease{:04}", self.common.ids.get())
     }
 
-    /// Asks for the first of these that has room; one unit of each of the client's own windows.
-    pub(super) fn admit(&mut self, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
+    /// Requests the first candidate that has room, for one unit of each of the client's own windows.
+    pub(super) fn admit(&mut self, client: &TestClient, choices: &[(&Cand, &[i64])]) -> Admit {
         let id = self.fresh_id();
-        self.admit_as(&id, asker, choices)
+        self.admit_as(&id, client, choices)
     }
 
-    /// For no client in particular.
-    pub(super) fn ask(&mut self, cand: &Cand, units: &[i64]) -> Admit {
-        self.admit(&Asker::default(), &[(cand, units)])
+    /// A request to one candidate, by a client without limits.
+    pub(super) fn request(&mut self, cand: &Cand, units: &[i64]) -> Admit {
+        self.admit(&TestClient::default(), &[(cand, units)])
     }
 
-    pub(super) fn admit_as(&mut self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Admit {
-        self.admit_in_line(id, asker, choices, WaitRequest::default())
+    pub(super) fn admit_as(&mut self, id: &str, client: &TestClient, choices: &[(&Cand, &[i64])]) -> Admit {
+        self.admit_queued(id, client, choices, WaitRequest::default())
     }
 
-    /// The same for one that would wait.
-    pub(super) fn admit_in_line(
+    /// Like [`Self::admit_as`], for a request that may wait in the queue.
+    pub(super) fn admit_queued(
         &mut self,
         id: &str,
-        asker: &Asker,
+        client: &TestClient,
         choices: &[(&Cand, &[i64])],
-        wish: WaitRequest,
+        wait: WaitRequest,
     ) -> Admit {
-        let reply = self.admit_raw(id, asker, choices, wish);
-        let Reply::List(items) = &reply else { panic!("admit answered {reply:?}") };
+        let reply = self.admit_raw(id, client, choices, wait);
+        let Reply::List(items) = &reply else { panic!("unexpected reply of admit: {reply:?}") };
         let int = |i: usize| match items.get(i) {
             Some(Reply::Int(n)) => *n,
-            _ => panic!("admit answered {reply:?}"),
+            _ => panic!("unexpected reply of admit: {reply:?}"),
         };
         match int(0) {
             1 => {
@@ -183,7 +183,7 @@ impl TestLedger {
                 Admit::Go(Lease {
                     id: id.to_owned(),
                     cand: cand.clone(),
-                    asker: asker.clone(),
+                    client: client.clone(),
                     units: units.to_vec(),
                     granted_ms: int(2),
                     chosen,
@@ -191,12 +191,12 @@ impl TestLedger {
                 })
             }
             0 => {
-                let line = |chunk: &[Reply]| match chunk {
-                    [why, Reply::Int(max), Reply::Int(opens)] => Line { why: text(why), max: *max, opens: *opens },
-                    other => panic!("a refusal's line {other:?}"),
+                let reason = |chunk: &[Reply]| match chunk {
+                    [why, Reply::Int(max), Reply::Int(opens)] => Reason { why: text(why), max: *max, opens: *opens },
+                    other => panic!("unexpected reason of a refusal: {other:?}"),
                 };
-                let lines = items[6..].chunks(3).map(line).collect();
-                Admit::No(Refusal { now: int(1), opens: int(2), exact: int(3) == 1, by_client: int(4) == 1, lines })
+                let reasons = items[6..].chunks(3).map(reason).collect();
+                Admit::No(Refusal { now: int(1), opens: int(2), exact: int(3) == 1, by_client: int(4) == 1, reasons })
             }
             2 => Admit::Wait(int(2)),
             -5 => Admit::Changed,
@@ -204,21 +204,27 @@ impl TestLedger {
             -2 => Admit::Hold(int(1)),
             -3 => Admit::Stale,
             -4 => Admit::Cancelled,
-            _ => panic!("admit answered {reply:?}"),
+            _ => panic!("unexpected reply of admit: {reply:?}"),
         }
     }
 
-    pub(super) fn admit_raw(&self, id: &str, asker: &Asker, choices: &[(&Cand, &[i64])], wish: WaitRequest) -> Reply {
+    pub(super) fn admit_raw(
+        &self,
+        id: &str,
+        client: &TestClient,
+        choices: &[(&Cand, &[i64])],
+        wait: WaitRequest,
+    ) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(id)];
         keys.extend(self.keys.queue());
-        keys.push(self.keys.client_record(&asker.id));
-        keys.extend(self.window_keys(asker, &[]));
+        keys.push(self.keys.client_record(&client.id));
+        keys.extend(self.window_keys(client, &[]));
         for (cand, _) in choices {
             keys.push(self.shares_key(cand));
             keys.extend(self.candidate_keys(cand));
         }
-        let Asker { id: name, weight, flex, version, .. } = asker;
-        let WaitRequest { wait_ms, again } = wish;
+        let TestClient { id: name, weight, flex, version, .. } = client;
+        let WaitRequest { wait_ms, again } = wait;
         let mut args = words([
             self.epoch.clone(),
             self.seq.to_string(),
@@ -226,77 +232,77 @@ impl TestLedger {
             LEASE_TTL.to_string(),
             LEASE_TTL.to_string(),
             format!("{name} {version} {weight} {} {wait_ms} {} {ALIVE}", u8::from(*flex), u8::from(again)),
-            pack(&asker.windows, &vec![1; asker.windows.len()], self.now()),
+            pack(&client.windows, &vec![1; client.windows.len()], self.now()),
         ]);
         args.extend(choices.iter().map(|(c, units)| Bytes::from(c.pack(units, self.now()))));
         self.run(Script::Admit, &keys, &args)
     }
 
-    /// Says that these tickets' replica lives; which of them are still there.
-    pub(super) fn stay(&self, ids: &[&str]) -> Vec<bool> {
-        match self.stay_raw(ids) {
+    /// Renews the heartbeats of these tickets. Returns which of them still exist.
+    pub(super) fn heartbeat(&self, ids: &[&str]) -> Vec<bool> {
+        match self.heartbeat_raw(ids) {
             Reply::List(there) => there.iter().map(|reply| *reply == Reply::Int(1)).collect(),
-            other => panic!("stay answered {other:?}"),
+            other => panic!("unexpected reply of queue_heartbeat: {other:?}"),
         }
     }
 
-    pub(super) fn stay_raw(&self, ids: &[impl AsRef<str>]) -> Reply {
+    pub(super) fn heartbeat_raw(&self, ids: &[impl AsRef<str>]) -> Reply {
         let mut args = words([ALIVE.to_string()]);
         args.extend(ids.iter().map(|id| Bytes::from(id.as_ref().to_owned())));
-        self.run(Script::QueueHeartbeat, &self.room_keys(), &args)
+        self.run(Script::QueueHeartbeat, &self.queue_keys(), &args)
     }
 
-    /// A caller in line has gone.
+    /// Removes the ticket of a caller that gave up.
     pub(super) fn leave(&self, id: &str) -> Reply {
-        self.run(Script::QueueLeave, &self.room_keys(), &words([id.to_owned()]))
+        self.run(Script::QueueLeave, &self.queue_keys(), &words([id.to_owned()]))
     }
 
-    fn room_keys(&self) -> Vec<Key> {
+    fn queue_keys(&self) -> Vec<Key> {
         [self.keys.meta()].into_iter().chain(self.keys.queue()).collect()
     }
 
-    /// Knocks since the last call: ticket and instant.
-    pub(super) fn knocks(&self) -> Vec<(String, i64)> {
+    /// Notifications since the last call, each with its ticket and instant.
+    pub(super) fn notifications(&self) -> Vec<(String, i64)> {
         let read = |text: String| {
-            let (id, at) = text.split_once(' ').expect("a knock names its ticket and an instant");
+            let (id, at) = text.split_once(' ').expect("a notification contains a ticket and an instant");
             (id.to_owned(), at.parse().unwrap())
         };
-        self.common.bench.heard().into_iter().map(read).collect()
+        self.common.bench.published().into_iter().map(read).collect()
     }
 
     pub(super) fn settle(&self, lease: &Lease, end: &End) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.lease(&lease.id), self.keys.speed()];
         keys.extend(self.keys.queue());
         keys.push(self.shares_key(&lease.cand));
-        keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
+        keys.extend(self.window_keys(&lease.client, &[&lease.cand]));
         let whole = |n: usize| vec![if end.sent { -1 } else { 0 }; n];
         let used = end.used.clone().unwrap_or_else(|| whole(lease.cand.windows.len()));
         let now = self.now();
         let args = words([
             SLACK.to_string(),
-            pack(&lease.asker.windows, &whole(lease.asker.windows.len()), now),
+            pack(&lease.client.windows, &whole(lease.client.windows.len()), now),
             lease.cand.pack(&used, now),
             end.verdicts[0].to_owned(),
             end.verdicts[1].to_owned(),
             end.rules.to_owned(),
-            end.shut.clone(),
+            end.cooldown.clone(),
             end.hints.clone(),
             end.first_ms.to_string(),
             format!("{}/{}", lease.cand.provider, lease.cand.model),
             TOMBSTONE.to_string(),
             end.mode.to_owned(),
-            lease.asker.id.clone(),
+            lease.client.id.clone(),
         ]);
         self.run(Script::Settle, &keys, &args)
     }
 
-    /// Settles, and insists that there was something to settle.
+    /// Settles a lease, which must exist.
     #[track_caller]
     pub(super) fn close(&self, lease: &Lease, end: &End) {
         assert_eq!(self.settle(lease, end), Reply::Int(1), "settling {lease:?}");
     }
 
-    /// False where the lease is dead.
+    /// Renews a lease. Returns false if it has expired.
     pub(super) fn renew(&self, lease: &mut Lease) -> bool {
         match self.renew_raw(lease) {
             Reply::Bulk(packed) => {
@@ -309,8 +315,8 @@ impl TestLedger {
 
     pub(super) fn renew_raw(&self, lease: &Lease) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.lease(&lease.id)];
-        keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
-        let own = pack(&lease.asker.windows, &vec![1; lease.asker.windows.len()], self.now());
+        keys.extend(self.window_keys(&lease.client, &[&lease.cand]));
+        let own = pack(&lease.client.windows, &vec![1; lease.client.windows.len()], self.now());
         let packed = pack(&lease.cand.windows, &lease.units, self.now());
         self.run(Script::Renew, &keys, &words([SLACK.to_string(), LEASE_TTL.to_string(), own, packed]))
     }
@@ -320,22 +326,22 @@ impl TestLedger {
         let fresh = format!("epoch{}", self.common.epochs.get());
         let args = words([self.epoch.clone(), self.seq.to_string(), fresh, SLACK.to_string()]);
         let reply = self.run(Script::Sync, &[self.keys.meta()], &args);
-        let Reply::List(items) = &reply else { panic!("sync answered {reply:?}") };
+        let Reply::List(items) = &reply else { panic!("unexpected reply of sync: {reply:?}") };
         let [epoch, Reply::Int(seq), Reply::Int(now), Reply::Int(hold), Reply::Int(since)] = &items[..] else {
-            panic!("sync answered {reply:?}")
+            panic!("unexpected reply of sync: {reply:?}")
         };
         self.epoch = text(epoch);
         self.seq = *seq;
         Synced { seq: *seq, now: *now, hold: *hold, since: *since }
     }
 
-    /// Says again what a lost state may have forgotten; `ended`: settled, with what it used.
+    /// Replays leases that a lost state may miss. A lease with an `End` was settled already.
     pub(super) fn repeat(&self, leases: &[(&Lease, Option<&End>)]) -> i64 {
         let mut keys = vec![self.keys.meta()];
         let mut args = words([self.epoch.clone(), SLACK.to_string(), LEASE_TTL.to_string(), TOMBSTONE.to_string()]);
         for (lease, ended) in leases {
             keys.push(self.keys.lease(&lease.id));
-            keys.extend(self.window_keys(&lease.asker, &[&lease.cand]));
+            keys.extend(self.window_keys(&lease.client, &[&lease.cand]));
             let sent = ended.is_none_or(|end| end.sent);
             let used = match ended {
                 None => lease.units.clone(),
@@ -345,24 +351,24 @@ impl TestLedger {
                 }),
             };
             args.extend([lease.packed.clone(), Bytes::from(if ended.is_some() { "x" } else { "" })]);
-            let own = pack(&lease.asker.windows, &vec![i64::from(sent); lease.asker.windows.len()], self.now());
+            let own = pack(&lease.client.windows, &vec![i64::from(sent); lease.client.windows.len()], self.now());
             args.extend(words([own, pack(&lease.cand.windows, &used, self.now())]));
         }
         match self.run(Script::ReplayLeases, &keys, &args) {
             Reply::Int(n) => n,
-            other => panic!("repeat answered {other:?}"),
+            other => panic!("unexpected reply of replay_leases: {other:?}"),
         }
     }
 
     pub(super) fn control(&self, what: &str, subject: &str) {
-        let args = words([what, subject, "admin", "judge.does", subject, "", "", ""].map(str::to_owned));
+        let args = words([what, subject, "admin", "test.control", subject, "", "", ""].map(str::to_owned));
         let keys: Vec<Key> =
             [self.keys.meta(), self.keys.health(), self.keys.audit()].into_iter().chain(self.keys.queue()).collect();
         let reply = self.run(Script::Control, &keys, &args);
         assert_eq!(reply, Reply::Int(1));
     }
 
-    /// The pool's windows that were ever named, as `snapshot` tells them.
+    /// The reply of `snapshot` for every window used so far.
     pub(super) fn snapshot(&self, oldest_ms: i64) -> String {
         let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
         let seen = self.common.seen.borrow().clone();
@@ -370,12 +376,12 @@ impl TestLedger {
         let packed: String = seen.values().map(|w| w.pack(0, self.now())).collect();
         match self.run(Script::Snapshot, &keys, &words([oldest_ms.to_string(), SLACK.to_string(), packed])) {
             Reply::Bulk(text) => String::from_utf8(text.to_vec()).unwrap(),
-            other => panic!("snapshot answered {other:?}"),
+            other => panic!("unexpected reply of snapshot: {other:?}"),
         }
     }
 
     fn raw_hash(&self, key: &str) -> BTreeMap<String, Bytes> {
-        let Reply::List(flat) = self.look("return redis.call('HGETALL', KEYS[1])", key) else { panic!("not a hash") };
+        let Reply::List(flat) = self.eval("return redis.call('HGETALL', KEYS[1])", key) else { panic!("not a hash") };
         flat.chunks(2).map(|pair| (text(&pair[0]), bytes(&pair[1]))).collect()
     }
 
@@ -387,13 +393,15 @@ impl TestLedger {
         self.hash(&self.keys.health())
     }
 
-    /// A window's fields; of a sliding one every sub-bucket, the newest too, and `q`.
+    /// The fields of a window. For a sliding one: every sub-bucket, including the newest, and `q`.
     pub(super) fn window(&self, key: &str) -> BTreeMap<String, String> {
         let mut fields = BTreeMap::new();
         for (field, value) in self.raw_hash(key) {
             if field == "h" {
                 let doubles: Vec<_> = value.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
-                let [_, q, _, _, _, _, newest, here] = doubles[..] else { panic!("a head {value:?}") };
+                let [_, q, _, _, _, _, newest, here] = doubles[..] else {
+                    panic!("invalid head of a window: {value:?}")
+                };
                 fields.insert("q".to_owned(), q.to_string());
                 fields.insert(newest.to_string(), here.to_string());
             } else {
@@ -404,14 +412,14 @@ impl TestLedger {
     }
 
     pub(super) fn exists(&self, key: &str) -> bool {
-        self.look("return redis.call('EXISTS', KEYS[1])", key) == Reply::Int(1)
+        self.eval("return redis.call('EXISTS', KEYS[1])", key) == Reply::Int(1)
     }
 
     pub(super) fn ttl(&self, key: &str) -> i64 {
-        if let Reply::Int(ms) = self.look("return redis.call('PTTL', KEYS[1])", key) { ms } else { panic!("no PTTL") }
+        if let Reply::Int(ms) = self.eval("return redis.call('PTTL', KEYS[1])", key) { ms } else { panic!("no PTTL") }
     }
 
-    /// Every key that these tests can have made, and that is there.
+    /// Every existing key among those that these tests can create.
     pub(super) fn present(&self) -> Vec<Key> {
         let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
         all.extend(self.common.seen.borrow().keys().cloned());
@@ -423,11 +431,11 @@ impl TestLedger {
         all
     }
 
-    /// Everything there is, for [`TestLedger::back_to`].
-    pub(super) fn photograph(&self) -> Photograph {
+    /// Copies the whole state, for [`TestLedger::restore`].
+    pub(super) fn copy_state(&self) -> StateCopy {
         let state = |key: &Key| {
-            let of_room = [":queue", ":guests", ":alive"].iter().any(|name| key.ends_with(name));
-            let zset = of_room || self.common.seen.borrow().get(key).is_some_and(|w| w.kind == 'n');
+            let of_queue = [":queue", ":guests", ":alive"].iter().any(|name| key.ends_with(name));
+            let zset = of_queue || self.common.seen.borrow().get(key).is_some_and(|w| w.kind == 'n');
             let text = if key.contains(":l:") || key.contains(":snap:") {
                 "return { redis.call('GET', KEYS[1]) }"
             } else if zset {
@@ -435,16 +443,16 @@ impl TestLedger {
             } else {
                 "return redis.call('HGETALL', KEYS[1])"
             };
-            let Reply::List(words) = self.look(text, key) else { panic!("no list") };
+            let Reply::List(words) = self.eval(text, key) else { panic!("no list") };
             (key.clone(), zset, self.ttl(key), words.iter().map(bytes).collect())
         };
-        Photograph { keys: self.present().iter().map(state).collect() }
+        StateCopy { keys: self.present().iter().map(state).collect() }
     }
 
-    /// A restart (another run id) that has forgotten everything since the photograph.
-    pub(super) fn back_to(&self, photograph: &Photograph) {
+    /// Simulates a restart, with another run id, that lost everything after the copy.
+    pub(super) fn restore(&self, copy: &StateCopy) {
         self.flush();
-        for (key, zset, ttl, words) in &photograph.keys {
+        for (key, zset, ttl, words) in &copy.keys {
             let mut args: Vec<Bytes> = words.clone();
             let text = if *zset {
                 args = words.chunks(2).flat_map(|pair| [pair[1].clone(), pair[0].clone()]).collect();
@@ -455,17 +463,17 @@ impl TestLedger {
                 "redis.call('HSET', KEYS[1], unpack(ARGV, 2)) if tonumber(ARGV[1]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"
             };
             args.insert(0, Bytes::from(ttl.to_string()));
-            self.common.bench.look(text, std::slice::from_ref(key), &args);
+            self.common.bench.eval(text, std::slice::from_ref(key), &args);
         }
     }
 
-    /// Everything that decides: charges that are alive, breakers, cool-downs, what was learned. Housekeeping is left out.
+    /// The state on which decisions depend: live charges, breakers, cooldowns and learned limits, without housekeeping.
     pub(super) fn charges(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         let now = self.now();
         for (key, w) in &*self.common.seen.borrow() {
             if w.kind == 'n' {
-                let Reply::List(flat) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')", key)
+                let Reply::List(flat) = self.eval("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')", key)
                 else {
                     panic!("not a sorted set")
                 };
@@ -493,12 +501,12 @@ impl TestLedger {
 }
 
 impl TestLedger {
-    /// Who waits, and everybody's shares.
-    pub(super) fn room(&self) -> BTreeMap<String, String> {
+    /// The wait queue and the clients' shares.
+    pub(super) fn queue_state(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         let [queue, guests, tickets, alive, fair] = self.keys.queue();
         for key in [queue, guests, alive] {
-            let Reply::List(flat) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')", &key) else {
+            let Reply::List(flat) = self.eval("return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')", &key) else {
                 panic!("not a sorted set")
             };
             all.extend(flat.chunks(2).map(|pair| (format!("{key} {}", text(&pair[0])), text(&pair[1]))));
@@ -509,31 +517,31 @@ impl TestLedger {
         all
     }
 
-    /// Ids of the tickets in line, all lines together, each in its order.
-    pub(super) fn is_queued(&self) -> Vec<String> {
+    /// Ids of all queued tickets, in queue order.
+    pub(super) fn queued_tickets(&self) -> Vec<String> {
         let [queue, ..] = self.keys.queue();
-        let Reply::List(members) = self.look("return redis.call('ZRANGE', KEYS[1], 0, -1)", &queue) else {
+        let Reply::List(members) = self.eval("return redis.call('ZRANGE', KEYS[1], 0, -1)", &queue) else {
             panic!("not a sorted set")
         };
         members.iter().map(|member| text(member).split('\t').nth(2).unwrap().to_owned()).collect()
     }
 }
 
-/// Key, whether it is a sorted set, its TTL, its words.
-pub(super) struct Photograph {
+/// For each key: whether it is a sorted set, its TTL and its content.
+pub(super) struct StateCopy {
     keys: Vec<(Key, bool, i64, Vec<Bytes>)>,
 }
 
 fn bytes(reply: &Reply) -> Bytes {
     match reply {
         Reply::Bulk(bytes) => bytes.clone(),
-        other => panic!("not a text: {other:?}"),
+        other => panic!("not a string: {other:?}"),
     }
 }
 
 pub(super) fn text(reply: &Reply) -> String {
     match reply {
         Reply::Bulk(text) => String::from_utf8(text.to_vec()).unwrap(),
-        other => panic!("not a text: {other:?}"),
+        other => panic!("not a string: {other:?}"),
     }
 }

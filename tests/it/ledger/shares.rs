@@ -1,27 +1,28 @@
-//! Fair shares: assured to who asks, lent at once to others, by weight; a lone client gets everything.
+//! Fair shares: guaranteed by weight to active clients, lent to others meanwhile; a single client gets everything.
 
 use std::collections::BTreeMap;
 
 use super::{
     queue::{Caller, QueueSimulation},
-    rig::{Asker, Cand, cand, win},
+    rig::{Cand, TestClient, cand, win},
 };
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60_000;
 
-/// Somebody who asks: every so many ms, or as often as it is answered.
+/// Request pattern of a client.
 enum Pace {
+    /// One request per interval (ms).
     Every(i64),
-    /// So many at a time, each asking anew as soon as it has been answered or refused (and has slept so many ms).
+    /// This many concurrent callers, each sending its next request after a reply or refusal and a pause (ms).
     Loops(usize, i64),
 }
 
 struct Team {
     queue: QueueSimulation,
     cand: Cand,
-    members: Vec<(Asker, Pace, i64, i64)>,
-    /// Of looping members: which callers are theirs.
+    clients: Vec<(TestClient, Pace, i64, i64)>,
+    /// The current callers of clients with [`Pace::Loops`].
     loops: Vec<(usize, String)>,
     mine: BTreeMap<usize, Vec<String>>,
     came: BTreeMap<usize, i64>,
@@ -32,33 +33,33 @@ impl Team {
         Self {
             queue: QueueSimulation::new(),
             cand: cand("groq", &[win(limit, kind, max)]),
-            members: Vec::new(),
+            clients: Vec::new(),
             loops: Vec::new(),
             mine: BTreeMap::new(),
             came: BTreeMap::new(),
         }
     }
 
-    /// `units` a request; `wait_ms` it would wait.
-    fn member(mut self, asker: Asker, pace: Pace, units: i64, wait_ms: i64) -> Self {
-        self.members.push((asker, pace, units, wait_ms));
+    /// Adds a client whose requests need `units` and wait for up to `wait_ms`.
+    fn client(mut self, client: TestClient, pace: Pace, units: i64, wait_ms: i64) -> Self {
+        self.clients.push((client, pace, units, wait_ms));
         self
     }
 
     fn send(&mut self, i: usize, at: i64) -> String {
-        let (asker, _, units, wait_ms) = &self.members[i];
-        let caller = Caller { life_ms: 400, ..Caller::new(asker, &[(&self.cand, &[*units])]).waiting(*wait_ms) };
-        let id = self.queue.comes(at, caller);
+        let (client, _, units, wait_ms) = &self.clients[i];
+        let caller = Caller { life_ms: 400, ..Caller::new(client, &[(&self.cand, &[*units])]).waiting(*wait_ms) };
+        let id = self.queue.arrive(at, caller);
         self.mine.entry(i).or_default().push(id.clone());
         *self.came.entry(i).or_default() += 1;
         id
     }
 
-    /// Lets everybody ask for so long.
+    /// Sends all clients' requests for `ms`.
     fn run(&mut self, ms: i64) {
         let end = self.queue.ledger.now() + ms;
-        for i in 0..self.members.len() {
-            match self.members[i].1 {
+        for i in 0..self.clients.len() {
+            match self.clients[i].1 {
                 Pace::Every(every) => {
                     let mut at = i as i64 * 13;
                     while at < ms {
@@ -67,7 +68,7 @@ impl Team {
                     }
                 }
                 Pace::Loops(many, _) => {
-                    while self.loops.iter().filter(|(whose, _)| *whose == i).count() < many {
+                    while self.loops.iter().filter(|(owner, _)| *owner == i).count() < many {
                         let id = self.send(i, 0);
                         self.loops.push((i, id));
                     }
@@ -79,21 +80,21 @@ impl Team {
             for n in 0..self.loops.len() {
                 let (i, id) = self.loops[n].clone();
                 if self.queue.callers[&id].is_over() {
-                    let Pace::Loops(_, pause) = self.members[i].1 else { unreachable!() };
-                    // Who was refused sleeps as it was told, but never long.
-                    let told =
+                    let Pace::Loops(_, pause) = self.clients[i].1 else { unreachable!() };
+                    // After a refusal a caller pauses until the named time, within bounds.
+                    let refused_for =
                         self.queue.callers[&id].refused.as_ref().map(|(at, no)| (no.opens - at).clamp(300, 1_000));
-                    let pause = told.unwrap_or(pause);
+                    let pause = refused_for.unwrap_or(pause);
                     self.loops[n].1 = self.send(i, pause);
                 }
             }
         }
     }
 
-    /// Units that a member got in the last so many ms.
+    /// Units that a client received within the last `within` ms.
     fn got(&self, i: usize, within: i64) -> i64 {
         let since = self.queue.ledger.now() - within;
-        let units = self.members[i].2;
+        let units = self.clients[i].2;
         let went = self.mine[&i].iter().filter(|id| self.queue.callers[*id].went_ms.is_some_and(|at| at > since));
         i64::try_from(went.count()).unwrap() * units
     }
@@ -104,14 +105,14 @@ fn jain(shares: &[f64]) -> f64 {
     sum * sum / (shares.len() as f64 * squares)
 }
 
-/// One with fifty connections, four with one request a second each, over 600 a minute.
+/// One client with fifty connections and four with one request a second each, at 600 a minute.
 fn greedy_and_modest(kind: char, wait_ms: i64, pause: i64) -> Team {
-    let team = Team::over(kind, "rpm", 600).member(Asker::named("greedy"), Pace::Loops(50, pause), 1, wait_ms);
-    (0..4).fold(team, |team, n| team.member(Asker::named(&format!("modest{n}")), Pace::Every(SECOND), 1, wait_ms))
+    let team = Team::over(kind, "rpm", 600).client(TestClient::named("greedy"), Pace::Loops(50, pause), 1, wait_ms);
+    (0..4).fold(team, |team, n| team.client(TestClient::named(&format!("modest{n}")), Pace::Every(SECOND), 1, wait_ms))
 }
 
 #[test]
-fn modest_clients_get_what_they_ask_and_the_greedy_one_the_rest() {
+fn modest_clients_get_their_demand_and_the_greedy_one_the_rest() {
     for (kind, wait_ms, pause) in [('b', 20_000, 0), ('b', 0, 50)] {
         let mut team = greedy_and_modest(kind, wait_ms, pause);
         team.run(MINUTE);
@@ -119,16 +120,16 @@ fn modest_clients_get_what_they_ask_and_the_greedy_one_the_rest() {
         let modest: Vec<i64> = (1..5).map(|i| team.got(i, 2 * MINUTE)).collect();
         assert!(modest.iter().all(|got| *got >= 114), "of 120 each: {modest:?}, waiting {wait_ms}");
         let greedy = team.got(0, 2 * MINUTE);
-        // 1200 flow in; what the four leave is lent.
+        // 1200 units drain; the four clients' unused shares are lent.
         assert!(greedy + modest.iter().sum::<i64>() >= 1_200 * 97 / 100, "greedy {greedy}, modest {modest:?}");
         let satisfied: Vec<f64> = modest.iter().map(|got| *got as f64 / 120.0).chain([1.0]).collect();
         assert!(jain(&satisfied) >= 0.98, "{satisfied:?}");
-        team.queue.judge();
+        team.queue.assert_within_limits();
     }
 }
 
 #[test]
-fn on_a_sliding_window_too_each_gets_its_share_from_the_second_span_on() {
+fn on_a_sliding_window_each_client_gets_its_share_from_the_second_span_on() {
     let mut team = greedy_and_modest('s', 55_000, 0);
     team.run(2 * MINUTE);
     team.run(3 * MINUTE);
@@ -136,49 +137,46 @@ fn on_a_sliding_window_too_each_gets_its_share_from_the_second_span_on() {
     assert!(modest.iter().all(|got| *got >= 171), "of 180 each: {modest:?}");
     let all = team.got(0, 3 * MINUTE) + modest.iter().sum::<i64>();
     assert!(all >= 1_800 * 95 / 100, "{all} of 1800 used");
-    team.queue.judge();
+    team.queue.assert_within_limits();
 }
 
 #[test]
 fn weights_of_three_to_one_give_three_to_one() {
     let mut team = Team::over('b', "rpm", 600)
-        .member(Asker::named("heavy").weighing(3), Pace::Loops(30, 0), 1, 30_000)
-        .member(Asker::named("light"), Pace::Loops(30, 0), 1, 30_000);
+        .client(TestClient::named("heavy").with_weight(3), Pace::Loops(30, 0), 1, 30_000)
+        .client(TestClient::named("light"), Pace::Loops(30, 0), 1, 30_000);
     team.run(MINUTE);
     team.run(2 * MINUTE);
     let ratio = team.got(0, 2 * MINUTE) as f64 / team.got(1, 2 * MINUTE) as f64;
     assert!((2.85..=3.15).contains(&ratio), "3:1 became {ratio:.2}:1");
 
-    // On a sliding window while those who wait cover the share.
+    // On a sliding window this holds while enough requests wait.
     let mut team = Team::over('s', "rpm", 40)
-        .member(Asker::named("heavy").weighing(3), Pace::Loops(60, 0), 1, 10 * MINUTE)
-        .member(Asker::named("light"), Pace::Loops(60, 0), 1, 10 * MINUTE);
+        .client(TestClient::named("heavy").with_weight(3), Pace::Loops(60, 0), 1, 10 * MINUTE)
+        .client(TestClient::named("light"), Pace::Loops(60, 0), 1, 10 * MINUTE);
     team.run(2 * MINUTE);
     team.run(4 * MINUTE);
     let ratio = team.got(0, 4 * MINUTE) as f64 / team.got(1, 4 * MINUTE) as f64;
     assert!((2.85..=3.15).contains(&ratio), "3:1 became {ratio:.2}:1 on a sliding window");
-    team.queue.judge();
+    team.queue.assert_within_limits();
 }
 
 #[test]
-fn alone_anybody_gets_everything_and_soon_again_when_the_others_stop() {
-    // A bucket's content and what flows in; four fillings of a sliding minute.
+fn a_single_client_gets_everything_and_regains_it_when_others_stop() {
+    // A bucket's capacity and its drain; a sliding minute filled four times.
     for (kind, whole) in [('b', 600 + 10 * 182), ('s', 4 * 600)] {
-        let mut team = Team::over(kind, "rpm", 600).member(Asker::named("alone"), Pace::Loops(50, 0), 1, 30_000);
+        let mut team = Team::over(kind, "rpm", 600).client(TestClient::named("alone"), Pace::Loops(50, 0), 1, 30_000);
         team.run(182 * SECOND);
         let got = team.got(0, 182 * SECOND);
         assert!(got >= whole * 97 / 100, "{kind}: {got} of {whole}");
-        team.queue.judge();
+        team.queue.assert_within_limits();
     }
-    let mut team = Team::over('b', "rpm", 600).member(Asker::named("stays"), Pace::Loops(50, 0), 1, 30_000).member(
-        Asker::named("stops"),
-        Pace::Loops(50, 0),
-        1,
-        30_000,
-    );
+    let mut team = Team::over('b', "rpm", 600)
+        .client(TestClient::named("stays"), Pace::Loops(50, 0), 1, 30_000)
+        .client(TestClient::named("stops"), Pace::Loops(50, 0), 1, 30_000);
     team.run(2 * MINUTE);
     team.loops.retain(|(i, _)| *i == 0);
-    team.members[1].1 = Pace::Every(1 << 40);
+    team.clients[1].1 = Pace::Every(1 << 40);
     team.run(MINUTE);
     assert!(team.got(0, MINUTE) >= 600 * 85 / 100, "{} of 600 in the first span alone", team.got(0, MINUTE));
 }
@@ -187,25 +185,25 @@ fn alone_anybody_gets_everything_and_soon_again_when_the_others_stop() {
 fn a_request_larger_than_its_share_is_served() {
     for kind in ['b', 's'] {
         let mut team = Team::over(kind, "tpm", 8_000)
-            .member(Asker::named("small"), Pace::Loops(10, 500), 200, 20_000)
-            .member(Asker::named("other"), Pace::Loops(10, 500), 200, 20_000);
+            .client(TestClient::named("small"), Pace::Loops(10, 500), 200, 20_000)
+            .client(TestClient::named("other"), Pace::Loops(10, 500), 200, 20_000);
         team.run(90_000);
-        let large = Caller::new(&Asker::named("large"), &[(&team.cand, &[6_000])]).waiting(2 * MINUTE);
-        let id = team.queue.comes(0, large);
+        let large = Caller::new(&TestClient::named("large"), &[(&team.cand, &[6_000])]).waiting(2 * MINUTE);
+        let id = team.queue.arrive(0, large);
         team.run(2 * MINUTE);
         assert!(team.queue.callers[&id].went_ms.is_some(), "{kind}: starved");
-        team.queue.judge();
+        team.queue.assert_within_limits();
     }
 }
 
 #[test]
-fn large_pieces_and_small_ones_get_the_same_tokens() {
+fn clients_with_large_and_small_requests_get_the_same_tokens() {
     let mut team = Team::over('b', "tpm", 24_000)
-        .member(Asker::named("large"), Pace::Loops(20, 0), 3_000, 60_000)
-        .member(Asker::named("small"), Pace::Loops(60, 0), 200, 60_000);
+        .client(TestClient::named("large"), Pace::Loops(20, 0), 3_000, 60_000)
+        .client(TestClient::named("small"), Pace::Loops(60, 0), 200, 60_000);
     team.run(2 * MINUTE);
     team.run(4 * MINUTE);
     let (large, small) = (team.got(0, 4 * MINUTE) as f64, team.got(1, 4 * MINUTE) as f64);
     assert!((0.9..=1.11).contains(&(large / small)), "{large} : {small} tokens");
-    team.queue.judge();
+    team.queue.assert_within_limits();
 }

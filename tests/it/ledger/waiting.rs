@@ -1,11 +1,11 @@
-//! The waiting room: in order of asking, nobody overtaken, no place left empty, and never over.
+//! The wait queue: first come, first served, without unused capacity and without overruns.
 
 use proptest::prelude::*;
 
 use super::{
     cases,
     queue::{Caller, QueueSimulation},
-    rig::{Admit, Asker, Cand, End, WaitRequest, cand, win},
+    rig::{Admit, Cand, End, TestClient, WaitRequest, cand, win},
 };
 
 const MINUTE: i64 = 60_000;
@@ -16,50 +16,54 @@ fn one(kind: char, limit: &str, max: i64) -> Cand {
 }
 
 fn caller(cand: &Cand, units: &[i64]) -> Caller {
-    Caller::new(&Asker::default(), &[(cand, units)])
+    Caller::new(&TestClient::default(), &[(cand, units)])
 }
 
-/// Sixty at once over thirty a minute; the first thirty go, the rest wait for a minute.
+/// Sixty simultaneous requests at thirty a minute: thirty are admitted, the others wait for a minute.
 fn sixty(queue: &mut QueueSimulation, cand: &Cand) -> Vec<String> {
-    (0..60).map(|n| queue.comes(n, caller(cand, &[1]))).collect()
+    (0..60).map(|n| queue.arrive(n, caller(cand, &[1]))).collect()
 }
 
 #[test]
-fn sixty_at_once_are_served_in_order_within_a_hair_of_the_perfect_time() {
+fn sixty_simultaneous_requests_are_served_in_order_in_nearly_optimal_time() {
     let (mut queue, cand) = (QueueSimulation::new(), one('s', "rpm", 30));
     let start = queue.ledger.now();
     let ids = sixty(&mut queue, &cand);
     queue.pass_until_over(3 * MINUTE);
-    let went: Vec<i64> = queue.went(&ids).into_iter().map(|at| at.expect("everybody is served") - start).collect();
+    let went: Vec<i64> = queue.went(&ids).into_iter().map(|at| at.expect("every caller is served") - start).collect();
     assert!(went.is_sorted(), "overtaken: {went:?}");
     let perfect = MINUTE + SLACK + 60;
-    assert!(*went.last().unwrap() <= perfect * 103 / 100, "the last one went after {} ms", went.last().unwrap());
-    let asked: u32 = ids.iter().map(|id| queue.callers[id].asked).sum();
-    assert!(asked <= 60 * 2, "{asked} scripts for 60 callers");
-    queue.judge();
+    assert!(
+        *went.last().unwrap() <= perfect * 103 / 100,
+        "the last one was admitted after {} ms",
+        went.last().unwrap()
+    );
+    let attempts: u32 = ids.iter().map(|id| queue.callers[id].attempts).sum();
+    assert!(attempts <= 60 * 2, "{attempts} scripts for 60 callers");
+    queue.assert_within_limits();
 }
 
 #[test]
-fn a_bucket_lets_those_in_line_go_one_by_one() {
+fn a_bucket_admits_queued_requests_one_by_one() {
     let (mut queue, cand) = (QueueSimulation::new(), one('b', "rpm", 30));
     let start = queue.ledger.now();
-    let ids: Vec<String> = (0..60).map(|n| queue.comes(n, caller(&cand, &[1]))).collect();
+    let ids: Vec<String> = (0..60).map(|n| queue.arrive(n, caller(&cand, &[1]))).collect();
     queue.pass_until_over(3 * MINUTE);
-    let went: Vec<i64> = queue.went(&ids).into_iter().map(|at| at.expect("everybody is served") - start).collect();
+    let went: Vec<i64> = queue.went(&ids).into_iter().map(|at| at.expect("every caller is served") - start).collect();
     assert!(went.is_sorted(), "overtaken: {went:?}");
-    // One every two seconds, after the first thirty.
+    // After the first thirty, one is admitted every two seconds.
     assert!(*went.last().unwrap() <= (30 * 2_000 + SLACK + 60) * 103 / 100, "{went:?}");
-    queue.judge();
+    queue.assert_within_limits();
 }
 
 #[test]
-fn where_a_third_leaves_or_dies_the_others_move_up() {
+fn when_a_third_leaves_or_dies_the_others_move_up() {
     for dies in [false, true] {
         let (mut queue, cand) = (QueueSimulation::new(), one('b', "rpm", 30));
         let start = queue.ledger.now();
-        let ids: Vec<String> = (0..90).map(|n| queue.comes(n, caller(&cand, &[1]).waiting(3 * MINUTE))).collect();
+        let ids: Vec<String> = (0..90).map(|n| queue.arrive(n, caller(&cand, &[1]).waiting(3 * MINUTE))).collect();
         queue.pass(20_000);
-        // Every third of those who still wait.
+        // Every third of the waiting callers.
         let gone: Vec<&String> = ids[45..].iter().step_by(3).collect();
         let now = queue.ledger.now();
         for (n, id) in (0_i64..).zip(&gone) {
@@ -69,19 +73,19 @@ fn where_a_third_leaves_or_dies_the_others_move_up() {
         queue.pass_until_over(4 * MINUTE);
         let last =
             ids.iter().filter(|id| !gone.contains(id)).map(|id| queue.callers[id].went_ms.unwrap()).max().unwrap();
-        // 75 in all: 30 at once, 45 at two seconds each; the dead are missed after three seconds.
+        // Of 75 callers 30 are admitted immediately and 45 at two seconds each. A missed heartbeat shows after three seconds.
         let perfect = 45 * 2_000 + SLACK;
         let most = if dies { perfect + 4_000 } else { perfect * 103 / 100 };
-        assert!(last - start <= most, "the last one went after {} ms, dies: {dies}", last - start);
-        assert!(queue.ledger.is_queued().is_empty());
-        queue.judge();
+        assert!(last - start <= most, "the last one was admitted after {} ms, dies: {dies}", last - start);
+        assert!(queue.ledger.queued_tickets().is_empty());
+        queue.assert_within_limits();
     }
 }
 
 #[test]
-fn lost_knocks_cost_time_and_nobody_a_place() {
+fn lost_notifications_delay_callers_but_keep_their_order() {
     let (mut queue, cand) = (QueueSimulation::new(), one('s', "rpm", 30));
-    queue.lose_knocks = true;
+    queue.lose_notifications = true;
     let ids = sixty(&mut queue, &cand);
     for id in ids[40..].iter().step_by(4) {
         queue.callers.get_mut(id).unwrap().leaves_ms = Some(queue.ledger.now() + 5_000);
@@ -90,18 +94,18 @@ fn lost_knocks_cost_time_and_nobody_a_place() {
     let went: Vec<i64> = queue.went(&ids).into_iter().flatten().collect();
     assert_eq!(went.len(), 55);
     assert!(went.is_sorted(), "overtaken: {went:?}");
-    queue.judge();
+    queue.assert_within_limits();
 }
 
 #[test]
-fn who_waits_for_one_goes_at_once_where_another_frees() {
+fn a_request_with_two_candidates_is_admitted_when_either_has_room() {
     let mut queue = QueueSimulation::new();
     let busy = cand("one", &[win("tpm", 'b', 1_000)]);
     let other = cand("two", &[win("tpm", 's', 1_000)]);
-    // Both are full; the second by a reserve that its answer will not need.
-    queue.comes(0, Caller { life_ms: 60_000, ..caller(&busy, &[1_000]) });
-    queue.comes(0, Caller { life_ms: 3_000, used: Some(vec![10]), ..caller(&other, &[1_000]) });
-    let id = queue.comes(1, Caller::new(&Asker::default(), &[(&busy, &[500]), (&other, &[500])]));
+    // Both are full, the second one with a reservation that its reply will not need.
+    queue.arrive(0, Caller { life_ms: 60_000, ..caller(&busy, &[1_000]) });
+    queue.arrive(0, Caller { life_ms: 3_000, used: Some(vec![10]), ..caller(&other, &[1_000]) });
+    let id = queue.arrive(1, Caller::new(&TestClient::default(), &[(&busy, &[500]), (&other, &[500])]));
     let start = queue.ledger.now();
     queue.pass(2_900);
     assert_eq!(queue.callers[&id].went_ms, None);
@@ -110,147 +114,147 @@ fn who_waits_for_one_goes_at_once_where_another_frees() {
 }
 
 #[test]
-fn a_slot_that_frees_early_is_taken_at_once() {
+fn a_slot_that_opens_early_is_used_immediately() {
     let mut queue = QueueSimulation::new();
     let cand = cand("zai", &[win("concurrency", 'n', 1)]);
-    queue.comes(0, Caller { life_ms: 3_000, used: Some(vec![-1]), ..caller(&cand, &[1]) });
-    let id = queue.comes(1, caller(&cand, &[1]).waiting(10_000));
+    queue.arrive(0, Caller { life_ms: 3_000, used: Some(vec![-1]), ..caller(&cand, &[1]) });
+    let id = queue.arrive(1, caller(&cand, &[1]).waiting(10_000));
     let start = queue.ledger.now();
     queue.pass(5_000);
     assert_eq!(queue.callers[&id].went_ms, Some(start + 3_000));
 }
 
 #[test]
-fn a_huge_request_among_small_ones_is_served_or_refused_at_the_door() {
+fn a_huge_request_among_small_ones_is_served_or_refused_on_arrival() {
     for kind in ['b', 's'] {
         let (mut queue, cand) = (QueueSimulation::new(), cand("groq", &[win("tpm", kind, 8_000)]));
-        // Small ones at two and a half times the capacity.
+        // Small requests at two and a half times the capacity.
         for n in 0..600 {
-            queue.comes(n * 600, caller(&cand, &[200]).waiting(20_000));
+            queue.arrive(n * 600, caller(&cand, &[200]).waiting(20_000));
         }
         queue.pass(90_000);
         let start = queue.ledger.now();
-        let huge = queue.comes(0, caller(&cand, &[7_500]).waiting(2 * MINUTE));
-        let hasty = queue.comes(0, caller(&cand, &[7_500]).waiting(1_000));
+        let huge = queue.arrive(0, caller(&cand, &[7_500]).waiting(2 * MINUTE));
+        let hasty = queue.arrive(0, caller(&cand, &[7_500]).waiting(1_000));
         queue.pass(150_000);
         let took = queue.callers[&huge].went_ms.map(|at| at - start);
         assert!(took.is_some_and(|ms| ms <= 80_000), "{kind}: {took:?}");
-        let (at, _) = queue.callers[&hasty].refused.as_ref().expect("it would not wait that long");
-        assert_eq!(*at, start, "{kind}: refused at the door");
-        queue.judge();
+        let (at, _) = queue.callers[&hasty].refused.as_ref().expect("its wait limit is too short");
+        assert_eq!(*at, start, "{kind}: refused on arrival");
+        queue.assert_within_limits();
     }
 }
 
 #[test]
-fn what_is_told_at_the_door_is_true_with_others_in_line() {
+fn a_refusal_on_arrival_names_an_exact_time_with_others_in_the_queue() {
     let (mut queue, cand) = (QueueSimulation::new(), one('s', "rpm", 30));
     for n in 0..50 {
-        queue.comes(n, caller(&cand, &[1]));
+        queue.arrive(n, caller(&cand, &[1]));
     }
     queue.pass(100);
-    let Admit::No(refusal) = queue.ledger.ask(&cand, &[1]) else { panic!("it is full") };
+    let Admit::No(refusal) = queue.ledger.request(&cand, &[1]) else { panic!("the window is full") };
     queue.pass(refusal.opens - queue.ledger.now() - 2);
-    assert!(!queue.ledger.ask(&cand, &[1]).is_go(), "two ms too soon");
+    assert!(!queue.ledger.request(&cand, &[1]).is_go(), "two ms too early");
     queue.pass(2);
-    assert!(queue.ledger.ask(&cand, &[1]).is_go(), "at the instant told");
+    assert!(queue.ledger.request(&cand, &[1]).is_go(), "at the named instant");
 }
 
 #[test]
-fn a_closed_key_an_opened_breaker_and_a_lowered_limit_bind_those_who_wait() {
-    // A key: its record is another version by now.
+fn a_disabled_key_an_opened_breaker_and_a_lowered_limit_apply_to_waiting_requests() {
+    // A key: its record has another version by now.
     let (mut queue, cand) = (QueueSimulation::new(), one('s', "rpm", 1));
     let record = "tf1:{judge}:m:ann".to_owned();
-    queue.ledger.look("return redis.call('HSET', KEYS[1], 'v', 7, 'off', 0, 'exp', 0)", &record);
-    let ann = Asker { version: 7, ..Asker::named("ann") };
-    let one_of_hers = || Caller::new(&ann, &[(&cand, &[1])]);
-    queue.comes(0, one_of_hers());
-    let ids: Vec<String> = (1..5).map(|n| queue.comes(n, one_of_hers().waiting(5 * MINUTE))).collect();
+    queue.ledger.eval("return redis.call('HSET', KEYS[1], 'v', 7, 'off', 0, 'exp', 0)", &record);
+    let ann = TestClient { version: 7, ..TestClient::named("ann") };
+    let by_ann = || Caller::new(&ann, &[(&cand, &[1])]);
+    queue.arrive(0, by_ann());
+    let ids: Vec<String> = (1..5).map(|n| queue.arrive(n, by_ann().waiting(5 * MINUTE))).collect();
     queue.pass(1_000);
-    assert_eq!(queue.ledger.is_queued().len(), 4);
-    queue.ledger.look("return redis.call('HSET', KEYS[1], 'v', 8, 'off', 1)", &record);
+    assert_eq!(queue.ledger.queued_tickets().len(), 4);
+    queue.ledger.eval("return redis.call('HSET', KEYS[1], 'v', 8, 'off', 1)", &record);
     queue.pass_until_over(6 * MINUTE);
-    assert!(ids.iter().all(|id| queue.callers[id].shut_out && queue.callers[id].went_ms.is_none()));
+    assert!(ids.iter().all(|id| queue.callers[id].client_changed && queue.callers[id].went_ms.is_none()));
 
-    // A breaker: nobody goes while it is open.
+    // A breaker: no request is admitted while it is open.
     let (mut queue, cand) = (QueueSimulation::new(), one('b', "rpm", 2));
-    let failing = queue.ledger.ask(&cand, &[1]).go();
-    let ids: Vec<String> = (0..9).map(|n| queue.comes(n, caller(&cand, &[1]).waiting(10 * MINUTE))).collect();
+    let failing = queue.ledger.request(&cand, &[1]).go();
+    let ids: Vec<String> = (0..9).map(|n| queue.arrive(n, caller(&cand, &[1]).waiting(10 * MINUTE))).collect();
     queue.pass(100);
     queue.ledger.close(&failing, &End { rules: "1 2 90000", ..End::verdict("failed", "nothing") });
     let opened = queue.ledger.now();
     queue.pass(89_900);
     let after = |queue: &QueueSimulation| queue.went(&ids).into_iter().flatten().filter(|at| *at > opened).count();
     assert_eq!(after(&queue), 0);
-    // Then one tries it out, and with its success the others follow.
+    // Then one probe is admitted, and after its success the others follow.
     queue.pass(100);
     assert_eq!(after(&queue), 1);
     queue.pass_until_over(11 * MINUTE);
-    assert!(after(&queue) >= 8, "{} went", after(&queue));
+    assert!(after(&queue) >= 8, "{} were admitted", after(&queue));
 
-    // A limit lowered by what the provider says.
+    // A limit that the provider's headers lower.
     let (mut queue, cand) = (QueueSimulation::new(), one('s', "rpm", 30));
-    let first = queue.ledger.ask(&cand, &[1]).go();
-    let ids: Vec<String> = (0..59).map(|n| queue.comes(n, caller(&cand, &[1]))).collect();
+    let first = queue.ledger.request(&cand, &[1]).go();
+    let ids: Vec<String> = (0..59).map(|n| queue.arrive(n, caller(&cand, &[1]))).collect();
     queue.pass(100);
     queue.ledger.close(&first, &End { hints: "rpm 3 -1 m 1 ".into(), ..End::verdict("good", "good") });
     queue.pass(MINUTE + 10_000);
     let later = queue.went(&ids).into_iter().flatten().filter(|at| *at > queue.ledger.now() - 15_000).count();
-    assert!(later <= 3, "{later} went over a limit of 3");
+    assert!(later <= 3, "{later} were admitted with a limit of 3");
 }
 
 #[test]
-fn who_waits_for_its_own_quota_takes_nobodys_place() {
+fn a_request_that_waits_for_its_clients_quota_blocks_no_other() {
     let (mut queue, cand) = (QueueSimulation::new(), one('s', "rpm", 3));
-    let ann = Asker::named("ann").with(&[win("rpm", 's', 1)]);
+    let ann = TestClient::named("ann").with(&[win("rpm", 's', 1)]);
     for n in 0..2 {
-        queue.comes(n, Caller::new(&ann, &[(&cand, &[1])]));
+        queue.arrive(n, Caller::new(&ann, &[(&cand, &[1])]));
     }
     queue.pass(10);
-    assert_eq!(queue.ledger.is_queued().len(), 1);
-    let others: Vec<String> = (0..2).map(|n| queue.comes(n, caller(&cand, &[1]))).collect();
+    assert_eq!(queue.ledger.queued_tickets().len(), 1);
+    let others: Vec<String> = (0..2).map(|n| queue.arrive(n, caller(&cand, &[1]))).collect();
     queue.pass(10);
-    assert!(queue.went(&others).iter().all(Option::is_some), "the second request of ann's holds no place");
-    // And a third one of hers finds that the second is in line already.
-    let Admit::No(refusal) = queue.ledger.admit(&ann, &[(&cand, &[1])]) else { panic!("hers is full") };
+    assert!(queue.went(&others).iter().all(Option::is_some), "the second request of ann reserves no room");
+    // A third request of ann queues behind the second.
+    let Admit::No(refusal) = queue.ledger.admit(&ann, &[(&cand, &[1])]) else { panic!("the quota of ann is used up") };
     assert!(refusal.by_client);
     queue.pass_until_over(3 * MINUTE);
     assert!(queue.callers.values().all(|c| c.went_ms.is_some()));
-    queue.judge();
+    queue.assert_within_limits();
 }
 
 #[test]
-fn an_empty_room_leaves_nothing_behind() {
+fn an_empty_queue_leaves_no_state() {
     let (mut queue, cand) = (QueueSimulation::new(), one('b', "rpm", 30));
     let ids = sixty(&mut queue, &cand);
     queue.pass_until_over(3 * MINUTE);
     assert!(queue.went(&ids).iter().all(Option::is_some));
-    let left: Vec<String> = queue.ledger.room().into_keys().filter(|key| !key.contains(":sh:")).collect();
+    let left: Vec<String> = queue.ledger.queue_state().into_keys().filter(|key| !key.contains(":sh:")).collect();
     assert!(left.is_empty(), "{left:?}");
     queue.pass(10 * MINUTE);
-    assert!(queue.ledger.present().iter().all(|key| !key.contains(":sh:")), "shares end three spans later");
+    assert!(queue.ledger.present().iter().all(|key| !key.contains(":sh:")), "shares expire after three spans");
 }
 
 #[test]
-fn flexible_work_stands_behind_all_and_priority_in_front() {
+fn flexible_requests_are_last_and_a_higher_weight_is_served_first() {
     let (mut queue, cand) = (QueueSimulation::new(), one('b', "rpm", 6));
     for n in 0..6 {
-        queue.comes(n, caller(&cand, &[1]));
+        queue.arrive(n, caller(&cand, &[1]));
     }
-    let flex = Asker { flex: true, ..Asker::named("night") };
-    let patient = queue.comes(10, Caller::new(&flex, &[(&cand, &[1])]).waiting(5 * MINUTE));
-    let usual: Vec<String> = (0..4).map(|n| queue.comes(20 + n, caller(&cand, &[1]))).collect();
+    let flex = TestClient { flex: true, ..TestClient::named("night") };
+    let patient = queue.arrive(10, Caller::new(&flex, &[(&cand, &[1])]).waiting(5 * MINUTE));
+    let usual: Vec<String> = (0..4).map(|n| queue.arrive(20 + n, caller(&cand, &[1]))).collect();
     queue.pass_until_over(5 * MINUTE);
     let last = queue.went(&usual).into_iter().flatten().max().unwrap();
     let patient = queue.callers[&patient].went_ms.unwrap();
-    assert!(patient > last, "flexible work went at {patient}, the last of the others at {last}");
+    assert!(patient > last, "the flexible request was admitted at {patient}, the last of the others at {last}");
 
     let (mut queue, cand) = (QueueSimulation::new(), one('b', "rpm", 6));
     for n in 0..6 {
-        queue.comes(n, caller(&cand, &[1]));
+        queue.arrive(n, caller(&cand, &[1]));
     }
-    let (slow, quick) = (Asker::named("slow"), Asker::named("quick").weighing(4));
-    let of = |queue: &mut QueueSimulation, asker: &Asker, n: i64| {
-        queue.comes(20 + n, Caller::new(asker, &[(&cand, &[1])]).waiting(4 * MINUTE))
+    let (slow, quick) = (TestClient::named("slow"), TestClient::named("quick").with_weight(4));
+    let of = |queue: &mut QueueSimulation, client: &TestClient, n: i64| {
+        queue.arrive(20 + n, Caller::new(client, &[(&cand, &[1])]).waiting(4 * MINUTE))
     };
     let slow: Vec<String> = (0..4).map(|n| of(&mut queue, &slow, n)).collect();
     let quick: Vec<String> = (0..4).map(|n| of(&mut queue, &quick, 10 + n)).collect();
@@ -262,7 +266,7 @@ fn flexible_work_stands_behind_all_and_priority_in_front() {
 #[derive(Debug, Clone)]
 struct Coming {
     after_ms: i64,
-    asker: usize,
+    client: usize,
     which: usize,
     size: i64,
     wait_ms: i64,
@@ -274,9 +278,9 @@ struct Coming {
 fn coming() -> impl Strategy<Value = Coming> {
     let times = prop_oneof![3 => 0..50_i64, 2 => 50..3_000_i64, 1 => 3_000..40_000_i64];
     (times, 0..4_usize, 0..5_usize, 1..100_i64, 0..150_000_i64, 50..20_000_i64, 0..120_i64, 0..12_u8).prop_map(
-        |(after_ms, asker, which, size, wait_ms, life_ms, used, fate)| Coming {
+        |(after_ms, client, which, size, wait_ms, life_ms, used, fate)| Coming {
             after_ms,
-            asker,
+            client,
             which,
             size,
             wait_ms,
@@ -290,23 +294,23 @@ fn coming() -> impl Strategy<Value = Coming> {
 proptest! {
     #![proptest_config(cases(400))]
 
-    /// Two accounts and another provider, clients in all of them, tags in conflict; callers leave and die, answers use
-    /// less than they reserved. Every ticket goes or gives up, and no window is ever over.
+    /// Two accounts and another provider with clients at all of them and conflicting tags. Callers leave and die, and
+    /// replies use less than reserved. Every ticket is admitted or gives up, and no window is over its limit.
     #[test]
-    fn nobody_waits_in_a_circle_and_nothing_is_over(kind in prop::sample::select(vec!['s', 'b']), all in prop::collection::vec(coming(), 1..120)) {
+    fn no_request_waits_forever_and_no_window_is_over_its_limit(kind in prop::sample::select(vec!['s', 'b']), all in prop::collection::vec(coming(), 1..120)) {
         let mut queue = QueueSimulation::new();
-        let windows = [win("rpm", kind, 6).of_account(), win("tpm", kind, 2_000)];
+        let windows = [win("rpm", kind, 6).account_wide(), win("tpm", kind, 2_000)];
         let pool = [
             cand("groq", &windows).with("a", "x"),
             cand("groq", &windows).with("b", "x"),
             cand("groq", &windows).with("a", "y"),
             cand("other", &[win("rpm", kind, 4), win("concurrency", 'n', 2)]),
         ];
-        let askers = [
-            Asker::default(),
-            Asker::named("ann").with(&[win("rpm", 's', 5)]),
-            Asker::named("bob").weighing(3),
-            Asker { flex: true, ..Asker::named("night") },
+        let clients = [
+            TestClient::default(),
+            TestClient::named("ann").with(&[win("rpm", 's', 5)]),
+            TestClient::named("bob").with_weight(3),
+            TestClient { flex: true, ..TestClient::named("night") },
         ];
         let mut at = 0;
         for one in &all {
@@ -320,10 +324,10 @@ proptest! {
                 3 => vec![&pool[3], &pool[1], &pool[2]],
                 _ => pool.iter().collect(),
             };
-            let asked: Vec<(Cand, Vec<i64>)> = picks.iter().map(|c| ((*c).clone(), units(c))).collect();
-            let choices: Vec<(&Cand, &[i64])> = asked.iter().map(|(c, u)| (c, &u[..])).collect();
-            let caller = Caller::new(&askers[one.asker], &choices).waiting(one.wait_ms);
-            // What an answer uses is told for the candidate that is asked alone; else as charged.
+            let requested: Vec<(Cand, Vec<i64>)> = picks.iter().map(|c| ((*c).clone(), units(c))).collect();
+            let choices: Vec<(&Cand, &[i64])> = requested.iter().map(|(c, u)| (c, &u[..])).collect();
+            let caller = Caller::new(&clients[one.client], &choices).waiting(one.wait_ms);
+            // Only replies of requests with one candidate use less than charged.
             let used = (picks.len() == 1).then(|| used(picks[0]));
             let came = queue.ledger.now() + at;
             let caller = Caller {
@@ -333,25 +337,25 @@ proptest! {
                 dies_ms: (one.fate == 1).then_some(came + one.wait_ms / 3),
                 ..caller
             };
-            queue.comes(at, caller);
+            queue.arrive(at, caller);
         }
         queue.pass(at + 160_000);
         let stuck: Vec<_> = queue.callers.iter().filter(|(_, c)| !c.is_over() && c.dies_ms.is_none()).collect();
         prop_assert!(stuck.is_empty(), "still waiting: {stuck:?}");
-        queue.ledger.stay(&["nobody"]); // whoever comes next finds the dead
-        prop_assert!(queue.ledger.is_queued().is_empty(), "left in line: {:?}", queue.ledger.is_queued());
-        queue.judge();
+        queue.ledger.heartbeat(&["none"]); // drops expired tickets
+        prop_assert!(queue.ledger.queued_tickets().is_empty(), "still queued: {:?}", queue.ledger.queued_tickets());
+        queue.assert_within_limits();
     }
 }
 
 #[test]
-fn an_answer_that_got_lost_leaves_the_same_ticket() {
+fn a_repeated_request_keeps_its_ticket() {
     let (mut queue, cand) = (QueueSimulation::new(), one('s', "rpm", 1));
-    queue.ledger.ask(&cand, &[1]).go();
-    let wish = WaitRequest { wait_ms: 2 * MINUTE, again: true };
+    queue.ledger.request(&cand, &[1]).go();
+    let wait = WaitRequest { wait_ms: 2 * MINUTE, again: true };
     for _ in 0..3 {
-        let asked = queue.ledger.admit_in_line("lost", &Asker::default(), &[(&cand, &[1])], wish);
-        assert!(matches!(asked, Admit::Wait(_)), "{asked:?}");
+        let reply = queue.ledger.admit_queued("lost", &TestClient::default(), &[(&cand, &[1])], wait);
+        assert!(matches!(reply, Admit::Wait(_)), "{reply:?}");
     }
-    assert_eq!(queue.ledger.is_queued(), ["lost"]);
+    assert_eq!(queue.ledger.queued_tickets(), ["lost"]);
 }

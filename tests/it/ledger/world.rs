@@ -1,4 +1,4 @@
-//! A ledger among providers: what was admitted, when it arrived, how it ended; and the judgement over all of it.
+//! A ledger and simulated providers: every admitted call with its arrival and end, and the check of all windows.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use tollfree::{domain::Unit, ledger::keys::Key};
 
 use super::{
     oracle::{self, Count, Credit},
-    rig::{Admit, Asker, Cand, End, LEASE_TTL, Lease, Refusal, SLACK, TestLedger, Win},
+    rig::{Admit, Cand, End, LEASE_TTL, Lease, Refusal, SLACK, TestClient, TestLedger, Win},
 };
 
 /// Seeded random choices: the same seed replays a whole history.
@@ -33,14 +33,14 @@ impl Dice {
     }
 }
 
-/// One call, from both sides.
+/// One call, as the ledger and the provider know it.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub lease: Lease,
-    /// µs; `None`: it never left.
+    /// Arrival (µs); `None` if the call was never sent.
     pub arrived: Option<i64>,
     pub ended: i64,
-    /// What it turned out to use, per window.
+    /// Units finally used, per window.
     pub used: Vec<i64>,
     /// The replica still holds its lease.
     pub open: bool,
@@ -52,16 +52,16 @@ pub(super) struct World {
     pub cands: Vec<Cand>,
     pub dice: Dice,
     pub calls: Vec<Call>,
-    /// Refusals that were put to the test: asked again just before `e` and at `e`.
-    pub tried: u32,
+    /// Number of refusals that were verified by a retry just before `e` and at `e`.
+    pub verified: u32,
 }
 
 impl World {
     pub(super) fn new(cands: &[Cand], seed: u64) -> Self {
-        Self { ledger: TestLedger::new(), cands: cands.to_vec(), dice: Dice::new(seed), calls: Vec::new(), tried: 0 }
+        Self { ledger: TestLedger::new(), cands: cands.to_vec(), dice: Dice::new(seed), calls: Vec::new(), verified: 0 }
     }
 
-    /// How late this call reaches its provider, µs: at once, as late as we allow for, or something between.
+    /// Delay (µs) until this call reaches its provider: none, the whole slack, or anything between.
     fn jitter(&mut self) -> i64 {
         match self.dice.roll(0, 3) {
             0 => 0,
@@ -70,8 +70,8 @@ impl World {
         }
     }
 
-    pub(super) fn admit(&mut self, asker: &Asker, choices: &[(&Cand, &[i64])]) -> Option<Refusal> {
-        match self.ledger.admit(asker, choices) {
+    pub(super) fn admit(&mut self, client: &TestClient, choices: &[(&Cand, &[i64])]) -> Option<Refusal> {
+        match self.ledger.admit(client, choices) {
             Admit::Go(lease) => {
                 let arrived = self.ledger.now_us() + self.jitter();
                 self.note(lease, arrived);
@@ -89,23 +89,23 @@ impl World {
     }
 
     /// One request to one candidate.
-    pub(super) fn ask(&mut self, which: usize, units: &[i64]) -> Option<Refusal> {
+    pub(super) fn request(&mut self, which: usize, units: &[i64]) -> Option<Refusal> {
         let cand = self.cands[which].clone();
-        self.admit(&Asker::default(), &[(&cand, units)])
+        self.admit(&TestClient::default(), &[(&cand, units)])
     }
 
     pub(super) fn open_calls(&self) -> Vec<usize> {
         (0..self.calls.len()).filter(|i| self.calls[*i].open).collect()
     }
 
-    /// The answer has ended at its provider at some instant up to now; the ledger is told now.
+    /// Settles a call that ended at its provider at some instant up to now.
     pub(super) fn settle(&mut self, i: usize, used: Option<Vec<i64>>) {
         let now = self.ledger.now_us();
         let call = &mut self.calls[i];
         call.open = false;
         let arrived = call.arrived.unwrap();
         if arrived >= now {
-            // The caller left before the call had arrived: nothing is known of it, and it is not kept open there.
+            // The caller left before the call arrived: its use is unknown, and the provider does not keep it open.
             self.ledger.settle(&call.lease.clone(), &End::default());
             self.calls[i].ended = arrived;
             return;
@@ -121,7 +121,7 @@ impl World {
         self.ledger.settle(&call.lease.clone(), &end);
     }
 
-    /// It never left.
+    /// Settles a call that was never sent.
     pub(super) fn take_back(&mut self, i: usize) {
         let call = &mut self.calls[i];
         call.open = false;
@@ -130,14 +130,14 @@ impl World {
         self.ledger.settle(&call.lease.clone(), &End::not_sent());
     }
 
-    /// Its replica died; the provider noticed at once.
+    /// The replica of this call crashes, and the provider notices immediately.
     pub(super) fn die(&mut self, i: usize) {
         let call = &mut self.calls[i];
         call.open = false;
         call.ended = call.arrived.unwrap().max(call.renewed_ms * 1000);
     }
 
-    /// Time passes; calls under way are renewed every ten seconds, and none is longer than `longest` calls ever are.
+    /// Advances the clock. Calls in flight are renewed every ten seconds; a step of more than ten minutes crashes them.
     pub(super) fn pass_us(&mut self, us: i64) {
         let until = self.ledger.now_us() + us;
         if us > 600_000_000 {
@@ -152,7 +152,10 @@ impl World {
             for i in self.open_calls() {
                 if now - self.calls[i].renewed_ms >= LEASE_TTL / 3 {
                     let mut lease = self.calls[i].lease.clone();
-                    assert!(self.ledger.renew(&mut lease), "a lease renewed in time lives: {lease:?}");
+                    assert!(
+                        self.ledger.renew(&mut lease),
+                        "a lease that is renewed in time must not expire: {lease:?}"
+                    );
                     self.calls[i].lease = lease;
                     self.calls[i].renewed_ms = now;
                 }
@@ -167,8 +170,8 @@ impl World {
         }
     }
 
-    /// A refusal that claims to be exact is asked again: just before, and at its instant, when nobody else came.
-    pub(super) fn hold_to(&mut self, refusal: &Refusal, asker: &Asker, choices: &[(&Cand, &[i64])]) {
+    /// Verifies an exact refusal: a retry just before its instant is refused, and one at its instant is admitted.
+    pub(super) fn verify_refusal(&mut self, refusal: &Refusal, client: &TestClient, choices: &[(&Cand, &[i64])]) {
         if !refusal.exact || refusal.opens - refusal.now > 40 * 86_400_000 {
             return;
         }
@@ -177,16 +180,16 @@ impl World {
         }
         if refusal.opens - 2 > self.ledger.now() {
             self.ledger.set_us((refusal.opens - 2) * 1000 + 999);
-            let early = self.admit(asker, choices);
-            assert!(early.is_some(), "told to wait until {}, admitted 2 ms sooner: {refusal:?}", refusal.opens);
+            let early = self.admit(client, choices);
+            assert!(early.is_some(), "to be refused until {}, but admitted 2 ms earlier: {refusal:?}", refusal.opens);
         }
         self.ledger.at(refusal.opens);
-        let again = self.admit(asker, choices);
-        assert_eq!(again, None, "asked again at the very instant named by {refusal:?}");
-        self.tried += 1;
+        let again = self.admit(client, choices);
+        assert_eq!(again, None, "retried exactly at the instant of {refusal:?}");
+        self.verified += 1;
     }
 
-    /// What every window's provider counted, by the window's key; a client's own are counted by the same arrivals.
+    /// Counts of every window by its key, as the provider counts. Client windows count the same arrivals.
     pub(super) fn counts(&self) -> BTreeMap<Key, (Win, Vec<Count>)> {
         let mut all: BTreeMap<Key, (Win, Vec<Count>)> = BTreeMap::new();
         for call in &self.calls {
@@ -198,8 +201,8 @@ impl World {
                 let count = Count { at, units: *units, ended: call.ended, used };
                 all.entry(key).or_insert_with(|| (w.clone(), Vec::new())).1.push(count);
             }
-            for w in &call.lease.asker.windows {
-                let key = self.ledger.client_key(&call.lease.asker, w);
+            for w in &call.lease.client.windows {
+                let key = self.ledger.client_key(&call.lease.client, w);
                 let count = Count { at, units: 1, ended: call.ended, used: 1 };
                 all.entry(key).or_insert_with(|| (w.clone(), Vec::new())).1.push(count);
             }
@@ -207,16 +210,16 @@ impl World {
         all
     }
 
-    /// No window of any provider ever held more than it allows.
-    pub(super) fn judge(&self) {
+    /// Asserts that no window was ever over its limit.
+    pub(super) fn assert_within_limits(&self) {
         for (key, (w, counts)) in self.counts() {
-            judge(&key, &w, &counts);
+            assert_within_limits(&key, &w, &counts);
         }
     }
 }
 
-/// The list of all charges, for whoever reads a failure: instants in µs from the first.
-fn told(counts: &[Count]) -> String {
+/// All charges as text for the failure message, with instants in µs from the first.
+fn listed(counts: &[Count]) -> String {
     let first = counts.iter().map(|c| c.at).min().unwrap_or(0);
     let mut sorted = counts.to_vec();
     sorted.sort_by_key(|c| c.at);
@@ -227,10 +230,11 @@ fn told(counts: &[Count]) -> String {
     sorted.iter().map(line).collect()
 }
 
-/// No more than the window allows, as its provider counts.
-pub(super) fn judge(key: &str, w: &Win, counts: &[Count]) {
+/// Asserts that a window, as its provider counts it, was never over its limit.
+pub(super) fn assert_within_limits(key: &str, w: &Win, counts: &[Count]) {
     let span = w.span_ms * 1000;
-    let within = |held: i64, how: &str| assert!(held <= w.max, "{key}: {held} of {} ({how})\n{}", w.max, told(counts));
+    let within =
+        |held: i64, how: &str| assert!(held <= w.max, "{key}: {held} of {} ({how})\n{}", w.max, listed(counts));
     let corrected = counts.iter().any(|c| c.used != c.units);
     match w.kind {
         's' => {
@@ -247,7 +251,7 @@ pub(super) fn judge(key: &str, w: &Win, counts: &[Count]) {
         'b' => {
             for credit in [Credit::AtEnd, Credit::Recount] {
                 let over = oracle::bucket_overflow(counts, w.max, span, credit);
-                assert!(over <= 1e-6, "{key}: {over} over a bucket of {} ({credit:?})\n{}", w.max, told(counts));
+                assert!(over <= 1e-6, "{key}: {over} over a bucket of {} ({credit:?})\n{}", w.max, listed(counts));
             }
         }
         'c' => {
