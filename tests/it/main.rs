@@ -1,7 +1,7 @@
-//! One binary of tests from outside: they start the real `tollfree` and look at it through its door.
+//! Tests of the real `tollfree` through its public interfaces, in one binary.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-#![expect(clippy::needless_pass_by_value, reason = "a test hands over what it has just made")]
+#![expect(clippy::unwrap_used, reason = "a failing unwrap names its position")]
+#![expect(clippy::needless_pass_by_value, reason = "tests pass temporary values")]
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -9,7 +9,7 @@
     reason = "counts of a test are small"
 )]
 
-// In the order of their levels; `support` is shared by all.
+// In the order of their levels. All use `support`.
 mod bench;
 mod end_to_end;
 mod gateway;

@@ -1,4 +1,4 @@
-//! Who is compared, under the same load, and the figures of each.
+//! Contestants under the same load, and their figures.
 
 use std::{fmt::Write, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::support::{app::TestApp, redis_server::RedisServer};
 
-/// What every caller shows; where no key is set, anybody may come.
+/// Key of every caller. Gateways without a key ignore it.
 pub(super) const KEY: &str = "sk-bench-0123456789abcdef0123456789abcdef";
 /// Requests per second of the open loop.
 pub(super) const RATE: u32 = 500;
@@ -23,9 +23,9 @@ pub(super) struct Contestant<'a> {
     port: u16,
     pub stream_port: u16,
     redis: Option<&'a RedisServer>,
-    /// Times nginx, at most.
+    /// Upper bound of the ratio to nginx.
     bar: Option<f64>,
-    /// µs of its own and of Redis per request, round by round.
+    /// CPU time (µs) per request of the process and of Redis, by round.
     own: Vec<f64>,
     in_redis: Vec<f64>,
 }
@@ -41,12 +41,12 @@ impl<'a> Contestant<'a> {
         Self { name, pid, port, stream_port: port, redis, bar, own: vec![], in_redis: vec![] }
     }
 
-    /// One round. The first warms up and is not counted.
+    /// One round. The first one is a warm-up and does not count.
     pub(super) fn closed_loop(&mut self, counts: bool) {
         let redis_cpu = || self.redis.map(|redis| cpu(redis.pid())).unwrap_or_default();
         let (own, in_redis) = (cpu(self.pid), redis_cpu());
         let requests = closed_loop(self.port, KEY);
-        // Settlements and the journal are off the caller's path, and belong to the price.
+        // Settlements and the journal run after the response and are part of the cost.
         std::thread::sleep(Duration::from_millis(300));
         let per_request = |spent: Duration| spent.as_secs_f64() * 1e6 / requests;
         let (own, in_redis) = (per_request(cpu(self.pid) - own), per_request(redis_cpu() - in_redis));
@@ -57,8 +57,8 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// Ratios are those of the same round, then their median.
-pub(super) fn tell_requests(all: &[Contestant]) {
+/// Ratios are computed per round; the median is printed.
+pub(super) fn print_requests(all: &[Contestant]) {
     let nginx = &all[0].own;
     for contestant in all {
         let own = median(&contestant.own);
@@ -78,10 +78,10 @@ pub(super) fn tell_requests(all: &[Contestant]) {
         }
         println!("{line}");
     }
-    println!("({} rounds of {CONNECTIONS} connections each, all by turns)", nginx.len());
+    println!("({} alternating rounds of {CONNECTIONS} connections each)", nginx.len());
 }
 
-pub(super) fn tell_chunks(all: &[Contestant], per_chunk: &[Vec<f64>]) {
+pub(super) fn print_chunks(all: &[Contestant], per_chunk: &[Vec<f64>]) {
     for (contestant, costs) in all.iter().zip(per_chunk) {
         let ratios: Vec<f64> = costs.iter().zip(&per_chunk[0]).map(|(own, nginx)| own / nginx).collect();
         let (cost, ratio) = (median(costs), median(&ratios));
@@ -94,8 +94,8 @@ pub(super) fn tell_chunks(all: &[Contestant], per_chunk: &[Vec<f64>]) {
     }
 }
 
-/// Medians over the rounds of what each adds to the direct way.
-pub(super) async fn tell_latencies(direct: u16, all: &[Contestant<'_>], rounds: usize) {
+/// Medians over the rounds of the latency that each contestant adds.
+pub(super) async fn print_latencies(direct: u16, all: &[Contestant<'_>], rounds: usize) {
     let mut took = vec![(Vec::new(), Vec::new()); all.len() + 1];
     for _ in 0..rounds {
         let ports = std::iter::once(direct).chain(all.iter().map(|contestant| contestant.port));
@@ -113,8 +113,8 @@ pub(super) async fn tell_latencies(direct: u16, all: &[Contestant<'_>], rounds: 
     }
 }
 
-/// `candidates` providers, each with four windows that never fill. The first is asked: for whole answers and streams
-/// alike, through two upstreams that the path of its base URL tells apart.
+/// `candidates` providers for whole responses and as many for streams, each with four windows that never fill. The first
+/// one always serves.
 pub(super) fn file(candidates: usize, whole: u16, stream: u16) -> String {
     let limits = "{ rpm = 1000000000, rpd = 1000000000, tpm = 1000000000000, tpd = 1000000000000 }";
     let mut file = String::new();

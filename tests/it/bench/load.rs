@@ -1,4 +1,4 @@
-//! The two loads: as fast as it goes (wrk), and at a fixed rate whatever the answers take.
+//! The two loads: a closed loop at full speed (wrk), and an open loop at a fixed rate.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -11,11 +11,11 @@ use tokio::{
 
 use super::body;
 
-/// Connections of the closed loop: each asks again as soon as it has its answer.
+/// Connections of the closed loop. Each sends its next request after the response.
 pub(super) const CONNECTIONS: usize = 16;
 const CLOSED_LOOP: Duration = Duration::from_secs(2);
 
-/// Good answers that the closed loop got.
+/// Number of successful responses in the closed loop.
 pub(super) fn closed_loop(port: u16, key: &str) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("post.lua");
@@ -31,20 +31,20 @@ pub(super) fn closed_loop(port: u16, key: &str) -> f64 {
         .args(["-t1", &connections, &seconds, "-s", script.to_str().unwrap(), &url])
         .output()
         .expect("wrk is installed: tests/setup.sh bench");
-    let told = String::from_utf8_lossy(&ran.stdout);
-    assert!(ran.status.success() && !told.contains("Non-2xx") && !told.contains("Socket errors"), "{told}");
-    let line = told.lines().find(|line| line.contains(" requests in ")).unwrap_or_else(|| panic!("{told}"));
+    let output = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && !output.contains("Non-2xx") && !output.contains("Socket errors"), "{output}");
+    let line = output.lines().find(|line| line.contains(" requests in ")).unwrap_or_else(|| panic!("{output}"));
     line.split_ascii_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// A kept connection that asks the same again and again.
-pub(super) struct Line {
+/// A keep-alive connection that repeats one request.
+pub(super) struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     read: Vec<u8>,
 }
 
-impl Line {
+impl Connection {
     pub(super) async fn open(port: u16, key: &str, stream: bool) -> Self {
         let body = body(stream);
         let request = format!(
@@ -61,7 +61,7 @@ impl Line {
         self.stream.write_all(&self.request).await.unwrap();
     }
 
-    /// Reads on; false at the end of the connection. What was read last is [`Self::last`].
+    /// Reads more into [`Self::last`]. Returns false at the end of the connection.
     pub(super) async fn read_more(&mut self) -> bool {
         self.stream.read_buf(&mut self.read).await.unwrap() > 0
     }
@@ -70,8 +70,8 @@ impl Line {
         &mut self.read
     }
 
-    /// One question and its whole answer, which has a content length.
-    async fn ask(&mut self) {
+    /// Sends one request and reads its response, which has a content length.
+    async fn round_trip(&mut self) {
         self.send().await;
         self.read.clear();
         loop {
@@ -87,30 +87,30 @@ impl Line {
     }
 }
 
-/// What asking at a fixed rate takes: median and 99th percentile, µs. A question whose line is still busy counts from
-/// when it should have been sent.
+/// Median and 99th percentile (µs) of the latency at a fixed rate. A request that waits for a busy connection counts from
+/// its scheduled time.
 pub(super) async fn open_loop(port: u16, key: &str, rate: u32, lasting: Duration) -> (f64, f64) {
-    const LINES: u32 = 25;
+    const SENDERS: u32 = 25;
     let apart = Duration::from_secs(1) / rate;
     let begin = Instant::now() + Duration::from_millis(50);
-    let mut lines = JoinSet::new();
-    for number in 0..LINES {
-        let mut line = Line::open(port, key, false).await;
-        lines.spawn(async move {
+    let mut senders = JoinSet::new();
+    for number in 0..SENDERS {
+        let mut connection = Connection::open(port, key, false).await;
+        senders.spawn(async move {
             let (mut took, mut due) = (Vec::new(), begin + apart * number);
             while due < begin + lasting {
                 let late = Instant::now() > due;
                 sleep_until(due).await;
-                // A timer of ours that fires late is not the gateway's fault; a line still busy is.
+                // A late timer does not count; a busy connection does.
                 let from = if late { due } else { Instant::now() };
-                line.ask().await;
+                connection.round_trip().await;
                 took.push(from.elapsed().as_secs_f64() * 1e6);
-                due += apart * LINES;
+                due += apart * SENDERS;
             }
             took
         });
     }
-    let mut all: Vec<f64> = lines.join_all().await.concat();
+    let mut all: Vec<f64> = senders.join_all().await.concat();
     all.sort_by(f64::total_cmp);
     (all[all.len() / 2], all[all.len() * 99 / 100])
 }

@@ -1,12 +1,12 @@
-//! What a request costs, next to nginx proxying the same upstream in the same run: `make bench`.
+//! The cost of a request, compared to nginx as a proxy of the same upstream in the same run: `make bench`.
 //!
-//! Everything shares one machine, and others may share it too: CPU time is read per process, rounds of all
-//! contestants alternate, and each figure is the median over the rounds. What counts is the ratio to nginx, not the
-//! microseconds. Nothing is asserted but that every answer was a good one; bars are printed beside the figures.
+//! Everything shares one machine, possibly a busy one. Therefore CPU time is read per process, rounds of all contestants
+//! alternate, and each figure is the median over the rounds. The ratio to nginx matters more than the microseconds. Only
+//! the success of every response is asserted; bars are printed beside the figures.
 
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 #![expect(clippy::unchecked_time_subtraction, reason = "a process's CPU time only grows")]
-#![expect(clippy::format_collect, reason = "a handful of lines, once")]
+#![expect(clippy::format_collect, reason = "a few lines, once")]
 
 mod contest;
 mod load;
@@ -35,7 +35,7 @@ const STREAM_ROUNDS: usize = 3;
 /// Streams whose memory is measured.
 const OPEN: usize = 1_000;
 
-/// What all of them work with: an upstream for whole answers, one for streams, and a Redis.
+/// Shared by all contestants: an upstream for whole responses, one for streams, and a Redis.
 struct Field {
     far: Nginx,
     source: StreamSource,
@@ -50,18 +50,18 @@ impl Field {
         Self { far, source, proxy, redis: RedisServer::with_aof().await }
     }
 
-    /// A gateway with embedded state and so many candidates for each request.
+    /// A gateway with embedded state and this many candidates per request.
     fn gateway(&self, candidates: usize) -> Setup {
         let file = contest::file(candidates, self.far.port(), self.source.port());
         TestApp::setup().env("TOLLFREE_AUTH", "open").env("LOG_LEVEL", "warn").file(&file)
     }
 
-    /// The same with its state in Redis.
+    /// A gateway with its state in Redis.
     fn with_redis(&self, candidates: usize, pool: &str) -> Setup {
         self.gateway(candidates).redis(&self.redis).env("TOLLFREE_POOL", pool)
     }
 
-    /// With Redis, and embedded: compared in everything.
+    /// One gateway with Redis and one with embedded state.
     async fn start_two(&self) -> (TestApp, TestApp) {
         (self.with_redis(10, "ten").start().await, self.gateway(10).start().await)
     }
@@ -93,7 +93,7 @@ async fn a_request() {
             contestant.closed_loop(round > 0);
         }
     }
-    contest::tell_requests(&all);
+    contest::print_requests(&all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,8 +101,8 @@ async fn a_request() {
 async fn added_latency() {
     let field = Field::start().await;
     let two = field.start_two().await;
-    println!("\n== time added at {RATE} requests/s, open loop, to what the upstream itself takes ==");
-    contest::tell_latencies(field.far.port(), &field.contestants(&two), ROUNDS).await;
+    println!("\n== time added at {RATE} requests/s, open loop, to the upstream's own time ==");
+    contest::print_latencies(field.far.port(), &field.contestants(&two), ROUNDS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +122,7 @@ async fn a_chunk_of_a_stream() {
             costs.push(field.source.cost_per_chunk(contestant).await);
         }
     }
-    contest::tell_chunks(&all, &per_chunk);
+    contest::print_chunks(&all, &per_chunk);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,11 +141,11 @@ async fn memory() {
     }
 }
 
-/// Time inside Redis of every script that is on the way of a request.
+/// Time inside Redis of every script that a request runs.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes of load: `make bench`"]
 async fn time_in_redis() {
-    scripts::tell().await;
+    scripts::print_times().await;
 }
 
 /// The smallest chat request, as bytes.

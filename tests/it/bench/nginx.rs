@@ -1,4 +1,4 @@
-//! nginx twice: the upstream that answers every request at once, and the proxy we are compared with.
+//! nginx as the upstream that responds immediately, and as the proxy to compare with.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ pub(super) struct Nginx {
 }
 
 impl Nginx {
-    /// Answers every request with the same short completion: the cheapest and steadiest upstream there is.
+    /// Returns the same short completion for every request, at the lowest and steadiest cost.
     pub(super) async fn responder() -> Self {
         let answer = answer("hello");
         let server = format!("default_type application/json; location / {{ return 200 '{answer}'; }}");
@@ -79,7 +79,7 @@ impl Nginx {
     }
 }
 
-/// Debian keeps it where only root's search path leads.
+/// Debian installs it outside the search path of ordinary users.
 fn program() -> PathBuf {
     let debian = Path::new("/usr/sbin/nginx");
     if debian.exists() { debian.to_owned() } else { "nginx".into() }

@@ -1,20 +1,20 @@
-//! What a process has used, as the kernel counts it.
+//! Resources used by a process, as the kernel counts them.
 
 use std::{fs, time::Duration};
 
-/// Ticks of `/proc/<pid>/stat`; the kernel scales them to what the scheduler measured.
+/// Unit of the times in `/proc/<pid>/stat`.
 const TICK: Duration = Duration::from_millis(10);
 
-/// User and system time of a process and all its threads, since it began.
+/// User and system time of a process and all its threads since its start.
 pub(super) fn cpu(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The second field is the name, in parentheses, and may hold blanks.
+    // The second field is the name in parentheses, which may contain spaces.
     let after_name = stat.rsplit_once(')').unwrap().1;
     let ticks = |field: usize| after_name.split_ascii_whitespace().nth(field - 3).unwrap().parse::<u32>().unwrap();
     TICK * (ticks(14) + ticks(15))
 }
 
-/// Resident memory, of which pages of the program's file are a part. MB (10⁶ bytes).
+/// Resident memory in MB (10⁶ bytes), including pages of the program's file.
 pub(super) fn resident_mb(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

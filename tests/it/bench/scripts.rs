@@ -1,4 +1,4 @@
-//! Time inside Redis, script by script: its slow log says how long each call took.
+//! Time of each script inside Redis, from its slow log.
 
 use std::{
     collections::BTreeMap,
@@ -22,15 +22,15 @@ use tollfree::{
 use super::process::median;
 use crate::support::{eventually, redis_server::RedisServer};
 
-/// So long, the windows are filled little by little: as in life, their units lie in many sub-buckets.
+/// Time in which the windows are filled gradually, so that their units are spread over many sub-buckets.
 const FILLING: Duration = Duration::from_secs(62);
-/// Calls of each kind, …
+/// Calls of each kind.
 const CALLS: usize = 1_000;
-/// … in so many rounds by turns, since a shared machine is not as fast now as it was then.
+/// Alternating rounds, because the speed of a shared machine varies.
 const ROUNDS: usize = 10;
 const AT_ONCE: usize = 10;
-/// What the slow log notes, µs. Every script takes longer, and nearly every command within one less: noting those, too,
-/// would itself be a third of the time.
+/// Threshold of the slow log in µs. Every script takes longer. Most of its commands take less; logging them too would
+/// add a third to the time.
 const NOTED_FROM: &str = "5";
 /// Clients that share every window.
 const ACTIVE: usize = 100;
@@ -85,15 +85,15 @@ impl Pool {
         }
     }
 
-    /// Each of the clients in its turn admits and settles, or is refused; some at a time, one lot behind the other, as in a
-    /// busy pool. Says how many were admitted: their settlements run off the caller's path, and may not have ended.
-    async fn ask(&self, clients: &[Client], choices: &[Choice]) -> usize {
+    /// The clients admit and settle, or are refused, in turn and several at a time, as in a busy pool. Returns the number
+    /// of admissions, whose settlements may still be running.
+    async fn run_clients(&self, clients: &[Client], choices: &[Choice]) -> usize {
         let (mut turns, mut admitted) = (clients.iter().cycle(), 0);
         for _ in 0..CALLS / ROUNDS / AT_ONCE {
             let some = turns.by_ref().take(AT_ONCE).map(|client| self.admit(client, choices));
             for lease in join_all(some).await.into_iter().flatten() {
                 lease.mark_sent();
-                lease.settle(answered());
+                lease.settle(typical_outcome());
                 admitted += 1;
             }
         }
@@ -101,8 +101,8 @@ impl Pool {
     }
 }
 
-/// What most calls end with: a little less than was charged.
-fn answered() -> Outcome {
+/// A typical outcome: slightly less than was charged.
+fn typical_outcome() -> Outcome {
     let usage = Usage { sent: true, input: Some(90), total: Some(120) };
     Outcome { health: Health::Good, usage, first_token: Some(Duration::from_millis(200)), ..Outcome::unknown() }
 }
@@ -119,10 +119,10 @@ struct Log {
 
 impl Log {
     fn of(server: &RedisServer) -> Self {
-        // The callers are here, on the same cores: they shall not run while a script is measured.
+        // The callers share the cores with Redis and must not run while a script is measured.
         let first = Command::new("renice").args(["-n", "-19", "-p", &server.pid().to_string()]).output();
-        if !first.is_ok_and(|told| told.status.success()) {
-            println!("(only root can let Redis go first: the times below hold some of its callers' time)");
+        if !first.is_ok_and(|renice| renice.status.success()) {
+            println!("(only root can raise the priority of Redis: the times below include some of its callers' time)");
         }
         let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
         for (name, value) in [("slowlog-log-slower-than", NOTED_FROM), ("slowlog-max-len", "100000")] {
@@ -135,7 +135,7 @@ impl Log {
         redis::cmd("SLOWLOG").arg("RESET").exec(&mut self.connection).unwrap();
     }
 
-    /// Until so many settlements have run since the last [`Self::clear`].
+    /// Waits for `count` settlements since the last [`Self::clear`].
     async fn settled(&mut self, count: usize) {
         eventually(Duration::from_secs(5), "all are settled", async || {
             (self.times(Script::Settle).len() >= count).then_some(())
@@ -148,7 +148,7 @@ impl Log {
         self.times_of(script.source())
     }
 
-    /// What this machine takes today for a script of twenty `HGET`.
+    /// Times of a script of twenty `HGET`, as a reference for the speed of this machine.
     fn yardstick(&mut self) -> Vec<f64> {
         let text = "local n = 0\nfor i = 1, 20 do n = n + tonumber(redis.call('HGET', KEYS[1], i) or 0) end\nreturn n";
         let script = redis::Script::new(text);
@@ -174,11 +174,11 @@ fn line(what: &str, times: &[f64], bar: &str) {
     println!("{what:<58} {median:>6.0} µs   p10 {low:>5.0}   p90 {high:>5.0}{bar}");
 }
 
-pub(super) async fn tell() {
+pub(super) async fn print_times() {
     let server = RedisServer::with_aof().await;
     let mut log = Log::of(&server);
     let free = Pool::start(&server, "free", "{ rpm = 100000, rpd = 100000, tpm = 100000000, tpd = 100000000 }").await;
-    // So that a minute of two requests a second and candidate fills them.
+    // A minute of two requests a second and candidate fills these.
     let full = Pool::start(&server, "full", "{ rpm = 110, rpd = 100000, tpm = 22000, tpd = 100000000 }").await;
     let unlimited = clients(&[]);
     let limited =
@@ -190,7 +190,7 @@ pub(super) async fn tell() {
             for pool in [&free, &full] {
                 if let Some(lease) = pool.admit(client, &pool.choices[number..=number]).await {
                     lease.mark_sent();
-                    lease.settle(answered());
+                    lease.settle(typical_outcome());
                 }
             }
         }
@@ -204,7 +204,7 @@ pub(super) async fn tell() {
     for client in unlimited.iter().cycle() {
         let Some(lease) = full.admit(client, &full.choices).await else { break };
         lease.mark_sent();
-        // Kept as charged: nothing is given back.
+        // Settled as charged.
         lease.settle(Outcome { health: Health::Good, ..Outcome::unknown() });
     }
 
@@ -221,7 +221,7 @@ pub(super) async fn tell() {
             (&full, &unlimited, &full.choices[..], &mut full_ones, 0),
         ] {
             log.clear();
-            let admitted = pool.ask(clients, choices).await;
+            let admitted = pool.run_clients(clients, choices).await;
             log.settled(admitted).await;
             times.extend(log.times(Script::Admit));
             if limits == 0 {
@@ -234,11 +234,11 @@ pub(super) async fn tell() {
     line("settle", &settle, "   (bar: 40)");
     line("admit, 10 candidates, the first is free, 4 client windows", &with_quota, "");
     println!("{:<58} {:>6.1} µs   (bar: 5)", "  each client window more", (median(&with_quota) - median(&ten)) / 4.0);
-    // A refusal asks twice: of the first candidates, which is the cheaper half of the calls, and then of all.
+    // A refusal runs the script twice: for the first candidates, which is the cheaper half of the calls, and for all.
     full_ones.sort_by(f64::total_cmp);
     let (first, all) = full_ones.split_at(full_ones.len() / 2);
     line("admit, 10 candidates, all full: first, of some", first, "");
-    line("  then, of all", all, "   (bar: 400)");
+    line("  then, for all candidates", all, "   (bar: 400)");
     log.clear();
     tokio::time::sleep(Duration::from_secs(8)).await;
     line("snapshot of 10 candidates", &log.times(Script::Snapshot), "   (bar: 1000)");

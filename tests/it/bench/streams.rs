@@ -1,4 +1,4 @@
-//! Streams with an even pace: where they come from, and those who read them.
+//! Streams at an even pace: their source and their readers.
 
 use std::{
     sync::{
@@ -15,14 +15,14 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{contest::Contestant, load::Line, process::cpu};
+use super::{contest::Contestant, load::Connection, process::cpu};
 use crate::support::{eventually, fake_upstream as fake, listen};
 
 pub(super) const STREAMS: usize = 40;
 pub(super) const PACE: Duration = Duration::from_millis(10);
 const WINDOW: Duration = Duration::from_secs(3);
 
-/// Answers every request with a stream of one chunk after the other until told to end.
+/// Responds to every request with a stream of chunks until it is stopped.
 pub(super) struct StreamSource {
     port: u16,
     shared: Arc<Shared>,
@@ -31,7 +31,7 @@ pub(super) struct StreamSource {
 
 #[derive(Default)]
 struct Shared {
-    /// Chunks written so far, of all streams.
+    /// Chunks written so far on all streams.
     chunks: AtomicU64,
     pace_ms: AtomicU64,
     ending: AtomicBool,
@@ -53,7 +53,7 @@ impl StreamSource {
         self.port
     }
 
-    /// Opens streams through `port`; returns when all of them flow.
+    /// Opens streams through `port`. Returns when all of them deliver content.
     pub(super) async fn open(&self, port: u16, streams: usize, pace: Duration) -> Open {
         self.shared.pace_ms.store(u64::try_from(pace.as_millis()).unwrap(), Ordering::Relaxed);
         self.shared.ending.store(false, Ordering::Relaxed);
@@ -61,14 +61,14 @@ impl StreamSource {
         let mut readers = JoinSet::new();
         for number in 0..streams {
             if number % 20 == 0 {
-                // Callers come one after the other: a thousand in the same millisecond would be another trial.
+                // Callers start one after the other. A thousand in one millisecond would measure something else.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             let flowing = flowing.clone();
             readers.spawn(async move {
-                let mut line = Line::open(port, super::contest::KEY, true).await;
-                line.send().await;
-                read_out(line, &flowing).await;
+                let mut connection = Connection::open(port, super::contest::KEY, true).await;
+                connection.send().await;
+                read_out(connection, &flowing).await;
             });
         }
         eventually(Duration::from_secs(30), "all streams flow", async || {
@@ -91,26 +91,26 @@ impl StreamSource {
     }
 }
 
-/// Streams that flow.
+/// Open streams.
 pub(super) struct Open {
     readers: JoinSet<()>,
     shared: Arc<Shared>,
 }
 
 impl Open {
-    /// Ends them in order: every reader has seen its `[DONE]` when this returns.
+    /// Ends the streams properly. Every reader has received its `[DONE]` when this returns.
     pub(super) async fn end(self) {
         self.shared.ending.store(true, Ordering::Relaxed);
         self.readers.join_all().await;
     }
 }
 
-/// Counts itself as flowing with the first content; returns at the end of the answer.
-async fn read_out(mut line: Line, flowing: &AtomicU64) {
+/// Increments `flowing` at the first content and returns at the end of the stream.
+async fn read_out(mut connection: Connection, flowing: &AtomicU64) {
     let mut flows = false;
     loop {
-        assert!(line.read_more().await, "the stream was cut");
-        let read = line.last();
+        assert!(connection.read_more().await, "the stream was cut");
+        let read = connection.last();
         assert!(flows || read.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(read));
         if !flows && contains(read, b"\"content\":\"") {
             flows = true;
@@ -121,7 +121,7 @@ async fn read_out(mut line: Line, flowing: &AtomicU64) {
             return;
         }
         if flows && read.len() > 4096 {
-            // What is kept is only for the end, which comes in a few small pieces.
+            // Only the end, which arrives in a few small pieces, must be kept.
             read.drain(..read.len() - 2048);
         }
     }
@@ -139,7 +139,7 @@ async fn answer_all(mut stream: TcpStream, shared: Arc<Shared>) {
     let mut read = Vec::new();
     let content = piece(&fake::content(" a few tokens"));
     loop {
-        // A request is small and comes whole; the next one comes after its answer.
+        // A request is small and arrives in one piece, and the next one follows its response.
         read.clear();
         while !read.ends_with(b"}") {
             if !matches!(stream.read_buf(&mut read).await, Ok(1..)) {

@@ -1,4 +1,4 @@
-//! Level 4: with real software on the other side: official SDKs, a browser, a model server.
+//! Level 4: tests with real software: official SDKs, a browser and a model server.
 
 mod dashboard;
 mod real_model;

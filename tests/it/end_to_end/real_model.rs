@@ -1,4 +1,4 @@
-//! A real model server (llama.cpp's, around a tiny model of random weights) as one of the providers.
+//! A real model server, llama.cpp with a tiny model of random weights, as a provider.
 
 use std::{path::Path, time::Duration};
 
@@ -32,7 +32,7 @@ impl ModelServer {
     }
 }
 
-/// Chat and stream of one name; what a model with random weights says cannot be known, its form can.
+/// Checks the form of a chat and a stream. The content of a model with random weights is arbitrary.
 async fn talks(app: &TestApp, model: &str, provider: &str) {
     let body = json!({
         "model": model, "max_tokens": 12, "temperature": 0.7, "seed": 7,
@@ -48,7 +48,7 @@ async fn talks(app: &TestApp, model: &str, provider: &str) {
     let finished = app.stream_with(body.clone()).await.rest().await;
     assert_eq!(finished.status, 200);
     assert!(!finished.content().is_empty() && finished.is_done() && finished.error().is_none(), "{finished:?}");
-    assert!(finished.chunks().iter().all(|chunk| chunk["choices"] != json!([])), "nobody asked for usage");
+    assert!(finished.chunks().iter().all(|chunk| chunk["choices"] != json!([])), "usage was not requested");
 
     let mut asking = body;
     asking["stream_options"] = json!({ "include_usage": true });
@@ -61,15 +61,15 @@ async fn talks(app: &TestApp, model: &str, provider: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_server_answers_as_ollama() {
+async fn a_real_server_works_as_ollama() {
     let server = ModelServer::start().await;
     let app = TestApp::setup().env("OLLAMA_BASE_URL", &server.url).start().await;
     talks(&app, "ollama/random", "ollama").await;
-    assert_eq!(app.chat("free").await.provider(), "ollama", "found by asking the server for its models");
+    assert_eq!(app.chat("free").await.provider(), "ollama", "discovered from the server's list of models");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_server_answers_as_a_provider_made_in_the_file() {
+async fn a_real_server_works_as_a_provider_of_the_file() {
     let mut server = ModelServer::start().await;
     let file = format!(
         "[providers.lab]\nbase_url = \"{}/v1\"\n[providers.lab.models.random]\nlimits = {{ rpm = 50 }}\n\
@@ -79,14 +79,14 @@ async fn a_real_server_answers_as_a_provider_made_in_the_file() {
     let app = TestApp::setup().file(&file).start().await;
     talks(&app, "lab/random", "lab").await;
 
-    // Its grammar makes even random weights keep a schema.
+    // The server's grammar enforces the schema even with random weights.
     let schema = json!({ "type": "object", "required": ["ok"], "additionalProperties": false,
         "properties": { "ok": { "type": "boolean" } } });
     let format = json!({ "type": "json_schema", "json_schema": { "name": "x", "strict": true, "schema": schema } });
     let body = json!({ "model": "lab/random", "max_tokens": 200, "response_format": format,
         "messages": [{ "role": "user", "content": "yes or no?" }] });
-    let said: Value = serde_json::from_str(&app.chat_with(&body).await.content()).unwrap();
-    assert!(said["ok"].is_boolean(), "{said}");
+    let content: Value = serde_json::from_str(&app.chat_with(&body).await.content()).unwrap();
+    assert!(content["ok"].is_boolean(), "{content}");
 
     let long = json!({ "model": "lab/random", "max_tokens": 10,
         "messages": [{ "role": "user", "content": "word ".repeat(2_000) }] });

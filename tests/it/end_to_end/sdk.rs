@@ -1,4 +1,4 @@
-//! The official OpenAI SDKs, as their users have them: against the demonstration, and against a gateway with keys.
+//! The official OpenAI SDKs with the demo and with a gateway that has provider keys.
 
 use std::{path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::support::{app::TestApp, eventually, process::Process, simulator::Simu
 const PYTHON: (&str, &str) = (".venv/bin/python", "tests/sdk/python_sdk.py");
 const NODE: (&str, &str) = ("node", "tests/sdk/node_sdk.mjs");
 
-/// What the checks ask for: names that every simulated set-up has.
+/// Model names for the checks, which every simulated setup has.
 fn models() -> String {
     json!({
         "any": "free",
@@ -37,29 +37,29 @@ async fn run((program, script): (&str, &str), app: &TestApp) {
     let none: [(&str, &str); 0] = [];
     let mut process = Process::start("SDK", &program, &args, none, root, &log);
     let status = eventually(Duration::from_mins(4), "the SDK's checks end", async || process.ended()).await;
-    let said = process.log();
-    eprintln!("{said}");
-    assert!(status.success() && said.contains("all checks passed"), "{said}");
+    let output = process.log();
+    eprintln!("{output}");
+    assert!(status.success() && output.contains("all checks passed"), "{output}");
 }
 
-/// What `make run` gives on a new machine: no keys, no Redis.
+/// The demo, as `make run` starts it on a new machine without keys and Redis.
 async fn demo() -> TestApp {
     TestApp::setup().command(&["demo"]).without_env("OLLAMA_BASE_URL").start().await
 }
 
-/// A gateway with keys in its environment; that the providers are simulated it cannot know.
+/// A gateway with keys in its environment, which does not know that its providers are simulated.
 async fn with_keys(simulator: &Simulator) -> TestApp {
     let providers = ["groq", "gemini", "mistral", "ollama"];
     providers.iter().fold(TestApp::setup(), |app, provider| app.simulated(simulator, provider)).start().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_python_sdk_works_with_the_demonstration() {
+async fn the_python_sdk_works_with_the_demo() {
     run(PYTHON, &demo().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_node_sdk_works_with_the_demonstration() {
+async fn the_node_sdk_works_with_the_demo() {
     run(NODE, &demo().await).await;
 }
 

@@ -117,10 +117,10 @@ async fn an_invalid_configuration_prevents_the_start_and_names_its_position() {
         (TestApp::setup().file("[models.mine]\nmembers = [\"nobody/m\"]"), "nobody", "mine"),
     ];
     for (setup, place, name) in wrong {
-        let (code, said) = setup.fails().await;
+        let (code, output) = setup.fails().await;
         assert_ne!(code, 0);
-        assert!(said.contains(place) && said.contains(name), "{place} {name}:\n{said}");
-        assert!(!said.contains("panicked"), "{said}");
+        assert!(output.contains(place) && output.contains(name), "{place} {name}:\n{output}");
+        assert!(!output.contains("panicked"), "{output}");
     }
 }
 
@@ -202,12 +202,12 @@ async fn healthcheck_check_and_catalog_report_what_they_find() {
     };
     assert_eq!(run(&["healthcheck"], app.port()).0, Some(0));
     assert_ne!(run(&["healthcheck"], crate::support::process::free_port()).0, Some(0));
-    let (code, said) = run(&["check"], app.port());
-    assert_eq!(code, Some(0), "{said}");
-    let (code, said) = run(&["check", "--live"], app.port());
-    assert!(code == Some(0) && said.contains("lab"), "{said}");
-    let (code, said) = run(&["catalog"], app.port());
-    assert!(code == Some(0) && said.contains("lab/m"), "{said}");
+    let (code, output) = run(&["check"], app.port());
+    assert_eq!(code, Some(0), "{output}");
+    let (code, output) = run(&["check", "--live"], app.port());
+    assert!(code == Some(0) && output.contains("lab"), "{output}");
+    let (code, output) = run(&["catalog"], app.port());
+    assert!(code == Some(0) && output.contains("lab/m"), "{output}");
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn a_provider_disabled_at_one_replica_is_disabled_at_all() {
     }
     assert_eq!((one.chat(big).await.status, one.chat(small).await.status), (200, 200));
     let call = one.request("PATCH", "/v1/status/providers/groq").json(&json!({ "enabled": false }));
-    assert_eq!(Answer::of(call).await.error().0, 401, "only the admin's hand");
+    assert_eq!(Answer::of(call).await.error().0, 401, "only the admin may change it");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ async fn a_gateway_on_loopback_without_any_key_is_open() {
     let app = setup.start().await;
     assert_eq!(app.chat("lab/m").await.status, 200);
     assert_eq!(with_key(&app, "whatever").await.status, 200);
-    assert_eq!(with_key(&app, "sk-tf-1234-abcd").await.error(), unauthorised(), "a member's key must be valid");
+    assert_eq!(with_key(&app, "sk-tf-1234-abcd").await.error(), unauthorised(), "a client key must be valid");
     assert!(upstream.seen().iter().all(|seen| !seen.headers.contains_key("authorization")), "it is not passed on");
 }
 
@@ -111,7 +111,11 @@ async fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
     let app = setup.env("RATE_LIMIT_RPM", 1).start().await;
     let from = async |address: &str| Answer::of(app.chat_call(&hi("lab/m")).header("x-forwarded-for", address)).await;
     assert_eq!(from("203.0.113.7").await.status, 200);
-    assert_eq!(from("203.0.113.8").await.error().2, "client_quota_exceeded", "anybody can invent a header");
+    assert_eq!(
+        from("203.0.113.8").await.error().2,
+        "client_quota_exceeded",
+        "the header of an untrusted peer is ignored"
+    );
 }
 
 #[tokio::test]

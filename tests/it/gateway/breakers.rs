@@ -32,7 +32,7 @@ impl Pair {
         Self { one, two, upstream, _redis: redis }
     }
 
-    /// Three failures in a row, seen by both replicas.
+    /// Causes three failures in a row. Both replicas then show the open breaker.
     pub(crate) async fn break_it(&self) {
         for app in [&self.one, &self.two, &self.one] {
             self.upstream.then(whole(500, "{}"));
@@ -41,7 +41,7 @@ impl Pair {
         }
     }
 
-    /// Ten requests at each replica, all at once: how many were answered with 200. Calls `settled` after each answer.
+    /// Sends ten simultaneous requests to each replica and calls `settled` after each response. Returns the number of 200s.
     async fn crowd_with(&self, settled: impl Fn()) -> usize {
         let requests = (0..10).flat_map(|_| [self.one.chat("lab/m"), self.two.chat("lab/m")]);
         let requests = requests.map(async |request| {
@@ -59,12 +59,12 @@ impl Pair {
         answers.iter().filter(|answer| answer.status == 200).count()
     }
 
-    /// Ten requests at each replica, all at once: how many were answered with 200.
+    /// Sends ten simultaneous requests to each replica. Returns the number of 200s.
     pub(crate) async fn crowd(&self) -> usize {
         self.crowd_with(|| ()).await
     }
 
-    /// The same, with the provider's answer to the probe held back until the 19 others have been refused.
+    /// Like [`Self::crowd`], but the provider replies to the probe only after the 19 others have been refused.
     async fn crowd_during_probe(&self) -> usize {
         let (gate, refused) = (Arc::new(Notify::new()), AtomicUsize::new(0));
         let mut script = vec![Step::Gate(gate.clone())];
@@ -78,14 +78,14 @@ impl Pair {
         .await
     }
 
-    /// Waits as long as a refusal says, which is when the first probe may go.
+    /// Waits for the time that a refusal names, after which the first probe is admitted.
     async fn until_half_open(&self) {
         let refused = self.two.chat("lab/m").await;
         assert!(refused.retry_after() <= Duration::from_secs(3));
         tokio::time::sleep(refused.retry_after()).await;
     }
 
-    /// From open to closed: one probe at a time over all replicas, two successes.
+    /// Checks the way from open to closed: one probe at a time over all replicas, and two successes.
     pub(crate) async fn recovers(&self) {
         for probe in ["the first probe", "the second"] {
             let before = self.upstream.seen().len();
@@ -146,6 +146,6 @@ async fn a_busy_model_opens_its_own_breaker_only() {
         app.settled().await;
     }
     assert_eq!(app.chat("groq/openai/gpt-oss-20b").await.status, 429);
-    assert_eq!(app.chat("groq/openai/gpt-oss-120b").await.status, 200, "the provider itself is well");
+    assert_eq!(app.chat("groq/openai/gpt-oss-120b").await.status, 200, "the provider's breaker is closed");
     app.shows_breaker("groq", "closed").await;
 }

@@ -44,7 +44,7 @@ async fn headers_name_the_provider_and_the_attempts() {
     assert_eq!(answer.provider(), "lab");
     assert_eq!(answer.header("x-tollfree-model"), Some("lab/m"));
     assert_eq!(answer.attempts(), "lab/m;ok");
-    assert_eq!(answer.header("x-tollfree-waited-ms"), Some("0"), "who does not stand in line does not wait");
+    assert_eq!(answer.header("x-tollfree-waited-ms"), Some("0"), "requests outside the queue do not wait");
     assert!(!answer.header("x-request-id").unwrap().is_empty());
     let streamed = app.stream("lab/m").await;
     assert_eq!(streamed.header("x-tollfree-provider"), Some("lab"));
@@ -113,8 +113,8 @@ async fn a_bare_id_fails_over_among_the_providers_that_serve_it() {
     let answer = app.chat("openai/gpt-oss-120b").await;
     assert_eq!((answer.provider(), answer.content().as_str()), ("groq", "from groq"));
     assert_eq!(groq.seen().last().unwrap().json()["model"], "openai/gpt-oss-120b");
-    let asked = cerebras.seen().iter().all(|seen| seen.json()["model"] == "gpt-oss-120b");
-    assert!(asked, "each provider is asked by its own id");
+    let own_id = cerebras.seen().iter().all(|seen| seen.json()["model"] == "gpt-oss-120b");
+    assert!(own_id, "each provider gets its own model id");
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_parameter_whose_loss_would_change_the_meaning_excludes_the_candidate(
     let mut body = hi("pair");
     body["n"] = 2.into();
     let answer = app.chat_with(&body).await;
-    assert_eq!(answer.provider(), "lab", "groq answers one only");
+    assert_eq!(answer.provider(), "lab", "groq returns one choice only");
     assert_eq!(lab.seen()[0].json()["n"], 2);
     body["model"] = "groq/openai/gpt-oss-20b".into();
     let refused = app.chat_with(&body).await;

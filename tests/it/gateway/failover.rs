@@ -1,4 +1,4 @@
-//! The order of attempts, and what excludes a provider.
+//! Failover: the order of candidates, and what excludes a candidate.
 
 use std::time::Duration;
 
@@ -10,23 +10,25 @@ use crate::support::{
     fake_upstream::{FakeUpstream, Step, answer, whole, with_head},
 };
 
+const ADMIN_KEY: &str = "the-admin-key";
+
 /// Three unmetered providers in one meta-model `all`, in this order.
-async fn three(order: &str) -> (TestApp, [FakeUpstream; 3]) {
+async fn three(strategy: &str) -> (TestApp, [FakeUpstream; 3]) {
     let all = [FakeUpstream::start().await, FakeUpstream::start().await, FakeUpstream::start().await];
     let [a, b, c] = &all;
-    let file = format!("[models.all]\nmembers = [\"a/m\", \"b/m\", \"c/m\"]\nstrategy = \"{order}\"\n");
-    let app = TestApp::setup().lab("a", a).lab("b", b).lab("c", c).file(&file).env("TOLLFREE_ADMIN_KEY", "boss");
+    let file = format!("[models.all]\nmembers = [\"a/m\", \"b/m\", \"c/m\"]\nstrategy = \"{strategy}\"\n");
+    let app = TestApp::setup().lab("a", a).lab("b", b).lab("c", c).file(&file).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
     (app.start().await, all)
 }
 
 #[tokio::test]
-async fn a_429_before_the_first_byte_moves_on_and_is_remembered() {
+async fn a_429_before_the_first_byte_fails_over_and_starts_a_cooldown() {
     let (app, [a, b, _c]) = three("listed").await;
     a.then(with_head(429, "retry-after: 2\r\n", r#"{"error":{"message":"slow down"}}"#));
     let first = app.chat("all").await;
     assert_eq!((first.provider(), first.content().as_str()), ("b", "hello"));
     assert!(first.attempts().starts_with("a/m;429") && first.attempts().ends_with(", b/m;ok"), "{}", first.attempts());
-    assert_eq!(app.chat("all").await.attempts(), "b/m;ok", "a is left alone");
+    assert_eq!(app.chat("all").await.attempts(), "b/m;ok", "a is in cooldown");
     assert_eq!((a.seen().len(), b.seen().len()), (1, 2));
     app.shows_breaker("a", "closed").await;
     // The cooldown lasts two seconds; the plan sees its end with the next snapshot.
@@ -37,7 +39,7 @@ async fn a_429_before_the_first_byte_moves_on_and_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_request_is_tried_at_one_other_provider_only() {
+async fn a_rejected_request_is_tried_at_one_other_provider_only() {
     let (app, [a, b, c]) = three("listed").await;
     let refusal = |word: &str| whole(400, &format!(r#"{{"error":{{"message":"{word} is wrong","code":"odd"}}}}"#));
     a.then(refusal("first"));
@@ -47,16 +49,16 @@ async fn a_refusal_of_the_request_is_tried_at_one_other_provider_only() {
     b.then(refusal("second"));
     let answer = app.chat("all").await;
     assert_eq!((answer.error().0, answer.error().1.as_str()), (400, "invalid_request_error"));
-    assert!(answer.message().contains("first is wrong"), "the first one's words: {}", answer.message());
+    assert!(answer.message().contains("first is wrong"), "the message of the first rejection: {}", answer.message());
     assert!(c.seen().is_empty());
     for provider in ["a", "b"] {
         app.shows_breaker(provider, "closed").await;
     }
-    assert_eq!(app.chat("all").await.provider(), "a", "nothing is remembered of it");
+    assert_eq!(app.chat("all").await.provider(), "a", "a rejection has no lasting effect");
 }
 
 #[tokio::test]
-async fn a_dead_provider_is_left_alone_after_three_failures() {
+async fn a_dead_provider_is_excluded_after_three_failures() {
     let (app, [a, _b, _c]) = three("listed").await;
     for _ in 0..3 {
         a.then(whole(500, "boom"));
@@ -88,7 +90,7 @@ async fn round_robin_takes_turns_and_random_reaches_all() {
 }
 
 #[tokio::test]
-async fn fast_prefers_who_answered_soonest() {
+async fn fast_prefers_the_provider_with_the_shortest_latency() {
     let (app, [a, b, c]) = three("fast").await;
     let slow = |ms: u64| {
         let mut script = vec![Step::Pause(Duration::from_millis(ms))];
@@ -110,7 +112,7 @@ async fn fast_prefers_who_answered_soonest() {
 }
 
 #[tokio::test]
-async fn smart_prefers_the_highest_rank_and_headroom_the_emptiest() {
+async fn smart_prefers_the_highest_quality_and_headroom_the_most_room() {
     let (groq, gemini) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let members = "members = [\"groq/openai/gpt-oss-20b\", \"gemini/gemini-3.8-flash\"]";
     let file =
@@ -123,7 +125,7 @@ async fn smart_prefers_the_highest_rank_and_headroom_the_emptiest() {
 }
 
 #[tokio::test]
-async fn a_bad_key_is_shut_and_the_accounts_other_key_serves() {
+async fn a_bad_key_is_in_cooldown_and_the_accounts_other_key_serves() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().played("groq", &upstream).env("GROQ_API_KEY", "key-one,key-two");
     let app = app.file("[providers.groq]\naccounts = { main = [1, 2] }\n").start().await;
@@ -137,11 +139,14 @@ async fn a_bad_key_is_shut_and_the_accounts_other_key_serves() {
     for _ in 0..4 {
         assert_eq!(app.chat("groq/openai/gpt-oss-20b").await.status, 200);
     }
-    assert!(upstream.seen()[1..].iter().all(|s| s.headers["authorization"] == *served), "it stays shut");
+    assert!(
+        upstream.seen()[1..].iter().all(|s| s.headers["authorization"] == *served),
+        "the bad key stays in cooldown"
+    );
 }
 
 #[tokio::test]
-async fn the_route_timeout_bounds_all_tries_together() {
+async fn the_route_timeout_bounds_all_attempts_together() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n";
     let app = TestApp::setup().lab("a", &a).lab("b", &b).file(file).env("ROUTE_TIMEOUT_MS", 700).start().await;
@@ -153,7 +158,7 @@ async fn the_route_timeout_bounds_all_tries_together() {
 }
 
 #[tokio::test]
-async fn too_long_moves_on_to_a_larger_context_only() {
+async fn a_context_length_error_fails_over_to_a_larger_context_only() {
     let (a, b, c) = (FakeUpstream::start().await, FakeUpstream::start().await, FakeUpstream::start().await);
     let provider = |name: &str, upstream: &FakeUpstream, context: u32| {
         let url = upstream.base_url();
@@ -169,7 +174,7 @@ async fn too_long_moves_on_to_a_larger_context_only() {
 }
 
 #[tokio::test]
-async fn a_switched_off_member_and_a_provider_disabled_in_the_file_are_not_asked() {
+async fn a_disabled_member_and_a_provider_disabled_in_the_file_get_no_requests() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let url = a.base_url();
     let file = format!("[providers.a]\nbase_url = \"{url}\"\nenabled = false\n[providers.a.models.m]\n");

@@ -1,5 +1,5 @@
-//! The outcome table: every way an attempt can end, at each of the five providers, whole and streamed, from the bodies
-//! they really send: the next candidate, the response to the caller, and the state that all replicas share.
+//! The outcome table: every outcome of an attempt at each of the five providers, whole and streamed, with recorded
+//! bodies. It checks the next candidate, the caller's response and the state that all replicas share.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -15,9 +15,9 @@ use crate::support::{
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
-const BOSS: &str = "boss";
+const ADMIN_KEY: &str = "the-admin-key";
 
-/// Provider, the model that meets the fault, another one of the same account.
+/// Provider, the model with the fault, and another model of the same account.
 const PROVIDERS: [(&str, &str, &str); 5] = [
     ("groq", "openai/gpt-oss-120b", "openai/gpt-oss-20b"),
     ("gemini", "gemini-3.5-flash-lite", "gemini-3.1-flash-lite"),
@@ -26,50 +26,50 @@ const PROVIDERS: [(&str, &str, &str); 5] = [
     ("ollama", "gpt-oss:20b", "llama3.2:latest"),
 ];
 
-/// What all replicas know afterwards.
+/// Expected state after the fault, on all replicas.
 #[derive(Debug, Clone)]
-enum Then {
-    /// No effect: the same model is tried again.
-    Nothing,
-    /// Closed for so long (ms): this model only, or the account's other one too.
-    Shut { ms: RangeInclusive<i64>, other: bool },
-    /// After three in a row the model is left alone, the provider is not.
+enum Expect {
+    /// No effect: the same model is used again, after any number of faults.
+    NoEffect,
+    /// A cooldown within this range (ms) for the model and, with `other`, for the account's other model.
+    Cooldown { ms: RangeInclusive<i64>, other: bool },
+    /// Three faults in a row open the model's breaker but not the provider's.
     ModelFails,
-    /// After three in a row the provider is left alone.
+    /// Three faults in a row open the provider's breaker.
     ProviderFails,
 }
 
-/// What the caller gets.
+/// Expected response to the caller.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Caller {
-    /// The provider's answer.
+    /// The provider's reply.
     Answer,
-    /// The next candidate's answer.
+    /// The next candidate's reply.
     Next,
-    /// What came so far, then an error event.
+    /// The content so far and an error event.
     ErrorEvent,
 }
 
 struct Row {
     name: &'static str,
     caller: Caller,
-    /// Provider, fixture or fault, how the attempt is labelled, what is known then.
-    cases: Vec<(&'static str, &'static str, &'static str, Then)>,
+    /// Provider, fixture or fault, label of the attempt, and expected state.
+    cases: Vec<(&'static str, &'static str, &'static str, Expect)>,
 }
 
-fn shut(ms: RangeInclusive<i64>) -> Then {
-    Then::Shut { ms, other: false }
+fn cooldown(ms: RangeInclusive<i64>) -> Expect {
+    Expect::Cooldown { ms, other: false }
 }
 
-fn shut_all(ms: RangeInclusive<i64>) -> Then {
-    Then::Shut { ms, other: true }
+fn account_cooldown(ms: RangeInclusive<i64>) -> Expect {
+    Expect::Cooldown { ms, other: true }
 }
 
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn rows() -> Vec<Row> {
-    use Then::{ModelFails, Nothing, ProviderFails};
-    let each = |fault: &'static str, label: &'static str, then: &Then| {
-        PROVIDERS.iter().map(|(provider, ..)| (*provider, fault, label, then.clone())).collect::<Vec<_>>()
+    use Expect::{ModelFails, NoEffect, ProviderFails};
+    let each = |fault: &'static str, label: &'static str, expected: &Expect| {
+        PROVIDERS.iter().map(|(provider, ..)| (*provider, fault, label, expected.clone())).collect::<Vec<_>>()
     };
     let row = |name, caller, cases| Row { name, caller, cases };
     vec![
@@ -77,51 +77,51 @@ fn rows() -> Vec<Row> {
             "2xx with content",
             Caller::Answer,
             vec![
-                ("groq", "groq.success", "ok", Nothing),
-                ("gemini", "gemini.success", "ok", Nothing),
-                ("cerebras", "cerebras.success", "ok", Nothing),
-                ("mistral", "mistral.success", "ok", Nothing),
-                ("ollama", "ollama.success", "ok", Nothing),
-                ("groq", "groq.stream", "ok", Nothing),
-                ("gemini", "gemini.stream", "ok", Nothing),
-                ("cerebras", "cerebras.stream", "ok", Nothing),
-                ("mistral", "mistral.stream", "ok", Nothing),
-                ("ollama", "ollama.stream", "ok", Nothing),
+                ("groq", "groq.success", "ok", NoEffect),
+                ("gemini", "gemini.success", "ok", NoEffect),
+                ("cerebras", "cerebras.success", "ok", NoEffect),
+                ("mistral", "mistral.success", "ok", NoEffect),
+                ("ollama", "ollama.success", "ok", NoEffect),
+                ("groq", "groq.stream", "ok", NoEffect),
+                ("gemini", "gemini.stream", "ok", NoEffect),
+                ("cerebras", "cerebras.stream", "ok", NoEffect),
+                ("mistral", "mistral.stream", "ok", NoEffect),
+                ("ollama", "ollama.stream", "ok", NoEffect),
             ],
         ),
         row(
             "429 per minute",
             Caller::Next,
             vec![
-                ("groq", "groq.429-rpm", "429_rpm", shut(1..=2_300)),
-                ("groq", "groq.429-tpm", "429_tpm", shut(1..=4_300)),
-                ("gemini", "gemini.429-rpm", "429_rpm", shut(30_000..=61_000)),
-                ("gemini", "gemini.429-tpm", "429_tpm", shut(1_000..=MINUTE)),
-                ("cerebras", "cerebras.429-rpm", "429_rpm", shut(10_000..=12_500)),
-                ("cerebras", "cerebras.429-tpm", "429_tpm", shut(1_000..=MINUTE)),
-                ("mistral", "mistral.429-rpm", "429_rpm", shut(1_000..=61_000)),
-                ("mistral", "mistral.429-tpm", "429_tpm", shut(1_000..=61_000)),
-                ("ollama", "custom.429-http-date", "429", shut(25_000..=31_000)),
+                ("groq", "groq.429-rpm", "429_rpm", cooldown(1..=2_300)),
+                ("groq", "groq.429-tpm", "429_tpm", cooldown(1..=4_300)),
+                ("gemini", "gemini.429-rpm", "429_rpm", cooldown(30_000..=61_000)),
+                ("gemini", "gemini.429-tpm", "429_tpm", cooldown(1_000..=MINUTE)),
+                ("cerebras", "cerebras.429-rpm", "429_rpm", cooldown(10_000..=12_500)),
+                ("cerebras", "cerebras.429-tpm", "429_tpm", cooldown(1_000..=MINUTE)),
+                ("mistral", "mistral.429-rpm", "429_rpm", cooldown(1_000..=61_000)),
+                ("mistral", "mistral.429-tpm", "429_tpm", cooldown(1_000..=61_000)),
+                ("ollama", "custom.429-http-date", "429", cooldown(25_000..=31_000)),
             ],
         ),
         row(
             "429 per hour, day or week",
             Caller::Next,
             vec![
-                ("groq", "groq.429-rpd", "429_rpd", shut(80_000..=88_000)),
-                ("groq", "groq.429-tpd", "429_tpd", shut(MINUTE..=10 * MINUTE)),
-                ("gemini", "gemini.429-rpd", "429_rpd", shut(2 * MINUTE..=25 * HOUR)),
-                ("gemini", "gemini.429-rpd-long", "429_rpd", shut(11 * HOUR..=25 * HOUR)),
-                ("cerebras", "cerebras.429-rph", "429_rph", shut(1_000..=HOUR)),
-                ("cerebras", "cerebras.429-tpd", "429_tpd", shut(1..=25 * HOUR)),
-                ("ollama", "ollama-cloud.429-session", "429", shut_all(1..=5 * HOUR)),
-                ("ollama", "ollama-cloud.429-week", "429", shut_all(1..=7 * 24 * HOUR)),
+                ("groq", "groq.429-rpd", "429_rpd", cooldown(80_000..=88_000)),
+                ("groq", "groq.429-tpd", "429_tpd", cooldown(MINUTE..=10 * MINUTE)),
+                ("gemini", "gemini.429-rpd", "429_rpd", cooldown(2 * MINUTE..=25 * HOUR)),
+                ("gemini", "gemini.429-rpd-long", "429_rpd", cooldown(11 * HOUR..=25 * HOUR)),
+                ("cerebras", "cerebras.429-rph", "429_rph", cooldown(1_000..=HOUR)),
+                ("cerebras", "cerebras.429-tpd", "429_tpd", cooldown(1..=25 * HOUR)),
+                ("ollama", "ollama-cloud.429-session", "429", account_cooldown(1..=5 * HOUR)),
+                ("ollama", "ollama-cloud.429-week", "429", account_cooldown(1..=7 * 24 * HOUR)),
             ],
         ),
         row(
             "429 by concurrency",
             Caller::Next,
-            vec![("ollama", "ollama-cloud.429-concurrency", "429_concurrency", shut_all(1..=10_000))],
+            vec![("ollama", "ollama-cloud.429-concurrency", "429_concurrency", account_cooldown(1..=10_000))],
         ),
         row(
             "model busy",
@@ -139,57 +139,57 @@ fn rows() -> Vec<Row> {
             "bad key",
             Caller::Next,
             vec![
-                ("groq", "groq.401-key", "401", shut_all(9 * MINUTE..=10 * MINUTE)),
-                ("gemini", "gemini.400-key", "401", shut_all(9 * MINUTE..=10 * MINUTE)),
-                ("gemini", "gemini.400-key-expired", "401", shut_all(9 * MINUTE..=10 * MINUTE)),
-                ("gemini", "gemini.403-leaked", "403", shut_all(9 * MINUTE..=10 * MINUTE)),
-                ("cerebras", "cerebras.401-key", "401", shut_all(9 * MINUTE..=10 * MINUTE)),
-                ("mistral", "mistral.401-key", "401", shut_all(9 * MINUTE..=10 * MINUTE)),
-                ("mistral", "mistral.401-key-kong", "401", shut_all(9 * MINUTE..=10 * MINUTE)),
-                ("ollama", "ollama-cloud.401-key", "401", shut_all(9 * MINUTE..=10 * MINUTE)),
+                ("groq", "groq.401-key", "401", account_cooldown(9 * MINUTE..=10 * MINUTE)),
+                ("gemini", "gemini.400-key", "401", account_cooldown(9 * MINUTE..=10 * MINUTE)),
+                ("gemini", "gemini.400-key-expired", "401", account_cooldown(9 * MINUTE..=10 * MINUTE)),
+                ("gemini", "gemini.403-leaked", "403", account_cooldown(9 * MINUTE..=10 * MINUTE)),
+                ("cerebras", "cerebras.401-key", "401", account_cooldown(9 * MINUTE..=10 * MINUTE)),
+                ("mistral", "mistral.401-key", "401", account_cooldown(9 * MINUTE..=10 * MINUTE)),
+                ("mistral", "mistral.401-key-kong", "401", account_cooldown(9 * MINUTE..=10 * MINUTE)),
+                ("ollama", "ollama-cloud.401-key", "401", account_cooldown(9 * MINUTE..=10 * MINUTE)),
             ],
         ),
         row(
             "gone, or not on this plan",
             Caller::Next,
             vec![
-                ("groq", "groq.404-model", "404", shut(5 * HOUR..=6 * HOUR)),
-                ("groq", "groq.400-decommissioned", "gone", shut(5 * HOUR..=6 * HOUR)),
-                ("gemini", "gemini.404-retired", "404", shut(5 * HOUR..=6 * HOUR)),
-                ("gemini", "gemini.429-zero", "gone", shut(5 * HOUR..=6 * HOUR)),
-                ("cerebras", "cerebras.402-payment", "402", shut(5 * HOUR..=6 * HOUR)),
-                ("cerebras", "cerebras.404-archived", "404", shut(5 * HOUR..=6 * HOUR)),
-                ("mistral", "mistral.403-tier", "403", shut(5 * HOUR..=6 * HOUR)),
-                ("mistral", "mistral.429-zero", "gone", shut(5 * HOUR..=6 * HOUR)),
-                ("mistral", "mistral.400-model", "gone", shut(5 * HOUR..=6 * HOUR)),
-                ("ollama", "ollama.404-model", "404", shut(5 * HOUR..=6 * HOUR)),
-                ("ollama", "ollama-cloud.410-gone", "410", shut(5 * HOUR..=6 * HOUR)),
-                ("ollama", "ollama-cloud.403-plan", "403", shut(5 * HOUR..=6 * HOUR)),
+                ("groq", "groq.404-model", "404", cooldown(5 * HOUR..=6 * HOUR)),
+                ("groq", "groq.400-decommissioned", "gone", cooldown(5 * HOUR..=6 * HOUR)),
+                ("gemini", "gemini.404-retired", "404", cooldown(5 * HOUR..=6 * HOUR)),
+                ("gemini", "gemini.429-zero", "gone", cooldown(5 * HOUR..=6 * HOUR)),
+                ("cerebras", "cerebras.402-payment", "402", cooldown(5 * HOUR..=6 * HOUR)),
+                ("cerebras", "cerebras.404-archived", "404", cooldown(5 * HOUR..=6 * HOUR)),
+                ("mistral", "mistral.403-tier", "403", cooldown(5 * HOUR..=6 * HOUR)),
+                ("mistral", "mistral.429-zero", "gone", cooldown(5 * HOUR..=6 * HOUR)),
+                ("mistral", "mistral.400-model", "gone", cooldown(5 * HOUR..=6 * HOUR)),
+                ("ollama", "ollama.404-model", "404", cooldown(5 * HOUR..=6 * HOUR)),
+                ("ollama", "ollama-cloud.410-gone", "410", cooldown(5 * HOUR..=6 * HOUR)),
+                ("ollama", "ollama-cloud.403-plan", "403", cooldown(5 * HOUR..=6 * HOUR)),
             ],
         ),
         row(
             "the request is refused",
             Caller::Next,
             vec![
-                ("groq", "groq.400-param", "400", Nothing),
-                ("groq", "groq.400-tool-failed", "400", Nothing),
-                ("gemini", "gemini.400-param", "400", Nothing),
-                ("cerebras", "cerebras.422-param", "422", Nothing),
-                ("mistral", "mistral.422-param", "422", Nothing),
-                ("mistral", "mistral.422-detail", "422", Nothing),
-                ("ollama", "ollama.400-param", "400", Nothing),
+                ("groq", "groq.400-param", "400", NoEffect),
+                ("groq", "groq.400-tool-failed", "400", NoEffect),
+                ("gemini", "gemini.400-param", "400", NoEffect),
+                ("cerebras", "cerebras.422-param", "422", NoEffect),
+                ("mistral", "mistral.422-param", "422", NoEffect),
+                ("mistral", "mistral.422-detail", "422", NoEffect),
+                ("ollama", "ollama.400-param", "400", NoEffect),
             ],
         ),
         row(
             "too long",
             Caller::Next,
             vec![
-                ("groq", "groq.413-wall", "413", Nothing),
-                ("groq", "groq.400-context", "context", Nothing),
-                ("gemini", "gemini.400-context", "context", Nothing),
-                ("cerebras", "cerebras.400-context", "context", Nothing),
-                ("mistral", "mistral.400-context", "context", Nothing),
-                ("ollama", "custom.400-context-vllm", "context", Nothing),
+                ("groq", "groq.413-wall", "413", NoEffect),
+                ("groq", "groq.400-context", "context", NoEffect),
+                ("gemini", "gemini.400-context", "context", NoEffect),
+                ("cerebras", "cerebras.400-context", "context", NoEffect),
+                ("mistral", "mistral.400-context", "context", NoEffect),
+                ("ollama", "custom.400-context-vllm", "context", NoEffect),
             ],
         ),
         row(
@@ -229,7 +229,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// One gateway, fresh for each case: what it learns from a header must not reach the next one.
+/// One gateway per case, so that limits learned in one do not affect the next.
 struct Bench {
     app: TestApp,
     model: String,
@@ -237,8 +237,8 @@ struct Bench {
     streamed: bool,
 }
 
-/// What one request came to.
-struct Came {
+/// Result of one request.
+struct RequestResult {
     status: u16,
     attempts: String,
     provider: String,
@@ -262,31 +262,31 @@ impl Bench {
              [providers.{id}.models.\"{model}\"]\n{limits}\n[providers.{id}.models.\"{other}\"]\n{limits}\n",
             backup.base_url()
         );
-        let setup = TestApp::setup().simulated(simulator, id).file(&file).env("TOLLFREE_ADMIN_KEY", BOSS);
+        let setup = TestApp::setup().simulated(simulator, id).file(&file).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
         let app = setup.env("LOG_LEVEL", "warn").start().await;
         Self { app, model: format!("{id}/{model}"), other: format!("{id}/{other}"), streamed }
     }
 
-    async fn ask(&self, model: &str) -> Came {
-        let nothing = || Came {
+    async fn request(&self, model: &str) -> RequestResult {
+        let nothing = || RequestResult {
             status: 0,
             attempts: String::new(),
             provider: String::new(),
             retry_ms: None,
             finished_well: false,
             error_event: false,
-            text: "no end of the answer within 10 s".to_owned(),
+            text: "the response did not end within 10 s".to_owned(),
         };
         tokio::time::timeout(Duration::from_secs(10), self.answer(model)).await.unwrap_or_else(|_| nothing())
     }
 
-    async fn answer(&self, model: &str) -> Came {
-        // Long enough to be cut in the middle, whatever the size of a provider's pieces.
+    async fn answer(&self, model: &str) -> RequestResult {
+        // Long enough to be cut in the middle with any provider's chunk size.
         let body: Value = json!({ "model": model, "max_tokens": 200,
             "messages": [{ "role": "user", "content": "hi [[tokens=120 reasoning=0]]" }] });
         if !self.streamed {
             let answer = self.app.chat_with(&body).await;
-            return Came {
+            return RequestResult {
                 status: answer.status,
                 attempts: answer.attempts().to_owned(),
                 provider: answer.provider().to_owned(),
@@ -298,7 +298,7 @@ impl Bench {
         }
         let finished = self.app.stream_with(body).await.rest().await;
         let header = |name: &str| finished.header(name).unwrap_or_default().to_owned();
-        Came {
+        RequestResult {
             status: finished.status,
             attempts: header("x-tollfree-attempts"),
             provider: header("x-tollfree-provider"),
@@ -312,49 +312,55 @@ impl Bench {
         }
     }
 
-    /// Until the settle of the last request is in the store: it is off the caller's path.
+    /// Waits for the settlement of the last request, which happens after its response.
     async fn settled(&self) {
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
 }
 
-/// Meets the fault once, and checks caller and label.
-async fn meet(bench: &Bench, simulator: &Simulator, caller: Caller, fault: &str, label: &str) -> Result<(), String> {
+/// Sends one request into the fault, and checks the response and the attempt's label.
+async fn check_fault(
+    bench: &Bench,
+    simulator: &Simulator,
+    caller: Caller,
+    fault: &str,
+    label: &str,
+) -> Result<(), String> {
     let provider = bench.model.split('/').next().unwrap();
     // A connection that is reset on reuse is replaced once, so that only two resets are a fault.
     let times = if fault == "reset" { 2 } else { 1 };
     simulator.fault(provider, fault, times).await;
-    let came = bench.ask("test").await;
-    let tell = |what: &str| Err(format!("{what}: {} {} {}", came.status, came.attempts, came.text));
-    if came.status != 200 {
-        return tell("not answered");
+    let result = bench.request("test").await;
+    let mismatch = |what: &str| Err(format!("{what}: {} {} {}", result.status, result.attempts, result.text));
+    if result.status != 200 {
+        return mismatch("expected status 200");
     }
-    let (first, rest) = came.attempts.split_once(", ").unwrap_or((&came.attempts, ""));
-    let (who, how) = first.split_once(';').unwrap_or_default();
-    if who != bench.model || !how.starts_with(label) {
-        return tell(&format!("expected the first attempt to be {};{label}", bench.model));
+    let (first, rest) = result.attempts.split_once(", ").unwrap_or((&result.attempts, ""));
+    let (candidate, outcome) = first.split_once(';').unwrap_or_default();
+    if candidate != bench.model || !outcome.starts_with(label) {
+        return mismatch(&format!("expected the first attempt to be {};{label}", bench.model));
     }
     let fine = match caller {
-        Caller::Answer => rest.is_empty() && came.finished_well && came.provider == provider,
-        Caller::Next => rest == "backup/m;ok" && came.finished_well && came.provider == "backup",
-        Caller::ErrorEvent => rest.is_empty() && came.error_event && came.provider == provider,
+        Caller::Answer => rest.is_empty() && result.finished_well && result.provider == provider,
+        Caller::Next => rest == "backup/m;ok" && result.finished_well && result.provider == "backup",
+        Caller::ErrorEvent => rest.is_empty() && result.error_event && result.provider == provider,
     };
     bench.settled().await;
-    if fine { Ok(()) } else { tell(&format!("expected {caller:?}")) }
+    if fine { Ok(()) } else { mismatch(&format!("expected {caller:?}")) }
 }
 
 async fn serves(bench: &Bench, model: &str) -> Result<(), String> {
-    let came = bench.ask(model).await;
+    let result = bench.request(model).await;
     bench.settled().await;
-    if came.status == 200 { Ok(()) } else { Err(format!("{model} should serve: {} {}", came.status, came.text)) }
+    if result.status == 200 { Ok(()) } else { Err(format!("{model} should serve: {} {}", result.status, result.text)) }
 }
 
-/// Refused without a call, and open again after this time.
-async fn is_left_alone(bench: &Bench, model: &str, ms: RangeInclusive<i64>) -> Result<(), String> {
-    let came = bench.ask(model).await;
-    match came.retry_ms {
-        Some(retry) if came.status == 429 && ms.contains(&retry) && came.attempts.is_empty() => Ok(()),
-        retry => Err(format!("{model} should be closed for {ms:?} ms: {} {retry:?} {}", came.status, came.text)),
+/// Checks that a model is refused without an attempt, with a retry time in this range (ms).
+async fn is_excluded(bench: &Bench, model: &str, ms: RangeInclusive<i64>) -> Result<(), String> {
+    let result = bench.request(model).await;
+    match result.retry_ms {
+        Some(retry) if result.status == 429 && ms.contains(&retry) && result.attempts.is_empty() => Ok(()),
+        retry => Err(format!("{model} should be closed for {ms:?} ms: {} {retry:?} {}", result.status, result.text)),
     }
 }
 
@@ -363,55 +369,55 @@ async fn case(
     backup: &FakeUpstream,
     streamed: bool,
     caller: Caller,
-    (provider, fault, label, then): &(&str, &str, &str, Then),
+    (provider, fault, label, expected): &(&str, &str, &str, Expect),
 ) -> Result<(), String> {
     let bench = Bench::start(simulator, backup, streamed, provider).await;
     let (model, other) = (bench.model.clone(), bench.other.clone());
-    meet(&bench, simulator, caller, fault, label).await?;
-    let breaker = match then {
-        Then::Nothing => {
+    check_fault(&bench, simulator, caller, fault, label).await?;
+    let breaker = match expected {
+        Expect::NoEffect => {
             for _ in 0..3 {
-                meet(&bench, simulator, caller, fault, label).await?;
+                check_fault(&bench, simulator, caller, fault, label).await?;
             }
             serves(&bench, &model).await?;
             serves(&bench, &other).await?;
             "closed"
         }
-        Then::Shut { ms, other: also } => {
-            is_left_alone(&bench, &model, ms.clone()).await?;
+        Expect::Cooldown { ms, other: also } => {
+            is_excluded(&bench, &model, ms.clone()).await?;
             if *also {
-                is_left_alone(&bench, &other, ms.clone()).await?;
+                is_excluded(&bench, &other, ms.clone()).await?;
             } else {
                 serves(&bench, &other).await?;
             }
             "closed"
         }
-        Then::ModelFails | Then::ProviderFails => {
+        Expect::ModelFails | Expect::ProviderFails => {
             serves(&bench, &model).await?;
             for _ in 0..3 {
-                meet(&bench, simulator, caller, fault, label).await?;
+                check_fault(&bench, simulator, caller, fault, label).await?;
             }
-            is_left_alone(&bench, &model, 25_000..=30_000).await?;
-            if matches!(then, Then::ModelFails) {
+            is_excluded(&bench, &model, 25_000..=30_000).await?;
+            if matches!(expected, Expect::ModelFails) {
                 serves(&bench, &other).await?;
                 "closed"
             } else {
-                is_left_alone(&bench, &other, 25_000..=30_000).await?;
+                is_excluded(&bench, &other, 25_000..=30_000).await?;
                 "open"
             }
         }
     };
     bench.app.shows_breaker(provider, breaker).await;
-    // The admin's reset opens everything again.
+    // A reset by the admin ends all exclusions.
     let path = format!("/v1/status/providers/{provider}/reset");
-    let reset = Answer::of(bench.app.request("POST", &path).bearer_auth(BOSS)).await;
+    let reset = Answer::of(bench.app.request("POST", &path).bearer_auth(ADMIN_KEY)).await;
     if reset.status != 200 {
         return Err(format!("reset: {}", reset.text()));
     }
     serves(&bench, &model).await
 }
 
-/// All rows of one provider, one after the other: faults are ordered by provider.
+/// All rows of one provider in sequence, because injected faults apply to the whole provider.
 async fn table_of(provider: &str, streamed: bool) -> (usize, Vec<String>) {
     let simulator = Simulator::with(json!({ "base": "unlimited" })).await;
     let backup = FakeUpstream::start().await;
@@ -439,7 +445,7 @@ async fn table_of(provider: &str, streamed: bool) -> (usize, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_outcome_at_every_provider_moves_on_tells_and_remembers_as_it_must() {
+async fn every_outcome_at_every_provider_has_the_expected_response_and_effect() {
     let tables = PROVIDERS.iter().flat_map(|(provider, ..)| [table_of(provider, false), table_of(provider, true)]);
     let (mut tried, mut wrong) = (0, Vec::new());
     for (some, of_them) in join_all(tables).await {

@@ -1,4 +1,4 @@
-//! Level 3: the real program, through HTTP and its command line, before scripted or simulated providers.
+//! Level 3: the real program through HTTP and its command line, with scripted or simulated providers.
 
 mod admin;
 mod auth;

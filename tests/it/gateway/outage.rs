@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::support::{
     app::TestApp,
-    chaos_proxy::{ChaosProxy, Weather},
+    chaos_proxy::{ChaosProxy, NetworkFault},
     eventually,
     fake_upstream::FakeUpstream,
     redis_server::RedisServer,
@@ -84,10 +84,10 @@ async fn a_network_that_cuts_holds_or_delays_is_an_outage() {
     let proxy = ChaosProxy::to(redis.port()).await;
     let app = gateway(&format!("redis://127.0.0.1:{}", proxy.port()), &upstream).await;
     app.until_ready().await;
-    for weather in [Weather::Cut, Weather::Hold, Weather::Slow(Duration::from_millis(400))] {
-        proxy.set(weather);
+    for fault in [NetworkFault::Cut, NetworkFault::Hold, NetworkFault::Delay(Duration::from_millis(400))] {
+        proxy.set(fault);
         fails_fast(&app).await;
-        proxy.set(Weather::Fair);
+        proxy.set(NetworkFault::None);
         recovers(&app).await;
     }
 }

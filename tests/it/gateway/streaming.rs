@@ -190,8 +190,8 @@ async fn the_usage_chunk_is_sent_only_on_request() {
     let finished = app.stream_with(asking).await.rest().await;
     assert_eq!(finished.chunks().iter().filter(|chunk| chunk["usage"]["total_tokens"] == 10).count(), 1);
     assert!(finished.is_done());
-    let asked = a.seen().iter().all(|seen| seen.json()["stream_options"]["include_usage"] == true);
-    assert!(asked, "the provider is always asked for it");
+    let requested = a.seen().iter().all(|seen| seen.json()["stream_options"]["include_usage"] == true);
+    assert!(requested, "usage is always requested from the provider");
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn back_pressure_reaches_the_provider() {
     for _ in 0..(taken() / (16 * 1024) + 100) {
         stream.next().await.unwrap().unwrap();
     }
-    assert!(taken() > last, "reading on lets it go on");
+    assert!(taken() > last, "the provider continues when the caller reads");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Providers behind TLS, as all real ones are: whom we trust, what we speak, and which way we take.
+//! Providers behind TLS: trusted certificates, HTTP versions and the proxy.
 
 use hyper::Version;
 
@@ -11,50 +11,50 @@ use crate::support::{
 fn trusting(upstream: &TlsUpstream) -> (Setup, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), upstream.authority()).unwrap();
-    (asking(upstream).env("SSL_CERT_FILE", file.path().display()), file)
+    (setup(upstream).env("SSL_CERT_FILE", file.path().display()), file)
 }
 
-fn asking(upstream: &TlsUpstream) -> Setup {
+fn setup(upstream: &TlsUpstream) -> Setup {
     let address = upstream.address();
     TestApp::setup().file(&format!("[providers.lab]\nbase_url = \"https://{address}/v1\"\n[providers.lab.models.m]\n"))
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_where_it_is_offered() {
-    for (speaks, version) in
+async fn http_2_is_used_if_the_provider_offers_it() {
+    for (protocols, version) in
         [(&["h2", "http/1.1"][..], Version::HTTP_2), (&["http/1.1"], Version::HTTP_11), (&[], Version::HTTP_11)]
     {
-        let upstream = TlsUpstream::start(speaks).await;
+        let upstream = TlsUpstream::start(protocols).await;
         let (setup, _authority) = trusting(&upstream);
         let app = setup.start().await;
         for _ in 0..2 {
             assert_eq!(app.chat("lab/m").await.content(), "hello");
         }
-        assert_eq!(upstream.asked(), [version; 2], "{speaks:?}");
+        assert_eq!(upstream.versions(), [version; 2], "{protocols:?}");
     }
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_unknown_authority_is_no_provider() {
+async fn a_certificate_of_an_unknown_authority_is_rejected() {
     let upstream = TlsUpstream::start(&["h2"]).await;
-    let app = asking(&upstream).start().await;
+    let app = setup(&upstream).start().await;
     let answer = app.chat("lab/m").await;
     assert_eq!(answer.status, 502, "{}", answer.text());
     assert_eq!(answer.attempts(), "lab/m;connect");
-    assert!(upstream.asked().is_empty());
+    assert!(upstream.versions().is_empty());
 }
 
 #[tokio::test]
-async fn the_way_leads_through_the_proxy_and_its_password_stays_between_us() {
+async fn requests_go_through_the_proxy_and_its_password_is_not_logged() {
     let (upstream, tunnel) = (TlsUpstream::start(&["h2", "http/1.1"]).await, Tunnel::start().await);
     let (setup, _authority) = trusting(&upstream);
     let proxy = format!("http://someone:hunter2@{}", tunnel.address());
     let app = setup.env("HTTPS_PROXY", proxy).env("LOG_LEVEL", "debug").start().await;
     assert_eq!(app.chat("lab/m").await.content(), "hello");
-    assert_eq!(upstream.asked(), [Version::HTTP_2]);
+    assert_eq!(upstream.versions(), [Version::HTTP_2]);
     let (heads, to) = (tunnel.heads(), format!("CONNECT {} ", upstream.address()));
     assert!(heads.iter().all(|head| head.starts_with(&to)), "{heads:?}");
-    // someone:hunter2
+    // The Base64 form of someone:hunter2, in lower case.
     assert!(heads.iter().any(|head| head.to_lowercase().contains("proxy-authorization: basic c29tzw9uztpodw50zxiy")));
     assert!(!app.log().contains("hunter2"), "{}", app.log());
 }

@@ -74,7 +74,7 @@ impl Pair {
 
 fn ending(dice: &mut Dice, lease: &Lease) -> End {
     let word = |dice: &mut Dice| *dice.pick(&["good", "good", "good", "nothing", "failed"]);
-    let names: Vec<String> = lease.cand.windows.iter().map(super::rig::Win::word).collect();
+    let names: Vec<String> = lease.cand.windows.iter().map(super::rig::Win::name).collect();
     let mut end = End::verdict(word(dice), word(dice));
     match dice.roll(0, 6) {
         0 => end.sent = false,

@@ -139,38 +139,38 @@ impl Bench for SteppedEmbedded {
 
 /// A real redis-server with a simulated clock for the scripts. Keys expire by the server's own clock.
 pub(super) struct RealRedis {
-    line: RefCell<redis::Connection>,
+    connection: RefCell<redis::Connection>,
     digests: HashMap<&'static str, String>,
 }
 
 impl RealRedis {
     pub(super) fn connect(url: &str) -> Self {
-        let mut line = redis::Client::open(url).unwrap().get_connection().unwrap();
+        let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
         let load = |(name, text): (&'static str, String)| {
-            let digest: String = redis::cmd("SCRIPT").arg("LOAD").arg(text).query(&mut line).unwrap();
+            let digest: String = redis::cmd("SCRIPT").arg("LOAD").arg(text).query(&mut connection).unwrap();
             (name, digest)
         };
         let digests = texts().into_iter().map(load).collect();
-        Self { line: RefCell::new(line), digests }
+        Self { connection: RefCell::new(connection), digests }
     }
 
     /// Executes any command.
     pub(super) fn command(&self, words: &[&str]) -> redis::Value {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
-        command.query(&mut self.line.borrow_mut()).unwrap()
+        command.query(&mut self.connection.borrow_mut()).unwrap()
     }
 
-    fn eval(&self, how: &str, what: &str, keys: &[Key], args: &[Bytes]) -> Reply {
-        let mut command = redis::cmd(how);
-        command.arg(what).arg(keys.len());
+    fn call(&self, command: &str, script: &str, keys: &[Key], args: &[Bytes]) -> Reply {
+        let mut command = redis::cmd(command);
+        command.arg(script).arg(keys.len());
         for key in keys {
             command.arg(&**key);
         }
         for arg in args {
             command.arg(&arg[..]);
         }
-        reply(command.query(&mut self.line.borrow_mut()).unwrap())
+        reply(command.query(&mut self.connection.borrow_mut()).unwrap())
     }
 }
 
@@ -188,11 +188,11 @@ fn reply(value: redis::Value) -> Reply {
 
 impl Bench for RealRedis {
     fn run(&self, script: Script, keys: &[Key], args: &[Bytes]) -> Reply {
-        self.eval("EVALSHA", &self.digests[script.name()], keys, args)
+        self.call("EVALSHA", &self.digests[script.name()], keys, args)
     }
 
     fn eval(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
-        self.eval("EVAL", text, keys, args)
+        self.call("EVAL", text, keys, args)
     }
 
     fn set_clock(&self, us: i64) {

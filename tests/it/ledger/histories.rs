@@ -3,7 +3,7 @@
 use super::{
     oracle::{self, Count},
     rig::{Cand, SLACK, START_MS, TestLedger, Win, cand, win},
-    world::{World, judge},
+    world::{World, assert_within_limits},
 };
 
 /// A burst of the whole limit. Calls arrive immediately or after the whole slack.

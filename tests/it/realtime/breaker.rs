@@ -1,4 +1,4 @@
-//! The breaker with its true 30 seconds.
+//! The breaker with its real 30 seconds.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_opens_for_30_s_then_one_probe_goes_and_two_successes_close_it() {
+async fn it_opens_for_30_s_then_admits_one_probe_and_closes_after_two_successes() {
     let both = Pair::with(|setup| setup).await;
     both.break_it().await;
     let opened = Instant::now();
@@ -25,7 +25,7 @@ async fn it_opens_for_30_s_then_one_probe_goes_and_two_successes_close_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_whose_replica_died_frees_itself() {
+async fn a_probe_of_a_dead_replica_expires() {
     let mut both = Pair::with(|setup| setup.env("CB_TIMEOUT_MS", 500)).await;
     both.break_it().await;
     tokio::time::sleep(Duration::from_millis(550)).await;
@@ -35,7 +35,7 @@ async fn a_probe_whose_replica_died_frees_itself() {
     held.spawn(both.one.chat_call(&hi("lab/m")).send());
     let is_out = async || (both.upstream.seen().len() > before).then_some(());
     eventually(Duration::from_secs(3), "the probe is out", is_out).await;
-    // Its caller still waits: nobody can give the probe back.
+    // The dead replica cannot settle the probe.
     both.one.process().kill();
     assert_eq!(both.two.chat("lab/m").await.status, 429, "one probe at a time");
     eventually(Duration::from_secs(31), "another probe is let through", async || {

@@ -1,4 +1,4 @@
-//! Several gateways on one Redis in front of providers that enforce their limits, and a crowd of callers.
+//! Several gateways on one Redis, providers that enforce their limits, and many callers.
 
 use std::{
     collections::BTreeMap,
@@ -16,15 +16,15 @@ use crate::support::{
     simulator::Simulator,
 };
 
-/// Just under a number of whole minutes, so that it is clear how many windows fit: 170 s, or `TRIAL_SECONDS`.
+/// Duration of a trial: `TRIAL_SECONDS`, or 170 s. Just below whole minutes, so that the number of windows is clear.
 pub(crate) fn trial_time() -> Duration {
     let seconds = std::env::var("TRIAL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(170))
 }
 
-/// Requests arrive at the provider up to this much later than they left …
+/// Longest simulated delay (ms) of requests to the provider.
 pub(crate) const JITTER_MS: u64 = 250;
-/// … which with what a busy machine adds of its own must stay below the ledger's slack.
+/// Slack of the ledger: [`JITTER_MS`] plus the delays of a busy machine.
 const SLACK_MS: u64 = 600;
 
 pub(crate) struct Fleet<R = RedisServer> {
@@ -33,23 +33,23 @@ pub(crate) struct Fleet<R = RedisServer> {
     pub apps: Vec<TestApp>,
 }
 
-/// What callers got: by status (0: the connection broke).
+/// Number of responses by status; 0 for broken connections.
 pub(crate) type Tally = BTreeMap<u16, usize>;
 
-/// How callers behave.
+/// Behaviour of the callers.
 #[derive(Clone)]
 pub(crate) struct Crowd {
     pub callers: usize,
-    /// Each starts at a random moment within this.
+    /// Each caller starts at a random time within this.
     pub ramp: Duration,
-    /// Longest pause between an answer and the next request.
+    /// Longest pause between a response and the next request.
     pub think: Duration,
-    /// What each asks, by caller and turn.
+    /// Request body by the number of the request.
     pub body: Arc<dyn Fn(u64) -> Value + Send + Sync>,
 }
 
 impl Crowd {
-    pub(crate) fn asking(callers: usize, body: impl Fn(u64) -> Value + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(callers: usize, body: impl Fn(u64) -> Value + Send + Sync + 'static) -> Self {
         let (ramp, think) = (Duration::from_secs(10), Duration::from_millis(300));
         Self { callers, ramp, think, body: Arc::new(body) }
     }
@@ -64,7 +64,7 @@ impl Fleet {
 }
 
 impl<R> Fleet<R> {
-    /// The same on a Redis of another shape, which is found at `url`.
+    /// Like [`Self::start`], on another kind of Redis at `url`.
     pub(crate) async fn on(
         redis: R,
         url: &str,
@@ -82,7 +82,7 @@ impl<R> Fleet<R> {
         Self { redis, simulator, apps }
     }
 
-    /// Callers come until `time` is over; what is refused is asked again when the refusal says so.
+    /// Sends requests until `time` is over. Refused ones are retried after the time that the refusal names.
     pub(crate) fn crowd(&self, crowd: &Crowd, time: Duration) -> (JoinSet<()>, Arc<Mutex<Tally>>) {
         let tally = Arc::new(Mutex::new(Tally::new()));
         let urls: Vec<_> = self.apps.iter().map(|app| app.url("/v1/chat/completions")).collect();
@@ -102,7 +102,7 @@ impl<R> Fleet<R> {
                     turn += 1;
                     let call = client.post(&urls[at]).json(&(crowd.body)(turn));
                     let (status, pause) = match http::Answer::try_of(call).await {
-                        // Told when to come: not before, and not all in one instant.
+                        // Retries after the named time, with jitter.
                         Ok(answer) if [429, 503].contains(&answer.status) => {
                             (answer.status, answer.retry_after() + draw(Duration::from_secs(1)))
                         }
@@ -117,7 +117,7 @@ impl<R> Fleet<R> {
         (callers, tally)
     }
 
-    /// The crowd until its time is over.
+    /// Runs the crowd until its time is over.
     pub(crate) async fn until_over(&self, crowd: &Crowd, time: Duration) -> Tally {
         let (callers, tally) = self.crowd(crowd, time);
         callers.join_all().await;
@@ -148,37 +148,37 @@ impl<R> Fleet<R> {
     }
 }
 
-/// One window as its provider saw it.
+/// One window in the provider's audit.
 #[derive(Debug)]
 pub(crate) struct WindowSeen {
     pub limit: f64,
-    /// Charged in all.
+    /// Total units charged.
     pub units: f64,
-    /// Above the limit at the worst.
+    /// Largest overrun of the limit.
     pub over: f64,
     pub most_in_any_span: f64,
-    /// Units by period, of calendar windows.
+    /// Units by period, for calendar windows.
     pub periods: Vec<f64>,
     pub admitted: f64,
-    /// Prompts and answers, as they were in the end.
+    /// Actual tokens of prompts and replies.
     pub tokens: f64,
-    /// Its 429s.
+    /// Number of its 429s.
     pub refused: f64,
 }
 
 impl WindowSeen {
-    /// Never over, and not one 429 needed to hold it.
+    /// Asserts that the window was never over its limit and sent no 429.
     pub(crate) fn was_held(&self) {
         assert!(self.over <= 0.0, "over the limit: {self:?}");
         assert!(self.refused <= 0.0, "the provider had to refuse: {self:?}");
     }
 
-    /// At least this share of what the provider would have given.
+    /// Asserts that at least this share of the capacity was used.
     pub(crate) fn was_used(&self, share: f64, given: f64) {
         self.used(self.units, share, given);
     }
 
-    /// The same in tokens, where reservations are more than what is used.
+    /// Like [`Self::was_used`], by actual tokens, which are fewer than the reserved ones.
     pub(crate) fn tokens_were_used(&self, share: f64, given: f64) {
         self.used(self.tokens, share, given);
     }
@@ -190,7 +190,7 @@ impl WindowSeen {
     }
 }
 
-/// One short request, the same for everybody.
+/// A short request.
 pub(crate) fn short(model: &str) -> impl Fn(u64) -> Value + Send + Sync + 'static {
     let body = json!({ "model": model, "max_tokens": 4, "messages": [{ "role": "user", "content": "hi [[tokens=4 ttft=20]]" }] });
     move |_| body.clone()

@@ -1,4 +1,4 @@
-//! Streams whose provider takes its time: nothing for 10 s, then 200 and signs of life.
+//! Streams of slow providers: after 10 s without content the gateway sends 200 and keep-alive comments.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn patient() -> (TestApp, FakeUpstream, FakeUpstream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_10_s_without_content_a_stream_shows_signs_of_life() {
+async fn after_10_s_without_content_a_stream_gets_keep_alive_comments() {
     let (app, a, _b) = patient().await;
     a.then(after(22, &[content("late"), stop(), DONE.to_owned()]));
     let stream = app.stream("pair").await;
@@ -32,18 +32,18 @@ async fn after_10_s_without_content_a_stream_shows_signs_of_life() {
     let finished = stream.rest().await;
     let comments = finished.events.iter().filter(|event| event.starts_with(':')).count();
     assert!(comments >= 2, "every 10 s: {finished:?}");
-    let told =
+    let named =
         finished.events.iter().take_while(|event| !event.contains("data:")).any(|event| event.contains("a/m;ok"));
     assert!(
-        told || finished.events.iter().any(|e| e.starts_with(':') && e.contains("a/m")),
-        "who serves: {finished:?}"
+        named || finished.events.iter().any(|e| e.starts_with(':') && e.contains("a/m")),
+        "a comment names the provider: {finished:?}"
     );
     assert_eq!(finished.content(), "late");
     assert!(finished.is_done());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failover_works_behind_our_own_early_200_and_a_failure_is_an_event() {
+async fn failover_works_after_the_early_200_and_a_failure_is_an_event() {
     let (app, a, b) = patient().await;
     a.then(after(12, &[]));
     b.then(after(0, &[content("from b"), stop(), DONE.to_owned()]));
@@ -59,7 +59,7 @@ async fn failover_works_behind_our_own_early_200_and_a_failure_is_an_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_answer_sends_nothing_before_it_is_there() {
+async fn a_response_without_streaming_sends_nothing_early() {
     let (app, a, _b) = patient().await;
     let mut script = vec![Step::Pause(Duration::from_secs(13))];
     script.extend(crate::support::fake_upstream::whole(200, &crate::support::fake_upstream::answer("slow")));
@@ -82,7 +82,7 @@ async fn a_slot_is_held_for_as_long_as_its_stream_lasts() {
     script.extend([stop(), DONE.to_owned()].map(|piece| Step::Bytes(piece.into())));
     a.then(script);
     let stream = app.stream("a/m").await;
-    // Unrenewed, the lease would have died after 30 s.
+    // Without renewal the lease would have expired after 30 s.
     tokio::time::sleep_until(stream.start + Duration::from_secs(35)).await;
     assert_eq!(app.chat("a/m").await.status, 429);
     assert!(stream.rest().await.is_done());

@@ -1,4 +1,4 @@
-//! What only true minutes show. These tests mostly wait: they are meant to run side by side.
+//! Tests in real time. They mostly wait, so they run concurrently.
 
 mod breaker;
 pub(crate) mod fleet;

@@ -1,4 +1,4 @@
-//! What a refusal says is true: whoever sleeps exactly so long and asks again is served.
+//! Retry-After is exact: a caller that waits exactly that long is served.
 
 use std::{fmt::Write, time::Duration};
 
@@ -15,10 +15,10 @@ const MODELS: usize = 60;
 const TIME: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_back_when_it_was_told_is_served_by_any_replica() {
+async fn a_retry_at_the_named_time_is_served_by_any_replica() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     upstream.always(whole(200, &answer("hi")));
-    // Each model has one caller, so that nobody else comes.
+    // Each model has one caller, so no other request takes its room.
     let mut file = format!("[providers.lab]\nbase_url = \"{}\"\n", upstream.base_url());
     for n in 0..MODELS {
         let (window, rpm) = (["sliding", "bucket"][n % 2], 2 + n % 5);
@@ -34,23 +34,23 @@ async fn who_comes_back_when_it_was_told_is_served_by_any_replica() {
     for n in 0..MODELS {
         let (urls, client) = (urls.clone(), client.clone());
         callers.spawn(async move {
-            let (mut was_told, mut kept, mut broken) = (false, 0, 0);
+            let (mut refused_before, mut kept, mut broken) = (false, 0, 0);
             for turn in n.. {
                 let answer = Answer::of(client.post(&urls[turn % 4]).json(&hi(&format!("lab/m{n}")))).await;
                 match answer.status {
-                    200 if was_told => kept += 1,
-                    429 if was_told => broken += 1,
+                    200 if refused_before => kept += 1,
+                    429 if refused_before => broken += 1,
                     _ => {}
                 }
-                was_told = answer.status == 429;
+                refused_before = answer.status == 429;
                 if answer.status != 200 {
-                    // 503: a machine too busy to answer a replica's question to Redis within 100 ms.
+                    // 503: a call to Redis can exceed 100 ms on a busy machine.
                     assert!([429, 503].contains(&answer.status), "{}", answer.text());
                     tokio::time::sleep(answer.retry_after()).await;
                 } else if Instant::now() > end {
                     break;
                 } else {
-                    // So that a window's charges do not all stand in one place.
+                    // Spreads the charges over the window.
                     tokio::time::sleep(Duration::from_millis(37 * (n as u64 % 11))).await;
                 }
             }

@@ -1,4 +1,4 @@
-//! Fair shares in true minutes: four replicas, one Redis, somebody with fifty connections and four with one request a second.
+//! Fair shares in real time: four replicas, one Redis, a client with fifty connections and four with one request a second.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     fleet::{Fleet, short},
-    team::{MODEL, member, team_over},
+    team::{MODEL, create_client, team_over},
 };
 use crate::support::http::{self, Answer};
 
@@ -15,22 +15,22 @@ const RPM: i64 = 600;
 const CONNECTIONS: usize = 50;
 const MODEST: usize = 4;
 const SECOND: Duration = Duration::from_secs(1);
-/// The first span is for becoming known.
+/// Clients become active during the first span, which does not count.
 const FROM: Duration = Duration::from_mins(1);
 const TILL: Duration = Duration::from_mins(3);
-/// A whole span and its slack: what was taken in one burst comes back no sooner, and who would not wait so long is refused.
+/// A whole span and its slack: units used in one burst return after it, and shorter waits would be refused.
 const WAIT: &str = "wait=65";
 
-/// One request: when it came and when it was answered, since the start; whether it was served.
-struct Met {
+/// Timing of one request, since the start.
+struct RequestTiming {
     came: Duration,
     answered: Duration,
     served: bool,
 }
 
-/// What one client meets over so many connections, each asking anew as soon as it is answered, or once every so often.
-async fn client(fleet: &Fleet, name: &str, connections: usize, every: Option<Duration>) -> JoinSet<Vec<Met>> {
-    let (_, key) = member(&fleet.apps[0], name, json!({})).await;
+/// Sends the requests of one client over `connections`: continuously, or one per `every`.
+async fn client(fleet: &Fleet, name: &str, connections: usize, every: Option<Duration>) -> JoinSet<Vec<RequestTiming>> {
+    let (_, key) = create_client(&fleet.apps[0], name, json!({})).await;
     let urls: Vec<String> = fleet.apps.iter().map(|app| app.url("/v1/chat/completions")).collect();
     let (mut callers, http, start) = (JoinSet::new(), http::client(), Instant::now());
     for connection in 0..connections {
@@ -42,23 +42,23 @@ async fn client(fleet: &Fleet, name: &str, connections: usize, every: Option<Dur
                 let answer = Answer::of(call.header("prefer", WAIT).json(&ask(0))).await;
                 assert!([200, 429, 503].contains(&answer.status), "{}: {}", answer.status, answer.text());
                 let served = answer.status == 200;
-                let told = if served { Duration::ZERO } else { answer.retry_after() };
-                (Met { came, answered: start.elapsed(), served }, told)
+                let retry_after = if served { Duration::ZERO } else { answer.retry_after() };
+                (RequestTiming { came, answered: start.elapsed(), served }, retry_after)
             };
-            let (mut met, mut turn) = (Vec::new(), 0);
+            let (mut timings, mut turn) = (Vec::new(), 0);
             let Some(every) = every else {
                 while start.elapsed() < TILL {
                     turn += 1;
-                    let (one, told) = one(turn).await;
+                    let (one, retry_after) = one(turn).await;
                     if !one.served {
-                        tokio::time::sleep(told.max(SECOND)).await;
+                        tokio::time::sleep(retry_after.max(SECOND)).await;
                     }
-                    met.push(one);
+                    timings.push(one);
                 }
-                return met;
+                return timings;
             };
-            let asked = (0..).map(|turn| (turn, every * u32::try_from(turn).unwrap()));
-            let each = asked.take_while(|(_, at)| *at < TILL).map(async |(turn, at)| {
+            let schedule = (0..).map(|turn| (turn, every * u32::try_from(turn).unwrap()));
+            let each = schedule.take_while(|(_, at)| *at < TILL).map(async |(turn, at)| {
                 tokio::time::sleep_until(start + at).await;
                 one(turn).await.0
             });
@@ -68,9 +68,9 @@ async fn client(fleet: &Fleet, name: &str, connections: usize, every: Option<Dur
     callers
 }
 
-/// Served within the spans that count.
-fn served(met: &[Met]) -> usize {
-    met.iter().filter(|one| one.served && (FROM..TILL).contains(&one.answered)).count()
+/// Requests served within the spans that count.
+fn served(timings: &[RequestTiming]) -> usize {
+    timings.iter().filter(|one| one.served && (FROM..TILL).contains(&one.answered)).count()
 }
 
 async fn shared_fairly(window: &str) {
@@ -83,12 +83,12 @@ async fn shared_fairly(window: &str) {
     let greedy = served(&greedy.join_all().await.into_iter().flatten().collect::<Vec<_>>());
     let (mut all, mut satisfied) = (greedy, Vec::new());
     for one in modest {
-        let met: Vec<Met> = one.join_all().await.into_iter().flatten().collect();
-        let asked = met.iter().filter(|one| (FROM..TILL).contains(&one.came));
-        let (got, asked) = (asked.clone().filter(|one| one.served).count(), asked.count());
-        assert_eq!(asked, 120);
-        satisfied.push(got as f64 / asked as f64);
-        all += served(&met);
+        let timings: Vec<RequestTiming> = one.join_all().await.into_iter().flatten().collect();
+        let counted = timings.iter().filter(|one| (FROM..TILL).contains(&one.came));
+        let (got, sent) = (counted.clone().filter(|one| one.served).count(), counted.count());
+        assert_eq!(sent, 120);
+        satisfied.push(got as f64 / sent as f64);
+        all += served(&timings);
     }
     eprintln!("{window}: greedy {greedy}, modest {satisfied:.3?}, together {all} of {}", 2 * RPM);
     assert!(satisfied.iter().all(|part| *part >= 0.95), "{satisfied:?}");

@@ -1,10 +1,10 @@
-//! Token windows, whose true charge is known only when the answer is there.
+//! Token windows, whose actual charge is known only after the reply.
 
 use serde_json::{Value, json};
 
 use super::fleet::{Crowd, Fleet, JITTER_MS, trial_time};
 
-/// Provider, model, its kind of window, tokens a minute: one for each way of charging.
+/// One trial per way of charging tokens.
 struct Trial {
     provider: &'static str,
     model: &'static str,
@@ -12,7 +12,7 @@ struct Trial {
     per_minute: i64,
 }
 
-/// Prompts of 20 to 3000 characters in several kinds of text, answers of 5 to 250 tokens.
+/// Requests with prompts of 20 to 3000 characters in several languages and replies of 5 to 250 tokens.
 fn varied(model: String) -> impl Fn(u64) -> Value + Send + Sync + 'static {
     const TEXTS: [&str; 4] = [
         "The quick brown fox jumps over the lazy dog and goes on. ",
@@ -24,7 +24,7 @@ fn varied(model: String) -> impl Fn(u64) -> Value + Send + Sync + 'static {
         let mut random = fastrand::Rng::with_seed(turn).fork();
         let mut draw = |least: u64, most: u64| random.u64(least..=most);
         let text = TEXTS[usize::try_from(draw(0, 3)).unwrap()];
-        // Short ones are more common than long ones.
+        // Short prompts are more common than long ones.
         let longest = draw(21, 3000);
         let length = usize::try_from(draw(20, longest)).unwrap();
         let prompt: String = text.chars().cycle().take(length).collect();
@@ -54,7 +54,7 @@ async fn hold(trial: Trial) {
         "[providers.{provider}.models.\"{model}\"]\nlimits = {{ {none}, tpm = {per_minute} }}\nwindow = \"{window}\"\n"
     );
     let fleet = Fleet::start(4, profile, |setup, simulator| setup.simulated(simulator, provider).file(&file)).await;
-    let crowd = Crowd::asking(60, varied(format!("{provider}/{model}")));
+    let crowd = Crowd::new(60, varied(format!("{provider}/{model}")));
     fleet.until_over(&crowd, trial_time()).await;
     let seen = fleet.window(provider, "main", model, "tpm").await;
     assert!(seen.over <= 0.02 * seen.limit, "more than 2 % over: {seen:?}");
@@ -75,7 +75,7 @@ async fn tokens_reserved_before_the_call_are_held_and_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_debited_after_the_answer_are_held_and_used() {
+async fn tokens_debited_after_the_reply_are_held_and_used() {
     hold(Trial { provider: "mistral", model: "mistral-medium-2604", window: "sliding", per_minute: 60_000 }).await;
 }
 

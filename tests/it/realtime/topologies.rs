@@ -1,22 +1,22 @@
-//! The replicas' main test on a Redis Cluster and behind Sentinel.
+//! The main test of the replicas on a Redis Cluster and behind Sentinel.
 
 use super::{
     fleet::{Crowd, Fleet, short, trial_time},
-    replicas::{LIMIT, MISTRAL, only, rpm, sliding, told},
+    replicas::{LIMIT, MISTRAL, only, rpm, sliding, with_limits},
 };
 use crate::support::replicated_redis::{Cluster, ReplicatedRedis, SentinelSetup};
 
-/// Four replicas that find their Redis as its shape wants it.
+/// Four replicas on this kind of Redis.
 pub(crate) async fn fleet<R: ReplicatedRedis>(redis: R) -> Fleet<R> {
     let profile = only("mistral", MISTRAL, rpm(LIMIT), "sliding");
     let limits = format!("limits = {{ rpm = {LIMIT}, tpm = \"none\" }}");
     let url = redis.url();
-    Fleet::on(redis, &url, 4, profile, |setup, sim| told(setup, sim, "mistral", MISTRAL, &limits)).await
+    Fleet::on(redis, &url, 4, profile, |setup, sim| with_limits(setup, sim, "mistral", MISTRAL, &limits)).await
 }
 
 async fn is_held_and_used(redis: impl ReplicatedRedis) {
     let fleet = fleet(redis).await;
-    let crowd = Crowd::asking(100, short(&format!("mistral/{MISTRAL}")));
+    let crowd = Crowd::new(100, short(&format!("mistral/{MISTRAL}")));
     let tally = fleet.until_over(&crowd, trial_time()).await;
     let seen = fleet.window("mistral", "main", MISTRAL, "rpm").await;
     seen.was_held();

@@ -1,4 +1,4 @@
-//! A running gateway: the real binary, nothing of this machine's settings, its own folder and log.
+//! A running gateway: the real binary with its own folder and log, isolated from the settings of this machine.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use super::{
     simulator::Simulator,
 };
 
-/// The gateway's program: the one built with these tests, or what `TOLLFREE_BINARY` names (`make bench`: a release build).
+/// The gateway's program: `TOLLFREE_BINARY` (a release build for `make bench`), or the one built with these tests.
 pub(crate) fn binary() -> &'static Path {
     static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
         let named = std::env::var_os("TOLLFREE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_tollfree").into());
@@ -28,7 +28,7 @@ pub(crate) fn binary() -> &'static Path {
     &BINARY
 }
 
-/// What a gateway is started with.
+/// Command, environment and files of a gateway to start.
 pub(crate) struct Setup {
     env: BTreeMap<String, String>,
     file: String,
@@ -46,8 +46,8 @@ pub(crate) struct TestApp {
 
 impl Setup {
     fn new() -> Self {
-        // Port 1 refuses at once: an Ollama that happens to run here must not be found.
-        // Nobody waits in line unless a test says so: a refusal is seen at once.
+        // Port 1 refuses connections, so an Ollama on this machine is not found.
+        // Without a wait queue, refusals are immediate. Tests of the queue override this.
         let env = [
             ("OLLAMA_BASE_URL", "http://127.0.0.1:1/v1"),
             ("LOG_LEVEL", "info"),
@@ -72,7 +72,7 @@ impl Setup {
         self
     }
 
-    /// More of `tollfree.toml`.
+    /// Appends to `tollfree.toml`.
     pub(crate) fn file(mut self, toml: &str) -> Self {
         self.file.push_str(toml);
         self.file.push('\n');
@@ -83,7 +83,7 @@ impl Setup {
         self.env("REDIS_URL", redis.url())
     }
 
-    /// A simulated provider with all its keys.
+    /// Adds a simulated provider with all its keys.
     pub(crate) fn simulated(self, simulator: &Simulator, provider: &str) -> Self {
         let upper = provider.to_uppercase();
         let (url, keys) = (simulator.base_url(provider), simulator.keys(provider).join(","));
@@ -91,27 +91,27 @@ impl Setup {
         if keys.is_empty() { app } else { app.env(&format!("{upper}_API_KEY"), keys) }
     }
 
-    /// A provider of the catalogue, played by a scripted upstream.
+    /// Adds a provider of the catalogue, served by a scripted upstream.
     pub(crate) fn played(self, provider: &str, upstream: &FakeUpstream) -> Self {
         let upper = provider.to_uppercase();
         let app = self.env(&format!("{upper}_BASE_URL"), upstream.base_url());
         if provider == "ollama" { app } else { app.env(&format!("{upper}_API_KEY"), format!("key-of-{provider}")) }
     }
 
-    /// A provider made in the file, unmetered, with the one model `m`.
+    /// Adds an unmetered provider of the file with one model, `m`.
     pub(crate) fn lab(self, name: &str, upstream: &FakeUpstream) -> Self {
         let url = upstream.base_url();
         self.file(&format!("[providers.{name}]\nbase_url = \"{url}\"\n[providers.{name}.models.m]\n"))
     }
 
-    /// Starts it and waits until it is ready for traffic.
+    /// Starts the gateway and waits until it is ready for traffic.
     pub(crate) async fn start(self) -> TestApp {
         let app = self.start_unready().await;
         app.until_ready().await;
         app
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts the gateway and waits until it listens.
     pub(crate) async fn start_unready(self) -> TestApp {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tollfree.toml"), &self.file).unwrap();
@@ -125,7 +125,7 @@ impl Setup {
         app
     }
 
-    /// Starts it where it must refuse to start: exit code and everything it printed.
+    /// Starts a gateway that must refuse to start. Returns its exit code and output.
     pub(crate) async fn fails(self) -> (i32, String) {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tollfree.toml"), &self.file).unwrap();
@@ -193,19 +193,19 @@ impl TestApp {
         self.process.log()
     }
 
-    /// kill -9 and a new process: same port, same folder, same settings. Returns when it listens.
+    /// Kills the process with SIGKILL and starts a new one with the same port, folder and settings. Returns when it listens.
     pub(crate) async fn restart(&mut self) {
         self.process.kill();
         self.relaunch().await;
     }
 
-    /// A new process after the old one ended.
+    /// Starts a new process after the old one has ended.
     pub(crate) async fn relaunch(&mut self) {
         self.process = launch(&self.command, &self.env, self.folder.path());
         self.until_listening().await;
     }
 
-    /// Replaces the whole file, for SIGHUP.
+    /// Replaces the whole file, for a reload with SIGHUP.
     pub(crate) fn write_file(&self, toml: &str) {
         fs::write(self.folder.path().join("tollfree.toml"), toml).unwrap();
     }
@@ -218,7 +218,7 @@ impl TestApp {
         Answer::of(self.request("GET", path)).await
     }
 
-    /// A chat call that can still be given headers.
+    /// A chat request, to which headers can be added.
     pub(crate) fn chat_call(&self, body: &Value) -> reqwest::RequestBuilder {
         self.request("POST", "/v1/chat/completions").json(body)
     }
@@ -227,7 +227,7 @@ impl TestApp {
         Answer::of(self.chat_call(body)).await
     }
 
-    /// "hi" to a model.
+    /// Sends "hi" to a model.
     pub(crate) async fn chat(&self, model: &str) -> Answer {
         self.chat_with(&hi(model)).await
     }
@@ -236,7 +236,7 @@ impl TestApp {
         self.stream_with(hi(model)).await
     }
 
-    /// The body with `"stream": true`.
+    /// Sends the body with `"stream": true`.
     pub(crate) async fn stream_with(&self, mut body: Value) -> Stream {
         body["stream"] = true.into();
         Stream::of(self.chat_call(&body)).await
@@ -246,7 +246,7 @@ impl TestApp {
         Answer::of(self.request("POST", path).header("content-type", content_type).body(body)).await
     }
 
-    /// Until what the last request taught is in the store: settling is off the caller's path.
+    /// Waits for the settlement of the last request, which happens after its response.
     pub(crate) async fn settled(&self) {
         tokio::time::sleep(Duration::from_millis(80)).await;
     }
@@ -269,7 +269,7 @@ impl TestApp {
         self.provider_status(provider).await["circuitBreakerState"].as_str().unwrap().to_owned()
     }
 
-    /// What `/v1/status` shows is a second old at most.
+    /// Waits until `/v1/status`, which is up to a second old, shows this state.
     pub(crate) async fn shows_breaker(&self, provider: &str, state: &str) {
         let what = format!("/v1/status shows {provider}'s breaker {state}");
         eventually(Duration::from_secs(3), &what, async || (self.breaker(provider).await == state).then_some(())).await;

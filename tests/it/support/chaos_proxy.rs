@@ -1,4 +1,4 @@
-//! A TCP proxy that cuts, delays or holds what passes through it.
+//! A TCP proxy that can delay, stall or cut its connections.
 
 use std::time::Duration;
 
@@ -11,66 +11,66 @@ use tokio::{
 
 use super::listen;
 
-/// What happens to bytes on their way, in both directions.
+/// Fault of the connections, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Weather {
-    Fair,
-    /// Every piece arrives this much later.
-    Slow(Duration),
-    /// Connections stay, nothing passes.
+pub(crate) enum NetworkFault {
+    None,
+    /// Data is delayed by this time.
+    Delay(Duration),
+    /// Connections stay open, but no data passes.
     Hold,
-    /// Existing connections are reset, new ones closed at once.
+    /// Existing connections are cut, and new ones are closed immediately.
     Cut,
 }
 
 pub(crate) struct ChaosProxy {
-    weather: watch::Sender<Weather>,
+    fault: watch::Sender<NetworkFault>,
     port: u16,
-    /// Dropped with the proxy: ends the accepting task and every connection.
+    /// Ends the listener and every connection when the proxy is dropped.
     _tasks: JoinSet<()>,
 }
 
 impl ChaosProxy {
     pub(crate) async fn to(target_port: u16) -> Self {
-        let weather = watch::Sender::new(Weather::Fair);
-        let seen = weather.subscribe();
-        let (port, tasks) = listen(0, move |near| between(near, target_port, seen.clone())).await;
-        Self { weather, port, _tasks: tasks }
+        let fault = watch::Sender::new(NetworkFault::None);
+        let receiver = fault.subscribe();
+        let (port, tasks) = listen(0, move |near| relay(near, target_port, receiver.clone())).await;
+        Self { fault, port, _tasks: tasks }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+    pub(crate) fn set(&self, fault: NetworkFault) {
+        self.fault.send_replace(fault);
     }
 }
 
-async fn between(near: TcpStream, target_port: u16, seen: watch::Receiver<Weather>) {
-    if *seen.borrow() == Weather::Cut {
+async fn relay(near: TcpStream, target_port: u16, fault: watch::Receiver<NetworkFault>) {
+    if *fault.borrow() == NetworkFault::Cut {
         return;
     }
     let Ok(far) = TcpStream::connect(("127.0.0.1", target_port)).await else { return };
     near.set_nodelay(true).ok();
     far.set_nodelay(true).ok();
     let (near, far) = (near.into_split(), far.into_split());
-    let mut until_cut = seen.clone();
+    let mut until_cut = fault.clone();
     tokio::select! {
-        () = pass(near.0, far.1, seen.clone()) => {}
-        () = pass(far.0, near.1, seen) => {}
-        _ = until_cut.wait_for(|weather| *weather == Weather::Cut) => {}
+        () = pass(near.0, far.1, fault.clone()) => {}
+        () = pass(far.0, near.1, fault) => {}
+        _ = until_cut.wait_for(|fault| *fault == NetworkFault::Cut) => {}
     }
 }
 
-async fn pass(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, mut weather: watch::Receiver<Weather>) {
+async fn pass(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, mut fault: watch::Receiver<NetworkFault>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer).await {
-        if weather.wait_for(|weather| *weather != Weather::Hold).await.is_err() {
+        if fault.wait_for(|fault| *fault != NetworkFault::Hold).await.is_err() {
             return;
         }
-        let now = *weather.borrow();
-        if let Weather::Slow(delay) = now {
+        let now = *fault.borrow();
+        if let NetworkFault::Delay(delay) = now {
             tokio::time::sleep(delay).await;
         }
         if read == 0 || to.write_all(&buffer[..read]).await.is_err() {

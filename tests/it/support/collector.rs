@@ -1,4 +1,4 @@
-//! An OTLP collector to look into, over HTTP and gRPC: what it was sent, as messages and as bytes.
+//! An OTLP collector over HTTP and gRPC that records messages and bytes.
 
 use std::{
     collections::BTreeMap,
@@ -37,7 +37,7 @@ use tonic::transport::server::{Server, TcpIncoming};
 
 use super::{app::Setup, eventually, listen};
 
-/// Within this everything that is exported every few dozen milliseconds has arrived.
+/// Time limit for the arrival of exports, which are sent every few dozen milliseconds.
 const ARRIVES: Duration = Duration::from_secs(15);
 
 #[derive(Default)]
@@ -47,29 +47,29 @@ struct Taken {
     lines: Vec<LogRecord>,
     resource: BTreeMap<String, Value>,
     headers: Vec<BTreeMap<String, String>>,
-    /// Every message, headers and protocol left out.
+    /// Every message, without headers and framing.
     bytes: Vec<u8>,
 }
 
-/// A span as the collector got it.
+/// A received span.
 #[derive(Debug, Clone)]
 pub(crate) struct SeenSpan {
     pub name: String,
     pub trace: String,
     pub id: String,
-    /// Empty: none.
+    /// Empty for a root span.
     pub parent: String,
     pub kind: SpanKind,
     pub status: StatusCode,
     pub attributes: BTreeMap<String, Value>,
     pub took: Duration,
-    /// ns since the epoch.
+    /// Nanoseconds since the epoch.
     pub start: u64,
     pub end: u64,
 }
 
 impl SeenSpan {
-    /// An attribute; null when it is not there.
+    /// An attribute, or null if it is absent.
     pub(crate) fn get(&self, key: &str) -> Value {
         self.attributes.get(key).cloned().unwrap_or(Value::Null)
     }
@@ -88,7 +88,7 @@ impl Collector {
         Self::listening(0).await
     }
 
-    /// On a port where there was none before.
+    /// A collector on a given port, for one that starts late.
     pub(crate) async fn http_at(port: u16) -> Self {
         Self::listening(port).await
     }
@@ -115,7 +115,7 @@ impl Collector {
         Self { taken, port, protocol: "grpc", _tasks: Arc::new(tasks) }
     }
 
-    /// Takes connections and what comes on them, and never says a word.
+    /// A collector that accepts data and never replies.
     pub(crate) async fn hanging() -> Self {
         let (port, tasks) = listen(0, async |mut stream| {
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
@@ -124,8 +124,8 @@ impl Collector {
         Self { taken: Arc::default(), port, protocol: "http/protobuf", _tasks: Arc::new(tasks) }
     }
 
-    /// A gateway that sends here, without waiting for much to come together.
-    pub(crate) fn told_by(&self, setup: Setup) -> Setup {
+    /// Configures a gateway to export to this collector in small batches.
+    pub(crate) fn attach(&self, setup: Setup) -> Setup {
         setup
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", self.protocol)
@@ -134,7 +134,7 @@ impl Collector {
             .env("OTEL_METRIC_EXPORT_INTERVAL", 200)
     }
 
-    /// The spans of one trace, once all of `names` are there: the first is the server's, which satisfies `is_it`.
+    /// Waits for a trace with all of `names`, whose server span, the first name, satisfies `is_it`. Returns its spans.
     pub(crate) async fn trace(&self, names: &[&str], is_it: impl Fn(&SeenSpan) -> bool) -> Vec<SeenSpan> {
         let what = format!("a trace with {names:?}");
         eventually(ARRIVES, &what, async || {
@@ -152,7 +152,7 @@ impl Collector {
         .await
     }
 
-    /// A metric, once `is_it` says that it is as expected.
+    /// Waits for a metric that satisfies `is_it`.
     pub(crate) async fn metric(&self, name: &str, is_it: impl Fn(&Metric) -> bool) -> Metric {
         eventually(ARRIVES, &format!("the metric {name}"), async || {
             let taken = self.taken.lock().unwrap();
@@ -161,7 +161,7 @@ impl Collector {
         .await
     }
 
-    /// A line of the log whose body contains `words`.
+    /// Waits for a log record whose body contains `words`.
     pub(crate) async fn line(&self, words: &str) -> LogRecord {
         eventually(ARRIVES, &format!("a line with `{words}`"), async || {
             let taken = self.taken.lock().unwrap();
@@ -186,14 +186,14 @@ impl Collector {
         self.taken.lock().unwrap().headers.clone()
     }
 
-    /// Whether some message holds these bytes.
-    pub(crate) fn was_told(&self, secret: &str) -> bool {
+    /// Whether any message contains these bytes.
+    pub(crate) fn has_received(&self, secret: &str) -> bool {
         let taken = self.taken.lock().unwrap();
         taken.bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
     }
 }
 
-/// The one of them with this name.
+/// The span with this name.
 pub(crate) fn named<'a>(spans: &'a [SeenSpan], name: &str) -> &'a SeenSpan {
     let all: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
     assert_eq!(all.len(), 1, "{name} in {spans:#?}");
@@ -258,7 +258,7 @@ fn seen(span: Span) -> SeenSpan {
     }
 }
 
-/// Requests on one kept connection.
+/// Serves the requests of one keep-alive connection.
 async fn serve(mut stream: TcpStream, taken: Arc<Mutex<Taken>>) {
     let mut bytes = Vec::new();
     loop {
@@ -293,7 +293,7 @@ async fn serve(mut stream: TcpStream, taken: Arc<Mutex<Taken>>) {
                 "/v1/traces" => taken.take_traces(Message::decode(&body[..]).unwrap()),
                 "/v1/metrics" => taken.take_metrics(Message::decode(&body[..]).unwrap()),
                 "/v1/logs" => taken.take_logs(Message::decode(&body[..]).unwrap()),
-                other => panic!("posted to {other}"),
+                other => panic!("unexpected path {other}"),
             }
         }
         let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
@@ -317,25 +317,34 @@ impl Service {
     }
 }
 
-type Told<A> = Result<tonic::Response<A>, tonic::Status>;
+type ExportResult<A> = Result<tonic::Response<A>, tonic::Status>;
 
 #[tonic::async_trait]
 impl TraceService for Service {
-    async fn export(&self, request: tonic::Request<ExportTraceServiceRequest>) -> Told<ExportTraceServiceResponse> {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> ExportResult<ExportTraceServiceResponse> {
         Ok(self.take(request, Taken::take_traces))
     }
 }
 
 #[tonic::async_trait]
 impl MetricsService for Service {
-    async fn export(&self, request: tonic::Request<ExportMetricsServiceRequest>) -> Told<ExportMetricsServiceResponse> {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> ExportResult<ExportMetricsServiceResponse> {
         Ok(self.take(request, Taken::take_metrics))
     }
 }
 
 #[tonic::async_trait]
 impl LogsService for Service {
-    async fn export(&self, request: tonic::Request<ExportLogsServiceRequest>) -> Told<ExportLogsServiceResponse> {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportLogsServiceRequest>,
+    ) -> ExportResult<ExportLogsServiceResponse> {
         Ok(self.take(request, Taken::take_logs))
     }
 }

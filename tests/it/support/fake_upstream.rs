@@ -1,4 +1,4 @@
-//! An upstream that says exactly what a test scripted, byte by byte, pause by pause.
+//! An upstream that sends scripted bytes with scripted pauses.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,36 +17,36 @@ use tokio::{
 
 use super::listen;
 
-/// One step of an answer.
+/// One step of a response.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Bytes(Vec<u8>),
     Pause(Duration),
     /// Waits until the test opens the gate.
     Gate(Arc<Notify>),
-    /// Sends these bytes again and again until the caller is gone.
+    /// Sends these bytes repeatedly until the caller disconnects.
     Endless(Vec<u8>),
-    /// Nothing more, the connection stays.
+    /// Sends nothing more and keeps the connection open.
     Hold,
-    /// RST instead of an orderly end.
+    /// Resets the connection.
     Reset,
 }
 
-/// An answer; the connection is closed behind it.
+/// A response, after which the connection is closed.
 pub(crate) type Script = Vec<Step>;
 
-/// One request as it arrived.
+/// One received request.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct RecordedRequest {
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
-    /// Bytes of the answer that the kernel took.
+    /// Bytes of the response that the kernel accepted.
     pub written: usize,
-    /// When the caller closed the connection before our answer was over.
+    /// When the caller closed the connection before the end of the response.
     pub left_at: Option<Instant>,
 }
 
-impl Seen {
+impl RecordedRequest {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -56,14 +56,14 @@ impl Seen {
 struct State {
     next: VecDeque<Script>,
     always: Script,
-    seen: Vec<Seen>,
+    seen: Vec<RecordedRequest>,
 }
 
 #[derive(Clone)]
 pub(crate) struct FakeUpstream {
     state: Arc<Mutex<State>>,
     port: u16,
-    /// Dropped with the last clone.
+    /// Stops when the last clone is dropped.
     _tasks: Arc<JoinSet<()>>,
 }
 
@@ -80,20 +80,20 @@ impl FakeUpstream {
         format!("http://127.0.0.1:{}/v1", self.port)
     }
 
-    /// The answer to the next request that has none yet.
+    /// Queues the response to the next request that has none.
     pub(crate) fn then(&self, script: Script) -> &Self {
         self.state.lock().unwrap().next.push_back(script);
         self
     }
 
-    /// The answer when no other is queued.
+    /// Sets the response for requests without a queued one.
     pub(crate) fn always(&self, script: Script) -> &Self {
         self.state.lock().unwrap().always = script;
         self
     }
 
-    /// Chat requests so far (lists of models are answered, not counted).
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    /// The chat requests so far. Requests for the list of models are not included.
+    pub(crate) fn seen(&self) -> Vec<RecordedRequest> {
         self.state.lock().unwrap().seen.clone()
     }
 }
@@ -109,7 +109,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     }
     let (number, script) = {
         let mut state = state.lock().unwrap();
-        state.seen.push(Seen { headers, body, written: 0, left_at: None });
+        state.seen.push(RecordedRequest { headers, body, written: 0, left_at: None });
         let script = state.next.pop_front().unwrap_or_else(|| state.always.clone());
         (state.seen.len() - 1, script)
     };
@@ -178,7 +178,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, BTreeMap<String
     Some((path, headers, body))
 }
 
-/// A whole chat completion that says `content`.
+/// A chat completion with this content.
 pub(crate) fn answer(content: &str) -> String {
     let content = serde_json::to_string(content).unwrap();
     format!(
@@ -186,12 +186,12 @@ pub(crate) fn answer(content: &str) -> String {
     )
 }
 
-/// An answer of one piece, with its length.
+/// A response in one piece, with its length.
 pub(crate) fn whole(status: u16, body: &str) -> Script {
     with_head(status, "content-type: application/json\r\n", body)
 }
 
-/// The same with further header lines, each ended by CRLF.
+/// A response in one piece, with more header lines that each end with CRLF.
 pub(crate) fn with_head(status: u16, headers: &str, body: &str) -> Script {
     let length = body.len();
     vec![Step::Bytes(
@@ -199,12 +199,12 @@ pub(crate) fn with_head(status: u16, headers: &str, body: &str) -> Script {
     )]
 }
 
-/// A stream's head; its end is the connection's end.
+/// The head of a stream, which ends with the connection.
 pub(crate) fn stream_head() -> Step {
     Step::Bytes(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n".to_vec())
 }
 
-/// `data: {…}` with this delta and, possibly, a finish reason.
+/// `data: {…}` with this delta and an optional finish reason.
 pub(crate) fn chunk(delta: &str, finish: Option<&str>) -> String {
     let finish = finish.map_or("null".to_owned(), |reason| format!("\"{reason}\""));
     format!(
@@ -226,7 +226,7 @@ pub(crate) fn stop() -> String {
 
 pub(crate) const DONE: &str = "data: [DONE]\n\n";
 
-/// A stream of these pieces, each its own write.
+/// A stream of these pieces, one write each.
 pub(crate) fn stream<S: AsRef<str>>(pieces: impl IntoIterator<Item = S>) -> Script {
     let mut script = vec![stream_head()];
     script.extend(pieces.into_iter().map(|piece| Step::Bytes(piece.as_ref().into())));

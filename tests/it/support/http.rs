@@ -1,4 +1,4 @@
-//! Asking the gateway: plain requests, and streams with the moment of every event.
+//! HTTP client of the tests: plain requests, and streams with the time of every event.
 
 use std::{
     sync::{LazyLock, Once},
@@ -15,19 +15,19 @@ static CLIENT: LazyLock<()> = LazyLock::new(|| {
     });
 });
 
-/// A client of its own for each caller: connections are not shared between runtimes.
+/// A new client. Connections must not be shared between runtimes.
 pub(crate) fn client() -> reqwest::Client {
     LazyLock::force(&CLIENT);
     reqwest::Client::builder().tls_certs_only([]).no_proxy().timeout(Duration::from_mins(2)).build().unwrap()
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: Vec<u8>,
-    /// From the call to the last byte.
+    /// Time from the request to the last byte.
     pub took: Duration,
 }
 
@@ -36,7 +36,7 @@ impl Answer {
         Self::try_of(call).await.expect("the gateway answers")
     }
 
-    /// For callers that expect broken connections.
+    /// Like [`Self::of`], for connections that may break.
     pub(crate) async fn try_of(call: reqwest::RequestBuilder) -> Result<Self, reqwest::Error> {
         let start = Instant::now();
         let reply = call.send().await?;
@@ -57,7 +57,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
     }
 
-    /// What the assistant said.
+    /// The assistant's message.
     #[track_caller]
     pub(crate) fn content(&self) -> String {
         assert_eq!(self.status, 200, "{}", self.text());
@@ -74,7 +74,7 @@ impl Answer {
         self.header("x-tollfree-attempts").unwrap_or_default()
     }
 
-    /// The error's status, type and code; panics when the envelope is not exactly ours.
+    /// Status, type and code of the error. Panics unless the error object has exactly the documented fields.
     #[track_caller]
     pub(crate) fn error(&self) -> (u16, String, String) {
         let json = self.json();
@@ -93,7 +93,7 @@ impl Answer {
         self.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// `retry-after-ms`; checks that `retry-after` is the same, in whole seconds, rounded up.
+    /// `retry-after-ms`, after a check that `retry-after` is the same in whole seconds, rounded up.
     #[track_caller]
     pub(crate) fn retry_after(&self) -> Duration {
         let number = |name: &str| -> u64 {
@@ -105,7 +105,7 @@ impl Answer {
     }
 }
 
-/// An answer that is still coming.
+/// A response that is being received.
 pub(crate) struct Stream {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
@@ -127,8 +127,7 @@ impl Stream {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The next event (without its blank line), `None` at the end of the body.
-    /// An `Err` is a connection that broke instead of ending.
+    /// The next event without its blank line, `None` at the end of the body, or an error for a broken connection.
     pub(crate) async fn next(&mut self) -> Option<Result<String, reqwest::Error>> {
         loop {
             let unread = &self.text[self.read..];
@@ -149,7 +148,7 @@ impl Stream {
         }
     }
 
-    /// Everything until the end, as it came.
+    /// Reads until the end.
     pub(crate) async fn rest(mut self) -> Finished {
         let (mut events, mut broken) = (Vec::new(), false);
         while let Some(event) = self.next().await {
@@ -163,13 +162,13 @@ impl Stream {
     }
 }
 
-/// A stream that has ended.
+/// A completely received stream.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub events: Vec<String>,
-    /// The connection broke instead of ending.
+    /// The connection broke before the end.
     pub broken: bool,
 }
 
@@ -178,7 +177,7 @@ impl Finished {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The JSON of every `data:` line that has some.
+    /// The JSON of every `data:` line that contains JSON.
     pub(crate) fn chunks(&self) -> Vec<Value> {
         let lines = self.events.iter().flat_map(|event| event.lines());
         lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()).collect()

@@ -1,4 +1,4 @@
-//! What the tests share: processes that end with them, scripted far sides, and waiting with a deadline.
+//! Shared by the tests: child processes, scripted servers, and waiting with a deadline.
 
 pub(crate) mod app;
 pub(crate) mod chaos_proxy;
@@ -19,8 +19,8 @@ use tokio::{
     time::Instant,
 };
 
-/// Serves each connection to a port of this machine (0: a free one, which is told) in a task of its own. All of it ends
-/// when the set is dropped.
+/// Listens on a loopback port, any free one for 0, and serves each connection in its own task. Returns the port and the
+/// tasks, which end when the set is dropped.
 pub(crate) async fn listen<F>(port: u16, serve: impl Fn(TcpStream) -> F + Send + 'static) -> (u16, JoinSet<()>)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -37,7 +37,7 @@ where
     (port, tasks)
 }
 
-/// A bound on wall-clock time, multiplied by `TEST_TIME_SCALE` (1 where it is not set). Slow or busy machines set it higher.
+/// A bound on wall-clock time, multiplied by `TEST_TIME_SCALE` (default 1), which slow or busy machines raise.
 pub(crate) fn scaled(bound: Duration) -> Duration {
     static SCALE: LazyLock<f64> = LazyLock::new(|| {
         std::env::var("TEST_TIME_SCALE").map_or(1.0, |text| text.parse().expect("TEST_TIME_SCALE is a number"))
@@ -45,12 +45,12 @@ pub(crate) fn scaled(bound: Duration) -> Duration {
     bound.mul_f64(*SCALE)
 }
 
-/// Evaluates a condition every few milliseconds until it yields a value; fails after `within`, scaled.
-pub(crate) async fn eventually<T>(within: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+/// Polls a condition every few milliseconds until it returns a value. Panics after the scaled `within`.
+pub(crate) async fn eventually<T>(within: Duration, what: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
     let within = scaled(within);
     let deadline = Instant::now() + within;
     loop {
-        if let Some(found) = ask().await {
+        if let Some(found) = poll().await {
             return found;
         }
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");

@@ -1,4 +1,5 @@
-//! A child process that never outlives its test: own process group, killed on drop, and by the kernel if we die first.
+//! A child process that never outlives its test: it has its own process group and is killed on drop, or by the kernel
+//! when the test process ends.
 
 use std::{
     fs::{self, File},
@@ -19,7 +20,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program` with nothing of our environment but `PATH`; both outputs go to `log` (appended).
+    /// Starts `program` with only `PATH` of our environment. Both outputs are appended to `log`.
     pub(crate) fn start<E, K, V>(name: &str, program: &Path, args: &[&str], env: E, folder: &Path, log: &Path) -> Self
     where
         E: IntoIterator<Item = (K, V)>,
@@ -55,24 +56,24 @@ impl Process {
 
     /// Sends a signal to the whole group: `KILL`, `TERM`, `STOP`, `CONT`, `HUP`.
     pub(crate) fn signal(&self, name: &str) {
-        // Without `--`, which dash does not know; a group that is gone already is no mistake.
+        // Without `--`, which dash does not support. The group may have ended already.
         let line = format!("kill -{name} -{} 2>/dev/null", self.child.id());
         Command::new("sh").args(["-c", &line]).status().unwrap();
     }
 
-    /// `None` while it runs.
+    /// The exit status, or `None` while the process runs.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// kill -9, and gone when this returns.
+    /// Sends SIGKILL and waits for the end.
     pub(crate) fn kill(&mut self) {
         self.signal("CONT");
         self.signal("KILL");
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, then its exit code (128 + signal where one ended it).
+    /// Sends SIGTERM and returns the exit code, or 128 + signal.
     pub(crate) async fn terminate(&mut self, within: Duration) -> i32 {
         self.signal("TERM");
         let status = eventually(within, &format!("{} ends after SIGTERM", self.name), async || self.ended()).await;
@@ -94,7 +95,7 @@ impl Drop for Process {
     }
 }
 
-/// A port nobody listens on, below the range the kernel takes for outgoing connections.
+/// An unused port below the kernel's range for outgoing connections.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {

@@ -1,4 +1,4 @@
-//! The simulated providers, in a process of their own, with their controls and their audit.
+//! The simulated providers in a process of their own, with their control API and audit.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ pub(crate) struct Simulator {
 }
 
 impl Simulator {
-    /// The built-in profile: real limits, real speed.
+    /// Starts the built-in profile, with real limits and latencies.
     pub(crate) async fn start() -> Self {
         Self::with(json!({})).await
     }
 
-    /// A profile laid over the built-in one.
+    /// Starts a profile that overrides parts of the built-in one.
     pub(crate) async fn with(profile: Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let profile = profile.to_string();
@@ -53,7 +53,7 @@ impl Simulator {
         keys.into_iter().flatten().map(|key| key.as_str().unwrap().to_owned()).collect()
     }
 
-    /// The next `times` calls to this provider meet a fault: a kind (`hang`, `reset`, …) or a recorded case.
+    /// Injects a fault into the next `times` calls to this provider: a kind (`hang`, `reset`, …) or a recorded case.
     pub(crate) async fn fault(&self, provider: &str, fault: &str, times: u32) {
         let order = json!({ "provider": provider, "fault": fault, "times": times, "after": 3 });
         let answer = Answer::of(self.client.post(self.url("/_control/faults")).json(&order)).await;
@@ -64,12 +64,12 @@ impl Simulator {
         Answer::of(self.client.delete(self.url("/_control/faults"))).await;
     }
 
-    /// What was seen of every window, and what became of the calls.
+    /// The audit of every window and of the calls.
     pub(crate) async fn audit(&self) -> Value {
         Answer::of(self.client.get(self.url("/_audit"))).await.json()
     }
 
-    /// Where faults are ordered.
+    /// URL of the control API.
     pub(crate) fn control(&self) -> &str {
         self.ready["control"].as_str().unwrap()
     }

@@ -1,4 +1,4 @@
-//! A provider behind TLS, with a certificate of an authority of its own; and a proxy on the way to it.
+//! A provider behind TLS with its own certificate authority, and an HTTP proxy.
 
 use std::{
     convert::Infallible,
@@ -22,23 +22,23 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{fake_upstream::answer, listen};
 
-/// The name that its certificate is for.
+/// Host name of the certificate.
 const HOST: &str = "localhost";
 
 pub(crate) struct TlsUpstream {
     port: u16,
     authority: String,
-    asked: Arc<Mutex<Vec<Version>>>,
-    /// Dropped with it.
+    versions: Arc<Mutex<Vec<Version>>>,
+    /// Stops when the upstream is dropped.
     _tasks: JoinSet<()>,
 }
 
 impl TlsUpstream {
-    /// Answers "hello"; `speaks`: what it offers in the handshake, best first (`h2`, `http/1.1`).
-    pub(crate) async fn start(speaks: &[&str]) -> Self {
-        let (authority, tls) = certified(speaks);
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (acceptor, seen) = (TlsAcceptor::from(Arc::new(tls)), asked.clone());
+    /// Replies "hello". `protocols` are offered in the TLS handshake in order of preference (`h2`, `http/1.1`).
+    pub(crate) async fn start(protocols: &[&str]) -> Self {
+        let (authority, tls) = certified(protocols);
+        let versions = Arc::new(Mutex::new(Vec::new()));
+        let (acceptor, seen) = (TlsAcceptor::from(Arc::new(tls)), versions.clone());
         let (port, tasks) = listen(0, move |stream| {
             let (acceptor, seen) = (acceptor.clone(), seen.clone());
             async move {
@@ -52,21 +52,21 @@ impl TlsUpstream {
             }
         })
         .await;
-        Self { port, authority, asked, _tasks: tasks }
+        Self { port, authority, versions, _tasks: tasks }
     }
 
     pub(crate) fn address(&self) -> String {
         format!("{HOST}:{}", self.port)
     }
 
-    /// The authority's certificate, as a file for `SSL_CERT_FILE` holds it.
+    /// The authority's certificate in the format of `SSL_CERT_FILE`.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The HTTP version of each chat so far.
-    pub(crate) fn asked(&self) -> Vec<Version> {
-        self.asked.lock().unwrap().clone()
+    /// HTTP versions of the chat requests so far.
+    pub(crate) fn versions(&self) -> Vec<Version> {
+        self.versions.lock().unwrap().clone()
     }
 }
 
@@ -87,27 +87,27 @@ fn issue() -> (String, Certificate, KeyPair) {
     (authority, certificate, key)
 }
 
-fn certified(speaks: &[&str]) -> (String, ServerConfig) {
+fn certified(protocols: &[&str]) -> (String, ServerConfig) {
     let (authority, certificate, key) = issue();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let key = key.serialize_der().try_into().unwrap();
     let mut tls = builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    tls.alpn_protocols = speaks.iter().map(|name| name.as_bytes().to_vec()).collect();
+    tls.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     (authority, tls)
 }
 
-fn serve(request: &Request<Incoming>, asked: &Mutex<Vec<Version>>) -> Response<Full<Bytes>> {
-    let says = if request.uri().path().ends_with("/chat/completions") {
-        asked.lock().unwrap().push(request.version());
+fn serve(request: &Request<Incoming>, versions: &Mutex<Vec<Version>>) -> Response<Full<Bytes>> {
+    let body = if request.uri().path().ends_with("/chat/completions") {
+        versions.lock().unwrap().push(request.version());
         answer("hello")
     } else {
         r#"{"object":"list","data":[]}"#.to_owned()
     };
-    Response::builder().header(CONTENT_TYPE, "application/json").body(says.into()).unwrap()
+    Response::builder().header(CONTENT_TYPE, "application/json").body(body.into()).unwrap()
 }
 
-/// An HTTP proxy that knows `CONNECT`.
+/// An HTTP proxy that supports `CONNECT`.
 pub(crate) struct Tunnel {
     port: u16,
     heads: Arc<Mutex<Vec<String>>>,
@@ -126,7 +126,7 @@ impl Tunnel {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Each request to the proxy: its line and its headers.
+    /// Request line and headers of each request to the proxy.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }

@@ -37,7 +37,7 @@ async fn clients_of_the_file_are_accepted_listed_and_changed_only_there() {
     let file = folder.path().join("clients.toml");
     fs::write(&file, client("limits = { rpm = 2 }\nmodels = [\"lab/*\"]")).unwrap();
     let app = setup(&upstream).env("TOLLFREE_CLIENTS_FILE", file.display()).start().await;
-    assert_eq!(app.chat("lab/m").await.error(), unauthorised(), "a key exists: the door is closed");
+    assert_eq!(app.chat("lab/m").await.error(), unauthorised(), "a key is required once a client exists");
     let answer = chat(&app, KEY, "lab/m").await;
     assert_eq!((answer.status, answer.header("x-ratelimit-limit-requests")), (200, Some("2")), "{}", answer.text());
     assert_eq!(chat(&app, &format!("{KEY}x"), "lab/m").await.error(), unauthorised());

@@ -131,7 +131,11 @@ async fn after_a_rotation_both_keys_work_for_the_overlap_and_then_the_new_one() 
         .await;
         assert_eq!(chat(&app, &second, "lab/m").await.status, 200);
         let third = ok(&admin(&app, "POST", &format!("/clients/{id}/rotate"), Value::Null).await);
-        assert_eq!(chat(&app, &second, "lab/m").await.error(), unauthorised(), "at once, where nothing is said");
+        assert_eq!(
+            chat(&app, &second, "lab/m").await.error(),
+            unauthorised(),
+            "without an overlap the old key ends immediately"
+        );
         assert_eq!(chat(&app, third["key"].as_str().unwrap(), "lab/m").await.status, 200);
     })
     .await;
@@ -251,9 +255,9 @@ async fn a_key_gets_the_models_it_may_use() {
     let refused = chat(&app, &one, "lab/m").await;
     assert_eq!(refused.error(), (403, "permission_error".into(), "model_not_allowed".into()));
     assert_eq!(chat(&app, &one, "den/m").await.provider(), "den");
-    assert_eq!(chat(&app, &one, "team").await.provider(), "den", "a meta-model stands for those it may use");
+    assert_eq!(chat(&app, &one, "team").await.provider(), "den", "a meta-model routes to its allowed members");
     assert_eq!(chat(&app, &one, "m").await.provider(), "den");
-    assert_eq!(chat(&app, &meta, "team").await.provider(), "lab", "the whole of a meta-model that is listed itself");
+    assert_eq!(chat(&app, &meta, "team").await.provider(), "lab", "an allowed meta-model routes to all its members");
     assert_eq!(chat(&app, &meta, "den/m").await.error().0, 403);
     let ids = async |key: &str| {
         let answer = crate::support::http::Answer::of(app.request("GET", "/v1/models").bearer_auth(key)).await;
@@ -286,7 +290,7 @@ async fn during_a_redis_outage_a_recently_verified_key_may_use_unmetered_models(
     assert_eq!(unknown.error(), (503, "server_error".into(), "ledger_unavailable".into()));
     assert!(unknown.retry_after() <= Duration::from_secs(5));
     let forged = format!("{}x", &used[..used.len() - 1]);
-    assert_eq!(chat(&app, &forged, "lab/m").await.status, 503, "what cannot be looked up is not let in");
+    assert_eq!(chat(&app, &forged, "lab/m").await.status, 503, "an unverified key is refused");
     let refused = admin(&app, "POST", "/clients", named("eve")).await;
     assert_eq!(refused.error().2, "ledger_unavailable");
     redis.restart().await;
@@ -301,7 +305,7 @@ async fn during_a_redis_outage_a_recently_verified_key_may_use_unmetered_models(
 async fn keys_survive_kill_9_and_are_required_after_the_next_start() {
     let upstream = FakeUpstream::start().await;
     let mut app: TestApp = setup(&upstream).start().await;
-    assert_eq!(app.chat("lab/m").await.status, 200, "open while nobody has a key");
+    assert_eq!(app.chat("lab/m").await.status, 200, "open without any client key");
     let (_, key) = create(&app, named("ann")).await;
     assert_eq!(app.chat("lab/m").await.status, 200, "and for the rest of this run");
     app.restart().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ADMIN_KEY, Asks, SOON, everywhere, setup};
+use super::{ADMIN_KEY, AdminReads, SOON, everywhere, setup};
 use crate::support::{
     app::hi,
     eventually,

@@ -29,22 +29,22 @@ fn lives(redis: &RedisServer) -> BTreeMap<String, i64> {
     names.map(ttl).collect()
 }
 
-trait Asks {
+trait AdminReads {
     async fn as_admin(&self, path: &str) -> Answer;
     async fn read(&self, path: &str) -> Value;
     async fn journal(&self, query: &str) -> Vec<Value>;
     async fn has(&self, count: usize) -> Vec<Value>;
 }
 
-impl Asks for TestApp {
+impl AdminReads for TestApp {
     async fn as_admin(&self, path: &str) -> Answer {
         Answer::of(self.request("GET", path).bearer_auth(ADMIN_KEY)).await
     }
 
     /// Retries while a busy machine makes Redis miss its deadline.
     async fn read(&self, path: &str) -> Value {
-        let asked = async || Some(self.as_admin(path).await).filter(|answer| answer.status != 503);
-        let answer = eventually(SOON, path, asked).await;
+        let attempt = async || Some(self.as_admin(path).await).filter(|answer| answer.status != 503);
+        let answer = eventually(SOON, path, attempt).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
     }
@@ -292,7 +292,7 @@ async fn usage_adds_up_to_the_journal_by_every_grouping() {
             let providers = two.read(&format!("/admin/v1/usage?by=provider&step={step}")).await;
             assert_eq!(of(&providers, "lab")["requests"], 4);
             assert_eq!(of(&providers, "tight")["requests"], 2);
-            assert_eq!(of(&providers, "none")["limited"], 2, "nobody was asked");
+            assert_eq!(of(&providers, "none")["limited"], 2, "no provider was called");
             let models = two.read(&format!("/admin/v1/usage?by=model&client=anon:127.0.0.1&step={step}")).await;
             assert_eq!(models["series"].as_array().unwrap().len(), 2, "{models}");
             assert_eq!(of(&models, "tight/m")["ok"], 2);
@@ -403,7 +403,7 @@ async fn every_finished_or_cancelled_request_is_in_the_journal_once() {
                     let seen = upstream.seen().len();
                     tokio::select! {
                         _ = waiting => panic!("it was answered"),
-                        () = eventually(SOON, "it is asked", async || (upstream.seen().len() > seen).then_some(())) => {}
+                        () = eventually(SOON, "the provider is called", async || (upstream.seen().len() > seen).then_some(())) => {}
                     }
                     left += 1;
                 }

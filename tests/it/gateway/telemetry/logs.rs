@@ -1,4 +1,4 @@
-//! Lines of a request and the ids on them, on the standard error and at the collector.
+//! Log records of a request and their ids, on standard error and at the collector.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ fn lines(app: &TestApp, request: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn every_line_of_a_request_has_its_id_and_where_it_is_traced_its_trace() {
+async fn every_log_record_of_a_request_has_its_id_and_its_trace() {
     let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
     upstream.always(whole(503, "{}"));
-    let app = collector.told_by(TestApp::setup()).lab("lab", &upstream).start().await;
+    let app = collector.attach(TestApp::setup()).lab("lab", &upstream).start().await;
     let call = app.chat_call(&hi("lab/m")).header("x-request-id", "job-9");
     let call = call.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
     assert_eq!(Answer::of(call).await.status, 502);
@@ -45,7 +45,7 @@ async fn every_line_of_a_request_has_its_id_and_where_it_is_traced_its_trace() {
 }
 
 #[tokio::test]
-async fn without_a_collector_lines_have_the_callers_trace_at_any_level() {
+async fn without_a_collector_log_records_have_the_callers_trace_at_any_level() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().lab("lab", &upstream).start().await;
     let call = app.chat_call(&hi("lab/m")).header("x-request-id", "job-1");
@@ -55,7 +55,7 @@ async fn without_a_collector_lines_have_the_callers_trace_at_any_level() {
     assert_eq!(Answer::of(call).await.status, 200);
     let both =
         async || Some((lines(&app, "job-1"), lines(&app, "job-2"))).filter(|(a, b)| !a.is_empty() && !b.is_empty());
-    let (traced, plain) = eventually(Duration::from_secs(5), "both are logged", both).await;
+    let (traced, plain) = eventually(Duration::from_secs(5), "both requests are logged", both).await;
     assert_eq!((&traced[0]["trace_id"], traced[0].get("span_id")), (&TRACE.into(), None));
     assert_eq!(plain[0].get("trace_id"), None);
     assert_eq!(plain[0]["level"], "INFO");

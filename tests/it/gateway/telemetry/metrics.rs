@@ -1,4 +1,4 @@
-//! Measurements against the conventions, and label sets that no caller can open.
+//! Metrics follow the semantic conventions, and callers cannot add labels.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,11 +46,11 @@ async fn scrape(app: &TestApp) -> Vec<(String, String, f64)> {
 }
 
 #[tokio::test]
-async fn measurements_follow_the_conventions() {
+async fn metrics_follow_the_conventions() {
     let collector = Collector::http().await;
     let (broken, good) = (FakeUpstream::start().await, FakeUpstream::start().await);
     broken.always(whole(429, "{}"));
-    let setup = collector.told_by(TestApp::setup()).played("mistral", &broken).lab("lab", &good);
+    let setup = collector.attach(TestApp::setup()).played("mistral", &broken).lab("lab", &good);
     let members = r#"["mistral/mistral-small-latest", "lab/m"]"#;
     let setup = setup.file(&format!("[models.two]\nmembers = {members}\nstrategy = \"listed\"\n"));
     let app = setup.env("TOLLFREE_AUTH", "open").start().await;
@@ -84,13 +84,13 @@ async fn measurements_follow_the_conventions() {
         .collect();
     assert_eq!(sums, BTreeMap::from([("input".to_owned(), 7.0), ("output".to_owned(), 3.0)]));
     let first = collector.metric("gen_ai.client.operation.time_to_first_chunk", |_| true).await;
-    assert_eq!((first.unit.as_str(), count(&first)), ("s", 1), "of streams only");
+    assert_eq!((first.unit.as_str(), count(&first)), ("s", 1), "for streams only");
     let first = collector.metric("gen_ai.server.time_to_first_token", |metric| count(metric) == 2).await;
     assert_eq!((first.unit.as_str(), points(&first)[0].explicit_bounds[0]), ("s", 0.001));
     let chats = collector.metric("gen_ai.server.request.duration", |metric| count(metric) == 3).await;
-    let requested: BTreeSet<String> =
+    let models: BTreeSet<String> =
         points(&chats).iter().map(|p| labels(p)["gen_ai.request.model"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(requested, BTreeSet::from(["two", "lab/m", "other"].map(str::to_owned)));
+    assert_eq!(models, BTreeSet::from(["two", "lab/m", "other"].map(str::to_owned)));
 
     let http = collector.metric("http.server.request.duration", |metric| count(metric) >= 3).await;
     assert_eq!(http.unit, "s");
@@ -115,7 +115,7 @@ async fn measurements_follow_the_conventions() {
 }
 
 #[tokio::test]
-async fn a_scrape_shows_budgets_and_breakers_without_asking_for_them() {
+async fn a_scrape_includes_budgets_and_breakers() {
     let (upstream, broken) = (FakeUpstream::start().await, FakeUpstream::start().await);
     broken.always(whole(500, "{}"));
     let url = upstream.base_url();
@@ -152,7 +152,7 @@ async fn a_scrape_shows_budgets_and_breakers_without_asking_for_them() {
 }
 
 #[tokio::test]
-async fn what_callers_invent_becomes_no_label() {
+async fn names_invented_by_callers_become_no_labels() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().env("TOLLFREE_AUTH", "open").lab("lab", &upstream).start().await;
     assert_eq!(app.chat("lab/m").await.status, 200);
@@ -179,7 +179,7 @@ async fn what_callers_invent_becomes_no_label() {
         samples.iter().map(|(name, labels, _)| format!("{name}{{{labels}}}")).collect()
     };
     let new: Vec<_> = series(&second).difference(&series(&first)).cloned().collect();
-    assert_eq!(new, Vec::<String>::new(), "series that another forty names brought");
+    assert_eq!(new, Vec::<String>::new(), "series added by forty more names");
     assert!(!series(&second).iter().any(|series| series.to_lowercase().contains("invented")));
     let has = |part: &str| series(&second).iter().any(|series| series.contains(part));
     assert!(has("gen_ai_request_model=\"other\"") && has("http_request_method=\"_OTHER\""));

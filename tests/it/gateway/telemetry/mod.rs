@@ -1,4 +1,4 @@
-//! Traces, metrics and log lines, seen from what a collector received and from `/metrics`.
+//! Traces, metrics and log records, as a collector receives them and `/metrics` shows them.
 
 mod logs;
 mod metrics;

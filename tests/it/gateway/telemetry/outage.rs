@@ -1,4 +1,4 @@
-//! A collector that is gone, slow or back: what it costs is spans, never a request, a wait or memory.
+//! A failing, slow or returning collector costs spans but no request, no latency and no memory.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -27,8 +27,7 @@ fn lines_with(app: &TestApp, words: &str) -> usize {
     app.log().lines().filter(|line| line.contains(words)).count()
 }
 
-/// So many requests a second where this machine keeps up with it; every one must be answered well. The times they took,
-/// sorted.
+/// Sends `rate` requests a second, as far as this machine keeps up. All must succeed. Returns the sorted latencies.
 async fn load(app: &TestApp, rate: u32, lasting: Duration) -> Vec<Duration> {
     let apart = Duration::from_secs(1) / rate;
     let (begin, mut calls, lines) = (Instant::now(), JoinSet::new(), Arc::new(Semaphore::new(32)));
@@ -52,14 +51,14 @@ async fn load(app: &TestApp, rate: u32, lasting: Duration) -> Vec<Duration> {
     took
 }
 
-/// A hung collector against none at all: the same load on two gateways, in turns.
+/// Compares a gateway with a hung collector to one without a collector, in alternating rounds of the same load.
 async fn a_hung_collector_costs_nothing(rate: u32, round: Duration) {
     let (collector, upstream) = (Collector::hanging().await, FakeUpstream::start().await);
     let plain = TestApp::setup().env("LOG_LEVEL", "warn").lab("lab", &upstream).start().await;
-    let setup = collector.told_by(TestApp::setup()).env("LOG_LEVEL", "warn").lab("lab", &upstream);
+    let setup = collector.attach(TestApp::setup()).env("LOG_LEVEL", "warn").lab("lab", &upstream);
     let setup = setup.env("OTEL_EXPORTER_OTLP_TIMEOUT", 1_000).env("OTEL_BSP_MAX_QUEUE_SIZE", 256);
     let hung = setup.env("OTEL_BLRP_MAX_QUEUE_SIZE", 64).start().await;
-    // Until the queues are full, which takes memory once.
+    // Fills the queues, which allocate memory once.
     load(&hung, rate, round).await;
     load(&plain, rate, round).await;
     let (before, plain_before) = (resident_kb(hung.pid()), resident_kb(plain.pid()));
@@ -68,7 +67,7 @@ async fn a_hung_collector_costs_nothing(rate: u32, round: Duration) {
         with.extend(load(&hung, rate, round).await);
         without.extend(load(&plain, rate, round).await);
     }
-    // Without Redis the journal and the like are this process's own: both grow by that.
+    // Without Redis both processes grow by their journal.
     let grew_by = |app: &TestApp, before| resident_kb(app.pid()).saturating_sub(before);
     let (grew, plain_grew) = (grew_by(&hung, before), grew_by(&plain, plain_before));
     with.sort_unstable();
@@ -91,14 +90,14 @@ async fn a_hung_collector_costs_nothing(rate: u32, round: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_hangs_costs_no_request_and_no_memory() {
-    // `make test-long` gives it its minute at full load.
+    // `make test-long` runs a minute at full load.
     let long = std::env::var("TRIAL_SECONDS").is_ok();
     let (rate, seconds) = if long { (500, 20) } else { (50, 2) };
     a_hung_collector_costs_nothing(rate, Duration::from_secs(seconds)).await;
 }
 
 #[tokio::test]
-async fn a_collector_that_is_gone_is_told_once_and_its_return_too() {
+async fn the_loss_and_the_return_of_a_collector_are_each_logged_once() {
     let (port, upstream) = (free_port(), FakeUpstream::start().await);
     let setup =
         TestApp::setup().lab("lab", &upstream).env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}"));
@@ -129,9 +128,9 @@ async fn a_collector_that_is_gone_is_told_once_and_its_return_too() {
 }
 
 #[tokio::test]
-async fn a_hung_collector_does_not_hold_up_the_end() {
+async fn a_hung_collector_does_not_delay_the_shutdown() {
     let (collector, upstream) = (Collector::hanging().await, FakeUpstream::start().await);
-    let setup = collector.told_by(TestApp::setup()).lab("lab", &upstream).env("TOLLFREE__SHUTDOWN__GRACE_MS", 0);
+    let setup = collector.attach(TestApp::setup()).lab("lab", &upstream).env("TOLLFREE__SHUTDOWN__GRACE_MS", 0);
     let mut app = setup.start().await;
     assert_eq!(app.chat("lab/m").await.status, 200);
     let began = Instant::now();

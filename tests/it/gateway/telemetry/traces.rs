@@ -1,4 +1,4 @@
-//! One trace per request: names, parents, kinds, attributes, for every way in which a request can end.
+//! One trace per request: names, parents, kinds and attributes for every outcome of a request.
 
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ fn traceparent() -> String {
 }
 
 fn gateway(collector: &Collector) -> Setup {
-    collector.told_by(TestApp::setup()).env("TOLLFREE_AUTH", "open")
+    collector.attach(TestApp::setup()).env("TOLLFREE_AUTH", "open")
 }
 
-/// Every span lies below the server's, and within the time of the request but for what settles after it.
+/// Checks that all spans are below the server's and within its time, except for the settlement after it.
 fn assert_one_tree(spans: &[SeenSpan]) {
     let server = named(spans, CHAT);
     for span in spans.iter().filter(|span| span.id != server.id) {
@@ -129,7 +129,7 @@ async fn grpc_carries_the_same_with_its_headers() {
 }
 
 #[tokio::test]
-async fn every_attempt_is_told_with_why_it_failed() {
+async fn every_attempt_has_a_span_with_its_error() {
     let collector = Collector::http().await;
     let (broken, good) = (FakeUpstream::start().await, FakeUpstream::start().await);
     broken.always(whole(500, r#"{"error":{"message":"tea pot for: hi there my-prompt"}}"#));
@@ -147,11 +147,11 @@ async fn every_attempt_is_told_with_why_it_failed() {
     assert_eq!((failed.get("error.type"), failed.get("http.response.status_code")), (json!("500"), json!(500)));
     assert_eq!((answered.get("gen_ai.provider.name"), answered.status), (json!("groq"), StatusCode::Unset));
     assert!(answered.start >= failed.end);
-    assert!(!collector.was_told("tea pot"), "a provider's words may hold the prompt");
+    assert!(!collector.has_received("tea pot"), "a provider's message may contain the prompt");
 }
 
 #[tokio::test]
-async fn a_refusal_is_traced_with_who_is_out_of_what() {
+async fn a_refusal_is_traced_with_its_reasons() {
     let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
     let limits = "[providers.lab]\nlimits = { rpm = 1 }\n";
     let url = upstream.base_url();
@@ -162,7 +162,7 @@ async fn a_refusal_is_traced_with_who_is_out_of_what() {
     let refused = |span: &SeenSpan| span.get("http.response.status_code") == 429;
     let spans = collector.trace(&[CHAT, "plan", "admit"], refused).await;
     assert_one_tree(&spans);
-    // A caller's 4xx is no failure of the server.
+    // A 4xx response is not an error of the server span.
     assert_eq!((named(&spans, CHAT).status, named(&spans, CHAT).get("error.type")), (StatusCode::Unset, Value::Null));
     let admit = named(&spans, "admit");
     assert_eq!((admit.get("tollfree.outcome"), admit.status), (json!("refused"), StatusCode::Unset));
@@ -174,7 +174,7 @@ async fn a_refusal_is_traced_with_who_is_out_of_what() {
 }
 
 #[tokio::test]
-async fn waiting_for_room_is_seen_between_the_ledgers_answers() {
+async fn a_wait_in_the_queue_has_a_span() {
     let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
     let url = upstream.base_url();
     let file = format!("[providers.lab]\nbase_url = \"{url}\"\nlimits = {{ rps = 1 }}\n[providers.lab.models.m]\n");
@@ -187,10 +187,10 @@ async fn waiting_for_room_is_seen_between_the_ledgers_answers() {
     assert_one_tree(&spans);
     let wait = named(&spans, "wait");
     assert_eq!((wait.kind, wait.get("tollfree.outcome")), (SpanKind::Internal, json!("granted")));
-    let waited_ms: u64 = waited.header("x-tollfree-waited-ms").unwrap().parse().unwrap();
+    let reported: u64 = waited.header("x-tollfree-waited-ms").unwrap().parse().unwrap();
     assert!(
-        wait.took >= Duration::from_millis(waited_ms) && wait.took < Duration::from_millis(waited_ms + 100),
-        "{wait:?} of {waited_ms}"
+        wait.took >= Duration::from_millis(reported) && wait.took < Duration::from_millis(reported + 100),
+        "{wait:?} of {reported}"
     );
     let mut outcomes: Vec<_> = spans.iter().filter(|s| s.name == "admit").map(|s| s.get("tollfree.outcome")).collect();
     outcomes.dedup();
@@ -201,7 +201,7 @@ async fn waiting_for_room_is_seen_between_the_ledgers_answers() {
 }
 
 #[tokio::test]
-async fn an_unknown_model_and_a_dead_provider_are_failures_of_different_kinds() {
+async fn an_unknown_model_and_a_dead_provider_are_errors_of_different_types() {
     let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
     upstream.always(vec![Step::Reset]);
     let app = gateway(&collector).lab("lab", &upstream).start().await;
@@ -239,7 +239,7 @@ async fn a_stream_is_traced_to_its_last_byte() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_is_seen_as_such() {
+async fn a_disconnected_caller_is_traced_as_cancelled() {
     let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
     upstream.then(vec![stream_head(), Step::Bytes(content("Once").into()), Step::Hold]);
     let app = gateway(&collector).lab("lab", &upstream).start().await;
@@ -250,10 +250,10 @@ async fn a_caller_who_leaves_is_seen_as_such() {
     assert_one_tree(&spans);
     let (server, chat) = (named(&spans, CHAT), named(&spans, "chat m"));
     assert_eq!((server.get("http.response.status_code"), server.get("error.type")), (json!(200), json!("client_left")));
-    assert_eq!(server.status, StatusCode::Unset, "no failure of the server");
+    assert_eq!(server.status, StatusCode::Unset, "not an error of the server");
     assert_eq!((chat.get("error.type"), chat.status), (json!("client_left"), StatusCode::Error));
 
-    // Before the first content there is no status to tell.
+    // Before the first content there is no status to report.
     upstream.then(vec![Step::Hold]);
     let before = upstream.seen().len();
     let call = app.chat_call(&hi("lab/m")).timeout(Duration::from_millis(300));
@@ -266,7 +266,7 @@ async fn a_caller_who_leaves_is_seen_as_such() {
 }
 
 #[tokio::test]
-async fn the_sampler_and_the_caller_decide_what_is_traced() {
+async fn the_sampler_and_the_caller_decide_about_sampling() {
     let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
     let app = gateway(&collector).lab("lab", &upstream).start().await;
     let unsampled = format!("00-{TRACE}-{CALLER}-00");
@@ -274,7 +274,7 @@ async fn the_sampler_and_the_caller_decide_what_is_traced() {
     assert_eq!(Answer::of(call).await.status, 200);
     assert_eq!(app.chat("lab/m").await.status, 200);
     collector.trace(&[CHAT, "settle"], |_| true).await;
-    assert!(collector.spans().iter().all(|span| span.trace != TRACE), "the caller said no");
+    assert!(collector.spans().iter().all(|span| span.trace != TRACE), "the caller did not sample");
 
     let off = Collector::http().await;
     let app = gateway(&off).lab("lab", &upstream).env("OTEL_TRACES_SAMPLER", "always_off").start().await;
@@ -312,15 +312,15 @@ async fn no_prompt_no_reply_and_no_key_is_in_anything_exported() {
     collector.line("401").await;
     collector.metric("gen_ai.client.operation.duration", |_| true).await;
     app.settled().await;
-    assert!(collector.was_told("gpt-oss-120b"), "there is something to look into");
+    assert!(collector.has_received("gpt-oss-120b"), "exports were received");
     for secret in ["hunter2", "key-of-groq"] {
-        assert!(!collector.was_told(secret), "{secret} was exported");
+        assert!(!collector.has_received(secret), "{secret} was exported");
         assert!(!app.log().contains(secret), "{secret} is in the log");
     }
 }
 
 #[tokio::test]
-async fn what_is_left_is_sent_when_the_process_ends() {
+async fn pending_telemetry_is_flushed_when_the_process_ends() {
     let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
     let setup = gateway(&collector).lab("lab", &upstream).env("OTEL_BSP_SCHEDULE_DELAY", 600_000);
     let setup = setup.env("OTEL_BLRP_SCHEDULE_DELAY", 600_000).env("OTEL_METRIC_EXPORT_INTERVAL", 600_000);
