@@ -4,4 +4,6 @@ mod chart;
 mod documents;
 mod golden;
 mod house_rules;
+mod imports;
+mod language;
 mod lua_lint;
