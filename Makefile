@@ -1,6 +1,6 @@
 # `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
 .DEFAULT_GOAL := help
-.PHONY: help run dashboard types test test-long test-compose test-k8s bench k8s lint deny fmt setup
+.PHONY: help check run dashboard types test test-long test-compose test-k8s bench k8s lint deny fmt setup
 
 CARGO ?= cargo
 # Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
@@ -32,6 +32,10 @@ dashboard/node_modules/.package-lock.json: dashboard/package-lock.json
 types: dashboard/node_modules/.package-lock.json ## generates the dashboard's types from /openapi.json
 	INSTA_UPDATE=always $(CARGO) test --locked --test it -- the_dashboard_is_built_on_this_document
 	cd dashboard && npm run --silent types
+
+check: lint ## formatting, lints, unit tests and the ledger's scripts on the embedded engine: a minute when warm, no services
+	$(CARGO) test --locked --quiet --lib --bins
+	PROPTEST_CASES=200 $(CARGO) test --locked --quiet --test it -- source::house_rules source::imports source::language source::golden ledger::
 
 test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu machine
 	cd dashboard && npm run --silent check
