@@ -149,7 +149,7 @@ mod tests {
         let text = Script::Admit.source();
         assert!(!text.contains("@include"));
         assert_eq!(text.matches("--[[ lib/window: ").count(), 1);
-        assert!(text.find("function clock.now(") < text.find("clock.now(last)"), "{text}");
+        assert!(text.find("local function clock(").unwrap() < text.find("= clock(").unwrap(), "{text}");
     }
 
     #[test]
