@@ -166,7 +166,7 @@ async fn a_gateway_that_uses_the_data_directory_makes_the_changes() {
     elsewhere.run(&["create", "bob", "--url", &url]);
     assert_eq!(list(&app).await.len(), 1);
     let printed = elsewhere.fails(&["list", "--url", "http://127.0.0.1:1"]);
-    assert!(printed.contains("no gateway answers at http://127.0.0.1:1"), "{printed}");
+    assert!(printed.contains("no gateway responds at http://127.0.0.1:1"), "{printed}");
     let mut other = Keys::beside(&app, Some(ADMIN_KEY));
     other.env.insert("PORT".to_owned(), free_port().to_string());
     assert!(other.fails(&["list"]).contains("--url"), "another process without a reachable port uses it");
