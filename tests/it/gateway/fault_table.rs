@@ -327,10 +327,11 @@ async fn check_fault(
     label: &str,
 ) -> Result<(), String> {
     let provider = bench.model.split('/').next().unwrap();
-    // A connection that is reset on reuse is replaced once, so that only two resets are a fault.
+    // A connection that is reset on reuse is replaced once, so that a second reset may be needed.
     let times = if fault == "reset" { 2 } else { 1 };
     simulator.fault(provider, fault, times).await;
     let result = bench.request("test").await;
+    simulator.no_faults().await;
     let mismatch = |what: &str| Err(format!("{what}: {} {} {}", result.status, result.attempts, result.text));
     if result.status != 200 {
         return mismatch("expected status 200");
