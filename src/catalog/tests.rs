@@ -307,7 +307,7 @@ fn keyless_providers_serve_only_what_the_file_lists() {
 }
 
 #[test]
-fn ollama_is_asked_only_when_nobody_listed_its_models() {
+fn ollama_is_queried_only_if_its_models_are_not_listed() {
     let at = |vars: &[(&str, &str)], file: &str| {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("tollfree.toml"), file).unwrap();

@@ -93,7 +93,7 @@ where
     scope.instrument(work)
 }
 
-/// Paths requested so often, by probes or by a page load, that they are neither logged nor traced.
+/// Paths of probes and page loads. They are requested frequently and therefore neither logged nor traced.
 fn is_probe(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/dashboard/assets/")
 }

@@ -128,7 +128,7 @@ impl UsageHistory {
         let window = &report.window;
         match (window.kind, &window.zone) {
             (WindowKind::Calendar, Some(zone)) => zone.boundaries(window.limit, self.now_ms).last,
-            // A bucket drains at a constant rate, so its level tells how long ago the oldest unit came in.
+            // A bucket drains at a constant rate, so its level shows when the oldest unit was charged.
             (WindowKind::Bucket, _) => self.now_ms - window.span_ms * report.used.min(report.max) / report.max.max(1),
             _ => self.now_ms - window.span_ms,
         }

@@ -317,7 +317,7 @@ fn payload(data: &[u8]) -> &[u8] {
     data
 }
 
-/// The event as it came where it is exactly `data: {…}` and a blank line, otherwise framed anew.
+/// The unchanged event if it is exactly `data: {…}` and a blank line; otherwise it is framed again.
 fn relayed(event: &RawEvent) -> Bytes {
     let data = payload(&event.data);
     let raw = &event.raw;

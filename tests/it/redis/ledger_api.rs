@@ -118,7 +118,7 @@ fn failed() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thirty_go_on_each_account_and_the_next_is_told_when() {
+async fn thirty_are_admitted_per_account_and_the_next_gets_an_exact_time() {
     rigs(async |rig| {
         let (who, choices) = (client(&[]), choices(&rig.catalog));
         assert_eq!(choices.len(), 2, "two keys, two accounts");
@@ -136,13 +136,13 @@ async fn thirty_go_on_each_account_and_the_next_is_told_when() {
         assert_eq!(refusal.reasons.len(), 2);
         assert_eq!((refusal.reasons[0].why.as_str(), refusal.reasons[0].max), ("rpm", Some(30)));
         tokio::time::sleep(Duration::from_millis(u64::try_from(refusal.retry_ms).unwrap())).await;
-        assert!(rig.admit(&who, &choices).await.is_ok(), "asked again exactly then, it goes");
+        assert!(rig.admit(&who, &choices).await.is_ok(), "a retry at exactly that time is admitted");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_goes_is_told_who_stood_before_it_and_had_no_room() {
+async fn an_admission_lists_the_candidates_before_it_that_had_no_room() {
     rigs(async |rig| {
         let (who, choices) = (client(&[]), choices(&rig.catalog));
         let mut leases = Vec::new();
@@ -297,7 +297,7 @@ async fn rig_goes(rig: &Rig, who: &Client, choices: &[Choice]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_told_at_once_and_ends_by_itself() {
+async fn an_outage_is_reported_immediately_and_ends_without_help() {
     let server = RedisServer::start().await;
     let rig = redis_rig(&server).await;
     let (who, choices) = (client(&[]), choices(&rig.catalog));
