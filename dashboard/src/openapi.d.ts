@@ -1243,7 +1243,7 @@ export interface components {
             id: string;
             model: string | null;
             /** @description The model of the request */
-            model_asked: string;
+            model_requested: string;
             object: string;
             passed_over: components["schemas"]["PassedOver"][];
             /** @description Of the candidate that answered, else of the last attempt */

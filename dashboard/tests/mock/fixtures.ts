@@ -259,7 +259,7 @@ export function record(nth: number, now = Date.now()): RequestRecord {
     time: iso(now - nth * 2_300),
     client,
     client_name,
-    model_asked: REQUESTED[Math.floor(random() * REQUESTED.length)]!,
+    model_requested: REQUESTED[Math.floor(random() * REQUESTED.length)]!,
     provider: status === 429 ? null : model.split("/")[0]!,
     model: status === 429 ? null : model,
     account: status === 429 ? null : "main",

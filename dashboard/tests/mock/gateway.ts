@@ -104,7 +104,7 @@ class Gateway {
         (!status || status === kind || status === String(record.status));
       if (
         matches &&
-        `${record.id} ${record.client} ${record.client_name} ${record.model_asked} ${record.model}`.includes(search)
+        `${record.id} ${record.client} ${record.client_name} ${record.model_requested} ${record.model}`.includes(search)
       )
         found.push(record);
     }

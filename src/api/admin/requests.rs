@@ -45,7 +45,7 @@ pub(crate) struct RequestObject {
     #[schema(required)]
     client_name: Option<String>,
     /// The model of the request
-    model_asked: String,
+    model_requested: String,
     /// Of the candidate that answered, else of the last attempt
     #[schema(required)]
     provider: Option<String>,
@@ -115,7 +115,7 @@ impl RequestObject {
             time: timestamp(line.time_ms),
             client_name: names.get(&line.client).cloned(),
             client: line.client,
-            model_asked: line.requested_model,
+            model_requested: line.requested_model,
             provider: served.as_deref().and_then(|name| name.split('/').next()).map(str::to_owned),
             model: served,
             account,

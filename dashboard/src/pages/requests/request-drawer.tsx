@@ -55,7 +55,7 @@ function Details({ record }: { record: RequestRecord }) {
     time,
     client,
     client_name,
-    model_asked,
+    model_requested,
     model,
     account,
     stream,
@@ -86,7 +86,7 @@ function Details({ record }: { record: RequestRecord }) {
             {client_name ?? client}
           </Anchor>
         </Fact>
-        <Fact name="Model">{model_asked}</Fact>
+        <Fact name="Model">{model_requested}</Fact>
         <Fact name="Served by">{model ? `${model}${account ? `, account ${account}` : ""}` : "no provider"}</Fact>
         <Fact name="Tokens">
           {tokens_in === null && tokens_out === null

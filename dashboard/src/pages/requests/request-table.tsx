@@ -105,7 +105,7 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
     status,
     client,
     client_name,
-    model_asked,
+    model_requested,
     model,
     attempts,
     waited_ms,
@@ -139,8 +139,8 @@ const Row = memo(function Row({ record, index, top, height, open }: RowProps) {
       <span role="cell" className={classes.client} title={client_name ? `${client_name} (${client})` : client}>
         {client_name ?? client}
       </span>
-      <span role="cell" className={classes.model} title={model_asked}>
-        {model_asked}
+      <span role="cell" className={classes.model} title={model_requested}>
+        {model_requested}
       </span>
       <span role="cell" className={classes.served} title={model ?? undefined}>
         {model ?? <i>none</i>}

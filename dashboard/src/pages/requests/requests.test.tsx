@@ -103,7 +103,7 @@ test("records of the event stream are filtered like the list", () => {
     status: 429,
     client: "k1",
     client_name: "ann",
-    model_asked: "free",
+    model_requested: "free",
     model: null,
     provider: null,
   };

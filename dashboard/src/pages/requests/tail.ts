@@ -74,11 +74,11 @@ function withRecords<T extends { records: RequestRecord[] }>(now: T, more: Reque
 export function matchesFilters(record: RequestRecord, { client, provider, model, status, search }: Filters): boolean {
   const kind = record.status < 400 ? "ok" : record.status === 429 ? "429" : "error";
   const text =
-    `${record.id} ${record.client} ${record.client_name ?? ""} ${record.model_asked} ${record.model ?? ""}`.toLowerCase();
+    `${record.id} ${record.client} ${record.client_name ?? ""} ${record.model_requested} ${record.model ?? ""}`.toLowerCase();
   return (
     (!client || record.client === client) &&
     (!provider || record.provider === provider) &&
-    (!model || record.model === model || record.model_asked === model) &&
+    (!model || record.model === model || record.model_requested === model) &&
     (!status || status === kind || status === String(record.status)) &&
     (!search || text.includes(search.toLowerCase()))
   );

@@ -105,7 +105,7 @@ async fn a_record_has_client_attempts_tokens_and_outcome() {
             "time",
             "client",
             "client_name",
-            "model_asked",
+            "model_requested",
             "provider",
             "model",
             "account",
@@ -128,7 +128,7 @@ async fn a_record_has_client_attempts_tokens_and_outcome() {
         let field = |name: &str| line[name].clone();
         assert_eq!((field("id"), field("object"), field("status")), (json!("first"), json!("request"), json!(200)));
         assert_eq!(
-            (field("model_asked"), field("model"), field("provider")),
+            (field("model_requested"), field("model"), field("provider")),
             (json!("both"), json!("lab/m"), json!("lab"))
         );
         assert_eq!((field("client"), field("client_name")), (json!("anon:127.0.0.1"), Value::Null));
