@@ -10,12 +10,12 @@ use tollfree::ledger::scripts::Script;
 
 const LINES_MAX: usize = 600;
 
-pub fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every file below `folder` with this extension: its path from the root, and its text.
-pub fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
+pub(super) fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
