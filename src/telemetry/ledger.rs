@@ -1,8 +1,11 @@
 //! Spans and metrics of ledger calls and of the wait queue.
 
-use std::sync::{
-    LazyLock, OnceLock,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        LazyLock, OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use opentelemetry::{
@@ -14,8 +17,10 @@ use tracing::Span;
 
 use super::spans::{SpanExt, span};
 
-/// From a script in this process (30 µs) to the deadline of a Redis script (100 ms) and its retries.
+/// From a script in this process (30 µs) to a Redis that does not answer (1 s).
 const ADMIT: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+/// From a slow reply (100 ms) to a dead connection (1 s).
+const STALL: [f64; 8] = [0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0];
 const WAIT: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
 
 /// The most frequent outcome.
@@ -118,6 +123,11 @@ impl Drop for QueueWait {
     }
 }
 
+/// Records a time in which Redis did not answer although the connection was alive.
+pub fn ledger_stalled(time: Duration) {
+    times().stall.record(time.as_secs_f64(), &[]);
+}
+
 /// Requests of this replica in the wait queue.
 pub(crate) fn queue_length() -> i64 {
     WAITING.load(Ordering::Relaxed)
@@ -127,6 +137,7 @@ struct Times {
     admit: Histogram<f64>,
     granted: OnceLock<BoundHistogram<f64>>,
     wait: Histogram<f64>,
+    stall: Histogram<f64>,
 }
 
 /// Created at the first use, by which time the process has set its meter provider.
@@ -140,6 +151,7 @@ fn times() -> &'static Times {
             admit: seconds("tollfree.admit", "Duration of an admission.", &ADMIT),
             granted: OnceLock::new(),
             wait: seconds("tollfree.wait", "Time of requests in the wait queue.", &WAIT),
+            stall: seconds("tollfree.ledger.stall", "Times in which the ledger was slow to answer.", &STALL),
         }
     });
     &TIMES

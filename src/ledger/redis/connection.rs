@@ -5,10 +5,18 @@
 //!
 //! The ledger logs outages; here they are debug messages.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use deadpool_redis::Pool;
-use futures_util::future::{FutureExt, select_ok};
+use futures_util::{
+    StreamExt,
+    future::{FutureExt, select_ok},
+    stream::FuturesUnordered,
+};
 use parking_lot::Mutex;
 use redis::{
     Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError, Value,
@@ -26,10 +34,15 @@ use crate::{
     ledger::keys::Key,
 };
 
-/// Time limit of a command. A command that exceeds it takes its connection down with it.
-pub(super) const DEADLINE: Duration = Duration::from_millis(100);
+/// Callers wait at most this long for the first attempt to connect.
+pub(super) const CONNECTION_WAIT: Duration = Duration::from_millis(100);
 /// Time limit of one attempt to find the node and connect to it.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// While attempts get no answer, another one starts beside them after this time: a packet sent into a dead network is
+/// repeated too late, and an attempt at a suspended server is answered as soon as that continues.
+const NEXT_ATTEMPT: Duration = Duration::from_millis(500);
+/// Attempts at the same time.
+const MAX_ATTEMPTS: usize = 4;
 /// Pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Pause after a rejected password. More attempts would only fill the server's security log.
@@ -45,10 +58,23 @@ enum State {
     Down(Arc<str>),
 }
 
+/// A connection and the number of replies received on it, which shows that it is alive.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(crate) multiplexed: MultiplexedConnection,
+    pub(crate) replies: Arc<AtomicU64>,
+}
+
+impl Link {
+    pub(crate) fn new(multiplexed: MultiplexedConnection) -> Self {
+        Self { multiplexed, replies: Arc::default() }
+    }
+}
+
 /// A connection that has answered.
 #[derive(Clone)]
 pub(super) struct Connection {
-    pub(crate) multiplexed: MultiplexedConnection,
+    pub(crate) link: Link,
     pub(crate) node: Arc<Node>,
     /// Number of this shared connection. Connections derived from it carry the same number and end with it.
     pub(crate) generation: u64,
@@ -163,7 +189,7 @@ impl Reconnector {
             }
             was_down = false;
             self.node.send_replace(Some(Arc::clone(&node)));
-            self.state.send_replace(State::Up(Connection { multiplexed, node, generation }));
+            self.state.send_replace(State::Up(Connection { link: Link::new(multiplexed), node, generation }));
             let Some(failure) = self.failures.recv().await else { return };
             debug!("Closed a connection to Redis: {}", failure.why);
             self.probe_key = failure.key.or(self.probe_key);
@@ -172,30 +198,50 @@ impl Reconnector {
 
     /// Tries until it has a connection. Callers receive an error as soon as the first attempt fails or takes long.
     async fn connect(&self, was_down: &mut bool) -> Connected {
+        let mut attempts = FuturesUnordered::new();
+        let mut next_attempt = pin!(sleep(GRACE));
         loop {
-            let mut attempt = pin!(timeout(CONNECT_TIMEOUT, self.attempt()));
-            let outcome = if let Ok(outcome) = timeout(GRACE, &mut attempt).await {
-                outcome
-            } else {
-                self.state.send_replace(State::Down("no answer".into()));
-                attempt.await
+            if attempts.is_empty() {
+                attempts.push(timeout(CONNECT_TIMEOUT, self.attempt()));
+            }
+            let outcome = tokio::select! {
+                Some(outcome) = attempts.next() => outcome,
+                () = &mut next_attempt => {
+                    next_attempt.as_mut().reset(Instant::now() + NEXT_ATTEMPT);
+                    // The grace of the first attempt is over too soon for a second one.
+                    if *was_down && attempts.len() < MAX_ATTEMPTS {
+                        attempts.push(timeout(CONNECT_TIMEOUT, self.attempt()));
+                    }
+                    self.set_down("no answer".to_owned(), was_down);
+                    continue;
+                }
             };
             let (why, pause) = match outcome {
                 Ok(Ok(connected)) => return connected,
                 Ok(Err(ConnectError::Failed(why))) => (why, RETRY_PAUSE),
-                Ok(Err(ConnectError::Rejected(why))) => (why, REJECTED_PAUSE),
+                Ok(Err(ConnectError::Rejected(why))) => {
+                    attempts.clear();
+                    (why, REJECTED_PAUSE)
+                }
                 Ok(Err(ConnectError::Moved((host, port)))) => {
                     (format!("{host}:{port} owns the slot and redirects to another node"), RETRY_PAUSE)
                 }
                 Err(_) => ("no answer".to_owned(), Duration::ZERO),
             };
-            if !*was_down {
-                *was_down = true;
-                debug!("Redis is unreachable: {why}");
+            self.set_down(why, was_down);
+            if attempts.is_empty() {
+                sleep(pause).await;
+                next_attempt.as_mut().reset(Instant::now() + NEXT_ATTEMPT);
             }
-            self.state.send_replace(State::Down(why.into()));
-            sleep(pause).await;
         }
+    }
+
+    fn set_down(&self, why: String, was_down: &mut bool) {
+        if !*was_down {
+            *was_down = true;
+            debug!("Redis is unreachable: {why}");
+        }
+        self.state.send_replace(State::Down(why.into()));
     }
 
     /// Finds the node that serves us and opens a connection that has answered.
@@ -328,7 +374,7 @@ async fn check_settings(mut connection: MultiplexedConnection) {
         ("appendonly", "yes", "a restart loses the charges"),
     ] {
         let command = cmd(&["CONFIG", "GET", name]);
-        let Ok(Ok(reply)) = timeout(DEADLINE, query(&mut connection, &command)).await else { continue };
+        let Ok(Ok(reply)) = timeout(CONNECTION_WAIT, query(&mut connection, &command)).await else { continue };
         let Ok((_, value)) = redis::from_redis_value::<(String, String)>(reply) else { continue };
         if value != expected {
             warn!("Redis has `{name} {value}`, not `{expected}`: {risk}");

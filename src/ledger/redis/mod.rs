@@ -5,23 +5,24 @@ mod error_class;
 mod per_thread;
 mod pool;
 mod pubsub;
+mod stall;
 mod tls;
 
 use std::{
-    future::Future,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, LazyLock},
 };
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, Value};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use self::{
-    connection::{Connection, DEADLINE, SharedConnection, shared_connection},
+    connection::{CONNECTION_WAIT, Connection, Link, SharedConnection, shared_connection},
     error_class::ErrorClass,
     per_thread::ThreadConnections,
+    stall::Stalls,
 };
 use super::{
     engine::{EngineError, OnMessage, Reply, ScriptCall, ScriptEngine},
@@ -35,6 +36,7 @@ use crate::{config::RedisUrl, shutdown::Tasks};
 pub struct RedisEngine {
     shared: Arc<SharedConnection>,
     threads: Arc<ThreadConnections>,
+    stalls: Arc<Stalls>,
     tasks: Tasks,
 }
 
@@ -87,7 +89,7 @@ impl RedisEngine {
         let (shared, reconnector) = shared_connection(url);
         tasks.spawn_endless(reconnector.run());
         let threads = ThreadConnections::new(tasks.clone());
-        Self { shared: Arc::new(shared), threads: Arc::new(threads), tasks: tasks.clone() }
+        Self { shared: Arc::new(shared), threads: Arc::new(threads), stalls: Arc::default(), tasks: tasks.clone() }
     }
 
     /// Runs any text as a script, for the tests that compare both engines.
@@ -119,15 +121,14 @@ impl RedisEngine {
         trip: &RoundTrip,
         key: Option<&Key>,
     ) -> Result<Vec<RedisReply>, EngineError> {
-        let deadline = Instant::now() + DEADLINE;
         for _ in 0..2 {
-            let shared = self.shared.get(deadline).await.map_err(EngineError::Unreachable)?;
+            let shared = self.shared.get(Instant::now() + CONNECTION_WAIT).await.map_err(EngineError::Unreachable)?;
             let pooled = if script.is_some_and(pool::serves) { pool::get(&shared.node.pool).await } else { None };
             let mut connection = match &pooled {
-                Some(pooled) => Connection { multiplexed: (**pooled).clone(), ..shared },
+                Some(pooled) => Connection { link: Link::new((**pooled).clone()), ..shared },
                 None => self.threads.dedicated_or(shared),
             };
-            match self.send_on(&mut connection, trip, key, deadline).await {
+            match self.send_on(&mut connection, trip, key, pooled.is_none()).await {
                 Ok(replies) => return Ok(replies),
                 Err(ConnectionLost::Outage(why)) => return Err(EngineError::Unreachable(why)),
                 // Nothing was executed, and the next connection leads to the owner.
@@ -143,22 +144,25 @@ impl RedisEngine {
         connection: &mut Connection,
         trip: &RoundTrip,
         key: Option<&Key>,
-        deadline: Instant,
+        is_shared: bool,
     ) -> Result<Vec<RedisReply>, ConnectionLost> {
-        let multiplexed = &mut connection.multiplexed;
+        let Link { multiplexed, replies } = &mut connection.link;
         let sent = match trip {
             RoundTrip::One(one) => {
-                let sent = before(deadline, pin!(multiplexed.send_packed_command(one))).await;
+                let sent = self.stalls.answer(replies, pin!(multiplexed.send_packed_command(one))).await;
                 sent.map(|reply| reply.map(|one| vec![one]))
             }
             RoundTrip::Pair(pair) => {
-                before(deadline, pin!(multiplexed.send_packed_commands(pair, 0, pair.len()))).await
+                self.stalls.answer(replies, pin!(multiplexed.send_packed_commands(pair, 0, pair.len()))).await
             }
         };
         let replies: Vec<RedisReply> = match sent {
             None => {
-                let why = format!("no answer within {} ms", DEADLINE.as_millis());
-                self.shared.report_failure(connection, &why, None);
+                let why = "no answer for a second".to_owned();
+                // A report that takes long says nothing of the connection of the others.
+                if is_shared {
+                    self.shared.report_failure(connection, &why, None);
+                }
                 return Err(ConnectionLost::Outage(why));
             }
             Some(Ok(values)) => values.into_iter().map(Value::extract_error).collect(),
@@ -221,21 +225,6 @@ impl ScriptEngine for RedisEngine {
     fn subscribe(&self, channel: &str, notify: OnMessage) {
         self.tasks.spawn_endless(pubsub::listen(self.shared.node(), channel.to_owned(), notify));
     }
-}
-
-/// The result of `work`, or `None` if there is none before the deadline.
-async fn before<T>(deadline: Instant, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-    if let Ok(done) = timeout_at(deadline, &mut work).await {
-        return Some(done);
-    }
-    // This process may be late instead of Redis: read what has arrived by now before declaring an outage.
-    for _ in 0..3 {
-        tokio::task::yield_now().await;
-        if let Some(done) = work.as_mut().now_or_never() {
-            return Some(done);
-        }
-    }
-    None
 }
 
 fn command(verb: &str, script: &str, keys: &[Key], args: &[Bytes]) -> Cmd {

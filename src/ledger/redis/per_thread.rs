@@ -7,14 +7,13 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
 use rustc_hash::FxHashMap;
 use tokio::{
     runtime::{Handle, Id},
     time::{Instant, timeout},
 };
 
-use super::connection::{self, Connection};
+use super::connection::{self, Connection, Link};
 use crate::shutdown::Tasks;
 
 /// A thread gets a dedicated connection after this many calls. Most threads never reach it.
@@ -31,7 +30,7 @@ struct ThreadSlot {
     last_call: Option<Instant>,
     /// Generation of the shared connection for which `dedicated` was opened or is being opened.
     generation: u64,
-    dedicated: Option<MultiplexedConnection>,
+    dedicated: Option<Link>,
 }
 
 /// The dedicated connections of this process, by the runtime of their thread.
@@ -62,7 +61,7 @@ impl ThreadConnections {
         }
         if slot.generation == shared.generation {
             return match &slot.dedicated {
-                Some(dedicated) => Connection { multiplexed: dedicated.clone(), ..shared },
+                Some(dedicated) => Connection { link: dedicated.clone(), ..shared },
                 None => shared,
             };
         }
@@ -82,7 +81,7 @@ impl ThreadConnections {
             if let Ok(Ok(dedicated)) = timeout(CONNECT_TIMEOUT, connection::open(info)).await
                 && let Some(slot) = slots.lock().get_mut(&id).filter(|slot| slot.generation == generation)
             {
-                slot.dedicated = Some(dedicated);
+                slot.dedicated = Some(Link::new(dedicated));
             }
         });
     }

@@ -22,8 +22,10 @@ use tollfree::{
 
 use crate::support::{eventually, process::Process, redis_server::RedisServer, scaled};
 
-/// Bound on the time until a caller receives an error.
+/// Bound on the time until a caller receives an error once the connection is known to be dead.
 const FAILS_WITHIN: Duration = Duration::from_millis(150);
+/// The same for a connection that does not answer.
+const SILENT_FAILS_WITHIN: Duration = Duration::from_millis(1_200);
 /// Bound on the outage after Redis is up again.
 const RECOVERY: Duration = Duration::from_secs(1);
 const COUNT: &str = "return redis.call('INCR', KEYS[1])";
@@ -55,9 +57,12 @@ impl Engine {
         start.elapsed()
     }
 
-    /// Checks that calls fail fast. Returns the last error.
+    /// Checks that calls fail fast, the first of them after a second of silence at most. Returns the last error.
     async fn fails_fast(&self) -> String {
         let mut last = String::new();
+        let start = Instant::now();
+        assert!(self.count().await.is_err());
+        assert!(start.elapsed() < scaled(SILENT_FAILS_WITHIN), "{:?}", start.elapsed());
         for _ in 0..10 {
             let start = Instant::now();
             let Err(EngineError::Unreachable(why)) = self.count().await else { panic!("not an outage") };
@@ -83,6 +88,22 @@ async fn calls_to_a_suspended_redis_fail_fast_and_succeed_soon_after_it_continue
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_during_a_stall_are_answered_late_and_none_fails() {
+    let server = RedisServer::start().await;
+    let engine = Engine::ready(&server.url()).await;
+    for stall in [150, 700] {
+        server.stop();
+        let calls = futures_util::future::join_all((0..200).map(|_| engine.count()));
+        let stalled = async {
+            tokio::time::sleep(Duration::from_millis(stall)).await;
+            server.cont();
+        };
+        let (calls, ()) = tokio::join!(calls, stalled);
+        assert!(calls.iter().all(Result::is_ok), "{:?}", calls.iter().find(|call| call.is_err()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn calls_succeed_soon_after_the_restart_of_a_killed_redis() {
     let mut server = RedisServer::with_aof().await;
     let engine = Engine::ready(&server.url()).await;
@@ -103,7 +124,7 @@ async fn many_concurrent_callers_share_one_connection_and_fail_together() {
     server.stop();
     let start = Instant::now();
     let calls = futures_util::future::join_all((0..200).map(|_| engine.count())).await;
-    assert!(start.elapsed() < scaled(FAILS_WITHIN), "{:?}", start.elapsed());
+    assert!(start.elapsed() < scaled(SILENT_FAILS_WITHIN), "{:?}", start.elapsed());
     assert!(calls.iter().all(|call| matches!(call, Err(EngineError::Unreachable(_)))));
     server.cont();
     assert!(engine.until_up().await < scaled(RECOVERY));

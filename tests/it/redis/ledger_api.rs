@@ -297,13 +297,14 @@ async fn rig_goes(rig: &Rig, who: &Client, choices: &[Choice]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_reported_immediately_and_ends_without_help() {
+async fn an_outage_is_reported_soon_and_ends_by_itself() {
     let server = RedisServer::start().await;
     let rig = redis_rig(&server).await;
     let (who, choices) = (client(&[]), choices(&rig.catalog));
     let lease = rig.admit(&who, &choices[..1]).await.unwrap();
     server.stop();
-    for _ in 0..3 {
+    // The first call meets a connection that is silent, the others one that is known to be dead.
+    for bound_ms in [1_200, 150, 150] {
         let began = Instant::now();
         let answer = rig
             .ledger
@@ -316,7 +317,7 @@ async fn an_outage_is_reported_immediately_and_ends_without_help() {
             })
             .await;
         assert!(matches!(answer, Err(LedgerError::Unreachable { .. })), "{answer:?}");
-        assert!(began.elapsed() < scaled(Duration::from_millis(150)), "{:?}", began.elapsed());
+        assert!(began.elapsed() < scaled(Duration::from_millis(bound_ms)), "{:?}", began.elapsed());
     }
     lease.settle(good(10));
     server.cont();
