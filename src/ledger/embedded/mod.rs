@@ -6,7 +6,10 @@ mod vm;
 
 use std::{
     path::Path,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,8 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 #[derive(Clone)]
 pub struct EmbeddedEngine {
     state: Arc<Mutex<State>>,
+    /// The log is being flushed to the disk, and a script that writes may have to wait for that.
+    is_flushing: Arc<AtomicBool>,
 }
 
 struct State {
@@ -59,7 +64,11 @@ impl EmbeddedEngine {
         let (store, keyspace) = Store::open(directory)?;
         let store = Arc::new(store);
         let engine = Self::new(keyspace, system_clock(), Some(Arc::clone(&store)));
-        tasks.spawn_endless(maintain(Arc::downgrade(&engine.state), Arc::downgrade(&store)));
+        tasks.spawn_endless(maintain(
+            Arc::downgrade(&engine.state),
+            Arc::downgrade(&store),
+            engine.is_flushing.clone(),
+        ));
         Ok(engine)
     }
 
@@ -76,13 +85,34 @@ impl EmbeddedEngine {
     fn new(keyspace: Keyspace, clock: Clock, store: Option<Arc<Store>>) -> Self {
         let vm = Vm::new(keyspace).expect("a new VM has memory for its libraries");
         let state = State { vm, clock, store, failed: None, runs: 0, subscribers: Vec::new() };
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self { state: Arc::new(Mutex::new(state)), is_flushing: Arc::default() }
     }
 
     /// Runs any text as a script, for the tests that compare both engines.
     #[doc(hidden)]
     pub fn run_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Result<Reply, EngineError> {
         self.state.lock().run("text", |vm| vm.run_text(text, keys, args))
+    }
+}
+
+impl EmbeddedEngine {
+    /// Runs `work` on this thread: a script takes a few microseconds, less than handing it to another thread. While the log
+    /// is being flushed, `work` runs on another thread, because a slow disk must not stop this one, which serves streams.
+    async fn with_state<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut State) -> T + Send,
+        aside: impl FnOnce() -> Box<dyn FnOnce(&mut State) -> T + Send>,
+    ) -> Result<T, EngineError> {
+        if !self.is_flushing.load(Ordering::Acquire) {
+            let mut state = self.state.lock();
+            // The flush may have begun in between.
+            if !self.is_flushing.load(Ordering::Acquire) {
+                return Ok(work(&mut state));
+            }
+        }
+        let (state, work) = (self.state.clone(), aside());
+        let done = tokio::task::spawn_blocking(move || work(&mut state.lock())).await;
+        done.map_err(|error| EngineError::Unreachable(error.to_string()))
     }
 }
 
@@ -152,7 +182,7 @@ impl State {
 }
 
 /// Removes expired keys while no scripts run, and flushes the log to the disk.
-async fn maintain(state: Weak<Mutex<State>>, store: Weak<Store>) {
+async fn maintain(state: Weak<Mutex<State>>, store: Weak<Store>, is_flushing: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(MAINTENANCE).await;
         let (Some(state), Some(store)) = (state.upgrade(), store.upgrade()) else { return };
@@ -161,7 +191,11 @@ async fn maintain(state: Weak<Mutex<State>>, store: Weak<Store>) {
             let mut state = state.lock();
             state.begin(MAINTENANCE_KEYS).and_then(|()| state.commit())
         };
+        is_flushing.store(true, Ordering::Release);
+        // Scripts that run on the threads of the server have ended before the flush begins.
+        drop(state.lock());
         let synced = tokio::task::spawn_blocking(move || store.sync()).await;
+        is_flushing.store(false, Ordering::Release);
         if let Ok(Err(why)) = synced {
             state.lock().fail(&why);
         }
@@ -170,8 +204,14 @@ async fn maintain(state: Weak<Mutex<State>>, store: Weak<Store>) {
 
 impl ScriptEngine for EmbeddedEngine {
     fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, EngineError>> {
-        // On this thread: a script takes a few microseconds, less than handing it to another thread.
-        async move { self.state.lock().run_call(call, load) }.boxed()
+        async move {
+            let aside = || -> Box<dyn FnOnce(&mut State) -> _ + Send> {
+                let call = call.clone();
+                Box::new(move |state| state.run_call(&call, load))
+            };
+            self.with_state(|state| state.run_call(call, load), aside).await?
+        }
+        .boxed()
     }
 
     fn run_both<'a>(
@@ -179,11 +219,7 @@ impl ScriptEngine for EmbeddedEngine {
         first: &'a ScriptCall,
         second: &'a ScriptCall,
     ) -> BoxFuture<'a, (Result<Reply, EngineError>, Result<Reply, EngineError>)> {
-        async move {
-            let one = self.state.lock().run_call(first, false);
-            (one, self.state.lock().run_call(second, false))
-        }
-        .boxed()
+        async move { (self.run(first, false).await, self.run(second, false).await) }.boxed()
     }
 
     fn subscribe(&self, channel: &str, notify: OnMessage) {
@@ -218,6 +254,41 @@ mod tests {
             run("return redis.pcall('HGET', 'none').err"),
             Reply::Bulk("ERR Wrong number of args calling Redis command from script".into())
         );
+    }
+
+    /// A disk that takes long to flush: a script that holds the state waits for it.
+    #[tokio::test]
+    async fn a_log_that_stalls_delays_calls_and_not_their_thread() {
+        let engine = EmbeddedEngine::in_memory();
+        engine.is_flushing.store(true, Ordering::Release);
+        let (state, (locked, is_locked)) = (engine.state.clone(), std::sync::mpsc::channel());
+        let stall = std::thread::spawn(move || {
+            let _waits_for_the_disk = state.lock();
+            locked.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+        });
+        is_locked.recv().unwrap();
+        let call = ScriptCall {
+            script: crate::ledger::scripts::Script::Heartbeat,
+            keys: vec!["replicas".into()],
+            args: vec![Bytes::from_static(b"one")],
+        };
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (engine, call) = (engine.clone(), call.clone());
+            calls.spawn(async move { engine.run(&call, true).await });
+        }
+        let mut ticks = 0;
+        let mut results = Vec::new();
+        while results.len() < 20 {
+            tokio::select! {
+                Some(result) = calls.join_next() => results.push(result.unwrap()),
+                () = tokio::time::sleep(Duration::from_millis(20)) => ticks += 1,
+            }
+        }
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        assert!(ticks >= 5, "the thread was free meanwhile: {ticks}");
+        stall.join().unwrap();
     }
 
     #[test]
