@@ -1027,8 +1027,15 @@ export interface components {
             status: string;
         };
         LedgerStatus: {
+            /**
+             * Format: date-time
+             * @description Present while it is not reachable
+             */
+            awaySince?: string | null;
             /** @description While false, totals and recent requests are the last ones this replica has read */
             reachable: boolean;
+            /** @description Requests of this replica that wait until it is reachable */
+            waiting: number;
         };
         /** @description One limit of an account. */
         LimitStatus: {
@@ -1241,6 +1248,11 @@ export interface components {
             first_token_ms: number | null;
             /** @description The `x-request-id` */
             id: string;
+            /**
+             * Format: int64
+             * @description Time in which the ledger could not be reached or did not answer
+             */
+            ledger_wait_ms?: number | null;
             model: string | null;
             /** @description The model of the request */
             model_requested: string;

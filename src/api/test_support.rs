@@ -29,7 +29,14 @@ use crate::{
 fn state(settings: &Settings) -> Data<AppState> {
     let tasks = Tasks::new();
     let catalog: Current = Arc::new(ArcSwap::from_pointee(Catalog::build(settings, &BTreeMap::new()).unwrap()));
-    let rules = Rules { pool: "test".into(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
+    let rules = Rules {
+        pool: "test".into(),
+        slack_ms: 0,
+        failure_threshold: 3,
+        success_threshold: 2,
+        open_ms: 30_000,
+        outage_requests: 1_000,
+    };
     let ledger = Ledger::start(Arc::new(EmbeddedEngine::in_memory()), &rules, catalog.clone(), tasks.clone());
     let upstream = UpstreamSettings { connect_ms: 1_000, first_token_ms: 1_000, stream_idle_ms: 1_000, proxy: None };
     let flow = Flow::new(

@@ -246,6 +246,7 @@ fn rules(settings: &Settings) -> Rules {
         failure_threshold: settings.breaker.failure_threshold,
         success_threshold: settings.breaker.success_threshold,
         open_ms: settings.breaker.open_ms,
+        outage_requests: settings.queue.outage_requests,
     }
 }
 

@@ -67,7 +67,7 @@ impl Default for Settings {
             auth: AuthSettings { mode: None },
             clients: ClientsSettings { rate_limit_rpm: None, file: None, records: Arc::default() },
             ledger: LedgerSettings { data_dir: None, pool: "default".into(), slack_ms: 250 },
-            queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000 },
+            queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000, outage_requests: 1_000 },
             breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
             timeouts: Timeouts { route_ms: 30_000, connect_ms: 3_000, first_token_ms: 20_000, stream_idle_ms: 30_000 },
             shutdown: ShutdownSettings { grace_ms: 2_000 },
@@ -167,6 +167,9 @@ pub struct QueueSettings {
     /// The same for `service_tier: "flex"`, where that is longer.
     #[serde(deserialize_with = "value::whole::<_, _, 0, HOUR_MS>")]
     pub flex_max_wait_ms: u64,
+    /// The most requests of a replica that wait while Redis cannot be reached.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, 100_000>")]
+    pub outage_requests: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,6 +29,7 @@ struct Shared {
     began: Instant,
     progress: Mutex<Progress>,
     waited_us: AtomicU64,
+    ledger_wait_us: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +73,7 @@ impl AttemptLog {
             began: Instant::now(),
             progress: Mutex::default(),
             waited_us: AtomicU64::new(0),
+            ledger_wait_us: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -92,6 +94,15 @@ impl AttemptLog {
     /// Time in the wait queue, over all attempts.
     pub(crate) fn waited_ms(&self) -> i64 {
         i64::try_from(self.shared.waited_us.load(Ordering::Relaxed) / 1_000).unwrap_or(i64::MAX)
+    }
+
+    /// Time in which the ledger could not be reached or did not answer.
+    pub(crate) fn ledger_wait_ms(&self) -> i64 {
+        i64::try_from(self.shared.ledger_wait_us.load(Ordering::Relaxed) / 1_000).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn ledger_wait_us(&self) -> &AtomicU64 {
+        &self.shared.ledger_wait_us
     }
 
     pub(super) fn waited_us(&self) -> &AtomicU64 {

@@ -71,6 +71,7 @@ impl Failover {
             wait_ms,
             tier: self.tier,
             waited_us: self.attempt_log.waited_us(),
+            ledger_wait_us: self.attempt_log.ledger_wait_us(),
         }
     }
 

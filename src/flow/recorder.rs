@@ -122,6 +122,7 @@ impl Drop for RequestRecorder {
             })
             .collect();
         self.record.waited_ms = self.attempt_log.waited_ms();
+        self.record.ledger_wait_ms = Some(self.attempt_log.ledger_wait_ms()).filter(|ms| *ms > 0);
         self.record.duration_ms = ms(duration);
         self.journal.push(std::mem::take(&mut self.record));
     }

@@ -155,8 +155,14 @@ fn flow(tasks: &Tasks, host: Arc<dyn ScriptEngine>, members: Vec<Arc<Candidate>>
     let free = MetaModel { name: "free".to_owned(), strategy: RoutingStrategy::Listed, members: members.clone() };
     let catalog = Catalog { candidates: members, metas: vec![free], hash: "h".to_owned(), ..Catalog::default() };
     let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
-    let rules =
-        Rules { pool: "p".to_owned(), slack_ms: 0, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
+    let rules = Rules {
+        pool: "p".to_owned(),
+        slack_ms: 0,
+        failure_threshold: 3,
+        success_threshold: 2,
+        open_ms: 30_000,
+        outage_requests: 1_000,
+    };
     let ledger = Ledger::start(host, &rules, catalog.clone(), tasks.clone());
     let settings = UpstreamSettings { connect_ms: 1_000, first_token_ms: 5_000, stream_idle_ms: 300, proxy: None };
     let queue = WaitLimits { max_wait: Duration::from_secs(30), flex_max_wait: Duration::from_mins(1) };

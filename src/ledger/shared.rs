@@ -1,8 +1,11 @@
 //! The handle of the ledger, and the state behind it that all parts of this room share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -11,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tracing::{info, warn};
 
 use super::{
-    admission::{epoch::EpochState, lease_state::PendingWrites, waiters::Waiters},
+    admission::{epoch::EpochState, lease_state::PendingWrites, outage_queue::OutageQueue, waiters::Waiters},
     clients::{
         cache::{ClientCache, SessionCache},
         login_counter::{LocalCounter, Reported},
@@ -38,6 +41,8 @@ pub struct Rules {
     pub success_threshold: u32,
     /// How long a breaker stays open.
     pub open_ms: i64,
+    /// The most requests that wait in this replica for a ledger that cannot be reached.
+    pub outage_requests: usize,
 }
 
 /// The handle of the shared budget. Cheap to clone.
@@ -58,6 +63,7 @@ pub(crate) struct Shared {
     pub(super) syncing: tokio::sync::Mutex<()>,
     pub(super) pending: PendingWrites,
     pub(super) waiters: Waiters,
+    pub(super) outage_queue: Arc<OutageQueue>,
     pub(super) clients: ClientCache,
     pub(super) login_counter: LocalCounter,
     pub(super) reported_logins: Reported,
@@ -66,6 +72,7 @@ pub(crate) struct Shared {
     pub(super) breaker_rules: Bytes,
     /// [`Rules::slack_ms`] as an argument.
     pub(super) slack_ms: Bytes,
+    pub(super) slack: Duration,
     /// The prefix of this process's lease ids.
     pub(super) replica: String,
     /// Number of lease ids that were made.
@@ -77,7 +84,7 @@ pub(crate) struct Shared {
 impl Ledger {
     /// A ledger without background tasks, for a command that reads or changes a little. It must not admit.
     pub fn without_tasks(engine: Arc<dyn ScriptEngine>, rules: &Rules, catalog: Current, tasks: Tasks) -> Self {
-        let Rules { pool, slack_ms, failure_threshold, success_threshold, open_ms } = rules;
+        let Rules { pool, slack_ms, failure_threshold, success_threshold, open_ms, outage_requests } = rules;
         let shared = Arc::new(Shared {
             engine,
             keys: Keys::new(pool),
@@ -89,12 +96,14 @@ impl Ledger {
             syncing: tokio::sync::Mutex::default(),
             pending: PendingWrites::default(),
             waiters: Waiters::default(),
+            outage_queue: Arc::new(OutageQueue::new(*outage_requests)),
             clients: ClientCache::default(),
             login_counter: LocalCounter::default(),
             reported_logins: Reported::default(),
             sessions: SessionCache::default(),
             breaker_rules: Bytes::from(format!("{failure_threshold} {success_threshold} {open_ms}")),
             slack_ms: Bytes::from(slack_ms.to_string()),
+            slack: Duration::from_millis(u64::try_from(*slack_ms).unwrap_or(0)),
             replica: uuid::Uuid::new_v4().simple().to_string()[..16].to_owned(),
             issued: AtomicU64::new(0),
             ready: AtomicBool::new(false),
@@ -118,6 +127,16 @@ impl Ledger {
         self.shared.ready.load(Ordering::Relaxed)
     }
 
+    /// Since when the ledger cannot be reached, by this replica's clock.
+    pub fn away_since(&self) -> Option<jiff::Timestamp> {
+        self.shared.outage_queue.away_since()
+    }
+
+    /// Requests of this replica that wait until the ledger can be reached.
+    pub fn requests_held(&self) -> usize {
+        self.shared.outage_queue.held()
+    }
+
     /// Whether the last call succeeded.
     pub fn is_reachable(&self) -> bool {
         self.shared.reachable.load(Ordering::Relaxed)
@@ -134,6 +153,21 @@ impl Shared {
         self.note(self.engine.run(call, true).await)
     }
 
+    /// Admits nothing for this time, while leases are replayed. Requests that wait are then sent in order of arrival.
+    pub(super) fn hold_admissions(&self, ms: i64) {
+        let time = Duration::from_millis(u64::try_from(ms).unwrap_or(0) + 1);
+        self.outage_queue.hold(time);
+        self.resume_after(time);
+    }
+
+    fn resume_after(&self, time: Duration) {
+        let queue = self.outage_queue.clone();
+        self.tasks.spawn_endless(async move {
+            tokio::time::sleep(time + Duration::from_millis(1)).await;
+            queue.resume();
+        });
+    }
+
     /// Updates the reachability from the result of a call, and logs when it changes.
     pub(super) fn note<T>(&self, result: Result<T, EngineError>) -> Result<T, LedgerError> {
         match result {
@@ -142,12 +176,22 @@ impl Shared {
                 if !self.reachable.swap(true, Ordering::Relaxed) {
                     info!("The shared budget is reachable");
                 }
+                if !self.outage_queue.is_clear()
+                    && let Some(collect) = self.outage_queue.open()
+                {
+                    self.waiters.wake_all();
+                    self.resume_after(collect);
+                }
                 Ok(value)
             }
             Err(EngineError::Unreachable(reason)) => {
                 if self.reachable.swap(false, Ordering::Relaxed) {
-                    warn!(reason = %reason, "The shared budget cannot be reached; metered models answer 503");
+                    warn!(
+                        reason = %reason,
+                        "The shared budget cannot be reached; requests for metered models wait, or get 503 if they do not"
+                    );
                 }
+                self.outage_queue.close();
                 Err(LedgerError::unreachable())
             }
             Err(error) => {

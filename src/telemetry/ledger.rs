@@ -10,7 +10,7 @@ use std::{
 
 use opentelemetry::{
     KeyValue, global,
-    metrics::{BoundHistogram, Histogram},
+    metrics::{BoundHistogram, Counter, Histogram},
 };
 use tokio::time::Instant;
 use tracing::Span;
@@ -124,8 +124,13 @@ impl Drop for QueueWait {
 }
 
 /// Records a time in which Redis did not answer although the connection was alive.
-pub fn ledger_stalled(time: Duration) {
+pub(crate) fn ledger_stalled(time: Duration) {
     times().stall.record(time.as_secs_f64(), &[]);
+}
+
+/// Counts a settlement or cancellation that was dropped in a long outage. Its charge stays as it was.
+pub(crate) fn ledger_write_dropped() {
+    times().dropped_writes.add(1, &[]);
 }
 
 /// Requests of this replica in the wait queue.
@@ -138,6 +143,7 @@ struct Times {
     granted: OnceLock<BoundHistogram<f64>>,
     wait: Histogram<f64>,
     stall: Histogram<f64>,
+    dropped_writes: Counter<u64>,
 }
 
 /// Created at the first use, by which time the process has set its meter provider.
@@ -152,6 +158,10 @@ fn times() -> &'static Times {
             granted: OnceLock::new(),
             wait: seconds("tollfree.wait", "Time of requests in the wait queue.", &WAIT),
             stall: seconds("tollfree.ledger.stall", "Times in which the ledger was slow to answer.", &STALL),
+            dropped_writes: meter
+                .u64_counter("tollfree.ledger.dropped_writes")
+                .with_description("Settlements that were dropped in a long outage of the ledger.")
+                .build(),
         }
     });
     &TIMES

@@ -32,7 +32,9 @@ pub(crate) use self::spans::span;
 use self::{collector::ExportQueue, export::Providers};
 pub(crate) use self::{
     export::Post,
-    ledger::{AdmitSpan, Database, QueueWait, ledger_stalled, queue_length, script, set_database},
+    ledger::{
+        AdmitSpan, Database, QueueWait, ledger_stalled, ledger_write_dropped, queue_length, script, set_database,
+    },
     scope::{RequestScope, is_traced, trace_id},
     settings::{Batching, Protocol, Sampler, Settings, Target},
     spans::{SpanExt, TARGET},

@@ -59,6 +59,9 @@ pub(crate) struct RequestObject {
     attempts: Vec<AttemptObject>,
     passed_over: Vec<SkippedCandidate>,
     waited_ms: i64,
+    /// Time in which the ledger could not be reached or did not answer
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger_wait_ms: Option<i64>,
     #[schema(required)]
     first_token_ms: Option<i64>,
     duration_ms: i64,
@@ -124,6 +127,7 @@ impl RequestObject {
             attempts: line.attempts.into_iter().map(attempt).collect(),
             passed_over: line.passed_over.into_iter().map(skipped).collect(),
             waited_ms: line.waited_ms,
+            ledger_wait_ms: line.ledger_wait_ms,
             first_token_ms: line.first_token_ms,
             duration_ms: line.duration_ms,
             tokens_in: line.tokens_in,

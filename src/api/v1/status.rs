@@ -10,7 +10,7 @@ use crate::{
     api::edge::{schema, state::AppState, timestamp::timestamp},
     catalog::Catalog,
     domain::{Candidate, Client, PoolSnapshot, Provider, RoutingStrategy, WindowLevel, client::ClientKind},
-    ledger::{RequestRecord, Totals},
+    ledger::{Ledger, RequestRecord, Totals},
     plan,
 };
 
@@ -31,9 +31,16 @@ pub(crate) struct Status {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct LedgerStatus {
     /// While false, totals and recent requests are the last ones this replica has read
     reachable: bool,
+    /// Present while it is not reachable
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    away_since: Option<String>,
+    /// Requests of this replica that wait until it is reachable
+    waiting: usize,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -132,8 +139,13 @@ pub(crate) async fn status(state: &AppState, for_admin: bool, new_strategy: Opti
         failed_requests: failures,
         providers: catalog.providers.iter().map(|p| provider_status(p, &catalog, &snapshot)).collect(),
         recent_requests: journal.records.iter().map(|(_, record)| recent_request(record, for_admin)).collect(),
-        ledger: LedgerStatus { reachable: state.flow.ledger.is_reachable() },
+        ledger: ledger_status(&state.flow.ledger),
     }
+}
+
+fn ledger_status(ledger: &Ledger) -> LedgerStatus {
+    let away_since = ledger.away_since().map(|since| timestamp(since.as_millisecond()));
+    LedgerStatus { reachable: ledger.is_reachable(), away_since, waiting: ledger.requests_held() }
 }
 
 pub(crate) fn provider_status(provider: &Provider, catalog: &Catalog, snapshot: &PoolSnapshot) -> ProviderStatus {

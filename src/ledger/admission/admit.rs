@@ -14,13 +14,14 @@ use super::{
     instrument::{self, Round},
     lease::Lease,
     lease_state::{Granted, LEASE_TTL_MS, PendingWrite},
+    outage_queue::NotReleased,
     queue::{QueueTicket, TICKET_TIMEOUT_MS},
     reply::{self, AdmitReply},
     request::{Admission, AdmitRequest},
     settle::SettleMode,
 };
 use crate::{
-    domain::{Outcome, Tier},
+    domain::{Outcome, Tier, Usage},
     ledger::{
         error::LedgerError,
         script::{
@@ -38,6 +39,11 @@ use crate::{
 const FIRST_CANDIDATES: usize = 2;
 /// Rounds without a wait before the admission fails. A sync, a hold and a wrong clock can each cost one.
 const MAX_ROUNDS: usize = 6;
+/// A round that takes this long counts as time in which the request waited for the ledger. It is also the shortest time after
+/// which a grant is late: its call would reach the provider later than its charge allows for.
+const SLOW: Duration = Duration::from_millis(100);
+/// Pause after a call that failed, while the ledger changes between reachable and unreachable.
+const RETRY_MS: i64 = 10;
 /// `wait_ms` of the first call: it does not wait, and does not count as demand for fair shares.
 const PEEK: i64 = -1;
 
@@ -52,11 +58,15 @@ impl Ledger {
     /// Checks the client's quota and every candidate's windows, breakers and slots in one atomic step, and reserves for the
     /// first candidate that has room.
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Admission, LedgerError> {
-        if request.choices.len() > FIRST_CANDIDATES {
+        let waits = request.wait_ms > 0;
+        // Not after an outage: it would overtake the requests that wait for the ledger.
+        let may_peek = !waits || self.shared.outage_queue.is_clear();
+        if request.choices.len() > FIRST_CANDIDATES && may_peek {
             let first = AdmitRequest { choices: &request.choices[..FIRST_CANDIDATES], wait_ms: PEEK, ..request };
-            match self.shared.admit(first, None).await? {
-                Admission::Refused(_) => {}
-                admission => return Ok(admission),
+            match self.shared.admit(first, None).await {
+                Ok(Admission::Refused(_)) => {}
+                Err(LedgerError::Unreachable { .. }) if waits => {}
+                admission => return admission,
             }
         }
         self.shared.admit(request, None).await
@@ -87,8 +97,19 @@ impl Shared {
         let mut settlement = PendingSettlement::new(self, settlement);
         let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
         let (mut ticket, mut rounds): (Option<QueueTicket>, _) = (None, 0);
+        let number = self.outage_queue.next_arrival();
+        // Who can be served without the ledger does not wait for it.
+        let waits_for_ledger = request.wait_ms > 0 && !request.choices.iter().any(|c| c.candidate.is_unmetered());
         while rounds < MAX_ROUNDS {
             rounds += 1;
+            let mut permit = None;
+            if waits_for_ledger && !self.outage_queue.is_clear() {
+                let _timer = WaitTimer::start(request.ledger_wait_us);
+                match self.outage_queue.pass(number, ticket.is_some(), deadline).await {
+                    Ok(passed) => permit = passed,
+                    Err(NotReleased) => break,
+                }
+            }
             let mut request = request;
             if request.wait_ms > 0 {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -98,11 +119,26 @@ impl Shared {
                 settlement.flush().await;
                 return Ok(Admission::ClientChanged);
             }
+            let began = Instant::now();
             let round = instrument::traced(pin!(self.admit_once(&request, ticket.as_ref(), &mut settlement))).await;
+            drop(permit);
             if let Some(span) = settle_span.take() {
                 span.set_end();
             }
-            match round? {
+            if began.elapsed() >= SLOW {
+                let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                request.ledger_wait_us.fetch_add(us, Ordering::Relaxed);
+            }
+            let round = match round {
+                Err(LedgerError::Unreachable { .. }) if waits_for_ledger && Instant::now() < deadline => {
+                    // The id is cancelled, because the call may have been carried out.
+                    (ticket, rounds) = (None, 0);
+                    hold(RETRY_MS).await;
+                    continue;
+                }
+                round => round?,
+            };
+            match round {
                 Round::Done(admission) => {
                     if let Some(ticket) = &mut ticket
                         && !matches!(admission, Admission::ClientChanged)
@@ -116,12 +152,31 @@ impl Shared {
                     ticket.get_or_insert_with(|| QueueTicket::new(self, id)).sleep(wait_ms, deadline).await;
                     rounds = 0;
                 }
+                Round::Hold(ms) if waits_for_ledger && ms > 0 => {
+                    self.hold_admissions(ms);
+                    rounds = 0;
+                }
                 Round::Hold(ms) => hold(ms).await,
                 Round::Sync => {
                     let was = self.epoch().epoch.clone();
-                    hold(self.sync(Some(&was)).await?).await;
+                    match self.sync(Some(&was)).await {
+                        Err(LedgerError::Unreachable { .. }) if waits_for_ledger => {}
+                        Ok(ms) if !waits_for_ledger => hold(ms).await,
+                        synced => drop(synced?),
+                    }
                 }
                 Round::Restart => ticket = None,
+                Round::Late(lease) => {
+                    let not_sent = Outcome { usage: Usage::NOT_SENT, ..Outcome::unknown() };
+                    if let Some(lease) = lease.into_state(&not_sent) {
+                        let call = self.settlement(&lease, &not_sent, SettleMode::Final);
+                        let write = PendingWrite::Settle(lease, not_sent);
+                        settlement = PendingSettlement::new(self, Some(Box::new((call, write))));
+                    }
+                    if let Some(mut ticket) = ticket.take() {
+                        ticket.close(true);
+                    }
+                }
             }
         }
         Err(LedgerError::unreachable())
@@ -134,6 +189,7 @@ impl Shared {
         ticket: Option<&QueueTicket>,
         settlement: &mut PendingSettlement<'_>,
     ) -> Result<Round, LedgerError> {
+        let mut sent = Instant::now();
         let mut call = self.admit_call(request, ticket);
         let mut in_flight = InFlightAdmit::new(self, request, &call.id);
         // Whether the admission ran before the settlement that may make room for it.
@@ -159,19 +215,26 @@ impl Shared {
         if is_unknown {
             in_flight.nothing_to_cancel();
             // A server that does not know this script may have lost more than scripts.
-            hold(self.sync(None).await?).await;
+            let hold_ms = self.sync(None).await?;
+            if request.wait_ms > 0 && hold_ms > 0 {
+                settlement.flush().await;
+                return Ok(Round::Hold(hold_ms)); // waited out in order
+            }
+            hold(hold_ms).await;
         }
         settlement.flush().await;
         if is_unknown {
             ran_first = false;
             call = self.admit_call(request, ticket);
             in_flight.restart(&call.id);
+            sent = Instant::now();
             reply = self.engine.run(&call.call, true).await;
         }
         let reply = self.note(in_flight.finish(reply))?;
         let round = self.next_round(request, call, &reply)?;
         match round {
             Round::Done(Admission::Refused(_)) if ran_first && settlement.is_done() => Ok(Round::Hold(0)),
+            Round::Done(Admission::Granted(lease)) if sent.elapsed() > self.slack.max(SLOW) => Ok(Round::Late(lease)),
             round => Ok(round),
         }
     }

@@ -5,6 +5,7 @@ use std::{future::Future, pin::Pin};
 use tracing::{Instrument, Span};
 
 use super::{
+    lease::Lease,
     refusal::{Refusal, RefusedBy},
     request::Admission,
 };
@@ -27,6 +28,8 @@ pub(super) enum Round {
     Sync,
     /// Try again without the ticket, under a new id.
     Restart,
+    /// Granted too late to be used: give the lease back, and try again under a new id.
+    Late(Lease),
 }
 
 type RoundResult = Result<Round, LedgerError>;

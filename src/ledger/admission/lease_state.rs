@@ -6,7 +6,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::lease_record::LeaseRecord;
-use crate::domain::{Candidate, Charge, Choice, Client, Outcome, Usage};
+use crate::{
+    domain::{Candidate, Charge, Choice, Client, Outcome, Usage},
+    telemetry,
+};
 
 /// A lease that is not renewed within this time expires, which frees its slots.
 pub(crate) const LEASE_TTL_MS: &str = "30000";
@@ -84,14 +87,8 @@ impl LeaseState {
         self.renewed.lock().elapsed()
     }
 
-    /// Starts a renewal if the last one is at least `period` ago.
-    pub(crate) fn begin_renewal(&self, period: Duration) -> bool {
-        let mut renewed = self.renewed.lock();
-        let is_due = renewed.elapsed() >= period;
-        if is_due {
-            *renewed = Instant::now();
-        }
-        is_due
+    pub(crate) fn set_renewed(&self) {
+        *self.renewed.lock() = Instant::now();
     }
 }
 
@@ -116,11 +113,15 @@ impl PendingWrites {
         let mut writes = self.0.lock();
         if writes.len() >= MAX_PENDING {
             writes.pop_front();
+            telemetry::ledger_write_dropped();
         }
         writes.push_back(write);
     }
 
-    pub(crate) fn pop(&self) -> Option<PendingWrite> {
-        self.0.lock().pop_front()
+    /// The oldest `count` writes.
+    pub(crate) fn take(&self, count: usize) -> Vec<PendingWrite> {
+        let mut writes = self.0.lock();
+        let count = count.min(writes.len());
+        writes.drain(..count).collect()
     }
 }

@@ -8,6 +8,7 @@ mod instrument;
 pub(super) mod lease;
 mod lease_record;
 pub(super) mod lease_state;
+pub(super) mod outage_queue;
 pub(super) mod queue;
 pub(super) mod refusal;
 pub(super) mod renew;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::{
     lease_record::LeaseRecord,
     lease_state::{LEASE_TTL_MS, LeaseState},
 };
 use crate::ledger::{
+    error::LedgerError,
     script::{
         encode,
         engine::{Reply, ScriptCall},
@@ -19,9 +21,11 @@ use crate::ledger::{
 
 /// How often an open lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(10);
+/// Renewals at the same time.
+const BATCH: usize = 32;
 
 impl Shared {
-    async fn renew(&self, lease: &LeaseState) {
+    async fn renew(&self, lease: &LeaseState) -> Result<(), LedgerError> {
         let encoded = self.args.get(&self.keys, &lease.candidate);
         let mut keys = vec![self.keys.meta(), self.keys.lease(&lease.id)];
         keys.extend(encode::client_keys(&self.keys, &lease.client));
@@ -32,9 +36,11 @@ impl Shared {
         encoded.push_windows(&mut windows, &lease.candidate, now_ms, |w| lease.charge.units(w));
         let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
         let args = vec![self.slack_ms.clone(), ttl, Bytes::from(client), Bytes::from(windows)];
-        if let Ok(Reply::Bulk(record)) = self.run(&ScriptCall { script: Script::Renew, keys, args }).await {
+        if let Reply::Bulk(record) = self.run(&ScriptCall { script: Script::Renew, keys, args }).await? {
             lease.set_record(LeaseRecord(record));
         }
+        lease.set_renewed();
+        Ok(())
     }
 }
 
@@ -44,10 +50,13 @@ pub(in crate::ledger) fn watch(ledger: &Ledger) {
     ledger.shared.tasks.spawn_endless(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let renewable = shared.epoch().renewable(RENEWAL / 2);
-            for lease in renewable {
-                if lease.begin_renewal(RENEWAL) && lease.is_open() {
-                    shared.renew(&lease).await;
+            let mut due = shared.epoch().renewable(RENEWAL / 2);
+            due.retain(|lease| lease.since_renewal() >= RENEWAL && lease.is_open());
+            for batch in due.chunks(BATCH) {
+                let renewed = join_all(batch.iter().map(|lease| shared.renew(lease))).await;
+                // A renewal that an outage prevented stays due.
+                if renewed.iter().any(Result::is_err) {
+                    break;
                 }
             }
         }

@@ -16,6 +16,8 @@ pub struct AdmitRequest<'a> {
     pub tier: Tier,
     /// The time spent in the queue is added to this counter, in µs, also if the caller gives up.
     pub waited_us: &'a AtomicU64,
+    /// The same for the time in which the ledger could not be reached or did not answer.
+    pub ledger_wait_us: &'a AtomicU64,
 }
 
 impl AdmitRequest<'_> {

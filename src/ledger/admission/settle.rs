@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::{
     lease_record::LeaseRecord,
@@ -20,6 +21,9 @@ use crate::{
         shared::Shared,
     },
 };
+
+/// Writes of an outage that are repeated at the same time.
+const BATCH: usize = 32;
 
 /// What a settlement does with the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,18 +98,35 @@ impl Shared {
         let _ = self.run(&self.settlement(lease, &outcome, SettleMode::FirstByte)).await;
     }
 
-    /// Repeats the writes that an outage prevented, until one fails again.
+    /// Repeats the writes that an outage prevented, in batches, until one fails again.
     pub(super) async fn flush_pending(&self) {
-        while let Some(write) = self.pending.pop() {
-            let written = match &write {
-                PendingWrite::Settle(lease, outcome) => {
-                    self.run(&self.settlement(lease, outcome, SettleMode::Final)).await.map(drop)
-                }
-                PendingWrite::Cancel { id, client, choices } => self.cancel(id, client, choices).await,
-            };
-            if written.is_err() {
-                return self.pending.push(write);
+        loop {
+            let writes = self.pending.take(BATCH);
+            if writes.is_empty() {
+                return;
             }
+            // Calls made at the same time travel together.
+            let results = join_all(writes.iter().map(|write| self.write(write))).await;
+            let mut is_away = false;
+            for (write, result) in writes.into_iter().zip(results) {
+                // A script that failed would fail again.
+                if let Err(LedgerError::Unreachable { .. }) = result {
+                    self.pending.push(write);
+                    is_away = true;
+                }
+            }
+            if is_away {
+                return;
+            }
+        }
+    }
+
+    async fn write(&self, write: &PendingWrite) -> Result<(), LedgerError> {
+        match write {
+            PendingWrite::Settle(lease, outcome) => {
+                self.run(&self.settlement(lease, outcome, SettleMode::Final)).await.map(drop)
+            }
+            PendingWrite::Cancel { id, client, choices } => self.cancel(id, client, choices).await,
         }
     }
 

@@ -63,6 +63,12 @@ impl Shared {
             state.epoch = synced.epoch.into();
             state.sequence = synced.sequence;
             state.set_clock(synced.now_ms);
+            drop(state);
+            if synced.hold_ms > 0 {
+                // The tickets are lost as well: they are enqueued again in order of arrival.
+                self.hold_admissions(synced.hold_ms);
+                self.waiters.wake_all();
+            }
         }
         Ok(synced.hold_ms)
     }

@@ -26,6 +26,13 @@ impl Waiters {
         }
     }
 
+    /// Wakes all: each calls `admit` again.
+    pub(in crate::ledger) fn wake_all(&self) {
+        for waiter in self.0.lock().values() {
+            waiter.send_replace(0);
+        }
+    }
+
     /// Handles a published notification: `ticket instant`.
     pub(super) fn notify(&self, message: &str) {
         if let Some((ticket, at_ms)) = message.split_once(' ')

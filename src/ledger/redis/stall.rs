@@ -1,4 +1,4 @@
-//! Tells a slow Redis from a dead connection, and reports each stall once.
+//! Distinguishes a slow Redis from a dead connection, and reports each stall once.
 //!
 //! A command that is not answered yet keeps its place: its late reply counts. Only a connection on which nothing at all has
 //! been received for a second is dead.
@@ -124,7 +124,8 @@ mod tests {
                 replies.fetch_add(1, Ordering::Relaxed);
             }
         };
-        let slow = stalls.answer(&replies, pin!(answer_after(4_000)));
-        assert_eq!(tokio::join!(slow, others).0, Some(Ok(())));
+        let mut slow = pin!(answer_after(4_000));
+        let (slow, ()) = tokio::join!(stalls.answer(&replies, slow.as_mut()), others);
+        assert_eq!(slow, Some(Ok(())));
     }
 }

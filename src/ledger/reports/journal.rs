@@ -38,6 +38,9 @@ pub struct RequestRecord {
     pub error_code: Option<String>,
     pub stream: bool,
     pub waited_ms: i64,
+    /// Time in which the ledger could not be reached or did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger_wait_ms: Option<i64>,
     pub first_token_ms: Option<i64>,
     pub duration_ms: i64,
     pub tokens_in: Option<i64>,

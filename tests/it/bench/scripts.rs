@@ -61,8 +61,14 @@ impl Pool {
             catalog.candidates.iter().map(|c| Choice { candidate: c.clone(), charge: CHARGE }).collect();
         assert!(choices.len() == 10 && choices.iter().all(|choice| choice.candidate.windows.len() == 4));
         let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
-        let rules =
-            Rules { pool: name.into(), slack_ms: 250, failure_threshold: 3, success_threshold: 2, open_ms: 30_000 };
+        let rules = Rules {
+            pool: name.into(),
+            slack_ms: 250,
+            failure_threshold: 3,
+            success_threshold: 2,
+            open_ms: 30_000,
+            outage_requests: 1_000,
+        };
         let tasks = Tasks::new();
         let redis = RedisEngine::connect(server.url().parse().unwrap(), &tasks);
         let ledger = Ledger::start(Arc::new(redis), &rules, catalog, tasks.clone());
@@ -73,7 +79,14 @@ impl Pool {
     async fn admit(&self, client: &Client, choices: &[Choice]) -> Option<Lease> {
         match self
             .ledger
-            .admit(AdmitRequest { client, choices, wait_ms: 0, tier: Tier::Standard, waited_us: &AtomicU64::new(0) })
+            .admit(AdmitRequest {
+                client,
+                choices,
+                wait_ms: 0,
+                tier: Tier::Standard,
+                waited_us: &AtomicU64::new(0),
+                ledger_wait_us: &AtomicU64::new(0),
+            })
             .await
             .unwrap()
         {

@@ -1,14 +1,17 @@
-//! Outages of Redis: metered models fail fast, local models keep working, and service resumes when Redis does.
+//! Outages of Redis: callers wait for it, or fail fast where they do not wait; local models keep working, and service
+//! resumes when Redis does.
 
-use std::time::Duration;
+use std::{ops::Range, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::support::{
     app::TestApp,
     chaos_proxy::{ChaosProxy, NetworkFault},
     eventually,
-    fake_upstream::FakeUpstream,
+    fake_upstream::{FakeUpstream, RecordedRequest},
+    http::Answer,
     redis_server::RedisServer,
     scaled,
 };
@@ -62,7 +65,7 @@ async fn a_killed_redis_is_an_outage_until_its_restart() {
         redis.restart().await;
         recovers(&app).await;
     }
-    let changes = app.log().lines().filter(|line| line.contains("metered models answer 503")).count();
+    let changes = app.log().lines().filter(|line| line.contains("The shared budget cannot be reached")).count();
     assert_eq!(changes, 2, "the log has one line per change of state, not per request:\n{}", app.log());
 }
 
@@ -84,20 +87,20 @@ async fn a_network_that_cuts_or_holds_is_an_outage_and_one_that_delays_is_not() 
     let proxy = ChaosProxy::to(redis.port()).await;
     let app = gateway(&format!("redis://127.0.0.1:{}", proxy.port()), &upstream).await;
     app.until_ready().await;
-    for weather in [Weather::Cut, Weather::Hold] {
-        proxy.set(weather);
+    for fault in [NetworkFault::Cut, NetworkFault::Hold] {
+        proxy.set(fault);
         fails_fast(&app).await;
         proxy.set(NetworkFault::None);
         recovers(&app).await;
     }
-    proxy.set(Weather::Slow(Duration::from_millis(60)));
+    proxy.set(NetworkFault::Delay(Duration::from_millis(60)));
     for _ in 0..5 {
         assert_eq!(app.chat(METERED).await.status, 200);
     }
-    proxy.set(Weather::Hold);
+    proxy.set(NetworkFault::Hold);
     let (held, ()) = tokio::join!(app.chat(METERED), async {
         tokio::time::sleep(Duration::from_millis(700)).await;
-        proxy.set(Weather::Fair);
+        proxy.set(NetworkFault::None);
     });
     assert_eq!(held.status, 200, "a stall below a second is no outage: {}", held.text());
     let metrics = app.get("/metrics").await.text();
@@ -158,4 +161,151 @@ async fn a_flushed_redis_gives_no_second_budget() {
     }
     assert_eq!(granted, 8, "the replicas replay their leases to the empty Redis");
     assert_eq!(upstream.seen().len(), 8);
+}
+
+/// A caller's number, which the provider sees as the order of the calls.
+fn numbered(number: usize) -> Value {
+    json!({ "model": "lab/m", "messages": [{ "role": "user", "content": format!("{number}") }] })
+}
+
+fn order_of(upstream: &FakeUpstream) -> Vec<usize> {
+    let content = |call: RecordedRequest| call.json()["messages"][0]["content"].as_str().unwrap().parse().unwrap();
+    upstream.seen().into_iter().map(content).collect()
+}
+
+/// Callers who wait, one every 50 ms.
+async fn callers(app: &Arc<TestApp>, numbers: Range<usize>) -> JoinSet<(usize, Answer)> {
+    let mut callers = JoinSet::new();
+    for number in numbers {
+        let app = app.clone();
+        callers.spawn(async move { (number, app.chat_with(&numbered(number)).await) });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    callers
+}
+
+async fn all_are_served(callers: JoinSet<(usize, Answer)>) {
+    for (number, answer) in callers.join_all().await {
+        assert_eq!(answer.status, 200, "caller {number}: {}", answer.text());
+    }
+}
+
+/// Checks that no call reached the provider before one that arrived a second earlier, but for those in flight together.
+fn is_in_order(upstream: &FakeUpstream) {
+    let order = order_of(upstream);
+    let displaced = order.iter().enumerate().find(|(at, number)| number.abs_diff(*at) > 20);
+    assert_eq!(displaced, None, "{order:?}");
+}
+
+async fn patient_gateway(url: &str, upstream: &FakeUpstream, limit: &str, outage_requests: usize) -> Arc<TestApp> {
+    let provider = format!("[providers.lab]\nbase_url = \"{}\"\n", upstream.base_url());
+    let model = format!("[providers.lab.models.m]\nlimits = {{ {limit} }}\n");
+    let app = TestApp::setup().env("REDIS_URL", url).file(&provider).file(&model);
+    let app = app.env("TOLLFREE__QUEUE__MAX_WAIT_MS", 30_000).env("TOLLFREE_ADMIN_KEY", "the-admin-key");
+    Arc::new(app.env("TOLLFREE__QUEUE__OUTAGE_REQUESTS", outage_requests).start().await)
+}
+
+const NO_LIMIT: &str = "rpm = 6000";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_who_wait_stand_through_a_killed_redis() {
+    let (mut redis, upstream) = (RedisServer::with_aof().await, FakeUpstream::start().await);
+    let app = patient_gateway(&redis.url(), &upstream, NO_LIMIT, 1_000).await;
+    redis.kill();
+    let callers = callers(&app, 0..30).await;
+    let impatient = Answer::of(app.chat_call(&numbered(0)).header("prefer", "wait=0")).await;
+    assert_eq!(impatient.error().2, "ledger_unavailable");
+    assert!(impatient.took < scaled(FAILS_WITHIN), "{:?}", impatient.took);
+    let status = app.get("/v1/status").await.json();
+    assert_eq!((&status["ledger"]["reachable"], &status["ledger"]["waiting"]), (&json!(false), &json!(30)), "{status}");
+    assert!(status["ledger"]["awaySince"].is_string(), "{status}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    redis.restart().await;
+    let returned = Instant::now();
+    all_are_served(callers).await;
+    assert!(returned.elapsed() < scaled(RECOVERY * 2), "{:?}", returned.elapsed());
+    let waited = eventually(Duration::from_secs(5), "the journal has the wait", async || {
+        let requests = app.request("GET", "/admin/v1/requests?limit=50").bearer_auth("the-admin-key");
+        let requests = Answer::of(requests).await.json();
+        let waits: Vec<i64> =
+            requests["data"].as_array()?.iter().filter_map(|r| r["ledger_wait_ms"].as_i64()).collect();
+        (waits.len() >= 30).then_some(waits)
+    })
+    .await;
+    assert!(waited.iter().all(|ms| *ms > 800), "{waited:?}");
+    let status = app.get("/v1/status").await.json();
+    assert_eq!(status["ledger"], json!({ "reachable": true, "waiting": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_suspended_for_five_seconds_costs_time_and_no_request() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let app = patient_gateway(&redis.url(), &upstream, NO_LIMIT, 1_000).await;
+    let mut all = callers(&app, 0..5).await;
+    redis.stop();
+    let during = callers(&app, 5..95).await;
+    redis.cont();
+    let returned = Instant::now();
+    all_are_served(during).await;
+    assert!(returned.elapsed() < scaled(RECOVERY), "{:?}", returned.elapsed());
+    while let Some(answer) = all.join_next().await {
+        assert_eq!(answer.unwrap().1.status, 200);
+    }
+    is_in_order(&upstream);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_waits_for_redis_no_longer_than_it_wants_and_above_the_limit_the_oldest_stay() {
+    let (mut redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let app = patient_gateway(&redis.url(), &upstream, NO_LIMIT, 3).await;
+    redis.kill();
+    let began = Instant::now();
+    let short = Answer::of(app.chat_call(&numbered(0)).header("prefer", "wait=1")).await;
+    assert_eq!((short.status, short.error().2.as_str()), (503, "ledger_unavailable"));
+    assert!(began.elapsed() >= Duration::from_millis(950) && began.elapsed() < scaled(Duration::from_millis(1_500)));
+    let oldest = callers(&app, 0..3).await;
+    let newest = app.chat_with(&numbered(3)).await;
+    assert_eq!(newest.status, 503, "{}", newest.text());
+    assert!(newest.took < scaled(FAILS_WITHIN), "{:?}", newest.took);
+    redis.restart().await;
+    all_are_served(oldest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_keeps_the_order_of_those_who_wait_for_room() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let app = patient_gateway(&redis.url(), &upstream, "rps = 3", 1_000).await;
+    let callers = callers(&app, 0..20).await;
+    redis.flush();
+    all_are_served(callers).await;
+    is_in_order(&upstream);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_held_for_900_ms_refuse_no_request() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let proxy = ChaosProxy::to(redis.port()).await;
+    let app = patient_gateway(&format!("redis://127.0.0.1:{}", proxy.port()), &upstream, NO_LIMIT, 1_000).await;
+    let held = async {
+        for _ in 0..2 {
+            proxy.set(NetworkFault::Hold);
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            proxy.set(NetworkFault::None);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let impatient = async {
+        let mut callers = JoinSet::new();
+        for number in 0..30 {
+            let app = app.clone();
+            callers.spawn(async move {
+                let call = app.chat_call(&numbered(number)).header("prefer", "wait=0");
+                (number, Answer::of(call).await)
+            });
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        all_are_served(callers).await;
+    };
+    let patient = async { all_are_served(callers(&app, 0..60).await).await };
+    tokio::join!(held, impatient, patient);
 }

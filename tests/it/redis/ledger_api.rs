@@ -34,7 +34,14 @@ fn catalog() -> Current {
 }
 
 fn rules(pool: &str) -> Rules {
-    Rules { pool: pool.to_owned(), slack_ms: 250, failure_threshold: 3, success_threshold: 2, open_ms: 3_000 }
+    Rules {
+        pool: pool.to_owned(),
+        slack_ms: 250,
+        failure_threshold: 3,
+        success_threshold: 2,
+        open_ms: 3_000,
+        outage_requests: 1_000,
+    }
 }
 
 fn client(limits: &[(Limit, i64)]) -> Client {
@@ -82,7 +89,14 @@ impl Rig {
     async fn admit(&self, client: &Client, choices: &[Choice]) -> Result<Lease, Refusal> {
         match self
             .ledger
-            .admit(AdmitRequest { client, choices, wait_ms: 0, tier: Tier::Standard, waited_us: &AtomicU64::new(0) })
+            .admit(AdmitRequest {
+                client,
+                choices,
+                wait_ms: 0,
+                tier: Tier::Standard,
+                waited_us: &AtomicU64::new(0),
+                ledger_wait_us: &AtomicU64::new(0),
+            })
             .await
             .unwrap()
         {
@@ -297,7 +311,7 @@ async fn rig_goes(rig: &Rig, who: &Client, choices: &[Choice]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_reported_soon_and_ends_by_itself() {
+async fn an_outage_is_reported_soon_and_ends_without_help() {
     let server = RedisServer::start().await;
     let rig = redis_rig(&server).await;
     let (who, choices) = (client(&[]), choices(&rig.catalog));
@@ -314,6 +328,7 @@ async fn an_outage_is_reported_soon_and_ends_by_itself() {
                 wait_ms: 0,
                 tier: Tier::Standard,
                 waited_us: &AtomicU64::new(0),
+                ledger_wait_us: &AtomicU64::new(0),
             })
             .await;
         assert!(matches!(answer, Err(LedgerError::Unreachable { .. })), "{answer:?}");
