@@ -1,4 +1,4 @@
-//! One request, every dialect: what each provider is sent, byte for byte. `INSTA_UPDATE=always` writes them anew.
+//! One request, every dialect: what each provider is sent, byte for byte. `INSTA_UPDATE=always` writes them again.
 
 use std::{collections::BTreeMap, path::Path};
 
