@@ -1,9 +1,6 @@
-//! The walk below the top level of a request: takes out the fields that the provider does not take, and edits messages.
+//! The walk below the top level of a request: takes out the fields that the provider does not take.
 
-use super::{
-    body_patch::{BodyPatch, ObjectMembers},
-    messages::MessageEditor,
-};
+use super::body_patch::{BodyPatch, ObjectMembers};
 use crate::{
     domain::Candidate,
     json::{Json, JsonError, Kind, Text},
@@ -32,7 +29,6 @@ pub(super) fn allowed<'c>(candidate: &'c Candidate, pattern: &str, role: &str) -
 
 pub(super) struct Walker<'c> {
     pub candidate: &'c Candidate,
-    pub messages: MessageEditor<'c>,
 }
 
 impl Walker<'_> {
@@ -41,7 +37,7 @@ impl Walker<'_> {
         let wire = &self.candidate.provider.wire;
         let below = |rule: &str| rule.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '[']));
         let is_listed = wire.allowed_fields.iter().any(|(pattern, _)| pattern == name || below(pattern));
-        if name != "messages" && !is_listed && !wire.drop.iter().any(|rule| below(rule)) {
+        if !is_listed && !wire.drop.iter().any(|rule| below(rule)) {
             return json.skip();
         }
         self.value(name, json, patch)
@@ -53,7 +49,6 @@ impl Walker<'_> {
                 let items = format!("{pattern}[]");
                 json.array(|_, json| self.value(&items, json, patch))
             }
-            Kind::Object if pattern == "messages[]" => self.messages.message(self, json, patch),
             Kind::Object => self.object(pattern, "", json, patch, &|| "", |_, _, _| Ok(false)),
             _ => json.skip(),
         }

@@ -103,7 +103,7 @@ impl<'a> Edit<'a> {
             Ok::<_, JsonError>(())
         })?;
 
-        let walker = Walker { candidate: self.candidate, messages: MessageEditor::new(self.candidate) };
+        let walker = Walker { candidate: self.candidate };
         let mut patch = BodyPatch::default();
         let mut kept = ObjectMembers::default();
         for field in &fields {
@@ -213,6 +213,13 @@ impl<'a> Edit<'a> {
             ("tools" | "response_format", _) if self.context.sanitise_schema => {
                 let keywords = &self.candidate.provider.wire.schema_sanitise;
                 schema::sanitise(&mut Json::at_byte(self.text, field.value.start), keywords, false, patch)?;
+            }
+            ("messages", Kind::Array) => {
+                let editor = MessageEditor::new(self.candidate);
+                Json::at_byte(self.text, field.value.start).array(|_, json| match json.peek()? {
+                    Kind::Object => editor.message(walker, json, patch),
+                    _ => json.skip(),
+                })?;
             }
             (name, _) => walker.field(name, &mut Json::at_byte(self.text, field.value.start), patch)?,
         }
