@@ -119,6 +119,9 @@ pub enum FaultKind {
     Rejected,
     /// 413, context too long → next with a larger context or window.
     TooLarge,
+    /// A reused connection closed before the first byte of a response → the same candidate once more, under a new lease: the
+    /// provider may have counted the first request.
+    StaleConnection,
     /// connect, TLS, reset, plain 5xx, bot filter, broken or empty body → next.
     Broken,
     /// No content in time → next.

@@ -30,6 +30,8 @@ pub(crate) struct Failover {
     /// Candidates that returned a rate limit and moved to the end of the plan. Each is tried once more: its limit may have
     /// reset while the others were tried.
     limited: Vec<Arc<Candidate>>,
+    /// Candidates whose reused connection was closed; each is called once more.
+    reconnected: Vec<Arc<Candidate>>,
     /// The first provider's 4xx about the request itself.
     rejection: Option<FlowError>,
     /// Dialects of the providers that refused the request.
@@ -55,6 +57,7 @@ impl Failover {
             wait_deadline,
             deadline,
             limited: Vec::new(),
+            reconnected: Vec::new(),
             rejection: None,
             rejected_by: Vec::new(),
             earliest_reset_ms: None,
@@ -153,12 +156,17 @@ impl Failover {
             FaultKind::RateLimited => self.move_to_end(candidate, fault),
             FaultKind::BadKey => self.remove(|c| same_provider(c) && c.key.id == key.id),
             FaultKind::Gone => self.remove(|c| same_model(c) && c.account.id == account.id),
-            FaultKind::Broken | FaultKind::TimedOut
+            FaultKind::StaleConnection if !self.reconnected.iter().any(|c| Arc::ptr_eq(c, candidate)) => {
+                self.reconnected.push(candidate.clone());
+            }
+            FaultKind::StaleConnection | FaultKind::Broken | FaultKind::TimedOut
                 if self.plan.choices.iter().any(|c| !same_provider(&c.candidate)) =>
             {
                 self.remove(same_provider);
             }
-            FaultKind::Broken | FaultKind::TimedOut | FaultKind::Busy => self.remove(same_model),
+            FaultKind::StaleConnection | FaultKind::Broken | FaultKind::TimedOut | FaultKind::Busy => {
+                self.remove(same_model);
+            }
             FaultKind::TooLarge => {
                 let limit = SizeLimit::new(candidate, fault);
                 self.remove(|c| std::ptr::eq(c, Arc::as_ptr(candidate)) || !limit.is_below(c));

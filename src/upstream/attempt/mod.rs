@@ -120,23 +120,22 @@ impl<'a> Call<'a> {
         })?;
         let accept = if self.stream { EVENT_STREAM } else { JSON };
         let authorization = authorization(provider.auth, self.candidate.key.secret.as_ref());
-        let mut may_be_stale = endpoint.has_responded.load(Ordering::Relaxed);
-        loop {
-            let mut request = upstream.http().post(endpoint.url.clone());
-            request = request.header(CONTENT_TYPE, JSON).header(ACCEPT, accept.clone()).body(body.clone());
-            if let Some(value) = &authorization {
-                request = request.header(AUTHORIZATION, value);
+        let mut request = upstream.http().post(endpoint.url.clone());
+        request = request.header(CONTENT_TYPE, JSON).header(ACCEPT, accept).body(body);
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        match timeout_at(self.deadline(), request.send()).await {
+            Ok(Ok(response)) => {
+                endpoint.has_responded.store(true, Ordering::Relaxed);
+                Ok(response)
             }
-            match timeout_at(self.deadline(), request.send()).await {
-                Ok(Ok(response)) => {
-                    endpoint.has_responded.store(true, Ordering::Relaxed);
-                    return Ok(response);
-                }
-                // The provider closed a reused connection while the request was on its way, and has not seen it.
-                Ok(Err(e)) if std::mem::take(&mut may_be_stale) && is_closed_early(&e) => {}
-                Ok(Err(e)) => return Err(self.transport_fault(&e)),
-                Err(_) => return Err(fault::timed_out(self.candidate, self.first_token_timeout)),
+            // Not sent again here, since only one request was admitted. The next attempt opens a connection.
+            Ok(Err(e)) if is_closed_early(&e) && endpoint.has_responded.swap(false, Ordering::Relaxed) => {
+                Err(fault::stale_connection(self.candidate, &format!("the connection broke: {}", root_cause(&e))))
             }
+            Ok(Err(e)) => Err(self.transport_fault(&e)),
+            Err(_) => Err(fault::timed_out(self.candidate, self.first_token_timeout)),
         }
     }
 

@@ -59,6 +59,13 @@ pub(crate) fn observed(candidate: &Candidate, label: &str, message: &str) -> Fau
     }
 }
 
+/// A reused connection closed before the first byte of a response. Servers close idle connections at any time, so this says
+/// nothing about the provider's health.
+pub(crate) fn stale_connection(candidate: &Candidate, message: &str) -> Fault {
+    let fault = observed(candidate, "reset", message);
+    Fault { kind: FaultKind::StaleConnection, outcome: Outcome::unknown(), ..fault }
+}
+
 /// A response without content, tool calls or a finish reason.
 pub(crate) fn empty_response(candidate: &Candidate) -> Fault {
     observed(candidate, "empty", "the answer has no content")

@@ -22,6 +22,25 @@ async fn three(strategy: &str) -> (TestApp, [FakeUpstream; 3]) {
 }
 
 #[tokio::test]
+async fn a_reused_connection_that_was_closed_is_replaced_under_a_second_charge() {
+    let upstream = FakeUpstream::start().await;
+    let provider = format!("[providers.lab]\nbase_url = \"{}\"\n", upstream.base_url());
+    let app = TestApp::setup().file(&format!("{provider}[providers.lab.models.m]\nlimits = {{ rpm = 3 }}\n"));
+    let app = app.start().await;
+    assert_eq!(app.chat("lab/m").await.status, 200);
+    upstream.then(vec![Step::Reset]);
+    let second = app.chat("lab/m").await;
+    assert_eq!((second.status, second.attempts()), (200, "lab/m;reset, lab/m;ok"));
+    assert_eq!(upstream.seen().len(), 3);
+    assert_eq!(
+        app.chat("lab/m").await.status,
+        429,
+        "the request that was lost counts, since the provider may count it"
+    );
+    app.shows_breaker("lab", "closed").await;
+}
+
+#[tokio::test]
 async fn a_429_before_the_first_byte_fails_over_and_starts_a_cooldown() {
     let (app, [a, b, _c]) = three("listed").await;
     a.then(with_head(429, "retry-after: 2\r\n", r#"{"error":{"message":"slow down"}}"#));
