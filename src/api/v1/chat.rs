@@ -34,7 +34,7 @@ use crate::{
 /// providers. A request that fails before its first content is tried at the next candidate.
 ///
 /// With `"stream": true` the response is a stream of server-sent events: each `data:` line is a `ChatChunk`, the last is
-/// `data: [DONE]`. Comments keep the connection alive until the first content. An error after the headers is sent as
+/// `data: [DONE]`. Comments keep the connection alive while there is no content. An error after the headers is sent as
 /// `data: {"error":…}` without `[DONE]`.
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "chat", operation_id = "create_chat_completion",

@@ -11,7 +11,7 @@ use crate::{
     api::{
         edge::{
             flow_error,
-            keep_alive::{KEEP_ALIVE, KEEP_ALIVE_INTERVAL, event_stream},
+            keep_alive::{KEEP_ALIVE, KEEP_ALIVE_INTERVAL, NeverSilent, event_stream},
         },
         v1::responders::{self, RequestContext},
     },
@@ -82,7 +82,7 @@ impl EarlyStream {
     fn commit(&mut self, reply: ChatReply) -> Bytes {
         let comment = comment(&reply, &self.context.attempt_log);
         self.stage = Stage::Relaying(match reply.body {
-            ChatBody::Stream(events) => events,
+            ChatBody::Stream(events) => Box::pin(NeverSilent::new(events)),
             ChatBody::Whole(body) => Box::pin(stream::iter(as_events(&body))),
         });
         comment.into()

@@ -7,7 +7,11 @@ use actix_web::{
 use futures_util::StreamExt;
 
 use crate::{
-    api::edge::{error::ApiError, flow_error, keep_alive::event_stream},
+    api::edge::{
+        error::ApiError,
+        flow_error,
+        keep_alive::{NeverSilent, event_stream},
+    },
     domain::window::go_duration,
     flow::{AttemptLog, ChatReply, FlowError},
     ledger::{ClientUsage, WindowState},
@@ -40,7 +44,7 @@ fn success(reply: ChatReply, context: &RequestContext) -> HttpResponse {
     let mut response = match reply.body {
         ChatBody::Whole(body) => response.content_type("application/json").body(body),
         ChatBody::Stream(stream) => {
-            event_stream(&mut response).streaming(stream.map(Ok::<_, std::convert::Infallible>))
+            event_stream(&mut response).streaming(NeverSilent::new(stream).map(Ok::<_, std::convert::Infallible>))
         }
     };
     let headers = response.headers_mut();
