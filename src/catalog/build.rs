@@ -9,7 +9,9 @@ use data_encoding::HEXLOWER;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{Catalog, CatalogError, Discovered, DiscoveredModel, Known, Served, meta_models, overlay::Overlay};
+use super::{
+    Catalog, CatalogError, Discovered, DiscoveredModel, Known, NotFound, Served, meta_models, overlay::Overlay, resolve,
+};
 use crate::{
     config::{ProviderSettings, Settings, builtin},
     domain::{
@@ -59,6 +61,8 @@ pub(super) fn build(settings: &Settings, discovered: &Discovered) -> Result<Cata
     catalog.candidates.sort_by_key(|candidate| candidate.provider.local);
     catalog.models.sort_by_key(|served| served.provider.local);
     catalog.metas = meta_models::build(settings, &mut catalog);
+    catalog.aliases.clone_from(&settings.aliases);
+    note_wrong_aliases(&mut catalog);
     catalog.hash = hash(&catalog.candidates);
     Ok(catalog)
 }
@@ -145,6 +149,17 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
         }
     }
     Ok(())
+}
+
+/// Aliases of models that do not exist. They do not stop the start, because the catalogue may have dropped the model.
+fn note_wrong_aliases(catalog: &mut Catalog) {
+    let wrong = catalog.aliases.iter().filter_map(|alias| {
+        let error = resolve::resolve_name(catalog, &alias.model).err()?;
+        let is_unset = matches!(error, NotFound::NoMember { .. } | NotFound::NotOffered { .. });
+        (!is_unset).then(|| format!("{}: aliases.\"{}\": {error}", alias.place, alias.pattern))
+    });
+    let notes: Vec<String> = wrong.collect();
+    catalog.notes.extend(notes);
 }
 
 /// Tables of the file under a name that the catalogue has as an alias.

@@ -21,13 +21,15 @@ pub(super) fn build(settings: &Settings, catalog: &mut Catalog) -> Vec<MetaModel
         metas.push(MetaModel {
             name: name.to_owned(),
             strategy: changed.map_or(strategy, |meta| meta.strategy),
+            quality_floor: settings.routing.quality_floor,
             members,
         });
     }
     for (name, meta) in &settings.models {
         if BUILTIN_META_MODELS.iter().all(|(built_in, _)| built_in != name) {
             let members = listed(name, meta, catalog);
-            metas.push(MetaModel { name: name.clone(), strategy: meta.strategy, members });
+            let quality_floor = settings.routing.quality_floor;
+            metas.push(MetaModel { name: name.clone(), strategy: meta.strategy, quality_floor, members });
         }
     }
     metas

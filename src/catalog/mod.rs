@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use arc_swap::ArcSwap;
 
 use crate::{
-    config::Settings,
+    config::{ModelAlias, Settings},
     domain::{Candidate, Capabilities, Model, Provider, RoutingStrategy},
 };
 pub use build::{ToDiscover, key_id, to_discover};
@@ -33,6 +33,8 @@ pub struct Catalog {
     pub known: Vec<Known>,
     /// `free`, `free-fast`, `free-smart`, then the operator's.
     pub metas: Vec<MetaModel>,
+    /// The operator's aliases, in the order of the file.
+    pub aliases: Vec<ModelAlias>,
     /// Where the operator's file and the built-in catalogue disagree about names, and what was done about it.
     pub notes: Vec<String>,
     /// Hex digest of everything on which the ledger's windows depend.
@@ -68,6 +70,8 @@ pub struct Served {
 pub struct MetaModel {
     pub name: String,
     pub strategy: RoutingStrategy,
+    /// Members of less quality come after the others that have room.
+    pub quality_floor: u32,
     /// In the order of the list.
     pub members: Vec<Arc<Candidate>>,
 }
@@ -87,6 +91,12 @@ pub enum NotFound {
     Retired { model: String, successor: Option<String> },
     #[error("{}", unknown_message(.requested, .closest))]
     Unknown { requested: String, closest: Vec<String> },
+    /// The name is one that OpenAI or Anthropic gave, as clients have it built in.
+    #[error(
+        "The model `{requested}` is not served here. Use `free`, or map the name to a model in the configuration: \
+         `[aliases]` with `\"{requested}\" = \"free\"`."
+    )]
+    WellKnown { requested: String },
     /// The name is known, but no provider of it has a key.
     #[error("No provider of `{requested}` is configured: set a key or run `tollfree demo`.")]
     NoMember { requested: String },
@@ -120,8 +130,8 @@ impl Catalog {
         build::build(settings, discovered)
     }
 
-    /// Resolves a name as a meta-model, as `provider/id-or-alias`, or as an id or alias at all providers that serve it. The error
-    /// names the successor of a retired model, or the closest names.
+    /// Resolves a name as a meta-model, as `provider/id-or-alias`, as an id or alias at all providers that serve it, or last by
+    /// the operator's aliases. The error names the successor of a retired model, or the closest names.
     pub fn resolve(&self, name: &str) -> Result<Resolved<'_>, NotFound> {
         resolve::resolve(self, name)
     }

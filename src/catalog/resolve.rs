@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Catalog, NotFound, Resolved};
 use crate::{
     config::builtin,
-    domain::{Candidate, provider::Status},
+    domain::{Candidate, model_pattern, provider::Status},
     suggest::closest,
 };
 
@@ -54,6 +54,14 @@ fn has_name(candidate: &Candidate, name: &str) -> bool {
 }
 
 pub(super) fn resolve<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'a>, NotFound> {
+    resolve_name(catalog, name).or_else(|not_found| {
+        let alias = catalog.aliases.iter().find(|alias| model_pattern::matches(&alias.pattern, name));
+        alias.map_or(Err(not_found), |alias| resolve_name(catalog, &alias.model))
+    })
+}
+
+/// Like [`resolve`], without the operator's aliases.
+pub(super) fn resolve_name<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'a>, NotFound> {
     if let Some(meta) = catalog.metas.iter().find(|meta| meta.name == name) {
         if meta.members.is_empty() {
             return Err(NotFound::NoMember { requested: name.to_owned() });
@@ -81,6 +89,9 @@ fn why_not(catalog: &Catalog, name: &str) -> NotFound {
             None => NotFound::NoMember { requested },
         };
     }
+    if is_well_known(name) {
+        return NotFound::WellKnown { requested };
+    }
     if let Some(gone) = catalog.known.iter().find(|k| k.is_called(name)) {
         return NotFound::Retired { model: requested, successor: gone.successor.clone() };
     }
@@ -99,4 +110,16 @@ fn why_not(catalog: &Catalog, name: &str) -> NotFound {
     let names: Vec<String> = metas.chain(in_force).collect();
     let near = closest(name, names.iter().map(String::as_str));
     NotFound::Unknown { requested, closest: near.into_iter().map(str::to_owned).collect() }
+}
+
+/// Whether the name is that of a model of OpenAI or Anthropic: the default of many clients, and served by no free tier.
+fn is_well_known(name: &str) -> bool {
+    let name = name.strip_prefix("openai/").or_else(|| name.strip_prefix("anthropic/")).unwrap_or(name);
+    let is_reasoner = || {
+        let digits = name.strip_prefix('o').unwrap_or_default();
+        let rest = digits.trim_start_matches(|c: char| c.is_ascii_digit());
+        rest.len() < digits.len() && (rest.is_empty() || rest.starts_with('-'))
+    };
+    let families = ["gpt-3", "gpt-4", "gpt-5", "chatgpt-", "codex-", "computer-use-", "text-davinci-", "claude-"];
+    families.iter().any(|family| name.starts_with(family)) || is_reasoner()
 }

@@ -409,3 +409,30 @@ fn the_hash_follows_the_windows_and_nothing_else() {
     assert_eq!(plain, catalog(&key, "[queue]\nmax_wait_ms = 1\n[models.mine]\nmembers = [\"groq/*\"]\n").hash);
     assert_ne!(plain, catalog(&key, "[providers.groq]\nlimits = { rpm = 5 }\n").hash);
 }
+
+#[test]
+fn aliases_are_tried_after_every_other_name_in_the_order_of_the_file() {
+    let file = "[aliases]\n\"gpt-4o-mini\" = \"groq/openai/gpt-oss-20b\"\n\"gpt-4*\" = \"free\"\n\"free\" = \"free-fast\"\n\"x\" = \"fre\"\n";
+    let catalog = catalog(&[("GROQ_API_KEY", "k")], file);
+    assert_eq!(names(catalog.resolve("gpt-4o-mini")), ["groq/openai/gpt-oss-20b"]);
+    for name in ["gpt-4o", "free"] {
+        assert!(matches!(catalog.resolve(name), Ok(Resolved::Meta(meta)) if meta.name == "free"), "{name}");
+    }
+    assert!(catalog.resolve("x").unwrap_err().to_string().contains("`fre` does not exist"));
+    let notes: Vec<_> = catalog.notes.iter().filter(|note| note.contains("aliases.\"x\"")).collect();
+    assert_eq!(notes.len(), 1, "{:?}", catalog.notes);
+}
+
+#[test]
+fn a_name_that_clients_have_built_in_is_answered_with_what_to_use() {
+    let catalog = catalog(&[("GROQ_API_KEY", "k")], "");
+    for name in ["gpt-4o", "gpt-5.1-mini", "openai/gpt-4.1", "o3", "o4-mini", "chatgpt-4o-latest", "claude-sonnet-4-5"]
+    {
+        let words = catalog.resolve(name).unwrap_err().to_string();
+        assert!(words.contains("Use `free`") && words.contains("[aliases]"), "{name}: {words}");
+    }
+    for name in ["olmo-2", "gpt-oss", "o", "gpt"] {
+        let words = catalog.resolve(name).unwrap_err().to_string();
+        assert!(!words.contains("[aliases]"), "{name}: {words}");
+    }
+}

@@ -33,8 +33,9 @@ pub use providers::BUILTIN_META_MODELS;
 pub use redis_url::{Address, RedisUrl, Topology};
 use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, Network, OllamaSettings,
-    Origin, ProviderSettings, ProxyUrl, QueueSettings, ServerSettings, SettingSource, Settings, Timeouts,
+    AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, ModelAlias, Network,
+    OllamaSettings, Origin, ProviderSettings, ProxyUrl, QueueSettings, RoutingSettings, ServerSettings, SettingSource,
+    Settings, Timeouts,
 };
 
 use crate::domain::key::CLIENT_KEY_PREFIX;

@@ -1,4 +1,4 @@
-//! `[providers.…]` and `[models.…]`: the rules that their types cannot express, and the keys and addresses from the environment.
+//! `[providers.…]`, `[models.…]` and `[aliases]`: the rules that their types cannot express, and the keys and addresses from the environment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +7,11 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    Findings, MetaModelSettings, ProviderSettings, Settings, builtin, document::Document, environment::Environment,
-    provider_table::ProviderTable, value,
+    Findings, MetaModelSettings, ModelAlias, ProviderSettings, Settings, builtin, document::Document,
+    environment::Environment, provider_table::ProviderTable, value,
 };
 use crate::{
-    domain::{RoutingStrategy, provider::Status},
+    domain::{RoutingStrategy, model_pattern, provider::Status},
     suggest::closest,
 };
 
@@ -27,22 +27,26 @@ struct MetaTable {
     strategy: Option<RoutingStrategy>,
 }
 
-/// Fills in the providers, meta-models and Ollama's models.
+/// Fills in the providers, meta-models, aliases and Ollama's models.
 pub(super) fn read(
     settings: &mut Settings,
     document: Option<&Document<'_>>,
     env: &Environment,
     findings: &mut Findings,
 ) {
-    for (name, source, text) in
-        document.iter().flat_map(|document| [document.leaves("providers"), document.leaves("models")].concat())
-    {
-        findings.source(&name, source, text);
+    for section in ["providers", "models", "aliases"] {
+        for (name, source, text) in document.iter().flat_map(|document| document.leaves(section)) {
+            findings.source(&name, source, text);
+        }
     }
     let mut reader = Reader { document, env, findings };
     for (name, meta) in reader.section("models") {
         let meta = reader.meta_model(&name, meta);
         settings.models.insert(name, meta);
+    }
+    for (pattern, model) in reader.section("aliases") {
+        let alias = reader.alias(pattern, model);
+        settings.aliases.push(alias);
     }
     let mut tables: BTreeMap<String, Option<ProviderTable>> = builtin().ids().map(|id| (id.to_owned(), None)).collect();
     tables.extend(reader.section("providers").into_iter().map(|(id, table)| (id, Some(table))));
@@ -85,6 +89,18 @@ impl Reader<'_> {
     fn error(&mut self, path: &[&str], message: &str) {
         let error = self.document.map_or_else(|| message.to_owned(), |document| document.error_for(path, message));
         self.findings.errors.push(error);
+    }
+
+    fn alias(&mut self, pattern: String, model: String) -> ModelAlias {
+        let path = ["aliases", &*pattern];
+        if let Err(problem) = model_pattern::check(&pattern) {
+            self.error(&path, &format!("expected a name or a pattern such as \"gpt-4*\": {problem}"));
+        }
+        if model.is_empty() {
+            self.error(&path, "expected the name of a model, such as \"free\"");
+        }
+        let place = self.document.map(|document| document.place(&path)).unwrap_or_default();
+        ModelAlias { pattern, model, place }
     }
 
     fn meta_model(&mut self, name: &str, meta: MetaTable) -> MetaModelSettings {

@@ -25,6 +25,7 @@ pub struct Settings {
     pub clients: ClientsSettings,
     pub ledger: LedgerSettings,
     pub queue: QueueSettings,
+    pub routing: RoutingSettings,
     pub breaker: BreakerSettings,
     pub timeouts: Timeouts,
     pub shutdown: ShutdownSettings,
@@ -53,6 +54,9 @@ pub struct Settings {
     /// `[models.NAME]`: the operator's meta-models, and changes to the built-in ones.
     #[serde(skip)]
     pub models: BTreeMap<String, MetaModelSettings>,
+    /// `[aliases]`, in the order of the file.
+    #[serde(skip)]
+    pub aliases: Vec<ModelAlias>,
     #[serde(skip)]
     pub ollama: OllamaSettings,
     #[serde(skip)]
@@ -68,6 +72,7 @@ impl Default for Settings {
             clients: ClientsSettings { rate_limit_rpm: None, file: None, records: Arc::default() },
             ledger: LedgerSettings { data_dir: None, pool: "default".into(), slack_ms: 250 },
             queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000, outage_requests: 1_000 },
+            routing: RoutingSettings { quality_floor: 25 },
             breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
             timeouts: Timeouts { route_ms: 30_000, connect_ms: 3_000, first_token_ms: 20_000, stream_idle_ms: 30_000 },
             shutdown: ShutdownSettings { grace_ms: 2_000 },
@@ -81,6 +86,7 @@ impl Default for Settings {
             telemetry: telemetry::Settings::default(),
             providers: BTreeMap::new(),
             models: BTreeMap::new(),
+            aliases: Vec::new(),
             ollama: OllamaSettings::default(),
             sources: Arc::default(),
         }
@@ -173,6 +179,13 @@ pub struct QueueSettings {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutingSettings {
+    /// Models of less quality come after all others of their meta-model that have room.
+    #[serde(deserialize_with = "value::whole::<_, _, 0, 100>")]
+    pub quality_floor: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakerSettings {
     /// Consecutive failures that open a breaker.
     #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000>")]
@@ -261,8 +274,19 @@ pub struct MetaModelSettings {
     pub place: String,
 }
 
+/// `"gpt-4*" = "free"`: names that clients send, and the model that serves them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelAlias {
+    /// A name, or a pattern with `*`.
+    pub pattern: String,
+    /// A meta-model or a model, by any of its names.
+    pub model: String,
+    /// Its place in the file, for messages: `tollfree.toml:14:3`.
+    pub place: String,
+}
+
 /// The origin of web pages, apps or browser extensions, in lower case: `https://app.example.com`, `app://obsidian.md`. `*`
-/// is any origin, and `https://*.example.com` any subdomain.
+/// is any origin, `https://*.example.com` any subdomain, and `capacitor://` every origin of that scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(String);
 
@@ -279,6 +303,7 @@ impl Origin {
                 .strip_prefix(scheme)
                 .and_then(|rest| rest.strip_prefix("://")?.strip_suffix(domain)?.strip_suffix('.'))
                 .is_some_and(|name| !name.is_empty() && !name.contains(['/', ':', '@'])),
+            None if self.0.ends_with("://") => origin.starts_with(&self.0),
             None => self.is_any() || self.0 == origin,
         }
     }

@@ -152,7 +152,12 @@ impl ScriptEngine for Slow {
 const SLOWNESS: Duration = Duration::from_millis(80);
 
 fn flow(tasks: &Tasks, host: Arc<dyn ScriptEngine>, members: Vec<Arc<Candidate>>) -> Arc<Flow> {
-    let free = MetaModel { name: "free".to_owned(), strategy: RoutingStrategy::Listed, members: members.clone() };
+    let free = MetaModel {
+        name: "free".to_owned(),
+        strategy: RoutingStrategy::Listed,
+        quality_floor: 0,
+        members: members.clone(),
+    };
     let catalog = Catalog { candidates: members, metas: vec![free], hash: "h".to_owned(), ..Catalog::default() };
     let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
     let rules = Rules {

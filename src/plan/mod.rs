@@ -62,13 +62,16 @@ pub(crate) fn route(
     request: &ChatRequest,
 ) -> Result<RoutePlan, PlanError> {
     let resolved = catalog.resolve(&request.model)?;
-    let (members, strategy) = match &resolved {
-        Resolved::Meta(meta) if meta.name == FREE => (&meta.members, snapshot.strategy.unwrap_or(meta.strategy)),
-        Resolved::Meta(meta) => (&meta.members, meta.strategy),
-        Resolved::Models(candidates) => (candidates, RoutingStrategy::Headroom),
+    let (members, strategy, quality_floor) = match &resolved {
+        Resolved::Meta(meta) if meta.name == FREE => {
+            (&meta.members, snapshot.strategy.unwrap_or(meta.strategy), meta.quality_floor)
+        }
+        Resolved::Meta(meta) => (&meta.members, meta.strategy, meta.quality_floor),
+        // The caller named the model, whatever its quality.
+        Resolved::Models(candidates) => (candidates, RoutingStrategy::Headroom, 0),
     };
     let members = allowed(&resolved, members, client, &request.model)?;
     let eligible = candidates::eligible(&members, snapshot, learned, request)?;
-    let choices = strategy::arrange(eligible, strategy, snapshot, learned.next_seed(), request);
+    let choices = strategy::arrange(eligible, strategy, quality_floor, snapshot, learned.next_seed(), request);
     Ok(RoutePlan { requested: request.model.clone(), choices })
 }

@@ -25,18 +25,31 @@ pub(crate) fn ranking(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estim
     let strategy = strategy_of(meta, snapshot);
     let eligible = candidates::eligible(&meta.members, snapshot, learned, &short_request()).unwrap_or_default();
     // A fixed seed, so that this does not advance round robin.
-    let first = strategy::arrange(eligible, strategy, snapshot, PlanSeed { number: 0, seed: 0 }, &short_request());
+    let first = strategy::arrange(
+        eligible,
+        strategy,
+        meta.quality_floor,
+        snapshot,
+        PlanSeed { number: 0, seed: 0 },
+        &short_request(),
+    );
     let first = first.into_iter().map(|choice| choice.candidate);
     let mut seen = HashSet::new();
     let once = first.chain(meta.members.iter().cloned()).filter(|c| seen.insert(c.name.clone()));
     let ranked = once.enumerate().map(|(at, candidate)| {
-        let why = why(&candidate, strategy, snapshot, at);
+        let why = why(&candidate, strategy, meta.quality_floor, snapshot, at);
         Ranked { candidate, why }
     });
     ranked.collect()
 }
 
-fn why(candidate: &Candidate, strategy: RoutingStrategy, snapshot: &PoolSnapshot, at: usize) -> String {
+fn why(
+    candidate: &Candidate,
+    strategy: RoutingStrategy,
+    quality_floor: u32,
+    snapshot: &PoolSnapshot,
+    at: usize,
+) -> String {
     if !snapshot.is_enabled(candidate) {
         return "disabled".to_owned();
     }
@@ -49,6 +62,10 @@ fn why(candidate: &Candidate, strategy: RoutingStrategy, snapshot: &PoolSnapshot
     if left == 0 {
         return "no room now".to_owned();
     }
+    let quality = candidate.model.quality;
+    if strategy::is_below_floor(candidate, strategy, quality_floor) {
+        return format!("quality {quality}, below the floor of {quality_floor}");
+    }
     match strategy {
         RoutingStrategy::Headroom if at == 0 => format!("most headroom left ({left} %)"),
         RoutingStrategy::Headroom => format!("{left} % headroom left"),
@@ -56,7 +73,7 @@ fn why(candidate: &Candidate, strategy: RoutingStrategy, snapshot: &PoolSnapshot
             Some(ms) => format!("{ms:.0} ms to the first token, measured"),
             None => format!("{} ms to the first token, as published", candidate.model.first_token_ms),
         },
-        RoutingStrategy::Smart => format!("quality {}", candidate.model.quality),
+        RoutingStrategy::Smart => format!("quality {quality}"),
         RoutingStrategy::Listed => format!("listed as number {}", at + 1),
         RoutingStrategy::RoundRobin => "round robin".to_owned(),
         RoutingStrategy::Random => "random".to_owned(),
@@ -84,18 +101,27 @@ mod tests {
             ["x", "y"].map(|account| candidate("a/used").account(account).limits(&[(Limit::Rpm, 1_000)]).build());
         let b = candidate("b/fresh").limits(&[(Limit::Rpm, 1_000)]).build();
         let c = candidate("c/off").build();
+        let tiny = candidate("b/tiny").model(|m| m.quality = 8).build();
         let mut snapshot = PoolSnapshot { disabled: vec!["c".to_owned()], ..PoolSnapshot::default() };
         set_used(&mut snapshot, &a, &[400]);
         set_used(&mut snapshot, &twin, &[1_000]);
         set_used(&mut snapshot, &b, &[0]);
-        let meta =
-            MetaModel { name: "mine".to_owned(), strategy: RoutingStrategy::Headroom, members: vec![a, twin, b, c] };
+        let meta = MetaModel {
+            name: "mine".to_owned(),
+            strategy: RoutingStrategy::Headroom,
+            quality_floor: 25,
+            members: vec![tiny, a, twin, b, c],
+        };
         let ranked: Vec<(String, String)> = ranking(&meta, &snapshot, &Estimates::default())
             .into_iter()
             .map(|ranked| (ranked.candidate.name.to_string(), ranked.why))
             .collect();
-        let expected =
-            [("b/fresh", "most headroom left (100 %)"), ("a/used", "60 % headroom left"), ("c/off", "disabled")];
+        let expected = [
+            ("b/fresh", "most headroom left (100 %)"),
+            ("a/used", "60 % headroom left"),
+            ("b/tiny", "quality 8, below the floor of 25"),
+            ("c/off", "disabled"),
+        ];
         assert_eq!(ranked, expected.map(|(name, why)| (name.to_owned(), why.to_owned())));
     }
 }

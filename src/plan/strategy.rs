@@ -1,8 +1,8 @@
 //! The order of candidates.
 //!
-//! Three properties come before any strategy: local models last (except where the operator listed them in order), then candidates
-//! that the snapshot shows in cooldown, with an open breaker or full, then those that would reject this `max_tokens`. All of them
-//! stay in the plan, since `admit` has newer data.
+//! Four properties come before any strategy: local models last (except where the operator listed them in order), then candidates
+//! that the snapshot shows in cooldown, with an open breaker or full, then models below the quality floor (with the same
+//! exception), then those that would reject this `max_tokens`. All of them stay in the plan, since `admit` has newer data.
 //!
 //! `headroom` (the strategy of `free`) orders by the smallest share left over all windows, times plenty. With D requests of this
 //! size per day, plenty is D ÷ (D + 100): 20 a day score 1/6, 1000 score 9/10, and no daily limit scores 1. Scarce daily budgets
@@ -12,7 +12,8 @@ use std::{cmp::Ordering, sync::Arc};
 
 use super::{candidates::Eligible, estimate::PlanSeed};
 use crate::domain::{
-    BreakerState, ChatRequest, Choice, PoolSnapshot, RoutingStrategy, SubjectSnapshot, WindowKind, time::DAY_MS,
+    BreakerState, Candidate, ChatRequest, Choice, PoolSnapshot, RoutingStrategy, SubjectSnapshot, WindowKind,
+    time::DAY_MS,
 };
 
 /// Requests per day at which plenty is one half.
@@ -22,10 +23,12 @@ const SNAPSHOT_MAX_AGE_MS: i64 = 1_000;
 /// Smallest share left that weights a tie.
 const MIN_SHARE: f64 = 1e-3;
 
-/// Orders the candidates, the first to be tried first.
+/// Orders the candidates, the first to be tried first. `quality_floor`: models of less quality come after the others that have
+/// room.
 pub(crate) fn arrange(
     eligible: Vec<Eligible<'_>>,
     strategy: RoutingStrategy,
+    quality_floor: u32,
     snapshot: &PoolSnapshot,
     seed: PlanSeed,
     request: &ChatRequest,
@@ -47,6 +50,7 @@ pub(crate) fn arrange(
         let rank = Rank {
             local: choice.candidate.provider.local && strategy != RoutingStrategy::Listed,
             unavailable: share <= 0.0 || is_unavailable(&choice, snapshot, seen),
+            below_floor: is_below_floor(&choice.candidate, strategy, quality_floor),
             over_output: request.max_tokens.is_some_and(|most| most > choice.candidate.model.max_output),
             by_strategy,
             tie: -chance.ln() / share.max(MIN_SHARE),
@@ -61,6 +65,7 @@ pub(crate) fn arrange(
 struct Rank {
     local: bool,
     unavailable: bool,
+    below_floor: bool,
     over_output: bool,
     by_strategy: f64,
     /// Random, weighted by headroom, so that the accounts of one model fill up evenly over all replicas.
@@ -69,11 +74,16 @@ struct Rank {
 
 impl Rank {
     fn compare(&self, other: &Self) -> Ordering {
-        (self.local, self.unavailable, self.over_output)
-            .cmp(&(other.local, other.unavailable, other.over_output))
+        (self.local, self.unavailable, self.below_floor, self.over_output)
+            .cmp(&(other.local, other.unavailable, other.below_floor, other.over_output))
             .then(self.by_strategy.total_cmp(&other.by_strategy))
             .then(self.tie.total_cmp(&other.tie))
     }
+}
+
+/// Whether the quality floor moves the candidate back. The operator's own order stays as it is.
+pub(crate) fn is_below_floor(candidate: &Candidate, strategy: RoutingStrategy, quality_floor: u32) -> bool {
+    candidate.model.quality < quality_floor && strategy != RoutingStrategy::Listed
 }
 
 /// Smallest share left over all windows after this request: 1 if nothing is known, 0 if the request does not fit.
@@ -156,12 +166,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Candidate, Limit, TokenCharge},
+        domain::{Limit, TokenCharge},
         plan::{
             Estimates,
             test_support::{candidate, names, question, set_used},
         },
     };
+
+    const FLOOR: u32 = 20;
 
     fn arrange_all(
         candidates: &[Arc<Candidate>],
@@ -175,7 +187,7 @@ mod tests {
             choice: Choice { candidate: c.clone(), charge: learned.charge(c, request) },
             seen: snapshot.subject(c),
         });
-        arrange(able.collect(), strategy, snapshot, seed, request)
+        arrange(able.collect(), strategy, FLOOR, snapshot, seed, request)
     }
 
     /// A different, reproducible seed for each number.
@@ -259,6 +271,22 @@ mod tests {
             assert_eq!(order, ["b/far", "a/local"], "{strategy:?}");
         }
         assert_eq!(arranged(&[local, far], RoutingStrategy::Listed, &PoolSnapshot::default(), 0), ["a/local", "b/far"]);
+    }
+
+    #[test]
+    fn models_below_the_quality_floor_come_last_while_others_have_room() {
+        let limits = [(Limit::Rpm, 10)];
+        let small = candidate("a/small").model(|m| (m.quality, m.first_token_ms) = (FLOOR - 1, 1)).build();
+        let able = candidate("b/able").limits(&limits).model(|m| m.quality = FLOOR).build();
+        let both = [small, able.clone()];
+        let mut snapshot = PoolSnapshot::default();
+        set_used(&mut snapshot, &able, &[9]);
+        for strategy in [RoutingStrategy::Fast, RoutingStrategy::Headroom, RoutingStrategy::RoundRobin] {
+            assert_eq!(arranged(&both, strategy, &snapshot, 0), ["b/able", "a/small"], "{strategy:?}");
+        }
+        assert_eq!(arranged(&both, RoutingStrategy::Listed, &snapshot, 0), ["a/small", "b/able"]);
+        set_used(&mut snapshot, &able, &[10]);
+        assert_eq!(arranged(&both, RoutingStrategy::Headroom, &snapshot, 0), ["a/small", "b/able"]);
     }
 
     #[test]
