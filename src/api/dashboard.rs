@@ -6,7 +6,7 @@ use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
     http::header::{
         ACCEPT_ENCODING, AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETag, Encoding, HeaderValue,
-        VARY,
+        LOCATION, VARY,
     },
     web::Bytes,
 };
@@ -67,6 +67,11 @@ pub(crate) async fn page(request: HttpRequest) -> Result<HttpResponse, ApiError>
         return Ok(restrict(page, NOT_BUILT_POLICY));
     };
     Ok(restrict(response, POLICY))
+}
+
+/// `GET /`: a browser that is given only the gateway's address finds the dashboard.
+pub(crate) async fn redirect() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, "/dashboard")).finish()
 }
 
 /// The content type of an asset, or `None` if the path is a view of the page.

@@ -1,9 +1,9 @@
 //! Every URL of the gateway.
 
 use actix_web::{
-    HttpRequest, Resource, Route,
+    HttpRequest, Resource, Route, guard,
     http::Method as M,
-    web::{self, JsonConfig, ServiceConfig, delete, get, head, patch, post, scope},
+    web::{self, JsonConfig, ServiceConfig, delete, head, patch, post, scope},
 };
 
 use crate::api::{admin, dashboard, docs, edge::error::ApiError, openapi, v1};
@@ -11,6 +11,7 @@ use crate::api::{admin, dashboard, docs, edge::error::ApiError, openapi, v1};
 pub(crate) fn configure(app: &mut ServiceConfig) {
     let json = JsonConfig::default().limit(MAX_ADMIN_BODY).error_handler(|error, _| ApiError::from(&error).into());
     app.app_data(json).app_data(openapi::api_docs());
+    app.service(at("/", [(M::GET, get().to(dashboard::redirect))]).resource());
     for (root, urls) in roots() {
         app.service(urls.0.into_iter().map(Url::resource).fold(scope(root), actix_web::Scope::service));
     }
@@ -33,6 +34,11 @@ fn unscoped(app: &mut Urls) {
         ))
         .service(at("/openapi.json", [(M::GET, get().to(docs::json))]))
         .service(at("/docs", [(M::GET, get().to(docs::page))]));
+}
+
+/// Also serves HEAD, whose response is that of GET without its body.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 fn v1(app: &mut Urls) {
@@ -107,8 +113,13 @@ fn at<const N: usize>(path: &'static str, methods: [(M, Route); N]) -> Url {
 impl Url {
     /// Other methods are answered with 405 and the list of supported ones.
     fn resource(self) -> Resource {
-        let allow: Vec<_> = self.methods.iter().map(|(method, _)| method.to_string()).collect();
-        let allow = allow.join(", ");
+        let mut allow: Vec<M> = self.methods.iter().map(|(method, _)| method.clone()).collect();
+        if let Some(at) = allow.iter().position(|method| *method == M::GET)
+            && !allow.contains(&M::HEAD)
+        {
+            allow.insert(at + 1, M::HEAD);
+        }
+        let allow = allow.iter().map(M::as_str).collect::<Vec<_>>().join(", ");
         let resource = self.methods.into_iter().fold(web::resource(self.path), |all, (_, route)| all.route(route));
         resource.default_service(web::to(move |request: HttpRequest| {
             let allow = allow.clone();
@@ -126,15 +137,53 @@ pub fn served() -> Vec<(String, String)> {
     urls.flat_map(|(path, url)| url.methods.into_iter().map(move |(m, _)| (m.to_string(), path.clone()))).collect()
 }
 
+/// First segments below `/v1` of endpoints that other servers of this API have.
+const OTHER_ENDPOINTS: [&str; 21] = [
+    "assistants",
+    "audio",
+    "batches",
+    "completions",
+    "containers",
+    "conversations",
+    "embeddings",
+    "evals",
+    "files",
+    "fine_tuning",
+    "images",
+    "messages",
+    "moderations",
+    "organization",
+    "realtime",
+    "rerank",
+    "responses",
+    "threads",
+    "uploads",
+    "vector_stores",
+    "videos",
+];
+
 async fn not_found(request: HttpRequest) -> Result<String, ApiError> {
     let (method, path) = (request.method(), request.path());
-    let message = format!("There is no `{method} {path}`. The chat endpoint is `POST /v1/chat/completions`.");
+    let below = path.strip_prefix("/api").unwrap_or(path).strip_prefix("/v1/").unwrap_or_default();
+    let message = if OTHER_ENDPOINTS.iter().any(|other| below.split('/').next() == Some(other)) {
+        format!(
+            "This gateway has no `{path}`: that endpoint of the API is not built. It serves `POST /v1/chat/completions` and \
+             `GET /v1/models`."
+        )
+    } else if path.ends_with("/chat/completions") {
+        format!(
+            "There is no `{method} {path}`. The chat endpoint is `POST /v1/chat/completions`: the base URL that a client \
+             is given ends in one `/v1`."
+        )
+    } else {
+        format!("There is no `{method} {path}`. The chat endpoint is `POST /v1/chat/completions`.")
+    };
     Err(ApiError::NotFound(message))
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
+    use actix_web::{http::Method, test::TestRequest};
 
     use crate::{
         api::test_support::{app, call},
@@ -144,14 +193,44 @@ mod tests {
     #[actix_web::test]
     async fn an_unknown_url_is_404_and_an_unsupported_method_405_with_the_supported_ones() {
         let app = app(Settings::default()).await;
-        for path in ["/", "/v2/models", "/v1", "/v1/", "/v1/chat", "/v1/models/", "/v1/status/providers"] {
+        for path in ["/v2/models", "/v1", "/v1/", "/v1/chat", "/v1/models/", "/v1/status/providers"] {
             let (status, _, body) = call(&app, TestRequest::get().uri(path)).await;
             assert_eq!((status, &body["error"]["code"]), (404, &"not_found".into()), "{path}");
         }
-        for (path, allow) in [("/v1/models", "GET"), ("/api/v1/status/routing", "PATCH"), ("/healthz", "GET, HEAD")] {
+        for (path, allow) in [
+            ("/", "GET, HEAD"),
+            ("/v1/models", "GET, HEAD"),
+            ("/api/v1/status/routing", "PATCH"),
+            ("/healthz", "GET, HEAD"),
+            ("/admin/v1/clients", "GET, HEAD, POST"),
+        ] {
             let (status, headers, body) = call(&app, TestRequest::delete().uri(path)).await;
             assert_eq!((status, &body["error"]["code"]), (405, &"method_not_allowed".into()), "{path}");
             assert_eq!(headers.get("allow").unwrap(), allow, "{path}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn an_endpoint_that_is_not_built_says_so() {
+        let app = app(Settings::default()).await;
+        for path in ["/v1/embeddings", "/api/v1/responses", "/v1/audio/speech", "/v1/files/file-1/content"] {
+            let (status, _, body) = call(&app, TestRequest::post().uri(path)).await;
+            let message = body["error"]["message"].as_str().unwrap();
+            assert_eq!((status, message.contains("is not built")), (404, true), "{path}: {message}");
+        }
+        for path in ["/chat/completions", "/v1/v1/chat/completions"] {
+            let (status, _, body) = call(&app, TestRequest::post().uri(path)).await;
+            let message = body["error"]["message"].as_str().unwrap();
+            assert_eq!((status, message.contains("base URL")), (404, true), "{path}: {message}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn the_root_leads_to_the_dashboard() {
+        let app = app(Settings::default()).await;
+        for request in [TestRequest::get(), TestRequest::default().method(Method::HEAD)] {
+            let (status, headers, _) = call(&app, request.uri("/")).await;
+            assert_eq!((status, headers.get("location").unwrap().to_str().unwrap()), (302, "/dashboard"));
         }
     }
 

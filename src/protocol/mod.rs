@@ -1,3 +1,13 @@
 //! Client protocols, one folder for each: what its requests mean, and how its replies are written. Pure: no I/O.
 
 pub mod chat;
+
+use bytes::Bytes;
+
+/// U+FEFF in UTF-8. Windows tools, such as PowerShell, put it before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The body without a byte order mark, which is not part of its JSON.
+pub(crate) fn skip_byte_order_mark(body: Bytes) -> Bytes {
+    if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body }
+}

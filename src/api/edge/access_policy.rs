@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -134,11 +134,17 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
         .map(|ip| ip.to_canonical())
 }
 
-/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+/// Headers that hold a key without a scheme, as the SDKs of Anthropic and of Azure send it.
+static KEY_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("api-key")];
+
+/// The key that a request presents: `Authorization: Bearer <key>`, else `x-api-key` or `api-key`. The scheme's case does not
+/// matter.
+pub(crate) fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
+    let bearer = text(&AUTHORIZATION).and_then(|value| value.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key);
+    let bare = KEY_HEADERS.iter().filter_map(text);
+    bearer.into_iter().chain(bare).map(str::trim).find(|key| !key.is_empty())
 }
 
 #[cfg(test)]
@@ -174,6 +180,24 @@ mod tests {
         assert!(!open("0.0.0.0", None) && !open("::", None) && !open("127.0.0.1", Some("k")));
         let policy = |has_clients| AccessPolicy::new(&Settings::default(), None, has_clients);
         assert!(policy(false).open && !policy(true).open);
+    }
+
+    #[test]
+    fn a_key_is_read_from_any_of_the_usual_headers_and_a_bearer_token_wins() {
+        let with = |lines: &[(&'static str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in lines {
+                map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            presented_key(&map).map(str::to_owned)
+        };
+        assert_eq!(with(&[("authorization", "bearer  one ")]).as_deref(), Some("one"));
+        assert_eq!(with(&[("x-api-key", "two")]).as_deref(), Some("two"));
+        assert_eq!(with(&[("api-key", "three")]).as_deref(), Some("three"));
+        assert_eq!(with(&[("x-api-key", "two"), ("authorization", "Bearer one")]).as_deref(), Some("one"));
+        assert_eq!(with(&[("authorization", "Bearer "), ("api-key", "three")]).as_deref(), Some("three"));
+        assert_eq!(with(&[("authorization", "Basic b25lOg==")]), None);
+        assert_eq!(with(&[("x-api-key", " ")]), None);
     }
 
     #[test]

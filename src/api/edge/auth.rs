@@ -1,30 +1,34 @@
 //! Authentication as extractors: [`Client`] for endpoints of clients, [`Admin`] and [`AdminJson`] for those of admins. Both
-//! accept a bearer token or a session cookie.
+//! accept a key (see [`presented_key`]) or a session cookie.
 
 use std::time::Duration;
 
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
-    error::JsonPayloadError,
+    error::{JsonPayloadError, PayloadError},
     http::{
         Version,
         header::{CONTENT_LENGTH, TRANSFER_ENCODING},
     },
-    web::Json,
+    web::{Bytes, Json},
 };
-use futures_util::future::{FutureExt, LocalBoxFuture};
+use futures_util::{
+    StreamExt,
+    future::{FutureExt, LocalBoxFuture},
+};
 use serde::de::DeserializeOwned;
 
 use crate::{
     api::edge::{
-        access_policy::{PresentedKey, bearer},
+        access_policy::{PresentedKey, presented_key},
         auth_context::{ADMIN, AuthContext, too_many_attempts},
         error::ApiError,
         flow_error, session,
     },
     domain::{Client, KeyDigest, client::ClientKind},
     ledger::{AuthenticationError, ChangedBy},
+    protocol::skip_byte_order_mark,
 };
 
 /// Client records are read afresh on endpoints that spend no budget. Admission compares record versions itself, so
@@ -36,7 +40,7 @@ pub(crate) async fn client(request: HttpRequest, max_age: Duration) -> Result<Cl
     let context = AuthContext::new(&request)?;
     let admin = || Client::new(ADMIN, ClientKind::Admin, []);
     let anonymous = || context.policy.anonymous_client(context.address);
-    let Some(token) = bearer(request.headers()) else {
+    let Some(token) = presented_key(request.headers()) else {
         if session::remaining_lifetime(&context, &request).await?.is_some() {
             return Ok(admin());
         }
@@ -94,7 +98,7 @@ async fn admin(request: HttpRequest) -> Result<Admin, ApiError> {
     if context.policy.admin_key.is_none() {
         return Err(ApiError::AdminKeyNotSet);
     }
-    let Some(token) = bearer(request.headers()) else {
+    let Some(token) = presented_key(request.headers()) else {
         if session::remaining_lifetime(&context, &request).await?.is_some() {
             return Ok(Admin { by: context.by() });
         }
@@ -133,19 +137,29 @@ impl<T: DeserializeOwned + 'static> FromRequest for AdminJson<T> {
     type Future = LocalBoxFuture<'static, Result<Self, actix_web::Error>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, mut payload) = (request.clone(), payload.take());
+        let (request, payload) = (request.clone(), payload.take());
         async move {
             let Admin { by } = admin(request.clone()).await?;
             let body = if has_no_body(&request) {
                 let empty = serde_json::from_str("{}");
                 empty.map_err(|error| ApiError::from(&JsonPayloadError::Deserialize(error)))?
             } else {
-                Json::<T>::from_request(&request, &mut payload).await?.0
+                Json::<T>::from_request(&request, &mut without_byte_order_mark(payload)).await?.0
             };
             Ok(Self { by, body })
         }
         .boxed_local()
     }
+}
+
+fn without_byte_order_mark(payload: Payload) -> Payload {
+    let mut is_first = true;
+    let chunks = payload.map(
+        move |chunk: Result<Bytes, PayloadError>| {
+            if std::mem::take(&mut is_first) { chunk.map(skip_byte_order_mark) } else { chunk }
+        },
+    );
+    Payload::Stream { payload: chunks.boxed_local() }
 }
 
 fn has_no_body(request: &HttpRequest) -> bool {
@@ -197,6 +211,28 @@ mod tests {
         for (key, status) in [(None, 401), (Some("Team"), 401), (Some("team"), 200), (Some("admin-key"), 200)] {
             assert_eq!(call(&app, with("/v1/models", key)).await.0, status, "{key:?}");
         }
+    }
+
+    #[actix_web::test]
+    async fn every_header_for_keys_is_accepted_at_client_and_admin_endpoints() {
+        let app = app(settings(AuthMode::Required)).await;
+        for (path, key) in [("/v1/models", "team"), ("/v1/models", "admin-key"), ("/admin/v1/audit", "admin-key")] {
+            for header in ["x-api-key", "api-key"] {
+                assert_eq!(call(&app, with(path, None).insert_header((header, key))).await.0, 200, "{path} {header}");
+                assert_eq!(call(&app, with(path, None).insert_header((header, "x"))).await.0, 401, "{path} {header}");
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_401_names_the_scheme_to_authenticate_with() {
+        let app = app(settings(AuthMode::Required)).await;
+        for (path, key) in [("/v1/models", None), ("/v1/models", Some("x")), ("/admin/v1/audit", None)] {
+            let (status, headers, _) = call(&app, with(path, key)).await;
+            let challenge = headers.get("www-authenticate").map(|value| value.to_str().unwrap());
+            assert_eq!((status, challenge), (401, Some("Bearer realm=\"tollfree\"")), "{path} {key:?}");
+        }
+        assert!(!call(&app, with("/v1/models", Some("team"))).await.1.contains_key("www-authenticate"));
     }
 
     #[actix_web::test]

@@ -18,9 +18,9 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
      x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, \
      retry-after, retry-after-ms, x-should-retry, preference-applied",
 );
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PATCH, PUT, DELETE, OPTIONS");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS");
 /// Allowed where a preflight names no request headers.
-const DEFAULT_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
+const DEFAULT_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, x-api-key, api-key");
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("86400");
 const VARY_BY: HeaderValue = HeaderValue::from_static("Origin");
 const NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
@@ -99,6 +99,32 @@ mod tests {
         assert_eq!(origins.allowed_origin(&from("https://app.example.evil")), None);
         assert_eq!(origins.allowed_origin(&HeaderMap::new()), None);
         assert!(origins.varies());
+    }
+
+    #[test]
+    fn apps_extensions_and_subdomains_are_allowed_where_listed() {
+        let listed = [
+            "app://obsidian.md",
+            "tauri://localhost",
+            "capacitor://",
+            "chrome-extension://abcdefgh",
+            "https://*.team.example",
+        ];
+        let origins = Origins::new(&listed.map(|origin| origin.parse().unwrap()));
+        for origin in [
+            "app://obsidian.md",
+            "tauri://localhost",
+            "capacitor://localhost",
+            "chrome-extension://abcdefgh",
+            "https://a.b.team.example",
+        ] {
+            assert_eq!(origins.allowed_origin(&from(origin)).unwrap(), origin);
+        }
+        for origin in
+            ["app://other.md", "https://team.example", "http://a.team.example", "https://evilteam.example", "null"]
+        {
+            assert_eq!(origins.allowed_origin(&from(origin)), None, "{origin}");
+        }
     }
 
     #[test]

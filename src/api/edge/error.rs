@@ -7,7 +7,7 @@ use actix_web::{
     error::JsonPayloadError,
     http::{
         StatusCode as S,
-        header::{ALLOW, RETRY_AFTER},
+        header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
 use serde::Serialize;
@@ -179,6 +179,9 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::build(self.status_code());
         if let Self::MethodNotAllowed { allow, .. } = self {
             response.insert_header((ALLOW, allow.as_str()));
+        }
+        if self.status_code() == S::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"tollfree\""));
         }
         if let Some(retry_ms) = self.retry_ms() {
             insert_retry(&mut response, retry_ms);

@@ -1,5 +1,5 @@
-//! The one middleware around every request: request id, trace, CORS, and at the end the log line and the metrics. It is a
-//! single layer because every request passes it.
+//! The one middleware around every request: request id, trace, compression, CORS, and at the end the log line and the metrics.
+//! It is a single layer because every request passes it.
 
 use std::{
     borrow::Cow,
@@ -12,7 +12,7 @@ use actix_web::{
     Error, HttpMessage, HttpResponse,
     body::{BodySize, EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse},
-    http::{ConnectionType, Method, StatusCode, header::HeaderValue},
+    http::{ConnectionType, Method, StatusCode, Version, header::HeaderValue},
     web::{Bytes, Data},
 };
 use pin_project_lite::pin_project;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::{
     api::edge::{
+        compression::{self, MaybeCompressed},
         cors,
         error::{ApiError, ErrorCode},
         request_id::{REQUEST_ID, RequestId},
@@ -37,10 +38,10 @@ const CLIENT_LEFT: &str = "client_left";
 pub(crate) fn wrap_request<S, B>(
     request: ServiceRequest,
     inner: &S,
-) -> impl Future<Output = Result<ServiceResponse<EitherBody<TrackedBody<B>>>, Error>> + use<S, B>
+) -> impl Future<Output = Result<ServiceResponse<EitherBody<TrackedBody<MaybeCompressed<B>>>>, Error>> + use<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
-    B: MessageBody,
+    B: MessageBody + 'static,
 {
     let id = RequestId::from_headers(request.headers());
     request.extensions_mut().insert(id.clone());
@@ -67,9 +68,20 @@ where
     let work = async move {
         let mut response = match (call, preflight) {
             (Some((call, mut tracker)), _) => {
-                let response = call.await?;
+                let mut response = compression::compress(call.await?);
                 tracker.response_started(&response);
-                response.map_body(|_, body| EitherBody::left(TrackedBody { body: Some(body), tracker }))
+                let is_stream = response.response().body().size() == BodySize::Stream;
+                if is_stream && response.request().version() < Version::HTTP_11 {
+                    // HTTP/1.0 has no chunks: the end of the connection is the end of the body.
+                    let head = response.response_mut().head_mut();
+                    head.no_chunking(true);
+                    head.set_connection_type(ConnectionType::Close);
+                }
+                // A stream may never end, and the response to HEAD has no body that could.
+                let is_omitted = is_stream && tracker.method == Method::HEAD;
+                response.map_body(|_, body| {
+                    EitherBody::left(TrackedBody { body: Some(body).filter(|_| !is_omitted), tracker })
+                })
             }
             (None, preflight) => {
                 let request = preflight.ok_or(ApiError::Internal)?;

@@ -11,12 +11,17 @@ use super::{
 use crate::{
     domain::ChatRequest,
     json::{Json, JsonError, Kind, Text},
+    protocol::skip_byte_order_mark,
 };
 
 /// Parses a request; the error is the first mistake in it.
 pub fn decode(body: Bytes) -> Result<ChatRequest, BadRequest> {
+    let body = skip_byte_order_mark(body);
     let text = match std::str::from_utf8(&body) {
         Ok(text) => text,
+        Err(_) if body.starts_with(b"\xFF\xFE") || body.starts_with(b"\xFE\xFF") => {
+            return Err(invalid_json("The body is encoded as UTF-16; send it as UTF-8.".to_owned()));
+        }
         Err(e) => {
             return Err(invalid_json(format!(
                 "The body is not valid UTF-8: bad sequence at byte {}.",

@@ -73,7 +73,6 @@ fn malformed_json_is_reported_with_line_and_column() {
         ("{\"model\":\"m\",}", "line 1 column 14"),
         ("[1", "line 1 column 3"),
         ("{\"model\":5,", "line 1 column 12"),
-        ("\u{feff}{}", "line 1 column 1"),
         ("{\"model\":\"m\",\"model\":\"n\"}", "`model` occurs twice in the body, again at line 1 column 14"),
         ("{\"model\":\"m\",\"mod\\u0065l\":\"n\"}", "`model` occurs twice"),
     ] {
@@ -185,4 +184,14 @@ fn an_inline_image_is_not_remote() {
     assert!(!good(&body("data:image/png;base64,AAAA")).remote_images);
     assert!(!good(&body("DATA:image/png;base64,AAAA")).remote_images);
     assert!(good(&body("http://x")).remote_images);
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_and_utf_16_is_named() {
+    let body = r#"{"model":"free","messages":[{"role":"user","content":"hi"}]}"#;
+    let marked = [b"\xEF\xBB\xBF", body.as_bytes()].concat();
+    assert_eq!(decode(marked.into()).unwrap().body, body, "the provider gets the body without the mark");
+    let utf_16: Vec<u8> = std::iter::once(0xFEFF).chain(body.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let bad = decode(utf_16.into()).unwrap_err();
+    assert!(bad.code == "invalid_json" && bad.message.contains("UTF-16"), "{bad:?}");
 }

@@ -8,6 +8,7 @@ mod chat;
 mod clients;
 mod failover;
 mod fault_table;
+mod http_versions;
 mod journal;
 mod openapi;
 mod outage;
