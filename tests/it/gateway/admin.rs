@@ -114,7 +114,6 @@ async fn an_invalid_configuration_prevents_the_start_and_names_its_position() {
         (TestApp::setup().env("TOLLFREE_OOPS", "1"), "TOLLFREE_OOPS", ""),
         (TestApp::setup().env("PORT", "99999"), "PORT", "99999"),
         (TestApp::setup().env("TOLLFREE_DATA_DIR", "/proc/nothing"), "/proc/nothing", ""),
-        (TestApp::setup().file("[models.mine]\nmembers = [\"nobody/m\"]"), "nobody", "mine"),
     ];
     for (setup, place, name) in wrong {
         let (code, output) = setup.fails().await;
