@@ -490,7 +490,7 @@ export const status = (): Status => ({
   totalRequests: 18_432,
   successRequests: 18_219,
   failedRequests: 213,
-  ledger: { reachable: true },
+  ledger: { reachable: true, waiting: 0 },
   recentRequests: [],
   providers: PROVIDERS.map(({ id, name, models }) => ({
     id,
