@@ -125,13 +125,15 @@ impl<'a> Call<'a> {
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
+        let may_be_reused = endpoint.has_responded.load(Ordering::Relaxed);
         match timeout_at(self.deadline(), request.send()).await {
             Ok(Ok(response)) => {
                 endpoint.has_responded.store(true, Ordering::Relaxed);
                 Ok(response)
             }
             // Not sent again here, since only one request was admitted. The next attempt opens a connection.
-            Ok(Err(e)) if is_closed_early(&e) && endpoint.has_responded.swap(false, Ordering::Relaxed) => {
+            Ok(Err(e)) if may_be_reused && is_closed_early(&e) => {
+                endpoint.has_responded.store(false, Ordering::Relaxed);
                 Err(fault::stale_connection(self.candidate, &format!("the connection broke: {}", root_cause(&e))))
             }
             Ok(Err(e)) => Err(self.transport_fault(&e)),

@@ -54,6 +54,16 @@ impl Walker<'_> {
         }
     }
 
+    /// Whether a rule speaks of the field `name` of the object at a path, or of something inside of it.
+    fn has_rules_at(&self, pattern: &str, name: &str) -> bool {
+        let wire = &self.candidate.provider.wire;
+        let concerns = |rule: &str| {
+            let rest = rule.strip_prefix(pattern).and_then(|rest| rest.strip_prefix('.')?.strip_prefix(name));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', ':']))
+        };
+        wire.allowed_fields.iter().any(|(rule, _)| concerns(rule)) || wire.drop.iter().any(|rule| concerns(rule))
+    }
+
     /// Walks an object. `edit` reads and patches a value that it handles, and returns whether it did. `added` is called at the
     /// end for fields to add.
     pub(crate) fn object<'t>(
@@ -79,7 +89,9 @@ impl Walker<'_> {
                 json.skip()?;
             } else if !edit(name, json, &mut inner)? {
                 match kind {
-                    Kind::Array | Kind::Object => self.value(&format!("{pattern}.{}", name.raw), json, &mut inner)?,
+                    Kind::Array | Kind::Object if self.has_rules_at(pattern, name.raw) => {
+                        self.value(&format!("{pattern}.{}", name.raw), json, &mut inner)?;
+                    }
                     _ => json.skip()?,
                 }
             }

@@ -187,7 +187,10 @@ impl<'a> Edit<'a> {
             return Some(requested);
         }
         let rank = EFFORTS.iter().position(|effort| *effort == requested)?;
-        EFFORTS[..rank].iter().rev().chain(&EFFORTS[rank..]).copied().find(knows)
+        // The nearest that the model knows, the lower of two. Only the least effort may become none.
+        let by_distance = |other: usize| (other.abs_diff(rank), other);
+        let usable = (0..EFFORTS.len()).filter(|other| knows(&EFFORTS[*other]) && (*other > 0 || rank <= 1));
+        usable.min_by_key(|other| by_distance(*other)).map(|other| EFFORTS[other])
     }
 
     /// Edits inside a field that is kept.

@@ -367,6 +367,8 @@ fn an_unknown_effort_becomes_the_nearest_known_one() {
         ("groq/openai/gpt-oss-120b", "medium", Some("medium")),
         ("groq/allam-2-7b", "low", None),
         ("gemini/gemini-3.8-flash", "none", Some("minimal")),
+        ("mistral/mistral-medium-2604", "medium", Some("high")),
+        ("mistral/mistral-medium-2604", "minimal", Some("none")),
     ] {
         let sent = value(&with(&format!(r#","reasoning_effort":"{requested}""#)), named(name));
         assert_eq!(sent.get("reasoning_effort").and_then(Value::as_str), wanted, "{name} {requested}");

@@ -6,6 +6,9 @@ use serde_json::json;
 
 use super::finish_reason;
 
+/// More choices than a request can ask for. What a damaged response adds belongs to the last one.
+const MAX_CHOICES: usize = 128;
+
 /// The provider's names of a response, as far as it has sent them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ResponseIdentity {
@@ -40,7 +43,8 @@ pub(crate) struct ChoiceState {
 #[derive(Debug)]
 pub(crate) struct CallState {
     pub id: String,
-    has_own_id: bool,
+    /// Differs from `id` where the provider gave several calls one id.
+    provider_id: Option<String>,
     provider_index: Option<u64>,
     pub name: String,
     pub arguments: String,
@@ -103,7 +107,9 @@ impl ChoiceStates {
     /// The choice with the provider's index, or at a position in the list of choices where it sends no usable index.
     pub(crate) fn choice(&mut self, provider_index: Option<u64>, position: u64) -> &mut ChoiceState {
         let key = provider_index.or(Some(position));
-        let at = self.choices.iter().position(|choice| choice.provider_index == key).unwrap_or_else(|| {
+        let known = self.choices.iter().position(|choice| choice.provider_index == key);
+        let known = known.or_else(|| (self.choices.len() >= MAX_CHOICES).then_some(MAX_CHOICES - 1));
+        let at = known.unwrap_or_else(|| {
             let taken = |index: u64| self.choices.iter().any(|choice| choice.index == index);
             let wanted = key.filter(|index| *index < self.n.max(1) && !taken(*index));
             let index = wanted.or_else(|| (0..=self.choices.len() as u64).find(|index| !taken(*index))).unwrap_or(0);
@@ -162,7 +168,8 @@ impl ChoiceState {
 
     /// The call that a fragment continues, if it continues one.
     ///
-    /// An id decides where there is one. Without an id a fragment with another index, or one that names a function behind
+    /// An id decides where there is one, unless the fragment names a function at another index or behind complete arguments:
+    /// some servers give all calls of a function one id. Without an id a fragment with another index, or one that names a function behind
     /// complete arguments, begins a new call: some servers send every parallel call with index 0, or with no index.
     pub(crate) fn continued(
         &self,
@@ -171,10 +178,14 @@ impl ChoiceState {
         name: Option<&str>,
         arguments: Option<&str>,
     ) -> Option<usize> {
+        let restarts = arguments.is_some_and(|arguments| arguments.trim_start().starts_with('{'));
         if let Some(id) = id
-            && let Some(at) = self.calls.iter().position(|call| call.has_own_id && call.id == id)
+            && let Some(at) = self.calls.iter().rposition(|call| {
+                let is_elsewhere = name.is_some() && index.is_some() && call.provider_index != index;
+                call.provider_id.as_deref() == Some(id) && !is_elsewhere
+            })
         {
-            return Some(at);
+            return (name.is_none() || !restarts || !self.calls[at].is_complete()).then_some(at);
         }
         let at = match index {
             Some(_) => self.calls.iter().rposition(|call| call.provider_index == index)?,
@@ -182,11 +193,10 @@ impl ChoiceState {
         };
         let call = &self.calls[at];
         let begins = match (id, name) {
-            (Some(_), _) => call.has_own_id || call.is_complete() || index.is_none(),
-            (None, Some(name)) => {
-                let restarts = arguments.is_some_and(|arguments| arguments.trim_start().starts_with('{'));
-                (!call.name.is_empty() && call.name != name) || call.is_complete() && restarts
-            }
+            (Some(_), Some(_)) => call.provider_id.is_some() || index.is_none() || call.is_complete(),
+            // Some servers send another id with every fragment of a call.
+            (Some(_), None) => index.is_none() || call.is_complete(),
+            (None, Some(name)) => (!call.name.is_empty() && call.name != name) || restarts && call.is_complete(),
             (None, None) => false,
         };
         (!begins).then_some(at)
@@ -194,11 +204,12 @@ impl ChoiceState {
 
     /// Adds a call and returns its index. An id that is missing or not unique is replaced.
     pub(crate) fn begin(&mut self, id: Option<&str>, provider_index: Option<u64>) -> usize {
+        let id_sent = id.map(str::to_owned);
         let own = id.filter(|id| !self.calls.iter().any(|call| call.id == *id));
         let id = own.map_or_else(|| format!("call_{}", uuid::Uuid::new_v4().simple()), str::to_owned);
         self.calls.push(CallState {
             id,
-            has_own_id: own.is_some(),
+            provider_id: id_sent,
             provider_index,
             name: String::new(),
             arguments: String::new(),

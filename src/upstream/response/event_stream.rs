@@ -256,8 +256,8 @@ impl EventStream {
         if let (Some(usage), Some(range)) = (facts.usage, parsed.usage_at) {
             let json = whole_response::usage_json(&text[range.clone()], usage);
             // A chunk from which only the usage was taken, and which had nothing else, is the usage chunk already.
-            let is_complete =
-                parsed.has_choices && parsed.choices == 0 && parsed.patch.len() == 1 && json == text[range];
+            let is_only_cut = parsed.patch.len() == 1 && !parsed.has_other_cuts;
+            let is_complete = parsed.has_choices && parsed.choices == 0 && is_only_cut && json == text[range];
             let bytes = if is_complete { relayed(event) } else { framed(self.states.usage_chunk(&json).as_bytes()) };
             let facts = EventFacts { usage: Some(usage), usage_only: true, ..EventFacts::default() };
             self.usage = Some(SseEvent { bytes, facts });

@@ -44,6 +44,8 @@ pub(crate) struct ParsedResponse {
     pub ended_with_error: bool,
     /// Position of the `usage` object.
     pub usage_at: Option<Range<usize>>,
+    /// A top-level member other than the usage is taken out.
+    pub has_other_cuts: bool,
     /// Nothing but usage: the client gets it in the usage chunk.
     pub is_usage_only: bool,
     /// Choices that ended, with a delta of the arguments that their tool calls lack.
@@ -166,6 +168,8 @@ impl ResponseReader<'_> {
                 valid.push(name.raw);
                 kept.keep(name.at..json.at(), &mut self.parsed.patch);
             } else {
+                let is_usage = self.parsed.usage_at.as_ref().is_some_and(|range| range.start == value_at);
+                self.parsed.has_other_cuts |= !is_usage;
                 kept.cut(name.at..json.at());
             }
             Ok::<_, JsonError>(())

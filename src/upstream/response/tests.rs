@@ -84,6 +84,9 @@ fn parallel_calls_stay_apart_whatever_their_ids_and_indexes() {
         (r#"{"index":"0","id":7,"#, r#"{"index":"0","id":7,"#),
         (r#"{"index":0,"#, r#"{"index":1,"#),
         (r#"{"index":3,"id":"a","#, r#"{"index":5,"id":"b","#),
+        (r#"{"index":0,"id":"weather","#, r#"{"index":1,"id":"weather","#),
+        (r#"{"index":0,"id":"weather","#, r#"{"index":0,"id":"weather","#),
+        (r#"{"id":"weather","#, r#"{"id":"weather","#),
     ] {
         let mut states = ChoiceStates::default();
         let rest = |city: &str| {
@@ -109,12 +112,22 @@ fn a_fragment_continues_its_call() {
     for fragment in [
         r#"{"index":0,"function":{"arguments":"{\"a\":"}}"#,
         r#"{"function":{"arguments":"1"}}"#,
-        r#"{"index":0,"id":null,"type":null,"function":{"name":null,"arguments":"}"}}"#,
+        r#"{"index":0,"id":null,"type":null,"function":{"name":null,"arguments":",\"b\":"}}"#,
+        r#"{"index":0,"id":"another","function":{"name":null,"arguments":"2}"}}"#,
     ] {
         let value = calls(&format!(r#"{{"tool_calls":[{fragment}]}}"#), &mut states);
         let names: Vec<&str> = value[0].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!((names, &value[0]["index"]), (vec!["function", "index"], &json!(0)), "{fragment}");
     }
+}
+
+#[test]
+fn more_choices_than_a_request_can_ask_for_cost_little() {
+    let choices = vec![r#"{"delta":{"content":"x"}}"#; 20_000].join(",");
+    let text = format!(r#"{{"id":"c","model":"m","choices":[{choices}]}}"#);
+    let (parsed, value) = parsed(&text, ResponseShape::Chunk, &mut ChoiceStates::default());
+    assert_eq!(parsed.choices, 20_000);
+    assert!(value["choices"].as_array().unwrap().iter().all(|choice| choice["index"].as_u64().unwrap() < 128));
 }
 
 #[test]
