@@ -95,7 +95,8 @@ impl Shared {
     ) -> Result<Admission, LedgerError> {
         let mut settle_span = settlement.is_some().then(|| telemetry::script("settle"));
         let mut settlement = PendingSettlement::new(self, settlement);
-        let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
+        let started = Instant::now();
+        let deadline = started + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
         let (mut ticket, mut rounds): (Option<QueueTicket>, _) = (None, 0);
         let number = self.outage_queue.next_arrival();
         // Who can be served without the ledger does not wait for it.
@@ -167,6 +168,11 @@ impl Shared {
                 }
                 Round::Restart => ticket = None,
                 Round::Late(lease) => {
+                    if waits_for_ledger && Instant::now() < deadline {
+                        rounds = 0;
+                    } else if started.elapsed() >= Duration::from_secs(1) {
+                        rounds = MAX_ROUNDS;
+                    }
                     let not_sent = Outcome { usage: Usage::NOT_SENT, ..Outcome::unknown() };
                     if let Some(lease) = lease.into_state(&not_sent) {
                         let call = self.settlement(&lease, &not_sent, SettleMode::Final);

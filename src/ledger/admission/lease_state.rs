@@ -112,7 +112,9 @@ impl PendingWrites {
     pub(crate) fn push(&self, write: PendingWrite) {
         let mut writes = self.0.lock();
         if writes.len() >= MAX_PENDING {
-            writes.pop_front();
+            // A settlement that is lost can be missed later; a cancellation mostly concerns a call that never arrived.
+            let dropped = writes.iter().position(|write| matches!(write, PendingWrite::Cancel { .. })).unwrap_or(0);
+            writes.remove(dropped);
             telemetry::ledger_write_dropped();
         }
         writes.push_back(write);

@@ -55,7 +55,7 @@ pub(in crate::ledger) fn watch(ledger: &Ledger) {
             for batch in due.chunks(BATCH) {
                 let renewed = join_all(batch.iter().map(|lease| shared.renew(lease))).await;
                 // A renewal that an outage prevented stays due.
-                if renewed.iter().any(Result::is_err) {
+                if renewed.iter().any(|renewed| matches!(renewed, Err(LedgerError::Unreachable { .. }))) {
                     break;
                 }
             }
