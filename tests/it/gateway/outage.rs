@@ -190,11 +190,13 @@ async fn all_are_served(callers: JoinSet<(usize, Answer)>) {
     }
 }
 
-/// Checks that no call reached the provider before one that arrived 1.5 s earlier, which is 30 callers.
+/// Checks that calls reached the provider within 1.5 s of their place in the order of arrival. A quarter may not: a grant whose
+/// reply was late is given back, and made again behind the others.
 fn is_in_order(upstream: &FakeUpstream) {
     let order = order_of(upstream);
-    let displaced = order.iter().enumerate().find(|(at, number)| number.abs_diff(*at) > 30);
-    assert_eq!(displaced, None, "{order:?}");
+    let bound = usize::try_from(scaled(Duration::from_millis(1_500)).as_millis() / 50).unwrap();
+    let displaced = order.iter().enumerate().filter(|(at, number)| number.abs_diff(*at) > bound).count();
+    assert!(displaced * 4 <= order.len(), "{displaced} displaced: {order:?}");
 }
 
 async fn patient_gateway(url: &str, upstream: &FakeUpstream, limit: &str, outage_requests: usize) -> Arc<TestApp> {
