@@ -13,12 +13,12 @@ use super::value;
 use crate::domain::{
     Capabilities, Limit, TokenCharge, WindowKind, Zone,
     provider::{Auth, DialectName, Endpoint, Status},
+    time::HOUR_MS,
 };
 
 /// Lua counts in doubles, so every limit stays far below 2^53.
 const MAX_LIMIT: i64 = 1_000_000_000_000_000;
 const MAX_TOKENS: i64 = 1_000_000_000;
-const HOUR_MS: i64 = 3_600_000;
 
 /// `[providers.NAME]`. Names are documented in `tollfree.example.toml` and at the head of the built-in catalogue.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{RedisUrl, provider_table::ProviderTable, value};
 use crate::{
-    domain::{ClientRecord, RoutingStrategy},
+    domain::{
+        ClientRecord, RoutingStrategy,
+        time::{DAY_MS, HOUR_MS},
+    },
     telemetry,
 };
-
-const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Everything an operator can set. The rules that span several settings hold.
 #[derive(Debug, Clone, Serialize, Deserialize)]

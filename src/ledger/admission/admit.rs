@@ -282,7 +282,7 @@ impl Shared {
             }
             AdmitReply::Sync => Round::Sync,
             AdmitReply::Hold(ms) => Round::Hold(ms),
-            // Only a call whose caller gave up is cancelled, so nobody reads this reply. A new id is safe in any case.
+            // Only a call whose caller gave up is cancelled, so this reply is not read. A new id is safe in any case.
             AdmitReply::Cancelled => Round::Restart,
             AdmitReply::ClientChanged => Round::Done(Admission::ClientChanged),
         })

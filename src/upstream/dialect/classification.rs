@@ -1,18 +1,21 @@
 //! How a dialect classifies an error response: the kind of fault, and what the shared state learns from it.
 
 use crate::{
-    domain::{Cooldown, CooldownScope, FaultKind, Health, Hint, Limit, Until, Usage},
+    domain::{
+        Cooldown, CooldownScope, FaultKind, Health, Hint, Limit, Until, Usage,
+        time::{HOUR_MS, MINUTE_MS},
+    },
     upstream::error_response::ErrorResponse,
 };
 
 /// Cooldown of a key that its provider refused; replacing the key ends it earlier.
-const BAD_KEY_MS: i64 = 10 * 60_000;
+const BAD_KEY_MS: i64 = 10 * MINUTE_MS;
 /// Cooldown of a model that is gone or not on the account's plan.
-const GONE_MS: i64 = 6 * 3_600_000;
+const GONE_MS: i64 = 6 * HOUR_MS;
 /// Cooldown of a model that a server of the operator's does not find. The operator repairs that within minutes.
 const NOT_FOUND_MS: i64 = 30_000;
 /// Cooldown after a 429 that names neither a window nor a time.
-const UNNAMED_MS: i64 = 60_000;
+const UNNAMED_MS: i64 = MINUTE_MS;
 
 /// The meaning of one error response.
 #[derive(Debug, Clone)]

@@ -2,11 +2,9 @@
 
 use super::classification::Classification;
 use crate::{
-    domain::{CooldownScope, Limit},
+    domain::{CooldownScope, Limit, time::DAY_MS},
     upstream::error_response::ErrorResponse,
 };
-
-const DAY_MS: i64 = 86_400_000;
 
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
     match error.code.as_deref()? {

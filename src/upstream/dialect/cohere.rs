@@ -1,9 +1,10 @@
 //! Cohere: the message names the limit. The monthly trial calls reset on the first day of the month.
 
 use super::classification::Classification;
-use crate::{domain::Limit, upstream::error_response::ErrorResponse};
-
-const MINUTE_MS: i64 = 60_000;
+use crate::{
+    domain::{Limit, time::MINUTE_MS},
+    upstream::error_response::ErrorResponse,
+};
 
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
     if error.status != 429 {

@@ -2,12 +2,14 @@
 
 use super::classification::Classification;
 use crate::{
-    domain::{CooldownScope, Limit},
+    domain::{
+        CooldownScope, Limit,
+        time::{DAY_MS, HOUR_MS},
+    },
     upstream::error_response::ErrorResponse,
 };
 
-const SESSION_MS: i64 = 5 * 3_600_000;
-const DAY_MS: i64 = 86_400_000;
+const SESSION_MS: i64 = 5 * HOUR_MS;
 /// Wait for a slot, which frees at the unknown end of a response.
 const SLOT_MS: i64 = 1_000;
 

@@ -4,15 +4,17 @@ use jiff::{civil::DateTime, tz::Offset};
 
 use super::classification::Classification;
 use crate::{
-    domain::{CooldownScope, Limit},
+    domain::{
+        CooldownScope, Limit,
+        time::{DAY_MS, HOUR_MS},
+    },
     upstream::error_response::ErrorResponse,
 };
 
 /// Wait for a slot. Excess calls are refused within 0.4 s, not queued.
 const SLOT_MS: i64 = 1_000;
 /// A later reset is ignored.
-const MAX_WAIT_MS: i64 = 40 * 86_400_000;
-const HOUR_MS: i64 = 3_600_000;
+const MAX_WAIT_MS: i64 = 40 * DAY_MS;
 
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
     match error.code.as_deref()? {
