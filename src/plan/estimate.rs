@@ -66,6 +66,11 @@ impl Estimates {
         self.models.with(&*candidate.name, |learned| charge(candidate, request, learned))
     }
 
+    /// Expected tokens of a prompt at a model, without the margin of a charge.
+    pub(crate) fn prompt_tokens(&self, model: &str, size: &PromptSize) -> i64 {
+        self.models.with(model, |learned| to_units(prompt(size, learned)))
+    }
+
     /// Adds the usage of one finished request. `model` is `provider/model`, `output` the tokens of all `n` choices.
     pub(crate) fn learn(&self, model: &str, size: &PromptSize, n: u32, input: i64, output: i64) {
         let learned = self.of(model);
@@ -101,9 +106,7 @@ impl Estimates {
 
 /// The charge with a model's learned estimates.
 fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned>) -> Charge {
-    let (base, slope) = learned.map_or((0.0, 1.0), Learned::fit);
-    let prompt = base + slope * request.size.raw_tokens() + IMAGE_TOKENS * f64::from(request.size.images);
-    let input = to_units(MARGIN * prompt);
+    let input = to_units(MARGIN * prompt(&request.size, learned));
     let provider = &candidate.provider;
     let sent = request.max_tokens.or_else(|| candidate.default_max_tokens());
     let output = match candidate.token_charge() {
@@ -119,6 +122,11 @@ fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned
     };
     let tokens = input.saturating_add(output.max(0).saturating_mul(i64::from(request.n.max(1))));
     Charge { requests: 1, input, tokens }
+}
+
+fn prompt(size: &PromptSize, learned: Option<&Learned>) -> f64 {
+    let (base, slope) = learned.map_or((0.0, 1.0), Learned::fit);
+    base + slope * size.raw_tokens() + IMAGE_TOKENS * f64::from(size.images)
 }
 
 impl Learned {

@@ -1,8 +1,17 @@
 //! Client protocols, one folder for each: what its requests mean, and how its replies are written. Pure: no I/O.
 
 pub mod chat;
+mod encoder;
+mod failure;
+pub mod messages;
 
 use bytes::Bytes;
+
+pub use self::{
+    chat::BadRequest,
+    encoder::{Decoded, Encoder, Protocol, ReplyInfo},
+    failure::Failure,
+};
 
 /// U+FEFF in UTF-8. Windows tools, such as PowerShell, put it before a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";

@@ -13,6 +13,8 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::protocol::{BadRequest, Failure};
+
 /// Every way a request can fail.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ApiError {
@@ -139,6 +141,19 @@ impl ApiError {
         self.row().2
     }
 
+    /// The error as other protocols write it.
+    pub(crate) fn failure(&self) -> Failure {
+        let (status, kind, code) = self.row();
+        Failure {
+            status: status.as_u16(),
+            kind: kind.to_owned(),
+            code: code.map(str::to_owned),
+            param: self.param().map(str::to_owned),
+            message: self.to_string(),
+            retry_ms: self.retry_ms(),
+        }
+    }
+
     /// The body of the error response, also sent as an event where a stream has already begun.
     pub(crate) fn envelope(&self) -> Envelope {
         let (_, kind, code) = self.row();
@@ -149,6 +164,15 @@ impl ApiError {
             code: code.map(str::to_owned),
         };
         Envelope { error }
+    }
+}
+
+impl From<BadRequest> for ApiError {
+    fn from(bad: BadRequest) -> Self {
+        match bad.code {
+            "invalid_json" => Self::InvalidJson { message: bad.message },
+            _ => Self::InvalidValue { param: bad.param, message: bad.message },
+        }
     }
 }
 

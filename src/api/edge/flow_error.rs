@@ -18,18 +18,21 @@ use crate::{
 const NEVER_MS: i64 = 400 * 86_400_000;
 
 /// The error response to a model request. `requested`: the model name of the request.
-pub(crate) fn from_flow(error: FlowError, requested: &str) -> ApiError {
+pub(crate) fn from_flow(error: &FlowError, requested: &str) -> ApiError {
     match error {
         FlowError::Plan(error) => from_plan(error),
-        FlowError::Refused(refusal) => from_refusal(&refusal, requested),
-        FlowError::Ledger(error) => from_ledger(&error),
+        FlowError::Refused(refusal) => from_refusal(refusal, requested),
+        FlowError::Ledger(error) => from_ledger(error),
         FlowError::Key(why) => ApiError::InvalidKey(why.to_string().into()),
-        FlowError::Rejected { status, provider, message, code } => {
-            ApiError::Rejected { status, provider, message, code }
-        }
+        FlowError::Rejected { status, provider, message, code } => ApiError::Rejected {
+            status: *status,
+            provider: provider.clone(),
+            message: message.clone(),
+            code: code.clone(),
+        },
         FlowError::AllFailed { timed_out, .. } => {
             let message = error.to_string();
-            if timed_out { ApiError::TimedOut { message } } else { ApiError::AllFailed { message } }
+            if *timed_out { ApiError::TimedOut { message } } else { ApiError::AllFailed { message } }
         }
     }
 }
@@ -68,11 +71,13 @@ pub(crate) fn from_ledger_read(error: &LedgerError) -> ApiError {
     }
 }
 
-fn from_plan(error: PlanError) -> ApiError {
+fn from_plan(error: &PlanError) -> ApiError {
     match error {
-        PlanError::NotFound(not_found) => model_not_found(&not_found),
-        PlanError::NotAllowed { model } => ApiError::ModelNotAllowed(model),
-        PlanError::Unsupported { param, message } => ApiError::Unsupported { param: Some(param), message },
+        PlanError::NotFound(not_found) => model_not_found(not_found),
+        PlanError::NotAllowed { model } => ApiError::ModelNotAllowed(model.clone()),
+        PlanError::Unsupported { param, message } => {
+            ApiError::Unsupported { param: Some(param.clone()), message: message.clone() }
+        }
         PlanError::ContextTooLong { .. } => ApiError::ContextTooLong { message: error.to_string() },
     }
 }

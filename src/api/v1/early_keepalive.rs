@@ -1,10 +1,10 @@
 //! Streaming responses that wait long for their first content. For ten seconds nothing is sent, so that an error can still
-//! have its own status. After that a 200 is sent, followed by comments that keep the connection alive.
+//! have its own status. After that a 200 is sent, followed by something that keeps the connection alive.
 
 use std::{convert::Infallible, future::Future, pin::Pin};
 
 use actix_web::{HttpResponse, http::header::HeaderMap, web::Bytes};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
 use crate::{
@@ -13,26 +13,50 @@ use crate::{
             flow_error,
             keep_alive::{KEEP_ALIVE, KEEP_ALIVE_INTERVAL, NeverSilent, event_stream},
         },
-        v1::responders::{self, RequestContext},
+        v1::{
+            encoded::{Encoding, Events},
+            responders::{self, RequestContext},
+        },
     },
     flow::{AttemptLog, ChatReply, FlowError},
     relay::ChatBody,
 };
 
-type Events = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 /// Boxed from the start because it is large and may have to move into the response body.
 pub(crate) type PendingReply = Pin<Box<dyn Future<Output = Result<ChatReply, FlowError>>>>;
 
-/// Waits for the reply before the headers, or in the body if it takes longer than [`KEEP_ALIVE_INTERVAL`]. Dropping the
+/// Waits for the reply before the headers, or in the body if it takes longer than the protocol holds its status. Dropping the
 /// response cancels the request.
-pub(crate) async fn respond(mut reply: PendingReply, context: RequestContext) -> HttpResponse {
-    if let Ok(result) = timeout(KEEP_ALIVE_INTERVAL, reply.as_mut()).await {
-        return responders::respond(result, &context);
+pub(crate) async fn respond(
+    mut reply: PendingReply,
+    encoding: Option<Encoding>,
+    context: RequestContext,
+) -> HttpResponse {
+    let hold = encoding.as_ref().map_or(KEEP_ALIVE_INTERVAL, |encoding| encoding.encoder().hold());
+    if let Ok(result) = timeout(hold, reply.as_mut()).await {
+        return match (result, encoding) {
+            (Err(error), Some(encoding)) => refuse(error, encoding, context),
+            (result, encoding) => responders::respond(result, encoding, &context),
+        };
     }
+    respond_early(Stage::Begun(reply), encoding, context)
+}
+
+/// A refusal with its own status, or in a stream where the protocol's clients handle it better there.
+fn refuse(error: FlowError, encoding: Encoding, context: RequestContext) -> HttpResponse {
+    let failure = flow_error::from_flow(&error, &context.model).failure();
+    if encoding.encoder().refuses_in_stream(&failure) {
+        return respond_early(Stage::Failed(error), Some(encoding), context);
+    }
+    responders::respond(Err(error), Some(encoding), &context)
+}
+
+/// Sends a 200 with the headers that are known by now.
+fn respond_early(stage: Stage, encoding: Option<Encoding>, context: RequestContext) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     let mut headers = HeaderMap::new();
     responders::routing_headers(&mut headers, &context);
-    let stream = EarlyStream { context, stage: Stage::Begun(reply) };
+    let stream = EarlyStream { context, encoding, stage };
     let events = stream::unfold(stream, |mut stream| async move { stream.next().await.map(|bytes| (bytes, stream)) });
     let mut response = event_stream(&mut response).streaming(events.map(Ok::<_, Infallible>));
     for (name, value) in headers {
@@ -44,46 +68,67 @@ pub(crate) async fn respond(mut reply: PendingReply, context: RequestContext) ->
 /// A response body that has begun before its reply.
 struct EarlyStream {
     context: RequestContext,
+    /// `None` where the reply is sent as it comes, or is sent already.
+    encoding: Option<Encoding>,
     stage: Stage,
 }
 
 enum Stage {
-    /// The headers are sent together with a first comment.
+    /// The headers are sent together with a first sign of life.
     Begun(PendingReply),
     Waiting(PendingReply),
+    Failed(FlowError),
     Relaying(Events),
     Ended,
 }
 
 impl EarlyStream {
     async fn next(&mut self) -> Option<Bytes> {
-        match &mut self.stage {
-            Stage::Begun(_) => {
-                if let Stage::Begun(reply) = std::mem::replace(&mut self.stage, Stage::Ended) {
-                    self.stage = Stage::Waiting(reply);
-                }
-                Some(KEEP_ALIVE)
+        match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Begun(reply) => {
+                self.stage = Stage::Waiting(reply);
+                Some(self.keep_alive())
             }
-            Stage::Waiting(reply) => match timeout(KEEP_ALIVE_INTERVAL, reply.as_mut()).await {
-                Err(_) => Some(KEEP_ALIVE),
-                Ok(Ok(reply)) => Some(self.commit(reply)),
-                Ok(Err(error)) => {
-                    self.stage = Stage::Ended;
-                    let error = flow_error::from_flow(error, &self.context.model);
-                    Some(responders::error_event(&error).into())
+            Stage::Waiting(mut reply) => match timeout(KEEP_ALIVE_INTERVAL, reply.as_mut()).await {
+                Err(_) => {
+                    self.stage = Stage::Waiting(reply);
+                    Some(self.keep_alive())
                 }
+                Ok(Ok(reply)) => Some(self.commit(reply)),
+                Ok(Err(error)) => Some(self.fail(&error)),
             },
-            Stage::Relaying(events) => events.next().await,
+            Stage::Failed(error) => Some(self.fail(&error)),
+            Stage::Relaying(mut events) => {
+                let event = events.next().await;
+                self.stage = Stage::Relaying(events);
+                event
+            }
             Stage::Ended => None,
+        }
+    }
+
+    fn keep_alive(&mut self) -> Bytes {
+        self.encoding.as_mut().map_or(KEEP_ALIVE, Encoding::keep_alive)
+    }
+
+    fn fail(&mut self, error: &FlowError) -> Bytes {
+        let error = flow_error::from_flow(error, &self.context.model);
+        match &mut self.encoding {
+            Some(encoding) => encoding.fail(&error.failure()),
+            None => responders::error_event(&error).into(),
         }
     }
 
     /// Sends as a comment what the headers should have contained.
     fn commit(&mut self, reply: ChatReply) -> Bytes {
         let comment = comment(&reply, &self.context.attempt_log);
-        self.stage = Stage::Relaying(match reply.body {
+        let events: Events = match reply.body {
             ChatBody::Stream(events) => Box::pin(NeverSilent::new(events)),
             ChatBody::Whole(body) => Box::pin(stream::iter(as_events(&body))),
+        };
+        self.stage = Stage::Relaying(match self.encoding.take() {
+            Some(encoding) => encoding.events(reply.model, events),
+            None => events,
         });
         comment.into()
     }
@@ -116,9 +161,16 @@ mod tests {
     };
 
     use super::*;
+    use crate::protocol::Protocol;
 
     fn context() -> RequestContext {
-        RequestContext { model: "free".into(), attempt_log: AttemptLog::new("r1"), preference_applied: None }
+        RequestContext {
+            protocol: Protocol::Chat,
+            model: "free".into(),
+            attempt_log: AttemptLog::new("r1"),
+            preference_applied: None,
+            dropped: String::new(),
+        }
     }
 
     fn reply() -> ChatReply {
@@ -155,7 +207,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reply_within_ten_seconds_has_its_headers() {
-        let response = respond(after(9, Ok(reply())), context()).await;
+        let response = respond(after(9, Ok(reply())), None, context()).await;
         assert_eq!(response.headers().get("x-tollfree-provider").unwrap(), "groq");
         assert_eq!(response.headers().get("x-accel-buffering").unwrap(), "no");
         let pieces = pieces(response.into_body(), Instant::now()).await;
@@ -164,14 +216,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_within_ten_seconds_has_its_status() {
-        let response = respond(after(9, Err(failed())), context()).await;
+        let response = respond(after(9, Err(failed())), None, context()).await;
         assert_eq!(response.status(), 504);
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_ten_seconds_comments_keep_the_connection_alive_and_name_the_provider() {
         let since = Instant::now();
-        let response = respond(after(25, Ok(reply())), context()).await;
+        let response = respond(after(25, Ok(reply())), None, context()).await;
         assert_eq!((response.status().as_u16(), since.elapsed().as_secs()), (200, 10));
         assert_eq!(response.headers().get("x-tollfree-provider"), None);
         assert_eq!(response.headers().get("x-tollfree-waited-ms").unwrap(), "0");
@@ -186,7 +238,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_late_failure_is_an_event_without_done() {
         let since = Instant::now();
-        let response = respond(after(15, Err(failed())), context()).await;
+        let response = respond(after(15, Err(failed())), None, context()).await;
         let pieces = pieces(response.into_body(), since).await;
         let (_, last) = pieces.last().unwrap();
         assert!(last.starts_with("data: {\"error\":") && last.contains("upstream_timeout"), "{last}");
@@ -200,7 +252,7 @@ mod tests {
             let _held = held;
             after(60, Ok(reply())).await
         });
-        let response = respond(search, context()).await;
+        let response = respond(search, None, context()).await;
         assert_eq!(dropped.try_recv(), Err(TryRecvError::Empty));
         drop(response);
         assert_eq!(dropped.try_recv(), Err(TryRecvError::Closed));

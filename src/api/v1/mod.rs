@@ -2,10 +2,14 @@
 
 pub(crate) mod chat;
 mod early_keepalive;
+mod encoded;
+mod exchange;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod models;
+mod posted;
 mod prefer;
+mod refusal;
 mod responders;
 pub(crate) mod status;
 pub(crate) mod usage;

@@ -1,50 +1,81 @@
 //! Turns the outcome of a chat request into an HTTP response with all its headers.
 
+use std::convert::Infallible;
+
 use actix_web::{
-    HttpResponse, ResponseError,
+    HttpResponse,
     http::header::{HeaderMap, HeaderName, HeaderValue},
 };
 use futures_util::StreamExt;
 
 use crate::{
-    api::edge::{
-        error::ApiError,
-        flow_error,
-        keep_alive::{NeverSilent, event_stream},
+    api::{
+        edge::{
+            error::ApiError,
+            flow_error,
+            keep_alive::{NeverSilent, event_stream},
+        },
+        v1::{encoded::Encoding, refusal},
     },
     domain::window::go_duration,
     flow::{AttemptLog, ChatReply, FlowError},
     ledger::{ClientUsage, WindowState},
+    protocol::Protocol,
     relay::ChatBody,
 };
 
 /// What the response needs to know about the request.
 pub(crate) struct RequestContext {
+    pub protocol: Protocol,
     pub model: String,
     pub attempt_log: AttemptLog,
     /// The value of `Preference-Applied`, where the caller may wait less than it requested.
     pub preference_applied: Option<String>,
+    /// Parts of the request that were left out; usually empty.
+    pub dropped: String,
 }
 
-pub(crate) fn respond(result: Result<ChatReply, FlowError>, context: &RequestContext) -> HttpResponse {
+/// `encoding` writes the answer of a protocol other than chat completions.
+pub(crate) fn respond(
+    result: Result<ChatReply, FlowError>,
+    encoding: Option<Encoding>,
+    context: &RequestContext,
+) -> HttpResponse {
     match result {
-        Ok(reply) => success(reply, context),
+        Ok(reply) => success(reply, encoding, context),
         Err(error) => {
             let standing = flow_error::client_usage(&error);
-            let mut response = flow_error::from_flow(error, &context.model).error_response();
-            routing_headers(response.headers_mut(), context);
-            rate_limit_headers(response.headers_mut(), standing.as_ref());
-            response
+            let error = flow_error::from_flow(&error, &context.model);
+            refused(&error, standing.as_ref(), context)
         }
     }
 }
 
-fn success(reply: ChatReply, context: &RequestContext) -> HttpResponse {
+fn refused(error: &ApiError, standing: Option<&ClientUsage>, context: &RequestContext) -> HttpResponse {
+    let mut response = refusal::refuse(context.protocol, error, context.attempt_log.request_id());
+    routing_headers(response.headers_mut(), context);
+    rate_limit_headers(response.headers_mut(), standing);
+    response
+}
+
+fn success(reply: ChatReply, encoding: Option<Encoding>, context: &RequestContext) -> HttpResponse {
     let mut response = HttpResponse::Ok();
-    let mut response = match reply.body {
-        ChatBody::Whole(body) => response.content_type("application/json").body(body),
-        ChatBody::Stream(stream) => {
-            event_stream(&mut response).streaming(NeverSilent::new(stream).map(Ok::<_, std::convert::Infallible>))
+    let model = reply.model.clone();
+    let mut response = match (reply.body, encoding) {
+        (ChatBody::Whole(body), None) => response.content_type("application/json").body(body),
+        (ChatBody::Whole(body), Some(mut encoding)) => match encoding.whole(model, &body) {
+            Ok(body) => response.content_type("application/json").body(body),
+            Err(failure) => {
+                let error = ApiError::AllFailed { message: format!("{}: {}", reply.provider, failure.message) };
+                return refused(&error, reply.client.as_ref(), context);
+            }
+        },
+        (ChatBody::Stream(stream), None) => {
+            event_stream(&mut response).streaming(NeverSilent::new(stream).map(Ok::<_, Infallible>))
+        }
+        (ChatBody::Stream(stream), Some(encoding)) => {
+            let events = encoding.events(model, Box::pin(NeverSilent::new(stream)));
+            event_stream(&mut response).streaming(events.map(Ok::<_, Infallible>))
         }
     };
     let headers = response.headers_mut();
@@ -55,7 +86,7 @@ fn success(reply: ChatReply, context: &RequestContext) -> HttpResponse {
     response
 }
 
-/// The attempts, the time waited for a slot, and a shortened wait.
+/// The attempts, the time waited for a slot, a shortened wait, what was left out, and the protocol's own headers.
 pub(crate) fn routing_headers(headers: &mut HeaderMap, context: &RequestContext) {
     let attempt_log = &context.attempt_log;
     if let Some(applied) = &context.preference_applied {
@@ -66,6 +97,10 @@ pub(crate) fn routing_headers(headers: &mut HeaderMap, context: &RequestContext)
         insert(headers, "x-tollfree-attempts", &attempts);
     }
     headers.insert(HeaderName::from_static("x-tollfree-waited-ms"), HeaderValue::from(attempt_log.waited_ms()));
+    if !context.dropped.is_empty() {
+        insert(headers, "x-tollfree-dropped", &context.dropped);
+    }
+    refusal::own_headers(context.protocol, headers, attempt_log.request_id());
 }
 
 /// The caller's own tightest windows, if it has limits.
@@ -108,7 +143,13 @@ mod tests {
     use crate::ledger::{Refusal, RefusedBy};
 
     fn context() -> RequestContext {
-        RequestContext { model: "free".into(), attempt_log: AttemptLog::new("r1"), preference_applied: None }
+        RequestContext {
+            protocol: Protocol::Chat,
+            model: "free".into(),
+            attempt_log: AttemptLog::new("r1"),
+            preference_applied: None,
+            dropped: String::new(),
+        }
     }
 
     fn standing(remaining_requests: i64) -> ClientUsage {
@@ -128,7 +169,7 @@ mod tests {
             body: ChatBody::Whole(Bytes::from_static(b"{}")),
             client: Some(standing(9)),
         };
-        let response = respond(Ok(reply), &context());
+        let response = respond(Ok(reply), None, &context());
         assert_eq!(header(&response, "content-type"), Some("application/json"));
         assert_eq!(header(&response, "x-tollfree-provider"), Some("groq"));
         assert_eq!(header(&response, "x-tollfree-model"), Some("groq/openai/gpt-oss-120b"));
@@ -147,7 +188,7 @@ mod tests {
             reasons: Vec::new(),
             client: Some(standing(0)),
         };
-        let response = respond(Err(FlowError::Refused(refusal)), &context());
+        let response = respond(Err(FlowError::Refused(refusal)), None, &context());
         assert_eq!(response.status().as_u16(), 429);
         assert_eq!(header(&response, "x-ratelimit-remaining-requests"), Some("0"));
         assert_eq!(header(&response, "retry-after"), Some("360"));
@@ -160,7 +201,7 @@ mod tests {
             ChatReply {
                 provider: "a\nb".into(), model: "ä".into(), body: ChatBody::Whole(Bytes::new()), client: None
             };
-        let response = respond(Ok(reply), &context());
+        let response = respond(Ok(reply), None, &context());
         assert_eq!(header(&response, "x-tollfree-provider"), None);
     }
 }

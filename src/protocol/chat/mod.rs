@@ -1,5 +1,6 @@
 //! OpenAI's chat completions.
 
+mod chunk;
 mod decode;
 mod messages;
 mod parameters;
@@ -7,4 +8,9 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-pub use self::{decode::decode, parameters::KNOWN_PARAMETERS, reader::BadRequest};
+pub use self::{
+    chunk::{CallDelta, Chunk, ChunkChoice, ChunkUsage, Delta, StreamEvent},
+    decode::decode,
+    parameters::KNOWN_PARAMETERS,
+    reader::BadRequest,
+};

@@ -17,6 +17,13 @@ pub struct BadRequest {
     pub message: String,
 }
 
+impl BadRequest {
+    /// A wrong value of the field at `path`.
+    pub fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: "invalid_value", param: Some(path.into()), message: message.into() }
+    }
+}
+
 /// An error while parsing; positions become lines and columns at the end.
 #[derive(Debug)]
 pub(super) enum Mistake {

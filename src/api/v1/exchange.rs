@@ -1,0 +1,119 @@
+//! The one way of a model request through the edge, whatever protocol it speaks: decode, flow, answer.
+
+use std::future::{Ready, ready};
+
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse, ResponseError,
+    dev::Payload,
+    http::header::HeaderMap,
+    web::{Bytes, Data},
+};
+
+use crate::{
+    api::{
+        edge::{
+            error::ApiError,
+            request_id::{RequestId, TraceId},
+            state::AppState,
+        },
+        v1::{
+            early_keepalive,
+            encoded::Encoding,
+            posted::Posted,
+            prefer::Prefer,
+            refusal::refuse,
+            responders::{self, RequestContext},
+        },
+    },
+    domain::{ChatRequest, Client, Tier, client::ClientKind},
+    flow::AttemptLog,
+    protocol::{BadRequest, Decoded, Protocol},
+};
+
+/// One request of a client at an endpoint of a model, before its body is read.
+pub(crate) struct Call {
+    pub state: Data<AppState>,
+    attempt_log: AttemptLog,
+    prefer: Result<Prefer, ApiError>,
+}
+
+impl FromRequest for Call {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let mut read = || {
+            let state = request.app_data::<Data<AppState>>().ok_or(ApiError::Internal)?.clone();
+            let id = RequestId::from_request(request, payload).into_inner()?;
+            let trace = TraceId::from_request(request, payload).into_inner()?;
+            let prefer = Prefer::from_request(request, payload).into_inner();
+            Ok(Self { state, attempt_log: AttemptLog::with_trace(&*id.0, trace.0), prefer })
+        };
+        ready(read())
+    }
+}
+
+impl Call {
+    /// Decodes what was posted, and answers it. Invalid requests are recorded too, but only those of authenticated callers.
+    pub(crate) async fn answer(
+        self,
+        protocol: Protocol,
+        posted: Result<Posted, ApiError>,
+        decode: impl FnOnce(Bytes, &HeaderMap) -> Result<Decoded, BadRequest>,
+    ) -> HttpResponse {
+        let Posted { client, request, body } = match posted {
+            Ok(posted) => posted,
+            Err(error) => return self.refuse(protocol, &error),
+        };
+        match body.and_then(|body| Ok(decode(body, request.headers())?)) {
+            Ok(decoded) => self.serve(protocol, client, decoded).await,
+            Err(error) => self.reject(protocol, &client, &error),
+        }
+    }
+
+    /// Runs a decoded request through the flow.
+    pub(crate) async fn serve(self, protocol: Protocol, client: Client, decoded: Decoded) -> HttpResponse {
+        let Decoded { request, encoder, dropped } = decoded;
+        let prefer = match check_tier(&request, &client).and_then(|()| self.prefer.clone()) {
+            Ok(prefer) => prefer,
+            Err(error) => return self.reject(protocol, &client, &error),
+        };
+        let flow = &self.state.flow;
+        let wait = flow.wait_limits.allowed_wait(&client, request.tier, prefer.0);
+        let context = RequestContext {
+            protocol,
+            model: request.model.clone(),
+            attempt_log: self.attempt_log,
+            preference_applied: prefer.cut_to(wait),
+            dropped: dropped.join(", "),
+        };
+        let encoding = encoder.map(|encoder| Encoding::new(encoder, flow.clone(), request.size));
+        let streams = request.stream;
+        let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait));
+        if streams {
+            early_keepalive::respond(reply, encoding, context).await
+        } else {
+            responders::respond(reply.await, encoding, &context)
+        }
+    }
+
+    /// Refuses the request of an authenticated caller, and records it.
+    pub(crate) fn reject(&self, protocol: Protocol, client: &Client, error: &ApiError) -> HttpResponse {
+        self.state.flow.record_rejected(client, &self.attempt_log, error.status_code().as_u16(), error.code());
+        self.refuse(protocol, error)
+    }
+
+    /// Refuses a request.
+    pub(crate) fn refuse(&self, protocol: Protocol, error: &ApiError) -> HttpResponse {
+        refuse(protocol, error, self.attempt_log.request_id())
+    }
+}
+
+/// Only keys with permission may use the priority tier.
+fn check_tier(request: &ChatRequest, client: &Client) -> Result<(), ApiError> {
+    if request.tier == Tier::Priority && !client.may_priority && client.kind != ClientKind::Admin {
+        let message = "This key may not use `service_tier: \"priority\"`.".to_owned();
+        return Err(ApiError::InvalidValue { param: Some("service_tier".to_owned()), message });
+    }
+    Ok(())
+}
