@@ -22,22 +22,24 @@ FROM ${RUST_IMAGE} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # Embeds the list of crates in the binary, for `cargo audit bin tollfree` and image scanners.
 ARG AUDITABLE_VERSION=0.7.7
+# `release`, or `dist` as in published images: some percent faster, and more than twice as long to build.
+ARG PROFILE=release
 RUN cargo install --locked --root /usr/local "cargo-auditable@${AUDITABLE_VERSION}"
 WORKDIR /tollfree
 # Build dependencies first, so that their layer is reused until the lock file changes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
-    && cargo auditable build --locked --release --bin tollfree
+    && cargo auditable build --locked --profile "${PROFILE}" --bin tollfree
 COPY lua lua
 COPY src src
 COPY --from=dashboard /dashboard/dist dashboard/dist
-RUN touch src/main.rs src/lib.rs && cargo auditable build --locked --release --bin tollfree
+RUN touch src/main.rs src/lib.rs && cargo auditable build --locked --profile "${PROFILE}" --bin tollfree
 ARG FINAL_IMAGE
 RUN mkdir -p /out/usr/local/bin /out/etc/tollfree /data \
-    && cp target/release/tollfree /out/usr/local/bin/ \
+    && cp "target/${PROFILE}/tollfree" /out/usr/local/bin/ \
     && if [ "${FINAL_IMAGE}" = scratch ]; then \
-         ldd target/release/tollfree | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /out; \
+         ldd "target/${PROFILE}/tollfree" | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /out; \
          echo 'tollfree:x:65532:65532::/data:/sbin/nologin' > /out/etc/passwd; \
          echo 'tollfree:x:65532:' > /out/etc/group; \
          echo 'hosts: files dns' > /out/etc/nsswitch.conf; \

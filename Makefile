@@ -61,8 +61,8 @@ k8s: setup ## writes k8s/tollfree.yaml from the chart
 
 bench: setup ## cost per request next to nginx in the same run
 	tests/setup.sh bench
-	$(CARGO) build --locked --release
-	ulimit -n 8192; TOLLFREE_BINARY=target/release/tollfree \
+	$(CARGO) build --locked --profile dist
+	ulimit -n 8192; TOLLFREE_BINARY=target/dist/tollfree \
 	  $(CARGO) test --locked --test it -- --ignored --nocapture --test-threads 1 bench::
 
 lint: $(PAGE) ## formatting, clippy (warnings are errors), luacheck and the rules for dependencies
