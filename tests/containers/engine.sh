@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the tests that need containers: provides a container engine and base images. A running engine is used; otherwise one is
 # started with its data in the cache, and `engine_down` stops it.
 cache=${TOLLFREE_TEST_CACHE:-$HOME/.cache/tollfree-tests}
@@ -27,8 +28,7 @@ engine_up() {
   setsid dockerd --host "$DOCKER_HOST" --data-root "$cache/engine" --exec-root "$state" --pidfile "$state/pid" \
     --containerd-namespace tollfree-tests > "$cache/engine.log" 2>&1 < /dev/null &
   engine_pid=$!
-  local i
-  for i in $(seq 150); do docker info >/dev/null 2>&1 && return; sleep 0.2; done
+  for _ in $(seq 150); do docker info >/dev/null 2>&1 && return; sleep 0.2; done
   echo "tests: the container engine does not start:" >&2; tail -20 "$cache/engine.log" >&2; exit 1
 }
 

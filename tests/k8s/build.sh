@@ -20,7 +20,7 @@ if [ ! -e go.sum ]; then
   go mod download "k8s.io/kubernetes@v$version"
   go mod edit -require "k8s.io/kubernetes@v$version"
   upstream=$(go env GOMODCACHE)/k8s.io/kubernetes@v$version/go.mod
-  for module in $(sed -n '/^replace/,/^)/p' "$upstream" | awk '/=> .\/staging/{print $1}'); do
+  sed -n '/^replace/,/^)/p' "$upstream" | awk '/=> .\/staging/{print $1}' | while read -r module; do
     go mod edit -replace "$module=$module@v0.${version#1.}"
   done
 fi

@@ -164,7 +164,7 @@ end() { # name [signal]
 
 down() {
   local name number controller
-  for name in proxy1 proxy2 kubelet1 kubelet2; do end $name; done; sleep 1
+  for name in proxy1 proxy2 kubelet1 kubelet2; do end "$name"; done; sleep 1
   for number in 1 2; do
     local c="ctr -a $run/$number/containerd.sock -n k8s.io" id
     [ -e "$run/$number/containerd.sock" ] || continue
@@ -172,14 +172,14 @@ down() {
     for id in $($c containers ls -q 2>/dev/null); do $c tasks rm -f "$id" >/dev/null 2>&1 || true; $c containers rm "$id" >/dev/null 2>&1 || true; done
   done
   local rest="containerd1 containerd2 scheduler manager apiserver etcd"
-  for name in $rest; do end $name; done; sleep 1
-  for name in $rest proxy1 proxy2 kubelet1 kubelet2; do end $name -KILL; done
+  for name in $rest; do end "$name"; done; sleep 1
+  for name in $rest proxy1 proxy2 kubelet1 kubelet2; do end "$name" -KILL; done
   awk -v s="$STATE/" -v r="$run/" 'index($2,s)==1 || index($2,r)==1 || index($2,"/run/netns/cni-")==1 {print $2}' /proc/mounts \
     | sort -r | while read -r name; do umount -l "$name" || true; done
   rm -f /run/netns/cni-* || true
   for number in 1 2; do
     ip netns del "tf$number" 2>/dev/null || true
-    for controller in /sys/fs/cgroup/*/tollfree-node$number; do
+    for controller in /sys/fs/cgroup/*/tollfree-node"$number"; do
       [ -d "$controller" ] && find "$controller" -depth -type d -exec rmdir {} \; 2>/dev/null || true
     done
   done

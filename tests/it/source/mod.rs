@@ -6,4 +6,5 @@ mod golden;
 mod house_rules;
 mod imports;
 mod language;
-mod lua_lint;
+mod lint;
+mod tools;

@@ -2,11 +2,6 @@
 
 use super::{CHART, documents, root, run, tool};
 
-#[test]
-fn hadolint_accepts_the_dockerfile() {
-    run(tool("hadolint").arg("Dockerfile"));
-}
-
 /// These features need `BuildKit`, which not every builder has.
 #[test]
 fn the_dockerfile_builds_with_any_builder() {

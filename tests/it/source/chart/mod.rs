@@ -7,43 +7,15 @@ mod refusals;
 mod rendered;
 mod settings;
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
+use super::tools::{both, root, run, tool};
 
 /// The oldest and the newest supported version, and one in between.
 const KUBERNETES: [&str; 3] = ["1.31", "1.33", "1.35"];
 const CHART: &str = "helm/tollfree";
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn tool(name: &str) -> Command {
-    let program = match name {
-        "python" | "kubernetes-validate" => root().join(".tools/python/bin").join(name),
-        _ => root().join(".tools/bin").join(name),
-    };
-    assert!(program.exists(), "{} is missing: tests/setup.sh installs it", program.display());
-    let mut command = Command::new(program);
-    // A cluster that is configured on this machine must not be contacted.
-    command.current_dir(root()).env_remove("KUBECONFIG").env("HOME", root().join("target"));
-    command
-}
-
-/// The output of a tool that must succeed.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}\n{}", both(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn both(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
 
 /// `ci/*.yaml`: values of typical installations.
 fn value_files() -> Vec<PathBuf> {
