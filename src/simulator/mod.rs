@@ -6,12 +6,12 @@
 //! | path | |
 //! |---|---|
 //! | `/groq/openai/v1`, `/gemini/v1beta/openai`, `/cerebras/v1`, `/mistral/v1`, `/ollama/v1` | base URLs: `chat/completions` and `models` |
-//! | `POST, GET, DELETE /_control/faults` | faults on demand, see [`faults::FaultRule`] |
-//! | `POST /_control/profile` | changes limits, latency, accounts and switches: a [`Profile`] as JSON |
+//! | `POST, GET, DELETE /_control/faults` | faults on demand, see `faults::FaultRule` |
+//! | `POST /_control/profile` | changes limits, latency, accounts and switches: a `Profile` as JSON |
 //! | `POST /_control/reset` | clears counts, audit and faults |
 //! | `GET /_audit`, `GET /_audit/log?provider=&account=&model=&since=` | usage and calls |
 //!
-//! Directives in the prompt set the length and the pace of a response: see [`request`].
+//! Directives in the prompt set the length and the pace of a response: see `request`.
 
 mod accounting;
 mod chat;

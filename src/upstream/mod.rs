@@ -1,7 +1,7 @@
 //! ④ One attempt at one provider: send the request once, classify a failure, read the response.
 //!
 //! This room knows every dialect and no budget. What the ledger learns from an attempt is in the outcome of a
-//! [`Fault`](crate::domain::Fault), in the hints of a [`Reply`] and in a [`StreamFault`].
+//! [`Fault`](crate::domain::Fault), in the hints of a `Reply` and in a `StreamFault`.
 
 pub(crate) mod admin_client;
 mod attempt;
