@@ -61,7 +61,8 @@ async fn provider(tasks: &Tasks, plays: Vec<Play>) -> Provider {
 
 async fn perform(mut stream: TcpStream, play: Play, abandoned: Arc<AtomicUsize>) {
     let mut seen = Vec::new();
-    while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
+    // All of it: closing a connection with unread bytes resets it, and the response may be lost.
+    while !is_whole_request(&seen) {
         if stream.read_buf(&mut seen).await.unwrap_or(0) == 0 {
             return;
         }
@@ -72,6 +73,13 @@ async fn perform(mut stream: TcpStream, play: Play, abandoned: Arc<AtomicUsize>)
         while stream.read_buf(&mut seen).await.unwrap_or(0) > 0 {}
         abandoned.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+fn is_whole_request(seen: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(seen);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    body.len() >= length.map_or(0, |length| length.parse().unwrap())
 }
 
 fn says(status: &str, kind: &str, body: &str) -> String {
@@ -325,6 +333,18 @@ async fn a_429_before_the_first_content_moves_on_and_a_later_request_spares_that
         assert_eq!((&*answer.unwrap().provider, attempt_log.header().as_str()), ("lab", header));
     }
     assert_eq!((first.calls.load(Ordering::SeqCst), second.calls.load(Ordering::SeqCst)), (1, 2));
+}
+
+#[tokio::test]
+async fn the_first_settlement_of_a_store_binds_the_admission_that_travels_with_it() {
+    let tasks = Tasks::new();
+    let limited = format!("HTTP/1.1 429 X\r\nretry-after: 9\r\n{}", &says("", "text/plain", "slow down")[11..]);
+    let provider = provider(&tasks, vec![Play::Says(limited)]).await;
+    let flow = flow(&tasks, embedded(), vec![at(&provider, "lab/m", &LIMITS)]);
+    let (answer, attempt_log) = chat(&flow, question()).await;
+    let Err(FlowError::Refused(refusal)) = answer else { panic!("{}", attempt_log.header()) };
+    assert_eq!(provider.calls.load(Ordering::SeqCst), 1);
+    assert!((8_000..=9_000).contains(&refusal.retry_ms), "{refusal:?}");
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::RwLock;
-use reqwest::{header::HeaderValue, redirect};
+use reqwest::{
+    header::{ACCEPT_ENCODING, HeaderMap, HeaderValue},
+    redirect,
+};
 use rustc_hash::FxHashMap;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -197,6 +200,7 @@ fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls())
         .user_agent(USER_AGENT)
+        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .connect_timeout(Duration::from_millis(settings.connect_ms))
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(MAX_IDLE_PER_HOST)

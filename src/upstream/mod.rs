@@ -14,6 +14,7 @@ pub(crate) mod model_list;
 mod reply;
 pub mod request_edit;
 mod response;
+mod response_body;
 #[cfg(test)]
 pub(crate) mod test_support;
 

@@ -10,10 +10,14 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    client::{Upstream, authorization, root_cause},
+    client::{Upstream, authorization},
     error_response,
+    response_body::{BodyError, ResponseBody},
 };
 use crate::domain::{Capabilities, provider::Auth};
+
+/// A longer list is refused.
+const MAX_BYTES: usize = 16 << 20;
 
 /// One model of a provider's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +77,7 @@ impl Upstream {
         let received = tokio::time::timeout(within, self.get_models(base_url, key)).await;
         let (status, body) = received
             .map_err(|_| ModelListError::Unreachable(format!("no answer within {within_ms} ms")))?
-            .map_err(|e| ModelListError::Unreachable(root_cause(&e)))?;
+            .map_err(|e| ModelListError::Unreachable(e.to_string()))?;
         if !status.is_success() {
             return Err(refused(status, key, &body));
         }
@@ -96,8 +100,9 @@ impl Upstream {
         }
         let root = base_url.trim_end_matches('/').trim_end_matches("/v1");
         let request = self.http_background().post(format!("{root}/api/show")).json(&serde_json::json!({ "model": id }));
-        let answer = async { request.send().await?.error_for_status()?.json::<Description>().await };
-        let description = tokio::time::timeout(Duration::from_millis(within_ms), answer).await.ok()?.ok()?;
+        let answer = async { ResponseBody::new(request.send().await?.error_for_status()?).bytes(MAX_BYTES).await };
+        let answer = tokio::time::timeout(Duration::from_millis(within_ms), answer).await.ok()?.ok()?;
+        let description: Description = serde_json::from_slice(&answer).ok()?;
         let context = description.model_info.iter().find(|(name, _)| name.ends_with(".context_length"));
         let has = |capabilities: &[String], name: &str| capabilities.iter().any(|capability| capability == name);
         let capabilities = description.capabilities.map(|names| {
@@ -117,13 +122,13 @@ impl Upstream {
         &self,
         base_url: &str,
         key: Option<&SecretString>,
-    ) -> Result<(StatusCode, bytes::Bytes), reqwest::Error> {
+    ) -> Result<(StatusCode, bytes::Bytes), BodyError> {
         let mut request = self.http_background().get(format!("{base_url}/models")).header(ACCEPT, "application/json");
         if let Some(value) = authorization(Auth::BearerOptional, key) {
             request = request.header(AUTHORIZATION, value);
         }
-        let response = request.send().await?;
-        Ok((response.status(), response.bytes().await?))
+        let mut response = ResponseBody::new(request.send().await?);
+        Ok((response.status(), response.bytes(MAX_BYTES).await?))
     }
 }
 

@@ -167,7 +167,7 @@ impl Shared {
                     }
                 }
                 Round::Restart => ticket = None,
-                Round::Late(lease) => {
+                Round::GiveBack(lease) => {
                     if waits_for_ledger && Instant::now() < deadline {
                         rounds = 0;
                     } else if started.elapsed() >= Duration::from_secs(1) {
@@ -198,7 +198,7 @@ impl Shared {
         let mut sent = Instant::now();
         let mut call = self.admit_call(request, ticket);
         let mut in_flight = InFlightAdmit::new(self, request, &call.id);
-        // Whether the admission ran before the settlement that may make room for it.
+        // Whether the admission ran before the settlement that it should have seen.
         let mut ran_first = false;
         let mut reply = match settlement.call() {
             None => self.engine.run(&call.call, false).await,
@@ -238,9 +238,13 @@ impl Shared {
         }
         let reply = self.note(in_flight.finish(reply))?;
         let round = self.next_round(request, call, &reply)?;
+        let is_outdated = ran_first && settlement.is_done();
         match round {
-            Round::Done(Admission::Refused(_)) if ran_first && settlement.is_done() => Ok(Round::Hold(0)),
-            Round::Done(Admission::Granted(lease)) if sent.elapsed() > self.slack.max(SLOW) => Ok(Round::Late(lease)),
+            Round::Done(Admission::Refused(_)) if is_outdated => Ok(Round::Hold(0)),
+            // The settlement may have closed the candidate that was granted.
+            Round::Done(Admission::Granted(lease)) if is_outdated || sent.elapsed() > self.slack.max(SLOW) => {
+                Ok(Round::GiveBack(lease))
+            }
             round => Ok(round),
         }
     }

@@ -28,8 +28,9 @@ pub(super) enum Round {
     Sync,
     /// Try again without the ticket, under a new id.
     Restart,
-    /// Granted too late to be used: give the lease back, and try again under a new id.
-    Late(Lease),
+    /// Granted too late to be used, or from a state without the settlement before it: give the lease back, and try again
+    /// under a new id.
+    GiveBack(Lease),
 }
 
 type RoundResult = Result<Round, LedgerError>;

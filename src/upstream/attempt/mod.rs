@@ -6,10 +6,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{
-    Response,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
-};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,6 +21,7 @@ use super::{
         response_reader::{self, ResponseShape},
         whole_response::Assembler,
     },
+    response_body::{BodyError, ResponseBody},
 };
 use crate::domain::{Candidate, ChatRequest, Fault, FaultKind};
 
@@ -113,7 +111,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    async fn send(&self, upstream: &Upstream, body: Bytes) -> Result<Response, Fault> {
+    async fn send(&self, upstream: &Upstream, body: Bytes) -> Result<ResponseBody, Fault> {
         let provider = &self.candidate.provider;
         let endpoint = upstream.endpoint(&provider.base_url).map_err(|e| {
             fault::observed(self.candidate, "connect", &format!("no connection: invalid base URL: {e}"))
@@ -129,7 +127,7 @@ impl<'a> Call<'a> {
         match timeout_at(self.deadline(), request.send()).await {
             Ok(Ok(response)) => {
                 endpoint.has_responded.store(true, Ordering::Relaxed);
-                Ok(response)
+                Ok(ResponseBody::new(response))
             }
             // Not sent again here, since only one request was admitted. The next attempt opens a connection.
             Ok(Err(e)) if may_be_reused && is_closed_early(&e) => {
@@ -149,8 +147,16 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The fault of a body that breaks off or cannot be decoded.
+    fn body_fault(&self, error: &BodyError) -> Fault {
+        match error {
+            BodyError::Transport(error) => self.transport_fault(error),
+            BodyError::Encoding(message) => fault::observed(self.candidate, "malformed", message),
+        }
+    }
+
     /// Reads an error response and classifies it. A body that does not arrive counts as empty.
-    async fn error_fault(&self, mut response: Response) -> Fault {
+    async fn error_fault(&self, mut response: ResponseBody) -> Fault {
         let mut body = BytesMut::new();
         while body.len() < MAX_ERROR_BYTES
             && let Ok(Ok(Some(chunk))) = timeout_at(self.deadline(), response.chunk()).await
@@ -162,7 +168,7 @@ impl<'a> Call<'a> {
 
     /// Reads up to the first content. The first byte decides the form of the body, since some servers ignore `stream` or
     /// send another content type.
-    async fn commit(&self, mut response: Response) -> Result<Body, Fault> {
+    async fn commit(&self, mut response: ResponseBody) -> Result<Body, Fault> {
         let prefix = self.read_prefix(&mut response).await?;
         if !matches!(prefix.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<')) {
             let events = EventStream::from_response(self.candidate.clone(), response, prefix, self.stream_idle, self.n);
@@ -202,15 +208,14 @@ impl<'a> Call<'a> {
     }
 
     /// Reads up to the first byte that is not white space, since some servers keep a connection open with blank lines.
-    async fn read_prefix(&self, response: &mut Response) -> Result<Bytes, Fault> {
+    async fn read_prefix(&self, response: &mut ResponseBody) -> Result<Bytes, Fault> {
         let mut prefix = Bytes::new();
         loop {
             let chunk = timeout_at(self.deadline(), response.chunk()).await;
             match chunk.map_err(|_| fault::timed_out(self.candidate, self.first_token_timeout))? {
-                Ok(Some(chunk)) if prefix.is_empty() => prefix = chunk,
-                Ok(Some(chunk)) => prefix = [prefix, chunk].concat().into(),
+                Ok(Some(chunk)) => prefix = chunk,
                 Ok(None) => return Ok(prefix),
-                Err(e) => return Err(self.transport_fault(&e)),
+                Err(e) => return Err(self.body_fault(&e)),
             }
             if prefix.starts_with(BYTE_ORDER_MARK) {
                 prefix = prefix.slice(BYTE_ORDER_MARK.len()..);
@@ -221,7 +226,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn read_rest(&self, response: &mut Response, prefix: Bytes) -> Result<Bytes, Fault> {
+    async fn read_rest(&self, response: &mut ResponseBody, prefix: Bytes) -> Result<Bytes, Fault> {
         let mut body: Option<BytesMut> = None;
         loop {
             let deadline = self.deadline().max(Instant::now() + self.stream_idle);
@@ -236,12 +241,12 @@ impl<'a> Call<'a> {
                     }
                 }
                 Ok(None) => return Ok(body.map_or(prefix, BytesMut::freeze)),
-                Err(e) => return Err(self.transport_fault(&e)),
+                Err(e) => return Err(self.body_fault(&e)),
             }
         }
     }
 
-    async fn parse_whole(&self, response: &Response, body: Bytes) -> Result<Body, Fault> {
+    async fn parse_whole(&self, response: &ResponseBody, body: Bytes) -> Result<Body, Fault> {
         if body.trim_ascii().is_empty() {
             return Err(fault::observed(self.candidate, "empty", "the body of the response is empty"));
         }
@@ -272,7 +277,7 @@ impl<'a> Call<'a> {
     }
 
     /// The fault of a 200 whose body is no response: an error in an array (Gemini), a web page, half a text.
-    fn malformed(&self, response: &Response, body: &[u8]) -> Fault {
+    fn malformed(&self, response: &ResponseBody, body: &[u8]) -> Fault {
         if body.trim_ascii_start().first() == Some(&b'[') && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
             return fault::from_response(self.candidate, 200, response.headers(), body);
         }

@@ -368,3 +368,43 @@ async fn a_model_that_refuses_a_schema_keyword_gets_plain_schemas_afterwards() {
         assert!(received.contains("\"default\":{"), "a property's name is no keyword: {received}");
     }
 }
+
+#[tokio::test]
+async fn a_compressed_response_is_read_although_identity_was_requested() {
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let encoded = |status: u16, encoding: &str, body: &[u8]| {
+        let kind = format!("application/json\r\ncontent-encoding: {encoding}");
+        says(status, &kind, body)
+    };
+    let whole = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#;
+    let mut server = serve(encoded(200, "gzip", &gzip(whole))).await;
+    let reply = attempt_at("custom", &server, false).await.unwrap();
+    assert!(matches!(reply.body, ReplyBody::Whole { body, .. } if body.starts_with(b"{\"id\":\"c\"")));
+    let (sent, _) = server.requests.recv().await.unwrap();
+    assert!(sent.contains("accept-encoding: identity\r\n"), "{sent}");
+
+    let events = gzip(&[ROLE, CHUNK, FINISH, DONE].concat());
+    let reply = attempt("custom", encoded(200, "gzip", &events), true).await.unwrap();
+    assert_eq!(drained(reply).await.0, [ROLE, CHUNK, FINISH, DONE].concat());
+
+    let refused = encoded(400, "gzip", &gzip(r#"{"error":{"message":"maximum context length is 10"}}"#));
+    assert_eq!(fault_of("custom", refused, false).await.label, "context");
+    let fault = fault_of("custom", encoded(200, "br", b"\x0b\x02\x80"), false).await;
+    assert_eq!((fault.label.as_str(), fault.message.contains("`br`")), ("malformed", true), "{}", fault.message);
+}
+
+#[tokio::test]
+async fn a_response_that_inflates_without_end_is_cut() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, b"{\"id\":\"").unwrap();
+    for _ in 0..65 {
+        std::io::Write::write_all(&mut encoder, &vec![b'x'; 1 << 20]).unwrap();
+    }
+    let body = encoder.finish().unwrap();
+    let fault = fault_of("custom", says(200, "application/json\r\ncontent-encoding: gzip", &body), false).await;
+    assert!(fault.message.contains("larger than"), "{}", fault.message);
+}

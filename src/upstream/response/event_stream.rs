@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     domain::{Candidate, Fault},
-    upstream::{client::root_cause, fault},
+    upstream::{
+        fault,
+        response_body::{BodyError, ResponseBody},
+    },
 };
 
 /// After `[DONE]` a connection is reusable once the end of the body was read. The end comes at once or is not worth a wait.
@@ -27,7 +30,7 @@ const BODY_END_TIMEOUT: Duration = Duration::from_millis(20);
 pub(crate) struct EventStream {
     candidate: Arc<Candidate>,
     /// `None` where everything was read already.
-    response: Option<reqwest::Response>,
+    response: Option<ResponseBody>,
     decoder: SseDecoder,
     states: ChoiceStates,
     /// Events up to the first content, and events of ours.
@@ -53,7 +56,7 @@ impl EventStream {
     /// Continues a response of which `prefix` was read already. `n` is the number of choices requested.
     pub(in crate::upstream) fn from_response(
         candidate: Arc<Candidate>,
-        mut response: reqwest::Response,
+        mut response: ResponseBody,
         prefix: Bytes,
         stream_idle: Duration,
         n: u64,
@@ -71,7 +74,7 @@ impl EventStream {
         stream
     }
 
-    fn new(candidate: Arc<Candidate>, response: Option<reqwest::Response>, stream_idle: Duration, n: u64) -> Self {
+    fn new(candidate: Arc<Candidate>, response: Option<ResponseBody>, stream_idle: Duration, n: u64) -> Self {
         let states = ChoiceStates::new(&candidate.model.id, n);
         Self {
             candidate,
@@ -186,9 +189,8 @@ impl EventStream {
         }
         match timeout(self.stream_idle, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(e)) => {
-                Err(fault::observed(&self.candidate, "reset", &format!("the stream broke: {}", root_cause(&e))))
-            }
+            Ok(Err(BodyError::Encoding(message))) => Err(fault::observed(&self.candidate, "malformed", &message)),
+            Ok(Err(e)) => Err(fault::observed(&self.candidate, "reset", &format!("the stream broke: {e}"))),
             Err(_) => {
                 let message = format!("the stream was silent for {} ms", self.stream_idle.as_millis());
                 Err(fault::observed(&self.candidate, "timeout", &message))
@@ -288,7 +290,7 @@ impl EventStream {
     /// The fault of an error inside the stream, classified as if it had come with its own status.
     fn error_event(&self, data: &[u8]) -> Fault {
         let none = HeaderMap::new();
-        let headers = self.response.as_ref().map_or(&none, reqwest::Response::headers);
+        let headers = self.response.as_ref().map_or(&none, ResponseBody::headers);
         fault::from_response(&self.candidate, 200, headers, data)
     }
 
