@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::IntoDeserializer};
 
 use super::provider_table::ProviderTable;
 use crate::domain::{
-    Limit,
+    Limit, Scope,
     provider::{HintField, HintHeader, HintValue},
 };
 
@@ -48,6 +48,7 @@ impl Builtin {
         let header = |row: &HeaderRow| HintHeader {
             name: row.name.clone(),
             limit: row.limit,
+            scope: row.scope,
             field: row.field,
             value: row.value,
         };
@@ -65,6 +66,7 @@ struct HeaderRow {
     name: String,
     #[serde(deserialize_with = "limit_or_any")]
     limit: Option<Limit>,
+    scope: Scope,
     field: HintField,
     value: HintValue,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::window::Limit;
+use super::window::{Limit, Scope};
 
 /// What one attempt adds to the shared state. `upstream` and `relay` fill it in; `ledger` writes it.
 #[derive(Debug, Clone)]
@@ -63,8 +63,8 @@ pub struct Cooldown {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CooldownScope {
-    /// The scope of this limit: account, or account and model.
-    Limit(Limit),
+    /// What this limit counts: an account, or one model of an account.
+    Limit(Limit, Scope),
     /// Account and model, for a 429 that names no limit.
     AccountModel,
     Account,
@@ -83,6 +83,8 @@ pub enum Until {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hint {
     pub limit: Limit,
+    /// What the provider speaks of. A window of the same limit at the other scope is not concerned.
+    pub scope: Scope,
     /// The limit in force at the provider.
     pub max: Option<i64>,
     /// Units left after this call.

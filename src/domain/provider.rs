@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::window::{TokenCharge, Zone};
+use super::window::{Scope, TokenCharge, Zone};
 
 /// How a provider key is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -132,6 +132,8 @@ pub struct HintHeader {
     pub name: String,
     /// `None`: the window that was exceeded.
     pub limit: Option<super::Limit>,
+    /// What the limit counts.
+    pub scope: Scope,
     pub field: HintField,
     pub value: HintValue,
 }

@@ -156,7 +156,8 @@ impl TokenCharge {
 }
 
 /// Scope of a window at its provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// One account with all its models.
     Account,

@@ -16,8 +16,9 @@ pub(crate) fn from_headers(wire: &Wire, headers: &HeaderMap, refused: Option<Lim
             continue;
         };
         let Some(value) = header_text(headers, &header.name).and_then(units) else { continue };
-        let at = hints.iter().position(|h| h.limit == limit).unwrap_or_else(|| {
-            hints.push(Hint { limit, max: None, remaining: None });
+        let scope = header.scope;
+        let at = hints.iter().position(|h| (h.limit, h.scope) == (limit, scope)).unwrap_or_else(|| {
+            hints.push(Hint { limit, scope, max: None, remaining: None });
             hints.len() - 1
         });
         match header.field {
@@ -125,6 +126,7 @@ fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Scope;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
@@ -164,7 +166,13 @@ mod tests {
 
     #[test]
     fn a_star_header_belongs_to_the_exceeded_limit() {
-        let star = |name: &str, field, value| HintHeader { name: name.into(), limit: None, field, value };
+        let star = |name: &str, field, value| HintHeader {
+            name: name.into(),
+            limit: None,
+            scope: Scope::Account,
+            field,
+            value,
+        };
         let wire = Wire {
             hints: vec![
                 star("x-ratelimit-limit", HintField::Limit, HintValue::Int),
@@ -175,7 +183,7 @@ mod tests {
         };
         let h = headers(&[("x-ratelimit-limit", "50"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1500")]);
         assert_eq!(from_headers(&wire, &h, None), []);
-        let hint = Hint { limit: Limit::Rpd, max: Some(50), remaining: Some(0) };
+        let hint = Hint { limit: Limit::Rpd, scope: Scope::Account, max: Some(50), remaining: Some(0) };
         assert_eq!(from_headers(&wire, &h, Some(Limit::Rpd)), [hint]);
         let none = headers(&[("x-ratelimit-limit", "0"), ("x-ratelimit-remaining", "0")]);
         assert_eq!(from_headers(&wire, &none, Some(Limit::Rpd)), [], "not on this plan");

@@ -129,8 +129,15 @@ pub(crate) fn client_keys<'a>(keys: &'a Keys, client: &'a Client) -> impl Iterat
     heads.into_iter().chain(client.limits.iter().map(|(limit, _)| keys.client_window(&client.id, *limit)))
 }
 
-fn window_of(candidate: &Candidate, limit: Limit) -> Option<&Window> {
-    candidate.windows.iter().find(|w| w.limit == limit)
+fn window_of(candidate: &Candidate, limit: Limit, scope: Scope) -> Option<&Window> {
+    candidate.windows.iter().find(|window| (window.limit, window.scope) == (limit, scope))
+}
+
+fn scope_letter(scope: Scope) -> char {
+    match scope {
+        Scope::Account => 'a',
+        Scope::Model => 'm',
+    }
 }
 
 /// A cooldown as `settle` reads it: `scope ms limit cause`.
@@ -140,11 +147,9 @@ pub(crate) fn cooldown(candidate: &Candidate, cooldown: Option<&Cooldown>) -> St
         CooldownScope::Key => ('k', None),
         CooldownScope::AccountModel => ('m', None),
         CooldownScope::Account => ('a', None),
-        CooldownScope::Limit(limit) => match window_of(candidate, limit) {
-            Some(window) if window.scope == Scope::Account => ('a', Some(window_name(window))),
-            Some(window) => ('m', Some(window_name(window))),
-            None => ('m', None),
-        },
+        CooldownScope::Limit(limit, scope) => {
+            (scope_letter(scope), window_of(candidate, limit, scope).map(window_name))
+        }
     };
     let ms = match cooldown.until {
         Until::AfterMs(ms) => ms.max(1),
@@ -157,11 +162,60 @@ pub(crate) fn cooldown(candidate: &Candidate, cooldown: Option<&Cooldown>) -> St
 pub(crate) fn hints(candidate: &Candidate, hints: &[Hint]) -> String {
     let mut text = String::new();
     for hint in hints {
-        let Some(window) = window_of(candidate, hint.limit) else { continue };
-        let scope = if window.scope == Scope::Account { 'a' } else { 'm' };
+        let Some(window) = window_of(candidate, hint.limit, hint.scope) else { continue };
+        let scope = scope_letter(hint.scope);
         let raise = i32::from(window.source == Source::Catalogue);
         let (max, left) = (hint.max.unwrap_or(-1), hint.remaining.unwrap_or(-1));
         let _ = write!(text, "{} {max} {left} {scope} {raise} ", window_name(window));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::test_support::candidate;
+
+    fn limit() -> impl Strategy<Value = (Limit, Scope)> {
+        let limits = prop::sample::select(vec![Limit::Rpm, Limit::Rpd, Limit::Tpm]);
+        (limits, prop::sample::select(vec![Scope::Account, Scope::Model]))
+    }
+
+    proptest! {
+        /// A hint or a cooldown is laid on the window of its limit and scope, or on none.
+        #[test]
+        fn a_scope_is_never_mistaken(
+            tracked in prop::collection::hash_set(limit(), 0..6),
+            hints in prop::collection::vec((limit(), 1..99_i64), 0..6),
+            (refused, scope) in limit(),
+        ) {
+            let mut one = candidate("groq/m").limits(&tracked.iter().map(|(limit, _)| (*limit, 50)).collect::<Vec<_>>()).build();
+            let mut windows = one.windows.to_vec();
+            for (window, (_, scope)) in windows.iter_mut().zip(&tracked) {
+                window.scope = *scope;
+            }
+            std::sync::Arc::get_mut(&mut one).unwrap().windows = windows.into();
+            let name = |limit: Limit, scope| match scope {
+                Scope::Account => format!("{} a", limit.as_str().to_uppercase()),
+                Scope::Model => format!("{limit} m"),
+            };
+            let mut expected = String::new();
+            for ((limit, scope), max) in hints.iter().filter(|(at, _)| tracked.contains(at)) {
+                let name = name(*limit, *scope);
+                let (limit, scope) = name.split_once(' ').unwrap();
+                let _ = write!(expected, "{limit} {max} -1 {scope} 1 ");
+            }
+            let hint = |((limit, scope), max): &((Limit, Scope), i64)| Hint { limit: *limit, scope: *scope, max: Some(*max), remaining: None };
+            prop_assert_eq!(super::hints(&one, &hints.iter().map(hint).collect::<Vec<_>>()), expected);
+
+            let until = Until::WindowOpens;
+            let cooldown = Cooldown { scope: CooldownScope::Limit(refused, scope), until, cause: "429".to_owned() };
+            let named = name(refused, scope);
+            let (limit, letter) = named.split_once(' ').unwrap();
+            let limit = if tracked.contains(&(refused, scope)) { limit } else { "-" };
+            prop_assert_eq!(super::cooldown(&one, Some(&cooldown)), format!("{letter} 0 {limit} 429"));
+        }
+    }
 }

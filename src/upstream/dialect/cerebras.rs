@@ -2,7 +2,7 @@
 
 use super::{classification::Classification, openai};
 use crate::{
-    domain::Limit,
+    domain::{Limit, Scope},
     upstream::{error_response::ErrorResponse, hints},
 };
 
@@ -24,9 +24,9 @@ fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
         (true, m) if m.contains("per minute") => Limit::Tpm,
         (true, m) if m.contains("per hour") => Limit::Tph,
         (true, m) if m.contains("per day") => Limit::Tpd,
-        _ => openai::spent_window(error)?,
+        _ => openai::spent_window(error)?.limit,
     };
     let wire = &error.candidate.provider.wire;
     let reset = hints::reset_in_ms(wire, error.headers, limit, error.now_ms);
-    Some(Classification::limited(error, limit, reset.or_else(|| error.retry_after_ms())))
+    Some(Classification::limited(error, limit, Scope::Model, reset.or_else(|| error.retry_after_ms())))
 }

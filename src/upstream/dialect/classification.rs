@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        Cooldown, CooldownScope, FaultKind, Health, Hint, Limit, Until, Usage,
+        Cooldown, CooldownScope, FaultKind, Health, Hint, Limit, Scope, Until, Usage,
         time::{HOUR_MS, MINUTE_MS},
     },
     upstream::error_response::ErrorResponse,
@@ -45,15 +45,17 @@ impl Classification {
         }
     }
 
-    /// A 429 of a known limit. Without a time the ledger computes when its window opens.
-    pub(crate) fn limited(error: &ErrorResponse<'_>, limit: Limit, wait_ms: Option<i64>) -> Self {
+    /// A 429 of a known limit, which counts an account or one of its models. Without a time the ledger computes when its
+    /// window opens.
+    pub(crate) fn limited(error: &ErrorResponse<'_>, limit: Limit, scope: Scope, wait_ms: Option<i64>) -> Self {
         let label = format!("429_{limit}");
-        // A limit that the catalogue does not track has no window to close: the account's model cools down instead.
-        let tracked = error.candidate.windows.iter().any(|w| w.limit == limit);
-        let (scope, until) = match (tracked, wait_ms) {
-            (true, Some(ms)) => (CooldownScope::Limit(limit), Until::AfterMs(ms.max(1))),
-            (true, None) => (CooldownScope::Limit(limit), Until::WindowOpens),
-            (false, ms) => (CooldownScope::AccountModel, Until::AfterMs(ms.unwrap_or(UNNAMED_MS).max(1))),
+        // A limit that is not tracked has no window to close: what it counts cools down instead.
+        let tracked = error.candidate.windows.iter().any(|w| (w.limit, w.scope) == (limit, scope));
+        let (scope, until) = match (tracked, wait_ms, scope) {
+            (true, Some(ms), _) => (CooldownScope::Limit(limit, scope), Until::AfterMs(ms.max(1))),
+            (true, None, _) => (CooldownScope::Limit(limit, scope), Until::WindowOpens),
+            (false, ms, Scope::Model) => (CooldownScope::AccountModel, Until::AfterMs(ms.unwrap_or(UNNAMED_MS).max(1))),
+            (false, ms, Scope::Account) => (CooldownScope::Account, Until::AfterMs(ms.unwrap_or(UNNAMED_MS).max(1))),
         };
         let cooldown = Some(Cooldown { scope, until, cause: label.clone() });
         Self { label: Some(label), cooldown, limit: Some(limit), ..Self::of(FaultKind::RateLimited) }

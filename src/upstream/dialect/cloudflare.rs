@@ -2,7 +2,7 @@
 
 use super::classification::Classification;
 use crate::{
-    domain::{CooldownScope, Limit, time::DAY_MS},
+    domain::{CooldownScope, Limit, Scope, time::DAY_MS},
     upstream::error_response::ErrorResponse,
 };
 
@@ -13,7 +13,7 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
             Some(Classification::limited_unnamed(CooldownScope::Account, Some(midnight), "429_day"))
         }
         "3040" => Some(Classification::busy()),
-        "3021" => Some(Classification::limited(error, Limit::Rpm, error.retry_after_ms())),
+        "3021" => Some(Classification::limited(error, Limit::Rpm, Scope::Account, error.retry_after_ms())),
         "5007" | "3042" => Some(Classification::gone(error, "no such model")),
         "3006" => Some(Classification::too_large()),
         "3007" => Some(Classification::timed_out()),

@@ -2,7 +2,7 @@
 
 use super::classification::Classification;
 use crate::{
-    domain::{Limit, time::MINUTE_MS},
+    domain::{Limit, Scope, time::MINUTE_MS},
     upstream::error_response::ErrorResponse,
 };
 
@@ -11,8 +11,9 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
         return None;
     }
     if error.says(&["/ month", "per month"]) {
-        return Some(Classification::limited(error, Limit::Rpmonth, None));
+        return Some(Classification::limited(error, Limit::Rpmonth, Scope::Account, None));
     }
     let wait = error.retry_after_ms().unwrap_or(MINUTE_MS);
-    error.says(&["/ minute", "per minute"]).then(|| Classification::limited(error, Limit::Rpm, Some(wait)))
+    let is_minute = error.says(&["/ minute", "per minute"]);
+    is_minute.then(|| Classification::limited(error, Limit::Rpm, Scope::Account, Some(wait)))
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::classification::Classification;
 use crate::{
-    domain::{CooldownScope, Hint, Limit},
+    domain::{CooldownScope, Hint, Limit, Scope},
     upstream::{error_response::ErrorResponse, hints},
 };
 
@@ -36,25 +36,29 @@ fn has_reason(error: &ErrorResponse<'_>, reason: &str) -> bool {
 fn limited(error: &ErrorResponse<'_>) -> Classification {
     let violations: Vec<&Value> =
         details(error, "QuotaFailure").filter_map(|d| d["violations"].as_array()).flatten().collect();
-    let named: Vec<(Limit, Option<i64>)> =
-        violations.iter().filter_map(|v| Some((window(v["quotaId"].as_str()?)?, value(v)))).collect();
+    let named: Vec<Hint> = violations.iter().filter_map(|violation| hint(violation)).collect();
     // `limit: 0` means that the model is not on the plan. The value is then missing, and only the text has the figure.
-    let nothing = named.iter().any(|(_, max)| *max == Some(0)) || error.message.contains("limit: 0");
-    if nothing && named.iter().all(|(_, max)| max.unwrap_or(0) == 0) {
+    let nothing = named.iter().any(|hint| hint.max == Some(0)) || error.message.contains("limit: 0");
+    if nothing && named.iter().all(|hint| hint.max.unwrap_or(0) == 0) {
         return Classification::gone(error, "limit 0");
     }
     let delay = details(error, "RetryInfo")
         .find_map(|d| hints::duration_ms(d["retryDelay"].as_str()?))
         .or_else(|| error.retry_after_ms());
     // The longest of several windows reopens last.
-    let Some((limit, _)) = named.iter().max_by_key(|(limit, _)| limit.span_ms()) else {
+    let Some(longest) = named.iter().max_by_key(|hint| hint.limit.span_ms()) else {
         return Classification::limited_unnamed(CooldownScope::AccountModel, delay, "429");
     };
-    let wait = delay.filter(|ms| is_trusted(error, *limit, *ms));
-    named.iter().fold(Classification::limited(error, *limit, wait), |classification, (limit, max)| {
-        // The delay states the time of the reset, so the window is not filled up.
-        classification.with_hint(Hint { limit: *limit, max: *max, remaining: None })
-    })
+    let wait = delay.filter(|ms| is_trusted(error, longest.limit, *ms));
+    let limited = Classification::limited(error, longest.limit, longest.scope, wait);
+    named.iter().fold(limited, |classification, hint| classification.with_hint(*hint))
+}
+
+/// The limit of a violation. The delay states the time of the reset, so the window is not filled up.
+fn hint(violation: &Value) -> Option<Hint> {
+    let id = violation["quotaId"].as_str()?;
+    let scope = if id.contains("PerModel") { Scope::Model } else { Scope::Account };
+    Some(Hint { limit: window(id)?, scope, max: value(violation), remaining: None })
 }
 
 /// `GenerateRequestsPerDayPerProjectPerModel-FreeTier`, `GenerateContentInputTokensPerModelPerMinute-FreeTier`

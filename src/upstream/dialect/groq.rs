@@ -2,7 +2,7 @@
 
 use super::classification::Classification;
 use crate::{
-    domain::{CooldownScope, Hint, Limit},
+    domain::{CooldownScope, Hint, Limit, Scope},
     upstream::{error_response::ErrorResponse, hints},
 };
 
@@ -30,7 +30,7 @@ fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
         .and_then(|rest| hints::duration_ms(rest.split([' ', ',']).next()?.trim_end_matches('.')))
         .or_else(|| error.retry_after_ms());
     Some(match limit {
-        Some(limit) => Classification::limited(error, limit, wait).with_hint(Hint { limit, ..hint }),
+        Some(limit) => Classification::limited(error, limit, Scope::Model, wait).with_hint(Hint { limit, ..hint }),
         None => Classification::limited_unnamed(CooldownScope::AccountModel, wait, "429"),
     })
 }
@@ -50,7 +50,7 @@ fn stated_limit(message: &str) -> Option<(Option<Limit>, Hint)> {
     };
     let max = number(message, "Limit ");
     let remaining = max.zip(number(message, "Used ")).map(|(max, used)| (max - used).max(0));
-    Some((limit, Hint { limit: limit.unwrap_or(Limit::Tpm), max, remaining }))
+    Some((limit, Hint { limit: limit.unwrap_or(Limit::Tpm), scope: Scope::Model, max, remaining }))
 }
 
 fn number(message: &str, name: &str) -> Option<i64> {

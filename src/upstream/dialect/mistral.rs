@@ -2,7 +2,7 @@
 
 use super::{classification::Classification, openai};
 use crate::{
-    domain::Limit,
+    domain::{Limit, Scope},
     upstream::{error_response::ErrorResponse, hints},
 };
 
@@ -24,7 +24,8 @@ fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
     }
     // Older responses have no headers, and their message names the counter.
     let limit = openai::spent_window(error)
+        .map(|hint| hint.limit)
         .or_else(|| error.says(&["requests rate limit"]).then_some(Limit::Rpm))
         .or_else(|| error.says(&["tokens rate limit"]).then_some(Limit::Tpm))?;
-    Some(Classification::limited(error, limit, None))
+    Some(Classification::limited(error, limit, Scope::Model, None))
 }

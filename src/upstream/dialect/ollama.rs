@@ -3,7 +3,7 @@
 use super::classification::Classification;
 use crate::{
     domain::{
-        CooldownScope, Limit,
+        CooldownScope, Limit, Scope,
         time::{DAY_MS, HOUR_MS},
     },
     upstream::error_response::ErrorResponse,
@@ -33,10 +33,7 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
 
 /// The limit of one call at a time over the whole account, tracked or not.
 fn slots(error: &ErrorResponse<'_>) -> Classification {
-    if error.candidate.windows.iter().any(|w| w.limit == Limit::Concurrency) {
-        return Classification::limited(error, Limit::Concurrency, Some(SLOT_MS));
-    }
-    account(SLOT_MS, "429_concurrency")
+    Classification::limited(error, Limit::Concurrency, Scope::Account, Some(SLOT_MS))
 }
 
 fn account(wait_ms: i64, cause: &str) -> Classification {

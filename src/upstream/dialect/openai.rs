@@ -2,7 +2,7 @@
 
 use super::classification::Classification;
 use crate::{
-    domain::{CooldownScope, Limit},
+    domain::{CooldownScope, Hint, Limit},
     upstream::{error_response::ErrorResponse, hints},
 };
 
@@ -86,8 +86,8 @@ pub(crate) fn too_many(error: &ErrorResponse<'_>) -> Classification {
     if error.says(&BUSY) {
         return Classification::busy();
     }
-    if let Some(limit) = spent_window(error) {
-        return Classification::limited(error, limit, wait(error, limit));
+    if let Some(Hint { limit, scope, .. }) = spent_window(error) {
+        return Classification::limited(error, limit, scope, wait(error, limit));
     }
     let wait_ms = error.retry_after_ms().or_else(|| wait_in_message(&error.message));
     Classification::limited_unnamed(CooldownScope::AccountModel, wait_ms, "429")
@@ -114,11 +114,11 @@ fn wait_in_message(message: &str) -> Option<i64> {
 }
 
 /// The only limit without remaining units by the headers.
-pub(crate) fn spent_window(error: &ErrorResponse<'_>) -> Option<Limit> {
+pub(crate) fn spent_window(error: &ErrorResponse<'_>) -> Option<Hint> {
     let hints = hints::from_headers(&error.candidate.provider.wire, error.headers, None);
-    let mut empty = hints.iter().filter(|h| h.remaining == Some(0));
+    let mut empty = hints.into_iter().filter(|h| h.remaining == Some(0));
     let first = empty.next()?;
-    empty.next().is_none().then_some(first.limit)
+    empty.next().is_none().then_some(first)
 }
 
 /// The reset of a limit, otherwise `retry-after`.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{classification::Classification, openai};
 use crate::{
-    domain::{CooldownScope, Hint, Limit},
+    domain::{CooldownScope, Hint, Limit, Scope},
     upstream::error_response::ErrorResponse,
 };
 
@@ -40,9 +40,9 @@ fn limited(error: &ErrorResponse<'_>, metadata: &Value) -> Classification {
         None
     };
     if let Some(limit) = limit {
-        let hint =
-            Hint { limit, max: header_in_body(metadata, "Limit"), remaining: header_in_body(metadata, "Remaining") };
-        return Classification::limited(error, limit, wait(error, metadata, limit)).with_hint(hint);
+        let (max, remaining) = (header_in_body(metadata, "Limit"), header_in_body(metadata, "Remaining"));
+        let hint = Hint { limit, scope: Scope::Account, max, remaining };
+        return Classification::limited(error, limit, Scope::Account, wait(error, metadata, limit)).with_hint(hint);
     }
     if error.says(&["limit_rpm/"]) {
         // A limit of the model over all accounts.

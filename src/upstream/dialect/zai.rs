@@ -5,7 +5,7 @@ use jiff::{civil::DateTime, tz::Offset};
 use super::classification::Classification;
 use crate::{
     domain::{
-        CooldownScope, Limit,
+        CooldownScope, Limit, Scope,
         time::{DAY_MS, HOUR_MS},
     },
     upstream::error_response::ErrorResponse,
@@ -18,7 +18,7 @@ const MAX_WAIT_MS: i64 = 40 * DAY_MS;
 
 pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
     match error.code.as_deref()? {
-        "1302" => Some(Classification::limited(error, Limit::Concurrency, Some(SLOT_MS))),
+        "1302" => Some(Classification::limited(error, Limit::Concurrency, Scope::Model, Some(SLOT_MS))),
         "1305" => Some(Classification::busy()),
         "1308" => Some(account(resets_in_ms(error).unwrap_or(HOUR_MS), "429_allowance")),
         "1310" => Some(account(resets_in_ms(error).unwrap_or(6 * HOUR_MS), "429_week")),

@@ -17,7 +17,7 @@ pub(crate) fn from_response(candidate: &Candidate, status: u16, headers: &Header
     let classification = dialect::classify(&error);
     let mut hints = hints::from_headers(&candidate.provider.wire, headers, classification.limit);
     for learned in classification.body_hints {
-        match hints.iter_mut().find(|h| h.limit == learned.limit) {
+        match hints.iter_mut().find(|h| (h.limit, h.scope) == (learned.limit, learned.scope)) {
             Some(hint) => {
                 hint.max = learned.max.or(hint.max);
                 hint.remaining = learned.remaining.or(hint.remaining);

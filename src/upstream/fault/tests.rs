@@ -1,14 +1,22 @@
 //! Every recorded error response with the fault that it must become.
 
 use super::*;
-use crate::domain::{CooldownScope, Limit, Until};
+use crate::domain::{CooldownScope, Limit, Scope, Until};
 use crate::upstream::test_support::{candidate, named, recorded};
+
+/// A limit, in capitals where it counts the whole account.
+fn name(limit: Limit, scope: Scope) -> String {
+    match scope {
+        Scope::Account => limit.as_str().to_uppercase(),
+        Scope::Model => limit.to_string(),
+    }
+}
 
 /// A fault in the notation of the table: `Kind label · health · usage · cooldown · hints`.
 fn notation(fault: &Fault) -> String {
     let cooldown = fault.outcome.cooldown.as_ref().map_or("-".to_owned(), |cooldown| {
         let scope = match cooldown.scope {
-            CooldownScope::Limit(limit) => limit.to_string(),
+            CooldownScope::Limit(limit, scope) => name(limit, scope),
             CooldownScope::AccountModel => "model".to_owned(),
             CooldownScope::Account => "account".to_owned(),
             CooldownScope::Key => "key".to_owned(),
@@ -26,8 +34,9 @@ fn notation(fault: &Fault) -> String {
     };
     let usage = if fault.outcome.usage == Usage::REFUSED { "" } else { " ?" };
     let number = |n: Option<i64>| n.map_or("_".to_owned(), |n| n.to_string());
+    let hints = fault.outcome.hints.iter();
     let hints: Vec<String> =
-        fault.outcome.hints.iter().map(|h| format!("{}:{}/{}", h.limit, number(h.remaining), number(h.max))).collect();
+        hints.map(|h| format!("{}:{}/{}", name(h.limit, h.scope), number(h.remaining), number(h.max))).collect();
     format!("{:?} {}{usage} · {health} · {cooldown} · {}", fault.kind, fault.label, hints.join(" "))
         .trim_end_matches(" · ")
         .to_owned()
@@ -138,8 +147,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("ollama-cloud.403-plan", "Gone 403 · - · model 21600000", "subscription"),
     ("ollama-cloud.401-key", "BadKey 401 · - · key 600000", "unauthorized"),
     ("ollama-cloud.410-gone", "Gone 410 · - · model 21600000", "retired"),
-    ("openrouter.429-rpd", "RateLimited 429_rpd · - · rpd 38400000 · rpd:0/50", "free-models-per-day"),
-    ("openrouter.429-rpm", "RateLimited 429_rpm · - · rpm 60000 · rpm:0/20", "free-models-per-min"),
+    ("openrouter.429-rpd", "RateLimited 429_rpd · - · RPD 38400000 · RPD:0/50", "free-models-per-day"),
+    ("openrouter.429-rpm", "RateLimited 429_rpm · - · RPM 60000 · RPM:0/20", "free-models-per-min"),
     ("openrouter.429-upstream", "Busy busy · model · -", "Provider returned error"),
     ("openrouter.429-model", "RateLimited 429 · - · model 60000", "limited to 8 requests"),
     ("openrouter.401-key", "BadKey 401 · - · key 600000", "No auth credentials"),
@@ -163,13 +172,13 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("zai.400-model", "Gone gone · - · model 21600000", "does not exist"),
     ("zai.400-context", "TooLarge context · - · -", "max length"),
     ("zai.401-key", "BadKey 401 · - · key 600000", "Authentication"),
-    ("nvidia.429", "RateLimited 429_rpm · - · rpm 60000", "Too Many Requests"),
+    ("nvidia.429", "RateLimited 429_rpm · - · RPM 60000", "Too Many Requests"),
     ("nvidia.400-degraded", "Busy busy · model · -", "DEGRADED"),
     ("nvidia.400-parallel", "Rejected 400 · - · -", "single tool-calls"),
     ("nvidia.404-model", "Gone 404 · - · model 21600000", "Not found for account"),
     ("nvidia.403-key", "BadKey 403 · - · key 600000", "Authorization failed"),
-    ("cohere.429-minute", "RateLimited 429_rpm · - · rpm 60000", "20 API calls / minute"),
-    ("cohere.429-month", "RateLimited 429_rpmonth · - · rpmonth opens", "1000 API calls / month"),
+    ("cohere.429-minute", "RateLimited 429_rpm · - · RPM 60000", "20 API calls / minute"),
+    ("cohere.429-month", "RateLimited 429_rpmonth · - · RPMONTH opens", "1000 API calls / month"),
     ("cohere.401-key", "BadKey 401 · - · key 600000", "invalid api token"),
     ("huggingface.402-credits", "Gone 402 · - · model 21600000", "monthly included credits"),
     ("sambanova.402-payment", "Gone 402 · - · model 21600000", "payment method"),

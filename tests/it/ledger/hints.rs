@@ -276,6 +276,48 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(cases(60))]
+
+    /// Of two windows of one limit a hint concerns the one of its scope, whatever both allow.
+    #[test]
+    fn a_hint_concerns_the_window_of_its_scope(
+        configured in vec((prop::sample::select(vec!["rpm", "rpd", "tpd"]), any::<bool>(), 20..60_i64), 2..6),
+        hints in vec((any::<prop::sample::Index>(), 1..80_i64, any::<bool>()), 1..8),
+    ) {
+        let mut windows: Vec<Win> = Vec::new();
+        for (limit, of_account, max) in configured {
+            let window = win(limit, 's', max);
+            let window = if of_account { window.account_wide() } else { window };
+            if windows.iter().all(|other| (other.limit, other.scope) != (window.limit, window.scope)) {
+                windows.push(window);
+            }
+        }
+        windows.sort_by_key(|window| window.scope);
+        let name = |w: &Win| if w.scope == 'a' { w.limit.as_str().to_uppercase() } else { w.limit.to_string() };
+        let mut expected: Vec<i64> = windows.iter().map(|w| w.max).collect();
+        let mut ledger = TestLedger::new();
+        let one = cand("one", &windows);
+        for (at, max, raise) in hints {
+            let at = at.index(windows.len());
+            let lease = ledger.request(&one, &vec![1; windows.len()]).go();
+            let scope = windows[at].scope;
+            let hints = format!("{} {max} -1 {scope} {} ", name(&windows[at]), i32::from(raise));
+            ledger.close(&lease, &End { hints, ..End::default() });
+            if max <= windows[at].max || raise {
+                expected[at] = max;
+            }
+            ledger.pass(2 * 86_400_000);
+            let health: String = ledger.health().into_values().map(|value| value.replace('|', " ") + " ").collect();
+            for (window, expected) in windows.iter().zip(&expected) {
+                let prefix = format!("{}=", name(window));
+                let learned = health.split(' ').find_map(|word| word.strip_prefix(prefix.as_str())?.parse().ok());
+                prop_assert_eq!(learned.unwrap_or(window.max), *expected, "{} in {}", name(window), health);
+            }
+        }
+    }
+}
+
 #[test]
 fn foreign_use_of_the_key_is_detected_and_charged() {
     for w in [win("rpm", 's', 60), win("tpm", 'b', 8_000), win("tpm", 's', 8_000)] {

@@ -14,7 +14,7 @@ use tollfree::{
     config,
     domain::{
         BreakerState, Candidate, Charge, Choice, Client, Cooldown, CooldownScope, Health, Hint, Limit, Outcome,
-        PoolSnapshot, RoutingStrategy, Tier, Until, Usage, client::ClientKind,
+        PoolSnapshot, RoutingStrategy, Scope, Tier, Until, Usage, client::ClientKind,
     },
     ledger::{
         Admission, AdmitRequest, AttemptRecord, ChangedBy, JournalRange, Lease, Ledger, LedgerError, Refusal,
@@ -247,11 +247,11 @@ async fn cool_downs_switches_limits_and_the_order_are_everybodys() {
     let lease = one.admit(&who, &choices[..1]).await.unwrap();
     lease.settle(Outcome {
         cooldown: Some(Cooldown {
-            scope: CooldownScope::Limit(Limit::Rpd),
+            scope: CooldownScope::Limit(Limit::Rpd, Scope::Model),
             until: Until::AfterMs(40_000),
             cause: "429_rpd".to_owned(),
         }),
-        hints: vec![Hint { limit: Limit::Rpd, max: Some(500), remaining: None }],
+        hints: vec![Hint { limit: Limit::Rpd, scope: Scope::Model, max: Some(500), remaining: None }],
         usage: Usage::REFUSED,
         ..Outcome::unknown()
     });
