@@ -3,7 +3,9 @@
 //! All other JSON uses `serde_json`. Here positions matter: errors have line and column, and bodies are edited in place so that
 //! every other byte stays as it is.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
+
+use smallvec::SmallVec;
 
 /// Maximum nesting, which is also that of most providers.
 pub(crate) const DEPTH_MAX: u32 = 128;
@@ -287,6 +289,32 @@ impl<'a> Json<'a> {
     }
 }
 
+/// The names of one object's members, to find repeated ones. The cost is linear, whatever the names are.
+#[derive(Debug, Default)]
+pub(crate) struct NameSet<'a> {
+    few: SmallVec<[Cow<'a, str>; 12]>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> NameSet<'a> {
+    /// Adds a name. Returns whether it is new.
+    pub(crate) fn insert(&mut self, name: impl Into<Cow<'a, str>>) -> bool {
+        let name = name.into();
+        if self.few.contains(&name) {
+            return false;
+        }
+        if self.few.len() < self.few.inline_size() {
+            self.few.push(name);
+            return true;
+        }
+        self.many.insert(name)
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.few.iter().any(|known| known == name) || self.many.contains(name)
+    }
+}
+
 /// Number of bytes before the next quote, backslash or control character, searched eight at a time.
 fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
@@ -344,6 +372,15 @@ mod tests {
         });
         assert!(read.is_ok());
         assert_eq!(names, ["model"]);
+    }
+
+    #[test]
+    fn repeated_names_are_found_among_few_and_among_many() {
+        let names: Vec<String> = (0..1_000).map(|i| format!("n{i}")).collect();
+        let mut set = NameSet::default();
+        assert!(names.iter().all(|name| set.insert(name.as_str())));
+        assert!(names.iter().all(|name| !set.insert(name.as_str()) && set.contains(name)));
+        assert!(!set.contains("n1000"));
     }
 
     proptest! {

@@ -156,6 +156,19 @@ pub(super) fn is_closed_early(error: &reqwest::Error) -> bool {
     false
 }
 
+/// Reads a body up to a bound; what follows is not read. Returns whether it was read to its end.
+pub(super) async fn read_bounded(response: &mut reqwest::Response, max: usize) -> reqwest::Result<(Bytes, bool)> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = max - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok((body.freeze(), false));
+        }
+    }
+    Ok((body.freeze(), true))
+}
+
 /// The innermost cause of an HTTP error: reqwest's own message names only the URL.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
@@ -177,13 +190,10 @@ pub(crate) fn http_post(proxy: Option<ProxySettings>) -> Result<Arc<HttpPost>, B
         }
         async move {
             let mut response = request.send().await.map_err(|e| root_cause(&e))?;
-            let (status, mut received) = (response.status().as_u16(), BytesMut::new());
-            while received.len() < POST_RESPONSE_BYTES_MAX
-                && let Some(chunk) = response.chunk().await.map_err(|e| root_cause(&e))?
-            {
-                received.extend_from_slice(&chunk);
-            }
-            Ok((status, received.freeze()))
+            let status = response.status().as_u16();
+            let (received, _) =
+                read_bounded(&mut response, POST_RESPONSE_BYTES_MAX).await.map_err(|e| root_cause(&e))?;
+            Ok((status, received))
         }
         .boxed()
     }))

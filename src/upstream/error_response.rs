@@ -1,14 +1,10 @@
 //! Parses error responses in the envelopes of all providers.
 
 use reqwest::header::HeaderMap;
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::hints;
+use super::{bounds::MAX_ERROR_BYTES, hints, redact};
 use crate::domain::Candidate;
-
-/// Longer messages are cut.
-const MAX_MESSAGE_CHARS: usize = 1_000;
 
 /// A parsed error response. Dialects classify it by provider, status and code, in that order.
 #[derive(Debug)]
@@ -32,6 +28,7 @@ pub(crate) struct ErrorResponse<'a> {
 impl<'a> ErrorResponse<'a> {
     pub(super) fn new(candidate: &'a Candidate, status: u16, headers: &'a HeaderMap, body: &[u8]) -> Self {
         let now_ms = hints::now_ms(headers);
+        let body = bounded(body);
         let mut response = Self {
             candidate,
             status,
@@ -47,7 +44,7 @@ impl<'a> ErrorResponse<'a> {
             Ok(value) => response.read(innermost(value)),
             Err(_) => response.read_plain(&String::from_utf8_lossy(body)),
         }
-        response.message = redact(candidate, &response.message);
+        response.message = redact::message(candidate, &response.message);
         if status == 404 && candidate.provider.custom {
             let url = &candidate.provider.base_url;
             response.message = format!(
@@ -59,7 +56,7 @@ impl<'a> ErrorResponse<'a> {
     }
 
     fn read(&mut self, body: Value) {
-        self.code = scalar(&body["code"]);
+        self.code = scalar(&body["code"]).and_then(|code| redact::code(self.candidate, &code));
         self.kind = scalar(&body["type"]).or_else(|| scalar(&body["status"]));
         self.message = error_message(&body).unwrap_or_else(|| format!("HTTP {} without a message", self.status));
         if self.status == 200 {
@@ -95,8 +92,14 @@ impl<'a> ErrorResponse<'a> {
     }
 }
 
+/// Errors inside a stream may be as long as any event.
+fn bounded(body: &[u8]) -> &[u8] {
+    &body[..body.len().min(MAX_ERROR_BYTES)]
+}
+
 /// The message of an error response. It may contain secrets.
 pub(crate) fn message_of(status: u16, body: &[u8]) -> String {
+    let body = bounded(body);
     match serde_json::from_slice::<Value>(body) {
         Ok(value) => error_message(&innermost(value)).unwrap_or_else(|| format!("HTTP {status} without a message")),
         Err(_) => plain_message(status, String::from_utf8_lossy(body).trim()),
@@ -168,57 +171,4 @@ fn violation(item: &Value) -> Option<String> {
     let message = item["msg"].as_str().or_else(|| item.as_str())?;
     let path: Vec<String> = item["loc"].as_array().into_iter().flatten().filter_map(scalar).collect();
     Some(if path.is_empty() { message.to_owned() } else { format!("{}: {message}", path.join(".")) })
-}
-
-/// A message without secrets: the provider's keys, and words that look like a key.
-pub(crate) fn redact(candidate: &Candidate, message: &str) -> String {
-    let keys = candidate.account.keys.iter().chain([&candidate.key]);
-    without_secrets(keys.filter_map(|key| key.secret.as_ref()), message)
-}
-
-pub(crate) fn without_secrets<'k>(keys: impl Iterator<Item = &'k SecretString>, message: &str) -> String {
-    let mut clean: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
-    for secret in keys {
-        let secret = secret.expose_secret();
-        if secret.len() >= 4 && clean.contains(secret) {
-            clean = clean.replace(secret, "[key]");
-        }
-    }
-    let mut out = String::with_capacity(clean.len());
-    let mut after_bearer = false;
-    let outside = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '*'));
-    for word in clean.split_inclusive(outside) {
-        let end = word.trim_end_matches(outside);
-        let secret = looks_like_a_key(end) || (after_bearer && end.len() >= 6);
-        out.push_str(if secret { "[key]" } else { end });
-        out.push_str(&word[end.len()..]);
-        after_bearer = end.eq_ignore_ascii_case("bearer") || (after_bearer && end.is_empty());
-    }
-    out
-}
-
-fn looks_like_a_key(word: &str) -> bool {
-    const PREFIXES: [&str; 10] = ["sk-", "gsk_", "csk-", "AIza", "AQ.", "nvapi-", "hf_", "ghp_", "github_pat_", "xai-"];
-    PREFIXES.iter().any(|prefix| word.strip_prefix(prefix).is_some_and(|rest| rest.len() >= 8))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_are_redacted() {
-        let key = SecretString::from("very-own-key");
-        let clean = |message: &str| without_secrets([&key].into_iter(), message);
-        assert_eq!(clean("wrong key very-own-key."), "wrong key [key].");
-        assert_eq!(
-            clean("Incorrect API key provided: sk-proj-abcdef123456, see"),
-            "Incorrect API key provided: [key], see"
-        );
-        assert_eq!(clean("sent `Bearer abcdef.ghi` to"), "sent `Bearer [key]` to");
-        assert_eq!(clean("Authorization: \"bearer  zzzzzzzz\""), "Authorization: \"bearer  [key]\"");
-        assert_eq!(clean("csk-12345678 gsk_12345678 AIza12345678"), "[key] [key] [key]");
-        assert_eq!(clean("a risk-free task, ask-me"), "a risk-free task, ask-me");
-        assert_eq!(clean(&"é".repeat(2_000)).chars().count(), MAX_MESSAGE_CHARS);
-    }
 }

@@ -5,12 +5,14 @@
 
 pub(crate) mod admin_client;
 mod attempt;
+mod bounds;
 mod client;
 mod dialect;
 mod error_response;
 mod fault;
 mod hints;
 pub(crate) mod model_list;
+mod redact;
 mod reply;
 pub mod request_edit;
 mod response;

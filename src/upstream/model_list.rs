@@ -7,17 +7,19 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION},
 };
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 use super::{
+    bounds::{MAX_LIST_BYTES, MAX_LISTED_MODELS, MAX_MODEL_ID_CHARS},
     client::{Upstream, authorization},
-    error_response,
+    error_response, redact,
     response_body::{BodyError, ResponseBody},
 };
 use crate::domain::{Capabilities, provider::Auth};
-
-/// A longer list is refused.
-const MAX_BYTES: usize = 16 << 20;
 
 /// One model of a provider's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,22 +52,60 @@ struct Entry {
     #[serde(alias = "context_window", alias = "context_length", alias = "max_context_length", alias = "max_model_len")]
     context: Option<i64>,
     /// llama.cpp describes the model here.
-    meta: Option<serde_json::Value>,
+    meta: Option<Meta>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    n_ctx_train: Option<i64>,
 }
 
 impl Entry {
     fn context(&self) -> Option<i64> {
-        self.context.or_else(|| self.meta.as_ref()?.get("n_ctx_train")?.as_i64())
+        self.context.or_else(|| self.meta.as_ref()?.n_ctx_train)
     }
 }
 
 #[derive(Deserialize)]
 struct List {
+    #[serde(deserialize_with = "first_entries")]
     data: Vec<Entry>,
+}
+
+/// The first entries of a list, up to their bound.
+fn first_entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+    struct Entries;
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<Entry>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list of models")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut entries = Vec::new();
+            while entries.len() < MAX_LISTED_MODELS
+                && let Some(entry) = items.next_element()?
+            {
+                entries.push(entry);
+            }
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(entries)
+        }
+    }
+    deserializer.deserialize_seq(Entries)
+}
+
+/// Whether a discovered id may become the name of a model, which stands in headers, logs, metrics and names of keys in the
+/// store: visible ASCII characters without quotes, and not too many.
+fn is_safe_id(id: &str) -> bool {
+    (1..=MAX_MODEL_ID_CHARS).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'`' | b'\\' | b',' | b';' | b'{' | b'}'))
 }
 
 impl Upstream {
     /// `GET {base_url}/models`, in the provider's order. `prefix` is removed from the ids. `within_ms` bounds the whole call.
+    /// Ids that could not be the name of a model are left out.
     pub(crate) async fn list_models(
         &self,
         base_url: &str,
@@ -87,7 +127,7 @@ impl Upstream {
         };
         let bare = |id: String| id.strip_prefix(prefix).map(str::to_owned).unwrap_or(id);
         let model = |entry: Entry| ListedModel { context: entry.context(), id: bare(entry.id), capabilities: None };
-        Ok(list.data.into_iter().map(model).collect())
+        Ok(list.data.into_iter().map(model).filter(|model| is_safe_id(&model.id)).collect())
     }
 
     /// What an Ollama server knows about one of its models: `POST /api/show`. `None`: it does not answer, or not like Ollama.
@@ -95,12 +135,12 @@ impl Upstream {
         #[derive(Deserialize)]
         struct Description {
             #[serde(default)]
-            model_info: serde_json::Map<String, serde_json::Value>,
+            model_info: std::collections::BTreeMap<String, Box<RawValue>>,
             capabilities: Option<Vec<String>>,
         }
         let root = base_url.trim_end_matches('/').trim_end_matches("/v1");
         let request = self.http_background().post(format!("{root}/api/show")).json(&serde_json::json!({ "model": id }));
-        let answer = async { ResponseBody::new(request.send().await?.error_for_status()?).bytes(MAX_BYTES).await };
+        let answer = async { ResponseBody::new(request.send().await?.error_for_status()?).bytes(MAX_LIST_BYTES).await };
         let answer = tokio::time::timeout(Duration::from_millis(within_ms), answer).await.ok()?.ok()?;
         let description: Description = serde_json::from_slice(&answer).ok()?;
         let context = description.model_info.iter().find(|(name, _)| name.ends_with(".context_length"));
@@ -115,7 +155,7 @@ impl Upstream {
             .filter(|(name, _)| has(&names, name))
             .fold(Capabilities::JSON_OBJECT.with(Capabilities::JSON_SCHEMA), |all, (_, one)| all.with(one))
         });
-        Some(ListedModel { id: id.to_owned(), context: context.and_then(|(_, n)| n.as_i64()), capabilities })
+        Some(ListedModel { id: id.to_owned(), context: context.and_then(|(_, n)| n.get().parse().ok()), capabilities })
     }
 
     async fn get_models(
@@ -128,13 +168,13 @@ impl Upstream {
             request = request.header(AUTHORIZATION, value);
         }
         let mut response = ResponseBody::new(request.send().await?);
-        Ok((response.status(), response.bytes(MAX_BYTES).await?))
+        Ok((response.status(), response.bytes(MAX_LIST_BYTES).await?))
     }
 }
 
 fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {
     let raw = error_response::message_of(status.as_u16(), body);
-    let message = error_response::without_secrets(key.into_iter(), &raw);
+    let message = redact::without_secrets(key.into_iter(), &raw);
     // Gemini reports a bad key as a bad request.
     let bad_key = matches!(status.as_u16(), 401 | 403) || memchr::memmem::find(body, b"API_KEY_INVALID").is_some();
     if bad_key { ModelListError::BadKey(message) } else { ModelListError::Refused { status: status.as_u16(), message } }

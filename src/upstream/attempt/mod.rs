@@ -1,6 +1,7 @@
 //! One call to one candidate: sends the request and reads up to the first content, or classifies the failure.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -11,12 +12,13 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    bounds::{MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, MAX_UNCOMMITTED_BYTES},
     client::{Upstream, authorization, is_closed_early, root_cause},
     fault, hints,
     reply::{Reply, ReplyBody},
     request_edit::{EditContext, edit_request},
     response::{
-        choice_state::{ChoiceStates, ResponseIdentity},
+        choice_state::{ChoiceStates, Expected, ResponseIdentity},
         event_stream::{Commit, EventStream},
         response_reader::{self, ResponseShape},
         whole_response::Assembler,
@@ -25,10 +27,6 @@ use super::{
 };
 use crate::domain::{Candidate, ChatRequest, Fault, FaultKind};
 
-/// The body of an error is read up to this size.
-const MAX_ERROR_BYTES: usize = 256 << 10;
-/// A whole response is read up to this size.
-const MAX_RESPONSE_BYTES: usize = 64 << 20;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -58,12 +56,17 @@ fn is_about_schema(candidate: &Candidate, request: &ChatRequest, fault: &Fault) 
         && candidate.provider.wire.schema_sanitise.iter().any(|keyword| fault.message.contains(keyword.as_str()))
 }
 
+/// Estimates of a context can be half of what is true, and every token has at least a byte.
+fn expected(candidate: &Candidate, request: &ChatRequest) -> Expected {
+    let bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
+    Expected { n: u64::from(request.n), tokens_max: candidate.model.context.saturating_mul(2).max(bytes) }
+}
+
 /// One call with its time limits.
 struct Call<'a> {
     candidate: &'a Arc<Candidate>,
     stream: bool,
-    /// Choices requested.
-    n: u64,
+    expected: Expected,
     started: Instant,
     first_token_timeout: Duration,
     stream_idle: Duration,
@@ -83,7 +86,7 @@ impl<'a> Call<'a> {
         Self {
             candidate,
             stream: request.stream,
-            n: u64::from(request.n),
+            expected: expected(candidate, request),
             started: Instant::now(),
             first_token_timeout: Duration::from_millis(first_token_ms),
             stream_idle: Duration::from_millis(settings.stream_idle_ms),
@@ -171,7 +174,8 @@ impl<'a> Call<'a> {
     async fn commit(&self, mut response: ResponseBody) -> Result<Body, Fault> {
         let prefix = self.read_prefix(&mut response).await?;
         if !matches!(prefix.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<')) {
-            let events = EventStream::from_response(self.candidate.clone(), response, prefix, self.stream_idle, self.n);
+            let (candidate, idle) = (self.candidate.clone(), self.stream_idle);
+            let events = EventStream::from_response(candidate, response, prefix, idle, self.expected);
             return if self.stream { self.commit_stream(events).await } else { self.assemble(events).await };
         }
         let body = self.read_rest(&mut response, prefix).await?;
@@ -188,9 +192,14 @@ impl<'a> Call<'a> {
     async fn assemble(&self, mut events: EventStream) -> Result<Body, Fault> {
         let commit = events.commit(self.deadline(), self.first_token_timeout).await?;
         let (mut assembler, mut usage, mut finish_reasons) = (Assembler::default(), None, Vec::new());
+        let mut bytes = 0;
         loop {
             match events.next().await {
                 Some(Ok(event)) => {
+                    bytes += event.bytes.len();
+                    if bytes > MAX_RESPONSE_BYTES {
+                        return Err(self.too_large());
+                    }
                     assembler.push(&event.bytes);
                     usage = event.facts.usage.or(usage);
                     finish_reasons.extend(event.facts.finish_reason);
@@ -209,21 +218,34 @@ impl<'a> Call<'a> {
 
     /// Reads up to the first byte that is not white space, since some servers keep a connection open with blank lines.
     async fn read_prefix(&self, response: &mut ResponseBody) -> Result<Bytes, Fault> {
-        let mut prefix = Bytes::new();
+        let (mut prefix, mut blanks) = (Bytes::new(), 0);
         loop {
             let chunk = timeout_at(self.deadline(), response.chunk()).await;
             match chunk.map_err(|_| fault::timed_out(self.candidate, self.first_token_timeout))? {
-                Ok(Some(chunk)) => prefix = chunk,
+                Ok(Some(chunk)) if prefix.is_empty() => prefix = chunk,
+                // The rest of at most three bytes.
+                Ok(Some(chunk)) => prefix = [prefix, chunk].concat().into(),
                 Ok(None) => return Ok(prefix),
                 Err(e) => return Err(self.body_fault(&e)),
             }
             if prefix.starts_with(BYTE_ORDER_MARK) {
                 prefix = prefix.slice(BYTE_ORDER_MARK.len()..);
             }
-            if !prefix.trim_ascii_start().is_empty() {
+            // Blanks are dropped as they come, so that each is looked at once.
+            let length = prefix.len();
+            prefix = prefix.slice(length - prefix.trim_ascii_start().len()..);
+            blanks += length - prefix.len();
+            if blanks > MAX_UNCOMMITTED_BYTES {
+                return Err(fault::observed(self.candidate, "malformed", "more than 1 MiB of blanks came first"));
+            }
+            if !prefix.is_empty() && !BYTE_ORDER_MARK.starts_with(&prefix) {
                 return Ok(prefix);
             }
         }
+    }
+
+    fn too_large(&self) -> Fault {
+        fault::observed(self.candidate, "malformed", "the response is larger than 16 MiB")
     }
 
     async fn read_rest(&self, response: &mut ResponseBody, prefix: Bytes) -> Result<Bytes, Fault> {
@@ -234,11 +256,10 @@ impl<'a> Call<'a> {
             match chunk.map_err(|_| fault::timed_out(self.candidate, self.started.elapsed()))? {
                 Ok(Some(chunk)) => {
                     let body = body.get_or_insert_with(|| BytesMut::from(&prefix[..]));
-                    body.extend_from_slice(&chunk);
-                    if body.len() > MAX_RESPONSE_BYTES {
-                        let message = "the response is larger than 64 MiB";
-                        return Err(fault::observed(self.candidate, "malformed", message));
+                    if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+                        return Err(self.too_large());
                     }
+                    body.extend_from_slice(&chunk);
                 }
                 Ok(None) => return Ok(body.map_or(prefix, BytesMut::freeze)),
                 Err(e) => return Err(self.body_fault(&e)),
@@ -250,10 +271,12 @@ impl<'a> Call<'a> {
         if body.trim_ascii().is_empty() {
             return Err(fault::observed(self.candidate, "empty", "the body of the response is empty"));
         }
-        let text = std::str::from_utf8(&body).unwrap_or_default();
-        let mut states = ChoiceStates::new(&self.candidate.model.id, self.n);
-        let Ok(parsed) = response_reader::read(text, ResponseShape::Whole, &mut states) else {
-            return Err(self.malformed(response, &body));
+        // Broken UTF-8 costs its character and not the response.
+        let text = String::from_utf8_lossy(&body);
+        let mut states = ChoiceStates::new(&self.candidate.model.id, self.expected);
+        let parsed = match response_reader::read(&text, ResponseShape::Whole, &mut states) {
+            Ok(parsed) => parsed,
+            Err(error) => return Err(self.malformed(response, &body, error.what)),
         };
         if parsed.error {
             return Err(fault::from_response(self.candidate, 200, response.headers(), &body));
@@ -265,10 +288,11 @@ impl<'a> Call<'a> {
             return Err(fault::observed(self.candidate, "stream_error", "the response ended with an error"));
         }
         if self.stream {
-            return self.commit_stream(EventStream::from_whole(self.candidate.clone(), text, self.n)).await;
+            return self.commit_stream(EventStream::from_whole(self.candidate.clone(), &text, self.expected)).await;
         }
         let (usage, finish_reasons) = (parsed.facts.usage, parsed.finish_reasons);
-        let body = if parsed.patch.is_empty() { body } else { parsed.patch.apply(text) };
+        let is_unchanged = parsed.patch.is_empty() && matches!(text, Cow::Borrowed(_));
+        let body = if is_unchanged { body.clone() } else { parsed.patch.apply(&text) };
         Ok(Body {
             content: ReplyBody::Whole { body, usage, finish_reasons },
             identity: states.identity().clone(),
@@ -277,11 +301,11 @@ impl<'a> Call<'a> {
     }
 
     /// The fault of a 200 whose body is no response: an error in an array (Gemini), a web page, half a text.
-    fn malformed(&self, response: &ResponseBody, body: &[u8]) -> Fault {
+    fn malformed(&self, response: &ResponseBody, body: &[u8], why: &str) -> Fault {
         if body.trim_ascii_start().first() == Some(&b'[') && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
             return fault::from_response(self.candidate, 200, response.headers(), body);
         }
-        fault::observed(self.candidate, "malformed", "the body of the response is no JSON object")
+        fault::observed(self.candidate, "malformed", &format!("the body of the response is no JSON object: {why}"))
     }
 }
 

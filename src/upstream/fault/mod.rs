@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-use super::{
-    dialect,
-    error_response::{ErrorResponse, redact},
-    hints,
-};
+use super::{dialect, error_response::ErrorResponse, hints, redact};
 use crate::domain::{Candidate, Cooldown, Fault, FaultKind, Health, Hint, Outcome, Usage};
 
 /// The fault of an error response, or of an error inside a 200.
@@ -53,7 +49,7 @@ pub(crate) fn observed(candidate: &Candidate, label: &str, message: &str) -> Fau
         kind: if timed_out { FaultKind::TimedOut } else { FaultKind::Broken },
         status: None,
         label: label.to_owned(),
-        message: redact(candidate, message),
+        message: redact::message(candidate, message),
         code: None,
         outcome: outcome(Health::ProviderFailed, usage, None, Vec::new()),
     }

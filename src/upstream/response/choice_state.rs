@@ -1,13 +1,25 @@
 //! The state of a response over the chunks of its stream: its identity, its choices and their tool calls.
 
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::finish_reason;
+use super::{arguments::ArgumentsScan, finish_reason};
+use crate::upstream::bounds::{MAX_CALLS, MAX_CHOICES, MAX_IDENTITY_CHARS, MAX_KEPT_BYTES};
 
-/// More choices than a request can ask for. What a damaged response adds belongs to the last one.
-const MAX_CHOICES: usize = 128;
+/// What the request lets one expect of its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// Number of requested choices; 0 counts as one.
+    pub n: u64,
+    /// Larger counts of tokens, of the prompt or of one choice, are damage.
+    pub tokens_max: i64,
+}
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self { n: 1, tokens_max: i64::MAX }
+    }
+}
 
 /// The provider's names of a response, as far as it has sent them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,8 +36,11 @@ pub(crate) struct ChoiceStates {
     created: Option<u64>,
     /// Completes a response that names no model.
     fallback_model: String,
-    /// Number of requested choices; 0 counts as one.
-    n: u64,
+    expected: Expected,
+    /// Characters of content so far.
+    chars: i64,
+    /// Bytes of ids and names that are kept.
+    kept_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -37,6 +52,8 @@ pub(crate) struct ChoiceState {
     pub has_content: bool,
     pub finish_reason: Option<&'static str>,
     pub calls: Vec<CallState>,
+    /// Bytes of ids and names that were added since they were last counted.
+    pub kept_bytes: usize,
 }
 
 /// One tool call. Its position is the index that the client sees.
@@ -47,12 +64,26 @@ pub(crate) struct CallState {
     provider_id: Option<String>,
     provider_index: Option<u64>,
     pub name: String,
-    pub arguments: String,
+    pub arguments: ArgumentsScan,
+    /// A call of a custom tool has free text in the place of arguments.
+    pub is_custom: bool,
 }
 
 impl ChoiceStates {
-    pub(crate) fn new(fallback_model: &str, n: u64) -> Self {
-        Self { fallback_model: fallback_model.to_owned(), n, ..Self::default() }
+    pub(crate) fn new(fallback_model: &str, expected: Expected) -> Self {
+        Self { fallback_model: fallback_model.to_owned(), expected, ..Self::default() }
+    }
+
+    /// Counts characters of content.
+    pub(crate) fn relays(&mut self, chars: u32) {
+        self.chars = self.chars.saturating_add(i64::from(chars));
+    }
+
+    /// The most tokens that the prompt, and all choices together, can have used. A token has at least one byte.
+    pub(crate) fn tokens_max(&self) -> (i64, i64) {
+        let Expected { n, tokens_max } = self.expected;
+        let n = i64::try_from(n.max(1)).unwrap_or(i64::MAX);
+        (tokens_max, tokens_max.saturating_mul(n).max(self.chars.saturating_mul(4)))
     }
 
     /// A choice began, and every choice that began has ended.
@@ -79,12 +110,12 @@ impl ChoiceStates {
         self.identity.id.is_none() || self.identity.model.is_none()
     }
 
-    pub(crate) fn set_id(&mut self, id: String) {
-        self.identity.id.get_or_insert(id);
+    pub(crate) fn set_id(&mut self, id: &str) {
+        self.identity.id.get_or_insert_with(|| safe(id));
     }
 
-    pub(crate) fn set_model(&mut self, model: String) {
-        self.identity.model.get_or_insert(model);
+    pub(crate) fn set_model(&mut self, model: &str) {
+        self.identity.model.get_or_insert_with(|| safe(model));
     }
 
     pub(crate) fn set_created(&mut self, created: u64) {
@@ -104,26 +135,45 @@ impl ChoiceStates {
         *self.created.get_or_insert_with(|| u64::try_from(Timestamp::now().as_second()).unwrap_or(0))
     }
 
-    /// The choice with the provider's index, or at a position in the list of choices where it sends no usable index.
-    pub(crate) fn choice(&mut self, provider_index: Option<u64>, position: u64) -> &mut ChoiceState {
+    /// The slot of the choice with the provider's index, or at a position in the list of choices where it sends no usable
+    /// index. `None`: there are too many choices.
+    pub(crate) fn slot(&mut self, provider_index: Option<u64>, position: u64) -> Option<usize> {
         let key = provider_index.or(Some(position));
-        let known = self.choices.iter().position(|choice| choice.provider_index == key);
-        let known = known.or_else(|| (self.choices.len() >= MAX_CHOICES).then_some(MAX_CHOICES - 1));
-        let at = known.unwrap_or_else(|| {
-            let taken = |index: u64| self.choices.iter().any(|choice| choice.index == index);
-            let wanted = key.filter(|index| *index < self.n.max(1) && !taken(*index));
-            let index = wanted.or_else(|| (0..=self.choices.len() as u64).find(|index| !taken(*index))).unwrap_or(0);
-            self.choices.push(ChoiceState {
-                index,
-                provider_index: key,
-                has_role: false,
-                has_content: false,
-                finish_reason: None,
-                calls: Vec::new(),
-            });
-            self.choices.len() - 1
+        self.choices
+            .iter()
+            .position(|choice| choice.provider_index == key)
+            .or_else(|| self.begin(provider_index, position))
+    }
+
+    /// The slot of a new choice. `None`: there are too many choices.
+    pub(crate) fn begin(&mut self, provider_index: Option<u64>, position: u64) -> Option<usize> {
+        if self.choices.len() >= MAX_CHOICES {
+            return None;
+        }
+        let key = provider_index.or(Some(position));
+        let taken = |index: u64| self.choices.iter().any(|choice| choice.index == index);
+        let wanted = key.filter(|index| *index < self.expected.n.max(1) && !taken(*index));
+        let index = wanted.or_else(|| (0..=self.choices.len() as u64).find(|index| !taken(*index))).unwrap_or(0);
+        self.choices.push(ChoiceState {
+            index,
+            provider_index: key,
+            has_role: false,
+            has_content: false,
+            finish_reason: None,
+            calls: Vec::new(),
+            kept_bytes: 0,
         });
-        &mut self.choices[at]
+        Some(self.choices.len() - 1)
+    }
+
+    pub(crate) fn at(&mut self, slot: usize) -> &mut ChoiceState {
+        &mut self.choices[slot]
+    }
+
+    /// Counts the ids and names that a choice has added. Returns whether the response keeps within its bounds.
+    pub(crate) fn keeps_within_bounds(&mut self, slot: usize) -> bool {
+        self.kept_bytes += std::mem::take(&mut self.choices[slot].kept_bytes);
+        self.kept_bytes <= MAX_KEPT_BYTES && self.choices[slot].calls.len() <= MAX_CALLS
     }
 
     /// Ends every choice that has no finish reason, as `[DONE]` does. Returns the missing chunks.
@@ -159,8 +209,9 @@ impl ChoiceState {
     /// A delta that gives every call without arguments an empty object of them; `{}` where there is none.
     pub(crate) fn blank_arguments(&mut self) -> String {
         let mut calls = Vec::new();
-        for (at, call) in self.calls.iter_mut().enumerate().filter(|(_, call)| call.arguments.trim().is_empty()) {
-            call.arguments.push_str("{}");
+        let lacks_arguments = |call: &CallState| !call.is_custom && call.arguments.is_blank();
+        for (at, call) in self.calls.iter_mut().enumerate().filter(|(_, call)| lacks_arguments(call)) {
+            call.arguments.push("{}");
             calls.push(format!("{{\"index\":{at},\"function\":{{\"arguments\":\"{{}}\"}}}}"));
         }
         if calls.is_empty() { "{}".to_owned() } else { format!("{{\"tool_calls\":[{}]}}", calls.join(",")) }
@@ -185,7 +236,7 @@ impl ChoiceState {
                 call.provider_id.as_deref() == Some(id) && !is_elsewhere
             })
         {
-            return (name.is_none() || !restarts || !self.calls[at].is_complete()).then_some(at);
+            return (name.is_none() || !restarts || !self.calls[at].arguments.is_complete()).then_some(at);
         }
         let at = match index {
             Some(_) => self.calls.iter().rposition(|call| call.provider_index == index)?,
@@ -193,10 +244,12 @@ impl ChoiceState {
         };
         let call = &self.calls[at];
         let begins = match (id, name) {
-            (Some(_), Some(_)) => call.provider_id.is_some() || index.is_none() || call.is_complete(),
+            (Some(_), Some(_)) => call.provider_id.is_some() || index.is_none() || call.arguments.is_complete(),
             // Some servers send another id with every fragment of a call.
-            (Some(_), None) => index.is_none() || call.is_complete(),
-            (None, Some(name)) => (!call.name.is_empty() && call.name != name) || restarts && call.is_complete(),
+            (Some(_), None) => index.is_none() || call.arguments.is_complete(),
+            (None, Some(name)) => {
+                (!call.name.is_empty() && call.name != name) || restarts && call.arguments.is_complete()
+            }
             (None, None) => false,
         };
         (!begins).then_some(at)
@@ -207,19 +260,20 @@ impl ChoiceState {
         let id_sent = id.map(str::to_owned);
         let own = id.filter(|id| !self.calls.iter().any(|call| call.id == *id));
         let id = own.map_or_else(|| format!("call_{}", uuid::Uuid::new_v4().simple()), str::to_owned);
+        self.kept_bytes += id.len() + id_sent.as_ref().map_or(0, String::len);
         self.calls.push(CallState {
             id,
             provider_id: id_sent,
             provider_index,
             name: String::new(),
-            arguments: String::new(),
+            arguments: ArgumentsScan::default(),
+            is_custom: false,
         });
         self.calls.len() - 1
     }
 }
 
-impl CallState {
-    fn is_complete(&self) -> bool {
-        self.arguments.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok()
-    }
+/// A name for spans and for chunks of ours: printable, and of bounded length.
+fn safe(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(MAX_IDENTITY_CHARS).collect()
 }

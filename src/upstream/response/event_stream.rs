@@ -1,6 +1,6 @@
 //! A stream of normalised events, pulled one by one.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -8,15 +8,16 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    choice_state::{ChoiceStates, ResponseIdentity},
+    choice_state::{ChoiceStates, Expected, ResponseIdentity},
     response_reader::{self, ParsedResponse, ResponseShape},
     sse_decoder::{RawEvent, SseDecoder},
     sse_event::{EventFacts, SseEvent, StreamFault},
-    whole_response,
+    usage, whole_response,
 };
 use crate::{
     domain::{Candidate, Fault},
     upstream::{
+        bounds::{EVENT_OVERHEAD_BYTES, MAX_UNCOMMITTED_BYTES},
         fault,
         response_body::{BodyError, ResponseBody},
     },
@@ -40,6 +41,8 @@ pub(crate) struct EventStream {
     stream_idle: Duration,
     /// Some event was not JSON.
     has_garbage: bool,
+    /// Events are relayed from here on, and not held any more.
+    committed: bool,
     done: bool,
     ended: bool,
 }
@@ -53,29 +56,34 @@ pub(in crate::upstream) enum Commit {
 }
 
 impl EventStream {
-    /// Continues a response of which `prefix` was read already. `n` is the number of choices requested.
+    /// Continues a response of which `prefix` was read already.
     pub(in crate::upstream) fn from_response(
         candidate: Arc<Candidate>,
         mut response: ResponseBody,
         prefix: Bytes,
         stream_idle: Duration,
-        n: u64,
+        expected: Expected,
     ) -> Self {
         detach_headers(response.headers_mut());
-        let mut stream = Self::new(candidate, Some(response), stream_idle, n);
+        let mut stream = Self::new(candidate, Some(response), stream_idle, expected);
         stream.decoder.push(prefix);
         stream
     }
 
     /// Streams a whole response.
-    pub(in crate::upstream) fn from_whole(candidate: Arc<Candidate>, body: &str, n: u64) -> Self {
-        let mut stream = Self::new(candidate, None, Duration::ZERO, n);
+    pub(in crate::upstream) fn from_whole(candidate: Arc<Candidate>, body: &str, expected: Expected) -> Self {
+        let mut stream = Self::new(candidate, None, Duration::ZERO, expected);
         stream.decoder.push(whole_response::as_events(body).into());
         stream
     }
 
-    fn new(candidate: Arc<Candidate>, response: Option<ResponseBody>, stream_idle: Duration, n: u64) -> Self {
-        let states = ChoiceStates::new(&candidate.model.id, n);
+    fn new(
+        candidate: Arc<Candidate>,
+        response: Option<ResponseBody>,
+        stream_idle: Duration,
+        expected: Expected,
+    ) -> Self {
+        let states = ChoiceStates::new(&candidate.model.id, expected);
         Self {
             candidate,
             response,
@@ -85,21 +93,26 @@ impl EventStream {
             usage: None,
             stream_idle,
             has_garbage: false,
+            committed: false,
             done: false,
             ended: false,
         }
     }
 
-    /// Reads up to the first content and keeps everything before it.
+    /// Reads up to the first content and keeps everything before it, up to a bound of bytes.
     pub(in crate::upstream) async fn commit(&mut self, deadline: Instant, timeout: Duration) -> Result<Commit, Fault> {
-        let mut held = VecDeque::new();
+        let (mut held, mut held_bytes) = (VecDeque::new(), 0);
         let commit = loop {
             let next = timeout_at(deadline, self.pull());
             match next.await.map_err(|_| fault::timed_out(&self.candidate, timeout))? {
                 Some(Ok(event)) => {
+                    held_bytes += event.bytes.len() + EVENT_OVERHEAD_BYTES;
                     held.push_back(event);
                     if self.states.are_usable() {
                         break Commit::Content;
+                    }
+                    if held_bytes > MAX_UNCOMMITTED_BYTES {
+                        return Err(self.uncommitted());
                     }
                 }
                 Some(Err(fault)) => return Err(*fault),
@@ -116,7 +129,12 @@ impl EventStream {
         };
         held.append(&mut self.ready);
         self.ready = held;
+        self.committed = true;
         Ok(commit)
+    }
+
+    fn uncommitted(&self) -> Fault {
+        fault::observed(&self.candidate, "malformed", "more than 1 MiB came before the first content")
     }
 
     /// The next event, or `None` after the end or after an error. A pause longer than the idle time and an end before the
@@ -151,6 +169,10 @@ impl EventStream {
             }
             if self.ended {
                 return None;
+            }
+            // Comments and events that are skipped count, too.
+            if !self.committed && self.decoder.consumed() > MAX_UNCOMMITTED_BYTES as u64 {
+                return Some(Err(Box::new(self.uncommitted())));
             }
             match self.decoder.next_event() {
                 Ok(Some(event)) => {
@@ -200,8 +222,13 @@ impl EventStream {
 
     /// The end of the body.
     fn flush(&mut self) -> Result<(), Box<Fault>> {
-        if let Some(event) = self.decoder.finish() {
-            self.parse(&event)?;
+        let was_finished = self.states.are_finished();
+        if let Some(event) = self.decoder.finish()
+            && let Err(fault) = self.parse(&event)
+            // Half an event behind the last finish reason costs nothing.
+            && !(was_finished && fault.label == "reset")
+        {
+            return Err(fault);
         }
         self.end();
         if self.done || self.states.is_empty() {
@@ -231,10 +258,12 @@ impl EventStream {
             self.finish();
             return Ok(());
         }
-        let read = std::str::from_utf8(data)
-            .ok()
-            .map(|text| (text, response_reader::read(text, ResponseShape::Chunk, &mut self.states)));
-        let Some((text, Ok(parsed))) = read else { return self.skip_garbage(event, data) };
+        // Broken UTF-8 costs its character and not the event.
+        let text = String::from_utf8_lossy(data);
+        let parsed = match response_reader::read(&text, ResponseShape::Chunk, &mut self.states) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.not_an_object(event, data, error.what),
+        };
         if parsed.error || event.name == "error" {
             return Err(self.error_event(data).into());
         }
@@ -242,11 +271,11 @@ impl EventStream {
             let message = "the response ended with an error";
             return Err(fault::observed(&self.candidate, "stream_error", message).into());
         }
-        self.queue(event, text, parsed);
+        self.queue(event, &text, parsed, matches!(text, Cow::Owned(_)));
         Ok(())
     }
 
-    fn queue(&mut self, event: &RawEvent, text: &str, parsed: ParsedResponse) {
+    fn queue(&mut self, event: &RawEvent, text: &str, parsed: ParsedResponse, is_repaired: bool) {
         for (index, delta) in parsed.blank_arguments {
             let chunk = self.states.chunk(index, &delta, None);
             self.ready.push_back(SseEvent { bytes: framed(chunk.as_bytes()), facts: EventFacts::default() });
@@ -256,7 +285,7 @@ impl EventStream {
         }
         let facts = EventFacts { usage_only: parsed.is_usage_only, ..parsed.facts };
         if let (Some(usage), Some(range)) = (facts.usage, parsed.usage_at) {
-            let json = whole_response::usage_json(&text[range.clone()], usage);
+            let json = usage::completed(&text[range.clone()], usage);
             // A chunk from which only the usage was taken, and which had nothing else, is the usage chunk already.
             let is_only_cut = parsed.patch.len() == 1 && !parsed.has_other_cuts;
             let is_complete = parsed.has_choices && parsed.choices == 0 && is_only_cut && json == text[range];
@@ -267,7 +296,8 @@ impl EventStream {
         if facts.usage_only {
             return;
         }
-        let bytes = if parsed.patch.is_empty() { relayed(event) } else { framed(&parsed.patch.apply(text)) };
+        let is_unchanged = parsed.patch.is_empty() && !is_repaired;
+        let bytes = if is_unchanged { relayed(event) } else { framed(&parsed.patch.apply(text)) };
         self.ready.push_back(SseEvent { bytes, facts });
     }
 
@@ -294,8 +324,9 @@ impl EventStream {
         fault::from_response(&self.candidate, 200, headers, data)
     }
 
-    /// Skips an event that is no JSON object, such as a keep-alive, unless it is an error.
-    fn skip_garbage(&mut self, event: &RawEvent, data: &[u8]) -> Result<(), Box<Fault>> {
+    /// Skips an event that is no JSON, such as a keep-alive. Damaged JSON and errors end the stream: what is missing cannot be
+    /// known.
+    fn not_an_object(&mut self, event: &RawEvent, data: &[u8], why: &str) -> Result<(), Box<Fault>> {
         // Gemini wraps its errors in an array.
         let is_array = data.starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(data).is_ok();
         if event.name == "error" || is_array {
@@ -303,6 +334,10 @@ impl EventStream {
         }
         if !event.terminated {
             return Err(fault::observed(&self.candidate, "reset", "the stream ended inside an event").into());
+        }
+        if data.starts_with(b"{") {
+            let message = format!("an event of the stream is damaged: {why}");
+            return Err(fault::observed(&self.candidate, "malformed", &message).into());
         }
         let is_keep_alive = data.starts_with(b":") || data == b"null";
         self.has_garbage |= !is_keep_alive;

@@ -1,5 +1,6 @@
 //! Reading a provider's response: bytes → server-sent events → normalised JSON with its facts.
 
+mod arguments;
 pub(crate) mod choice_state;
 pub(crate) mod event_stream;
 mod finish_reason;
@@ -9,4 +10,5 @@ pub(crate) mod sse_event;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
+mod usage;
 pub(crate) mod whole_response;

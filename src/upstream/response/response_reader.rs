@@ -1,7 +1,7 @@
 //! Reads one JSON of a response (a chunk of a stream, or a whole body) in one pass: its facts, and the changes that make it
 //! a response as OpenAI's clients expect it. What needs no change stays byte for byte. Pure.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use serde_json::json;
 
@@ -9,16 +9,22 @@ use super::{
     choice_state::{ChoiceState, ChoiceStates},
     finish_reason,
     sse_event::{EventFacts, TokenUsage},
-    tool_calls,
-    whole_response::usage_json,
+    tool_calls, usage,
 };
 use crate::{
-    json::{Json, JsonError, Kind, Text},
-    upstream::request_edit::body_patch::{BodyPatch, ObjectMembers},
+    json::{Json, JsonError, Kind, NameSet, Text},
+    upstream::{
+        bounds::MAX_CHOICES,
+        request_edit::body_patch::{BodyPatch, ObjectMembers},
+    },
 };
 
 /// OpenAI's values of `service_tier`. Typed clients refuse others.
 const SERVICE_TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
+
+/// The members that every response has.
+const REQUIRED: [&str; 5] = ["id", "object", "created", "model", "choices"];
+const TOO_MANY_CHOICES: &str = "more than 128 choices";
 
 /// The form of the JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +60,7 @@ pub(crate) struct ParsedResponse {
     pub patch: BodyPatch,
 }
 
-/// Reads `text`. An error means that it is no JSON object.
+/// Reads `text`. An error means that it is no JSON object, or more than a response can be.
 pub(crate) fn read(text: &str, shape: ResponseShape, states: &mut ChoiceStates) -> Result<ParsedResponse, JsonError> {
     let mut reader = ResponseReader { shape, states, parsed: ParsedResponse::default(), has_news: false };
     let mut json = Json::new(text);
@@ -76,6 +82,8 @@ struct ResponseReader<'s> {
 /// A member of an object: its name, and the kind and the position of its value.
 struct Member<'t> {
     name: Text<'t>,
+    /// The name without escapes.
+    key: Cow<'t, str>,
     kind: Kind,
     value: Range<usize>,
 }
@@ -87,7 +95,7 @@ fn members<'t>(json: &mut Json<'t>) -> Result<Vec<Member<'t>>, JsonError> {
         let kind = json.peek()?;
         let start = json.at();
         json.skip()?;
-        members.push(Member { name, kind, value: start..json.at() });
+        members.push(Member { name, key: name.decode(), kind, value: start..json.at() });
         Ok::<_, JsonError>(())
     })?;
     Ok(members)
@@ -109,27 +117,30 @@ impl ResponseReader<'_> {
         let start = json.at();
         let text = json.text();
         let mut kept = ObjectMembers::default();
-        let (mut seen, mut valid) = (Vec::with_capacity(8), Vec::with_capacity(5));
+        let (mut seen, mut valid) = (NameSet::default(), Vec::with_capacity(5));
         let mut groq_usage = None;
         json.object(|name, json| {
             let kind = json.peek()?;
             let value_at = json.at();
+            let key = name.decode();
             // The first of repeated members counts.
-            let mut keep = !seen.contains(&name.raw);
-            seen.push(name.raw);
-            match (name.raw, kind) {
+            let mut keep = seen.insert(key.clone());
+            match (&*key, kind) {
                 _ if !keep => json.skip()?,
                 ("choices", Kind::Array) => {
                     self.parsed.has_choices = true;
                     let mut position = 0;
                     json.array(|_, json| {
                         position += 1;
+                        if position > MAX_CHOICES as u64 {
+                            return Err(JsonError { at: json.at(), what: TOO_MANY_CHOICES });
+                        }
                         self.choice(json, position - 1)
                     })?;
                 }
                 ("id" | "model" | "object", Kind::String) => {
                     let value = json.string()?;
-                    keep = self.accepts(name.raw, value);
+                    keep = self.accepts(&key, value);
                 }
                 ("created", Kind::Number) => match json.number()?.parse() {
                     Ok(created) => self.states.set_created(created),
@@ -137,13 +148,13 @@ impl ResponseReader<'_> {
                 },
                 ("service_tier", Kind::String) => keep = SERVICE_TIERS.contains(&json.string()?.raw),
                 ("usage", Kind::Object) => {
-                    self.parsed.facts.usage = usage(json)?;
+                    self.parsed.facts.usage = usage::read(json, self.states.tokens_max())?;
                     let range = value_at..json.at();
                     keep = self.shape == ResponseShape::Whole && self.parsed.facts.usage.is_some();
                     if let Some(usage) = self.parsed.facts.usage.filter(|_| keep) {
-                        let complete = usage_json(&text[range.clone()], usage);
+                        let complete = usage::completed(&text[range.clone()], usage);
                         if complete != text[range.clone()] {
-                            self.parsed.patch.replace(range.clone(), complete);
+                            self.parsed.patch.replace(range.clone(), complete.into_owned());
                         }
                     }
                     self.parsed.usage_at = Some(range);
@@ -165,7 +176,9 @@ impl ResponseReader<'_> {
                 _ => json.skip()?,
             }
             if keep {
-                valid.push(name.raw);
+                if REQUIRED.contains(&&*key) {
+                    valid.push(key);
+                }
                 kept.keep(name.at..json.at(), &mut self.parsed.patch);
             } else {
                 let is_usage = self.parsed.usage_at.as_ref().is_some_and(|range| range.start == value_at);
@@ -191,17 +204,17 @@ impl ResponseReader<'_> {
             "object" => return value.raw == self.object_name(),
             _ if value.raw.trim().is_empty() => return false,
             _ if !self.states.lacks_identity() => {}
-            "id" => self.states.set_id(value.decode().into_owned()),
-            _ => self.states.set_model(value.decode().into_owned()),
+            "id" => self.states.set_id(&value.decode()),
+            _ => self.states.set_model(&value.decode()),
         }
         true
     }
 
     /// The required members that the provider has not sent.
-    fn missing(&mut self, valid: &[&str]) -> String {
+    fn missing(&mut self, valid: &[Cow<'_, str>]) -> String {
         let mut added = Vec::new();
-        for name in ["id", "object", "created", "model", "choices"] {
-            if valid.contains(&name) {
+        for name in REQUIRED {
+            if valid.iter().any(|known| known == name) {
                 continue;
             }
             let value = match name {
@@ -218,10 +231,10 @@ impl ResponseReader<'_> {
 
     fn groq_usage(&self, json: &mut Json<'_>) -> Result<Option<(TokenUsage, Range<usize>)>, JsonError> {
         let mut found = None;
-        json.object(|name, json| match (name.raw, json.peek()?) {
+        json.object(|name, json| match (&*name.decode(), json.peek()?) {
             ("usage", Kind::Object) if self.shape == ResponseShape::Chunk => {
                 let start = json.at();
-                found = usage(json)?.map(|usage| (usage, start..json.at()));
+                found = usage::read(json, self.states.tokens_max())?.map(|usage| (usage, start..json.at()));
                 Ok(())
             }
             _ => json.skip(),
@@ -238,35 +251,45 @@ impl ResponseReader<'_> {
         let text = json.text();
         let whole = self.shape == ResponseShape::Whole;
         let wanted = if whole { "message" } else { "delta" };
-        let find = |name: &str| all.iter().position(|member| member.name.raw == name && member.kind == Kind::Object);
+        let find = |name: &str| all.iter().position(|member| member.key == name && member.kind == Kind::Object);
         let body = find(wanted).or_else(|| find(if whole { "delta" } else { "message" }));
         let provider_index = all
             .iter()
-            .find(|member| member.name.raw == "index")
+            .find(|member| member.key == "index")
             .filter(|member| member.kind == Kind::Number)
             .and_then(|member| text[member.value.clone()].parse().ok());
 
         let news_before = self.has_news;
         self.has_news = false;
-        let choice = self.states.choice(provider_index, position);
+        // Items of a whole response are choices of their own, even where they share an index.
+        let slot = if whole {
+            self.states.begin(provider_index, position)
+        } else {
+            self.states.slot(provider_index, position)
+        };
+        let slot = slot.ok_or(JsonError { at: start, what: TOO_MANY_CHOICES })?;
+        let choice = self.states.at(slot);
         let (index, was_finished, had_content) = (choice.index, choice.finish_reason.is_some(), choice.has_content);
         if let Some(body) = body.map(|at| &all[at]) {
             self.parsed.choices += 1;
-            let choice = self.states.choice(provider_index, position);
+            let chars_before = self.parsed.facts.chars;
             let mut delta = DeltaReader { whole, choice, facts: &mut self.parsed.facts, patch: &mut self.parsed.patch };
             delta.read(&mut Json::at_byte(text, body.value.start))?;
+            self.states.relays(self.parsed.facts.chars - chars_before);
+            if !self.states.keeps_within_bounds(slot) {
+                return Err(JsonError { at: start, what: "the ids and names of its tool calls are too long" });
+            }
         }
-        let choice = self.states.choice(provider_index, position);
+        let choice = self.states.at(slot);
         self.has_news |= choice.has_content && !had_content || !was_finished;
         self.has_news |= self.parsed.facts.content;
 
         let mut kept = ObjectMembers::default();
-        let (mut seen, mut added) = (Vec::with_capacity(6), Vec::new());
+        let (mut seen, mut added) = (NameSet::default(), Vec::new());
         let mut ended = false;
         for (at, member) in all.iter().enumerate() {
-            let name = member.name.raw;
-            let mut keep = !seen.contains(&name);
-            seen.push(name);
+            let name = &*member.key;
+            let mut keep = seen.insert(name);
             match (name, member.kind) {
                 ("message" | "delta", _) => {
                     keep = body == Some(at);
@@ -280,7 +303,7 @@ impl ResponseReader<'_> {
                 }
                 ("finish_reason", kind) => {
                     let written = (kind == Kind::String).then(|| &text[member.value.start + 1..member.value.end - 1]);
-                    ended = self.finish(written, member, (provider_index, position), was_finished);
+                    ended = self.finish(written, member, slot, was_finished);
                 }
                 _ => {}
             }
@@ -290,7 +313,7 @@ impl ResponseReader<'_> {
                 kept.cut(member.range());
             }
         }
-        if !seen.contains(&"index") {
+        if !seen.contains("index") {
             added.push(format!("\"index\":{index}"));
         }
         if body.is_none() {
@@ -300,8 +323,8 @@ impl ResponseReader<'_> {
                 "\"delta\":{}".to_owned()
             });
         }
-        if whole && !ended && !seen.contains(&"finish_reason") {
-            let reason = self.end_whole((provider_index, position));
+        if whole && !ended && !seen.contains("finish_reason") {
+            let reason = self.end_whole(slot);
             added.push(format!("\"finish_reason\":\"{reason}\""));
         }
         kept.close(&added.join(","), start, &mut self.parsed.patch);
@@ -310,14 +333,8 @@ impl ResponseReader<'_> {
     }
 
     /// Normalises the finish reason of a choice. Returns whether the choice ends here.
-    fn finish(
-        &mut self,
-        written: Option<&str>,
-        member: &Member<'_>,
-        (provider_index, position): (Option<u64>, u64),
-        was_finished: bool,
-    ) -> bool {
-        let choice = self.states.choice(provider_index, position);
+    fn finish(&mut self, written: Option<&str>, member: &Member<'_>, slot: usize, was_finished: bool) -> bool {
+        let choice = self.states.at(slot);
         // A server that ran out of resources before any content has not reached a length limit.
         let ran_out = written == Some("insufficient_system_resource") && !choice.has_content;
         let word = if ran_out { Some("stop") } else { written };
@@ -327,7 +344,7 @@ impl ResponseReader<'_> {
         }
         let Some(reason) = reason.filter(|_| !was_finished) else {
             if self.shape == ResponseShape::Whole {
-                let reason = self.end_whole((provider_index, position));
+                let reason = self.end_whole(slot);
                 self.parsed.patch.replace(member.value.clone(), format!("\"{reason}\""));
                 return true;
             }
@@ -351,8 +368,8 @@ impl ResponseReader<'_> {
     }
 
     /// Ends a choice of a whole response that has no finish reason.
-    fn end_whole(&mut self, (provider_index, position): (Option<u64>, u64)) -> &'static str {
-        let choice = self.states.choice(provider_index, position);
+    fn end_whole(&mut self, slot: usize) -> &'static str {
+        let choice = self.states.at(slot);
         let reason = finish_reason::normalised("stop", !choice.calls.is_empty()).unwrap_or("stop");
         choice.finish_reason = Some(reason);
         self.parsed.finish_reasons.push(reason.to_owned());
@@ -374,14 +391,14 @@ impl DeltaReader<'_> {
         let start = json.at();
         let text = json.text();
         let mut kept = ObjectMembers::default();
-        let mut seen = Vec::with_capacity(6);
+        let mut seen = NameSet::default();
         let mut thought = String::new();
         json.object(|name, json| {
             let kind = json.peek()?;
             let value_at = json.at();
-            let mut keep = !seen.contains(&name.raw);
-            seen.push(name.raw);
-            match (name.raw, kind) {
+            let key = name.decode();
+            let mut keep = seen.insert(key.clone());
+            match (&*key, kind) {
                 _ if !keep => json.skip()?,
                 ("role", _) => {
                     json.skip()?;
@@ -441,15 +458,15 @@ impl DeltaReader<'_> {
     }
 
     /// What a message must have and the provider has not sent, and the thinking of a content array.
-    fn added(&self, seen: &[&str], thought: &str) -> String {
+    fn added(&self, seen: &NameSet<'_>, thought: &str) -> String {
         let mut added = Vec::new();
-        if !seen.contains(&"role") && self.whole {
+        if !seen.contains("role") && self.whole {
             added.push("\"role\":\"assistant\"".to_owned());
         }
-        if self.whole && !seen.contains(&"content") {
+        if self.whole && !seen.contains("content") {
             added.push("\"content\":null".to_owned());
         }
-        if !thought.is_empty() && !seen.contains(&"reasoning_content") {
+        if !thought.is_empty() && !seen.contains("reasoning_content") {
             added.push(format!("\"reasoning_content\":\"{thought}\""));
         }
         added.join(",")
@@ -482,7 +499,7 @@ impl DeltaReader<'_> {
                 said.push_str(text.raw);
                 Ok(())
             }
-            Kind::Object => json.object(|name, json| match (name.raw, json.peek()?) {
+            Kind::Object => json.object(|name, json| match (&*name.decode(), json.peek()?) {
                 ("text", Kind::String) => {
                     let text = json.string()?;
                     self.says(text);
@@ -508,28 +525,4 @@ fn is_void(kind: Kind, value: &str) -> bool {
         Kind::String => matches!(inner(), "" | "null" | "none" | "false"),
         Kind::Array | Kind::Object => inner().is_empty(),
     }
-}
-
-/// The token counts of a usage object, or `None` where it counts neither side.
-fn usage(json: &mut Json<'_>) -> Result<Option<TokenUsage>, JsonError> {
-    let (mut input, mut output, mut total) = (None, None, None);
-    json.object(|name, json| {
-        let slot = match name.raw {
-            "prompt_tokens" => &mut input,
-            "completion_tokens" => &mut output,
-            "total_tokens" => &mut total,
-            _ => return json.skip(),
-        };
-        if json.peek()? == Kind::Number {
-            *slot = json.number()?.parse::<i64>().ok().filter(|n| *n >= 0);
-            return Ok(());
-        }
-        json.skip()
-    })?;
-    let (Some(input), output) = (input.or(Some(0).filter(|_| output.is_some())), output.unwrap_or(0)) else {
-        return Ok(None);
-    };
-    // Gemini counts thinking only in the total.
-    let total = total.unwrap_or(0).max(input.saturating_add(output));
-    Ok(Some(TokenUsage { input, output: total - input, total }))
 }

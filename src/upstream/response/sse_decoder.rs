@@ -5,8 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// A larger event is an error.
-pub(crate) const MAX_EVENT_BYTES: usize = 8 << 20;
+use crate::upstream::bounds::MAX_EVENT_BYTES;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct RawEvent {
@@ -36,6 +35,8 @@ pub(crate) struct SseDecoder {
     /// The last event ended with a CR at the end of a chunk, so a LF that follows belongs to it.
     skip_lf: bool,
     begun: bool,
+    /// Bytes of all events that were split off.
+    consumed: u64,
 }
 
 impl SseDecoder {
@@ -60,8 +61,14 @@ impl SseDecoder {
             self.begun = true;
             if self.held.starts_with(b"\xEF\xBB\xBF") {
                 let _ = self.held.split_to(3);
+                (self.line, self.scanned) = (0, 0);
             }
         }
+    }
+
+    /// Bytes of all events so far, with their comments.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
     }
 
     /// The next complete event with data, or `None` if more bytes are needed.
@@ -83,13 +90,19 @@ impl SseDecoder {
 
     fn cut(&mut self, end: usize) -> Bytes {
         (self.line, self.scanned) = (0, 0);
+        self.consumed += end as u64;
         self.held.split_to(end).freeze()
     }
 
     /// The position after the next blank line.
     fn blank_line(&mut self) -> Option<usize> {
         loop {
-            let end = self.scanned + memchr::memchr2(b'\n', b'\r', &self.held[self.scanned..])?;
+            let Some(offset) = memchr::memchr2(b'\n', b'\r', &self.held[self.scanned..]) else {
+                // Each byte is searched once, however many chunks a line takes.
+                self.scanned = self.held.len();
+                return None;
+            };
+            let end = self.scanned + offset;
             let blank = end == self.line;
             let next = match (self.held[end], self.held.get(end + 1)) {
                 (b'\r', Some(b'\n')) => end + 2,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{
-    choice_state::ChoiceStates,
+    choice_state::{ChoiceStates, Expected},
     response_reader::{ParsedResponse, ResponseShape, read},
     sse_event::EventFacts,
     whole_response::Assembler,
@@ -122,12 +122,84 @@ fn a_fragment_continues_its_call() {
 }
 
 #[test]
-fn more_choices_than_a_request_can_ask_for_cost_little() {
-    let choices = vec![r#"{"delta":{"content":"x"}}"#; 20_000].join(",");
-    let text = format!(r#"{{"id":"c","model":"m","choices":[{choices}]}}"#);
-    let (parsed, value) = parsed(&text, ResponseShape::Chunk, &mut ChoiceStates::default());
-    assert_eq!(parsed.choices, 20_000);
-    assert!(value["choices"].as_array().unwrap().iter().all(|choice| choice["index"].as_u64().unwrap() < 128));
+fn more_choices_than_a_request_can_ask_for_are_damage() {
+    for (count, shape) in [(129, ResponseShape::Chunk), (129, ResponseShape::Whole)] {
+        let choices = vec![r#"{"delta":{"content":"x"}}"#; count].join(",");
+        let text = format!(r#"{{"id":"c","model":"m","choices":[{choices}]}}"#);
+        assert!(read(&text, shape, &mut ChoiceStates::default()).unwrap_err().what.contains("128"));
+    }
+    // Neither do many indexes over many events.
+    let mut states = ChoiceStates::default();
+    let one = |index: usize| format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":"x"}}}}]}}"#);
+    assert!((0..128).all(|index| read(&one(index), ResponseShape::Chunk, &mut states).is_ok()));
+    assert!(read(&one(128), ResponseShape::Chunk, &mut states).is_err());
+}
+
+#[test]
+fn tool_calls_are_bounded_in_number_and_in_bytes() {
+    let call = r#"{"function":{"name":"f","arguments":"{}"}}"#;
+    let many = chunk(&format!(r#"{{"tool_calls":[{}]}}"#, vec![call; 300].join(",")), "null");
+    assert!(read(&many, ResponseShape::Chunk, &mut ChoiceStates::default()).unwrap_err().what.contains("256"));
+    let mut states = ChoiceStates::default();
+    let long = |at: usize| {
+        chunk(&format!(r#"{{"tool_calls":[{{"index":{at},"id":"{at}{}"}}]}}"#, "i".repeat(100_000)), "null")
+    };
+    assert!(read(&long(0), ResponseShape::Chunk, &mut states).is_ok());
+    assert!(read(&long(1), ResponseShape::Chunk, &mut states).is_err());
+}
+
+#[test]
+fn equal_indexes_in_a_whole_response_are_choices_of_their_own() {
+    let choice = |text: &str, reason: &str| {
+        format!(r#"{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"{reason}"}}"#)
+    };
+    let text = format!(r#"{{"choices":[{},{}]}}"#, choice("a", "length"), choice("b", "stop"));
+    let expected = Expected { n: 2, ..Expected::default() };
+    let (parsed, value) = parsed(&text, ResponseShape::Whole, &mut ChoiceStates::new("m", expected));
+    let seen = |at: usize| {
+        let choice = &value["choices"][at];
+        (choice["index"].as_u64(), choice["message"]["content"].as_str(), choice["finish_reason"].as_str())
+    };
+    assert_eq!((seen(0), seen(1)), ((Some(0), Some("a"), Some("length")), (Some(1), Some("b"), Some("stop"))));
+    assert_eq!(parsed.finish_reasons, ["length", "stop"]);
+}
+
+#[test]
+fn a_custom_tools_call_keeps_its_form_over_its_fragments() {
+    let mut states = ChoiceStates::default();
+    for delta in [
+        r#"{"tool_calls":[{"index":0,"id":"a","type":"custom","custom":{"name":"sql","input":""}}]}"#,
+        r#"{"tool_calls":[{"index":0,"custom":{"input":"SELECT"}}]}"#,
+        r#"{"tool_calls":[{"index":0,"custom":{"input":" {1}"}}]}"#,
+    ] {
+        let parsed = read(&chunk(delta, "null"), ResponseShape::Chunk, &mut states).unwrap();
+        assert!(parsed.patch.is_empty(), "{delta}");
+    }
+    let end = read(&chunk("{}", "\"tool_calls\""), ResponseShape::Chunk, &mut states).unwrap();
+    assert_eq!(end.blank_arguments, []);
+    let second =
+        calls(r#"{"tool_calls":[{"id":"b","type":"custom","custom":{"name":"sql","input":"x"}}]}"#, &mut states);
+    assert_eq!(second, json!([{"index": 1, "id": "b", "type": "custom", "custom": {"name": "sql", "input": "x"}}]));
+}
+
+#[test]
+fn escaped_names_are_read_as_what_they_mean() {
+    let text = r#"{"cho\u0069ces":[{"ind\u0065x":0,"d\u0065lta":{"cont\u0065nt":"x"},"finish_r\u0065ason":"stop"}]}"#;
+    let mut states = ChoiceStates::default();
+    let parsed = read(text, ResponseShape::Chunk, &mut states).unwrap();
+    assert!(parsed.facts.content && states.are_finished());
+}
+
+#[test]
+fn very_many_names_of_members_cost_linear_time() {
+    let names: Vec<String> = (0..50_000).map(|i| format!("\"n{i}\":1")).collect();
+    let names = names.join(",");
+    let delta = format!(r#"{{"content":"x","tool_calls":[{{"id":"a","function":{{{names}}},{names}}}],{names}}}"#);
+    let text = format!(r#"{{"choices":[{{"delta":{delta},{names}}}],{names}}}"#);
+    let begun = tokio::time::Instant::now();
+    assert!(read(&text, ResponseShape::Chunk, &mut ChoiceStates::default()).is_ok());
+    // Comparing each name with all earlier ones would take minutes.
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -212,7 +284,7 @@ fn usage_is_read_where_each_provider_puts_it_and_taken_out_of_chunks() {
 #[test]
 fn values_outside_openais_closed_lists_are_left_out() {
     let text = r#"{"object":"text","service_tier":"on_demand","error":{},"choices":[{"index":"0","delta":{"role":"model","content":"a"}}]}"#;
-    let value = parsed(text, ResponseShape::Chunk, &mut ChoiceStates::new("fallback", 1)).1;
+    let value = parsed(text, ResponseShape::Chunk, &mut ChoiceStates::new("fallback", Expected::default())).1;
     assert_eq!(value["choices"][0], json!({"index": 0, "delta": {"role": "assistant", "content": "a"}}));
     assert_eq!((&value["object"], &value["model"]), (&json!("chat.completion.chunk"), &json!("fallback")));
     assert!(value.get("service_tier").is_none() && value.get("error").is_none());
@@ -397,7 +469,7 @@ proptest! {
     /// Whatever a stream's chunks lack or repeat, the client gets OpenAI's form.
     #[test]
     fn a_damaged_stream_becomes_openais(chunks in prop::collection::vec(response("delta"), 1..5)) {
-        let mut states = ChoiceStates::new("m", 1);
+        let mut states = ChoiceStates::new("m", Expected::default());
         let (mut ends, mut roles) = (Map::new(), Map::new());
         let mut begun: Vec<(u64, u64, String)> = Vec::new();
         for text in &chunks {
@@ -444,7 +516,7 @@ proptest! {
     /// The same for whole responses.
     #[test]
     fn a_damaged_whole_response_becomes_openais(text in response("message"), n in 1..3_u64) {
-        let mut states = ChoiceStates::new("m", n);
+        let mut states = ChoiceStates::new("m", Expected { n, ..Expected::default() });
         let mut parsed = read(&text, ResponseShape::Whole, &mut states).unwrap();
         if parsed.error {
             return Ok(());

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::choice_state::ChoiceState;
-use crate::json::{Json, JsonError, Kind, Text};
+use crate::json::{Json, JsonError, Kind, NameSet, Text};
+use crate::upstream::bounds::MAX_CALLS;
 
 /// One tool call, or a fragment of one, as the provider wrote it.
 #[derive(Default)]
@@ -19,6 +20,8 @@ struct Fragment<'t> {
     /// A member is repeated or has a value of the wrong type.
     is_irregular: bool,
     has_function: bool,
+    /// Belongs to a call of a custom tool, whose input is text.
+    is_custom: bool,
 }
 
 enum Arguments<'t> {
@@ -49,28 +52,39 @@ pub(super) fn normalise(json: &mut Json<'_>, choice: &mut ChoiceState, streamed:
         let rebuilt = apply(text, &fragment, choice, streamed);
         changed |= rebuilt.is_some();
         items.push(rebuilt.unwrap_or_else(|| text[start..json.at()].to_owned()));
-        Ok::<_, JsonError>(())
+        if choice.calls.len() > MAX_CALLS {
+            return Err(JsonError { at: start, what: "more than 256 tool calls" });
+        }
+        Ok(())
     })?;
     Ok(ToolCalls { rewritten: changed.then(|| format!("[{}]", items.join(","))), chars })
 }
 
 fn parse<'t>(json: &mut Json<'t>) -> Result<Fragment<'t>, JsonError> {
     let mut fragment = Fragment::default();
-    let mut seen = Vec::new();
+    let mut seen = NameSet::default();
     json.object(|name, json| {
         let kind = json.peek()?;
-        if seen.contains(&name.raw) {
+        let key = name.decode();
+        if !seen.insert(key.clone()) {
             fragment.is_irregular = true;
             return json.skip();
         }
-        seen.push(name.raw);
-        match (name.raw, kind) {
+        match (&*key, kind) {
             ("id", Kind::String) => fragment.id = Some(json.string()?).filter(|id| !id.raw.trim().is_empty()),
-            ("type", Kind::String) => fragment.kind = Some(json.string()?).filter(|kind| !kind.raw.is_empty()),
+            ("type", Kind::String) => {
+                fragment.kind = Some(json.string()?).filter(|kind| !kind.raw.is_empty());
+                fragment.is_custom |= fragment.kind.is_some_and(|kind| kind.raw == "custom");
+            }
             ("index", Kind::Number) => fragment.index = json.number()?.parse().ok(),
             ("function", Kind::Object) => {
                 fragment.has_function = true;
                 function(json, &mut fragment)?;
+            }
+            ("custom", Kind::Object) => {
+                fragment.is_custom = true;
+                custom(json, &mut fragment)?;
+                fragment.others.push(name.at..json.at());
             }
             ("id" | "type" | "index" | "function", _) => {
                 fragment.is_irregular = true;
@@ -87,16 +101,16 @@ fn parse<'t>(json: &mut Json<'t>) -> Result<Fragment<'t>, JsonError> {
 }
 
 fn function<'t>(json: &mut Json<'t>, fragment: &mut Fragment<'t>) -> Result<(), JsonError> {
-    let mut seen = Vec::new();
+    let mut seen = NameSet::default();
     json.object(|name, json| {
         let kind = json.peek()?;
         let value_at = json.at();
-        if seen.contains(&name.raw) {
+        let key = name.decode();
+        if !seen.insert(key.clone()) {
             fragment.is_irregular = true;
             return json.skip();
         }
-        seen.push(name.raw);
-        match (name.raw, kind) {
+        match (&*key, kind) {
             ("name", Kind::String) => fragment.name = Some(json.string()?).filter(|name| !name.raw.is_empty()),
             ("arguments", Kind::String) => fragment.arguments = Some(Arguments::Text(json.string()?)),
             ("name" | "arguments", Kind::Null) | ("name", _) => {
@@ -117,6 +131,21 @@ fn function<'t>(json: &mut Json<'t>, fragment: &mut Fragment<'t>) -> Result<(), 
     })
 }
 
+/// The name and the input of a custom tool's call. They are relayed as written.
+fn custom<'t>(json: &mut Json<'t>, fragment: &mut Fragment<'t>) -> Result<(), JsonError> {
+    json.object(|name, json| match (&*name.decode(), json.peek()?) {
+        ("name", Kind::String) => {
+            fragment.name = Some(json.string()?).filter(|name| !name.raw.is_empty());
+            Ok(())
+        }
+        ("input", Kind::String) => {
+            fragment.arguments = Some(Arguments::Text(json.string()?));
+            Ok(())
+        }
+        _ => json.skip(),
+    })
+}
+
 /// Enters a fragment into the state of its choice. Returns its normalised JSON where it differs from what was written.
 fn apply(text: &str, fragment: &Fragment<'_>, choice: &mut ChoiceState, streamed: bool) -> Option<String> {
     let id = fragment.id.map(|id| id.decode());
@@ -132,17 +161,19 @@ fn apply(text: &str, fragment: &Fragment<'_>, choice: &mut ChoiceState, streamed
     let named_before = !call.name.is_empty();
     if !named_before && let Some(name) = &name {
         call.name = name.clone().into_owned();
+        choice.kept_bytes += name.len();
     }
-    if let Some(arguments) = &arguments {
-        call.arguments.push_str(arguments);
+    call.is_custom |= fragment.is_custom;
+    if let Some(arguments) = arguments.as_ref().filter(|_| !call.is_custom) {
+        call.arguments.push(arguments);
     }
     let begins = continued.is_none();
-    let is_blank = !streamed && call.arguments.trim().is_empty();
+    let is_blank = !streamed && !call.is_custom && call.arguments.is_blank();
     let keeps_id = if begins { id.as_deref() == Some(&*call.id) } else { fragment.id.is_none() };
-    let kind = fragment.kind.map(|kind| kind.raw).filter(|kind| *kind == "custom").unwrap_or("function");
+    let kind = if call.is_custom { "custom" } else { "function" };
     let keeps_kind = fragment.kind.map(|kind| kind.raw) == begins.then_some(kind);
     let keeps_name =
-        if begins { fragment.name.is_some() || kind == "custom" } else { fragment.name.is_none() || !named_before };
+        call.is_custom || if begins { fragment.name.is_some() } else { fragment.name.is_none() || !named_before };
     let keeps_index = !streamed || usize::try_from(fragment.index.unwrap_or(u64::MAX)) == Ok(at);
     let keeps_arguments = kind == "custom" || matches!(fragment.arguments, Some(Arguments::Text(_))) && !is_blank;
     if !fragment.is_irregular && keeps_id && keeps_kind && keeps_name && keeps_index && keeps_arguments {
@@ -172,7 +203,7 @@ fn apply(text: &str, fragment: &Fragment<'_>, choice: &mut ChoiceState, streamed
     }
     inner.extend(fragment.function_others.iter().map(|range| text[range.clone()].to_owned()));
     // A custom tool's call has no function.
-    if fragment.has_function || kind == "function" {
+    if !call.is_custom {
         members.push(format!("\"function\":{{{}}}", inner.join(",")));
     }
     members.extend(fragment.others.iter().map(|range| text[range.clone()].to_owned()));

@@ -1,0 +1,91 @@
+//! Follows the arguments of a tool call over its fragments, without keeping them.
+
+/// Knows whether the fragments so far are blank, or make a whole JSON object. Each byte is looked at once.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct ArgumentsScan {
+    depth: usize,
+    in_string: bool,
+    after_backslash: bool,
+    state: State,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing but white space.
+    #[default]
+    Blank,
+    /// Inside an object.
+    Object,
+    /// One object has ended, and only white space follows it.
+    Complete,
+    /// Something else, or more than one object.
+    Other,
+}
+
+impl ArgumentsScan {
+    pub(crate) fn push(&mut self, fragment: &str) {
+        for byte in fragment.bytes() {
+            match self.state {
+                State::Other => return,
+                State::Object if self.in_string => match byte {
+                    _ if std::mem::take(&mut self.after_backslash) => {}
+                    b'\\' => self.after_backslash = true,
+                    b'"' => self.in_string = false,
+                    _ => {}
+                },
+                State::Object => match byte {
+                    b'"' => self.in_string = true,
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' => {
+                        self.depth -= 1;
+                        if self.depth == 0 {
+                            self.state = State::Complete;
+                        }
+                    }
+                    _ => {}
+                },
+                State::Blank | State::Complete if byte.is_ascii_whitespace() => {}
+                State::Blank if byte == b'{' => (self.state, self.depth) = (State::Object, 1),
+                State::Blank | State::Complete => self.state = State::Other,
+            }
+        }
+    }
+
+    pub(crate) fn is_blank(&self) -> bool {
+        self.state == State::Blank
+    }
+
+    /// One whole object has arrived. Its inside is not checked.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.state == State::Complete
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Wherever an object is cut, it is complete with its last byte and not before.
+        #[test]
+        fn an_object_is_complete_at_its_end(text in "[a-z\"\\\\{}\\[\\], ]{0,12}", number: i64, cut: usize) {
+            let object = serde_json::json!({ "a": text, "b": [number, { "c": text }] }).to_string();
+            let mut cut = cut % object.len();
+            while !object.is_char_boundary(cut) {
+                cut -= 1;
+            }
+            let mut scan = ArgumentsScan::default();
+            scan.push(" ");
+            prop_assert!(scan.is_blank());
+            scan.push(&object[..cut]);
+            prop_assert!(!scan.is_complete(), "{}", &object[..cut]);
+            scan.push(&object[cut..]);
+            scan.push("\n");
+            prop_assert!(scan.is_complete(), "{object}");
+            scan.push("{");
+            prop_assert!(!scan.is_complete() && !scan.is_blank());
+        }
+    }
+}
