@@ -430,6 +430,53 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/responses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A response, whole or as a stream
+         * @description Request, events and response are those of OpenAI's Responses. The request is served as a chat completion, so every model
+         *     can answer it; `model` in the response names the one that did.
+         *
+         *     With `"stream": true` the response is a stream of server-sent events, each with `type` and `sequence_number`; the last is
+         *     `response.completed`, `response.incomplete` or `response.failed`. Events of the type `keepalive` keep the connection alive
+         *     while there is no content. To Codex, and to callers that send `Prefer: wait`, a refusal of at most 60 s is sent as
+         *     `response.failed` with the code `rate_limit_exceeded` and the time to wait at the end of its message.
+         */
+        post: operations["create_response"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/responses/compact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A summary that replaces a conversation
+         * @description A model summarises the conversation. The summary is returned sealed, as one `compaction` item: sent back as the beginning of
+         *     the input, it stands for everything before.
+         */
+        post: operations["compact_response"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/status": {
         parameters: {
             query?: never;
@@ -1279,6 +1326,149 @@ export interface components {
             /** Format: int64 */
             waited_ms: number;
         };
+        /** @description A request for a compaction. */
+        ResponsesCompactRequest: {
+            input?: null | components["schemas"]["ResponsesInput"];
+            instructions?: string | null;
+            model: string;
+            previous_response_id?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description A compacted conversation. */
+        ResponsesCompaction: {
+            /** Format: int64 */
+            created_at: number;
+            id: string;
+            /** @description `response.compaction` */
+            object: string;
+            /** @description One item, whose `encrypted_content` only this gateway opens */
+            output: components["schemas"]["ResponsesItem"][];
+            usage: components["schemas"]["ResponsesUsage"];
+        } & {
+            [key: string]: unknown;
+        };
+        ResponsesError: {
+            /** @description `rate_limit_exceeded`, `context_length_exceeded` or `server_error` */
+            code: string;
+            message: string;
+        } & {
+            [key: string]: unknown;
+        };
+        ResponsesIncomplete: {
+            /** @description `max_output_tokens` or `content_filter` */
+            reason: string;
+        } & {
+            [key: string]: unknown;
+        };
+        ResponsesInput: string | components["schemas"]["ResponsesItem"][];
+        ResponsesInputDetails: {
+            /**
+             * Format: int64
+             * @description Served from the provider's cache
+             */
+            cached_tokens: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * @description An item of a conversation: `message`, `function_call`, `function_call_output`, `custom_tool_call`,
+         *     `custom_tool_call_output`, `reasoning`, `compaction`, …
+         */
+        ResponsesItem: {
+            id?: string | null;
+            role?: string | null;
+            status?: string | null;
+            type?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description The response object. Every field is always present. */
+        ResponsesObject: {
+            /** Format: int64 */
+            completed_at: number | null;
+            /** Format: int64 */
+            created_at: number;
+            error: null | components["schemas"]["ResponsesError"];
+            id: string;
+            incomplete_details: null | components["schemas"]["ResponsesIncomplete"];
+            /** @description `provider/model` that answered */
+            model: string;
+            object: string;
+            output: components["schemas"]["ResponsesItem"][];
+            /** @description `in_progress`, `completed`, `incomplete` or `failed` */
+            status: string;
+            /** @description Whether the response is stored */
+            store: boolean;
+            usage: null | components["schemas"]["ResponsesUsage"];
+        } & {
+            [key: string]: unknown;
+        };
+        ResponsesOutputDetails: {
+            /** Format: int64 */
+            reasoning_tokens: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description The parameters the gateway reads. `null` means the same as absent. */
+        ResponsesRequest: {
+            /** @description `true` is refused */
+            background?: boolean | null;
+            /** @description `reasoning.encrypted_content` returns reasoning sealed, to be sent back with the next request */
+            include?: string[] | null;
+            input?: null | components["schemas"]["ResponsesInput"];
+            /** @description Becomes the first message of the conversation */
+            instructions?: string | null;
+            /** Format: int64 */
+            max_output_tokens?: number | null;
+            /** @description Returned with the response */
+            metadata?: Record<string, never> | null;
+            /** @description As for chat completions. Absent: `free-smart` */
+            model?: string | null;
+            parallel_tool_calls?: boolean | null;
+            /** @description Needs an operator who stores responses */
+            previous_response_id?: string | null;
+            /** @description `effort`, and `summary` for reasoning in the form of a summary */
+            reasoning?: Record<string, never> | null;
+            /** @description `flex`: may wait longer and uses only what other requests leave. `priority`: needs a key with permission */
+            service_tier?: string | null;
+            /** @description Whether to store the response, where the operator does */
+            store?: boolean | null;
+            /** @description Server-sent events instead of one response */
+            stream?: boolean | null;
+            /** Format: double */
+            temperature?: number | null;
+            /** @description `format`: `text`, `json_object` or `json_schema` */
+            text?: Record<string, never> | null;
+            tool_choice?: null | components["schemas"]["ResponsesToolChoice"];
+            /** @description `function`, `custom` and `namespace`. Tools that run on OpenAI's servers are left out, as `x-tollfree-dropped` reports */
+            tools?: components["schemas"]["ResponsesTool"][] | null;
+            /** Format: double */
+            top_p?: number | null;
+            /** @description `auto` or `disabled` */
+            truncation?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        ResponsesTool: {
+            name?: string | null;
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        ResponsesToolChoice: string | Record<string, never>;
+        ResponsesUsage: {
+            /** Format: int64 */
+            input_tokens: number;
+            input_tokens_details: components["schemas"]["ResponsesInputDetails"];
+            /** Format: int64 */
+            output_tokens: number;
+            output_tokens_details: components["schemas"]["ResponsesOutputDetails"];
+            /** Format: int64 */
+            total_tokens: number;
+        } & {
+            [key: string]: unknown;
+        };
         Rotation: {
             /**
              * Format: int64
@@ -1394,6 +1584,25 @@ export interface components {
     responses: {
         /** @description `context_length_exceeded`, `unsupported_by_models`, `invalid_json`, `invalid_value` */
         "400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `context_length_exceeded`, `unsupported_by_models`, `previous_response_not_found`, `invalid_json`, `invalid_value` */
+        "400_context_length_exceeded_or_unsupported_by_models_or_previous_response_not_found_or_invalid_json_or_invalid_value_of_chat": {
             headers: {
                 "preference-applied": components["headers"]["preference-applied"];
                 "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
@@ -1728,6 +1937,8 @@ export interface components {
         "x-should-retry": string;
         /** @description The attempts: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok` */
         "x-tollfree-attempts": string;
+        /** @description Parts of the request that were left out: `web_search` */
+        "x-tollfree-dropped": string;
         /** @description The model that served the request: `groq/openai/gpt-oss-120b` */
         "x-tollfree-model": string;
         /** @description The provider that served the request: `groq` */
@@ -2601,6 +2812,7 @@ export interface operations {
                     "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
                     "x-request-id": components["headers"]["x-request-id"];
                     "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                     "x-tollfree-model": components["headers"]["x-tollfree-model"];
                     "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
                     "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
@@ -2699,6 +2911,137 @@ export interface operations {
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable"];
+        };
+    };
+    create_response: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ResponsesRequest"];
+            };
+        };
+        responses: {
+            /** @description The response */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponsesObject"];
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["400_context_length_exceeded_or_unsupported_by_models_or_previous_response_not_found_or_invalid_json_or_invalid_value_of_chat"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
+            404: components["responses"]["404_model_not_found_of_chat"];
+            413: components["responses"]["413_request_too_large"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error_of_chat"];
+            503: components["responses"]["503_ledger_unavailable_of_chat"];
+            504: components["responses"]["504_upstream_timeout_of_chat"];
+            /** @description A provider rejected the request; its own message */
+            "4XX": {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope"];
+                };
+            };
+        };
+    };
+    compact_response: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "input": [
+                 *         {
+                 *           "content": "Why is the sky blue?",
+                 *           "role": "user"
+                 *         }
+                 *       ],
+                 *       "model": "free"
+                 *     }
+                 */
+                "application/json": components["schemas"]["ResponsesCompactRequest"];
+            };
+        };
+        responses: {
+            /** @description The compacted conversation */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponsesCompaction"];
+                };
+            };
+            400: components["responses"]["400_context_length_exceeded_or_unsupported_by_models_or_previous_response_not_found_or_invalid_json_or_invalid_value_of_chat"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
+            404: components["responses"]["404_model_not_found_of_chat"];
+            413: components["responses"]["413_request_too_large"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error_of_chat"];
+            503: components["responses"]["503_ledger_unavailable_of_chat"];
+            504: components["responses"]["504_upstream_timeout_of_chat"];
         };
     };
     show_status: {

@@ -43,6 +43,8 @@ fn get() -> Route {
 
 fn v1(app: &mut Urls) {
     app.service(at("/chat/completions", [(M::POST, post().to(v1::chat::create))]))
+        .service(at("/responses", [(M::POST, post().to(v1::responses::create))]))
+        .service(at("/responses/compact", [(M::POST, post().to(v1::responses::compact))]))
         .service(at("/models", [(M::GET, get().to(v1::models::list))]))
         .service(at("/models/{id:.+}", [(M::GET, get().to(v1::models::show))])) // ids contain slashes
         .service(at("/usage", [(M::GET, get().to(v1::usage::show_own))]))
@@ -138,7 +140,7 @@ pub fn served() -> Vec<(String, String)> {
 }
 
 /// First segments below `/v1` of endpoints that other servers of this API have.
-const OTHER_ENDPOINTS: [&str; 21] = [
+const OTHER_ENDPOINTS: [&str; 20] = [
     "assistants",
     "audio",
     "batches",
@@ -155,7 +157,6 @@ const OTHER_ENDPOINTS: [&str; 21] = [
     "organization",
     "realtime",
     "rerank",
-    "responses",
     "threads",
     "uploads",
     "vector_stores",
@@ -213,7 +214,7 @@ mod tests {
     #[actix_web::test]
     async fn an_endpoint_that_is_not_built_says_so() {
         let app = app(Settings::default()).await;
-        for path in ["/v1/embeddings", "/api/v1/responses", "/v1/audio/speech", "/v1/files/file-1/content"] {
+        for path in ["/v1/embeddings", "/api/v1/images", "/v1/audio/speech", "/v1/files/file-1/content"] {
             let (status, _, body) = call(&app, TestRequest::post().uri(path)).await;
             let message = body["error"]["message"].as_str().unwrap();
             assert_eq!((status, message.contains("is not built")), (404, true), "{path}: {message}");

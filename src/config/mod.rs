@@ -43,9 +43,10 @@ use crate::domain::key::CLIENT_KEY_PREFIX;
 const REDIS_URL: &[&str] = &["REDIS_URL"];
 const ADMIN_KEY: &[&str] = &["TOLLFREE_ADMIN_KEY", "FREELLM_ADMIN_KEY"];
 const API_KEY: &[&str] = &["TOLLFREE_API_KEY", "FREELLM_API_KEY"];
+const SEAL_KEY: &[&str] = &["TOLLFREE_SEAL_KEY"];
 const HTTPS_PROXY: &[&str] = &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 /// Settings that are read from the environment only, or from the file that `NAME_FILE` names.
-const SECRETS: [&[&str]; 4] = [REDIS_URL, ADMIN_KEY, API_KEY, HTTPS_PROXY];
+const SECRETS: [&[&str]; 5] = [REDIS_URL, ADMIN_KEY, API_KEY, SEAL_KEY, HTTPS_PROXY];
 
 /// A configuration that can be started.
 #[derive(Debug, Clone)]
@@ -98,6 +99,7 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
     settings.redis_url = findings.secret(&env, REDIS_URL);
     settings.admin_key = findings.secret(&env, ADMIN_KEY).map(|BearerKey(key)| key);
     settings.api_key = findings.secret(&env, API_KEY).map(|BearerKey(key)| key);
+    settings.seal_key = findings.secret(&env, SEAL_KEY).map(|BearerKey(key)| key);
     settings.https_proxy = findings.secret(&env, HTTPS_PROXY);
     settings.no_proxy = env.first(&["NO_PROXY", "no_proxy"]).map(|found| {
         findings.source("NO_PROXY", found.source, found.value.clone());

@@ -39,6 +39,9 @@ pub struct Settings {
     /// The shared client key.
     #[serde(skip)]
     pub api_key: Option<SecretString>,
+    /// Seals what clients keep for the gateway. `None`: the admin key does.
+    #[serde(skip)]
+    pub seal_key: Option<SecretString>,
     /// The proxy for calls to providers at `https://` addresses.
     #[serde(skip)]
     pub https_proxy: Option<ProxyUrl>,
@@ -81,6 +84,7 @@ impl Default for Settings {
             redis_url: None,
             admin_key: None,
             api_key: None,
+            seal_key: None,
             https_proxy: None,
             no_proxy: None,
             telemetry: telemetry::Settings::default(),

@@ -4,6 +4,7 @@ pub mod chat;
 mod encoder;
 mod failure;
 pub mod messages;
+pub mod responses;
 
 use bytes::Bytes;
 

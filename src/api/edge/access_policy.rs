@@ -1,6 +1,9 @@
 //! Access policy: shared keys, trusted proxies, allowed origins and request size limits. Replaced as a whole on reload.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
@@ -11,9 +14,13 @@ use crate::{
     domain::{
         KeyDigest, Limit,
         client::{Client, ClientKind},
-        key::CLIENT_KEY_PREFIX,
+        key::{self, CLIENT_KEY_PREFIX},
     },
+    protocol::responses::Sealer,
 };
+
+/// The key of a gateway with embedded state for which the operator has set none. It lasts as long as the process.
+static OWN_SEAL_KEY: LazyLock<Option<String>> = LazyLock::new(|| key::fresh_secret().ok());
 
 pub(crate) struct AccessPolicy {
     /// Callers without a known key are served as anonymous clients.
@@ -26,10 +33,23 @@ pub(crate) struct AccessPolicy {
     /// Peers whose `X-Forwarded-For` is trusted.
     trusted_proxies: Vec<Network>,
     pub origins: Origins,
+    /// Seals what clients keep for the gateway. `None`: replicas share no key for it.
+    pub sealer: Option<Arc<Sealer>>,
     /// Maximum size of a request body.
     pub body_bytes: usize,
     /// The settings in force, for `GET /admin/v1/config`.
     pub config: Arc<ConfigView>,
+}
+
+/// The sealer of these settings: all replicas must open what one of them has sealed.
+fn sealer(settings: &Settings, admin_key: Option<&KeyDigest>) -> Option<Arc<Sealer>> {
+    let of = |secret: &str| Sealer::new(secret.as_bytes()).map(Arc::new);
+    match (&settings.seal_key, admin_key) {
+        (Some(key), _) => of(key.expose_secret()),
+        (None, Some(digest)) => of(&digest.hex()),
+        (None, None) if settings.redis_url.is_none() => OWN_SEAL_KEY.as_deref().and_then(of),
+        (None, None) => None,
+    }
 }
 
 /// The owner of a presented key, as far as the settings identify it.
@@ -52,12 +72,14 @@ impl AccessPolicy {
             (digest, id)
         });
         let has_clients = has_clients || !settings.clients.records.is_empty();
+        let admin_key = settings.admin_key.as_ref().map(digest).or_else(|| generated_admin_key.copied());
         Self {
             open: match settings.auth.mode {
                 Some(mode) => mode == AuthMode::Open,
                 None => is_loopback(&settings.server.host) && shared_key.is_none() && !has_clients,
             },
-            admin_key: settings.admin_key.as_ref().map(digest).or_else(|| generated_admin_key.copied()),
+            sealer: sealer(settings, admin_key.as_ref()),
+            admin_key,
             shared_key,
             has_clients,
             limits: settings.clients.rate_limit_rpm.map(|rpm| (Limit::Rpm, rpm)).into_iter().collect(),

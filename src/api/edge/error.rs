@@ -26,6 +26,9 @@ pub enum ApiError {
     ContextTooLong { message: String },
     #[error("{message}")]
     Unsupported { param: Option<String>, message: String },
+    /// The response that a request continues is not stored, or not for this client.
+    #[error("{0}")]
+    PreviousResponseNotFound(String),
     #[error("{0}")]
     InvalidKey(Cow<'static, str>),
     #[error("This key may not use the model `{0}`.")]
@@ -89,6 +92,7 @@ impl ApiError {
             Self::InvalidValue { .. } => (S::BAD_REQUEST, REQUEST, "invalid_value"),
             Self::ContextTooLong { .. } => (S::BAD_REQUEST, REQUEST, "context_length_exceeded"),
             Self::Unsupported { .. } => (S::BAD_REQUEST, REQUEST, "unsupported_by_models"),
+            Self::PreviousResponseNotFound(_) => (S::BAD_REQUEST, REQUEST, "previous_response_not_found"),
             Self::InvalidKey(_) => (S::UNAUTHORIZED, KEY, "invalid_api_key"),
             Self::ModelNotAllowed(_) => (S::FORBIDDEN, PERMISSION, "model_not_allowed"),
             Self::AdminRequired => (S::FORBIDDEN, PERMISSION, "admin_required"),
@@ -120,6 +124,7 @@ impl ApiError {
         match self {
             Self::InvalidValue { param, .. } | Self::Unsupported { param, .. } => param.as_deref(),
             Self::ContextTooLong { .. } => Some("messages"),
+            Self::PreviousResponseNotFound(_) => Some("previous_response_id"),
             Self::ModelNotFound(_) | Self::ModelNotAllowed(_) => Some("model"),
             _ => None,
         }
@@ -171,6 +176,7 @@ impl From<BadRequest> for ApiError {
     fn from(bad: BadRequest) -> Self {
         match bad.code {
             "invalid_json" => Self::InvalidJson { message: bad.message },
+            "previous_response_not_found" => Self::PreviousResponseNotFound(bad.message),
             _ => Self::InvalidValue { param: bad.param, message: bad.message },
         }
     }

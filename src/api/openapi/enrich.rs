@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::api::{edge::error::ApiError, openapi::error_examples};
 
 const CHAT_EXAMPLES: &str = include_str!("chat_examples.json");
+const RESPONSES_EXAMPLES: &str = include_str!("responses_examples.json");
+/// Operations that go through the flow to a provider.
+const FLOW_OPERATIONS: [&str; 3] = ["create_chat_completion", "create_response", "compact_response"];
 const METHODS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
 /// Error codes that follow from an endpoint requiring a key, accepting a body or having a query.
@@ -30,7 +33,8 @@ const FLOW_HEADERS: [(&str, &str, &str); 9] = [
     ("x-ratelimit-remaining-tokens", "integer", "Tokens left in that window"),
     ("x-ratelimit-reset-tokens", "string", "Time until the window is free again: `6m0s`"),
 ];
-const SUCCESS_HEADERS: [(&str, &str, &str); 2] = [
+const SUCCESS_HEADERS: [(&str, &str, &str); 3] = [
+    ("x-tollfree-dropped", "string", "Parts of the request that were left out: `web_search`"),
     ("x-tollfree-provider", "string", "The provider that served the request: `groq`"),
     ("x-tollfree-model", "string", "The model that served the request: `groq/openai/gpt-oss-120b`"),
 ];
@@ -57,8 +61,13 @@ pub(super) fn enriched(mut document: Value) -> Value {
                 operation["operationId"] =
                     format!("{}_head", operation["operationId"].as_str().unwrap_or_default()).into();
             }
-            if operation["operationId"] == "create_chat_completion" {
-                let examples: Value = serde_json::from_str(CHAT_EXAMPLES).expect("the file is tested to parse");
+            let examples = match operation["operationId"].as_str() {
+                Some("create_chat_completion") => Some(CHAT_EXAMPLES),
+                Some("create_response") => Some(RESPONSES_EXAMPLES),
+                _ => None,
+            };
+            if let Some(examples) = examples {
+                let examples: Value = serde_json::from_str(examples).expect("the file is tested to parse");
                 operation["requestBody"]["content"]["application/json"]["examples"] = examples;
             }
             add_errors(operation, &known, &mut shared);
@@ -113,8 +122,8 @@ fn derive_schemas(schemas: &mut Value) {
         },
     ] });
     for (name, schema) in members(schemas) {
-        // Providers and clients may add fields of their own to the chat protocol.
-        if name.starts_with("Chat") && schema["type"] == "object" {
+        // Providers and clients may add fields of their own to their protocols.
+        if (name.starts_with("Chat") || name.starts_with("Responses")) && schema["type"] == "object" {
             schema["additionalProperties"] = true.into();
         }
         // utoipa inlines the item of a generic list instead of referring to it.
@@ -138,8 +147,7 @@ fn add_errors(operation: &mut Value, known: &BTreeMap<String, ApiError>, shared:
         let listed = response["description"].as_str().unwrap_or_default();
         codes.entry(status.clone()).or_default().extend(listed.split(", ").map(str::to_owned));
     }
-    let by_flow: Vec<String> =
-        if operation["tags"][0] == "chat" { codes.keys().cloned().collect() } else { Vec::new() };
+    let by_flow: Vec<String> = if is_of_flow(operation) { codes.keys().cloned().collect() } else { Vec::new() };
     let requires =
         |scheme: &str| operation["security"].as_array().into_iter().flatten().any(|s| s.get(scheme).is_some());
     let mut common: Vec<&str> = Vec::new();
@@ -187,9 +195,13 @@ fn error_response(status: &str, codes: &[String], known: &BTreeMap<String, ApiEr
     json!({ "description": named.join(", "), "headers": headers, "content": { "application/json": media } })
 }
 
+fn is_of_flow(operation: &Value) -> bool {
+    FLOW_OPERATIONS.iter().any(|id| operation["operationId"] == *id)
+}
+
 /// Adds headers to all responses but the shared errors.
 fn add_headers(operation: &mut Value) {
-    let is_chat = operation["tags"][0] == "chat";
+    let is_of_flow = is_of_flow(operation);
     for (status, response) in
         members(&mut operation["responses"]).filter(|(_, response)| response.get("$ref").is_none())
     {
@@ -197,10 +209,10 @@ fn add_headers(operation: &mut Value) {
         if status == "503" {
             headers.extend(refs(&RETRY_HEADERS));
         }
-        if is_chat {
+        if is_of_flow {
             headers.extend(refs(&FLOW_HEADERS));
         }
-        if is_chat && status == "200" {
+        if is_of_flow && status == "200" {
             headers.extend(refs(&SUCCESS_HEADERS));
         }
         for (name, header) in members(&mut response["headers"]) {

@@ -14,6 +14,7 @@ pub(super) fn all() -> Vec<ApiError> {
             message: text("The request needs about 250000 tokens; the largest model it could go to takes 131072."),
         },
         ApiError::Unsupported { param: Some(text("tools")), message: text("No candidate for `free` can call tools.") },
+        ApiError::PreviousResponseNotFound(text("No stored response has the id `resp_0193`.")),
         ApiError::InvalidKey("This API key is unknown.".into()),
         ApiError::ModelNotAllowed(text("free-smart")),
         ApiError::AdminRequired,

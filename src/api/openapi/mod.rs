@@ -12,6 +12,8 @@ mod chat_schema;
 mod client_schema;
 mod enrich;
 mod error_examples;
+#[expect(dead_code, reason = "only described in the document")]
+mod responses_schema;
 
 use std::sync::LazyLock;
 
@@ -37,6 +39,8 @@ use crate::api::{
     ),
     paths(
         v1::chat::create,
+        v1::responses::create,
+        v1::responses::compact,
         v1::models::list,
         v1::models::show,
         v1::usage::show_own,
@@ -74,12 +78,17 @@ use crate::api::{
         chat_schema::ChatRequest,
         chat_schema::ChatCompletion,
         chat_schema::ChatChunk,
+        responses_schema::ResponsesRequest,
+        responses_schema::ResponsesCompactRequest,
+        responses_schema::ResponsesObject,
+        responses_schema::ResponsesCompaction,
         client_schema::ClientChange,
         client_schema::ClientLimits,
         client_schema::Rotation,
     )),
     tags(
         (name = "chat", description = "Chat completions"),
+        (name = "responses", description = "OpenAI's Responses"),
         (name = "models", description = "Models and meta-models"),
         (name = "status", description = "State of the providers, and switches that apply to all replicas"),
         (name = "clients", description = "Clients, their keys and limits"),

@@ -11,5 +11,6 @@ mod posted;
 mod prefer;
 mod refusal;
 mod responders;
+pub(crate) mod responses;
 pub(crate) mod status;
 pub(crate) mod usage;

@@ -15,7 +15,7 @@ pub(crate) struct Prefer(pub Option<Duration>);
 
 impl Prefer {
     /// Ignores other preferences, as the RFC requires. An invalid wait is an error.
-    fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
         let lines = headers.get_all("prefer").filter_map(|line| line.to_str().ok());
         for preference in lines.flat_map(|line| line.split(',')) {
             let word = preference.split(';').next().unwrap_or_default();

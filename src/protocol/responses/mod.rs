@@ -1,0 +1,26 @@
+//! OpenAI's Responses: requests as chat completions, and their answers as events or as one object.
+
+mod answer;
+mod calls;
+mod compaction;
+mod content;
+mod conversation;
+mod custom_input;
+mod decode;
+mod echo;
+mod encoder;
+mod events;
+mod node;
+mod object;
+mod reasoning;
+mod seal;
+mod tools;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    decode::{Options, Purpose, decode, not_found, parameter_name, previous_response_id},
+    encoder::{FinishedResponse, Manners},
+    seal::Sealer,
+};

@@ -1,0 +1,6 @@
+//! Requests as chat completions, and answers as events and objects.
+
+mod requests;
+mod rules;
+mod schema;
+mod streams;
