@@ -393,6 +393,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A message, whole or as a stream
+         * @description Request and response are Anthropic's. The model is any name that a chat completion accepts; names that begin with `claude-`
+         *     stand for `free-smart`, those of a haiku for `free-fast`, unless the configuration maps them elsewhere.
+         *
+         *     With `"stream": true` the response is a stream of Anthropic's events. An event `ping` keeps the connection alive while there
+         *     is no content. An error after the headers is sent as an event `error`, after which no `message_stop` comes.
+         */
+        post: operations["create_message"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/messages/count_tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimated tokens of a prompt
+         * @description The estimate is that of admission, corrected by what the model's provider has counted so far. It costs no budget.
+         */
+        post: operations["count_message_tokens"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -1122,6 +1166,142 @@ export interface components {
         LogIn: {
             key: string;
         };
+        Message: {
+            content: components["schemas"]["MessageBlock"][];
+            id: string;
+            /** @description `provider/model` that has answered */
+            model: string;
+            role: string;
+            /** @description `end_turn`, `max_tokens`, `stop_sequence`, `tool_use` or `refusal` */
+            stop_reason: string;
+            stop_sequence?: string | null;
+            /** @description `message` */
+            type: string;
+            usage: components["schemas"]["MessageUsage"];
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description A block of the type `text`, `thinking` or `tool_use` */
+        MessageBlock: {
+            id?: string | null;
+            input?: Record<string, never> | null;
+            name?: string | null;
+            signature?: string | null;
+            text?: string | null;
+            thinking?: string | null;
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        MessageTokens: {
+            /**
+             * Format: int64
+             * @description Estimated tokens of the prompt
+             */
+            input_tokens: number;
+        } & {
+            [key: string]: unknown;
+        };
+        MessageUsage: {
+            /** Format: int64 */
+            cache_creation_input_tokens: number;
+            /** Format: int64 */
+            cache_read_input_tokens: number;
+            /**
+             * Format: int64
+             * @description Without those that the provider had cached
+             */
+            input_tokens: number;
+            /** Format: int64 */
+            output_tokens: number;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description A block of the type `text`, `image`, `document`, `search_result`, `tool_use`, `tool_result`, `thinking` or `redacted_thinking` */
+        MessagesBlock: {
+            text?: string | null;
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        MessagesContent: string | components["schemas"]["MessagesBlock"][];
+        MessagesError: {
+            error: components["schemas"]["MessagesErrorBody"];
+            request_id?: string | null;
+            /** @description `error` */
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        MessagesErrorBody: {
+            message: string;
+            /**
+             * @description `invalid_request_error`, `authentication_error`, `permission_error`, `not_found_error`, `request_too_large`,
+             *     `rate_limit_error`, `api_error`, `timeout_error` or `overloaded_error`
+             */
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        MessagesInput: {
+            content: components["schemas"]["MessagesContent"];
+            /** @description `user`, `assistant` or `system` */
+            role: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description The parameters that matter here. Others are ignored. */
+        MessagesRequest: {
+            /**
+             * Format: int64
+             * @description 0 is answered at once, without a call. Not required to count tokens
+             */
+            max_tokens?: number | null;
+            messages: components["schemas"]["MessagesInput"][];
+            /** @description `user_id` */
+            metadata?: Record<string, never> | null;
+            /** @description A meta-model, `provider/model`, a model served by several providers, or an alias such as `claude-sonnet-5` */
+            model: string;
+            /** @description `effort`, and `format` for structured output */
+            output_config?: Record<string, never> | null;
+            stop_sequences?: string[] | null;
+            /** @description Server-sent events instead of one response */
+            stream?: boolean | null;
+            system?: null | components["schemas"]["MessagesContent"];
+            /** Format: double */
+            temperature?: number | null;
+            /** @description `enabled` with `budget_tokens`, `adaptive` or `disabled` */
+            thinking?: Record<string, never> | null;
+            tool_choice?: null | components["schemas"]["MessagesToolChoice"];
+            /** @description Tools of a type other than `custom` are left out and named in `x-tollfree-dropped` */
+            tools?: components["schemas"]["MessagesTool"][] | null;
+            /**
+             * Format: int64
+             * @description Sent where the provider has it
+             */
+            top_k?: number | null;
+            /** Format: double */
+            top_p?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        MessagesTool: {
+            description?: string | null;
+            /** @description A JSON Schema */
+            input_schema?: Record<string, never> | null;
+            name?: string | null;
+            type?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        MessagesToolChoice: {
+            disable_parallel_tool_use?: boolean | null;
+            name?: string | null;
+            /** @description `auto`, `any`, `tool` or `none` */
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
         MetaModelFacts: {
             id: string;
             members: components["schemas"]["MetaModelMember"][];
@@ -1594,11 +1774,32 @@ export interface components {
                 "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
                 "x-request-id": components["headers"]["x-request-id"];
                 "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                 "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                 [name: string]: unknown;
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `context_length_exceeded`, `unsupported_by_models`, `invalid_json`, `invalid_value` */
+        "400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value_of_message_in_messages": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `context_length_exceeded`, `unsupported_by_models`, `previous_response_not_found`, `invalid_json`, `invalid_value` */
@@ -1613,6 +1814,7 @@ export interface components {
                 "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
                 "x-request-id": components["headers"]["x-request-id"];
                 "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                 "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                 [name: string]: unknown;
             };
@@ -1628,6 +1830,16 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `invalid_json`, `invalid_value` */
+        "400_invalid_json_or_invalid_value_in_messages": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `invalid_value` */
@@ -1648,6 +1860,16 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `invalid_api_key` */
+        "401_invalid_api_key_in_messages": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `admin_required`, `cross_site_request` */
@@ -1681,6 +1903,16 @@ export interface components {
             };
         };
         /** @description `model_not_allowed`, `cross_site_request` */
+        "403_model_not_allowed_or_cross_site_request_in_messages": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
+            };
+        };
+        /** @description `model_not_allowed`, `cross_site_request` */
         "403_model_not_allowed_or_cross_site_request_of_chat": {
             headers: {
                 "preference-applied": components["headers"]["preference-applied"];
@@ -1692,11 +1924,32 @@ export interface components {
                 "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
                 "x-request-id": components["headers"]["x-request-id"];
                 "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                 "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                 [name: string]: unknown;
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `model_not_allowed`, `cross_site_request` */
+        "403_model_not_allowed_or_cross_site_request_of_message_in_messages": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `model_not_found` */
@@ -1707,6 +1960,16 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `model_not_found` */
+        "404_model_not_found_in_messages": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `model_not_found` */
@@ -1721,11 +1984,32 @@ export interface components {
                 "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
                 "x-request-id": components["headers"]["x-request-id"];
                 "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                 "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                 [name: string]: unknown;
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `model_not_found` */
+        "404_model_not_found_of_message_in_messages": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `not_found` */
@@ -1778,6 +2062,16 @@ export interface components {
                 "application/json": components["schemas"]["Envelope"];
             };
         };
+        /** @description `request_too_large` */
+        "413_request_too_large_in_messages": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
+            };
+        };
         /** @description `client_quota_exceeded`, `budget_exhausted`, `too_many_attempts` */
         "429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat": {
             headers: {
@@ -1793,11 +2087,35 @@ export interface components {
                 "x-request-id": components["headers"]["x-request-id"];
                 "x-should-retry": components["headers"]["x-should-retry"];
                 "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                 "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                 [name: string]: unknown;
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `client_quota_exceeded`, `budget_exhausted`, `too_many_attempts` */
+        "429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_message_in_messages": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "retry-after": components["headers"]["retry-after"];
+                "retry-after-ms": components["headers"]["retry-after-ms"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-should-retry": components["headers"]["x-should-retry"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `too_many_attempts` */
@@ -1813,6 +2131,19 @@ export interface components {
                 "application/json": components["schemas"]["Envelope"];
             };
         };
+        /** @description `too_many_attempts` */
+        "429_too_many_attempts_in_messages": {
+            headers: {
+                "retry-after": components["headers"]["retry-after"];
+                "retry-after-ms": components["headers"]["retry-after-ms"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-should-retry": components["headers"]["x-should-retry"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
+            };
+        };
         /** @description `internal_error` */
         "500_internal_error": {
             headers: {
@@ -1821,6 +2152,16 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `internal_error` */
+        "500_internal_error_in_messages": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `upstream_error` */
@@ -1835,11 +2176,32 @@ export interface components {
                 "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
                 "x-request-id": components["headers"]["x-request-id"];
                 "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                 "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                 [name: string]: unknown;
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `upstream_error` */
+        "502_upstream_error_of_message_in_messages": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `ledger_unavailable` */
@@ -1853,6 +2215,19 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `ledger_unavailable` */
+        "503_ledger_unavailable_in_messages": {
+            headers: {
+                "retry-after": components["headers"]["retry-after"];
+                "retry-after-ms": components["headers"]["retry-after-ms"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-should-retry": components["headers"]["x-should-retry"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `ledger_unavailable` */
@@ -1870,11 +2245,35 @@ export interface components {
                 "x-request-id": components["headers"]["x-request-id"];
                 "x-should-retry": components["headers"]["x-should-retry"];
                 "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                 "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                 [name: string]: unknown;
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `ledger_unavailable` */
+        "503_ledger_unavailable_of_message_in_messages": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "retry-after": components["headers"]["retry-after"];
+                "retry-after-ms": components["headers"]["retry-after-ms"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-should-retry": components["headers"]["x-should-retry"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `ledger_unavailable`, `admin_key_not_set` */
@@ -1902,11 +2301,32 @@ export interface components {
                 "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
                 "x-request-id": components["headers"]["x-request-id"];
                 "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                 "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                 [name: string]: unknown;
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `upstream_timeout` */
+        "504_upstream_timeout_of_message_in_messages": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
     };
@@ -2845,6 +3265,7 @@ export interface operations {
                     "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
                     "x-request-id": components["headers"]["x-request-id"];
                     "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                     "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                     [name: string]: unknown;
                 };
@@ -2852,6 +3273,98 @@ export interface operations {
                     "application/json": components["schemas"]["Envelope"];
                 };
             };
+        };
+    };
+    create_message: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+                /**
+                 * @description Kept if it is safe.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["MessagesRequest"];
+            };
+        };
+        responses: {
+            /** @description The message */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Message"];
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value_of_message_in_messages"];
+            401: components["responses"]["401_invalid_api_key_in_messages"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_message_in_messages"];
+            404: components["responses"]["404_model_not_found_of_message_in_messages"];
+            413: components["responses"]["413_request_too_large_in_messages"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_message_in_messages"];
+            500: components["responses"]["500_internal_error_in_messages"];
+            502: components["responses"]["502_upstream_error_of_message_in_messages"];
+            504: components["responses"]["504_upstream_timeout_of_message_in_messages"];
+            529: components["responses"]["503_ledger_unavailable_of_message_in_messages"];
+        };
+    };
+    count_message_tokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["MessagesRequest"];
+            };
+        };
+        responses: {
+            /** @description The estimate */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessageTokens"];
+                };
+            };
+            400: components["responses"]["400_invalid_json_or_invalid_value_in_messages"];
+            401: components["responses"]["401_invalid_api_key_in_messages"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_in_messages"];
+            404: components["responses"]["404_model_not_found_in_messages"];
+            413: components["responses"]["413_request_too_large_in_messages"];
+            429: components["responses"]["429_too_many_attempts_in_messages"];
+            500: components["responses"]["500_internal_error_in_messages"];
+            529: components["responses"]["503_ledger_unavailable_in_messages"];
         };
     };
     list_models: {
@@ -2977,6 +3490,7 @@ export interface operations {
                     "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
                     "x-request-id": components["headers"]["x-request-id"];
                     "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                     "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                     [name: string]: unknown;
                 };

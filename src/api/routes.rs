@@ -45,6 +45,8 @@ fn v1(app: &mut Urls) {
     app.service(at("/chat/completions", [(M::POST, post().to(v1::chat::create))]))
         .service(at("/responses", [(M::POST, post().to(v1::responses::create))]))
         .service(at("/responses/compact", [(M::POST, post().to(v1::responses::compact))]))
+        .service(at("/messages", [(M::POST, post().to(v1::messages::create))]))
+        .service(at("/messages/count_tokens", [(M::POST, post().to(v1::messages::count_tokens))]))
         .service(at("/models", [(M::GET, get().to(v1::models::list))]))
         .service(at("/models/{id:.+}", [(M::GET, get().to(v1::models::show))])) // ids contain slashes
         .service(at("/usage", [(M::GET, get().to(v1::usage::show_own))]))

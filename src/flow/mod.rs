@@ -106,6 +106,12 @@ impl Flow {
         }
     }
 
+    /// Expected tokens of a request's prompt at the candidate that a plan would try first. Costs no budget.
+    pub(crate) fn estimate_prompt(&self, client: &Client, request: &ChatRequest) -> Result<i64, PlanError> {
+        let candidate = plan::first(&self.catalog.load(), &self.ledger.snapshot(), &self.estimates, client, request)?;
+        Ok(self.estimates.prompt_tokens(&candidate.name, &request.size))
+    }
+
     /// Records a request that was rejected before it was read.
     pub(crate) fn record_rejected(&self, client: &Client, attempt_log: &AttemptLog, status: u16, code: Option<&str>) {
         RequestRecorder::new(&self.journal, client, "", false, attempt_log).rejected(status, code);

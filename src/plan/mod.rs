@@ -75,3 +75,25 @@ pub(crate) fn route(
     let choices = strategy::arrange(eligible, strategy, quality_floor, snapshot, learned.next_seed(), request);
     Ok(RoutePlan { requested: request.model.clone(), choices })
 }
+
+/// The candidate that would be tried first. A request that is too large for every one of them still has a first.
+pub(crate) fn first(
+    catalog: &Catalog,
+    snapshot: &PoolSnapshot,
+    learned: &Estimates,
+    client: &Client,
+    request: &ChatRequest,
+) -> Result<Arc<Candidate>, PlanError> {
+    let first = match route(catalog, snapshot, learned, client, request) {
+        Ok(plan) => plan.choices.into_iter().next().map(|choice| choice.candidate),
+        Err(PlanError::ContextTooLong { .. } | PlanError::Unsupported { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let resolved = catalog.resolve(&request.model)?;
+    let members = match &resolved {
+        Resolved::Meta(meta) => &meta.members,
+        Resolved::Models(candidates) => candidates,
+    };
+    let members = allowed(&resolved, members, client, &request.model)?;
+    first.or_else(|| members.first().cloned()).ok_or_else(|| PlanError::NotAllowed { model: request.model.clone() })
+}

@@ -3,6 +3,7 @@
 pub mod chat;
 mod encoder;
 mod failure;
+mod json_view;
 pub mod messages;
 pub mod responses;
 

@@ -16,7 +16,7 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, x-tollfree-provider, x-tollfree-model, x-tollfree-attempts, x-tollfree-waited-ms, \
      x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
      x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, \
-     retry-after, retry-after-ms, x-should-retry, preference-applied",
+     retry-after, retry-after-ms, x-should-retry, preference-applied, x-tollfree-dropped, request-id",
 );
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS");
 /// Allowed where a preflight names no request headers.

@@ -6,12 +6,20 @@ use std::collections::BTreeMap;
 use actix_web::ResponseError;
 use serde_json::{Map, Value, json};
 
-use crate::api::{edge::error::ApiError, openapi::error_examples};
+use crate::{
+    api::{edge::error::ApiError, openapi::error_examples},
+    protocol::{Protocol, messages},
+};
 
-const CHAT_EXAMPLES: &str = include_str!("chat_examples.json");
-const RESPONSES_EXAMPLES: &str = include_str!("responses_examples.json");
+/// Example requests by the operation.
+const EXAMPLES: [(&str, &str); 4] = [
+    ("create_chat_completion", include_str!("chat_examples.json")),
+    ("create_message", include_str!("messages_examples.json")),
+    ("count_message_tokens", include_str!("messages_examples.json")),
+    ("create_response", include_str!("responses_examples.json")),
+];
 /// Operations that go through the flow to a provider.
-const FLOW_OPERATIONS: [&str; 3] = ["create_chat_completion", "create_response", "compact_response"];
+const FLOW_OPERATIONS: [&str; 4] = ["create_chat_completion", "create_message", "create_response", "compact_response"];
 const METHODS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
 /// Error codes that follow from an endpoint requiring a key, accepting a body or having a query.
@@ -22,9 +30,10 @@ const BY_BODY: [&str; 3] = ["invalid_json", "invalid_value", "request_too_large"
 const BY_QUERY: [&str; 1] = ["invalid_value"];
 
 /// Headers of responses from the flow.
-const FLOW_HEADERS: [(&str, &str, &str); 9] = [
+const FLOW_HEADERS: [(&str, &str, &str); 10] = [
     ("x-tollfree-attempts", "string", "The attempts: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok`"),
     ("x-tollfree-waited-ms", "integer", "Time waited for a slot"),
+    ("x-tollfree-dropped", "string", "Parts of the request that were left out: `web_search_20250305`"),
     ("preference-applied", "string", "The `Prefer: wait` applied, if shorter than requested"),
     ("x-ratelimit-limit-requests", "integer", "The caller's tightest request limit, if it has any"),
     ("x-ratelimit-remaining-requests", "integer", "Requests left in that window"),
@@ -61,12 +70,7 @@ pub(super) fn enriched(mut document: Value) -> Value {
                 operation["operationId"] =
                     format!("{}_head", operation["operationId"].as_str().unwrap_or_default()).into();
             }
-            let examples = match operation["operationId"].as_str() {
-                Some("create_chat_completion") => Some(CHAT_EXAMPLES),
-                Some("create_response") => Some(RESPONSES_EXAMPLES),
-                _ => None,
-            };
-            if let Some(examples) = examples {
+            if let Some((_, examples)) = EXAMPLES.iter().find(|(id, _)| operation["operationId"] == *id) {
                 let examples: Value = serde_json::from_str(examples).expect("the file is tested to parse");
                 operation["requestBody"]["content"]["application/json"]["examples"] = examples;
             }
@@ -123,7 +127,8 @@ fn derive_schemas(schemas: &mut Value) {
     ] });
     for (name, schema) in members(schemas) {
         // Providers and clients may add fields of their own to their protocols.
-        if (name.starts_with("Chat") || name.starts_with("Responses")) && schema["type"] == "object" {
+        let is_of_protocol = ["Chat", "Message", "Responses"].iter().any(|prefix| name.starts_with(prefix));
+        if is_of_protocol && schema["type"] == "object" {
             schema["additionalProperties"] = true.into();
         }
         // utoipa inlines the item of a generic list instead of referring to it.
@@ -148,6 +153,7 @@ fn add_errors(operation: &mut Value, known: &BTreeMap<String, ApiError>, shared:
         codes.entry(status.clone()).or_default().extend(listed.split(", ").map(str::to_owned));
     }
     let by_flow: Vec<String> = if is_of_flow(operation) { codes.keys().cloned().collect() } else { Vec::new() };
+    let protocol = if operation["tags"][0] == "messages" { Protocol::Messages } else { Protocol::Chat };
     let requires =
         |scheme: &str| operation["security"].as_array().into_iter().flatten().any(|s| s.get(scheme).is_some());
     let mut common: Vec<&str> = Vec::new();
@@ -170,18 +176,38 @@ fn add_errors(operation: &mut Value, known: &BTreeMap<String, ApiError>, shared:
     }
     for (status, codes) in codes {
         let flow = by_flow.contains(&status);
-        let name = format!("{status}_{}{}", codes.join("_or_"), if flow { "_of_chat" } else { "" });
-        shared.entry(name.clone()).or_insert_with(|| error_response(&status, &codes, known, flow));
-        operation["responses"][&status] = json!({ "$ref": format!("#/components/responses/{name}") });
+        let (of_flow, of_protocol) = match protocol {
+            Protocol::Messages => ("_of_message", "_in_messages"),
+            _ => ("_of_chat", ""),
+        };
+        let name = format!("{status}_{}{}{of_protocol}", codes.join("_or_"), if flow { of_flow } else { "" });
+        shared.entry(name.clone()).or_insert_with(|| error_response(&status, &codes, known, flow, protocol));
+        if let Some(responses) = operation["responses"].as_object_mut() {
+            responses.remove(&status);
+        }
+        let sent = if protocol == Protocol::Messages && status == "503" { "529" } else { &status };
+        operation["responses"][sent] = json!({ "$ref": format!("#/components/responses/{name}") });
     }
 }
 
-fn error_response(status: &str, codes: &[String], known: &BTreeMap<String, ApiError>, flow: bool) -> Value {
+fn error_response(
+    status: &str,
+    codes: &[String],
+    known: &BTreeMap<String, ApiError>,
+    flow: bool,
+    protocol: Protocol,
+) -> Value {
+    let body = |error: &ApiError| match protocol {
+        Protocol::Messages => {
+            serde_json::from_str(&messages::error(&error.failure(), "job-7").body).unwrap_or_default()
+        }
+        _ => json!(error.envelope()),
+    };
     let examples: Map<String, Value> = codes
         .iter()
         .filter_map(|code| Some((code.clone(), known.get(code)?)))
         .filter(|(_, error)| error.status_code().as_str() == status)
-        .map(|(code, error)| (code, json!({ "value": error.envelope() })))
+        .map(|(code, error)| (code, json!({ "value": body(error) })))
         .collect();
     let named: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();
     let mut headers = refs(&EVERY_HEADER);
@@ -191,7 +217,9 @@ fn error_response(status: &str, codes: &[String], known: &BTreeMap<String, ApiEr
     if flow {
         headers.extend(refs(&FLOW_HEADERS));
     }
-    let media = json!({ "schema": { "$ref": "#/components/schemas/Envelope" }, "examples": examples });
+    let schema = if protocol == Protocol::Messages { "MessagesError" } else { "Envelope" };
+    let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
+    let media = json!({ "schema": schema, "examples": examples });
     json!({ "description": named.join(", "), "headers": headers, "content": { "application/json": media } })
 }
 

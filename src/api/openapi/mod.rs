@@ -12,6 +12,8 @@ mod chat_schema;
 mod client_schema;
 mod enrich;
 mod error_examples;
+#[expect(dead_code, clippy::struct_field_names, reason = "only described in the document, and named by the protocol")]
+mod messages_schema;
 #[expect(dead_code, reason = "only described in the document")]
 mod responses_schema;
 
@@ -41,6 +43,8 @@ use crate::api::{
         v1::chat::create,
         v1::responses::create,
         v1::responses::compact,
+        v1::messages::create,
+        v1::messages::count_tokens,
         v1::models::list,
         v1::models::show,
         v1::usage::show_own,
@@ -82,6 +86,9 @@ use crate::api::{
         responses_schema::ResponsesCompactRequest,
         responses_schema::ResponsesObject,
         responses_schema::ResponsesCompaction,
+        messages_schema::MessagesRequest,
+        messages_schema::Message,
+        messages_schema::MessagesError,
         client_schema::ClientChange,
         client_schema::ClientLimits,
         client_schema::Rotation,
@@ -89,6 +96,7 @@ use crate::api::{
     tags(
         (name = "chat", description = "Chat completions"),
         (name = "responses", description = "OpenAI's Responses"),
+        (name = "messages", description = "Anthropic's Messages, for coding agents and Anthropic's SDKs"),
         (name = "models", description = "Models and meta-models"),
         (name = "status", description = "State of the providers, and switches that apply to all replicas"),
         (name = "clients", description = "Clients, their keys and limits"),

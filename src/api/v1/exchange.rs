@@ -97,6 +97,10 @@ impl Call {
         }
     }
 
+    pub(crate) fn request_id(&self) -> &str {
+        self.attempt_log.request_id()
+    }
+
     /// Refuses the request of an authenticated caller, and records it.
     pub(crate) fn reject(&self, protocol: Protocol, client: &Client, error: &ApiError) -> HttpResponse {
         self.state.flow.record_rejected(client, &self.attempt_log, error.status_code().as_u16(), error.code());
@@ -105,7 +109,7 @@ impl Call {
 
     /// Refuses a request.
     pub(crate) fn refuse(&self, protocol: Protocol, error: &ApiError) -> HttpResponse {
-        refuse(protocol, error, self.attempt_log.request_id())
+        refuse(protocol, error, self.request_id())
     }
 }
 

@@ -5,6 +5,7 @@ mod early_keepalive;
 mod encoded;
 mod exchange;
 pub(crate) mod health;
+pub(crate) mod messages;
 pub(crate) mod metrics;
 pub(crate) mod models;
 mod posted;

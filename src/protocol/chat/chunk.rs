@@ -51,6 +51,7 @@ pub struct CallDelta {
     pub id: Option<String>,
     #[serde(deserialize_with = "or_default")]
     pub function: FunctionDelta,
+    extra_content: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +68,9 @@ pub struct ChunkUsage {
     #[serde(deserialize_with = "or_default")]
     pub prompt_tokens: i64,
     #[serde(deserialize_with = "or_default")]
-    pub completion_tokens: i64,
+    completion_tokens: i64,
+    #[serde(deserialize_with = "or_default")]
+    total_tokens: i64,
     #[serde(deserialize_with = "or_default")]
     prompt_tokens_details: Details,
     #[serde(deserialize_with = "or_default")]
@@ -154,11 +157,23 @@ impl Delta {
     }
 }
 
+impl CallDelta {
+    /// What Gemini wants back with the call.
+    pub fn thought_signature(&self) -> Option<&str> {
+        self.extra_content.as_ref()?.pointer("/google/thought_signature")?.as_str()
+    }
+}
+
 impl ChunkUsage {
     /// Tokens of the prompt that the provider had cached; never more than the prompt.
     pub fn cached_tokens(&self) -> i64 {
         let cached = self.prompt_tokens_details.cached_tokens.or(self.prompt_cache_hit_tokens).unwrap_or(0);
         cached.clamp(0, self.prompt_tokens.max(0))
+    }
+
+    /// Tokens of the output, thinking included, which Gemini counts only in the total.
+    pub fn output_tokens(&self) -> i64 {
+        self.completion_tokens.max(self.total_tokens.saturating_sub(self.prompt_tokens)).max(0)
     }
 
     /// Tokens of the output that the model spent on thinking.

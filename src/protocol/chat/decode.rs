@@ -17,20 +17,20 @@ use crate::{
 /// Parses a request; the error is the first mistake in it.
 pub fn decode(body: Bytes) -> Result<ChatRequest, BadRequest> {
     let body = skip_byte_order_mark(body);
-    let text = match std::str::from_utf8(&body) {
-        Ok(text) => text,
-        Err(_) if body.starts_with(b"\xFF\xFE") || body.starts_with(b"\xFE\xFF") => {
-            return Err(invalid_json("The body is encoded as UTF-16; send it as UTF-8.".to_owned()));
-        }
-        Err(e) => {
-            return Err(invalid_json(format!(
-                "The body is not valid UTF-8: bad sequence at byte {}.",
-                e.valid_up_to()
-            )));
-        }
-    };
+    let text = utf8(&body)?;
     let read = Reader::default().read(text).map_err(|mistake| bad_request(mistake, text))?;
     Ok(ChatRequest { body, ..read })
+}
+
+/// The text of a body.
+pub(in crate::protocol) fn utf8(body: &Bytes) -> Result<&str, BadRequest> {
+    match std::str::from_utf8(body) {
+        Ok(text) => Ok(text),
+        Err(_) if body.starts_with(b"\xFF\xFE") || body.starts_with(b"\xFE\xFF") => {
+            Err(invalid_json("The body is encoded as UTF-16; send it as UTF-8.".to_owned()))
+        }
+        Err(e) => Err(invalid_json(format!("The body is not valid UTF-8: bad sequence at byte {}.", e.valid_up_to()))),
+    }
 }
 
 #[cold]
@@ -40,14 +40,17 @@ fn bad_request(mistake: Mistake, text: &str) -> BadRequest {
         let mut json = Json::new(text);
         json.skip().and_then(|()| json.end()).err()
     };
-    let malformed = |e: JsonError| {
-        let (line, column) = e.line_and_column(text);
-        invalid_json(format!("The body is not valid JSON: {} at line {line} column {column}.", e.what))
-    };
     match mistake {
-        Mistake::Json(e) => malformed(e),
-        Mistake::Value(bad) => syntax().map_or(bad, malformed),
+        Mistake::Json(e) => malformed(&e, text),
+        Mistake::Value(bad) => syntax().map_or(bad, |e| malformed(&e, text)),
     }
+}
+
+/// The error for a body that is no JSON, with line and column.
+#[cold]
+pub(in crate::protocol) fn malformed(error: &JsonError, text: &str) -> BadRequest {
+    let (line, column) = error.line_and_column(text);
+    invalid_json(format!("The body is not valid JSON: {} at line {line} column {column}.", error.what))
 }
 
 fn invalid_json(message: String) -> BadRequest {

@@ -8,6 +8,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::decode::{malformed, utf8};
 pub use self::{
     chunk::{CallDelta, Chunk, ChunkChoice, ChunkUsage, Delta, StreamEvent},
     decode::decode,

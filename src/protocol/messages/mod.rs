@@ -1,5 +1,23 @@
 //! Anthropic's Messages.
 
+mod blocks;
+mod content;
+mod decode;
+mod encode;
 mod error;
+mod mistake;
+mod options;
+mod parts;
+#[cfg(test)]
+mod tests;
+mod tool_id;
+mod tools;
+mod usage;
+mod whole;
+mod wire;
 
-pub use self::error::{ErrorReply, error};
+pub use self::{
+    decode::{MessagesRequest, decode, decode_count},
+    encode::MessagesEncoder,
+    error::{ErrorReply, error},
+};

@@ -89,7 +89,7 @@ pub(super) fn write_usage(usage: Option<&ChunkUsage>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"null");
         return;
     };
-    let (input, output) = (usage.prompt_tokens.max(0), usage.completion_tokens.max(0));
+    let (input, output) = (usage.prompt_tokens.max(0), usage.output_tokens().max(0));
     let _ = write!(
         out,
         "{{\"input_tokens\":{input},\"input_tokens_details\":{{\"cached_tokens\":{},\"cache_write_tokens\":0}},\

@@ -1,0 +1,108 @@
+//! The JSON of a request, read value by value. Nothing is copied: strings that pass into another JSON keep their escapes.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::chat::{BadRequest, malformed, utf8};
+use crate::json::{Json, JsonError, Kind};
+
+/// One value, as it is written. Its grammar has been checked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub kind: Kind,
+    pub raw: &'a str,
+}
+
+/// The members of an object. Null counts as an absent member.
+#[derive(Debug, Default)]
+pub(super) struct Members<'a>(Vec<(Cow<'a, str>, View<'a>)>);
+
+/// A body's text, and its value, which is an object.
+pub(super) fn object(body: &Bytes) -> Result<View<'_>, BadRequest> {
+    let text = utf8(body)?;
+    let view = View::of(text).map_err(|e| malformed(&e, text))?;
+    if view.kind == Kind::Object {
+        return Ok(view);
+    }
+    let message = format!("The body must be a JSON object, found {}.", view.kind.named());
+    Err(BadRequest { code: "invalid_json", param: None, message })
+}
+
+impl<'a> View<'a> {
+    fn of(text: &'a str) -> Result<Self, JsonError> {
+        let mut json = Json::new(text);
+        let view = Self::next(&mut json)?;
+        json.end()?;
+        Ok(view)
+    }
+
+    fn next(json: &mut Json<'a>) -> Result<Self, JsonError> {
+        let kind = json.peek()?;
+        let at = json.at();
+        json.skip()?;
+        Ok(Self { kind, raw: &json.text()[at..json.at()] })
+    }
+
+    /// The members of an object; none of any other value.
+    pub(super) fn members(self) -> Members<'a> {
+        let mut members = Vec::with_capacity(8);
+        if self.kind == Kind::Object {
+            // The grammar has been checked, so this cannot fail.
+            let _ = Json::new(self.raw).object(|name, json| {
+                members.push((name.decode(), Self::next(json)?));
+                Ok::<_, JsonError>(())
+            });
+        }
+        Members(members)
+    }
+
+    /// The items of an array; none of any other value.
+    pub(super) fn items(self) -> Vec<Self> {
+        let mut items = Vec::new();
+        if self.kind == Kind::Array {
+            let _ = Json::new(self.raw).array(|_, json| {
+                items.push(Self::next(json)?);
+                Ok::<_, JsonError>(())
+            });
+        }
+        items
+    }
+
+    /// A string without its quotes, with its escapes.
+    pub(super) fn escaped(self) -> Option<&'a str> {
+        (self.kind == Kind::String).then(|| &self.raw[1..self.raw.len() - 1])
+    }
+
+    pub(super) fn string(self) -> Option<Cow<'a, str>> {
+        let escaped = self.escaped()?;
+        let is_plain = memchr::memchr(b'\\', escaped.as_bytes()).is_none();
+        Some(if is_plain { escaped.into() } else { serde_json::from_str(self.raw).unwrap_or_else(|_| escaped.into()) })
+    }
+
+    pub(super) fn bool(self) -> Option<bool> {
+        match self.raw {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// A whole number.
+    pub(super) fn integer(self) -> Option<i64> {
+        (self.kind == Kind::Number).then(|| self.raw.parse().ok()).flatten()
+    }
+}
+
+impl<'a> Members<'a> {
+    /// A member that is not null. The last of repeated ones counts, as in most readers of JSON.
+    pub(super) fn get(&self, name: &str) -> Option<View<'a>> {
+        let found = self.0.iter().rev().find(|(known, _)| known == name);
+        found.map(|(_, view)| *view).filter(|view| view.kind != Kind::Null)
+    }
+
+    /// A member that is a string.
+    pub(super) fn string(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.get(name)?.string()
+    }
+}

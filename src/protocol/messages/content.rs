@@ -1,0 +1,218 @@
+//! System prompt, messages and content blocks, as messages of a chat completion.
+
+use super::{
+    mistake::{Mistake, expect, optional, wrong},
+    parts::{Parts, push_escaped},
+    tool_id,
+};
+use crate::{
+    json::Kind,
+    protocol::json_view::{Members, View},
+};
+
+/// The messages of a chat completion.
+#[derive(Default)]
+pub(super) struct Conversation {
+    /// A JSON array.
+    pub json: String,
+    /// Blocks that were left out because only Anthropic's own servers make them.
+    pub dropped: Vec<String>,
+}
+
+impl Conversation {
+    pub(super) fn read(top: &Members<'_>) -> Result<Self, Mistake> {
+        let mut conversation = Self { json: "[".to_owned(), ..Self::default() };
+        if let Some(system) = top.get("system") {
+            conversation.system(system).map_err(|mistake| mistake.below("system"))?;
+        }
+        let messages = expect(top, "messages", Kind::Array)?.items();
+        if messages.is_empty() {
+            return Err(wrong("messages", "at least one message", "an empty array"));
+        }
+        for (i, message) in messages.into_iter().enumerate() {
+            conversation.message(message).map_err(|mistake| mistake.below(format_args!("messages[{i}]")))?;
+        }
+        if conversation.json.len() == 1 {
+            return Err(wrong("messages", "a message with content", "none"));
+        }
+        conversation.json.push(']');
+        Ok(conversation)
+    }
+
+    /// A system prompt becomes one text: some providers take no list there.
+    fn system(&mut self, content: View<'_>) -> Result<(), Mistake> {
+        let text = text_of(content)?;
+        if !text.is_empty() {
+            self.push("system", &format!("\"content\":\"{text}\""));
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: View<'_>) -> Result<(), Mistake> {
+        if message.kind != Kind::Object {
+            return Err(wrong("", "an object", message));
+        }
+        let members = message.members();
+        let role = expect(&members, "role", Kind::String)?;
+        let content = members.get("content").ok_or_else(|| Mistake::missing("content"))?;
+        let within = |mistake: Mistake| mistake.below("content");
+        match (role.raw, content.kind) {
+            ("\"system\"", _) => self.system(content).map_err(within),
+            ("\"user\"", Kind::String) => {
+                self.push("user", &format!("\"content\":{}", content.raw));
+                Ok(())
+            }
+            ("\"assistant\"", Kind::String) => {
+                if content.raw != "\"\"" {
+                    self.push("assistant", &format!("\"content\":{}", content.raw));
+                }
+                Ok(())
+            }
+            ("\"user\"", Kind::Array) => self.user(content),
+            ("\"assistant\"", Kind::Array) => self.assistant(content),
+            ("\"user\"" | "\"assistant\"", _) => Err(wrong("content", "a string or an array of blocks", content)),
+            _ => Err(wrong("role", "`user`, `assistant` or `system`", role)),
+        }
+    }
+
+    /// Results of tools come first, as messages of their own, because they must follow the calls.
+    fn user(&mut self, content: View<'_>) -> Result<(), Mistake> {
+        let mut parts = Parts::default();
+        for (j, block) in content.items().into_iter().enumerate() {
+            let within = |mistake: Mistake| mistake.below(format_args!("content[{j}]"));
+            let members = block_members(block).map_err(within)?;
+            let kind = expect(&members, "type", Kind::String).map_err(within)?;
+            match kind.raw {
+                "\"tool_result\"" => self.tool_result(&members, &mut parts).map_err(within)?,
+                _ => parts.block(kind, &members, &mut self.dropped).map_err(within)?,
+            }
+        }
+        if !parts.is_empty() {
+            self.push("user", &format!("\"content\":{}", parts.json()));
+        }
+        Ok(())
+    }
+
+    fn tool_result(&mut self, members: &Members<'_>, after: &mut Parts) -> Result<(), Mistake> {
+        let id = tool_id::restore(&expect(members, "tool_use_id", Kind::String)?.string().unwrap_or_default()).0;
+        let is_error = optional(members, "is_error", Kind::Bool)?.and_then(View::bool).unwrap_or_default();
+        let mut parts = Parts::default();
+        match members.get("content") {
+            None => {}
+            Some(content) if content.kind == Kind::String => parts.text(content.escaped().unwrap_or_default()),
+            Some(content) if content.kind == Kind::Array => {
+                for (k, block) in content.items().into_iter().enumerate() {
+                    let within = |mistake: Mistake| mistake.below(format_args!("content[{k}]"));
+                    let inner = block_members(block).map_err(within)?;
+                    let kind = expect(&inner, "type", Kind::String).map_err(within)?;
+                    parts.block(kind, &inner, &mut self.dropped).map_err(within)?;
+                }
+            }
+            Some(other) => return Err(wrong("content", "a string or an array of blocks", other)),
+        }
+        let mut text = parts.take_text();
+        if is_error && !text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("error")) {
+            text.insert_str(0, if text.is_empty() { "Error" } else { "Error: " });
+        }
+        // A tool's message holds only text, so that pictures follow in the next message.
+        if let Some(media) = parts.take_media() {
+            if !text.is_empty() {
+                text.push_str("\\n");
+            }
+            text.push_str("[The images of this result follow in the next message.]");
+            let mut label = "Images of the result of tool call ".to_owned();
+            push_escaped(&mut label, &id);
+            label.push(':');
+            after.text(&label);
+            after.media(media);
+        }
+        let mut escaped_id = String::new();
+        push_escaped(&mut escaped_id, &id);
+        self.push("tool", &format!("\"tool_call_id\":\"{escaped_id}\",\"content\":\"{text}\""));
+        Ok(())
+    }
+
+    fn assistant(&mut self, content: View<'_>) -> Result<(), Mistake> {
+        let (mut text, mut calls) = (Parts::default(), Vec::new());
+        for (j, block) in content.items().into_iter().enumerate() {
+            let within = |mistake: Mistake| mistake.below(format_args!("content[{j}]"));
+            let members = block_members(block).map_err(within)?;
+            let kind = expect(&members, "type", Kind::String).map_err(within)?;
+            match kind.raw {
+                "\"tool_use\"" => calls.push(call(&members).map_err(within)?),
+                // Only the model that thought can use its thoughts, and chat completions do not take them back.
+                "\"thinking\"" | "\"redacted_thinking\"" => {}
+                _ => text.block(kind, &members, &mut self.dropped).map_err(within)?,
+            }
+            if text.has_media() {
+                return Err(within(wrong("type", "a block that an assistant can write", kind)));
+            }
+        }
+        let text = text.take_text();
+        if calls.is_empty() {
+            if !text.is_empty() {
+                self.push("assistant", &format!("\"content\":\"{text}\""));
+            }
+            return Ok(());
+        }
+        let content = if text.is_empty() { "null".to_owned() } else { format!("\"{text}\"") };
+        self.push("assistant", &format!("\"content\":{content},\"tool_calls\":[{}]", calls.join(",")));
+        Ok(())
+    }
+
+    fn push(&mut self, role: &str, rest: &str) {
+        if self.json.len() > 1 {
+            self.json.push(',');
+        }
+        for part in ["{\"role\":\"", role, "\",", rest, "}"] {
+            self.json.push_str(part);
+        }
+    }
+}
+
+/// A tool call of the history.
+fn call(members: &Members<'_>) -> Result<String, Mistake> {
+    let id = expect(members, "id", Kind::String)?.string().unwrap_or_default();
+    let name = expect(members, "name", Kind::String)?;
+    let input = optional(members, "input", Kind::Object)?.map_or("{}", |input| input.raw);
+    let (id, signature) = tool_id::restore(&id);
+    let mut json = "{\"id\":\"".to_owned();
+    push_escaped(&mut json, &id);
+    json.push_str("\",\"type\":\"function\",\"function\":{\"name\":");
+    json.push_str(name.raw);
+    json.push_str(",\"arguments\":\"");
+    push_escaped(&mut json, input);
+    json.push_str("\"}");
+    if let Some(signature) = signature {
+        json.push_str(",\"extra_content\":{\"google\":{\"thought_signature\":\"");
+        push_escaped(&mut json, &signature);
+        json.push_str("\"}}");
+    }
+    json.push('}');
+    Ok(json)
+}
+
+fn block_members(block: View<'_>) -> Result<Members<'_>, Mistake> {
+    if block.kind == Kind::Object { Ok(block.members()) } else { Err(wrong("", "an object", block)) }
+}
+
+/// A text, or the texts of a list of text blocks, with their escapes.
+fn text_of(content: View<'_>) -> Result<String, Mistake> {
+    match content.kind {
+        Kind::String => Ok(content.escaped().unwrap_or_default().to_owned()),
+        Kind::Array => {
+            let mut parts = Parts::default();
+            for (k, block) in content.items().into_iter().enumerate() {
+                let within = |mistake: Mistake| mistake.below(format_args!("[{k}]"));
+                let members = block_members(block).map_err(within)?;
+                let kind = expect(&members, "type", Kind::String).map_err(within)?;
+                if kind.raw != "\"text\"" {
+                    return Err(within(wrong("type", "`text`", kind)));
+                }
+                parts.text(expect(&members, "text", Kind::String).map_err(within)?.escaped().unwrap_or_default());
+            }
+            Ok(parts.take_text())
+        }
+        _ => Err(wrong("", "a string or an array of text blocks", content)),
+    }
+}
