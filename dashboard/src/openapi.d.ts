@@ -446,7 +446,8 @@ export interface paths {
         };
         /**
          * The models this key may use
-         * @description Meta-models first, then each model of each configured provider.
+         * @description Meta-models first, then each model of each configured provider. With `client_version` the list has the form of Codex's
+         *     catalogue: `{"models": […]}`, of models that can call tools.
          */
         get: operations["list_models"];
         put?: never;
@@ -515,6 +516,26 @@ export interface paths {
          *     the input, it stands for everything before.
          */
         post: operations["compact_response"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/responses/input_tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimated tokens of the input
+         * @description The estimate is that of admission, corrected by what the model's provider has counted so far. It costs no budget.
+         */
+        post: operations["count_response_tokens"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1551,6 +1572,13 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        ResponsesInputTokens: {
+            /** Format: int64 */
+            input_tokens: number;
+            object: string;
+        } & {
+            [key: string]: unknown;
+        };
         /**
          * @description An item of a conversation: `message`, `function_call`, `function_call_output`, `custom_tool_call`,
          *     `custom_tool_call_output`, `reasoning`, `compaction`, …
@@ -1852,6 +1880,16 @@ export interface components {
                 "application/json": components["schemas"]["Envelope"];
             };
         };
+        /** @description `previous_response_not_found`, `invalid_json`, `invalid_value` */
+        "400_previous_response_not_found_or_invalid_json_or_invalid_value": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
         /** @description `invalid_api_key` */
         "401_invalid_api_key": {
             headers: {
@@ -1894,6 +1932,16 @@ export interface components {
         };
         /** @description `cross_site_request`, `admin_required` */
         "403_cross_site_request_or_admin_required": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `model_not_allowed`, `cross_site_request` */
+        "403_model_not_allowed_or_cross_site_request": {
             headers: {
                 "x-request-id": components["headers"]["x-request-id"];
                 [name: string]: unknown;
@@ -3369,7 +3417,10 @@ export interface operations {
     };
     list_models: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The version of Codex that asks. */
+                client_version?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3386,6 +3437,7 @@ export interface operations {
                     "application/json": components["schemas"]["ModelList"];
                 };
             };
+            400: components["responses"]["400_invalid_value"];
             401: components["responses"]["401_invalid_api_key"];
             403: components["responses"]["403_cross_site_request"];
             429: components["responses"]["429_too_many_attempts"];
@@ -3556,6 +3608,45 @@ export interface operations {
             502: components["responses"]["502_upstream_error_of_chat"];
             503: components["responses"]["503_ledger_unavailable_of_chat"];
             504: components["responses"]["504_upstream_timeout_of_chat"];
+        };
+    };
+    count_response_tokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "input": "Why is the sky blue?",
+                 *       "model": "free"
+                 *     }
+                 */
+                "application/json": components["schemas"]["ResponsesRequest"];
+            };
+        };
+        responses: {
+            /** @description The estimate */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponsesInputTokens"];
+                };
+            };
+            400: components["responses"]["400_previous_response_not_found_or_invalid_json_or_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request"];
+            404: components["responses"]["404_model_not_found"];
+            413: components["responses"]["413_request_too_large"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable"];
         };
     };
     show_status: {

@@ -44,6 +44,7 @@ fn get() -> Route {
 fn v1(app: &mut Urls) {
     app.service(at("/chat/completions", [(M::POST, post().to(v1::chat::create))]))
         .service(at("/responses", [(M::POST, post().to(v1::responses::create))]))
+        .service(at("/responses/input_tokens", [(M::POST, post().to(v1::responses::count_tokens))]))
         .service(at("/responses/compact", [(M::POST, post().to(v1::responses::compact))]))
         .service(at("/messages", [(M::POST, post().to(v1::messages::create))]))
         .service(at("/messages/count_tokens", [(M::POST, post().to(v1::messages::count_tokens))]))

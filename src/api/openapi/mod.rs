@@ -42,6 +42,7 @@ use crate::api::{
     paths(
         v1::chat::create,
         v1::responses::create,
+        v1::responses::count_tokens,
         v1::responses::compact,
         v1::messages::create,
         v1::messages::count_tokens,

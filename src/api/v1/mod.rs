@@ -1,6 +1,7 @@
 //! Endpoints for clients below `/v1`, and the probes and metrics of the service.
 
 pub(crate) mod chat;
+mod codex_models;
 mod early_keepalive;
 mod encoded;
 mod exchange;

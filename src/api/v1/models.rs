@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{Data, Json},
-};
+use actix_web::{HttpRequest, HttpResponse, web::Data};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
+use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use crate::{
-    api::edge::{error::ApiError, flow_error, schema, state::AppState},
+    api::{
+        edge::{error::ApiError, flow_error, schema, state::AppState},
+        v1::codex_models,
+    },
     catalog::{Catalog, MetaModel, Resolved},
     domain::{Candidate, Capabilities, Client, PoolSnapshot},
 };
@@ -48,14 +49,20 @@ pub(crate) struct List {
 
 /// The models this key may use
 ///
-/// Meta-models first, then each model of each configured provider.
+/// Meta-models first, then each model of each configured provider. With `client_version` the list has the form of Codex's
+/// catalogue: `{"models": […]}`, of models that can call tools.
 #[utoipa::path(
     get, path = "/v1/models", tag = "models", operation_id = "list_models",
     security(("client_key" = [])),
+    params(("client_version" = Option<String>, Query, nullable = false, description = "The version of Codex that asks.")),
     responses((status = 200, description = "The models", body = List)),
 )]
-pub(crate) async fn list(state: Data<AppState>, client: Client) -> Json<List> {
-    Json(List { object: "list", data: cards(&state.flow.catalog.load(), &state.flow.ledger.snapshot(), &client) })
+pub(crate) async fn list(state: Data<AppState>, client: Client, request: HttpRequest) -> HttpResponse {
+    let (catalog, snapshot) = (state.flow.catalog.load(), state.flow.ledger.snapshot());
+    if form_urlencoded::parse(request.query_string().as_bytes()).any(|(name, _)| name == "client_version") {
+        return HttpResponse::Ok().json(codex_models::list(&catalog, &snapshot, &client));
+    }
+    HttpResponse::Ok().json(List { object: "list", data: cards(&catalog, &snapshot, &client) })
 }
 
 /// One model, by any name that a chat request accepts

@@ -1,10 +1,20 @@
 //! `/v1/responses`: OpenAI's Responses.
 
-use actix_web::{HttpResponse, http::header::HeaderMap};
+use actix_web::{
+    HttpResponse,
+    http::header::HeaderMap,
+    web::{Data, Json},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     api::{
-        edge::error::{ApiError, Envelope},
+        edge::{
+            error::{ApiError, Envelope},
+            flow_error,
+            state::AppState,
+        },
         v1::{exchange::Call, posted::Posted, prefer::Prefer},
     },
     protocol::{
@@ -76,6 +86,43 @@ pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> Http
 )]
 pub(crate) async fn compact(call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
     answer(call, posted, Purpose::Compact).await
+}
+
+/// Estimated tokens of the input
+///
+/// The estimate is that of admission, corrected by what the model's provider has counted so far. It costs no budget.
+#[utoipa::path(
+    post, path = "/v1/responses/input_tokens", tag = "responses", operation_id = "count_response_tokens",
+    security(("client_key" = [])),
+    request_body(
+        content = ref("#/components/schemas/ResponsesRequest"), content_type = "application/json",
+        example = json!({ "model": "free", "input": "Why is the sky blue?" }),
+    ),
+    responses(
+        (status = 200, description = "The estimate", body = InputTokens),
+        (status = 400, description = "previous_response_not_found"),
+        (status = 403, description = "model_not_allowed"),
+        (status = 404, description = "model_not_found"),
+    ),
+)]
+pub(crate) async fn count_tokens(
+    state: Data<AppState>,
+    posted: Result<Posted, ApiError>,
+) -> Result<Json<InputTokens>, ApiError> {
+    let Posted { client, body, .. } = posted?;
+    let sealer = state.policy.load().sealer.clone();
+    let options = Options { purpose: Purpose::Count, sealer, ..Options::default() };
+    let request = protocol::responses::decode(body?, options)?.request;
+    let counted = state.flow.estimate_prompt(&client, &request);
+    let input_tokens = counted.map_err(|error| flow_error::from_flow(&error.into(), &request.model))?;
+    Ok(Json(InputTokens { object: "response.input_tokens", input_tokens }))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ResponsesInputTokens)]
+pub(crate) struct InputTokens {
+    object: &'static str,
+    input_tokens: i64,
 }
 
 async fn answer(call: Call, posted: Result<Posted, ApiError>, purpose: Purpose) -> HttpResponse {

@@ -12,8 +12,9 @@ use crate::protocol::{
     chat::{Chunk, ChunkUsage},
 };
 
-/// The longest wait for which Codex is sent to sleep inside a stream.
-const MAX_SLEEP_MS: i64 = 60_000;
+/// The longest wait for which a client is sent to sleep inside a stream: a minute, with the slack that a window of one minute
+/// has.
+const MAX_SLEEP_MS: i64 = 60_499;
 
 /// How the caller wants to hear of ends and refusals.
 #[derive(Debug, Clone, Copy, Default)]

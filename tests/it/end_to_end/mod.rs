@@ -2,4 +2,5 @@
 
 mod dashboard;
 mod real_model;
+mod responses;
 mod sdk;

@@ -23,7 +23,8 @@ fn models() -> String {
     .to_string()
 }
 
-async fn run((program, script): (&str, &str), app: &TestApp) {
+/// Runs a script against a gateway until it has passed all its checks.
+pub(super) async fn run((program, script): (&str, &str), app: &TestApp, models: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = if program.contains('/') { root.join(program) } else { program.into() };
     assert!(
@@ -33,7 +34,7 @@ async fn run((program, script): (&str, &str), app: &TestApp) {
     );
     let log = app.folder.path().join("sdk.log");
     let (script, url) = (root.join(script), app.url("/v1"));
-    let args = [script.to_str().unwrap(), &url, &models()];
+    let args = [script.to_str().unwrap(), &url, models];
     let none: [(&str, &str); 0] = [];
     let mut process = Process::start("SDK", &program, &args, none, root, &log);
     let status = eventually(Duration::from_mins(4), "the SDK's checks end", async || process.ended()).await;
@@ -55,22 +56,22 @@ async fn with_keys(simulator: &Simulator) -> TestApp {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_works_with_the_demo() {
-    run(PYTHON, &demo().await).await;
+    run(PYTHON, &demo().await, &models()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_works_with_the_demo() {
-    run(NODE, &demo().await).await;
+    run(NODE, &demo().await, &models()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_works_with_keys_in_the_environment() {
     let simulator = Simulator::start().await;
-    run(PYTHON, &with_keys(&simulator).await).await;
+    run(PYTHON, &with_keys(&simulator).await, &models()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_works_with_keys_in_the_environment() {
     let simulator = Simulator::start().await;
-    run(NODE, &with_keys(&simulator).await).await;
+    run(NODE, &with_keys(&simulator).await, &models()).await;
 }

@@ -12,6 +12,7 @@ mod http_versions;
 mod journal;
 mod openapi;
 mod outage;
+mod responses;
 mod streaming;
 mod telemetry;
 mod tls;

@@ -214,7 +214,7 @@ fn a_refusal_names_the_time_that_codex_sleeps() {
     let manners = Manners { is_codex: true, sleeps_in_stream: true };
     let mut encoder = encoder(&json!({}), Options { manners, ..Options::default() });
     assert!(encoder.refuses_in_stream(&refusal(Some(60_000))));
-    assert!(!encoder.refuses_in_stream(&refusal(Some(60_001))) && !encoder.refuses_in_stream(&refusal(None)));
+    assert!(!encoder.refuses_in_stream(&refusal(Some(61_000))) && !encoder.refuses_in_stream(&refusal(None)));
     assert!(!self::encoder(&json!({}), Options::default()).refuses_in_stream(&refusal(Some(1))));
     let mut out = Vec::new();
     encoder.fail(&refusal(Some(11_101)), &mut out);

@@ -1,0 +1,268 @@
+//! `/v1/responses`: what the provider receives, what the caller gets, and refusals in the way of each client.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::{
+    app::TestApp,
+    eventually,
+    fake_upstream::{DONE, FakeUpstream, Step, chunk, content, role, stop, stream, stream_head, whole},
+    http::{Answer, Finished, Stream},
+    scaled,
+};
+
+async fn lab() -> (TestApp, FakeUpstream) {
+    let upstream = FakeUpstream::start().await;
+    (TestApp::setup().lab("lab", &upstream).start().await, upstream)
+}
+
+fn call(app: &TestApp, body: &Value) -> reqwest::RequestBuilder {
+    app.request("POST", "/v1/responses").json(body)
+}
+
+async fn streamed(call: reqwest::RequestBuilder) -> Finished {
+    Stream::of(call).await.rest().await
+}
+
+fn kinds(finished: &Finished) -> Vec<String> {
+    finished.chunks().iter().map(|event| event["type"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_request_is_served_as_a_chat_completion_and_answered_as_a_response() {
+    let (app, upstream) = lab().await;
+    let patch = r#"{"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"ns__apply_patch","arguments":"{\"input\":\"*** Begin\"}"}}]}"#;
+    upstream.then(stream([role(), chunk(patch, None), chunk("{}", Some("tool_calls")), DONE.into()]));
+    let body = json!({
+        "model": "lab/m", "stream": true, "instructions": "Be brief.",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "é \"x\""}]}],
+        "tools": [{"type": "namespace", "name": "ns", "tools": [{"type": "custom", "name": "apply_patch"}]}, {"type": "web_search"}],
+    });
+    let finished = streamed(call(&app, &body)).await;
+    assert_eq!(finished.header("x-tollfree-dropped"), Some("web_search"));
+    let sent = upstream.seen()[0].json();
+    let messages = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "é \"x\""}]);
+    assert_eq!((&sent["messages"], &sent["model"]), (&messages, &json!("m")));
+    assert_eq!(sent["tools"][0]["function"]["name"], "ns__apply_patch");
+    let events = finished.chunks();
+    let response = &events.last().unwrap()["response"];
+    assert_eq!((&response["status"], &response["model"]), (&json!("completed"), &json!("lab/m")));
+    let item = &response["output"][0];
+    assert_eq!(
+        json!([item["type"], item["namespace"], item["name"], item["call_id"], item["input"]]),
+        json!(["custom_tool_call", "ns", "apply_patch", "c1", "*** Begin"])
+    );
+    assert!(!finished.is_done() && !finished.events.iter().any(|event| event.contains("[DONE]")), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_whole_answer_of_a_provider_is_a_response_in_both_forms() {
+    let (app, upstream) = lab().await;
+    for streams in [false, true] {
+        let finished = streamed(call(&app, &json!({"model": "lab/m", "input": "hi", "stream": streams}))).await;
+        let last = finished.events.last().unwrap();
+        let json: Value = if streams {
+            finished.chunks().last().unwrap()["response"].clone()
+        } else {
+            serde_json::from_str(last).unwrap()
+        };
+        assert_eq!(json["output"][0]["content"][0]["text"], "hello", "{finished:?}");
+        assert_eq!(json["usage"]["total_tokens"], 10);
+    }
+    assert_eq!(upstream.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_cut_upstream_is_a_failed_response() {
+    let (app, upstream) = lab().await;
+    upstream.then(vec![stream_head(), Step::Bytes(role().into()), Step::Bytes(content("half").into())]);
+    let finished = streamed(call(&app, &json!({"model": "lab/m", "input": "hi", "stream": true}))).await;
+    let events = finished.chunks();
+    let last = events.last().unwrap();
+    assert_eq!(
+        (&last["type"], &last["response"]["error"]["code"]),
+        (&json!("response.failed"), &json!("server_error"))
+    );
+    assert!(last["response"]["error"]["message"].as_str().unwrap().contains("lab"), "{last}");
+    assert!(!kinds(&finished).contains(&"response.completed".to_owned()), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_failed_attempt_before_the_first_content_moves_on() {
+    let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
+    let file = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n";
+    let app = TestApp::setup().lab("a", &a).lab("b", &b).file(file).start().await;
+    a.then(stream([role()]));
+    b.then(stream([role(), content("hello"), stop(), DONE.into()]));
+    let finished = streamed(call(&app, &json!({"model": "pair", "input": "hi", "stream": true}))).await;
+    assert_eq!(finished.header("x-tollfree-provider"), Some("b"));
+    assert_eq!(finished.chunks().last().unwrap()["response"]["model"], "b/m");
+}
+
+/// A provider whose only request of the minute is used up.
+async fn full() -> (TestApp, FakeUpstream) {
+    let upstream = FakeUpstream::start().await;
+    let limits = "[providers.lab]\nlimits = { rpm = 1 }\nwindow = \"sliding\"\n";
+    let file = format!("{limits}base_url = \"{}\"\n[providers.lab.models.m]\n", upstream.base_url());
+    let app = TestApp::setup().file(&file).start().await;
+    assert_eq!(app.chat("lab/m").await.status, 200);
+    (app, upstream)
+}
+
+#[tokio::test]
+async fn codex_reads_in_the_stream_how_long_to_sleep() {
+    let (app, _upstream) = full().await;
+    let body = json!({"model": "lab/m", "input": "hi", "stream": true});
+    let plain = Answer::of(call(&app, &body)).await;
+    assert_eq!(plain.error(), (429, "rate_limit_error".into(), "budget_exhausted".into()));
+    let start = Instant::now();
+    let finished = streamed(call(&app, &body).header("originator", "codex_cli_rs")).await;
+    assert!(start.elapsed() < scaled(Duration::from_secs(2)));
+    assert_eq!(
+        (finished.status, kinds(&finished)),
+        (200, vec!["response.created".to_owned(), "response.in_progress".to_owned(), "response.failed".to_owned(),])
+    );
+    let error = &finished.chunks()[2]["response"]["error"];
+    assert_eq!(error["code"], "rate_limit_exceeded");
+    let message = error["message"].as_str().unwrap();
+    let (_, time) = message.rsplit_once("try again in ").unwrap();
+    let sleep: f64 = time.strip_suffix('s').unwrap().parse().unwrap();
+    let left = plain.retry_after().as_secs_f64();
+    assert!((left - 10.0..=left + 1.0).contains(&sleep), "{sleep} s against {left} s: {message}");
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_stream_or_beyond_a_minute_has_its_status() {
+    let upstream = FakeUpstream::start().await;
+    let limits = "[providers.lab]\nlimits = { rph = 1 }\nwindow = \"sliding\"\n";
+    let file = format!("{limits}base_url = \"{}\"\n[providers.lab.models.m]\n", upstream.base_url());
+    let app = TestApp::setup().file(&file).start().await;
+    assert_eq!(app.chat("lab/m").await.status, 200);
+    let body = |stream: bool| json!({"model": "lab/m", "input": "hi", "stream": stream});
+    for stream in [true, false] {
+        let answer = Answer::of(call(&app, &body(stream)).header("originator", "codex_exec")).await;
+        assert_eq!(answer.error().0, 429, "{}", answer.text());
+        assert!(answer.retry_after() > Duration::from_mins(1));
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_cancels_the_upstream_call_within_100_ms() {
+    let (app, upstream) = lab().await;
+    let mut quickest = Duration::MAX;
+    // One of three attempts must be in time, because the machine may be busy.
+    for turn in 0..3 {
+        upstream.then(vec![stream_head(), Step::Bytes(content("x").into()), Step::Hold]);
+        let mut stream = Stream::of(call(&app, &json!({"model": "lab/m", "input": "hi", "stream": true}))).await;
+        stream.next().await.unwrap().unwrap();
+        let left = Instant::now();
+        drop(stream);
+        let noticed = eventually(Duration::from_secs(5), "noticed", async || upstream.seen()[turn].left_at).await;
+        quickest = quickest.min(noticed.saturating_duration_since(left));
+    }
+    assert!(quickest <= scaled(Duration::from_millis(100)), "{quickest:?}");
+}
+
+#[tokio::test]
+async fn a_silent_stream_gets_events_that_codex_counts_as_life() {
+    let (app, upstream) = lab().await;
+    let gate = std::sync::Arc::new(tokio::sync::Notify::new());
+    upstream.then(vec![
+        stream_head(),
+        Step::Bytes(role().into()),
+        Step::Gate(gate.clone()),
+        Step::Bytes(content("late").into()),
+        Step::Bytes(stop().into()),
+        Step::Bytes(DONE.into()),
+    ]);
+    let mut stream = Stream::of(call(&app, &json!({"model": "lab/m", "input": "hi", "stream": true}))).await;
+    let mut events = Vec::new();
+    // The status is held for ten seconds; then the response begins, with a sign of life.
+    while events.len() < 3 {
+        events.push(stream.next().await.unwrap().unwrap());
+    }
+    gate.notify_one();
+    let finished = stream.rest().await;
+    let first: Value = serde_json::from_str(events[2].split_once("data: ").unwrap().1).unwrap();
+    assert_eq!((&first["type"], &first["sequence_number"]), (&json!("keepalive"), &json!(2)));
+    let last = finished.chunks().pop().unwrap();
+    assert_eq!(
+        (&last["type"], &last["response"]["output"][0]["content"][0]["text"]),
+        (&json!("response.completed"), &json!("late"))
+    );
+}
+
+#[tokio::test]
+async fn a_compaction_is_opened_by_every_replica_with_the_same_key() {
+    let upstream = FakeUpstream::start().await;
+    let setup = |key: &str| TestApp::setup().lab("lab", &upstream).env("TOLLFREE_SEAL_KEY", key);
+    let (one, two) = (setup("a-shared-secret").start().await, setup("a-shared-secret").start().await);
+    let other = setup("another-secret").start().await;
+    let compact = one.request("POST", "/v1/responses/compact");
+    let compacted = Answer::of(compact.json(&json!({"model": "lab/m", "input": "hi"}))).await;
+    assert_eq!(compacted.status, 200, "{}", compacted.text());
+    let next =
+        json!({"model": "lab/m", "input": [compacted.json()["output"][0], {"role": "user", "content": "go on"}]});
+    assert_eq!(Answer::of(call(&two, &next)).await.status, 200);
+    let opened = upstream.seen().pop().unwrap().json();
+    assert!(opened["messages"][0]["content"].as_str().unwrap().ends_with("hello"), "the summary is read: {opened}");
+    let refused = Answer::of(call(&other, &next)).await;
+    assert_eq!(refused.error(), (400, "invalid_request_error".into(), "invalid_value".into()));
+    assert_eq!(refused.json()["error"]["param"], "input[0].encrypted_content");
+}
+
+#[tokio::test]
+async fn a_large_body_passes() {
+    let (app, upstream) = lab().await;
+    upstream.then(whole(200, &crate::support::fake_upstream::answer("seen")));
+    let text = "x".repeat(2 << 20);
+    let answer = Answer::of(call(&app, &json!({"model": "lab/m", "input": text}))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn input_tokens_are_estimated_without_a_call() {
+    let (app, upstream) = lab().await;
+    let count = async |body: Value| {
+        let answer = Answer::of(app.request("POST", "/v1/responses/input_tokens").json(&body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["object"], "response.input_tokens");
+        answer.json()["input_tokens"].as_i64().unwrap()
+    };
+    let few = count(json!({"model": "lab/m", "input": "hello"})).await;
+    let many = count(json!({"model": "lab/m", "input": "hello ".repeat(100)})).await;
+    assert!(0 < few && few + 100 < many, "{few} and {many}");
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn codex_gets_a_catalogue_with_the_smallest_window_of_each_meta_model() {
+    let upstream = FakeUpstream::start().await;
+    let models = |provider: &str, context: u32, can: &str| {
+        let url = upstream.base_url();
+        format!(
+            "[providers.{provider}]\nbase_url = \"{url}\"\n[providers.{provider}.models.m]\ncontext = {context}\ncapabilities = [{can}]\n"
+        )
+    };
+    let file = [
+        models("large", 200_000, r#""tools", "reasoning""#),
+        models("small", 100_000, r#""tools", "vision""#),
+        models("mute", 8_000, ""),
+        "[models.mine]\nmembers = [\"large/m\", \"small/m\", \"mute/m\"]\n".to_owned(),
+    ];
+    let app = TestApp::setup().file(&file.concat()).start().await;
+    let catalogue = app.get("/v1/models?client_version=0.171.0").await.json();
+    let of = |slug: &str| catalogue["models"].as_array().unwrap().iter().find(|model| model["slug"] == slug);
+    let mine = of("mine").unwrap();
+    assert_eq!((&mine["context_window"], &mine["max_context_window"]), (&json!(100_000), &json!(100_000)));
+    assert!(mine["auto_compact_token_limit"].as_i64().unwrap() < 95_000, "{mine}");
+    assert_eq!(mine["input_modalities"], json!(["text", "image"]));
+    assert_eq!(mine["supported_reasoning_levels"][1]["effort"], "medium");
+    assert_eq!((&mine["apply_patch_tool_type"], &mine["tool_mode"]), (&json!("freeform"), &Value::Null));
+    assert!(mine["description"].as_str().unwrap().starts_with("2 models on the shared budget. 100 %"), "{mine}");
+    assert!(of("mute/m").is_none() && of("large/m").is_some(), "{catalogue}");
+    assert_eq!(of("small/m").unwrap()["supported_reasoning_levels"], json!([]));
+    assert!(app.get("/v1/models").await.json()["data"].is_array());
+}

@@ -1,0 +1,256 @@
+"""The official OpenAI SDK's Responses against a running gateway. Usage: python_responses.py BASE_URL MODELS_JSON
+
+MODELS_JSON: {"each": one model per dialect, "schema": […], "vision": […], "reasoning", "loose", "cut": always broken off}.
+Every raw event and object is held to responses.schema.json. Prints a line per check; the first failure ends it with a traceback.
+"""
+
+import asyncio
+import json
+import pathlib
+import sys
+import time
+
+import jsonschema
+import openai
+from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel
+
+BASE_URL, MODELS = sys.argv[1], json.loads(sys.argv[2])
+client = OpenAI(base_url=BASE_URL, api_key="anything", max_retries=2)
+SCHEMA = json.loads(pathlib.Path(__file__).with_name("responses.schema.json").read_text())
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+WEATHER = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather of a city",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+def holds(definition, value):
+    jsonschema.Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": SCHEMA["$defs"]}).validate(value)
+
+
+def calls_of(response, kind="function_call"):
+    return [item for item in response.output if item.type == kind]
+
+
+@check
+def text():
+    for model in MODELS["each"]:
+        raw = client.responses.with_raw_response.create(model=model, input="hello", instructions="Be brief.")
+        holds("response", json.loads(raw.text))
+        response = raw.parse()
+        assert response.output_text and response.status == "completed", response
+        assert response.usage.total_tokens > 0 and response.model.startswith(model.split("/")[0]), response
+        assert raw.headers["x-tollfree-model"] == response.model, raw.headers
+
+
+@check
+def streaming():
+    for model in MODELS["each"]:
+        with client.responses.stream(model=model, input="hello") as stream:
+            deltas, last = "", None
+            for event in stream:
+                last = event
+                if event.type == "response.output_text.delta":
+                    deltas += event.delta
+                    assert event.snapshot == deltas, event
+            final = stream.get_final_response()
+        assert last.type == "response.completed" and final.output_text == deltas != "", (model, final)
+        assert final.usage.output_tokens > 0, (model, final)
+
+
+@check
+def raw_events_fit_the_schema():
+    for model in MODELS["each"]:
+        call = dict(model=model, input="Weather in Paris?", tools=[WEATHER], stream=True, max_output_tokens=300)
+        with client.responses.with_streaming_response.create(**call) as raw:
+            events = [json.loads(line[6:]) for line in raw.iter_lines() if line.startswith("data: ")]
+        assert [event["sequence_number"] for event in events] == list(range(len(events))), events
+        for event in events:
+            holds("event", event)
+        assert events[0]["type"] == "response.created" and events[-1]["type"] == "response.completed", events[-1]
+
+
+@check
+def tools_over_several_turns():
+    for model in MODELS["each"]:
+        history = [{"role": "user", "content": "What is the weather in Paris?"}]
+        for turn in range(2):
+            ask = dict(model=model, input=history, tools=[WEATHER], max_output_tokens=300)
+            response = client.responses.create(**ask)
+            calls = calls_of(response)
+            assert calls and "city" in json.loads(calls[0].arguments), (model, turn, response)
+            history += response.output
+            for call in calls:
+                output = f"{20 + turn} degrees"
+                history.append({"type": "function_call_output", "call_id": call.call_id, "output": output})
+            with client.responses.stream(**{**ask, "input": history}) as stream:
+                response = stream.until_done().get_final_response()
+            assert "degrees" in response.output_text, (model, response)
+            history += [*response.output, {"role": "user", "content": "And tomorrow?"}]
+
+
+@check
+def parallel_tools():
+    for model in MODELS["each"]:
+        ask = dict(model=model, input="Weather? [[calls=3]]", tools=[WEATHER], max_output_tokens=300)
+        with client.responses.stream(**ask) as stream:
+            response = stream.until_done().get_final_response()
+        calls = calls_of(response)
+        assert len({call.call_id for call in calls}) == len(calls) == 3, (model, response)
+        outputs = [{"type": "function_call_output", "call_id": call.call_id, "output": "21 degrees"} for call in calls]
+        again = {**ask, "input": ["placeholder"]}
+        again["input"] = [{"role": "user", "content": "Weather?"}, *response.output, *reversed(outputs)]
+        assert "degrees" in client.responses.create(**again).output_text, model
+
+
+@check
+def custom_tools_and_namespaces():
+    custom = {"type": "custom", "name": "apply_patch", "description": "Applies a patch"}
+    space = {"type": "namespace", "name": "files", "description": "Files", "tools": [WEATHER]}
+    for model in MODELS["each"]:
+        with client.responses.stream(model=model, input="Patch it", tools=[custom], max_output_tokens=300) as stream:
+            kinds = {event.type for event in stream}
+            call = calls_of(stream.get_final_response(), "custom_tool_call")[0]
+        assert call.name == "apply_patch" and call.input and not call.input.startswith("{"), (model, call)
+        assert "response.custom_tool_call_input.done" in kinds, (model, kinds)
+        output = {"type": "custom_tool_call_output", "call_id": call.call_id, "output": "Done!"}
+        ask = [{"role": "user", "content": "Patch it"}, call, output]
+        answer = client.responses.create(model=model, input=ask, tools=[custom], max_output_tokens=300)
+        assert "Done!" in answer.output_text, (model, answer)
+        spaced = client.responses.create(model=model, input="Weather?", tools=[space], max_output_tokens=300)
+        call = calls_of(spaced)[0]
+        assert (call.name, call.namespace) == ("get_weather", "files"), (model, call)
+
+
+class City(BaseModel):
+    name: str
+    inhabitants: int
+    rivers: list[str]
+
+
+@check
+def structured_output():
+    for model in MODELS["schema"]:
+        city = client.responses.parse(model=model, input="Paris", text_format=City).output_parsed
+        assert isinstance(city, City), (model, city)
+        with client.responses.stream(model=model, input="Paris", text_format=City) as stream:
+            city = stream.until_done().get_final_response().output_parsed
+        assert isinstance(city, City), (model, city)
+
+
+@check
+def images():
+    for model in MODELS["vision"]:
+        content = [{"type": "input_text", "text": "what is it?"}, {"type": "input_image", "image_url": PIXEL}]
+        response = client.responses.create(model=model, input=[{"role": "user", "content": content}])
+        assert "1 image" in response.output_text, (model, response)
+
+
+@check
+def reasoning():
+    model = MODELS["reasoning"]
+    plain = client.responses.create(model=model, input="hello")
+    assert plain.output[0].type == "reasoning" and plain.output[0].content[0].text, plain
+    assert plain.usage.output_tokens_details.reasoning_tokens > 0, plain
+    ask = dict(
+        model=model, input="hello", reasoning={"effort": "low", "summary": "auto"}, include=["reasoning.encrypted_content"]
+    )
+    with client.responses.stream(**ask) as stream:
+        kinds = [event.type for event in stream]
+        item = stream.get_final_response().output[0]
+    assert "response.reasoning_summary_text.delta" in kinds and item.summary[0].text, (kinds, item)
+    assert item.encrypted_content and item.summary[0].text not in item.encrypted_content, item
+    again = client.responses.create(model=model, input=[item, {"role": "user", "content": "hello"}])
+    assert again.output_text, again
+
+
+@check
+def compaction():
+    for model in MODELS["each"]:
+        raw = client.responses.with_raw_response.compact(model=model, input=[{"role": "user", "content": "My name is Alice."}])
+        holds("compacted", json.loads(raw.text))
+        compacted = raw.parse()
+        assert "Alice" not in compacted.output[0].encrypted_content, compacted
+        answer = client.responses.create(model=model, input=[*compacted.output, {"role": "user", "content": "go on"}])
+        assert answer.output_text, answer
+    history = [{"role": "user", "content": "hello"}, {"type": "compaction_trigger"}]
+    with client.responses.stream(model=MODELS["each"][0], input=history) as stream:
+        output = stream.until_done().get_final_response().output
+    assert [item.type for item in output] == ["compaction"], output
+
+
+@check
+def input_tokens():
+    few = client.responses.input_tokens.count(model=MODELS["each"][0], input="hello")
+    many = client.responses.input_tokens.count(model=MODELS["each"][0], input="hello " * 100, tools=[WEATHER])
+    assert 0 < few.input_tokens < many.input_tokens, (few, many)
+
+
+def raises(kind, status, code, call):
+    try:
+        call()
+    except openai.APIStatusError as error:
+        assert type(error) is kind, repr(error)
+        assert (error.status_code, error.code) == (status, code), repr(error)
+        assert error.request_id, "x-request-id is read by the SDK"
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+@check
+def error_classes():
+    unknown = OpenAI(base_url=BASE_URL, api_key="sk-tf-0000-unknown", max_retries=0)
+    create, model = client.responses.create, MODELS["each"][0]
+    raises(openai.AuthenticationError, 401, "invalid_api_key", lambda: unknown.responses.create(model=model, input="x"))
+    raises(openai.NotFoundError, 404, "model_not_found", lambda: create(model="no-such-model", input="x"))
+    bad = openai.BadRequestError
+    wrong = raises(bad, 400, "invalid_value", lambda: create(model=model, input=[{"role": "robot", "content": "x"}]))
+    assert wrong.param == "input[0].role", wrong.param
+    raises(bad, 400, "invalid_value", lambda: create(model=model, input="x", background=True))
+    call = lambda: create(model=model, input="x", previous_response_id="resp_unknown")
+    assert raises(bad, 400, "previous_response_not_found", call).param == "previous_response_id"
+
+
+@check
+def a_cut_stream_is_never_complete():
+    kinds = []
+    try:
+        with client.responses.stream(model=MODELS["cut"], input="hello") as stream:
+            kinds = [event.type for event in stream]
+            stream.get_final_response()
+    except RuntimeError as error:
+        assert "completed" in str(error), error
+    else:
+        raise AssertionError("the stream counts as complete")
+    assert kinds[-1] == "response.failed" and "response.completed" not in kinds, kinds
+
+
+@check
+def leaving_a_stream_early():
+    async def run():
+        async with AsyncOpenAI(base_url=BASE_URL, api_key="anything", max_retries=2) as session:
+            stream = await session.responses.create(
+                model=MODELS["loose"], input="go on [[tokens=2000 chunk=20]]", stream=True
+            )
+            async for event in stream:
+                if event.type == "response.output_text.delta":
+                    break
+            await stream.close()
+
+    asyncio.run(run())
+
+
+for function in CHECKS:
+    start = time.monotonic()
+    function()
+    print(f"python: {function.__name__} ok ({time.monotonic() - start:.1f} s)", flush=True)
+print("all checks passed", flush=True)
