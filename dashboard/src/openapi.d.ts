@@ -1022,6 +1022,8 @@ export interface components {
             /** @description The person or program the key is for */
             name?: string;
             note?: string;
+            /** @description Whether requests may use what costs money at a provider */
+            paid?: boolean;
             /** @description Whether requests may use `service_tier: "priority"` */
             priority?: boolean;
             /**
@@ -1075,6 +1077,8 @@ export interface components {
             /** @description The person or program the key is for */
             name: string;
             note: string;
+            /** @description Whether requests may use what costs money at a provider */
+            paid: boolean;
             /** @description Whether requests may use `service_tier: "priority"` */
             priority: boolean;
             /**
@@ -1402,6 +1406,8 @@ export interface components {
             /** @description The person or program the key is for */
             name: string;
             note?: string;
+            /** @description Whether requests may use what costs money at a provider */
+            paid?: boolean;
             /** @description Whether requests may use `service_tier: "priority"` */
             priority?: boolean;
             /**

@@ -103,6 +103,8 @@ impl<'a> Overlay<'a> {
             rename: pick!(self.rename).unwrap_or_default().into_iter().collect(),
             drop: pick!(self.drop).unwrap_or_default(),
             refuse: pick!(self.refuse).unwrap_or_default(),
+            paid: pick!(self.paid).unwrap_or_default(),
+            private_urls: pick!(self.private_urls).unwrap_or(!self.custom && !pick!(self.local).unwrap_or(false)),
             allowed_fields: pick!(self.allowed_fields).unwrap_or_default().into_iter().collect(),
             text_content_roles: pick!(self.text_content_roles).unwrap_or_default(),
             max_n: pick!(self.max_n),

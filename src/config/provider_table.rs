@@ -64,6 +64,10 @@ pub struct ProviderTable {
     pub rename: Option<BTreeMap<String, String>>,
     pub drop: Option<Vec<String>>,
     pub refuse: Option<Vec<String>>,
+    /// Parameters that only clients with permission may use, because they cost money.
+    pub paid: Option<Vec<String>>,
+    /// Whether URLs of images may lead to private addresses.
+    pub private_urls: Option<bool>,
     /// Fields that the provider takes, by the path of their object.
     pub allowed_fields: Option<IndexMap<String, Vec<String>>>,
     pub text_content_roles: Option<Vec<String>>,

@@ -25,6 +25,8 @@ pub struct Client {
     pub wait_ms: Option<i64>,
     /// Whether `service_tier: "priority"` is allowed.
     pub may_priority: bool,
+    /// Whether the client's record allows what costs money at a provider. An admin may use it, too.
+    pub may_cost_money: bool,
     /// Digest of the presented client key, to read a changed record again.
     pub shown: Option<KeyDigest>,
 }
@@ -51,13 +53,15 @@ impl Client {
             models: Arc::new([]),
             wait_ms: None,
             may_priority: false,
+            may_cost_money: kind == ClientKind::Admin,
             shown: None,
         }
     }
 
     /// Whether both have the same limits and permissions.
     pub fn has_settings_of(&self, other: &Self) -> bool {
-        let settings = |c: &Self| (c.limits.clone(), c.weight, c.models.clone(), c.wait_ms, c.may_priority);
+        let settings =
+            |c: &Self| (c.limits.clone(), c.weight, c.models.clone(), c.wait_ms, c.may_priority, c.may_cost_money);
         settings(self) == settings(other)
     }
 

@@ -90,6 +90,7 @@ impl ClientRecord {
             models: self.settings.models.clone().into(),
             wait_ms: self.settings.wait_ms,
             may_priority: self.settings.priority,
+            may_cost_money: self.settings.paid,
             shown: Some(*presented),
             ..Client::new(self.id.clone(), ClientKind::Registered, limits)
         }

@@ -19,6 +19,8 @@ pub struct ClientSettings {
     pub models: Vec<String>,
     /// Whether `service_tier: "priority"` is allowed.
     pub priority: bool,
+    /// Whether parameters that cost money at a provider are allowed.
+    pub paid: bool,
     /// Default time in the wait queue.
     pub wait_ms: Option<i64>,
     pub expires_at: Option<Timestamp>,
@@ -77,6 +79,7 @@ impl Default for ClientSettings {
             weight: 1,
             models: Vec::new(),
             priority: false,
+            paid: false,
             wait_ms: None,
             expires_at: None,
             note: String::new(),
@@ -104,8 +107,8 @@ pub const MAX_WAIT_MS: i64 = HOUR_MS;
 const MAX_LIMIT: i64 = 1_000_000_000_000;
 
 impl ClientSettings {
-    pub const FIELDS: [&str; 9] =
-        ["name", "limits", "weight", "models", "priority", "wait_ms", "expires_at", "note", "disabled"];
+    pub const FIELDS: [&str; 10] =
+        ["name", "limits", "weight", "models", "priority", "paid", "wait_ms", "expires_at", "note", "disabled"];
 
     /// Settings of a new client.
     pub fn new(fields: &Map<String, Value>, now: Timestamp) -> Result<Self, BadField> {
@@ -126,6 +129,7 @@ impl ClientSettings {
                 "weight" => settings.weight = whole("weight", value, 1, MAX_WEIGHT)?,
                 "models" => settings.models = models(value)?,
                 "priority" => settings.priority = flag("priority", value)?,
+                "paid" => settings.paid = flag("paid", value)?,
                 "disabled" => settings.disabled = flag("disabled", value)?,
                 "wait_ms" => settings.wait_ms = unless_null(value, |v| whole("wait_ms", v, 0, MAX_WAIT_MS))?,
                 "expires_at" => settings.expires_at = unless_null(value, |v| instant(v, now))?,
@@ -315,6 +319,7 @@ mod tests {
             (json!({ "name": "a", "models": ["free", 3] }), "models[1]", "got 3"),
             (json!({ "name": "a", "models": ["gr[oq/*"] }), "models[0]", "`*`"),
             (json!({ "name": "a", "priority": "yes" }), "priority", "true or false"),
+            (json!({ "name": "a", "paid": 1 }), "paid", "true or false"),
             (json!({ "name": "a", "wait_ms": 3_600_001 }), "wait_ms", "from 0 to 3600000"),
             (json!({ "name": "a", "expires_at": "tomorrow" }), "expires_at", "an instant such as"),
             (json!({ "name": "a", "expires_at": "2026-11-25T11:59:59Z" }), "expires_at", "has passed"),

@@ -85,6 +85,11 @@ pub struct Wire {
     /// Parameters that the provider rejects or ignores although they matter: `logprobs`, `n>1`, `response_format`,
     /// `tool_choice`. A request that uses one is not sent there.
     pub refuse: Vec<String>,
+    /// Parameters that cost money there, or choose another model than the request's: `models`, `plugins`, and `tools=built_in` for
+    /// tools that the provider runs. Only clients with permission may use them.
+    pub paid: Vec<String>,
+    /// URLs of images and files may lead to private addresses. An operator's own server could reach its own network by them.
+    pub private_urls: bool,
     pub max_n: Option<u32>,
     pub max_tools: Option<u32>,
     pub max_stop: Option<u32>,

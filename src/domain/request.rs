@@ -19,8 +19,12 @@ pub struct ChatRequest {
     pub needs: Capabilities,
     /// Whether an image is given by an http(s) URL rather than inline.
     pub remote_images: bool,
+    /// Whether an image or a video is given by the URL of a private address, which only its server could reach.
+    pub private_urls: bool,
     pub images: u32,
     pub tools: u32,
+    /// Whether one of the tools is run by the provider, such as a web search.
+    pub built_in_tools: bool,
     pub stops: u32,
     pub reasoning_effort: Option<String>,
     pub sampling: Sampling,
@@ -28,6 +32,10 @@ pub struct ChatRequest {
     pub tier: Tier,
     /// Top-level parameters in the body that must not be dropped: `logprobs`, `logit_bias`, `tool_choice`, …
     pub parameters: Vec<String>,
+    /// Top-level parameters in the body that are not OpenAI's.
+    pub others: Vec<String>,
+    /// Whether the caller may use what costs money at a provider.
+    pub may_cost_money: bool,
     pub size: PromptSize,
 }
 
@@ -42,13 +50,17 @@ impl Default for ChatRequest {
             n: 1,
             needs: Capabilities::default(),
             remote_images: false,
+            private_urls: false,
             images: 0,
             tools: 0,
+            built_in_tools: false,
             stops: 0,
             reasoning_effort: None,
             sampling: Sampling::default(),
             tier: Tier::default(),
             parameters: Vec::new(),
+            others: Vec::new(),
+            may_cost_money: false,
             size: PromptSize::default(),
         }
     }

@@ -88,6 +88,8 @@ fn unsupported<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Opti
         Some(("messages", "images"))
     } else if has_images && request.remote_images && inline_only {
         Some(("messages", "images given by a web address"))
+    } else if request.private_urls && !wire.private_urls {
+        Some(("messages", "images at private addresses"))
     } else if over(request.images, model.max_images) {
         Some(("messages", "that many images"))
     } else if is_missing(Capabilities::AUDIO_IN) {
@@ -105,8 +107,20 @@ fn unsupported<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Opti
     } else if over(request.stops, wire.max_stop) {
         Some(("stop", "that many stop sequences"))
     } else {
-        refuses(wire, request)
+        refuses(wire, request).or_else(|| costs_money(wire, request))
     }
+}
+
+/// A parameter that costs money at the provider, which this caller may not use.
+fn costs_money<'a>(wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'static str)> {
+    const WHAT: &str = "this parameter for a key that may not use what costs money";
+    if request.may_cost_money {
+        return None;
+    }
+    wire.paid.iter().find_map(|paid| match paid.as_str() {
+        "tools=built_in" => request.built_in_tools.then_some(("tools", WHAT)),
+        name => request.others.iter().chain(&request.parameters).find(|p| *p == name).map(|p| (p.as_str(), WHAT)),
+    })
 }
 
 /// A parameter that the dialect is known to reject.
@@ -246,6 +260,36 @@ mod tests {
         request.remote_images = true;
         assert_eq!(names(&plan(&all, &request).unwrap()), ["b/fetching"]);
         assert_eq!(unsupported_param(&[inline], &request), "messages");
+    }
+
+    #[test]
+    fn what_costs_money_needs_permission() {
+        let paid = candidate("a/paid")
+            .can(Capabilities::TOOLS)
+            .provider(|p| p.wire.paid = vec!["models".into(), "web_search_options".into(), "tools=built_in".into()])
+            .build();
+        let tools = Capabilities::TOOLS;
+        for (request, param) in [
+            (ChatRequest { others: vec!["top_k".into(), "models".into()], ..question() }, "models"),
+            (ChatRequest { parameters: vec!["web_search_options".into()], ..question() }, "web_search_options"),
+            (ChatRequest { needs: tools, tools: 1, built_in_tools: true, ..question() }, "tools"),
+        ] {
+            assert_eq!(unsupported_param(std::slice::from_ref(&paid), &request), param);
+            let allowed = ChatRequest { may_cost_money: true, ..request };
+            assert_eq!(names(&plan(std::slice::from_ref(&paid), &allowed).unwrap()), ["a/paid"]);
+        }
+        let free = ChatRequest { others: vec!["top_k".into()], tools: 1, needs: tools, ..question() };
+        assert_eq!(names(&plan(&[paid], &free).unwrap()), ["a/paid"]);
+    }
+
+    #[test]
+    fn an_own_server_gets_no_urls_of_private_addresses_unless_it_may() {
+        let sees = |name| candidate(name).can(Capabilities::VISION);
+        let own = sees("a/own").build();
+        let request = ChatRequest { remote_images: true, images: 1, private_urls: true, ..question() };
+        assert_eq!(unsupported_param(std::slice::from_ref(&own), &request), "messages");
+        let allowed = sees("b/own").provider(|p| p.wire.private_urls = true).build();
+        assert_eq!(names(&plan(&[own, allowed], &request).unwrap()), ["b/own"]);
     }
 
     #[test]

@@ -302,6 +302,7 @@ export function client(nth: number, over: Partial<Client> = {}, now = Date.now()
     weight: nth === 4 ? 3 : 1,
     models: nth === 2 ? ["free", "groq/*"] : [],
     priority: nth === 4,
+    paid: false,
     wait_ms: nth === 1 ? 30_000 : null,
     expires_at: nth === 2 ? iso(now + 12 * DAY) : null,
     note: nth === 1 ? "Nightly job; owner: platform team" : "",

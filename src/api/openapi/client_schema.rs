@@ -20,6 +20,9 @@ pub(super) struct ClientChange {
     /// Whether requests may use `service_tier: "priority"`
     #[schema(nullable = false)]
     priority: Option<bool>,
+    /// Whether requests may use what costs money at a provider
+    #[schema(nullable = false)]
+    paid: Option<bool>,
     /// How long requests without `Prefer: wait` wait for a slot
     #[schema(minimum = 0, maximum = 3_600_000)]
     wait_ms: Option<i64>,

@@ -73,7 +73,8 @@ impl Call {
 
     /// Runs a decoded request through the flow.
     pub(crate) async fn serve(self, protocol: Protocol, client: Client, decoded: Decoded) -> HttpResponse {
-        let Decoded { request, encoder, dropped } = decoded;
+        let Decoded { mut request, encoder, dropped } = decoded;
+        request.may_cost_money = client.may_cost_money;
         let prefer = match check_tier(&request, &client).and_then(|()| self.prefer.clone()) {
             Ok(prefer) => prefer,
             Err(error) => return self.reject(protocol, &client, &error),

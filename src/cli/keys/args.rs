@@ -46,6 +46,9 @@ pub(super) struct ClientArgs {
     /// Whether requests may have `service_tier: "priority"`
     #[arg(long, value_name = "true|false")]
     priority: Option<bool>,
+    /// Whether requests may use what costs money at a provider, such as `plugins` of OpenRouter
+    #[arg(long, value_name = "true|false")]
+    paid: Option<bool>,
     /// How long requests without a `Prefer: wait` header wait for room: 10s, 500ms, none
     #[arg(long, value_name = "SPAN|none", value_parser = parse_wait)]
     wait: Option<Value>,
@@ -100,6 +103,7 @@ impl ClientArgs {
             ("weight", self.weight.map(Value::from)),
             ("models", self.models.as_ref().map(|models| json!(models))),
             ("priority", self.priority.map(Value::from)),
+            ("paid", self.paid.map(Value::from)),
             ("wait_ms", self.wait.clone()),
             ("expires_at", self.expires.clone()),
             ("note", self.note.clone().map(Value::from)),

@@ -87,6 +87,7 @@ pub(super) fn details(client: &Value, now: Timestamp) -> String {
     line("models", models(client));
     line("weight", client["weight"].to_string());
     line("priority", if client["priority"] == true { "allowed" } else { "no" }.to_owned());
+    line("paid", if client["paid"] == true { "allowed" } else { "no" }.to_owned());
     let wait = client["wait_ms"].as_i64().map(|ms| format!("{:#}", SignedDuration::from_millis(ms)));
     line("wait", wait.unwrap_or_else(|| "default of the gateway".to_owned()));
     for (name, field, none) in [

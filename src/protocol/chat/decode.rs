@@ -5,12 +5,13 @@
 use bytes::Bytes;
 
 use super::{
+    names::NAMES,
     parameters::KNOWN_PARAMETERS,
     reader::{BadRequest, Mistake, Reader, missing},
 };
 use crate::{
     domain::ChatRequest,
-    json::{Json, JsonError, Kind, Text},
+    json::{Json, JsonError, Kind, Text, path_of},
     protocol::skip_byte_order_mark,
 };
 
@@ -46,11 +47,27 @@ fn bad_request(mistake: Mistake, text: &str) -> BadRequest {
     }
 }
 
-/// The error for a body that is no JSON, with line and column.
+/// The error for a body that is no JSON, with line and column, or whose names can be read differently.
 #[cold]
 pub(in crate::protocol) fn malformed(error: &JsonError, text: &str) -> BadRequest {
     let (line, column) = error.line_and_column(text);
+    if error.is_about_a_name() {
+        return ambiguous(&path_of(text, error.at), error.is_repeated_name(), line, column);
+    }
     invalid_json(format!("The body is not valid JSON: {} at line {line} column {column}.", error.what))
+}
+
+/// Two readers could read the body differently: what is counted and checked here must be what the provider reads.
+fn ambiguous(path: &str, is_repeated: bool, line: usize, column: usize) -> BadRequest {
+    let message = if is_repeated {
+        format!("The name `{path}` occurs twice in the body, again at line {line} column {column}.")
+    } else {
+        format!(
+            "The name `{path}` at line {line} column {column} differs from a known one only in the case of its letters or in \
+             an escape: some servers would take it for the known one. Write it as it is documented, or leave it out."
+        )
+    };
+    BadRequest { code: "invalid_json", param: Some(path.to_owned()), message }
 }
 
 fn invalid_json(message: String) -> BadRequest {
@@ -59,7 +76,7 @@ fn invalid_json(message: String) -> BadRequest {
 
 impl Reader {
     fn read(mut self, text: &str) -> Result<ChatRequest, Mistake> {
-        let mut json = Json::new(text);
+        let mut json = Json::unambiguous(text, &NAMES);
         let kind = json.peek()?;
         if kind != Kind::Object {
             let message = format!("The body must be a JSON object, found {}.", kind.named());
@@ -80,20 +97,10 @@ impl Reader {
 
     fn member(&mut self, name: Text<'_>, json: &mut Json<'_>) -> Result<(), Mistake> {
         let decoded = name.decode();
-        let Some(bit) = KNOWN_PARAMETERS.iter().position(|known| *known == decoded) else {
+        if !KNOWN_PARAMETERS.contains(&&*decoded) {
+            self.other(&decoded, json.at())?;
             return Ok(json.skip()?);
-        };
-        if self.seen & (1 << bit) != 0 {
-            let (line, column) = JsonError { at: name.at, what: "" }.line_and_column(json.text());
-            return Err(Mistake::Value(BadRequest {
-                code: "invalid_json",
-                param: Some(decoded.clone().into_owned()),
-                message: format!(
-                    "The name `{decoded}` occurs twice in the body, again at line {line} column {column}."
-                ),
-            }));
         }
-        self.seen |= 1 << bit;
         self.parameter(&decoded, json)
     }
 }

@@ -1,6 +1,9 @@
 //! Messages: roles, contents, tool calls, and the amount of text.
 
-use super::reader::{Mistake, Reader, missing, short, skip_null, string_or_null, wrong};
+use super::{
+    reader::{Mistake, Reader, missing, short, skip_null, string_or_null, wrong},
+    remote_url,
+};
 use crate::{
     domain::{Capabilities, PromptSize},
     json::{Json, Kind, Text},
@@ -116,6 +119,7 @@ impl Reader {
                     part.has_payload = true;
                     let url = url(json, || format!("{}.{}", path(), name.raw))?;
                     part.remote = !url.raw.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
+                    self.found.private_urls |= part.remote && remote_url::is_private(&url.decode());
                 }
                 "input_audio" | "file" => {
                     let kind = json.peek()?;

@@ -3,8 +3,10 @@
 mod chunk;
 mod decode;
 mod messages;
+mod names;
 mod parameters;
 mod reader;
+mod remote_url;
 #[cfg(test)]
 mod tests;
 

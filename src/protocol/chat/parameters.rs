@@ -3,10 +3,10 @@
 use super::reader::{Mistake, Reader, missing, short, skip_null, string_or_null, wrong};
 use crate::{
     domain::{Capabilities, Tier},
-    json::{Json, Kind, Text},
+    json::{Json, JsonError, Kind, Text},
 };
 
-/// All known names, the most frequent first. At most 64, one bit each.
+/// All known names, the most frequent first.
 pub const KNOWN_PARAMETERS: [&str; 31] = [
     "model",
     "messages",
@@ -43,6 +43,11 @@ pub const KNOWN_PARAMETERS: [&str; 31] = [
 
 /// OpenAI's maximum; no provider accepts more.
 const N_MAX: i64 = 128;
+
+/// Parameters of one request that are not OpenAI's.
+const MAX_OTHER_PARAMETERS: usize = 64;
+/// No parameter of a provider has a longer name.
+const MAX_OTHER_NAME_CHARS: usize = 64;
 
 impl Reader {
     pub(super) fn parameter(&mut self, name: &str, json: &mut Json<'_>) -> Result<(), Mistake> {
@@ -108,6 +113,15 @@ impl Reader {
         Ok(())
     }
 
+    /// Notes a parameter that is not OpenAI's. Its provider may charge for it.
+    pub(super) fn other(&mut self, name: &str, at: usize) -> Result<(), Mistake> {
+        if self.found.others.len() >= MAX_OTHER_PARAMETERS {
+            return Err(Mistake::Json(JsonError { at, what: "more than 64 unknown parameters" }));
+        }
+        self.found.others.push(name.chars().take(MAX_OTHER_NAME_CHARS).collect());
+        Ok(())
+    }
+
     /// Notes a parameter that must not be dropped, if `is_used`.
     fn require(&mut self, name: &str, is_used: bool) {
         if is_used {
@@ -160,7 +174,8 @@ impl Reader {
         let start = json.at();
         json.array(|i, json| {
             self.found.tools += 1;
-            tool(i, json)
+            self.found.built_in_tools |= tool(i, json)?;
+            Ok::<_, Mistake>(())
         })?;
         if self.found.tools > 0 {
             self.schema(json.at() - start);
@@ -247,7 +262,8 @@ impl Reader {
     }
 }
 
-fn tool(i: usize, json: &mut Json<'_>) -> Result<(), Mistake> {
+/// Whether the tool is one that the provider runs.
+fn tool(i: usize, json: &mut Json<'_>) -> Result<bool, Mistake> {
     let (mut kind, mut has_function) = (None, false);
     if json.peek()? != Kind::Object {
         return Err(wrong(format!("tools[{i}]"), "an object", json.peek()?.named()));
@@ -266,9 +282,8 @@ fn tool(i: usize, json: &mut Json<'_>) -> Result<(), Mistake> {
     })?;
     match kind {
         None => Err(missing(&format!("tools[{i}].type"))),
-        // Other types are built-in tools of a provider.
         Some(kind) if kind.raw == "function" && !has_function => Err(missing(&format!("tools[{i}].function"))),
-        Some(_) => Ok(()),
+        Some(kind) => Ok(!matches!(kind.raw, "function" | "custom")),
     }
 }
 

@@ -43,8 +43,6 @@ pub(super) struct Reader {
     pub(super) found: ChatRequest,
     /// `max_completion_tokens` overrides `max_tokens`, in any order.
     pub(super) max_completion_tokens: Option<i64>,
-    /// One bit per known top-level name.
-    pub(super) seen: u64,
     pub(super) has_model: bool,
     pub(super) has_messages: bool,
 }

@@ -87,6 +87,42 @@ fn malformed_json_is_reported_with_line_and_column() {
 }
 
 #[test]
+fn a_name_that_servers_read_differently_is_refused_with_its_path() {
+    let message = |more: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"{more}}}]}}"#);
+    let top = |more: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],{more}}}"#);
+    for (body, path) in [
+        (message(r#","Content":"y""#), "messages[0].Content"),
+        (message(r#","cont\u0065nt":"y""#), "messages[0].content"),
+        (top(r#""N":5"#), "N"),
+        (top(r#""meſſages":[]"#), "meſſages"),
+        (top(r#""stream_options":{"include_us\u0061ge":false}"#), "stream_options.include_usage"),
+        (top(r#""x":{"y":[{"z":1,"z":2}]}"#), "x.y[0].z"),
+    ] {
+        let bad = read(&body).expect_err(&body);
+        assert_eq!((bad.code, bad.param.as_deref()), ("invalid_json", Some(path)), "{body}");
+    }
+    let schema = top(
+        r#""tools":[{"type":"function","function":{"name":"f","parameters":{"properties":{"Model":{},"Content":{}}}}}],
+        "metadata":{"User":"u"}"#,
+    );
+    assert!(read(&schema).is_ok(), "schemas and metadata have names of their own");
+}
+
+#[test]
+fn what_may_cost_money_or_lead_inside_is_noted() {
+    let request = good(
+        r#"{"model":"m","messages":[{"role":"user","content":[
+        {"type":"image_url","image_url":{"url":"http:\/\/10.0.0.1\/a"}}]}],
+        "models":["x"],"top_k":3,"tools":[{"type":"function","function":{"name":"f"}},{"type":"web_search"}]}"#,
+    );
+    assert!(request.private_urls && request.built_in_tools && !request.may_cost_money);
+    assert_eq!(request.others, ["models", "top_k"]);
+    let others: Vec<String> = (0..65).map(|i| format!(r#","p{i}":1"#)).collect();
+    let many = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{}}}"#, others.concat());
+    assert!(read(&many).unwrap_err().message.contains("more than 64 unknown parameters"));
+}
+
+#[test]
 fn a_wrong_parameter_is_reported_with_its_name_and_the_expected_value() {
     for (members, param, found) in [
         (r#""temperature":"hot""#, "temperature", "a number"),

@@ -16,6 +16,7 @@ export const EMPTY_DRAFT: Draft = {
   weight: 1,
   models: [],
   priority: false,
+  paid: false,
   wait_ms: null,
   expires_at: null,
   note: "",
@@ -23,13 +24,14 @@ export const EMPTY_DRAFT: Draft = {
 };
 
 export function draftOf(client: Client): Draft {
-  const { name, limits, weight, models, priority, wait_ms, expires_at, note, disabled } = client;
+  const { name, limits, weight, models, priority, paid, wait_ms, expires_at, note, disabled } = client;
   return {
     name,
     limits: { ...EMPTY_DRAFT.limits, ...limits },
     weight,
     models,
     priority,
+    paid,
     wait_ms,
     expires_at,
     note,
@@ -149,6 +151,12 @@ export function ClientFields({ draft, set, frozen }: { draft: Draft; set: (draft
         disabled={frozen}
         checked={draft.priority}
         onChange={(event) => update("priority", event.currentTarget.checked)}
+      />
+      <Switch
+        label="May use what costs money at a provider, such as plugins of OpenRouter"
+        disabled={frozen}
+        checked={draft.paid}
+        onChange={(event) => update("paid", event.currentTarget.checked)}
       />
     </>
   );

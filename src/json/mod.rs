@@ -3,9 +3,12 @@
 //! All other JSON uses `serde_json`. Here positions matter: errors have line and column, and bodies are edited in place so that
 //! every other byte stays as it is.
 
-use std::{borrow::Cow, collections::HashSet};
+mod names;
 
-use smallvec::SmallVec;
+use std::borrow::Cow;
+
+use self::names::{DISGUISED_NAME, REPEATED_NAME, is_disguised};
+pub(crate) use self::names::{NameSet, Names, path_of};
 
 /// Maximum nesting, which is also that of most providers.
 pub(crate) const DEPTH_MAX: u32 = 128;
@@ -42,6 +45,15 @@ pub(crate) struct JsonError {
 }
 
 impl JsonError {
+    /// The error is about the name of a member, at whose position it stands.
+    pub(crate) fn is_about_a_name(&self) -> bool {
+        self.what == REPEATED_NAME || self.what == DISGUISED_NAME
+    }
+
+    pub(crate) fn is_repeated_name(&self) -> bool {
+        self.what == REPEATED_NAME
+    }
+
     /// Line and column, both from 1; the column counts characters.
     pub(crate) fn line_and_column(&self, text: &str) -> (usize, usize) {
         let before = &text.as_bytes()[..self.at.min(text.len())];
@@ -81,16 +93,26 @@ pub(crate) struct Json<'a> {
     text: &'a str,
     at: usize,
     depth: u32,
+    /// `None`: names are not checked.
+    names: Option<&'static Names>,
+    /// Depth of the object whose member has names of the caller's own; 0 outside such a value.
+    free_form_at: u32,
 }
 
 impl<'a> Json<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0 }
+        Self { text, at: 0, depth: 0, names: None, free_form_at: 0 }
+    }
+
+    /// A cursor for text that others will read, too. A name that stands twice in an object is an error, as is one that other
+    /// readers could take for a known one: by an escape in it, or by the case of its letters.
+    pub(crate) fn unambiguous(text: &'a str, names: &'static Names) -> Self {
+        Self { names: Some(names), ..Self::new(text) }
     }
 
     /// A cursor at the byte position of a value.
     pub(crate) fn at_byte(text: &'a str, at: usize) -> Self {
-        Self { text, at, depth: 0 }
+        Self { at, ..Self::new(text) }
     }
 
     /// Byte position of the next token (after [`Json::peek`]), or of the end of the last value.
@@ -227,11 +249,17 @@ impl<'a> Json<'a> {
         mut member: impl FnMut(Text<'a>, &mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         self.open(b'{', "expected an object")?;
-        let mut first = true;
+        let (mut first, mut names) = (true, NameSet::default());
         while !self.take(b'}') {
             self.between(&mut first, "expected `,` or `}` after a member")?;
             let name = self.name()?;
+            if let Some(rules) = self.names {
+                self.check_name(&name, rules, &mut names)?;
+            }
             member(name, self)?;
+            if self.free_form_at == self.depth {
+                self.free_form_at = 0;
+            }
         }
         self.depth -= 1;
         Ok(())
@@ -250,6 +278,21 @@ impl<'a> Json<'a> {
             index += 1;
         }
         self.depth -= 1;
+        Ok(())
+    }
+
+    fn check_name(&mut self, name: &Text<'a>, rules: &Names, names: &mut NameSet<'a>) -> Result<(), JsonError> {
+        if !names.insert(name.decode()) {
+            return Err(JsonError { at: name.at, what: REPEATED_NAME });
+        }
+        if self.free_form_at == 0 {
+            if is_disguised(name, rules.known) {
+                return Err(JsonError { at: name.at, what: DISGUISED_NAME });
+            }
+            if rules.free_form.contains(&name.raw) {
+                self.free_form_at = self.depth;
+            }
+        }
         Ok(())
     }
 
@@ -286,32 +329,6 @@ impl<'a> Json<'a> {
             Kind::Array => self.array(|_, json| json.skip()),
             Kind::Object => self.object(|_, json| json.skip()),
         }
-    }
-}
-
-/// The names of one object's members, to find repeated ones. The cost is linear, whatever the names are.
-#[derive(Debug, Default)]
-pub(crate) struct NameSet<'a> {
-    few: SmallVec<[Cow<'a, str>; 12]>,
-    many: HashSet<Cow<'a, str>>,
-}
-
-impl<'a> NameSet<'a> {
-    /// Adds a name. Returns whether it is new.
-    pub(crate) fn insert(&mut self, name: impl Into<Cow<'a, str>>) -> bool {
-        let name = name.into();
-        if self.few.contains(&name) {
-            return false;
-        }
-        if self.few.len() < self.few.inline_size() {
-            self.few.push(name);
-            return true;
-        }
-        self.many.insert(name)
-    }
-
-    pub(crate) fn contains(&self, name: &str) -> bool {
-        self.few.iter().any(|known| known == name) || self.many.contains(name)
     }
 }
 
@@ -372,15 +389,6 @@ mod tests {
         });
         assert!(read.is_ok());
         assert_eq!(names, ["model"]);
-    }
-
-    #[test]
-    fn repeated_names_are_found_among_few_and_among_many() {
-        let names: Vec<String> = (0..1_000).map(|i| format!("n{i}")).collect();
-        let mut set = NameSet::default();
-        assert!(names.iter().all(|name| set.insert(name.as_str())));
-        assert!(names.iter().all(|name| !set.insert(name.as_str()) && set.contains(name)));
-        assert!(!set.contains("n1000"));
     }
 
     proptest! {
