@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::chat::{BadRequest, malformed, utf8};
-use crate::json::{Json, JsonError, Kind};
+use crate::json::{Json, JsonError, Kind, Names};
+
+/// A body that is translated must only not say a thing twice: the provider reads what is written here.
+static EACH_NAME_ONCE: Names = Names { known: &[], free_form: &[] };
 
 /// One value, as it is written. Its grammar has been checked.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +34,7 @@ pub(super) fn object(body: &Bytes) -> Result<View<'_>, BadRequest> {
 
 impl<'a> View<'a> {
     fn of(text: &'a str) -> Result<Self, JsonError> {
-        let mut json = Json::new(text);
+        let mut json = Json::unambiguous(text, &EACH_NAME_ONCE);
         let view = Self::next(&mut json)?;
         json.end()?;
         Ok(view)
