@@ -164,7 +164,7 @@ class Load:
                 self.narrow[error.status_code] += 1
                 pause = float(error.response.headers.get("retry-after-ms", 1000)) / 1000
             except openai.APIConnectionError:
-                self.narrow["broken"] += 1
+                self.narrow["killed" if self.may_retry else "broken"] += 1
             await asyncio.sleep(min(pause, 15) + number * 0.01)
 
     def since(self, mark):
@@ -321,6 +321,7 @@ def check_limits(providers, load):
         text = f"{model}: {window['most_in_any_span']} of {window['limit']} in the busiest minute, {refused} rejected by the provider"
         check(window["over"] <= 0 and refused == 0, text)
     log(f"      responses to the callers of {NARROW_RPM} requests per minute: {dict(load.narrow)}")
+    check(load.narrow["broken"] == 0, "no connection of a waiting caller was broken, except those to the killed pod")
 
 
 async def main():
