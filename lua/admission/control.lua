@@ -8,6 +8,7 @@
 ]]
 --- @include "lib/clock"
 --- @include "lib/breaker"
+--- @include "lib/cooldown"
 --- @include "lib/queue_keys"
 --- @include "lib/wait_queue"
 --- @include "lib/audit_entry"
@@ -35,7 +36,7 @@ else
       local b = parse_breaker(value)
       b.generation, b.failures, b.successes, b.open_until, b.probe_until = b.generation + 1, 0, 0, 0, 0
       write_breaker(KEYS[HEALTH], field, b, now)
-    elseif provider == subject then
+    elseif provider == subject and not (kind == 'k' and is_withdrawn(value)) then
       redis.call('HDEL', KEYS[HEALTH], field)
     end
   end

@@ -11,3 +11,9 @@ local function parse_cooldown(value)
   local cooldown_until, cause, limits = string.match(value, '^(%d+) ([^|]*)|(.*)$')
   return cooldown_until + 0, cause, limits
 end
+
+--- Whether an operator has withdrawn the provider key of this value of `k:…`. Nothing else ends such a cooldown.
+local function is_withdrawn(value)
+  local _, cause = parse_cooldown(value)
+  return cause == 'withdrawn'
+end

@@ -69,6 +69,13 @@ fn random(length: usize, alphabet: &[u8]) -> Result<String, NoRandomness> {
     Ok(text)
 }
 
+/// Random bytes.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
+    Ok(bytes)
+}
+
 /// A secret for a session cookie.
 pub fn fresh_secret() -> Result<String, NoRandomness> {
     random(SECRET_CHARS, BASE62)

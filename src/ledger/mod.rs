@@ -9,6 +9,7 @@ mod clients;
 mod control;
 pub mod embedded;
 mod error;
+mod provider_keys;
 pub mod redis;
 mod reports;
 mod script;
@@ -30,6 +31,11 @@ pub use self::{
         sessions::{SESSION, SessionKey},
     },
     error::LedgerError,
+    provider_keys::{
+        changes::{AccountChange, NewProviderKey, ProviderKeyChange, ProviderKeyError, last_four, provider_key_id},
+        master_keys::MasterKeys,
+        record::{KeyState, StoredKey, StoredKeys},
+    },
     reports::{
         budget, forecast,
         journal::{AttemptRecord, JournalPage, JournalRange, PassedOver, RecordId, RequestRecord, Totals},
@@ -50,6 +56,7 @@ impl Ledger {
         admission::heartbeat::watch(&ledger);
         admission::queue::watch(&ledger);
         clients::lookup::watch_uses(&ledger);
+        provider_keys::watch::watch(&ledger);
         ledger
     }
 }

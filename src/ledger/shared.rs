@@ -20,6 +20,7 @@ use super::{
         login_counter::{LocalCounter, Reported},
     },
     error::LedgerError,
+    provider_keys::state::ProviderKeyState,
     script::{
         args::ArgCache,
         engine::{EngineError, Reply, ScriptCall, ScriptEngine},
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(super) login_counter: LocalCounter,
     pub(super) reported_logins: Reported,
     pub(super) sessions: SessionCache,
+    pub(super) provider_keys: ProviderKeyState,
     /// `failures successes open_ms`, an argument of `settle`.
     pub(super) breaker_rules: Bytes,
     /// [`Rules::slack_ms`] as an argument.
@@ -101,6 +103,7 @@ impl Ledger {
             login_counter: LocalCounter::default(),
             reported_logins: Reported::default(),
             sessions: SessionCache::default(),
+            provider_keys: ProviderKeyState::default(),
             breaker_rules: Bytes::from(format!("{failure_threshold} {success_threshold} {open_ms}")),
             slack_ms: Bytes::from(slack_ms.to_string()),
             slack: Duration::from_millis(u64::try_from(*slack_ms).unwrap_or(0)),

@@ -1,11 +1,14 @@
-//! Heartbeats of replicas.
+//! Heartbeats of replicas, which also bring the version of the provider keys.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::ledger::{
-    script::{engine::ScriptCall, scripts::Script},
+    script::{
+        engine::{Reply, ScriptCall},
+        scripts::Script,
+    },
     shared::Ledger,
 };
 
@@ -18,12 +21,16 @@ pub(in crate::ledger) fn watch(ledger: &Ledger) {
     ledger.shared.tasks.spawn_endless(async move {
         let call = ScriptCall {
             script: Script::Heartbeat,
-            keys: vec![shared.keys.replicas()],
+            keys: vec![shared.keys.replicas(), shared.keys.provider_keys()],
             args: vec![Bytes::from(shared.replica.clone())],
         };
         loop {
             // `run` logs an outage.
-            let _ = shared.run(&call).await;
+            if let Ok(Reply::List(words)) = shared.run(&call).await
+                && let Some(version) = words.get(1).and_then(Reply::as_str).and_then(|version| version.parse().ok())
+            {
+                shared.provider_keys.announce(version);
+            }
             tokio::time::sleep(HEARTBEAT).await;
         }
     });

@@ -113,6 +113,7 @@ pub(in crate::ledger) fn watch(ledger: &Ledger) {
     let on_message = move |message: &str| {
         if let Some(shared) = weak.upgrade() {
             shared.waiters.notify(message);
+            shared.provider_keys.notify(message);
         }
     };
     shared.engine.subscribe(&channel, Arc::new(on_message));

@@ -37,6 +37,9 @@ pub(in crate::ledger) enum Action {
     ModelSwitch,
     SessionCreate,
     SessionDelete,
+    ProviderKeyCreate,
+    ProviderKeyUpdate,
+    ProviderKeyDelete,
 }
 
 impl Action {
@@ -53,6 +56,9 @@ impl Action {
             Self::ModelSwitch => "model.switch",
             Self::SessionCreate => "session.create",
             Self::SessionDelete => "session.delete",
+            Self::ProviderKeyCreate => "provider_key.create",
+            Self::ProviderKeyUpdate => "provider_key.update",
+            Self::ProviderKeyDelete => "provider_key.delete",
         }
     }
 }

@@ -18,7 +18,9 @@
 //! | `r:alive` replicas | sorted set | 1 min; bounded by replicas | heartbeat |
 //! | `m:ID` client records | hash | until deleted; bounded by `clients` | client scripts; read by admit |
 //! | `clients` | sorted set | 10,000 clients at most | client scripts |
-//! | `audit` | stream | capped | client scripts, control, sessions |
+//! | `pk` provider keys | hash | 1,000 keys at most | provider key scripts; read by heartbeat |
+//! | `claim:WORK` | string | as long as the claim | claim |
+//! | `audit` | stream | capped | client scripts, provider key scripts, control, sessions |
 //! | `sess:DIGEST` | string | 12 h | sessions |
 //! | `guess`, `guess:ADDRESS` failed logins | sorted set | a minute | login throttle |
 
@@ -37,6 +39,7 @@ pub type Key = Arc<str>;
 
 #[derive(Debug, Clone)]
 pub struct Keys {
+    pool: String,
     prefix: String,
     meta: Key,
     health: Key,
@@ -53,8 +56,13 @@ impl Keys {
             health: named("health"),
             speed: named("speed"),
             queue: ["queue", "guests", "tickets", "alive", "fair"].map(named),
+            pool: pool.to_owned(),
             prefix,
         }
+    }
+
+    pub(in crate::ledger) fn pool(&self) -> &str {
+        &self.pool
     }
 
     fn named(&self, name: &str) -> Key {
@@ -107,6 +115,16 @@ impl Keys {
     /// Ids of all client records.
     pub fn clients(&self) -> Key {
         self.named("clients")
+    }
+
+    /// Provider keys that were added at run time.
+    pub fn provider_keys(&self) -> Key {
+        self.named("pk")
+    }
+
+    /// A piece of work that one replica does for all.
+    pub fn claim(&self, work: &str) -> Key {
+        self.named_after("claim:", work)
     }
 
     pub fn audit(&self) -> Key {

@@ -317,7 +317,9 @@ fn record(pair: &mut Pair, dice: &mut Dice) {
     }
     pair.same("names", |ledger| ledger.run(Script::DisplayNames, &[member.clone(), keys.client_record("bob")], &[]));
     for replica in ["one", "two", "one"] {
-        pair.same("beat", |ledger| ledger.run(Script::Heartbeat, &[keys.replicas()], &words(&[replica])));
+        pair.same("beat", |ledger| {
+            ledger.run(Script::Heartbeat, &[keys.replicas(), keys.provider_keys()], &words(&[replica]))
+        });
     }
     for key in [&rollups[0], &rollups[1], &keys.batch("one"), &keys.replicas()] {
         for ledger in [&pair.redis, &pair.embedded] {

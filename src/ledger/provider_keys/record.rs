@@ -1,0 +1,110 @@
+//! A provider key that was added at run time, as the store holds it and as a replica has opened it.
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::seal::OpenError;
+
+/// What the store holds of a key, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderKeyRecord {
+    pub provider: String,
+    /// First 8 hex digits of the key's SHA-256.
+    pub fingerprint: String,
+    /// The last four characters of a key that is long enough to keep its secret, else nothing.
+    pub last_four: String,
+    /// The account that it belongs to. `None`: one of its own.
+    #[serde(default)]
+    pub account: Option<String>,
+    #[serde(default)]
+    pub label: String,
+    #[serde(default)]
+    pub disabled: bool,
+    pub created_ms: i64,
+    /// The actor, as in the audit log.
+    pub created_by: String,
+    /// See [`super::seal`].
+    pub(super) sealed: String,
+}
+
+impl ProviderKeyRecord {
+    /// The text that the store holds.
+    pub(super) fn encode(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The account by which its windows are counted.
+    pub fn account(&self) -> &str {
+        self.account.as_deref().unwrap_or(&self.fingerprint)
+    }
+}
+
+/// A key of the store.
+#[derive(Debug, Clone)]
+pub struct StoredKey {
+    /// `groq-1a2b3c4d`: the provider and the fingerprint.
+    pub id: String,
+    pub record: ProviderKeyRecord,
+    /// The opened secret, or why it cannot be opened.
+    pub secret: Result<SecretString, OpenError>,
+    /// The record as it was read. A change applies only while the store holds this text.
+    pub(super) text: String,
+}
+
+impl StoredKey {
+    /// The secret of a key that is in force.
+    pub fn in_force(&self) -> Option<&SecretString> {
+        self.secret.as_ref().ok().filter(|_| !self.record.disabled)
+    }
+
+    pub fn state(&self) -> KeyState {
+        match &self.secret {
+            _ if self.record.disabled => KeyState::Disabled,
+            Err(_) => KeyState::Unreadable,
+            Ok(_) => KeyState::Active,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    Active,
+    Disabled,
+    /// No master key of this replica opens it.
+    Unreadable,
+}
+
+impl KeyState {
+    pub const ALL: [Self; 3] = [Self::Active, Self::Disabled, Self::Unreadable];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// The keys of the store at one version.
+#[derive(Debug, Default)]
+pub struct StoredKeys {
+    /// 0 while there was never a key, or none has been read yet.
+    pub version: i64,
+    /// The oldest first.
+    pub keys: Vec<StoredKey>,
+}
+
+impl StoredKeys {
+    pub fn find(&self, id: &str) -> Option<&StoredKey> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+
+    pub(super) fn states(&self) -> Vec<(&str, KeyState)> {
+        self.keys.iter().map(|key| (key.id.as_str(), key.state())).collect()
+    }
+
+    pub fn count(&self, state: KeyState) -> usize {
+        self.keys.iter().filter(|key| key.state() == state).count()
+    }
+}
