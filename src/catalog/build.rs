@@ -10,10 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Catalog, CatalogError, Discovered, DiscoveredModel, Known, NotFound, Served, meta_models, overlay::Overlay, resolve,
+    Catalog, CatalogError, Discovered, DiscoveredModel, Known, KnownProvider, NotFound, Served, meta_models,
+    overlay::Overlay, resolve,
 };
 use crate::{
-    config::{ProviderSettings, Settings, builtin},
+    config::{AddedKey, ProviderSettings, Settings, builtin},
     domain::{
         Account, Candidate, ProviderKey,
         provider::{Auth, Endpoint, Status},
@@ -40,7 +41,9 @@ pub fn to_discover(settings: &Settings) -> Vec<ToDiscover> {
             Some(ToDiscover {
                 provider: at.id.to_owned(),
                 base_url: at.base_url()?,
-                key: at.settings.and_then(|s| s.keys.first().cloned()),
+                key: at
+                    .settings
+                    .and_then(|s| s.keys.iter().chain(s.added_keys.iter().map(|key| &key.secret)).next().cloned()),
                 model_list_prefix: at.file.and_then(|f| f.model_list_prefix.clone()).unwrap_or_default(),
             })
         })
@@ -69,8 +72,10 @@ pub(super) fn build(settings: &Settings, discovered: &Discovered) -> Result<Cata
 
 fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result<(), CatalogError> {
     let accounts = accounts(at);
-    let in_force = at.base_url().filter(|_| is_configured(at, &accounts));
-    let provider = in_force.map(|base_url| Arc::new(at.provider(base_url)));
+    let known = known_provider(at, &accounts);
+    let in_force = known.has_address && is_configured(at, &accounts);
+    let provider = in_force.then(|| Arc::clone(&known.provider));
+    catalog.known_providers.push(known);
     catalog.providers.extend(provider.clone());
 
     note_aliases(catalog, at);
@@ -151,6 +156,20 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
     Ok(())
 }
 
+fn known_provider(at: &Overlay<'_>, accounts: &[Arc<Account>]) -> KnownProvider {
+    let base_url = at.base_url();
+    let lists_models = at.file.is_some_and(|file| !file.models.is_empty());
+    let own: BTreeSet<String> =
+        at.settings.into_iter().flat_map(|settings| &settings.keys).map(|key| key_id(key.expose_secret())).collect();
+    let keys = accounts.iter().flat_map(|account| account.keys.iter().map(|key| (account.id.clone(), Arc::clone(key))));
+    KnownProvider {
+        has_address: base_url.is_some(),
+        takes_keys: at.auth() != Auth::None && (at.status() != Status::Retired || lists_models),
+        provider: Arc::new(at.provider(base_url.unwrap_or_default())),
+        configured_keys: keys.filter(|(_, key)| own.contains(&*key.id)).collect(),
+    }
+}
+
 /// Aliases of models that do not exist. They do not stop the start, because the catalogue may have dropped the model.
 fn note_wrong_aliases(catalog: &mut Catalog) {
     let wrong = catalog.aliases.iter().filter_map(|alias| {
@@ -204,10 +223,11 @@ fn is_configured(at: &Overlay<'_>, accounts: &[Arc<Account>]) -> bool {
     }
 }
 
-/// One account per key, unless the file groups keys, in the order of their first keys.
+/// One account per key, unless the file or the administrator groups keys, in the order of their first keys.
 fn accounts(at: &Overlay<'_>) -> Vec<Arc<Account>> {
-    let keys: &[SecretString] = at.settings.map_or(&[], |s: &ProviderSettings| s.keys.as_slice());
-    if keys.is_empty() && at.auth() != Auth::Bearer {
+    let (keys, added): (&[SecretString], &[AddedKey]) =
+        at.settings.map_or((&[], &[]), |s: &ProviderSettings| (s.keys.as_slice(), s.added_keys.as_slice()));
+    if keys.is_empty() && added.is_empty() && at.auth() != Auth::Bearer {
         let key = Arc::new(ProviderKey { id: Arc::from("none"), secret: None });
         return vec![Arc::new(Account { id: Arc::from("none"), keys: vec![key] })];
     }
@@ -217,12 +237,13 @@ fn accounts(at: &Overlay<'_>) -> Vec<Arc<Account>> {
     };
     let mut seen = BTreeSet::new();
     let mut accounts: Vec<(Arc<str>, Vec<Arc<ProviderKey>>)> = Vec::new();
-    for (index, secret) in keys.iter().enumerate() {
+    let configured = keys.iter().zip(1..).map(|(secret, position)| (secret, named(position)));
+    for (secret, account) in configured.chain(added.iter().map(|key| (&key.secret, Some(key.account.as_str())))) {
         let id = key_id(secret.expose_secret());
         if !seen.insert(id.clone()) {
             continue;
         }
-        let account: Arc<str> = named(index + 1).map_or_else(|| Arc::from(id.as_str()), Arc::from);
+        let account: Arc<str> = account.map_or_else(|| Arc::from(id.as_str()), Arc::from);
         let key = Arc::new(ProviderKey { id: Arc::from(id), secret: Some(secret.clone()) });
         match accounts.iter_mut().find(|(name, _)| *name == account) {
             Some((_, siblings)) => siblings.push(key),

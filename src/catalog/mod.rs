@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     config::{ModelAlias, Settings},
-    domain::{Candidate, Capabilities, Model, Provider, RoutingStrategy},
+    domain::{Candidate, Capabilities, Model, Provider, ProviderKey, RoutingStrategy},
 };
 pub use build::{ToDiscover, key_id, to_discover};
 pub use resolve::Known;
@@ -25,6 +25,8 @@ pub type Current = Arc<ArcSwap<Catalog>>;
 pub struct Catalog {
     /// Providers with a key or a list of models, in catalogue order, including those disabled in the file.
     pub providers: Vec<Arc<Provider>>,
+    /// Every provider of the catalogue and of the file.
+    pub known_providers: Vec<KnownProvider>,
     /// Each (chat model, key) in force, in catalogue order, local ones last.
     pub candidates: Vec<Arc<Candidate>>,
     /// Each chat model in force, in the order of the candidates.
@@ -56,6 +58,18 @@ impl From<&str> for DiscoveredModel {
     fn from(id: &str) -> Self {
         Self { id: id.to_owned(), context: None, capabilities: None }
     }
+}
+
+/// A provider, with a key or without one.
+#[derive(Debug)]
+pub struct KnownProvider {
+    pub provider: Arc<Provider>,
+    /// Whether its address is complete; some need a variable besides the key.
+    pub has_address: bool,
+    /// Whether keys can be added for it.
+    pub takes_keys: bool,
+    /// Its keys from the environment, each with its account.
+    pub configured_keys: Vec<(Arc<str>, Arc<ProviderKey>)>,
 }
 
 /// A model at one of its providers.

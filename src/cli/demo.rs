@@ -107,7 +107,7 @@ pub(super) async fn gateway(
 fn on_simulated(settings: Settings, simulated: &Running) -> Settings {
     let provider = |(id, url): (&String, &String)| {
         let keys = simulated.keys.get(id).into_iter().flatten().map(|key| key.as_str().into()).collect();
-        (id.clone(), ProviderSettings { keys, base_url: Some(url.clone()), table: None })
+        (id.clone(), ProviderSettings { keys, base_url: Some(url.clone()), ..ProviderSettings::default() })
     };
     let providers: BTreeMap<String, ProviderSettings> = simulated.urls.iter().map(provider).collect();
     Settings {

@@ -33,7 +33,7 @@ pub use providers::BUILTIN_META_MODELS;
 pub use redis_url::{Address, RedisUrl, Topology};
 use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
-    AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, ModelAlias, Network,
+    AddedKey, AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, ModelAlias, Network,
     OllamaSettings, Origin, ProviderSettings, ProxyUrl, QueueSettings, RoutingSettings, ServerSettings, SettingSource,
     Settings, Timeouts,
 };
@@ -44,9 +44,10 @@ const REDIS_URL: &[&str] = &["REDIS_URL"];
 const ADMIN_KEY: &[&str] = &["TOLLFREE_ADMIN_KEY", "FREELLM_ADMIN_KEY"];
 const API_KEY: &[&str] = &["TOLLFREE_API_KEY", "FREELLM_API_KEY"];
 const SEAL_KEY: &[&str] = &["TOLLFREE_SEAL_KEY"];
+const MASTER_KEY: &[&str] = &["TOLLFREE_MASTER_KEY"];
 const HTTPS_PROXY: &[&str] = &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 /// Settings that are read from the environment only, or from the file that `NAME_FILE` names.
-const SECRETS: [&[&str]; 5] = [REDIS_URL, ADMIN_KEY, API_KEY, SEAL_KEY, HTTPS_PROXY];
+const SECRETS: [&[&str]; 6] = [REDIS_URL, ADMIN_KEY, API_KEY, SEAL_KEY, MASTER_KEY, HTTPS_PROXY];
 
 /// A configuration that can be started.
 #[derive(Debug, Clone)]
@@ -100,6 +101,7 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
     settings.admin_key = findings.secret(&env, ADMIN_KEY).map(|BearerKey(key)| key);
     settings.api_key = findings.secret(&env, API_KEY).map(|BearerKey(key)| key);
     settings.seal_key = findings.secret(&env, SEAL_KEY).map(|BearerKey(key)| key);
+    settings.master_keys = findings.secret(&env, MASTER_KEY).map(|MasterKeys(keys)| keys).unwrap_or_default();
     settings.https_proxy = findings.secret(&env, HTTPS_PROXY);
     settings.no_proxy = env.first(&["NO_PROXY", "no_proxy"]).map(|found| {
         findings.source("NO_PROXY", found.source, found.value.clone());
@@ -131,6 +133,28 @@ impl FromStr for BearerKey {
     type Err = String;
     fn from_str(key: &str) -> Result<Self, String> {
         value::check_key(key).map(|()| Self(key.into()))
+    }
+}
+
+/// A shorter text can be guessed by someone who has read the store.
+const MIN_MASTER_KEY_CHARS: usize = 32;
+
+/// Texts separated by commas, or one a line.
+struct MasterKeys(Vec<SecretString>);
+
+impl FromStr for MasterKeys {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let keys: Vec<&str> = text.split([',', '\n']).map(str::trim).filter(|key| !key.is_empty()).collect();
+        for (key, position) in keys.iter().zip(1..) {
+            if key.chars().count() < MIN_MASTER_KEY_CHARS {
+                return Err(format!(
+                    "master key {position} is too short: it needs at least {MIN_MASTER_KEY_CHARS} characters, such as those of \
+                     `openssl rand -hex 32`"
+                ));
+            }
+        }
+        Ok(Self(keys.into_iter().map(SecretString::from).collect()))
     }
 }
 

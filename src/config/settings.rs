@@ -42,6 +42,9 @@ pub struct Settings {
     /// Seals what clients keep for the gateway. `None`: the admin key does.
     #[serde(skip)]
     pub seal_key: Option<SecretString>,
+    /// They wrap the provider keys in the store: the first one wraps, all of them open.
+    #[serde(skip)]
+    pub master_keys: Vec<SecretString>,
     /// The proxy for calls to providers at `https://` addresses.
     #[serde(skip)]
     pub https_proxy: Option<ProxyUrl>,
@@ -85,6 +88,7 @@ impl Default for Settings {
             admin_key: None,
             api_key: None,
             seal_key: None,
+            master_keys: Vec::new(),
             https_proxy: None,
             no_proxy: None,
             telemetry: telemetry::Settings::default(),
@@ -262,10 +266,20 @@ pub struct OllamaSettings {
 pub struct ProviderSettings {
     /// In the order of the variable; `accounts` of the table count from 1.
     pub keys: Vec<SecretString>,
+    /// Keys that were added at run time. Loading leaves it empty.
+    pub added_keys: Vec<AddedKey>,
     /// From the environment, else from the file. Without a trailing slash.
     pub base_url: Option<String>,
     /// Its `[providers.NAME]` of the file.
     pub table: Option<ProviderTable>,
+}
+
+/// A provider key from the store of the ledger.
+#[derive(Debug, Clone)]
+pub struct AddedKey {
+    pub secret: SecretString,
+    /// The account that it belongs to.
+    pub account: String,
 }
 
 /// `[models.NAME]`
