@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::App;
+use super::{App, provider_keys};
 use crate::{
-    catalog::{Catalog, Discovered, DiscoveredModel, ToDiscover, to_discover},
+    catalog::{Discovered, DiscoveredModel, ToDiscover, to_discover},
     config::Settings,
     upstream::{Upstream, model_list::ListedModel},
 };
@@ -73,23 +73,23 @@ fn ids(models: &[DiscoveredModel]) -> String {
 }
 
 impl App {
-    async fn rediscover(&self) {
+    /// Asks all servers for their models again.
+    pub(super) async fn rediscover(&self) {
         let settings = self.settings.load_full();
         let before = self.discovered.load_full();
-        let found = discover(&self.upstream, &settings, &before).await;
+        let with_keys = provider_keys::with_stored(&settings, &self.stored_keys());
+        let found = discover(&self.upstream, &with_keys, &before).await;
         // A reload in the meantime has done its own discovery.
         if found == *before || !Arc::ptr_eq(&settings, &self.settings.load()) {
             return;
         }
-        match Catalog::build(&settings, &found) {
-            Ok(catalog) => {
-                for (provider, models) in &found {
+        match self.install(None, Some(found)) {
+            Ok(()) => {
+                for (provider, models) in &*self.discovered.load_full() {
                     if before.get(provider) != Some(models) {
                         info!(provider.name = %provider, "`{provider}` serves {}", ids(models));
                     }
                 }
-                self.catalog.store(Arc::new(catalog));
-                self.discovered.store(Arc::new(found));
             }
             Err(error) => warn!("Discovered models cannot be added to the catalogue: {error}"),
         }

@@ -2,6 +2,8 @@
 
 mod discovery;
 mod listen;
+mod master_key;
+mod provider_keys;
 mod signals;
 mod store;
 
@@ -18,6 +20,8 @@ use std::{
 use actix_web::{App as HttpApp, HttpServer, web::Data};
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use listen::bind;
 pub(crate) use store::{Store, StoreInUse};
@@ -27,7 +31,7 @@ use crate::{
         edge::{access_policy::AccessPolicy, middleware, state::AppState},
         routes,
     },
-    catalog::{Catalog, Current, Discovered},
+    catalog::{Catalog, CatalogError, Current, Discovered},
     config::Settings,
     domain::KeyDigest,
     flow::{Flow, WaitLimits},
@@ -63,6 +67,8 @@ pub(crate) enum Storage {
 pub(crate) struct App {
     settings: ArcSwap<Settings>,
     catalog: Current,
+    /// Held while a new catalogue is built and put in force.
+    building: Mutex<()>,
     upstream: Upstream,
     /// Models reported by servers without a configured list, by provider.
     discovered: ArcSwap<Discovered>,
@@ -94,6 +100,8 @@ impl App {
             catalog.clone(),
             tasks.clone(),
         );
+        ledger.set_master_keys(master_key::read(&settings, storage)?);
+        provider_keys::read_at_start(&ledger).await;
         let route_timeout = Duration::from_millis(settings.timeouts.route_ms);
         let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
         metrics::observe(&flow);
@@ -104,6 +112,7 @@ impl App {
         let app = Arc::new(Self {
             settings: ArcSwap::from_pointee(settings),
             catalog,
+            building: Mutex::default(),
             upstream,
             discovered: ArcSwap::from_pointee(discovered),
             state: Data::new(AppState::new(policy, flow)),
@@ -112,6 +121,8 @@ impl App {
             has_clients: AtomicBool::new(has_clients == Some(true)),
             has_counted_clients: AtomicBool::new(has_clients.is_some()),
         });
+        provider_keys::follow(&app);
+        app.install(None, None)?;
         if has_clients.is_none() {
             store::check_for_clients_later(&app);
         }
@@ -159,18 +170,32 @@ impl App {
 
     /// Applies new settings. On an error the old ones stay in force.
     async fn reload(&self, settings: Settings) -> anyhow::Result<()> {
-        let discovered = discovery::discover(&self.upstream, &settings, &self.discovered.load()).await;
-        let catalog = Catalog::build(&settings, &discovered)?;
+        let with_keys = provider_keys::with_stored(&settings, &self.stored_keys());
+        let discovered = discovery::discover(&self.upstream, &with_keys, &self.discovered.load()).await;
         let unapplied = needs_restart(&self.settings.load(), &settings);
+        let settings = Arc::new(settings);
+        self.install(Some(settings.clone()), Some(discovered))?;
         self.install_policy(&settings);
-        self.catalog.store(Arc::new(catalog));
-        self.discovered.store(Arc::new(discovered));
-        self.settings.store(Arc::new(settings));
         tracing::info!("Reloaded the configuration");
         if !unapplied.is_empty() {
             tracing::warn!("These changes need a restart: {}", unapplied.join(", "));
         }
         self.warn_about_settings();
+        Ok(())
+    }
+
+    /// Builds the catalogue from these settings and models, else the present ones, and from the provider keys as last read.
+    /// On an error the old catalogue stays in force.
+    fn install(&self, settings: Option<Arc<Settings>>, discovered: Option<Discovered>) -> Result<(), CatalogError> {
+        let _one_at_a_time = self.building.lock();
+        let settings = settings.unwrap_or_else(|| self.settings.load_full());
+        let discovered = discovered.map_or_else(|| self.discovered.load_full(), Arc::new);
+        let keys = self.stored_keys();
+        let catalog = Catalog::build(&provider_keys::with_stored(&settings, &keys), &discovered)?;
+        self.catalog.store(Arc::new(catalog));
+        self.discovered.store(discovered);
+        self.settings.store(settings);
+        self.state.flow.ledger.provider_keys_in_force(keys.version);
         Ok(())
     }
 
@@ -195,7 +220,9 @@ impl App {
             tracing::warn!("{note}");
         }
         if catalog.candidates.is_empty() {
-            tracing::warn!("No provider is configured: set a key such as GROQ_API_KEY, or run `tollfree demo`");
+            tracing::warn!(
+                "No provider is configured: set a key such as GROQ_API_KEY, add one on the dashboard, or run `tollfree demo`"
+            );
         }
     }
 }
@@ -259,11 +286,13 @@ fn script_engine(settings: &Settings, tasks: &Tasks, storage: Storage) -> anyhow
     if let Some(url) = &settings.redis_url {
         return Ok(Arc::new(RedisEngine::connect(url.clone(), tasks)));
     }
-    let directory = match &settings.ledger.data_dir {
-        Some(directory) => directory.clone(),
-        None => user_data_dir().context("no home directory for the embedded state: set TOLLFREE_DATA_DIR")?,
-    };
-    Ok(Arc::new(EmbeddedEngine::open(&directory, tasks)?))
+    Ok(Arc::new(EmbeddedEngine::open(&data_dir(settings)?, tasks)?))
+}
+
+/// Where embedded state is stored.
+fn data_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
+    let directory = settings.ledger.data_dir.clone().or_else(user_data_dir);
+    directory.context("no home directory for the embedded state: set TOLLFREE_DATA_DIR")
 }
 
 /// The database in the spans of ledger calls. It has no server address if there are several, because the master may change.
@@ -282,11 +311,16 @@ fn user_data_dir() -> Option<PathBuf> {
     Some(base.join("tollfree"))
 }
 
+fn exposed(secrets: &[SecretString]) -> Vec<&str> {
+    secrets.iter().map(ExposeSecret::expose_secret).collect()
+}
+
 /// The names of changed settings that are read only at start.
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let changed = [
         ("HOST, PORT", old.server != new.server),
         ("REDIS_URL", old.redis_url != new.redis_url),
+        ("TOLLFREE_MASTER_KEY", exposed(&old.master_keys) != exposed(&new.master_keys)),
         ("TOLLFREE_DATA_DIR", old.ledger.data_dir != new.ledger.data_dir),
         ("TOLLFREE_POOL", old.ledger.pool != new.ledger.pool),
         ("CB_FAILURE_THRESHOLD, CB_SUCCESS_THRESHOLD, CB_TIMEOUT_MS", old.breaker != new.breaker),

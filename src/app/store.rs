@@ -11,7 +11,7 @@ use tracing::info;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 
-use super::{App, Storage, rules, script_engine};
+use super::{App, Storage, master_key, rules, script_engine};
 use crate::{
     catalog::Catalog,
     config::{AuthMode, Settings},
@@ -87,6 +87,7 @@ impl Store {
         let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
         let ledger = Ledger::without_tasks(engine, &rules(settings), catalog, tasks.clone());
         ledger.set_file_clients(settings.clients.records.clone(), Arc::new([]));
+        ledger.set_master_keys(master_key::read(settings, Storage::Configured)?);
         let reply = async {
             while ledger.count_clients().await.is_err() {
                 sleep(RETRY_INTERVAL).await;
