@@ -64,6 +64,15 @@ fn admin_v1(app: &mut Urls) {
         .service(at("/budget", [(M::GET, get().to(admin::budget::show))]))
         .service(at("/events", [(M::GET, get().to(admin::events::stream_events))]))
         .service(at("/models", [(M::GET, get().to(admin::models::list))]));
+    let provider_key =
+        [(M::PATCH, patch().to(admin::provider_keys::change)), (M::DELETE, delete().to(admin::provider_keys::delete))];
+    app.service(at("/providers", [(M::GET, get().to(admin::provider_keys::list_providers))]))
+        .service(at(
+            "/provider-keys",
+            [(M::GET, get().to(admin::provider_keys::list)), (M::POST, post().to(admin::provider_keys::add))],
+        ))
+        .service(at("/provider-keys/{id}", provider_key))
+        .service(at("/provider-keys/{id}/test", [(M::POST, post().to(admin::provider_keys::test))]));
     let session = [
         (M::GET, get().to(admin::session::show)),
         (M::POST, post().to(admin::session::create)),

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::Flow;
 use crate::{
     domain::Scope,
+    ledger::KeyState,
     record::metrics::{ALL_MODELS, Breaker, Budget, GaugeSource},
 };
 
@@ -47,6 +48,11 @@ impl GaugeSource for Flow {
             state: state(&format!("{}/{}", served.provider.id, served.model.id)),
         });
         providers.chain(models).collect()
+    }
+
+    fn provider_keys(&self) -> Vec<(&'static str, usize)> {
+        let stored = self.ledger.provider_keys().borrow().clone();
+        KeyState::ALL.map(|state| (state.as_str(), stored.count(state))).to_vec()
     }
 
     fn ledger_is_up(&self) -> bool {

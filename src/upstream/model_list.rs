@@ -1,4 +1,5 @@
-//! Lists the models of a provider, for `tollfree check --live` and for the discovery of Ollama's and custom providers' models.
+//! Lists the models of a provider, for `tollfree check --live` and for the discovery of Ollama's and custom providers' models;
+//! and tries a key that is to be added.
 
 use std::time::Duration;
 
@@ -19,7 +20,10 @@ use super::{
     error_response, redact,
     response_body::{BodyError, ResponseBody},
 };
-use crate::domain::{Capabilities, provider::Auth};
+use crate::domain::{
+    Capabilities, Provider,
+    provider::{Auth, DialectName},
+};
 
 /// One model of a provider's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,14 @@ pub(crate) enum ModelListError {
     /// Any other response that is no list of models.
     #[error("status {status}: {message}")]
     Refused { status: u16, message: String },
+}
+
+/// What trying a key has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyTest {
+    Accepted,
+    /// The provider answers without a key as well, so a wrong key would not be noticed.
+    Unverified,
 }
 
 /// An entry of a list. Providers name the size of the context differently.
@@ -114,7 +126,7 @@ impl Upstream {
         within_ms: u64,
     ) -> Result<Vec<ListedModel>, ModelListError> {
         let within = Duration::from_millis(within_ms);
-        let received = tokio::time::timeout(within, self.get_models(base_url, key)).await;
+        let received = tokio::time::timeout(within, self.get(base_url, "models", key)).await;
         let (status, body) = received
             .map_err(|_| ModelListError::Unreachable(format!("no answer within {within_ms} ms")))?
             .map_err(|e| ModelListError::Unreachable(e.to_string()))?;
@@ -158,12 +170,35 @@ impl Upstream {
         Some(ListedModel { id: id.to_owned(), context: context.and_then(|(_, n)| n.get().parse().ok()), capabilities })
     }
 
-    async fn get_models(
+    /// Tries a key with one call that costs no budget: the list of models, or what the provider has about the key itself.
+    /// A second call without the key finds out whether the first one proves anything.
+    pub(crate) async fn test_key(
+        &self,
+        provider: &Provider,
+        key: &SecretString,
+        within_ms: u64,
+    ) -> Result<KeyTest, ModelListError> {
+        // OpenRouter lists its models to everyone.
+        let path = if provider.wire.dialect == DialectName::Openrouter { "key" } else { "models" };
+        let get = async |key| {
+            let received =
+                tokio::time::timeout(Duration::from_millis(within_ms), self.get(&provider.base_url, path, key));
+            let unanswered = |_| ModelListError::Unreachable(format!("no answer within {within_ms} ms"));
+            let (status, body) =
+                received.await.map_err(unanswered)?.map_err(|e| ModelListError::Unreachable(e.to_string()))?;
+            if status.is_success() { Ok(()) } else { Err(refused(status, key, &body)) }
+        };
+        get(Some(key)).await?;
+        Ok(if get(None).await.is_ok() { KeyTest::Unverified } else { KeyTest::Accepted })
+    }
+
+    async fn get(
         &self,
         base_url: &str,
+        path: &str,
         key: Option<&SecretString>,
     ) -> Result<(StatusCode, bytes::Bytes), BodyError> {
-        let mut request = self.http_background().get(format!("{base_url}/models")).header(ACCEPT, "application/json");
+        let mut request = self.http_background().get(format!("{base_url}/{path}")).header(ACCEPT, "application/json");
         if let Some(value) = authorization(Auth::BearerOptional, key) {
             request = request.header(AUTHORIZATION, value);
         }

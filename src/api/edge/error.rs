@@ -45,6 +45,9 @@ pub enum ApiError {
     /// The state or the source of the resource does not permit the change.
     #[error("{message}")]
     Conflict { code: &'static str, message: String },
+    /// The provider does not accept the key that an administrator has sent.
+    #[error("{0}")]
+    ProviderKeyRefused(String),
     #[error("{0}")]
     ModelNotFound(String),
     #[error("{0}")]
@@ -99,6 +102,7 @@ impl ApiError {
             Self::CrossSite => (S::FORBIDDEN, PERMISSION, "cross_site_request"),
             Self::TooManyAttempts { .. } => (S::TOO_MANY_REQUESTS, LIMIT, "too_many_attempts"),
             Self::Conflict { code, .. } => (S::CONFLICT, REQUEST, *code),
+            Self::ProviderKeyRefused(_) => (S::BAD_REQUEST, REQUEST, "provider_key_refused"),
             Self::ModelNotFound(_) => (S::NOT_FOUND, REQUEST, "model_not_found"),
             Self::NotFound(_) => (S::NOT_FOUND, REQUEST, "not_found"),
             Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
@@ -125,6 +129,7 @@ impl ApiError {
             Self::InvalidValue { param, .. } | Self::Unsupported { param, .. } => param.as_deref(),
             Self::ContextTooLong { .. } => Some("messages"),
             Self::PreviousResponseNotFound(_) => Some("previous_response_id"),
+            Self::ProviderKeyRefused(_) => Some("key"),
             Self::ModelNotFound(_) | Self::ModelNotAllowed(_) => Some("model"),
             _ => None,
         }

@@ -3,7 +3,7 @@
 
 use utoipa::openapi::{Object, ObjectBuilder, schema::Type};
 
-use crate::domain::RoutingStrategy;
+use crate::{domain::RoutingStrategy, ledger::KeyState};
 
 fn one_of<const N: usize>(names: [&'static str; N]) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
@@ -27,6 +27,23 @@ pub(crate) fn limit_source() -> Object {
 
 pub(crate) fn client_source() -> Object {
     one_of(["store", "file"])
+}
+
+pub(crate) fn provider_key_source() -> Object {
+    one_of(["environment", "store"])
+}
+
+pub(crate) fn provider_key_state() -> Object {
+    one_of(KeyState::ALL.map(KeyState::as_str))
+}
+
+/// `unverified`: the provider answers without a key as well, so a wrong one would not be noticed.
+pub(crate) fn provider_key_test() -> Object {
+    one_of(["accepted", "unverified", "refused", "unanswered"])
+}
+
+pub(crate) fn provider_status() -> Object {
+    one_of(["active", "trial", "gated", "paid", "retired"])
 }
 
 pub(crate) fn model_status() -> Object {

@@ -24,6 +24,22 @@ pub(super) fn all() -> Vec<ApiError> {
         conflict("client_in_file", "Client `k7f3a9c2` is defined in the clients file. Change it there."),
         conflict("too_many_clients", "The maximum number of clients is reached. Delete some first."),
         conflict("conflict", "Client `k7f3a9c2` was changed at the same time. Try again."),
+        conflict("provider_key_exists", "This key is stored already, as `groq-1a2b3c4d`."),
+        conflict(
+            "provider_key_in_environment",
+            "The provider key `groq-1a2b3c4d` is set in the environment. Change it there.",
+        ),
+        conflict(
+            "provider_key_unreadable",
+            "The provider key `groq-1a2b3c4d` cannot be opened: none of the master keys opens it: it is sealed under the \
+             master key `9f8e7d6c`.",
+        ),
+        conflict("too_many_provider_keys", "There are already 1000 provider keys, the maximum. Delete some first."),
+        conflict(
+            "master_key_not_set",
+            "No master key is set, so that no provider key can be stored. Set TOLLFREE_MASTER_KEY and restart the gateway.",
+        ),
+        ApiError::ProviderKeyRefused(text("groq refuses this key: Invalid API Key")),
         ApiError::ModelNotFound(text(
             "The model `groq/gpt-os` does not exist. Did you mean `groq/openai/gpt-oss-20b`?",
         )),

@@ -10,7 +10,7 @@ use crate::{
     api::edge::{schema, state::AppState, timestamp::timestamp},
     catalog::Catalog,
     domain::{Candidate, Client, PoolSnapshot, Provider, RoutingStrategy, WindowLevel, client::ClientKind},
-    ledger::{Ledger, RequestRecord, Totals},
+    ledger::{KeyState, Ledger, RequestRecord, Totals},
     plan,
 };
 
@@ -28,6 +28,8 @@ pub(crate) struct Status {
     providers: Vec<ProviderStatus>,
     recent_requests: Vec<RecentRequest>,
     ledger: LedgerStatus,
+    /// Provider keys of the store that this replica cannot open, so that they are not used
+    unreadable_provider_keys: usize,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -140,6 +142,7 @@ pub(crate) async fn status(state: &AppState, for_admin: bool, new_strategy: Opti
         providers: catalog.providers.iter().map(|p| provider_status(p, &catalog, &snapshot)).collect(),
         recent_requests: journal.records.iter().map(|(_, record)| recent_request(record, for_admin)).collect(),
         ledger: ledger_status(&state.flow.ledger),
+        unreadable_provider_keys: state.flow.ledger.provider_keys().borrow().count(KeyState::Unreadable),
     }
 }
 

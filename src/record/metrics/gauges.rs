@@ -33,6 +33,8 @@ pub(crate) struct Breaker {
 pub(crate) trait GaugeSource: Send + Sync + 'static {
     fn budgets(&self) -> Vec<Budget>;
     fn breakers(&self) -> Vec<Breaker>;
+    /// Number of provider keys in the store, by state.
+    fn provider_keys(&self) -> Vec<(&'static str, usize)>;
     /// Whether the ledger's last call succeeded.
     fn ledger_is_up(&self) -> bool;
 }
@@ -54,6 +56,17 @@ pub(crate) fn observe(source: &Arc<impl GaugeSource>) {
     gauge("tollfree.breaker.state", "0 closed, 1 half open, 2 open. The model * is the provider itself.")
         .with_callback(move |observer| observe_breakers(observer, &*read_from))
         .build();
+    let read_from = source.clone();
+    gauge(
+        "tollfree.provider.keys",
+        "Provider keys in the store, by state. An unreadable one is opened by no master key.",
+    )
+    .with_callback(move |observer| {
+        for (state, keys) in read_from.provider_keys() {
+            observer.observe(i64::try_from(keys).unwrap_or(i64::MAX), &[KeyValue::new("state", state)]);
+        }
+    })
+    .build();
     let read_from = source.clone();
     gauge("tollfree.ledger.up", "1 while the ledger is reachable.")
         .with_callback(move |observer| observer.observe(i64::from(read_from.ledger_is_up()), &[]))
