@@ -8,11 +8,13 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+mod admin_store;
 mod catalog;
 mod check;
 mod demo;
 mod healthcheck;
 mod keys;
+mod providers;
 mod serve;
 mod startup;
 
@@ -50,6 +52,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Create, list and change client keys
     Keys(Box<keys::Arguments>),
+    /// Add, try and change provider keys at run time
+    Providers(providers::Arguments),
     /// Validate the configuration and show the settings in force
     Check(check::Arguments),
     /// Show providers, models and limits in force, and the source of each figure
@@ -69,6 +73,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Keys(arguments) => keys::run(arguments),
+        Command::Providers(arguments) => providers::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),

@@ -1,30 +1,22 @@
-//! Where a command is carried out: in the store itself, or by the running gateway that holds it.
+//! Client keys in the store itself, or through the running gateway that holds it.
 
-use anyhow::{Context, anyhow, bail};
-use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-use super::super::{UsageError, healthcheck};
+use super::super::admin_store::{self, AdminStore, by};
 use crate::{
     api::admin::{
         client_list::{Cursor, client_object, list_clients},
         client_object::ClientObject,
         clients::parse_overlap,
     },
-    app::{self, Store, StoreInUse},
+    app,
     catalog::Catalog,
     config::Settings,
-    ledger::ChangedBy,
-    upstream::admin_client::{AdminClient, AdminClientError},
+    upstream::admin_client::AdminClient,
 };
 
-enum ClientStore {
-    Direct(Box<Store>),
-    Gateway(AdminClient),
-}
-
 pub(super) struct ClientAdmin {
-    store: ClientStore,
+    store: AdminStore,
     settings: Settings,
     /// Where clients reach the gateway, as far as this machine knows.
     url: String,
@@ -33,42 +25,10 @@ pub(super) struct ClientAdmin {
 const PAGE_SIZE: usize = 200;
 
 impl ClientAdmin {
-    /// Opens the store if this process can, and else connects to the gateway that holds it. With `url`, always the gateway
-    /// at that address.
+    /// Opens the store, or connects to the gateway that holds it.
     pub(super) async fn open(settings: Settings, url: Option<&str>) -> anyhow::Result<Self> {
-        let local_url = server_url(&settings);
-        if let Some(url) = url {
-            if !url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-                return Err(UsageError(format!(
-                    "--url: expected an address such as https://gateway.example, got `{url}`"
-                ))
-                .into());
-            }
-            let key = settings.admin_key.clone().context("--url needs the gateway's TOLLFREE_ADMIN_KEY")?;
-            return Self::gateway(settings, url, key);
-        }
-        // Without Redis, only the running gateway can change its keys. Those of a demo exist nowhere else.
-        if settings.redis_url.is_none() && healthcheck::is_running(&settings) {
-            let Some(key) = settings.admin_key.clone() else {
-                bail!(
-                    "a gateway is running at {local_url}, and only it can change its keys: set its TOLLFREE_ADMIN_KEY to call \
-                     it, or stop it first"
-                );
-            };
-            return Self::gateway(settings, &local_url, key);
-        }
-        let store = Store::open(&settings).await.map_err(|error| match error.downcast_ref::<StoreInUse>() {
-            Some(in_use) => {
-                anyhow!("{in_use}. That process does not respond at {local_url}: name its address with --url")
-            }
-            None => error,
-        })?;
-        Ok(Self { store: ClientStore::Direct(Box::new(store)), settings, url: local_url })
-    }
-
-    fn gateway(settings: Settings, url: &str, key: SecretString) -> anyhow::Result<Self> {
-        let gateway = AdminClient::new(app::upstream(&settings)?, url, key);
-        Ok(Self { url: gateway.url().to_owned(), settings, store: ClientStore::Gateway(gateway) })
+        let store = AdminStore::open(&settings, url).await?;
+        Ok(Self { url: store.url(&settings), store, settings })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -76,15 +36,12 @@ impl ClientAdmin {
     }
 
     pub(super) async fn close(self) -> anyhow::Result<()> {
-        match self.store {
-            ClientStore::Direct(store) => store.close().await,
-            ClientStore::Gateway(_) => Ok(()),
-        }
+        self.store.close().await
     }
 
     /// The meta-models and the `provider/model` names that are served.
     pub(super) async fn model_names(&self) -> anyhow::Result<Vec<String>> {
-        if let ClientStore::Gateway(gateway) = &self.store {
+        if let AdminStore::Gateway(gateway) = &self.store {
             let list = gateway.call("GET", "/v1/models", None).await?;
             let ids = list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str());
             return Ok(ids.map(str::to_owned).collect());
@@ -96,11 +53,11 @@ impl ClientAdmin {
 
     pub(super) async fn create(&self, fields: Map<String, Value>) -> anyhow::Result<Value> {
         match &self.store {
-            ClientStore::Direct(store) => {
+            AdminStore::Direct(store) => {
                 let (record, key) = store.ledger.create_client(&fields, &by()).await?;
                 to_json(&client_object(&store.ledger, &record).await.with_key(key))
             }
-            ClientStore::Gateway(gateway) => call(gateway, "POST", "", Some(fields.into())).await,
+            AdminStore::Gateway(gateway) => call(gateway, "POST", "", Some(fields.into())).await,
         }
     }
 
@@ -108,13 +65,13 @@ impl ClientAdmin {
         let (mut all, mut cursor) = (Vec::new(), None::<String>);
         loop {
             let page = match &self.store {
-                ClientStore::Direct(store) => {
+                AdminStore::Direct(store) => {
                     let search = search.map(str::to_lowercase);
                     let from = cursor.as_deref().and_then(Cursor::parse).unwrap_or_default();
                     let page = list_clients(&store.ledger, PAGE_SIZE, from, search.as_deref()).await?;
                     serde_json::to_value(page)?
                 }
-                ClientStore::Gateway(gateway) => {
+                AdminStore::Gateway(gateway) => {
                     let mut query = url::form_urlencoded::Serializer::new(format!("?limit={PAGE_SIZE}"));
                     for (name, value) in [("cursor", cursor.as_deref()), ("search", search)] {
                         if let Some(value) = value {
@@ -134,49 +91,45 @@ impl ClientAdmin {
 
     pub(super) async fn update(&self, id: &str, fields: Map<String, Value>) -> anyhow::Result<Value> {
         match &self.store {
-            ClientStore::Direct(store) => {
+            AdminStore::Direct(store) => {
                 let record = store.ledger.update_client(id, &fields, &by()).await?;
                 to_json(&client_object(&store.ledger, &record).await)
             }
-            ClientStore::Gateway(gateway) => call(gateway, "PATCH", &format!("/{id}"), Some(fields.into())).await,
+            AdminStore::Gateway(gateway) => call(gateway, "PATCH", &format!("/{id}"), Some(fields.into())).await,
         }
     }
 
     pub(super) async fn rotate(&self, id: &str, overlap_s: i64) -> anyhow::Result<Value> {
         let fields = Map::from_iter([("overlap_s".to_owned(), Value::from(overlap_s))]);
         match &self.store {
-            ClientStore::Direct(store) => {
+            AdminStore::Direct(store) => {
                 let overlap = parse_overlap(&fields)?;
                 let (record, key) = store.ledger.rotate_client_key(id, overlap, &by()).await?;
                 to_json(&client_object(&store.ledger, &record).await.with_key(key))
             }
-            ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(fields.into())).await,
+            AdminStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/rotate"), Some(fields.into())).await,
         }
     }
 
     pub(super) async fn revoke(&self, id: &str) -> anyhow::Result<Value> {
         match &self.store {
-            ClientStore::Direct(store) => {
+            AdminStore::Direct(store) => {
                 let record = store.ledger.revoke_client(id, &by()).await?;
                 to_json(&client_object(&store.ledger, &record).await)
             }
-            ClientStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/revoke"), None).await,
+            AdminStore::Gateway(gateway) => call(gateway, "POST", &format!("/{id}/revoke"), None).await,
         }
     }
 
     pub(super) async fn delete(&self, id: &str) -> anyhow::Result<Value> {
         match &self.store {
-            ClientStore::Direct(store) => {
+            AdminStore::Direct(store) => {
                 store.ledger.delete_client(id, &by()).await?;
                 Ok(json!({ "id": id, "object": "client", "deleted": true }))
             }
-            ClientStore::Gateway(gateway) => call(gateway, "DELETE", &format!("/{id}"), None).await,
+            AdminStore::Gateway(gateway) => call(gateway, "DELETE", &format!("/{id}"), None).await,
         }
     }
-}
-
-fn by() -> ChangedBy {
-    ChangedBy { actor: "cli", address: None }
 }
 
 fn to_json(client: &ClientObject) -> anyhow::Result<Value> {
@@ -184,20 +137,5 @@ fn to_json(client: &ClientObject) -> anyhow::Result<Value> {
 }
 
 async fn call(gateway: &AdminClient, method: &str, path: &str, fields: Option<Value>) -> anyhow::Result<Value> {
-    match gateway.call(method, &format!("/admin/v1/clients{path}"), fields.as_ref()).await {
-        Err(AdminClientError::Refused { status: 401, message }) => {
-            bail!("the gateway at {} does not accept this TOLLFREE_ADMIN_KEY: {message}", gateway.url())
-        }
-        other => Ok(other?),
-    }
-}
-
-/// The URL of a gateway of these settings on this machine.
-fn server_url(settings: &Settings) -> String {
-    let host = healthcheck::host_here(settings);
-    if host.contains(':') {
-        format!("http://[{host}]:{}", settings.server.port)
-    } else {
-        format!("http://{host}:{}", settings.server.port)
-    }
+    admin_store::call(gateway, method, &format!("/admin/v1/clients{path}"), fields).await
 }

@@ -12,6 +12,7 @@ mod http_versions;
 mod journal;
 mod openapi;
 mod outage;
+mod provider_keys;
 mod responses;
 mod streaming;
 mod telemetry;

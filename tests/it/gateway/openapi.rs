@@ -318,6 +318,9 @@ async fn path_of_created(app: &TestApp, document: &Document, operation: &Operati
     let Some(maker) = maker else { return operation.example_path() };
     let body = maker.example_bodies().swap_remove(0);
     let made = Answer::of(app.request("POST", maker.path).bearer_auth(ADMIN_KEY).json(&body)).await;
+    if made.status == 409 {
+        return operation.example_path(); // its id follows from the example body, and it is there already
+    }
     assert!(made.status < 300, "{}: {}", maker.name(), made.text());
     operation.path.replace("{id}", made.json()["id"].as_str().unwrap())
 }

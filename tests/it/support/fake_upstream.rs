@@ -17,6 +17,9 @@ use tokio::{
 
 use super::listen;
 
+/// Keys that contain this are refused where the models are listed.
+pub(crate) const WRONG_KEY: &str = "wrong-key";
+
 /// One step of a response.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
@@ -101,6 +104,12 @@ impl FakeUpstream {
 async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let Some((path, headers, body)) = read_request(&mut stream).await else { return };
     if path.ends_with("/models") {
+        if headers.get("authorization").is_some_and(|key| key.contains(WRONG_KEY)) {
+            if let Some(Step::Bytes(bytes)) = whole(401, r#"{"error":{"message":"Invalid API Key"}}"#).pop() {
+                stream.write_all(&bytes).await.ok();
+            }
+            return;
+        }
         let list = r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"lab"}]}"#;
         if let Some(Step::Bytes(bytes)) = whole(200, list).pop() {
             stream.write_all(&bytes).await.ok();

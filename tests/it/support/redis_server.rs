@@ -94,6 +94,12 @@ impl RedisServer {
         self.try_command(words).unwrap()
     }
 
+    /// The content of the append-only file, which has every change so far.
+    pub(crate) fn append_only_file(&self) -> Vec<u8> {
+        assert!(self.aof);
+        all_bytes(self.folder.path())
+    }
+
     fn try_command(&self, words: &[&str]) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
@@ -102,4 +108,12 @@ impl RedisServer {
         stream.read_to_string(&mut reply)?;
         Ok(reply)
     }
+}
+
+/// The bytes of every file below a folder.
+pub(crate) fn all_bytes(folder: &Path) -> Vec<u8> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { all_bytes(&path) } else { std::fs::read(path).unwrap_or_default() })
+        .collect()
 }

@@ -3,12 +3,13 @@
 use super::{CHART, both, tool};
 
 /// An invalid value, and the parts of its error message: the place of the value and the expectation.
-const INVALID: [(&str, &[&str]); 27] = [
+const INVALID: [(&str, &[&str]); 28] = [
     ("replicaCount=0", &["/replicaCount", "minimum"]),
     ("replicaCount=two", &["/replicaCount", "want integer"]),
     ("replicas=3", &["additional properties 'replicas' not allowed"]),
     ("auth.mode=closed", &["/auth/mode", "'open', 'required'"]),
     ("auth.adminKey.value=secret", &["auth.adminKey.value: expected 16 or more"]),
+    ("auth.masterKey.value=secret/too-short", &["auth.masterKey.value: expected keys of 32 or more"]),
     ("auth.sharedKey.value=a secret with blanks", &["auth.sharedKey.value: expected visible"]),
     ("settings.LOG_LEVLE=debug", &["/settings", "LOG_LEVLE"]),
     ("settings.GROQ_API_KEY=gsk_secret", &["/settings", "GROQ_API_KEY"]),

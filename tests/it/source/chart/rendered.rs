@@ -117,7 +117,12 @@ fn pods_restart_only_when_their_configuration_or_a_secret_changes() {
     let before = annotations(&[]);
     assert_eq!(annotations(&[]), before, "generated secrets must not change the pods");
     assert_eq!(annotations(&["--set", "ingress.host=a.example.org"]), before);
-    for change in ["config=[queue]", "providers.keys.GROQ_API_KEY=gsk_a", "auth.adminKey.value=a-key-of-16-chars"] {
+    for change in [
+        "config=[queue]",
+        "providers.keys.GROQ_API_KEY=gsk_a",
+        "auth.adminKey.value=a-key-of-16-chars",
+        "auth.masterKey.value=a-master-key-of-thirty-two-characters",
+    ] {
         assert_ne!(annotations(&["--set", change]), before, "{change}");
     }
 }
@@ -129,9 +134,14 @@ fn existing_objects_are_not_created() {
     assert!(of_kind(&all, "Secret").is_empty(), "{all:?}");
     assert!(of_kind(&all, "ServiceAccount").is_empty());
     let text = gateway(&all).to_string();
-    for secret in
-        ["tollfree-admin", "tollfree-shared", "provider-keys", "more-provider-keys", "tollfree-redis-password"]
-    {
+    for secret in [
+        "tollfree-admin",
+        "tollfree-master",
+        "tollfree-shared",
+        "provider-keys",
+        "more-provider-keys",
+        "tollfree-redis-password",
+    ] {
         assert!(text.contains(&format!("\"{secret}\"")), "{secret}");
     }
     for kind in ["StatefulSet", "Service"] {
