@@ -63,6 +63,9 @@
 {{- end }}
 - name: TOLLFREE_ADMIN_KEY
   valueFrom: { secretKeyRef: { name: {{ include "tollfree.adminKey.secret" . }}, key: {{ .Values.auth.adminKey.existingSecretKey }} } }
+{{- /* Optional, so that a Secret made before there was a master key does not stop the pods. */}}
+- name: TOLLFREE_MASTER_KEY
+  valueFrom: { secretKeyRef: { name: {{ include "tollfree.masterKey.secret" . }}, key: {{ .Values.auth.masterKey.existingSecretKey }}, optional: true } }
 {{- if or .Values.auth.sharedKey.value .Values.auth.sharedKey.existingSecret }}
 - name: TOLLFREE_API_KEY
   valueFrom: { secretKeyRef: { name: {{ default $fullname .Values.auth.sharedKey.existingSecret }}, key: {{ .Values.auth.sharedKey.existingSecretKey }} } }

@@ -4,6 +4,10 @@
 {{- default (include "tollfree.fullname" .) .Values.auth.adminKey.existingSecret }}
 {{- end }}
 
+{{- define "tollfree.masterKey.secret" -}}
+{{- default (include "tollfree.fullname" .) .Values.auth.masterKey.existingSecret }}
+{{- end }}
+
 {{- define "tollfree.redisPassword.secret" -}}
 {{- default (printf "%s-redis" (include "tollfree.fullname" .)) .Values.redis.bundled.existingSecret }}
 {{- end }}
@@ -31,13 +35,16 @@ the contents of existing Secrets are not available here.
 */}}
 {{- define "tollfree.secrets.checksum" -}}
 {{- $redis := dict "password" .Values.redis.bundled.password "url" .Values.redis.external.url }}
-{{- list .Values.providers.keys .Values.auth.adminKey.value .Values.auth.sharedKey.value .Values.auth.clients.file .Values.otlp.headers.value $redis | toJson | sha256sum }}
+{{- list .Values.providers.keys .Values.auth.adminKey.value .Values.auth.masterKey.value .Values.auth.sharedKey.value .Values.auth.clients.file .Values.otlp.headers.value $redis | toJson | sha256sum }}
 {{- end }}
 
 {{/* Checks that the schema cannot express, and checks of secrets, which an error of the schema would print. */}}
 {{- define "tollfree.check" -}}
 {{- if not (regexMatch "^([!-~]{16,})?$" .Values.auth.adminKey.value) }}
 {{- fail "auth.adminKey.value: expected 16 or more visible ASCII characters without spaces" }}
+{{- end }}
+{{- if not (regexMatch "^([!-+--~]{32,}(,[!-+--~]{32,})*)?$" .Values.auth.masterKey.value) }}
+{{- fail "auth.masterKey.value: expected keys of 32 or more visible ASCII characters without spaces, separated by commas" }}
 {{- end }}
 {{- if not (regexMatch "^[!-~]*$" .Values.auth.sharedKey.value) }}
 {{- fail "auth.sharedKey.value: expected visible ASCII characters without spaces" }}
