@@ -39,7 +39,7 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("redis", &["src/ledger/redis/"]),
     ("mlua", &["src/ledger/embedded/"]),
     ("fjall", &["src/ledger/embedded/"]),
-    ("ring", &["src/ledger/provider_keys/"]),
+    ("ring", &["src/ledger/provider_keys/", "src/protocol/responses/"]),
     ("reqwest", &["src/upstream/"]),
     ("rust_embed", &["src/api/"]),
     ("opentelemetry", &["src/telemetry/", "src/record/metrics/"]),
