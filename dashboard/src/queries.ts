@@ -3,7 +3,7 @@ import { ApiError, api, bodyOf } from "./api";
 import { syncClock } from "./components/clock";
 import { LiveFeed, useFeedMode } from "./live-feed";
 import { fillGaps } from "./usage";
-import type { ClientChange, NewClient, Strategy, Usage } from "./types";
+import type { ClientChange, NewClient, NewProviderKey, ProviderKeyChange, Strategy, Usage } from "./types";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -129,6 +129,20 @@ export const useModels = () =>
     refetchInterval: 10_000,
   });
 
+export const useProviders = () =>
+  useQuery({
+    queryKey: ["providers"],
+    queryFn: ({ signal }) => bodyOf(api.GET("/admin/v1/providers", { signal })),
+    refetchInterval: 10_000,
+  });
+
+export const useProviderKeys = () =>
+  useQuery({
+    queryKey: ["provider-keys"],
+    queryFn: ({ signal }) => bodyOf(api.GET("/admin/v1/provider-keys", { signal })),
+    refetchInterval: 5_000,
+  });
+
 export const useConfig = () =>
   useQuery({ queryKey: ["config"], queryFn: ({ signal }) => bodyOf(api.GET("/admin/v1/config", { signal })) });
 
@@ -152,6 +166,7 @@ export const useAudit = () =>
 function useChange<In, Out>(mutationFn: (input: In) => Promise<Out>, ...keys: string[]) {
   return useMutation({
     mutationFn,
+    gcTime: 0, // what was sent may be a secret
     onSuccess: () => Promise.all([...keys, "audit"].map((key) => queryClient.invalidateQueries({ queryKey: [key] }))),
   });
 }
@@ -174,6 +189,31 @@ export const useRevokeClient = (id: string) =>
   useChange(() => bodyOf(api.POST("/admin/v1/clients/{id}/revoke", byId(id))), "clients", "client");
 export const useDeleteClient = (id: string) =>
   useChange(() => bodyOf(api.DELETE("/admin/v1/clients/{id}", byId(id))), "clients");
+
+export const useAddProviderKey = () =>
+  useChange(
+    (body: NewProviderKey) => bodyOf(api.POST("/admin/v1/provider-keys", { body })),
+    "provider-keys",
+    "providers",
+    "models",
+  );
+export const useChangeProviderKey = (id: string) =>
+  useChange(
+    (body: ProviderKeyChange) => bodyOf(api.PATCH("/admin/v1/provider-keys/{id}", { ...byId(id), body })),
+    "provider-keys",
+    "providers",
+    "models",
+  );
+export const useDeleteProviderKey = () =>
+  useChange(
+    (id: string) => bodyOf(api.DELETE("/admin/v1/provider-keys/{id}", byId(id))),
+    "provider-keys",
+    "providers",
+    "models",
+  );
+/** Tries a key. Nothing changes by it. */
+export const useTestProviderKey = (id: string) =>
+  useMutation({ mutationFn: () => bodyOf(api.POST("/admin/v1/provider-keys/{id}/test", byId(id))) });
 
 export const useResetProvider = () =>
   useChange((id: string) => bodyOf(api.POST("/v1/status/providers/{id}/reset", byId(id))), "budget", "status");

@@ -13,6 +13,12 @@ export type ClientWithKey = Schemas["ClientWithKey"];
 export type ClientChange = Schemas["ClientChange"];
 export type NewClient = Schemas["NewClient"];
 
+/** A provider of the catalogue or of the file. */
+export type KnownProvider = Schemas["Provider"];
+export type ProviderKey = Schemas["ProviderKey"];
+export type NewProviderKey = Schemas["NewProviderKey"];
+export type ProviderKeyChange = Schemas["ProviderKeyChange"];
+
 export type AuditEntry = Schemas["AuditEntry"];
 
 export type RequestRecord = Schemas["Request"];

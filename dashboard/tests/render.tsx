@@ -36,6 +36,8 @@ const DEFAULTS: Record<string, Answer> = {
   "GET /admin/v1/requests": () => list(Array.from({ length: 60 }, (_, at) => fixtures.record(at))),
   "GET /admin/v1/clients": () => list(fixtures.clients()),
   "GET /admin/v1/models": () => list(fixtures.models()),
+  "GET /admin/v1/providers": () => list(fixtures.providers()),
+  "GET /admin/v1/provider-keys": () => list(fixtures.providerKeys()),
   "GET /admin/v1/config": () => fixtures.config(),
   "GET /admin/v1/audit": () => list(fixtures.audit()),
   "GET /v1/status": () => fixtures.status(),

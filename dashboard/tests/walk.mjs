@@ -13,7 +13,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 const TIMEOUT_MS = 20_000;
 /** The limit of one step, even on a busy machine. It names the step that hangs. */
 const STEP_TIMEOUT_MS = 120_000;
-const PAGES = ["", "requests", "clients", "models", "playground", "settings", "start"];
+const PAGES = ["", "requests", "clients", "providers", "models", "playground", "settings", "start"];
 
 const problems = [];
 const browser = await open();

@@ -10,6 +10,7 @@ const PAGES: [path: string, name: string, icon: IconName][] = [
   ["/", "Pool", "pool"],
   ["/requests", "Requests", "requests"],
   ["/clients", "Clients", "clients"],
+  ["/providers", "Providers", "key"],
   ["/models", "Models", "models"],
   ["/playground", "Playground", "playground"],
   ["/settings", "Settings", "settings"],

@@ -7,7 +7,9 @@ import type {
   BudgetModel,
   Client,
   Config,
+  KnownProvider,
   Provider,
+  ProviderKey,
   RequestRecord,
   Status,
   Usage,
@@ -324,6 +326,58 @@ export const clients = (now = Date.now()): Client[] => [
   client(6, { id: "2ce9b014", name: "old laptop", prefix: "sk-tf-2ce9b014-", revoked_at: iso(now - 2 * DAY) }, now),
 ];
 
+export const providers = (): KnownProvider[] =>
+  ["Groq", "Gemini", "Mistral"].map((name, nth) => ({
+    id: name.toLowerCase(),
+    object: "provider",
+    name,
+    status: nth === 2 ? "trial" : "active",
+    signup: `https://console.${name.toLowerCase()}.example/keys`,
+    takes_keys: true,
+    configured: nth < 2,
+    models: nth < 2 ? 4 : 0,
+    missing: null,
+  }));
+
+export const providerKeys = (now = Date.now()): ProviderKey[] => {
+  const key = (provider: string, fingerprint: string, over: Partial<ProviderKey>): ProviderKey => ({
+    id: `${provider}-${fingerprint}`,
+    object: "provider_key",
+    provider,
+    account: fingerprint,
+    label: "",
+    fingerprint,
+    last_four: "wxyz",
+    source: "store",
+    state: "active",
+    problem: null,
+    cooldown: null,
+    created_at: iso(now - 3 * DAY),
+    created_by: "admin",
+    ...over,
+  });
+  return [
+    key("groq", "11111111", {
+      source: "environment",
+      account: "acme",
+      last_four: "1234",
+      created_at: null,
+      created_by: null,
+    }),
+    key("groq", "22222222", { label: "made by ann" }),
+    key("groq", "33333333", { state: "disabled", last_four: "" }),
+    key("gemini", "44444444", {
+      last_four: "",
+      cooldown: { cause: "401", until: iso(now + 60 * SECOND) },
+    }),
+    key("gemini", "55555555", {
+      last_four: "",
+      state: "unreadable",
+      problem: "none of the master keys opens it: it is sealed under the master key `9f8e7d6c`",
+    }),
+  ];
+};
+
 const limits = (of: Record<string, number>) =>
   Object.entries(of).map(([limit, max]) => ({ limit, max, kind: "sliding", source: "catalogue" }) as const);
 
@@ -493,6 +547,7 @@ export const status = (): Status => ({
   failedRequests: 213,
   ledger: { reachable: true, waiting: 0 },
   recentRequests: [],
+  unreadableProviderKeys: 0,
   providers: PROVIDERS.map(({ id, name, models }) => ({
     id,
     name,

@@ -73,6 +73,9 @@ class Gateway {
         ),
       );
     }
+    if (endpoint === "GET providers") return list(fixtures.providers());
+    if (endpoint === "GET provider-keys") return list(fixtures.providerKeys());
+    if (path.startsWith("provider-keys")) return send(200, fixtures.providerKeys()[1]);
     if (endpoint === "GET requests") return this.requests(url, list);
     if (path === "clients" || path.startsWith("clients/"))
       return this.client(request.method ?? "GET", path.split("/").slice(1), body, url, { send, sendError, list });

@@ -1,0 +1,95 @@
+import { fireEvent, screen, waitFor } from "@testing-library/react";
+import { expect, test } from "vitest";
+import { PENDING, errorResponse, gateway, list, show } from "../../../tests/render";
+import Providers from "./providers";
+
+const SECRET = "gsk_a-secret-that-must-not-stay";
+
+const sentChanges = (sent: ReturnType<typeof gateway>) =>
+  sent.filter((each) => each.method !== "GET").map((each) => [each.method, each.path, each.body]);
+
+test("the loading, error and empty states are shown", async () => {
+  const all = (answer: () => unknown) => ({
+    "GET /admin/v1/provider-keys": answer,
+    "GET /admin/v1/providers": answer,
+  });
+  gateway(all(PENDING));
+  const loading = show(Providers);
+  expect(screen.getAllByRole("status", { name: "Loading" })).toHaveLength(2);
+  loading.unmount();
+  gateway(all(() => errorResponse(503, "ledger_unavailable", "unavailable")));
+  const failed = show(Providers);
+  await waitFor(() => expect(screen.getAllByRole("alert")).toHaveLength(2));
+  failed.unmount();
+  gateway({ "GET /admin/v1/provider-keys": () => list([]) });
+  show(Providers);
+  expect(await screen.findByText("No provider has a key yet")).toBeTruthy();
+});
+
+test("keys show where they come from and why they are not used", async () => {
+  gateway();
+  show(Providers);
+  expect(await screen.findByText("in the environment")).toBeTruthy();
+  expect(screen.getByText("…wxyz")).toBeTruthy();
+  expect(screen.getByText("unreadable")).toBeTruthy();
+  expect(screen.getByText(/none of the master keys opens it/)).toBeTruthy();
+  expect(screen.getByText("refused: 401")).toBeTruthy();
+  // A key of the environment can be tried, and is changed there.
+  expect(screen.getByRole("button", { name: "Test groq-11111111" })).toBeTruthy();
+  expect(screen.queryByRole("button", { name: "Delete groq-11111111" })).toBeNull();
+});
+
+test("a key is pasted, refused, and then added", async () => {
+  let accepts = false;
+  const sent = gateway({
+    "POST /admin/v1/provider-keys": () =>
+      accepts ? {} : errorResponse(400, "provider_key_refused", "groq refuses this key: Invalid API Key"),
+  });
+  show(Providers);
+  fireEvent.click(await screen.findByRole("button", { name: "Add a key of Groq" }));
+  fireEvent.change(await screen.findByLabelText(/^Key/), { target: { value: ` ${SECRET} ` } });
+  fireEvent.change(screen.getByLabelText(/^Label/), { target: { value: "made by ann" } });
+  const submit = () => fireEvent.submit(screen.getByLabelText(/^Label/).closest("form")!);
+  submit();
+  expect(await screen.findByText("groq refuses this key: Invalid API Key")).toBeTruthy();
+  accepts = true;
+  submit();
+  await waitFor(() => expect(screen.queryByLabelText(/^Label/)).toBeNull());
+  const body = { provider: "groq", key: SECRET, account: null, label: "made by ann", try: true };
+  expect(sentChanges(sent)).toEqual([
+    ["POST", "/admin/v1/provider-keys", body],
+    ["POST", "/admin/v1/provider-keys", body],
+  ]);
+  expect(document.body.innerHTML).not.toContain(SECRET);
+});
+
+test("a key is tried, disabled and deleted", async () => {
+  const sent = gateway({
+    "POST /admin/v1/provider-keys/groq-22222222/test": () => ({ test: "refused", test_detail: "Invalid API Key" }),
+    "PATCH /admin/v1/provider-keys/groq-22222222": () => ({}),
+    "DELETE /admin/v1/provider-keys/groq-22222222": () => ({}),
+  });
+  show(Providers);
+  fireEvent.click(await screen.findByRole("button", { name: "Test groq-22222222" }));
+  expect(await screen.findByText("The provider refuses it: Invalid API Key")).toBeTruthy();
+  fireEvent.click(screen.getByRole("button", { name: "Disable groq-22222222" }));
+  await waitFor(() => expect(sentChanges(sent)).toHaveLength(2));
+  fireEvent.click(screen.getByRole("button", { name: "Delete groq-22222222" }));
+  fireEvent.click(await screen.findByRole("button", { name: "Delete" }));
+  await waitFor(() =>
+    expect(sentChanges(sent).slice(1)).toEqual([
+      ["PATCH", "/admin/v1/provider-keys/groq-22222222", { disabled: true }],
+      ["DELETE", "/admin/v1/provider-keys/groq-22222222", undefined],
+    ]),
+  );
+});
+
+test("a key joins the account of another one by a click", async () => {
+  const sent = gateway({ "PATCH /admin/v1/provider-keys/groq-22222222": () => ({}) });
+  show(Providers);
+  fireEvent.click(await screen.findByRole("combobox", { name: "Account of groq-22222222" }));
+  fireEvent.click(await screen.findByRole("option", { name: "acme" }));
+  await waitFor(() =>
+    expect(sentChanges(sent)).toEqual([["PATCH", "/admin/v1/provider-keys/groq-22222222", { account: "acme" }]]),
+  );
+});
