@@ -186,6 +186,94 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/provider-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Provider keys
+         * @description Those of the environment first, then those that were added at run time, the oldest first.
+         */
+        get: operations["list_provider_keys"];
+        put?: never;
+        /**
+         * Adds a provider key for all replicas
+         * @description The key is tried first with one call that costs no budget. It is in force at every replica within a second.
+         */
+        post: operations["add_provider_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/provider-keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Deletes a provider key
+         * @description After the response no replica admits another request with it. What it has used stays counted.
+         */
+        delete: operations["delete_provider_key"];
+        options?: never;
+        head?: never;
+        /**
+         * Changes a provider key
+         * @description Applies to the next admission of every replica. Keys of the environment are changed there.
+         */
+        patch: operations["change_provider_key"];
+        trace?: never;
+    };
+    "/admin/v1/provider-keys/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tries a provider key with its provider
+         * @description One call that costs no budget, by this replica.
+         */
+        post: operations["test_provider_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/admin/v1/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Providers
+         * @description Every provider of the catalogue and of the file, with a key or without one.
+         */
+        get: operations["list_providers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/admin/v1/requests": {
         parameters: {
             query?: never;
@@ -1116,6 +1204,11 @@ export interface components {
             id: string;
             object: string;
         };
+        DeletedProviderKey: {
+            deleted: boolean;
+            id: string;
+            object: string;
+        };
         /** @description The body of every error response. */
         Envelope: {
             error: components["schemas"]["ErrorBody"];
@@ -1141,6 +1234,11 @@ export interface components {
         };
         Health: {
             status: string;
+        };
+        KeyCooldown: {
+            cause: string;
+            /** Format: date-time */
+            until: string;
         };
         LedgerStatus: {
             /**
@@ -1176,6 +1274,20 @@ export interface components {
         /** @description One page of a list. */
         List_Client: {
             data: components["schemas"]["Client"][];
+            /** @description The `cursor` of the next page, null on the last one */
+            next_cursor: string | null;
+            object: string;
+        };
+        /** @description One page of a list. */
+        List_Provider: {
+            data: components["schemas"]["Provider"][];
+            /** @description The `cursor` of the next page, null on the last one */
+            next_cursor: string | null;
+            object: string;
+        };
+        /** @description One page of a list. */
+        List_ProviderKey: {
+            data: components["schemas"]["ProviderKey"][];
             /** @description The `cursor` of the next page, null on the last one */
             next_cursor: string | null;
             object: string;
@@ -1421,6 +1533,24 @@ export interface components {
              */
             weight?: number;
         };
+        /** @description The body of a new key. */
+        NewProviderKey: {
+            /** @description An existing or new account. Absent: one of its own */
+            account?: string | null;
+            /**
+             * Format: password
+             * @description The secret. It is never returned
+             */
+            key: string;
+            label?: string;
+            /** @description `groq`, or the name of a `[providers.NAME]` table */
+            provider: string;
+            /**
+             * @description Whether the provider is called with the key first; a key that it refuses is not kept
+             * @default true
+             */
+            try: boolean;
+        };
         /** @description A retired model has only a status and a successor. */
         OneModelFacts: {
             capabilities: string[];
@@ -1445,12 +1575,66 @@ export interface components {
             /** @description `rpm`, `breaker`, … */
             why: string;
         };
+        /** @description A provider of the catalogue or of the file. */
+        Provider: {
+            /** @description Whether it is served with the keys that it has */
+            configured: boolean;
+            id: string;
+            /** @description What it lacks besides a key */
+            missing: string | null;
+            /** @description Its models in force */
+            models: number;
+            name: string;
+            object: string;
+            /** @description Where a key can be made */
+            signup: string | null;
+            /** @enum {string} */
+            status: "active" | "trial" | "gated" | "paid" | "retired";
+            /** @description Whether keys can be added */
+            takes_keys: boolean;
+        };
         ProviderBudget: {
             accounts: components["schemas"]["AccountBudget"][];
             breaker: components["schemas"]["BudgetBreaker"];
             enabled: boolean;
             id: string;
             name: string;
+        };
+        /** @description A provider key as the admin API and the `providers keys` command show it. */
+        ProviderKey: {
+            /** @description Keys of one account share its limits. The fingerprint for a key with an account of its own */
+            account: string;
+            cooldown: null | components["schemas"]["KeyCooldown"];
+            /** Format: date-time */
+            created_at: string | null;
+            /** @description The actor, as in the audit log */
+            created_by: string | null;
+            /** @description First 8 hex digits of the key's SHA-256 */
+            fingerprint: string;
+            id: string;
+            label: string;
+            /** @description Empty for a short key */
+            last_four: string;
+            object: string;
+            /** @description Why it cannot be opened */
+            problem: string | null;
+            provider: string;
+            /** @enum {string} */
+            source: "environment" | "store";
+            /** @enum {string} */
+            state: "active" | "disabled" | "unreadable";
+            /** @enum {string} */
+            test?: "accepted" | "unverified" | "refused" | "unanswered";
+            /** @description Why the provider has refused it, or why it did not answer */
+            test_detail?: string | null;
+        };
+        /** @description Changes of a key. Absent fields stay unchanged. */
+        ProviderKeyChange: {
+            /** @description Null gives it an account of its own */
+            account?: string | null;
+            /** @description A disabled key is not used until it is enabled again */
+            disabled?: boolean;
+            label?: string;
         };
         ProviderStatus: {
             /** @enum {string} */
@@ -1720,6 +1904,8 @@ export interface components {
             successRequests: number;
             /** Format: int64 */
             totalRequests: number;
+            /** @description Provider keys of the store that this replica cannot open, so that they are not used */
+            unreadableProviderKeys: number;
         };
         Switch: {
             enabled: boolean;
@@ -1888,6 +2074,16 @@ export interface components {
         };
         /** @description `previous_response_not_found`, `invalid_json`, `invalid_value` */
         "400_previous_response_not_found_or_invalid_json_or_invalid_value": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `provider_key_refused`, `invalid_json`, `invalid_value` */
+        "400_provider_key_refused_or_invalid_json_or_invalid_value": {
             headers: {
                 "x-request-id": components["headers"]["x-request-id"];
                 [name: string]: unknown;
@@ -2096,6 +2292,36 @@ export interface components {
                 "application/json": components["schemas"]["Envelope"];
             };
         };
+        /** @description `provider_key_exists`, `too_many_provider_keys`, `master_key_not_set`, `conflict` */
+        "409_provider_key_exists_or_too_many_provider_keys_or_master_key_not_set_or_conflict": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `provider_key_in_environment`, `conflict` */
+        "409_provider_key_in_environment_or_conflict": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `provider_key_unreadable` */
+        "409_provider_key_unreadable": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
         /** @description `too_many_clients`, `conflict` */
         "409_too_many_clients_or_conflict": {
             headers: {
@@ -2216,6 +2442,16 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["MessagesError"];
+            };
+        };
+        /** @description `upstream_error` */
+        "502_upstream_error": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
             };
         };
         /** @description `upstream_error` */
@@ -2812,6 +3048,212 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelFactsList"];
+                };
+            };
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request_or_admin_required"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    list_provider_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keys, without their secrets */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_ProviderKey"];
+                };
+            };
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request_or_admin_required"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    add_provider_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "account": "acme",
+                 *       "key": "gsk_an-example-of-a-provider-key",
+                 *       "label": "made by ann",
+                 *       "provider": "groq",
+                 *       "try": false
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewProviderKey"];
+            };
+        };
+        responses: {
+            /** @description The key, without its secret */
+            201: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderKey"];
+                };
+            };
+            400: components["responses"]["400_provider_key_refused_or_invalid_json_or_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request_or_admin_required"];
+            409: components["responses"]["409_provider_key_exists_or_too_many_provider_keys_or_master_key_not_set_or_conflict"];
+            413: components["responses"]["413_request_too_large"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error"];
+            503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    delete_provider_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example groq-7a46a00e */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key is deleted */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "deleted": true,
+                     *       "id": "groq-7a46a00e",
+                     *       "object": "provider_key"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["DeletedProviderKey"];
+                };
+            };
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request_or_admin_required"];
+            404: components["responses"]["404_not_found"];
+            409: components["responses"]["409_provider_key_in_environment_or_conflict"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    change_provider_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example groq-7a46a00e */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "disabled": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["ProviderKeyChange"];
+            };
+        };
+        responses: {
+            /** @description The key after the change */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderKey"];
+                };
+            };
+            400: components["responses"]["400_invalid_json_or_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request_or_admin_required"];
+            404: components["responses"]["404_not_found"];
+            409: components["responses"]["409_provider_key_in_environment_or_conflict"];
+            413: components["responses"]["413_request_too_large"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    test_provider_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example groq-7a46a00e */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key, with the result as its `test` */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderKey"];
+                };
+            };
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request_or_admin_required"];
+            404: components["responses"]["404_not_found"];
+            409: components["responses"]["409_provider_key_unreadable"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    list_providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The providers */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Provider"];
                 };
             };
             401: components["responses"]["401_invalid_api_key"];
