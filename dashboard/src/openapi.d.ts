@@ -630,6 +630,64 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/responses/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A stored response
+         * @description Responses are stored only where the operator sets `responses.store`, and found only by the client that created them.
+         */
+        get: operations["show_response"];
+        put?: never;
+        post?: never;
+        /** Deletes a stored response */
+        delete: operations["delete_response"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/responses/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancels a background response
+         * @description Responses of this gateway are never in the background, so none can be cancelled.
+         */
+        post: operations["cancel_response"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/responses/{id}/input_items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The items that a stored response's request added to its conversation */
+        get: operations["list_response_items"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/status": {
         parameters: {
             query?: never;
@@ -1739,6 +1797,13 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        ResponsesDeletion: {
+            deleted: boolean;
+            id: string;
+            object: string;
+        } & {
+            [key: string]: unknown;
+        };
         ResponsesError: {
             /** @description `rate_limit_exceeded`, `context_length_exceeded` or `server_error` */
             code: string;
@@ -1778,6 +1843,16 @@ export interface components {
             role?: string | null;
             status?: string | null;
             type?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description Items of a response's input. */
+        ResponsesItems: {
+            data: Record<string, never>[];
+            first_id: string | null;
+            has_more: boolean;
+            last_id: string | null;
+            object: string;
         } & {
             [key: string]: unknown;
         };
@@ -4092,6 +4167,128 @@ export interface operations {
             403: components["responses"]["403_model_not_allowed_or_cross_site_request"];
             404: components["responses"]["404_model_not_found"];
             413: components["responses"]["413_request_too_large"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable"];
+        };
+    };
+    show_response: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example resp_0193 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The response */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponsesObject"];
+                };
+            };
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request"];
+            404: components["responses"]["404_not_found"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable"];
+        };
+    };
+    delete_response: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example resp_0193 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The response is deleted */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponsesDeletion"];
+                };
+            };
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request"];
+            404: components["responses"]["404_not_found"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable"];
+        };
+    };
+    cancel_response: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example resp_0193 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            400: components["responses"]["400_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request"];
+            404: components["responses"]["404_not_found"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable"];
+        };
+    };
+    list_response_items: {
+        parameters: {
+            query?: {
+                limit?: number;
+                /** @description `desc`, the default, or `asc` */
+                order?: string;
+                /** @description The `last_id` of the page before */
+                after?: string;
+                /** @description Has no effect */
+                include?: string;
+                /** @description Has no effect */
+                "include[]"?: string;
+            };
+            header?: never;
+            path: {
+                /** @example resp_0193 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The items */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponsesItems"];
+                };
+            };
+            400: components["responses"]["400_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request"];
+            404: components["responses"]["404_not_found"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable"];

@@ -46,6 +46,12 @@ fn v1(app: &mut Urls) {
         .service(at("/responses", [(M::POST, post().to(v1::responses::create))]))
         .service(at("/responses/input_tokens", [(M::POST, post().to(v1::responses::count_tokens))]))
         .service(at("/responses/compact", [(M::POST, post().to(v1::responses::compact))]))
+        .service(at(
+            "/responses/{id}",
+            [(M::GET, get().to(v1::responses::stored::show)), (M::DELETE, delete().to(v1::responses::stored::delete))],
+        ))
+        .service(at("/responses/{id}/input_items", [(M::GET, get().to(v1::responses::stored::list_items))]))
+        .service(at("/responses/{id}/cancel", [(M::POST, post().to(v1::responses::stored::cancel))]))
         .service(at("/messages", [(M::POST, post().to(v1::messages::create))]))
         .service(at("/messages/count_tokens", [(M::POST, post().to(v1::messages::count_tokens))]))
         .service(at("/models", [(M::GET, get().to(v1::models::list))]))

@@ -34,8 +34,8 @@ pub use redis_url::{Address, RedisUrl, Topology};
 use secrecy::{ExposeSecret, SecretString};
 pub use settings::{
     AddedKey, AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, ModelAlias, Network,
-    OllamaSettings, Origin, ProviderSettings, ProxyUrl, QueueSettings, RoutingSettings, ServerSettings, SettingSource,
-    Settings, Timeouts,
+    OllamaSettings, Origin, ProviderSettings, ProxyUrl, QueueSettings, ResponsesSettings, RoutingSettings,
+    ServerSettings, SettingSource, Settings, Timeouts,
 };
 
 use crate::domain::key::CLIENT_KEY_PREFIX;

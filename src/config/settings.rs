@@ -1,7 +1,9 @@
 //! The settings as the rest of the program sees them. A section is a table of `tollfree.toml`, and `Settings::default` is
 //! the only place where defaults are written down.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, ops::Deref, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeMap, fmt, net::IpAddr, ops::Deref, path::PathBuf, str::FromStr, sync::Arc, time::Duration,
+};
 
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -26,6 +28,7 @@ pub struct Settings {
     pub ledger: LedgerSettings,
     pub queue: QueueSettings,
     pub routing: RoutingSettings,
+    pub responses: ResponsesSettings,
     pub breaker: BreakerSettings,
     pub timeouts: Timeouts,
     pub shutdown: ShutdownSettings,
@@ -79,6 +82,7 @@ impl Default for Settings {
             ledger: LedgerSettings { data_dir: None, pool: "default".into(), slack_ms: 250 },
             queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000, outage_requests: 1_000 },
             routing: RoutingSettings { quality_floor: 25 },
+            responses: ResponsesSettings { store: None, store_bytes_per_client: 16 << 20 },
             breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
             timeouts: Timeouts { route_ms: 30_000, connect_ms: 3_000, first_token_ms: 20_000, stream_idle_ms: 30_000 },
             shutdown: ShutdownSettings { grace_ms: 2_000 },
@@ -191,6 +195,17 @@ pub struct RoutingSettings {
     /// Models of less quality come after all others of their meta-model that have room.
     #[serde(deserialize_with = "value::whole::<_, _, 0, 100>")]
     pub quality_floor: u32,
+}
+
+/// Storage of `/v1/responses`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponsesSettings {
+    /// How long responses are stored. `None`: prompts and responses are never stored.
+    #[serde(with = "value::optional_period")]
+    pub store: Option<Duration>,
+    /// The oldest responses of a client are forgotten beyond this size.
+    #[serde(deserialize_with = "value::whole::<_, _, 1_024, 10_737_418_240>")]
+    pub store_bytes_per_client: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

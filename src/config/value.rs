@@ -82,6 +82,39 @@ pub(super) mod list {
     }
 }
 
+/// A period of days, hours or minutes, such as `7d`; nothing, or `off`, for none.
+pub(super) mod optional_period {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::domain::time::{DAY_MS, HOUR_MS};
+
+    const UNITS: [(char, i64); 3] = [('d', DAY_MS), ('h', HOUR_MS), ('m', 60_000)];
+    const MAX_MS: i64 = 365 * DAY_MS;
+
+    #[expect(clippy::ref_option, reason = "the form that serde calls")]
+    pub(in crate::config) fn serialize<S: Serializer>(period: &Option<Duration>, output: S) -> Result<S::Ok, S::Error> {
+        let Some(period) = period else { return output.serialize_none() };
+        let ms = i64::try_from(period.as_millis()).unwrap_or(MAX_MS);
+        let (unit, unit_ms) = UNITS.into_iter().find(|(_, unit_ms)| ms % unit_ms == 0).unwrap_or(UNITS[2]);
+        output.serialize_str(&format!("{}{unit}", ms / unit_ms))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(input).map_err(|_| wrong())?;
+        let Some(text) = text.filter(|text| text != "off") else { return Ok(None) };
+        let unit = UNITS.into_iter().find_map(|(unit, ms)| Some((text.strip_suffix(unit)?, ms)));
+        let ms = unit.and_then(|(number, ms)| number.trim().parse::<i64>().ok()?.checked_mul(ms));
+        let ms = ms.filter(|ms| (1..=MAX_MS).contains(ms)).and_then(|ms| u64::try_from(ms).ok());
+        ms.map(|ms| Some(Duration::from_millis(ms))).ok_or_else(wrong)
+    }
+
+    fn wrong<E: serde::de::Error>() -> E {
+        super::expected("a period such as 7d, 12h or 30m, at most 365d, or off")
+    }
+}
+
 /// The parts of a comma-separated list.
 pub(super) fn split(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|part| !part.is_empty())

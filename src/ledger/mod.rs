@@ -12,6 +12,7 @@ mod error;
 mod provider_keys;
 pub mod redis;
 mod reports;
+mod responses;
 mod script;
 mod shared;
 
@@ -41,6 +42,7 @@ pub use self::{
         journal::{AttemptRecord, JournalPage, JournalRange, PassedOver, RecordId, RequestRecord, Totals},
         rollup,
     },
+    responses::{NewResponse, ResponseBounds, StoredResponse},
     script::{engine, keys, scripts},
     shared::{Ledger, Rules},
 };

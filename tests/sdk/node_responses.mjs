@@ -119,6 +119,18 @@ const checks = {
     assert.ok((await client.responses.inputTokens.count({ model, input: "hello" })).input_tokens > 0);
   },
 
+  async storedResponses() {
+    const [model, create] = [models.each[0], (body) => client.responses.create(body)];
+    const first = await client.responses.stream({ model, input: "hello" }).finalResponse();
+    const second = await create({ model, input: "again", previous_response_id: first.id });
+    assert.equal(second.previous_response_id, first.id);
+    assert.equal((await client.responses.retrieve(first.id)).id, first.id);
+    const items = await client.responses.inputItems.list(second.id);
+    assert.equal(items.data[0].content[0].text, "again");
+    await client.responses.delete(first.id);
+    await raises(OpenAI.NotFoundError, 404, "not_found", () => client.responses.retrieve(first.id));
+  },
+
   async errorClasses() {
     const unknown = new OpenAI({ baseURL, apiKey: "sk-tf-0000-unknown", maxRetries: 0 });
     const [model, create] = [models.each[0], (body) => client.responses.create(body)];

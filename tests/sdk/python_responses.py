@@ -195,6 +195,22 @@ def input_tokens():
     assert 0 < few.input_tokens < many.input_tokens, (few, many)
 
 
+@check
+def stored_responses():
+    model = MODELS["each"][0]
+    first = client.responses.create(model=model, input="hello")
+    assert first.store, first
+    second = client.responses.create(model=model, input="again", previous_response_id=first.id)
+    assert second.previous_response_id == first.id and second.output_text, second
+    assert client.responses.retrieve(first.id).output_text == first.output_text
+    items = list(client.responses.input_items.list(second.id))
+    assert [item.content[0].text for item in items] == ["again"], items
+    reference = {"type": "item_reference", "id": first.output[-1].id}
+    assert client.responses.create(model=model, input=[reference, {"role": "user", "content": "and?"}]).output_text
+    client.responses.delete(first.id)
+    raises(openai.NotFoundError, 404, "not_found", lambda: client.responses.retrieve(first.id))
+
+
 def raises(kind, status, code, call):
     try:
         call()

@@ -16,6 +16,7 @@ use crate::{
         client::{Client, ClientKind},
         key::{self, CLIENT_KEY_PREFIX},
     },
+    ledger::ResponseBounds,
     protocol::responses::Sealer,
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct AccessPolicy {
     pub origins: Origins,
     /// Seals what clients keep for the gateway. `None`: replicas share no key for it.
     pub sealer: Option<Arc<Sealer>>,
+    /// How responses are stored. `None`: they are not.
+    pub responses: Option<ResponseBounds>,
     /// Maximum size of a request body.
     pub body_bytes: usize,
     /// The settings in force, for `GET /admin/v1/config`.
@@ -85,6 +88,10 @@ impl AccessPolicy {
             limits: settings.clients.rate_limit_rpm.map(|rpm| (Limit::Rpm, rpm)).into_iter().collect(),
             trusted_proxies: settings.http.trusted_proxies.clone(),
             origins: Origins::new(&settings.http.allowed_origins),
+            responses: settings.responses.store.map(|lifetime| ResponseBounds {
+                lifetime,
+                bytes_per_client: settings.responses.store_bytes_per_client,
+            }),
             body_bytes: settings.http.body_bytes,
             config: Arc::new(ConfigView::new(settings)),
         }

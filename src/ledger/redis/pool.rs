@@ -31,6 +31,9 @@ pub(super) fn serves(script: Script) -> bool {
             | Script::ClientWrite
             | Script::DisplayNames
             | Script::Journal
+            | Script::ResponseDelete
+            | Script::ResponseGet
+            | Script::ResponsePut
             | Script::Rollup
             | Script::Sessions
     )

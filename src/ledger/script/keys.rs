@@ -22,6 +22,7 @@
 //! | `claim:WORK` | string | as long as the claim | claim |
 //! | `audit` | stream | capped | client scripts, provider key scripts, control, sessions |
 //! | `sess:DIGEST` | string | 12 h | sessions |
+//! | `resp:ID`, `resp:ID:until` stored responses | hash, sorted set | `[responses] store`; bounded in bytes per client | response scripts |
 //! | `guess`, `guess:ADDRESS` failed logins | sorted set | a minute | login throttle |
 
 use std::{fmt::Write, sync::Arc};
@@ -172,6 +173,11 @@ impl Keys {
         } else {
             format!("{}sh:{provider}/{account}/{}", self.prefix, candidate.model.id).into()
         }
+    }
+
+    /// The stored responses of a client, and their ids by expiry.
+    pub fn stored_responses(&self, client: &str) -> [Key; 2] {
+        [self.named_after("resp:", client), format!("{}resp:{client}:until", self.prefix).into()]
     }
 
     /// Heads of all windows of a client.

@@ -56,6 +56,9 @@ scripts! {
     Record: "reports/record",
     Rollup: "reports/rollup",
     Snapshot: "reports/snapshot",
+    ResponseDelete: "responses/response_delete",
+    ResponseGet: "responses/response_get",
+    ResponsePut: "responses/response_put",
 }
 
 const PIECES: &[(&str, &str)] = pieces![
@@ -79,6 +82,7 @@ const PIECES: &[(&str, &str)] = pieces![
     "lib/queue_keys",
     "lib/sliding_sweep",
     "lib/sliding_window",
+    "lib/stored_response",
     "lib/token_bucket",
     "lib/wait_queue",
     "lib/window",

@@ -9,6 +9,7 @@ use super::{
     content::Content,
     node::{Members, Node},
     seal::{SealedFor, Sealer},
+    stored,
     tools::{CUSTOM_INPUT, ToolKind, Tools, chat_name},
 };
 use crate::protocol::BadRequest;
@@ -74,6 +75,8 @@ struct Call {
 
 #[derive(Debug)]
 pub(super) struct Conversation<'s> {
+    /// Items of the store, by their ids.
+    references: Vec<(&'s str, Node<'s>)>,
     entries: Vec<Entry>,
     /// Reasoning that belongs to the next answer.
     reasoning: Vec<String>,
@@ -87,8 +90,9 @@ pub(super) struct Conversation<'s> {
 }
 
 impl<'s> Conversation<'s> {
-    pub(super) fn new(sealer: Option<&'s Sealer>) -> Self {
+    pub(super) fn new(sealer: Option<&'s Sealer>, references: Vec<(&'s str, Node<'s>)>) -> Self {
         Self {
+            references,
             entries: Vec::new(),
             reasoning: Vec::new(),
             sealer,
@@ -105,12 +109,19 @@ impl<'s> Conversation<'s> {
     }
 
     /// Adds one item of the input. Tools that it declares are added to `tools`.
-    pub(super) fn item<'a>(&mut self, item: Node<'a>, tools: &mut Tools<'a>) -> Result<(), BadRequest> {
+    pub(super) fn item(&mut self, item: Node<'s>, tools: &mut Tools<'s>) -> Result<(), BadRequest> {
         let members = item.members()?;
+        if let Some(id) = stored::reference(&members) {
+            let known = self.references.iter().find(|(known, _)| *known == id).map(|(_, node)| *node);
+            // An item of the store is no reference itself.
+            return match known.filter(|node| node.members().is_ok_and(|m| stored::reference(&m).is_none())) {
+                Some(node) => self.item(node, tools),
+                None => Err(unresolved(item)),
+            };
+        }
         let kind = match members.get("type") {
             Some(kind) => kind,
             None if members.get("role").is_some() => return self.message(&members),
-            None if members.get("id").is_some() => return Err(unresolved(item)),
             None => members.need("type")?,
         };
         match kind.string()?.raw {
@@ -125,7 +136,6 @@ impl<'s> Conversation<'s> {
                 self.compacts = true;
                 Ok(())
             }
-            "item_reference" => Err(unresolved(item)),
             hosted if HOSTED_ITEMS.contains(&hosted) => {
                 if !self.dropped.iter().any(|known| known == hosted) {
                     self.dropped.push(hosted.to_owned());
@@ -341,7 +351,7 @@ mod tests {
 
     fn read_with(items: &Value, sealer: Option<&Sealer>) -> Result<Value, BadRequest> {
         let text = json!({ "input": items }).to_string();
-        let mut conversation = Conversation::new(sealer);
+        let mut conversation = Conversation::new(sealer, Vec::new());
         let mut tools = Tools::default();
         for item in Node::root(&text)?.members()?.need("input")?.items()? {
             conversation.item(item, &mut tools)?;

@@ -14,6 +14,7 @@ use super::{
     object::{ResponseObject, quoted},
     reasoning::ReasoningForm,
     seal::Sealer,
+    stored,
     tools::{Choice, Tools},
 };
 use crate::{
@@ -50,7 +51,9 @@ pub struct Options {
     pub sealer: Option<Arc<Sealer>>,
     /// The stored conversation that `previous_response_id` names, as a JSON array of items.
     pub history: Option<String>,
-    /// Receives the finished response. `None`: responses are not stored.
+    /// Items of the store that the request or its history names, by their ids, as JSON.
+    pub references: Vec<(String, String)>,
+    /// Receives the finished response. `None`: it is not stored.
     pub on_end: Option<OnEnd>,
 }
 
@@ -66,7 +69,9 @@ pub fn decode(body: Bytes, options: Options) -> Result<Decoded, BadRequest> {
     if let Some(list) = members.get("tools") {
         tools.declare(list)?;
     }
-    let mut conversation = Conversation::new(options.sealer.as_deref());
+    let references = options.references.iter().map(|(id, item)| Ok((id.as_str(), Node::root(item)?)));
+    let references = references.collect::<Result<Vec<_>, BadRequest>>()?;
+    let mut conversation = Conversation::new(options.sealer.as_deref(), references);
     conversation.lenient = options.purpose != Purpose::Respond;
     read_input(&members, history, &mut conversation, &mut tools, options.purpose)?;
     let compacts = options.purpose == Purpose::Compact || conversation.compacts;
@@ -99,6 +104,7 @@ pub fn decode(body: Bytes, options: Options) -> Result<Decoded, BadRequest> {
     };
     let echo = echo::write(&members, options.on_end.is_some())?;
     let object = ResponseObject::new(request.model.clone(), echo);
+    let input = if options.on_end.is_some() { stored::own_items(&members, &object.key)? } else { String::new() };
     let answer = Answer::new(object.key.clone(), tools.into_table(), reasoning);
     let encoder = ResponseEncoder {
         object,
@@ -106,6 +112,7 @@ pub fn decode(body: Bytes, options: Options) -> Result<Decoded, BadRequest> {
         manners: options.manners,
         compaction,
         has_begun: false,
+        input,
         on_end: options.on_end,
     };
     Ok(Decoded { request, encoder: Some(Box::new(encoder)), dropped })
@@ -145,13 +152,6 @@ pub fn not_found(id: &str) -> String {
     )
 }
 
-/// The id of the response that a request continues.
-pub fn previous_response_id(body: &Bytes) -> Result<Option<String>, BadRequest> {
-    let body = skip_byte_order_mark(body.clone());
-    let members = Node::root(text_of(&body)?)?.members()?;
-    Ok(members.text("previous_response_id")?.map(|id| id.decode().into_owned()))
-}
-
 fn no_key(body: Node<'_>) -> BadRequest {
     let message =
         "Compaction needs a key that seals the summary, and none is set: set TOLLFREE_SEAL_KEY or TOLLFREE_ADMIN_KEY.";
@@ -161,7 +161,7 @@ fn no_key(body: Node<'_>) -> BadRequest {
 fn read_input<'a>(
     members: &Members<'a>,
     history: Option<Node<'a>>,
-    conversation: &mut Conversation<'_>,
+    conversation: &mut Conversation<'a>,
     tools: &mut Tools<'a>,
     purpose: Purpose,
 ) -> Result<(), BadRequest> {
@@ -316,7 +316,7 @@ fn renamed(mut bad: BadRequest) -> BadRequest {
 }
 
 /// The name of a chat completion's parameter in a request of this protocol, if it is another one.
-pub fn parameter_name(chat_name: &str) -> Option<&'static str> {
+fn parameter_name(chat_name: &str) -> Option<&'static str> {
     match chat_name.split(['.', '[']).next()? {
         "messages" => Some("input"),
         "max_tokens" | "max_completion_tokens" => Some("max_output_tokens"),

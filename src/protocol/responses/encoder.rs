@@ -29,10 +29,10 @@ pub struct Manners {
 #[derive(Debug)]
 pub struct FinishedResponse {
     pub id: String,
+    /// The items that its request added to the conversation, as a JSON array.
+    pub input: String,
     /// The JSON of the object.
     pub object: Vec<u8>,
-    /// The JSON of each item of its output.
-    pub output: Vec<String>,
 }
 
 pub(super) type OnEnd = Box<dyn FnOnce(FinishedResponse) + Send>;
@@ -45,6 +45,8 @@ pub(super) struct ResponseEncoder {
     pub compaction: Option<Compaction>,
     /// Whether the first events have been written.
     pub has_begun: bool,
+    /// See [`FinishedResponse::input`].
+    pub input: String,
     pub on_end: Option<OnEnd>,
 }
 
@@ -109,8 +111,8 @@ impl ResponseEncoder {
         };
         self.object.write(&progress, out);
         if let Some(on_end) = self.on_end.take() {
-            let output = self.answer.outputs().to_vec();
-            on_end(FinishedResponse { id: self.object.id(), object: out[start..].to_vec(), output });
+            let input = std::mem::take(&mut self.input);
+            on_end(FinishedResponse { id: self.object.id(), input, object: out[start..].to_vec() });
         }
     }
 

@@ -14,13 +14,15 @@ mod node;
 mod object;
 mod reasoning;
 mod seal;
+mod stored;
 mod tools;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::{
-    decode::{Options, Purpose, decode, not_found, parameter_name, previous_response_id},
+    decode::{Options, Purpose, decode, not_found},
     encoder::{FinishedResponse, Manners},
     seal::Sealer,
+    stored::{References, conversation, find_item, referenced_items, references, response_of_item},
 };

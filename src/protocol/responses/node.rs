@@ -197,6 +197,11 @@ impl<'a> Members<'a> {
         self.get(name).map_or("null", Node::raw)
     }
 
+    /// All members, by their names as they are written.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
+        self.list.iter().map(|(name, node)| (name.raw, *node))
+    }
+
     pub(super) fn object(&self) -> Node<'a> {
         self.object
     }

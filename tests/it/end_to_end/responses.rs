@@ -49,7 +49,8 @@ const UNLIMITED: [(&str, &str); 5] = [
 /// A gateway with keys of all simulated providers.
 fn gateway(simulator: &Simulator) -> Setup {
     let providers = ["groq", "gemini", "mistral", "cerebras", "ollama"];
-    let setup = providers.iter().fold(TestApp::setup(), |app, provider| app.simulated(simulator, provider));
+    let setup = TestApp::setup().env("TOLLFREE__RESPONSES__STORE", "1h");
+    let setup = providers.iter().fold(setup, |app, provider| app.simulated(simulator, provider));
     UNLIMITED.iter().fold(setup, |app, (provider, model)| {
         let limits = ["rpm", "rph", "rpd", "tpm", "tph", "tpd"].map(|name| format!("{name} = \"none\"")).join(", ");
         app.file(&format!("[providers.{provider}.models.\"{model}\"]\nlimits = {{ {limits} }}"))

@@ -10,6 +10,7 @@ use crate::support::{
     eventually,
     fake_upstream::{DONE, FakeUpstream, Step, chunk, content, role, stop, stream, stream_head, whole},
     http::{Answer, Finished, Stream},
+    redis_server::RedisServer,
     scaled,
 };
 
@@ -265,4 +266,75 @@ async fn codex_gets_a_catalogue_with_the_smallest_window_of_each_meta_model() {
     assert!(of("mute/m").is_none() && of("large/m").is_some(), "{catalogue}");
     assert_eq!(of("small/m").unwrap()["supported_reasoning_levels"], json!([]));
     assert!(app.get("/v1/models").await.json()["data"].is_array());
+}
+
+/// A response that any replica stores for a client.
+async fn stored(app: &TestApp, key: &str, body: &Value) -> Value {
+    let answer = Answer::of(call(app, body).bearer_auth(key)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["store"], true);
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_stored_response_is_continued_at_any_replica_by_its_own_client() {
+    let (upstream, redis) = (FakeUpstream::start().await, RedisServer::start().await);
+    let setup = || {
+        let setup = TestApp::setup().lab("lab", &upstream).redis(&redis).env("TOLLFREE_ADMIN_KEY", "the-admin-key");
+        setup.file("[responses]\nstore = \"7d\"\n").env("TOLLFREE_API_KEY", "shared-key")
+    };
+    let (one, two) = (setup().start().await, setup().start().await);
+    let first = stored(&one, "shared-key", &json!({"model": "lab/m", "input": "first", "instructions": "i"})).await;
+    let id = first["id"].as_str().unwrap().to_owned();
+    let next = json!({"model": "lab/m", "input": "second", "previous_response_id": id});
+    let second = stored(&two, "shared-key", &next).await;
+    assert_eq!(second["previous_response_id"], json!(id));
+    let sent = upstream.seen().pop().unwrap().json();
+    let roles: Vec<_> = sent["messages"].as_array().unwrap().iter().map(|m| (&m["role"], &m["content"])).collect();
+    let expected = [("user", "first"), ("assistant", "hello"), ("user", "second")].map(|(r, c)| (json!(r), json!(c)));
+    assert_eq!(roles, expected.iter().map(|(role, content)| (role, content)).collect::<Vec<_>>());
+
+    // An item can be named by its id alone.
+    let item = first["output"][0]["id"].as_str().unwrap();
+    let by_reference = json!([{"role": "user", "content": "a"}, {"type": "item_reference", "id": item}, {"role": "user", "content": "b"}]);
+    stored(&two, "shared-key", &json!({"model": "lab/m", "input": by_reference})).await;
+    assert_eq!(upstream.seen().pop().unwrap().json()["messages"][1]["content"], "hello");
+
+    let get = async |key: &str, path: &str| Answer::of(two.request("GET", path).bearer_auth(key)).await;
+    let path = format!("/v1/responses/{id}");
+    assert_eq!(get("shared-key", &path).await.json(), first);
+    let items = get("shared-key", &format!("{path}/input_items")).await.json();
+    assert_eq!((&items["data"][0]["content"][0]["text"], &items["has_more"]), (&json!("first"), &json!(false)));
+    assert_eq!(get("the-admin-key", &path).await.error().0, 404, "another client");
+    let theirs = Answer::of(call(&one, &next).bearer_auth("the-admin-key")).await;
+    assert_eq!(theirs.error(), (400, "invalid_request_error".into(), "previous_response_not_found".into()));
+    let cancelled = two.request("POST", &format!("{path}/cancel")).bearer_auth("shared-key");
+    assert_eq!(Answer::of(cancelled).await.error().0, 400);
+
+    let unstored = json!({"model": "lab/m", "input": "x", "store": false});
+    let unstored = Answer::of(call(&one, &unstored).bearer_auth("shared-key")).await.json();
+    assert_eq!(unstored["store"], false);
+    assert_eq!(get("shared-key", &format!("/v1/responses/{}", unstored["id"].as_str().unwrap())).await.error().0, 404);
+
+    let deleted = Answer::of(two.request("DELETE", &path).bearer_auth("shared-key")).await;
+    assert_eq!(deleted.json(), json!({"id": id, "object": "response", "deleted": true}));
+    assert_eq!(get("shared-key", &path).await.error().0, 404);
+    assert_eq!(Answer::of(call(&one, &next).bearer_auth("shared-key")).await.error().0, 400);
+}
+
+#[tokio::test]
+async fn a_streamed_response_is_stored_and_a_failed_one_is_not() {
+    let upstream = FakeUpstream::start().await;
+    let app = TestApp::setup().lab("lab", &upstream).env("TOLLFREE__RESPONSES__STORE", "1h").start().await;
+    let body = json!({"model": "lab/m", "input": "hi", "stream": true});
+    for (script, is_stored) in [
+        (stream([role(), content("hello"), stop(), DONE.into()]), true),
+        (vec![stream_head(), Step::Bytes(content("half").into())], false),
+    ] {
+        upstream.then(script);
+        let last = streamed(call(&app, &body)).await.chunks().pop().unwrap()["response"].clone();
+        let found = app.get(&format!("/v1/responses/{}", last["id"].as_str().unwrap())).await;
+        assert_eq!(found.status == 200, is_stored, "{}", found.text());
+        assert!(!is_stored || found.json() == last);
+    }
 }

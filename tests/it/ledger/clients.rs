@@ -16,19 +16,19 @@ use crate::support::redis_server::RedisServer;
 const START_US: i64 = 1_800_000_000_000_000;
 
 /// Both engines, which receive the same calls.
-struct Pair {
+pub(super) struct Pair {
     redis: RealRedis,
     embedded: SteppedEmbedded,
-    keys: Keys,
+    pub(super) keys: Keys,
     now_us: i64,
 }
 
-fn words<S: AsRef<str>>(words: &[S]) -> Vec<Bytes> {
+pub(super) fn words<S: AsRef<str>>(words: &[S]) -> Vec<Bytes> {
     words.iter().map(|word| Bytes::copy_from_slice(word.as_ref().as_bytes())).collect()
 }
 
 impl Pair {
-    fn on(server: &RedisServer) -> Self {
+    pub(super) fn on(server: &RedisServer) -> Self {
         let pair = Self {
             redis: RealRedis::connect(&server.url()),
             embedded: SteppedEmbedded::new(),
@@ -45,7 +45,7 @@ impl Pair {
         self
     }
 
-    fn advance_us(&mut self, us: i64) {
+    pub(super) fn advance_us(&mut self, us: i64) {
         self.now_us += us;
         self.redis.set_clock(self.now_us);
         self.embedded.set_clock(self.now_us);
@@ -57,7 +57,7 @@ impl Pair {
 
     /// The reply of both engines. `plain` removes values of the engines' own clocks before the comparison.
     #[track_caller]
-    fn same(&self, script: Script, keys: &[Key], args: &[Bytes], plain: impl Fn(Reply) -> Reply) -> Reply {
+    pub(super) fn same(&self, script: Script, keys: &[Key], args: &[Bytes], plain: impl Fn(Reply) -> Reply) -> Reply {
         let reply = plain(self.redis.run(script, keys, args));
         assert_eq!(
             reply,
@@ -123,7 +123,7 @@ impl Pair {
     }
 }
 
-fn bulk(text: &str) -> Reply {
+pub(super) fn bulk(text: &str) -> Reply {
     Reply::Bulk(Bytes::copy_from_slice(text.as_bytes()))
 }
 

@@ -15,6 +15,7 @@ mod never_over;
 mod oracle;
 mod queue;
 mod refusals;
+mod responses;
 mod rig;
 mod shares;
 mod waiting;

@@ -1,9 +1,11 @@
 //! `/v1/responses`: OpenAI's Responses.
 
+pub(crate) mod stored;
+
 use actix_web::{
     HttpResponse,
     http::header::HeaderMap,
-    web::{Data, Json},
+    web::{Bytes, Data, Json},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,6 +19,7 @@ use crate::{
         },
         v1::{exchange::Call, posted::Posted, prefer::Prefer},
     },
+    domain::Client,
     protocol::{
         self, Protocol,
         responses::{Manners, Options, Purpose},
@@ -110,9 +113,10 @@ pub(crate) async fn count_tokens(
     posted: Result<Posted, ApiError>,
 ) -> Result<Json<InputTokens>, ApiError> {
     let Posted { client, body, .. } = posted?;
-    let sealer = state.policy.load().sealer.clone();
-    let options = Options { purpose: Purpose::Count, sealer, ..Options::default() };
-    let request = protocol::responses::decode(body?, options)?.request;
+    let body = body?;
+    let options = Options { purpose: Purpose::Count, ..Options::default() };
+    let options = complete(&state, &client, &body, options).await?;
+    let request = protocol::responses::decode(body, options)?.request;
     let counted = state.flow.estimate_prompt(&client, &request);
     let input_tokens = counted.map_err(|error| flow_error::from_flow(&error.into(), &request.model))?;
     Ok(Json(InputTokens { object: "response.input_tokens", input_tokens }))
@@ -126,12 +130,38 @@ pub(crate) struct InputTokens {
 }
 
 async fn answer(call: Call, posted: Result<Posted, ApiError>, purpose: Purpose) -> HttpResponse {
-    let sealer = call.state.policy.load().sealer.clone();
-    call.answer(Protocol::Responses, posted, |body, headers| {
-        let options = Options { purpose, manners: manners(headers), sealer, ..Options::default() };
-        protocol::responses::decode(body, options)
-    })
-    .await
+    let Posted { client, request, body } = match posted {
+        Ok(posted) => posted,
+        Err(error) => return call.refuse(Protocol::Responses, &error),
+    };
+    let decoded = async {
+        let body = body?;
+        let options = Options { purpose, manners: manners(request.headers()), ..Options::default() };
+        let options = complete(&call.state, &client, &body, options).await?;
+        Ok(protocol::responses::decode(body, options)?)
+    };
+    match decoded.await {
+        Ok(decoded) => call.serve(Protocol::Responses, client, decoded).await,
+        Err(error) => call.reject(Protocol::Responses, &client, &error),
+    }
+}
+
+/// Adds the key and, where responses are stored, what the request refers to.
+async fn complete(
+    state: &Data<AppState>,
+    client: &Client,
+    body: &Bytes,
+    mut options: Options,
+) -> Result<Options, ApiError> {
+    let bounds = {
+        let policy = state.policy.load();
+        options.sealer.clone_from(&policy.sealer);
+        policy.responses
+    };
+    match bounds {
+        Some(bounds) => stored::prepare(state, client, bounds, body, options).await,
+        None => Ok(options),
+    }
 }
 
 /// Codex names itself in `originator`. Whoever says how long it waits can also read when to come back.
