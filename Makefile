@@ -1,6 +1,6 @@
 # `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
 .DEFAULT_GOAL := help
-.PHONY: help check run dashboard types test test-long test-compose test-k8s bench k8s lint deny fmt setup
+.PHONY: help check run dashboard types test test-agents test-long test-compose test-k8s bench k8s lint deny fmt setup
 
 CARGO ?= cargo
 # Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
@@ -44,6 +44,11 @@ test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu m
 	$(CARGO) test --locked --test it -- --nocapture end_to_end::dashboard::
 	$(CARGO) test --locked --test it -- ledger::
 	$(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
+
+test-agents: setup ## the real Claude Code and Codex, each on a small task with tools (installs both from npm; a minute)
+	cd tests/agents && npm ci --silent
+	$(CARGO) build --locked
+	.venv/bin/python tests/agents/run.py target/debug/tollfree
 
 test-long: setup ## the same histories and clocks, for much longer
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
