@@ -207,10 +207,16 @@ local function evaluate_candidate(c)
   end
 end
 
+--- Whether only time ends what prevents a candidate: nothing that other requests do does.
+local function is_down(reason)
+  return reason == 'breaker' or reason == 'off'
+    or string.sub(reason, 1, 10) == 'cooldown: ' and string.sub(reason, 11, 13) ~= '429'
+end
+
 --- Evaluates candidates until one has room. Returns { chosen }, or { best } of those that have none, and when and why; or
---- { is_stale }.
+--- { is_stale }. all_down: no candidate is full, and none is being probed.
 local function evaluate()
-  local verdict = { best = nil, earliest = NEVER, exact = true, is_estimate = nil, reasons = {} }
+  local verdict = { best = nil, earliest = NEVER, exact = true, is_estimate = nil, reasons = {}, all_down = true }
   local order = request.ticket and queue.evaluation_order(request.ticket, candidate, COUNT)
   for i = 1, COUNT do
     local number = order and order[i] or i
@@ -227,6 +233,7 @@ local function evaluate()
     if not reason then
       reason, max_units, earliest, exact = quota.limiting.limit, quota.limiting.max, quota.earliest, quota.exact
     end
+    verdict.all_down = verdict.all_down and is_down(reason)
     local at = 3 * (number - 1)
     verdict.reasons[at + 1] = reason
     verdict.reasons[at + 2] = max_units
@@ -351,8 +358,9 @@ local counts = not request.is_flexible and request.wait_ms >= 0 and not request.
 if counts and c and c.shares and not only_quota_prevents then
   record_demand(c.shares, c.list, now, request.client, request.weight, 1, 0)
 end
--- A slot or a probe may become free long before its deadline, so a request that waits at all waits for it.
-local is_soon = request.ticket or verdict.earliest - now <= request.wait_ms or verdict.is_estimate
+-- A slot or a probe may become free long before its deadline, so a request that waits at all waits for it. A request with a
+-- ticket waits on, since others return units, unless every candidate is down for longer than it waits.
+local is_soon = verdict.earliest - now <= request.wait_ms or verdict.is_estimate or request.ticket and not verdict.all_down
 if c and verdict.earliest < NEVER and request.wait_ms > 0 and is_soon then
   return enqueue()
 end

@@ -9,6 +9,7 @@
 --- @include "lib/clock"
 --- @include "lib/breaker"
 --- @include "lib/cooldown"
+--- @include "lib/provider_reset"
 --- @include "lib/queue_keys"
 --- @include "lib/wait_queue"
 --- @include "lib/audit_entry"
@@ -28,18 +29,7 @@ elseif change == 'off' or change == 'on' then
   b.off = change == 'off' and 1 or 0
   write_breaker(KEYS[HEALTH], field, b, now)
 else
-  local health = redis.call('HGETALL', KEYS[HEALTH])
-  for i = 1, #health, 2 do
-    local field, value = health[i], health[i + 1]
-    local kind, provider = string.match(field, '^(%a+):([^/]+)')
-    if provider == subject and (kind == 'p' or kind == 'b') then
-      local b = parse_breaker(value)
-      b.generation, b.failures, b.successes, b.open_until, b.probe_until = b.generation + 1, 0, 0, 0, 0
-      write_breaker(KEYS[HEALTH], field, b, now)
-    elseif provider == subject and not (kind == 'k' and is_withdrawn(value)) then
-      redis.call('HDEL', KEYS[HEALTH], field)
-    end
-  end
+  reset_provider(KEYS[HEALTH], subject, false, now)
 end
 if change == 'on' or change == 'reset' then
   wait_queue().notify_provider(queue_keys(QUEUE), string.match(subject, '^[^/]*'), now)

@@ -73,14 +73,11 @@ local function settle_breaker(field, value, generation, is_probe, verdict)
   end
   local failures, successes, open_ms = string.match(ARGV[BREAKER_RULES], '(%d+) (%d+) (%d+)')
   local rules = { failures + 0, successes + 0, open_ms + 0 }
-  local changed = update_breaker(KEYS[HEALTH], field, value, generation, is_probe == 1, verdict, rules, now)
-  if not changed or is_probe ~= 1 then
-    return generation
+  local changed, is_open = update_breaker(KEYS[HEALTH], field, value, generation, is_probe == 1, verdict, rules, now)
+  if queue and changed and (is_probe == 1 or is_open) then
+    queue.notify_provider(keys, string.match(provider_field, '^p:(.*)$'), now, is_open)
   end
-  if queue then
-    queue.notify_provider(keys, string.match(provider_field, '^p:(.*)$'), now)
-  end
-  return generation + 1
+  return changed and is_probe == 1 and generation + 1 or generation
 end
 
 local _, provider_generation, model_generation, provider_probe, model_probe = unpack(lease, 1, 5)

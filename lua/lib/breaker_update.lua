@@ -2,7 +2,7 @@
 --- @include "lib/breaker"
 
 --- Applies one verdict ("good", "failed" or "nothing") of a lease that reports for `generation`.
---- rules = { failures to open, successes to close, ms open }. Returns whether the breaker changed.
+--- rules = { failures to open, successes to close, ms open }. Returns whether the breaker changed, and whether it is open.
 local function update_breaker(health, field, value, generation, was_probe, verdict, rules, now)
   local failures_to_open, successes_to_close, open_ms = rules[1], rules[2], rules[3]
   local b = parse_breaker(value)
@@ -35,5 +35,5 @@ local function update_breaker(health, field, value, generation, was_probe, verdi
     return false
   end
   write_breaker(health, field, b, now)
-  return true
+  return true, b.open_until > now
 end

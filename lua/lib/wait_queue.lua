@@ -99,15 +99,16 @@ local function wait_queue()
     end
   end
 
-  --- Notifies the first ticket of each queue of a provider: its breaker has closed, or it was switched on.
-  function queue.notify_provider(keys, provider, now)
+  --- Notifies the first ticket of each queue of a provider: its breaker has closed, or it was switched on. every: all tickets,
+  --- as its breaker has opened, and some do not wait until the next probe.
+  function queue.notify_provider(keys, provider, now, every)
     for _, scope in ipairs({ 'a', 'm' }) do
       local prefix = scope .. ':' .. provider
       for _, key in ipairs({ keys.queue, keys.alternates }) do
         local entries, last = redis.call('ZRANGEBYLEX', key, '[' .. prefix .. '/', '(' .. prefix .. '0'), nil
         for i = 1, #entries do
           local name, _, id = string.match(entries[i], '^([^\t]*)\t([^\t]*)\t([^\t]*)')
-          if name ~= last then
+          if every or name ~= last then
             last = name
             queue.notify(keys, id, now)
           end

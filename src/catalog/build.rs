@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::{AddedKey, ProviderSettings, Settings, builtin},
     domain::{
-        Account, Candidate, ProviderKey,
+        Account, Candidate, Provider, ProviderKey,
         provider::{Auth, Endpoint, Status},
     },
 };
@@ -256,6 +256,19 @@ fn accounts(at: &Overlay<'_>) -> Vec<Arc<Account>> {
 /// First 8 hex digits of the key's SHA-256, which identify a key without revealing it.
 pub fn key_id(key: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(key.as_bytes())[..4])
+}
+
+/// A digest of each provider's address, keys and models, by its id.
+pub(super) fn provider_digests(catalog: &Catalog) -> Vec<(Arc<str>, String)> {
+    let digest = |provider: &Arc<Provider>| {
+        let own = catalog.candidates.iter().filter(|candidate| candidate.provider.id == provider.id);
+        let mut words: Vec<&str> = own.flat_map(|c| [&*c.account.id, &*c.key.id, &*c.model.id]).collect();
+        words.sort_unstable();
+        words.dedup();
+        words.push(&provider.base_url);
+        (provider.id.clone(), HEXLOWER.encode(&Sha256::digest(words.join("\n").as_bytes())[..8]))
+    };
+    catalog.providers.iter().map(digest).collect()
 }
 
 /// Digest of everything on which the ledger's windows depend. Replicas with different digests disagree about limits.

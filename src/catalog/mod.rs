@@ -144,6 +144,11 @@ impl Catalog {
         build::build(settings, discovered)
     }
 
+    /// A digest of each provider's address, keys and models, by its id.
+    pub(crate) fn provider_digests(&self) -> Vec<(Arc<str>, String)> {
+        build::provider_digests(self)
+    }
+
     /// Resolves a name as a meta-model, as `provider/id-or-alias`, as an id or alias at all providers that serve it, or last by
     /// the operator's aliases. The error names the successor of a retired model, or the closest names.
     pub fn resolve(&self, name: &str) -> Result<Resolved<'_>, NotFound> {

@@ -12,7 +12,8 @@ pub(crate) enum FlowError {
     /// No candidate can serve the request; nothing was charged.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The client's quota or the budget of every candidate is used up. Earlier attempts, if any, all met limits.
+    /// The client's quota or the budget of every candidate is used up, or every candidate is down. Earlier attempts, if any,
+    /// all met limits.
     #[error("no candidate has room; room opens in {} ms", .0.retry_ms)]
     Refused(Refusal),
     #[error(transparent)]
@@ -36,6 +37,7 @@ impl FlowError {
             Self::Plan(PlanError::NotAllowed { .. }) => 403,
             Self::Plan(PlanError::ContextTooLong { .. } | PlanError::Unsupported { .. }) => 400,
             Self::Key(_) => 401,
+            Self::Refused(refusal) if refusal.is_down() => 503,
             Self::Refused(_) => 429,
             Self::Ledger(_) => 503,
             Self::AllFailed { timed_out: true, .. } => 504,
@@ -53,6 +55,7 @@ impl FlowError {
             Self::Plan(PlanError::Unsupported { .. }) => "unsupported_by_models",
             Self::Key(_) => "invalid_api_key",
             Self::Refused(Refusal { by: RefusedBy::Client, .. }) => "client_quota_exceeded",
+            Self::Refused(refusal) if refusal.is_down() => "no_provider_available",
             Self::Refused(_) => "budget_exhausted",
             Self::Ledger(_) => "ledger_unavailable",
             Self::AllFailed { timed_out: true, .. } => TIMED_OUT,

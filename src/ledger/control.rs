@@ -1,5 +1,7 @@
 //! What operators change at run time: the routing strategy, breakers, and which providers and models are enabled.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -31,6 +33,24 @@ impl Ledger {
     /// Closes every breaker of a provider, ends its cooldowns and removes the limits learned from its responses.
     pub async fn reset_provider(&self, provider: &str, by: &ChangedBy) -> Result<(), LedgerError> {
         self.control("reset", provider, AuditNote::new(by, Action::ProviderReset, provider)).await
+    }
+
+    /// Notes the configuration of each provider, as a digest of its address, keys and models. Where it differs from the one
+    /// noted before, by any replica, the provider's breakers are closed and its cooldowns end. Returns these providers.
+    pub(crate) async fn note_providers(&self, digests: &[(Arc<str>, String)]) -> Result<Vec<String>, LedgerError> {
+        let shared = &self.shared;
+        let mut keys = vec![shared.keys.meta(), shared.keys.health()];
+        keys.extend(shared.keys.queue());
+        let words = digests.iter().flat_map(|(provider, digest)| [&**provider, digest.as_str()]);
+        let args = words.map(encode::text).collect();
+        let reply = shared.run(&ScriptCall { script: Script::ProviderChange, keys, args }).await?;
+        let changed: Vec<String> =
+            reply.as_str().unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
+        if !changed.is_empty() {
+            // The snapshot of the next second shows it too.
+            let _ = self.refresh_snapshot().await;
+        }
+        Ok(changed)
     }
 
     /// Enables or disables a provider (`groq`) or a model (`groq/openai/gpt-oss-120b`) for all replicas.

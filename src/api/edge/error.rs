@@ -60,6 +60,9 @@ pub enum ApiError {
     ClientQuota { message: String, retry_ms: i64 },
     #[error("{message}")]
     NoBudget { message: String, retry_ms: i64 },
+    /// No candidate is full, and each is down.
+    #[error("{message}")]
+    NoProvider { message: String, retry_ms: i64 },
     /// A provider rejected the request. Its status and message are passed on.
     #[error("{provider}: {message}")]
     Rejected { status: u16, provider: String, message: String, code: Option<String> },
@@ -109,6 +112,7 @@ impl ApiError {
             Self::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, REQUEST, "request_too_large"),
             Self::ClientQuota { .. } => (S::TOO_MANY_REQUESTS, LIMIT, "client_quota_exceeded"),
             Self::NoBudget { .. } => (S::TOO_MANY_REQUESTS, LIMIT, "budget_exhausted"),
+            Self::NoProvider { .. } => (S::SERVICE_UNAVAILABLE, SERVER, "no_provider_available"),
             Self::AllFailed { .. } => (S::BAD_GATEWAY, SERVER, "upstream_error"),
             Self::TimedOut { .. } => (S::GATEWAY_TIMEOUT, SERVER, "upstream_timeout"),
             Self::LedgerUnavailable { .. } => (S::SERVICE_UNAVAILABLE, SERVER, "ledger_unavailable"),
@@ -140,6 +144,7 @@ impl ApiError {
         match self {
             Self::ClientQuota { retry_ms, .. }
             | Self::NoBudget { retry_ms, .. }
+            | Self::NoProvider { retry_ms, .. }
             | Self::TooManyAttempts { retry_ms }
             | Self::LedgerUnavailable { retry_ms, .. } => Some((*retry_ms).max(1)),
             Self::AdminKeyNotSet => Some(ADMIN_KEY_RETRY_MS),

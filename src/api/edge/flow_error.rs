@@ -98,7 +98,9 @@ fn from_refusal(refusal: &Refusal, requested: &str) -> ApiError {
         }
         RefusedBy::Budget => {
             let is_full = |line: &RefusalReason| line.why.parse::<Limit>().is_ok();
-            let all = if refusal.reasons.iter().all(is_full) {
+            let all = if refusal.is_down() {
+                format!("Every candidate for `{requested}` is down.")
+            } else if refusal.reasons.iter().all(is_full) {
                 format!("Every candidate for `{requested}` is at its limit.")
             } else {
                 format!("No candidate for `{requested}` is available.")
@@ -113,7 +115,11 @@ fn from_refusal(refusal: &Refusal, requested: &str) -> ApiError {
                 // Writing to a `String` cannot fail.
                 let _ = write!(message, "\n- {}: {}", line.candidate, reason(line, now));
             }
-            ApiError::NoBudget { message, retry_ms }
+            if refusal.is_down() {
+                ApiError::NoProvider { message, retry_ms }
+            } else {
+                ApiError::NoBudget { message, retry_ms }
+            }
         }
     }
 }
@@ -206,6 +212,25 @@ mod tests {
             "{message}"
         );
         assert_eq!(lines[4], "- cerebras/qwen: disabled");
+    }
+
+    #[test]
+    fn candidates_that_are_down_are_not_called_full() {
+        let refusal = |whys: &[&str]| Refusal {
+            by: RefusedBy::Budget,
+            retry_ms: 9_000,
+            exact: true,
+            reasons: whys.iter().map(|why| line("lab/m", why, None, 9_000)).collect(),
+            client: None,
+        };
+        for down in [&["breaker"][..], &["probe", "off"], &["cooldown: 404", "cooldown: 401", "breaker"]] {
+            let error = from_refusal(&refusal(down), "free");
+            assert!(matches!(&error, ApiError::NoProvider { retry_ms: 9_000, .. }), "{down:?}: {error}");
+            assert!(error.to_string().starts_with("Every candidate for `free` is down. The first becomes"), "{error}");
+        }
+        for full in [&["breaker", "rpm"][..], &["cooldown: 429_week"], &["cooldown: 429", "off"], &["429_rpd"]] {
+            assert!(matches!(from_refusal(&refusal(full), "free"), ApiError::NoBudget { .. }), "{full:?}");
+        }
     }
 
     #[test]

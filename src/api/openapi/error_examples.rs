@@ -58,6 +58,13 @@ pub(super) fn all() -> Vec<ApiError> {
             ),
             retry_ms: 12_000,
         },
+        ApiError::NoProvider {
+            message: text(
+                "Every candidate for `free` is down. The first becomes available in 12s (14:03:05 UTC).\n\
+                 - groq/openai/gpt-oss-120b: circuit breaker open after repeated failures, next attempt in 12s (14:03:05 UTC)",
+            ),
+            retry_ms: 12_000,
+        },
         ApiError::AllFailed { message: text("Every candidate failed:\n- groq/openai/gpt-oss-120b: 500 after 210 ms") },
         ApiError::TimedOut { message: text("No candidate answered in time:\n- ollama/llama3.2: no content in 20 s") },
         ApiError::LedgerUnavailable {

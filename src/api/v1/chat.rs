@@ -44,7 +44,7 @@ use crate::{
         (status = 404, description = "model_not_found"),
         (status = 429, description = "client_quota_exceeded, budget_exhausted"),
         (status = 502, description = "upstream_error"),
-        (status = 503, description = "ledger_unavailable"),
+        (status = 503, description = "no_provider_available, ledger_unavailable"),
         (status = 504, description = "upstream_timeout"),
         (status = "4XX", description = "A provider rejected the request; its own message", body = Envelope),
     ),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::domain::Limit;
+
 /// No candidate has room, and nothing was charged. Without other traffic the same request would be admitted after
 /// `retry_ms`.
 #[derive(Debug, Clone)]
@@ -12,6 +14,13 @@ pub struct Refusal {
     pub exact: bool,
     pub reasons: Vec<RefusalReason>,
     pub client: Option<ClientUsage>,
+}
+
+impl Refusal {
+    /// No candidate is full: each is down, by an open breaker, a refused key, a wrong address or an operator's switch.
+    pub(crate) fn is_down(&self) -> bool {
+        self.by == RefusedBy::Budget && !self.reasons.is_empty() && !self.reasons.iter().any(RefusalReason::is_full)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +41,14 @@ pub struct RefusalReason {
     /// The limit in force, if a limit refused.
     pub max: Option<i64>,
     pub retry_in_ms: i64,
+}
+
+impl RefusalReason {
+    /// A limit is used up, by our count or by the provider's.
+    pub(crate) fn is_full(&self) -> bool {
+        let cause = self.why.strip_prefix("cooldown: ").unwrap_or(&self.why);
+        cause.starts_with("429") || cause.parse::<Limit>().is_ok()
+    }
 }
 
 /// A client's tightest windows after an admission: one of requests, one of tokens.

@@ -79,7 +79,7 @@ async fn a_reset_closes_a_providers_breaker_and_ends_its_cooldowns() {
         app.chat("lab/m").await;
         app.settled().await;
     }
-    assert_eq!(app.chat("lab/m").await.status, 429, "open");
+    assert_eq!(app.chat("lab/m").await.status, 503, "open");
     let reset = as_admin(&app, "POST", "/v1/status/providers/lab/reset", json!({})).await;
     assert_eq!(reset.status, 200, "{}", reset.text());
     assert_eq!((&reset.json()["id"], &reset.json()["circuitBreakerState"]), (&json!("lab"), &json!("closed")));
@@ -87,7 +87,7 @@ async fn a_reset_closes_a_providers_breaker_and_ends_its_cooldowns() {
     upstream.then(whole(404, r#"{"error":{"message":"no such model","code":"model_not_found"}}"#));
     app.chat("lab/m").await;
     app.settled().await;
-    assert_eq!(app.chat("lab/m").await.status, 429, "shut");
+    assert_eq!(app.chat("lab/m").await.status, 503, "in cooldown");
     as_admin(&app, "POST", "/v1/status/providers/lab/reset", json!({})).await;
     assert_eq!(app.chat("lab/m").await.content(), "hello");
 }
@@ -143,6 +143,44 @@ async fn sighup_reloads_and_a_bad_file_keeps_the_old_one() {
     eventually(Duration::from_secs(5), "the bad file is reported", async || app.log().contains("oops").then_some(()))
         .await;
     assert_eq!(app.chat("lab/m").await.content(), "from b");
+}
+
+/// What is known of a provider speaks of its former address, key or models, so a change ends its cooldowns and closes its
+/// breakers; by a reload as well as by a restart.
+#[tokio::test]
+async fn a_changed_provider_is_tried_at_once() {
+    let (wrong, right) = (FakeUpstream::start().await, FakeUpstream::start().await);
+    wrong.always(whole(404, r#"{"error":{"message":"no such path"}}"#));
+    let file = |upstream: &FakeUpstream, model: &str| {
+        let url = upstream.base_url();
+        format!("[providers.lab]\nbase_url = \"{url}\"\n[providers.lab.models.m]\n[providers.lab.models.{model}]\n")
+    };
+    let mut app = TestApp::setup().file(&file(&wrong, "n")).start().await;
+    let is_shut = async |app: &TestApp| {
+        assert_eq!(app.chat("lab/m").await.error().0, 502);
+        app.settled().await;
+        let answer = app.chat("lab/m").await;
+        assert_eq!(answer.error(), (503, "server_error".into(), "no_provider_available".into()));
+        assert!(answer.message().contains("in cooldown after 404"), "{}", answer.message());
+    };
+    is_shut(&app).await;
+    app.write_file(&file(&wrong, "o"));
+    app.signal("HUP");
+    let is_called = async || (app.chat("lab/m").await.error().0 == 502).then_some(());
+    eventually(Duration::from_secs(5), "another list of models ends the cooldown", is_called).await;
+    app.write_file(&file(&right, "o"));
+    app.signal("HUP");
+    let is_served = async || (app.chat("lab/m").await.status == 200).then_some(());
+    eventually(Duration::from_secs(5), "another address does", is_served).await;
+    app.write_file(&file(&wrong, "o"));
+    app.signal("HUP");
+    let is_called = async || (app.chat("lab/m").await.status == 502).then_some(());
+    eventually(Duration::from_secs(5), "the wrong address again", is_called).await;
+    app.write_file(&file(&right, "o"));
+    app.restart().await;
+    app.until_ready().await;
+    assert_eq!(app.chat("lab/m").await.content(), "hello", "after a restart");
+    assert!(app.log().contains("have changed"), "{}", app.log());
 }
 
 #[tokio::test]

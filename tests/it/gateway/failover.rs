@@ -87,7 +87,7 @@ async fn a_dead_provider_is_excluded_after_three_failures() {
     app.shows_breaker("a", "open").await;
     assert_eq!(a.seen().len(), 3);
     let open = app.chat("a/m").await;
-    assert_eq!(open.error().0, 429, "no other provider serves it: {}", open.text());
+    assert_eq!(open.error().0, 503, "no other provider serves it: {}", open.text());
     assert!(open.retry_after() <= Duration::from_secs(30));
 }
 

@@ -290,7 +290,8 @@ impl Bench {
                 status: answer.status,
                 attempts: answer.attempts().to_owned(),
                 provider: answer.provider().to_owned(),
-                retry_ms: (answer.status == 429).then(|| i64::try_from(answer.retry_after().as_millis()).unwrap()),
+                retry_ms: matches!(answer.status, 429 | 503)
+                    .then(|| i64::try_from(answer.retry_after().as_millis()).unwrap()),
                 finished_well: answer.status == 200,
                 error_event: false,
                 text: answer.text(),
@@ -359,10 +360,11 @@ async fn serves(bench: &Bench, model: &str) -> Result<(), String> {
 }
 
 /// Checks that a model is refused without an attempt, with a retry time in this range (ms).
-async fn is_excluded(bench: &Bench, model: &str, ms: RangeInclusive<i64>) -> Result<(), String> {
+async fn is_excluded(bench: &Bench, model: &str, label: &str, ms: RangeInclusive<i64>) -> Result<(), String> {
+    let status = if label.starts_with("429") { 429 } else { 503 };
     let result = bench.request(model).await;
     match result.retry_ms {
-        Some(retry) if result.status == 429 && ms.contains(&retry) && result.attempts.is_empty() => Ok(()),
+        Some(retry) if result.status == status && ms.contains(&retry) && result.attempts.is_empty() => Ok(()),
         retry => Err(format!("{model} should be closed for {ms:?} ms: {} {retry:?} {}", result.status, result.text)),
     }
 }
@@ -387,9 +389,9 @@ async fn case(
             "closed"
         }
         Expect::Cooldown { ms, other: also } => {
-            is_excluded(&bench, &model, ms.clone()).await?;
+            is_excluded(&bench, &model, label, ms.clone()).await?;
             if *also {
-                is_excluded(&bench, &other, ms.clone()).await?;
+                is_excluded(&bench, &other, label, ms.clone()).await?;
             } else {
                 serves(&bench, &other).await?;
             }
@@ -400,12 +402,12 @@ async fn case(
             for _ in 0..3 {
                 check_fault(&bench, simulator, caller, fault, label).await?;
             }
-            is_excluded(&bench, &model, 25_000..=30_000).await?;
+            is_excluded(&bench, &model, label, 25_000..=30_000).await?;
             if matches!(expected, Expect::ModelFails) {
                 serves(&bench, &other).await?;
                 "closed"
             } else {
-                is_excluded(&bench, &other, 25_000..=30_000).await?;
+                is_excluded(&bench, &other, label, 25_000..=30_000).await?;
                 "open"
             }
         }

@@ -191,6 +191,23 @@ fn a_disabled_key_an_opened_breaker_and_a_lowered_limit_apply_to_waiting_request
     queue.pass_until_over(11 * MINUTE);
     assert!(after(&queue) >= 8, "{} were admitted", after(&queue));
 
+    // A failed probe opens it again: whose wait ends before the next probe is refused at once, the others wait on.
+    let (mut queue, cand) = (QueueSimulation::new(), one('b', "rpm", 100));
+    let failing = queue.ledger.request(&cand, &[1]).go();
+    queue.ledger.close(&failing, &End { rules: "1 2 30000", ..End::verdict("failed", "nothing") });
+    queue.pass(30_000);
+    let probe = queue.ledger.request(&cand, &[1]).go();
+    let short: Vec<String> = (0..4).map(|n| queue.arrive(n, caller(&cand, &[1]).waiting(20_000))).collect();
+    let long: Vec<String> = (0..4).map(|n| queue.arrive(n, caller(&cand, &[1]).waiting(2 * MINUTE))).collect();
+    queue.pass(5_000);
+    assert_eq!(queue.ledger.queued_tickets().len(), 8, "they wait for the probe");
+    queue.ledger.close(&probe, &End { rules: "1 2 30000", ..End::verdict("failed", "nothing") });
+    queue.pass(2_000);
+    assert_eq!(queue.ledger.queued_tickets().len(), 4);
+    assert!(queue.went(&short).iter().all(Option::is_none), "no probe is due within their wait");
+    queue.pass_until_over(3 * MINUTE);
+    assert!(queue.went(&long).iter().all(Option::is_some));
+
     // A limit that the provider's headers lower.
     let (mut queue, cand) = (QueueSimulation::new(), one('s', "rpm", 30));
     let first = queue.ledger.request(&cand, &[1]).go();
