@@ -112,6 +112,23 @@ pub struct Wire {
     pub model_list_prefix: String,
 }
 
+impl Wire {
+    /// The names that the provider takes in the object at a path, or `None` where it takes any. `role`: of the message at
+    /// the path, or empty.
+    pub(crate) fn allowed(&self, path: &str, role: &str) -> Option<&[String]> {
+        let mut listed = self.allowed_fields.iter().filter(|(listed, _)| {
+            let rest = listed.strip_prefix(path);
+            rest == Some("") || !role.is_empty() && rest.and_then(|rest| rest.strip_prefix(':')) == Some(role)
+        });
+        listed.next().map(|(_, names)| names.as_slice())
+    }
+
+    /// The provider's name of a top-level parameter.
+    pub(crate) fn renamed<'w>(&'w self, parameter: &'w str) -> &'w str {
+        self.rename.iter().find(|(from, _)| from == parameter).map_or(parameter, |(_, to)| to)
+    }
+}
+
 /// Dialects that need code. Every other provider is `Openai` with data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]

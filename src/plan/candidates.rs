@@ -19,6 +19,9 @@ enum Unfit {
     Disabled,
 }
 
+/// A parameter that only excludes candidates while others take it.
+const PREFERENCE: &str = "parallel_tool_calls";
+
 /// A candidate that supports the request, and the snapshot of its account and model.
 #[derive(Debug)]
 pub(crate) struct Eligible<'a> {
@@ -42,6 +45,12 @@ pub(crate) fn eligible<'a>(
         }
     }
     if eligible.is_empty() {
+        // Some libraries always ask for one call at a time: that is a preference among the candidates, and no condition.
+        if request.parameters.iter().any(|name| name == PREFERENCE) {
+            let mut request = request.clone();
+            request.parameters.retain(|name| name != PREFERENCE);
+            return self::eligible(members, snapshot, learned, &request);
+        }
         return Err(explain(members, snapshot, learned, request));
     }
     // If only disabled candidates remain, they stay: `admit` reports that, and one may be enabled again by now.
@@ -123,12 +132,24 @@ fn costs_money<'a>(wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'
     })
 }
 
-/// A parameter that the dialect is known to reject.
+/// A parameter that matters and that the dialect is known to reject, to ignore, or not to take.
 fn refuses<'a>(wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'static str)> {
-    wire.refuse.iter().find_map(|refused| match refused.as_str() {
-        "n>1" => (request.n > 1).then_some(("n", "several answers to one request")),
-        name => request.parameters.iter().find(|p| *p == name).map(|p| (p.as_str(), "this parameter")),
-    })
+    if request.n > 1 && wire.refuse.iter().any(|refused| refused == "n>1") {
+        return Some(("n", "several answers to one request"));
+    }
+    let matters = |name: &str| request.tools > 0 || !matches!(name, "tool_choice" | "parallel_tool_calls");
+    let is_refused = |name: &str| wire.refuse.iter().any(|refused| refused == name) || is_cut(wire, name);
+    let refused = request.parameters.iter().find(|name| matters(name) && is_refused(name));
+    refused.map(|name| (name.as_str(), "this parameter"))
+}
+
+/// A provider with a closed schema does not take the parameter, so that it would be cut from the request.
+fn is_cut(wire: &Wire, parameter: &str) -> bool {
+    let (path, role, name) = match parameter.strip_prefix("messages[].") {
+        Some(name) => ("messages[]", "assistant", name),
+        None => ("", "", wire.renamed(parameter)),
+    };
+    wire.allowed(path, role).is_some_and(|names| !names.iter().any(|allowed| allowed == name))
 }
 
 /// The model's context, or a whole token window, is smaller than the request.
@@ -311,6 +332,27 @@ mod tests {
         assert_eq!(unsupported_param(&strict, &with(|r| r.stops = 5)), "stop");
         assert_eq!(unsupported_param(&strict, &with(|r| r.n = 2)), "n");
         assert_eq!(unsupported_param(&strict, &with(|r| r.parameters = vec!["logprobs".into()])), "logprobs");
+        let closed = candidate("c/closed")
+            .provider(|p| {
+                p.wire.rename = vec![("seed".into(), "random_seed".into())];
+                let list = |path: &str, names: &[&str]| (path.into(), names.iter().map(|n| (*n).into()).collect());
+                p.wire.allowed_fields =
+                    vec![list("", &["model", "messages", "random_seed"]), list("messages[]:assistant", &["content"])];
+            })
+            .build();
+        let closed = [closed];
+        for name in ["functions", "web_search_options", "messages[].function_call"] {
+            let request = ChatRequest { parameters: vec![name.to_owned()], ..question() };
+            assert_eq!(unsupported_param(&closed, &request), name);
+        }
+        assert!(plan(&closed, &with(|r| r.parameters = vec!["seed".into()])).is_ok(), "it has another name there");
+        let serial = ChatRequest { parameters: vec!["parallel_tool_calls".to_owned()], ..question() };
+        assert!(plan(&closed, &serial).is_ok(), "without tools it has no effect");
+        let serial = ChatRequest { tools: 1, ..serial };
+        let [closed] = closed;
+        let both = [closed.clone(), candidate("d/open").build()];
+        assert_eq!(names(&plan(&both, &serial).unwrap()), ["d/open"], "one that takes it is preferred");
+        assert_eq!(names(&plan(&[closed], &serial).unwrap()), ["c/closed"], "and no condition");
         let one = candidate("b/one").provider(|p| p.wire.max_n = Some(1)).build();
         assert_eq!(unsupported_param(&[one], &with(|r| r.n = 2)), "n");
     }

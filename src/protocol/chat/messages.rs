@@ -64,6 +64,10 @@ impl Reader {
                     return Err(wrong(format!("messages[{i}].name"), "a string", json.peek()?.named()));
                 }
                 "tool_calls" => {}
+                "function_call" if json.peek()? == Kind::Object => {
+                    self.require("messages[].function_call", true);
+                    json.skip()?;
+                }
                 _ => json.skip()?,
             }
             Ok(())

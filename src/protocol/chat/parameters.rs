@@ -102,8 +102,9 @@ impl Reader {
                     _ => Tier::Standard,
                 };
             }
-            "metadata" => of_kind(json, name, Kind::Object)?,
-            "logit_bias" | "audio" | "prediction" | "web_search_options" => {
+            // A prediction only saves time.
+            "metadata" | "prediction" => of_kind(json, name, Kind::Object)?,
+            "logit_bias" | "audio" | "web_search_options" => {
                 of_kind(json, name, Kind::Object)?;
                 self.require(name, true);
             }
@@ -123,7 +124,7 @@ impl Reader {
     }
 
     /// Notes a parameter that must not be dropped, if `is_used`.
-    fn require(&mut self, name: &str, is_used: bool) {
+    pub(super) fn require(&mut self, name: &str, is_used: bool) {
         if is_used {
             self.found.parameters.push(name.to_owned());
         }

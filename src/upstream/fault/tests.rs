@@ -143,7 +143,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     // At 13:20 UTC on a Sunday the session ends at 14:00 and the week at midnight.
     ("ollama-cloud.429-session", "RateLimited 429_session · - · account 2400000", "session usage limit"),
     ("ollama-cloud.429-week", "RateLimited 429_week · - · account 38400000", "weekly usage limit"),
-    ("ollama-cloud.429-concurrency", "RateLimited 429_concurrency · - · concurrency 1000", "concurrent"),
+    ("ollama-cloud.429-concurrency", "RateLimited 429_concurrency · - · CONCURRENCY 1000", "concurrent"),
     ("ollama-cloud.403-plan", "Gone 403 · - · model 21600000", "subscription"),
     ("ollama-cloud.401-key", "BadKey 401 · - · key 600000", "unauthorized"),
     ("ollama-cloud.410-gone", "Gone 410 · - · model 21600000", "retired"),

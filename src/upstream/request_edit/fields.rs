@@ -17,16 +17,6 @@ fn matches(rest: &str, value: &str) -> bool {
     rest.is_empty() || rest.strip_prefix('=').is_some_and(plain)
 }
 
-/// The names that the provider takes in the object at a path, or `None` where it takes any.
-pub(super) fn allowed<'c>(candidate: &'c Candidate, pattern: &str, role: &str) -> Option<&'c [String]> {
-    let fields = candidate.provider.wire.allowed_fields.iter();
-    let mut listed = fields.filter(|(listed, _)| {
-        let rest = listed.strip_prefix(pattern);
-        rest == Some("") || !role.is_empty() && rest.and_then(|rest| rest.strip_prefix(':')) == Some(role)
-    });
-    listed.next().map(|(_, names)| names.as_slice())
-}
-
 pub(super) struct Walker<'c> {
     pub candidate: &'c Candidate,
 }
@@ -66,19 +56,19 @@ impl Walker<'_> {
 
     /// Walks an object. `edit` reads and patches a value that it handles, and returns whether it did. `added` is called at the
     /// end for fields to add.
-    pub(crate) fn object<'t>(
+    pub(crate) fn object<'a, 't>(
         &self,
         pattern: &str,
         role: &str,
         json: &mut Json<'t>,
         patch: &mut BodyPatch,
-        added: &dyn Fn() -> &'static str,
+        added: &dyn Fn() -> &'a str,
         mut edit: impl FnMut(Text<'t>, &mut Json<'t>, &mut BodyPatch) -> Result<bool, JsonError>,
     ) -> Result<(), JsonError> {
         json.peek()?;
         let start = json.at();
         let wire = &self.candidate.provider.wire;
-        let allowed = allowed(self.candidate, pattern, role);
+        let allowed = wire.allowed(pattern, role);
         let mut kept = ObjectMembers::default();
         json.object(|name, json| {
             let kind = json.peek()?;

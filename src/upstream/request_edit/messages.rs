@@ -24,6 +24,9 @@ pub(super) struct MessageEditor<'c> {
     short_ids: bool,
     /// Null beside tool calls becomes an empty string.
     no_null_content: bool,
+    /// The content of a message that says nothing. Mistral refuses an empty one; a message that is left out would put a
+    /// user's message behind a tool's result, which it refuses too.
+    silence: &'static str,
     /// Tool calls without a thought signature get the documented placeholder.
     signs_calls: bool,
     /// Roles whose content must be a string.
@@ -47,6 +50,7 @@ impl<'c> MessageEditor<'c> {
             plain_roles: wire.dialect != DialectName::Openrouter,
             short_ids: wire.short_tool_ids,
             no_null_content: wire.dialect == DialectName::Mistral,
+            silence: if wire.dialect == DialectName::Mistral { " " } else { "" },
             signs_calls: wire.dialect == DialectName::Gemini && candidate.model.id.starts_with("gemini-3"),
             text_roles: &wire.text_content_roles,
         }
@@ -63,8 +67,10 @@ impl<'c> MessageEditor<'c> {
         let outline = outline(&mut Json::at_byte(json.text(), start))?;
         let role = if outline.role == "developer" { "system" } else { outline.role };
         let is_silent = role == "assistant" && !outline.has_tool_calls && !outline.has_function_call;
-        let added = if is_silent && !outline.has_content { "\"content\":\"\"" } else { "" };
-        walker.object("messages[]", role, json, patch, &|| added, |name, json, patch| {
+        let silence = if is_silent { self.silence } else { "" };
+        let added =
+            if is_silent && !outline.has_content { format!("\"content\":\"{silence}\"") } else { String::new() };
+        walker.object("messages[]", role, json, patch, &|| &added, |name, json, patch| {
             let kind = json.peek()?;
             match (name.raw, kind) {
                 ("role", Kind::String) => {
@@ -77,16 +83,29 @@ impl<'c> MessageEditor<'c> {
                     let at = json.at();
                     json.literal()?;
                     if is_silent || self.no_null_content {
-                        patch.replace(at..json.at(), "\"\"");
+                        patch.replace(at..json.at(), format!("\"{silence}\""));
                     }
                 }
-                ("content", Kind::Array) if self.text_roles.iter().any(|text_role| text_role == role) => {
-                    flatten(json, patch)?;
+                ("content", Kind::String) => {
+                    let said = json.string()?;
+                    if said.raw.is_empty() && !silence.is_empty() {
+                        patch.replace(said.at..said.end(), format!("\"{silence}\""));
+                    }
                 }
-                ("content", Kind::Array) => json.array(|_, json| match json.peek()? {
-                    Kind::Object => part(walker, json, patch),
-                    _ => json.skip(),
-                })?,
+                ("content", Kind::Array) => {
+                    let start = json.at();
+                    let is_text = self.text_roles.iter().any(|text_role| text_role == role);
+                    match joined(json)?.filter(|_| is_text) {
+                        Some(said) => {
+                            let said = if said.is_empty() { silence } else { &said };
+                            patch.replace(start..json.at(), format!("\"{said}\""));
+                        }
+                        None => Json::at_byte(json.text(), start).array(|_, json| match json.peek()? {
+                            Kind::Object => part(walker, json, patch),
+                            _ => json.skip(),
+                        })?,
+                    }
+                }
                 ("tool_call_id", Kind::String) if self.short_ids => shorten(json.string()?, patch),
                 ("tool_calls", Kind::Array) if outline.has_tool_calls => {
                     let mut first = true;
@@ -188,16 +207,15 @@ fn part(walker: &Walker<'_>, json: &mut Json<'_>, patch: &mut BodyPatch) -> Resu
     })
 }
 
-/// Joins the text parts of a content into one string. A content with other parts stays as it is.
-fn flatten(json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
-    let start = json.at();
+/// The text parts and refusals of a content as one string, as written; `None` where it has other parts.
+fn joined(json: &mut Json<'_>) -> Result<Option<String>, JsonError> {
     let (mut joined, mut only_text) = (String::new(), true);
     json.array(|_, json| {
         let mut found = None;
         match json.peek()? {
             Kind::String => found = Some(json.string()?.raw),
             Kind::Object => json.object(|name, json| match (name.raw, json.peek()?) {
-                ("text", Kind::String) => {
+                ("text" | "refusal", Kind::String) => {
                     found = Some(json.string()?.raw);
                     Ok::<_, JsonError>(())
                 }
@@ -217,10 +235,7 @@ fn flatten(json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> 
         joined.push_str(text);
         Ok::<_, JsonError>(())
     })?;
-    if only_text {
-        patch.replace(start..json.at(), format!("\"{joined}\""));
-    }
-    Ok(())
+    Ok(only_text.then_some(joined))
 }
 
 fn shorten(id: Text<'_>, patch: &mut BodyPatch) {

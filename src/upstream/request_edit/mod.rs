@@ -168,7 +168,7 @@ impl<'a> Edit<'a> {
 
     /// A field that a provider with a closed schema does not take.
     fn is_foreign(&self, name: &str) -> bool {
-        fields::allowed(self.candidate, "", "").is_some_and(|names| !names.iter().any(|allowed| allowed == name))
+        self.candidate.provider.wire.allowed("", "").is_some_and(|names| !names.iter().any(|allowed| allowed == name))
     }
 
     /// The reasoning effort for this model: the requested one, or the nearest that the model knows, rather less than more.
@@ -205,7 +205,9 @@ impl<'a> Edit<'a> {
                 }
             }
             ("max_tokens" | "max_completion_tokens", Kind::Number) => {
-                if let Some(cap) = self.context.max_tokens_cap {
+                let is_over =
+                    |cap: &i64| self.text[field.value.clone()].parse::<i64>().is_ok_and(|written| written > *cap);
+                if let Some(cap) = self.context.max_tokens_cap.filter(is_over) {
                     patch.replace(field.value.clone(), cap.to_string());
                 }
             }
@@ -255,7 +257,7 @@ impl<'a> Edit<'a> {
 
     /// Sets `include_usage` in the client's `stream_options`. A provider with a closed schema gets nothing else in it.
     fn include_usage(&self, field: &Field<'a>, patch: &mut BodyPatch) -> Result<(), JsonError> {
-        if let Some(names) = fields::allowed(self.candidate, "stream_options", "")
+        if let Some(names) = self.candidate.provider.wire.allowed("stream_options", "")
             && names.iter().all(|name| name == "include_usage")
         {
             if self.text[field.value.clone()] != *"{\"include_usage\":true}" {

@@ -69,6 +69,53 @@ fn an_output_maximum_is_lowered_to_what_fits_an_assumed_context() {
 }
 
 #[test]
+fn of_two_maxima_the_smaller_is_never_raised() {
+    let prompt = "word ".repeat(4_000);
+    let body = format!(
+        r#"{{"model":"free","max_tokens":100,"max_completion_tokens":90000,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#
+    );
+    let sent = value(&body, candidate("custom"));
+    assert_eq!(sent["max_tokens"], 100);
+    assert!((26_000..28_000).contains(&sent["max_completion_tokens"].as_i64().unwrap()), "{sent}");
+}
+
+#[test]
+fn an_assistant_that_says_nothing_is_no_empty_message_at_mistral() {
+    for said in [
+        r#""content":"""#,
+        r#""content":null"#,
+        r#""content":[]"#,
+        r#""reasoning_content":"hm""#,
+        r#""content":[{"type":"text","text":""}],"tool_calls":[]"#,
+    ] {
+        let body = format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":"x"}},{{"role":"assistant",{said}}},{{"role":"user","content":"y"}}]}}"#
+        );
+        for (provider, wanted) in [("mistral", " "), ("groq", "")] {
+            let sent = value(&body, candidate(provider));
+            assert_eq!(sent["messages"][1], json!({"role": "assistant", "content": wanted}), "{provider}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_content_with_other_parts_than_text_is_filtered_too() {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"},
+        {"role":"assistant","content":[{"type":"text","text":"I "},{"type":"refusal","refusal":"cannot."}]},
+        {"role":"tool","tool_call_id":"abcdefghi","content":[{"type":"text","text":"seen","cache_control":{"type":"ephemeral"}},
+            {"type":"image_url","image_url":"data:image/png;base64,AA=="}]}]}"#;
+    for provider in ["groq", "cerebras", "mistral"] {
+        let sent = value(body, candidate(provider));
+        assert_eq!(sent["messages"][1]["content"], "I cannot.", "{provider}");
+        assert_eq!(
+            sent["messages"][2]["content"],
+            json!([{"type": "text", "text": "seen"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]),
+            "{provider}"
+        );
+    }
+}
+
+#[test]
 fn a_maximum_is_sent_where_the_providers_default_is_harmful() {
     for written in ["", r#","max_tokens":null"#, r#","max_completion_tokens":null"#] {
         let sent = value(&with(written), candidate("cerebras"));

@@ -392,7 +392,7 @@ impl DeltaReader<'_> {
         let text = json.text();
         let mut kept = ObjectMembers::default();
         let mut seen = NameSet::default();
-        let mut thought = String::new();
+        let (mut thought, mut null_thought) = (String::new(), None);
         json.object(|name, json| {
             let kind = json.peek()?;
             let value_at = json.at();
@@ -431,7 +431,11 @@ impl DeltaReader<'_> {
                         self.patch.replace(value_at..json.at(), rewritten);
                     }
                 }
-                ("tool_calls", Kind::Null) => json.skip()?,
+                ("reasoning_content", Kind::Null) => {
+                    json.skip()?;
+                    null_thought = Some(value_at..json.at());
+                }
+                // Clients that write the message back read any `tool_calls` as a list.
                 ("tool_calls", _) => {
                     json.skip()?;
                     keep = false;
@@ -453,6 +457,9 @@ impl DeltaReader<'_> {
             }
             Ok::<_, JsonError>(())
         })?;
+        if let Some(null) = null_thought.filter(|_| !thought.is_empty()) {
+            self.patch.replace(null, format!("\"{thought}\""));
+        }
         kept.close(&self.added(&seen, &thought), start, self.patch);
         Ok(())
     }

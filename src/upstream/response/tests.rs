@@ -255,10 +255,13 @@ fn an_end_is_sent_once() {
 #[test]
 fn a_content_array_becomes_a_string_and_its_thinking() {
     let message = r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm \"x\""}]},{"type":"text","text":"Hello"},{"type":"text","text":"!"}]}"#;
-    let (parsed, value) = parsed(&whole(message, "\"stop\""), ResponseShape::Whole, &mut ChoiceStates::default());
-    let wanted = json!({"role": "assistant", "content": "Hello!", "reasoning_content": "hm \"x\""});
-    assert_eq!(value["choices"][0]["message"], wanted);
-    assert_eq!((parsed.facts.chars, parsed.finish_reasons), (14, vec!["stop".to_owned()]));
+    let null = r#","reasoning_content":null}"#;
+    for message in [message.to_owned(), message.replacen(r#"!"}]}"#, &format!(r#"!"}}]{null}"#), 1)] {
+        let (parsed, value) = parsed(&whole(&message, "\"stop\""), ResponseShape::Whole, &mut ChoiceStates::default());
+        let wanted = json!({"role": "assistant", "content": "Hello!", "reasoning_content": "hm \"x\""});
+        assert_eq!(value["choices"][0]["message"], wanted, "{message}");
+        assert_eq!((parsed.facts.chars, parsed.finish_reasons), (14, vec!["stop".to_owned()]));
+    }
 }
 
 #[test]
