@@ -2,7 +2,7 @@
 
   KEYS  1 meta  2 clients  3… m:<id> of the records to read (clients/client_write); none: a page of ids
   ARGV  1 ids at most  2 score of the last one on the page before, "+inf" on the first page
-  Reply {now, eleven fields of each record}, false where one is missing: v off exp rec d old oldx made rot rev used;
+  Reply {now, twelve fields of each record}, false where one is missing: v off exp rec d old oldx made rot rev used olds;
         or {now, number of clients, id, score, …}, the newest first
 ]]
 --- @include "lib/clock"
@@ -19,7 +19,8 @@ if #KEYS < FIRST_RECORD then
   end
 end
 for k = FIRST_RECORD, #KEYS do
-  local fields = redis.call('HMGET', KEYS[k], 'v', 'off', 'exp', 'rec', 'd', 'old', 'oldx', 'made', 'rot', 'rev', 'used')
+  local fields = redis.call('HMGET', KEYS[k], 'v', 'off', 'exp', 'rec', 'd', 'old', 'oldx', 'made', 'rot', 'rev',
+    'used', 'olds')
   for i = 1, #fields do
     reply[#reply + 1] = fields[i]
   end

@@ -1,7 +1,8 @@
 --[[ clients/client_write: writes a client's record together with its audit entry.
 
   m:<id> holds: v version; off "1" = disabled or revoked; exp expiry in ms, 0 = never; rec the settings (JSON); d digest of
-  the secret; old, oldx the digest before it and until when that is accepted; made, rot, rev, used instants in ms.
+  the secret; old, oldx the digest before it and until when that is accepted; olds those before, "digest until " each;
+  made, rot, rev, used instants in ms.
 
   KEYS  1 meta  2 audit log: stream, capped  3 clients: sorted set of ids in the order of their creation; bounded  4 m:<id>
   ARGV  1 version the caller knows, 0 = none yet  2 "set" or "drop"  3 clients at most  4…9 the audit entry

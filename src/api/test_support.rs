@@ -47,7 +47,7 @@ fn state(settings: &Settings) -> Data<AppState> {
         WaitLimits { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
         Duration::from_secs(1),
     );
-    Data::new(AppState::new(AccessPolicy::new(settings, None, false), flow))
+    Data::new(AppState::new(AccessPolicy::new(settings, None, false), flow, false))
 }
 
 /// The whole app as it is served.

@@ -76,9 +76,7 @@ pub(crate) struct App {
     tasks: Tasks,
     /// Generated and shown at start if the operator set none.
     generated_admin_key: Option<KeyDigest>,
-    /// Whether the ledger held client keys when it first replied.
-    has_clients: AtomicBool,
-    /// Whether the ledger has replied to that question.
+    /// Whether the ledger has replied to the question whether it holds client keys.
     has_counted_clients: AtomicBool,
 }
 
@@ -115,17 +113,17 @@ impl App {
             building: Mutex::default(),
             upstream,
             discovered: ArcSwap::from_pointee(discovered),
-            state: Data::new(AppState::new(policy, flow)),
+            state: Data::new(AppState::new(policy, flow, has_clients == Some(true))),
             tasks,
             generated_admin_key,
-            has_clients: AtomicBool::new(has_clients == Some(true)),
             has_counted_clients: AtomicBool::new(has_clients.is_some()),
         });
         provider_keys::follow(&app);
         app.install(None, None)?;
-        if has_clients.is_none() {
-            store::check_for_clients_later(&app);
+        if has_clients != Some(true) {
+            store::watch_for_clients(&app);
         }
+        app.note_providers().await;
         Ok(app)
     }
 
@@ -176,6 +174,7 @@ impl App {
         let settings = Arc::new(settings);
         self.install(Some(settings.clone()), Some(discovered))?;
         self.install_policy(&settings);
+        self.note_providers().await;
         tracing::info!("Reloaded the configuration");
         if !unapplied.is_empty() {
             tracing::warn!("These changes need a restart: {}", unapplied.join(", "));
@@ -196,13 +195,13 @@ impl App {
         self.discovered.store(discovered);
         self.settings.store(settings);
         self.state.flow.ledger.provider_keys_in_force(keys.version);
+        self.note_providers_until_done();
         Ok(())
     }
 
     /// Replaces the access policy by that of the new settings.
     fn install_policy(&self, settings: &Settings) {
-        let policy =
-            AccessPolicy::new(settings, self.generated_admin_key.as_ref(), self.has_clients.load(Ordering::Relaxed));
+        let policy = AccessPolicy::new(settings, self.generated_admin_key.as_ref(), self.state.has_clients());
         self.state.flow.ledger.set_file_clients(settings.clients.records.clone(), policy.limits.clone());
         self.state.policy.store(Arc::new(policy));
     }

@@ -13,9 +13,9 @@ use arc_swap::ArcSwap;
 
 use super::{App, Storage, master_key, rules, script_engine};
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Current},
     config::{AuthMode, Settings},
-    ledger::{Ledger, embedded::StoreError},
+    ledger::{Ledger, LedgerError, embedded::StoreError},
     shutdown::Tasks,
 };
 
@@ -40,26 +40,51 @@ pub(super) async fn has_clients(ledger: &Ledger, settings: &Settings) -> Option<
     timeout(START_TIMEOUT, count).await.ok()
 }
 
-/// Retries until the ledger replies. Until then no metered request is admitted anyway.
-pub(super) fn check_for_clients_later(app: &Arc<App>) {
+/// Looks for client keys until there is one: of this pool's replicas only the one that makes the first key knows it at once.
+/// Without Redis that is this process, which needs to look only until its ledger has replied.
+pub(super) fn watch_for_clients(app: &Arc<App>) {
     let this = app.clone();
     app.tasks.spawn_endless(async move {
-        let count = loop {
-            match this.state.flow.ledger.count_clients().await {
-                Ok(count) => break count,
-                Err(_) => sleep(LATE_RETRY_INTERVAL).await,
+        loop {
+            if let Ok(count) = this.state.flow.ledger.count_clients().await {
+                this.has_counted_clients.store(true, Ordering::Relaxed);
+                if count > 0 {
+                    this.state.note_clients();
+                    return;
+                }
+                if this.settings.load().redis_url.is_none() {
+                    return;
+                }
             }
-        };
-        this.has_counted_clients.store(true, Ordering::Relaxed);
-        if count > 0 {
-            this.has_clients.store(true, Ordering::Relaxed);
-            let was_open = this.is_open();
-            this.install_policy(&this.settings.load());
-            if was_open && !this.is_open() {
-                info!("Client keys exist: from now on callers need one");
-            }
+            sleep(LATE_RETRY_INTERVAL).await;
         }
     });
+}
+
+impl App {
+    /// Ends the cooldowns of the providers whose address, keys or models have changed since any replica noted them.
+    pub(super) async fn note_providers(&self) {
+        // Where the ledger cannot be reached, the task that every new catalogue starts repeats it.
+        let _ = note_providers_once(&self.state.flow.ledger, &self.catalog).await;
+    }
+
+    /// The same in the background, until the ledger can be reached.
+    pub(super) fn note_providers_until_done(&self) {
+        let (ledger, catalog) = (self.state.flow.ledger.clone(), self.catalog.clone());
+        self.tasks.spawn_endless(async move {
+            while note_providers_once(&ledger, &catalog).await.is_err() {
+                sleep(LATE_RETRY_INTERVAL).await;
+            }
+        });
+    }
+}
+
+async fn note_providers_once(ledger: &Ledger, catalog: &Current) -> Result<(), LedgerError> {
+    let digests = catalog.load().provider_digests();
+    for provider in ledger.note_providers(&digests).await? {
+        info!(provider.name = %provider, "The address, keys or models of `{provider}` have changed: its breakers are closed and its cooldowns ended");
+    }
+    Ok(())
 }
 
 /// The configured ledger, opened by a command without a gateway.

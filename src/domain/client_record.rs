@@ -98,7 +98,7 @@ impl ClientRecord {
 
     /// End of validity of a rotated key that still works.
     pub fn old_secret_until(&self, now_ms: i64) -> Option<i64> {
-        self.secrets.iter().filter_map(|secret| secret.until_ms).find(|until| *until > now_ms)
+        self.secrets.iter().filter_map(|secret| secret.until_ms).filter(|until| *until > now_ms).max()
     }
 }
 

@@ -42,7 +42,15 @@ pub(crate) struct ClientObject {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(ignore)]
     key: Option<String>,
+    /// What the creation of the client changes beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    notice: Option<&'static str>,
 }
+
+/// The first client key was made at a gateway that was open because there was none.
+pub(crate) const KEYS_REQUIRED: &str = "This is the first client key: from now on callers need a key. TOLLFREE_AUTH=open \
+     keeps the gateway open.";
 
 /// Since midnight UTC.
 #[derive(Debug, Default, Serialize, ToSchema)]
@@ -80,11 +88,17 @@ impl ClientObject {
             version: record.version,
             usage_today: today.map(UsageToday::from).unwrap_or_default(),
             key: None,
+            notice: None,
         }
     }
 
     #[must_use]
     pub(crate) fn with_key(self, key: String) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    #[must_use]
+    pub(crate) fn with_notice(self, notice: Option<&'static str>) -> Self {
+        Self { notice, ..self }
     }
 }

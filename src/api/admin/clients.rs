@@ -14,7 +14,7 @@ use crate::{
     api::{
         admin::{
             client_list::{Cursor, client_object, list_clients},
-            client_object::ClientObject,
+            client_object::{ClientObject, KEYS_REQUIRED},
         },
         edge::{
             auth::{Admin, AdminJson},
@@ -31,7 +31,8 @@ use crate::{
 
 /// Creates a client and its key
 ///
-/// The whole key is returned only in this response.
+/// The whole key is returned only in this response. The first client key ends the service to callers without a key where the
+/// gateway is open only because there was none; `notice` says so.
 #[utoipa::path(
     post, path = "/admin/v1/clients", tag = "clients", operation_id = "create_client",
     security(("admin_key" = [])),
@@ -57,7 +58,8 @@ pub(crate) async fn create(
     let ledger = &state.flow.ledger;
     let (record, key) = ledger.create_client(&json.body, &json.by).await.map_err(change_error)?;
     tracing::info!(client.id = %record.id, "Created the client `{}`", record.id);
-    Ok(HttpResponse::Created().json(client_object(ledger, &record).await.with_key(key)))
+    let notice = state.note_clients().then_some(KEYS_REQUIRED);
+    Ok(HttpResponse::Created().json(client_object(ledger, &record).await.with_key(key).with_notice(notice)))
 }
 
 /// Clients

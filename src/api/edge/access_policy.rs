@@ -23,9 +23,12 @@ use crate::{
 /// The key of a gateway with embedded state for which the operator has set none. It lasts as long as the process.
 static OWN_SEAL_KEY: LazyLock<Option<String>> = LazyLock::new(|| key::fresh_secret().ok());
 
+#[derive(Clone)]
 pub(crate) struct AccessPolicy {
     /// Callers without a known key are served as anonymous clients.
     pub open: bool,
+    /// It is open only because no client key exists.
+    is_open_by_default: bool,
     pub admin_key: Option<KeyDigest>,
     shared_key: Option<(KeyDigest, Arc<str>)>,
     has_clients: bool,
@@ -76,11 +79,11 @@ impl AccessPolicy {
         });
         let has_clients = has_clients || !settings.clients.records.is_empty();
         let admin_key = settings.admin_key.as_ref().map(digest).or_else(|| generated_admin_key.copied());
+        let is_open_by_default =
+            settings.auth.mode.is_none() && is_loopback(&settings.server.host) && shared_key.is_none() && !has_clients;
         Self {
-            open: match settings.auth.mode {
-                Some(mode) => mode == AuthMode::Open,
-                None => is_loopback(&settings.server.host) && shared_key.is_none() && !has_clients,
-            },
+            open: is_open_by_default || settings.auth.mode == Some(AuthMode::Open),
+            is_open_by_default,
             sealer: sealer(settings, admin_key.as_ref()),
             admin_key,
             shared_key,
@@ -95,6 +98,12 @@ impl AccessPolicy {
             body_bytes: settings.http.body_bytes,
             config: Arc::new(ConfigView::new(settings)),
         }
+    }
+
+    /// The policy after the first client key was made, if that changes it.
+    pub(crate) fn with_client_keys(&self) -> Option<Self> {
+        let closed = || Self { open: false, is_open_by_default: false, has_clients: true, ..self.clone() };
+        self.is_open_by_default.then(closed)
     }
 
     /// Whether no client key exists: unless the gateway is open, it then serves only the admin.

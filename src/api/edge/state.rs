@@ -23,6 +23,8 @@ pub(crate) struct AppState {
     last_journal: ArcSwap<JournalPage>,
     pub display_names: DisplayNames,
     pub events: EventHub,
+    /// Whether the ledger has held client keys.
+    has_clients: AtomicBool,
     draining: AtomicBool,
     /// Each running request holds a receiver.
     in_flight: watch::Sender<()>,
@@ -32,16 +34,31 @@ pub(crate) struct AppState {
 pub(crate) struct InFlight(#[expect(dead_code, reason = "held, never read")] watch::Receiver<()>);
 
 impl AppState {
-    pub(crate) fn new(policy: AccessPolicy, flow: Arc<Flow>) -> Self {
+    pub(crate) fn new(policy: AccessPolicy, flow: Arc<Flow>, has_clients: bool) -> Self {
         Self {
             policy: ArcSwap::from_pointee(policy),
             flow,
             last_journal: ArcSwap::default(),
             display_names: DisplayNames::default(),
             events: EventHub::default(),
+            has_clients: AtomicBool::new(has_clients),
             draining: AtomicBool::new(false),
             in_flight: watch::Sender::new(()),
         }
+    }
+
+    pub(crate) fn has_clients(&self) -> bool {
+        self.has_clients.load(Ordering::Acquire)
+    }
+
+    /// A client key exists. If the gateway was open only because there was none, callers need a key from now on. Returns
+    /// whether that is so.
+    pub(crate) fn note_clients(&self) -> bool {
+        self.has_clients.store(true, Ordering::Release);
+        let Some(closed) = self.policy.load().with_client_keys() else { return false };
+        self.policy.store(Arc::new(closed));
+        tracing::info!("The first client key exists: from now on callers need a key");
+        true
     }
 
     /// From now on `/readyz` returns 503 and each response closes its connection.

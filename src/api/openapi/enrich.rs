@@ -122,7 +122,13 @@ fn derive_schemas(schemas: &mut Value) {
         { "$ref": "#/components/schemas/Client" },
         {
             "type": "object", "required": ["key"],
-            "properties": { "key": { "type": "string", "description": "The whole key, returned only here" } },
+            "properties": {
+                "key": { "type": "string", "description": "The whole key, returned only here" },
+                "notice": {
+                    "type": "string",
+                    "description": "What the first client key changes: a gateway that was open for want of one needs keys from now on",
+                },
+            },
         },
     ] });
     for (name, schema) in members(schemas) {

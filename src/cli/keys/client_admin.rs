@@ -6,7 +6,7 @@ use super::super::admin_store::{self, AdminStore, by};
 use crate::{
     api::admin::{
         client_list::{Cursor, client_object, list_clients},
-        client_object::ClientObject,
+        client_object::{ClientObject, KEYS_REQUIRED},
         clients::parse_overlap,
     },
     app,
@@ -55,7 +55,11 @@ impl ClientAdmin {
         match &self.store {
             AdminStore::Direct(store) => {
                 let (record, key) = store.ledger.create_client(&fields, &by()).await?;
-                to_json(&client_object(&store.ledger, &record).await.with_key(key))
+                let settings = &self.settings;
+                let may_be_open = settings.auth.mode.is_none() && settings.api_key.is_none();
+                let is_first = may_be_open && store.ledger.count_clients().await? == 1;
+                let notice = is_first.then_some(KEYS_REQUIRED);
+                to_json(&client_object(&store.ledger, &record).await.with_key(key).with_notice(notice))
             }
             AdminStore::Gateway(gateway) => call(gateway, "POST", "", Some(fields.into())).await,
         }

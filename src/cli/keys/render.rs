@@ -21,11 +21,15 @@ pub(super) fn new_key(client: &Value, url: &str, what: &str) -> String {
         Some(until) => format!("\nThe old key works until {until}.\n"),
         None => String::new(),
     };
+    let notice = match client["notice"].as_str() {
+        Some(notice) => format!("\n{notice}\n"),
+        None => String::new(),
+    };
     format!(
         "{what} {}. It is shown once and not stored:
 
   {key}
-{old}
+{old}{notice}
 Shell     export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}
 Python    client = OpenAI(base_url=\"{url}/v1\", api_key=\"{key}\")
 curl      curl {url}/v1/chat/completions -H 'authorization: Bearer {key}' \\

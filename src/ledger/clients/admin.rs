@@ -26,6 +26,8 @@ use crate::{
 
 /// Clients of one pool.
 const MAX_CLIENTS: i64 = 10_000;
+/// Replaced keys that a client's record keeps.
+const MAX_REPLACED: usize = 8;
 /// Attempts at a change before it fails with [`ChangeError::Busy`]. Each concurrent change of the record costs one.
 const MAX_TRIES: usize = 8;
 
@@ -124,7 +126,8 @@ impl Ledger {
         .await
     }
 
-    /// Gives a client a new key. The present key stays valid for `overlap`; an older one becomes invalid now.
+    /// Gives a client a new key. The present key stays valid for `overlap`, and one replaced earlier as long as was promised
+    /// then.
     pub async fn rotate_client_key(
         &self,
         id: &str,
@@ -137,7 +140,10 @@ impl Ledger {
         let record = self
             .change(id, by, Action::ClientRotate, |record, now_ms| {
                 let old = record.secrets.iter().find(|secret| secret.until_ms.is_none()).map(|secret| secret.digest);
-                let mut fields = vec![("d", digest.hex()), ("@rot", "0".to_owned())];
+                let older = older_secrets(record, now_ms)?;
+                let listed: Vec<String> =
+                    older.iter().map(|(digest, until)| format!("{} {until}", digest.hex())).collect();
+                let mut fields = vec![("d", digest.hex()), ("@rot", "0".to_owned()), ("olds", listed.join(" "))];
                 if let Some(old) = old {
                     fields.extend([("old", old.hex()), ("@oldx", overlap_ms.to_string())]);
                 }
@@ -146,7 +152,8 @@ impl Ledger {
                 let apply = Box::new(move |record: &mut ClientRecord, now_ms: i64| {
                     let until_ms = Some(now_ms.saturating_add(overlap_ms));
                     let old = old.map(|digest| Secret { digest, until_ms });
-                    record.secrets = [Secret { digest, until_ms: None }].into_iter().chain(old).collect();
+                    let older = older.into_iter().map(|(digest, until)| Secret { digest, until_ms: Some(until) });
+                    record.secrets = [Secret { digest, until_ms: None }].into_iter().chain(old).chain(older).collect();
                     record.rotated_ms = Some(now_ms);
                 });
                 Ok(Some(Change { fields, before: Map::new(), after, apply }))
@@ -250,6 +257,22 @@ impl Ledger {
             _ => Err(LedgerError::unexpected("client_write", &reply)),
         }
     }
+}
+
+/// The keys replaced before the present one, and until when each is valid. Those that have ended stay as long as there is
+/// room, so that a caller with one of them learns that it was replaced.
+fn older_secrets(record: &ClientRecord, now_ms: i64) -> Result<Vec<(KeyDigest, i64)>, BadField> {
+    let replaced = record.secrets.iter().filter_map(|secret| Some((secret.digest, secret.until_ms?)));
+    let (mut older, ended): (Vec<_>, Vec<_>) = replaced.partition(|(_, until)| *until > now_ms);
+    if older.len() >= MAX_REPLACED {
+        let message = format!(
+            "{} replaced keys of this client are still valid, the maximum. Wait until one of them ends, or revoke the client.",
+            older.len()
+        );
+        return Err(BadField { param: "overlap_s".to_owned(), message });
+    }
+    older.extend(ended.into_iter().take(MAX_REPLACED - older.len()));
+    Ok(older)
 }
 
 /// The fields of a record that store its settings.

@@ -28,7 +28,7 @@ const USES_PERIOD: Duration = Duration::from_secs(2);
 /// Records per call.
 const BATCH: usize = 100;
 /// Words per record in the reply of `client_get`.
-const RECORD_WORDS: usize = 11;
+const RECORD_WORDS: usize = 12;
 
 /// Why a client key is not accepted.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -229,7 +229,7 @@ pub(in crate::ledger) fn watch_uses(ledger: &Ledger) {
     });
 }
 
-/// Decodes a record: `v off exp rec d old oldx made rot rev used`.
+/// Decodes a record: `v off exp rec d old oldx made rot rev used olds`.
 fn decode_record(id: &str, words: &[Reply]) -> Option<ClientRecord> {
     let text = |at: usize| words.get(at).and_then(Reply::as_str);
     let number = |at| text(at).and_then(|text| text.parse::<i64>().ok());
@@ -240,15 +240,25 @@ fn decode_record(id: &str, words: &[Reply]) -> Option<ClientRecord> {
     let settings = text(3).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_else(unreadable);
     let secret = |at, until_ms| Some(Secret { digest: KeyDigest::from_hex(text(at)?)?, until_ms });
     let old = secret(5, Some(number(6).unwrap_or(0)));
+    let older = text(11).map(decode_older).unwrap_or_default();
     Some(ClientRecord {
         id: id.into(),
         source: ClientSource::Store,
         settings,
         version,
-        secrets: secret(4, None).into_iter().chain(old).collect(),
+        secrets: secret(4, None).into_iter().chain(old).chain(older).collect(),
         created_ms: instant(7),
         rotated_ms: instant(8),
         revoked_ms: instant(9),
         used_ms: instant(10),
     })
+}
+
+/// Keys replaced earlier: `digest until ` each.
+fn decode_older(text: &str) -> Vec<Secret> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let secret = |[digest, until]: &[&str; 2]| {
+        Some(Secret { digest: KeyDigest::from_hex(digest)?, until_ms: Some(until.parse().ok()?) })
+    };
+    words.as_chunks::<2>().0.iter().filter_map(secret).collect()
 }

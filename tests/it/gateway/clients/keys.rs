@@ -302,16 +302,65 @@ async fn during_a_redis_outage_a_recently_verified_key_may_use_unmetered_models(
 }
 
 #[tokio::test]
-async fn keys_survive_kill_9_and_are_required_after_the_next_start() {
+async fn the_first_key_is_required_at_once_and_survives_kill_9() {
     let upstream = FakeUpstream::start().await;
     let mut app: TestApp = setup(&upstream).start().await;
     assert_eq!(app.chat("lab/m").await.status, 200, "open without any client key");
-    let (_, key) = create(&app, named("ann")).await;
-    assert_eq!(app.chat("lab/m").await.status, 200, "and for the rest of this run");
+    let first = ok(&admin(&app, "POST", "/clients", named("ann")).await);
+    assert!(first["notice"].as_str().is_some_and(|notice| notice.contains("callers need a key")), "{first}");
+    let key = first["key"].as_str().unwrap().to_owned();
+    assert_eq!(app.chat("lab/m").await.error(), unauthorised());
+    let second = ok(&admin(&app, "POST", "/clients", named("ben")).await);
+    assert!(second.get("notice").is_none(), "nothing changes any more: {second}");
+    app.signal("HUP");
+    eventually(Duration::from_secs(5), "it is reloaded", async || app.log().contains("Reloaded").then_some(())).await;
+    assert_eq!(app.chat("lab/m").await.error(), unauthorised(), "a reload does not open it again");
     app.restart().await;
     app.until_ready().await;
     assert_eq!(app.chat("lab/m").await.error(), unauthorised());
     assert_eq!(chat(&app, &key, "lab/m").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_first_key_is_required_at_every_replica() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let [one, two] = pair(&redis, &upstream).await;
+    assert_eq!((one.chat("lab/m").await.status, two.chat("lab/m").await.status), (200, 200));
+    let (_, key) = create(&one, named("ann")).await;
+    assert_eq!(one.chat("lab/m").await.error(), unauthorised());
+    eventually(Duration::from_secs(1), "the other replica needs a key, too", async || {
+        (two.chat("lab/m").await.error() == unauthorised()).then_some(())
+    })
+    .await;
+    assert_eq!(chat(&two, &key, "lab/m").await.status, 200);
+}
+
+/// An overlap is a promise to everybody who still has the older key.
+#[tokio::test]
+async fn a_second_rotation_keeps_the_overlap_of_the_first() {
+    on_both(async |app, _upstream| {
+        let (id, first) = create(&app, named("ann")).await;
+        let path = format!("/clients/{id}/rotate");
+        let key = |rotated: Value| rotated["key"].as_str().unwrap().to_owned();
+        let second = key(ok(&admin(&app, "POST", &path, json!({ "overlap_s": 3 })).await));
+        let third = key(ok(&admin(&app, "POST", &path, json!({ "overlap_s": 0 })).await));
+        assert_eq!(chat(&app, &third, "lab/m").await.status, 200);
+        assert_eq!(chat(&app, &first, "lab/m").await.status, 200, "it was promised three seconds");
+        for replaced in [&second, &first] {
+            eventually(Duration::from_secs(5), "a replaced key is named as replaced", async || {
+                let refused = chat(&app, replaced, "lab/m").await;
+                (refused.status == 401 && refused.message().contains("replaced")).then_some(())
+            })
+            .await;
+        }
+        for _ in 0..8 {
+            ok(&admin(&app, "POST", &path, json!({ "overlap_s": 600 })).await);
+        }
+        let refused = admin(&app, "POST", &path, json!({ "overlap_s": 600 })).await;
+        assert_eq!(refused.error(), (400, "invalid_request_error".into(), "invalid_value".into()));
+        assert!(refused.message().contains("still valid"), "{}", refused.message());
+    })
+    .await;
 }
 
 #[tokio::test]
