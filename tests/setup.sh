@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: Debian packages, a Python environment, the Node SDK.
+# Installs what the tests need and this machine lacks: Debian packages, and the SDKs of Python, Node, Go, Rust and Java.
 # With "bench", also what the benchmark compares with. Does nothing, quickly, where everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +19,9 @@ need cc build-essential
 need redis-server redis-server
 need luacheck lua-check
 need python3 python3
+need go golang-go
+need mvn maven
+need javac default-jdk-headless
 need curl curl
 # Whatever browser of the kind is there will do.
 command -v google-chrome >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium
@@ -49,6 +52,38 @@ if ! cmp -s tests/sdk/package-lock.json tests/sdk/node_modules/made-from; then
   echo "setup: Node SDK in tests/sdk/node_modules"
   (cd tests/sdk && npm ci --silent)
   cp tests/sdk/package-lock.json tests/sdk/node_modules/made-from
+fi
+
+if ! cmp -s tests/sdk/requirements-llamaindex.txt .sdk/llamaindex/made-from; then
+  echo "setup: LlamaIndex in .sdk/llamaindex"
+  rm -rf .sdk/llamaindex
+  python3 -m venv .sdk/llamaindex
+  .sdk/llamaindex/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement tests/sdk/requirements-llamaindex.txt
+  cp tests/sdk/requirements-llamaindex.txt .sdk/llamaindex/made-from
+fi
+
+# Programs with the libraries of compiled languages, each built once. A stamp holds the sources that it was built from.
+built() { cat "tests/sdk/loops/$1"/* "tests/sdk/loops/$1"/src/* 2>/dev/null | cmp -s - ".sdk/$1/made-from"; }
+stamp() { cat "tests/sdk/loops/$1"/* "tests/sdk/loops/$1"/src/* 2>/dev/null > ".sdk/$1/made-from"; }
+if ! built go; then
+  echo "setup: a program with openai-go in .sdk/go"
+  rm -rf .sdk/go && mkdir -p .sdk/go
+  (cd tests/sdk/loops/go && go build -o ../../../../.sdk/go/loop .)
+  stamp go
+fi
+if ! built rust; then
+  echo "setup: a program with async-openai in .sdk/rust"
+  mkdir -p .sdk/rust
+  CARGO_TARGET_DIR=.sdk/rust/target cargo build --locked --quiet --manifest-path tests/sdk/loops/rust/Cargo.toml
+  stamp rust
+fi
+if ! built java; then
+  echo "setup: a program with openai-java in .sdk/java"
+  rm -rf .sdk/java && mkdir -p .sdk/java/classes
+  mvn --quiet --batch-mode --file tests/sdk/loops/java/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
+    -DoutputDirectory="$PWD/.sdk/java/libraries"
+  javac -cp '.sdk/java/libraries/*' -d .sdk/java/classes tests/sdk/loops/java/Loop.java
+  stamp java
 fi
 
 # Programs that check the dependencies, the image, the chart and the compose file. They stay in .tools and change nothing else on this machine.

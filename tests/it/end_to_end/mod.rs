@@ -1,6 +1,7 @@
 //! Level 4: tests with real software: official SDKs, a browser and a model server.
 
 mod dashboard;
+mod loops;
 mod real_model;
 mod responses;
 mod sdk;
