@@ -53,7 +53,8 @@ export interface paths {
         put?: never;
         /**
          * Creates a client and its key
-         * @description The whole key is returned only in this response.
+         * @description The whole key is returned only in this response. The first client key ends the service to callers without a key where the
+         *     gateway is open only because there was none; `notice` says so.
          */
         post: operations["create_client"];
         delete?: never;
@@ -1241,6 +1242,8 @@ export interface components {
         ClientWithKey: components["schemas"]["Client"] & {
             /** @description The whole key, returned only here */
             key: string;
+            /** @description What the first client key changes: a gateway that was open for want of one needs keys from now on */
+            notice?: string;
         };
         Config: {
             settings: components["schemas"]["Setting"][];
@@ -2654,6 +2657,29 @@ export interface components {
                 "application/json": components["schemas"]["Envelope"];
             };
         };
+        /** @description `no_provider_available`, `ledger_unavailable` */
+        "503_no_provider_available_or_ledger_unavailable_of_chat": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "retry-after": components["headers"]["retry-after"];
+                "retry-after-ms": components["headers"]["retry-after-ms"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-should-retry": components["headers"]["x-should-retry"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
         /** @description `upstream_timeout` */
         "504_upstream_timeout_of_chat": {
             headers: {
@@ -3822,7 +3848,7 @@ export interface operations {
             429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
             500: components["responses"]["500_internal_error"];
             502: components["responses"]["502_upstream_error_of_chat"];
-            503: components["responses"]["503_ledger_unavailable_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
             504: components["responses"]["504_upstream_timeout_of_chat"];
             /** @description A provider rejected the request; its own message */
             "4XX": {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::ErrorKind,
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
 };
 
@@ -13,12 +13,15 @@ use tokio::net::{TcpSocket, lookup_host};
 /// Connections waiting to be accepted. If a burst overflows it, the kernel retransmits only after a second.
 const BACKLOG: u32 = 1_024;
 
-/// Listens on every address of the host: `localhost` usually has one of each IP version. Addresses that this machine does not
-/// have are skipped, as long as one is left.
+/// Listens on every address of the host: `localhost` has one of each IP version, whatever the resolver of this machine says,
+/// because browsers do not ask it. Addresses that this machine does not have are skipped, as long as one is left.
 pub(crate) async fn bind(host: &str, port: u16) -> anyhow::Result<Vec<TcpListener>> {
     let bare = host.trim_matches(['[', ']']);
-    let addresses: BTreeSet<SocketAddr> =
+    let mut addresses: BTreeSet<SocketAddr> =
         lookup_host((bare, port)).await.with_context(|| format!("HOST `{host}` is not an address here"))?.collect();
+    if bare.eq_ignore_ascii_case("localhost") {
+        addresses.extend([(Ipv4Addr::LOCALHOST, port).into(), SocketAddr::from((Ipv6Addr::LOCALHOST, port))]);
+    }
     let (mut listeners, mut skipped) = (Vec::<TcpListener>::new(), None);
     for mut address in addresses {
         // Port 0 is any free port, and the same one at every address.

@@ -12,7 +12,13 @@ async fn replica(redis: &RedisServer, simulator: &Simulator) -> TestApp {
     let providers = ["groq", "gemini", "mistral", "ollama"];
     let setup = providers.iter().fold(TestApp::setup(), |app, provider| app.simulated(simulator, provider));
     // The test waits for breakers to close, so they stay open for seconds only.
-    setup.redis(redis).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).env("CB_TIMEOUT_MS", 6_000).start().await
+    setup
+        .redis(redis)
+        .env("TOLLFREE_ADMIN_KEY", ADMIN_KEY)
+        .env("TOLLFREE_AUTH", "open")
+        .env("CB_TIMEOUT_MS", 6_000)
+        .start()
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

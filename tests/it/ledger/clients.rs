@@ -14,6 +14,8 @@ use super::{
 use crate::support::redis_server::RedisServer;
 
 const START_US: i64 = 1_800_000_000_000_000;
+/// Of a client's record.
+const FIELDS: usize = 12;
 
 /// Both engines, which receive the same calls.
 pub(super) struct Pair {
@@ -88,7 +90,7 @@ impl Pair {
         let mut keys = vec![self.keys.meta(), self.keys.clients()];
         keys.extend(ids.iter().map(|id| self.keys.client_record(id)));
         let Reply::List(reply) = self.same(Script::ClientGet, &keys, &[], |reply| reply) else { panic!() };
-        assert_eq!((&reply[0], reply.len()), (&Reply::Int(self.now_ms()), 1 + 11 * ids.len()));
+        assert_eq!((&reply[0], reply.len()), (&Reply::Int(self.now_ms()), 1 + FIELDS * ids.len()));
         reply[1..].to_vec()
     }
 
@@ -137,18 +139,18 @@ async fn a_record_is_written_against_the_version_that_was_read() {
     assert_eq!(pair.write("ann", 0, "set", 2, &fields), [0, now], "the client exists already");
     assert_eq!(pair.write("ann", 7, "drop", 2, &[]), [0, now], "another version");
     assert_eq!(pair.write("bob", 1, "set", 2, &fields), [0, now], "there is no such client");
-    assert_eq!(pair.read(&["bob"]), vec![Reply::Nil; 11], "nothing was written");
+    assert_eq!(pair.read(&["bob"]), vec![Reply::Nil; FIELDS], "nothing was written");
     pair.advance_us(5_000_000);
     assert_eq!(pair.write("ann", 1, "set", 2, &[("old", "ab"), ("d", "cd"), ("@oldx", "1500")]), [2, now + 5_000]);
-    let ann = pair.read(&["nobody", "ann"])[11..].to_vec();
+    let ann = pair.read(&["nobody", "ann"])[FIELDS..].to_vec();
     let until = (now + 6_500).to_string();
     let made = now.to_string();
     let expected = ["2", "0", "0", "{\"name\":\"\u{e4}\"}", "cd", "ab", &until, &made].map(bulk);
-    assert_eq!((&ann[..8], &ann[8..]), (&expected[..], &[Reply::Nil, Reply::Nil, Reply::Nil][..]));
+    assert_eq!((&ann[..8], &ann[8..]), (&expected[..], &vec![Reply::Nil; FIELDS - 8][..]));
     assert_eq!(pair.write("bob", 0, "set", 2, &fields)[0], 1);
     assert_eq!(pair.write("carl", 0, "set", 2, &fields)[0], -1, "the maximum is two");
     assert_eq!(pair.write("ann", 2, "drop", 2, &[])[0], 3);
-    assert_eq!(pair.read(&["ann"]), vec![Reply::Nil; 11]);
+    assert_eq!(pair.read(&["ann"]), vec![Reply::Nil; FIELDS]);
     assert_eq!(pair.write("carl", 0, "set", 2, &fields)[0], 1);
     // One entry for each of the five successful changes.
     assert_eq!(pair.audit(100).len(), 5 * 6);
