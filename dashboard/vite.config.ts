@@ -12,6 +12,11 @@ const POLICY =
 
 export default defineConfig(({ mode }) => ({
   base: "/dashboard/",
+  // The files find each other by their own address, so that an ingress may serve them below a path of a shared host. Only the
+  // page has absolute addresses: it is served at every view's path, and the gateway writes its base path into it.
+  experimental: {
+    renderBuiltUrl: (name, { hostType }) => (hostType === "html" ? `/dashboard/${name}` : { relative: true }),
+  },
   plugins: [react(), themeCss(), compress(), mode === "mock" && mockGateway()],
   server: mode === "mock" ? {} : { proxy: { "/v1": GATEWAY, "/admin": GATEWAY } },
   // The same policy as the gateway, so that violations show in development.

@@ -1,4 +1,5 @@
 import createClient from "openapi-fetch";
+import { gatewayUrl } from "./gateway-url";
 import type { paths } from "./openapi";
 import type { Problem, Session } from "./types";
 
@@ -43,7 +44,7 @@ export const session = new SessionStore();
 
 /** The gateway's endpoints, typed by its OpenAPI document. Every error response is thrown as an `ApiError`. */
 export const api = createClient<paths>({
-  baseUrl: window.location.origin,
+  baseUrl: gatewayUrl,
   credentials: "same-origin",
   fetch: sendRequest,
   pathSerializer: fillPath,

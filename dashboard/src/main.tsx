@@ -7,6 +7,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Router } from "wouter";
 import { App } from "./app";
+import { dashboardPath } from "./gateway-url";
 import { queryClient } from "./queries";
 import { theme } from "./theme";
 
@@ -18,7 +19,7 @@ createRoot(root).render(
     {/* Mantine's variables come from virtual:theme.css, because the CSP allows no <style> elements. */}
     <MantineProvider theme={theme} defaultColorScheme="auto" withCssVariables={false} withGlobalClasses={false}>
       <QueryClientProvider client={queryClient}>
-        <Router base="/dashboard">
+        <Router base={dashboardPath}>
           <App />
         </Router>
       </QueryClientProvider>

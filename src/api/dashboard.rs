@@ -8,12 +8,12 @@ use actix_web::{
         ACCEPT_ENCODING, AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETag, Encoding, HeaderValue,
         LOCATION, VARY,
     },
-    web::Bytes,
+    web::{Bytes, Data},
 };
 use rust_embed::{Embed, EmbeddedFile};
 
 use crate::api::{
-    edge::error::ApiError,
+    edge::{error::ApiError, state::AppState},
     static_content::{REVALIDATE, entity_tag, is_unchanged, restrict},
 };
 
@@ -55,11 +55,17 @@ const NOT_BUILT: &str = r#"<!doctype html>
     method(get, head), path = "/dashboard", tag = "service", operation_id = "dashboard",
     responses((status = 200, description = "The page", body = String, content_type = "text/html")),
 )]
-pub(crate) async fn page(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn page(state: Data<AppState>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let path = request.match_info().query("path");
+    let base_path = state.policy.load().base_path.clone();
     let response = if let Some(content_type) = asset_type(path) {
         let missing = || ApiError::NotFound(format!("The dashboard has no file `{path}`."));
         respond(&request, content_type, IMMUTABLE, best_variant(&request, path).ok_or_else(missing)?)
+    } else if let Some(index) = Built::get(INDEX).filter(|_| !base_path.is_empty()) {
+        HttpResponse::Ok()
+            .content_type(HTML)
+            .insert_header((CACHE_CONTROL, REVALIDATE))
+            .body(below(&base_path, &index.data))
     } else if let Some(index) = best_variant(&request, INDEX) {
         respond(&request, HTML, REVALIDATE, index)
     } else {
@@ -69,9 +75,16 @@ pub(crate) async fn page(request: HttpRequest) -> Result<HttpResponse, ApiError>
     Ok(restrict(response, POLICY))
 }
 
+/// The page with the addresses of its files below a path of a shared host. The files themselves find each other and the
+/// gateway by their own address.
+fn below(base_path: &str, index: &[u8]) -> String {
+    String::from_utf8_lossy(index).replace("\"/dashboard/", &format!("\"{base_path}/dashboard/"))
+}
+
 /// `GET /`: a browser that is given only the gateway's address finds the dashboard.
-pub(crate) async fn redirect() -> HttpResponse {
-    HttpResponse::Found().insert_header((LOCATION, "/dashboard")).finish()
+pub(crate) async fn redirect(state: Data<AppState>) -> HttpResponse {
+    let location = format!("{}/dashboard", state.policy.load().base_path);
+    HttpResponse::Found().insert_header((LOCATION, location)).finish()
 }
 
 /// The content type of an asset, or `None` if the path is a view of the page.

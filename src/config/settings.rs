@@ -76,7 +76,12 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             server: ServerSettings { host: "127.0.0.1".into(), port: 3000 },
-            http: HttpSettings { body_bytes: 16 << 20, allowed_origins: Vec::new(), trusted_proxies: Vec::new() },
+            http: HttpSettings {
+                body_bytes: 16 << 20,
+                allowed_origins: Vec::new(),
+                trusted_proxies: Vec::new(),
+                base_path: String::new(),
+            },
             auth: AuthSettings { mode: None },
             clients: ClientsSettings { rate_limit_rpm: None, file: None, records: Arc::default() },
             ledger: LedgerSettings { data_dir: None, pool: "default".into(), slack_ms: 250 },
@@ -135,6 +140,9 @@ pub struct HttpSettings {
     /// Peers whose `X-Forwarded-For` header is trusted.
     #[serde(with = "value::list")]
     pub trusted_proxies: Vec<Network>,
+    /// The path of a shared host below which an ingress serves the gateway: empty, or such as `/llm`.
+    #[serde(deserialize_with = "value::base_path")]
+    pub base_path: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -131,6 +131,17 @@ pub(super) fn host<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Err
     Err(expected("an address or a host name to bind, such as 0.0.0.0 or ::"))
 }
 
+/// Nothing, or a path of plain segments without a slash at its end.
+pub(super) fn base_path<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let path = String::deserialize(input)?;
+    let is_segment =
+        |segment: &str| !segment.is_empty() && segment.chars().all(|c| c.is_ascii_alphanumeric() || "-_.~".contains(c));
+    if path.is_empty() || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment)) {
+        return Ok(path);
+    }
+    Err(expected("a path such as /llm, without a slash at its end"))
+}
+
 /// The name of a pool.
 pub(super) fn pool<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let pool = String::deserialize(input)?;

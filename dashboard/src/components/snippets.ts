@@ -1,3 +1,5 @@
+import { gatewayUrl } from "../gateway-url";
+
 /** An example of how to use the gateway from one tool. */
 export interface Snippet {
   id: string;
@@ -6,7 +8,7 @@ export interface Snippet {
   text: string;
 }
 
-export const baseUrl = () => `${window.location.origin}/v1`;
+export const baseUrl = () => `${gatewayUrl}/v1`;
 
 export function basics(key: string, url = baseUrl()): Snippet[] {
   return [

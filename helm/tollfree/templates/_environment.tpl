@@ -31,6 +31,10 @@
   value: {{ .Values.pool | quote }}
 - name: TOLLFREE__SHUTDOWN__GRACE_MS
   value: {{ .Values.shutdown.graceMs | int | quote }}
+{{- if and .Values.ingress.enabled .Values.ingress.basePath }}
+- name: TOLLFREE__HTTP__BASE_PATH
+  value: {{ .Values.ingress.basePath | quote }}
+{{- end }}
 {{- if .Values.config }}
 - name: TOLLFREE_CONFIG
   value: /etc/tollfree/tollfree.toml

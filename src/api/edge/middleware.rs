@@ -12,7 +12,7 @@ use actix_web::{
     Error, HttpMessage, HttpResponse,
     body::{BodySize, EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse},
-    http::{ConnectionType, Method, StatusCode, Version, header::HeaderValue},
+    http::{ConnectionType, Method, StatusCode, Uri, Version, header::HeaderValue},
     web::{Bytes, Data},
 };
 use pin_project_lite::pin_project;
@@ -34,9 +34,26 @@ use crate::{
 /// `error.type` of a response that its caller did not wait for.
 const CLIENT_LEFT: &str = "client_left";
 
+/// Removes the path below which an ingress serves the gateway, where it has left that to us.
+fn remove_base_path(request: &mut ServiceRequest, base_path: &str) {
+    let rest = match request.path().strip_prefix(base_path) {
+        _ if base_path.is_empty() => return,
+        Some("") => "/",
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => return,
+    };
+    let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+    let Ok(path_and_query) = format!("{rest}{query}").parse() else { return };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = Some(path_and_query);
+    let Ok(uri) = Uri::from_parts(parts) else { return };
+    request.match_info_mut().get_mut().update(&uri);
+    request.head_mut().uri = uri;
+}
+
 /// Wraps the app: `App::new().wrap_fn(middleware::wrap_request)`.
 pub(crate) fn wrap_request<S, B>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     inner: &S,
 ) -> impl Future<Output = Result<ServiceResponse<EitherBody<TrackedBody<MaybeCompressed<B>>>>, Error>> + use<S, B>
 where
@@ -47,6 +64,9 @@ where
     request.extensions_mut().insert(id.clone());
     let state = request.app_data::<Data<AppState>>().cloned();
     let policy = state.as_ref().map(|state| state.policy.load_full());
+    if let Some(policy) = &policy {
+        remove_base_path(&mut request, &policy.base_path);
+    }
     let allowed_origin = policy.as_ref().and_then(|policy| policy.origins.allowed_origin(request.headers()));
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let is_preflight = cors::is_preflight(request.method(), request.headers());

@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod bad_input;
+mod base_path;
 pub(crate) mod breakers;
 mod chat;
 mod clients;

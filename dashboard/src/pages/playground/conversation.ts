@@ -1,4 +1,5 @@
 import { ApiError, sendRequest } from "../../api";
+import { gatewayUrl } from "../../gateway-url";
 import { readEvents } from "../../sse";
 import type { Problem } from "../../types";
 import { TOOLS, runTool } from "./tools";
@@ -80,7 +81,7 @@ export async function streamReply(
   const update = (changes: Partial<Reply>) => onUpdate((current = { ...current, ...changes }));
   try {
     const response = await sendRequest(
-      new Request(new URL("/v1/chat/completions", window.location.origin), {
+      new Request(`${gatewayUrl}/v1/chat/completions`, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify(requestBody(messages, options)),

@@ -8,8 +8,16 @@ use tollfree::config;
 use super::{CHART, documents, gateway, name, of_kind, root, template, value_files};
 
 /// Settings that have values of their own in the chart, or no use in it.
-const EXCLUDED: [&str; 7] =
-    ["server.host", "server.port", "auth.mode", "clients.file", "ledger.pool", "ledger.data_dir", "shutdown.grace_ms"];
+const EXCLUDED: [&str; 8] = [
+    "server.host",
+    "server.port",
+    "auth.mode",
+    "clients.file",
+    "ledger.pool",
+    "ledger.data_dir",
+    "shutdown.grace_ms",
+    "http.base_path",
+];
 
 fn schema() -> Value {
     serde_json::from_str(&std::fs::read_to_string(root().join(CHART).join("values.schema.json")).unwrap()).unwrap()
