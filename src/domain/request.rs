@@ -25,6 +25,8 @@ pub struct ChatRequest {
     pub tools: u32,
     /// Whether one of the tools is run by the provider, such as a web search.
     pub built_in_tools: bool,
+    /// Tool calls in the history.
+    pub calls: u32,
     pub stops: u32,
     pub reasoning_effort: Option<String>,
     pub sampling: Sampling,
@@ -54,6 +56,7 @@ impl Default for ChatRequest {
             images: 0,
             tools: 0,
             built_in_tools: false,
+            calls: 0,
             stops: 0,
             reasoning_effort: None,
             sampling: Sampling::default(),

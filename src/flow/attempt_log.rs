@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,6 +16,9 @@ use crate::{
     ledger::RefusalReason,
 };
 
+/// Most clients speak OpenAI's chat completions.
+const CHAT: &str = "chat";
+
 /// Log of one request's attempts. Clones share the same log.
 #[derive(Debug, Clone)]
 pub(crate) struct AttemptLog {
@@ -26,6 +29,8 @@ pub(crate) struct AttemptLog {
 struct Shared {
     request_id: String,
     trace_id: Option<String>,
+    /// The client's protocol; empty for chat completions.
+    protocol: OnceLock<&'static str>,
     began: Instant,
     progress: Mutex<Progress>,
     waited_us: AtomicU64,
@@ -70,6 +75,7 @@ impl AttemptLog {
         let shared = Shared {
             request_id: request_id.into(),
             trace_id,
+            protocol: OnceLock::new(),
             began: Instant::now(),
             progress: Mutex::default(),
             waited_us: AtomicU64::new(0),
@@ -84,6 +90,17 @@ impl AttemptLog {
 
     pub(crate) fn trace_id(&self) -> Option<&str> {
         self.shared.trace_id.as_deref()
+    }
+
+    /// Notes the protocol that the client speaks, once.
+    pub(crate) fn set_protocol(&self, name: &'static str) {
+        // A second call changes nothing.
+        let _ = self.shared.protocol.set(name);
+    }
+
+    /// The client's protocol; `chat` unless it was set.
+    pub(super) fn protocol(&self) -> &'static str {
+        self.shared.protocol.get().copied().unwrap_or(CHAT)
     }
 
     /// Time since the request arrived.

@@ -6,6 +6,7 @@ pub(crate) mod failover;
 pub(crate) mod gauges;
 pub(crate) mod instrumented;
 pub(crate) mod recorder;
+mod signatures;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wait_policy;
@@ -21,6 +22,7 @@ use self::{
     failover::Failover,
     instrumented::{ChatMetrics, ModelCall},
     recorder::RequestRecorder,
+    signatures::SignedRequest,
 };
 pub(crate) use crate::relay::ChatBody;
 use tokio::time::Instant;
@@ -95,8 +97,14 @@ impl Flow {
         async move {
             let recorder = RequestRecorder::begin(&flow.journal, &client, &request, &attempt_log);
             let metrics = ChatMetrics::begin(&request.model);
+            let client_id = client.id.clone();
             match flow.select(client, &request, attempt_log, wait).await {
-                Ok(selected) => Ok(flow.relay(selected, &request, recorder, metrics)),
+                Ok(selected) => {
+                    let candidate = selected.reply.candidate.clone();
+                    let reply = flow.relay(selected, &request, recorder, metrics);
+                    let body = signatures::kept(&flow.ledger, client_id, &candidate, reply.body).await;
+                    Ok(ChatReply { body, ..reply })
+                }
                 Err(error) => {
                     metrics.failed(&error);
                     recorder.failed(&error);
@@ -126,6 +134,8 @@ impl Flow {
         wait: Duration,
     ) -> Result<Selected, FlowError> {
         let plan = self.plan(&client, request)?;
+        // Before the admission, behind which the call must leave at once.
+        let signed = SignedRequest::of(request, &plan, &self.ledger, &client.id).await;
         let mut failover = Failover::new(plan, attempt_log, request.tier, wait, self.route_timeout);
         let mut admission = self.admit(&client, &mut failover).await;
         loop {
@@ -140,7 +150,8 @@ impl Flow {
             lease.mark_sent();
             let call = ModelCall::begin(&candidate, request);
             let attempt = {
-                let attempt = pin!(self.upstream.attempt(&candidate, request).instrument(call.span()));
+                let attempt =
+                    pin!(self.upstream.attempt(&candidate, signed.request(&candidate)).instrument(call.span()));
                 failover.attempt(&candidate, attempt).await
             };
             let fault = match attempt {

@@ -54,6 +54,7 @@ impl RequestRecorder {
             requested_model: model.chars().take(MAX_MODEL_CHARS).collect(),
             status: RequestRecord::CANCELLED,
             stream,
+            protocol: attempt_log.protocol().to_owned(),
             trace_id: attempt_log.trace_id().map(str::to_owned),
             ..RequestRecord::default()
         };

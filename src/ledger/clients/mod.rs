@@ -7,3 +7,4 @@ pub(super) mod login_counter;
 pub(super) mod login_throttle;
 pub(super) mod lookup;
 pub(super) mod sessions;
+mod thought_signatures;

@@ -37,6 +37,9 @@ pub struct RequestRecord {
     #[serde(default)]
     pub error_code: Option<String>,
     pub stream: bool,
+    /// `chat`, `messages` or `responses`; empty in records of older versions.
+    #[serde(default)]
+    pub protocol: String,
     pub waited_ms: i64,
     /// Time in which the ledger could not be reached or did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,6 +23,7 @@
 //! | `audit` | stream | capped | client scripts, provider key scripts, control, sessions |
 //! | `sess:DIGEST` | string | 12 h | sessions |
 //! | `resp:ID`, `resp:ID:until` stored responses | hash, sorted set | `[responses] store`; bounded in bytes per client | response scripts |
+//! | `sig:DIGEST` thought signatures | string | 1 day | thought signatures |
 //! | `guess`, `guess:ADDRESS` failed logins | sorted set | a minute | login throttle |
 
 use std::{fmt::Write, sync::Arc};
@@ -135,6 +136,11 @@ impl Keys {
     /// A dashboard session, by the digest of its cookie; the cookie itself is not stored.
     pub fn session(&self, digest: &str) -> Key {
         format!("{}sess:{digest}", self.prefix).into()
+    }
+
+    /// The thought signature of a client's tool call, by the digest of both.
+    pub fn signature(&self, digest: &str) -> Key {
+        self.named_after("sig:", digest)
     }
 
     /// Failed logins from one address.

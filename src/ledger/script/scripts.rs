@@ -49,6 +49,7 @@ scripts! {
     Claim: "provider_keys/claim",
     ProviderKeyRead: "provider_keys/read",
     ProviderKeyWrite: "provider_keys/write",
+    ThoughtSignatures: "clients/thought_signatures",
     QueueHeartbeat: "queue/queue_heartbeat",
     QueueLeave: "queue/queue_leave",
     Budget: "reports/budget",

@@ -177,6 +177,7 @@ impl Reader {
             if kind != Kind::Object {
                 return Err(wrong(format!("{}[{j}]", path()), "an object", kind.named()));
             }
+            self.found.calls += 1;
             json.object(|name, json| match name.raw {
                 "id" | "type" => string_or_null(json, || format!("{}[{j}].{}", path(), name.raw)).map(drop),
                 "function" => self.function_call(|| format!("{}[{j}].function", path()), json),

@@ -7,6 +7,7 @@ mod names;
 mod parameters;
 mod reader;
 mod remote_url;
+mod signatures;
 #[cfg(test)]
 mod tests;
 
@@ -16,4 +17,5 @@ pub use self::{
     decode::decode,
     parameters::KNOWN_PARAMETERS,
     reader::BadRequest,
+    signatures::{UnsignedCall, sign, unsigned_calls},
 };
