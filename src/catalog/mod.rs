@@ -15,7 +15,7 @@ use crate::{
     domain::{Candidate, Capabilities, Model, Provider, ProviderKey, RoutingStrategy},
 };
 pub use build::{ToDiscover, key_id, to_discover};
-pub use resolve::Known;
+pub use resolve::{Known, LISTED_PREFIX};
 
 /// The current snapshot, which a reload replaces.
 pub type Current = Arc<ArcSwap<Catalog>>;

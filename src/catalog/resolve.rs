@@ -54,13 +54,29 @@ fn has_name(candidate: &Candidate, name: &str) -> bool {
 }
 
 pub(super) fn resolve<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'a>, NotFound> {
-    resolve_name(catalog, name).or_else(|not_found| {
-        let alias = catalog.aliases.iter().find(|alias| model_pattern::matches(&alias.pattern, name));
-        alias.map_or(Err(not_found), |alias| resolve_name(catalog, &alias.model))
+    resolve_name(catalog, name).or_else(|not_found| match alias_of(catalog, name) {
+        Some(model) => resolve_name(catalog, model),
+        None => Err(not_found),
     })
 }
 
-/// Like [`resolve`], without the operator's aliases.
+/// Names that coding agents have built in, tried after the operator's aliases.
+const BUILTIN_ALIASES: [(&str, &str); 2] = [("claude-*haiku*", "free-fast"), ("claude-*", "free-smart")];
+/// Before a name that Claude Code shall list: it keeps only names with `claude` or `anthropic` in them.
+pub const LISTED_PREFIX: &str = "anthropic/";
+
+/// The model that a name stands for, which no model has.
+fn alias_of<'a>(catalog: &'a Catalog, name: &'a str) -> Option<&'a str> {
+    let own = catalog.aliases.iter().find(|alias| model_pattern::matches(&alias.pattern, name));
+    if let Some(alias) = own {
+        return Some(&alias.model);
+    }
+    let bare = name.strip_prefix(LISTED_PREFIX).unwrap_or(name);
+    let builtin = BUILTIN_ALIASES.iter().find(|(pattern, _)| model_pattern::matches(pattern, bare));
+    builtin.map(|(_, model)| *model).or_else(|| (bare.len() < name.len()).then_some(bare))
+}
+
+/// Like [`resolve`], without aliases.
 pub(super) fn resolve_name<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'a>, NotFound> {
     if let Some(meta) = catalog.metas.iter().find(|meta| meta.name == name) {
         if meta.members.is_empty() {

@@ -424,10 +424,33 @@ fn aliases_are_tried_after_every_other_name_in_the_order_of_the_file() {
 }
 
 #[test]
+fn names_of_claude_stand_for_meta_models_unless_the_file_maps_them() {
+    let key = [("GROQ_API_KEY", "k")];
+    let stands_for = |catalog: &Catalog, name: &str| match catalog.resolve(name) {
+        Ok(Resolved::Meta(meta)) => meta.name.clone(),
+        other => panic!("{name}: {other:?}"),
+    };
+    let plain = catalog(&key, "");
+    for (name, meta) in [
+        ("claude-sonnet-4-5", "free-smart"),
+        ("claude-3-5-haiku-latest", "free-fast"),
+        ("anthropic/claude-haiku-4-5", "free-fast"),
+        ("anthropic/free-smart", "free-smart"),
+        ("anthropic/free", "free"),
+    ] {
+        assert_eq!(stands_for(&plain, name), meta, "{name}");
+    }
+    assert_eq!(names(plain.resolve("anthropic/groq/openai/gpt-oss-20b")), ["groq/openai/gpt-oss-20b"]);
+    assert!(plain.resolve("anthropic/nothing").is_err() && plain.resolve("claude").is_err());
+    let mapped = catalog(&key, "[aliases]\n\"claude-opus*\" = \"free\"\n");
+    assert_eq!(stands_for(&mapped, "claude-opus-5"), "free");
+    assert_eq!(stands_for(&mapped, "claude-sonnet-5"), "free-smart");
+}
+
+#[test]
 fn a_name_that_clients_have_built_in_is_answered_with_what_to_use() {
     let catalog = catalog(&[("GROQ_API_KEY", "k")], "");
-    for name in ["gpt-4o", "gpt-5.1-mini", "openai/gpt-4.1", "o3", "o4-mini", "chatgpt-4o-latest", "claude-sonnet-4-5"]
-    {
+    for name in ["gpt-4o", "gpt-5.1-mini", "openai/gpt-4.1", "o3", "o4-mini", "chatgpt-4o-latest"] {
         let words = catalog.resolve(name).unwrap_err().to_string();
         assert!(words.contains("Use `free`") && words.contains("[aliases]"), "{name}: {words}");
     }
