@@ -31,7 +31,13 @@ pub(super) struct MessageEditor<'c> {
     signs_calls: bool,
     /// Roles whose content must be a string.
     text_roles: &'c [String],
+    /// A user's message must not follow a tool's: the assistant says something in between.
+    separates_users: bool,
+    follows_tool: bool,
 }
+
+/// What the assistant says between a tool's result and the user's next words.
+const SEPARATOR: &str = "{\"role\":\"assistant\",\"content\":\"Understood.\"},";
 
 /// What the editor needs to know of a message before it edits the fields.
 #[derive(Default)]
@@ -53,11 +59,13 @@ impl<'c> MessageEditor<'c> {
             silence: if wire.dialect == DialectName::Mistral { " " } else { "" },
             signs_calls: wire.dialect == DialectName::Gemini && candidate.model.id.starts_with("gemini-3"),
             text_roles: &wire.text_content_roles,
+            separates_users: wire.dialect == DialectName::Mistral,
+            follows_tool: false,
         }
     }
 
     pub(crate) fn message(
-        &self,
+        &mut self,
         walker: &Walker<'_>,
         json: &mut Json<'_>,
         patch: &mut BodyPatch,
@@ -66,6 +74,9 @@ impl<'c> MessageEditor<'c> {
         let start = json.at();
         let outline = outline(&mut Json::at_byte(json.text(), start))?;
         let role = if outline.role == "developer" { "system" } else { outline.role };
+        if std::mem::replace(&mut self.follows_tool, role == "tool") && role == "user" && self.separates_users {
+            patch.insert(start, SEPARATOR);
+        }
         let is_silent = role == "assistant" && !outline.has_tool_calls && !outline.has_function_call;
         let silence = if is_silent { self.silence } else { "" };
         let added =

@@ -220,7 +220,7 @@ impl<'a> Edit<'a> {
                 schema::sanitise(&mut Json::at_byte(self.text, field.value.start), keywords, false, patch)?;
             }
             ("messages", Kind::Array) => {
-                let editor = MessageEditor::new(self.candidate);
+                let mut editor = MessageEditor::new(self.candidate);
                 Json::at_byte(self.text, field.value.start).array(|_, json| match json.peek()? {
                     Kind::Object => editor.message(walker, json, patch),
                     _ => json.skip(),

@@ -163,6 +163,21 @@ fn mistral_gets_short_ids_one_to_one_and_the_same_in_every_turn() {
 }
 
 #[test]
+fn at_mistral_the_assistant_speaks_between_a_tools_result_and_the_user() {
+    let body = r#"{"model":"free","messages":[{"role":"user","content":"x"},
+        {"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]},
+        {"role":"tool","tool_call_id":"a","content":"1"},{"role":"user","content":"y"},{"role":"user","content":"z"}]}"#;
+    let roles = |provider: &str| {
+        let sent = value(body, candidate(provider));
+        let roles: Vec<String> =
+            sent["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap().to_owned()).collect();
+        roles.join(" ")
+    };
+    assert_eq!(roles("mistral"), "user assistant tool assistant user user");
+    assert_eq!(roles("groq"), "user assistant tool user user");
+}
+
+#[test]
 fn a_value_rule_drops_only_that_value() {
     assert_eq!(value(&with(r#","tools":[ ]"#), candidate("mistral")).get("tools"), None);
     let tool = r#","tools":[{"type":"function","function":{"name":"f"}}]"#;
