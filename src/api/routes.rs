@@ -1,17 +1,26 @@
 //! Every URL of the gateway.
 
 use actix_web::{
-    HttpRequest, Resource, Route, guard,
+    HttpMessage, HttpRequest, HttpResponse, Resource, Route, guard,
     http::Method as M,
     web::{self, JsonConfig, ServiceConfig, delete, head, patch, post, scope},
 };
 
-use crate::api::{admin, dashboard, docs, edge::error::ApiError, openapi, v1};
+use crate::{
+    api::{
+        admin, dashboard, docs,
+        edge::{auth::MAX_ADMIN_BODY, error::ApiError, request_id::RequestId},
+        openapi, v1,
+    },
+    protocol::Protocol,
+};
 
 pub(crate) fn configure(app: &mut ServiceConfig) {
     let json = JsonConfig::default().limit(MAX_ADMIN_BODY).error_handler(|error, _| ApiError::from(&error).into());
     app.app_data(json).app_data(openapi::api_docs());
-    app.service(at("/", [(M::GET, get().to(dashboard::redirect))]).resource());
+    // Claude Code looks for these two when it starts.
+    app.service(at("/", [(M::HEAD, head().to(v1::health::hello)), (M::GET, get().to(dashboard::redirect))]).resource());
+    app.service(at("/api/hello", [(M::GET, get().to(v1::health::hello))]).resource());
     for (root, urls) in roots() {
         app.service(urls.0.into_iter().map(Url::resource).fold(scope(root), actix_web::Scope::service));
     }
@@ -101,9 +110,6 @@ fn admin_v1(app: &mut Urls) {
         .service(at("/config", [(M::GET, get().to(admin::config::show))]));
 }
 
-/// Requests of admins are small.
-const MAX_ADMIN_BODY: usize = 65_536;
-
 /// The URLs of one scope. Both the app and the test of the OpenAPI document use this list.
 #[derive(Default)]
 struct Urls(Vec<Url>);
@@ -144,7 +150,8 @@ impl Url {
         resource.default_service(web::to(move |request: HttpRequest| {
             let allow = allow.clone();
             let (method, path) = (request.method().to_string(), request.path().to_owned());
-            async move { Err::<String, _>(ApiError::MethodNotAllowed { method, path, allow }) }
+            let error = ApiError::MethodNotAllowed { method, path, allow };
+            async move { refused(&request, &error) }
         }))
     }
 }
@@ -181,7 +188,16 @@ const OTHER_ENDPOINTS: [&str; 20] = [
     "videos",
 ];
 
-async fn not_found(request: HttpRequest) -> Result<String, ApiError> {
+/// An error in the form of the protocol to which the path belongs.
+fn refused(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    let path = request.path();
+    let below = path.strip_prefix("/api").unwrap_or(path);
+    let protocol = if below.starts_with("/v1/messages") { Protocol::Messages } else { Protocol::Chat };
+    let id = request.extensions().get::<RequestId>().map_or_else(|| "-".into(), |id| id.0.clone());
+    v1::refusal::refuse(protocol, error, &id)
+}
+
+async fn not_found(request: HttpRequest) -> HttpResponse {
     let (method, path) = (request.method(), request.path());
     let below = path.strip_prefix("/api").unwrap_or(path).strip_prefix("/v1/").unwrap_or_default();
     let message = if OTHER_ENDPOINTS.iter().any(|other| below.split('/').next() == Some(other)) {
@@ -197,7 +213,7 @@ async fn not_found(request: HttpRequest) -> Result<String, ApiError> {
     } else {
         format!("There is no `{method} {path}`. The chat endpoint is `POST /v1/chat/completions`.")
     };
-    Err(ApiError::NotFound(message))
+    refused(&request, &ApiError::NotFound(message))
 }
 
 #[cfg(test)]
@@ -217,7 +233,7 @@ mod tests {
             assert_eq!((status, &body["error"]["code"]), (404, &"not_found".into()), "{path}");
         }
         for (path, allow) in [
-            ("/", "GET, HEAD"),
+            ("/", "HEAD, GET"),
             ("/v1/models", "GET, HEAD"),
             ("/api/v1/status/routing", "PATCH"),
             ("/healthz", "GET, HEAD"),
@@ -237,6 +253,11 @@ mod tests {
             let message = body["error"]["message"].as_str().unwrap();
             assert_eq!((status, message.contains("is not built")), (404, true), "{path}: {message}");
         }
+        for (method, path, status) in [(Method::POST, "/v1/messages/batches", 404), (Method::GET, "/v1/messages", 405)]
+        {
+            let (actual, _, body) = call(&app, TestRequest::default().method(method).uri(path)).await;
+            assert_eq!((actual, &body["type"]), (status, &"error".into()), "{path}: {body}");
+        }
         for path in ["/chat/completions", "/v1/v1/chat/completions"] {
             let (status, _, body) = call(&app, TestRequest::post().uri(path)).await;
             let message = body["error"]["message"].as_str().unwrap();
@@ -245,11 +266,13 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_root_leads_to_the_dashboard() {
+    async fn the_root_leads_to_the_dashboard_and_answers_probes_at_once() {
         let app = app(Settings::default()).await;
-        for request in [TestRequest::get(), TestRequest::default().method(Method::HEAD)] {
-            let (status, headers, _) = call(&app, request.uri("/")).await;
-            assert_eq!((status, headers.get("location").unwrap().to_str().unwrap()), (302, "/dashboard"));
+        let (status, headers, _) = call(&app, TestRequest::get().uri("/")).await;
+        assert_eq!((status, headers.get("location").unwrap().to_str().unwrap()), (302, "/dashboard"));
+        for path in ["/", "/api/hello"] {
+            let probe = TestRequest::default().method(Method::HEAD).uri(path);
+            assert_eq!(call(&app, probe).await.0, 200, "{path}");
         }
     }
 

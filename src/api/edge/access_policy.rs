@@ -181,11 +181,16 @@ static KEY_HEADERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), Hea
 /// The key that a request presents: `Authorization: Bearer <key>`, else `x-api-key` or `api-key`. The scheme's case does not
 /// matter.
 pub(crate) fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    presented_keys(headers).next()
+}
+
+/// Every key that a request presents. Anthropic's SDKs send two where both of their variables are set.
+pub(crate) fn presented_keys(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
     let bearer = text(&AUTHORIZATION).and_then(|value| value.split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key);
     let bare = KEY_HEADERS.iter().filter_map(text);
-    bearer.into_iter().chain(bare).map(str::trim).find(|key| !key.is_empty())
+    bearer.into_iter().chain(bare).map(str::trim).filter(|key| !key.is_empty())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use actix_web::{
     error::{JsonPayloadError, PayloadError},
     http::{
         Version,
-        header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+        header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING},
     },
     web::{Bytes, Json},
 };
@@ -21,8 +21,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     api::edge::{
-        access_policy::{PresentedKey, presented_key},
+        access_policy::{PresentedKey, presented_key, presented_keys},
         auth_context::{ADMIN, AuthContext, too_many_attempts},
+        body,
         error::ApiError,
         flow_error, session,
     },
@@ -30,6 +31,9 @@ use crate::{
     ledger::{AuthenticationError, ChangedBy},
     protocol::skip_byte_order_mark,
 };
+
+/// Requests of admins are small.
+pub(crate) const MAX_ADMIN_BODY: usize = 65_536;
 
 /// Client records are read afresh on endpoints that spend no budget. Admission compares record versions itself, so
 /// endpoints that do may use a cached record.
@@ -40,7 +44,7 @@ pub(crate) async fn client(request: HttpRequest, max_age: Duration) -> Result<Cl
     let context = AuthContext::new(&request)?;
     let admin = || Client::new(ADMIN, ClientKind::Admin, []);
     let anonymous = || context.policy.anonymous_client(context.address);
-    let Some(token) = presented_key(request.headers()) else {
+    let Some(token) = valid_key(&context, request.headers(), max_age).await else {
         if session::remaining_lifetime(&context, &request).await?.is_some() {
             return Ok(admin());
         }
@@ -60,15 +64,40 @@ pub(crate) async fn client(request: HttpRequest, max_age: Duration) -> Result<Cl
         PresentedKey::Shared(client) => Ok(client),
         PresentedKey::Client => context.state.flow.ledger.authenticate(token, max_age).await.map_err(|e| rejected(&e)),
         PresentedKey::Unknown if context.policy.open => {
-            context.count_failed_login(KeyDigest::of(token).short());
+            for guess in presented_keys(request.headers()) {
+                context.count_failed_login(KeyDigest::of(guess).short());
+            }
             Ok(anonymous())
         }
         // May be a guess of the admin key. The same wrong key again is more likely a wrong setting and counts once.
-        PresentedKey::Unknown => match context.login_block(Some(&KeyDigest::of(token).short())).await? {
-            Duration::ZERO => Err(ApiError::InvalidKey("This API key is unknown.".into())),
-            block => Err(too_many_attempts(block)),
-        },
+        PresentedKey::Unknown => {
+            let mut block = Duration::ZERO;
+            for guess in presented_keys(request.headers()) {
+                block = block.max(context.login_block(Some(&KeyDigest::of(guess).short())).await?);
+            }
+            if block.is_zero() {
+                return Err(ApiError::InvalidKey("This API key is unknown.".into()));
+            }
+            Err(too_many_attempts(block))
+        }
     }
+}
+
+/// The key by which the caller is judged: the first, unless it is not valid and a later one may be.
+async fn valid_key<'h>(context: &AuthContext, headers: &'h HeaderMap, max_age: Duration) -> Option<&'h str> {
+    let mut keys = presented_keys(headers);
+    let first = keys.next()?;
+    let is_known = |key: &str| !matches!(context.policy.identify(key), PresentedKey::Unknown);
+    let Some(other) = keys.find(|key| *key != first && is_known(key)) else { return Some(first) };
+    let is_refused = match context.policy.identify(first) {
+        PresentedKey::Unknown => true,
+        PresentedKey::Client => {
+            let found = context.state.flow.ledger.authenticate(first, max_age).await;
+            matches!(found, Err(AuthenticationError::Refused(_)))
+        }
+        _ => false,
+    };
+    Some(if is_refused { other } else { first })
 }
 
 fn rejected(error: &AuthenticationError) -> ApiError {
@@ -143,6 +172,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for AdminJson<T> {
             let body = if has_no_body(&request) {
                 let empty = serde_json::from_str("{}");
                 empty.map_err(|error| ApiError::from(&JsonPayloadError::Deserialize(error)))?
+            } else if body::is_compressed(&request)? {
+                let body = body::read(&request, payload, MAX_ADMIN_BODY).await?;
+                Json::<T>::from_request(&request, &mut without_byte_order_mark(Payload::from(body))).await?.0
             } else {
                 Json::<T>::from_request(&request, &mut without_byte_order_mark(payload)).await?.0
             };
@@ -222,6 +254,26 @@ mod tests {
                 assert_eq!(call(&app, with(path, None).insert_header((header, "x"))).await.0, 401, "{path} {header}");
             }
         }
+    }
+
+    #[actix_web::test]
+    async fn of_two_keys_one_valid_one_is_enough_and_every_guess_counts() {
+        let app = app(settings(AuthMode::Required)).await;
+        let both =
+            |bearer: &str, bare: &str| with("/v1/models", Some(bearer)).insert_header(("x-api-key", bare.to_owned()));
+        for (bearer, bare, status) in [
+            ("team", "x", 200),
+            ("x", "team", 200),
+            ("sk-tf-x-y", "team", 200),
+            ("team", "sk-tf-x-y", 200),
+            ("x", "y", 401),
+        ] {
+            assert_eq!(call(&app, both(bearer, bare)).await.0, status, "{bearer} {bare}");
+        }
+        for n in 0..8 {
+            assert_eq!(call(&app, both("x", &format!("guess-{n}"))).await.0, 401);
+        }
+        assert_eq!(call(&app, both("x", "admin-key")).await.0, 429);
     }
 
     #[actix_web::test]

@@ -54,6 +54,8 @@ pub enum ApiError {
     NotFound(String),
     #[error("`{path}` does not support {method}. Supported: {allow}.")]
     MethodNotAllowed { method: String, path: String, allow: String },
+    #[error("The content encoding `{0}` is not supported. Supported: gzip, deflate, br, zstd.")]
+    UnsupportedEncoding(String),
     #[error("The request is larger than {max} bytes (`http.body_bytes`).")]
     TooLarge { max: usize },
     #[error("{message}")]
@@ -109,6 +111,7 @@ impl ApiError {
             Self::ModelNotFound(_) => (S::NOT_FOUND, REQUEST, "model_not_found"),
             Self::NotFound(_) => (S::NOT_FOUND, REQUEST, "not_found"),
             Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
+            Self::UnsupportedEncoding(_) => (S::UNSUPPORTED_MEDIA_TYPE, REQUEST, "unsupported_encoding"),
             Self::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, REQUEST, "request_too_large"),
             Self::ClientQuota { .. } => (S::TOO_MANY_REQUESTS, LIMIT, "client_quota_exceeded"),
             Self::NoBudget { .. } => (S::TOO_MANY_REQUESTS, LIMIT, "budget_exhausted"),
@@ -132,6 +135,7 @@ impl ApiError {
         match self {
             Self::InvalidValue { param, .. } | Self::Unsupported { param, .. } => param.as_deref(),
             Self::ContextTooLong { .. } => Some("messages"),
+            Self::UnsupportedEncoding(_) => Some("content-encoding"),
             Self::PreviousResponseNotFound(_) => Some("previous_response_id"),
             Self::ProviderKeyRefused(_) => Some("key"),
             Self::ModelNotFound(_) | Self::ModelNotAllowed(_) => Some("model"),

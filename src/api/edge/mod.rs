@@ -3,6 +3,7 @@
 pub(crate) mod access_policy;
 pub(crate) mod auth;
 pub(crate) mod auth_context;
+pub(crate) mod body;
 pub(crate) mod compression;
 pub(crate) mod config_view;
 pub(crate) mod cors;

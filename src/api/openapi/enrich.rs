@@ -26,7 +26,7 @@ const METHODS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 const BY_ANY: [&str; 4] = ["invalid_api_key", "cross_site_request", "ledger_unavailable", "internal_error"];
 const BY_KEY: [&str; 1] = ["too_many_attempts"];
 const BY_ADMIN: [&str; 2] = ["admin_required", "admin_key_not_set"];
-const BY_BODY: [&str; 3] = ["invalid_json", "invalid_value", "request_too_large"];
+const BY_BODY: [&str; 4] = ["invalid_json", "invalid_value", "unsupported_encoding", "request_too_large"];
 const BY_QUERY: [&str; 1] = ["invalid_value"];
 
 /// Headers of responses from the flow.

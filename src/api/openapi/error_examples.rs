@@ -44,6 +44,7 @@ pub(super) fn all() -> Vec<ApiError> {
             "The model `groq/gpt-os` does not exist. Did you mean `groq/openai/gpt-oss-20b`?",
         )),
         ApiError::NotFound(text("No provider `grok` is configured. Configured providers: groq, gemini.")),
+        ApiError::UnsupportedEncoding(text("lzma")),
         ApiError::TooLarge { max: 16_777_216 },
         ApiError::ClientQuota {
             message: text(

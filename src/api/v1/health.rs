@@ -26,6 +26,11 @@ pub(crate) async fn alive() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
+/// `GET /api/hello` and `HEAD /`, by which clients find out whether the address is right.
+pub(crate) async fn hello() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
 /// Readiness probe
 ///
 /// 503 until the ledger has replied once, and after SIGTERM. A later outage of Redis does not change it: that would take every
