@@ -536,7 +536,8 @@ export interface paths {
         /**
          * The models this key may use
          * @description Meta-models first, then each model of each configured provider. With `client_version` the list has the form of Codex's
-         *     catalogue: `{"models": […]}`, of models that can call tools.
+         *     catalogue: `{"models": […]}`, of models that can call tools. With the
+         *     header `anthropic-version` it has Anthropic's form.
          */
         get: operations["list_models"];
         put?: never;
@@ -1757,6 +1758,8 @@ export interface components {
             model_requested: string;
             object: string;
             passed_over: components["schemas"]["PassedOver"][];
+            /** @description The protocol of the client: `chat`, `messages` or `responses` */
+            protocol: string;
             /** @description Of the candidate that answered, else of the last attempt */
             provider: string | null;
             /**
@@ -2430,6 +2433,26 @@ export interface components {
                 "application/json": components["schemas"]["MessagesError"];
             };
         };
+        /** @description `unsupported_encoding` */
+        "415_unsupported_encoding": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `unsupported_encoding` */
+        "415_unsupported_encoding_in_messages": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
+            };
+        };
         /** @description `client_quota_exceeded`, `budget_exhausted`, `too_many_attempts` */
         "429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat": {
             headers: {
@@ -2884,6 +2907,7 @@ export interface operations {
             403: components["responses"]["403_cross_site_request_or_admin_required"];
             409: components["responses"]["409_too_many_clients_or_conflict"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
@@ -2998,6 +3022,7 @@ export interface operations {
             404: components["responses"]["404_not_found"];
             409: components["responses"]["409_client_revoked_or_client_in_file_or_conflict"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
@@ -3071,6 +3096,7 @@ export interface operations {
             404: components["responses"]["404_not_found"];
             409: components["responses"]["409_client_revoked_or_client_in_file_or_conflict"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
@@ -3221,6 +3247,7 @@ export interface operations {
             403: components["responses"]["403_cross_site_request_or_admin_required"];
             409: components["responses"]["409_provider_key_exists_or_too_many_provider_keys_or_master_key_not_set_or_conflict"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             502: components["responses"]["502_upstream_error"];
@@ -3302,6 +3329,7 @@ export interface operations {
             404: components["responses"]["404_not_found"];
             409: components["responses"]["409_provider_key_in_environment_or_conflict"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
@@ -3471,6 +3499,7 @@ export interface operations {
             401: components["responses"]["401_invalid_api_key"];
             403: components["responses"]["403_admin_required_or_cross_site_request"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
         };
@@ -3845,6 +3874,7 @@ export interface operations {
             403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
             404: components["responses"]["404_model_not_found_of_chat"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
             500: components["responses"]["500_internal_error"];
             502: components["responses"]["502_upstream_error_of_chat"];
@@ -3924,6 +3954,7 @@ export interface operations {
             403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_message_in_messages"];
             404: components["responses"]["404_model_not_found_of_message_in_messages"];
             413: components["responses"]["413_request_too_large_in_messages"];
+            415: components["responses"]["415_unsupported_encoding_in_messages"];
             429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_message_in_messages"];
             500: components["responses"]["500_internal_error_in_messages"];
             502: components["responses"]["502_upstream_error_of_message_in_messages"];
@@ -3959,6 +3990,7 @@ export interface operations {
             403: components["responses"]["403_model_not_allowed_or_cross_site_request_in_messages"];
             404: components["responses"]["404_model_not_found_in_messages"];
             413: components["responses"]["413_request_too_large_in_messages"];
+            415: components["responses"]["415_unsupported_encoding_in_messages"];
             429: components["responses"]["429_too_many_attempts_in_messages"];
             500: components["responses"]["500_internal_error_in_messages"];
             529: components["responses"]["503_ledger_unavailable_in_messages"];
@@ -4074,6 +4106,7 @@ export interface operations {
             403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
             404: components["responses"]["404_model_not_found_of_chat"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
             500: components["responses"]["500_internal_error"];
             502: components["responses"]["502_upstream_error_of_chat"];
@@ -4152,6 +4185,7 @@ export interface operations {
             403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
             404: components["responses"]["404_model_not_found_of_chat"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
             500: components["responses"]["500_internal_error"];
             502: components["responses"]["502_upstream_error_of_chat"];
@@ -4193,6 +4227,7 @@ export interface operations {
             403: components["responses"]["403_model_not_allowed_or_cross_site_request"];
             404: components["responses"]["404_model_not_found"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable"];
@@ -4385,6 +4420,7 @@ export interface operations {
             403: components["responses"]["403_cross_site_request_or_admin_required"];
             404: components["responses"]["404_not_found"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
@@ -4426,6 +4462,7 @@ export interface operations {
             403: components["responses"]["403_cross_site_request_or_admin_required"];
             404: components["responses"]["404_not_found"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
@@ -4493,6 +4530,7 @@ export interface operations {
             401: components["responses"]["401_invalid_api_key"];
             403: components["responses"]["403_cross_site_request_or_admin_required"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];

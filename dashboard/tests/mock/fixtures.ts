@@ -266,6 +266,7 @@ export function record(nth: number, now = Date.now()): RequestRecord {
     model: status === 429 ? null : model,
     account: status === 429 ? null : "main",
     status,
+    protocol: "chat",
     stream: random() > 0.4,
     attempts,
     passed_over:

@@ -56,6 +56,8 @@ pub(crate) struct RequestObject {
     /// 499: the caller left. 502: also where a stream broke after its 200
     status: u16,
     stream: bool,
+    /// The protocol of the client: `chat`, `messages` or `responses`
+    protocol: String,
     attempts: Vec<AttemptObject>,
     passed_over: Vec<SkippedCandidate>,
     waited_ms: i64,
@@ -124,6 +126,7 @@ impl RequestObject {
             account,
             status: line.status,
             stream: line.stream,
+            protocol: if line.protocol.is_empty() { "chat".to_owned() } else { line.protocol },
             attempts: line.attempts.into_iter().map(attempt).collect(),
             passed_over: line.passed_over.into_iter().map(skipped).collect(),
             waited_ms: line.waited_ms,

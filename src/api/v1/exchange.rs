@@ -79,6 +79,7 @@ impl Call {
             Ok(prefer) => prefer,
             Err(error) => return self.reject(protocol, &client, &error),
         };
+        self.attempt_log.set_protocol(protocol.name());
         let flow = &self.state.flow;
         let wait = flow.wait_limits.allowed_wait(&client, request.tier, prefer.0);
         let context = RequestContext {
@@ -104,6 +105,7 @@ impl Call {
 
     /// Refuses the request of an authenticated caller, and records it.
     pub(crate) fn reject(&self, protocol: Protocol, client: &Client, error: &ApiError) -> HttpResponse {
+        self.attempt_log.set_protocol(protocol.name());
         self.state.flow.record_rejected(client, &self.attempt_log, error.status_code().as_u16(), error.code());
         self.refuse(protocol, error)
     }

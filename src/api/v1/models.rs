@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::{
     api::{
         edge::{error::ApiError, flow_error, schema, state::AppState},
-        v1::codex_models,
+        v1::{codex_models, messages_models},
     },
     catalog::{Catalog, MetaModel, Resolved},
     domain::{Candidate, Capabilities, Client, PoolSnapshot},
@@ -50,7 +50,8 @@ pub(crate) struct List {
 /// The models this key may use
 ///
 /// Meta-models first, then each model of each configured provider. With `client_version` the list has the form of Codex's
-/// catalogue: `{"models": […]}`, of models that can call tools.
+/// catalogue: `{"models": […]}`, of models that can call tools. With the
+/// header `anthropic-version` it has Anthropic's form.
 #[utoipa::path(
     get, path = "/v1/models", tag = "models", operation_id = "list_models",
     security(("client_key" = [])),
@@ -61,6 +62,9 @@ pub(crate) async fn list(state: Data<AppState>, client: Client, request: HttpReq
     let (catalog, snapshot) = (state.flow.catalog.load(), state.flow.ledger.snapshot());
     if form_urlencoded::parse(request.query_string().as_bytes()).any(|(name, _)| name == "client_version") {
         return HttpResponse::Ok().json(codex_models::list(&catalog, &snapshot, &client));
+    }
+    if messages_models::is_wanted(&request) {
+        return messages_models::list(&catalog, &snapshot, &client, &request);
     }
     HttpResponse::Ok().json(List { object: "list", data: cards(&catalog, &snapshot, &client) })
 }
@@ -86,6 +90,9 @@ pub(crate) async fn show(
     let id = model_id(&request);
     let catalog = state.flow.catalog.load();
     let snapshot = state.flow.ledger.snapshot();
+    if messages_models::is_wanted(&request) {
+        return Ok(messages_models::show(&catalog, &snapshot, &client, &request, &id));
+    }
     let card = match catalog.resolve(&id).map_err(|e| flow_error::model_not_found(&e))? {
         Resolved::Meta(meta) => meta_card(meta, &snapshot, &client),
         Resolved::Models(candidates) => candidates.iter().find(|c| client.may_use(c)).map(|c| model_card(c, &snapshot)),

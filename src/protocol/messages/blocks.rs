@@ -1,5 +1,7 @@
 //! The content blocks of a streamed message. One is open at a time, and their indexes count from 0.
 
+use std::io::Write as _;
+
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
@@ -110,13 +112,13 @@ impl Blocks {
         if text.is_empty() {
             return;
         }
-        let delta = match block.kind {
-            Kind::Text => json!({ "type": "text_delta", "text": text }),
-            Kind::Thinking => json!({ "type": "thinking_delta", "thinking": text }),
-            Kind::Call { .. } => json!({ "type": "input_json_delta", "partial_json": text }),
+        let (kind, field) = match block.kind {
+            Kind::Text => ("text_delta", "text"),
+            Kind::Thinking => ("thinking_delta", "thinking"),
+            Kind::Call { .. } => ("input_json_delta", "partial_json"),
         };
+        write_delta(index, kind, field, text, out);
         block.sent = block.text.len();
-        write_delta(index, &delta, out);
     }
 
     fn close(&mut self, model: &str, out: &mut Vec<u8>) {
@@ -128,8 +130,7 @@ impl Blocks {
             return;
         }
         if block.kind == Kind::Thinking {
-            let signed = json!({ "type": "signature_delta", "signature": signature(model) });
-            write_delta(self.index, &signed, out);
+            write_delta(self.index, "signature_delta", "signature", &signature(model), out);
         }
         event(out, "content_block_stop", &json!({ "type": "content_block_stop", "index": self.index }));
         self.index += 1;
@@ -154,7 +155,13 @@ impl Block {
     }
 }
 
-fn write_delta(index: usize, delta: &Value, out: &mut Vec<u8>) {
-    let changed = json!({ "type": "content_block_delta", "index": index, "delta": delta });
-    event(out, "content_block_delta", &changed);
+/// The event of nearly every chunk, so that it is written without a tree of values.
+fn write_delta(index: usize, kind: &str, field: &str, text: &str, out: &mut Vec<u8>) {
+    // Writing to memory cannot fail.
+    let _ = write!(
+        out,
+        "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{{\"type\":\"{kind}\",\"{field}\":"
+    );
+    let _ = serde_json::to_writer(&mut *out, text);
+    out.extend_from_slice(b"}}\n\n");
 }

@@ -52,6 +52,10 @@ fn message(failure: &Failure) -> String {
     if failure.code.as_deref() == Some("context_length_exceeded") {
         return format!("{TOO_LONG}: {message}");
     }
+    if failure.code.as_deref() == Some("unsupported_by_models") {
+        // Here, the only files are documents.
+        return message.replace("supports files", "supports PDF documents");
+    }
     match &failure.param {
         Some(param) if !message.contains(param.as_str()) => format!("{param}: {message}"),
         _ => message.clone(),

@@ -2,6 +2,7 @@
 
 mod dashboard;
 mod loops;
+mod messages_sdk;
 mod real_model;
 mod responses;
 mod sdk;

@@ -11,6 +11,7 @@ mod failover;
 mod fault_table;
 mod http_versions;
 mod journal;
+mod messages;
 mod openapi;
 mod outage;
 mod provider_keys;

@@ -59,6 +59,7 @@ function Details({ record }: { record: RequestRecord }) {
     model,
     account,
     stream,
+    protocol,
     tokens_in,
     tokens_out,
     first_token_ms,
@@ -94,7 +95,7 @@ function Details({ record }: { record: RequestRecord }) {
             : `${exact(tokens_in ?? 0)} in, ${exact(tokens_out ?? 0)} out`}
         </Fact>
         <Fact name="Response">
-          {stream ? "streamed" : "not streamed"}
+          {protocol}, {stream ? "streamed" : "not streamed"}
           {speed !== null && `, ${exact(Math.round(speed))} tokens/s`}
         </Fact>
         {error_code && (

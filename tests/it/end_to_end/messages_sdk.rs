@@ -1,0 +1,35 @@
+//! The official Anthropic SDKs over the five simulated dialects.
+
+use serde_json::json;
+
+use super::sdk::run;
+use crate::support::{app::TestApp, simulator::Simulator};
+
+async fn passes(program: (&str, &str)) {
+    let simulator = Simulator::start().await;
+    let providers = ["groq", "gemini", "cerebras", "mistral", "ollama"];
+    let setup = providers.iter().fold(TestApp::setup(), |app, provider| app.simulated(&simulator, provider));
+    // The dialects' minutes are short: a dialogue waits for its next turn.
+    let app = setup.env("TOLLFREE__QUEUE__MAX_WAIT_MS", "60000").start().await;
+    let models = json!({
+        "any": "free",
+        "dialects": [
+            "groq/openai/gpt-oss-20b", "gemini/gemini-3.5-flash-lite", "cerebras/gpt-oss-120b", "mistral/mistral-medium-2604",
+            "ollama/llama3.2",
+        ],
+        "thinks": "groq/openai/gpt-oss-120b",
+        "vision": "gemini/gemini-3.5-flash-lite",
+        "metered": "groq/qwen/qwen3.8-27b",
+    });
+    run(program, &app, &models.to_string()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_of_anthropic_works_over_every_dialect() {
+    passes((".venv/bin/python", "tests/sdk/python_messages.py")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_sdk_of_anthropic_works_over_every_dialect() {
+    passes(("node", "tests/sdk/node_messages.mjs")).await;
+}
