@@ -270,7 +270,7 @@ mod tests {
         is_locked.recv().unwrap();
         let call = ScriptCall {
             script: crate::ledger::scripts::Script::Heartbeat,
-            keys: vec!["replicas".into()],
+            keys: vec!["replicas".into(), "pk".into()],
             args: vec![Bytes::from_static(b"one")],
         };
         let mut calls = tokio::task::JoinSet::new();
