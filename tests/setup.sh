@@ -63,8 +63,9 @@ if ! cmp -s tests/sdk/requirements-llamaindex.txt .sdk/llamaindex/made-from; the
 fi
 
 # Programs with the libraries of compiled languages, each built once. A stamp holds the sources that it was built from.
-built() { cat "tests/sdk/loops/$1"/* "tests/sdk/loops/$1"/src/* 2>/dev/null | cmp -s - ".sdk/$1/made-from"; }
-stamp() { cat "tests/sdk/loops/$1"/* "tests/sdk/loops/$1"/src/* 2>/dev/null > ".sdk/$1/made-from"; }
+sources() { find "tests/sdk/loops/$1" -type f | sort | xargs cat; }
+built() { sources "$1" 2>/dev/null | cmp -s - ".sdk/$1/made-from"; }
+stamp() { sources "$1" > ".sdk/$1/made-from"; }
 if ! built go; then
   echo "setup: a program with openai-go in .sdk/go"
   rm -rf .sdk/go && mkdir -p .sdk/go
