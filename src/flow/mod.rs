@@ -120,6 +120,14 @@ impl Flow {
         Ok(self.estimates.prompt_tokens(&candidate.name, &request.size))
     }
 
+    /// Tokens that a request needs and that the largest candidate takes, where it is too large for all of them.
+    pub(crate) fn context_excess(&self, client: &Client, request: &ChatRequest) -> Option<(i64, i64)> {
+        match self.plan(client, request) {
+            Err(PlanError::ContextTooLong { needed, largest }) => Some((needed, largest)),
+            _ => None,
+        }
+    }
+
     /// Records a request that was rejected before it was read.
     pub(crate) fn record_rejected(&self, client: &Client, attempt_log: &AttemptLog, status: u16, code: Option<&str>) {
         RequestRecorder::new(&self.journal, client, "", false, attempt_log).rejected(status, code);

@@ -8,7 +8,7 @@ use super::chat::{BadRequest, malformed, utf8};
 use crate::json::{Json, JsonError, Kind, Names};
 
 /// A body that is translated must only not say a thing twice: the provider reads what is written here.
-static EACH_NAME_ONCE: Names = Names { known: &[], free_form: &[] };
+pub(super) static EACH_NAME_ONCE: Names = Names { known: &[], free_form: &[] };
 
 /// One value, as it is written. Its grammar has been checked.
 #[derive(Debug, Clone, Copy)]

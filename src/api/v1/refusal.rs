@@ -17,7 +17,14 @@ use crate::{
 pub(crate) fn refuse(protocol: Protocol, error: &ApiError, request_id: &str) -> HttpResponse {
     let response = error.error_response();
     match protocol {
-        Protocol::Chat | Protocol::Responses => response,
+        Protocol::Chat => response,
+        Protocol::Responses => {
+            let mut envelope = error.envelope();
+            let renamed = envelope.error.param.as_deref().and_then(protocol::responses::parameter_name);
+            let Some(name) = renamed else { return response };
+            envelope.error.param = Some(name.to_owned());
+            response.set_body(serde_json::to_string(&envelope).unwrap_or_default()).map_into_boxed_body()
+        }
         Protocol::Messages => {
             let reply = protocol::messages::error(&error.failure(), request_id);
             let mut response = response.set_body(reply.body);

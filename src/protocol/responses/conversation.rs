@@ -54,6 +54,28 @@ enum Entry {
     Turn(Turn),
 }
 
+impl Entry {
+    /// Bytes of its text, about.
+    fn size(&self) -> usize {
+        match self {
+            Self::Message { json, .. } => json.len(),
+            Self::Turn(turn) => {
+                let texts = turn.texts.iter().chain(&turn.refusals).map(String::len).sum::<usize>();
+                let calls = turn.calls.iter().map(|call| {
+                    let output = call.output.as_ref().map_or(0, |output| output.joined_text().len());
+                    call.json.len() + output
+                });
+                texts + calls.sum::<usize>()
+            }
+        }
+    }
+
+    fn is_instruction(&self) -> bool {
+        let Self::Message { json, .. } = self else { return false };
+        ["{\"role\":\"system\"", "{\"role\":\"developer\""].iter().any(|start| json.starts_with(start))
+    }
+}
+
 /// One answer of the assistant, with the outputs of its calls.
 #[derive(Debug, Default)]
 struct Turn {
@@ -247,6 +269,21 @@ impl<'s> Conversation<'s> {
         let summary = serde_json::Value::from(summary).to_string();
         self.push_message("user", &format!("\"{SUMMARY_INTRODUCTION}{}", &summary[1..]));
         Ok(())
+    }
+
+    /// Leaves out the beginning, so that about this share of the text is kept. Instructions and the end stay.
+    pub(super) fn truncate(&mut self, share: f64) {
+        let total: usize = self.entries.iter().map(Entry::size).sum();
+        let mut excess = total as f64 * (1.0 - share);
+        let mut left = self.entries.len();
+        self.entries.retain(|entry| {
+            left -= 1;
+            let keeps = excess <= 0.0 || left == 0 || entry.is_instruction();
+            if !keeps {
+                excess -= entry.size() as f64;
+            }
+            keeps
+        });
     }
 
     /// Whether there is nothing to answer.
@@ -479,6 +516,31 @@ mod tests {
             let bad = read(&json!([item])).unwrap_err();
             assert_eq!((bad.code, bad.param.as_deref()), ("invalid_value", Some(param)), "{}", bad.message);
         }
+    }
+
+    #[test]
+    fn a_truncated_conversation_keeps_its_instructions_and_its_end() {
+        let long = "x".repeat(1_000);
+        let items = json!([
+            {"role": "system", "content": long}, {"role": "user", "content": long},
+            call("1"), {"role": "user", "content": long}, output("1"), {"role": "user", "content": "end"},
+        ]);
+        let text = json!({ "input": items }).to_string();
+        let kept = |share: f64| {
+            let mut conversation = Conversation::new(None, Vec::new());
+            let items = Node::root(&text).unwrap().members().unwrap().need("input").unwrap().items().unwrap();
+            for item in items {
+                conversation.item(item, &mut Tools::default()).unwrap();
+            }
+            conversation.truncate(share);
+            let mut out = String::new();
+            conversation.write(&mut out).unwrap();
+            let messages: Vec<Value> = serde_json::from_str(&out).unwrap();
+            messages.iter().map(|message| message["role"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(0.8), ["system", "assistant", "tool", "user", "user"]);
+        assert_eq!(kept(0.01), ["system", "user"]);
+        assert_eq!(kept(1.0).len(), 6);
     }
 
     #[test]

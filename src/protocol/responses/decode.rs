@@ -10,7 +10,7 @@ use super::{
     conversation::Conversation,
     echo,
     encoder::{Manners, OnEnd, ResponseEncoder},
-    node::{Members, Node, text_of},
+    node::{Members, Node},
     object::{ResponseObject, quoted},
     reasoning::ReasoningForm,
     seal::Sealer,
@@ -51,6 +51,8 @@ pub struct Options {
     pub sealer: Option<Arc<Sealer>>,
     /// The stored conversation that `previous_response_id` names, as a JSON array of items.
     pub history: Option<String>,
+    /// The share of the conversation to keep, if its beginning is to be left out.
+    pub kept_share: Option<f64>,
     /// Items of the store that the request or its history names, by their ids, as JSON.
     pub references: Vec<(String, String)>,
     /// Receives the finished response. `None`: it is not stored.
@@ -60,7 +62,7 @@ pub struct Options {
 /// Reads a request; the error is the first mistake in it.
 pub fn decode(body: Bytes, options: Options) -> Result<Decoded, BadRequest> {
     let body = skip_byte_order_mark(body);
-    let root = Node::root(text_of(&body)?)?;
+    let root = Node::root(chat::utf8(&body)?)?;
     let members = root.members()?;
     refuse_unsupported(&members, &options)?;
 
@@ -74,6 +76,9 @@ pub fn decode(body: Bytes, options: Options) -> Result<Decoded, BadRequest> {
     let mut conversation = Conversation::new(options.sealer.as_deref(), references);
     conversation.lenient = options.purpose != Purpose::Respond;
     read_input(&members, history, &mut conversation, &mut tools, options.purpose)?;
+    if let Some(share) = options.kept_share {
+        conversation.truncate(share);
+    }
     let compacts = options.purpose == Purpose::Compact || conversation.compacts;
     if compacts {
         conversation.lenient = true;
@@ -316,7 +321,7 @@ fn renamed(mut bad: BadRequest) -> BadRequest {
 }
 
 /// The name of a chat completion's parameter in a request of this protocol, if it is another one.
-fn parameter_name(chat_name: &str) -> Option<&'static str> {
+pub fn parameter_name(chat_name: &str) -> Option<&'static str> {
     match chat_name.split(['.', '[']).next()? {
         "messages" => Some("input"),
         "max_tokens" | "max_completion_tokens" => Some("max_output_tokens"),

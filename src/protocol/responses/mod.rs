@@ -21,8 +21,8 @@ mod tools;
 mod tests;
 
 pub use self::{
-    decode::{Options, Purpose, decode, not_found},
+    decode::{Options, Purpose, decode, not_found, parameter_name},
     encoder::{FinishedResponse, Manners},
     seal::Sealer,
-    stored::{References, conversation, find_item, referenced_items, references, response_of_item},
+    stored::{References, conversation, find_item, referenced_items, references, response_of_item, truncates},
 };

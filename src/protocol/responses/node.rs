@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
-
 use crate::{
     json::{Json, JsonError, Kind, Text},
-    protocol::BadRequest,
+    protocol::{BadRequest, chat::malformed, json_view::EACH_NAME_ONCE},
 };
 
 /// One value of a body. The body was checked as a whole, so reading a value again cannot meet malformed JSON.
@@ -25,20 +23,12 @@ pub(super) struct Members<'a> {
     list: Vec<(Text<'a>, Node<'a>)>,
 }
 
-/// The text of a body.
-pub(super) fn text_of(body: &Bytes) -> Result<&str, BadRequest> {
-    std::str::from_utf8(body).map_err(|e| {
-        let message = format!("The body is not valid UTF-8: bad sequence at byte {}.", e.valid_up_to());
-        BadRequest { code: "invalid_json", param: None, message }
-    })
-}
-
 impl<'a> Node<'a> {
     /// Checks the whole text, which must be one value.
     pub(super) fn root(text: &'a str) -> Result<Self, BadRequest> {
-        let mut json = Json::new(text);
+        let mut json = Json::unambiguous(text, &EACH_NAME_ONCE);
         let read = Self::next(&mut json).and_then(|node| json.end().map(|()| node));
-        read.map_err(|e| malformed(e, text))
+        read.map_err(|e| malformed(&e, text))
     }
 
     /// Reads the value at the cursor.
@@ -68,7 +58,7 @@ impl<'a> Node<'a> {
             list.push((name, Self::next(json)?));
             Ok::<_, JsonError>(())
         })
-        .map_err(|e| malformed(e, self.text))?;
+        .map_err(|e| malformed(&e, self.text))?;
         Ok(Members { object: self, list })
     }
 
@@ -82,7 +72,7 @@ impl<'a> Node<'a> {
             items.push(Self::next(json)?);
             Ok::<_, JsonError>(())
         })
-        .map_err(|e| malformed(e, self.text))?;
+        .map_err(|e| malformed(&e, self.text))?;
         Ok(items)
     }
 
@@ -90,7 +80,7 @@ impl<'a> Node<'a> {
         if self.kind != Kind::String {
             return Err(self.wrong("a string"));
         }
-        Json::at_byte(self.text, self.start).string().map_err(|e| malformed(e, self.text))
+        Json::at_byte(self.text, self.start).string().map_err(|e| malformed(&e, self.text))
     }
 
     pub(super) fn boolean(self) -> Result<bool, BadRequest> {
@@ -207,13 +197,6 @@ impl<'a> Members<'a> {
     }
 }
 
-#[cold]
-fn malformed(e: JsonError, text: &str) -> BadRequest {
-    let (line, column) = e.line_and_column(text);
-    let message = format!("The body is not valid JSON: {} at line {line} column {column}.", e.what);
-    BadRequest { code: "invalid_json", param: None, message }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,5 +220,7 @@ mod tests {
         let bad = Node::root("{\"a\":\n [1,}").unwrap_err();
         assert_eq!((bad.code, bad.param), ("invalid_json", None));
         assert!(bad.message.ends_with("at line 2 column 5."), "{}", bad.message);
+        let twice = Node::root(r#"{"a": [{"b": 1, "b": 2}]}"#).unwrap_err();
+        assert_eq!((twice.code, twice.param.as_deref()), ("invalid_json", Some("a[0].b")), "{}", twice.message);
     }
 }

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::node::{Members, Node, text_of};
+use super::node::{Members, Node};
 use crate::{
     json::Kind,
-    protocol::{BadRequest, skip_byte_order_mark},
+    protocol::{BadRequest, chat::utf8, skip_byte_order_mark},
 };
 
 /// What of a request needs the store.
@@ -26,7 +26,7 @@ pub struct References {
 /// Finds what a request refers to.
 pub fn references(body: &Bytes) -> Result<References, BadRequest> {
     let body = skip_byte_order_mark(body.clone());
-    let members = Node::root(text_of(&body)?)?.members()?;
+    let members = Node::root(utf8(&body)?)?.members()?;
     let mut found = References { stores: true, ..References::default() };
     found.previous = members.text("previous_response_id")?.map(|id| id.decode().into_owned());
     if let Some(store) = members.get("store") {
@@ -36,6 +36,16 @@ pub fn references(body: &Bytes) -> Result<References, BadRequest> {
         found.items = referenced(input)?;
     }
     Ok(found)
+}
+
+/// Whether the beginning of a conversation that is too long may be left out.
+pub fn truncates(body: &Bytes) -> bool {
+    // Hardly any request says so, and bodies are large.
+    memchr::memmem::find(body, b"\"truncation\"").is_some()
+        && utf8(body)
+            .and_then(Node::root)
+            .and_then(Node::members)
+            .is_ok_and(|m| m.raw_or_null("truncation") == "\"auto\"")
 }
 
 /// The items that a list of items names.

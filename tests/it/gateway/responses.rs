@@ -338,3 +338,25 @@ async fn a_streamed_response_is_stored_and_a_failed_one_is_not() {
         assert!(!is_stored || found.json() == last);
     }
 }
+
+#[tokio::test]
+async fn a_conversation_that_fits_no_model_is_refused_or_cut_as_requested() {
+    let upstream = FakeUpstream::start().await;
+    let url = upstream.base_url();
+    let file = format!("[providers.lab]\nbase_url = \"{url}\"\n[providers.lab.models.m]\ncontext = 4000\n");
+    let app = TestApp::setup().file(&file).start().await;
+    let turns: Vec<Value> =
+        (0..40).map(|n| json!({"role": "user", "content": format!("{n} {}", "word ".repeat(100))})).collect();
+    let body =
+        |truncation: &str| json!({"model": "lab/m", "instructions": "Stay.", "input": turns, "truncation": truncation});
+    let refused = Answer::of(call(&app, &body("disabled"))).await;
+    assert_eq!(refused.error(), (400, "invalid_request_error".into(), "context_length_exceeded".into()));
+    assert_eq!(refused.json()["error"]["param"], "input");
+    let cut = Answer::of(call(&app, &body("auto"))).await;
+    assert_eq!((cut.status, &cut.json()["truncation"]), (200, &json!("auto")), "{}", cut.text());
+    let sent = upstream.seen()[0].json();
+    let messages = sent["messages"].as_array().unwrap();
+    assert!((5..35).contains(&messages.len()), "{}", messages.len());
+    assert_eq!(messages[0]["content"], "Stay.");
+    assert!(messages.last().unwrap()["content"].as_str().unwrap().starts_with("39 "));
+}

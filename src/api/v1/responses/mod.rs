@@ -21,10 +21,15 @@ use crate::{
     },
     domain::Client,
     protocol::{
-        self, Protocol,
+        self, Decoded, Protocol,
         responses::{Manners, Options, Purpose},
     },
 };
+
+/// A conversation is cut this often before its request fails for its size.
+const MAX_TRUNCATIONS: usize = 6;
+/// Kept of what should fit, since the text of a conversation is not all that counts.
+const TRUNCATION_MARGIN: f64 = 0.9;
 
 /// A response, whole or as a stream
 ///
@@ -115,8 +120,7 @@ pub(crate) async fn count_tokens(
     let Posted { client, body, .. } = posted?;
     let body = body?;
     let options = Options { purpose: Purpose::Count, ..Options::default() };
-    let options = complete(&state, &client, &body, options).await?;
-    let request = protocol::responses::decode(body, options)?.request;
+    let request = read(&state, &client, &body, options).await?.request;
     let counted = state.flow.estimate_prompt(&client, &request);
     let input_tokens = counted.map_err(|error| flow_error::from_flow(&error.into(), &request.model))?;
     Ok(Json(InputTokens { object: "response.input_tokens", input_tokens }))
@@ -135,15 +139,29 @@ async fn answer(call: Call, posted: Result<Posted, ApiError>, purpose: Purpose) 
         Err(error) => return call.refuse(Protocol::Responses, &error),
     };
     let decoded = async {
-        let body = body?;
-        let options = Options { purpose, manners: manners(request.headers()), ..Options::default() };
-        let options = complete(&call.state, &client, &body, options).await?;
-        Ok(protocol::responses::decode(body, options)?)
+        let (body, manners) = (body?, manners(request.headers()));
+        let mut decoded = read(&call.state, &client, &body, Options { purpose, manners, ..Options::default() }).await?;
+        if !protocol::responses::truncates(&body) {
+            return Ok(decoded);
+        }
+        let mut share = 1.0;
+        for _ in 0..MAX_TRUNCATIONS {
+            let Some((needed, largest)) = call.state.flow.context_excess(&client, &decoded.request) else { break };
+            share *= TRUNCATION_MARGIN * largest as f64 / needed.max(1) as f64;
+            let options = Options { purpose, manners, kept_share: Some(share), ..Options::default() };
+            decoded = read(&call.state, &client, &body, options).await?;
+        }
+        Ok(decoded)
     };
     match decoded.await {
         Ok(decoded) => call.serve(Protocol::Responses, client, decoded).await,
         Err(error) => call.reject(Protocol::Responses, &client, &error),
     }
+}
+
+async fn read(state: &Data<AppState>, client: &Client, body: &Bytes, options: Options) -> Result<Decoded, ApiError> {
+    let options = complete(state, client, body, options).await?;
+    Ok(protocol::responses::decode(body.clone(), options)?)
 }
 
 /// Adds the key and, where responses are stored, what the request refers to.
