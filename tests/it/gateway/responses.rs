@@ -12,6 +12,7 @@ use crate::support::{
     http::{Answer, Finished, Stream},
     redis_server::RedisServer,
     scaled,
+    simulator::Simulator,
 };
 
 async fn lab() -> (TestApp, FakeUpstream) {
@@ -359,4 +360,40 @@ async fn a_conversation_that_fits_no_model_is_refused_or_cut_as_requested() {
     assert!((5..35).contains(&messages.len()), "{}", messages.len());
     assert_eq!(messages[0]["content"], "Stay.");
     assert!(messages.last().unwrap()["content"].as_str().unwrap().starts_with("39 "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_handed_over_between_providers_and_replicas() {
+    let (simulator, redis) = (Simulator::start().await, RedisServer::start().await);
+    let setup = || {
+        let setup = TestApp::setup().redis(&redis).env("TOLLFREE_SEAL_KEY", "a-shared-secret");
+        ["groq", "gemini"].iter().fold(setup, |app, provider| app.simulated(&simulator, provider))
+    };
+    let (one, two) = (setup().start().await, setup().start().await);
+    let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
+    let tools = json!([{"type": "function", "name": "get_weather", "parameters": parameters}]);
+    let (gemini, groq) = ("gemini/gemini-3.5-flash-lite", "groq/openai/gpt-oss-20b");
+    let mut history = Vec::new();
+    // A call of one provider is answered by the other, which sees the calls of both. Gemini wants back what it signed.
+    for (caller, app, answerer, other_app) in
+        [(gemini, &one, groq, &two), (groq, &two, gemini, &one), (gemini, &two, gemini, &one)]
+    {
+        history.push(json!({"role": "user", "content": "What is the weather in Paris?"}));
+        let ask = async |app: &TestApp, model: &str, history: &[Value]| {
+            let body = json!({"model": model, "input": history, "tools": tools, "max_output_tokens": 300,
+                "include": ["reasoning.encrypted_content"]});
+            let answer = Answer::of(call(app, &body)).await;
+            assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+            answer.json()["output"].as_array().unwrap().clone()
+        };
+        let called = ask(app, caller, &history).await;
+        let call_id =
+            called.last().unwrap()["call_id"].as_str().unwrap_or_else(|| panic!("{caller}: {called:?}")).to_owned();
+        history.extend(called);
+        history.push(json!({"type": "function_call_output", "call_id": call_id, "output": "21 degrees"}));
+        let answered = ask(other_app, answerer, &history).await;
+        let text = answered.last().unwrap()["content"][0]["text"].as_str().unwrap_or_default().to_owned();
+        assert!(text.contains("21 degrees"), "{answerer}: {answered:?}");
+        history.extend(answered);
+    }
 }
