@@ -1,4 +1,4 @@
---[[ clients/thought_signatures: what a provider wants back with a tool call, kept by the id of the call, so that every replica finds it.
+--[[ clients/thought_signatures: what a provider wants back with a tool call, kept by the id of the call for every replica.
 
   KEYS  1… sig:<digest of client and call>: string
   ARGV  to keep: 1 lifetime in ms  2… the signature of each key; to find: none
