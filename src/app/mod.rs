@@ -1,9 +1,13 @@
 //! Composition root: the only place that connects the rooms with each other.
 
+mod descriptors;
 mod discovery;
+mod guarded_stream;
+mod head_limit;
 mod listen;
 mod master_key;
 mod provider_keys;
+mod server;
 mod signals;
 mod store;
 
@@ -17,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App as HttpApp, HttpServer, web::Data};
+use actix_web::web::Data;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -27,10 +31,7 @@ pub(crate) use listen::bind;
 pub(crate) use store::{Store, StoreInUse};
 
 use crate::{
-    api::{
-        edge::{access_policy::AccessPolicy, middleware, state::AppState},
-        routes,
-    },
+    api::edge::{access_policy::AccessPolicy, state::AppState},
     catalog::{Catalog, CatalogError, Current, Discovered},
     config::Settings,
     domain::KeyDigest,
@@ -41,15 +42,6 @@ use crate::{
     telemetry,
     upstream::{BuildError, ProxySettings, Upstream, UpstreamSettings},
 };
-
-/// How long an idle connection stays open. Longer than the 60 s of usual load balancers, so that they close it first and no
-/// request meets a connection that we are closing.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// Time for a caller to send the headers of a request. As long as [`KEEP_ALIVE`], because HTTP clients open connections in
-/// advance and must not get a 408 for the first request on one.
-const HEADERS_TIMEOUT: Duration = KEEP_ALIVE;
-/// Time for a caller to read the end of a response when the connection closes.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads the settings again. The error is written for the operator.
 pub(crate) type Reload = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
@@ -142,24 +134,12 @@ impl App {
 
     /// Serves until a signal, then drains. Returns when everything is settled.
     pub(crate) async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, reload: Reload) -> anyhow::Result<()> {
+        descriptors::raise_limit();
         self.warn_about_settings();
         discovery::rediscover_periodically(&self);
         let gate = listen::AcceptGate::new(&listeners)?;
-        let state = self.state.clone();
-        let mut server = HttpServer::new(move || {
-            HttpApp::new().wrap_fn(middleware::wrap_request).app_data(state.clone()).configure(routes::configure)
-        })
-        .workers(workers())
-        .disable_signals()
-        .h1_allow_half_closed(false) // a caller that disconnects cancels its request and the call to the provider
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEADERS_TIMEOUT)
-        .client_disconnect_timeout(CLOSE_TIMEOUT)
-        .shutdown_timeout(CLOSE_TIMEOUT.as_secs());
-        for listener in listeners {
-            server = server.listen(listener).context("cannot listen")?;
-        }
-        let server = server.run();
+        let write_timeout = Duration::from_millis(self.settings.load().timeouts.write_ms);
+        let server = server::run(&self.state, listeners, workers(), write_timeout)?;
         let handle = server.handle();
         let whole = async { server.await.context("the server failed") };
         tokio::try_join!(whole, signals::run_until_signalled(&self, reload, handle, gate))?;

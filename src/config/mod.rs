@@ -158,6 +158,9 @@ impl FromStr for MasterKeys {
     }
 }
 
+/// A shorter admin key can be guessed, however slowly.
+const MIN_ADMIN_KEY_CHARS: usize = 16;
+
 /// The rules that span several settings.
 fn check_together(settings: &Settings, findings: &mut Findings) {
     let expose = |key: &Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
@@ -174,6 +177,15 @@ fn check_together(settings: &Settings, findings: &mut Findings) {
     let host = &settings.server.host;
     let is_loopback =
         host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if let Some(key) = &admin_key
+        && !is_loopback
+        && key.chars().count() < MIN_ADMIN_KEY_CHARS
+    {
+        findings.errors.push(format!(
+            "TOLLFREE_ADMIN_KEY: expected at least {MIN_ADMIN_KEY_CHARS} characters where others can reach the gateway \
+             (HOST is {host}): make one with `openssl rand -hex 24`"
+        ));
+    }
     if settings.auth.mode == Some(AuthMode::Open) && !is_loopback {
         findings.notes.push(format!("auth.mode is `open` on {host}: everyone who can reach it can spend the budget"));
     }

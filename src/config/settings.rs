@@ -31,6 +31,7 @@ pub struct Settings {
     pub responses: ResponsesSettings,
     pub breaker: BreakerSettings,
     pub timeouts: Timeouts,
+    pub limits: LimitSettings,
     pub shutdown: ShutdownSettings,
     pub log: LogSettings,
     pub dashboard: DashboardSettings,
@@ -81,6 +82,7 @@ impl Default for Settings {
                 allowed_origins: Vec::new(),
                 trusted_proxies: Vec::new(),
                 base_path: String::new(),
+                hosts: Vec::new(),
             },
             auth: AuthSettings { mode: None },
             clients: ClientsSettings { rate_limit_rpm: None, file: None, records: Arc::default() },
@@ -89,7 +91,14 @@ impl Default for Settings {
             routing: RoutingSettings { quality_floor: 25 },
             responses: ResponsesSettings { store: None, store_bytes_per_client: 16 << 20 },
             breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
-            timeouts: Timeouts { route_ms: 30_000, connect_ms: 3_000, first_token_ms: 20_000, stream_idle_ms: 30_000 },
+            timeouts: Timeouts {
+                route_ms: 30_000,
+                connect_ms: 3_000,
+                first_token_ms: 20_000,
+                stream_idle_ms: 30_000,
+                write_ms: 60_000,
+            },
+            limits: LimitSettings { in_flight: 4_096, memory_mb: None },
             shutdown: ShutdownSettings { grace_ms: 2_000 },
             log: LogSettings { level: "info".into(), format: LogFormat::Json },
             dashboard: DashboardSettings { trace_link: None },
@@ -143,6 +152,9 @@ pub struct HttpSettings {
     /// The path of a shared host below which an ingress serves the gateway: empty, or such as `/llm`.
     #[serde(deserialize_with = "value::base_path")]
     pub base_path: String,
+    /// Names by which an open gateway on this machine is called, beside `localhost`.
+    #[serde(with = "value::list")]
+    pub hosts: Vec<HostName>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -242,6 +254,20 @@ pub struct Timeouts {
     /// Between two chunks of a stream.
     #[serde(deserialize_with = "value::whole::<_, _, 1, HOUR_MS>")]
     pub stream_idle_ms: u64,
+    /// For a caller to take the next bytes of a response.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, HOUR_MS>")]
+    pub write_ms: u64,
+}
+
+/// Bounds of one replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitSettings {
+    /// Requests at a time, waiting ones included.
+    #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000_000>")]
+    pub in_flight: usize,
+    /// MiB for the bodies of requests. `None`: half of the container's memory, at most 512 MiB.
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 16, 1_000_000>")]
+    pub memory_mb: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -402,6 +428,24 @@ impl FromStr for Network {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A name by which a gateway is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostName(String);
+
+impl FromStr for HostName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+        if is_name { Ok(Self(text.to_ascii_lowercase())) } else { Err("names such as gate.lan".into()) }
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Client {
     /// id of a client record.
     pub id: Arc<str>,
     pub kind: ClientKind,
+    /// The name in the journal where it differs from the id: the address of a caller whose network has the id.
+    pub recorded_as: Option<Arc<str>>,
     /// The client's own limits, such as `(rpm, 10)`, checked in the same admission as the providers'. Windows are sliding;
     /// `concurrency` has slots.
     pub limits: Arc<[(Limit, i64)]>,
@@ -47,6 +49,7 @@ impl Client {
         Self {
             id: id.into(),
             kind,
+            recorded_as: None,
             limits: limits.into(),
             version: 0,
             weight: 1,

@@ -156,6 +156,25 @@ pub(super) fn is_closed_early(error: &reqwest::Error) -> bool {
     false
 }
 
+/// The error is this machine's: it has no file descriptor, memory or port for another connection.
+pub(super) fn is_own_failure(error: &reqwest::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    // The numbers of the other two differ between systems.
+    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+    const EADDRNOTAVAIL: i32 = if cfg!(target_os = "linux") { 99 } else { 49 };
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let number = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        if let Some(ENOMEM | ENFILE | EMFILE | ENOBUFS | EADDRNOTAVAIL) = number {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Reads a body up to a bound; what follows is not read. Returns whether it was read to its end.
 pub(super) async fn read_bounded(response: &mut reqwest::Response, max: usize) -> reqwest::Result<(Bytes, bool)> {
     let mut body = BytesMut::new();

@@ -17,21 +17,26 @@ use crate::{
     api::{
         admin::{budget, requests::RequestObject},
         edge::{
+            access_policy::presented_key,
             auth::Admin,
             error::ApiError,
             event_hub::Event,
             flow_error,
             keep_alive::{KEEP_ALIVE, KEEP_ALIVE_INTERVAL, event_stream},
             query::{Query, invalid_parameter},
+            session,
             state::AppState,
         },
     },
-    ledger::{JournalPage, JournalRange, LedgerError, RecordId},
+    domain::KeyDigest,
+    ledger::{JournalPage, JournalRange, LedgerError, RecordId, SessionKey},
 };
 
 /// The poller reads the journal and the budget in turn, each once a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_RECORDS_PER_READ: usize = 200;
+/// How long a check of a stream's session counts.
+const AUTHORITY_INTERVAL: Duration = Duration::from_millis(100);
 /// Pause before a stream retries to read the journal while the ledger is unreachable.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -96,9 +101,40 @@ async fn request_events(state: &AppState, page: JournalPage) -> Vec<Event> {
     page.records.into_iter().map(event).collect()
 }
 
+/// What opened a stream. The stream ends with it.
+struct Authority {
+    admin: KeyDigest,
+    /// The cookie of the session, if the stream was opened with one.
+    cookie: Option<KeyDigest>,
+    checked: Instant,
+}
+
+impl Authority {
+    fn new(request: &HttpRequest, admin: KeyDigest) -> Self {
+        let has_key = presented_key(request.headers()).is_some();
+        let cookie = session::token_of_request(request).filter(|_| !has_key).map(|token| KeyDigest::of(&token));
+        Self { admin, cookie, checked: Instant::now() }
+    }
+
+    /// Whether the session has not ended, and the admin key is the same. An unreachable ledger ends nothing.
+    async fn holds(&mut self, state: &AppState) -> bool {
+        if self.checked.elapsed() < AUTHORITY_INTERVAL {
+            return true;
+        }
+        self.checked = Instant::now();
+        if !state.policy.load().admin_key.is_some_and(|key| key.is(&self.admin)) {
+            return false;
+        }
+        let Some(cookie) = &self.cookie else { return true };
+        let session = SessionKey { cookie, admin: &self.admin };
+        !matches!(state.flow.ledger.find_session(session).await, Ok(None))
+    }
+}
+
 /// One open stream.
 struct Listener {
     state: Data<AppState>,
+    authority: Authority,
     receiver: broadcast::Receiver<Event>,
     ended: watch::Receiver<bool>,
     /// Sent before anything else.
@@ -148,9 +184,14 @@ pub(crate) async fn stream_events(
     first.extend(budget.iter().flat_map(|event| &event.text[..]));
     let ended = state.events.ended();
     let is_behind = last.is_some();
-    let listener = Listener { state, receiver, ended, first: Some(Bytes::from(first)), last, is_behind };
+    let admin = state.policy.load().admin_key.ok_or(ApiError::AdminKeyNotSet)?;
+    let authority = Authority::new(&request, admin);
+    let listener = Listener { state, authority, receiver, ended, first: Some(Bytes::from(first)), last, is_behind };
     let events = stream::unfold(listener, |mut listener| async move {
         let bytes = listener.next().await?;
+        if !listener.authority.holds(&listener.state).await {
+            return None;
+        }
         Some((Ok::<_, Infallible>(bytes), listener))
     });
     let mut response = HttpResponse::Ok();

@@ -72,7 +72,6 @@ pub(crate) async fn create(request: HttpRequest, body: Json<LogIn>) -> Result<Ht
         PresentedKey::Shared(_) => return Err(ApiError::AdminRequired),
         PresentedKey::Client | PresentedKey::Unknown => return Err(context.failed_login().await),
     };
-    context.check_not_blocked().await?;
     let token = key::fresh_secret().map_err(|error| {
         tracing::error!(%error, "Cannot create a session: {error}");
         ApiError::Internal

@@ -1,15 +1,15 @@
 //! Access policy: shared keys, trusted proxies, allowed origins and request size limits. Replaced as a whole on reload.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, LazyLock},
 };
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    api::edge::{config_view::ConfigView, cors::Origins},
+    api::edge::{config_view::ConfigView, cors::Origins, host_guard::HostGuard},
     config::{AuthMode, Network, Settings},
     domain::{
         KeyDigest, Limit,
@@ -37,6 +37,12 @@ pub(crate) struct AccessPolicy {
     /// Peers whose `X-Forwarded-For` is trusted.
     trusted_proxies: Vec<Network>,
     pub origins: Origins,
+    /// Set for an open gateway on loopback.
+    host_guard: Option<HostGuard>,
+    /// Requests of this replica at a time.
+    pub in_flight: usize,
+    /// MiB for the bodies of requests; read at start.
+    pub memory_mb: Option<usize>,
     /// Seals what clients keep for the gateway. `None`: replicas share no key for it.
     pub sealer: Option<Arc<Sealer>>,
     /// How responses are stored. `None`: they are not.
@@ -81,11 +87,19 @@ impl AccessPolicy {
         });
         let has_clients = has_clients || !settings.clients.records.is_empty();
         let admin_key = settings.admin_key.as_ref().map(digest).or_else(|| generated_admin_key.copied());
+        let host = &settings.server.host;
         let is_open_by_default =
-            settings.auth.mode.is_none() && is_loopback(&settings.server.host) && shared_key.is_none() && !has_clients;
+            settings.auth.mode.is_none() && is_loopback(host) && shared_key.is_none() && !has_clients;
+        let open = is_open_by_default || settings.auth.mode == Some(AuthMode::Open);
+        let origins = settings.http.allowed_origins.iter().map(ToString::to_string);
+        let of_origins = origins.filter_map(|origin| Some(origin.split_once("://")?.1.to_owned()));
+        let hosts = settings.http.hosts.iter().map(ToString::to_string).chain(of_origins).chain([host.clone()]);
         Self {
-            open: is_open_by_default || settings.auth.mode == Some(AuthMode::Open),
+            open,
             is_open_by_default,
+            host_guard: (open && is_loopback(host)).then(|| HostGuard::new(hosts)),
+            in_flight: settings.limits.in_flight,
+            memory_mb: settings.limits.memory_mb,
             sealer: sealer(settings, admin_key.as_ref()),
             admin_key,
             shared_key,
@@ -128,13 +142,19 @@ impl AccessPolicy {
         }
     }
 
-    /// A caller known only by its address.
+    /// Whether requests for this `Host` are served.
+    pub(crate) fn allows_host(&self, headers: &HeaderMap) -> bool {
+        self.host_guard.as_ref().is_none_or(|guard| guard.allows(headers))
+    }
+
+    /// A caller known only by its address. One subscriber has a whole /64 of IPv6, which counts as one.
     pub(crate) fn anonymous_client(&self, address: Option<IpAddr>) -> Client {
-        let id = match address {
-            Some(ip) => format!("anon:{ip}"),
-            None => "anon:unknown".to_owned(),
+        let (id, shown) = match address {
+            Some(IpAddr::V6(ip)) => (format!("anon:{}", subscriber(ip)), Some(format!("anon:{ip}").into())),
+            Some(ip) => (format!("anon:{ip}"), None),
+            None => ("anon:unknown".to_owned(), None),
         };
-        Client::new(id, ClientKind::Anonymous, self.limits.clone())
+        Client { recorded_as: shown, ..Client::new(id, ClientKind::Anonymous, self.limits.clone()) }
     }
 
     /// Whether the `X-Forwarded-…` headers of this peer are trusted.
@@ -149,9 +169,10 @@ impl AccessPolicy {
             return Some(peer);
         }
         let mut client = peer;
-        let lines: Vec<&str> = headers.get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-            let Some(ip) = hop_address(hop.trim()) else { break };
+        // A proxy appends to what the caller sent, which may be no text: an unreadable hop ends the walk.
+        let lines: Vec<&[u8]> = headers.get_all("x-forwarded-for").map(HeaderValue::as_bytes).collect();
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
+            let Some(ip) = std::str::from_utf8(hop).ok().and_then(|hop| hop_address(hop.trim())) else { break };
             client = ip;
             if !self.trusts_proxy(ip) {
                 break;
@@ -159,6 +180,11 @@ impl AccessPolicy {
         }
         Some(client)
     }
+}
+
+/// The network of one subscriber: a /64.
+pub(crate) fn subscriber(ip: Ipv6Addr) -> String {
+    format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64))
 }
 
 /// Reachable from this machine alone.
@@ -196,7 +222,6 @@ pub(crate) fn presented_keys(headers: &HeaderMap) -> impl Iterator<Item = &str> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::{HeaderName, HeaderValue};
 
     fn headers(forwarded: &[&'static str]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -272,5 +297,20 @@ mod tests {
         assert_eq!(caller("10.0.0.1", &["nonsense"]), "10.0.0.1");
         assert_eq!(caller("10.0.0.1", &["evil, [2001:db8::1]:80"]), "2001:db8::1");
         assert_eq!(caller("::ffff:10.0.0.1", &["1.2.3.4"]), "1.2.3.4");
+        let mut map = headers(&["6.6.6.6"]);
+        map.append(HeaderName::from_static("x-forwarded-for"), HeaderValue::from_bytes(b"\xff, 1.2.3.4").unwrap());
+        let caller = policy.client_address(&map, Some("10.0.0.1".parse().unwrap())).unwrap();
+        assert_eq!(caller.to_string(), "1.2.3.4", "what is no text ends the walk");
+    }
+
+    #[test]
+    fn anonymous_callers_of_one_subscriber_count_as_one_and_are_recorded_by_their_address() {
+        let policy = policy(true);
+        let client = |ip: &str| policy.anonymous_client(Some(ip.parse().unwrap()));
+        let (one, two) = (client("2001:db8:1:2::1"), client("2001:db8:1:2:3::4"));
+        assert_eq!((&*one.id, &one.id), ("anon:2001:db8:1:2::/64", &two.id));
+        assert_eq!(one.recorded_as.as_deref(), Some("anon:2001:db8:1:2::1"));
+        assert_ne!(one.id, client("2001:db8:1:3::1").id);
+        assert_eq!(client("203.0.113.7").recorded_as, None);
     }
 }

@@ -1,16 +1,17 @@
 //! What authentication needs of a request: the shared state, the access policy and the caller's address, with the throttle
 //! for guessed admin keys.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, web::Data};
 
 use crate::{
-    api::edge::{access_policy::AccessPolicy, error::ApiError, flow_error, state::AppState},
+    api::edge::{
+        access_policy::{AccessPolicy, subscriber},
+        error::ApiError,
+        flow_error,
+        state::AppState,
+    },
     ledger::ChangedBy,
 };
 
@@ -36,33 +37,38 @@ impl AuthContext {
         ChangedBy { actor: ADMIN, address: self.address.map(|ip| ip.to_string()) }
     }
 
-    /// How long this address is still blocked after too many failed admin logins; zero if it is not. `failed` names a
-    /// failed login to count: equal names count once.
-    pub(crate) async fn login_block(&self, failed: Option<&str>) -> Result<Duration, ApiError> {
+    /// Counts a wrong key, which may be a guess of the admin key: equal names count once. Returns how long wrong keys of this
+    /// address are refused; zero if they are not. The right key is never refused, whoever else guessed from the address.
+    pub(crate) async fn count_wrong_key(&self, name: &str) -> Result<Duration, ApiError> {
         if self.policy.admin_key.is_none() {
             return Ok(Duration::ZERO);
         }
-        let address = throttle_address(self.address);
-        self.state.flow.ledger.login_block(&address, failed).await.map_err(|e| flow_error::from_ledger(&e))
+        let (address, guesses) = (throttle_address(self.address), &self.state.guesses);
+        if let Some(block) = guesses.refused(&address) {
+            guesses.delay().await;
+            return Ok(block);
+        }
+        let block = self.state.flow.ledger.login_block(&address, Some(name)).await;
+        let block = block.map_err(|e| flow_error::from_ledger(&e))?;
+        if !block.is_zero() {
+            guesses.block(address, block);
+            guesses.delay().await;
+        }
+        Ok(block)
     }
 
     /// Counts a failed login without waiting for the ledger: the caller is served either way.
     pub(crate) fn count_failed_login(&self, name: String) {
-        if self.policy.admin_key.is_some() {
-            self.state.flow.ledger.report_failed_login(throttle_address(self.address), name);
+        let address = throttle_address(self.address);
+        if self.policy.admin_key.is_some() && self.state.guesses.refused(&address).is_none() {
+            self.state.flow.ledger.report_failed_login(address, name);
         }
-    }
-
-    /// Even the right admin key is refused while the address is blocked.
-    pub(crate) async fn check_not_blocked(&self) -> Result<(), ApiError> {
-        let block = self.login_block(None).await?;
-        if block.is_zero() { Ok(()) } else { Err(too_many_attempts(block)) }
     }
 
     /// Counts a wrong key on an endpoint that accepts only the admin key, and returns the error to send.
     pub(crate) async fn failed_login(&self) -> ApiError {
         let name = uuid::Uuid::new_v4().simple().to_string();
-        match self.login_block(Some(&name)).await {
+        match self.count_wrong_key(&name).await {
             Ok(Duration::ZERO) => ApiError::InvalidKey("This is not the admin key.".into()),
             Ok(block) => too_many_attempts(block),
             Err(error) => error,
@@ -79,7 +85,7 @@ fn throttle_address(address: Option<IpAddr>) -> String {
     match address {
         None => "unknown".to_owned(),
         Some(IpAddr::V4(v4)) => v4.to_string(),
-        Some(IpAddr::V6(v6)) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        Some(IpAddr::V6(v6)) => subscriber(v6),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Request bodies: bounded, and decompressed where the caller has compressed them.
 
-use std::{io::Read, time::Duration};
+use std::io::Read;
 
 use actix_web::{
-    HttpRequest,
+    HttpMessage, HttpRequest,
     dev::Payload,
     error::PayloadError,
     http::header::{CONTENT_ENCODING, CONTENT_LENGTH},
@@ -14,10 +14,11 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_util::StreamExt;
 use ruzstd::decoding::StreamingDecoder;
 
-use crate::api::edge::error::ApiError;
+use crate::api::edge::{
+    body_memory::{BodyReservation, Exhausted},
+    error::ApiError,
+};
 
-/// A caller that sends nothing of its body for this long is taken to have left.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest window that a sender of Zstandard over HTTP may need (RFC 9659).
 const ZSTD_WINDOW: u64 = 8 << 20;
 /// Compression of what is compressed already gains nothing.
@@ -47,18 +48,38 @@ pub(crate) fn is_compressed(request: &HttpRequest) -> Result<bool, ApiError> {
     codings(request).map(|codings| !codings.is_empty())
 }
 
-/// Reads the whole body: at most `max` bytes, both as it was sent and decompressed.
-pub(crate) async fn read(request: &HttpRequest, payload: Payload, max: usize) -> Result<Bytes, ApiError> {
+/// Reads the whole body: at most `max` bytes, both as it was sent and decompressed. `memory` is held as long as the request.
+pub(crate) async fn read(
+    request: &HttpRequest,
+    payload: Payload,
+    max: usize,
+    mut memory: Option<BodyReservation>,
+) -> Result<Bytes, ApiError> {
     let codings = codings(request)?;
-    let body = receive(payload, max).await?;
+    let body = receive(payload, max, memory.as_mut()).await?;
     if codings.is_empty() {
+        request.extensions_mut().insert(memory);
         return Ok(body);
     }
+    // Bodies are text, of which compression leaves a tenth.
+    reserve(memory.as_mut(), body.len().saturating_mul(10).min(max))?;
     // A small body can become a large one, which takes a while.
     let inflated = tokio::task::spawn_blocking(move || {
         codings.into_iter().rev().try_fold(body, |body, coding| inflate(&body, coding, max))
     });
-    inflated.await.map_err(|_| ApiError::Internal)?
+    let inflated = inflated.await.map_err(|_| ApiError::Internal)?;
+    request.extensions_mut().insert(memory);
+    inflated
+}
+
+fn reserve(memory: Option<&mut BodyReservation>, bytes: usize) -> Result<(), ApiError> {
+    match memory.map(|memory| memory.grow(bytes)) {
+        None | Some(Ok(())) => Ok(()),
+        Some(Err(Exhausted)) => {
+            let message = "The bodies of other requests take all memory that is for them. Try again.".to_owned();
+            Err(ApiError::Overloaded { message })
+        }
+    }
 }
 
 /// The codings in the order in which they were applied.
@@ -81,16 +102,23 @@ fn codings(request: &HttpRequest) -> Result<Vec<Coding>, ApiError> {
     Ok(codings)
 }
 
-async fn receive(mut payload: Payload, max: usize) -> Result<Bytes, ApiError> {
+async fn receive(
+    mut payload: Payload,
+    max: usize,
+    mut memory: Option<&mut BodyReservation>,
+) -> Result<Bytes, ApiError> {
     let incomplete = |why: String| ApiError::InvalidJson { message: format!("The body ended early: {why}.") };
     let mut body = BytesMut::new();
     loop {
-        let chunk = tokio::time::timeout(IDLE_TIMEOUT, payload.next()).await;
-        match chunk.map_err(|_| incomplete(format!("no data for {} s", IDLE_TIMEOUT.as_secs())))? {
+        match payload.next().await {
             None => return Ok(body.freeze()),
             Some(Ok(chunk)) if body.len() + chunk.len() > max => return Err(ApiError::TooLarge { max }),
-            Some(Ok(chunk)) => body.extend_from_slice(&chunk),
+            Some(Ok(chunk)) => {
+                reserve(memory.as_deref_mut(), chunk.len())?;
+                body.extend_from_slice(&chunk);
+            }
             Some(Err(PayloadError::Incomplete(_))) => return Err(incomplete("the connection was closed".to_owned())),
+            Some(Err(PayloadError::Io(error))) => return Err(incomplete(error.to_string())),
             Some(Err(error)) => return Err(incomplete(error.to_string())),
         }
     }
@@ -165,7 +193,7 @@ mod tests {
     async fn body(coding: &'static str, body: Vec<u8>, max: usize) -> Result<Bytes, ApiError> {
         let (request, payload) =
             TestRequest::post().insert_header(("content-encoding", coding)).set_payload(body).to_http_parts();
-        read(&request, payload, max).await
+        read(&request, payload, max, None).await
     }
 
     #[actix_web::test]

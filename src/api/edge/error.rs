@@ -40,6 +40,15 @@ pub enum ApiError {
         "A session cookie is accepted only from pages of this origin, with the `x-csrf-token` of `GET /admin/v1/session`."
     )]
     CrossSite,
+    /// A name that is not this machine's, on an open gateway that is for this machine only.
+    #[error(
+        "This gateway serves this machine without a key, and only under its own names. Call it at http://localhost, or add \
+         the name to `http.hosts`."
+    )]
+    HostNotAllowed,
+    /// The replica has as many requests, or as many bytes of bodies, as it may have.
+    #[error("{message}")]
+    Overloaded { message: String },
     #[error("Too many failed admin logins from this address. Try again in {} s.", .retry_ms.div_euclid(1_000) + 1)]
     TooManyAttempts { retry_ms: i64 },
     /// The state or the source of the resource does not permit the change.
@@ -83,6 +92,8 @@ pub enum ApiError {
 
 /// The OpenAI SDKs ignore a longer `retry-after` and retry after a guessed delay, so `x-should-retry` stops them.
 const MAX_SDK_WAIT_MS: i64 = 60_000;
+/// Retry interval while a replica is overloaded: requests end all the time.
+const OVERLOAD_RETRY_MS: i64 = 1_000;
 /// Retry interval while no admin key is set: only a restart can set one.
 const ADMIN_KEY_RETRY_MS: i64 = 60_000;
 
@@ -105,6 +116,8 @@ impl ApiError {
             Self::ModelNotAllowed(_) => (S::FORBIDDEN, PERMISSION, "model_not_allowed"),
             Self::AdminRequired => (S::FORBIDDEN, PERMISSION, "admin_required"),
             Self::CrossSite => (S::FORBIDDEN, PERMISSION, "cross_site_request"),
+            Self::HostNotAllowed => (S::FORBIDDEN, PERMISSION, "host_not_allowed"),
+            Self::Overloaded { .. } => (S::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
             Self::TooManyAttempts { .. } => (S::TOO_MANY_REQUESTS, LIMIT, "too_many_attempts"),
             Self::Conflict { code, .. } => (S::CONFLICT, REQUEST, *code),
             Self::ProviderKeyRefused(_) => (S::BAD_REQUEST, REQUEST, "provider_key_refused"),
@@ -152,6 +165,7 @@ impl ApiError {
             | Self::TooManyAttempts { retry_ms }
             | Self::LedgerUnavailable { retry_ms, .. } => Some((*retry_ms).max(1)),
             Self::AdminKeyNotSet => Some(ADMIN_KEY_RETRY_MS),
+            Self::Overloaded { .. } => Some(OVERLOAD_RETRY_MS),
             _ => None,
         }
     }

@@ -9,10 +9,13 @@ use std::{
 };
 
 use actix_web::{
-    Error, HttpMessage, HttpResponse,
+    Error, HttpMessage, HttpResponse, ResponseError,
     body::{BodySize, EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse},
-    http::{ConnectionType, Method, StatusCode, Uri, Version, header::HeaderValue},
+    http::{
+        ConnectionType, Method, StatusCode, Uri, Version,
+        header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    },
     web::{Bytes, Data},
 };
 use pin_project_lite::pin_project;
@@ -20,12 +23,14 @@ use tokio::time::Instant;
 
 use crate::{
     api::edge::{
+        access_policy::AccessPolicy,
         compression::{self, MaybeCompressed},
         cors,
         error::{ApiError, ErrorCode},
+        request_body::{self, Arrived},
         request_id::{REQUEST_ID, RequestId},
         server_span,
-        state::{AppState, InFlight},
+        state::{AppState, OpenRequest},
     },
     record::metrics,
     telemetry::RequestScope,
@@ -77,10 +82,22 @@ where
     };
 
     // A preflight is answered before authentication because browsers send it without a key.
-    let (call, preflight) = if is_preflight {
+    let refused = refused(&request, policy.as_deref());
+    let open = match (&state, &policy) {
+        (Some(state), Some(policy)) if !is_preflight && !is_probe(request.path()) => {
+            Some(state.open_request(policy.in_flight))
+        }
+        _ => None,
+    };
+    let refused = refused.or_else(|| overload(open.as_ref(), policy.as_deref()));
+    let is_admin = request.path().starts_with("/admin");
+    let (call, preflight) = if is_preflight || refused.is_some() {
         (None, Some(request))
     } else {
-        let tracker = RequestTracker::new(&request, state.as_ref(), scope.clone());
+        let mut request = request;
+        let (payload, arrived) = request_body::guard(request.take_payload(), state.as_ref());
+        request.set_payload(payload);
+        let tracker = RequestTracker::new(&request, arrived, open.flatten(), scope.clone());
         server_span::record_request(scope.span(), &request, &id);
         let _within = scope.enter();
         (Some((inner.call(request), tracker)), None)
@@ -105,8 +122,11 @@ where
             }
             (None, preflight) => {
                 let request = preflight.ok_or(ApiError::Internal)?;
-                let mut response = HttpResponse::NoContent().finish();
-                if allowed_origin.is_some() {
+                let mut response = match &refused {
+                    Some(error) => error.error_response(),
+                    None => HttpResponse::NoContent().finish(),
+                };
+                if allowed_origin.is_some() && refused.is_none() {
                     cors::allow_preflight(request.headers(), response.headers_mut());
                 }
                 request.into_response(response).map_into_right_body()
@@ -117,12 +137,44 @@ where
         }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id.to_header());
+        if is_admin {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
         if let Some(policy) = policy {
             policy.origins.insert_headers(allowed_origin.as_ref(), headers);
         }
         Ok(response)
     };
     scope.instrument(work)
+}
+
+/// Why a request is not even routed.
+fn refused(request: &ServiceRequest, policy: Option<&AccessPolicy>) -> Option<ApiError> {
+    let path = request.uri().path();
+    if is_disguised(path) {
+        return Some(ApiError::NotFound(format!("There is no `{} {path}`.", request.method())));
+    }
+    let is_served = policy.is_none_or(|policy| policy.allows_host(request.headers()) || is_probe(path));
+    (!is_served).then_some(ApiError::HostNotAllowed)
+}
+
+fn overload<R>(open: Option<&Option<R>>, policy: Option<&AccessPolicy>) -> Option<ApiError> {
+    let is_full = matches!(open, Some(None));
+    is_full.then(|| {
+        let max = policy.map_or(0, |policy| policy.in_flight);
+        ApiError::Overloaded { message: format!("This replica has {max} requests, which is its limit. Try again.") }
+    })
+}
+
+/// A path that proxies guard by its prefix, written so that they would not see it: `/%61dmin/v1/config`.
+fn is_disguised(path: &str) -> bool {
+    const GUARDED: [&str; 4] = ["/admin", "/metrics", "/readyz", "/healthz"];
+    if !path.contains('%') {
+        return false;
+    }
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    GUARDED.iter().any(|guarded| decoded.starts_with(guarded) && !path.starts_with(guarded))
 }
 
 /// Paths of probes and page loads. They are requested frequently and therefore neither logged nor traced.
@@ -138,7 +190,8 @@ fn chat_route(path: &str) -> Option<&'static str> {
 /// Records the end of a request when it is dropped: after the last byte, or when the caller left.
 struct RequestTracker {
     /// The drain waits until it is dropped.
-    _in_flight: Option<InFlight>,
+    _arrived: Arrived,
+    _open: Option<OpenRequest>,
     active: metrics::Active,
     scope: RequestScope,
     started: Instant,
@@ -156,9 +209,10 @@ struct RequestTracker {
 }
 
 impl RequestTracker {
-    fn new(request: &ServiceRequest, state: Option<&Data<AppState>>, scope: RequestScope) -> Self {
+    fn new(request: &ServiceRequest, arrived: Arrived, open: Option<OpenRequest>, scope: RequestScope) -> Self {
         Self {
-            _in_flight: state.map(|state| state.track_request()),
+            _arrived: arrived,
+            _open: open,
             active: metrics::Active::enter(request.method().as_str()),
             scope,
             started: Instant::now(),
@@ -301,6 +355,48 @@ mod tests {
             let (_, headers, _) = call(&app, TestRequest::get().uri(path)).await;
             assert_eq!(text(&headers, "x-request-id").unwrap().len(), 36, "{path}");
         }
+    }
+
+    #[actix_web::test]
+    async fn an_open_gateway_on_loopback_serves_no_foreign_host_but_its_probes() {
+        let app = app(Settings::default()).await;
+        for (path, host, status) in [
+            ("/v1/models", "evil.example:3000", 403),
+            ("/metrics", "10.0.0.7:3000", 200),
+            ("/healthz", "gateway.pod", 200),
+            ("/v1/models", "localhost:3000", 200),
+        ] {
+            let (seen, _, body) = call(&app, TestRequest::get().uri(path).insert_header(("host", host))).await;
+            assert_eq!(seen, status, "{path} {host}: {body}");
+        }
+        let closed = crate::api::test_support::app(closed_to_all_but(PAGE)).await;
+        let elsewhere = TestRequest::get().uri("/v1/models").insert_header(("host", "gate.example"));
+        assert_eq!(call(&closed, elsewhere).await.0, 401, "a gateway with keys has any name");
+    }
+
+    #[actix_web::test]
+    async fn guarded_paths_have_one_spelling_and_admin_responses_are_not_stored() {
+        let app = app(Settings::default()).await;
+        for path in ["/%61dmin/v1/config", "/%6detrics", "/%72eadyz", "/admi%6e/v1/config"] {
+            let (status, _, body) = call(&app, TestRequest::get().uri(path)).await;
+            assert_eq!((status, &body["error"]["code"]), (404, &"not_found".into()), "{path}");
+        }
+        for path in ["/admin/v1/config", "/admin/v1/session", "/admin/nothing"] {
+            let (_, headers, _) = call(&app, TestRequest::get().uri(path)).await;
+            assert_eq!(text(&headers, "cache-control"), Some("no-store"), "{path}");
+            assert_eq!(text(&headers, "x-content-type-options"), Some("nosniff"), "{path}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn beyond_its_limit_a_replica_refuses_at_once_and_stays_alive() {
+        let mut settings = Settings::default();
+        settings.limits.in_flight = 0;
+        let app = app(settings).await;
+        let (status, headers, body) = call(&app, TestRequest::get().uri("/v1/models")).await;
+        assert_eq!((status, &body["error"]["code"]), (503, &"overloaded".into()));
+        assert_eq!(text(&headers, "retry-after"), Some("1"));
+        assert_eq!(call(&app, TestRequest::get().uri("/healthz")).await.0, 200);
     }
 
     fn closed_to_all_but(origin: &str) -> Settings {

@@ -2,14 +2,17 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
-    api::edge::{access_policy::AccessPolicy, display_names::DisplayNames, event_hub::EventHub},
+    api::edge::{
+        access_policy::AccessPolicy, body_memory::BodyMemory, display_names::DisplayNames, event_hub::EventHub,
+        guesses::Guesses,
+    },
     flow::Flow,
     ledger::{JournalPage, JournalRange},
 };
@@ -25,25 +28,41 @@ pub(crate) struct AppState {
     pub events: EventHub,
     /// Whether the ledger has held client keys.
     has_clients: AtomicBool,
+    pub guesses: Guesses,
+    pub bodies: Arc<BodyMemory>,
     draining: AtomicBool,
-    /// Each running request holds a receiver.
+    /// Each running request whose body has arrived holds a receiver.
     in_flight: watch::Sender<()>,
+    /// Requests at a time, with those whose bodies are still to come.
+    open: Arc<AtomicUsize>,
 }
 
 /// Held by a request until its last byte has been sent.
 pub(crate) struct InFlight(#[expect(dead_code, reason = "held, never read")] watch::Receiver<()>);
 
+/// One of the requests that the replica has at a time.
+pub(crate) struct OpenRequest(Arc<AtomicUsize>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl AppState {
     pub(crate) fn new(policy: AccessPolicy, flow: Arc<Flow>, has_clients: bool) -> Self {
         Self {
+            bodies: BodyMemory::new(policy.memory_mb),
             policy: ArcSwap::from_pointee(policy),
             flow,
             last_journal: ArcSwap::default(),
             display_names: DisplayNames::default(),
             events: EventHub::default(),
             has_clients: AtomicBool::new(has_clients),
+            guesses: Guesses::default(),
             draining: AtomicBool::new(false),
             in_flight: watch::Sender::new(()),
+            open: Arc::default(),
         }
     }
 
@@ -69,6 +88,12 @@ impl AppState {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Counts a request, unless there are `max` of them already.
+    pub(crate) fn open_request(&self, max: usize) -> Option<OpenRequest> {
+        let request = OpenRequest(self.open.clone());
+        (self.open.fetch_add(1, Ordering::Relaxed) < max).then_some(request)
     }
 
     pub(crate) fn track_request(&self) -> InFlight {

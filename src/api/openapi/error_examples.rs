@@ -19,6 +19,8 @@ pub(super) fn all() -> Vec<ApiError> {
         ApiError::ModelNotAllowed(text("free-smart")),
         ApiError::AdminRequired,
         ApiError::CrossSite,
+        ApiError::HostNotAllowed,
+        ApiError::Overloaded { message: text("This replica has 4096 requests, which is its limit. Try again.") },
         ApiError::TooManyAttempts { retry_ms: 42_000 },
         conflict("client_revoked", "The key of client `k7f3a9c2` is revoked. Create a new client."),
         conflict("client_in_file", "Client `k7f3a9c2` is defined in the clients file. Change it there."),

@@ -30,14 +30,18 @@ impl FromRequest for Posted {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let payload = payload.take();
-        let max = request.app_data::<Data<AppState>>().map_or(0, |state| state.policy.load().body_bytes);
+        let state = request.app_data::<Data<AppState>>().cloned();
+        let max = state.as_ref().map_or(0, |state| state.policy.load().body_bytes);
         let headers = check_headers(request, max);
         let request = request.clone();
         Box::pin(async move {
             // Admission compares the version of a cached record, so an old one is good enough here.
             let client = auth::client(request.clone(), MAX_RECORD_AGE).await?;
             let body = match headers {
-                Ok(()) => body::read(&request, payload, max).await,
+                Ok(()) => {
+                    let memory = state.map(|state| state.bodies.reserve(client.id.clone()));
+                    body::read(&request, payload, max, memory).await
+                }
                 Err(error) => Err(error),
             };
             Ok(Self { client, request, body })

@@ -7,13 +7,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     bounds::{MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, MAX_UNCOMMITTED_BYTES},
-    client::{Upstream, authorization, is_closed_early, root_cause},
+    client::{Upstream, authorization, is_closed_early, is_own_failure, root_cause},
     fault, hints,
     reply::{Reply, ReplyBody},
     request_edit::{EditContext, edit_request},
@@ -54,6 +55,18 @@ fn is_about_schema(candidate: &Candidate, request: &ChatRequest, fault: &Fault) 
     fault.kind == FaultKind::Rejected
         && request.size.schema_chars > 0
         && candidate.provider.wire.schema_sanitise.iter().any(|keyword| fault.message.contains(keyword.as_str()))
+}
+
+/// Warns once a minute.
+fn warn_of_own_failure(cause: &str) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock();
+    if last.is_none_or(|last| last.elapsed() > Duration::from_mins(1)) {
+        *last = Some(Instant::now());
+        tracing::warn!(
+            "This replica cannot open connections to providers: {cause}. Raise its limits (`ulimit -n`), or run more replicas"
+        );
+    }
 }
 
 /// Estimates of a context can be half of what is true, and every token has at least a byte.
@@ -143,6 +156,13 @@ impl<'a> Call<'a> {
     }
 
     fn transport_fault(&self, error: &reqwest::Error) -> Fault {
+        if is_own_failure(error) {
+            warn_of_own_failure(&root_cause(error));
+            return fault::own_failure(
+                self.candidate,
+                &format!("this gateway cannot open a connection: {}", root_cause(error)),
+            );
+        }
         if error.is_connect() || error.is_builder() {
             fault::observed(self.candidate, "connect", &format!("no connection: {}", root_cause(error)))
         } else {

@@ -62,6 +62,12 @@ pub(crate) fn stale_connection(candidate: &Candidate, message: &str) -> Fault {
     Fault { kind: FaultKind::StaleConnection, outcome: Outcome::unknown(), ..fault }
 }
 
+/// This replica has no file descriptor, memory or port for a connection: nothing was sent, and the provider has not failed.
+pub(crate) fn own_failure(candidate: &Candidate, message: &str) -> Fault {
+    let fault = observed(candidate, "connect", message);
+    Fault { outcome: outcome(Health::Unknown, Usage::NOT_SENT, None, Vec::new()), ..fault }
+}
+
 /// A response without content, tool calls or a finish reason.
 pub(crate) fn empty_response(candidate: &Candidate) -> Fault {
     observed(candidate, "empty", "the answer has no content")

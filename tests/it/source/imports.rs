@@ -31,9 +31,11 @@ const ALSO: [(&str, &str); 3] = [("relay", "upstream"), ("relay", "ledger"), ("c
 const SIMULATOR_KNOWS: [&str; 3] = ["domain", "shutdown", "telemetry"];
 
 /// Outside crate → the only places that may name it.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("actix_web", &["src/api/", "src/app/", "src/simulator/"]),
     ("actix_http", &["src/api/", "src/app/", "src/simulator/"]),
+    ("actix_service", &["src/app/"]),
+    ("rustix", &["src/app/"]),
     ("utoipa", &["src/api/"]),
     ("deadpool_redis", &["src/ledger/redis/"]),
     ("redis", &["src/ledger/redis/"]),
