@@ -167,7 +167,7 @@ async fn names_invented_by_callers_become_no_labels() {
             assert!(Answer::of(app.request(&method, "/v1/models")).await.status >= 400);
             let call = app.chat_call(&hi("lab/m")).header("x-request-id", format!("invented-{round}-{number}"));
             let call =
-                call.header("host", format!("invented-{round}-{number}.example")).header("user-agent", "invented");
+                call.header("host", format!("invented-{round}-{number}.localhost")).header("user-agent", "invented");
             assert_eq!(Answer::of(call).await.status, 200);
         }
         scrape(&app).await
