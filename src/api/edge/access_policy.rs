@@ -144,7 +144,7 @@ impl AccessPolicy {
 
     /// Whether requests for this `Host` are served.
     pub(crate) fn allows_host(&self, headers: &HeaderMap) -> bool {
-        self.host_guard.as_ref().is_none_or(|guard| guard.allows(headers))
+        !self.open || self.host_guard.as_ref().is_none_or(|guard| guard.allows(headers))
     }
 
     /// A caller known only by its address. One subscriber has a whole /64 of IPv6, which counts as one.

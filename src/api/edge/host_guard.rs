@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use actix_web::http::header::{HOST, HeaderMap};
 
 /// The names that are served, beside those of this machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct HostGuard {
     names: Vec<String>,
 }
