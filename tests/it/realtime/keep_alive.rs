@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::support::{
     app::TestApp,
     fake_upstream::{DONE, FakeUpstream, Script, Step, content, role, stop, stream_head},
+    http::Stream,
 };
 
 fn after(seconds: u64, then: &[String]) -> Script {
@@ -56,6 +57,33 @@ async fn failover_works_after_the_early_200_and_a_failure_is_an_event() {
     assert_eq!(finished.status, 200);
     assert_eq!(finished.error().expect("an error event")["code"], "upstream_error");
     assert!(!finished.is_done() && !finished.broken, "{finished:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_held_for_12_s_and_then_kept_alive_by_pings() {
+    let (app, a, b) = patient().await;
+    let body = serde_json::json!({ "model": "pair", "max_tokens": 9, "stream": true, "messages": [{ "role": "user", "content": "hi" }] });
+    let call = || Stream::of(app.request("POST", "/v1/messages").json(&body));
+    a.then(after(24, &[content("late"), stop(), DONE.to_owned()]));
+    let stream = call().await;
+    let first = stream.start.elapsed();
+    assert!(first > Duration::from_secs(11) && first < Duration::from_secs(15), "{first:?}");
+    assert_eq!((stream.status, stream.header("request-id")), (200, stream.header("x-request-id")));
+    let finished = stream.rest().await;
+    let ping = "event: ping\ndata: {\"type\":\"ping\"}";
+    let events: Vec<&str> = finished
+        .events
+        .iter()
+        .map(String::as_str)
+        .filter(|event| !event.starts_with(": x-tollfree-provider"))
+        .collect();
+    assert_eq!(events[..2], [ping; 2], "{finished:?}");
+    assert!(events[2].starts_with("event: message_start") && events.last().unwrap().starts_with("event: message_stop"));
+    // A failure behind the 200 is an event, and no message ends.
+    a.then(after(14, &[]));
+    b.then(after(0, &[]));
+    let finished = call().await.rest().await;
+    assert!(finished.events.last().unwrap().starts_with("event: error"), "{finished:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
