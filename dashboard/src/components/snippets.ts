@@ -62,6 +62,31 @@ export function tools(key: string, url = baseUrl()): Snippet[] {
   return [
     ...basics(key, url),
     {
+      id: "claude-code",
+      name: "Claude Code",
+      language: "sh",
+      text: `export ANTHROPIC_BASE_URL=${url.replace(/\/v1$/, "")}
+export ANTHROPIC_AUTH_TOKEN=${key}
+export ANTHROPIC_MODEL=anthropic/free-smart
+export ANTHROPIC_DEFAULT_HAIKU_MODEL=anthropic/free-fast
+claude`,
+    },
+    {
+      id: "codex",
+      name: "Codex",
+      language: "toml",
+      text: `# ~/.codex/config.toml; the key is in TOLLFREE_CLIENT_KEY
+model = "free-smart"
+model_provider = "tollfree"
+
+[model_providers.tollfree]
+name = "Tollfree"
+base_url = "${url}"
+env_key = "TOLLFREE_CLIENT_KEY"
+wire_api = "responses"
+requires_openai_auth = false`,
+    },
+    {
       id: "langchain",
       name: "LangChain",
       language: "python",
