@@ -35,6 +35,10 @@
 - name: TOLLFREE__HTTP__BASE_PATH
   value: {{ .Values.ingress.basePath | quote }}
 {{- end }}
+{{- if and .Values.ingress.enabled .Values.ingress.trustedProxies (not (hasKey .Values.settings "TRUSTED_PROXIES")) (not (hasKey .Values.settings "TOLLFREE__HTTP__TRUSTED_PROXIES")) }}
+- name: TRUSTED_PROXIES
+  value: {{ join "," .Values.ingress.trustedProxies | quote }}
+{{- end }}
 {{- if .Values.config }}
 - name: TOLLFREE_CONFIG
   value: /etc/tollfree/tollfree.toml
