@@ -104,7 +104,8 @@ async fn metrics_follow_the_conventions() {
         assert!(labels["http.response.status_code"] == 200 || labels["http.response.status_code"] == 404);
     }
     let admits = collector.metric("tollfree.admit", |_| true).await;
-    assert_eq!(labels(&points(&admits)[0])["outcome"], "granted");
+    // The first settlement of a store also has a round that is repeated.
+    assert!(points(&admits).iter().any(|point| labels(point)["outcome"] == "granted"));
     let active = collector.metric("http.server.active_requests", |_| true).await;
     assert_eq!(active.unit, "{request}");
     for name in
