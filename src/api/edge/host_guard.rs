@@ -17,13 +17,14 @@ impl HostGuard {
         Self { names: names.into_iter().map(|name| bare(&name).to_ascii_lowercase()).collect() }
     }
 
-    /// Whether a request is served. Addresses cannot be rebound, and every browser sends the header.
+    /// Whether a request is served. Addresses cannot be rebound, nor can names without a dot, which are no one's on the Internet.
+    /// Every browser sends the header.
     pub(crate) fn allows(&self, headers: &HeaderMap) -> bool {
         let Some(host) = headers.get(HOST) else { return true };
         let Ok(host) = host.to_str() else { return false };
         let name = bare(host.trim()).trim_end_matches('.').to_ascii_lowercase();
         let is_address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-        is_address || name == "localhost" || name.ends_with(".localhost") || self.names.contains(&name)
+        is_address || !name.contains('.') || name.ends_with(".localhost") || self.names.contains(&name)
     }
 }
 
@@ -54,10 +55,11 @@ mod tests {
             "192.168.0.9",
             "Gate.lan",
             "localhost.",
+            "gateway:3000",
         ] {
             assert!(allows(host), "{host}");
         }
-        for host in ["evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example", "", "notlocalhost"] {
+        for host in ["evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example."] {
             assert!(!allows(host), "{host}");
         }
         assert!(guard.allows(&HeaderMap::new()));
