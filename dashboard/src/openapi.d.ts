@@ -275,6 +275,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/providers/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Looks at the lists of models of providers now
+         * @description All replicas get what is found. Without this call each list is looked at every six hours, by one replica for all.
+         */
+        post: operations["refresh_model_lists"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/admin/v1/requests": {
         parameters: {
             query?: never;
@@ -1294,6 +1314,11 @@ export interface components {
             /** Format: double */
             pace_per_hour: number;
         };
+        GoneModel: {
+            id: string;
+            /** Format: date-time */
+            since: string;
+        };
         Health: {
             status: string;
         };
@@ -1595,6 +1620,13 @@ export interface components {
              */
             weight?: number;
         };
+        NewModel: {
+            id: string;
+            /** @description Why it is not served. Null: it is, and it joins meta-models once it has answered a request */
+            not_served: string | null;
+            /** Format: date-time */
+            since: string;
+        };
         /** @description The body of a new key. */
         NewProviderKey: {
             /** @description An existing or new account. Absent: one of its own */
@@ -1642,6 +1674,7 @@ export interface components {
             /** @description Whether it is served with the keys that it has */
             configured: boolean;
             id: string;
+            list: null | components["schemas"]["ProviderModelList"];
             /** @description What it lacks besides a key */
             missing: string | null;
             /** @description Its models in force */
@@ -1698,6 +1731,19 @@ export interface components {
             disabled?: boolean;
             label?: string;
         };
+        /** @description The list of models of a provider, compared with the catalogue. */
+        ProviderModelList: {
+            /** @description Models of the catalogue that the list does not have. They are not served */
+            gone: components["schemas"]["GoneModel"][];
+            /** @description Models in the list */
+            listed: number;
+            /** Format: date-time */
+            looked_at: string;
+            /** @description Models that the catalogue does not have */
+            new: components["schemas"]["NewModel"][];
+            /** @description Why the list could not be read, or is not trusted */
+            problem: string | null;
+        };
         ProviderStatus: {
             /** @enum {string} */
             circuitBreakerState: "closed" | "open" | "half_open";
@@ -1733,6 +1779,11 @@ export interface components {
             tokensIn: number | null;
             /** Format: int64 */
             tokensOut: number | null;
+        };
+        /** @description Which list to look at. */
+        Refresh: {
+            /** @description Absent: those of all configured providers */
+            provider?: string;
         };
         /** @description One finished request. */
         Request: {
@@ -3387,6 +3438,43 @@ export interface operations {
             };
             401: components["responses"]["401_invalid_api_key"];
             403: components["responses"]["403_cross_site_request_or_admin_required"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    refresh_model_lists: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "provider": "groq"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Refresh"];
+            };
+        };
+        responses: {
+            /** @description The providers, with what was found */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_Provider"];
+                };
+            };
+            400: components["responses"]["400_invalid_json_or_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request_or_admin_required"];
+            413: components["responses"]["413_request_too_large"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];

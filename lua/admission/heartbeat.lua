@@ -1,7 +1,7 @@
 --[[ admission/heartbeat: says that a replica is alive, and finds out which provider keys are in force.
 
   KEYS  1 alive: sorted set, replica by the instant of its last heartbeat; those of the last minute; TTL 1 min
-        2 pk: the provider keys (provider_keys/write)
+        2 pk: the provider keys (provider_keys/provider_key_write)
   ARGV  1 replica
   Reply {replicas that are alive, version of the provider keys}; the version is text
 ]]

@@ -6,11 +6,13 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::{App, provider_keys};
+use super::{App, shared_catalog};
 use crate::{
     catalog::{Discovered, DiscoveredModel, ToDiscover, to_discover},
     config::Settings,
-    upstream::{Upstream, model_list::ListedModel},
+    domain::ListedModel,
+    ledger::Findings,
+    upstream::Upstream,
 };
 
 /// A slow server must not delay the start; an absent one refuses immediately.
@@ -43,7 +45,7 @@ async fn describe(
     models: Vec<ListedModel>,
     before: Option<&Vec<DiscoveredModel>>,
 ) -> Vec<DiscoveredModel> {
-    let described = models.into_iter().map(|ListedModel { id, context, capabilities }| async move {
+    let described = models.into_iter().map(|ListedModel { id, context, capabilities, .. }| async move {
         let listed = DiscoveredModel { id, context, capabilities };
         match before.into_iter().flatten().find(|model| model.id == listed.id) {
             _ if provider != "ollama" => listed,
@@ -77,7 +79,7 @@ impl App {
     pub(super) async fn rediscover(&self) {
         let settings = self.settings.load_full();
         let before = self.discovered.load_full();
-        let with_keys = provider_keys::with_stored(&settings, &self.stored_keys());
+        let with_keys = shared_catalog::with_shared(&settings, &self.stored_keys(), &Findings::new());
         let found = discover(&self.upstream, &with_keys, &before).await;
         // A reload in the meantime has done its own discovery.
         if found == *before || !Arc::ptr_eq(&settings, &self.settings.load()) {

@@ -6,8 +6,8 @@ mod guarded_stream;
 mod head_limit;
 mod listen;
 mod master_key;
-mod provider_keys;
 mod server;
+mod shared_catalog;
 mod signals;
 mod store;
 
@@ -36,7 +36,7 @@ use crate::{
     config::Settings,
     domain::KeyDigest,
     flow::{Flow, WaitLimits},
-    ledger::{Ledger, Rules, embedded::EmbeddedEngine, engine::ScriptEngine, redis::RedisEngine},
+    ledger::{Findings, Ledger, Rules, embedded::EmbeddedEngine, engine::ScriptEngine, redis::RedisEngine},
     record::metrics,
     shutdown::Tasks,
     telemetry,
@@ -91,7 +91,7 @@ impl App {
             tasks.clone(),
         );
         ledger.set_master_keys(master_key::read(&settings, storage)?);
-        provider_keys::read_at_start(&ledger).await;
+        shared_catalog::read_at_start(&ledger).await;
         let route_timeout = Duration::from_millis(settings.timeouts.route_ms);
         let flow = Flow::new(catalog.clone(), ledger, upstream.clone(), tasks.clone(), queue(&settings), route_timeout);
         metrics::observe(&flow);
@@ -110,7 +110,7 @@ impl App {
             generated_admin_key,
             has_counted_clients: AtomicBool::new(has_clients.is_some()),
         });
-        provider_keys::follow(&app);
+        shared_catalog::follow(&app);
         app.install(None, None)?;
         if has_clients != Some(true) {
             store::watch_for_clients(&app);
@@ -137,6 +137,7 @@ impl App {
         descriptors::raise_limit();
         self.warn_about_settings();
         discovery::rediscover_periodically(&self);
+        shared_catalog::look_periodically(&self);
         let gate = listen::AcceptGate::new(&listeners)?;
         let write_timeout = Duration::from_millis(self.settings.load().timeouts.write_ms);
         let server = server::run(&self.state, listeners, workers(), write_timeout)?;
@@ -148,7 +149,7 @@ impl App {
 
     /// Applies new settings. On an error the old ones stay in force.
     async fn reload(&self, settings: Settings) -> anyhow::Result<()> {
-        let with_keys = provider_keys::with_stored(&settings, &self.stored_keys());
+        let with_keys = shared_catalog::with_shared(&settings, &self.stored_keys(), &Findings::new());
         let discovered = discovery::discover(&self.upstream, &with_keys, &self.discovered.load()).await;
         let unapplied = needs_restart(&self.settings.load(), &settings);
         let settings = Arc::new(settings);
@@ -170,7 +171,7 @@ impl App {
         let settings = settings.unwrap_or_else(|| self.settings.load_full());
         let discovered = discovered.map_or_else(|| self.discovered.load_full(), Arc::new);
         let keys = self.stored_keys();
-        let catalog = Catalog::build(&provider_keys::with_stored(&settings, &keys), &discovered)?;
+        let catalog = Catalog::build(&shared_catalog::with_shared(&settings, &keys, &self.findings()), &discovered)?;
         self.catalog.store(Arc::new(catalog));
         self.discovered.store(discovered);
         self.settings.store(settings);

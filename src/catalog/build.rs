@@ -56,8 +56,11 @@ pub(super) fn build(settings: &Settings, discovered: &Discovered) -> Result<Cata
     let ollama: Vec<DiscoveredModel> = settings.ollama.models.iter().map(|id| id.as_str().into()).collect();
     for id in builtin().ids().chain(custom) {
         let found_is_listed = id == "ollama" && !ollama.is_empty();
+        let settings = settings.providers.get(id);
         let found = if found_is_listed { Some(&ollama) } else { discovered.get(id) };
-        let at = Overlay::new(id, settings.providers.get(id), found.map_or(&[], Vec::as_slice));
+        let new = new_models(id, settings);
+        let found = found.map_or(new.as_slice(), Vec::as_slice);
+        let at = Overlay::new(id, settings, found);
         add(&mut catalog, &at, found_is_listed)?;
     }
     // The sort is stable, so the catalogue's order is kept within both groups.
@@ -68,6 +71,16 @@ pub(super) fn build(settings: &Settings, discovered: &Discovered) -> Result<Cata
     note_wrong_aliases(&mut catalog);
     catalog.hash = hash(&catalog.candidates);
     Ok(catalog)
+}
+
+/// Models of a provider's list that are served although the catalogue does not have them.
+fn new_models(id: &str, settings: Option<&ProviderSettings>) -> Vec<DiscoveredModel> {
+    let rule = Overlay::new(id, settings, &[]).new_models();
+    let found = settings.into_iter().flat_map(|settings| &settings.findings.new);
+    let served = found.filter(|new| rule.refuses(new).is_none());
+    served
+        .map(|new| DiscoveredModel { id: new.id.clone(), context: new.context, capabilities: new.capabilities() })
+        .collect()
 }
 
 fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result<(), CatalogError> {
@@ -112,7 +125,8 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
                 )));
             }
         }
-        let retired = at.status() == Status::Retired && !model.listed || model.status == Status::Retired;
+        let is_gone = at.gone_since(id).is_some() && !model.listed;
+        let retired = at.status() == Status::Retired && !model.listed || model.status == Status::Retired || is_gone;
         let why = if !at.is_enabled() {
             Some("its provider is disabled in the configuration")
         } else if !model.enabled {
@@ -164,6 +178,7 @@ fn known_provider(at: &Overlay<'_>, accounts: &[Arc<Account>]) -> KnownProvider 
     let keys = accounts.iter().flat_map(|account| account.keys.iter().map(|key| (account.id.clone(), Arc::clone(key))));
     KnownProvider {
         has_address: base_url.is_some(),
+        new_models: at.new_models(),
         takes_keys: at.auth() != Auth::None && (at.status() != Status::Retired || lists_models),
         provider: Arc::new(at.provider(base_url.unwrap_or_default())),
         configured_keys: keys.filter(|(_, key)| own.contains(&*key.id)).collect(),

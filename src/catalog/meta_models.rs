@@ -39,7 +39,7 @@ pub(super) fn build(settings: &Settings, catalog: &mut Catalog) -> Vec<MetaModel
 fn is_member(candidate: &Candidate) -> bool {
     let keyless = candidate.key.secret.is_none() && !candidate.provider.local;
     let sure = matches!(candidate.model.status, Status::Active | Status::Trial) && !keyless;
-    candidate.model.chat_default && (sure || candidate.model.listed)
+    candidate.model.chat_default && (sure && !candidate.model.is_unproven || candidate.model.listed)
 }
 
 /// Members in the order of the list. A pattern matches default members only; a name matches any candidate of that name. One

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     config::{ModelAlias, Settings},
-    domain::{Candidate, Capabilities, Model, Provider, ProviderKey, RoutingStrategy},
+    domain::{Candidate, Capabilities, Model, NewModels, Provider, ProviderKey, RoutingStrategy},
 };
 pub use build::{ToDiscover, key_id, to_discover};
 pub use resolve::{Known, LISTED_PREFIX};
@@ -66,6 +66,8 @@ pub struct KnownProvider {
     pub provider: Arc<Provider>,
     /// Whether its address is complete; some need a variable besides the key.
     pub has_address: bool,
+    /// Which models of its list are served although the catalogue does not have them.
+    pub new_models: NewModels,
     /// Whether keys can be added for it.
     pub takes_keys: bool,
     /// Its keys from the environment, each with its account.

@@ -9,7 +9,7 @@ use crate::{
         provider_table::{DailyReset, ModelTable, ProviderTable},
     },
     domain::{
-        Model, Provider, Window,
+        Model, NewModels, Provider, Window,
         provider::{Auth, Endpoint, Status, Wire},
     },
 };
@@ -121,6 +121,16 @@ impl<'a> Overlay<'a> {
         }
     }
 
+    /// Which models of its list are served although they stand in no table.
+    pub(super) fn new_models(&self) -> NewModels {
+        pick!(self.new_models).unwrap_or(NewModels::None)
+    }
+
+    /// Since when the list of the provider lacks a model of the catalogue.
+    pub(super) fn gone_since(&self, id: &str) -> Option<i64> {
+        self.settings?.findings.gone.get(id).copied()
+    }
+
     /// Ids of its models: the catalogue's, the file's, then discovered ones.
     pub(super) fn model_ids(&self) -> Vec<&'a str> {
         let mut ids: Vec<&str> = self.base.models.keys().map(String::as_str).collect();
@@ -206,6 +216,7 @@ impl<'a> Overlay<'a> {
             chat_default: tables.iter().find_map(|t| t.chat_default).unwrap_or(true),
             endpoint: endpoint.unwrap_or_else(|| if is_embedder(id) { Endpoint::Embeddings } else { Endpoint::Chat }),
             zero_limit: limits.zero,
+            is_unproven: self.settings.is_some_and(|s| s.findings.new.iter().any(|new| new.id == id && !new.is_proven)),
             listed,
             enabled: tables.iter().find_map(|t| t.enabled).unwrap_or(true),
         };

@@ -11,7 +11,7 @@ use serde::{
 
 use super::value;
 use crate::domain::{
-    Capabilities, Limit, TokenCharge, WindowKind, Zone,
+    Capabilities, Limit, NewModels, TokenCharge, WindowKind, Zone,
     provider::{Auth, DialectName, Endpoint, Status},
     time::HOUR_MS,
 };
@@ -81,6 +81,8 @@ pub struct ProviderTable {
     pub retry_trusted_over_s: Option<BTreeMap<Limit, i64>>,
     pub permanent_413: Option<bool>,
     pub model_list_prefix: Option<String>,
+    /// Models of its list that are served although they stand in no table.
+    pub new_models: Option<NewModels>,
 
     /// For models without a table of their own.
     pub model_defaults: ModelTable,

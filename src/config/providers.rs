@@ -143,7 +143,7 @@ impl Reader<'_> {
         }
         let base_url = base_url.or_else(|| known.and_then(|known| self.filled_base_url(id, known, !keys.is_empty())));
         let is_set = table.is_some() || base_url.is_some() || !keys.is_empty();
-        is_set.then_some(ProviderSettings { keys, added_keys: Vec::new(), base_url, table })
+        is_set.then_some(ProviderSettings { keys, base_url, table, ..ProviderSettings::default() })
     }
 
     fn check_table(&mut self, id: &str, table: &ProviderTable, has_no_address: bool) {

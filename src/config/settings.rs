@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{RedisUrl, provider_table::ProviderTable, value};
 use crate::{
     domain::{
-        ClientRecord, RoutingStrategy,
+        ClientRecord, ModelFindings, RoutingStrategy,
         time::{DAY_MS, HOUR_MS},
     },
     telemetry,
@@ -317,6 +317,8 @@ pub struct ProviderSettings {
     pub keys: Vec<SecretString>,
     /// Keys that were added at run time. Loading leaves it empty.
     pub added_keys: Vec<AddedKey>,
+    /// What its list of models has shown. Loading leaves it empty.
+    pub findings: ModelFindings,
     /// From the environment, else from the file. Without a trailing slash.
     pub base_url: Option<String>,
     /// Its `[providers.NAME]` of the file.

@@ -210,6 +210,8 @@ pub struct Model {
     pub chat_default: bool,
     /// Endpoint of the model. Only `chat` models serve chat completions.
     pub endpoint: Endpoint,
+    /// Was found in the provider's list, and has answered no request yet.
+    pub is_unproven: bool,
     /// Has a limit of 0, so that the account's plan does not include it.
     pub zero_limit: bool,
     /// The operator's file names it. Such a model is a member of meta-models even if gated or on trial.

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::Flow;
 use crate::{
-    domain::Scope,
+    domain::{ModelFindings, Scope},
     ledger::KeyState,
     record::metrics::{ALL_MODELS, Breaker, Budget, GaugeSource},
 };
@@ -53,6 +53,14 @@ impl GaugeSource for Flow {
     fn provider_keys(&self) -> Vec<(&'static str, usize)> {
         let stored = self.ledger.provider_keys().borrow().clone();
         KeyState::ALL.map(|state| (state.as_str(), stored.count(state))).to_vec()
+    }
+
+    fn found_models(&self) -> Vec<(String, &'static str, usize)> {
+        let findings = self.ledger.findings().borrow().clone();
+        let of = |(provider, found): (&String, &ModelFindings)| {
+            [(provider.clone(), "new", found.new.len()), (provider.clone(), "gone", found.gone.len())]
+        };
+        findings.iter().flat_map(of).collect()
     }
 
     fn ledger_is_up(&self) -> bool {

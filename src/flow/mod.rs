@@ -5,6 +5,7 @@ pub(crate) mod error;
 pub(crate) mod failover;
 pub(crate) mod gauges;
 pub(crate) mod instrumented;
+pub(crate) mod model_lists;
 pub(crate) mod recorder;
 mod signatures;
 #[cfg(test)]

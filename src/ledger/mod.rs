@@ -7,6 +7,7 @@
 mod admission;
 mod clients;
 mod control;
+mod discovery;
 pub mod embedded;
 mod error;
 mod provider_keys;
@@ -31,6 +32,7 @@ pub use self::{
         lookup::AuthenticationError,
         sessions::{SESSION, SessionKey},
     },
+    discovery::findings::Findings,
     error::LedgerError,
     provider_keys::{
         changes::{AccountChange, NewProviderKey, ProviderKeyChange, ProviderKeyError, last_four, provider_key_id},

@@ -11,6 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
         cache::{ClientCache, SessionCache},
         login_counter::{LocalCounter, Reported},
     },
+    discovery::findings::Findings,
     error::LedgerError,
     provider_keys::state::ProviderKeyState,
     script::{
@@ -70,6 +72,8 @@ pub(crate) struct Shared {
     pub(super) reported_logins: Reported,
     pub(super) sessions: SessionCache,
     pub(super) provider_keys: ProviderKeyState,
+    /// As last read.
+    pub(super) findings: watch::Sender<Arc<Findings>>,
     /// `failures successes open_ms`, an argument of `settle`.
     pub(super) breaker_rules: Bytes,
     /// [`Rules::slack_ms`] as an argument.
@@ -104,6 +108,7 @@ impl Ledger {
             reported_logins: Reported::default(),
             sessions: SessionCache::default(),
             provider_keys: ProviderKeyState::default(),
+            findings: watch::Sender::default(),
             breaker_rules: Bytes::from(format!("{failure_threshold} {success_threshold} {open_ms}")),
             slack_ms: Bytes::from(slack_ms.to_string()),
             slack: Duration::from_millis(u64::try_from(*slack_ms).unwrap_or(0)),

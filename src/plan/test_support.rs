@@ -53,6 +53,7 @@ pub(crate) fn candidate(name: &str) -> CandidateBuilder {
             first_token_ms: 500,
             chat_default: true,
             endpoint: Endpoint::Chat,
+            is_unproven: false,
             zero_limit: false,
             listed: false,
             enabled: true,

@@ -1,7 +1,7 @@
 //! Lists the models of a provider, for `tollfree check --live` and for the discovery of Ollama's and custom providers' models;
 //! and tries a key that is to be added.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use reqwest::{
     StatusCode,
@@ -21,20 +21,9 @@ use super::{
     response_body::{BodyError, ResponseBody},
 };
 use crate::domain::{
-    Capabilities, Provider,
+    Capabilities, ListedModel, Provider,
     provider::{Auth, DialectName},
 };
-
-/// One model of a provider's list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ListedModel {
-    /// The id without the prefix of the list (`models/`).
-    pub id: String,
-    /// Tokens of prompt and answer together, if the server states them.
-    pub context: Option<i64>,
-    /// What the model can do, if the server states it.
-    pub capabilities: Option<Capabilities>,
-}
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ModelListError {
@@ -65,6 +54,17 @@ struct Entry {
     context: Option<i64>,
     /// llama.cpp describes the model here.
     meta: Option<Meta>,
+    /// Price by what is counted, as OpenRouter states it.
+    pricing: Option<BTreeMap<String, serde_json::Value>>,
+    /// Parameters that the model takes, as OpenRouter states them.
+    supported_parameters: Option<Vec<String>>,
+    architecture: Option<Architecture>,
+}
+
+#[derive(Deserialize)]
+struct Architecture {
+    #[serde(default)]
+    input_modalities: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +73,30 @@ struct Meta {
 }
 
 impl Entry {
+    /// Whether all prices are 0; `None` if none is stated.
+    fn is_free(&self) -> Option<bool> {
+        let prices = self.pricing.as_ref().filter(|prices| !prices.is_empty())?;
+        let is_zero = |price: &serde_json::Value| match price {
+            serde_json::Value::String(text) => text.parse::<f64>().is_ok_and(|price| price == 0.0),
+            other => other.as_f64().is_some_and(|price| price == 0.0),
+        };
+        Some(prices.values().all(is_zero))
+    }
+
+    fn capabilities(&self) -> Option<Capabilities> {
+        let parameters = self.supported_parameters.as_ref()?;
+        let inputs = self.architecture.iter().flat_map(|architecture| &architecture.input_modalities);
+        let of_input = inputs.filter(|input| *input == "image").map(|_| Capabilities::VISION);
+        let of_parameters = parameters.iter().filter_map(|parameter| match parameter.as_str() {
+            "tools" => Some(Capabilities::TOOLS),
+            "structured_outputs" => Some(Capabilities::JSON_SCHEMA),
+            "response_format" => Some(Capabilities::JSON_OBJECT),
+            "reasoning" => Some(Capabilities::REASONING),
+            _ => None,
+        });
+        Some(of_parameters.chain(of_input).fold(Capabilities::default(), Capabilities::with))
+    }
+
     fn context(&self) -> Option<i64> {
         self.context.or_else(|| self.meta.as_ref()?.n_ctx_train)
     }
@@ -138,7 +162,12 @@ impl Upstream {
             return Err(ModelListError::Refused { status: status.as_u16(), message });
         };
         let bare = |id: String| id.strip_prefix(prefix).map(str::to_owned).unwrap_or(id);
-        let model = |entry: Entry| ListedModel { context: entry.context(), id: bare(entry.id), capabilities: None };
+        let model = |entry: Entry| ListedModel {
+            context: entry.context(),
+            capabilities: entry.capabilities(),
+            is_free: entry.is_free(),
+            id: bare(entry.id),
+        };
         Ok(list.data.into_iter().map(model).filter(|model| is_safe_id(&model.id)).collect())
     }
 
@@ -167,7 +196,8 @@ impl Upstream {
             .filter(|(name, _)| has(&names, name))
             .fold(Capabilities::JSON_OBJECT.with(Capabilities::JSON_SCHEMA), |all, (_, one)| all.with(one))
         });
-        Some(ListedModel { id: id.to_owned(), context: context.and_then(|(_, n)| n.get().parse().ok()), capabilities })
+        let context = context.and_then(|(_, n)| n.get().parse().ok());
+        Some(ListedModel { id: id.to_owned(), context, capabilities, is_free: None })
     }
 
     /// Tries a key with one call that costs no budget: the list of models, or what the provider has about the key itself.
@@ -249,7 +279,7 @@ mod tests {
         let mut server = serve(says(200, "application/json", list)).await;
         let key = SecretString::from("test-key");
         let found = upstream.list_models(&server.base_url, Some(&key), "models/", 2_000).await.unwrap();
-        assert_eq!(found[0], ListedModel { id: "gemini-3.8-flash".into(), context: None, capabilities: None });
+        assert_eq!(found[0], ListedModel { id: "gemini-3.8-flash".into(), ..ListedModel::default() });
         let (received, _) = server.requests.recv().await.unwrap();
         assert!(
             received.starts_with("GET /v1/models HTTP/1.1\r\n")
@@ -269,6 +299,11 @@ mod tests {
         let list: List = serde_json::from_str(llama_cpp).unwrap();
         assert_eq!(list.data[0].context(), Some(40_960));
         assert_eq!(list.data[1].context(), None);
+        let priced = r#"{"data":[{"id":"m","pricing":{"prompt":"0","completion":0},"supported_parameters":["tools"],
+            "architecture":{"input_modalities":["text","image"]}},{"id":"n","pricing":{"prompt":"0.0000004"}},{"id":"o"}]}"#;
+        let list: List = serde_json::from_str(priced).unwrap();
+        assert_eq!([0, 1, 2].map(|at| list.data[at].is_free()), [Some(true), Some(false), None]);
+        assert_eq!(list.data[0].capabilities(), Some(Capabilities::TOOLS.with(Capabilities::VISION)));
 
         let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
         let upstream = Upstream::new(settings, 1).unwrap();

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use crate::{
     api::edge::{pagination::List, schema},
     catalog::{Catalog, KnownProvider},
-    domain::{PoolSnapshot, ProviderKey},
-    ledger::{KeyState, StoredKey, StoredKeys, last_four, provider_key_id},
+    domain::{FoundModel, ModelFindings, PoolSnapshot, ProviderKey},
+    ledger::{Findings, KeyState, StoredKey, StoredKeys, last_four, provider_key_id},
     upstream::model_list::{KeyTest, ModelListError},
 };
 
@@ -177,10 +177,65 @@ pub(crate) struct ProviderObject {
     /// What it lacks besides a key
     #[schema(required)]
     missing: Option<String>,
+    /// What its list of models has shown. Null: no replica has looked at it
+    #[schema(required)]
+    list: Option<ModelListObject>,
+}
+
+/// The list of models of a provider, compared with the catalogue.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProviderModelList)]
+pub(crate) struct ModelListObject {
+    #[schema(value_type = String, format = DateTime)]
+    looked_at: Timestamp,
+    /// Models in the list
+    listed: usize,
+    /// Models that the catalogue does not have
+    new: Vec<NewModelObject>,
+    /// Models of the catalogue that the list does not have. They are not served
+    gone: Vec<GoneModelObject>,
+    /// Why the list could not be read, or is not trusted
+    #[schema(required)]
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewModel)]
+pub(crate) struct NewModelObject {
+    id: String,
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    /// Why it is not served. Null: it is, and it joins meta-models once it has answered a request
+    #[schema(required)]
+    not_served: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = GoneModel)]
+pub(crate) struct GoneModelObject {
+    id: String,
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+}
+
+fn model_list(known: &KnownProvider, findings: &ModelFindings) -> ModelListObject {
+    let instant = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
+    let new = |model: &FoundModel| NewModelObject {
+        id: model.id.clone(),
+        since: instant(model.since_ms),
+        not_served: known.new_models.refuses(model),
+    };
+    ModelListObject {
+        looked_at: instant(findings.looked_ms),
+        listed: findings.listed,
+        new: findings.new.iter().map(new).collect(),
+        gone: findings.gone.iter().map(|(id, ms)| GoneModelObject { id: id.clone(), since: instant(*ms) }).collect(),
+        problem: findings.problem.clone(),
+    }
 }
 
 /// All providers, in the order of the catalogue.
-pub(crate) fn providers(catalog: &Catalog) -> List<ProviderObject> {
+pub(crate) fn providers(catalog: &Catalog, findings: &Findings) -> List<ProviderObject> {
     let object = |known: &KnownProvider| {
         let provider = &known.provider;
         ProviderObject {
@@ -192,6 +247,7 @@ pub(crate) fn providers(catalog: &Catalog) -> List<ProviderObject> {
             takes_keys: known.takes_keys,
             configured: catalog.providers.iter().any(|configured| configured.id == provider.id),
             models: catalog.models.iter().filter(|served| served.provider.id == provider.id).count(),
+            list: findings.get(&*provider.id).map(|findings| model_list(known, findings)),
             missing: (!known.has_address).then(|| "its address, which depends on the account".to_owned()),
         }
     };

@@ -18,11 +18,13 @@ use crate::{
         edge::{
             auth::{Admin, AdminJson},
             error::ApiError,
+            flow_error,
             pagination::List,
             query::Query,
             state::AppState,
         },
     },
+    flow::model_lists::Lists,
     ledger::{AccountChange, NewProviderKey, ProviderKeyChange},
 };
 
@@ -232,5 +234,35 @@ pub(crate) async fn list_providers(
     request: HttpRequest,
 ) -> Result<Json<List<ProviderObject>>, ApiError> {
     Query::parse(&request, &[])?;
-    Ok(Json(provider_key_object::providers(&state.flow.catalog.load())))
+    let findings = state.flow.ledger.findings().borrow().clone();
+    Ok(Json(provider_key_object::providers(&state.flow.catalog.load(), &findings)))
+}
+
+/// Which list to look at.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Refresh {
+    /// Absent: those of all configured providers
+    #[serde(default)]
+    #[schema(nullable = false)]
+    provider: Option<String>,
+}
+
+/// Looks at the lists of models of providers now
+///
+/// All replicas get what is found. Without this call each list is looked at every six hours, by one replica for all.
+#[utoipa::path(
+    post, path = "/admin/v1/providers/refresh", tag = "providers", operation_id = "refresh_model_lists",
+    security(("admin_key" = [])),
+    request_body(content = Refresh, example = json!({ "provider": "groq" })),
+    responses((status = 200, description = "The providers, with what was found", body = List<ProviderObject>)),
+)]
+pub(crate) async fn refresh(
+    state: Data<AppState>,
+    json: AdminJson<Refresh>,
+) -> Result<Json<List<ProviderObject>>, ApiError> {
+    let lists = json.body.provider.as_deref().map_or(Lists::All, Lists::Of);
+    state.flow.look_at_model_lists(lists).await.map_err(|e| flow_error::from_ledger_read(&e))?;
+    let findings = state.flow.ledger.findings().borrow().clone();
+    Ok(Json(provider_key_object::providers(&state.flow.catalog.load(), &findings)))
 }

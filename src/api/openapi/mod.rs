@@ -64,6 +64,7 @@ use crate::api::{
         admin::events::stream_events,
         admin::models::list,
         admin::provider_keys::list_providers,
+        admin::provider_keys::refresh,
         admin::provider_keys::list,
         admin::provider_keys::add,
         admin::provider_keys::change,

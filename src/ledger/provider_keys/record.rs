@@ -100,8 +100,10 @@ impl StoredKeys {
         self.keys.iter().find(|key| key.id == id)
     }
 
-    pub(super) fn states(&self) -> Vec<(&str, KeyState)> {
-        self.keys.iter().map(|key| (key.id.as_str(), key.state())).collect()
+    /// What the catalogue is built from: the ids and accounts of the keys in force.
+    pub(super) fn in_force(&self) -> Vec<(&str, &str)> {
+        let used = self.keys.iter().filter(|key| key.in_force().is_some());
+        used.map(|key| (key.id.as_str(), key.record.account())).collect()
     }
 
     pub fn count(&self, state: KeyState) -> usize {

@@ -105,20 +105,10 @@ impl Shared {
                 [Reply::Int(0), _] => Ok(Written::Outdated),
                 [Reply::Int(-1), _] => Ok(Written::TooMany),
                 [Reply::Int(version), Reply::Int(_)] => Ok(Written::At { version }),
-                _ => Err(LedgerError::unexpected("provider_keys/write", &reply)),
+                _ => Err(LedgerError::unexpected("provider_key_write", &reply)),
             },
-            _ => Err(LedgerError::unexpected("provider_keys/write", &reply)),
+            _ => Err(LedgerError::unexpected("provider_key_write", &reply)),
         }
-    }
-
-    /// Whether this replica may do a piece of work for all, for `ms` from now on.
-    pub(super) async fn claim(&self, work: &str, ms: i64) -> Result<bool, LedgerError> {
-        let call = ScriptCall {
-            script: Script::Claim,
-            keys: vec![self.keys.claim(work)],
-            args: vec![encode::text(&self.replica), encode::number(ms)],
-        };
-        Ok(self.run(&call).await? == Reply::Int(1))
     }
 }
 
@@ -133,7 +123,7 @@ impl Ledger {
         !self.shared.provider_keys.masters.load().is_empty()
     }
 
-    /// The provider keys of the store as last read. Receivers are notified when a version or the state of a key changes.
+    /// The provider keys of the store as last read. Receivers are notified when the keys in force change.
     pub fn provider_keys(&self) -> watch::Receiver<Arc<StoredKeys>> {
         self.shared.provider_keys.stored.subscribe()
     }
@@ -146,7 +136,7 @@ impl Ledger {
         let call =
             ScriptCall { script: Script::ProviderKeyRead, keys: vec![shared.keys.provider_keys()], args: Vec::new() };
         let reply = shared.run(&call).await?;
-        let unexpected = || LedgerError::unexpected("provider_keys/read", &reply);
+        let unexpected = || LedgerError::unexpected("provider_key_read", &reply);
         let Reply::List(words) = &reply else { return Err(unexpected()) };
         let [version, records @ ..] = &words[..] else { return Err(unexpected()) };
         let version = version.as_str().and_then(|version| version.parse().ok()).ok_or_else(unexpected)?;
@@ -159,8 +149,11 @@ impl Ledger {
         log_readability(&before, &stored);
         state.announce(version);
         state.stored.send_if_modified(|present| {
-            let has_changed = present.version != stored.version || present.states() != stored.states();
+            let has_changed = present.in_force() != stored.in_force();
             *present = stored.clone();
+            if !has_changed && state.in_force.borrow().is_some() {
+                state.in_force.send_replace(Some(stored.version)); // the catalogue would be the same
+            }
             has_changed
         });
         Ok(stored)

@@ -82,7 +82,8 @@ pub(in crate::ledger) fn watch(ledger: &Ledger) {
                 sleep(RETRY).await; // `run` has logged the outage
                 continue;
             };
-            if ledger.rewrap(&stored).await.is_err() {
+            // A new version of the keys may also stand for new findings.
+            if ledger.read_findings().await.is_err() || ledger.rewrap(&stored).await.is_err() {
                 sleep(RETRY).await;
                 continue;
             }

@@ -19,6 +19,7 @@
 //! | `m:ID` client records | hash | until deleted; bounded by `clients` | client scripts; read by admit |
 //! | `clients` | sorted set | 10,000 clients at most | client scripts |
 //! | `pk` provider keys | hash | 1,000 keys at most | provider key scripts; read by heartbeat |
+//! | `found` findings | hash | bounded by providers | discovery/findings_write |
 //! | `claim:WORK` | string | as long as the claim | claim |
 //! | `audit` | stream | capped | client scripts, provider key scripts, control, sessions |
 //! | `sess:DIGEST` | string | 12 h | sessions |
@@ -122,6 +123,11 @@ impl Keys {
     /// Provider keys that were added at run time.
     pub fn provider_keys(&self) -> Key {
         self.named("pk")
+    }
+
+    /// What was found in the lists of models.
+    pub fn findings(&self) -> Key {
+        self.named("found")
     }
 
     /// A piece of work that one replica does for all.

@@ -35,6 +35,8 @@ pub(crate) trait GaugeSource: Send + Sync + 'static {
     fn breakers(&self) -> Vec<Breaker>;
     /// Number of provider keys in the store, by state.
     fn provider_keys(&self) -> Vec<(&'static str, usize)>;
+    /// Provider, `new` or `gone`, and the number of models in which its list differs from the catalogue.
+    fn found_models(&self) -> Vec<(String, &'static str, usize)>;
     /// Whether the ledger's last call succeeded.
     fn ledger_is_up(&self) -> bool;
 }
@@ -64,6 +66,18 @@ pub(crate) fn observe(source: &Arc<impl GaugeSource>) {
     .with_callback(move |observer| {
         for (state, keys) in read_from.provider_keys() {
             observer.observe(i64::try_from(keys).unwrap_or(i64::MAX), &[KeyValue::new("state", state)]);
+        }
+    })
+    .build();
+    let read_from = source.clone();
+    gauge(
+        "tollfree.provider.models",
+        "Models in which the list of a provider differs from the catalogue: new or gone.",
+    )
+    .with_callback(move |observer| {
+        for (provider, change, models) in read_from.found_models() {
+            let labels = [KeyValue::new("provider", provider), KeyValue::new("change", change)];
+            observer.observe(i64::try_from(models).unwrap_or(i64::MAX), &labels);
         }
     })
     .build();

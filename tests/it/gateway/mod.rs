@@ -12,6 +12,7 @@ mod fault_table;
 mod http_versions;
 mod journal;
 mod messages;
+mod model_lists;
 mod openapi;
 mod outage;
 mod provider_keys;

@@ -60,6 +60,10 @@ struct State {
     next: VecDeque<Script>,
     always: Script,
     seen: Vec<RecordedRequest>,
+    /// Entries of the list of models.
+    models: Option<Value>,
+    /// How often the list was read.
+    lists: usize,
 }
 
 #[derive(Clone)]
@@ -95,6 +99,17 @@ impl FakeUpstream {
         self
     }
 
+    /// Sets the entries of the list of models; `m` until then.
+    pub(crate) fn lists(&self, models: Value) -> &Self {
+        self.state.lock().unwrap().models = Some(models);
+        self
+    }
+
+    /// How often the list of models was read.
+    pub(crate) fn lists_read(&self) -> usize {
+        self.state.lock().unwrap().lists
+    }
+
     /// The chat requests so far. Requests for the list of models are not included.
     pub(crate) fn seen(&self) -> Vec<RecordedRequest> {
         self.state.lock().unwrap().seen.clone()
@@ -110,8 +125,13 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             }
             return;
         }
-        let list = r#"{"object":"list","data":[{"id":"m","object":"model","owned_by":"lab"}]}"#;
-        if let Some(Step::Bytes(bytes)) = whole(200, list).pop() {
+        let list = {
+            let mut state = state.lock().unwrap();
+            state.lists += 1;
+            let models = state.models.clone().unwrap_or_else(|| serde_json::json!([{ "id": "m" }]));
+            serde_json::json!({ "object": "list", "data": models }).to_string()
+        };
+        if let Some(Step::Bytes(bytes)) = whole(200, &list).pop() {
             stream.write_all(&bytes).await.ok();
         }
         return;

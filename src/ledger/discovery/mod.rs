@@ -1,0 +1,5 @@
+//! What replicas have found in the lists of models of providers, shared over the pool; and claims of work that one replica
+//! does for all.
+
+pub(super) mod findings;
+pub(super) mod store;
