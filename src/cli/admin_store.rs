@@ -50,6 +50,13 @@ impl AdminStore {
         Ok(Self::Direct(Box::new(store)))
     }
 
+    /// The running gateway, at `url` or where these settings place it.
+    pub(super) fn gateway(settings: &Settings, url: Option<&str>) -> anyhow::Result<AdminClient> {
+        let url = url.map_or_else(|| server_url(settings), str::to_owned);
+        let key = settings.admin_key.clone().context("this needs the gateway's TOLLFREE_ADMIN_KEY")?;
+        Ok(AdminClient::new(app::upstream(settings)?, &url, key))
+    }
+
     /// Where clients reach the gateway, as far as this machine knows.
     pub(super) fn url(&self, settings: &Settings) -> String {
         match self {

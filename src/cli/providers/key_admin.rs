@@ -96,6 +96,18 @@ impl KeyAdmin {
     }
 }
 
+/// The providers after a running gateway has looked at their lists of models.
+pub(super) async fn refresh(
+    settings: &Settings,
+    url: Option<&str>,
+    provider: Option<&str>,
+) -> anyhow::Result<Vec<Value>> {
+    let gateway = AdminStore::gateway(settings, url)?;
+    let body = provider.map_or_else(|| json!({}), |provider| json!({ "provider": provider }));
+    let list = call(&gateway, "POST", "/admin/v1/providers/refresh", Some(body)).await?;
+    Ok(list["data"].as_array().cloned().unwrap_or_default())
+}
+
 fn path(id: &str) -> String {
     format!("/admin/v1/provider-keys/{id}")
 }

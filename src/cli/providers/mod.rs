@@ -21,6 +21,7 @@ Examples:
   tollfree providers keys list
   tollfree providers keys disable groq-1a2b3c4d
   tollfree providers keys remove groq-1a2b3c4d
+  tollfree providers refresh
 
 Keys are stored where `tollfree serve` stores its state, encrypted under TOLLFREE_MASTER_KEY, or
 without Redis under the master key in the data directory. Without Redis a running gateway is called
@@ -42,6 +43,11 @@ enum Command {
     /// Provider keys
     #[command(subcommand)]
     Keys(KeyCommand),
+    /// Let a running gateway look at the providers' lists of models now, for all replicas
+    Refresh {
+        /// Only this provider
+        provider: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -82,13 +88,21 @@ enum KeyCommand {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { command: Command::Keys(command), url, json } = arguments;
+    let Arguments { command, url, json } = arguments;
     let loaded = load()?;
     runtime()?.block_on(async {
-        let admin = KeyAdmin::open(loaded.settings, url.as_deref()).await?;
-        let result = execute(&admin, command, json).await;
-        admin.close().await?;
-        result
+        match command {
+            Command::Keys(command) => {
+                let admin = KeyAdmin::open(loaded.settings, url.as_deref()).await?;
+                let result = execute(&admin, command, json).await;
+                admin.close().await?;
+                result
+            }
+            Command::Refresh { provider } => {
+                let providers = key_admin::refresh(&loaded.settings, url.as_deref(), provider.as_deref()).await?;
+                print(&if json { Value::from(providers).to_string() } else { render::lists(&providers) })
+            }
+        }
     })
 }
 

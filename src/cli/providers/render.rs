@@ -48,6 +48,30 @@ pub(super) fn table(keys: &[Value]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// What the lists of models have shown, one provider a line.
+pub(super) fn lists(providers: &[Value]) -> String {
+    let lines = providers.iter().filter(|provider| provider["list"].is_object()).map(|provider| {
+        let list = &provider["list"];
+        let ids = |field: &str| {
+            let models = list[field].as_array().into_iter().flatten();
+            models.map(|model| text(model, "id").to_owned()).collect::<Vec<_>>()
+        };
+        let (new, gone) = (ids("new"), ids("gone"));
+        let mut line = format!("{:<16} {} new, {} gone", text(provider, "id"), new.len(), gone.len());
+        for (what, ids) in [("gone", gone), ("new", new)] {
+            if !ids.is_empty() {
+                line = format!("{line}\n  {what}: {}", ids.join(", "));
+            }
+        }
+        match list["problem"].as_str() {
+            Some(problem) => format!("{line}\n  {problem}"),
+            None => line,
+        }
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    if text.is_empty() { "No provider with a list of models is configured.".to_owned() } else { text }
+}
+
 fn row(key: &Value) -> [String; 7] {
     let state = match (text(key, "state"), text(&key["cooldown"], "cause")) {
         ("active", cause) if !cause.is_empty() => format!("refused: {cause}"),
