@@ -53,7 +53,7 @@ impl Pair {
         self.embedded.set_clock(self.now_us);
     }
 
-    fn now_ms(&self) -> i64 {
+    pub(super) fn now_ms(&self) -> i64 {
         self.now_us / 1_000
     }
 
@@ -66,6 +66,13 @@ impl Pair {
             plain(self.embedded.run(script, keys, args)),
             "{script:?} {args:?}: redis left, embedded right"
         );
+        reply
+    }
+
+    /// The reply of both engines to any text.
+    pub(super) fn same_text(&self, text: &str, keys: &[Key], args: &[Bytes]) -> Reply {
+        let reply = self.redis.eval(text, keys, args);
+        assert_eq!(reply, self.embedded.eval(text, keys, args), "{text}");
         reply
     }
 
@@ -103,7 +110,7 @@ impl Pair {
     }
 
     /// The audit log without its ids, which come from the engines' own clocks.
-    fn audit(&self, most: usize) -> Vec<Reply> {
+    pub(super) fn audit(&self, most: usize) -> Vec<Reply> {
         let without_ids = |reply| {
             let Reply::List(words) = reply else { panic!() };
             Reply::List(words.chunks_exact(7).flat_map(|entry| entry[1..].to_vec()).collect())

@@ -13,6 +13,7 @@ mod loss;
 mod model;
 mod never_over;
 mod oracle;
+mod provider_keys;
 mod queue;
 mod refusals;
 mod responses;

@@ -1,6 +1,6 @@
---[[ provider_keys/read: reads the records of all provider keys that were added at run time.
+--[[ provider_keys/provider_key_read: reads the records of all provider keys that were added at run time.
 
-  KEYS  1 pk: the records (provider_keys/write)
+  KEYS  1 pk: the records (provider_keys/provider_key_write)
   Reply {version, id, record, …}; the version is text, "0" = there was never a key
 ]]
 local fields = redis.call('HGETALL', KEYS[1])

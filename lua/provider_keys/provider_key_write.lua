@@ -1,4 +1,4 @@
---[[ provider_keys/write: writes the record of one provider key together with its audit entry, and announces the new version.
+--[[ provider_keys/provider_key_write: writes the record of one provider key with its audit entry, and announces the new version.
 
   A key that is disabled or deleted is withdrawn: it gets a cooldown in `health` (lib/cooldown), so that not even a replica
   whose catalogue still has the key admits with it.
