@@ -211,6 +211,9 @@ export const useDeleteProviderKey = () =>
     "providers",
     "models",
   );
+/** Looks at the lists of models of all providers. */
+export const useRefreshLists = () =>
+  useChange(() => bodyOf(api.POST("/admin/v1/providers/refresh", { body: {} })), "providers", "models");
 /** Tries a key. Nothing changes by it. */
 export const useTestProviderKey = (id: string) =>
   useMutation({ mutationFn: () => bodyOf(api.POST("/admin/v1/provider-keys/{id}/test", byId(id))) });

@@ -15,6 +15,7 @@ export type NewClient = Schemas["NewClient"];
 
 /** A provider of the catalogue or of the file. */
 export type KnownProvider = Schemas["Provider"];
+export type ModelList = Schemas["ProviderModelList"];
 export type ProviderKey = Schemas["ProviderKey"];
 export type NewProviderKey = Schemas["NewProviderKey"];
 export type ProviderKeyChange = Schemas["ProviderKeyChange"];

@@ -338,6 +338,19 @@ export const providers = (): KnownProvider[] =>
     configured: nth < 2,
     models: nth < 2 ? 4 : 0,
     missing: null,
+    list:
+      nth === 0
+        ? {
+            looked_at: iso(Date.now() - 60 * SECOND),
+            listed: 9,
+            new: [
+              { id: "acme/brand-new", since: iso(Date.now() - DAY), not_served: null },
+              { id: "acme/costly", since: iso(Date.now() - DAY), not_served: "it has a price" },
+            ],
+            gone: [{ id: "openai/gpt-oss-20b", since: iso(Date.now() - DAY) }],
+            problem: null,
+          }
+        : null,
   }));
 
 export const providerKeys = (now = Date.now()): ProviderKey[] => {

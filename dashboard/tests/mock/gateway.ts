@@ -73,6 +73,7 @@ class Gateway {
         ),
       );
     }
+    if (endpoint === "POST providers/refresh") return list(fixtures.providers());
     if (endpoint === "GET providers") return list(fixtures.providers());
     if (endpoint === "GET provider-keys") return list(fixtures.providerKeys());
     if (path.startsWith("provider-keys")) return send(200, fixtures.providerKeys()[1]);

@@ -93,3 +93,13 @@ test("a key joins the account of another one by a click", async () => {
     expect(sentChanges(sent)).toEqual([["PATCH", "/admin/v1/provider-keys/groq-22222222", { account: "acme" }]]),
   );
 });
+
+test("what is new and gone in the list of a provider is shown with its reason", async () => {
+  const sent = gateway({ "POST /admin/v1/providers/refresh": () => list([]) });
+  show(Providers);
+  expect(await screen.findByText("2 new, 1 gone")).toBeTruthy();
+  expect(screen.getByText("new: acme/costly (not served: it has a price)")).toBeTruthy();
+  expect(screen.getByText(/^gone: openai\/gpt-oss-20b/)).toBeTruthy();
+  fireEvent.click(screen.getByRole("button", { name: "Look now" }));
+  await waitFor(() => expect(sentChanges(sent)).toEqual([["POST", "/admin/v1/providers/refresh", {}]]));
+});

@@ -1,11 +1,12 @@
 import { Button } from "@mantine/core";
 import { useState } from "react";
 import { Icon } from "../../components/icons";
-import { Empty } from "../../components/notice";
+import { Empty, Problem } from "../../components/notice";
 import { Card, Head, Loading, Tag } from "../../components/page";
+import { fullTime } from "../../format";
 import { QueryView } from "../../components/query-view";
-import { useProviderKeys, useProviders } from "../../queries";
-import type { KnownProvider, ProviderKey } from "../../types";
+import { useProviderKeys, useProviders, useRefreshLists } from "../../queries";
+import type { KnownProvider, ModelList, ProviderKey } from "../../types";
 import { AddKeyDialog } from "./add-key-dialog";
 import { KeyTable } from "./key-table";
 import classes from "./providers.module.css";
@@ -14,6 +15,7 @@ import classes from "./providers.module.css";
 export default function Providers() {
   const providers = useProviders();
   const keys = useProviderKeys();
+  const refresh = useRefreshLists();
   const [adding, setAdding] = useState<string | null>(null);
   const all = providers.data?.data ?? [];
   const stored = keys.data?.data ?? [];
@@ -40,7 +42,22 @@ export default function Providers() {
           }
         </QueryView>
       </Card>
-      <Card title="Providers">
+      <Card
+        title="Providers"
+        note="their lists of models are looked at every six hours, once for all replicas"
+        action={
+          <Button
+            variant="default"
+            size="xs"
+            loading={refresh.isPending}
+            leftSection={<Icon name="reset" size={14} />}
+            onClick={() => refresh.mutate()}
+          >
+            Look now
+          </Button>
+        }
+      >
+        <Problem error={refresh.error} />
         <QueryView query={providers} loading={<Loading rows={4} />}>
           {({ data }) => <ProviderList providers={data} keys={stored} add={setAdding} />}
         </QueryView>
@@ -68,7 +85,7 @@ function ProviderList({
 }) {
   return (
     <ul className={classes.providers}>
-      {providers.map(({ id, name, status, signup, takes_keys, configured, models, missing }) => {
+      {providers.map(({ id, name, status, signup, takes_keys, configured, models, missing, list }) => {
         const own = keys.filter((key) => key.provider === id).length;
         return (
           <li key={id} data-off={!configured || undefined}>
@@ -79,6 +96,7 @@ function ProviderList({
               {own > 0 && `, ${own} ${own === 1 ? "key" : "keys"}`}
               {missing && `; missing: ${missing}`}
             </span>
+            {list && <Findings of={list} />}
             <span className={classes.side}>
               {signup && (
                 <a href={signup} target="_blank" rel="noreferrer" aria-label={`Make a key at ${name}`}>
@@ -95,5 +113,34 @@ function ProviderList({
         );
       })}
     </ul>
+  );
+}
+
+/** How the list of a provider differs from the catalogue: "3 new, 1 gone", with what and why. */
+function Findings({ of: { looked_at, new: added, gone, problem } }: { of: ModelList }) {
+  if (problem)
+    return (
+      <Tag tone="warn" title={problem}>
+        list not read
+      </Tag>
+    );
+  if (added.length + gone.length === 0) return null;
+  const lines = [
+    ...added.map(({ id, not_served }) => `new: ${id}${not_served ? ` (not served: ${not_served})` : ""}`),
+    ...gone.map(({ id, since }) => `gone: ${id} (since ${fullTime(since)})`),
+  ];
+  return (
+    <details className={classes.findings}>
+      <summary title={`looked at ${fullTime(looked_at)}`}>
+        {[added.length > 0 && `${added.length} new`, gone.length > 0 && `${gone.length} gone`]
+          .filter(Boolean)
+          .join(", ")}
+      </summary>
+      <ul>
+        {lines.map((line) => (
+          <li key={line}>{line}</li>
+        ))}
+      </ul>
+    </details>
   );
 }
