@@ -150,10 +150,11 @@ impl Ledger {
         state.announce(version);
         state.stored.send_if_modified(|present| {
             let has_changed = present.in_force() != stored.in_force();
-            *present = stored.clone();
-            if !has_changed && state.in_force.borrow().is_some() {
-                state.in_force.send_replace(Some(stored.version)); // the catalogue would be the same
+            // The catalogue would be the same. One that is still being built takes the version itself.
+            if !has_changed && *state.in_force.borrow() == Some(present.version) {
+                state.in_force.send_replace(Some(stored.version));
             }
+            *present = stored.clone();
             has_changed
         });
         Ok(stored)
