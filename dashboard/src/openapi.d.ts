@@ -3475,6 +3475,7 @@ export interface operations {
             401: components["responses"]["401_invalid_api_key"];
             403: components["responses"]["403_cross_site_request_or_admin_required"];
             413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
