@@ -64,21 +64,21 @@ fi
 
 # Programs with the libraries of compiled languages, each built once. A stamp holds the sources that it was built from.
 sources() { find "tests/sdk/loops/$1" -type f | sort | xargs cat; }
-built() { sources "$1" 2>/dev/null | cmp -s - ".sdk/$1/made-from"; }
+built() { [ -e ".sdk/$1/$2" ] && sources "$1" 2>/dev/null | cmp -s - ".sdk/$1/made-from"; }
 stamp() { sources "$1" > ".sdk/$1/made-from"; }
-if ! built go; then
+if ! built go loop; then
   echo "setup: a program with openai-go in .sdk/go"
   rm -rf .sdk/go && mkdir -p .sdk/go
   (cd tests/sdk/loops/go && go build -o ../../../../.sdk/go/loop .)
   stamp go
 fi
-if ! built rust; then
+if ! built rust target/debug/tollfree-sdk-loop; then
   echo "setup: a program with async-openai in .sdk/rust"
   mkdir -p .sdk/rust
   CARGO_TARGET_DIR=.sdk/rust/target cargo build --locked --quiet --manifest-path tests/sdk/loops/rust/Cargo.toml
   stamp rust
 fi
-if ! built java; then
+if ! built java classes/Loop.class; then
   echo "setup: a program with openai-java in .sdk/java"
   rm -rf .sdk/java && mkdir -p .sdk/java/classes
   mvn --quiet --batch-mode --file tests/sdk/loops/java/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
