@@ -47,6 +47,8 @@ const MAX_ATTEMPTS: usize = 4;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Pause after a rejected password. More attempts would only fill the server's security log.
 const REJECTED_PAUSE: Duration = Duration::from_secs(1);
+/// At most this many causes are logged until the first connection.
+const MAX_CAUSES: usize = 8;
 /// Callers wait this long for the first attempt after a failure before they receive an error.
 const GRACE: Duration = Duration::from_millis(50);
 
@@ -179,8 +181,11 @@ impl Reconnector {
     /// Runs until dropped.
     pub(crate) async fn run(mut self) {
         let mut was_down = false;
+        // Until the first connection, causes are logged here: nothing else has noticed an outage yet.
+        let mut causes = Some(Vec::new());
         for generation in 1.. {
-            let Connected { multiplexed, node } = self.connect(&mut was_down).await;
+            let Connected { multiplexed, node } = self.connect(&mut was_down, &mut causes).await;
+            causes = None;
             if generation == 1 {
                 check_settings(multiplexed.clone()).await;
             }
@@ -197,7 +202,7 @@ impl Reconnector {
     }
 
     /// Tries until it has a connection. Callers receive an error as soon as the first attempt fails or takes long.
-    async fn connect(&self, was_down: &mut bool) -> Connected {
+    async fn connect(&self, was_down: &mut bool, causes: &mut Option<Vec<String>>) -> Connected {
         let mut attempts = FuturesUnordered::new();
         let mut next_attempt = pin!(sleep(GRACE));
         loop {
@@ -228,6 +233,10 @@ impl Reconnector {
                 }
                 Err(_) => ("no answer".to_owned(), Duration::ZERO),
             };
+            if let Some(causes) = causes.as_mut().filter(|causes| causes.len() < MAX_CAUSES && !causes.contains(&why)) {
+                warn!("Redis at REDIS_URL has not been reached yet: {why}");
+                causes.push(why.clone());
+            }
             self.set_down(why, was_down);
             if attempts.is_empty() {
                 sleep(pause).await;

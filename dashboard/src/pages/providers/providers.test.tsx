@@ -46,7 +46,7 @@ test("a key is pasted, refused, and then added", async () => {
       accepts ? {} : errorResponse(400, "provider_key_refused", "groq refuses this key: Invalid API Key"),
   });
   show(Providers);
-  fireEvent.click(await screen.findByRole("button", { name: "Add a key of Groq" }));
+  fireEvent.click(await screen.findByRole("button", { name: "Add key of Groq" }));
   fireEvent.change(await screen.findByLabelText(/^Key/), { target: { value: ` ${SECRET} ` } });
   fireEvent.change(screen.getByLabelText(/^Label/), { target: { value: "made by ann" } });
   const submit = () => fireEvent.submit(screen.getByLabelText(/^Label/).closest("form")!);

@@ -104,7 +104,7 @@ function ProviderList({
                 </a>
               )}
               {takes_keys && !missing && (
-                <Button variant="default" size="compact-xs" aria-label={`Add a key of ${name}`} onClick={() => add(id)}>
+                <Button variant="default" size="compact-xs" aria-label={`Add key of ${name}`} onClick={() => add(id)}>
                   Add key
                 </Button>
               )}

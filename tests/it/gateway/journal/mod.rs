@@ -107,6 +107,7 @@ async fn a_record_has_client_attempts_tokens_and_outcome() {
             "time",
             "client",
             "client_name",
+            "protocol",
             "model_requested",
             "provider",
             "model",
@@ -133,6 +134,7 @@ async fn a_record_has_client_attempts_tokens_and_outcome() {
             (field("model_requested"), field("model"), field("provider")),
             (json!("both"), json!("lab/m"), json!("lab"))
         );
+        assert_eq!(field("protocol"), "chat");
         assert_eq!((field("client"), field("client_name")), (json!("anon:127.0.0.1"), Value::Null));
         assert_eq!((field("tokens_in"), field("tokens_out"), field("stream")), (json!(7), json!(3), json!(false)));
         assert_eq!((field("account"), field("error_code")), (json!("none"), Value::Null));
