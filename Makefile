@@ -18,7 +18,7 @@ PAGE := dashboard/dist/index.html
 PAGE_SOURCES := $(shell find dashboard/src dashboard/build -type f -not -name '*.test.*') $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json)
 
 run: $(PAGE) ## build and start: on your provider keys or a local Ollama where found, else on simulated providers
-	$(CARGO) run --locked --quiet -- serve --or-demo
+	$(CARGO) run --locked -- serve --or-demo
 
 dashboard: $(PAGE) ## build the web page, to be embedded by the next cargo build
 
