@@ -2672,52 +2672,6 @@ export interface components {
                 "application/json": components["schemas"]["MessagesError"];
             };
         };
-        /** @description `ledger_unavailable` */
-        "503_ledger_unavailable_of_chat": {
-            headers: {
-                "preference-applied": components["headers"]["preference-applied"];
-                "retry-after": components["headers"]["retry-after"];
-                "retry-after-ms": components["headers"]["retry-after-ms"];
-                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
-                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
-                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
-                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
-                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
-                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
-                "x-request-id": components["headers"]["x-request-id"];
-                "x-should-retry": components["headers"]["x-should-retry"];
-                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
-                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
-                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/json": components["schemas"]["Envelope"];
-            };
-        };
-        /** @description `ledger_unavailable` */
-        "503_ledger_unavailable_of_message_in_messages": {
-            headers: {
-                "preference-applied": components["headers"]["preference-applied"];
-                "retry-after": components["headers"]["retry-after"];
-                "retry-after-ms": components["headers"]["retry-after-ms"];
-                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
-                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
-                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
-                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
-                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
-                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
-                "x-request-id": components["headers"]["x-request-id"];
-                "x-should-retry": components["headers"]["x-should-retry"];
-                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
-                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
-                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/json": components["schemas"]["MessagesError"];
-            };
-        };
         /** @description `ledger_unavailable`, `admin_key_not_set` */
         "503_ledger_unavailable_or_admin_key_not_set": {
             headers: {
@@ -2752,6 +2706,29 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `no_provider_available`, `ledger_unavailable` */
+        "503_no_provider_available_or_ledger_unavailable_of_message_in_messages": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "retry-after": components["headers"]["retry-after"];
+                "retry-after-ms": components["headers"]["retry-after-ms"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-should-retry": components["headers"]["x-should-retry"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["MessagesError"];
             };
         };
         /** @description `upstream_timeout` */
@@ -4048,7 +4025,7 @@ export interface operations {
             500: components["responses"]["500_internal_error_in_messages"];
             502: components["responses"]["502_upstream_error_of_message_in_messages"];
             504: components["responses"]["504_upstream_timeout_of_message_in_messages"];
-            529: components["responses"]["503_ledger_unavailable_of_message_in_messages"];
+            529: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_message_in_messages"];
         };
     };
     count_message_tokens: {
@@ -4199,7 +4176,7 @@ export interface operations {
             429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
             500: components["responses"]["500_internal_error"];
             502: components["responses"]["502_upstream_error_of_chat"];
-            503: components["responses"]["503_ledger_unavailable_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
             504: components["responses"]["504_upstream_timeout_of_chat"];
             /** @description A provider rejected the request; its own message */
             "4XX": {
@@ -4278,7 +4255,7 @@ export interface operations {
             429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
             500: components["responses"]["500_internal_error"];
             502: components["responses"]["502_upstream_error_of_chat"];
-            503: components["responses"]["503_ledger_unavailable_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
             504: components["responses"]["504_upstream_timeout_of_chat"];
         };
     };

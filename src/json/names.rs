@@ -13,7 +13,7 @@ pub(super) const DISGUISED_NAME: &str = "a name that readers understand differen
 #[derive(Debug)]
 pub(crate) struct Names {
     /// Names at any depth that every reader must understand in the same way.
-    pub known: &'static [&'static str],
+    pub known: &'static [&'static [&'static str]],
     /// Members whose values have names of the caller's own: schemas, arguments, metadata.
     pub free_form: &'static [&'static str],
 }
@@ -49,7 +49,7 @@ impl<'a> NameSet<'a> {
 
 /// Whether a reader that ignores the case of letters (as that of Go), or one that does not decode escapes, takes this name for
 /// another one than we do.
-pub(super) fn is_disguised(name: &Text<'_>, known: &[&str]) -> bool {
+pub(super) fn is_disguised(name: &Text<'_>, known: &[&[&str]]) -> bool {
     let is_plain = |b: u8| b.is_ascii() && !b.is_ascii_uppercase();
     if !name.escaped && name.raw.bytes().all(is_plain) {
         return false;
@@ -61,7 +61,11 @@ pub(super) fn is_disguised(name: &Text<'_>, known: &[&str]) -> bool {
         '\u{212A}' => 'k',
         other => other.to_ascii_lowercase(),
     };
-    known.iter().any(|known| known.chars().eq(decoded.chars().map(fold)) && (name.escaped || *known != decoded))
+    known
+        .iter()
+        .copied()
+        .flatten()
+        .any(|known| known.chars().eq(decoded.chars().map(fold)) && (name.escaped || *known != decoded))
 }
 
 /// The path of the member whose name starts at this position: `messages[0].content`.
@@ -127,7 +131,7 @@ mod tests {
     }
 
     static NAMES: Names =
-        Names { known: &["model", "messages", "content", "key"], free_form: &["parameters", "metadata"] };
+        Names { known: &[&["model", "messages", "content", "key"]], free_form: &["parameters", "metadata"] };
 
     fn check(text: &str) -> Result<(), (&'static str, String)> {
         let mut json = Json::unambiguous(text, &NAMES);

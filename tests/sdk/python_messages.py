@@ -7,43 +7,24 @@ Prints a line per check; the first failure ends it with a traceback.
 import asyncio
 import json
 import sys
-import time
 
 import anthropic
 from anthropic import Anthropic, AsyncAnthropic
 from pydantic import BaseModel
 
+from checks import PIXEL, answered, check, run_checks, user
+
 BASE_URL, MODELS = sys.argv[1].removesuffix("/v1"), json.loads(sys.argv[2])
 client = Anthropic(base_url=BASE_URL, api_key="anything", max_retries=0)
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = {
     "name": "get_weather",
     "description": "The weather of a city",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-CHECKS = []
-
-
-def check(function):
-    CHECKS.append(function)
-    return function
-
-
-def user(content):
-    return [{"role": "user", "content": content}]
-
-
-def answered(call):
-    """The call's answer; a limit is slept off as the gateway says, which must be enough."""
-    try:
-        return call()
-    except anthropic.RateLimitError as limit:
-        time.sleep(int(limit.response.headers["retry-after-ms"]) / 1000)
-        return call()
 
 
 def create(**more):
-    return answered(lambda: client.messages.create(**{"max_tokens": 500, **more}))
+    return answered(lambda: client.messages.create(**{"max_tokens": 500, **more}), anthropic.RateLimitError)
 
 
 def streamed(**more):
@@ -54,13 +35,14 @@ def streamed(**more):
             events = [event.type for event in stream]
             return stream.get_final_message(), events
 
-    return answered(call)
+    return answered(call, anthropic.RateLimitError)
 
 
 @check
 def message():
     raw = answered(
-        lambda: client.messages.with_raw_response.create(model=MODELS["any"], max_tokens=300, messages=user("hello"))
+        lambda: client.messages.with_raw_response.create(model=MODELS["any"], max_tokens=300, messages=user("hello")),
+        anthropic.RateLimitError,
     )
     answer = raw.parse()
     assert answer.content[0].type == "text" and answer.content[0].text, answer
@@ -249,8 +231,4 @@ def the_list_of_models():
     assert create(model="claude-sonnet-4-5", messages=user("hello")).content[0].text
 
 
-for function in CHECKS:
-    began = time.monotonic()
-    function()
-    print(f"{function.__name__} {time.monotonic() - began:.1f} s", flush=True)
-print("all checks passed")
+run_checks()

@@ -8,29 +8,23 @@ import asyncio
 import json
 import pathlib
 import sys
-import time
 
 import jsonschema
 import openai
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from checks import PIXEL_URL, check, raises, run_checks
+
 BASE_URL, MODELS = sys.argv[1], json.loads(sys.argv[2])
 client = OpenAI(base_url=BASE_URL, api_key="anything", max_retries=2)
 SCHEMA = json.loads(pathlib.Path(__file__).with_name("responses.schema.json").read_text())
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = {
     "type": "function",
     "name": "get_weather",
     "description": "The weather of a city",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-CHECKS = []
-
-
-def check(function):
-    CHECKS.append(function)
-    return function
 
 
 def holds(definition, value):
@@ -150,7 +144,7 @@ def structured_output():
 @check
 def images():
     for model in MODELS["vision"]:
-        content = [{"type": "input_text", "text": "what is it?"}, {"type": "input_image", "image_url": PIXEL}]
+        content = [{"type": "input_text", "text": "what is it?"}, {"type": "input_image", "image_url": PIXEL_URL}]
         response = client.responses.create(model=model, input=[{"role": "user", "content": content}])
         assert "1 image" in response.output_text, (model, response)
 
@@ -211,17 +205,6 @@ def stored_responses():
     raises(openai.NotFoundError, 404, "not_found", lambda: client.responses.retrieve(first.id))
 
 
-def raises(kind, status, code, call):
-    try:
-        call()
-    except openai.APIStatusError as error:
-        assert type(error) is kind, repr(error)
-        assert (error.status_code, error.code) == (status, code), repr(error)
-        assert error.request_id, "x-request-id is read by the SDK"
-        return error
-    raise AssertionError(f"no {kind.__name__}")
-
-
 @check
 def error_classes():
     unknown = OpenAI(base_url=BASE_URL, api_key="sk-tf-0000-unknown", max_retries=0)
@@ -265,8 +248,4 @@ def leaving_a_stream_early():
     asyncio.run(run())
 
 
-for function in CHECKS:
-    start = time.monotonic()
-    function()
-    print(f"python: {function.__name__} ok ({time.monotonic() - start:.1f} s)", flush=True)
-print("all checks passed", flush=True)
+run_checks()

@@ -13,9 +13,10 @@ import openai
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from checks import PIXEL_URL, answered, check, raises, run_checks, user
+
 BASE_URL, MODELS = sys.argv[1], json.loads(sys.argv[2])
 client = OpenAI(base_url=BASE_URL, api_key="anything", max_retries=0)
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = {
     "type": "function",
     "function": {
@@ -24,25 +25,6 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-CHECKS = []
-
-
-def check(function):
-    CHECKS.append(function)
-    return function
-
-
-def user(content):
-    return [{"role": "user", "content": content}]
-
-
-def answered(call):
-    """The call's answer; a limit is slept off as the gateway says, which must be enough."""
-    try:
-        return call()
-    except openai.RateLimitError as limit:
-        time.sleep(int(limit.response.headers["retry-after-ms"]) / 1000)
-        return call()
 
 
 @check
@@ -124,7 +106,7 @@ def structured_output():
 
 @check
 def images():
-    parts = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": PIXEL}}]
+    parts = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": PIXEL_URL}}]
     answer = answered(lambda: client.chat.completions.create(model=MODELS["vision"], messages=user(parts)))
     assert "1 image" in answer.choices[0].message.content, answer
 
@@ -150,17 +132,6 @@ def models():
     ids = [model.id for model in client.models.list()]
     assert "free" in ids and MODELS["metered"] in ids, ids
     assert client.models.retrieve(MODELS["metered"]).id == MODELS["metered"]
-
-
-def raises(kind, status, code, call):
-    try:
-        call()
-    except openai.APIStatusError as error:
-        assert type(error) is kind, repr(error)
-        assert (error.status_code, error.code) == (status, code), repr(error)
-        assert error.request_id, "x-request-id is read by the SDK"
-        return error
-    raise AssertionError(f"no {kind.__name__}")
 
 
 @check
@@ -221,8 +192,4 @@ def leaving_a_stream_early():
     asyncio.run(run())
 
 
-for function in CHECKS:
-    start = time.monotonic()
-    function()
-    print(f"python: {function.__name__} ok ({time.monotonic() - start:.1f} s)", flush=True)
-print("all checks passed", flush=True)
+run_checks()

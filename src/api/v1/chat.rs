@@ -5,7 +5,10 @@ use actix_web::HttpResponse;
 use crate::{
     api::{
         edge::error::{ApiError, Envelope},
-        v1::{exchange::Call, posted::Posted},
+        v1::{
+            exchange::{Call, ModelErrors},
+            posted::Posted,
+        },
     },
     protocol::{self, Decoded, Protocol},
 };
@@ -40,12 +43,7 @@ use crate::{
             (ref("#/components/schemas/ChatCompletion") = "application/json"), (String = "text/event-stream"),
         )),
         (status = 400, description = "context_length_exceeded, unsupported_by_models"),
-        (status = 403, description = "model_not_allowed"),
-        (status = 404, description = "model_not_found"),
-        (status = 429, description = "client_quota_exceeded, budget_exhausted"),
-        (status = 502, description = "upstream_error"),
-        (status = 503, description = "no_provider_available, ledger_unavailable"),
-        (status = 504, description = "upstream_timeout"),
+        ModelErrors,
         (status = "4XX", description = "A provider rejected the request; its own message", body = Envelope),
     ),
 )]

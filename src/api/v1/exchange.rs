@@ -8,11 +8,13 @@ use actix_web::{
     http::header::HeaderMap,
     web::{Bytes, Data},
 };
+use utoipa::IntoResponses;
 
 use crate::{
     api::{
         edge::{
             error::ApiError,
+            flow_error,
             request_id::{RequestId, TraceId},
             state::AppState,
         },
@@ -26,7 +28,7 @@ use crate::{
         },
     },
     domain::{ChatRequest, Client, Tier, client::ClientKind},
-    flow::AttemptLog,
+    flow::{AttemptLog, FlowError},
     protocol::{BadRequest, Decoded, Protocol},
 };
 
@@ -114,6 +116,30 @@ impl Call {
     pub(crate) fn refuse(&self, protocol: Protocol, error: &ApiError) -> HttpResponse {
         refuse(protocol, error, self.request_id())
     }
+}
+
+/// Refusals that every protocol has in common, for the API document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the document alone reads the variants")]
+pub(crate) enum ModelErrors {
+    #[response(status = 403, description = "model_not_allowed")]
+    NotAllowed,
+    #[response(status = 404, description = "model_not_found")]
+    NotFound,
+    #[response(status = 429, description = "client_quota_exceeded, budget_exhausted")]
+    Exhausted,
+    #[response(status = 502, description = "upstream_error")]
+    Upstream,
+    #[response(status = 503, description = "no_provider_available, ledger_unavailable")]
+    Unavailable,
+    #[response(status = 504, description = "upstream_timeout")]
+    Timeout,
+}
+
+/// Estimated tokens of a prompt, by the estimator of admission.
+pub(crate) fn estimate_prompt(state: &AppState, client: &Client, request: &ChatRequest) -> Result<i64, ApiError> {
+    let estimated = state.flow.estimate_prompt(client, request);
+    estimated.map_err(|error| flow_error::from_flow(&FlowError::Plan(error), &request.model))
 }
 
 /// Only keys with permission may use the priority tier.

@@ -6,15 +6,14 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        edge::{error::ApiError, flow_error, keep_alive::event_stream, request_id::RequestId, state::AppState},
+        edge::{error::ApiError, keep_alive::event_stream, request_id::RequestId, state::AppState},
         v1::{
-            exchange::Call,
+            exchange::{Call, ModelErrors, estimate_prompt},
             posted::Posted,
             refusal::{own_headers, refuse},
         },
     },
-    domain::{ChatRequest, Client, Tier},
-    flow::FlowError,
+    domain::{Client, Tier},
     protocol::{Protocol, ReplyInfo, messages},
 };
 
@@ -41,12 +40,7 @@ use crate::{
             (ref("#/components/schemas/Message") = "application/json"), (String = "text/event-stream"),
         )),
         (status = 400, description = "context_length_exceeded, unsupported_by_models"),
-        (status = 403, description = "model_not_allowed"),
-        (status = 404, description = "model_not_found"),
-        (status = 429, description = "client_quota_exceeded, budget_exhausted"),
-        (status = 502, description = "upstream_error"),
-        (status = 503, description = "ledger_unavailable"),
-        (status = 504, description = "upstream_timeout"),
+        ModelErrors,
     ),
 )]
 pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
@@ -70,7 +64,7 @@ pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> Http
 
 /// The answer without tokens, for which no provider is called.
 fn empty(call: &Call, client: &Client, mut read: messages::MessagesRequest) -> Result<HttpResponse, ApiError> {
-    let prompt_tokens = estimate(&call.state, client, &read.request)?;
+    let prompt_tokens = estimate_prompt(&call.state, client, &read.request)?;
     let info = ReplyInfo { model: read.request.model.as_str().into(), prompt_tokens };
     let streams = read.request.stream;
     let body = read.encoder.empty(&info, streams);
@@ -84,7 +78,7 @@ fn empty(call: &Call, client: &Client, mut read: messages::MessagesRequest) -> R
     Ok(response)
 }
 
-/// Whether the client says that nobody waits for this answer, which then comes after others.
+/// Whether the client marks the request as background work, which comes after other requests.
 fn is_background(headers: &HeaderMap) -> bool {
     let class = headers.get("x-claude-code-request-class").and_then(|value| value.to_str().ok());
     matches!(class, Some("auxiliary" | "workflow"))
@@ -117,7 +111,7 @@ pub(crate) async fn count_tokens(
 ) -> HttpResponse {
     let counted = posted.and_then(|Posted { client, body, .. }| {
         let read = messages::decode_count(body?)?;
-        estimate(&state, &client, &read.request)
+        estimate_prompt(&state, &client, &read.request)
     });
     match counted {
         Ok(input_tokens) => {
@@ -127,9 +121,4 @@ pub(crate) async fn count_tokens(
         }
         Err(error) => refuse(Protocol::Messages, &error, &id.0),
     }
-}
-
-fn estimate(state: &AppState, client: &Client, request: &ChatRequest) -> Result<i64, ApiError> {
-    let estimated = state.flow.estimate_prompt(client, request);
-    estimated.map_err(|error| flow_error::from_flow(&FlowError::Plan(error), &request.model))
 }

@@ -14,10 +14,13 @@ use crate::{
     api::{
         edge::{
             error::{ApiError, Envelope},
-            flow_error,
             state::AppState,
         },
-        v1::{exchange::Call, posted::Posted, prefer::Prefer},
+        v1::{
+            exchange::{Call, ModelErrors, estimate_prompt},
+            posted::Posted,
+            prefer::Prefer,
+        },
     },
     domain::Client,
     protocol::{
@@ -55,12 +58,7 @@ const TRUNCATION_MARGIN: f64 = 0.9;
             (ref("#/components/schemas/ResponsesObject") = "application/json"), (String = "text/event-stream"),
         )),
         (status = 400, description = "context_length_exceeded, unsupported_by_models, previous_response_not_found"),
-        (status = 403, description = "model_not_allowed"),
-        (status = 404, description = "model_not_found"),
-        (status = 429, description = "client_quota_exceeded, budget_exhausted"),
-        (status = 502, description = "upstream_error"),
-        (status = 503, description = "ledger_unavailable"),
-        (status = 504, description = "upstream_timeout"),
+        ModelErrors,
         (status = "4XX", description = "A provider rejected the request; its own message", body = Envelope),
     ),
 )]
@@ -84,12 +82,7 @@ pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> Http
             (ref("#/components/schemas/ResponsesCompaction") = "application/json"),
         )),
         (status = 400, description = "context_length_exceeded, unsupported_by_models, previous_response_not_found"),
-        (status = 403, description = "model_not_allowed"),
-        (status = 404, description = "model_not_found"),
-        (status = 429, description = "client_quota_exceeded, budget_exhausted"),
-        (status = 502, description = "upstream_error"),
-        (status = 503, description = "ledger_unavailable"),
-        (status = 504, description = "upstream_timeout"),
+        ModelErrors,
     ),
 )]
 pub(crate) async fn compact(call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
@@ -121,8 +114,7 @@ pub(crate) async fn count_tokens(
     let body = body?;
     let options = Options { purpose: Purpose::Count, ..Options::default() };
     let request = read(&state, &client, &body, options).await?.request;
-    let counted = state.flow.estimate_prompt(&client, &request);
-    let input_tokens = counted.map_err(|error| flow_error::from_flow(&error.into(), &request.model))?;
+    let input_tokens = estimate_prompt(&state, &client, &request)?;
     Ok(Json(InputTokens { object: "response.input_tokens", input_tokens }))
 }
 
