@@ -1328,6 +1328,8 @@ export interface components {
             until: string;
         };
         LedgerStatus: {
+            /** @description Why it is not reachable */
+            awayCause?: string | null;
             /**
              * Format: date-time
              * @description Present while it is not reachable

@@ -8,6 +8,7 @@ import { open } from "./browser.mjs";
 
 const { replicas, key, control, model } = JSON.parse(process.argv[2]);
 const [here, there] = replicas;
+const origins = replicas.map((url) => new URL(url).origin);
 const [provider] = model.split("/");
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const TIMEOUT_MS = 20_000;
@@ -35,7 +36,7 @@ async function newPage(options = {}) {
   page.on("pageerror", (error) => problems.push(`page: ${error}`));
   page.on("request", (request) => {
     const url = new URL(request.url());
-    if (!replicas.includes(url.origin) && !["data:", "blob:"].includes(url.protocol))
+    if (!origins.includes(url.origin) && !["data:", "blob:"].includes(url.protocol))
       problems.push(`request to ${url.origin}`);
   });
   return page;
@@ -128,7 +129,7 @@ await step("a login at one replica is valid at both", async () => {
 /** The session of one replica, for both: behind an ingress they share one origin. */
 async function loggedInState() {
   const state = await page.context().storageState();
-  return { ...state, origins: replicas.map((origin) => ({ ...state.origins[0], origin })) };
+  return { ...state, origins: origins.map((origin) => ({ ...state.origins[0], origin })) };
 }
 const other = await newPage({ storageState: await loggedInState() });
 

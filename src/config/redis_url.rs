@@ -1,6 +1,6 @@
 //! `REDIS_URL`, parsed once for all rooms. Errors never repeat the URL, which may hold a password.
 
-use std::{fmt, net::Ipv6Addr, str::FromStr};
+use std::{fmt, net::Ipv6Addr, path::PathBuf, str::FromStr};
 
 use percent_encoding::percent_decode_str;
 
@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 pub struct RedisUrl {
     pub topology: Topology,
     pub tls: bool,
-    /// Never empty; exactly one for [`Topology::Single`].
+    /// Exactly one for [`Topology::Single`], none for [`Topology::Socket`], else at least one.
     pub addresses: Vec<Address>,
     pub user: Option<String>,
     pub password: Option<String>,
@@ -21,6 +21,8 @@ pub struct RedisUrl {
 pub enum Topology {
     /// The one address of the URL.
     Single,
+    /// A server on this machine, through its unix socket.
+    Socket { path: PathBuf },
     /// The addresses are those of Sentinels, which know the primary by the name `master`.
     Sentinel { master: String },
     /// The addresses are those of Cluster nodes, each of which redirects to the owner of a slot.
@@ -33,8 +35,8 @@ pub type Address = (String, u16);
 /// Why a URL was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0}; expected redis://[user:password@]host[:6379][/db], redis+sentinel://host:26379,host2:26379/master[/db] or \
-     redis+cluster://host:7000,host2:7001 (rediss… for TLS)"
+    "{0}; expected redis://[user:password@]host[:6379][/db], redis+sentinel://host:26379,host2:26379/master[/db], \
+     redis+cluster://host:7000,host2:7001 (rediss… for TLS) or unix:///path/of/redis.sock[?db=0]"
 )]
 pub struct RedisUrlError(&'static str);
 
@@ -57,6 +59,9 @@ impl FromStr for RedisUrl {
 
     fn from_str(url: &str) -> Result<Self, RedisUrlError> {
         let (scheme, rest) = url.split_once("://").ok_or(RedisUrlError("it has no `://`"))?;
+        if matches!(scheme, "unix" | "redis+unix") {
+            return socket(rest);
+        }
         let (kind, tls) = match (scheme.strip_prefix("rediss"), scheme.strip_prefix("redis")) {
             (Some(kind), _) => (kind, true),
             (None, Some(kind)) => (kind, false),
@@ -97,6 +102,35 @@ impl FromStr for RedisUrl {
             db,
         })
     }
+}
+
+/// What follows the scheme of a unix socket: `[user:password@]/path[?db=N]`.
+fn socket(rest: &str) -> Result<RedisUrl, RedisUrlError> {
+    let (login, path) = rest.split_at(rest.find('/').ok_or(RedisUrlError("the path of the socket is missing"))?);
+    if path.contains('@') {
+        return Err(RedisUrlError("write a `/` in a user or password as %2F, and an `@` in the path as %40"));
+    }
+    let (user, password) = match login.strip_suffix('@') {
+        Some(login) => login.split_once(':').unwrap_or((login, "")),
+        None if login.is_empty() => ("", ""),
+        None => return Err(RedisUrlError("the path of a socket begins with `/`: write three slashes")),
+    };
+    let (path, db) = match path.split_once('?') {
+        Some((path, parameters)) => match parameters.strip_prefix("db=") {
+            Some(db) => (path, database(db)?),
+            None => return Err(RedisUrlError("the only parameter of a socket is `?db=`")),
+        },
+        None => (path, 0),
+    };
+    let path = decode(path)?.filter(|path| path.len() > 1).ok_or(RedisUrlError("the path of the socket is missing"))?;
+    Ok(RedisUrl {
+        topology: Topology::Socket { path: path.into() },
+        tls: false,
+        addresses: Vec::new(),
+        user: decode(user)?,
+        password: decode(password)?,
+        db,
+    })
 }
 
 fn address(text: &str, default_port: u16) -> Result<Address, RedisUrlError> {
@@ -156,7 +190,17 @@ mod tests {
         assert_eq!((&cluster.topology, cluster.single_address()), (&Topology::Cluster, None));
         assert_eq!(cluster.addresses, [("h".to_owned(), 7000), ("::1".to_owned(), 7001)]);
 
-        for url in ["redis://localhost", "redis://[::1]", "rediss+sentinel://h/master/3", "rediss+cluster://h:7000/"] {
+        let socket: RedisUrl = "unix://me:p%2F@/run/redis/redis.sock?db=4".parse().unwrap();
+        assert_eq!(socket.topology, Topology::Socket { path: "/run/redis/redis.sock".into() });
+        assert_eq!((socket.user.as_deref(), socket.password.as_deref(), socket.db), (Some("me"), Some("p/"), 4));
+
+        for url in [
+            "redis+unix:///s",
+            "redis://localhost",
+            "redis://[::1]",
+            "rediss+sentinel://h/master/3",
+            "rediss+cluster://h:7000/",
+        ] {
             assert!(url.parse::<RedisUrl>().is_ok(), "{url}");
         }
     }
@@ -181,6 +225,12 @@ mod tests {
             ("redis://:hunter2@h/x", "database"),
             ("redis://:hunter2/x@h/0", "%2F"),
             ("redis://:hunter2@h?protocol=resp3", "parameters"),
+            ("unix://:hunter2@", "path of the socket"),
+            ("unix://:hunter2@/", "path of the socket"),
+            ("unix://run/redis.sock", "three slashes"),
+            ("unix://:hunter2/x@/s", "%2F"),
+            ("unix://:hunter2@/s?timeout=3", "`?db=`"),
+            ("unix://:hunter2@/s?db=x", "database"),
         ] {
             let error = url.parse::<RedisUrl>().unwrap_err().to_string();
             assert!(error.contains(problem), "{url}: {error}");
@@ -190,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_parser_panic(url in "(rediss?(\\+sentinel|\\+cluster)?://)?[a-z0-9:@/,%\\[\\]?#é ]{0,40}") {
+        fn no_text_makes_the_parser_panic(url in "((rediss?(\\+sentinel|\\+cluster|\\+unix)?|unix)://)?[a-z0-9:@/,%\\[\\]?#é ]{0,40}") {
             let _ = url.parse::<RedisUrl>();
         }
 

@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(super) pending: PendingWrites,
     pub(super) waiters: Waiters,
     pub(super) outage_queue: Arc<OutageQueue>,
+    /// Why the last call failed, in this outage or an earlier one.
+    away_cause: Mutex<Option<String>>,
     pub(super) clients: ClientCache,
     pub(super) login_counter: LocalCounter,
     pub(super) reported_logins: Reported,
@@ -103,6 +105,7 @@ impl Ledger {
             pending: PendingWrites::default(),
             waiters: Waiters::default(),
             outage_queue: Arc::new(OutageQueue::new(*outage_requests)),
+            away_cause: Mutex::default(),
             clients: ClientCache::default(),
             login_counter: LocalCounter::default(),
             reported_logins: Reported::default(),
@@ -138,6 +141,11 @@ impl Ledger {
     /// Since when the ledger cannot be reached, by this replica's clock.
     pub fn away_since(&self) -> Option<jiff::Timestamp> {
         self.shared.outage_queue.away_since()
+    }
+
+    /// Why the ledger cannot be reached, while it cannot.
+    pub fn away_cause(&self) -> Option<String> {
+        self.away_since().and_then(|_| self.shared.away_cause.lock().clone())
     }
 
     /// Requests of this replica that wait until the ledger can be reached.
@@ -199,6 +207,7 @@ impl Shared {
                         "The shared budget cannot be reached; requests for metered models wait, or get 503 if they do not"
                     );
                 }
+                *self.away_cause.lock() = Some(reason);
                 self.outage_queue.close();
                 Err(LedgerError::unreachable())
             }

@@ -39,8 +39,9 @@ pub(crate) const MAX_ADMIN_BODY: usize = 65_536;
 /// endpoints that do may use a cached record.
 const NO_CACHE: Duration = Duration::ZERO;
 
-/// Authenticates the caller of a client endpoint. `max_age`: how old a cached client record may be.
-pub(crate) async fn client(request: HttpRequest, max_age: Duration) -> Result<Client, ApiError> {
+/// Authenticates the caller of a client endpoint. `max_age`: how old a cached client record may be. `wait`: how long the
+/// caller waits for an unreachable ledger, which has the record.
+pub(crate) async fn client(request: HttpRequest, max_age: Duration, wait: Duration) -> Result<Client, ApiError> {
     let context = AuthContext::new(&request)?;
     let admin = || Client::new(ADMIN, ClientKind::Admin, []);
     let anonymous = || context.policy.anonymous_client(context.address);
@@ -56,7 +57,10 @@ pub(crate) async fn client(request: HttpRequest, max_age: Duration) -> Result<Cl
     match context.policy.identify(token) {
         PresentedKey::Admin(_) => Ok(admin()),
         PresentedKey::Shared(client) => Ok(client),
-        PresentedKey::Client => context.state.flow.ledger.authenticate(token, max_age).await.map_err(|e| rejected(&e)),
+        PresentedKey::Client => {
+            let ledger = &context.state.flow.ledger;
+            ledger.authenticate_within(token, max_age, wait).await.map_err(|error| rejected(&error))
+        }
         PresentedKey::Unknown if context.policy.open => {
             for guess in presented_keys(request.headers()) {
                 context.count_failed_login(KeyDigest::of(guess).short());
@@ -106,7 +110,7 @@ impl FromRequest for Client {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        client(request.clone(), NO_CACHE).boxed_local()
+        client(request.clone(), NO_CACHE, Duration::ZERO).boxed_local()
     }
 }
 

@@ -1,16 +1,19 @@
 //! What a client posts to an endpoint of a model: its identity, the headers, and the body.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
-    http::header::CONTENT_TYPE,
+    http::header::{CONTENT_TYPE, HeaderMap},
     web::{Bytes, Data},
 };
 
 use crate::{
-    api::edge::{auth, body, error::ApiError, state::AppState},
+    api::{
+        edge::{auth, body, error::ApiError, state::AppState},
+        v1::prefer::Prefer,
+    },
     domain::Client,
     ledger::MAX_RECORD_AGE,
 };
@@ -36,7 +39,8 @@ impl FromRequest for Posted {
         let request = request.clone();
         Box::pin(async move {
             // Admission compares the version of a cached record, so an old one is good enough here.
-            let client = auth::client(request.clone(), MAX_RECORD_AGE).await?;
+            let wait = state.as_ref().map_or(Duration::ZERO, |state| outage_wait(state, request.headers()));
+            let client = auth::client(request.clone(), MAX_RECORD_AGE, wait).await?;
             let body = match headers {
                 Ok(()) => {
                     let memory = state.map(|state| state.bodies.reserve(client.id.clone()));
@@ -47,6 +51,13 @@ impl FromRequest for Posted {
             Ok(Self { client, request, body })
         })
     }
+}
+
+/// How long a caller whose key cannot be checked waits for the ledger. Its own default is not known before.
+fn outage_wait(state: &AppState, headers: &HeaderMap) -> Duration {
+    let preferred = Prefer::parse(headers).ok().and_then(|prefer| prefer.0);
+    let max_wait = state.flow.wait_limits.max_wait;
+    preferred.map_or(max_wait, |preferred| preferred.min(max_wait))
 }
 
 /// Checks what can be checked before the body is read. The required content type also keeps pages of other origins out,

@@ -41,6 +41,9 @@ struct LedgerStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     away_since: Option<String>,
+    /// Why it is not reachable
+    #[serde(skip_serializing_if = "Option::is_none")]
+    away_cause: Option<String>,
     /// Requests of this replica that wait until it is reachable
     waiting: usize,
 }
@@ -148,7 +151,8 @@ pub(crate) async fn status(state: &AppState, for_admin: bool, new_strategy: Opti
 
 fn ledger_status(ledger: &Ledger) -> LedgerStatus {
     let away_since = ledger.away_since().map(|since| timestamp(since.as_millisecond()));
-    LedgerStatus { reachable: ledger.is_reachable(), away_since, waiting: ledger.requests_held() }
+    let (reachable, away_cause) = (ledger.is_reachable(), ledger.away_cause());
+    LedgerStatus { reachable, away_since, away_cause, waiting: ledger.requests_held() }
 }
 
 pub(crate) fn provider_status(provider: &Provider, catalog: &Catalog, snapshot: &PoolSnapshot) -> ProviderStatus {

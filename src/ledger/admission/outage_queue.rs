@@ -56,6 +56,8 @@ struct State {
 struct Held {
     release: oneshot::Sender<Permit>,
     has_ticket: bool,
+    /// Its client key is known. Requests with keys that could not be checked give way to all others.
+    is_verified: bool,
 }
 
 impl State {
@@ -64,15 +66,25 @@ impl State {
         self.without_ticket -= usize::from(!held.has_ticket);
         Some(held)
     }
+
+    /// Refuses the newest request whose key could not be checked, or else the newest without a ticket.
+    fn refuse_newest(&mut self) {
+        let newest = |is_refused: fn(&Held) -> bool| {
+            self.held.iter().rev().find(|(_, held)| is_refused(held)).map(|(number, _)| *number)
+        };
+        if let Some(number) = newest(|held| !held.is_verified).or_else(|| newest(|held| !held.has_ticket)) {
+            self.remove(number);
+        }
+    }
 }
 
 /// The request was held for as long as it may wait, or more requests than the limit are held.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotReleased;
+pub(in crate::ledger) struct NotReleased;
 
 /// The right to send one admission. A drop passes it on.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(in crate::ledger) struct Permit {
     queue: Option<Arc<OutageQueue>>,
     began: Instant,
 }
@@ -182,6 +194,24 @@ impl OutageQueue {
         has_ticket: bool,
         deadline: Instant,
     ) -> Result<Option<Permit>, NotReleased> {
+        self.wait_in(number, deadline, |release| Held { release, has_ticket, is_verified: true }).await
+    }
+
+    /// The same for a request whose client key could not be checked yet.
+    pub(in crate::ledger) async fn pass_unverified(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> Result<Option<Permit>, NotReleased> {
+        let number = self.next_arrival();
+        self.wait_in(number, deadline, |release| Held { release, has_ticket: false, is_verified: false }).await
+    }
+
+    async fn wait_in(
+        self: &Arc<Self>,
+        number: u64,
+        deadline: Instant,
+        held: impl FnOnce(oneshot::Sender<Permit>) -> Held,
+    ) -> Result<Option<Permit>, NotReleased> {
         if self.is_clear() {
             return Ok(None);
         }
@@ -189,12 +219,11 @@ impl OutageQueue {
         let leave = Leave { queue: self, number };
         {
             let mut state = self.state.lock();
-            state.held.insert(number, Held { release, has_ticket });
-            state.without_ticket += usize::from(!has_ticket);
-            if state.without_ticket > self.limit
-                && let Some(newest) = state.held.iter().rev().find(|(_, held)| !held.has_ticket).map(|(n, _)| *n)
-            {
-                state.remove(newest);
+            let held = held(release);
+            state.without_ticket += usize::from(!held.has_ticket);
+            state.held.insert(number, held);
+            if state.without_ticket > self.limit {
+                state.refuse_newest();
             }
             self.release(state);
         }
@@ -291,6 +320,27 @@ mod tests {
         let mut released = held.join_all().await;
         released.sort_unstable_by_key(|(number, _)| *number);
         assert_eq!(released, [(0, Ok(())), (1, Ok(())), (3, Ok(()))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_with_unchecked_keys_give_way_to_others() {
+        let queue = Arc::new(OutageQueue::new(2));
+        queue.close();
+        let mut held = JoinSet::new();
+        for _ in 0..2 {
+            let queue = queue.clone();
+            held.spawn(async move { (0, queue.pass_unverified(after(1_000)).await.map(drop)) });
+        }
+        sleep(Duration::from_millis(1)).await;
+        for number in [10, 11] {
+            let queue = queue.clone();
+            held.spawn(async move { (number, queue.pass(number, false, after(1_000)).await.map(drop)) });
+            assert_eq!(held.join_next().await.unwrap().unwrap(), (0, Err(NotReleased)));
+        }
+        queue.open();
+        let mut released = held.join_all().await;
+        released.sort_unstable_by_key(|(number, _)| *number);
+        assert_eq!(released, [(10, Ok(())), (11, Ok(()))]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use crate::{
         client_record::Secret, key,
     },
     ledger::{
+        admission::outage_queue::NotReleased,
         error::LedgerError,
         script::{
             encode,
@@ -82,6 +83,36 @@ impl Ledger {
     pub async fn authenticate(&self, key: &str, max_age: Duration) -> Result<Client, AuthenticationError> {
         let id = key::id_of(key).ok_or(KeyRefused::Unknown)?;
         self.verify(id, &KeyDigest::of(key), max_age).await
+    }
+
+    /// As [`Self::authenticate`]. Where an outage prevents it, waits up to `wait` for the ledger to return, among the other
+    /// requests that are held.
+    pub async fn authenticate_within(
+        &self,
+        key: &str,
+        max_age: Duration,
+        wait: Duration,
+    ) -> Result<Client, AuthenticationError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let checked = self.authenticate(key, max_age).await;
+            let is_outage = matches!(&checked, Err(AuthenticationError::Ledger(LedgerError::Unreachable { .. })));
+            if !is_outage || Instant::now() >= deadline {
+                return checked;
+            }
+            match self.shared.outage_queue.pass_unverified(deadline).await {
+                Err(NotReleased) => return checked,
+                // The permit paces those who were held: the next one is released when this key has been checked.
+                Ok(_permit @ Some(_)) => {
+                    let checked_again = self.authenticate(key, max_age).await;
+                    if !matches!(&checked_again, Err(AuthenticationError::Ledger(LedgerError::Unreachable { .. }))) {
+                        return checked_again;
+                    }
+                }
+                // The ledger has just returned.
+                Ok(None) => {}
+            }
+        }
     }
 
     /// The same client by its current record, after an admission found that the record has changed.

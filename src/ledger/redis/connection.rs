@@ -257,6 +257,7 @@ impl Reconnector {
     async fn attempt(&self) -> Result<Connected, ConnectError> {
         match &self.url.topology {
             Topology::Single => self.open(&self.url.addresses[0]).await,
+            Topology::Socket { path } => self.open_at(ConnectionAddr::Unix(path.clone()), None).await,
             Topology::Sentinel { master } => {
                 let replies = self.url.addresses.iter().map(|sentinel| self.ask_sentinel(sentinel, master).boxed());
                 let (primary, _) = select_ok(replies).await?;
@@ -282,9 +283,14 @@ impl Reconnector {
         }
     }
 
-    /// Connects and checks that the node serves us: that it reads, and also writes after a write has failed once.
     async fn open(&self, node: &Address) -> Result<Connected, ConnectError> {
-        let (mut multiplexed, info) = self.dial(node, true, self.url.db).await?;
+        self.open_at(self.server_address(node), Some(node)).await
+    }
+
+    /// Connects and checks that the node serves us: that it reads, and also writes after a write has failed once.
+    /// `node`: its host and port, where it has them.
+    async fn open_at(&self, address: ConnectionAddr, node: Option<&Address>) -> Result<Connected, ConnectError> {
+        let (mut multiplexed, info) = self.dial(address, true, self.url.db).await?;
         let probe = match &self.probe_key {
             // Writes nothing, but fails like any write: on a replica, with full memory, if another node owns the slot.
             Some(key) => cmd(&["SETRANGE", key, "0", ""]),
@@ -303,9 +309,9 @@ impl Reconnector {
     /// The address of the primary. A Sentinel that requires a login gets the URL's credentials, which are the primary's.
     async fn ask_sentinel(&self, sentinel: &Address, master: &str) -> Result<Address, ConnectError> {
         let command = cmd(&["SENTINEL", "get-master-addr-by-name", master]);
-        let mut reply = query(&mut self.dial(sentinel, false, 0).await?.0, &command).await;
+        let mut reply = query(&mut self.dial(self.server_address(sentinel), false, 0).await?.0, &command).await;
         if reply.as_ref().is_err_and(|error| error.code() == Some("NOAUTH")) {
-            reply = query(&mut self.dial(sentinel, true, 0).await?.0, &command).await;
+            reply = query(&mut self.dial(self.server_address(sentinel), true, 0).await?.0, &command).await;
         }
         match reply.map(redis::from_redis_value::<Option<Address>>) {
             Ok(Ok(Some(primary))) => Ok(primary),
@@ -314,9 +320,17 @@ impl Reconnector {
         }
     }
 
+    fn server_address(&self, (host, port): &Address) -> ConnectionAddr {
+        if self.url.tls {
+            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host.clone(), *port)
+        }
+    }
+
     async fn dial(
         &self,
-        (host, port): &Address,
+        address: ConnectionAddr,
         login: bool,
         db: i64,
     ) -> Result<(MultiplexedConnection, ConnectionInfo), ConnectError> {
@@ -327,11 +341,6 @@ impl Reconnector {
         if login && let Some(password) = &self.url.password {
             settings = settings.set_password(password);
         }
-        let address = if self.url.tls {
-            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
-        } else {
-            ConnectionAddr::Tcp(host.clone(), *port)
-        };
         let info = address.into_connection_info().map_err(|error| connect_error(&error))?.set_redis_settings(settings);
         let multiplexed = open(info.clone()).await.map_err(|error| connect_error(&error))?;
         Ok((multiplexed, info))
@@ -358,10 +367,11 @@ impl ConnectError {
 }
 
 /// The address of a `MOVED` reply. A missing host means the host of the node that replied.
-fn moved_to(address: &str, node: &Address) -> Address {
+fn moved_to(address: &str, node: Option<&Address>) -> Address {
     let (host, port) = address.rsplit_once(':').unwrap_or(("", address));
-    let host = if host.is_empty() { &node.0 } else { host };
-    (host.to_owned(), port.parse().unwrap_or(node.1))
+    let (node_host, node_port) = node.map_or(("localhost", 6379), |(host, port)| (host, *port));
+    let host = if host.is_empty() { node_host } else { host };
+    (host.to_owned(), port.parse().unwrap_or(node_port))
 }
 
 fn cmd(words: &[&str]) -> Cmd {
@@ -398,8 +408,8 @@ mod tests {
     #[test]
     fn a_moved_reply_without_a_host_means_the_node_that_replied() {
         let node = ("10.0.0.1".to_owned(), 7000);
-        assert_eq!(moved_to("10.0.0.2:7001", &node), ("10.0.0.2".to_owned(), 7001));
-        assert_eq!(moved_to(":7001", &node), ("10.0.0.1".to_owned(), 7001));
-        assert_eq!(moved_to("fe80::1:7002", &node), ("fe80::1".to_owned(), 7002));
+        assert_eq!(moved_to("10.0.0.2:7001", Some(&node)), ("10.0.0.2".to_owned(), 7001));
+        assert_eq!(moved_to(":7001", Some(&node)), ("10.0.0.1".to_owned(), 7001));
+        assert_eq!(moved_to("fe80::1:7002", Some(&node)), ("fe80::1".to_owned(), 7002));
     }
 }

@@ -8,7 +8,10 @@ use crate::support::{app::TestApp, eventually, process::Process, redis_server::R
 
 const ADMIN_KEY: &str = "the-admin-key-of-this-test";
 
-async fn replica(redis: &RedisServer, simulator: &Simulator) -> TestApp {
+/// A path of a shared host, below which an ingress serves one of the replicas.
+const BASE_PATH: &str = "/team/llm";
+
+async fn replica(redis: &RedisServer, simulator: &Simulator, base_path: &str) -> TestApp {
     let providers = ["groq", "gemini", "mistral", "ollama"];
     let setup = providers.iter().fold(TestApp::setup(), |app, provider| app.simulated(simulator, provider));
     // The test waits for breakers to close, so they stay open for seconds only.
@@ -17,6 +20,7 @@ async fn replica(redis: &RedisServer, simulator: &Simulator) -> TestApp {
         .env("TOLLFREE_ADMIN_KEY", ADMIN_KEY)
         .env("TOLLFREE_AUTH", "open")
         .env("CB_TIMEOUT_MS", 6_000)
+        .env("TOLLFREE__HTTP__BASE_PATH", base_path)
         .start()
         .await
 }
@@ -26,9 +30,9 @@ async fn the_dashboard_of_two_replicas_works_in_a_browser() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard");
     assert!(root.join("dist/index.html").exists(), "the dashboard is not built: run `make dashboard`");
     let (redis, simulator) = (RedisServer::start().await, Simulator::start().await);
-    let (here, there) = (replica(&redis, &simulator).await, replica(&redis, &simulator).await);
+    let (here, there) = (replica(&redis, &simulator, "").await, replica(&redis, &simulator, BASE_PATH).await);
     let config = json!({
-        "replicas": [here.url(""), there.url("")],
+        "replicas": [here.url(""), there.url(BASE_PATH)],
         "key": ADMIN_KEY,
         "control": simulator.control(),
         "model": "groq/openai/gpt-oss-120b",

@@ -221,6 +221,8 @@ async fn callers_who_wait_stand_through_a_killed_redis() {
     let status = app.get("/v1/status").await.json();
     assert_eq!((&status["ledger"]["reachable"], &status["ledger"]["waiting"]), (&json!(false), &json!(30)), "{status}");
     assert!(status["ledger"]["awaySince"].is_string(), "{status}");
+    let cause = status["ledger"]["awayCause"].as_str().unwrap();
+    assert!(cause.to_lowercase().contains("refused"), "{cause}");
     tokio::time::sleep(Duration::from_secs(1)).await;
     redis.restart().await;
     let returned = Instant::now();
@@ -271,6 +273,33 @@ async fn a_caller_waits_for_redis_no_longer_than_it_wants_and_above_the_limit_th
     assert!(newest.took < scaled(FAILS_WITHIN), "{:?}", newest.took);
     redis.restart().await;
     all_are_served(oldest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_this_replica_has_never_seen_waits_for_redis_too() {
+    let (mut redis, upstream) = (RedisServer::with_aof().await, FakeUpstream::start().await);
+    let other = patient_gateway(&redis.url(), &upstream, NO_LIMIT, 1_000).await;
+    let create = other.request("POST", "/admin/v1/clients").bearer_auth("the-admin-key");
+    let key = Answer::of(create.json(&json!({ "name": "ann" }))).await.json()["key"].as_str().unwrap().to_owned();
+    let app = patient_gateway(&redis.url(), &upstream, NO_LIMIT, 1_000).await;
+    redis.kill();
+    let call = |key: &str, wait: &str| {
+        let call = app.chat_call(&numbered(0)).bearer_auth(key).header("prefer", format!("wait={wait}"));
+        Answer::of(call)
+    };
+    let impatient = call(&key, "0").await;
+    assert_eq!(impatient.error().2, "ledger_unavailable", "{}", impatient.text());
+    let return_of_redis = async {
+        eventually(Duration::from_secs(5), "both are held", async || {
+            let status = Answer::of(app.request("GET", "/v1/status").bearer_auth("the-admin-key")).await;
+            (status.json()["ledger"]["waiting"] == 2).then_some(())
+        })
+        .await;
+        redis.restart().await;
+    };
+    let never_made = call("sk-tf-abcdef-0123456789abcdefghijklmnopqrstuv", "20");
+    let (known, unknown, ()) = tokio::join!(call(&key, "20"), never_made, return_of_redis);
+    assert_eq!((known.status, unknown.status), (200, 401));
 }
 
 #[tokio::test(flavor = "multi_thread")]

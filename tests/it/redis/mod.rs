@@ -6,3 +6,4 @@ mod failover;
 mod ledger_api;
 mod tls;
 mod topologies;
+mod unix_socket;

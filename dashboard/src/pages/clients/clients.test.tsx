@@ -25,7 +25,12 @@ test("loading, error and empty states are shown", async () => {
 
 test("a new key is shown once, with snippets to paste", async () => {
   const sent = gateway({
-    "POST /admin/v1/clients": ({ body }) => ({ ...fixtures.client(9), ...(body as object), key: "sk-tf-n1-secret" }),
+    "POST /admin/v1/clients": ({ body }) => ({
+      ...fixtures.client(9),
+      ...(body as object),
+      key: "sk-tf-n1-secret",
+      notice: "Requests now need a key.",
+    }),
   });
   page();
   fireEvent.click(await screen.findByRole("button", { name: "New client" }));
@@ -33,6 +38,7 @@ test("a new key is shown once, with snippets to paste", async () => {
   fireEvent.change(screen.getByLabelText("requests / day"), { target: { value: "500" } });
   fireEvent.click(screen.getByRole("button", { name: "Create key" }));
   expect((await screen.findByTestId("secret")).textContent).toBe("sk-tf-n1-secret");
+  expect(screen.getByRole("status").textContent).toBe("Requests now need a key.");
   expect(sent.find((each) => each.method === "POST")?.body).toEqual({ name: "ben", limits: { rpd: 500 } });
   expect(screen.getByLabelText("curl", { selector: "pre" }).textContent).toContain("Bearer sk-tf-n1-secret");
   fireEvent.click(screen.getByRole("button", { name: "Done" }));

@@ -1,4 +1,4 @@
-import { Button, Modal } from "@mantine/core";
+import { Alert, Button, Modal } from "@mantine/core";
 import { CopyButton } from "../../components/copy-button";
 import { SnippetTabs } from "../../components/snippet-tabs";
 import { basics } from "../../components/snippets";
@@ -25,6 +25,11 @@ export function NewKeyDialog({ client, close }: { client: ClientWithKey | null; 
             <code data-testid="secret">{client.key}</code>
             <CopyButton text={client.key} label="Copy the key" />
           </div>
+          {client.notice && (
+            <Alert color="yellow" role="status" mb="md">
+              {client.notice}
+            </Alert>
+          )}
           <SnippetTabs snippets={basics(client.key)} />
           <div className={classes.buttons} style={{ marginTop: 18 }}>
             <Button onClick={close}>Done</Button>
