@@ -32,6 +32,7 @@ pub use provider_table::Confidence;
 pub use providers::BUILTIN_META_MODELS;
 pub use redis_url::{Address, RedisUrl, Topology};
 use secrecy::{ExposeSecret, SecretString};
+pub use setting_names::{SETTINGS, Setting};
 pub use settings::{
     AddedKey, AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, ModelAlias, Network,
     OllamaSettings, Origin, ProviderSettings, ProxyUrl, QueueSettings, ResponsesSettings, RoutingSettings,

@@ -28,7 +28,7 @@ const EARLIER_NAMES: [(&str, &str); 2] =
     [("timeouts.first_token_ms", "timeouts.first_content_ms"), ("timeouts.stream_idle_ms", "timeouts.silence_ms")];
 
 /// One setting of a section.
-pub(super) struct Setting {
+pub struct Setting {
     /// `queue.max_wait_ms`
     pub path: String,
     /// As `tollfree check` shows it; `unset` where there is none.
@@ -39,7 +39,7 @@ pub(super) struct Setting {
 }
 
 /// Every setting of every section, found in the defaults.
-pub(super) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
     let sections = defaults.as_object().into_iter().flatten();
     let keys =

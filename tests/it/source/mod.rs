@@ -2,9 +2,11 @@
 
 mod chart;
 mod documents;
+mod generated;
 mod golden;
 mod house_rules;
 mod imports;
 mod language;
 mod lint;
+mod schema;
 mod tools;

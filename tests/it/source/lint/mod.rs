@@ -2,6 +2,7 @@
 
 mod install;
 mod lua;
+mod schema;
 
 use std::{path::PathBuf, process::Command};
 
