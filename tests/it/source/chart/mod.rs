@@ -3,6 +3,7 @@
 
 mod container;
 mod monitoring;
+mod readme;
 mod refusals;
 mod rendered;
 mod settings;
