@@ -66,10 +66,32 @@ fi
 sources() { find "tests/sdk/loops/$1" -type f | sort | xargs cat; }
 built() { [ -e ".sdk/$1/$2" ] && sources "$1" 2>/dev/null | cmp -s - ".sdk/$1/made-from"; }
 stamp() { sources "$1" > ".sdk/$1/made-from"; }
+# openai-go asks for a newer Go than most systems have. Toolchains are modules of the Go proxy, so an older Go downloads one.
+go_new_enough() {
+  local wanted have module folder
+  wanted=$(sed -n 's/^go //p' tests/sdk/loops/go/go.mod)
+  have=$(GOTOOLCHAIN=local go env GOVERSION | sed 's/^go//; s/[^0-9.].*//')
+  if [ "$(printf '%s\n' "$wanted" "$have" | sort --version-sort | head -1)" = "$wanted" ]; then
+    command -v go
+    return
+  fi
+  if [ ! -x ".sdk/go-$wanted/bin/go" ]; then
+    echo "setup: Go $wanted in .sdk, because $have is too old for openai-go" >&2
+    module=golang.org/toolchain@v0.0.1-go$wanted.$(go env GOOS)-$(go env GOARCH)
+    folder=$(cd / && GOTOOLCHAIN=local go mod download -json "$module" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+    rm -rf ".sdk/go-$wanted"
+    cp -r "$folder" ".sdk/go-$wanted"
+    # Modules have no executable files.
+    chmod -R u+w ".sdk/go-$wanted"
+    chmod +x ".sdk/go-$wanted"/bin/* ".sdk/go-$wanted"/pkg/tool/*/*
+  fi
+  echo "$PWD/.sdk/go-$wanted/bin/go"
+}
 if ! built go loop; then
   echo "setup: a program with openai-go in .sdk/go"
   rm -rf .sdk/go && mkdir -p .sdk/go
-  (cd tests/sdk/loops/go && go build -o ../../../../.sdk/go/loop .)
+  go=$(go_new_enough)
+  (cd tests/sdk/loops/go && GOTOOLCHAIN=local "$go" build -o ../../../../.sdk/go/loop .)
   stamp go
 fi
 if ! built rust target/debug/tollfree-sdk-loop; then
