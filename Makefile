@@ -1,6 +1,6 @@
 # `make run` and `make test` are the only two commands a new machine needs: Rust and Node are there, the rest is installed.
 .DEFAULT_GOAL := help
-.PHONY: help check run dashboard types test test-agents test-long test-compose test-k8s bench k8s lint deny fmt setup
+.PHONY: help check run dashboard types docs test test-agents test-long test-compose test-k8s proof pictures bench k8s lint deny fmt setup
 
 CARGO ?= cargo
 # Tests start processes and mostly wait for them: more threads than cores. The ledger's histories compute instead: they
@@ -18,7 +18,7 @@ PAGE := dashboard/dist/index.html
 PAGE_SOURCES := $(shell find dashboard/src dashboard/build -type f -not -name '*.test.*') $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json)
 
 run: $(PAGE) ## build and start: on your provider keys or a local Ollama where found, else on simulated providers
-	$(CARGO) run --locked -- serve --or-demo
+	$(CARGO) run --locked --no-default-features -- serve --or-demo
 
 dashboard: $(PAGE) ## build the web page, to be embedded by the next cargo build
 
@@ -33,9 +33,12 @@ types: dashboard/node_modules/.package-lock.json ## generates the dashboard's ty
 	INSTA_UPDATE=always $(CARGO) test --locked --test it -- the_dashboard_is_built_on_this_document
 	cd dashboard && npm run --silent types
 
+docs: ## writes the tables of docs/configuration.md and the README of the chart from the settings and the values
+	INSTA_UPDATE=always $(CARGO) test --locked --quiet --test it -- source::generated source::chart::readme
+
 check: lint ## formatting, lints, unit tests and the ledger's scripts on the embedded engine: a minute when warm, no services
 	$(CARGO) test --locked --quiet --lib --bins
-	PROPTEST_CASES=200 $(CARGO) test --locked --quiet --test it -- source::house_rules source::imports source::language source::golden ledger::
+	PROPTEST_CASES=200 $(CARGO) test --locked --quiet --test it -- source::house_rules source::imports source::language source::golden source::documents ledger::
 
 test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu machine
 	cd dashboard && npm run --silent check
@@ -64,18 +67,27 @@ k8s: setup ## writes k8s/tollfree.yaml from the chart
 	{ echo '# Rendered from helm/tollfree by `make k8s`. Change the chart or k8s/values.yaml instead.'; \
 	  .tools/bin/helm template tollfree helm/tollfree --namespace tollfree --values k8s/values.yaml --skip-tests --no-hooks; } > k8s/tollfree.yaml
 
+proof: $(PAGE) ## four replicas share one limit while replicas die and Redis is lost (four minutes), as a page in docs/proof
+	@command -v redis-cli >/dev/null || { echo "proof: redis-server and redis-cli are missing (make setup installs them)" >&2; exit 1; }
+	$(CARGO) build --locked --release
+	python3 tests/proof/run.py --binary target/release/tollfree --out docs/proof $(foreach adapter,$(ADAPTERS),--adapter $(adapter))
+
+pictures: $(PAGE) ## takes the pictures of docs/img (two minutes, with a browser)
+	$(CARGO) build --locked
+	cd dashboard && node tests/pictures.mjs ../target/debug/tollfree ../docs/img
+
 bench: setup ## cost per request next to nginx in the same run
 	tests/setup.sh bench
 	$(CARGO) build --locked --profile dist
 	ulimit -n 8192; TOLLFREE_BINARY=target/dist/tollfree \
 	  $(CARGO) test --locked --test it -- --ignored --nocapture --test-threads 1 bench::
 
-lint: setup $(PAGE) ## formatting, clippy and rustdoc (warnings are errors), linters of Lua, shell, workflows and the image, dependencies
+lint: setup $(PAGE) ## formatting, clippy and rustdoc (warnings are errors), linters of Lua, shell, workflows, the image and the schema, dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps --lib --document-private-items
 	cd dashboard && npm run --silent lint
-	$(CARGO) test --locked --quiet --test it -- source::lint
+	$(CARGO) test --locked --quiet --test it -- source::lint source::schema source::generated source::chart::readme
 	@$(MAKE) --no-print-directory deny
 
 deny: ## licences, sources and banned crates; known vulnerabilities where their database has been downloaded

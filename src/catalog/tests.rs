@@ -45,6 +45,18 @@ fn names(resolved: Result<Resolved<'_>, NotFound>) -> Vec<String> {
     }
 }
 
+/// The provider of CONTRIBUTING.md, which names this test as a pattern.
+#[test]
+fn lab_counts_minutes_per_account_and_days_per_model() {
+    let guide = include_str!("../../CONTRIBUTING.md");
+    let table = guide.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+    let catalog = catalog(&[("LAB_API_KEY", "k-1")], table);
+    let minute = window(&catalog, "lab/lab-large", Limit::Rpm);
+    assert_eq!((minute.max, minute.scope), (20, Scope::Account));
+    let day = window(&catalog, "lab/lab-large", Limit::Rpd);
+    assert_eq!((day.max, day.scope), (500, Scope::Model));
+}
+
 #[test]
 fn groq_counts_in_buckets_per_model_and_reserves_max_tokens() {
     let catalog = main_providers();

@@ -1,8 +1,10 @@
 //! Level 4: tests with real software: official SDKs, a browser and a model server.
 
 mod dashboard;
+mod documents;
 mod loops;
 mod messages_sdk;
+mod proof;
 mod real_model;
 mod responses;
 mod sdk;

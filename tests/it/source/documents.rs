@@ -1,4 +1,5 @@
-//! The documents agree with the source tree: the map of folders, the settings, and links between pages.
+//! The documents agree with the source tree: the map of folders, names of files, examples of
+//! settings, and links between pages. `end_to_end::documents` runs the commands.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,6 +7,8 @@ use std::{
 };
 
 use tollfree::config;
+
+use crate::support::markdown::{blocks, pages};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -42,16 +45,6 @@ fn the_map_of_the_architecture_has_a_line_for_every_folder() {
     assert!(missing.is_empty() && stale.is_empty(), "docs/architecture.md: missing {missing:?}, stale {stale:?}");
 }
 
-#[test]
-fn the_configuration_page_lists_every_setting() {
-    let empty = tempfile::tempdir().unwrap();
-    let sources = config::load(&BTreeMap::new(), empty.path()).unwrap().settings.sources;
-    let text = page("docs/configuration.md");
-    for name in sources.iter().map(|setting| &setting.name).filter(|name| name.contains('.')) {
-        assert!(text.contains(&format!("| `{name}` |")), "{name} is not in docs/configuration.md");
-    }
-}
-
 /// Targets of Markdown links that are files of the repository.
 fn targets(text: &str) -> impl Iterator<Item = &str> {
     text.split("](")
@@ -68,11 +61,7 @@ fn anchor(heading: &str) -> String {
 
 #[test]
 fn links_between_pages_lead_somewhere() {
-    let folders = ["docs", "docs/decisions"].map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
-    let docs = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
-    let others = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "k8s/README.md"];
-    let pages = docs.chain(others.map(|page| root().join(page)));
-    for file in pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+    for file in pages() {
         let text = std::fs::read_to_string(&file).unwrap();
         for target in targets(&text) {
             let (path, heading) = target.split_once('#').unwrap_or((target, ""));
@@ -86,4 +75,93 @@ fn links_between_pages_lead_somewhere() {
             }
         }
     }
+}
+
+/// Paths between backquotes, such as `src/catalog/providers.toml`, and targets of make.
+#[test]
+fn files_and_targets_that_pages_name_exist() {
+    const TOPS: [&str; 10] =
+        ["src/", "lua/", "tests/", "docs/", "dashboard/", "helm/", "k8s/", "deploy/", ".github/", ".cargo/"];
+    let makefile = page("Makefile");
+    for file in pages() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for words in text.split('`').skip(1).step_by(2) {
+            if TOPS.iter().any(|top| words.starts_with(top)) && !words.contains([' ', '*', '…', '<', '{']) {
+                assert!(root().join(words).exists(), "{}: {words} does not exist", file.display());
+            }
+        }
+        let commands = text.split("make ").skip(1).filter_map(|rest| rest.split([' ', '`', '\n', ':', ',']).next());
+        let before = text.split("make ").map(|part| part.ends_with(['`', '\n']) || part.ends_with("by "));
+        for (target, _) in commands.zip(before).filter(|(_, is_command)| *is_command) {
+            assert!(makefile.contains(&format!("\n{target}:")), "{}: make {target} is no target", file.display());
+        }
+    }
+}
+
+/// Operators search this page for what they see. Parts of a message that vary are left out of the comparison.
+#[test]
+fn messages_of_the_troubleshooting_page_are_those_of_the_program() {
+    let mut program = String::new();
+    for folder in ["src", "lua"] {
+        let mut folders_of = BTreeSet::new();
+        folders(&root().join(folder), &mut folders_of);
+        for folder in folders_of {
+            for entry in std::fs::read_dir(root().join(folder)).unwrap().map(Result::unwrap) {
+                if entry.path().is_file() {
+                    program.push_str(&std::fs::read_to_string(entry.path()).unwrap().replace('`', ""));
+                }
+            }
+        }
+    }
+    let from_redis = ["Password authentication failed"];
+    let text = page("docs/troubleshooting.md");
+    let mut compared = 0;
+    for row in text.lines().filter(|line| line.starts_with("| `")) {
+        let seen = row.split(" | ").next().unwrap().trim_start_matches("| ");
+        let parts = seen.split(['`', '…']).map(|part| part.trim_matches([' ', ',', ':', '?']));
+        for part in parts.filter(|part| part.len() >= 12 && part.contains(' ') && !from_redis.contains(part)) {
+            assert!(program.contains(part), "docs/troubleshooting.md: `{part}` is no message of the program");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 6, "{compared}");
+}
+
+/// The language of a block shows how it is tried, unless the line above names something else.
+#[test]
+fn every_block_is_tried_by_something_that_exists() {
+    const LANGUAGES: [&str; 6] = ["sh", "toml", "python", "yaml", "conf", "text"];
+    let makefile = page("Makefile");
+    for block in blocks() {
+        let place = &block.place;
+        assert!(LANGUAGES.contains(&&*block.language), "{place}: `{}` is not one of {LANGUAGES:?}", block.language);
+        let Some(by) = &block.tried_by else { continue };
+        if let Some(target) = by.strip_prefix("make ") {
+            assert!(makefile.contains(&format!("\n{target}:")), "{place}: no target {target}");
+            continue;
+        }
+        let mut tests = String::new();
+        for entry in std::fs::read_dir(root().join(by)).unwrap_or_else(|error| panic!("{place}: {by}: {error}")) {
+            tests.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
+        }
+        let variables = block.text.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|name| name.len() > 8);
+        for name in variables {
+            assert!(tests.contains(name), "{place}: {name} is not in {by}");
+        }
+    }
+}
+
+#[test]
+fn every_example_of_settings_is_accepted() {
+    let mut tried = 0;
+    for block in blocks().iter().filter(|block| block.language == "toml" && block.tried_by.is_none()) {
+        let folder = tempfile::tempdir().unwrap();
+        let is_clients_file = block.text.contains("[[client]]");
+        let settings = if is_clients_file { "[clients]\nfile = \"clients.toml\"\n" } else { &*block.text };
+        std::fs::write(folder.path().join("tollfree.toml"), settings).unwrap();
+        std::fs::write(folder.path().join("clients.toml"), &block.text).unwrap();
+        config::load(&BTreeMap::new(), folder.path()).unwrap_or_else(|error| panic!("{}: {error}", block.place));
+        tried += 1;
+    }
+    assert!(tried >= 5);
 }

@@ -5,6 +5,7 @@ pub(crate) mod chaos_proxy;
 pub(crate) mod collector;
 pub(crate) mod fake_upstream;
 pub(crate) mod http;
+pub(crate) mod markdown;
 pub(crate) mod process;
 pub(crate) mod redis_server;
 pub(crate) mod replicated_redis;
