@@ -10,6 +10,9 @@ use std::{
 use super::{SECRETS, dotenv, setting_names::SETTINGS};
 use crate::suggest::closest;
 
+/// The variable in which the documents keep the key of a client such as Codex. It is no setting, and no mistake beside some.
+const CLIENT_KEY: &str = "TOLLFREE_CLIENT_KEY";
+
 pub(super) struct Environment {
     /// Value and layer (`env` or `.env`) by name.
     vars: BTreeMap<String, (String, &'static str)>,
@@ -92,7 +95,7 @@ impl Environment {
         let secrets =
             SECRETS.iter().flat_map(|names| *names).flat_map(|name| [(*name).to_owned(), format!("{name}_FILE")]);
         let mut known: BTreeSet<String> = SETTINGS.iter().flat_map(|setting| setting.variables.clone()).collect();
-        known.extend(secrets.chain(["TOLLFREE_CONFIG".to_owned()]));
+        known.extend(secrets.chain(["TOLLFREE_CONFIG".to_owned(), CLIENT_KEY.to_owned()]));
         let ours = self.vars.iter().filter(|(name, _)| name.starts_with("TOLLFREE_") && !known.contains(*name));
         ours.filter(|(name, (value, _))| !is_service_link(name, value))
             .map(|(name, (_, layer))| {

@@ -108,7 +108,7 @@ fn messages_of_the_troubleshooting_page_are_those_of_the_program() {
         for folder in folders_of {
             for entry in std::fs::read_dir(root().join(folder)).unwrap().map(Result::unwrap) {
                 if entry.path().is_file() {
-                    program.push_str(&std::fs::read_to_string(entry.path()).unwrap().replace('`', ""));
+                    program.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).replace('`', ""));
                 }
             }
         }
