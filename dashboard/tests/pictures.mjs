@@ -12,11 +12,12 @@ const [program, out] = process.argv.slice(2).map((path) => resolve(path));
 const KEY = "the-admin-key-of-the-pictures";
 const PAGES = ["", "requests", "clients", "providers", "models", "playground", "settings", "start"];
 const SIZE = { width: 1360, height: 900 };
-const TRAFFIC_MS = 75_000;
+/** Traffic before the first picture. It goes on until the last one, so that windows are in use. */
+const TRAFFIC_MS = (process.env.PICTURES_MINUTES ?? 20) * 60_000;
 const QUESTION = "Which of the free models would you take for a long summary, and why?";
 const CLIENTS = [
   { name: "ann", limits: { rpm: 20, tpd: 400_000 }, note: "laptop" },
-  { name: "ben", limits: { rpd: 500 }, models: ["free", "groq/*"] },
+  { name: "ben", limits: { rpd: 500 }, models: ["free*", "groq/*"] },
   { name: "nightly-summaries", limits: { concurrency: 2 }, weight: 3, priority: true },
   { name: "support-bot", limits: { rpm: 60 } },
 ];
@@ -71,26 +72,26 @@ async function post(url, body, key) {
   return { status: response.status, text: await response.text() };
 }
 
-/** Four clients that call several models for a while. Some calls fail at the first provider. */
-async function makeTraffic({ base, control }) {
+/** Four clients that call several models. Some calls fail at the first provider. Returns what ends it. */
+async function startTraffic({ base, control }) {
   const keys = [];
   for (const client of CLIENTS) {
     const { status, text } = await post(`${base}/admin/v1/clients`, client, KEY);
     if (status !== 201) throw new Error(`client ${client.name}: ${status} ${text}`);
     keys.push(JSON.parse(text).key);
   }
-  const end = Date.now() + TRAFFIC_MS;
-  const models = ["free", "free-fast", "free-smart", "groq/openai/gpt-oss-120b", "gemini/gemini-3.8-flash", "free"];
+  let isOver = false;
+  const models = ["free", "free-fast", "groq/openai/gpt-oss-120b", "free", "groq/openai/gpt-oss-120b", "free-smart"];
   const caller = async (key, number) => {
-    for (let turn = number; Date.now() < end; turn += 1) {
-      const content = `Summarise the minutes of meeting ${turn}. [[tokens=${20 + ((turn * 37) % 160)}]]`;
+    for (let turn = number; !isOver; turn += 1) {
+      const content = `Summarise the minutes of meeting ${turn}. [[tokens=${60 + ((turn * 137) % 500)}]]`;
       const body = {
         model: models[turn % models.length],
         stream: turn % 2 === 0,
         messages: [{ role: "user", content }],
       };
       await post(`${base}/v1/chat/completions`, body, key).catch(() => {});
-      await sleep(400 + ((turn * 131) % 900));
+      await sleep(2_000 + ((turn * 1_310) % 4_000));
     }
   };
   const faults = async () => {
@@ -103,7 +104,11 @@ async function makeTraffic({ base, control }) {
       await post(`${control}/_control/faults`, { provider, fault, times: 3 }, "none");
     }
   };
-  await Promise.all([faults(), ...[...keys, ...keys].map((key, number) => caller(key, number))]);
+  const running = [faults(), ...[...keys, ...keys].map((key, number) => caller(key, number))];
+  return () => {
+    isOver = true;
+    return Promise.all(running);
+  };
 }
 
 /** Actions before the picture of a page is taken. */
@@ -160,12 +165,14 @@ async function takePictures(browser, base, colorScheme) {
 
 try {
   const gateway = await startGateway();
-  console.log(`pictures: ${TRAFFIC_MS / 1000} s of traffic`);
-  await makeTraffic(gateway);
+  console.log(`pictures: ${TRAFFIC_MS / 60_000} minutes of traffic`);
+  const endTraffic = await startTraffic(gateway);
+  await sleep(TRAFFIC_MS);
   await mkdir(out, { recursive: true });
   const browser = await open();
   for (const colorScheme of ["light", "dark"]) await takePictures(browser, gateway.base, colorScheme);
   await browser.close();
+  await endTraffic();
 } finally {
   for (const child of children) child.kill("SIGKILL");
   await rm(folder, { recursive: true, force: true });

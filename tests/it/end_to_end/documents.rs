@@ -116,6 +116,9 @@ impl Desk {
             let written = written.replace("curl ", "curl --fail-with-body ");
             let output =
                 self.run(&block.place, command, Command::new("bash").args(["-euo", "pipefail", "-c", &written]));
+            if !command.contains("keys add") {
+                continue;
+            }
             let words = output.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
             let mut ids = words.filter(|word| word.len() == EXAMPLE_ID.len() && word.starts_with("groq-"));
             if let Some(id) = ids.next() {
