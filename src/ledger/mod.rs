@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 pub use self::{
     admission::{
+        affinity::AgentSession,
         lease::Lease,
         refusal::{ClientUsage, Refusal, RefusalReason, RefusedBy, WindowState},
         request::{Admission, AdmitRequest},

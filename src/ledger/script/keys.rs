@@ -24,6 +24,7 @@
 //! | `audit` | stream | capped | client scripts, provider key scripts, control, sessions |
 //! | `sess:DIGEST` | string | 12 h | sessions |
 //! | `resp:ID`, `resp:ID:until` stored responses | hash, sorted set | `[responses] store`; bounded in bytes per client | response scripts |
+//! | `stay:DIGEST` candidates of sessions | string | 30 min after the last request | affinity |
 //! | `sig:DIGEST` thought signatures | string | 1 day | thought signatures |
 //! | `guess`, `guess:ADDRESS` failed logins | sorted set | a minute | login throttle |
 
@@ -142,6 +143,11 @@ impl Keys {
     /// A dashboard session, by the digest of its cookie; the cookie itself is not stored.
     pub fn session(&self, digest: &str) -> Key {
         format!("{}sess:{digest}", self.prefix).into()
+    }
+
+    /// The candidate that serves a session, by the digest of client, model and session.
+    pub fn affinity(&self, digest: &str) -> Key {
+        self.named_after("stay:", digest)
     }
 
     /// The thought signature of a client's tool call, by the digest of both.

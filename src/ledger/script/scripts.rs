@@ -33,6 +33,7 @@ macro_rules! pieces {
 
 scripts! {
     Admit: "admission/admit",
+    Affinity: "admission/affinity",
     Control: "admission/control",
     Heartbeat: "admission/heartbeat",
     ProviderChange: "admission/provider_change",

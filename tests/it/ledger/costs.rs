@@ -93,6 +93,13 @@ async fn costs() {
         measure(&server, "budget of 24 windows", kind, || drop(budget(&ledger, &six)));
         ledger.flush();
     }
+    let ledger = TestLedger::on(Box::new(RealRedis::connect(&server.url())));
+    let session = [Keys::new("judge").affinity("one")];
+    let affinity = |what: &str, args: [&'static str; 2]| {
+        measure(&server, what, '-', || drop(ledger.run(Script::Affinity, &session, &args.map(Bytes::from))));
+    };
+    affinity("affinity, kept", ["1800000", "groq/main/openai/gpt-oss-120b"]);
+    affinity("affinity, read and renewed", ["1800000", ""]);
     for (requests, clients) in [(1, 1), (10, 5), (128, 40)] {
         let ledger = TestLedger::on(Box::new(RealRedis::connect(&server.url())));
         let mut number = 0;

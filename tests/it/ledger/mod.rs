@@ -1,5 +1,6 @@
 //! The scripts of `lua/`, called by test replicas as their headers describe, and checked by simulated providers.
 
+mod affinity;
 mod breakers;
 mod budget;
 mod clients;

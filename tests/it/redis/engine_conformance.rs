@@ -302,6 +302,7 @@ fn step() -> impl Strategy<Value = String> {
     let (id, edge) = (|| stream_id().boxed(), || stream_bound().boxed());
     let noted = prop_oneof![
         3 => of("GET", vec![key()]),
+        2 => of("GETEX", vec![key(), any_of(&["PX", "px", "QX"]), span()]),
         3 => of("SET", vec![key(), value()]),
         1 => of("SET", vec![key(), value(), any_of(&["NX", "nx", "KEEPTTL", "GET", "QX"])]),
         2 => of("SET", vec![key(), value(), any_of(&["PX", "px"]), span()]),

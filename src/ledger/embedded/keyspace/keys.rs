@@ -18,6 +18,34 @@ impl Keyspace {
         Ok(CommandReply::bulk_or_nil(self.string(key)?))
     }
 
+    /// `GETEX key PX ms`.
+    pub(super) fn getex(&mut self, args: &[&[u8]]) -> CommandResult<'_> {
+        let [key, option, life_ms] = args else { return Err(CommandError::ARITY) };
+        if !option.eq_ignore_ascii_case(b"PX") {
+            return Err(CommandError::SYNTAX);
+        }
+        if self.string(key)?.is_none() {
+            return Ok(CommandReply::Nil);
+        }
+        let expires = self.expiry(life_ms, "ERR invalid expire time in 'getex' command")?;
+        self.expire_at(key, expires);
+        Ok(CommandReply::bulk_or_nil(self.string(key)?))
+    }
+
+    /// The instant at which a lifetime that begins now ends.
+    fn expiry(&self, life_ms: &[u8], invalid: &'static str) -> Result<i64, CommandError> {
+        let life_ms = Some(integer(life_ms)?).filter(|life_ms| *life_ms > 0);
+        let expires = life_ms.and_then(|life_ms| life_ms.checked_add(self.now_ms()));
+        Ok(expires.ok_or(CommandError::new(invalid))?.min(NEVER - 1))
+    }
+
+    /// Sets the expiry of a key that lives.
+    fn expire_at(&mut self, key: &[u8], expires: i64) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.expires != expires) else { return };
+        entry.expires = expires;
+        self.changes.set_head(key, entry);
+    }
+
     /// `SET key value [NX] [GET] [PX ms | KEEPTTL]`.
     pub(super) fn set(&mut self, args: &[&[u8]]) -> CommandResult<'_> {
         let [key, value, options @ ..] = args else { return Err(CommandError::ARITY) };
@@ -35,11 +63,7 @@ impl Keyspace {
             }
         }
         let expires = match life_ms {
-            Some(life_ms) => {
-                let life_ms = Some(integer(life_ms)?).filter(|life_ms| *life_ms > 0);
-                let expires = life_ms.and_then(|life_ms| life_ms.checked_add(self.now_ms()));
-                expires.ok_or(CommandError::new("ERR invalid expire time in 'set' command"))?.min(NEVER - 1)
-            }
+            Some(life_ms) => self.expiry(life_ms, "ERR invalid expire time in 'set' command")?,
             None => NEVER,
         };
         // With GET the reply is the previous value, whether or not it has been replaced.
@@ -75,14 +99,13 @@ impl Keyspace {
         let now = self.now_ms();
         let invalid = CommandError::new("ERR invalid expire time in 'pexpire' command");
         let expires = integer(life_ms)?.checked_add(now).ok_or(invalid)?;
-        let Some(entry) = self.live(key) else { return Ok(CommandReply::Int(0)) };
+        if self.live(key).is_none() {
+            return Ok(CommandReply::Int(0));
+        }
         if expires <= now {
             self.remove(key);
-        } else if entry.expires != expires {
-            entry.expires = expires.min(NEVER - 1);
-            if let Some(entry) = self.entries.get(*key) {
-                self.changes.set_head(key, entry);
-            }
+        } else {
+            self.expire_at(key, expires.min(NEVER - 1));
         }
         Ok(CommandReply::Int(1))
     }

@@ -161,6 +161,7 @@ impl Keyspace {
             b"HKEYS" => self.hkeys(args),
             b"HEXISTS" => self.hexists(args),
             b"GET" => self.get(args),
+            b"GETEX" => self.getex(args),
             b"SET" => self.set(args),
             b"DEL" => self.del(args),
             b"EXISTS" => self.exists(args),
