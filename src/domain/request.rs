@@ -9,6 +9,8 @@ pub struct ChatRequest {
     /// The body as the caller sent it: valid UTF-8, one JSON object, of bounded depth.
     pub body: Bytes,
     pub model: String,
+    /// What the client calls the conversation that the request belongs to: short, and safe to record.
+    pub session: Option<String>,
     pub stream: bool,
     /// `stream_options.include_usage`.
     pub include_usage: bool,
@@ -46,6 +48,7 @@ impl Default for ChatRequest {
         Self {
             body: Bytes::new(),
             model: String::new(),
+            session: None,
             stream: false,
             include_usage: false,
             max_tokens: None,
@@ -85,6 +88,10 @@ pub struct PromptSize {
     pub messages: u32,
     /// ASCII characters of message text.
     pub ascii_chars: u64,
+    /// Those of them that are digits: many tokenisers take each as a token.
+    pub digits: u64,
+    /// Those of them that are punctuation or symbols, which stand close in code.
+    pub symbols: u64,
     /// Characters from CJK blocks: about a token each.
     pub cjk_chars: u64,
     /// Every other character.
@@ -95,12 +102,25 @@ pub struct PromptSize {
 }
 
 impl PromptSize {
-    /// Rough token count without images. Characters per token: English 4, schemas 2.5, CJK 1, other scripts 1.3.
+    /// Rough token count without images.
     pub fn raw_tokens(&self) -> f64 {
-        self.ascii_chars as f64 / 4.0
-            + self.schema_chars as f64 / 2.5
+        self.text_tokens() + self.schema_tokens()
+    }
+
+    /// Rough token count of the messages. Characters per token: letters and blanks 4, symbols 2, digits 0.72 with what stands between
+    /// them, CJK 1, other scripts 1.3. The proportions are those of four tokenisers on prompts of coding agents.
+    pub fn text_tokens(&self) -> f64 {
+        let letters = self.ascii_chars.saturating_sub(self.digits + self.symbols);
+        letters as f64 / 4.0
+            + self.symbols as f64 / 2.0
+            + self.digits as f64 / 0.72
             + self.cjk_chars as f64
             + self.other_chars as f64 * 0.75
             + f64::from(self.messages) * 4.0
+    }
+
+    /// Rough token count of tool schemas and response formats, at most: each model writes them into its prompt in its own way.
+    pub fn schema_tokens(&self) -> f64 {
+        self.schema_chars as f64 / 2.5
     }
 }

@@ -44,9 +44,8 @@ pub(crate) struct PlanSeed {
 /// Tokens per character and output length of one model, from its usage reports.
 #[derive(Debug, Default)]
 struct Learned {
-    /// Bits of the fit's two `f64`, read without a lock.
-    base: AtomicU64,
-    slope: AtomicU64,
+    /// Bits of the coefficients of the fit, read without a lock.
+    fit: [AtomicU64; 3],
     /// 0 while there are too few samples.
     output_p99: AtomicU64,
     history: Mutex<History>,
@@ -76,10 +75,8 @@ impl Estimates {
         let learned = self.of(model);
         let mut history = learned.history.lock();
         if input > 0 && size.images == 0 {
-            history.fit.add(size.raw_tokens(), input as f64);
-            let (base, slope) = history.fit.coefficients();
-            learned.base.store(base.to_bits(), Ordering::Relaxed);
-            learned.slope.store(slope.to_bits(), Ordering::Relaxed);
+            history.fit.add(size.text_tokens(), size.schema_tokens(), input as f64);
+            learned.set_fit(history.fit.coefficients());
         }
         if output > 0 {
             let each = u32::try_from(output / i64::from(n.max(1))).unwrap_or(u32::MAX);
@@ -96,9 +93,7 @@ impl Estimates {
     fn of(&self, model: &str) -> Arc<Learned> {
         self.models.get_or_create(model, || {
             let new = Learned::default();
-            let (base, slope) = LinearFit::default().coefficients();
-            new.base.store(base.to_bits(), Ordering::Relaxed);
-            new.slope.store(slope.to_bits(), Ordering::Relaxed);
+            new.set_fit(LinearFit::default().coefficients());
             new
         })
     }
@@ -125,14 +120,19 @@ fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned
 }
 
 fn prompt(size: &PromptSize, learned: Option<&Learned>) -> f64 {
-    let (base, slope) = learned.map_or((0.0, 1.0), Learned::fit);
-    base + slope * size.raw_tokens() + IMAGE_TOKENS * f64::from(size.images)
+    let [base, text, schema] = learned.map_or([0.0, 1.0, 1.0], Learned::fit);
+    base + text * size.text_tokens() + schema * size.schema_tokens() + IMAGE_TOKENS * f64::from(size.images)
 }
 
 impl Learned {
-    fn fit(&self) -> (f64, f64) {
-        let read = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
-        (read(&self.base), read(&self.slope))
+    fn fit(&self) -> [f64; 3] {
+        self.fit.each_ref().map(|bits| f64::from_bits(bits.load(Ordering::Relaxed)))
+    }
+
+    fn set_fit(&self, coefficients: [f64; 3]) {
+        for (bits, coefficient) in self.fit.iter().zip(coefficients) {
+            bits.store(coefficient.to_bits(), Ordering::Relaxed);
+        }
     }
 
     fn output_p99(&self) -> Option<i64> {
@@ -164,16 +164,16 @@ impl History {
     }
 }
 
-/// Linear fit of prompt tokens over [`PromptSize::raw_tokens`]: `base + slope × raw`. Least squares of relative errors, with decay.
+/// Linear fit of prompt tokens: `base + text × text_tokens + schema × schema_tokens` of [`PromptSize`]. Least squares of relative
+/// errors, with decay.
 ///
-/// A ratio alone does not fit, because some models add a preamble of 70 tokens to the shortest prompt.
+/// One ratio for all does not fit: some models add a preamble of 70 tokens to the shortest prompt, and each writes tools into its
+/// prompt in its own way.
 #[derive(Debug, Default)]
 struct LinearFit {
-    w: f64,
-    x: f64,
-    y: f64,
-    xx: f64,
-    xy: f64,
+    /// Weighted sums of the products of one, text and schema, and of each with the tokens.
+    products: [[f64; 3]; 3],
+    with_tokens: [f64; 3],
 }
 
 impl LinearFit {
@@ -181,31 +181,49 @@ impl LinearFit {
     const DECAY: f64 = 0.98;
     /// Below this size, absolute rather than relative errors count.
     const ABSOLUTE_BELOW: f64 = 50.0;
-    /// Weight of the prior (base 0, slope 1): about half a sample each.
-    const PRIOR_BASE: f64 = 1e-4;
-    const PRIOR_SLOPE: f64 = 0.5;
+    /// Weight of the prior (base 0, slopes 1): of a third of a sample or less.
+    const PRIOR: [f64; 3] = [1e-4, 0.3, 0.05];
+    /// Values outside these bounds come from wrong usage reports.
+    const SLOPES: std::ops::RangeInclusive<f64> = 0.1..=4.0;
+    const MAX_BASE: f64 = 2_000.0;
 
-    fn add(&mut self, raw: f64, tokens: f64) {
-        let w = (raw + Self::ABSOLUTE_BELOW).powi(-2);
-        for (sum, term) in [
-            (&mut self.w, w),
-            (&mut self.x, w * raw),
-            (&mut self.y, w * tokens),
-            (&mut self.xx, w * raw * raw),
-            (&mut self.xy, w * raw * tokens),
-        ] {
-            *sum = *sum * Self::DECAY + term;
+    fn add(&mut self, text: f64, schema: f64, tokens: f64) {
+        let weight = (text + schema + Self::ABSOLUTE_BELOW).powi(-2);
+        let sample = [1.0, text, schema];
+        for (row, one) in self.products.iter_mut().zip(sample) {
+            for (sum, other) in row.iter_mut().zip(sample) {
+                *sum = *sum * Self::DECAY + weight * one * other;
+            }
+        }
+        for (sum, one) in self.with_tokens.iter_mut().zip(sample) {
+            *sum = *sum * Self::DECAY + weight * one * tokens;
         }
     }
 
-    fn coefficients(&self) -> (f64, f64) {
-        let (w, xx, xy) = (self.w + Self::PRIOR_BASE, self.xx + Self::PRIOR_SLOPE, self.xy + Self::PRIOR_SLOPE);
-        let slope = (xy * w - self.x * self.y) / (xx * w - self.x * self.x);
-        // Values outside these bounds come from wrong usage reports.
-        let slope = slope.clamp(0.3, 4.0);
-        let base = ((self.y - slope * self.x) / w).clamp(0.0, 2_000.0);
-        (base, slope)
+    /// Base, and the slopes of text and schema.
+    fn coefficients(&self) -> [f64; 3] {
+        let (mut rows, mut right) = (self.products, self.with_tokens);
+        for (at, (row, prior)) in rows.iter_mut().zip(Self::PRIOR).enumerate() {
+            row[at] += prior;
+        }
+        right[1] += Self::PRIOR[1];
+        right[2] += Self::PRIOR[2];
+        let all = determinant(&rows);
+        let slope = |column: usize| {
+            let mut replaced = rows;
+            for (row, value) in replaced.iter_mut().zip(right) {
+                row[column] = value;
+            }
+            (determinant(&replaced) / all).clamp(*Self::SLOPES.start(), *Self::SLOPES.end())
+        };
+        let (text, schema) = (slope(1), slope(2));
+        let base = (right[0] - rows[0][1] * text - rows[0][2] * schema) / rows[0][0];
+        [base.clamp(0.0, Self::MAX_BASE), text, schema]
     }
+}
+
+fn determinant([a, b, c]: &[[f64; 3]; 3]) -> f64 {
+    a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
 }
 
 fn to_units(tokens: f64) -> i64 {
@@ -222,8 +240,16 @@ mod tests {
     use crate::plan::test_support::{candidate, question};
 
     /// A size from which only outputs are learned.
-    const PICTURE: PromptSize =
-        PromptSize { messages: 1, ascii_chars: 4, cjk_chars: 0, other_chars: 0, schema_chars: 0, images: 1 };
+    const PICTURE: PromptSize = PromptSize {
+        messages: 1,
+        ascii_chars: 4,
+        digits: 0,
+        symbols: 0,
+        cjk_chars: 0,
+        other_chars: 0,
+        schema_chars: 0,
+        images: 1,
+    };
 
     fn sized(ascii_chars: u64) -> ChatRequest {
         ChatRequest { size: PromptSize { messages: 1, ascii_chars, ..PromptSize::default() }, ..question() }

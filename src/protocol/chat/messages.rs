@@ -237,7 +237,9 @@ fn count(size: &mut PromptSize, text: Text<'_>) {
             }
             6
         } else {
+            // A line feed, a tab, a quote, …
             size.ascii_chars += 1;
+            size.symbols += u64::from(matches!(escape.as_bytes().get(1), Some(b'"' | b'\\' | b'/')));
             2
         };
         rest = escape.get(length..).unwrap_or("");
@@ -248,6 +250,8 @@ fn count(size: &mut PromptSize, text: Text<'_>) {
 fn count_plain(size: &mut PromptSize, text: &str) {
     if text.is_ascii() {
         size.ascii_chars += text.len() as u64;
+        size.digits += text.bytes().filter(u8::is_ascii_digit).count() as u64;
+        size.symbols += text.bytes().filter(u8::is_ascii_punctuation).count() as u64;
         return;
     }
     for c in text.chars() {
@@ -257,7 +261,12 @@ fn count_plain(size: &mut PromptSize, text: &str) {
 
 fn count_char(size: &mut PromptSize, code: u32) {
     match code {
-        0..0x80 => size.ascii_chars += 1,
+        0..0x80 => {
+            let c = char::from_u32(code).unwrap_or_default();
+            size.ascii_chars += 1;
+            size.digits += u64::from(c.is_ascii_digit());
+            size.symbols += u64::from(c.is_ascii_punctuation());
+        }
         // Radicals, kana, Hangul, ideographs, full-width forms.
         0x1100..=0x11FF
         | 0x2E80..=0x9FFF
