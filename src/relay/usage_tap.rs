@@ -75,7 +75,7 @@ mod tests {
         tap
     }
 
-    const USAGE: TokenUsage = TokenUsage { input: 100, output: 50, total: 150 };
+    const USAGE: TokenUsage = TokenUsage { input: 100, output: 50, total: 150, cached: 0 };
 
     #[test]
     fn a_whole_reply_is_charged_as_its_provider_counted() {
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_last_usage_counts_and_not_the_sum() {
         let mut tap = tap(0, Some(USAGE));
-        let last = TokenUsage { input: 100, output: 60, total: 160 };
+        let last = TokenUsage { input: 100, output: 60, total: 160, cached: 0 };
         tap.observe(&EventFacts { usage: Some(last), ..EventFacts::default() });
         tap.observe(&EventFacts::default());
         assert_eq!(tap.usage(), Some(last));
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_cut_reply_is_charged_at_least_for_the_relayed_text() {
         assert_eq!(tap(401, None).billed(false, &CHARGE, TokenCharge::Actual).total, Some(115 + 101));
-        let cut = tap(401, Some(TokenUsage { input: 100, output: 20, total: 120 }));
+        let cut = tap(401, Some(TokenUsage { input: 100, output: 20, total: 120, cached: 0 }));
         assert_eq!(cut.billed(false, &CHARGE, TokenCharge::Actual).total, Some(201));
         assert_eq!(cut.billed(false, &CHARGE, TokenCharge::Input).input, Some(100));
     }

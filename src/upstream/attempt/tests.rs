@@ -59,7 +59,7 @@ async fn fault_of(provider: &str, script: Vec<Say>, stream: bool) -> Fault {
 
 #[tokio::test]
 async fn every_recorded_stream_is_committed_and_read_to_its_end() {
-    let usage = |input, output| Some(TokenUsage { input, output, total: input + output });
+    let usage = |input, output| Some(TokenUsage { input, output, total: input + output, cached: 0 });
     for (case, used, broken) in [
         ("groq.stream", usage(73, 50), None),
         ("groq.stream-usage", usage(73, 50), None),

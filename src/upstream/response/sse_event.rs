@@ -10,6 +10,8 @@ pub(crate) struct TokenUsage {
     pub input: i64,
     pub output: i64,
     pub total: i64,
+    /// Part of the input that the provider had cached.
+    pub cached: i64,
 }
 
 /// One normalised server-sent event, ending with a blank line.

@@ -13,16 +13,18 @@ const NAMES: [&str; 3] = ["prompt_tokens", "completion_tokens", "total_tokens"];
 /// Reads the usage object at the cursor, or `None` where it counts neither side. Larger counts than `max`, of the prompt and of
 /// the output, are cut to it: they are damage, and a window must not be charged for them.
 pub(super) fn read(json: &mut Json<'_>, max: (i64, i64)) -> Result<Option<TokenUsage>, JsonError> {
-    let mut counts = [None; 3];
+    let (mut counts, mut cached) = ([None; 3], None);
     json.object(|name, json| {
-        let at = NAMES.iter().position(|known| *known == name.decode());
-        match at {
-            Some(at) if counts[at].is_none() && json.peek()? == Kind::Number => {
-                counts[at] = count(json.number()?);
-                Ok(())
-            }
-            _ => json.skip(),
+        let name = name.decode();
+        let at = NAMES.iter().position(|known| *known == name);
+        match (at, json.peek()?) {
+            (Some(at), Kind::Number) if counts[at].is_none() => counts[at] = count(json.number()?),
+            (None, Kind::Object) if name == "prompt_tokens_details" => cached = cached_tokens(json)?.or(cached),
+            // DeepSeek's name.
+            (None, Kind::Number) if name == "prompt_cache_hit_tokens" => cached = cached.or(count(json.number()?)),
+            _ => json.skip()?,
         }
+        Ok::<_, JsonError>(())
     })?;
     let [input, output, total] = counts;
     if input.is_none() && output.is_none() {
@@ -32,7 +34,20 @@ pub(super) fn read(json: &mut Json<'_>, max: (i64, i64)) -> Result<Option<TokenU
     // Gemini counts thinking only in the total.
     let output = total.unwrap_or(0).max(input.saturating_add(output)) - input;
     let (input, output) = (input.min(max.0), output.min(max.1));
-    Ok(Some(TokenUsage { input, output, total: input.saturating_add(output) }))
+    let cached = cached.unwrap_or(0).min(input);
+    Ok(Some(TokenUsage { input, output, total: input.saturating_add(output), cached }))
+}
+
+fn cached_tokens(json: &mut Json<'_>) -> Result<Option<i64>, JsonError> {
+    let mut cached = None;
+    json.object(|name, json| {
+        if name.raw == "cached_tokens" && json.peek()? == Kind::Number {
+            cached = count(json.number()?);
+            return Ok(());
+        }
+        json.skip()
+    })?;
+    Ok(cached)
 }
 
 /// A count of tokens. Some servers write it as a floating-point number.
@@ -91,7 +106,7 @@ mod tests {
 
     #[test]
     fn counts_that_are_none_are_replaced_and_all_else_stays() {
-        let usage = TokenUsage { input: 3, output: 4, total: 7 };
+        let usage = TokenUsage { input: 3, output: 4, total: 7, cached: 0 };
         for (written, wanted) in [
             (r#"{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7,"x":1.50}"#, None),
             (r#"{"prompt_tokens":3,"completion_tokens":1,"total_tokens":7}"#, None),
@@ -107,6 +122,16 @@ mod tests {
         ] {
             assert_eq!(completed(written, usage), wanted.unwrap_or(written), "{written}");
         }
+    }
+
+    #[test]
+    fn what_was_cached_is_a_part_of_the_prompt() {
+        let read = |text: &str| read(&mut Json::new(text), (100, 200)).unwrap().map(|u| (u.input, u.cached));
+        let details = |cached: &str| format!(r#"{{"prompt_tokens":50,"prompt_tokens_details":{cached}}}"#);
+        assert_eq!(read(&details(r#"{"audio_tokens":1,"cached_tokens":48}"#)), Some((50, 48)));
+        assert_eq!(read(&details(r#"{"cached_tokens":99}"#)), Some((50, 50)));
+        assert_eq!(read(&details("null")), Some((50, 0)));
+        assert_eq!(read(r#"{"prompt_cache_hit_tokens":7,"prompt_tokens":50}"#), Some((50, 7)));
     }
 
     #[test]
