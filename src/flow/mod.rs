@@ -1,5 +1,6 @@
 //! One request from start to finish: plan → admit → attempt → relay → settle → record.
 
+mod affinity;
 pub(crate) mod attempt_log;
 pub(crate) mod error;
 pub(crate) mod failover;
@@ -14,16 +15,17 @@ pub(crate) mod wait_policy;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-pub(crate) use self::{
-    attempt_log::{Attempt, AttemptLog},
-    error::FlowError,
-    wait_policy::WaitLimits,
-};
 use self::{
+    affinity::Affinity,
     failover::Failover,
     instrumented::{ChatMetrics, ModelCall},
     recorder::RequestRecorder,
     signatures::SignedRequest,
+};
+pub(crate) use self::{
+    attempt_log::{Attempt, AttemptLog},
+    error::FlowError,
+    wait_policy::WaitLimits,
 };
 pub(crate) use crate::relay::ChatBody;
 use tokio::time::Instant;
@@ -97,7 +99,7 @@ impl Flow {
         let flow = self.clone();
         async move {
             let recorder = RequestRecorder::begin(&flow.journal, &client, &request, &attempt_log);
-            let metrics = ChatMetrics::begin(&request.model);
+            let metrics = ChatMetrics::begin(attempt_log.protocol(), &request.model);
             let client_id = client.id.clone();
             match flow.select(client, &request, attempt_log, wait).await {
                 Ok(selected) => {
@@ -121,9 +123,14 @@ impl Flow {
         Ok(self.estimates.prompt_tokens(&candidate.name, &request.size))
     }
 
+    /// Whether the request would take what others need, so that background work should come after them.
+    pub(crate) fn is_contended(&self, client: &Client, request: &ChatRequest) -> bool {
+        plan::is_contended(&self.catalog.load(), &self.ledger.snapshot(), &self.estimates, client, request)
+    }
+
     /// Tokens that a request needs and that the largest candidate takes, where it is too large for all of them.
     pub(crate) fn context_excess(&self, client: &Client, request: &ChatRequest) -> Option<(i64, i64)> {
-        match self.plan(client, request) {
+        match self.plan(client, request, None) {
             Err(PlanError::ContextTooLong { needed, largest }) => Some((needed, largest)),
             _ => None,
         }
@@ -142,7 +149,8 @@ impl Flow {
         attempt_log: AttemptLog,
         wait: Duration,
     ) -> Result<Selected, FlowError> {
-        let plan = self.plan(&client, request)?;
+        let affinity = self.affinity(&client, request).await;
+        let plan = self.plan(&client, request, affinity.stays_at())?;
         // Before the admission, behind which the call must leave at once.
         let signed = SignedRequest::of(request, &plan, &self.ledger, &client.id).await;
         let mut failover = Failover::new(plan, attempt_log, request.tier, wait, self.route_timeout);
@@ -150,14 +158,14 @@ impl Flow {
         loop {
             if let Ok(Admission::ClientChanged) = admission {
                 client = self.ledger.reauthenticate(&client).await?;
-                failover.retain_planned(&self.plan(&client, request)?);
+                failover.retain_planned(&self.plan(&client, request, affinity.stays_at())?);
                 admission = self.admit(&client, &mut failover).await;
                 continue;
             }
             let lease = failover.granted_lease(&self.ledger, admission)?;
             let candidate = lease.candidate().clone();
             lease.mark_sent();
-            let call = ModelCall::begin(&candidate, request);
+            let call = ModelCall::begin(&candidate, request, failover.protocol());
             let attempt = {
                 let attempt =
                     pin!(self.upstream.attempt(&candidate, signed.request(&candidate)).instrument(call.span()));
@@ -166,7 +174,10 @@ impl Flow {
             let fault = match attempt {
                 // The last candidate's empty response is delivered as it is.
                 Ok(reply) if reply.is_empty && failover.has_alternative(&candidate) => reply.into_empty_fault(),
-                Ok(reply) => return Ok(Selected { reply, lease, failover, call }),
+                Ok(reply) => {
+                    affinity.served_by(&candidate, &self.ledger, &self.tasks);
+                    return Ok(Selected { reply, lease, failover, call });
+                }
                 Err(fault) => fault,
             };
             call.failed(&fault);
@@ -182,9 +193,17 @@ impl Flow {
         }
     }
 
-    fn plan(&self, client: &Client, request: &ChatRequest) -> Result<RoutePlan, PlanError> {
+    async fn affinity(&self, client: &Client, request: &ChatRequest) -> Affinity {
+        if request.session.is_none() {
+            return Affinity::default();
+        }
+        // Boxed: most requests have no session, and every one would carry this future's size.
+        Box::pin(Affinity::of(request, &client.id, &self.catalog.load_full(), &self.ledger)).await
+    }
+
+    fn plan(&self, client: &Client, request: &ChatRequest, stays_at: Option<&str>) -> Result<RoutePlan, PlanError> {
         instrumented::plan(client, request, || {
-            plan::route(&self.catalog.load(), &self.ledger.snapshot(), &self.estimates, client, request)
+            plan::route(&self.catalog.load(), &self.ledger.snapshot(), &self.estimates, client, request, stays_at)
         })
     }
 

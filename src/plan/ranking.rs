@@ -32,6 +32,7 @@ pub(crate) fn ranking(meta: &MetaModel, snapshot: &PoolSnapshot, learned: &Estim
         snapshot,
         PlanSeed { number: 0, seed: 0 },
         &short_request(),
+        None,
     );
     let first = first.into_iter().map(|choice| choice.candidate);
     let mut seen = HashSet::new();

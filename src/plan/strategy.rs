@@ -7,6 +7,9 @@
 //! `headroom` (the strategy of `free`) orders by the smallest share left over all windows, times plenty. With D requests of this
 //! size per day, plenty is D ÷ (D + 100): 20 a day score 1/6, 1000 score 9/10, and no daily limit scores 1. Scarce daily budgets
 //! are thus kept for requests that name such a model, and are still used once the plentiful ones are exhausted.
+//!
+//! A session stays where it was served last, before any strategy, because that provider has cached its prompt. It also stays first
+//! where the snapshot shows no room: `admit` knows better, and takes the next candidate if there is none.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -24,7 +27,7 @@ const SNAPSHOT_MAX_AGE_MS: i64 = 1_000;
 const MIN_SHARE: f64 = 1e-3;
 
 /// Orders the candidates, the first to be tried first. `quality_floor`: models of less quality come after the others that have
-/// room.
+/// room. `stays_at`: the subject that served the request's session last.
 pub(crate) fn arrange(
     eligible: Vec<Eligible<'_>>,
     strategy: RoutingStrategy,
@@ -32,6 +35,7 @@ pub(crate) fn arrange(
     snapshot: &PoolSnapshot,
     seed: PlanSeed,
     request: &ChatRequest,
+    stays_at: Option<&str>,
 ) -> Vec<Choice> {
     let mut rng = fastrand::Rng::with_seed(seed.seed);
     let rounds = if strategy == RoutingStrategy::RoundRobin { rounds(&eligible, seed.number) } else { Vec::new() };
@@ -47,11 +51,13 @@ pub(crate) fn arrange(
             RoutingStrategy::RoundRobin => rounds[i],
             RoutingStrategy::Random => chance,
         };
+        let is_session = stays_at == Some(&*choice.candidate.subject);
         let rank = Rank {
             local: choice.candidate.provider.local && strategy != RoutingStrategy::Listed,
-            unavailable: share <= 0.0 || is_unavailable(&choice, snapshot, seen),
+            unavailable: share <= 0.0 && !is_session || is_unavailable(&choice, snapshot, seen),
             below_floor: is_below_floor(&choice.candidate, strategy, quality_floor),
             over_output: request.max_tokens.is_some_and(|most| most > choice.candidate.model.max_output),
+            elsewhere: !is_session,
             by_strategy,
             tie: -chance.ln() / share.max(MIN_SHARE),
         };
@@ -67,6 +73,8 @@ struct Rank {
     unavailable: bool,
     below_floor: bool,
     over_output: bool,
+    /// Not where the session was served last.
+    elsewhere: bool,
     by_strategy: f64,
     /// Random, weighted by headroom, so that the accounts of one model fill up evenly over all replicas.
     tie: f64,
@@ -74,8 +82,9 @@ struct Rank {
 
 impl Rank {
     fn compare(&self, other: &Self) -> Ordering {
-        (self.local, self.unavailable, self.below_floor, self.over_output)
-            .cmp(&(other.local, other.unavailable, other.below_floor, other.over_output))
+        let first = |rank: &Self| (rank.local, rank.unavailable, rank.below_floor, rank.over_output, rank.elsewhere);
+        first(self)
+            .cmp(&first(other))
             .then(self.by_strategy.total_cmp(&other.by_strategy))
             .then(self.tie.total_cmp(&other.tie))
     }
@@ -187,7 +196,7 @@ mod tests {
             choice: Choice { candidate: c.clone(), charge: learned.charge(c, request) },
             seen: snapshot.subject(c),
         });
-        arrange(able.collect(), strategy, FLOOR, snapshot, seed, request)
+        arrange(able.collect(), strategy, FLOOR, snapshot, seed, request, None)
     }
 
     /// A different, reproducible seed for each number.
@@ -354,6 +363,29 @@ mod tests {
         });
         let times = times.count();
         assert!((100..230).contains(&times), "expected one in six: {times} of 1000");
+    }
+
+    #[test]
+    fn a_session_stays_where_it_was_served_until_that_is_unavailable() {
+        let make = |name, account| candidate(name).account(account).limits(&[(Limit::Rpm, 10)]).build();
+        let all = [make("a/x", "one"), make("a/x", "two"), make("b/y", "one")];
+        let order = |snapshot: &PoolSnapshot| {
+            let (learned, request) = (Estimates::default(), question());
+            let able = all.iter().map(|c| Eligible {
+                choice: Choice { candidate: c.clone(), charge: learned.charge(c, &request) },
+                seen: snapshot.subject(c),
+            });
+            let strategy = RoutingStrategy::Headroom;
+            let choices = arrange(able.collect(), strategy, FLOOR, snapshot, seed(0), &request, Some("a/two/x"));
+            choices.iter().map(|c| c.candidate.subject.to_string()).collect::<Vec<_>>()
+        };
+        let mut snapshot = PoolSnapshot::default();
+        for (candidate, used) in all.iter().zip([0, 10, 1]) {
+            set_used(&mut snapshot, candidate, &[used]);
+        }
+        assert_eq!(order(&snapshot), ["a/two/x", "a/one/x", "b/one/y"], "full as it seems");
+        snapshot.subjects.get_mut("a/two/x").unwrap().cooldown = Some((9_000, "429_rpd".into()));
+        assert_eq!(order(&snapshot), ["a/one/x", "b/one/y", "a/two/x"]);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(super) struct ChatRequest {
     /// `flex`: may wait longer and uses only what other requests leave. `priority`: needs a key with permission
     service_tier: Option<String>,
     user: Option<String>,
+    /// Names the session: it stays at its candidate while that has room, because a provider caches prompts
+    prompt_cache_key: Option<String>,
     store: Option<bool>,
     #[schema(value_type = Option<Object>)]
     metadata: (),

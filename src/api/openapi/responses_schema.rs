@@ -40,6 +40,8 @@ pub(super) struct ResponsesRequest {
     store: Option<bool>,
     /// `flex`: may wait longer and uses only what other requests leave. `priority`: needs a key with permission
     service_tier: Option<String>,
+    /// Names the session: it stays at its candidate while that has room, because a provider caches prompts
+    prompt_cache_key: Option<String>,
     /// Returned with the response
     #[schema(value_type = Option<Object>)]
     metadata: (),

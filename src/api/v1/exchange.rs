@@ -19,6 +19,7 @@ use crate::{
             state::AppState,
         },
         v1::{
+            agent_session::SessionHeaders,
             early_keepalive,
             encoded::Encoding,
             posted::Posted,
@@ -37,6 +38,7 @@ pub(crate) struct Call {
     pub state: Data<AppState>,
     attempt_log: AttemptLog,
     prefer: Result<Prefer, ApiError>,
+    session: SessionHeaders,
 }
 
 impl FromRequest for Call {
@@ -49,7 +51,8 @@ impl FromRequest for Call {
             let id = RequestId::from_request(request, payload).into_inner()?;
             let trace = TraceId::from_request(request, payload).into_inner()?;
             let prefer = Prefer::from_request(request, payload).into_inner();
-            Ok(Self { state, attempt_log: AttemptLog::with_trace(&*id.0, trace.0), prefer })
+            let session = SessionHeaders::read(request.headers());
+            Ok(Self { state, attempt_log: AttemptLog::with_trace(&*id.0, trace.0), prefer, session })
         };
         ready(read())
     }
@@ -74,9 +77,10 @@ impl Call {
     }
 
     /// Runs a decoded request through the flow.
-    pub(crate) async fn serve(self, protocol: Protocol, client: Client, decoded: Decoded) -> HttpResponse {
+    pub(crate) async fn serve(mut self, protocol: Protocol, client: Client, decoded: Decoded) -> HttpResponse {
         let Decoded { mut request, encoder, dropped } = decoded;
         request.may_cost_money = client.may_cost_money;
+        request.session = std::mem::take(&mut self.session).name(&request, protocol);
         let prefer = match check_tier(&request, &client).and_then(|()| self.prefer.clone()) {
             Ok(prefer) => prefer,
             Err(error) => return self.reject(protocol, &client, &error),

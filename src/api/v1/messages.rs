@@ -58,7 +58,8 @@ pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> Http
             Err(error) => call.reject(Protocol::Messages, &client, &error),
         };
     }
-    let read = if is_background(request.headers()) { read.in_tier(Tier::Flex) } else { read };
+    let gives_way = is_background(request.headers()) && call.state.flow.is_contended(&client, &read.request);
+    let read = if gives_way { read.in_tier(Tier::Flex) } else { read };
     call.serve(Protocol::Messages, client, read.into()).await
 }
 
@@ -78,7 +79,7 @@ fn empty(call: &Call, client: &Client, mut read: messages::MessagesRequest) -> R
     Ok(response)
 }
 
-/// Whether the client marks the request as background work, which comes after other requests.
+/// Whether the client marks the request as background work, which comes after other requests while there is little left.
 fn is_background(headers: &HeaderMap) -> bool {
     let class = headers.get("x-claude-code-request-class").and_then(|value| value.to_str().ok());
     matches!(class, Some("auxiliary" | "workflow"))

@@ -1,5 +1,6 @@
 //! Endpoints for clients below `/v1`, and the probes and metrics of the service.
 
+mod agent_session;
 pub(crate) mod chat;
 mod codex_models;
 mod early_keepalive;

@@ -4,6 +4,7 @@ mod chunk;
 mod decode;
 mod messages;
 mod names;
+mod opening;
 mod parameters;
 mod reader;
 mod remote_url;
@@ -15,6 +16,7 @@ pub(super) use self::decode::{malformed, utf8};
 pub use self::{
     chunk::{CallDelta, Chunk, ChunkChoice, ChunkUsage, Delta, StreamEvent},
     decode::decode,
+    opening::opening,
     parameters::KNOWN_PARAMETERS,
     reader::BadRequest,
     signatures::{UnsignedCall, sign, unsigned_calls},

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// All known names, the most frequent first.
-pub const KNOWN_PARAMETERS: [&str; 31] = [
+pub const KNOWN_PARAMETERS: [&str; 32] = [
     "model",
     "messages",
     "stream",
@@ -39,6 +39,7 @@ pub const KNOWN_PARAMETERS: [&str; 31] = [
     "store",
     "metadata",
     "service_tier",
+    "prompt_cache_key",
 ];
 
 /// OpenAI's maximum; no provider accepts more.
@@ -92,6 +93,7 @@ impl Reader {
                 let parallel = boolean(json, name)?;
                 self.require(name, !parallel);
             }
+            "prompt_cache_key" => self.found.session = Some(text(json, name)?.decode().into_owned()),
             "store" => drop(boolean(json, name)?),
             "user" => drop(text(json, name)?),
             "service_tier" => {

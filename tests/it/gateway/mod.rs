@@ -17,6 +17,8 @@ mod openapi;
 mod outage;
 mod provider_keys;
 mod responses;
+mod sessions;
 mod streaming;
 mod telemetry;
 mod tls;
+mod token_counts;
