@@ -51,7 +51,8 @@ pub(crate) struct ModelCall {
 }
 
 impl ModelCall {
-    pub(crate) fn begin(candidate: &Candidate, request: &ChatRequest) -> Self {
+    /// `protocol` is the client's; the call is a chat completion in any case.
+    pub(crate) fn begin(candidate: &Candidate, request: &ChatRequest, protocol: &'static str) -> Self {
         let model = &candidate.model.id;
         let span = span!(
             "chat",
@@ -63,8 +64,10 @@ impl ModelCall {
         );
         if !span.is_disabled() {
             set_request_attributes(&span, candidate, request);
+            span.set("tollfree.protocol", protocol);
         }
-        let call = metrics::Call::of(&candidate.name, || (provider_name(&candidate.provider.id), model.clone()));
+        let call =
+            metrics::Call::of(protocol, &candidate.name, || (provider_name(&candidate.provider.id), model.clone()));
         Self { span, call, began: Instant::now(), stream: request.stream, has_ended: false }
     }
 
@@ -105,6 +108,9 @@ impl ModelCall {
             self.call.tokens_used(usage.input, usage.output);
             self.span.set("gen_ai.usage.input_tokens", usage.input);
             self.span.set("gen_ai.usage.output_tokens", usage.output);
+            if usage.cached > 0 {
+                self.span.set("gen_ai.usage.cache_read.input_tokens", usage.cached);
+            }
         }
         if !self.span.is_disabled() && !ended.finish_reasons.is_empty() {
             let reasons: Vec<String> = ended.finish_reasons.iter().map(|r| short(r).to_owned()).collect();
@@ -146,6 +152,9 @@ fn set_request_attributes(span: &Span, candidate: &Candidate, request: &ChatRequ
     }
     span.set("tollfree.provider", candidate.provider.id.clone());
     span.set("tollfree.account", candidate.account.id.clone());
+    if let Some(session) = &request.session {
+        span.set("gen_ai.conversation.id", session.clone());
+    }
     if request.stream {
         span.set("gen_ai.request.stream", true);
     }
@@ -198,8 +207,8 @@ pub(crate) struct ChatMetrics {
 
 impl ChatMetrics {
     /// `model` counts as a served name unless planning finds that it does not exist.
-    pub(crate) fn begin(model: &str) -> Self {
-        let chat = metrics::Chat::new(model);
+    pub(crate) fn begin(protocol: &'static str, model: &str) -> Self {
+        let chat = metrics::Chat::new(protocol, model);
         Self { chat, began: Instant::now(), status: RequestRecord::CANCELLED, _in_flight: metrics::InFlight::enter() }
     }
 

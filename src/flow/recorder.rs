@@ -37,7 +37,9 @@ impl RequestRecorder {
         request: &ChatRequest,
         attempt_log: &AttemptLog,
     ) -> Self {
-        Self::new(journal, client, &request.model, request.stream, attempt_log)
+        let mut recorder = Self::new(journal, client, &request.model, request.stream, attempt_log);
+        recorder.record.session = request.session.clone().unwrap_or_default();
+        recorder
     }
 
     pub(crate) fn new(
@@ -73,6 +75,7 @@ impl RequestRecorder {
     pub(crate) fn ended(mut self, ended: &RelayOutcome) {
         self.record.tokens_in = ended.usage.map(|u| u.input);
         self.record.tokens_out = ended.usage.map(|u| u.output);
+        self.record.tokens_cached = ended.usage.map(|u| u.cached).filter(|cached| *cached > 0);
         match &ended.ending {
             Ending::Complete => {
                 self.record.status = 200;

@@ -58,6 +58,9 @@ pub(crate) struct RequestObject {
     stream: bool,
     /// The protocol of the client: `chat`, `messages` or `responses`
     protocol: String,
+    /// What the client calls the session, or `opening-…` where it was recognised by the beginning of the conversation
+    #[schema(required)]
+    session: Option<String>,
     attempts: Vec<AttemptObject>,
     passed_over: Vec<SkippedCandidate>,
     waited_ms: i64,
@@ -71,6 +74,9 @@ pub(crate) struct RequestObject {
     tokens_in: Option<i64>,
     #[schema(required)]
     tokens_out: Option<i64>,
+    /// Part of `tokens_in` that the provider had cached
+    #[schema(required)]
+    tokens_cached: Option<i64>,
     #[schema(required)]
     error_code: Option<String>,
     #[schema(required)]
@@ -127,6 +133,7 @@ impl RequestObject {
             status: line.status,
             stream: line.stream,
             protocol: if line.protocol.is_empty() { "chat".to_owned() } else { line.protocol },
+            session: Some(line.session).filter(|session| !session.is_empty()),
             attempts: line.attempts.into_iter().map(attempt).collect(),
             passed_over: line.passed_over.into_iter().map(skipped).collect(),
             waited_ms: line.waited_ms,
@@ -135,6 +142,7 @@ impl RequestObject {
             duration_ms: line.duration_ms,
             tokens_in: line.tokens_in,
             tokens_out: line.tokens_out,
+            tokens_cached: line.tokens_out.map(|_| line.tokens_cached.unwrap_or(0)),
             error_code: line.error_code,
             trace_id: line.trace_id,
         }
@@ -208,8 +216,8 @@ impl<'a> Filter<'a> {
             && self.until.is_none_or(|until| line.time_ms <= until)
             && self.search.as_ref().is_none_or(|search| {
                 let name = names.get(&line.client).map_or("", String::as_str);
-                let fields =
-                    [&line.request_id, &line.client, name, &line.requested_model, line.model().unwrap_or_default()];
+                let model = line.model().unwrap_or_default();
+                let fields = [&line.request_id, &line.client, name, &line.requested_model, model, &line.session];
                 fields.iter().any(|field| field.to_lowercase().contains(search))
             })
     }
@@ -229,7 +237,7 @@ impl<'a> Filter<'a> {
         ("provider" = Option<String>, Query, nullable = false, example = "groq"),
         ("model" = Option<String>, Query, nullable = false, description = "The model of the request, or `provider/model`"),
         ("status" = Option<String>, Query, nullable = false, description = "`ok`, `error` or a status code", example = "ok"),
-        ("search" = Option<String>, Query, nullable = false, description = "Part of an id, client name or model"),
+        ("search" = Option<String>, Query, nullable = false, description = "Part of an id, client name, model or session"),
         ("since" = Option<String>, Query, nullable = false, format = DateTime, example = "2026-01-31T12:00:00Z"),
         ("until" = Option<String>, Query, nullable = false, format = DateTime),
         PageParams,

@@ -84,6 +84,8 @@ struct Figures {
     limited: i64,
     tokens_in: i64,
     tokens_out: i64,
+    /// Part of `tokens_in` that providers had in their caches
+    tokens_cached: i64,
     waited_ms: i64,
     #[schema(required)]
     first_token_p50_ms: Option<i64>,
@@ -100,6 +102,7 @@ impl From<&Sums> for Figures {
             limited: sums.limited,
             tokens_in: sums.tokens_in,
             tokens_out: sums.tokens_out,
+            tokens_cached: sums.tokens_cached,
             waited_ms: sums.waited_ms,
             first_token_p50_ms: sums.first_token_ms(0.5),
             first_token_p95_ms: sums.first_token_ms(0.95),

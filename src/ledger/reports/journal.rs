@@ -40,6 +40,9 @@ pub struct RequestRecord {
     /// `chat`, `messages` or `responses`; empty in records of older versions.
     #[serde(default)]
     pub protocol: String,
+    /// What the client calls the session of the request; empty without one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub session: String,
     pub waited_ms: i64,
     /// Time in which the ledger could not be reached or did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +51,9 @@ pub struct RequestRecord {
     pub duration_ms: i64,
     pub tokens_in: Option<i64>,
     pub tokens_out: Option<i64>,
+    /// Part of `tokens_in` that the provider had cached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_cached: Option<i64>,
     #[serde(default)]
     pub trace_id: Option<String>,
 }

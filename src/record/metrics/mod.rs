@@ -25,6 +25,9 @@ pub(crate) const OTHER: &str = "other";
 /// Model label of a limit or breaker that covers all models of its account or provider.
 pub(crate) const ALL_MODELS: &str = "*";
 
+/// Label of the client's protocol: `chat`, `messages` or `responses`.
+const PROTOCOL: &str = "tollfree.protocol";
+
 /// HTTP methods; any other is `_OTHER`.
 const METHODS: [&str; 10] = ["GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "PUT", "CONNECT", "TRACE", "_OTHER"];
 static ACTIVE: [AtomicI64; METHODS.len()] = [const { AtomicI64::new(0) }; METHODS.len()];
@@ -34,6 +37,9 @@ static JOURNAL_DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Index into [`METHODS`], route, and status.
 type Served = (usize, Option<Cow<'static, str>>, Option<u16>);
+
+/// Values of each protocol.
+type ByProtocol<T> = Memo<&'static str, T>;
 
 /// An active HTTP request; it ends on drop.
 #[derive(Debug)]
@@ -102,10 +108,10 @@ impl Drop for InFlight {
     }
 }
 
-/// Metrics of the calls to one model of a provider.
+/// Metrics of the calls to one model of a provider, for the clients of one protocol.
 #[derive(Debug)]
 pub(crate) struct Call {
-    labels: [KeyValue; 3],
+    labels: [KeyValue; 4],
     duration: Bound<f64>,
     first_chunk: Bound<f64>,
     input: Bound<u64>,
@@ -114,14 +120,15 @@ pub(crate) struct Call {
 
 impl Call {
     /// `name` is `provider/model`; `labels` returns the names of both in the semantic conventions.
-    pub(crate) fn of(name: &str, labels: impl FnOnce() -> (Arc<str>, Arc<str>)) -> Arc<Self> {
-        static CALLS: LazyLock<Memo<String, Call>> = LazyLock::new(Memo::default);
-        CALLS.get_or_create(name, || {
+    pub(crate) fn of(protocol: &'static str, name: &str, labels: impl FnOnce() -> (Arc<str>, Arc<str>)) -> Arc<Self> {
+        static CALLS: LazyLock<ByProtocol<Memo<String, Call>>> = LazyLock::new(Memo::default);
+        CALLS.get_or_create(&protocol, Memo::default).get_or_create(name, || {
             let (provider, model) = labels();
             let labels = [
                 KeyValue::new("gen_ai.operation.name", "chat"),
                 KeyValue::new("gen_ai.provider.name", provider),
                 KeyValue::new("gen_ai.request.model", model),
+                KeyValue::new(PROTOCOL, protocol),
             ];
             Self {
                 labels,
@@ -154,15 +161,16 @@ impl Call {
         }
     }
 
-    fn and(&self, key: &'static str, value: impl Into<opentelemetry::Value>) -> [KeyValue; 4] {
-        let [operation, provider, model] = self.labels.clone();
-        [operation, provider, model, KeyValue::new(key, value)]
+    fn and(&self, key: &'static str, value: impl Into<opentelemetry::Value>) -> [KeyValue; 5] {
+        let [operation, provider, model, protocol] = self.labels.clone();
+        [operation, provider, model, protocol, KeyValue::new(key, value)]
     }
 }
 
 /// Metrics of one chat request: the requested name (or [`OTHER`]) and the provider that replied, if any.
 #[derive(Debug)]
 pub(crate) struct Chat {
+    protocol: &'static str,
     model: Arc<str>,
     served: Option<Arc<ServedChat>>,
 }
@@ -170,15 +178,15 @@ pub(crate) struct Chat {
 /// Instruments of the requests for one name that one provider served.
 #[derive(Debug)]
 struct ServedChat {
-    labels: [KeyValue; 3],
+    labels: [KeyValue; 4],
     first_token: Bound<f64>,
     duration: Bound<f64>,
 }
 
 impl Chat {
     /// `model` is a name that is served.
-    pub(crate) fn new(model: &str) -> Self {
-        Self { model: model.into(), served: None }
+    pub(crate) fn new(protocol: &'static str, model: &str) -> Self {
+        Self { protocol, model: model.into(), served: None }
     }
 
     /// The requested model does not exist.
@@ -188,8 +196,9 @@ impl Chat {
 
     /// Records the first content. `label` returns the provider's name in the semantic conventions.
     pub(crate) fn first_token(&mut self, provider: &str, label: impl FnOnce() -> Arc<str>, took: Duration) {
-        static CHATS: LazyLock<Memo<String, Memo<String, ServedChat>>> = LazyLock::new(Memo::default);
-        let served = CHATS.get_or_create(&*self.model, Memo::default).get_or_create(provider, || ServedChat {
+        static CHATS: LazyLock<ByProtocol<Memo<String, Memo<String, ServedChat>>>> = LazyLock::new(Memo::default);
+        let of_model = CHATS.get_or_create(&self.protocol, Memo::default).get_or_create(&*self.model, Memo::default);
+        let served = of_model.get_or_create(provider, || ServedChat {
             labels: self.labels(label().into()),
             first_token: Bound::default(),
             duration: Bound::default(),
@@ -213,11 +222,12 @@ impl Chat {
         }
     }
 
-    fn labels(&self, provider: StringValue) -> [KeyValue; 3] {
+    fn labels(&self, provider: StringValue) -> [KeyValue; 4] {
         [
             KeyValue::new("gen_ai.operation.name", "chat"),
             KeyValue::new("gen_ai.provider.name", provider),
             KeyValue::new("gen_ai.request.model", self.model.clone()),
+            KeyValue::new(PROTOCOL, self.protocol),
         ]
     }
 }

@@ -108,6 +108,7 @@ async fn a_record_has_client_attempts_tokens_and_outcome() {
             "client",
             "client_name",
             "protocol",
+            "session",
             "model_requested",
             "provider",
             "model",
@@ -121,6 +122,7 @@ async fn a_record_has_client_attempts_tokens_and_outcome() {
             "duration_ms",
             "tokens_in",
             "tokens_out",
+            "tokens_cached",
             "error_code",
             "trace_id",
         ];
