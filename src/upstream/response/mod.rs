@@ -1,7 +1,9 @@
 //! Reading a provider's response: bytes → server-sent events → normalised JSON with its facts.
 
 mod arguments;
+mod choice_reader;
 pub(crate) mod choice_state;
+mod delta_reader;
 pub(crate) mod event_stream;
 mod finish_reason;
 pub(crate) mod response_reader;

@@ -6,10 +6,9 @@ use std::{borrow::Cow, ops::Range};
 use serde_json::json;
 
 use super::{
-    choice_state::{ChoiceState, ChoiceStates},
-    finish_reason,
+    choice_state::ChoiceStates,
     sse_event::{EventFacts, TokenUsage},
-    tool_calls, usage,
+    usage,
 };
 use crate::{
     json::{Json, JsonError, Kind, NameSet, Text},
@@ -24,7 +23,7 @@ const SERVICE_TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"
 
 /// The members that every response has.
 const REQUIRED: [&str; 5] = ["id", "object", "created", "model", "choices"];
-const TOO_MANY_CHOICES: &str = "more than 128 choices";
+pub(super) const TOO_MANY_CHOICES: &str = "more than 128 choices";
 
 /// The form of the JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,40 +70,12 @@ pub(crate) fn read(text: &str, shape: ResponseShape, states: &mut ChoiceStates) 
     Ok(parsed)
 }
 
-struct ResponseReader<'s> {
-    shape: ResponseShape,
-    states: &'s mut ChoiceStates,
-    parsed: ParsedResponse,
+pub(super) struct ResponseReader<'s> {
+    pub shape: ResponseShape,
+    pub states: &'s mut ChoiceStates,
+    pub parsed: ParsedResponse,
     /// Some choice contains something that earlier chunks did not.
-    has_news: bool,
-}
-
-/// A member of an object: its name, and the kind and the position of its value.
-struct Member<'t> {
-    name: Text<'t>,
-    /// The name without escapes.
-    key: Cow<'t, str>,
-    kind: Kind,
-    value: Range<usize>,
-}
-
-/// The members of the object at the cursor.
-fn members<'t>(json: &mut Json<'t>) -> Result<Vec<Member<'t>>, JsonError> {
-    let mut members = Vec::with_capacity(8);
-    json.object(|name, json| {
-        let kind = json.peek()?;
-        let start = json.at();
-        json.skip()?;
-        members.push(Member { name, key: name.decode(), kind, value: start..json.at() });
-        Ok::<_, JsonError>(())
-    })?;
-    Ok(members)
-}
-
-impl Member<'_> {
-    fn range(&self) -> Range<usize> {
-        self.name.at..self.value.end
-    }
+    pub has_news: bool,
 }
 
 impl ResponseReader<'_> {
@@ -240,285 +211,6 @@ impl ResponseReader<'_> {
             _ => json.skip(),
         })?;
         Ok(found)
-    }
-
-    fn choice(&mut self, json: &mut Json<'_>, position: u64) -> Result<(), JsonError> {
-        if json.peek()? != Kind::Object {
-            return json.skip();
-        }
-        let start = json.at();
-        let all = members(json)?;
-        let text = json.text();
-        let whole = self.shape == ResponseShape::Whole;
-        let wanted = if whole { "message" } else { "delta" };
-        let find = |name: &str| all.iter().position(|member| member.key == name && member.kind == Kind::Object);
-        let body = find(wanted).or_else(|| find(if whole { "delta" } else { "message" }));
-        let provider_index = all
-            .iter()
-            .find(|member| member.key == "index")
-            .filter(|member| member.kind == Kind::Number)
-            .and_then(|member| text[member.value.clone()].parse().ok());
-
-        let news_before = self.has_news;
-        self.has_news = false;
-        // Items of a whole response are choices of their own, even where they share an index.
-        let slot = if whole {
-            self.states.begin(provider_index, position)
-        } else {
-            self.states.slot(provider_index, position)
-        };
-        let slot = slot.ok_or(JsonError { at: start, what: TOO_MANY_CHOICES })?;
-        let choice = self.states.at(slot);
-        let (index, was_finished, had_content) = (choice.index, choice.finish_reason.is_some(), choice.has_content);
-        if let Some(body) = body.map(|at| &all[at]) {
-            self.parsed.choices += 1;
-            let chars_before = self.parsed.facts.chars;
-            let mut delta = DeltaReader { whole, choice, facts: &mut self.parsed.facts, patch: &mut self.parsed.patch };
-            delta.read(&mut Json::at_byte(text, body.value.start))?;
-            self.states.relays(self.parsed.facts.chars - chars_before);
-            if !self.states.keeps_within_bounds(slot) {
-                return Err(JsonError { at: start, what: "the ids and names of its tool calls are too long" });
-            }
-        }
-        let choice = self.states.at(slot);
-        self.has_news |= choice.has_content && !had_content || !was_finished;
-        self.has_news |= self.parsed.facts.content;
-
-        let mut kept = ObjectMembers::default();
-        let (mut seen, mut added) = (NameSet::default(), Vec::new());
-        let mut ended = false;
-        for (at, member) in all.iter().enumerate() {
-            let name = &*member.key;
-            let mut keep = seen.insert(name);
-            match (name, member.kind) {
-                ("message" | "delta", _) => {
-                    keep = body == Some(at);
-                    if keep && name != wanted {
-                        self.parsed.patch.replace(member.name.at..member.name.end(), format!("\"{wanted}\""));
-                    }
-                }
-                _ if !keep => {}
-                ("index", _) if provider_index != Some(index) => {
-                    self.parsed.patch.replace(member.value.clone(), index.to_string());
-                }
-                ("finish_reason", kind) => {
-                    let written = (kind == Kind::String).then(|| &text[member.value.start + 1..member.value.end - 1]);
-                    ended = self.finish(written, member, slot, was_finished);
-                }
-                _ => {}
-            }
-            if keep {
-                kept.keep(member.range(), &mut self.parsed.patch);
-            } else {
-                kept.cut(member.range());
-            }
-        }
-        if !seen.contains("index") {
-            added.push(format!("\"index\":{index}"));
-        }
-        if body.is_none() {
-            added.push(if whole {
-                "\"message\":{\"role\":\"assistant\",\"content\":null}".to_owned()
-            } else {
-                "\"delta\":{}".to_owned()
-            });
-        }
-        if whole && !ended && !seen.contains("finish_reason") {
-            let reason = self.end_whole(slot);
-            added.push(format!("\"finish_reason\":\"{reason}\""));
-        }
-        kept.close(&added.join(","), start, &mut self.parsed.patch);
-        self.has_news |= news_before || ended;
-        Ok(())
-    }
-
-    /// Normalises the finish reason of a choice. Returns whether the choice ends here.
-    fn finish(&mut self, written: Option<&str>, member: &Member<'_>, slot: usize, was_finished: bool) -> bool {
-        let choice = self.states.at(slot);
-        // A server that ran out of resources before any content has not reached a length limit.
-        let ran_out = written == Some("insufficient_system_resource") && !choice.has_content;
-        let word = if ran_out { Some("stop") } else { written };
-        let reason = word.and_then(|word| finish_reason::normalised(word, !choice.calls.is_empty()));
-        if written == Some("error") {
-            self.parsed.ended_with_error = true;
-        }
-        let Some(reason) = reason.filter(|_| !was_finished) else {
-            if self.shape == ResponseShape::Whole {
-                let reason = self.end_whole(slot);
-                self.parsed.patch.replace(member.value.clone(), format!("\"{reason}\""));
-                return true;
-            }
-            if member.kind != Kind::Null {
-                self.parsed.patch.replace(member.value.clone(), "null");
-            }
-            return false;
-        };
-        if written != Some(reason) {
-            self.parsed.patch.replace(member.value.clone(), format!("\"{reason}\""));
-        }
-        choice.finish_reason = Some(reason);
-        let delta = choice.blank_arguments();
-        let index = choice.index;
-        if delta != "{}" && self.shape == ResponseShape::Chunk {
-            self.parsed.blank_arguments.push((index, delta));
-        }
-        self.parsed.facts.finish_reason = Some(reason.to_owned());
-        self.parsed.finish_reasons.push(reason.to_owned());
-        true
-    }
-
-    /// Ends a choice of a whole response that has no finish reason.
-    fn end_whole(&mut self, slot: usize) -> &'static str {
-        let choice = self.states.at(slot);
-        let reason = finish_reason::normalised("stop", !choice.calls.is_empty()).unwrap_or("stop");
-        choice.finish_reason = Some(reason);
-        self.parsed.finish_reasons.push(reason.to_owned());
-        reason
-    }
-}
-
-/// Reads a delta or a message.
-struct DeltaReader<'r> {
-    whole: bool,
-    choice: &'r mut ChoiceState,
-    facts: &'r mut EventFacts,
-    patch: &'r mut BodyPatch,
-}
-
-impl DeltaReader<'_> {
-    fn read(&mut self, json: &mut Json<'_>) -> Result<(), JsonError> {
-        json.peek()?;
-        let start = json.at();
-        let text = json.text();
-        let mut kept = ObjectMembers::default();
-        let mut seen = NameSet::default();
-        let (mut thought, mut null_thought) = (String::new(), None);
-        json.object(|name, json| {
-            let kind = json.peek()?;
-            let value_at = json.at();
-            let key = name.decode();
-            let mut keep = seen.insert(key.clone());
-            match (&*key, kind) {
-                _ if !keep => json.skip()?,
-                ("role", _) => {
-                    json.skip()?;
-                    keep = self.whole || !std::mem::replace(&mut self.choice.has_role, true);
-                    if keep && &text[value_at..json.at()] != "\"assistant\"" {
-                        self.patch.replace(value_at..json.at(), "\"assistant\"");
-                    }
-                }
-                ("content" | "reasoning" | "reasoning_content" | "refusal", Kind::String) => {
-                    let value = json.string()?;
-                    self.says(value);
-                }
-                ("content", Kind::Array) => {
-                    let mut said = String::new();
-                    json.array(|_, json| self.content_item(json, &mut said, &mut thought))?;
-                    self.patch.replace(value_at..json.at(), format!("\"{said}\""));
-                }
-                ("content" | "refusal", Kind::Bool | Kind::Number | Kind::Object | Kind::Array) => {
-                    json.skip()?;
-                    self.has_content();
-                    self.patch.replace(value_at..json.at(), json!(&text[value_at..json.at()]).to_string());
-                }
-                ("tool_calls", Kind::Array) => {
-                    let calls = tool_calls::normalise(json, self.choice, !self.whole)?;
-                    self.counts(calls.chars);
-                    if !self.choice.calls.is_empty() {
-                        self.has_content();
-                    }
-                    if let Some(rewritten) = calls.rewritten {
-                        self.patch.replace(value_at..json.at(), rewritten);
-                    }
-                }
-                ("reasoning_content", Kind::Null) => {
-                    json.skip()?;
-                    null_thought = Some(value_at..json.at());
-                }
-                // Clients that write the message back read any `tool_calls` as a list.
-                ("tool_calls", _) => {
-                    json.skip()?;
-                    keep = false;
-                }
-                ("function_call" | "audio", Kind::Object) => {
-                    self.has_content();
-                    json.skip()?;
-                }
-                ("reasoning_details" | "images", Kind::Array) => json.array(|_, json| {
-                    self.has_content();
-                    json.skip()
-                })?,
-                _ => json.skip()?,
-            }
-            if keep {
-                kept.keep(name.at..json.at(), self.patch);
-            } else {
-                kept.cut(name.at..json.at());
-            }
-            Ok::<_, JsonError>(())
-        })?;
-        if let Some(null) = null_thought.filter(|_| !thought.is_empty()) {
-            self.patch.replace(null, format!("\"{thought}\""));
-        }
-        kept.close(&self.added(&seen, &thought), start, self.patch);
-        Ok(())
-    }
-
-    /// What a message must have and the provider has not sent, and the thinking of a content array.
-    fn added(&self, seen: &NameSet<'_>, thought: &str) -> String {
-        let mut added = Vec::new();
-        if !seen.contains("role") && self.whole {
-            added.push("\"role\":\"assistant\"".to_owned());
-        }
-        if self.whole && !seen.contains("content") {
-            added.push("\"content\":null".to_owned());
-        }
-        if !thought.is_empty() && !seen.contains("reasoning_content") {
-            added.push(format!("\"reasoning_content\":\"{thought}\""));
-        }
-        added.join(",")
-    }
-
-    fn has_content(&mut self) {
-        self.facts.content = true;
-        self.choice.has_content = true;
-    }
-
-    fn says(&mut self, text: Text<'_>) {
-        if text.raw.is_empty() {
-            return;
-        }
-        self.has_content();
-        self.counts(if text.raw.is_ascii() { text.raw.len() } else { text.raw.chars().count() });
-    }
-
-    fn counts(&mut self, chars: usize) {
-        self.facts.chars = self.facts.chars.saturating_add(u32::try_from(chars).unwrap_or(u32::MAX));
-    }
-
-    /// An item of a content array: `{"type":"text",…}` or `{"type":"thinking",…}` (Mistral). Raw strings are joined as written,
-    /// since two JSON strings side by side make one.
-    fn content_item(&mut self, json: &mut Json<'_>, said: &mut String, thought: &mut String) -> Result<(), JsonError> {
-        match json.peek()? {
-            Kind::String => {
-                let text = json.string()?;
-                self.says(text);
-                said.push_str(text.raw);
-                Ok(())
-            }
-            Kind::Object => json.object(|name, json| match (&*name.decode(), json.peek()?) {
-                ("text", Kind::String) => {
-                    let text = json.string()?;
-                    self.says(text);
-                    said.push_str(text.raw);
-                    Ok(())
-                }
-                ("thinking", Kind::String | Kind::Object) => self.content_item(json, thought, &mut String::new()),
-                ("thinking", Kind::Array) => json.array(|_, json| self.content_item(json, thought, &mut String::new())),
-                _ => json.skip(),
-            }),
-            _ => json.skip(),
-        }
     }
 }
 
