@@ -6,6 +6,7 @@ use super::{
     load::{CONNECTIONS, closed_loop, open_loop},
     nginx::Nginx,
     process::{cpu, median},
+    wire::Wire,
 };
 use crate::support::{app::TestApp, redis_server::RedisServer};
 
@@ -22,6 +23,7 @@ pub(super) struct Contestant<'a> {
     pub pid: u32,
     port: u16,
     pub stream_port: u16,
+    pub wire: Wire,
     redis: Option<&'a RedisServer>,
     /// Upper bound of the ratio to nginx.
     bar: Option<f64>,
@@ -33,19 +35,25 @@ pub(super) struct Contestant<'a> {
 impl<'a> Contestant<'a> {
     pub(super) fn nginx(name: &'static str, nginx: &Nginx) -> Self {
         let (port, stream_port, pid) = (nginx.port(), nginx.stream_port(), nginx.pid());
-        Self { name, pid, port, stream_port, redis: None, bar: None, own: vec![], in_redis: vec![] }
+        Self { name, pid, port, stream_port, wire: Wire::Chat, redis: None, bar: None, own: vec![], in_redis: vec![] }
     }
 
     pub(super) fn gateway(name: &'static str, app: &TestApp, redis: Option<&'a RedisServer>, bar: Option<f64>) -> Self {
         let (port, pid) = (app.port(), app.pid());
-        Self { name, pid, port, stream_port: port, redis, bar, own: vec![], in_redis: vec![] }
+        Self { name, pid, port, stream_port: port, wire: Wire::Chat, redis, bar, own: vec![], in_redis: vec![] }
+    }
+
+    /// The same gateway for callers of another protocol.
+    pub(super) fn over(mut self, wire: Wire) -> Self {
+        (self.name, self.wire) = (wire.name(), wire);
+        self
     }
 
     /// One round. The first one is a warm-up and does not count.
     pub(super) fn closed_loop(&mut self, counts: bool) {
         let redis_cpu = || self.redis.map(|redis| cpu(redis.pid())).unwrap_or_default();
         let (own, in_redis) = (cpu(self.pid), redis_cpu());
-        let requests = closed_loop(self.port, KEY);
+        let requests = closed_loop(self.port, KEY, self.wire);
         // Settlements and the journal run after the response and are part of the cost.
         std::thread::sleep(Duration::from_millis(300));
         let per_request = |spent: Duration| spent.as_secs_f64() * 1e6 / requests;
@@ -53,6 +61,20 @@ impl<'a> Contestant<'a> {
         if counts {
             self.own.push(own);
             self.in_redis.push(in_redis);
+        }
+    }
+}
+
+/// Costs of the protocols beside that of chat, which comes first. Ratios are computed per round; the median is printed.
+pub(super) fn print_protocols(all: &[Contestant], per_chunk: &[Vec<f64>]) {
+    for (what, bar, costs) in [
+        ("request", 1.6, all.iter().map(|contestant| &contestant.own).collect::<Vec<_>>()),
+        ("chunk", 2.0, per_chunk.iter().collect()),
+    ] {
+        for (contestant, own) in all.iter().zip(&costs) {
+            let ratios: Vec<f64> = own.iter().zip(costs[0]).map(|(own, chat)| own / chat).collect();
+            let (cost, ratio) = (median(own), median(&ratios));
+            println!("{:<12} {cost:>6.1} µs/{what:<8} {ratio:>5.2} × chat (bar: {bar:.2})", contestant.name);
         }
     }
 }

@@ -9,24 +9,24 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::body;
+use super::wire::Wire;
 
 /// Connections of the closed loop. Each sends its next request after the response.
 pub(super) const CONNECTIONS: usize = 16;
 const CLOSED_LOOP: Duration = Duration::from_secs(2);
 
 /// Number of successful responses in the closed loop.
-pub(super) fn closed_loop(port: u16, key: &str) -> f64 {
+pub(super) fn closed_loop(port: u16, key: &str, wire: Wire) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("post.lua");
     let text = format!(
         "wrk.method = 'POST'\nwrk.body = [[{}]]\nwrk.headers['content-type'] = 'application/json'\n\
          wrk.headers['authorization'] = 'Bearer {key}'\n",
-        body(false)
+        wire.body(false)
     );
     fs::write(&script, text).unwrap();
     let (connections, seconds) = (format!("-c{CONNECTIONS}"), format!("-d{}s", CLOSED_LOOP.as_secs()));
-    let url = format!("http://127.0.0.1:{port}/v1/chat/completions");
+    let url = format!("http://127.0.0.1:{port}{}", wire.path());
     let ran = Command::new("wrk")
         .args(["-t1", &connections, &seconds, "-s", script.to_str().unwrap(), &url])
         .output()
@@ -45,11 +45,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(port: u16, key: &str, stream: bool) -> Self {
-        let body = body(stream);
+    pub(super) async fn open(port: u16, key: &str, wire: Wire, stream: bool) -> Self {
+        let body = wire.body(stream);
         let request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n\
+            "POST {} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n\
              authorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
+            wire.path(),
             body.len()
         );
         let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -95,7 +96,7 @@ pub(super) async fn open_loop(port: u16, key: &str, rate: u32, lasting: Duration
     let begin = Instant::now() + Duration::from_millis(50);
     let mut senders = JoinSet::new();
     for number in 0..SENDERS {
-        let mut connection = Connection::open(port, key, false).await;
+        let mut connection = Connection::open(port, key, Wire::Chat, false).await;
         senders.spawn(async move {
             let (mut took, mut due) = (Vec::new(), begin + apart * number);
             while due < begin + lasting {

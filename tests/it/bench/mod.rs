@@ -14,16 +14,16 @@ mod nginx;
 mod process;
 mod scripts;
 mod streams;
+mod wire;
 
 use std::time::Duration;
-
-use serde_json::json;
 
 use self::{
     contest::{Contestant, RATE},
     nginx::Nginx,
     process::resident_mb,
     streams::StreamSource,
+    wire::Wire,
 };
 use crate::support::{
     app::{Setup, TestApp},
@@ -133,11 +133,44 @@ async fn memory() {
     println!("\n== resident memory ==");
     for (contestant, app) in field.contestants(&two)[1..].iter().zip([&two.0, &two.1]) {
         let idle = resident_mb(app.pid());
-        let open = field.source.open(contestant.stream_port, OPEN, Duration::from_secs(1)).await;
+        let open = field.source.open(contestant.stream_port, Wire::Chat, OPEN, Duration::from_secs(1)).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let streaming = resident_mb(app.pid());
         open.end().await;
         println!("{:<36} {idle:>5.1} MB idle   {streaming:>5.1} MB at {OPEN} open streams (bar: 64)", contestant.name);
+    }
+}
+
+/// What the protocols of agents cost beside chat, at one gateway with Redis.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes of load: `make bench`"]
+async fn protocols() {
+    let field = Field::start().await;
+    let app = field.with_redis(10, "wires").start().await;
+    let mut all: Vec<Contestant> =
+        Wire::ALL.map(|wire| Contestant::gateway("", &app, Some(&field.redis), None).over(wire)).into();
+    println!("\n== CPU time of each protocol: a request, and a chunk of a stream ==");
+    let mut per_chunk = vec![Vec::new(); all.len()];
+    for round in 0..=ROUNDS {
+        for (contestant, costs) in all.iter_mut().zip(&mut per_chunk) {
+            contestant.closed_loop(round > 0);
+            if round > 0 {
+                costs.push(field.source.cost_per_chunk(contestant).await);
+            }
+        }
+    }
+    contest::print_protocols(&all, &per_chunk);
+    println!("== resident memory at {OPEN} open streams ==");
+    let mut chat = None;
+    for wire in Wire::ALL {
+        // A process of its own, since memory once used stays with a process.
+        let app = field.with_redis(10, wire.name()).start().await;
+        let open = field.source.open(app.port(), wire, OPEN, Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let used = resident_mb(app.pid());
+        open.end().await;
+        let ratio = used / *chat.get_or_insert(used);
+        println!("{:<12} {used:>6.1} MB   {ratio:>5.2} × chat (bar: 1.30)", wire.name());
     }
 }
 
@@ -146,11 +179,4 @@ async fn memory() {
 #[ignore = "minutes of load: `make bench`"]
 async fn time_in_redis() {
     scripts::print_times().await;
-}
-
-/// The smallest chat request, as bytes.
-fn body(stream: bool) -> String {
-    let model = if stream { "bench-stream" } else { "bench" };
-    let messages = json!([{ "role": "user", "content": "hi" }]);
-    json!({ "model": model, "stream": stream, "messages": messages, "max_tokens": 16 }).to_string()
 }

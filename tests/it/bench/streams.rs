@@ -15,7 +15,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{contest::Contestant, load::Connection, process::cpu};
+use super::{contest::Contestant, load::Connection, process::cpu, wire::Wire};
 use crate::support::{eventually, fake_upstream as fake, listen};
 
 pub(super) const STREAMS: usize = 40;
@@ -54,7 +54,7 @@ impl StreamSource {
     }
 
     /// Opens streams through `port`. Returns when all of them deliver content.
-    pub(super) async fn open(&self, port: u16, streams: usize, pace: Duration) -> Open {
+    pub(super) async fn open(&self, port: u16, wire: Wire, streams: usize, pace: Duration) -> Open {
         self.shared.pace_ms.store(u64::try_from(pace.as_millis()).unwrap(), Ordering::Relaxed);
         self.shared.ending.store(false, Ordering::Relaxed);
         let flowing = Arc::new(AtomicU64::new(0));
@@ -66,9 +66,9 @@ impl StreamSource {
             }
             let flowing = flowing.clone();
             readers.spawn(async move {
-                let mut connection = Connection::open(port, super::contest::KEY, true).await;
+                let mut connection = Connection::open(port, super::contest::KEY, wire, true).await;
                 connection.send().await;
-                read_out(connection, &flowing).await;
+                read_out(connection, wire, &flowing).await;
             });
         }
         eventually(Duration::from_secs(30), "all streams flow", async || {
@@ -80,7 +80,7 @@ impl StreamSource {
 
     /// CPU time of relaying one chunk, µs.
     pub(super) async fn cost_per_chunk(&self, contestant: &Contestant<'_>) -> f64 {
-        let open = self.open(contestant.stream_port, STREAMS, PACE).await;
+        let open = self.open(contestant.stream_port, contestant.wire, STREAMS, PACE).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let (chunks, spent) = (self.shared.chunks.load(Ordering::Relaxed), cpu(contestant.pid));
         tokio::time::sleep(WINDOW).await;
@@ -98,7 +98,7 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Ends the streams properly. Every reader has received its `[DONE]` when this returns.
+    /// Ends the streams properly. Every reader has received its last event when this returns.
     pub(super) async fn end(self) {
         self.shared.ending.store(true, Ordering::Relaxed);
         self.readers.join_all().await;
@@ -106,18 +106,18 @@ impl Open {
 }
 
 /// Increments `flowing` at the first content and returns at the end of the stream.
-async fn read_out(mut connection: Connection, flowing: &AtomicU64) {
+async fn read_out(mut connection: Connection, wire: Wire, flowing: &AtomicU64) {
     let mut flows = false;
     loop {
         assert!(connection.read_more().await, "the stream was cut");
         let read = connection.last();
         assert!(flows || read.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(read));
-        if !flows && contains(read, b"\"content\":\"") {
+        if !flows && contains(read, wire.content()) {
             flows = true;
             flowing.fetch_add(1, Ordering::Relaxed);
         }
         if read.ends_with(b"\r\n0\r\n\r\n") {
-            assert!(contains(read, b"[DONE]"), "{}", String::from_utf8_lossy(read));
+            assert!(contains(read, wire.end()), "{}", String::from_utf8_lossy(read));
             return;
         }
         if flows && read.len() > 4096 {
