@@ -103,6 +103,19 @@ const checks = {
     await raises(Anthropic.BadRequestError, 400, "messages[0].content[0].type", ill);
   },
 
+  async aCallerMayLosePatience() {
+    const ask = { model: models.dialects.at(-1), max_tokens: 50 };
+    const call = client.messages.create({ messages: user("hello [[ttft=5000]]"), ...ask }, { timeout: 500 });
+    assert.ok((await call.catch((error) => error)) instanceof Anthropic.APIConnectionTimeoutError);
+    assert.ok((await create({ messages: user("hello"), ...ask })).content[0].text);
+  },
+
+  async aCutStreamIsNeverComplete() {
+    const ask = { model: models.cut, max_tokens: 50, messages: user("hello") };
+    const error = await client.messages.stream(ask).finalMessage().catch((error) => error);
+    assert.ok(error instanceof Anthropic.APIError, String(error));
+  },
+
   async counting() {
     const { input_tokens } = await client.messages.countTokens({ model: models.any, messages: user("hello") });
     assert.ok(input_tokens > 0);

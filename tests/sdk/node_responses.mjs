@@ -149,6 +149,13 @@ const checks = {
     assert.ok(!kinds.includes("response.completed"));
   },
 
+  async aCallerMayLosePatience() {
+    const ask = { model: models.loose, input: "hello [[ttft=5000]]" };
+    const call = client.responses.create(ask, { timeout: 500, maxRetries: 0 });
+    assert.ok((await call.catch((error) => error)) instanceof OpenAI.APIConnectionTimeoutError);
+    assert.ok((await client.responses.create({ ...ask, input: "hello" })).output_text);
+  },
+
   async leavingAStreamEarly() {
     const ask = { model: models.loose, input: "go on [[tokens=2000 chunk=20]]" };
     for await (const event of client.responses.stream(ask)) {

@@ -1,6 +1,6 @@
 """The official Anthropic SDK for Python against a running gateway. Usage: python_messages.py BASE_URL MODELS_JSON
 
-MODELS_JSON names what to ask: {"any", "dialects": […], "thinks", "vision", "metered"}.
+MODELS_JSON names what to ask: {"any", "dialects": […], "thinks", "vision", "metered", "cut": always broken off}.
 Prints a line per check; the first failure ends it with a traceback.
 """
 
@@ -205,6 +205,28 @@ def a_limit_says_when_and_sleeping_that_long_is_enough():
 def an_answer_of_no_tokens():
     answer = create(model=MODELS["any"], max_tokens=0, messages=user("warm up"))
     assert answer.content == [] and answer.stop_reason == "max_tokens", answer
+
+
+@check
+def a_caller_may_lose_patience():
+    ask = {"model": MODELS["dialects"][-1], "max_tokens": 50}
+    try:
+        client.with_options(timeout=0.5).messages.create(messages=user("hello [[ttft=5000]]"), **ask)
+    except anthropic.APITimeoutError:
+        assert create(messages=user("hello"), **ask).content
+    else:
+        raise AssertionError("no time-out")
+
+
+@check
+def a_cut_stream_is_never_complete():
+    try:
+        with client.messages.stream(model=MODELS["cut"], max_tokens=50, messages=user("hello")) as stream:
+            stream.get_final_message()
+    except anthropic.APIStatusError as error:
+        assert error.body["error"]["type"] == "api_error", error
+    else:
+        raise AssertionError("the stream counts as complete")
 
 
 @check

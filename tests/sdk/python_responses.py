@@ -234,6 +234,17 @@ def a_cut_stream_is_never_complete():
 
 
 @check
+def a_caller_may_lose_patience():
+    impatient = client.with_options(timeout=0.5, max_retries=0)
+    try:
+        impatient.responses.create(model=MODELS["loose"], input="hello [[ttft=5000]]")
+    except openai.APITimeoutError:
+        assert client.responses.create(model=MODELS["loose"], input="hello").output_text
+    else:
+        raise AssertionError("no time-out")
+
+
+@check
 def leaving_a_stream_early():
     async def run():
         async with AsyncOpenAI(base_url=BASE_URL, api_key="anything", max_retries=2) as session:

@@ -3,14 +3,20 @@
 use serde_json::json;
 
 use super::sdk::run;
-use crate::support::{app::TestApp, simulator::Simulator};
+use crate::support::{
+    app::TestApp,
+    fake_upstream::{FakeUpstream, Step, content, role, stream_head},
+    simulator::Simulator,
+};
 
 async fn passes(program: (&str, &str)) {
     let simulator = Simulator::start().await;
     let providers = ["groq", "gemini", "cerebras", "mistral", "ollama"];
     let setup = providers.iter().fold(TestApp::setup(), |app, provider| app.simulated(&simulator, provider));
+    let cut = FakeUpstream::start().await;
+    cut.always(vec![stream_head(), Step::Bytes(role().into()), Step::Bytes(content("half").into())]);
     // The dialects' minutes are short: a dialogue waits for its next turn.
-    let app = setup.env("TOLLFREE__QUEUE__MAX_WAIT_MS", "60000").start().await;
+    let app = setup.lab("cut", &cut).env("TOLLFREE__QUEUE__MAX_WAIT_MS", "60000").start().await;
     let models = json!({
         "any": "free",
         "dialects": [
@@ -20,6 +26,7 @@ async fn passes(program: (&str, &str)) {
         "thinks": "groq/openai/gpt-oss-120b",
         "vision": "gemini/gemini-3.5-flash-lite",
         "metered": "groq/qwen/qwen3.8-27b",
+        "cut": "cut/m",
     });
     run(program, &app, &models.to_string()).await;
 }

@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use crate::support::{
     app::TestApp,
     eventually,
-    fake_upstream::{DONE, FakeUpstream, Step, answer, chunk, content, role, stop, stream, stream_head, whole},
+    fake_upstream::{
+        DONE, FakeUpstream, Step, answer, chunk, content, role, stop, stream, stream_head, whole, with_head,
+    },
     http::{Answer, Finished, Stream},
     redis_server::RedisServer,
     scaled,
@@ -165,6 +167,27 @@ async fn errors_have_anthropics_form_and_say_when_to_retry() {
     )
     .await;
     assert_eq!(error(&malformed).1, "invalid_request_error");
+}
+
+#[tokio::test]
+async fn a_refusal_of_thirty_seconds_is_one_that_claude_code_sleeps_out() {
+    let (app, upstream) = lab().await;
+    let head = "content-type: application/json\r\nretry-after: 30\r\n";
+    upstream.then(with_head(429, head, r#"{"error":{"message":"Rate limit reached"}}"#));
+    // The first is refused by the provider, the second by the gateway.
+    for calls in [1, 1] {
+        let begun = Instant::now();
+        let refused = Answer::of(call(&app, &ask("a/m", &json!({ "stream": true })))).await;
+        let (status, kind, words) = error(&refused);
+        assert_eq!(
+            (status, kind.as_str(), refused.header("retry-after")),
+            (429, "rate_limit_error", Some("30")),
+            "{words}"
+        );
+        assert!(words.contains("UTC") && refused.header("x-should-retry") != Some("false"), "{words}");
+        assert!(begun.elapsed() < scaled(Duration::from_secs(2)));
+        assert_eq!(upstream.seen().len(), calls);
+    }
 }
 
 #[tokio::test]

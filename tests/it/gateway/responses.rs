@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::support::{
     app::TestApp,
     eventually,
-    fake_upstream::{DONE, FakeUpstream, Step, chunk, content, role, stop, stream, stream_head, whole},
+    fake_upstream::{DONE, FakeUpstream, Step, chunk, content, role, stop, stream, stream_head, whole, with_head},
     http::{Answer, Finished, Stream},
     redis_server::RedisServer,
     scaled,
@@ -126,13 +126,35 @@ async fn codex_reads_in_the_stream_how_long_to_sleep() {
         (finished.status, kinds(&finished)),
         (200, vec!["response.created".to_owned(), "response.in_progress".to_owned(), "response.failed".to_owned(),])
     );
-    let error = &finished.chunks()[2]["response"]["error"];
-    assert_eq!(error["code"], "rate_limit_exceeded");
-    let message = error["message"].as_str().unwrap();
-    let (_, time) = message.rsplit_once("try again in ").unwrap();
-    let sleep: f64 = time.strip_suffix('s').unwrap().parse().unwrap();
+    let sleep = seconds_to_sleep(&finished.chunks()[2]);
     let left = plain.retry_after().as_secs_f64();
-    assert!((left - 10.0..=left + 1.0).contains(&sleep), "{sleep} s against {left} s: {message}");
+    assert!((left - 10.0..=left + 1.0).contains(&sleep), "{sleep} s against {left} s");
+}
+
+#[tokio::test]
+async fn codex_sleeps_as_long_as_the_provider_says() {
+    let (app, upstream) = lab().await;
+    let head = "content-type: application/json\r\nretry-after: 30\r\n";
+    upstream.then(with_head(429, head, r#"{"error":{"message":"Rate limit reached"}}"#));
+    let body = json!({"model": "lab/m", "input": "hi", "stream": true});
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let finished = streamed(call(&app, &body).header("originator", "codex_cli_rs")).await;
+        assert!(begun.elapsed() < scaled(Duration::from_secs(2)));
+        let last = finished.chunks().pop().unwrap();
+        assert_eq!(last["type"], "response.failed", "{last}");
+        let sleep = seconds_to_sleep(&last);
+        assert!((29.0..=31.0).contains(&sleep), "{sleep}");
+    }
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+/// The seconds at the end of the message of a `response.failed`.
+fn seconds_to_sleep(event: &Value) -> f64 {
+    let error = &event["response"]["error"];
+    assert_eq!(error["code"], "rate_limit_exceeded");
+    let (_, time) = error["message"].as_str().unwrap().rsplit_once("try again in ").unwrap();
+    time.strip_suffix('s').unwrap().parse().unwrap()
 }
 
 #[tokio::test]
