@@ -34,6 +34,10 @@ pub(super) struct MessageEditor<'c> {
     /// A user's message must not follow a tool's: the assistant says something in between.
     separates_users: bool,
     follows_tool: bool,
+    /// The last message may be the assistant's, whose words the model continues, only if it says so.
+    marks_prefix: bool,
+    /// Messages that come after the present one.
+    left: usize,
 }
 
 /// What the assistant says between a tool's result and the user's next words.
@@ -47,10 +51,12 @@ struct Outline<'t> {
     has_tool_calls: bool,
     has_function_call: bool,
     has_content: bool,
+    has_prefix: bool,
 }
 
 impl<'c> MessageEditor<'c> {
-    pub(crate) fn new(candidate: &'c Candidate) -> Self {
+    /// `messages`: how many there are.
+    pub(crate) fn new(candidate: &'c Candidate, messages: usize) -> Self {
         let wire = &candidate.provider.wire;
         Self {
             plain_roles: wire.dialect != DialectName::Openrouter,
@@ -61,6 +67,8 @@ impl<'c> MessageEditor<'c> {
             text_roles: &wire.text_content_roles,
             separates_users: wire.dialect == DialectName::Mistral,
             follows_tool: false,
+            marks_prefix: wire.dialect == DialectName::Mistral,
+            left: messages,
         }
     }
 
@@ -79,8 +87,16 @@ impl<'c> MessageEditor<'c> {
         }
         let is_silent = role == "assistant" && !outline.has_tool_calls && !outline.has_function_call;
         let silence = if is_silent { self.silence } else { "" };
-        let added =
-            if is_silent && !outline.has_content { format!("\"content\":\"{silence}\"") } else { String::new() };
+        self.left = self.left.saturating_sub(1);
+        let is_prefix = self.marks_prefix && self.left == 0 && is_silent && !outline.has_prefix;
+        let mut added = Vec::new();
+        if is_silent && !outline.has_content {
+            added.push(format!("\"content\":\"{silence}\""));
+        }
+        if is_prefix {
+            added.push("\"prefix\":true".to_owned());
+        }
+        let added = added.join(",");
         walker.object("messages[]", role, json, patch, &|| &added, |name, json, patch| {
             let kind = json.peek()?;
             match (name.raw, kind) {
@@ -172,6 +188,10 @@ fn outline<'t>(json: &mut Json<'t>) -> Result<Outline<'t>, JsonError> {
             ("role", Kind::String) => outline.role = json.string()?.raw,
             ("content", _) => {
                 outline.has_content = true;
+                json.skip()?;
+            }
+            ("prefix", _) => {
+                outline.has_prefix = true;
                 json.skip()?;
             }
             ("tool_calls", Kind::Array) => json.array(|_, json| {

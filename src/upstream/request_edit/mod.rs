@@ -220,7 +220,8 @@ impl<'a> Edit<'a> {
                 schema::sanitise(&mut Json::at_byte(self.text, field.value.start), keywords, false, patch)?;
             }
             ("messages", Kind::Array) => {
-                let mut editor = MessageEditor::new(self.candidate);
+                let count = usize::try_from(self.request.size.messages).unwrap_or(usize::MAX);
+                let mut editor = MessageEditor::new(self.candidate, count);
                 Json::at_byte(self.text, field.value.start).array(|_, json| match json.peek()? {
                     Kind::Object => editor.message(walker, json, patch),
                     _ => json.skip(),
