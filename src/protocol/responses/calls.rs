@@ -38,6 +38,7 @@ impl ToolKind {
         match self {
             Self::Function => "fc",
             Self::Custom => "ctc",
+            Self::Search => "tsc",
         }
     }
 }
@@ -79,7 +80,7 @@ impl OpenCall {
         }
         item.sent = self.arguments.len();
         match item.tool.kind {
-            ToolKind::Function => item.delta(unsent, events, out),
+            ToolKind::Function | ToolKind::Search => item.delta(unsent, events, out),
             ToolKind::Custom => {
                 let input = item.input.push(unsent).to_owned();
                 item.delta(&input, events, out);
@@ -93,6 +94,12 @@ impl OpenCall {
         let (kind, member) = match tool.kind {
             ToolKind::Function => ("function_call", "arguments"),
             ToolKind::Custom => ("custom_tool_call", "input"),
+            ToolKind::Search => {
+                let (call_id, arguments) = (quoted(&self.call_id), search_arguments(payload));
+                return format!(
+                    "{{\"type\":\"tool_search_call\",\"id\":\"{id}\",\"status\":\"{status}\",\"call_id\":{call_id},\"execution\":\"client\",\"arguments\":{arguments}}}"
+                );
+            }
         };
         let (call_id, name, payload) = (quoted(&self.call_id), quoted(&tool.name), quoted(payload));
         let namespace = tool.namespace.as_deref().map_or_else(String::new, |n| format!(",\"namespace\":{}", quoted(n)));
@@ -106,7 +113,7 @@ impl OpenCall {
         self.is_closed = true;
         let Some(item) = &mut self.item else { return (0, "null".to_owned()) };
         let payload = match item.tool.kind {
-            ToolKind::Function => self.arguments.clone(),
+            ToolKind::Function | ToolKind::Search => self.arguments.clone(),
             ToolKind::Custom => {
                 let (input, unsent) = std::mem::take(&mut item.input).finish(&self.arguments);
                 item.delta(&unsent, events, out);
@@ -121,6 +128,11 @@ impl OpenCall {
     }
 }
 
+/// The arguments of a search, which are JSON and no text.
+fn search_arguments(arguments: &str) -> &str {
+    if serde_json::from_str::<IgnoredAny>(arguments).is_ok() { arguments } else { "{}" }
+}
+
 impl CallItem {
     fn place(&self, out: &mut Vec<u8>) {
         // Writing to a vector cannot fail.
@@ -128,16 +140,16 @@ impl CallItem {
     }
 
     fn delta(&self, delta: &str, events: &mut Events, out: &mut Vec<u8>) {
+        let kind = match self.tool.kind {
+            ToolKind::Function => "response.function_call_arguments.delta",
+            ToolKind::Custom => "response.custom_tool_call_input.delta",
+            // Its arguments come with the whole item.
+            ToolKind::Search => return,
+        };
         if delta.is_empty() {
             return;
         }
-        events.begin(
-            match self.tool.kind {
-                ToolKind::Function => "response.function_call_arguments.delta",
-                ToolKind::Custom => "response.custom_tool_call_input.delta",
-            },
-            out,
-        );
+        events.begin(kind, out);
         self.place(out);
         out.extend_from_slice(b",\"delta\":");
         write_string(delta, out);
@@ -158,6 +170,7 @@ impl CallItem {
                 self.place(out);
                 out.extend_from_slice(b",\"input\":");
             }
+            ToolKind::Search => return,
         }
         write_string(payload, out);
         events.end(out);

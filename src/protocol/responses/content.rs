@@ -35,6 +35,13 @@ impl Content {
         Ok(content)
     }
 
+    /// A text as it is written between its quotes.
+    pub(super) fn text(raw: &str) -> Self {
+        let mut content = Self::default();
+        content.push_text(raw);
+        content
+    }
+
     fn part(&mut self, part: Node<'_>) -> Result<(), BadRequest> {
         let members = part.members()?;
         let kind = members.need("type")?;

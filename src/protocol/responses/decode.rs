@@ -14,18 +14,20 @@ use super::{
     object::{ResponseObject, quoted},
     reasoning::ReasoningForm,
     seal::Sealer,
-    stored,
+    stored::{self, References},
     tools::{Choice, Tools},
 };
 use crate::{
     json::Kind,
-    protocol::{BadRequest, Decoded, chat, skip_byte_order_mark},
+    protocol::{BadRequest, Decoded, chat},
 };
 
 /// Serves requests that name no model: Codex sends some.
 const DEFAULT_MODEL: &str = "free-smart";
 /// Members of `include` that ask for something no provider here returns.
 const LOGPROBS: &str = "message.output_text.logprobs";
+/// Windows tools put it before a text.
+const BYTE_ORDER_MARK: char = '\u{FEFF}';
 /// Parameters that mean the same in a chat completion.
 const SAME_PARAMETERS: [&str; 6] =
     ["temperature", "top_p", "presence_penalty", "frequency_penalty", "user", "parallel_tool_calls"];
@@ -59,12 +61,34 @@ pub struct Options {
     pub on_end: Option<OnEnd>,
 }
 
-/// Reads a request; the error is the first mistake in it.
-pub fn decode(body: Bytes, options: Options) -> Result<Decoded, BadRequest> {
-    let body = skip_byte_order_mark(body);
-    let root = Node::root(chat::utf8(&body)?)?;
-    let members = root.members()?;
-    refuse_unsupported(&members, &options)?;
+/// The body of a request, which is one JSON object. It is read once, however often it is decoded.
+pub struct RequestBody<'b>(Members<'b>);
+
+impl<'b> RequestBody<'b> {
+    /// The error is where it is no JSON object.
+    pub fn read(body: &'b Bytes) -> Result<Self, BadRequest> {
+        let text = chat::utf8(body)?;
+        Ok(Self(Node::root(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))?.members()?))
+    }
+
+    /// What of the request needs the store.
+    pub fn references(&self) -> Result<References, BadRequest> {
+        stored::references(&self.0)
+    }
+
+    /// Whether the beginning of a conversation that is too long may be left out.
+    pub fn truncates(&self) -> bool {
+        self.0.raw_or_null("truncation") == "\"auto\""
+    }
+
+    /// Writes the request as a chat completion; the error is the first mistake in it.
+    pub fn decode(&self, options: Options) -> Result<Decoded, BadRequest> {
+        decode(&self.0, options)
+    }
+}
+
+fn decode(members: &Members<'_>, options: Options) -> Result<Decoded, BadRequest> {
+    refuse_unsupported(members, &options)?;
 
     let history = options.history.as_deref().map(Node::root).transpose()?;
     let mut tools = Tools::default();
@@ -75,7 +99,7 @@ pub fn decode(body: Bytes, options: Options) -> Result<Decoded, BadRequest> {
     let references = references.collect::<Result<Vec<_>, BadRequest>>()?;
     let mut conversation = Conversation::new(options.sealer.as_deref(), references);
     conversation.lenient = options.purpose != Purpose::Respond;
-    read_input(&members, history, &mut conversation, &mut tools, options.purpose)?;
+    read_input(members, history, &mut conversation, &mut tools, options.purpose)?;
     if let Some(share) = options.kept_share {
         conversation.truncate(share);
     }
@@ -88,16 +112,17 @@ pub fn decode(body: Bytes, options: Options) -> Result<Decoded, BadRequest> {
 
     let mut dropped = std::mem::take(&mut conversation.dropped);
     dropped.extend(std::mem::take(&mut tools.hosted));
-    let reasoning = read_reasoning(&members, &options, &mut dropped)?;
-    let mut chat_body = begin_body(&members, options.purpose)?;
+    let reasoning = read_reasoning(members, &options, &mut dropped)?;
+    let mut chat_body = begin_body(members, options.purpose)?;
     conversation.write(&mut chat_body)?;
     if !compacts {
         write_tools(&tools, &choice, &mut chat_body)?;
-        write_format(&members, &mut chat_body)?;
+        write_format(members, &mut chat_body)?;
     }
-    write_parameters(&members, &mut chat_body)?;
+    write_parameters(members, &mut chat_body)?;
     chat_body.push('}');
-    let request = chat::decode(Bytes::from(chat_body)).map_err(renamed)?;
+    let mut request = chat::decode(Bytes::from(chat_body)).map_err(renamed)?;
+    request.session = members.text("prompt_cache_key")?.map(|key| key.decode().into_owned());
 
     let compaction = match (compacts, &options.sealer) {
         (false, _) => None,
@@ -107,9 +132,9 @@ pub fn decode(body: Bytes, options: Options) -> Result<Decoded, BadRequest> {
         }
         (true, None) => return Err(no_key(members.object())),
     };
-    let echo = echo::write(&members, options.on_end.is_some())?;
+    let echo = echo::write(members, options.on_end.is_some())?;
     let object = ResponseObject::new(request.model.clone(), echo);
-    let input = if options.on_end.is_some() { stored::own_items(&members, &object.key)? } else { String::new() };
+    let input = if options.on_end.is_some() { stored::own_items(members, &object.key)? } else { String::new() };
     let answer = Answer::new(object.key.clone(), tools.into_table(), reasoning);
     let encoder = ResponseEncoder {
         object,

@@ -16,13 +16,14 @@ mod reasoning;
 mod seal;
 mod stored;
 mod tools;
+mod transcript;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::{
-    decode::{Options, Purpose, decode, not_found, parameter_name},
+    decode::{Options, Purpose, RequestBody, not_found, parameter_name},
     encoder::{FinishedResponse, Manners},
     seal::Sealer,
-    stored::{References, conversation, find_item, referenced_items, references, response_of_item, truncates},
+    stored::{References, conversation, find_item, referenced_items, response_of_item},
 };

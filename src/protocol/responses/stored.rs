@@ -2,15 +2,11 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::node::{Members, Node};
-use crate::{
-    json::Kind,
-    protocol::{BadRequest, chat::utf8, skip_byte_order_mark},
-};
+use crate::{json::Kind, protocol::BadRequest};
 
 /// What of a request needs the store.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,9 +20,7 @@ pub struct References {
 }
 
 /// Finds what a request refers to.
-pub fn references(body: &Bytes) -> Result<References, BadRequest> {
-    let body = skip_byte_order_mark(body.clone());
-    let members = Node::root(utf8(&body)?)?.members()?;
+pub(super) fn references(members: &Members<'_>) -> Result<References, BadRequest> {
     let mut found = References { stores: true, ..References::default() };
     found.previous = members.text("previous_response_id")?.map(|id| id.decode().into_owned());
     if let Some(store) = members.get("store") {
@@ -36,16 +30,6 @@ pub fn references(body: &Bytes) -> Result<References, BadRequest> {
         found.items = referenced(input)?;
     }
     Ok(found)
-}
-
-/// Whether the beginning of a conversation that is too long may be left out.
-pub fn truncates(body: &Bytes) -> bool {
-    // Hardly any request says so, and bodies are large.
-    memchr::memmem::find(body, b"\"truncation\"").is_some()
-        && utf8(body)
-            .and_then(Node::root)
-            .and_then(Node::members)
-            .is_ok_and(|m| m.raw_or_null("truncation") == "\"auto\"")
 }
 
 /// The items that a list of items names.
@@ -220,9 +204,10 @@ mod tests {
     fn references_are_found_in_a_body() {
         let body = json!({"previous_response_id": "resp_1", "store": false,
             "input": [{"id": "msg_1"}, {"type": "item_reference", "id": "rs_2"}, {"role": "user", "id": "msg_3", "content": "x"}]});
-        let found = references(&Bytes::from(body.to_string())).unwrap();
+        let of = |body: &str| references(&Node::root(body).unwrap().members().unwrap()).unwrap();
+        let found = of(&body.to_string());
         let items = vec!["msg_1".to_owned(), "rs_2".to_owned()];
         assert_eq!(found, References { previous: Some("resp_1".to_owned()), items, stores: false });
-        assert!(references(&Bytes::from_static(b"{\"input\":\"x\"}")).unwrap().stores);
+        assert!(of("{\"input\":\"x\"}").stores);
     }
 }

@@ -1,21 +1,19 @@
 //! Tools: as the request declares them, as functions of a chat completion, and back.
 
-use std::fmt::Write as _;
-
-use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 use super::node::{Members, Node};
 use crate::{
     json::{Kind, Text},
-    protocol::BadRequest,
+    protocol::{BadRequest, tool_name},
 };
 
-/// The longest name of a function that providers accept.
-const NAME_MAX: usize = 64;
-/// Hexadecimal digits that keep apart the names that had to be changed.
-const DIGEST_CHARS: usize = 8;
 /// Parameters of a function that declares none.
 const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
+/// The name of the search for further tools.
+pub(super) const SEARCH: &str = "tool_search";
+const SEARCH_PARAMETERS: &str =
+    r#"{"type":"object","properties":{"query":{"type":"string"},"limit":{"type":"integer"}},"required":["query"]}"#;
 /// The one member of a custom tool's arguments.
 pub(super) const CUSTOM_INPUT: &str = "input";
 
@@ -25,6 +23,8 @@ pub(super) enum ToolKind {
     Function,
     /// Takes free text. Providers know it as a function with one string.
     Custom,
+    /// The client's own search for further tools.
+    Search,
 }
 
 /// A declared tool.
@@ -54,22 +54,10 @@ pub(super) struct Choice {
     pub allowed: Option<Vec<String>>,
 }
 
-/// The name of a tool as a function of the chat completion: `ns__tool`. A name that providers do not accept is changed in
-/// the same way each time, so that calls in the history keep the name of their tool.
+/// The name of a tool as a function of the chat completion: `ns__tool`.
 pub(super) fn chat_name(namespace: Option<&str>, name: &str) -> String {
-    let full = namespace.map_or_else(|| name.to_owned(), |namespace| format!("{namespace}__{name}"));
-    let is_valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if full.len() <= NAME_MAX && !full.is_empty() && full.chars().all(is_valid) {
-        return full;
-    }
-    let mut short: String = full.chars().map(|c| if is_valid(c) { c } else { '_' }).collect();
-    short.truncate(NAME_MAX - DIGEST_CHARS - 1);
-    short.push('_');
-    for byte in Sha256::digest(full.as_bytes()).iter().take(DIGEST_CHARS / 2) {
-        // Writing to a `String` cannot fail.
-        let _ = write!(short, "{byte:02x}");
-    }
-    short
+    let full = namespace.map_or(Cow::Borrowed(name), |namespace| Cow::Owned(format!("{namespace}__{name}")));
+    tool_name::chat_name(&full).into_owned()
 }
 
 impl<'a> Tools<'a> {
@@ -84,6 +72,13 @@ impl<'a> Tools<'a> {
         let kind = match kind.raw {
             "function" => ToolKind::Function,
             "custom" => ToolKind::Custom,
+            "tool_search" if namespace.is_none() && is_run_by_client(&members)? => {
+                self.add(
+                    Tool { chat_name: SEARCH.into(), name: SEARCH.into(), namespace: None, kind: ToolKind::Search },
+                    tool,
+                );
+                return Ok(());
+            }
             "namespace" if namespace.is_none() => {
                 let name = name_of(&members)?;
                 return members.need("tools")?.items()?.into_iter().try_for_each(|t| self.declare_one(t, Some(&name)));
@@ -102,11 +97,14 @@ impl<'a> Tools<'a> {
             return Err(parameters.wrong("an object"));
         }
         let chat_name = chat_name(namespace, &name);
-        if self.declared.iter().all(|(known, _)| known.chat_name != chat_name) {
-            let namespace = namespace.map(str::to_owned);
-            self.declared.push((Tool { chat_name, name, namespace, kind }, tool));
-        }
+        self.add(Tool { chat_name, name, namespace: namespace.map(str::to_owned), kind }, tool);
         Ok(())
+    }
+
+    fn add(&mut self, tool: Tool, node: Node<'a>) {
+        if self.declared.iter().all(|(known, _)| known.chat_name != tool.chat_name) {
+            self.declared.push((tool, node));
+        }
     }
 
     /// Reads `tool_choice`.
@@ -194,7 +192,8 @@ impl<'a> Tools<'a> {
             out.push_str(&tool.chat_name);
             out.push('"');
             match tool.kind {
-                ToolKind::Function => write_function(&members, out)?,
+                ToolKind::Function => write_function(&members, NO_PARAMETERS, out)?,
+                ToolKind::Search => write_function(&members, SEARCH_PARAMETERS, out)?,
                 ToolKind::Custom => write_custom(&members, out)?,
             }
             out.push_str("}}");
@@ -222,14 +221,20 @@ fn function_choice(chat_name: &str) -> String {
     format!(r#"{{"type":"function","function":{{"name":"{chat_name}"}}}}"#)
 }
 
-fn write_function(members: &Members<'_>, out: &mut String) -> Result<(), BadRequest> {
+/// Whether the client runs the tool, and not OpenAI's servers.
+fn is_run_by_client(members: &Members<'_>) -> Result<bool, BadRequest> {
+    Ok(members.text("execution")?.is_some_and(|execution| execution.raw == "client"))
+}
+
+/// `parameters`: of a tool that declares none.
+fn write_function(members: &Members<'_>, parameters: &str, out: &mut String) -> Result<(), BadRequest> {
     if let Some(description) = members.get("description") {
         description.string()?;
         out.push_str(",\"description\":");
         out.push_str(description.raw());
     }
     out.push_str(",\"parameters\":");
-    out.push_str(members.get("parameters").map_or(NO_PARAMETERS, Node::raw));
+    out.push_str(members.get("parameters").map_or(parameters, Node::raw));
     if let Some(strict) = members.get("strict")
         && strict.boolean()?
     {
@@ -345,14 +350,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_providers_refuse_is_changed_reproducibly() {
-        let long = "x".repeat(80);
-        let name = chat_name(Some("ns"), &long);
-        assert_eq!(name.len(), NAME_MAX);
-        assert_eq!(name, chat_name(Some("ns"), &long));
-        assert_ne!(name, chat_name(Some("ns"), &"x".repeat(81)));
-        assert!(chat_name(None, "a.b").starts_with("a_b_"));
-        assert_ne!(chat_name(None, "a.b"), chat_name(None, "a_b"));
-        assert_eq!(chat_name(Some("mcp"), "do-it"), "mcp__do-it");
+    fn a_search_for_tools_is_a_function_only_where_the_client_runs_it() {
+        let search =
+            |execution: &str| json!({"type": "tool_search", "execution": execution, "description": "Finds tools."});
+        let (tools, written) = declared(&json!([search("server")]));
+        assert_eq!((tools.hosted.as_slice(), written.as_str()), (&["tool_search".to_owned()][..], ""));
+        let (_, written) = declared(&json!([search("client"), {"type": "namespace", "name": "empty", "tools": []}]));
+        let chat: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!((&chat[0]["function"]["name"], chat.as_array().unwrap().len()), (&json!("tool_search"), 1));
+        assert_eq!(chat[0]["function"]["parameters"]["required"], json!(["query"]));
     }
 }

@@ -5,7 +5,7 @@ pub(crate) mod stored;
 use actix_web::{
     HttpResponse,
     http::header::HeaderMap,
-    web::{Bytes, Data, Json},
+    web::{Data, Json},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -24,8 +24,8 @@ use crate::{
     },
     domain::Client,
     protocol::{
-        self, Decoded, Protocol,
-        responses::{Manners, Options, Purpose},
+        Decoded, Protocol,
+        responses::{Manners, Options, Purpose, RequestBody},
     },
 };
 
@@ -112,6 +112,7 @@ pub(crate) async fn count_tokens(
 ) -> Result<Json<InputTokens>, ApiError> {
     let Posted { client, body, .. } = posted?;
     let body = body?;
+    let body = RequestBody::read(&body)?;
     let options = Options { purpose: Purpose::Count, ..Options::default() };
     let request = read(&state, &client, &body, options).await?.request;
     let input_tokens = estimate_prompt(&state, &client, &request)?;
@@ -132,8 +133,9 @@ async fn answer(call: Call, posted: Result<Posted, ApiError>, purpose: Purpose) 
     };
     let decoded = async {
         let (body, manners) = (body?, manners(request.headers()));
+        let body = RequestBody::read(&body)?;
         let mut decoded = read(&call.state, &client, &body, Options { purpose, manners, ..Options::default() }).await?;
-        if !protocol::responses::truncates(&body) {
+        if !body.truncates() {
             return Ok(decoded);
         }
         let mut share = 1.0;
@@ -151,16 +153,21 @@ async fn answer(call: Call, posted: Result<Posted, ApiError>, purpose: Purpose) 
     }
 }
 
-async fn read(state: &Data<AppState>, client: &Client, body: &Bytes, options: Options) -> Result<Decoded, ApiError> {
+async fn read(
+    state: &Data<AppState>,
+    client: &Client,
+    body: &RequestBody<'_>,
+    options: Options,
+) -> Result<Decoded, ApiError> {
     let options = complete(state, client, body, options).await?;
-    Ok(protocol::responses::decode(body.clone(), options)?)
+    Ok(body.decode(options)?)
 }
 
 /// Adds the key and, where responses are stored, what the request refers to.
 async fn complete(
     state: &Data<AppState>,
     client: &Client,
-    body: &Bytes,
+    body: &RequestBody<'_>,
     mut options: Options,
 ) -> Result<Options, ApiError> {
     let bounds = {

@@ -17,7 +17,7 @@ use crate::{
     },
     domain::Client,
     ledger::{LedgerError, NewResponse, ResponseBounds, StoredResponse},
-    protocol::responses::{self, FinishedResponse, Options, Purpose},
+    protocol::responses::{self, FinishedResponse, Options, Purpose, RequestBody},
 };
 
 /// A response may be continued before it has reached the store.
@@ -30,10 +30,10 @@ pub(super) async fn prepare(
     state: &Data<AppState>,
     client: &Client,
     bounds: ResponseBounds,
-    body: &Bytes,
+    body: &RequestBody<'_>,
     mut options: Options,
 ) -> Result<Options, ApiError> {
-    let references = responses::references(body)?;
+    let references = body.references()?;
     if let Some(previous) = &references.previous {
         let links = conversation(state, client, previous).await?;
         let texts = links.iter().map(|link| (as_text(&link.input), as_text(&link.object)));

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::decode;
 use crate::{
     domain::{Capabilities, Tier},
     protocol::{
         BadRequest, Decoded,
-        responses::{Options, Purpose, Sealer, decode},
+        responses::{Options, Purpose, Sealer},
     },
 };
 
 fn read_with(body: &Value, options: Options) -> Result<Decoded, BadRequest> {
-    decode(Bytes::from(body.to_string()), options)
+    decode(&Bytes::from(body.to_string()), options)
 }
 
 fn chat(body: &Value) -> (Value, Decoded) {
@@ -171,9 +172,9 @@ fn malformed_bodies_are_reported_as_such() {
     for (body, found) in
         [(&b"{\"input\":\n}"[..], "line 2 column 1"), (b"{\"input\":\"\xff\"}", "byte 10"), (b"", "line 1 column 1")]
     {
-        let Err(bad) = decode(Bytes::copy_from_slice(body), Options::default()) else { panic!("accepted") };
+        let Err(bad) = decode(&Bytes::copy_from_slice(body), Options::default()) else { panic!("accepted") };
         assert_eq!((bad.code, bad.param.as_deref()), ("invalid_json", None));
         assert!(bad.message.contains(found), "{}", bad.message);
     }
-    assert!(decode(Bytes::from_static(b"\xEF\xBB\xBF{\"input\":\"x\"}"), Options::default()).is_ok());
+    assert!(decode(&Bytes::from_static(b"\xEF\xBB\xBF{\"input\":\"x\"}"), Options::default()).is_ok());
 }

@@ -7,13 +7,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
+    decode,
     rules::{check, events},
-    schema::Schema,
 };
 use crate::protocol::{
     Encoder, Failure, ReplyInfo,
     chat::Chunk,
-    responses::{Manners, Options, Purpose, Sealer, decode},
+    json_schema::{OPENAI, RESPONSES},
+    responses::{Manners, Options, Purpose, Sealer},
 };
 
 fn info() -> ReplyInfo {
@@ -28,11 +29,12 @@ fn encoder(members: &Value, options: Options) -> Box<dyn Encoder> {
     let mut body = json!({"model": "free", "input": "hi", "stream": true, "tools": [
         {"type": "function", "name": "f", "description": "d"},
         {"type": "custom", "name": "apply_patch"},
-        {"type": "namespace", "name": "ns", "tools": [{"type": "function", "name": "g"}, {"type": "custom", "name": "c"}]},
+        {"type": "tool_search", "execution": "client"},
+        {"type": "namespace", "name": "ns", "description": "n", "tools": [{"type": "function", "name": "g"}, {"type": "custom", "name": "c"}]},
     ]});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     let options = Options { sealer: Some(sealer()), ..options };
-    decode(Bytes::from(body.to_string()), options).unwrap_or_else(|e| panic!("{}", e.message)).encoder.unwrap()
+    decode(&Bytes::from(body.to_string()), options).unwrap_or_else(|e| panic!("{}", e.message)).encoder.unwrap()
 }
 
 fn chunk(delta: &Value, reason: Option<&str>) -> Chunk {
@@ -162,7 +164,7 @@ fn reasoning_has_the_form_that_was_requested_and_is_sealed_on_request() {
     let again = json!({"input": [item, {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "1", "output": "x"}]});
     let options = Options { sealer: Some(sealer()), ..Options::default() };
-    let decoded = decode(Bytes::from(again.to_string()), options).unwrap_or_else(|e| panic!("{}", e.message));
+    let decoded = decode(&Bytes::from(again.to_string()), options).unwrap_or_else(|e| panic!("{}", e.message));
     assert!(String::from_utf8_lossy(&decoded.request.body).contains(r#""reasoning_content":"Hm. Yes.""#));
 }
 
@@ -233,7 +235,8 @@ fn a_whole_answer_is_the_object_of_its_stream() {
     let mut encoder = encoder(&json!({}), Options::default());
     let body = encoder.whole(&info(), Chunk::read(completion.to_string().as_bytes()).unwrap());
     let response: Value = serde_json::from_slice(&body).unwrap();
-    Schema::read().check("response", &response).unwrap();
+    RESPONSES.check("response", &response).unwrap();
+    OPENAI.check("response", &response).unwrap();
     let kinds: Vec<_> =
         response["output"].as_array().unwrap().iter().map(|item| item["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["reasoning", "message", "custom_tool_call", "function_call"]);
@@ -252,10 +255,10 @@ fn a_compaction_is_one_sealed_item() {
     let options = Options { purpose: Purpose::Compact, ..Options::default() };
     let body = encoder(&json!({"stream": null}), options).whole(&info(), chunks().pop().unwrap());
     let compacted: Value = serde_json::from_slice(&body).unwrap();
-    Schema::read().check("compacted", &compacted).unwrap();
+    RESPONSES.check("compacted", &compacted).unwrap();
     let next = json!({"input": [compacted["output"][0], {"role": "user", "content": "go on"}]});
     let options = Options { sealer: Some(sealer()), ..Options::default() };
-    let decoded = decode(Bytes::from(next.to_string()), options).unwrap_or_else(|e| panic!("{}", e.message));
+    let decoded = decode(&Bytes::from(next.to_string()), options).unwrap_or_else(|e| panic!("{}", e.message));
     assert!(String::from_utf8_lossy(&decoded.request.body).contains("The sum."));
 }
 
@@ -277,7 +280,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         3 => text.prop_map(Piece::Text),
         2 => text.prop_map(Piece::Reasoning),
         1 => text.prop_map(Piece::Refusal),
-        4 => (0..4u64, 0..5usize, fragment).prop_map(|(call, tool, fragment)| Piece::Call(call, tool, fragment)),
+        4 => (0..4u64, 0..6usize, fragment).prop_map(|(call, tool, fragment)| Piece::Call(call, tool, fragment)),
         1 => Just(Piece::KeepAlive),
     ]
 }
@@ -326,7 +329,7 @@ proptest! {
                     Piece::Refusal(delta) => json!({ "refusal": delta }),
                     Piece::Call(index, tool, fragment) => {
                         let at = usize::try_from(index).unwrap();
-                        let names = ["f", "apply_patch", "ns__g", "ns__c", "unheard_of"];
+                        let names = ["f", "apply_patch", "ns__g", "ns__c", "unheard_of", "tool_search"];
                         let first = !std::mem::replace(&mut begun[at], true);
                         let id = format!("c{index}");
                         call(index, first.then_some(id.as_str()), first.then_some(names[tool]), &fragment)
