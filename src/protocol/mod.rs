@@ -3,9 +3,12 @@
 pub mod chat;
 mod encoder;
 mod failure;
+#[cfg(test)]
+mod json_schema;
 mod json_view;
 pub mod messages;
 pub mod responses;
+mod tool_name;
 
 use bytes::Bytes;
 

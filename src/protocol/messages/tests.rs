@@ -10,6 +10,7 @@ use super::{MessagesEncoder, MessagesRequest, decode};
 use crate::protocol::{
     BadRequest, Encoder, Failure, ReplyInfo,
     chat::{Chunk, StreamEvent},
+    json_schema::ANTHROPIC,
 };
 
 fn read(request: &Value) -> Result<(MessagesRequest, Value), BadRequest> {
@@ -172,7 +173,12 @@ fn events(out: &[u8]) -> Vec<Event> {
     frames
         .map(|frame| {
             let (name, data) = frame.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
-            (name.to_owned(), serde_json::from_str(data).unwrap())
+            let data: Value = serde_json::from_str(data).unwrap();
+            let definition = if name == "error" { "error" } else { "event" };
+            if name != "ping" {
+                ANTHROPIC.check(definition, &data).unwrap_or_else(|e| panic!("{e}\n{data}"));
+            }
+            (name.to_owned(), data)
         })
         .collect()
 }
@@ -266,6 +272,7 @@ fn accumulate(events: &[Event]) -> Value {
         }
     }
     assert!(ended, "no message_stop");
+    ANTHROPIC.check("message", &message).unwrap_or_else(|e| panic!("{e}\n{message}"));
     message
 }
 
@@ -514,6 +521,7 @@ proptest! {
         let mut encoder = read(&with(&json!({ "thinking": { "type": "adaptive" } }))).unwrap().0.encoder;
         let body = encoder.whole(&info(), Chunk::read(completion.to_string().as_bytes()).unwrap());
         let message: Value = serde_json::from_slice(&body).unwrap();
+        prop_assert!(ANTHROPIC.check("message", &message).is_ok(), "{:?}", ANTHROPIC.check("message", &message));
         prop_assert_eq!(summary(&message), (thought, text, inputs));
     }
 }
