@@ -9,7 +9,7 @@ use super::{
     tool_id,
     wire::{event, signature},
 };
-use crate::protocol::chat::CallDelta;
+use crate::protocol::{chat::CallDelta, tool_name::ChangedNames};
 
 /// Blocks in the order in which they began. Those behind the open one wait: the fragments of parallel calls may be mixed.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub(super) struct Blocks {
     is_open: bool,
     /// The index of the open block for the client, or of the next one.
     index: usize,
+    names: ChangedNames,
 }
 
 #[derive(Debug)]
@@ -39,6 +40,15 @@ pub(super) enum Kind {
 }
 
 impl Blocks {
+    pub(super) fn new(names: ChangedNames) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// The names of tools that providers know by other ones.
+    pub(super) fn names(&self) -> &ChangedNames {
+        &self.names
+    }
+
     /// Adds text or thoughts, which may be empty.
     pub(super) fn say(&mut self, kind: Kind, text: &str, model: &str, out: &mut Vec<u8>) {
         match self.all.last_mut().filter(|last| last.kind == kind) {
@@ -103,7 +113,7 @@ impl Blocks {
         let index = self.index;
         let block = &mut self.all[self.current];
         if !self.is_open {
-            let Some(content) = block.start() else { return };
+            let Some(content) = block.start(&self.names) else { return };
             self.is_open = true;
             let begun = json!({ "type": "content_block_start", "index": index, "content_block": content });
             event(out, "content_block_start", &begun);
@@ -139,12 +149,14 @@ impl Blocks {
 
 impl Block {
     /// The block as it begins; `None` while the name of a call is not known.
-    fn start(&self) -> Option<Value> {
+    fn start(&self, names: &ChangedNames) -> Option<Value> {
         match &self.kind {
             Kind::Text => Some(json!({ "type": "text", "text": "" })),
             Kind::Thinking => Some(json!({ "type": "thinking", "thinking": "", "signature": "" })),
             Kind::Call { name, .. } if name.is_empty() => None,
-            Kind::Call { id, name, .. } => Some(json!({ "type": "tool_use", "id": id, "name": name, "input": {} })),
+            Kind::Call { id, name, .. } => {
+                Some(json!({ "type": "tool_use", "id": id, "name": names.original(name), "input": {} }))
+            }
         }
     }
 

@@ -7,8 +7,15 @@ use super::{
 };
 use crate::{
     json::Kind,
-    protocol::json_view::{Members, View},
+    protocol::{
+        json_view::{Members, View},
+        tool_name,
+    },
 };
+
+/// Claude Code writes this line, which is not for the model, before its prompt. It changes with every request, so that no provider
+/// could find the prompt in its cache.
+const BILLING_LINE: &str = "x-anthropic-billing-header:";
 
 /// The messages of a chat completion.
 #[derive(Default)]
@@ -178,9 +185,9 @@ fn call(members: &Members<'_>) -> Result<String, Mistake> {
     let (id, signature) = tool_id::restore(&id);
     let mut json = "{\"id\":\"".to_owned();
     push_escaped(&mut json, &id);
-    json.push_str("\",\"type\":\"function\",\"function\":{\"name\":");
-    json.push_str(name.raw);
-    json.push_str(",\"arguments\":\"");
+    json.push_str("\",\"type\":\"function\",\"function\":{\"name\":\"");
+    push_escaped(&mut json, &tool_name::chat_name(&name.string().unwrap_or_default()));
+    json.push_str("\",\"arguments\":\"");
     push_escaped(&mut json, input);
     json.push_str("\"}");
     if let Some(signature) = signature {
@@ -192,14 +199,22 @@ fn call(members: &Members<'_>) -> Result<String, Mistake> {
     Ok(json)
 }
 
+/// A system prompt without the line for Anthropic's accounts.
+fn without_billing_line(escaped: &str) -> &str {
+    if !escaped.starts_with(BILLING_LINE) {
+        return escaped;
+    }
+    escaped.split_once("\\n").map_or("", |(_, prompt)| prompt)
+}
+
 fn block_members(block: View<'_>) -> Result<Members<'_>, Mistake> {
     if block.kind == Kind::Object { Ok(block.members()) } else { Err(wrong("", "an object", block)) }
 }
 
-/// A text, or the texts of a list of text blocks, with their escapes.
+/// The text of a system prompt, or the texts of its blocks, with their escapes.
 fn text_of(content: View<'_>) -> Result<String, Mistake> {
     match content.kind {
-        Kind::String => Ok(content.escaped().unwrap_or_default().to_owned()),
+        Kind::String => Ok(without_billing_line(content.escaped().unwrap_or_default()).to_owned()),
         Kind::Array => {
             let mut parts = Parts::default();
             for (k, block) in content.items().into_iter().enumerate() {
@@ -209,7 +224,8 @@ fn text_of(content: View<'_>) -> Result<String, Mistake> {
                 if kind.raw != "\"text\"" {
                     return Err(within(wrong("type", "`text`", kind)));
                 }
-                parts.text(expect(&members, "text", Kind::String).map_err(within)?.escaped().unwrap_or_default());
+                let text = expect(&members, "text", Kind::String).map_err(within)?.escaped().unwrap_or_default();
+                parts.text(without_billing_line(text));
             }
             Ok(parts.take_text())
         }

@@ -115,7 +115,7 @@ impl Draft {
         }
         self.dropped.sort_unstable();
         self.dropped.dedup();
-        self.encoder = MessagesEncoder::new(options.thinking, options.stops);
+        self.encoder = MessagesEncoder::new(options.thinking, options.stops, tools.changed);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use crate::protocol::{
     chat::{Chunk, ChunkChoice},
     encoder::{Encoder, ReplyInfo},
     failure::Failure,
+    tool_name::ChangedNames,
 };
 
 /// The state of one answer.
@@ -40,8 +41,8 @@ pub(super) struct End {
 }
 
 impl MessagesEncoder {
-    pub(super) fn new(thinking: Thinking, stops: Vec<String>) -> Self {
-        Self { thinking, stops, ..Self::default() }
+    pub(super) fn new(thinking: Thinking, stops: Vec<String>, names: ChangedNames) -> Self {
+        Self { thinking, stops, blocks: Blocks::new(names), ..Self::default() }
     }
 
     /// The answer of no tokens to a request that allows none.
@@ -157,7 +158,7 @@ impl Encoder for MessagesEncoder {
         let mut content = Vec::new();
         for choice in completion.choices.into_iter().filter(|choice| choice.index == 0) {
             self.end.note(&choice, &self.stops);
-            content = whole::content(choice.delta, self.thinking, &reply.model, &mut self.counts);
+            content = whole::content(choice.delta, self.thinking, &reply.model, self.blocks.names(), &mut self.counts);
         }
         let message = json!({
             "id": message_id(),

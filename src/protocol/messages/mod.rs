@@ -1,6 +1,8 @@
 //! Anthropic's Messages.
 
 mod blocks;
+#[cfg(test)]
+mod client_quirks;
 mod content;
 mod decode;
 mod encode;

@@ -6,6 +6,7 @@ use super::{
     wire::Thinking,
 };
 use crate::{
+    domain::KeyDigest,
     json::Kind,
     protocol::json_view::{Members, View},
 };
@@ -45,12 +46,22 @@ pub(super) fn read(top: &Members<'_>) -> Result<Options, Mistake> {
         && let Some(user) =
             optional(&metadata.members(), "user_id", Kind::String).map_err(|mistake| mistake.below("metadata"))?
     {
-        options.members.push(("user", user.raw.to_owned()));
+        options.members.push(("user", user_id(user)));
     }
     let output = optional(top, "output_config", Kind::Object)?.map(View::members).unwrap_or_default();
     options.effort(top, &output)?;
     options.format(top, &output)?;
     Ok(options)
+}
+
+/// The longest name of a user that every provider takes.
+const USER_MAX: usize = 64;
+
+/// Claude Code names device, account and session here. Providers refuse so long a name, and need not know them.
+fn user_id(user: View<'_>) -> String {
+    let id = user.string().unwrap_or_default();
+    let is_plain = id.len() <= USER_MAX && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if is_plain { user.raw.to_owned() } else { format!("\"{}\"", &KeyDigest::of(&id).hex()[..USER_MAX / 2]) }
 }
 
 impl Options {

@@ -3,14 +3,17 @@
 use super::mistake::{Mistake, expect, optional, wrong};
 use crate::{
     json::Kind,
-    protocol::json_view::{Members, View},
+    protocol::{
+        json_view::{Members, View},
+        tool_name,
+    },
 };
 
 /// Between two texts of one message.
 const BREAK: &str = "\\n\\n";
 
 /// Blocks that only Anthropic's own servers can make or read.
-const SERVER_BLOCKS: [&str; 12] = [
+const SERVER_BLOCKS: [&str; 11] = [
     "server_tool_use",
     "web_search_tool_result",
     "web_fetch_tool_result",
@@ -18,7 +21,6 @@ const SERVER_BLOCKS: [&str; 12] = [
     "bash_code_execution_tool_result",
     "text_editor_code_execution_tool_result",
     "tool_search_tool_result",
-    "tool_reference",
     "mcp_tool_use",
     "mcp_tool_result",
     "container_upload",
@@ -68,6 +70,11 @@ impl Parts {
             "image" => self.image(members)?,
             "document" => self.document(members)?,
             "search_result" => self.search_result(members)?,
+            // What a search for tools has found. All tools are with the model already.
+            "tool_reference" => {
+                let name = expect(members, "tool_name", Kind::String)?.string().unwrap_or_default();
+                self.text(&format!("Found: {}", tool_name::chat_name(&name)));
+            }
             // The summary that took the place of earlier messages.
             "compaction" => {
                 let summary = optional(members, "content", Kind::String)?.and_then(View::escaped);

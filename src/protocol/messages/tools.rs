@@ -3,7 +3,10 @@
 use super::mistake::{Mistake, expect, optional, wrong};
 use crate::{
     json::Kind,
-    protocol::json_view::{Members, View},
+    protocol::{
+        json_view::{Members, View},
+        tool_name::ChangedNames,
+    },
 };
 
 /// The tools of a chat completion.
@@ -13,6 +16,8 @@ pub(super) struct Tools {
     pub members: Vec<(&'static str, String)>,
     /// Types of tools that only Anthropic's own servers run.
     pub dropped: Vec<String>,
+    pub changed: ChangedNames,
+    /// As the client writes them.
     names: Vec<String>,
 }
 
@@ -51,7 +56,8 @@ impl Tools {
             return Err(wrong("name", "a tool's name", "an empty string"));
         }
         let schema = expect(&members, "input_schema", Kind::Object)?;
-        let mut json = format!("{{\"type\":\"function\",\"function\":{{\"name\":{}", name.raw);
+        let chat_name = self.changed.change(&name.string().unwrap_or_default());
+        let mut json = format!("{{\"type\":\"function\",\"function\":{{\"name\":\"{chat_name}\"");
         if let Some(description) = optional(&members, "description", Kind::String)? {
             json.push_str(",\"description\":");
             json.push_str(description.raw);
@@ -82,7 +88,8 @@ impl Tools {
                 if !self.names.iter().any(|known| known == name.raw) {
                     return Err(wrong("name", "the name of a tool of this request that is served here", name));
                 }
-                Some(format!("{{\"type\":\"function\",\"function\":{{\"name\":{}}}}}", name.raw))
+                let chat_name = self.changed.change(&name.string().unwrap_or_default());
+                Some(format!("{{\"type\":\"function\",\"function\":{{\"name\":\"{chat_name}\"}}}}"))
             }
             _ => return Err(wrong("type", "`auto`, `any`, `tool` or `none`", kind)),
         };

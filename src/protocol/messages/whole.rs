@@ -7,10 +7,16 @@ use super::{
     usage::Counts,
     wire::{Thinking, input, signature},
 };
-use crate::protocol::chat::Delta;
+use crate::protocol::{chat::Delta, tool_name::ChangedNames};
 
 /// The content blocks of a message.
-pub(super) fn content(mut message: Delta, thinking: Thinking, model: &str, counts: &mut Counts) -> Vec<Value> {
+pub(super) fn content(
+    mut message: Delta,
+    thinking: Thinking,
+    model: &str,
+    names: &ChangedNames,
+    counts: &mut Counts,
+) -> Vec<Value> {
     let mut content = Vec::new();
     if let Some(thought) = message.take_reasoning().filter(|_| thinking != Thinking::Hidden) {
         counts.saw(&thought);
@@ -25,7 +31,8 @@ pub(super) fn content(mut message: Delta, thinking: Thinking, model: &str, count
         counts.saw(&call.function.arguments);
         let id = tool_id::carry(call.id.as_deref().unwrap_or_default(), call.thought_signature());
         let input = input(&call.function.arguments);
-        content.push(json!({ "type": "tool_use", "id": id, "name": call.function.name, "input": input }));
+        let name = call.function.name.as_deref().map(|name| names.original(name));
+        content.push(json!({ "type": "tool_use", "id": id, "name": name, "input": input }));
     }
     content
 }
