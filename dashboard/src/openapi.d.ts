@@ -1083,6 +1083,8 @@ export interface components {
             prediction?: Record<string, never> | null;
             /** Format: double */
             presence_penalty?: number | null;
+            /** @description Names the session: it stays at its candidate while that has room, because a provider caches prompts */
+            prompt_cache_key?: string | null;
             /** @description `none`, `low`, `medium`, `high`, or another value the model supports */
             reasoning_effort?: string | null;
             response_format?: null | components["schemas"]["ChatResponseFormat"];
@@ -1815,6 +1817,8 @@ export interface components {
             protocol: string;
             /** @description Of the candidate that answered, else of the last attempt */
             provider: string | null;
+            /** @description What the client calls the session, or `opening-…` where it was recognised by the beginning of the conversation */
+            session: string | null;
             /**
              * Format: int32
              * @description 499: the caller left. 502: also where a stream broke after its 200
@@ -1826,6 +1830,11 @@ export interface components {
              * @description When the request arrived
              */
             time: string;
+            /**
+             * Format: int64
+             * @description Part of `tokens_in` that the provider had cached
+             */
+            tokens_cached: number | null;
             /** Format: int64 */
             tokens_in: number | null;
             /** Format: int64 */
@@ -1960,6 +1969,8 @@ export interface components {
             parallel_tool_calls?: boolean | null;
             /** @description Needs an operator who stores responses */
             previous_response_id?: string | null;
+            /** @description Names the session: it stays at its candidate while that has room, because a provider caches prompts */
+            prompt_cache_key?: string | null;
             /** @description `effort`, and `summary` for reasoning in the form of a summary */
             reasoning?: Record<string, never> | null;
             /** @description `flex`: may wait longer and uses only what other requests leave. `priority`: needs a key with permission */
@@ -2079,6 +2090,11 @@ export interface components {
             ok: number;
             /** Format: int64 */
             requests: number;
+            /**
+             * Format: int64
+             * @description Part of `tokens_in` that providers had in their caches
+             */
+            tokens_cached: number;
             /** Format: int64 */
             tokens_in: number;
             /** Format: int64 */
@@ -3474,7 +3490,7 @@ export interface operations {
                  * @example ok
                  */
                 status?: string;
-                /** @description Part of an id, client name or model */
+                /** @description Part of an id, client name, model or session */
                 search?: string;
                 /** @example 2026-01-31T12:00:00Z */
                 since?: string;

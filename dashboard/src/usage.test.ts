@@ -9,6 +9,7 @@ const figures = {
   limited: 0,
   tokens_in: 1,
   tokens_out: 1,
+  tokens_cached: 0,
   waited_ms: 0,
   first_token_p50_ms: 5,
   first_token_p95_ms: 9,

@@ -8,6 +8,7 @@ const ZERO: UsageFigures = {
   limited: 0,
   tokens_in: 0,
   tokens_out: 0,
+  tokens_cached: 0,
   waited_ms: 0,
   first_token_p50_ms: null,
   first_token_p95_ms: null,

@@ -267,6 +267,7 @@ export function record(nth: number, now = Date.now()): RequestRecord {
     account: status === 429 ? null : "main",
     status,
     protocol: "chat",
+    session: null,
     stream: random() > 0.4,
     attempts,
     passed_over:
@@ -281,6 +282,7 @@ export function record(nth: number, now = Date.now()): RequestRecord {
     duration_ms: last ? last.at_ms + last.duration_ms : 3,
     tokens_in: status === 200 ? Math.round(40 + 2_500 * random()) : null,
     tokens_out: status === 200 ? Math.round(10 + 900 * random()) : null,
+    tokens_cached: status === 200 ? 0 : null,
     error_code: status === 429 ? "budget_exhausted" : status === 502 ? "upstream_error" : null,
     trace_id: random() > 0.3 ? "4bf92f3577b34da6a3ce929d0e0e4736" : null,
   };
@@ -461,6 +463,7 @@ export function usage(by: Usage["by"], step: "minute" | "day", from: number, to:
           ok: requests - failed - limited,
           tokens_in: requests * 800,
           tokens_out: requests * 240,
+          tokens_cached: requests * 300,
           waited_ms: requests * 90,
           first_token_p50_ms: requests ? Math.round(150 + at * 90 + 60 * random()) : null,
           first_token_p95_ms: requests ? Math.round(420 + at * 240 + 300 * random()) : null,
@@ -474,6 +477,7 @@ export function usage(by: Usage["by"], step: "minute" | "day", from: number, to:
         limited: sum("limited"),
         tokens_in: sum("tokens_in"),
         tokens_out: sum("tokens_out"),
+        tokens_cached: sum("tokens_cached"),
         waited_ms: sum("waited_ms"),
         first_token_p50_ms: 210 + at * 80,
         first_token_p95_ms: 700 + at * 200,

@@ -18,6 +18,8 @@ export function FleetFigures({ budget, hour }: { budget: Budget; hour: Usage | u
   const total = sum(minutes, (point) => point.requests);
   const ok = sum(minutes, (point) => point.ok);
   const failed = total - ok;
+  const prompts = sum(minutes, (point) => point.tokens_in);
+  const cached = sum(minutes, (point) => point.tokens_cached);
   return (
     <dl className={classes.figures}>
       <Figure
@@ -43,6 +45,14 @@ export function FleetFigures({ budget, hour }: { budget: Budget; hour: Usage | u
         title={exact(Math.round(tokens))}
       >
         <Sparkline values={minutes.map((point) => point.tokens_in + point.tokens_out)} />
+      </Figure>
+      <Figure
+        name="From providers' caches"
+        value={percent(cached, prompts)}
+        note={`${compact(cached)} prompt tokens, last hour`}
+        title={`${exact(cached)} of ${exact(prompts)}`}
+      >
+        <Sparkline values={minutes.map((point) => point.tokens_cached)} />
       </Figure>
       <Figure
         name="Waiting now"
@@ -109,7 +119,10 @@ const perSecond = (points: UsagePoint[]) =>
 const sum = (points: UsagePoint[], of: (point: UsagePoint) => number) =>
   points.reduce((total, point) => total + of(point), 0);
 
-type Minute = Pick<UsagePoint, "time" | "requests" | "ok" | "failed" | "limited" | "tokens_in" | "tokens_out">;
+type Minute = Pick<
+  UsagePoint,
+  "time" | "requests" | "ok" | "failed" | "limited" | "tokens_in" | "tokens_out" | "tokens_cached"
+>;
 
 /** The figures of all providers, summed by minute. */
 function byMinute(usage: Usage | undefined): UsagePoint[] {
@@ -129,4 +142,5 @@ const added = (a: UsagePoint, b: UsagePoint): Minute => ({
   limited: a.limited + b.limited,
   tokens_in: a.tokens_in + b.tokens_in,
   tokens_out: a.tokens_out + b.tokens_out,
+  tokens_cached: a.tokens_cached + b.tokens_cached,
 });

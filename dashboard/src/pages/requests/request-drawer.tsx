@@ -62,6 +62,8 @@ function Details({ record }: { record: RequestRecord }) {
     protocol,
     tokens_in,
     tokens_out,
+    tokens_cached,
+    session,
     first_token_ms,
     duration_ms,
     passed_over,
@@ -92,12 +94,19 @@ function Details({ record }: { record: RequestRecord }) {
         <Fact name="Tokens">
           {tokens_in === null && tokens_out === null
             ? "unknown"
-            : `${exact(tokens_in ?? 0)} in, ${exact(tokens_out ?? 0)} out`}
+            : `${exact(tokens_in ?? 0)} in${tokens_cached ? ` (${exact(tokens_cached)} from the provider's cache)` : ""}, ${exact(tokens_out ?? 0)} out`}
         </Fact>
         <Fact name="Response">
           {protocol}, {stream ? "streamed" : "not streamed"}
           {speed !== null && `, ${exact(Math.round(speed))} tokens/s`}
         </Fact>
+        {session && (
+          <Fact name="Session">
+            <Anchor component={Link} href={`/requests?search=${encodeURIComponent(session)}`} inherit>
+              <code>{session}</code>
+            </Anchor>
+          </Fact>
+        )}
         {error_code && (
           <Fact name="Error">
             <code>{error_code}</code>

@@ -61,6 +61,8 @@ test("the URL of a request shows its details", async () => {
     waited_ms: 1_500,
     tokens_in: 123_456_789,
     tokens_out: 5,
+    tokens_cached: 1_000,
+    session: "opening-0123456789abcdef",
     first_token_ms: 2_000,
     duration_ms: 3_000,
     attempts: [
@@ -75,7 +77,9 @@ test("the URL of a request shows its details", async () => {
   await waitFor(() =>
     expect(dialog.textContent).toContain("Answered in 3.0 s after waiting 1.5 s for capacity, after 1 failed attempt."),
   );
-  expect(dialog.textContent).toContain("123,456,789 in");
+  expect(dialog.textContent).toContain("123,456,789 in (1,000 from the provider's cache)");
+  const session = await screen.findByRole("link", { name: "opening-0123456789abcdef" });
+  expect(session.getAttribute("href")).toContain("search=opening-0123456789abcdef");
   expect(dialog.textContent).toContain("out of requests / min, available in 1.2 s");
   expect(dialog.textContent).toContain("n".repeat(300));
   const link = await screen.findByRole("link", { name: /Open the trace/ });
@@ -106,12 +110,14 @@ test("records of the event stream are filtered like the list", () => {
     model_requested: "free",
     model: null,
     provider: null,
+    session: "s-1",
   };
   expect(matchesFilters(record, {})).toBe(true);
   expect(matchesFilters(record, { status: "429" })).toBe(true);
   expect(matchesFilters(record, { status: "ok" })).toBe(false);
   expect(matchesFilters(record, { client: "k2" })).toBe(false);
   expect(matchesFilters(record, { search: "FREE" })).toBe(true);
+  expect(matchesFilters(record, { search: "S-1" })).toBe(true);
 });
 
 test("the time in the wait queue precedes the attempts", () => {

@@ -74,7 +74,7 @@ function withRecords<T extends { records: RequestRecord[] }>(now: T, more: Reque
 export function matchesFilters(record: RequestRecord, { client, provider, model, status, search }: Filters): boolean {
   const kind = record.status < 400 ? "ok" : record.status === 429 ? "429" : "error";
   const text =
-    `${record.id} ${record.client} ${record.client_name ?? ""} ${record.model_requested} ${record.model ?? ""}`.toLowerCase();
+    `${record.id} ${record.client} ${record.client_name ?? ""} ${record.model_requested} ${record.model ?? ""} ${record.session ?? ""}`.toLowerCase();
   return (
     (!client || record.client === client) &&
     (!provider || record.provider === provider) &&
