@@ -47,6 +47,8 @@ async fn until_kept(redis: &RedisServer, count: usize) {
     .await;
 }
 
+type Call<'c> = Box<dyn Fn(&TestApp) -> reqwest::RequestBuilder + 'c>;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_served_at_one_candidate_by_every_replica() {
     let (redis, a, b) = (RedisServer::start().await, FakeUpstream::start().await, FakeUpstream::start().await);
@@ -56,7 +58,6 @@ async fn a_session_is_served_at_one_candidate_by_every_replica() {
     );
     let tools = json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } }]);
     let agent = json!({ "model": "pair", "tools": tools, "messages": [{ "role": "user", "content": "fix it" }] });
-    type Call<'c> = Box<dyn Fn(&TestApp) -> reqwest::RequestBuilder + 'c>;
     let ways: [(&str, Call); 5] = [
         ("Claude Code", Box::new(|app| message(app).header(CLAUDE_CODE, "c-1"))),
         ("a cache key", Box::new(|app| response(app, "k-1"))),

@@ -16,7 +16,7 @@ const LEARNED_FROM: usize = 10;
 const TOLERANCE: f64 = 0.1;
 
 #[derive(Deserialize)]
-struct Prompts {
+struct Fixture {
     tools: Vec<Value>,
     pieces: BTreeMap<String, String>,
     prompts: Vec<Prompt>,
@@ -32,7 +32,7 @@ struct Prompt {
     tokens: BTreeMap<String, i64>,
 }
 
-impl Prompts {
+impl Fixture {
     fn read() -> Self {
         serde_json::from_str(include_str!("../../prompts/prompts.json")).unwrap()
     }
@@ -58,10 +58,11 @@ impl Prompts {
 
 #[tokio::test]
 async fn counts_are_within_a_tenth_of_the_providers_after_ten_answers() {
-    let (prompts, upstream) = (Prompts::read(), FakeUpstream::start().await);
+    let (prompts, upstream) = (Fixture::read(), FakeUpstream::start().await);
     let models: Vec<&String> = prompts.prompts[0].tokens.keys().collect();
-    let table: String =
+    let tables: Vec<String> =
         models.iter().map(|model| format!("[providers.lab.models.{model}]\ncontext = 131072\n")).collect();
+    let table = tables.concat();
     let file = format!("[providers.lab]\nbase_url = \"{}\"\n{table}", upstream.base_url());
     let app = TestApp::setup().file(&file).start().await;
     let (learned, counted) = prompts.prompts.split_at(LEARNED_FROM);
