@@ -444,6 +444,16 @@ fn the_examples_name_every_setting_with_its_default() {
     for (id, provider) in &builtin().providers {
         let gone = provider.status == Some(crate::domain::provider::Status::Retired);
         assert!(
+            provider.local == Some(true) || !provider.key_env.is_empty() && provider.name.is_some(),
+            "{id}: a provider of the catalogue needs `name`, and `key_env` with the variable of its key"
+        );
+        for (model, table) in provider.models.iter().filter(|(_, table)| table.endpoint.is_none()) {
+            assert!(
+                table.context.is_some() && table.capabilities.is_some(),
+                "{id}/{model}: it needs `context` and `capabilities`"
+            );
+        }
+        assert!(
             gone || provider.key_env.iter().take(1).all(|name| dotenv.contains(name)),
             "{id}: its key is not in .env.example"
         );
