@@ -124,7 +124,7 @@ function chat({ tools, pieces }) {
     { role: "user", content: `${PIECES.reminder}\n\n${PIECES.german}` },
   ];
   pieces.forEach((piece, at) => {
-    const args = { file_path: `/work/project/${piece}`, limit: 400 };
+    const args = { file_path: `/home/project/${piece}`, limit: 400 };
     const call = { id: `toolu_${at}`, type: "function", function: { name: "Read", arguments: args } };
     messages.push({ role: "assistant", content: `I read ${piece} next.`, tool_calls: [call] });
     messages.push({ role: "tool", tool_call_id: `toolu_${at}`, name: "Read", content: PIECES[piece] });

@@ -43,7 +43,7 @@ impl Fixture {
         let first = format!("{}\n\n{}", piece("reminder"), piece("german"));
         let mut messages = vec![json!({ "role": "user", "content": first })];
         for (at, name) in prompt.pieces.iter().enumerate() {
-            let input = json!({ "file_path": format!("/work/project/{name}"), "limit": 400 });
+            let input = json!({ "file_path": format!("/home/project/{name}"), "limit": 400 });
             messages.push(json!({ "role": "assistant", "content": [
                 { "type": "text", "text": format!("I read {name} next.") },
                 { "type": "tool_use", "id": format!("toolu_{at}"), "name": "Read", "input": input },
