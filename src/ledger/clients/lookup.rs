@@ -94,23 +94,18 @@ impl Ledger {
         wait: Duration,
     ) -> Result<Client, AuthenticationError> {
         let deadline = Instant::now() + wait;
+        // It paces those who were held: the next one is released when this key has been checked.
+        let mut permit = None;
         loop {
             let checked = self.authenticate(key, max_age).await;
             let is_outage = matches!(&checked, Err(AuthenticationError::Ledger(LedgerError::Unreachable { .. })));
             if !is_outage || Instant::now() >= deadline {
                 return checked;
             }
+            drop(permit.take());
             match self.shared.outage_queue.pass_unverified(deadline).await {
+                Ok(passed) => permit = passed,
                 Err(NotReleased) => return checked,
-                // The permit paces those who were held: the next one is released when this key has been checked.
-                Ok(_permit @ Some(_)) => {
-                    let checked_again = self.authenticate(key, max_age).await;
-                    if !matches!(&checked_again, Err(AuthenticationError::Ledger(LedgerError::Unreachable { .. }))) {
-                        return checked_again;
-                    }
-                }
-                // The ledger has just returned.
-                Ok(None) => {}
             }
         }
     }
