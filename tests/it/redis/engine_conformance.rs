@@ -69,7 +69,7 @@ impl EnginePair {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (server, tasks, redis) = runtime.block_on(async {
             let (server, tasks) = (RedisServer::start().await, Tasks::new());
-            let redis = RedisEngine::connect(server.url().parse().unwrap(), &tasks);
+            let redis = RedisEngine::connect(server.url().parse().unwrap(), "t", &tasks);
             until_ready(&redis).await;
             (server, tasks, redis)
         });
