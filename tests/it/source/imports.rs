@@ -21,7 +21,7 @@ const RANKS: [&[&str]; 8] = [
     &["flow"],
     &["plan", "ledger", "upstream", "relay", "record", "protocol"],
     &["catalog", "config"],
-    &["domain", "telemetry", "shutdown", "suggest", "json", "memo"],
+    &["domain", "telemetry", "shutdown", "suggest", "json", "memo", "memory"],
 ];
 
 /// The exceptions: the end of a stream is the end of its lease; the catalogue is built from the settings.
