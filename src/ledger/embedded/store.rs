@@ -87,6 +87,7 @@ impl Store {
 
     /// Opens the directory again after a write has failed, for the state that is in memory.
     pub(crate) fn reopen(directory: &Path) -> Result<Self, StoreError> {
+        check_room(directory).map_err(|source| StoreError::Directory { directory: directory.to_owned(), source })?;
         let failed = |error: fjall::Error| explain(directory, error);
         let (database, records) = open_database(directory).map_err(failed)?;
         let commits = read_number(records.get(COMMITS).map_err(failed)?.as_deref());
@@ -132,6 +133,16 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Writes some bytes and removes them: opening the store on a full disk would only fail, and log, again.
+fn check_room(directory: &Path) -> std::io::Result<()> {
+    const NAME: &str = "room";
+    const BYTES: usize = 64 << 10;
+    let path = directory.join(NAME);
+    let written = fs::write(&path, vec![0xff; BYTES]).and_then(|()| File::open(&path)?.sync_data());
+    let removed = fs::remove_file(&path);
+    written.and(removed)
 }
 
 /// Creates the directory, and lets nobody but its owner read the files in it, those of earlier versions included. A directory

@@ -309,7 +309,11 @@ impl Reconnector {
         }
     }
 
-    async fn check_rights(&self, multiplexed: &mut MultiplexedConnection, node: &Address) -> Result<(), ConnectError> {
+    async fn check_rights(
+        &self,
+        multiplexed: &mut MultiplexedConnection,
+        node: Option<&Address>,
+    ) -> Result<(), ConnectError> {
         match rights::missing(multiplexed, self.probe_key.as_ref().unwrap_or(&self.pool_key)).await {
             Ok(None) => Ok(()),
             Ok(Some(missing)) => Err(ConnectError::Rejected(missing)),

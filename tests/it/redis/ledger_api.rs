@@ -426,7 +426,7 @@ impl ScriptEngine for Counting {
 async fn a_client_that_floods_beyond_its_quota_costs_the_ledger_a_few_calls_a_second() {
     let (tasks, admissions) = (Tasks::new(), Arc::new(AtomicU64::new(0)));
     let rig = rig(Arc::new(Counting { engine: EmbeddedEngine::in_memory(), admissions: admissions.clone() }), tasks);
-    let (flooding, other) = (client(&[(Limit::Rpm, 2)]), Client::new("shared:other", ClientKind::Shared, &[]));
+    let (flooding, other) = (client(&[(Limit::Rpm, 2)]), Client::new("shared:other", ClientKind::Shared, []));
     let choices = choices(&rig.catalog);
     for _ in 0..2 {
         let lease = rig.admit(&flooding, &choices).await.unwrap();
