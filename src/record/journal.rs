@@ -188,8 +188,8 @@ mod tests {
         let at = ledger.clone();
         let journal = Journal::new(
             tasks.clone(),
-            |size| *size.max(&1),
-            move |number, records| {
+            |size: &usize| (*size).max(1),
+            move |number, records: Arc<[usize]>| {
                 let result = at.write(number, &records);
                 async move { result }.boxed()
             },

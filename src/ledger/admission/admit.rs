@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     in_flight::{InFlightAdmit, PendingSettlement, WaitTimer},
     instrument::{self, Round},
+    known_refusals::Subject,
     lease::Lease,
     lease_state::{Granted, LEASE_TTL_MS, PendingWrite},
     outage_queue::NotReleased,
@@ -58,12 +59,14 @@ impl Ledger {
     /// Checks the client's quota and every candidate's windows, breakers and slots in one atomic step, and reserves for the
     /// first candidate that has room.
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Admission, LedgerError> {
-        if let Some(refusal) = self.shared.known_refusals.get(&request) {
+        let AdmitRequest { client, choices, wait_ms, .. } = request;
+        let subject = Subject { client, choices, tokens: request.client_tokens(), wait_ms };
+        if let Some(refusal) = self.shared.known_refusals.get(subject) {
             return Ok(Admission::Refused(refusal));
         }
         let admission = self.admit_in_parts(request).await;
         if let Ok(Admission::Refused(refusal)) = &admission {
-            self.shared.known_refusals.note(&request, refusal);
+            self.shared.known_refusals.note(subject, refusal);
         }
         admission
     }

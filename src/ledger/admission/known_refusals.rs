@@ -9,10 +9,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{
-    refusal::{Refusal, RefusedBy},
-    request::AdmitRequest,
-};
+use super::refusal::{Refusal, RefusedBy};
+use crate::domain::{Choice, Client};
 
 /// Refusals of one client per second, each of which calls the ledger.
 const FROM_THE_LEDGER: u32 = 20;
@@ -35,13 +33,25 @@ struct Known {
     choices: (Arc<str>, usize),
 }
 
-fn choices(request: &AdmitRequest<'_>) -> Option<(Arc<str>, usize)> {
-    Some((request.choices.first()?.candidate.name.clone(), request.choices.len()))
+/// A request, as far as a refusal depends on it.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub client: &'a Client,
+    pub choices: &'a [Choice],
+    /// That the client's own windows are charged.
+    pub tokens: i64,
+    pub wait_ms: i64,
+}
+
+impl Subject<'_> {
+    fn choices(&self) -> Option<(Arc<str>, usize)> {
+        Some((self.choices.first()?.candidate.name.clone(), self.choices.len()))
+    }
 }
 
 impl KnownRefusals {
     /// The refusal of this request, where it is known.
-    pub(super) fn get(&self, request: &AdmitRequest<'_>) -> Option<Refusal> {
+    pub(super) fn get(&self, request: Subject<'_>) -> Option<Refusal> {
         let known = self.0.lock();
         let known = known.get(&request.client.id)?;
         if known.in_second < FROM_THE_LEDGER || known.second.elapsed() >= SECOND {
@@ -50,8 +60,8 @@ impl KnownRefusals {
         let passed_ms = i64::try_from(known.at.elapsed().as_millis()).ok()?;
         let retry_ms = known.refusal.retry_ms - passed_ms;
         let is_same = known.version == request.client.version
-            && request.client_tokens() >= known.tokens
-            && choices(request)? == known.choices;
+            && request.tokens >= known.tokens
+            && request.choices()? == known.choices;
         if !is_same || retry_ms <= request.wait_ms.max(0) {
             return None;
         }
@@ -67,11 +77,11 @@ impl KnownRefusals {
     }
 
     /// Remembers a refusal of the ledger, if the client's own quota is its cause and its instant is exact.
-    pub(super) fn note(&self, request: &AdmitRequest<'_>, refusal: &Refusal) {
+    pub(super) fn note(&self, request: Subject<'_>, refusal: &Refusal) {
         if refusal.by != RefusedBy::Client || !refusal.exact {
             return;
         }
-        let (Some(choices), now) = (choices(request), Instant::now()) else { return };
+        let (Some(choices), now) = (request.choices(), Instant::now()) else { return };
         let mut all = self.0.lock();
         if all.len() >= MAX_CLIENTS && !all.contains_key(&request.client.id) {
             all.retain(|_, known| known.second.elapsed() < SECOND);
@@ -81,7 +91,7 @@ impl KnownRefusals {
         }
         let before = all.get(&request.client.id).filter(|known| known.second.elapsed() < SECOND);
         let (second, in_second) = before.map_or((now, 1), |known| (known.second, known.in_second + 1));
-        let (version, tokens) = (request.client.version, request.client_tokens());
+        let (version, tokens) = (request.client.version, request.tokens);
         let known = Known { second, in_second, at: now, refusal: refusal.clone(), version, tokens, choices };
         all.insert(request.client.id.clone(), known);
     }

@@ -19,6 +19,7 @@ pub(super) fn own_ms() -> i64 {
 
 /// An instant of the pool, and when by our own clock its reading was requested and received.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "units stand last in a name")]
 struct Reading {
     pool_ms: i64,
     sent_ms: i64,

@@ -118,14 +118,11 @@ impl RedisEngine {
 
     /// Repeats a call that met keys of the wrong type, once they are deleted. Its changes before that are found by name.
     async fn heal(&self, call: &ScriptCall, reply: Result<Reply, EngineError>) -> Result<Reply, EngineError> {
-        match &reply {
-            Err(EngineError::Script { message, .. })
-                if wrong_types::is_wrong_type(message) && self.delete_wrong_types(call).await =>
-            {
-                self.run_script(call, "EVALSHA", digest(call.script)).await
-            }
-            _ => reply,
+        if !matches!(&reply, Err(EngineError::Script { message, .. }) if wrong_types::is_wrong_type(message)) {
+            return reply;
         }
+        self.delete_wrong_types(call).await;
+        self.run_script(call, "EVALSHA", digest(call.script)).await
     }
 
     /// Sends the commands and returns one reply to each, unless the connection is lost.

@@ -7,10 +7,10 @@ use crate::ledger::keys::Key;
 
 /// Runs each command that the scripts use once, on a key of its own, in a form that changes nothing else. Permissions are
 /// checked before a command looks at its key, so that other errors do not matter.
-const PROBE: &str = r#"
+const PROBE: &str = r"
 local key, channel, missing = KEYS[1], ARGV[1], {}
 local commands = {
-  { 'SET', key, '', 'PX', '1000' }, { 'GET', key }, { 'EXISTS', key }, { 'TYPE', key }, { 'PTTL', key },
+  { 'SET', key, '', 'PX', '1000' }, { 'GET', key }, { 'GETEX', key }, { 'EXISTS', key }, { 'TYPE', key }, { 'PTTL', key },
   { 'PEXPIRE', key, '1000' }, { 'HSET', key, 'f', '' }, { 'HGET', key, 'f' }, { 'HMGET', key, 'f' }, { 'HDEL', key, 'f' },
   { 'HGETALL', key }, { 'HINCRBY', key, 'f', '1' }, { 'HLEN', key }, { 'HKEYS', key }, { 'HEXISTS', key, 'f' },
   { 'ZADD', key, '1', 'm' }, { 'ZREM', key, 'm' }, { 'ZCARD', key }, { 'ZCOUNT', key, '0', '1' },
@@ -27,7 +27,7 @@ for _, command in ipairs(commands) do
   end
 end
 return table.concat(missing, ', ')
-"#;
+";
 
 /// The part of a key by which it belongs to its pool: up to its hash tag.
 pub(super) fn prefix_of(key: &str) -> &str {

@@ -106,7 +106,7 @@ fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows, offset_ms: i64) -> 
                 }
             }
             (Some("h"), Some(field), Some(value)) => {
-                decode_health(&mut snapshot, &mut decoded, field, value, offset_ms)
+                decode_health(&mut snapshot, &mut decoded, field, value, offset_ms);
             }
             _ => {}
         }

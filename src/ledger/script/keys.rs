@@ -50,12 +50,11 @@ pub(in crate::ledger) fn type_of(key: &str) -> &'static str {
         "queue" | "guests" | "alive" | "clients" | "guess" => "zset",
         "w" | "c" if rest.ends_with(":concurrency") => "zset",
         "resp" if rest.ends_with(":until") => "zset",
-        "meta" | "health" | "speed" | "totals" | "tickets" | "fair" | "pk" | "found" | "w" | "c" | "sh" | "m"
-        | "resp" => "hash",
-        "l" | "snap" | "claim" | "sess" | "sig" => "string",
+        "l" | "snap" | "claim" | "sess" | "sig" | "stay" => "string",
         "r" if rest == "alive" => "zset",
         "r" if rest.starts_with("batch:") => "string",
-        "r" => "hash",
+        "meta" | "health" | "speed" | "totals" | "tickets" | "fair" | "pk" | "found" | "w" | "c" | "sh" | "m" | "r"
+        | "resp" => "hash",
         _ => "",
     }
 }

@@ -462,7 +462,7 @@ async fn a_time_that_jumps_gives_no_second_budget_and_keeps_no_one_waiting() {
     let (one, two) = (rig(engine.clone(), tasks.clone()), rig(engine, tasks));
     let (who, choices) = (client(&[(Limit::Rpm, 3)]), choices(&one.catalog));
     for rig in [&one, &two, &one] {
-        rig.admit(&who, &choices).await.unwrap();
+        rig.admit(&who, &choices).await.unwrap().settle(good(100));
     }
     for jump_s in [2 * 3_600, -2 * 3_600, -600, 86_400] {
         ahead_us.fetch_add(jump_s * 1_000_000, Ordering::Relaxed);

@@ -35,7 +35,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("actix_web", &["src/api/", "src/app/", "src/simulator/"]),
     ("actix_http", &["src/api/", "src/app/", "src/simulator/"]),
     ("actix_service", &["src/app/"]),
-    ("rustix", &["src/app/"]),
+    ("rustix", &["src/app/", "src/ledger/admission/", "src/ledger/embedded/"]),
     ("utoipa", &["src/api/"]),
     ("deadpool_redis", &["src/ledger/redis/"]),
     ("redis", &["src/ledger/redis/"]),
