@@ -54,6 +54,8 @@ test-agents: setup ## the real Claude Code and Codex, each on a small task with 
 	.venv/bin/python tests/agents/run.py target/debug/tollfree
 
 test-long: setup ## the same histories and clocks, for much longer
+	PROPTEST_CASES=100000 $(CARGO) test --locked --release --lib -- json:: config:: app::head_limit upstream::hints \
+	  upstream::request_edit upstream::response
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
 

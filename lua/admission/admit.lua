@@ -16,9 +16,9 @@
         {0, now, earliest, exact, by, used, reason…}  refused until `earliest`; by = 1 the client's quota, 2 the budget;
                                      used: units in each client window, as text; each reason: name, max, earliest
         {2, now, earliest, exact}    queued: ask again at `earliest`, or when notified
-        {-1}                         another epoch, or the state lost something: `sync` first
+        {-1}                         another epoch, the state lost something, or TIME may have jumped: `sync` first
         {-2, ms}                     the leases of a lost state are being replayed; ask again after this time
-        {-3, now}                    calendar boundaries are out of range: send later ones
+        {-3, TIME}                   calendar boundaries are out of range: send later ones
         {-4}                         this lease was cancelled before this call
         {-5}                         the client's record is deleted, disabled, expired, or of another version
 ]]
@@ -41,12 +41,15 @@ local NEVER = 2 ^ 53
 arrival_slack = ARGV[3] + 0
 
 -- 1 Check the epoch.
-local meta = redis.call('HMGET', META, 'epoch', 'seq', 't', 'hold')
+local meta = redis.call('HMGET', META, 'epoch', 'seq', 't', 'hold', 'off', 'gap')
 local epoch, sequence, last, hold_until = meta[1], (meta[2] or 0) + 0, meta[3], (meta[4] or 0) + 0
 if epoch ~= EPOCH or sequence < SEEN then
   return { -1 }
 end
-local now = clock(last)
+local now, is_unsure = clock(last, meta[5], meta[6])
+if is_unsure then
+  return { -1 }
+end
 if now < hold_until then
   return { -2, hold_until - now }
 end
@@ -57,7 +60,7 @@ local client, version, weight, class, wait_ms, again, alive_ms =
 if version ~= '0' then
   local record = redis.call('HMGET', CLIENT_RECORD, 'v', 'off', 'exp')
   local current, off, expires = record[1], record[2], (record[3] or 0) + 0
-  if current ~= version or off == '1' or expires > 0 and expires <= now then
+  if current ~= version or off == '1' or expires > 0 and expires <= redis_ms then
     return { -5 }
   end
 end
@@ -251,7 +254,7 @@ end
 
 local verdict = evaluate()
 if verdict.is_stale then
-  return { -3, now }
+  return { -3, redis_ms }
 end
 
 -- 5 Admit the request, where a candidate has room.

@@ -6,7 +6,7 @@
         3…8 the audit entry; its `before` is filled in here
   Reply 1
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/breaker"
 --- @include "lib/cooldown"
 --- @include "lib/provider_reset"
@@ -16,7 +16,7 @@
 local META, HEALTH, AUDIT, QUEUE = 1, 2, 3, 4 -- KEYS
 local CHANGE, SUBJECT, AUDIT_ENTRY = 1, 2, 3 -- ARGV
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = pool_clock(KEYS[META])
 local change, subject, before = ARGV[CHANGE], ARGV[SUBJECT], ''
 if change == 'order' then
   local strategy = redis.call('HGET', KEYS[META], 'order')

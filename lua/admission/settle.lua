@@ -15,7 +15,7 @@
   Reply 1 (find: the packed lease); 0 where there is no such lease: it was settled before, or lost; after "find" it was
         never made, and never will be
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/window"
 --- @include "lib/window_kinds"
 --- @include "lib/client_windows"
@@ -58,7 +58,7 @@ elseif ARGV[MODE] == 'find' then
   return packed
 end
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = pool_clock(KEYS[META])
 arrival_slack = ARGV[ARRIVAL_SLACK] + 0
 local lease, candidate = unpack_lease(packed), parse_candidate(ARGV[CANDIDATE_USE])
 local provider_field, breaker_field, key_field, model_field, account_field = unpack(candidate.fields)

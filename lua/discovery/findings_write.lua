@@ -5,13 +5,13 @@
   ARGV  1 provider  2 the findings  3 "1" = replicas have to read them now
   Reply 1
 ]]
---- @include "lib/clock"
-local META, PROVIDER_KEYS, FOUND, QUEUE = 1, 2, 3, 4 -- KEYS
+--- @include "lib/time"
+local PROVIDER_KEYS, FOUND, QUEUE = 2, 3, 4 -- KEYS
 local PROVIDER, FINDINGS, IS_NEWS = 1, 2, 3 -- ARGV
 
 redis.call('HSET', KEYS[FOUND], ARGV[PROVIDER], ARGV[FINDINGS])
 if ARGV[IS_NEWS] == '1' then
-  local now = clock(redis.call('HGET', KEYS[META], 't'))
+  local now = wall_clock()
   local version = math.max(now, tonumber(redis.call('HGET', KEYS[PROVIDER_KEYS], 'v') or 0) + 1)
   redis.call('HSET', KEYS[PROVIDER_KEYS], 'v', string.format('%.0f', version))
   redis.call('PUBLISH', KEYS[QUEUE], string.format('provider_keys %.0f', version))

@@ -6,9 +6,9 @@
   Reply {now, replicas, requests, successes, failures, waiting, then for each window: max in force, learned, used,
         opens_at, exact, empty_at, queued}: opens_at = when one unit more fits; empty_at = when none of its units counts
         any more, 0 = not known; queued = units of the tickets that wait for it
-        {-3, now}: calendar boundaries are out of range: send later ones
+        {-3, TIME}: calendar boundaries are out of range: send later ones
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/window"
 --- @include "lib/window_kinds"
 --- @include "lib/sliding_sweep"
@@ -18,7 +18,7 @@
 local META, HEALTH, REPLICAS, TOTALS, QUEUE, FIRST_WINDOW = 1, 2, 3, 4, 5, 6 -- KEYS
 local ARRIVAL_SLACK, ALIVE_MS, FIRST_SUBJECT = 1, 2, 3 -- ARGV
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = pool_clock(KEYS[META])
 arrival_slack = ARGV[ARRIVAL_SLACK] + 0
 local totals = redis.call('HMGET', KEYS[TOTALS], 'requests', 'successes', 'failures')
 local replicas = redis.call('ZCOUNT', KEYS[REPLICAS], redis_ms - ARGV[ALIVE_MS], '+inf')
@@ -65,7 +65,7 @@ local function read_window(w)
   if w.kind == 'b' and w.used > 0 then
     empty_at = max(now, w.drains_from) + ceil(w.used * w.span / w.max)
   elseif w.kind == 'c' then
-    empty_at = now < w.next and w.next or w.after
+    empty_at = (redis_ms < w.next and w.next or w.after) + now - redis_ms
   end
   return opens_at, empty_at
 end
@@ -83,7 +83,7 @@ for i = FIRST_SUBJECT, #ARGV do
   for _, w in ipairs(windows) do
     local opens_at, empty_at = read_window(w)
     if w.stale then
-      return { -3, now }
+      return { -3, redis_ms }
     end
     local is_exact = w.kind ~= 'm' and not (opens_at and is_estimate(w))
     local is_learned = learned and learned[w.limit]

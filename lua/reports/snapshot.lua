@@ -5,7 +5,7 @@
   ARGV  1 oldest acceptable age in ms  2 arrival slack  3 packed windows with 0 units, in the order of KEYS
   Reply text: now; then "o strategy", "h field value", "s field value" and "w index used" lines, fields separated by tabs
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/window"
 --- @include "lib/sliding_sweep"
 --- @include "lib/cooldown"
@@ -13,7 +13,7 @@ local META, HEALTH, SPEED, SNAPSHOT, FIRST_WINDOW = 1, 2, 3, 4, 5 -- KEYS
 local MAX_AGE, ARRIVAL_SLACK, WINDOWS = 1, 2, 3 -- ARGV
 local SNAPSHOT_TTL_MS, BREAKER_IDLE_MS, MAX_SWEEPS = 5000, 86400000, 8
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = pool_clock(KEYS[META])
 local last = redis.call('GET', KEYS[SNAPSHOT])
 if last then
   local taken_at = tonumber(string.match(last, '^%d+'))
@@ -67,7 +67,7 @@ local function used_units(w)
     local level, drains_from = state[1], state[2]
     return level and level - w.max / w.span * max(0, now - drains_from) or 0
   elseif w.kind == 'c' then
-    return tonumber(redis.call('HGET', w.key, now < w.next and w.next or w.after) or 0)
+    return tonumber(redis.call('HGET', w.key, redis_ms < w.next and w.next or w.after) or 0)
   elseif w.kind == 'n' then
     return redis.call('ZCOUNT', w.key, '(' .. decimal(now), '+inf')
   end

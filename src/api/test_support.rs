@@ -21,6 +21,7 @@ use crate::{
     config::Settings,
     flow::{Flow, WaitLimits},
     ledger::{Ledger, Rules, embedded::EmbeddedEngine},
+    memory::Memory,
     shutdown::Tasks,
     upstream::{Upstream, UpstreamSettings},
 };
@@ -42,7 +43,7 @@ fn state(settings: &Settings) -> Data<AppState> {
     let flow = Flow::new(
         catalog,
         ledger,
-        Upstream::new(upstream, 1).unwrap(),
+        Upstream::new(upstream, 1, Memory::new(settings.limits.memory_mb)).unwrap(),
         tasks,
         WaitLimits { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
         Duration::from_secs(1),

@@ -37,6 +37,7 @@ use crate::{
     domain::KeyDigest,
     flow::{Flow, WaitLimits},
     ledger::{Findings, Ledger, Rules, embedded::EmbeddedEngine, engine::ScriptEngine, redis::RedisEngine},
+    memory::Memory,
     record::metrics,
     shutdown::Tasks,
     telemetry,
@@ -149,9 +150,12 @@ impl App {
 
     /// Applies new settings. On an error the old ones stay in force.
     async fn reload(&self, settings: Settings) -> anyhow::Result<()> {
+        let before = self.settings.load_full();
+        let lost = settings.lost_files(&before);
+        anyhow::ensure!(lost.is_empty(), "vanished or empty: {}; a restart would apply that", lost.join(", "));
         let with_keys = shared_catalog::with_shared(&settings, &self.stored_keys(), &Findings::new());
         let discovered = discovery::discover(&self.upstream, &with_keys, &self.discovered.load()).await;
-        let unapplied = needs_restart(&self.settings.load(), &settings);
+        let unapplied = needs_restart(&before, &settings);
         let settings = Arc::new(settings);
         self.install(Some(settings.clone()), Some(discovered))?;
         self.install_policy(&settings);
@@ -229,7 +233,7 @@ pub(crate) fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
         stream_idle_ms: settings.timeouts.stream_idle_ms,
         proxy: proxy(settings),
     };
-    Upstream::new(upstream, workers())
+    Upstream::new(upstream, workers(), Memory::new(settings.limits.memory_mb))
 }
 
 /// Number of server threads: half of the cores, at least one. One thread serves far more than free tiers allow, and fewer
@@ -264,13 +268,13 @@ fn script_engine(settings: &Settings, tasks: &Tasks, storage: Storage) -> anyhow
     }
     telemetry::set_database(database(settings));
     if let Some(url) = &settings.redis_url {
-        return Ok(Arc::new(RedisEngine::connect(url.clone(), tasks)));
+        return Ok(Arc::new(RedisEngine::connect(url.clone(), &settings.ledger.pool, tasks)));
     }
     Ok(Arc::new(EmbeddedEngine::open(&data_dir(settings)?, tasks)?))
 }
 
 /// Where embedded state is stored.
-fn data_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
+pub(crate) fn data_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
     let directory = settings.ledger.data_dir.clone().or_else(user_data_dir);
     directory.context("no home directory for the embedded state: set TOLLFREE_DATA_DIR")
 }

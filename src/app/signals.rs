@@ -30,6 +30,8 @@ pub(super) async fn run_until_signalled(
     gate: AcceptGate,
 ) -> anyhow::Result<()> {
     let mut shutdown = ShutdownSignal::new()?;
+    // Taken, and ignored: a file that may not grow is an error of its write and does not end the process.
+    let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     let mut hup = signal(SignalKind::hangup())?;
     let grace = loop {
         tokio::select! {

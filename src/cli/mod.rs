@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod admin_store;
 mod catalog;
 mod check;
+mod data;
 mod demo;
 mod healthcheck;
 mod keys;
@@ -54,6 +55,8 @@ enum Command {
     Keys(Box<keys::Arguments>),
     /// Add, try and change provider keys at run time
     Providers(providers::Arguments),
+    /// Look through the data directory, or keep what can be read of a damaged one
+    Data(data::Arguments),
     /// Validate the configuration and show the settings in force
     Check(check::Arguments),
     /// Show providers, models and limits in force, and the source of each figure
@@ -74,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Keys(arguments) => keys::run(arguments),
         Command::Providers(arguments) => providers::run(arguments),
+        Command::Data(arguments) => data::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),

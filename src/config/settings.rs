@@ -71,6 +71,9 @@ pub struct Settings {
     pub ollama: OllamaSettings,
     #[serde(skip)]
     pub sources: Arc<[SettingSource]>,
+    /// The files with content that the settings were read from.
+    #[serde(skip)]
+    pub files: Vec<String>,
 }
 
 impl Default for Settings {
@@ -115,6 +118,7 @@ impl Default for Settings {
             aliases: Vec::new(),
             ollama: OllamaSettings::default(),
             sources: Arc::default(),
+            files: Vec::new(),
         }
     }
 }

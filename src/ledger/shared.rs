@@ -15,7 +15,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
-    admission::{epoch::EpochState, lease_state::PendingWrites, outage_queue::OutageQueue, waiters::Waiters},
+    admission::{
+        epoch::EpochState, known_refusals::KnownRefusals, lease_state::PendingWrites, outage_queue::OutageQueue,
+        waiters::Waiters,
+    },
     clients::{
         cache::{ClientCache, SessionCache},
         login_counter::{LocalCounter, Reported},
@@ -66,6 +69,7 @@ pub(crate) struct Shared {
     pub(super) syncing: tokio::sync::Mutex<()>,
     pub(super) pending: PendingWrites,
     pub(super) waiters: Waiters,
+    pub(super) known_refusals: KnownRefusals,
     pub(super) outage_queue: Arc<OutageQueue>,
     /// Why the last call failed, in this outage or an earlier one.
     away_cause: Mutex<Option<String>>,
@@ -104,6 +108,7 @@ impl Ledger {
             syncing: tokio::sync::Mutex::default(),
             pending: PendingWrites::default(),
             waiters: Waiters::default(),
+            known_refusals: KnownRefusals::default(),
             outage_queue: Arc::new(OutageQueue::new(*outage_requests)),
             away_cause: Mutex::default(),
             clients: ClientCache::default(),

@@ -20,7 +20,10 @@ use rustc_hash::FxHashMap;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::domain::{Candidate, provider::Auth};
+use crate::{
+    domain::{Candidate, provider::Auth},
+    memory::Memory,
+};
 
 /// Bot filters of some providers refuse the default agent of an HTTP library (`error code: 1010`).
 const USER_AGENT: &str = concat!("tollfree/", env!("CARGO_PKG_VERSION"));
@@ -74,6 +77,8 @@ struct Inner {
     http: Vec<reqwest::Client>,
     /// Endpoints by base URL.
     endpoints: RwLock<FxHashMap<String, Arc<Endpoint>>>,
+    /// For responses that are read as a whole.
+    memory: Arc<Memory>,
     /// Models (`provider/model`) that refused a schema keyword. Their schemas are sent without the listed keywords.
     plain_schemas: RwLock<HashSet<Arc<str>>>,
 }
@@ -88,11 +93,14 @@ pub(super) struct Endpoint {
 
 impl Upstream {
     /// Builds one client for each of `threads` sending threads, at least one.
-    pub(crate) fn new(settings: UpstreamSettings, threads: usize) -> Result<Self, BuildError> {
+    pub(crate) fn new(settings: UpstreamSettings, threads: usize, memory: Arc<Memory>) -> Result<Self, BuildError> {
         let http = (0..threads.max(1)).map(|_| build(&settings)).collect::<Result<_, _>>()?;
-        Ok(Self {
-            inner: Arc::new(Inner { settings, http, endpoints: RwLock::default(), plain_schemas: RwLock::default() }),
-        })
+        let (endpoints, plain_schemas) = (RwLock::default(), RwLock::default());
+        Ok(Self { inner: Arc::new(Inner { settings, http, endpoints, memory, plain_schemas }) })
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.inner.memory
     }
 
     pub(crate) fn settings(&self) -> &UpstreamSettings {
@@ -283,7 +291,7 @@ mod tests {
             stream_idle_ms: 1,
             proxy: Some(ProxySettings { url: proxy.to_owned(), bypass: None }),
         };
-        assert!(matches!(Upstream::new(settings("http://"), 1), Err(BuildError::Proxy(_))));
-        assert!(Upstream::new(settings("http://proxy:3128"), 1).is_ok());
+        assert!(matches!(Upstream::new(settings("http://"), 1, Memory::new(None)), Err(BuildError::Proxy(_))));
+        assert!(Upstream::new(settings("http://proxy:3128"), 1, Memory::new(None)).is_ok());
     }
 }

@@ -274,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn a_list_is_requested_with_the_key_and_its_prefix_is_removed() {
         let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
-        let upstream = Upstream::new(settings, 1).unwrap();
+        let upstream = Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap();
         let list = include_bytes!("../simulator/wire/gemini.models.json");
         let mut server = serve(says(200, "application/json", list)).await;
         let key = SecretString::from("test-key");
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(list.data[0].capabilities(), Some(Capabilities::TOOLS.with(Capabilities::VISION)));
 
         let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
-        let upstream = Upstream::new(settings, 1).unwrap();
+        let upstream = Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap();
         let description =
             br#"{"model_info":{"llama.context_length":131072},"capabilities":["completion","vision","tools"]}"#;
         let mut server = serve(says(200, "application/json", description)).await;

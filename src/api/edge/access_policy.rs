@@ -41,8 +41,6 @@ pub(crate) struct AccessPolicy {
     host_guard: Option<HostGuard>,
     /// Requests of this replica at a time.
     pub in_flight: usize,
-    /// MiB for the bodies of requests; read at start.
-    pub memory_mb: Option<usize>,
     /// Seals what clients keep for the gateway. `None`: replicas share no key for it.
     pub sealer: Option<Arc<Sealer>>,
     /// How responses are stored. `None`: they are not.
@@ -99,7 +97,6 @@ impl AccessPolicy {
             is_open_by_default,
             host_guard: (open && is_loopback(host)).then(|| HostGuard::new(hosts)),
             in_flight: settings.limits.in_flight,
-            memory_mb: settings.limits.memory_mb,
             sealer: sealer(settings, admin_key.as_ref()),
             admin_key,
             shared_key,

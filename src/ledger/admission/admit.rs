@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     in_flight::{InFlightAdmit, PendingSettlement, WaitTimer},
     instrument::{self, Round},
+    known_refusals::Subject,
     lease::Lease,
     lease_state::{Granted, LEASE_TTL_MS, PendingWrite},
     outage_queue::NotReleased,
@@ -58,6 +59,20 @@ impl Ledger {
     /// Checks the client's quota and every candidate's windows, breakers and slots in one atomic step, and reserves for the
     /// first candidate that has room.
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Admission, LedgerError> {
+        let AdmitRequest { client, choices, wait_ms, .. } = request;
+        let subject = Subject { client, choices, tokens: request.client_tokens(), wait_ms };
+        if let Some(refusal) = self.shared.known_refusals.get(subject) {
+            return Ok(Admission::Refused(refusal));
+        }
+        let admission = self.admit_in_parts(request).await;
+        if let Ok(Admission::Refused(refusal)) = &admission {
+            self.shared.known_refusals.note(subject, refusal);
+        }
+        admission
+    }
+
+    /// The first candidates alone, and then all of them if those have no room.
+    async fn admit_in_parts(&self, request: AdmitRequest<'_>) -> Result<Admission, LedgerError> {
         let waits = request.wait_ms > 0;
         // Not after an outage: it would overtake the requests that wait for the ledger.
         let may_peek = !waits || self.shared.outage_queue.is_clear();
@@ -281,7 +296,7 @@ impl Shared {
                 Round::Wait { ticket: id, wait_ms }
             }
             AdmitReply::WrongClock { now_ms } => {
-                self.epoch().set_clock(now_ms);
+                self.epoch().set_time(now_ms);
                 Round::Hold(0)
             }
             AdmitReply::Sync => Round::Sync,

@@ -55,7 +55,7 @@ impl QueueTicket {
                         return sleep_until(until).await;
                     }
                     let at_ms = *self.wake.borrow_and_update();
-                    let now_ms = self.shared.epoch().now_ms();
+                    let now_ms = self.shared.epoch().pool_now_ms();
                     until = until.min(after(at_ms.saturating_sub(now_ms).max(0)));
                 }
             }

@@ -108,13 +108,15 @@ impl Ledger {
         let numbers: Option<Vec<i64>> = numbers.collect();
         let numbers = numbers.ok_or_else(|| malformed("an item is not a number"))?;
         if let [-3, now_ms] = numbers[..] {
-            shared.epoch().set_clock(now_ms);
+            shared.epoch().set_time(now_ms);
             return Ok(false);
         }
         let [now_ms, replicas, requests, successes, failures, waiting, rest @ ..] = &numbers[..] else {
             return Err(malformed("the totals are incomplete"));
         };
-        (budget.now_ms, budget.replicas, budget.waiting) = (*now_ms, *replicas, *waiting);
+        // Windows go by the clock of the pool, and are shown by the time of day.
+        let offset_ms = shared.epoch().offset_ms();
+        (budget.now_ms, budget.replicas, budget.waiting) = (*now_ms - offset_ms, *replicas, *waiting);
         budget.totals = Totals { requests: *requests, successes: *successes, failures: *failures };
         let mut reports = rest.as_chunks::<7>().0.iter();
         for group in groups {
@@ -126,9 +128,9 @@ impl Ledger {
                     max,
                     learned: learned == 1,
                     used,
-                    opens_ms,
+                    opens_ms: opens_ms - offset_ms,
                     exact: exact == 1,
-                    empty_ms: (empty_ms > 0).then_some(empty_ms),
+                    empty_ms: (empty_ms > 0).then_some(empty_ms - offset_ms),
                     waiting,
                 });
             }

@@ -49,7 +49,8 @@ impl Ledger {
         ];
         let reply = shared.run(&ScriptCall { script: Script::Snapshot, keys, args }).await?;
         let Reply::Bulk(text) = &reply else { return Err(LedgerError::unexpected("snapshot", &reply)) };
-        shared.snapshot.store(Arc::new(decode(&String::from_utf8_lossy(text), &catalog, &windows)));
+        let offset_ms = shared.epoch().offset_ms();
+        shared.snapshot.store(Arc::new(decode(&String::from_utf8_lossy(text), &catalog, &windows, offset_ms)));
         Ok(())
     }
 
@@ -85,9 +86,10 @@ struct Decoded<'a> {
 }
 
 /// Decodes the lines of `lua/reports/snapshot.lua`: the instant, then `o` strategy, `s` speed, `w` window and `h` health lines.
-fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows) -> PoolSnapshot {
+/// Its instants are those of the pool's clock, which is ahead by the offset.
+fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows, offset_ms: i64) -> PoolSnapshot {
     let mut lines = text.split('\n');
-    let taken_ms = lines.next().and_then(|now| now.parse().ok()).unwrap_or(0);
+    let taken_ms = lines.next().and_then(|now| now.parse::<i64>().ok()).unwrap_or(0) - offset_ms;
     let mut snapshot = PoolSnapshot { taken_ms, ..PoolSnapshot::default() };
     let mut used = vec![0_i64; pool.keys.len()];
     let mut decoded = Decoded::default();
@@ -103,7 +105,9 @@ fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows) -> PoolSnapshot {
                     *used = units;
                 }
             }
-            (Some("h"), Some(field), Some(value)) => decode_health(&mut snapshot, &mut decoded, field, value),
+            (Some("h"), Some(field), Some(value)) => {
+                decode_health(&mut snapshot, &mut decoded, field, value, offset_ms);
+            }
             _ => {}
         }
     }
@@ -129,21 +133,28 @@ fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows) -> PoolSnapshot {
 }
 
 /// One field of `health`: breakers `p:`, `b:` as `… until … off`; cooldowns `k:`, `m:`, `a:` as `until cause|limits`.
-fn decode_health<'a>(snapshot: &mut PoolSnapshot, decoded: &mut Decoded<'a>, field: &'a str, value: &str) {
+fn decode_health<'a>(
+    snapshot: &mut PoolSnapshot,
+    decoded: &mut Decoded<'a>,
+    field: &'a str,
+    value: &str,
+    offset_ms: i64,
+) {
     let (kind, subject) = field.split_once(':').unwrap_or((field, ""));
     match kind {
         "p" | "b" => {
             if value.ends_with(" 1") {
                 snapshot.disabled.push(subject.to_owned());
             }
-            snapshot.breakers.insert(subject.to_owned(), breaker(value, snapshot.taken_ms));
+            snapshot.breakers.insert(subject.to_owned(), breaker(value, snapshot.taken_ms, offset_ms));
         }
         "k" => {
-            let cooldown = cooldown_until(value, snapshot.taken_ms);
+            let cooldown = cooldown_until(value, snapshot.taken_ms, offset_ms);
             snapshot.key_cooldowns.extend(cooldown.map(|cooldown| (subject.to_owned(), cooldown)));
         }
         _ => {
-            decoded.cooldowns.extend(cooldown_until(value, snapshot.taken_ms).map(|cooldown| (subject, cooldown)));
+            let cooldown = cooldown_until(value, snapshot.taken_ms, offset_ms);
+            decoded.cooldowns.extend(cooldown.map(|cooldown| (subject, cooldown)));
             let limits = value.split_once('|').map_or("", |(_, limits)| limits).split(' ');
             let limits = limits.filter_map(|word| {
                 let (limit, max) = word.split_once('=')?;
@@ -173,16 +184,16 @@ fn cooldown(
 }
 
 /// `until cause|limits`; `None` once it is over.
-fn cooldown_until(value: &str, now_ms: i64) -> Option<(i64, String)> {
+fn cooldown_until(value: &str, now_ms: i64, offset_ms: i64) -> Option<(i64, String)> {
     let (until, rest) = value.split_once(' ')?;
-    let until = until.parse().ok().filter(|until| *until > now_ms)?;
+    let until = until.parse::<i64>().ok().map(|until| until - offset_ms).filter(|until| *until > now_ms)?;
     Some((until, rest.split('|').next().unwrap_or_default().to_owned()))
 }
 
-fn breaker(value: &str, now_ms: i64) -> BreakerState {
+fn breaker(value: &str, now_ms: i64, offset_ms: i64) -> BreakerState {
     match value.split(' ').nth(3).and_then(|until| until.parse::<i64>().ok()) {
         None | Some(0) => BreakerState::Closed,
-        Some(until_ms) if until_ms > now_ms => BreakerState::Open { until_ms },
+        Some(until_ms) if until_ms - offset_ms > now_ms => BreakerState::Open { until_ms: until_ms - offset_ms },
         Some(_) => BreakerState::HalfOpen,
     }
 }

@@ -41,6 +41,24 @@ const LAYOUT: &str = "tf1";
 /// The name of a key. Cheap to clone.
 pub type Key = Arc<str>;
 
+/// The type of a key, as `TYPE` names it; "" for a key that is none of ours.
+pub(in crate::ledger) fn type_of(key: &str) -> &'static str {
+    let Some((_, name)) = key.split_once("}:").filter(|_| key.starts_with(LAYOUT)) else { return "" };
+    let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
+    match kind {
+        "journal" | "audit" => "stream",
+        "queue" | "guests" | "alive" | "clients" | "guess" => "zset",
+        "w" | "c" if rest.ends_with(":concurrency") => "zset",
+        "resp" if rest.ends_with(":until") => "zset",
+        "l" | "snap" | "claim" | "sess" | "sig" | "stay" => "string",
+        "r" if rest == "alive" => "zset",
+        "r" if rest.starts_with("batch:") => "string",
+        "meta" | "health" | "speed" | "totals" | "tickets" | "fair" | "pk" | "found" | "w" | "c" | "sh" | "m" | "r"
+        | "resp" => "hash",
+        _ => "",
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Keys {
     pool: String,
@@ -101,7 +119,7 @@ impl Keys {
         self.named("journal")
     }
 
-    /// Number of the last batch that a replica recorded.
+    /// Number of the last record of a replica.
     pub fn batch(&self, replica: &str) -> Key {
         format!("{}r:batch:{replica}", self.prefix).into()
     }

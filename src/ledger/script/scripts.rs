@@ -84,11 +84,13 @@ const PIECES: &[(&str, &str)] = pieces![
     "lib/learned_limits",
     "lib/lease",
     "lib/notify",
+    "lib/pool_clock",
     "lib/provider_reset",
     "lib/queue_keys",
     "lib/sliding_sweep",
     "lib/sliding_window",
     "lib/stored_response",
+    "lib/time",
     "lib/token_bucket",
     "lib/wait_queue",
     "lib/window",
@@ -112,7 +114,7 @@ impl Script {
         TEXTS[self as usize].get_or_init(|| self.assemble(&[]))
     }
 
-    /// The text with other files in place of some that it includes: tests replace `lib/clock` to control time.
+    /// The text with other files in place of some that it includes: tests replace `lib/time` to control time.
     pub fn source_with(self, replaced: &[(&'static str, &str)]) -> String {
         self.assemble(replaced)
     }

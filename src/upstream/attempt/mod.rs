@@ -26,7 +26,10 @@ use super::{
     },
     response_body::{BodyError, ResponseBody},
 };
-use crate::domain::{Candidate, ChatRequest, Fault, FaultKind};
+use crate::{
+    domain::{Candidate, ChatRequest, Fault, FaultKind},
+    memory::{Memory, Reservation},
+};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -83,6 +86,7 @@ struct Call<'a> {
     started: Instant,
     first_token_timeout: Duration,
     stream_idle: Duration,
+    memory: &'a Arc<Memory>,
 }
 
 /// The part of a reply that comes from its body.
@@ -93,7 +97,7 @@ struct Body {
 }
 
 impl<'a> Call<'a> {
-    fn begin(upstream: &Upstream, candidate: &'a Arc<Candidate>, request: &ChatRequest) -> Self {
+    fn begin(upstream: &'a Upstream, candidate: &'a Arc<Candidate>, request: &ChatRequest) -> Self {
         let settings = upstream.settings();
         let first_token_ms = candidate.provider.first_token_timeout_ms.unwrap_or(settings.first_token_ms);
         Self {
@@ -103,7 +107,13 @@ impl<'a> Call<'a> {
             started: Instant::now(),
             first_token_timeout: Duration::from_millis(first_token_ms),
             stream_idle: Duration::from_millis(settings.stream_idle_ms),
+            memory: upstream.memory(),
         }
+    }
+
+    /// Memory for a response that is read as a whole.
+    fn reservation(&self) -> Reservation {
+        self.memory.reserve(format!("provider {}", self.candidate.provider.id).into())
     }
 
     fn deadline(&self) -> Instant {
@@ -198,8 +208,9 @@ impl<'a> Call<'a> {
             let events = EventStream::from_response(candidate, response, prefix, idle, self.expected);
             return if self.stream { self.commit_stream(events).await } else { self.assemble(events).await };
         }
-        let body = self.read_rest(&mut response, prefix).await?;
-        self.parse_whole(&response, body).await
+        let mut memory = self.reservation();
+        let body = self.read_rest(&mut response, prefix, &mut memory).await?;
+        self.parse_whole(&response, memory.hold(body)).await
     }
 
     async fn commit_stream(&self, mut events: EventStream) -> Result<Body, Fault> {
@@ -212,7 +223,7 @@ impl<'a> Call<'a> {
     async fn assemble(&self, mut events: EventStream) -> Result<Body, Fault> {
         let commit = events.commit(self.deadline(), self.first_token_timeout).await?;
         let (mut assembler, mut usage, mut finish_reasons) = (Assembler::default(), None, Vec::new());
-        let mut bytes = 0;
+        let (mut bytes, mut memory) = (0, self.reservation());
         loop {
             match events.next().await {
                 Some(Ok(event)) => {
@@ -220,6 +231,7 @@ impl<'a> Call<'a> {
                     if bytes > MAX_RESPONSE_BYTES {
                         return Err(self.too_large());
                     }
+                    memory.grow(event.bytes.len()).map_err(|_| fault::no_memory(self.candidate))?;
                     assembler.push(&event.bytes);
                     usage = event.facts.usage.or(usage);
                     finish_reasons.extend(event.facts.finish_reason);
@@ -228,7 +240,7 @@ impl<'a> Call<'a> {
                 None => break,
             }
         }
-        let body = assembler.finish().into();
+        let body = memory.hold(assembler.finish().into());
         Ok(Body {
             content: ReplyBody::Whole { body, usage, finish_reasons },
             identity: events.identity(),
@@ -268,7 +280,12 @@ impl<'a> Call<'a> {
         fault::observed(self.candidate, "malformed", "the response is larger than 16 MiB")
     }
 
-    async fn read_rest(&self, response: &mut ResponseBody, prefix: Bytes) -> Result<Bytes, Fault> {
+    async fn read_rest(
+        &self,
+        response: &mut ResponseBody,
+        prefix: Bytes,
+        memory: &mut Reservation,
+    ) -> Result<Bytes, Fault> {
         let mut body: Option<BytesMut> = None;
         loop {
             let deadline = self.deadline().max(Instant::now() + self.stream_idle);
@@ -279,6 +296,7 @@ impl<'a> Call<'a> {
                     if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
                         return Err(self.too_large());
                     }
+                    memory.grow(chunk.len()).map_err(|_| fault::no_memory(self.candidate))?;
                     body.extend_from_slice(&chunk);
                 }
                 Ok(None) => return Ok(body.map_or(prefix, BytesMut::freeze)),

@@ -70,7 +70,7 @@ impl Pool {
             outage_requests: 1_000,
         };
         let tasks = Tasks::new();
-        let redis = RedisEngine::connect(server.url().parse().unwrap(), &tasks);
+        let redis = RedisEngine::connect(server.url().parse().unwrap(), "default", &tasks);
         let ledger = Ledger::start(Arc::new(redis), &rules, catalog, tasks.clone());
         eventually(Duration::from_secs(5), "the ledger is ready", async || ledger.is_ready().then_some(())).await;
         Self { ledger, choices, tasks }

@@ -327,7 +327,7 @@ impl TestLedger {
         let args = words([self.epoch.clone(), self.seq.to_string(), fresh, SLACK.to_string()]);
         let reply = self.run(Script::Sync, &[self.keys.meta()], &args);
         let Reply::List(items) = &reply else { panic!("unexpected reply of sync: {reply:?}") };
-        let [epoch, Reply::Int(seq), Reply::Int(now), Reply::Int(hold), Reply::Int(since)] = &items[..] else {
+        let [epoch, Reply::Int(seq), Reply::Int(now), Reply::Int(hold), Reply::Int(since), ..] = &items[..] else {
             panic!("unexpected reply of sync: {reply:?}")
         };
         self.epoch = text(epoch);

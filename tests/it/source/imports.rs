@@ -21,7 +21,7 @@ const RANKS: [&[&str]; 8] = [
     &["flow"],
     &["plan", "ledger", "upstream", "relay", "record", "protocol"],
     &["catalog", "config"],
-    &["domain", "telemetry", "shutdown", "suggest", "json", "memo"],
+    &["domain", "telemetry", "shutdown", "suggest", "json", "memo", "memory"],
 ];
 
 /// The exceptions: the end of a stream is the end of its lease; the catalogue is built from the settings.
@@ -35,7 +35,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("actix_web", &["src/api/", "src/app/", "src/simulator/"]),
     ("actix_http", &["src/api/", "src/app/", "src/simulator/"]),
     ("actix_service", &["src/app/"]),
-    ("rustix", &["src/app/"]),
+    ("rustix", &["src/app/", "src/ledger/admission/", "src/ledger/embedded/"]),
     ("utoipa", &["src/api/"]),
     ("deadpool_redis", &["src/ledger/redis/"]),
     ("redis", &["src/ledger/redis/"]),
