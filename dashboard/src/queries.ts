@@ -16,10 +16,13 @@ export const queryClient = new QueryClient({
   },
 });
 
-export const liveFeed = new LiveFeed((budget) => {
-  syncClock(budget.taken_at);
-  queryClient.setQueryData(["budget"], budget);
-});
+export const liveFeed = new LiveFeed(
+  (budget) => {
+    syncClock(budget.taken_at);
+    queryClient.setQueryData(["budget"], budget);
+  },
+  () => void Promise.all(["providers", "models"].map((key) => queryClient.invalidateQueries({ queryKey: [key] }))),
+);
 
 // Every answered poll shows that the gateway is reachable; data that the page itself writes to the cache does not.
 queryClient.getQueryCache().subscribe((event) => {

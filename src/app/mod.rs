@@ -61,6 +61,8 @@ pub(crate) struct App {
     catalog: Current,
     /// Held while a new catalogue is built and put in force.
     building: Mutex<()>,
+    /// From which the catalogue was built.
+    findings_in_force: Mutex<Findings>,
     upstream: Upstream,
     /// Models reported by servers without a configured list, by provider.
     discovered: ArcSwap<Discovered>,
@@ -103,6 +105,7 @@ impl App {
             settings: ArcSwap::from_pointee(settings),
             catalog,
             building: Mutex::default(),
+            findings_in_force: Mutex::default(),
             upstream,
             discovered: ArcSwap::from_pointee(discovered),
             state: Data::new(AppState::new(policy, flow, has_clients == Some(true))),
@@ -171,7 +174,9 @@ impl App {
         let settings = settings.unwrap_or_else(|| self.settings.load_full());
         let discovered = discovered.map_or_else(|| self.discovered.load_full(), Arc::new);
         let keys = self.stored_keys();
-        let catalog = Catalog::build(&shared_catalog::with_shared(&settings, &keys, &self.findings()), &discovered)?;
+        let findings = self.findings();
+        let catalog = Catalog::build(&shared_catalog::with_shared(&settings, &keys, &findings), &discovered)?;
+        *self.findings_in_force.lock() = findings;
         self.catalog.store(Arc::new(catalog));
         self.discovered.store(discovered);
         self.settings.store(settings);

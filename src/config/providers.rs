@@ -11,7 +11,10 @@ use super::{
     environment::Environment, provider_table::ProviderTable, value,
 };
 use crate::{
-    domain::{RoutingStrategy, model_pattern, provider::Status},
+    domain::{
+        NewModels, RoutingStrategy, model_pattern,
+        provider::{Auth, Status},
+    },
     suggest::closest,
 };
 
@@ -54,6 +57,9 @@ pub(super) fn read(
         if let Some(provider) = reader.provider(&id, table) {
             settings.providers.insert(id, provider);
         }
+    }
+    for id in reader.keyless(&settings.routing.keyless) {
+        settings.providers.entry(id).or_default().keyless = true;
     }
     settings.ollama.base_url = settings.providers.get("ollama").and_then(|provider| provider.base_url.clone());
     if let Some(found) = env.first(&["OLLAMA_MODELS"]) {
@@ -136,7 +142,8 @@ impl Reader<'_> {
             self.check_table(id, table, known.is_none() && base_url.is_none());
             self.check_accounts(id, table, keys.len());
         }
-        let lists_models = table.iter().chain(known).any(|table| !table.models.is_empty());
+        let takes_new = |table: &ProviderTable| table.new_models.as_ref().is_some_and(|rule| *rule != NewModels::None);
+        let lists_models = table.iter().chain(known).any(|table| !table.models.is_empty() || takes_new(table));
         if known.is_some() && !keys.is_empty() && !lists_models {
             let note = format!("{id} has a key and no models: list them as [providers.{id}.models.\"ID\"]");
             self.findings.notes.push(note);
@@ -144,6 +151,28 @@ impl Reader<'_> {
         let base_url = base_url.or_else(|| known.and_then(|known| self.filled_base_url(id, known, !keys.is_empty())));
         let is_set = table.is_some() || base_url.is_some() || !keys.is_empty();
         is_set.then_some(ProviderSettings { keys, base_url, table, ..ProviderSettings::default() })
+    }
+
+    /// The providers of `routing.keyless` that answer without a key.
+    fn keyless(&mut self, named: &[String]) -> Vec<String> {
+        let possible: Vec<&str> = builtin()
+            .providers
+            .iter()
+            .filter(|(_, table)| table.auth == Some(Auth::BearerOptional) && table.status != Some(Status::Retired))
+            .map(|(id, _)| id.as_str())
+            .collect();
+        if named.iter().any(|name| name == "all") {
+            return possible.into_iter().map(str::to_owned).collect();
+        }
+        for name in named.iter().filter(|name| !possible.contains(&name.as_str())) {
+            let source = self.findings.sources.iter().find(|source| source.name == "routing.keyless");
+            let place = source.map_or_else(|| "routing.keyless".to_owned(), |source| source.source.clone());
+            let names = possible.join(", ");
+            let error =
+                format!("{place}: routing.keyless: `{name}` is no provider that answers without a key: {names}, or all");
+            self.findings.errors.push(error);
+        }
+        named.to_vec()
     }
 
     fn check_table(&mut self, id: &str, table: &ProviderTable, has_no_address: bool) {

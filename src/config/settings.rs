@@ -88,7 +88,7 @@ impl Default for Settings {
             clients: ClientsSettings { rate_limit_rpm: None, file: None, records: Arc::default() },
             ledger: LedgerSettings { data_dir: None, pool: "default".into(), slack_ms: 250 },
             queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000, outage_requests: 1_000 },
-            routing: RoutingSettings { quality_floor: 25 },
+            routing: RoutingSettings { quality_floor: 25, keyless: Vec::new() },
             responses: ResponsesSettings { store: None, store_bytes_per_client: 16 << 20 },
             breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
             timeouts: Timeouts {
@@ -215,6 +215,9 @@ pub struct RoutingSettings {
     /// Models of less quality come after all others of their meta-model that have room.
     #[serde(deserialize_with = "value::whole::<_, _, 0, 100>")]
     pub quality_floor: u32,
+    /// Providers that are called without a key while they have none.
+    #[serde(with = "value::list")]
+    pub keyless: Vec<String>,
 }
 
 /// Storage of `/v1/responses`.
@@ -319,6 +322,8 @@ pub struct ProviderSettings {
     pub added_keys: Vec<AddedKey>,
     /// What its list of models has shown. Loading leaves it empty.
     pub findings: ModelFindings,
+    /// It is called without a key while it has none.
+    pub keyless: bool,
     /// From the environment, else from the file. Without a trailing slash.
     pub base_url: Option<String>,
     /// Its `[providers.NAME]` of the file.

@@ -21,7 +21,7 @@ pub use client::Client;
 pub use client_record::{ClientRecord, ClientSource, KeyRefused};
 pub use client_settings::{BadField, ClientSettings, Limits};
 pub use key::KeyDigest;
-pub use model_findings::{FoundModel, ListedModel, ModelFindings, NewModels};
+pub use model_findings::{FoundModel, ListedModel, ModelFindings, NewModels, RefusedModel};
 pub use outcome::{Cooldown, CooldownScope, Fault, FaultKind, Health, Hint, Outcome, Until, Usage};
 pub use pool_snapshot::{BreakerState, PoolSnapshot, RoutingStrategy, SubjectSnapshot, WindowLevel};
 pub use provider::{Capabilities, Model, Provider};

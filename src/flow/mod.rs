@@ -181,6 +181,7 @@ impl Flow {
                 Err(fault) => fault,
             };
             call.failed(&fault);
+            self.note_refused(&candidate, &fault);
             if let Err(error) = failover.exclude(&candidate, &fault) {
                 lease.settle(fault.outcome);
                 return Err(error);

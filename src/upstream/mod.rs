@@ -11,6 +11,7 @@ mod dialect;
 mod error_response;
 mod fault;
 mod hints;
+mod list_entry;
 pub(crate) mod model_list;
 mod redact;
 mod reply;

@@ -340,16 +340,25 @@ export const providers = (): KnownProvider[] =>
     configured: nth < 2,
     models: nth < 2 ? 4 : 0,
     missing: null,
+    can_be_keyless: nth === 2,
+    keyless: false,
     list:
       nth === 0
         ? {
             looked_at: iso(Date.now() - 60 * SECOND),
             listed: 9,
             new: [
-              { id: "acme/brand-new", since: iso(Date.now() - DAY), not_served: null },
-              { id: "acme/costly", since: iso(Date.now() - DAY), not_served: "it has a price" },
+              { id: "acme/brand-new", since: iso(Date.now() - DAY), not_served: null, on_trial: true },
+              { id: "acme/costly", since: iso(Date.now() - DAY), not_served: "it has a price", on_trial: false },
             ],
-            gone: [{ id: "openai/gpt-oss-20b", since: iso(Date.now() - DAY) }],
+            gone: [
+              {
+                id: "openai/gpt-oss-20b",
+                since: iso(Date.now() - DAY / 2),
+                why: "a request was refused: 404",
+                until: iso(Date.now() + DAY / 2),
+              },
+            ],
             problem: null,
           }
         : null,

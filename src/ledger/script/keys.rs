@@ -20,6 +20,7 @@
 //! | `clients` | sorted set | 10,000 clients at most | client scripts |
 //! | `pk` provider keys | hash | 1,000 keys at most | provider key scripts; read by heartbeat |
 //! | `found` findings | hash | bounded by providers | discovery/findings_write |
+//! | `gone` models that providers have answered not to have | hash | a week after their end | discovery/model_refused |
 //! | `claim:WORK` | string | as long as the claim | claim |
 //! | `audit` | stream | capped | client scripts, provider key scripts, control, sessions |
 //! | `sess:DIGEST` | string | 12 h | sessions |
@@ -129,6 +130,11 @@ impl Keys {
     /// What was found in the lists of models.
     pub fn findings(&self) -> Key {
         self.named("found")
+    }
+
+    /// Models that providers have answered not to have.
+    pub fn refused_models(&self) -> Key {
+        self.named("gone")
     }
 
     /// A piece of work that one replica does for all.

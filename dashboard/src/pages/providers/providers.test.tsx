@@ -99,7 +99,9 @@ test("what is new and gone in the list of a provider is shown with its reason", 
   show(Providers);
   expect(await screen.findByText("2 new, 1 gone")).toBeTruthy();
   expect(screen.getByText("new: acme/costly (not served: it has a price)")).toBeTruthy();
-  expect(screen.getByText(/^gone: openai\/gpt-oss-20b/)).toBeTruthy();
+  expect(screen.getByText("new: acme/brand-new (on trial until it has answered)")).toBeTruthy();
+  expect(screen.getByText(/^gone: openai\/gpt-oss-20b .*: a request was refused: 404\)$/)).toBeTruthy();
+  expect(screen.getByText(/answers without a key/)).toBeTruthy();
   fireEvent.click(screen.getByRole("button", { name: "Look now" }));
   await waitFor(() => expect(sentChanges(sent)).toEqual([["POST", "/admin/v1/providers/refresh", {}]]));
 });
