@@ -47,6 +47,11 @@ export const elapsed = (ms: number | null) => (ms === null ? "–" : ms < 1000 ?
 export const percent = (part: number, of: number) =>
   of > 0 ? `${((100 * part) / of).toFixed(part === of ? 0 : 1)} %` : "–";
 
+const amount = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
+/** An amount of money without its currency: `1,234.50`. */
+export const money = (n: number) => amount.format(n);
+
 /** For the axis of a chart, where all labels share one unit: `0.4 s`. */
 export const axisSeconds = (ms: number) => `${Number((ms / 1000).toFixed(2))} s`;
 

@@ -49,7 +49,7 @@ export function useBudget() {
 
 export interface UsageQuery {
   by: "client" | "provider" | "model";
-  step: "minute" | "day";
+  step: Usage["step"];
   /** How far back the series reach, in ms. */
   back: number;
 }

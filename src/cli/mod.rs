@@ -17,6 +17,7 @@ mod keys;
 mod providers;
 mod serve;
 mod startup;
+mod top;
 
 use crate::{
     catalog::CatalogError,
@@ -54,6 +55,8 @@ enum Command {
     Keys(Box<keys::Arguments>),
     /// Add, try and change provider keys at run time
     Providers(providers::Arguments),
+    /// Show the pool of a running gateway live in the terminal
+    Top(top::Arguments),
     /// Validate the configuration and show the settings in force
     Check(check::Arguments),
     /// Show providers, models and limits in force, and the source of each figure
@@ -74,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Keys(arguments) => keys::run(arguments),
         Command::Providers(arguments) => providers::run(arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),

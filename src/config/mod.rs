@@ -35,7 +35,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub use setting_names::{SETTINGS, Setting};
 pub use settings::{
     AddedKey, AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, ModelAlias, Network,
-    OllamaSettings, Origin, ProviderSettings, ProxyUrl, QueueSettings, ResponsesSettings, RoutingSettings,
+    OllamaSettings, Origin, ProviderName, ProviderSettings, ProxyUrl, QueueSettings, ResponsesSettings, RoutingSettings,
     ServerSettings, SettingSource, Settings, Timeouts,
 };
 

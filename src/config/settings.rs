@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{RedisUrl, provider_table::ProviderTable, value};
 use crate::{
     domain::{
-        ClientRecord, ModelFindings, RoutingStrategy,
+        ClientRecord, ModelFindings, PriceList, RoutingStrategy,
         time::{DAY_MS, HOUR_MS},
     },
     telemetry,
@@ -67,6 +67,9 @@ pub struct Settings {
     /// `[aliases]`, in the order of the file.
     #[serde(skip)]
     pub aliases: Vec<ModelAlias>,
+    /// `[prices]`, in the order of the file.
+    #[serde(skip)]
+    pub prices: PriceList,
     #[serde(skip)]
     pub ollama: OllamaSettings,
     #[serde(skip)]
@@ -101,7 +104,7 @@ impl Default for Settings {
             limits: LimitSettings { in_flight: 4_096, memory_mb: None },
             shutdown: ShutdownSettings { grace_ms: 2_000 },
             log: LogSettings { level: "info".into(), format: LogFormat::Json },
-            dashboard: DashboardSettings { trace_link: None },
+            dashboard: DashboardSettings { trace_link: None, currency: "USD".into() },
             redis_url: None,
             admin_key: None,
             api_key: None,
@@ -113,6 +116,7 @@ impl Default for Settings {
             providers: BTreeMap::new(),
             models: BTreeMap::new(),
             aliases: Vec::new(),
+            prices: PriceList::default(),
             ollama: OllamaSettings::default(),
             sources: Arc::default(),
         }
@@ -217,7 +221,32 @@ pub struct RoutingSettings {
     pub quality_floor: u32,
     /// Providers that are called without a key while they have none.
     #[serde(with = "value::list")]
-    pub keyless: Vec<String>,
+    pub keyless: Vec<ProviderName>,
+}
+
+/// A name as in `[providers.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderName(String);
+
+impl Deref for ProviderName {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ProviderName {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
+        if name.is_empty() || !is_name { Err("names of providers: a-z, 0-9, - and _".into()) } else { Ok(Self(name.into())) }
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Storage of `/v1/responses`.
@@ -302,6 +331,9 @@ pub struct DashboardSettings {
     /// Where the dashboard links a trace to: an address that contains `{trace_id}`.
     #[serde(deserialize_with = "value::trace_link")]
     pub trace_link: Option<String>,
+    /// Of `[prices]`, as the page Usage shows it.
+    #[serde(deserialize_with = "value::currency")]
+    pub currency: String,
 }
 
 /// The local server.

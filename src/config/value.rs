@@ -161,6 +161,15 @@ pub(super) fn trace_link<'de, D: Deserializer<'de>>(input: D) -> Result<Option<S
     Err(expected("an address that contains {trace_id}, such as https://traces.example/trace/{trace_id}"))
 }
 
+/// The name of a currency.
+pub(super) fn currency<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let name = String::deserialize(input)?;
+    if (1..=8).contains(&name.chars().count()) && !name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Ok(name);
+    }
+    Err(expected("the name of a currency, such as USD"))
+}
+
 /// A level, or directives such as `info,tollfree::ledger=debug`. FreeLLM's `fatal` and `silent` become `error` and `off`.
 pub(super) fn log_level<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let text = String::deserialize(input)?;

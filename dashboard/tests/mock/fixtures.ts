@@ -450,8 +450,16 @@ export const models = (): AnyModel[] => [
   },
 ];
 
-export function usage(by: Usage["by"], step: "minute" | "day", from: number, to: number, only?: string): Usage {
-  const size = step === "minute" ? MINUTE : DAY;
+/** `saved`: what each request would have cost elsewhere. */
+export function usage(
+  by: Usage["by"],
+  step: Usage["step"],
+  from: number,
+  to: number,
+  only?: string,
+  saved?: number,
+): Usage {
+  const size = { minute: MINUTE, hour: 60 * MINUTE, day: DAY }[step];
   const names =
     by === "provider" ? PROVIDERS.map((shape) => shape.id) : by === "client" ? CLIENTS.map(([id]) => id) : SERVED;
   const series = names
@@ -476,6 +484,7 @@ export function usage(by: Usage["by"], step: "minute" | "day", from: number, to:
           waited_ms: requests * 90,
           first_token_p50_ms: requests ? Math.round(150 + at * 90 + 60 * random()) : null,
           first_token_p95_ms: requests ? Math.round(420 + at * 240 + 300 * random()) : null,
+          saved: saved === undefined ? null : requests * saved,
         });
       }
       const sum = (of: keyof UsageFigures) => points.reduce((total, point) => total + (point[of] ?? 0), 0);
@@ -490,10 +499,11 @@ export function usage(by: Usage["by"], step: "minute" | "day", from: number, to:
         waited_ms: sum("waited_ms"),
         first_token_p50_ms: 210 + at * 80,
         first_token_p95_ms: 700 + at * 200,
+        saved: saved === undefined ? null : sum("saved"),
       };
-      return { name, points, total };
+      return { name, label: null, points, total };
     });
-  return { object: "usage", by, step, from: iso(from), to: iso(to), series };
+  return { object: "usage", by, step, from: iso(from), to: iso(to), currency: null, series };
 }
 
 export const config = (): Config => ({

@@ -63,5 +63,5 @@ pub(crate) fn usage_subject() -> Object {
 }
 
 pub(crate) fn usage_step() -> Object {
-    one_of(["minute", "day"])
+    one_of(["minute", "hour", "day"])
 }
