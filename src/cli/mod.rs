@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod admin_store;
 mod catalog;
+mod catalog_file;
 mod check;
 mod demo;
 mod healthcheck;
@@ -21,7 +22,7 @@ mod top;
 
 use crate::{
     catalog::CatalogError,
-    config::{self, ConfigError, Loaded},
+    config::{self, ConfigError, Loaded, travelling_catalogue},
 };
 
 /// One OpenAI-compatible endpoint over every free LLM tier.
@@ -102,7 +103,14 @@ fn load() -> anyhow::Result<Loaded> {
     let env: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(config::load(&env, &std::env::current_dir()?)?)
+    let directory = std::env::current_dir()?;
+    let loaded = config::load(&env, &directory)?;
+    match travelling_catalogue::adopt_kept(&loaded.settings) {
+        Ok(false) => Ok(loaded),
+        // The variables of keys, for one, stand in the catalogue.
+        Ok(true) => Ok(config::load(&env, &directory)?),
+        Err(note) => Ok(Loaded { notes: loaded.notes.into_iter().chain([note]).collect(), ..loaded }),
+    }
 }
 
 /// The runtime of a command. One thread, because its work (Redis connections, settlements, the journal) consists of many

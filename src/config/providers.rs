@@ -190,9 +190,10 @@ impl Reader<'_> {
         for name in named.iter().filter(|name| !possible.contains(&&***name)) {
             let source = self.findings.sources.iter().find(|source| source.name == "routing.keyless");
             let place = source.map_or_else(|| "routing.keyless".to_owned(), |source| source.source.clone());
-            let names = possible.join(", ");
-            let error =
-                format!("{place}: routing.keyless: `{name}` is no provider that answers without a key: {names}, or all");
+            let error = format!(
+                "{place}: routing.keyless: `{name}` is no provider that answers without a key: {}, or all",
+                possible.join(", ")
+            );
             self.findings.errors.push(error);
         }
         named.iter().map(ToString::to_string).collect()

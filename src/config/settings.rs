@@ -35,6 +35,7 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
     pub log: LogSettings,
     pub dashboard: DashboardSettings,
+    pub catalog: CatalogSettings,
     /// `None`: embedded state.
     #[serde(skip)]
     pub redis_url: Option<RedisUrl>,
@@ -104,6 +105,7 @@ impl Default for Settings {
             limits: LimitSettings { in_flight: 4_096, memory_mb: None },
             shutdown: ShutdownSettings { grace_ms: 2_000 },
             log: LogSettings { level: "info".into(), format: LogFormat::Json },
+            catalog: CatalogSettings { url: None, file: None, public_key: None },
             dashboard: DashboardSettings { trace_link: None, currency: "USD".into() },
             redis_url: None,
             admin_key: None,
@@ -239,7 +241,11 @@ impl FromStr for ProviderName {
     type Err = String;
     fn from_str(name: &str) -> Result<Self, String> {
         let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
-        if name.is_empty() || !is_name { Err("names of providers: a-z, 0-9, - and _".into()) } else { Ok(Self(name.into())) }
+        if name.is_empty() || !is_name {
+            Err("names of providers: a-z, 0-9, - and _".into())
+        } else {
+            Ok(Self(name.into()))
+        }
     }
 }
 
@@ -336,6 +342,18 @@ pub struct DashboardSettings {
     pub currency: String,
 }
 
+/// A catalogue that is laid over the built-in one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogSettings {
+    /// Where it is fetched, at the start and daily. `None`: never.
+    #[serde(deserialize_with = "value::web_address")]
+    pub url: Option<String>,
+    /// Where it is kept between two starts.
+    pub file: Option<PathBuf>,
+    /// The key that has signed it: PEM, or 32 bytes in Base64. `None`: that of the releases.
+    pub public_key: Option<String>,
+}
+
 /// The local server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OllamaSettings {
@@ -352,6 +370,8 @@ pub struct ProviderSettings {
     pub keys: Vec<SecretString>,
     /// Keys that were added at run time. Loading leaves it empty.
     pub added_keys: Vec<AddedKey>,
+    /// Accounts of its keys, by fingerprint, as administrators have grouped them. Loading leaves it empty.
+    pub groups: BTreeMap<String, String>,
     /// What its list of models has shown. Loading leaves it empty.
     pub findings: ModelFindings,
     /// It is called without a key while it has none.
