@@ -104,12 +104,14 @@ const LIMITS: Record<string, string> = {
   tpmonth: "tokens / month",
   itpm: "input tokens / min",
   concurrency: "concurrent requests",
+  allowance: "‰ of the month",
 };
 export const limitName = (limit: string) => LIMITS[limit] ?? limit;
 
 const SOURCES: Record<string, string> = {
   catalogue: "from the built-in catalogue",
   file: "from tollfree.toml",
+  provider: "reported by the provider",
   learned: "learned from the provider's responses",
 };
 export const sourceName = (source: string) => SOURCES[source] ?? source;

@@ -3,7 +3,7 @@ import { ApiError, api, bodyOf } from "./api";
 import { syncClock } from "./components/clock";
 import { LiveFeed, useFeedMode } from "./live-feed";
 import { fillGaps } from "./usage";
-import type { ClientChange, NewClient, NewProviderKey, ProviderKeyChange, Strategy, Usage } from "./types";
+import type { ClientChange, LimitOf, NewClient, NewProviderKey, ProviderKeyChange, Strategy, Usage } from "./types";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -221,6 +221,9 @@ export const useRefreshLists = () =>
 export const useTestProviderKey = (id: string) =>
   useMutation({ mutationFn: () => bodyOf(api.POST("/admin/v1/provider-keys/{id}/test", byId(id))) });
 
+/** Forgets a learned limit, so that the configured one is in force. */
+export const useForgetLimit = () =>
+  useChange((body: LimitOf) => bodyOf(api.POST("/admin/v1/budget/forget", { body })), "budget", "models");
 export const useResetProvider = () =>
   useChange((id: string) => bodyOf(api.POST("/v1/status/providers/{id}/reset", byId(id))), "budget", "status");
 export const useSwitchProvider = () =>

@@ -34,6 +34,10 @@ pub(super) fn with_shared<'a>(settings: &'a Settings, stored: &StoredKeys, findi
     for (provider, findings) in findings {
         settings.to_mut().providers.entry(provider.clone()).or_default().findings = findings.clone();
     }
+    for group in &stored.groups {
+        let provider = settings.to_mut().providers.entry(group.record.provider.clone()).or_default();
+        provider.groups.insert(group.record.fingerprint.clone(), group.record.account().to_owned());
+    }
     for key in &stored.keys {
         if let Some(secret) = key.in_force() {
             let provider = settings.to_mut().providers.entry(key.record.provider.clone()).or_default();
@@ -80,6 +84,7 @@ pub(super) fn look_periodically(app: &Arc<App>) {
     app.tasks.spawn_endless(async move {
         loop {
             this.look_at_model_lists().await;
+            this.state.flow.look_at_allowances().await;
             sleep(LOOK_INTERVAL).await;
             this.install_findings();
         }

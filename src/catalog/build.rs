@@ -132,9 +132,8 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
             }
         }
         let gone_since = at.gone_since(id).filter(|_| !model.listed);
-        let retired = at.status() == Status::Retired && !model.listed
-            || model.status == Status::Retired
-            || gone_since.is_some();
+        let retired =
+            at.status() == Status::Retired && !model.listed || model.status == Status::Retired || gone_since.is_some();
         let why = if !at.is_enabled() {
             Some("its provider is disabled in the configuration")
         } else if !model.enabled {
@@ -274,7 +273,8 @@ fn accounts(at: &Overlay<'_>) -> Vec<Arc<Account>> {
         if !seen.insert(id.clone()) {
             continue;
         }
-        let account: Arc<str> = account.map_or_else(|| Arc::from(id.as_str()), Arc::from);
+        let grouped = at.settings.and_then(|settings| settings.groups.get(&id)).map(String::as_str);
+        let account: Arc<str> = grouped.or(account).map_or_else(|| Arc::from(id.as_str()), Arc::from);
         let key = Arc::new(ProviderKey { id: Arc::from(id), secret: Some(secret.clone()) });
         match accounts.iter_mut().find(|(name, _)| *name == account) {
             Some((_, siblings)) => siblings.push(key),

@@ -128,6 +128,7 @@ impl<'a> Overlay<'a> {
             retry_trusted_over_s: pick!(self.retry_trusted_over_s).unwrap_or_default().into_iter().collect(),
             permanent_413: pick!(self.permanent_413).unwrap_or(false),
             model_list_prefix: pick!(self.model_list_prefix).unwrap_or_default(),
+            usage_path: pick!(self.usage_path),
             monthly_credit: pick!(self.monthly_credit).unwrap_or(false),
         }
     }

@@ -348,7 +348,12 @@ fn new_models_are_on_trial_and_what_is_gone_is_retired_with_its_date() {
     let directory = tempfile::tempdir().unwrap();
     let mut settings = config::load(&env(&[("OPENCODE_API_KEY", "k")]), directory.path()).unwrap().settings;
     let findings = &mut settings.providers.get_mut("opencode").unwrap().findings;
-    let new = |id: &str, is_proven| FoundModel { id: id.to_owned(), max_output: Some(77), is_proven, ..FoundModel::default() };
+    let new = |id: &str, is_proven| FoundModel {
+        id: id.to_owned(),
+        max_output: Some(77),
+        is_proven,
+        ..FoundModel::default()
+    };
     findings.new = vec![new("acme-1-free", false), new("acme-2-free", true), new("acme-3", true)];
     findings.gone.insert("big-pickle".to_owned(), 1_796_000_000_000);
     let refused = RefusedModel { since_ms: 1_796_000_000_000, until_ms: i64::MAX, cause: "404".to_owned() };
@@ -362,7 +367,9 @@ fn new_models_are_on_trial_and_what_is_gone_is_retired_with_its_date() {
     assert_eq!(status("acme-2-free"), Some((Status::Active, 77)));
     assert_eq!([status("acme-3"), status("big-pickle"), status("minimax-m3-free")], [None; 3]);
     let members = names(catalog.resolve("free"));
-    assert!(members.contains(&"opencode/acme-2-free".to_owned()) && !members.contains(&"opencode/acme-1-free".to_owned()));
+    assert!(
+        members.contains(&"opencode/acme-2-free".to_owned()) && !members.contains(&"opencode/acme-1-free".to_owned())
+    );
     for gone in ["big-pickle", "minimax-m3-free"] {
         assert!(matches!(catalog.resolve(&format!("opencode/{gone}")), Err(NotFound::Retired { .. })), "{gone}");
         let known = catalog.known.iter().find(|known| known.id == gone).unwrap();

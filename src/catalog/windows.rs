@@ -35,8 +35,7 @@ pub(super) fn model_windows(
 ) -> ModelWindows {
     let ProviderTable { limits, model_limits, keyless_limits, keyless_model_limits, .. } = provider_base;
     let has_own = without_key && !(keyless_limits.is_empty() && keyless_model_limits.is_empty());
-    let (limits, model_limits) =
-        if has_own { (keyless_limits, keyless_model_limits) } else { (limits, model_limits) };
+    let (limits, model_limits) = if has_own { (keyless_limits, keyless_model_limits) } else { (limits, model_limits) };
     let over_all = merge(&[(Some(limits), Source::Catalogue), (provider_file.map(|f| &f.limits), Source::File)]);
     let per_model = merge(&[
         (Some(model_limits), Source::Catalogue),

@@ -111,8 +111,22 @@ impl From<Written> for NewModels {
 
 /// Words in the ids of models that are not general chat models, or that are known to cost.
 const UNSUITABLE: [&str; 16] = [
-    "embed", "bge-", "whisper", "tts", "rerank", "guard", "moderation", "image", "flux", "diffusion", "video", "audio",
-    "lyria", "ocr", "-paid", ":online",
+    "embed",
+    "bge-",
+    "whisper",
+    "tts",
+    "rerank",
+    "guard",
+    "moderation",
+    "image",
+    "flux",
+    "diffusion",
+    "video",
+    "audio",
+    "lyria",
+    "ocr",
+    "-paid",
+    ":online",
 ];
 
 impl NewModels {

@@ -41,7 +41,10 @@ mod tests {
     #[test]
     fn the_first_price_that_matches_counts() {
         let price = |pattern: &str, input, output| Price { pattern: pattern.to_owned(), input, output };
-        let list = PriceList { currency: "EUR".to_owned(), prices: vec![price("*/gpt-oss-*", 1.0, 4.0), price("groq/*", 10.0, 10.0)] };
+        let list = PriceList {
+            currency: "EUR".to_owned(),
+            prices: vec![price("*/gpt-oss-*", 1.0, 4.0), price("groq/*", 10.0, 10.0)],
+        };
         let cost = |model| list.cost(model, 2_000_000, 500_000);
         assert!((cost("groq/openai/gpt-oss-20b") - 4.0).abs() < 1e-9);
         assert!((cost("groq/qwen/qwen3.8-27b") - 25.0).abs() < 1e-9);

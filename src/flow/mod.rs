@@ -1,6 +1,7 @@
 //! One request from start to finish: plan → admit → attempt → relay → settle → record.
 
 mod affinity;
+mod allowances;
 pub(crate) mod attempt_log;
 pub(crate) mod error;
 pub(crate) mod failover;

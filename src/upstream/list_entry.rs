@@ -6,14 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::domain::{Capabilities, ListedModel};
 
-const CONTEXT: [&str; 6] = [
-    "context_length",
-    "context_window",
-    "max_context_length",
-    "max_model_len",
-    "max_context_tokens",
-    "context_size",
-];
+const CONTEXT: [&str; 6] =
+    ["context_length", "context_window", "max_context_length", "max_model_len", "max_context_tokens", "context_size"];
 const MAX_OUTPUT: [&str; 5] =
     ["max_completion_tokens", "max_output_tokens", "max_output_length", "max_output", "max_tokens"];
 /// Abilities by the words with which providers state them.
@@ -149,7 +143,10 @@ mod tests {
         let free = |entry| model(entry).is_free;
         assert_eq!(free(json!({ "id": "m", "pricing": { "prompt": "0", "completion": 0, "tiers": [] } })), Some(true));
         assert_eq!(free(json!({ "id": "m", "pricing": { "prompt": "0.0000004" } })), Some(false));
-        assert_eq!(free(json!({ "id": "m", "pricing": { "input": "0", "input_tiers": [{ "cost": "0.1" }] } })), Some(false));
+        assert_eq!(
+            free(json!({ "id": "m", "pricing": { "input": "0", "input_tiers": [{ "cost": "0.1" }] } })),
+            Some(false)
+        );
         assert_eq!(free(json!({ "id": "m", "input_price": 0, "output_price": 0.0 })), Some(true));
         assert_eq!(free(json!({ "id": "m", "input_price": 0, "output_price": 1e-7 })), Some(false));
         assert_eq!(free(json!({ "id": "m", "pricing": "none" })), None);
@@ -170,12 +167,14 @@ mod tests {
         assert_eq!((mistral.context, mistral.capabilities), (Some(131_072), Some(Capabilities::TOOLS)));
         let requesty = model(json!({ "id": "m", "supports_vision": true, "supports_tool_calling": false }));
         assert_eq!(requesty.capabilities, Some(Capabilities::VISION));
-        let vercel = model(json!({ "id": "m", "context_window": 8, "max_tokens": 4, "tags": ["tool-use", "reasoning"] }));
+        let vercel =
+            model(json!({ "id": "m", "context_window": 8, "max_tokens": 4, "tags": ["tool-use", "reasoning"] }));
         assert_eq!(vercel.capabilities, Some(Capabilities::TOOLS.with(Capabilities::REASONING)));
         // Our own list has two names for the context.
         let own = model(json!({ "id": "models/m", "context_length": 5, "context_window": 5, "tier": "turbo" }));
         assert_eq!((&*own.id, own.context, own.tier.as_deref(), own.capabilities), ("m", Some(5), Some("turbo"), None));
-        let odd = model(json!({ "id": "m", "context_length": "large", "capabilities": 3, "paid_only": true, "meta": null }));
+        let odd =
+            model(json!({ "id": "m", "context_length": "large", "capabilities": 3, "paid_only": true, "meta": null }));
         assert_eq!((odd.context, odd.capabilities, odd.is_paid_only), (None, None, true));
     }
 }

@@ -4,6 +4,7 @@
 //! [`Fault`](crate::domain::Fault), in the hints of a `Reply` and in a `StreamFault`.
 
 pub(crate) mod admin_client;
+mod allowance;
 mod attempt;
 mod bounds;
 mod client;

@@ -111,6 +111,25 @@ impl Upstream {
         Ok(models.filter(|model| is_safe_id(&model.id)).collect())
     }
 
+    /// Downloads a small file. The error is for the operator.
+    pub(crate) async fn download(&self, url: &str, max_bytes: usize, within_ms: u64) -> Result<bytes::Bytes, String> {
+        let get = async {
+            let response = self.http_background().get(url).send().await.map_err(BodyError::from)?;
+            let mut response = ResponseBody::new(response);
+            Ok((response.status(), response.bytes(max_bytes).await?))
+        };
+        let received: Result<(StatusCode, bytes::Bytes), BodyError> =
+            match tokio::time::timeout(Duration::from_millis(within_ms), get).await {
+                Ok(received) => received,
+                Err(_) => return Err(format!("no answer within {within_ms} ms")),
+            };
+        match received {
+            Ok((status, bytes)) if status.is_success() => Ok(bytes),
+            Ok((status, _)) => Err(format!("status {}", status.as_u16())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// What an Ollama server knows about one of its models: `POST /api/show`. `None`: it does not answer, or not like Ollama.
     pub(crate) async fn describe_ollama(&self, base_url: &str, id: &str, within_ms: u64) -> Option<ListedModel> {
         #[derive(Deserialize)]
@@ -168,7 +187,15 @@ impl Upstream {
         path: &str,
         key: Option<&SecretString>,
     ) -> Result<(StatusCode, bytes::Bytes), BodyError> {
-        let mut request = self.http_background().get(format!("{base_url}/{path}")).header(ACCEPT, "application/json");
+        self.get_url(&format!("{base_url}/{path}"), key).await
+    }
+
+    pub(super) async fn get_url(
+        &self,
+        url: &str,
+        key: Option<&SecretString>,
+    ) -> Result<(StatusCode, bytes::Bytes), BodyError> {
+        let mut request = self.http_background().get(url).header(ACCEPT, "application/json");
         if let Some(value) = authorization(Auth::BearerOptional, key) {
             request = request.header(AUTHORIZATION, value);
         }
@@ -177,7 +204,7 @@ impl Upstream {
     }
 }
 
-fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {
+pub(super) fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {
     let raw = error_response::message_of(status.as_u16(), body);
     let message = redact::without_secrets(key.into_iter(), &raw);
     // Gemini reports a bad key as a bad request.

@@ -139,6 +139,7 @@ function windowOf(limit: string, max: number, fill: number, now: number, random:
     max,
     configured: limit === "tpm" && max === 8_000 ? 6_000 : max,
     source: limit === "tpm" && max === 8_000 ? "learned" : limit.endsWith("month") ? "file" : "catalogue",
+    learned: limit === "tpm" && max === 8_000 ? { from: "answer", at: iso(now - 60 * MINUTE) } : null,
     used,
     waiting,
     left: Math.max(0, max - used - waiting),

@@ -23,7 +23,8 @@ pub(crate) fn model_changes<'a>(before: &'a Findings, after: &'a Findings) -> Ve
     let nothing = BTreeSet::new;
     let change = |(provider, found): (&'a String, &'a ModelFindings)| {
         let earlier = before.get(provider);
-        let (new_before, gone_before) = earlier.map_or_else(|| (nothing(), nothing()), |found| (new(found), gone(found)));
+        let (new_before, gone_before) =
+            earlier.map_or_else(|| (nothing(), nothing()), |found| (new(found), gone(found)));
         let (new, gone) = (new(found), gone(found));
         let change = ModelChange {
             provider,

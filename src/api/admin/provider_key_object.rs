@@ -107,6 +107,10 @@ impl ProviderKeyObject {
         }
     }
 
+    pub(crate) fn with_account(self, account: &str) -> Self {
+        Self { account: account.to_owned(), ..self }
+    }
+
     pub(crate) fn with_test(self, result: &Result<KeyTest, ModelListError>) -> Self {
         let (test, test_detail) = match result {
             Ok(KeyTest::Accepted) => ("accepted", None),

@@ -165,7 +165,8 @@ pub(crate) async fn test(
 
 /// Changes a provider key
 ///
-/// Applies to the next admission of every replica. Keys of the environment are changed there.
+/// Applies to the next admission of every replica. Of a key of the environment only its account can be changed; null gives it the
+/// one that the configuration names.
 #[utoipa::path(
     patch, path = "/admin/v1/provider-keys/{id}", tag = "providers", operation_id = "change_provider_key",
     security(("admin_key" = [])),

@@ -8,7 +8,7 @@ use actix_web::{
 use crate::{
     api::{
         edge::{auth::Admin, error::ApiError, query::Query, state::AppState},
-        v1::usage::{Reading, TimeRange, TimeRangeParams, Series, Usage, series, usage},
+        v1::usage::{Reading, Series, TimeRange, TimeRangeParams, Usage, series, usage},
     },
     ledger::rollup::{GroupBy, split_name},
 };

@@ -99,8 +99,7 @@ impl View {
             (None, false) => String::new(),
         };
         lines.push((state, Some(Color::Red)));
-        lines.iter_mut().for_each(|(line, _)| *line = line.chars().take(columns).collect());
-        lines
+        lines.into_iter().map(|(line, colour)| (line.chars().take(columns).collect(), colour)).collect()
     }
 }
 
@@ -175,9 +174,7 @@ mod tests {
     use super::*;
 
     fn view(windows: usize) -> View {
-        let window = |at: usize| {
-            json!({ "limit": "rpm", "used": at + 1, "max": 100, "left": 99 - at, "waiting": 0, "forecast": null })
-        };
+        let window = |at: usize| json!({ "limit": "rpm", "used": at + 1, "max": 100, "left": 99 - at, "waiting": 0, "forecast": null });
         let models: Vec<Value> = (0..windows)
             .map(|at| json!({ "id": format!("model-{at}"), "breaker": {}, "cooldown": null, "windows": [window(at)] }))
             .collect();

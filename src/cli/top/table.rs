@@ -151,8 +151,9 @@ pub(super) fn lines(rows: &[Row], columns: usize) -> Vec<String> {
     let line = |cells: [&str; 7]| {
         let [of, by, what, named, bar, used, remark] = cells;
         let (by, what) = (cut(by, account), cut(what, model));
-        let whole =
-            format!("{of:<provider$}  {by:<account$}  {what:<model$}  {named:<limit$}  {bar:<BAR_CHARS$}  {used:>13}  {remark}");
+        let whole = format!(
+            "{of:<provider$}  {by:<account$}  {what:<model$}  {named:<limit$}  {bar:<BAR_CHARS$}  {used:>13}  {remark}"
+        );
         cut(whole.trim_end(), columns)
     };
     let header = line(["PROVIDER", "ACCOUNT", "MODEL", "LIMIT", "", "USED / MAX", ""]);
@@ -181,7 +182,8 @@ fn compact(n: i64) -> String {
     for (unit, name) in [(1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")] {
         if n >= unit {
             let tenths = n / (unit / 10);
-            let fraction = if tenths % 10 == 0 || tenths >= 1_000 { String::new() } else { format!(".{}", tenths % 10) };
+            let fraction =
+                if tenths % 10 == 0 || tenths >= 1_000 { String::new() } else { format!(".{}", tenths % 10) };
             return format!("{}{fraction}{name}", tenths / 10);
         }
     }
@@ -237,7 +239,11 @@ mod tests {
         assert_eq!(summary(&budget()), Summary { replicas: 3, waiting: 2, requests: 12, failures: 1 });
         let shown = rows(&budget(), false);
         let names: Vec<_> = shown.iter().map(|row| (&*row.model, &*row.limit, &*row.state)).collect();
-        let expected = [("openai/gpt-oss-120b", "rpd", "spent, 1 min"), ("openai/gpt-oss-120b", "tpm", ""), ("gone", "rpm", "404, 1 d 1 h")];
+        let expected = [
+            ("openai/gpt-oss-120b", "rpd", "spent, 1 min"),
+            ("openai/gpt-oss-120b", "tpm", ""),
+            ("gone", "rpm", "404, 1 d 1 h"),
+        ];
         assert_eq!(names, expected);
         assert_eq!(shown[0].forecast, "out in 2 h 5 min");
         assert_eq!(rows(&budget(), true).len(), 5);
@@ -259,7 +265,15 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
-        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1k"), (1_250, "1.2k"), (84_000, "84k"), (250_400, "250k"), (3_400_000, "3.4M")] {
+        for (n, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1k"),
+            (1_250, "1.2k"),
+            (84_000, "84k"),
+            (250_400, "250k"),
+            (3_400_000, "3.4M"),
+        ] {
             assert_eq!(compact(n), text);
         }
     }

@@ -21,7 +21,7 @@ const CONTEXT: [&str; 9] = [
     "prompt is too long",
     "exceeds max length",
 ];
-/// OpenCode Zen's free usage comes back after six hours at the earliest.
+/// The free usage of `OpenCode` Zen comes back after six hours at the earliest.
 const FREE_USAGE_MS: i64 = 6 * HOUR_MS;
 const NO_SUCH_MODEL: [&str; 6] = [
     "model_not_found",

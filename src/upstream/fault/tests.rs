@@ -173,7 +173,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("zai.400-model", "Gone gone · - · model 21600000", "does not exist"),
     ("zai.400-context", "TooLarge context · - · -", "max length"),
     ("zai.401-key", "BadKey 401 · - · key 600000", "Authentication"),
-    ("nvidia.429", "RateLimited 429_rpm · - · RPM 60000", "Too Many Requests"),
+    ("nvidia.429", "RateLimited 429 · - · model 60000 · rph:_/-2", "Too Many Requests"),
     ("nvidia.400-degraded", "Busy busy · model · -", "DEGRADED"),
     ("nvidia.400-parallel", "Rejected 400 · - · -", "single tool-calls"),
     ("nvidia.404-model", "Gone 404 · - · model 21600000", "Not found for account"),

@@ -120,11 +120,8 @@ async fn gain_and_lose(apps: &[TestApp], upstream: &FakeUpstream, known: &[Strin
         eventually(EVERYWHERE, "every replica has it", async || {
             let (served, shown) = (served(app).await, shown(app).await);
             let is_shown = shown["gone"][0]["id"] == gone.as_str() && shown["new"].as_array().unwrap().len() == 2;
-            (is_shown
-                && served.contains(&new)
-                && !served.contains(gone)
-                && !served.contains(&"acme/costly".to_owned()))
-            .then_some(())
+            (is_shown && served.contains(&new) && !served.contains(gone) && !served.contains(&"acme/costly".to_owned()))
+                .then_some(())
         })
         .await;
         assert!(!members(app).await.contains(&NEW.to_owned()), "a new model has to answer first");
@@ -156,10 +153,8 @@ async fn a_model_that_is_answered_404_is_retired_for_the_fleet_until_it_is_looke
     assert_eq!(apps[0].chat(&name).await.status, 502);
     let calls = upstream.seen().len();
     for app in &apps {
-        eventually(EVERYWHERE, "no replica serves it", async || {
-            (!served(app).await.contains(&model)).then_some(())
-        })
-        .await;
+        eventually(EVERYWHERE, "no replica serves it", async || (!served(app).await.contains(&model)).then_some(()))
+            .await;
         let shown = shown(app).await;
         assert_eq!(shown["gone"][0]["id"], model.as_str(), "{shown}");
         assert_eq!(shown["gone"][0]["why"], "a request was refused: 404");
@@ -171,7 +166,11 @@ async fn a_model_that_is_answered_404_is_retired_for_the_fleet_until_it_is_looke
     }
     assert_eq!(upstream.seen().len(), calls, "it costs no further attempt");
     let metrics = apps[1].get("/metrics").await.text();
-    assert!(metrics.lines().any(|l| l.starts_with("tollfree_provider_models{") && l.contains("refused") && l.ends_with(" 1")));
+    assert!(
+        metrics
+            .lines()
+            .any(|l| l.starts_with("tollfree_provider_models{") && l.contains("refused") && l.ends_with(" 1"))
+    );
     let event = eventually(EVERYWHERE, "the event", async || {
         let event = events.next().await?.unwrap();
         event.strip_prefix("event: models\ndata: ").map(str::to_owned)

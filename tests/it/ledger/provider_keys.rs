@@ -110,7 +110,7 @@ async fn findings_are_shared_and_one_replica_holds_a_claim() {
     assert_eq!(read(&pair).0, 0, "nothing to read at once");
     find("{\"listed\":1}", "1");
     assert_eq!(read(&pair).0, pair.now_ms());
-    assert_eq!(found(&pair), [list(&["groq", "{\"listed\":1}"]), list(&[])]);
+    assert_eq!(found(&pair), [list(&["groq", "{\"listed\":1}"]), list(&[]), list(&[])]);
     let claim =
         |replica: &str| pair.same(Script::Claim, &[names.claim("work")], &words(&[replica, "60000"]), |reply| reply);
     let answers: Vec<Reply> = ["one", "two", "one"].map(claim).into();
@@ -129,7 +129,7 @@ fn list(items: &[&str]) -> Reply {
 
 /// The findings, and the models that were refused.
 fn found(pair: &Pair) -> Vec<Reply> {
-    let keys = [pair.keys.findings(), pair.keys.refused_models()];
+    let keys = [pair.keys.findings(), pair.keys.refused_models(), pair.keys.allowances()];
     let Reply::List(both) = pair.same(Script::FindingsRead, &keys, &[], |reply| reply) else { panic!() };
     both
 }

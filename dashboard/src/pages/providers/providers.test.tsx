@@ -84,6 +84,17 @@ test("a key is tried, disabled and deleted", async () => {
   );
 });
 
+test("keys of the environment are grouped by a click, too", async () => {
+  const sent = gateway({ "PATCH /admin/v1/provider-keys/groq-11111111": () => ({}) });
+  show(Providers);
+  fireEvent.click(await screen.findByRole("combobox", { name: "Account of groq-11111111" }));
+  const options = await screen.findAllByRole("option");
+  fireEvent.click(options.at(-1)!);
+  await waitFor(() =>
+    expect(sentChanges(sent)[0]?.slice(0, 2)).toEqual(["PATCH", "/admin/v1/provider-keys/groq-11111111"]),
+  );
+});
+
 test("a key joins the account of another one by a click", async () => {
   const sent = gateway({ "PATCH /admin/v1/provider-keys/groq-22222222": () => ({}) });
   show(Providers);

@@ -5,6 +5,13 @@ import * as fixtures from "../../../tests/mock/fixtures";
 import { forecasts } from "./forecast";
 import UsagePage from "./usage";
 
+const textOf = (blob: Blob) =>
+  new Promise<string>((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result));
+    reader.readAsText(blob);
+  });
+
 const region = (name: string) => screen.findByRole("region", { name });
 
 test("the loading, error and empty states are shown", async () => {
@@ -19,7 +26,7 @@ test("the loading, error and empty states are shown", async () => {
   const none = { object: "usage", by: "client", step: "hour", from: "", to: "", currency: null, series: [] };
   gateway({ "GET /admin/v1/usage": () => none });
   show(UsagePage);
-  expect(await screen.findAllByText("No request in this time")).toHaveLength(4);
+  await waitFor(() => expect(screen.getAllByText("No request in this time")).toHaveLength(4));
 });
 
 test("figures are shown by client, model and provider, over hours or days", async () => {
@@ -58,7 +65,7 @@ test("a table is downloaded as CSV", async () => {
   await region("Models");
   fireEvent.click(screen.getByRole("button", { name: "Download models as CSV" }));
   expect(click).toHaveBeenCalledOnce();
-  const lines = (await written!.text()).split("\r\n");
+  const lines = (await textOf(written!)).split("\r\n");
   expect(lines[0]).toBe("model,Requests,Answered,Refused,Failed,Tokens in,Tokens out,First token p50,First token p95");
   expect(lines[1]).toMatch(/^[a-z]+\/\S+,\d+,\d+,/);
 });
