@@ -118,7 +118,7 @@ impl Default for Settings {
             providers: BTreeMap::new(),
             models: BTreeMap::new(),
             aliases: Vec::new(),
-            prices: PriceList::default(),
+            prices: PriceList { currency: "USD".into(), ..PriceList::default() },
             ollama: OllamaSettings::default(),
             sources: Arc::default(),
         }

@@ -256,7 +256,7 @@ mod tests {
     fn a_table_fits_its_columns() {
         let text = lines(&rows(&budget(), false), 120);
         assert!(text[0].starts_with("PROVIDER  ACCOUNT  MODEL"), "{text:?}");
-        assert!(text[1].contains("████████████████████       1k / 1k  spent, 1 min; out in 2 h 5 min"), "{}", text[1]);
+        assert!(text[1].contains("████████████████████        1k / 1k  spent, 1 min; out in 2 h 5 min"), "{}", text[1]);
         assert!(text[2].contains("█████░░░"), "{}", text[2]);
         for line in lines(&rows(&budget(), true), 70) {
             assert!(line.chars().count() <= 70, "{line}");
