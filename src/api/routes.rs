@@ -77,6 +77,7 @@ fn admin_v1(app: &mut Urls) {
     app.service(at("/requests", [(M::GET, get().to(admin::requests::list))]))
         .service(at("/usage", [(M::GET, get().to(admin::usage::show))]))
         .service(at("/budget", [(M::GET, get().to(admin::budget::show))]))
+        .service(at("/budget/forget", [(M::POST, post().to(admin::budget::forget))]))
         .service(at("/events", [(M::GET, get().to(admin::events::stream_events))]))
         .service(at("/models", [(M::GET, get().to(admin::models::list))]));
     let provider_key =

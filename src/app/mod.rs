@@ -1,5 +1,6 @@
 //! Composition root: the only place that connects the rooms with each other.
 
+pub(crate) mod catalogue;
 mod descriptors;
 mod discovery;
 mod guarded_stream;
@@ -62,6 +63,8 @@ pub(crate) struct App {
     catalog: Current,
     /// Held while a new catalogue is built and put in force.
     building: Mutex<()>,
+    /// From which the catalogue was built.
+    findings_in_force: Mutex<Findings>,
     upstream: Upstream,
     /// Models reported by servers without a configured list, by provider.
     discovered: ArcSwap<Discovered>,
@@ -104,6 +107,7 @@ impl App {
             settings: ArcSwap::from_pointee(settings),
             catalog,
             building: Mutex::default(),
+            findings_in_force: Mutex::default(),
             upstream,
             discovered: ArcSwap::from_pointee(discovered),
             state: Data::new(AppState::new(policy, flow, has_clients == Some(true))),
@@ -113,6 +117,7 @@ impl App {
         });
         shared_catalog::follow(&app);
         app.install(None, None)?;
+        app.note_providers_until_done();
         if has_clients != Some(true) {
             store::watch_for_clients(&app);
         }
@@ -139,12 +144,14 @@ impl App {
         self.warn_about_settings();
         discovery::rediscover_periodically(&self);
         shared_catalog::look_periodically(&self);
+        let reload = Arc::new(reload);
+        catalogue::follow(&self, &reload);
         let gate = listen::AcceptGate::new(&listeners)?;
         let write_timeout = Duration::from_millis(self.settings.load().timeouts.write_ms);
         let server = server::run(&self.state, listeners, workers(), write_timeout)?;
         let handle = server.handle();
         let whole = async { server.await.context("the server failed") };
-        tokio::try_join!(whole, signals::run_until_signalled(&self, reload, handle, gate))?;
+        tokio::try_join!(whole, signals::run_until_signalled(&self, &reload, handle, gate))?;
         Ok(())
     }
 
@@ -172,15 +179,20 @@ impl App {
     /// On an error the old catalogue stays in force.
     fn install(&self, settings: Option<Arc<Settings>>, discovered: Option<Discovered>) -> Result<(), CatalogError> {
         let _one_at_a_time = self.building.lock();
+        let is_configuration = settings.is_some() || discovered.is_some();
         let settings = settings.unwrap_or_else(|| self.settings.load_full());
         let discovered = discovered.map_or_else(|| self.discovered.load_full(), Arc::new);
         let keys = self.stored_keys();
-        let catalog = Catalog::build(&shared_catalog::with_shared(&settings, &keys, &self.findings()), &discovered)?;
+        let findings = self.findings();
+        let catalog = Catalog::build(&shared_catalog::with_shared(&settings, &keys, &findings), &discovered)?;
+        *self.findings_in_force.lock() = findings;
         self.catalog.store(Arc::new(catalog));
         self.discovered.store(discovered);
         self.settings.store(settings);
         self.state.flow.ledger.provider_keys_in_force(keys.version);
-        self.note_providers_until_done();
+        if is_configuration {
+            self.note_providers_until_done();
+        }
         Ok(())
     }
 

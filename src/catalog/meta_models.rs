@@ -37,7 +37,7 @@ pub(super) fn build(settings: &Settings, catalog: &mut Catalog) -> Vec<MetaModel
 
 /// Whether a candidate is a member by default: a general chat model that is not gated, paid or keyless, or is listed.
 fn is_member(candidate: &Candidate) -> bool {
-    let keyless = candidate.key.secret.is_none() && !candidate.provider.local;
+    let keyless = candidate.key.secret.is_none() && !candidate.provider.local && !candidate.provider.keyless;
     let sure = matches!(candidate.model.status, Status::Active | Status::Trial) && !keyless;
     candidate.model.chat_default && (sure && !candidate.model.is_unproven || candidate.model.listed)
 }

@@ -16,6 +16,8 @@ pub struct Known {
     pub id: String,
     pub aliases: Vec<String>,
     pub retired: bool,
+    /// The day, or the month, since when it is retired.
+    pub retired_on: Option<String>,
     /// `provider/id`
     pub successor: Option<String>,
     /// Why it is not offered even if its provider has a key.

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod admin_store;
 mod catalog;
+mod catalog_file;
 mod check;
 mod data;
 mod demo;
@@ -18,10 +19,11 @@ mod keys;
 mod providers;
 mod serve;
 mod startup;
+mod top;
 
 use crate::{
     catalog::CatalogError,
-    config::{self, ConfigError, Loaded},
+    config::{self, ConfigError, Loaded, travelling_catalogue},
 };
 
 /// One OpenAI-compatible endpoint over every free LLM tier.
@@ -57,6 +59,8 @@ enum Command {
     Providers(providers::Arguments),
     /// Look through the data directory, or keep what can be read of a damaged one
     Data(data::Arguments),
+    /// Show the pool of a running gateway live in the terminal
+    Top(top::Arguments),
     /// Validate the configuration and show the settings in force
     Check(check::Arguments),
     /// Show providers, models and limits in force, and the source of each figure
@@ -78,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Keys(arguments) => keys::run(arguments),
         Command::Providers(arguments) => providers::run(arguments),
         Command::Data(arguments) => data::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
@@ -102,7 +107,14 @@ fn load() -> anyhow::Result<Loaded> {
     let env: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(config::load(&env, &std::env::current_dir()?)?)
+    let directory = std::env::current_dir()?;
+    let loaded = config::load(&env, &directory)?;
+    match travelling_catalogue::adopt_kept(&loaded.settings) {
+        Ok(false) => Ok(loaded),
+        // The variables of keys, for one, stand in the catalogue.
+        Ok(true) => Ok(config::load(&env, &directory)?),
+        Err(note) => Ok(Loaded { notes: loaded.notes.into_iter().chain([note]).collect(), ..loaded }),
+    }
 }
 
 /// The runtime of a command. One thread, because its work (Redis connections, settlements, the journal) consists of many

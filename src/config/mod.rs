@@ -14,6 +14,7 @@ mod redis_url;
 mod setting_names;
 mod settings;
 mod telemetry;
+pub(crate) mod travelling_catalogue;
 mod value;
 
 use std::{
@@ -34,9 +35,9 @@ pub use redis_url::{Address, RedisUrl, Topology};
 use secrecy::{ExposeSecret, SecretString};
 pub use setting_names::{SETTINGS, Setting};
 pub use settings::{
-    AddedKey, AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, ModelAlias, Network,
-    OllamaSettings, Origin, ProviderSettings, ProxyUrl, QueueSettings, ResponsesSettings, RoutingSettings,
-    ServerSettings, SettingSource, Settings, Timeouts,
+    AddedKey, AuthMode, AuthSettings, BreakerSettings, CatalogSettings, HttpSettings, LogFormat, MetaModelSettings,
+    ModelAlias, Network, OllamaSettings, Origin, ProviderName, ProviderSettings, ProxyUrl, QueueSettings,
+    ResponsesSettings, RoutingSettings, ServerSettings, SettingSource, Settings, Timeouts,
 };
 
 use crate::domain::key::CLIENT_KEY_PREFIX;

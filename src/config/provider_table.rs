@@ -42,6 +42,10 @@ pub struct ProviderTable {
     pub limits: Limits,
     /// Of an account and model, unless the model's own table has others.
     pub model_limits: Limits,
+    /// In place of `limits` while it is called without a key.
+    pub keyless_limits: Limits,
+    /// In place of `model_limits` while it is called without a key.
+    pub keyless_model_limits: Limits,
     pub window: Option<WindowKindSetting>,
     pub daily_reset: Option<DailyReset>,
     pub token_charge: Option<TokenCharge>,
@@ -83,6 +87,12 @@ pub struct ProviderTable {
     pub model_list_prefix: Option<String>,
     /// Models of its list that are served although they stand in no table.
     pub new_models: Option<NewModels>,
+    /// Patterns of the ids of models in its list that cost money, whatever `new_models` says.
+    pub paid_models: Option<Vec<String>>,
+    /// Where it tells how much of an account's allowance of the month is used, from `base_url`.
+    pub usage_path: Option<String>,
+    /// A refusal for want of money lasts until the first of the next month.
+    pub monthly_credit: Option<bool>,
 
     /// For models without a table of their own.
     pub model_defaults: ModelTable,

@@ -161,6 +161,24 @@ pub(super) fn trace_link<'de, D: Deserializer<'de>>(input: D) -> Result<Option<S
     Err(expected("an address that contains {trace_id}, such as https://traces.example/trace/{trace_id}"))
 }
 
+/// An address of the web, or nothing.
+pub(super) fn web_address<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    let Some(address) = Option::<String>::deserialize(input)? else { return Ok(None) };
+    match url::Url::parse(&address) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(address)),
+        _ => Err(expected("an http:// or https:// address")),
+    }
+}
+
+/// The name of a currency.
+pub(super) fn currency<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let name = String::deserialize(input)?;
+    if (1..=8).contains(&name.chars().count()) && !name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Ok(name);
+    }
+    Err(expected("the name of a currency, such as USD"))
+}
+
 /// A level, or directives such as `info,tollfree::ledger=debug`. FreeLLM's `fatal` and `silent` become `error` and `off`.
 pub(super) fn log_level<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let text = String::deserialize(input)?;

@@ -85,10 +85,15 @@ pub struct Hint {
     pub limit: Limit,
     /// What the provider speaks of. A window of the same limit at the other scope is not concerned.
     pub scope: Scope,
-    /// The limit in force at the provider.
+    /// The limit in force at the provider, or [`Hint::CEILING`].
     pub max: Option<i64>,
     /// Units left after this call.
     pub remaining: Option<i64>,
+}
+
+impl Hint {
+    /// The provider refuses by a limit that it does not name: the ledger takes what the window has just now.
+    pub const CEILING: i64 = -2;
 }
 
 /// Why an attempt failed before the first content.

@@ -63,6 +63,8 @@ pub struct Provider {
     pub wire: Wire,
     /// Defined by the operator's file only.
     pub custom: bool,
+    /// It is called without a key, because the operator has switched that on and it has none.
+    pub keyless: bool,
     /// Set in the file (`enabled = false`). Disabling at run time is in the ledger.
     pub enabled: bool,
 }
@@ -110,6 +112,10 @@ pub struct Wire {
     pub permanent_413: bool,
     /// Prefix of the ids in its model list (`models/`).
     pub model_list_prefix: String,
+    /// Where it tells how much of an account's allowance is used, from the base URL: `../api/usage`.
+    pub usage_path: Option<String>,
+    /// A refusal for want of money lasts until the first of the next month (UTC).
+    pub monthly_credit: bool,
 }
 
 impl Wire {

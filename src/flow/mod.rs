@@ -1,6 +1,7 @@
 //! One request from start to finish: plan → admit → attempt → relay → settle → record.
 
 mod affinity;
+mod allowances;
 pub(crate) mod attempt_log;
 pub(crate) mod error;
 pub(crate) mod failover;
@@ -181,6 +182,7 @@ impl Flow {
                 Err(fault) => fault,
             };
             call.failed(&fault);
+            self.note_refused(&candidate, &fault);
             if let Err(error) = failover.exclude(&candidate, &fault) {
                 lease.settle(fault.outcome);
                 return Err(error);

@@ -33,7 +33,10 @@ pub use self::{
         lookup::AuthenticationError,
         sessions::{SESSION, SessionKey},
     },
-    discovery::findings::Findings,
+    discovery::{
+        allowance::{Allowance, Allowances},
+        findings::Findings,
+    },
     error::LedgerError,
     provider_keys::{
         changes::{AccountChange, NewProviderKey, ProviderKeyChange, ProviderKeyError, last_four, provider_key_id},

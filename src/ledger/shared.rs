@@ -23,7 +23,7 @@ use super::{
         cache::{ClientCache, SessionCache},
         login_counter::{LocalCounter, Reported},
     },
-    discovery::findings::Findings,
+    discovery::{allowance::Allowances, findings::Findings},
     error::LedgerError,
     provider_keys::state::ProviderKeyState,
     script::{
@@ -80,6 +80,7 @@ pub(crate) struct Shared {
     pub(super) provider_keys: ProviderKeyState,
     /// As last read.
     pub(super) findings: watch::Sender<Arc<Findings>>,
+    pub(super) allowances: ArcSwap<Allowances>,
     /// `failures successes open_ms`, an argument of `settle`.
     pub(super) breaker_rules: Bytes,
     /// [`Rules::slack_ms`] as an argument.
@@ -117,6 +118,7 @@ impl Ledger {
             sessions: SessionCache::default(),
             provider_keys: ProviderKeyState::default(),
             findings: watch::Sender::default(),
+            allowances: ArcSwap::default(),
             breaker_rules: Bytes::from(format!("{failure_threshold} {success_threshold} {open_ms}")),
             slack_ms: Bytes::from(slack_ms.to_string()),
             slack: Duration::from_millis(u64::try_from(*slack_ms).unwrap_or(0)),

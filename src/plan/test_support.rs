@@ -34,6 +34,7 @@ pub(crate) fn candidate(name: &str) -> CandidateBuilder {
             first_token_timeout_ms: None,
             wire: Wire::default(),
             custom: false,
+            keyless: false,
             enabled: true,
         },
         model: Model {

@@ -4,6 +4,7 @@
 //! [`Fault`](crate::domain::Fault), in the hints of a `Reply` and in a `StreamFault`.
 
 pub(crate) mod admin_client;
+mod allowance;
 mod attempt;
 mod bounds;
 mod client;
@@ -11,6 +12,7 @@ mod dialect;
 mod error_response;
 mod fault;
 mod hints;
+mod list_entry;
 pub(crate) mod model_list;
 mod redact;
 mod reply;

@@ -53,7 +53,7 @@ struct Member {
     why: String,
 }
 
-/// A retired model has only a status and a successor.
+/// A retired model has only a status, its date and a successor.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = OneModelFacts)]
 struct Model {
@@ -71,6 +71,9 @@ struct Model {
     status: &'static str,
     #[schema(required)]
     successor: Option<String>,
+    /// The day or the month since when it is retired
+    #[schema(required)]
+    retired_on: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -139,9 +142,11 @@ fn model_entry(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
         limits: candidate.windows.iter().enumerate().map(limit).collect(),
         status: status_name(candidate, snapshot),
         successor: model.successor.as_ref().map(|next| format!("{}/{next}", candidate.provider.id)),
+        retired_on: None,
     })
 }
 
 fn retired_entry(known: &Known) -> Entry {
-    Entry::Model(Model { id: known.name(), status: "retired", successor: known.successor.clone(), ..Model::default() })
+    let Known { successor, retired_on, .. } = known.clone();
+    Entry::Model(Model { id: known.name(), status: "retired", successor, retired_on, ..Model::default() })
 }

@@ -12,7 +12,7 @@ use crate::{
     api::edge::{config_view::ConfigView, cors::Origins, host_guard::HostGuard},
     config::{AuthMode, Network, Settings},
     domain::{
-        KeyDigest, Limit,
+        KeyDigest, Limit, PriceList,
         client::{Client, ClientKind},
         key::{self, CLIENT_KEY_PREFIX},
     },
@@ -49,6 +49,8 @@ pub(crate) struct AccessPolicy {
     pub body_bytes: usize,
     /// The path of a shared host below which the gateway is served, or empty.
     pub base_path: Arc<str>,
+    /// What requests would have cost elsewhere, for `GET /admin/v1/usage`.
+    pub prices: Arc<PriceList>,
     /// The settings in force, for `GET /admin/v1/config`.
     pub config: Arc<ConfigView>,
 }
@@ -110,6 +112,7 @@ impl AccessPolicy {
             }),
             body_bytes: settings.http.body_bytes,
             base_path: settings.http.base_path.as_str().into(),
+            prices: Arc::new(settings.prices.clone()),
             config: Arc::new(ConfigView::new(settings)),
         }
     }

@@ -22,7 +22,11 @@ pub(crate) fn window_kind() -> Object {
 }
 
 pub(crate) fn limit_source() -> Object {
-    one_of(["catalogue", "file", "learned"])
+    one_of(["catalogue", "file", "learned", "provider"])
+}
+
+pub(crate) fn learned_from() -> Object {
+    one_of(["answer", "refusal", "ceiling", "unknown"])
 }
 
 pub(crate) fn client_source() -> Object {
@@ -63,5 +67,5 @@ pub(crate) fn usage_subject() -> Object {
 }
 
 pub(crate) fn usage_step() -> Object {
-    one_of(["minute", "day"])
+    one_of(["minute", "hour", "day"])
 }

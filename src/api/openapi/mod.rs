@@ -61,6 +61,7 @@ use crate::api::{
         admin::requests::list,
         admin::usage::show,
         admin::budget::show,
+        admin::budget::forget,
         admin::events::stream_events,
         admin::models::list,
         admin::provider_keys::list_providers,

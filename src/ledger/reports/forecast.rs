@@ -197,7 +197,7 @@ mod tests {
             zone: None,
             source: Source::Catalogue,
         };
-        WindowReport { window, max, learned: false, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: 0 }
+        WindowReport { window, max, learned: None, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: 0 }
     }
 
     fn history(step: Step, requests: &[(i64, &str, i64)]) -> UsageHistory {

@@ -51,6 +51,7 @@ scripts! {
     Claim: "discovery/claim",
     FindingsRead: "discovery/findings_read",
     FindingsWrite: "discovery/findings_write",
+    ModelRefused: "discovery/model_refused",
     ProviderKeyRead: "provider_keys/provider_key_read",
     ProviderKeyWrite: "provider_keys/provider_key_write",
     QueueHeartbeat: "queue/queue_heartbeat",

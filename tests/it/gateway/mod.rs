@@ -5,6 +5,7 @@ mod auth;
 mod bad_input;
 mod base_path;
 pub(crate) mod breakers;
+mod catalogue;
 mod chat;
 mod clients;
 mod data_directory;

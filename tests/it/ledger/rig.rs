@@ -370,11 +370,15 @@ impl TestLedger {
 
     /// The reply of `snapshot` for every window used so far.
     pub(super) fn snapshot(&self, oldest_ms: i64) -> String {
-        let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
+        let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash", 0)];
         let seen = self.common.seen.borrow().clone();
         keys.extend(seen.keys().cloned());
         let packed: String = seen.values().map(|w| w.pack(0, self.now())).collect();
-        match self.run(Script::Snapshot, &keys, &words([oldest_ms.to_string(), SLACK.to_string(), packed])) {
+        match self.run(
+            Script::Snapshot,
+            &keys,
+            &words([oldest_ms.to_string(), SLACK.to_string(), packed, "1".to_owned()]),
+        ) {
             Reply::Bulk(text) => String::from_utf8(text.to_vec()).unwrap(),
             other => panic!("unexpected reply of snapshot: {other:?}"),
         }
@@ -421,7 +425,7 @@ impl TestLedger {
 
     /// Every existing key among those that these tests can create.
     pub(super) fn present(&self) -> Vec<Key> {
-        let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
+        let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash", 0)];
         all.extend(self.common.seen.borrow().keys().cloned());
         all.extend(self.common.clients.borrow().iter().cloned());
         all.extend(self.common.leases.borrow().iter().map(|id| self.keys.lease(id)));

@@ -13,7 +13,7 @@ pub(super) fn schema() -> Value {
 
 /// The tables of the file in which names and values are checked, and their places in the schema.
 fn tables(schema: &Value) -> Vec<(String, String)> {
-    let open = ["providers", "models", "aliases"];
+    let open = ["providers", "models", "aliases", "prices"];
     let sections = schema["properties"].as_object().unwrap().keys().filter(|name| !open.contains(&name.as_str()));
     let sections = sections.map(|name| (format!("/{name}"), format!("/properties/{name}")));
     let others = [

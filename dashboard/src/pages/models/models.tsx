@@ -144,7 +144,7 @@ function Table({ models }: { models: Model[] }) {
 }
 
 function Row({ model }: { model: Model }) {
-  const { id, context_length, max_output, capabilities, quality, limits, status, successor } = model;
+  const { id, context_length, max_output, capabilities, quality, limits, status, successor, retired_on } = model;
   const slash = id.indexOf("/");
   return (
     <tr>
@@ -171,7 +171,10 @@ function Row({ model }: { model: Model }) {
       </td>
       <td>
         {status === "retired" ? (
-          (successor ?? "none")
+          <>
+            {successor ?? "none"}
+            {retired_on && <span className={classes.soft}> (retired {retired_on})</span>}
+          </>
         ) : limits.length === 0 ? (
           <span className={classes.soft}>none</span>
         ) : (
