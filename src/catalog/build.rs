@@ -17,7 +17,7 @@ use crate::{
     config::{AddedKey, ProviderSettings, Settings, builtin},
     domain::{
         Account, Candidate, Provider, ProviderKey,
-        provider::{Auth, Endpoint, Status},
+        provider::{Auth, Status},
     },
 };
 
@@ -66,7 +66,7 @@ pub(super) fn build(settings: &Settings, discovered: &Discovered) -> Result<Cata
     // The sort is stable, so the catalogue's order is kept within both groups.
     catalog.candidates.sort_by_key(|candidate| candidate.provider.local);
     catalog.models.sort_by_key(|served| served.provider.local);
-    catalog.metas = meta_models::build(settings, &mut catalog);
+    catalog.metas = meta_models::build(settings, &mut catalog)?;
     catalog.aliases.clone_from(&settings.aliases);
     note_wrong_aliases(&mut catalog);
     catalog.hash = hash(&catalog.candidates);
@@ -136,18 +136,19 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
         } else {
             None
         };
-        if model.endpoint == Endpoint::Chat {
+        if model.kind.is_served() {
             catalog.known.push(Known {
                 provider: at.id.to_owned(),
                 id: id.to_owned(),
                 aliases: model.aliases.clone(),
+                kind: model.kind,
                 retired,
                 successor: model.successor.as_ref().map(|next| format!("{}/{next}", at.id)),
                 not_offered: why.map(str::to_owned),
             });
         }
         let Some(provider) = provider.as_ref().filter(|_| !retired && why.is_none()) else { continue };
-        if model.endpoint != Endpoint::Chat {
+        if !model.kind.is_served() {
             continue;
         }
         let model = Arc::new(model);

@@ -14,6 +14,7 @@ mod check;
 mod demo;
 mod healthcheck;
 mod keys;
+mod kind_probe;
 mod providers;
 mod serve;
 mod startup;

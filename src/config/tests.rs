@@ -342,9 +342,9 @@ fn rules_over_several_settings() {
     assert!(same.contains("are the same") && !same.contains("hunter2"));
     let open = load_with("", &[("HOST", "0.0.0.0"), ("TOLLFREE_AUTH", "open")]).unwrap();
     assert!(open.notes[0].contains("`open` on 0.0.0.0"));
-    let tokens = load_with("", &[("HF_TOKEN", "hf"), ("GITHUB_TOKEN", "gh")]).unwrap();
+    let tokens = load_with("", &[("SILICONFLOW_API_KEY", "sf"), ("GITHUB_TOKEN", "gh")]).unwrap();
     assert_eq!(tokens.notes.len(), 1, "{:?}", tokens.notes);
-    assert!(tokens.notes[0].starts_with("huggingface has a key and no models"));
+    assert!(tokens.notes[0].starts_with("siliconflow has a key and no models"));
     assert!(!tokens.settings.providers.contains_key("github"));
     let twice = load_with("", &[("GEMINI_API_KEY", "a,a"), ("GOOGLE_API_KEY", "b")]).unwrap();
     assert_eq!(

@@ -8,9 +8,11 @@ mod attempt;
 mod bounds;
 mod client;
 mod dialect;
+mod embeddings;
 mod error_response;
 mod fault;
 mod hints;
+mod judged;
 pub(crate) mod model_list;
 mod redact;
 mod reply;
@@ -19,6 +21,7 @@ mod response;
 mod response_body;
 #[cfg(test)]
 pub(crate) mod test_support;
+mod upload;
 
 pub(crate) use client::{BuildError, ProxySettings, Upstream, UpstreamSettings, http_post};
 pub(crate) use reply::{Reply, ReplyBody};

@@ -56,8 +56,12 @@ struct Member {
 /// A retired model has only a status and a successor.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = OneModelFacts)]
+#[expect(clippy::struct_field_names, reason = "named by the interface")]
 struct Model {
     id: String,
+    /// What the model is for
+    #[schema(schema_with = schema::model_kind)]
+    model_kind: &'static str,
     #[schema(required)]
     context_length: Option<i64>,
     #[schema(required)]
@@ -132,6 +136,7 @@ fn model_entry(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
     let model = &candidate.model;
     Entry::Model(Model {
         id: candidate.name.to_string(),
+        model_kind: model.kind.as_str(),
         context_length: Some(model.context),
         max_output: Some(model.max_output),
         capabilities: model.capabilities.names(),
@@ -143,5 +148,11 @@ fn model_entry(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
 }
 
 fn retired_entry(known: &Known) -> Entry {
-    Entry::Model(Model { id: known.name(), status: "retired", successor: known.successor.clone(), ..Model::default() })
+    Entry::Model(Model {
+        id: known.name(),
+        model_kind: known.kind.as_str(),
+        status: "retired",
+        successor: known.successor.clone(),
+        ..Model::default()
+    })
 }

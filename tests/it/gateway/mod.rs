@@ -1,16 +1,20 @@
 //! Level 3: the real program through HTTP and its command line, with scripted or simulated providers.
 
 mod admin;
+mod audio;
 mod auth;
 mod bad_input;
 mod base_path;
 pub(crate) mod breakers;
 mod chat;
 mod clients;
+mod completions;
+mod embeddings;
 mod failover;
 mod fault_table;
 mod http_versions;
 mod journal;
+mod judged;
 mod messages;
 mod model_lists;
 mod openapi;
