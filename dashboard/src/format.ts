@@ -103,6 +103,8 @@ const LIMITS: Record<string, string> = {
   tpd: "tokens / day",
   tpmonth: "tokens / month",
   itpm: "input tokens / min",
+  ash: "audio seconds / h",
+  asd: "audio seconds / day",
   concurrency: "concurrent requests",
   allowance: "‰ of the month",
 };

@@ -502,6 +502,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Vectors of texts
+         * @description Request and response are OpenAI's. The model is `provider/model`, or a name that several providers serve. A request fails
+         *     over only between models that compute the same vectors: of one family, and of one length.
+         *
+         *     More texts than a provider takes in one call are split: each call is admitted by itself, and repeated by itself where it
+         *     fails. Texts are sent as they are; tokens as input are refused.
+         */
+        post: operations["create_embeddings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/messages": {
         parameters: {
             query?: never;
@@ -1293,6 +1317,50 @@ export interface components {
             id: string;
             object: string;
         };
+        Embedding: {
+            embedding: components["schemas"]["Vector"];
+            /** Format: int32 */
+            index: number;
+            /** @example embedding */
+            object: string;
+        };
+        Embeddings: {
+            data: components["schemas"]["Embedding"][];
+            /** @description `provider/model` */
+            model: string;
+            /** @example list */
+            object: string;
+            usage: components["schemas"]["EmbeddingsUsage"];
+        };
+        /** @description A text, or up to 2048 of them. */
+        EmbeddingsInput: string | string[];
+        /** @description The parameters the gateway reads. Others, such as `input_type`, are passed to the provider unchanged. */
+        EmbeddingsRequest: {
+            /**
+             * Format: int32
+             * @description The length of the vectors, where the model has several
+             */
+            dimensions?: number | null;
+            encoding_format?: null | components["schemas"]["EncodingFormat"];
+            input: components["schemas"]["EmbeddingsInput"];
+            /** @example gemini/gemini-embedding-001 */
+            model: string;
+            /** @description `flex`: may wait longer and uses only what other requests leave. `priority`: needs a key with permission */
+            service_tier?: string | null;
+            /** @description Not passed on */
+            user?: string | null;
+        };
+        EmbeddingsUsage: {
+            /** Format: int64 */
+            prompt_tokens: number;
+            /** Format: int64 */
+            total_tokens: number;
+        };
+        /**
+         * @description `base64`: little-endian `f32`, as OpenAI's SDKs request by default.
+         * @enum {string}
+         */
+        EncodingFormat: "float" | "base64";
         /** @description The body of every error response. */
         Envelope: {
             error: components["schemas"]["ErrorBody"];
@@ -1564,6 +1632,8 @@ export interface components {
             /** Format: int64 */
             created: number;
             id: string;
+            /** @enum {string} */
+            kind: "chat" | "embedding" | "transcription" | "other";
             /** Format: int64 */
             max_output: number;
             /** @description The members of a meta-model as `provider/model` */
@@ -1659,6 +1729,8 @@ export interface components {
             limits: components["schemas"]["ModelLimit"][];
             /** Format: int64 */
             max_output: number | null;
+            /** @enum {string} */
+            model_kind: "chat" | "embedding" | "transcription" | "other";
             /** Format: int32 */
             quality: number | null;
             /** @enum {string} */
@@ -2130,8 +2202,19 @@ export interface components {
             /** Format: int64 */
             tokens_out: number;
         };
+        Vector: number[] | string;
     };
     responses: {
+        /** @description `context_length_exceeded`, `unsupported_by_models`, `invalid_json`, `invalid_value` */
+        "400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
         /** @description `context_length_exceeded`, `unsupported_by_models`, `invalid_json`, `invalid_value` */
         "400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat": {
             headers: {
@@ -2523,6 +2606,19 @@ export interface components {
             };
         };
         /** @description `client_quota_exceeded`, `budget_exhausted`, `too_many_attempts` */
+        "429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts": {
+            headers: {
+                "retry-after": components["headers"]["retry-after"];
+                "retry-after-ms": components["headers"]["retry-after-ms"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-should-retry": components["headers"]["x-should-retry"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `client_quota_exceeded`, `budget_exhausted`, `too_many_attempts` */
         "429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat": {
             headers: {
                 "preference-applied": components["headers"]["preference-applied"];
@@ -2704,6 +2800,19 @@ export interface components {
             };
         };
         /** @description `no_provider_available`, `ledger_unavailable` */
+        "503_no_provider_available_or_ledger_unavailable": {
+            headers: {
+                "retry-after": components["headers"]["retry-after"];
+                "retry-after-ms": components["headers"]["retry-after-ms"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-should-retry": components["headers"]["x-should-retry"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `no_provider_available`, `ledger_unavailable` */
         "503_no_provider_available_or_ledger_unavailable_of_chat": {
             headers: {
                 "preference-applied": components["headers"]["preference-applied"];
@@ -2747,6 +2856,16 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["MessagesError"];
+            };
+        };
+        /** @description `upstream_timeout` */
+        "504_upstream_timeout": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
             };
         };
         /** @description `upstream_timeout` */
@@ -3978,6 +4097,63 @@ export interface operations {
                     "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
                     "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
                     "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope"];
+                };
+            };
+        };
+    };
+    create_embeddings: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+                /**
+                 * @description Kept if it is safe.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["EmbeddingsRequest"];
+            };
+        };
+        responses: {
+            /** @description The vectors, in the order of the texts */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Embeddings"];
+                };
+            };
+            400: components["responses"]["400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request"];
+            404: components["responses"]["404_model_not_found"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable"];
+            504: components["responses"]["504_upstream_timeout"];
+            /** @description A provider rejected the request; its own message */
+            "4XX": {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {

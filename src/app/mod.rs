@@ -35,7 +35,7 @@ use crate::{
     api::edge::{access_policy::AccessPolicy, state::AppState},
     catalog::{Catalog, CatalogError, Current, Discovered},
     config::Settings,
-    domain::KeyDigest,
+    domain::{KeyDigest, ModelKind},
     flow::{Flow, WaitLimits},
     ledger::{Findings, Ledger, Rules, embedded::EmbeddedEngine, engine::ScriptEngine, redis::RedisEngine},
     memory::Memory,
@@ -223,9 +223,10 @@ impl App {
     }
 }
 
-/// Whether any provider has a key or a local server was found. Opens no state.
+/// Whether any provider that chats has a key or a local server was found. Opens no state.
 pub(crate) async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
-    Ok(!Catalog::build(settings, &discover(settings).await?)?.candidates.is_empty())
+    let catalog = Catalog::build(settings, &discover(settings).await?)?;
+    Ok(catalog.candidates.iter().any(|candidate| candidate.model.kind == ModelKind::Chat))
 }
 
 /// The models that servers report themselves.

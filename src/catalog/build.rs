@@ -18,7 +18,7 @@ use crate::{
     config::{AddedKey, ProviderSettings, Settings, builtin},
     domain::{
         Account, Candidate, FoundModel, Provider, ProviderKey,
-        provider::{Auth, Endpoint, Status},
+        provider::{Auth, Status},
     },
 };
 
@@ -67,7 +67,7 @@ pub(super) fn build(settings: &Settings, discovered: &Discovered) -> Result<Cata
     // The sort is stable, so the catalogue's order is kept within both groups.
     catalog.candidates.sort_by_key(|candidate| candidate.provider.local);
     catalog.models.sort_by_key(|served| served.provider.local);
-    catalog.metas = meta_models::build(settings, &mut catalog);
+    catalog.metas = meta_models::build(settings, &mut catalog)?;
     catalog.aliases.clone_from(&settings.aliases);
     note_wrong_aliases(&mut catalog);
     catalog.hash = hash(&catalog.candidates);
@@ -143,11 +143,12 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
         } else {
             None
         };
-        if model.endpoint == Endpoint::Chat {
+        if model.kind.is_served() {
             catalog.known.push(Known {
                 provider: at.id.to_owned(),
                 id: id.to_owned(),
                 aliases: model.aliases.clone(),
+                kind: model.kind,
                 retired,
                 retired_on: model.retired_on.clone().or_else(|| gone_since.and_then(date)),
                 successor: model.successor.as_ref().map(|next| format!("{}/{next}", at.id)),
@@ -155,7 +156,7 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
             });
         }
         let Some(provider) = provider.as_ref().filter(|_| !retired && why.is_none()) else { continue };
-        if model.endpoint != Endpoint::Chat {
+        if !model.kind.is_served() {
             continue;
         }
         let model = Arc::new(model);

@@ -27,11 +27,11 @@ pub struct Catalog {
     pub providers: Vec<Arc<Provider>>,
     /// Every provider of the catalogue and of the file.
     pub known_providers: Vec<KnownProvider>,
-    /// Each (chat model, key) in force, in catalogue order, local ones last.
+    /// Each (model, key) in force, in catalogue order, local ones last.
     pub candidates: Vec<Arc<Candidate>>,
-    /// Each chat model in force, in the order of the candidates.
+    /// Each model in force, in the order of the candidates.
     pub models: Vec<Served>,
-    /// Each known chat model, for error messages.
+    /// Each known model, for error messages.
     pub known: Vec<Known>,
     /// `free`, `free-fast`, `free-smart`, then the operator's.
     pub metas: Vec<MetaModel>,

@@ -1,6 +1,6 @@
 //! One provider: the catalogue's table with the operator's file merged over it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{DiscoveredModel, windows};
 use crate::{
@@ -9,8 +9,8 @@ use crate::{
         provider_table::{DailyReset, ModelTable, ProviderTable},
     },
     domain::{
-        Model, NewModels, Provider, Window,
-        provider::{Auth, Endpoint, Status, Wire},
+        Capabilities, Model, ModelKind, NewModels, Provider, Vectors, Window,
+        provider::{Auth, Status, Wire},
     },
 };
 
@@ -130,6 +130,7 @@ impl<'a> Overlay<'a> {
             model_list_prefix: pick!(self.model_list_prefix).unwrap_or_default(),
             usage_path: pick!(self.usage_path),
             monthly_credit: pick!(self.monthly_credit).unwrap_or(false),
+            completions: pick!(self.completions).unwrap_or(self.custom),
         }
     }
 
@@ -216,7 +217,17 @@ impl<'a> Overlay<'a> {
                 aliases.push(alias.to_owned());
             }
         }
-        let endpoint = tables.iter().find_map(|t| t.endpoint);
+        let says_so = found.and_then(|found| found.capabilities).is_some_and(|can| can.has(Capabilities::EMBEDDINGS));
+        let guessed = if says_so || is_embedder(id) {
+            ModelKind::Embedding
+        } else if id.to_lowercase().contains("whisper") {
+            ModelKind::Transcription
+        } else {
+            ModelKind::Chat
+        };
+        let kind = tables.iter().find_map(|t| t.kind).unwrap_or(guessed);
+        let default_parameters: BTreeMap<&String, &serde_json::Value> =
+            tables.iter().rev().flat_map(|t| &t.default_parameters).collect();
         let model = Model {
             id: Arc::from(id),
             aliases,
@@ -239,7 +250,13 @@ impl<'a> Overlay<'a> {
                 tables.iter().find_map(|t| t.first_token_ms).or_else(|| pick!(self.first_token_ms)).unwrap_or(1_000),
             ),
             chat_default: tables.iter().find_map(|t| t.chat_default).unwrap_or(true),
-            endpoint: endpoint.unwrap_or_else(|| if is_embedder(id) { Endpoint::Embeddings } else { Endpoint::Chat }),
+            kind,
+            vectors: (kind == ModelKind::Embedding).then(|| self.vectors(id, &tables)),
+            url: tables.iter().find_map(|t| t.url.clone()),
+            min_audio_seconds: tables.iter().find_map(|t| t.min_audio_seconds).unwrap_or(0),
+            max_file_bytes: tables.iter().find_map(|t| t.max_file_bytes),
+            states_times: tables.iter().find_map(|t| t.states_times).unwrap_or(true),
+            default_parameters: default_parameters.into_iter().map(|(n, v)| (n.clone(), v.to_string())).collect(),
             zero_limit: limits.zero,
             is_unproven,
             listed,
@@ -247,10 +264,27 @@ impl<'a> Overlay<'a> {
         };
         (model, limits.windows)
     }
+
+    /// Vectors of an embedding model. A model without a stated family is a family of its own at its provider, because servers can
+    /// have different models under one name.
+    fn vectors(&self, id: &str, tables: &[&ModelTable]) -> Vectors {
+        let family = tables.iter().find_map(|t| t.family.clone());
+        Vectors {
+            family: family.unwrap_or_else(|| format!("{}/{id}", self.id)).into(),
+            dimensions: tables.iter().find_map(|t| t.dimensions),
+            min_dimensions: tables.iter().find_map(|t| t.min_dimensions),
+            max_inputs: tables.iter().find_map(|t| t.max_inputs).unwrap_or(DEFAULT_MAX_INPUTS),
+            max_batch_tokens: tables.iter().find_map(|t| t.max_batch_tokens),
+        }
+    }
 }
+
+/// Texts in one call, where nothing states what the server takes. Every known server takes as many.
+const DEFAULT_MAX_INPUTS: u32 = 32;
 
 /// Whether the id is that of an embedding model. A server's list does not say so.
 fn is_embedder(id: &str) -> bool {
     let id = id.to_lowercase();
-    id.contains("embed") || id.starts_with("bge-") || id.starts_with("all-minilm")
+    let name = id.rsplit('/').next().unwrap_or(&id);
+    name.contains("embed") || ["bge-", "all-minilm", "gte-", "e5-"].iter().any(|start| name.starts_with(start))
 }

@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     config,
     domain::{
-        Capabilities, FoundModel, Limit, RefusedModel, Scope, Source, TokenCharge, Window, WindowKind, provider::Status,
+        Capabilities, FoundModel, Limit, ModelKind, RefusedModel, Scope, Source, TokenCharge, Window, WindowKind,
+        provider::Status,
     },
 };
 
@@ -296,6 +297,10 @@ fn a_provider_of_ones_own_serves_what_the_file_lists_or_the_server_names() {
     let found = discovering(&[], file, &[("lab", &["qwen3:latest", "nomic-embed-text"])]).unwrap();
     assert_eq!(names(found.resolve("free")), ["lab/qwen3:latest"]);
     assert_eq!(names(found.resolve("lab/qwen3")), ["lab/qwen3:latest"]);
+    assert_eq!(names(found.resolve("nomic-embed-text")), ["lab/nomic-embed-text"]);
+    let embedder = found.models.iter().find(|served| &*served.model.id == "nomic-embed-text").unwrap();
+    let family = embedder.model.vectors.as_ref().map(|vectors| (&*vectors.family, vectors.dimensions));
+    assert_eq!((embedder.model.kind, family), (ModelKind::Embedding, Some(("lab/nomic-embed-text", None))));
     let lab = &found.candidates[0];
     assert_eq!((lab.provider.base_url.as_str(), &*lab.account.id), ("http://gpu-box:8000/v1", "none"));
     assert_eq!((lab.model.context, lab.is_unmetered()), (32_768, true));
@@ -529,4 +534,45 @@ fn a_name_that_clients_have_built_in_is_answered_with_what_to_use() {
         let words = catalog.resolve(name).unwrap_err().to_string();
         assert!(!words.contains("[aliases]"), "{name}: {words}");
     }
+}
+
+#[test]
+fn a_meta_model_of_different_vectors_or_kinds_is_refused() {
+    let lab = "[providers.lab]\nbase_url = \"http://gpu-box:8000/v1\"\n[providers.lab.models.chat]\n[providers.lab.models.a-embed]\n[providers.lab.models.b-embed]\n";
+    let refused = |members: &str| {
+        let file = format!("[models.mine]\nmembers = {members}\n{lab}");
+        discovering(&[], &file, &[]).unwrap_err().to_string()
+    };
+    let error = refused(r#"["lab/a-embed", "lab/b-embed"]"#);
+    assert!(
+        error.contains("models.mine.members: `lab/a-embed` and `lab/b-embed` compute different vectors"),
+        "{error}"
+    );
+    let error = refused(r#"["lab/a-embed", "lab/chat"]"#);
+    assert!(error.contains("different kinds"), "{error}");
+    let same = "[models.mine]\nmembers = [\"lab/a-embed\", \"other/a-embed\"]\n\
+        [providers.lab]\nbase_url = \"http://gpu-box:8000/v1\"\n[providers.lab.models.a-embed]\nfamily = \"a\"\ndimensions = 8\n\
+        [providers.other]\nbase_url = \"http://gpu-box:8001/v1\"\n[providers.other.models.a-embed]\nfamily = \"a\"\ndimensions = 8\n";
+    let catalog = discovering(&[], same, &[]).unwrap();
+    assert_eq!(names(catalog.resolve("mine")), ["lab/a-embed", "other/a-embed"]);
+    let free = "[models.free]\nmembers = [\"lab/a-embed\"]\n".to_owned() + lab;
+    assert!(discovering(&[], &free, &[]).unwrap_err().to_string().contains("no chat model"));
+}
+
+#[test]
+fn embedding_models_are_no_members_of_free_and_every_one_has_a_family() {
+    let keys =
+        ["GEMINI_API_KEY", "MISTRAL_API_KEY", "COHERE_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN", "CLOUDFLARE_API_KEY"];
+    let vars: Vec<(&str, &str)> =
+        keys.map(|name| (name, "k")).into_iter().chain([("CLOUDFLARE_ACCOUNT_ID", "a")]).collect();
+    let catalog = catalog(&vars, "");
+    assert!(catalog.metas.iter().flat_map(|meta| &meta.members).all(|c| c.model.kind == ModelKind::Chat));
+    let embedders: Vec<_> = catalog.models.iter().filter(|served| served.model.kind == ModelKind::Embedding).collect();
+    assert!(embedders.len() > 10, "{}", embedders.len());
+    for served in embedders {
+        let vectors = served.model.vectors.as_ref().unwrap();
+        assert!(!vectors.family.contains('/') && vectors.dimensions.is_some(), "{}", served.model.id);
+    }
+    let bge = ["cloudflare/@cf/baai/bge-m3", "nvidia/baai/bge-m3", "huggingface/BAAI/bge-m3"];
+    assert_eq!(names(catalog.resolve("bge-m3")), bge);
 }

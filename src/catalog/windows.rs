@@ -124,7 +124,7 @@ impl WindowRules<'_> {
         if limit.unit() == Unit::Token && charge == TokenCharge::Actual {
             return (WindowKind::Sliding, None);
         }
-        let is_calendar = matches!(limit, Limit::Rpd | Limit::Tpd | Limit::Rpmonth | Limit::Tpmonth);
+        let is_calendar = matches!(limit, Limit::Rpd | Limit::Tpd | Limit::Asd | Limit::Rpmonth | Limit::Tpmonth);
         if let (true, Some(DailyReset::At(zone))) = (is_calendar, self.reset) {
             return (WindowKind::Calendar, Some(Arc::clone(zone)));
         }

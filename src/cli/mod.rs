@@ -16,6 +16,7 @@ mod data;
 mod demo;
 mod healthcheck;
 mod keys;
+mod kind_probe;
 mod providers;
 mod serve;
 mod startup;

@@ -86,6 +86,7 @@ impl Default for Settings {
             server: ServerSettings { host: "127.0.0.1".into(), port: 3000 },
             http: HttpSettings {
                 body_bytes: 16 << 20,
+                upload_bytes: 64 << 20,
                 allowed_origins: Vec::new(),
                 trusted_proxies: Vec::new(),
                 base_path: String::new(),
@@ -153,6 +154,9 @@ pub struct HttpSettings {
     /// Largest request body.
     #[serde(deserialize_with = "value::whole::<_, _, 1_024, 1_073_741_824>")]
     pub body_bytes: usize,
+    /// Largest form with a recording, which waits in a file.
+    #[serde(deserialize_with = "value::whole::<_, _, 1_024, 1_073_741_824>")]
+    pub upload_bytes: usize,
     /// Origins whose pages may call the gateway from a browser.
     #[serde(with = "value::list")]
     pub allowed_origins: Vec<Origin>,

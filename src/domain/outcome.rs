@@ -43,13 +43,15 @@ pub struct Usage {
     pub input: Option<i64>,
     /// Prompt and output tokens. `None`: unknown, and the charge stays (a `reserve` keeps its full reserve).
     pub total: Option<i64>,
+    /// Units of windows of sound. `None`: unknown, and the charge stays.
+    pub audio: Option<i64>,
 }
 
 impl Usage {
-    pub const NOT_SENT: Self = Self { sent: false, input: Some(0), total: Some(0) };
+    pub const NOT_SENT: Self = Self { sent: false, input: Some(0), total: Some(0), audio: Some(0) };
     /// Rejected by the provider before it did any work: the request counts, tokens do not.
-    pub const REFUSED: Self = Self { sent: true, input: Some(0), total: Some(0) };
-    pub const UNKNOWN: Self = Self { sent: true, input: None, total: None };
+    pub const REFUSED: Self = Self { sent: true, input: Some(0), total: Some(0), audio: Some(0) };
+    pub const UNKNOWN: Self = Self { sent: true, input: None, total: None, audio: None };
 }
 
 /// A cooldown, which binds every replica's next admission.

@@ -3,6 +3,7 @@
 mod affinity;
 mod allowances;
 pub(crate) mod attempt_log;
+mod embeddings;
 pub(crate) mod error;
 pub(crate) mod failover;
 pub(crate) mod gauges;
@@ -100,7 +101,7 @@ impl Flow {
         let flow = self.clone();
         async move {
             let recorder = RequestRecorder::begin(&flow.journal, &client, &request, &attempt_log);
-            let metrics = ChatMetrics::begin(attempt_log.protocol(), &request.model);
+            let metrics = ChatMetrics::begin(attempt_log.protocol(), &request);
             let client_id = client.id.clone();
             match flow.select(client, &request, attempt_log, wait).await {
                 Ok(selected) => {

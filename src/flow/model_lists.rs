@@ -151,7 +151,8 @@ fn is_due(findings: &Findings, provider: &Provider, now_ms: i64) -> bool {
 /// The names of each model that the catalogue serves at a provider, its id first.
 fn names(provider: &str) -> Vec<Vec<&'static str>> {
     let models = builtin().provider(provider).into_iter().flat_map(|table| &table.models);
-    let current = models.filter(|(_, model)| model.status != Some(Status::Retired));
+    // A model with an address of its own is not in the list.
+    let current = models.filter(|(_, model)| model.status != Some(Status::Retired) && model.url.is_none());
     current
         .map(|(id, model)| std::iter::once(id.as_str()).chain(model.aliases.iter().map(String::as_str)).collect())
         .collect()

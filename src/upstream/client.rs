@@ -1,6 +1,7 @@
 //! The HTTP clients: connection pools, time-outs, proxy, TLS. No other file builds one.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{
         Arc, OnceLock,
@@ -21,7 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::{
-    domain::{Candidate, provider::Auth},
+    domain::{Candidate, ChatRequest, provider::Auth},
     memory::Memory,
 };
 
@@ -75,15 +76,15 @@ struct Inner {
     settings: UpstreamSettings,
     /// One per server thread, so that a thread drives its own connections and wakes no other thread.
     http: Vec<reqwest::Client>,
-    /// Endpoints by base URL.
-    endpoints: RwLock<FxHashMap<String, Arc<Endpoint>>>,
+    /// Endpoints by path and base URL.
+    endpoints: RwLock<FxHashMap<&'static str, FxHashMap<String, Arc<Endpoint>>>>,
     /// For responses that are read as a whole.
     memory: Arc<Memory>,
     /// Models (`provider/model`) that refused a schema keyword. Their schemas are sent without the listed keywords.
     plain_schemas: RwLock<HashSet<Arc<str>>>,
 }
 
-/// Where a provider's chat completions are.
+/// Where a provider serves one kind of request.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub url: Url,
@@ -120,14 +121,25 @@ impl Upstream {
         &self.inner.http[0]
     }
 
-    /// The endpoint of chat completions below a provider's base URL.
-    pub(super) fn endpoint(&self, base_url: &str) -> Result<Arc<Endpoint>, url::ParseError> {
-        if let Some(endpoint) = self.inner.endpoints.read().get(base_url) {
+    /// The endpoint of a model: its own address, or the usual one of its kind below the provider's base URL.
+    pub(super) fn endpoint(
+        &self,
+        candidate: &Candidate,
+        request: &ChatRequest,
+    ) -> Result<Arc<Endpoint>, url::ParseError> {
+        let base_url = &candidate.provider.base_url;
+        let (path, own) = (candidate.path(request), candidate.model.url.as_deref());
+        let key: Cow<'_, str> = own.map_or(base_url.into(), |own| format!("{base_url} {own}").into());
+        if let Some(endpoint) = self.inner.endpoints.read().get(path).and_then(|of_path| of_path.get(&*key)) {
             return Ok(endpoint.clone());
         }
-        let url = Url::parse(&format!("{base_url}/chat/completions"))?;
+        let url = match own {
+            Some(own) => Url::parse(base_url)?.join(own)?,
+            None => Url::parse(&format!("{base_url}{path}"))?,
+        };
         let endpoint = Arc::new(Endpoint { url, has_responded: AtomicBool::new(false) });
-        self.inner.endpoints.write().insert(base_url.to_owned(), endpoint.clone());
+        let mut endpoints = self.inner.endpoints.write();
+        endpoints.entry(path).or_default().insert(key.into_owned(), endpoint.clone());
         Ok(endpoint)
     }
 

@@ -9,9 +9,11 @@ mod attempt;
 mod bounds;
 mod client;
 mod dialect;
+mod embeddings;
 mod error_response;
 mod fault;
 mod hints;
+mod judged;
 mod list_entry;
 pub(crate) mod model_list;
 mod redact;
@@ -21,6 +23,7 @@ mod response;
 mod response_body;
 #[cfg(test)]
 pub(crate) mod test_support;
+mod upload;
 
 pub(crate) use client::{BuildError, ProxySettings, Upstream, UpstreamSettings, http_post};
 pub(crate) use reply::{Reply, ReplyBody};

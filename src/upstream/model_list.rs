@@ -150,6 +150,8 @@ impl Upstream {
                 ("tools", Capabilities::TOOLS),
                 ("vision", Capabilities::VISION_BASE64),
                 ("thinking", Capabilities::REASONING),
+                ("insert", Capabilities::FIM),
+                ("embedding", Capabilities::EMBEDDINGS),
             ]
             .into_iter()
             .filter(|(name, _)| has(&names, name))

@@ -424,6 +424,7 @@ export const models = (): AnyModel[] => [
     shape.models.map(([id, of, fill]): AnyModel => ({
       id: `${shape.id}/${id}`,
       kind: "model",
+      model_kind: "chat",
       context_length: shape.id === "gemini" ? 1_048_576 : 131_072,
       max_output: shape.id === "gemini" ? 65_536 : 32_768,
       capabilities:
@@ -441,6 +442,7 @@ export const models = (): AnyModel[] => [
   {
     id: "groq/moonshotai/kimi-k2-instruct-0905",
     kind: "model",
+    model_kind: "chat",
     context_length: 262_144,
     max_output: 16_384,
     capabilities: ["tools"],

@@ -56,8 +56,12 @@ struct Member {
 /// A retired model has only a status, its date and a successor.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = OneModelFacts)]
+#[expect(clippy::struct_field_names, reason = "named by the interface")]
 struct Model {
     id: String,
+    /// What the model is for
+    #[schema(schema_with = schema::model_kind)]
+    model_kind: &'static str,
     #[schema(required)]
     context_length: Option<i64>,
     #[schema(required)]
@@ -135,6 +139,7 @@ fn model_entry(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
     let model = &candidate.model;
     Entry::Model(Model {
         id: candidate.name.to_string(),
+        model_kind: model.kind.as_str(),
         context_length: Some(model.context),
         max_output: Some(model.max_output),
         capabilities: model.capabilities.names(),
@@ -147,6 +152,7 @@ fn model_entry(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
 }
 
 fn retired_entry(known: &Known) -> Entry {
-    let Known { successor, retired_on, .. } = known.clone();
-    Entry::Model(Model { id: known.name(), status: "retired", successor, retired_on, ..Model::default() })
+    let Known { kind, successor, retired_on, .. } = known.clone();
+    let model_kind = kind.as_str();
+    Entry::Model(Model { id: known.name(), model_kind, status: "retired", successor, retired_on, ..Model::default() })
 }

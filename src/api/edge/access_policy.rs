@@ -47,6 +47,8 @@ pub(crate) struct AccessPolicy {
     pub responses: Option<ResponseBounds>,
     /// Maximum size of a request body.
     pub body_bytes: usize,
+    /// Limit for forms with a recording.
+    pub upload_bytes: usize,
     /// The path of a shared host below which the gateway is served, or empty.
     pub base_path: Arc<str>,
     /// What requests would have cost elsewhere, for `GET /admin/v1/usage`.
@@ -111,6 +113,7 @@ impl AccessPolicy {
                 bytes_per_client: settings.responses.store_bytes_per_client,
             }),
             body_bytes: settings.http.body_bytes,
+            upload_bytes: settings.http.upload_bytes,
             base_path: settings.http.base_path.as_str().into(),
             prices: Arc::new(settings.prices.clone()),
             config: Arc::new(ConfigView::new(settings)),

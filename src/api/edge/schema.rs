@@ -3,7 +3,10 @@
 
 use utoipa::openapi::{Object, ObjectBuilder, schema::Type};
 
-use crate::{domain::RoutingStrategy, ledger::KeyState};
+use crate::{
+    domain::{ModelKind, RoutingStrategy},
+    ledger::KeyState,
+};
 
 fn one_of<const N: usize>(names: [&'static str; N]) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
@@ -52,6 +55,10 @@ pub(crate) fn provider_status() -> Object {
 
 pub(crate) fn model_status() -> Object {
     one_of(["active", "trial", "gated", "paid", "retired", "off"])
+}
+
+pub(crate) fn model_kind() -> Object {
+    one_of(ModelKind::NAMES.map(|(name, _)| name))
 }
 
 pub(crate) fn audit_actor() -> Object {

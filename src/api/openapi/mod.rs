@@ -13,6 +13,8 @@ mod client_schema;
 mod enrich;
 mod error_examples;
 #[expect(dead_code, clippy::struct_field_names, reason = "only described in the document, and named by the protocol")]
+mod kinds_schema;
+#[expect(dead_code, clippy::struct_field_names, reason = "only described in the document, and named by the protocol")]
 mod messages_schema;
 #[expect(dead_code, reason = "only described in the document")]
 mod responses_schema;
@@ -41,6 +43,13 @@ use crate::api::{
     ),
     paths(
         v1::chat::create,
+        v1::transcriptions::create,
+        v1::transcriptions::translate,
+        v1::rerank::create,
+        v1::moderations::create,
+        v1::completions::create,
+        v1::completions::create_fim,
+        v1::embeddings::create,
         v1::responses::create,
         v1::responses::count_tokens,
         v1::responses::compact,
@@ -95,6 +104,16 @@ use crate::api::{
         chat_schema::ChatRequest,
         chat_schema::ChatCompletion,
         chat_schema::ChatChunk,
+        kinds_schema::TranscriptionRequest,
+        kinds_schema::Transcription,
+        kinds_schema::RerankRequest,
+        kinds_schema::Ranking,
+        kinds_schema::ModerationRequest,
+        kinds_schema::Moderation,
+        kinds_schema::CompletionRequest,
+        kinds_schema::Completion,
+        kinds_schema::EmbeddingsRequest,
+        kinds_schema::Embeddings,
         responses_schema::ResponsesRequest,
         responses_schema::ResponsesCompactRequest,
         responses_schema::ResponsesObject,
@@ -108,6 +127,11 @@ use crate::api::{
     )),
     tags(
         (name = "chat", description = "Chat completions"),
+        (name = "audio", description = "Transcripts of recordings"),
+        (name = "rerank", description = "Ranking of documents"),
+        (name = "moderations", description = "Harmful texts"),
+        (name = "completions", description = "Completions of a prompt, for editors"),
+        (name = "embeddings", description = "Vectors of texts"),
         (name = "responses", description = "OpenAI's Responses"),
         (name = "messages", description = "Anthropic's Messages, for coding agents and Anthropic's SDKs"),
         (name = "models", description = "Models and meta-models"),

@@ -121,7 +121,7 @@ fn client_usage(client: &Client, used: impl Iterator<Item = i64>) -> Option<Clie
     let mut usage = ClientUsage::default();
     for (&(limit, max), used) in client.limits.iter().zip(used) {
         let tightest = match limit.unit() {
-            Unit::Slot => continue,
+            Unit::Slot | Unit::AudioSecond => continue,
             Unit::Request => &mut usage.requests,
             Unit::Token | Unit::InputToken => &mut usage.tokens,
         };

@@ -1,5 +1,7 @@
 //! One call to one candidate: sends the request and reads up to the first content, or classifies the failure.
 
+mod kinds;
+
 use std::{
     borrow::Cow,
     sync::{Arc, atomic::Ordering},
@@ -7,14 +9,16 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use kinds::Computed;
 use parking_lot::Mutex;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     bounds::{MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, MAX_UNCOMMITTED_BYTES},
     client::{Upstream, authorization, is_closed_early, is_own_failure, root_cause},
+    embeddings::Unusable,
     fault, hints,
     reply::{Reply, ReplyBody},
     request_edit::{EditContext, edit_request},
@@ -22,12 +26,14 @@ use super::{
         choice_state::{ChoiceStates, Expected, ResponseIdentity},
         event_stream::{Commit, EventStream},
         response_reader::{self, ResponseShape},
+        text_completion,
         whole_response::Assembler,
     },
     response_body::{BodyError, ResponseBody},
+    upload,
 };
 use crate::{
-    domain::{Candidate, ChatRequest, Fault, FaultKind},
+    domain::{Candidate, ChatRequest, Fault, FaultKind, ModelKind},
     memory::{Memory, Reservation},
 };
 
@@ -39,8 +45,14 @@ impl Upstream {
     /// Calls a candidate. Returns once the response is committed (the first content of a stream, or a whole body that
     /// parses), or the fault with what the ledger learns from it. Dropping the future cancels the call.
     pub(crate) async fn attempt(&self, candidate: &Arc<Candidate>, request: &ChatRequest) -> Result<Reply, Fault> {
+        if let Some(body) = kinds::body(request, candidate) {
+            return Call::begin(self, candidate, request).run(self, body).await;
+        }
         let plain_schemas = self.needs_plain_schemas(candidate);
-        let body = edit_request(request, candidate, EditContext::new(candidate, request, plain_schemas));
+        let mut body = edit_request(request, candidate, EditContext::new(candidate, request, plain_schemas));
+        if let Some(prompt) = request.completion.as_deref().filter(|_| candidate.takes_prompts()) {
+            body = text_completion::body(body, prompt);
+        }
         let result = Call::begin(self, candidate, request).run(self, body).await;
         if let Err(fault) = &result
             && !plain_schemas
@@ -75,12 +87,14 @@ fn warn_of_own_failure(cause: &str) {
 /// Estimates of a context can be half of what is true, and every token has at least a byte.
 fn expected(candidate: &Candidate, request: &ChatRequest) -> Expected {
     let bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
-    Expected { n: u64::from(request.n), tokens_max: candidate.model.context.saturating_mul(2).max(bytes) }
+    let has_texts = request.kind == ModelKind::Completion && candidate.takes_prompts();
+    Expected { n: u64::from(request.n), tokens_max: candidate.model.context.saturating_mul(2).max(bytes), has_texts }
 }
 
 /// One call with its time limits.
 struct Call<'a> {
     candidate: &'a Arc<Candidate>,
+    request: &'a ChatRequest,
     stream: bool,
     expected: Expected,
     started: Instant,
@@ -94,14 +108,16 @@ struct Body {
     content: ReplyBody,
     identity: ResponseIdentity,
     is_empty: bool,
+    audio_seconds: Option<f64>,
 }
 
 impl<'a> Call<'a> {
-    fn begin(upstream: &'a Upstream, candidate: &'a Arc<Candidate>, request: &ChatRequest) -> Self {
+    fn begin(upstream: &'a Upstream, candidate: &'a Arc<Candidate>, request: &'a ChatRequest) -> Self {
         let settings = upstream.settings();
-        let first_token_ms = candidate.provider.first_token_timeout_ms.unwrap_or(settings.first_token_ms);
+        let first_token_ms = candidate.first_token_timeout_ms().unwrap_or(settings.first_token_ms);
         Self {
             candidate,
+            request,
             stream: request.stream,
             expected: expected(candidate, request),
             started: Instant::now(),
@@ -133,19 +149,27 @@ impl<'a> Call<'a> {
             time_to_first_token: self.started.elapsed(),
             identity: body.identity,
             is_empty: body.is_empty,
+            audio_seconds: body.audio_seconds,
             body: body.content,
         })
     }
 
     async fn send(&self, upstream: &Upstream, body: Bytes) -> Result<ResponseBody, Fault> {
         let provider = &self.candidate.provider;
-        let endpoint = upstream.endpoint(&provider.base_url).map_err(|e| {
+        let endpoint = upstream.endpoint(self.candidate, self.request).map_err(|e| {
             fault::observed(self.candidate, "connect", &format!("no connection: invalid base URL: {e}"))
         })?;
         let accept = if self.stream { EVENT_STREAM } else { JSON };
         let authorization = authorization(provider.auth, self.candidate.key.secret.as_ref());
         let mut request = upstream.http().post(endpoint.url.clone());
-        request = request.header(CONTENT_TYPE, JSON).header(ACCEPT, accept).body(body);
+        request = request.header(ACCEPT, accept);
+        request = match &self.request.upload {
+            None => request.header(CONTENT_TYPE, JSON).body(body),
+            Some(upload) => {
+                let (body, length) = upload::body(upload, self.candidate);
+                request.header(CONTENT_TYPE, &upload.content_type).header(CONTENT_LENGTH, length).body(body)
+            }
+        };
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
@@ -203,6 +227,10 @@ impl<'a> Call<'a> {
     /// send another content type.
     async fn commit(&self, mut response: ResponseBody) -> Result<Body, Fault> {
         let prefix = self.read_prefix(&mut response).await?;
+        if kinds::has_own_form(self.request) {
+            let body = self.read_rest(&mut response, prefix).await?;
+            return self.parse_computed(&response, &body).map_err(|fault| *fault);
+        }
         if !matches!(prefix.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<')) {
             let (candidate, idle) = (self.candidate.clone(), self.stream_idle);
             let events = EventStream::from_response(candidate, response, prefix, idle, self.expected);
@@ -216,7 +244,12 @@ impl<'a> Call<'a> {
     async fn commit_stream(&self, mut events: EventStream) -> Result<Body, Fault> {
         let commit = events.commit(self.deadline(), self.first_token_timeout).await?;
         let identity = events.identity();
-        Ok(Body { content: ReplyBody::Stream(Box::new(events)), identity, is_empty: commit == Commit::Empty })
+        Ok(Body {
+            content: ReplyBody::Stream(Box::new(events)),
+            identity,
+            is_empty: commit == Commit::Empty,
+            audio_seconds: None,
+        })
     }
 
     /// Reads a stream to its end, for a request without `stream`.
@@ -245,6 +278,7 @@ impl<'a> Call<'a> {
             content: ReplyBody::Whole { body, usage, finish_reasons },
             identity: events.identity(),
             is_empty: commit == Commit::Empty,
+            audio_seconds: None,
         })
     }
 
@@ -305,12 +339,29 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Reads what a model has computed that does not chat.
+    fn parse_computed(&self, response: &ResponseBody, body: &[u8]) -> Result<Body, Box<Fault>> {
+        match kinds::read(&String::from_utf8_lossy(body), self.request, self.candidate) {
+            Ok(Computed { body, usage, is_empty, audio_seconds }) => {
+                let content = ReplyBody::Whole { body, usage, finish_reasons: Vec::new() };
+                Ok(Body { content, identity: ResponseIdentity::default(), is_empty, audio_seconds })
+            }
+            Err(unusable) => Err(Box::new(match unusable {
+                Unusable::Error => fault::from_response(self.candidate, 200, response.headers(), body),
+                Unusable::Malformed(why) => fault::observed(self.candidate, "malformed", &why),
+            })),
+        }
+    }
+
     async fn parse_whole(&self, response: &ResponseBody, body: Bytes) -> Result<Body, Fault> {
         if body.trim_ascii().is_empty() {
             return Err(fault::observed(self.candidate, "empty", "the body of the response is empty"));
         }
         // Broken UTF-8 costs its character and not the response.
-        let text = String::from_utf8_lossy(&body);
+        let mut text = String::from_utf8_lossy(&body);
+        if self.expected.has_texts {
+            text = text_completion::as_chat(text, ResponseShape::Whole);
+        }
         let mut states = ChoiceStates::new(&self.candidate.model.id, self.expected);
         let parsed = match response_reader::read(&text, ResponseShape::Whole, &mut states) {
             Ok(parsed) => parsed,
@@ -335,6 +386,7 @@ impl<'a> Call<'a> {
             content: ReplyBody::Whole { body, usage, finish_reasons },
             identity: states.identity().clone(),
             is_empty: !states.are_usable(),
+            audio_seconds: None,
         })
     }
 

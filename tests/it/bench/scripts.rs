@@ -34,7 +34,7 @@ const AT_ONCE: usize = 10;
 const NOTED_FROM: &str = "5";
 /// Clients that share every window.
 const ACTIVE: usize = 100;
-const CHARGE: Charge = Charge { requests: 1, input: 100, tokens: 200 };
+const CHARGE: Charge = Charge { requests: 1, input: 100, tokens: 200, audio: 0 };
 
 struct Pool {
     ledger: Ledger,
@@ -123,7 +123,7 @@ impl Pool {
 
 /// A typical outcome: slightly less than was charged.
 fn typical_outcome() -> Outcome {
-    let usage = Usage { sent: true, input: Some(90), total: Some(120) };
+    let usage = Usage { sent: true, input: Some(90), total: Some(120), audio: None };
     Outcome { health: Health::Good, usage, first_token: Some(Duration::from_millis(200)), ..Outcome::unknown() }
 }
 

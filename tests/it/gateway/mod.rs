@@ -1,6 +1,7 @@
 //! Level 3: the real program through HTTP and its command line, with scripted or simulated providers.
 
 mod admin;
+mod audio;
 mod auth;
 mod bad_input;
 mod base_path;
@@ -8,11 +9,14 @@ pub(crate) mod breakers;
 mod catalogue;
 mod chat;
 mod clients;
+mod completions;
 mod data_directory;
+mod embeddings;
 mod failover;
 mod fault_table;
 mod http_versions;
 mod journal;
+mod judged;
 mod messages;
 mod model_lists;
 mod openapi;

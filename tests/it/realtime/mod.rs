@@ -1,5 +1,6 @@
 //! Tests in real time. They mostly wait, so they run concurrently.
 
+mod audio;
 mod breaker;
 pub(crate) mod fleet;
 mod keep_alive;

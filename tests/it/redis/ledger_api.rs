@@ -59,7 +59,7 @@ fn client(limits: &[(Limit, i64)]) -> Client {
 /// The candidates of one model: one per key.
 fn choices(catalog: &Current) -> Vec<Choice> {
     let all = catalog.load_full();
-    let charge = Charge { requests: 1, input: 100, tokens: 200 };
+    let charge = Charge { requests: 1, input: 100, tokens: 200, audio: 0 };
     all.candidates.iter().filter(|c| &*c.name == MODEL).map(|c| Choice { candidate: c.clone(), charge }).collect()
 }
 
@@ -130,7 +130,7 @@ impl Rig {
 fn good(total: i64) -> Outcome {
     Outcome {
         health: Health::Good,
-        usage: Usage { sent: true, input: Some(90), total: Some(total) },
+        usage: Usage { sent: true, input: Some(90), total: Some(total), audio: None },
         ..Outcome::unknown()
     }
 }

@@ -53,3 +53,19 @@ test("very long names and very large numbers fit", async () => {
   expect(screen.getByText("10M")).toBeTruthy();
   expect(screen.getByText("5T")).toBeTruthy();
 });
+
+test("models of one kind can be shown alone", async () => {
+  const models = fixtures.models();
+  const model = models.find((each) => each.kind === "model") as Model;
+  gateway({
+    "GET /admin/v1/models": () =>
+      list([model, { ...model, id: "gemini/gemini-embedding-001", model_kind: "embedding" }]),
+  });
+  show(Models);
+  expect(await screen.findByText("gemini-embedding-001")).toBeTruthy();
+  expect(screen.getAllByRole("row")).toHaveLength(3);
+  fireEvent.click(screen.getByLabelText("Kind of model", { selector: "input" }));
+  fireEvent.click(await screen.findByRole("option", { name: "embedding" }));
+  expect(screen.getByText("gemini-embedding-001")).toBeTruthy();
+  expect(screen.getAllByRole("row")).toHaveLength(2);
+});
