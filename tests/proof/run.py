@@ -6,7 +6,7 @@ fails over, and requests reach the provider late. Every call is counted at the p
   tests/proof/run.py --binary target/release/tollfree --out /tmp/proof --adapter tests/proof/adapters/rival.toml
 
 Writes index.html, chart.svg and result.json. Ends with 1 if a gateway exceeded the limit, or used too little of it.
-Needs Python 3.11, redis-server and redis-cli. adapters/tollfree.toml explains how to add another gateway.
+Needs Python 3.10, redis-server and redis-cli. adapters/tollfree.toml explains how to add another gateway.
 """
 
 import argparse
@@ -20,9 +20,13 @@ import random
 import subprocess
 import threading
 import time
-import tomllib
 from contextlib import ExitStack
 from pathlib import Path
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # before Python 3.11
+    from pip._vendor import tomli as tomllib
 
 import page
 from processes import PROOF, Provider, Redis, Replica, fill, until
@@ -170,10 +174,12 @@ def output(*command):
 
 
 def machine():
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.processor())
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    cpu = next(models, platform.processor() or platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores ({cpu}), {memory:.0f} GiB, Linux {platform.release().split('-')[0]}"
+    return f"{os.cpu_count()} cores ({cpu}), {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}"
 
 
 def main():
