@@ -178,6 +178,18 @@ fn at_mistral_the_assistant_speaks_between_a_tools_result_and_the_user() {
 }
 
 #[test]
+fn words_that_the_model_shall_continue_are_a_prefix_at_mistral() {
+    let body = |last: &str| {
+        let (first, said) = (r#"{"role":"user","content":"x"}"#, r#"{"role":"assistant","content":"{"}"#);
+        format!(r#"{{"model":"free","messages":[{first},{said}{last}]}}"#)
+    };
+    let prefix = |body: &str, provider: &str| value(body, candidate(provider))["messages"][1].get("prefix").cloned();
+    assert_eq!(prefix(&body(""), "mistral"), Some(json!(true)));
+    assert_eq!(prefix(&body(""), "groq"), None);
+    assert_eq!(prefix(&body(r#",{"role":"user","content":"y"}"#), "mistral"), None);
+}
+
+#[test]
 fn a_value_rule_drops_only_that_value() {
     assert_eq!(value(&with(r#","tools":[ ]"#), candidate("mistral")).get("tools"), None);
     let tool = r#","tools":[{"type":"function","function":{"name":"f"}}]"#;
