@@ -228,7 +228,8 @@ impl<'a> Call<'a> {
     async fn commit(&self, mut response: ResponseBody) -> Result<Body, Fault> {
         let prefix = self.read_prefix(&mut response).await?;
         if kinds::has_own_form(self.request) {
-            let body = self.read_rest(&mut response, prefix).await?;
+            let mut memory = self.reservation();
+            let body = self.read_rest(&mut response, prefix, &mut memory).await?;
             return self.parse_computed(&response, &body).map_err(|fault| *fault);
         }
         if !matches!(prefix.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<')) {
