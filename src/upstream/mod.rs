@@ -10,6 +10,7 @@ mod client;
 mod dialect;
 mod error_response;
 mod fault;
+pub(crate) mod gateway_client;
 mod hints;
 pub(crate) mod model_list;
 mod redact;

@@ -51,6 +51,8 @@ pub(crate) struct AccessPolicy {
     pub body_bytes: usize,
     /// The path of a shared host below which the gateway is served, or empty.
     pub base_path: Arc<str>,
+    /// Where clients reach the gateway, without a slash at its end. `None`: where a request came from.
+    pub public_url: Option<Arc<str>>,
     /// The settings in force, for `GET /admin/v1/config`.
     pub config: Arc<ConfigView>,
 }
@@ -113,6 +115,7 @@ impl AccessPolicy {
             }),
             body_bytes: settings.http.body_bytes,
             base_path: settings.http.base_path.as_str().into(),
+            public_url: settings.server.public_url.as_deref().map(Arc::from),
             config: Arc::new(ConfigView::new(settings)),
         }
     }

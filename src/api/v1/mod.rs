@@ -2,13 +2,13 @@
 
 mod agent_session;
 pub(crate) mod chat;
-mod codex_models;
+pub(crate) mod codex_models;
 mod early_keepalive;
 mod encoded;
 mod exchange;
 pub(crate) mod health;
 pub(crate) mod messages;
-mod messages_models;
+pub(crate) mod messages_models;
 pub(crate) mod metrics;
 pub(crate) mod models;
 mod posted;
@@ -17,4 +17,5 @@ pub(crate) mod refusal;
 mod responders;
 pub(crate) mod responses;
 pub(crate) mod status;
+pub(crate) mod stream_test;
 pub(crate) mod usage;
