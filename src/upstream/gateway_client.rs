@@ -161,6 +161,8 @@ fn tls_fault(error: &rustls::Error) -> Unreachable {
     use rustls::{CertificateError as C, Error as E};
     match error {
         E::InvalidCertificate(C::UnknownIssuer) => Unreachable::UnknownAuthority,
+        // A certificate that signed itself.
+        E::InvalidCertificate(why) if why.to_string().contains("CaUsedAsEndEntity") => Unreachable::UnknownAuthority,
         E::InvalidCertificate(why) => Unreachable::Certificate(why.to_string()),
         E::InvalidMessage(_) => Unreachable::NotTls,
         other => Unreachable::Other(other.to_string()),

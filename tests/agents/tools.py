@@ -5,14 +5,13 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-NODE = HERE / "node_modules" / ".bin"
+NODE = HERE / ".venv/node/node_modules/.bin"
 # What the scripted provider answers where it is given no task with tools.
 ANSWER = "Fine."
 LIMIT_S = 180
 
 TOOLS = {
     "opencode": [NODE / "opencode", "run", "Hello"],
-    "qwen-code": [NODE / "qwen", "-p", "Hello"],
     "continue": [NODE / "cn", "-p", "Hello"],
     "llm": [HERE / ".venv/llm/bin/llm", "Hello"],
     "aider": [

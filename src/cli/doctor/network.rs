@@ -67,7 +67,11 @@ pub(super) async fn check_connection(
 ) -> anyhow::Result<(Finding, Option<Reply>)> {
     let reply = match client.get("/healthz", None).await {
         Ok(reply) => reply,
-        Err(error) => return Ok((unreachable(&error, url), None)),
+        Err(error) => {
+            let may_be_tls = matches!(error, Unreachable::Closed | Unreachable::NotPlain | Unreachable::Other(_));
+            let is_tls = url.scheme() == "http" && may_be_tls && speaks_tls(places, url).await?;
+            return Ok((unreachable(if is_tls { &Unreachable::NotPlain } else { &error }, url), None));
+        }
     };
     if is_gateway(&reply) {
         let how = if url.scheme() == "https" { "over TLS" } else { "over plain HTTP" };
@@ -90,6 +94,19 @@ pub(super) async fn check_connection(
         None => "check the host, the port and the path of the URL; the path ends before /v1".to_owned(),
     };
     Ok((Finding::bad("path", message, mend), None))
+}
+
+/// Whether the server responds to TLS, with whichever certificate. To plain HTTP such servers close the connection or send
+/// what is no HTTP.
+async fn speaks_tls(places: &Places, url: &Url) -> anyhow::Result<bool> {
+    let client = client(places, &with_scheme(url, "https"), None::<SecretString>)?;
+    let reply = client.get("/healthz", None).await;
+    Ok(matches!(reply, Ok(_) | Err(Unreachable::UnknownAuthority | Unreachable::Certificate(_))))
+}
+
+fn with_scheme(url: &Url, scheme: &str) -> String {
+    let address = format!("{scheme}://{}", &url[url::Position::BeforeHost..]);
+    address.trim_end_matches('/').to_owned()
 }
 
 fn is_gateway(reply: &Reply) -> bool {
@@ -130,8 +147,6 @@ fn unreachable(error: &Unreachable, url: &Url) -> Finding {
         .ok()
         .and_then(|all| all.first().copied())
         .map_or_else(|| url.to_string(), |a| a.to_string());
-    let other_scheme = |scheme: &str| format!("{scheme}://{}", &url[url::Position::BeforeHost..]);
-    let other_scheme = |scheme: &str| other_scheme(scheme).trim_end_matches('/').to_owned();
     let (check, message, mend) = match error {
         Unreachable::NoAddress => ("dns", error.to_string(), "check the spelling of the name".to_owned()),
         Unreachable::Refused => (
@@ -144,8 +159,8 @@ fn unreachable(error: &Unreachable, url: &Url) -> Finding {
             format!("{place}: {error}"),
             "a firewall may drop the packets: check the network, the VPN and the port".to_owned(),
         ),
-        Unreachable::NotTls => ("tls", error.to_string(), format!("use --url {}", other_scheme("http"))),
-        Unreachable::NotPlain => ("tls", error.to_string(), format!("use --url {}", other_scheme("https"))),
+        Unreachable::NotTls => ("tls", error.to_string(), format!("use --url {}", with_scheme(url, "http"))),
+        Unreachable::NotPlain => ("tls", error.to_string(), format!("use --url {}", with_scheme(url, "https"))),
         Unreachable::UnknownAuthority => (
             "tls",
             error.to_string(),

@@ -12,7 +12,7 @@ pub(super) const TOOL: Tool = Tool {
     name: "Qwen Code",
     program: "qwen",
     documentation: "https://qwenlm.github.io/qwen-code-docs/en/users/configuration/model-providers",
-    is_tried: true,
+    is_tried: false,
     files,
     launch: Launch::With(launch),
     notes: no_notes,
