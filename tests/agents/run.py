@@ -72,7 +72,7 @@ def set_up(tool, folder, port, key):
     env = environment(home)
     given = {**env, "TOLLFREE_CLIENT_KEY": key, "TOLLFREE_URL": f"http://127.0.0.1:{port}"}
     subprocess.run([BINARY, "setup", tool], cwd=home, env=given, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([BINARY, "doctor", tool, "--idle", "0"], cwd=home, env=env, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([BINARY, "doctor", tool, "--idle", "0"], cwd=home, env=given, check=True, stdout=subprocess.DEVNULL)
     return env
 
 
