@@ -18,6 +18,7 @@ pub(crate) mod plan; // ② request + client + catalogue → route plan; pure
 pub mod protocol; // ② one folder per client protocol: decode and encode; pure
 pub(crate) mod record; // ⑦ journal and metrics, written once when a request ends
 pub(crate) mod relay; // ⑤ upstream bytes → client bytes, and the end of the lease
+pub(crate) mod setup; // what tools need to know to use a gateway: one table, and edits of their files; pure
 pub mod shutdown; // tracked tasks, drain on SIGTERM
 pub mod simulator; // providers on loopback that enforce and audit their limits
 pub(crate) mod suggest; // "did you mean …?"

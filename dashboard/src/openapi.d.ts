@@ -476,6 +476,67 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How to configure each tool, as a page */
+        get: operations["setup_page"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/setup/{script}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A script that configures a tool
+         * @description `claude-code.sh` for shells of Unix, `claude-code.ps1` for PowerShell. It holds no secret: it reads the client key from the
+         *     terminal.
+         */
+        get: operations["setup_script"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/setup/{tool}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The files of a tool for one key
+         * @description The body is a form (`application/x-www-form-urlencoded`). It has the folders of the person (`HOME`, `os` and the variables
+         *     with which tools find their files), optionally a `model`, and as `text0`, `text1` … the present texts of files that are to
+         *     be merged. The answer has a line for each file: its mode, `edit` or `whole`, and its path and new text in Base64. Nothing
+         *     is stored.
+         */
+        post: operations["setup_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/chat/completions": {
         parameters: {
             query?: never;
@@ -823,6 +884,27 @@ export interface paths {
         head?: never;
         /** Sets the strategy of `free`, for all replicas */
         patch: operations["set_routing_strategy"];
+        trace?: never;
+    };
+    "/v1/stream-test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A stream to test proxies with
+         * @description Six events, 200 ms apart, of which each says when it was sent (`sent_ms`, since the first). Before the last the stream is
+         *     silent for `silent_ms`: no comment keeps it alive. Costs no budget.
+         */
+        get: operations["stream_test"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/usage": {
@@ -4023,6 +4105,91 @@ export interface operations {
             };
         };
     };
+    setup_page: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    setup_script: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The tool, with `.sh` or `.ps1`.
+                 * @example claude-code.sh
+                 */
+                script: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The script */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            404: components["responses"]["404_not_found"];
+        };
+    };
+    setup_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The tool.
+                 * @example claude-code
+                 */
+                tool: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The files */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            400: components["responses"]["400_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request"];
+            404: components["responses"]["404_not_found"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable"];
+        };
+    };
     create_chat_completion: {
         parameters: {
             query?: never;
@@ -4794,6 +4961,36 @@ export interface operations {
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    stream_test: {
+        parameters: {
+            query?: {
+                /** @description A silence on purpose. */
+                silent_ms?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Server-sent events */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["400_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable"];
         };
     };
     show_own_usage: {

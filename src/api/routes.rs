@@ -10,7 +10,7 @@ use crate::{
     api::{
         admin, dashboard, docs,
         edge::{auth::MAX_ADMIN_BODY, error::ApiError, request_id::RequestId},
-        openapi, v1,
+        openapi, setup, v1,
     },
     protocol::Protocol,
 };
@@ -42,7 +42,10 @@ fn unscoped(app: &mut Urls) {
             [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))],
         ))
         .service(at("/openapi.json", [(M::GET, get().to(docs::json))]))
-        .service(at("/docs", [(M::GET, get().to(docs::page))]));
+        .service(at("/docs", [(M::GET, get().to(docs::page))]))
+        .service(at("/setup", [(M::GET, get().to(setup::show_page))]))
+        .service(at("/setup/{script}", [(M::GET, get().to(setup::show_script))]))
+        .service(at("/setup/{tool}/files", [(M::POST, post().to(setup::make_files))]));
 }
 
 /// Also serves HEAD, whose response is that of GET without its body.
@@ -73,6 +76,7 @@ fn v1(app: &mut Urls) {
         .service(at("/models", [(M::GET, get().to(v1::models::list))]))
         .service(at("/models/{id:.+}", [(M::GET, get().to(v1::models::show))])) // ids contain slashes
         .service(at("/usage", [(M::GET, get().to(v1::usage::show_own))]))
+        .service(at("/stream-test", [(M::GET, get().to(v1::stream_test::stream_events))]))
         .service(at("/status", [(M::GET, get().to(v1::status::show))]))
         .service(at("/status/routing", [(M::PATCH, patch().to(admin::controls::set_strategy))]))
         .service(at("/status/providers/{id}", [(M::PATCH, patch().to(admin::controls::switch_provider))]))

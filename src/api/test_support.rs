@@ -69,3 +69,13 @@ pub(crate) async fn call(
     let body = test::read_body(response).await;
     (status, headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
+
+/// Calls the app, and returns the status and the body as text.
+pub(crate) async fn text(
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error>,
+    request: test::TestRequest,
+) -> (u16, String) {
+    let response = test::call_service(app, request.to_request()).await;
+    let status = response.status().as_u16();
+    (status, String::from_utf8(test::read_body(response).await.to_vec()).unwrap())
+}

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use super::Settings;
 
 /// Variables beside `TOLLFREE__SECTION__KEY`.
-const SHORT_NAMES: [(&str, &str); 17] = [
+const SHORT_NAMES: [(&str, &str); 18] = [
     ("server.host", "HOST"),
     ("server.port", "PORT"),
+    ("server.public_url", "TOLLFREE_PUBLIC_URL"),
     ("auth.mode", "TOLLFREE_AUTH"),
     ("clients.rate_limit_rpm", "RATE_LIMIT_RPM"),
     ("clients.file", "TOLLFREE_CLIENTS_FILE"),

@@ -83,7 +83,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            server: ServerSettings { host: "127.0.0.1".into(), port: 3000 },
+            server: ServerSettings { host: "127.0.0.1".into(), port: 3000, public_url: None },
             http: HttpSettings {
                 body_bytes: 16 << 20,
                 upload_bytes: 64 << 20,
@@ -147,6 +147,9 @@ pub struct ServerSettings {
     pub host: String,
     #[serde(deserialize_with = "value::whole::<_, _, 0, 65_535>")]
     pub port: u16,
+    /// The address under which clients reach the gateway, without a slash at its end.
+    #[serde(deserialize_with = "value::public_url")]
+    pub public_url: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -142,6 +142,16 @@ pub(super) fn base_path<'de, D: Deserializer<'de>>(input: D) -> Result<String, D
     Err(expected("a path such as /llm, without a slash at its end"))
 }
 
+/// An address of plain characters, because it is written into scripts; without the slash at its end.
+pub(super) fn public_url<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    let Some(url) = Option::<String>::deserialize(input)? else { return Ok(None) };
+    let is_http = url::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if is_http && url.chars().all(|c| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c)) {
+        return Ok(Some(url.trim_end_matches('/').to_owned()));
+    }
+    Err(expected("an address such as https://gateway.example"))
+}
+
 /// The name of a pool.
 pub(super) fn pool<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let pool = String::deserialize(input)?;

@@ -50,7 +50,7 @@ mod tests {
     #[tokio::test]
     async fn a_share_is_read_from_beside_the_base_url() {
         let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
-        let upstream = Upstream::new(settings, 1).unwrap();
+        let upstream = Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap();
         let told = br#"{"plan":"free","limits":{"monthly":{"usage":0.1234}},"request_count":7}"#;
         let mut server = serve(says(200, "application/json", told)).await;
         let key = SecretString::from("test-key");

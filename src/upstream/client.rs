@@ -245,7 +245,7 @@ pub(crate) type HttpPost =
 /// A longer response to a post is cut here.
 const POST_RESPONSE_BYTES_MAX: usize = 64 << 10;
 
-fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
+pub(super) fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls())
         .user_agent(USER_AGENT)

@@ -12,6 +12,7 @@ mod dialect;
 mod embeddings;
 mod error_response;
 mod fault;
+pub(crate) mod gateway_client;
 mod hints;
 mod judged;
 mod list_entry;

@@ -53,6 +53,8 @@ pub(crate) struct AccessPolicy {
     pub base_path: Arc<str>,
     /// What requests would have cost elsewhere, for `GET /admin/v1/usage`.
     pub prices: Arc<PriceList>,
+    /// Where clients reach the gateway, without a slash at its end. `None`: where a request came from.
+    pub public_url: Option<Arc<str>>,
     /// The settings in force, for `GET /admin/v1/config`.
     pub config: Arc<ConfigView>,
 }
@@ -116,6 +118,7 @@ impl AccessPolicy {
             upload_bytes: settings.http.upload_bytes,
             base_path: settings.http.base_path.as_str().into(),
             prices: Arc::new(settings.prices.clone()),
+            public_url: settings.server.public_url.as_deref().map(Arc::from),
             config: Arc::new(ConfigView::new(settings)),
         }
     }

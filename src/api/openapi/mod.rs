@@ -28,7 +28,7 @@ use crate::api::{
     admin, dashboard,
     docs::{self, ApiDocs},
     edge::error,
-    v1,
+    setup, v1,
 };
 
 /// Every handler, in the order of `routes.rs`.
@@ -62,6 +62,7 @@ use crate::api::{
         v1::models::list,
         v1::models::show,
         v1::usage::show_own,
+        v1::stream_test::stream_events,
         v1::status::show,
         admin::controls::set_strategy,
         admin::controls::switch_provider,
@@ -98,6 +99,9 @@ use crate::api::{
         dashboard::page,
         docs::json,
         docs::page,
+        setup::show_page,
+        setup::show_script,
+        setup::make_files,
     ),
     components(schemas(
         error::Envelope,

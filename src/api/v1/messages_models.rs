@@ -21,7 +21,7 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 const MAX_PAGE: usize = 1_000;
 
 #[derive(Serialize)]
-struct Model {
+pub(crate) struct Model {
     r#type: &'static str,
     id: String,
     display_name: String,
@@ -91,7 +91,7 @@ fn request_id(request: &HttpRequest) -> String {
 }
 
 /// Meta-models by their listed names, then each model of each configured provider.
-fn models(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) -> Vec<Model> {
+pub(crate) fn models(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) -> Vec<Model> {
     let mut seen = HashSet::new();
     let is_chat = |c: &&Arc<Candidate>| c.model.kind == ModelKind::Chat;
     let own = catalog.candidates.iter().filter(is_chat).filter(|c| client.may_use(c) && seen.insert(&*c.name));

@@ -110,7 +110,7 @@ pub(crate) fn model_id(request: &HttpRequest) -> String {
 }
 
 /// The cards of all models this client may use, each model once although several accounts and keys may serve it.
-fn cards(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) -> Vec<ModelCard> {
+pub(crate) fn cards(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) -> Vec<ModelCard> {
     let mut seen = HashSet::new();
     let models = catalog.candidates.iter().filter(|c| client.may_use(c) && seen.insert(&*c.name));
     let metas = catalog.metas.iter().filter_map(|meta| meta_card(meta, snapshot, client));

@@ -180,7 +180,7 @@ async fn a_large_file_takes_little_memory() {
         let call = app.request("POST", PATH).header("content-type", FORM).body(body.clone());
         calls.spawn(async move { call.send().await.map(|response| response.status()) });
     }
-    eventually(Duration::from_secs(60), "all files have arrived at the provider", async || {
+    eventually(Duration::from_mins(1), "all files have arrived at the provider", async || {
         (lab.seen().len() as u64 > CALLS).then_some(())
     })
     .await;

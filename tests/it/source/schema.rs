@@ -68,7 +68,8 @@ fn refused(definition: &Value) -> Vec<Value> {
 }
 
 /// What types and bounds do not show.
-const REFUSED_TEXTS: [(&str, &str, &str); 16] = [
+const REFUSED_TEXTS: [(&str, &str, &str); 17] = [
+    ("/server", "public_url", r#""gateway.example""#),
     ("/server", "host", r#""two words""#),
     ("/http", "allowed_origins", r#"["https://app.example.com/path"]"#),
     ("/http", "base_path", r#""/llm/""#),
