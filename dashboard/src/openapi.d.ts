@@ -1174,7 +1174,7 @@ export interface components {
             learned: null | components["schemas"]["LearnedLimit"];
             /** Format: int64 */
             left: number;
-            /** @description `rpm`, `rpd`, `tpm`, …; `allowance`: thousandths of a month's allowance, as the provider tells */
+            /** @description `rpm`, `rpd`, `tpm`, …; `allowance`: thousandths of a month's allowance, as the provider reports */
             limit: string;
             /**
              * Format: int64

@@ -5,8 +5,8 @@
         3… one account and model each: "m \t a \t windows": its fields of `health`, its packed windows of 1 unit (lib/window)
   Reply {now, replicas, requests, successes, failures, waiting, then for each window: max in force, learned, used,
         opens_at, exact, empty_at, queued, learned_at, origin}: learned_at = when the limit was learned; origin = 1 by an
-        answer, 2 by a refusal, 3 as a ceiling (lib/learned_limits); both 0 = not learned; opens_at = when one unit more fits; empty_at = when none of its units counts
-        any more, 0 = not known; queued = units of the tickets that wait for it
+        answer, 2 by a refusal, 3 as a ceiling (lib/learned_limits); both 0 = not learned; opens_at = when one unit more
+        fits; empty_at = when none of its units counts any more, 0 = not known; queued = units of the tickets that wait for it
         {-3, TIME}: calendar boundaries are out of range: send later ones
 ]]
 --- @include "lib/pool_clock"

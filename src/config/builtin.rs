@@ -4,9 +4,10 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use indexmap::IndexMap;
+use parking_lot::RwLock;
 use serde::{Deserialize, Deserializer, de::IntoDeserializer};
 
-use super::{provider_table::ProviderTable, travelling_catalogue};
+use super::provider_table::ProviderTable;
 use crate::domain::{
     Limit, Scope,
     provider::{HintField, HintHeader, HintValue},
@@ -33,6 +34,9 @@ pub(super) const BUILTIN_TEXT: &str = include_str!("../catalog/providers.toml");
 static BUILTIN: LazyLock<Builtin> =
     LazyLock::new(|| toml::from_str(BUILTIN_TEXT).expect("the built-in catalogue is tested to parse"));
 
+/// Laid over the one in the program. Each one that was adopted stays in memory: some hundred kilobytes, a few times a year.
+pub(super) static ADOPTED: RwLock<Option<&'static Builtin>> = RwLock::new(None);
+
 /// The catalogue that is compiled into the program.
 pub(super) fn compiled_in() -> &'static Builtin {
     &BUILTIN
@@ -40,7 +44,7 @@ pub(super) fn compiled_in() -> &'static Builtin {
 
 /// The catalogue in force: a fetched one over the one in the program, or the latter alone.
 pub fn builtin() -> &'static Builtin {
-    travelling_catalogue::in_force()
+    ADOPTED.read().unwrap_or_else(|| compiled_in())
 }
 
 impl Builtin {

@@ -94,7 +94,7 @@ pub struct ProviderTable {
     pub new_models: Option<NewModels>,
     /// Patterns of the ids of models in its list that cost money, whatever `new_models` says.
     pub paid_models: Option<Vec<String>>,
-    /// Where it tells how much of an account's allowance of the month is used, from `base_url`.
+    /// Where it reports how much of an account's allowance of the month is used, from `base_url`.
     pub usage_path: Option<String>,
     /// A refusal for want of money lasts until the first of the next month.
     pub monthly_credit: Option<bool>,

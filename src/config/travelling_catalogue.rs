@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 
 use data_encoding::BASE64;
-use parking_lot::RwLock;
 use ring::signature::{ED25519, UnparsedPublicKey};
 
 use super::{
     Settings,
-    builtin::{BUILTIN_TEXT, Builtin, compiled_in},
+    builtin::{ADOPTED, BUILTIN_TEXT, Builtin, compiled_in},
 };
 
 /// What the first line begins with; the signature of everything after that line follows in Base64.
@@ -20,9 +19,6 @@ const RELEASE_KEY: &str = include_str!("../catalog/signing-key.pem");
 const KEY_BYTES: usize = 32;
 /// A larger file is no catalogue.
 pub(crate) const MAX_CATALOGUE_BYTES: usize = 4 << 20;
-
-/// Laid over the built-in catalogue. Each one that was adopted stays in memory: some hundred kilobytes, a few times a year.
-static ADOPTED: RwLock<Option<&'static Builtin>> = RwLock::new(None);
 
 /// Why a catalogue is not trusted, or not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,11 +39,6 @@ pub(crate) struct Verified<'t> {
     pub catalogue: Builtin,
     /// The part that is signed.
     pub text: &'t str,
-}
-
-/// The catalogue in force: the adopted one, else the one in the program.
-pub(super) fn in_force() -> &'static Builtin {
-    ADOPTED.read().unwrap_or_else(|| compiled_in())
 }
 
 /// Checks the signature and the content of a file. `key`: of `catalog.public_key`; `None`: that of the releases.

@@ -116,7 +116,7 @@ pub struct Wire {
     pub permanent_413: bool,
     /// Prefix of the ids in its model list (`models/`).
     pub model_list_prefix: String,
-    /// Where it tells how much of an account's allowance is used, from the base URL: `../api/usage`.
+    /// Where it reports how much of an account's allowance is used, from the base URL: `../api/usage`.
     pub usage_path: Option<String>,
     /// A refusal for want of money lasts until the first of the next month (UTC).
     pub monthly_credit: bool,

@@ -1,4 +1,4 @@
-//! Asks providers how much of each account's allowance is used, where they tell: once in ten minutes for all replicas.
+//! Reads how much of each account's allowance is used, where its provider reports it: every ten minutes for all replicas.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 const INTERVAL_MS: i64 = 10 * MINUTE_MS;
-/// One replica asks for all, for this time at most.
+/// One replica reads it for all, for this time at most.
 const CLAIM_MS: i64 = 15_000;
 const TIMEOUT_MS: u64 = 10_000;
 
@@ -36,21 +36,21 @@ impl Flow {
         let Some(path) = candidate.provider.wire.usage_path.as_deref().filter(|_| is_due(self.ledger.now_ms())) else {
             return;
         };
-        // Another replica may have asked since the allowances were read.
+        // Another replica may have called the provider since the allowances were read.
         if self.ledger.read_findings().await.is_err() || !is_due(self.ledger.now_ms()) {
             return;
         }
         if !matches!(self.ledger.claim_allowance(account, CLAIM_MS).await, Ok(true)) {
             return;
         }
-        let told =
+        let reported =
             self.upstream.allowance(&candidate.provider.base_url, path, candidate.key.secret.as_ref(), TIMEOUT_MS);
         let before = self.ledger.allowances().get(account).copied();
-        let used_ppm = match told.await {
+        let used_ppm = match reported.await {
             Ok(used_ppm) => used_ppm,
             Err(error) => {
-                debug!(provider.name = %candidate.provider.id, "`{account}` did not tell what is used of its allowance: {error}");
-                // It is asked again after an interval, not at once.
+                debug!(provider.name = %candidate.provider.id, "`{account}` did not report the use of its allowance: {error}");
+                // It is called again after an interval, not at once.
                 before.map_or(0, |before| before.used_ppm)
             }
         };

@@ -23,7 +23,7 @@ use super::{
         cache::{ClientCache, SessionCache},
         login_counter::{LocalCounter, Reported},
     },
-    discovery::{allowance::Allowances, findings::Findings},
+    discovery::findings::{Allowances, Findings},
     error::LedgerError,
     provider_keys::state::ProviderKeyState,
     script::{

@@ -1,4 +1,4 @@
-//! How much of an account's allowance is used, where a provider tells it.
+//! How much of an account's allowance is used, where a provider reports it.
 
 use std::time::Duration;
 
@@ -30,10 +30,10 @@ impl Upstream {
         if !status.is_success() {
             return Err(refused(status, key, &body));
         }
-        let told: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let share = told["limits"]["monthly"]["usage"].as_f64().filter(|share| (0.0..=10.0).contains(share));
+        let usage: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let share = usage["limits"]["monthly"]["usage"].as_f64().filter(|share| (0.0..=10.0).contains(share));
         let unread =
-            || ModelListError::Refused { status: status.as_u16(), message: "it tells no share of a month".into() };
+            || ModelListError::Refused { status: status.as_u16(), message: "it reports no share of a month".into() };
         #[expect(clippy::cast_possible_truncation, reason = "a share of at most ten")]
         share.map(|share| (share * 1e6).round() as i64).ok_or_else(unread)
     }
@@ -51,8 +51,8 @@ mod tests {
     async fn a_share_is_read_from_beside_the_base_url() {
         let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
         let upstream = Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap();
-        let told = br#"{"plan":"free","limits":{"monthly":{"usage":0.1234}},"request_count":7}"#;
-        let mut server = serve(says(200, "application/json", told)).await;
+        let usage = br#"{"plan":"free","limits":{"monthly":{"usage":0.1234}},"request_count":7}"#;
+        let mut server = serve(says(200, "application/json", usage)).await;
         let key = SecretString::from("test-key");
         let used = upstream.allowance(&server.base_url, "../api/usage", Some(&key), 2_000).await.unwrap();
         assert_eq!(used, 123_400);

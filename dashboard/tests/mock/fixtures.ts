@@ -437,6 +437,7 @@ export const models = (): AnyModel[] => [
       limits: limits({ ...shape.limits, ...of }),
       status: "active",
       successor: null,
+      retired_on: null,
     })),
   ),
   {
@@ -450,6 +451,7 @@ export const models = (): AnyModel[] => [
     limits: [],
     status: "retired",
     successor: "groq/openai/gpt-oss-120b",
+    retired_on: "2026-04",
   },
 ];
 

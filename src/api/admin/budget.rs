@@ -118,7 +118,7 @@ struct Cooldown {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BudgetWindow)]
 struct Window {
-    /// `rpm`, `rpd`, `tpm`, …; `allowance`: thousandths of a month's allowance, as the provider tells
+    /// `rpm`, `rpd`, `tpm`, …; `allowance`: thousandths of a month's allowance, as the provider reports
     limit: &'static str,
     #[schema(schema_with = schema::window_kind)]
     kind: &'static str,
@@ -330,10 +330,10 @@ impl BudgetView<'_> {
         }
     }
 
-    /// The bar of an allowance of the month, where the provider tells what is used of it.
+    /// The bar of a month's allowance, where the provider reports how much of it is used.
     fn allowance(&self, candidate: &Candidate) -> Option<Window> {
-        let told = self.allowances.get(&format!("{}/{}", candidate.provider.id, candidate.account.id))?;
-        let used = told.used_ppm / (1_000_000 / ALLOWANCE_UNITS);
+        let allowance = self.allowances.get(&format!("{}/{}", candidate.provider.id, candidate.account.id))?;
+        let used = allowance.used_ppm / (1_000_000 / ALLOWANCE_UNITS);
         let month = Zone::parse("UTC").ok()?.boundaries(Limit::Rpmonth, self.report.now_ms);
         let left = (ALLOWANCE_UNITS - used).max(0);
         Some(Window {

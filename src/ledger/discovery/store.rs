@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::{allowance::Allowance, findings::Findings};
+use super::findings::{Allowance, Findings};
 use crate::{
     domain::{ModelFindings, RefusedModel},
     ledger::{
@@ -49,13 +49,13 @@ impl Ledger {
         let reply = self.shared.run(&ScriptCall { script: Script::FindingsRead, keys, args: Vec::new() }).await?;
         let unexpected = || LedgerError::unexpected("findings_read", &reply);
         let Reply::List(all) = &reply else { return Err(unexpected()) };
-        let [Reply::List(words), Reply::List(refused), Reply::List(told)] = &all[..] else {
+        let [Reply::List(words), Reply::List(refused), Reply::List(allowances)] = &all[..] else {
             return Err(unexpected());
         };
-        let told = told.as_chunks::<2>().0.iter();
-        let told =
-            told.filter_map(|[account, text]| Some((account.as_str()?.to_owned(), Allowance::parse(text.as_str()?)?)));
-        self.shared.allowances.store(Arc::new(told.collect()));
+        let allowances = allowances.as_chunks::<2>().0.iter();
+        let allowances = allowances
+            .filter_map(|[account, text]| Some((account.as_str()?.to_owned(), Allowance::parse(text.as_str()?)?)));
+        self.shared.allowances.store(Arc::new(allowances.collect()));
         let findings = words.as_chunks::<2>().0.iter().filter_map(|[provider, text]| {
             let provider = provider.as_str()?;
             match serde_json::from_str(text.as_str()?) {

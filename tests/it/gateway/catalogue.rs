@@ -56,7 +56,7 @@ fn the_private_half_of_the_release_key_is_not_here_and_its_public_half_is() {
     assert!(key.contains("BEGIN PUBLIC KEY") && !key.contains("PRIVATE"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signed_catalogue_is_fetched_verified_and_compared() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -64,14 +64,10 @@ async fn a_chat_model_answers_a_prompt_and_refuses_a_suffix() {
     assert!(text.starts_with("say it [[tokens=9]]") && text.len() > 20, "{}", answer.text());
     let finished = streamed(&app, "/v1/completions", body).await;
     assert_eq!(texts(&finished), text);
-    for model in ["groq/openai/gpt-oss-20b", "free"] {
-        let refused = complete(&app, "/v1/completions", &json!({ "model": model, "prompt": "a", "suffix": "b" })).await;
-        let (status, _, code) = refused.error();
-        assert_eq!(
-            (status, &*code, &refused.json()["error"]["param"]),
-            (400, "unsupported_by_models", &json!("suffix"))
-        );
-    }
+    let between = json!({ "model": "groq/openai/gpt-oss-20b", "prompt": "a", "suffix": "b" });
+    let refused = complete(&app, "/v1/completions", &between).await;
+    let (status, _, code) = refused.error();
+    assert_eq!((status, &*code, &refused.json()["error"]["param"]), (400, "unsupported_by_models", &json!("suffix")));
     let wrong = complete(&app, "/v1/completions", &json!({ "model": "free", "prompt": [1, 2] })).await;
     assert_eq!((wrong.status, &wrong.json()["error"]["param"]), (400, &json!("prompt")));
 }

@@ -113,7 +113,7 @@ async fn gain_and_lose(apps: &[TestApp], upstream: &FakeUpstream, known: &[Strin
     })
     .await;
     assert_eq!(upstream.lists_read(), 2, "one replica reads the list for all that want it");
-    assert_eq!(found["gone"][0]["id"], gone.as_str());
+    assert!(found["gone"].as_array().unwrap().iter().any(|each| each["id"] == gone.as_str()), "{found}");
     let costly = found["new"].as_array().unwrap().iter().find(|new| new["id"] == "acme/costly").unwrap();
     assert_eq!(costly["not_served"], "it has a price");
     for app in apps {
@@ -193,7 +193,7 @@ async fn a_provider_without_a_key_serves_once_the_operator_switches_it_on() {
     let upstream = FakeUpstream::start().await;
     let setup = TestApp::setup().env("KILO_BASE_URL", upstream.base_url()).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
     let off = setup.start().await;
-    assert_eq!(off.chat("kilo/kilo-auto/free").await.status, 400);
+    assert_eq!(off.chat("kilo/kilo-auto/free").await.status, 404);
     let setup = TestApp::setup().env("KILO_BASE_URL", upstream.base_url()).env("TOLLFREE_KEYLESS", "kilo");
     let on = setup.start().await;
     assert_eq!(on.chat("free").await.provider(), "kilo");

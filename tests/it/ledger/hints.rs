@@ -233,7 +233,7 @@ fn a_hidden_ceiling_is_learned_from_a_refusal_that_nothing_else_explains() {
     };
     let hour = |ledger: &TestLedger| super::budget::window_rows(ledger, std::slice::from_ref(&one)).remove(1);
     refused(&mut ledger);
-    assert_eq!(hour(&ledger).max, 2_400, "one call tells nothing");
+    assert_eq!(hour(&ledger).max, 2_400, "one call proves nothing");
     for _ in 0..38 {
         ledger.request(&one, &[1, 1]).go();
     }

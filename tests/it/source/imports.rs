@@ -41,7 +41,7 @@ const DOORS: [(&str, &[&str]); 26] = [
     ("redis", &["src/ledger/redis/"]),
     ("mlua", &["src/ledger/embedded/"]),
     ("fjall", &["src/ledger/embedded/"]),
-    ("ring", &["src/ledger/provider_keys/", "src/protocol/responses/"]),
+    ("ring", &["src/config/travelling_catalogue.rs", "src/ledger/provider_keys/", "src/protocol/responses/"]),
     ("reqwest", &["src/upstream/"]),
     ("rust_embed", &["src/api/"]),
     ("clap_complete", &["src/cli/manual.rs"]),

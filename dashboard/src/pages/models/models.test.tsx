@@ -26,13 +26,14 @@ test("a meta-model shows its members in their current order, with the reason", a
   expect(items[0]).toBe("1groq/openai/gpt-oss-120bmost headroom left (93 %)");
 });
 
-test("retired models are listed separately, with their successors", async () => {
+test("retired models are listed separately, with their successors and dates", async () => {
   gateway();
   show(Models);
   expect(await screen.findByText("openai/gpt-oss-20b")).toBeTruthy();
   expect(screen.queryByText("moonshotai/kimi-k2-instruct-0905")).toBeNull();
   fireEvent.click(screen.getByLabelText("Retired 1"));
   expect(await screen.findByText("moonshotai/kimi-k2-instruct-0905")).toBeTruthy();
+  expect(screen.getByRole("cell", { name: "groq/openai/gpt-oss-120b (retired 2026-04)" })).toBeTruthy();
 });
 
 test("very long names and very large numbers fit", async () => {
