@@ -87,7 +87,7 @@ local function fair_demand()
       for other, demand in pairs(all_demand(shares)) do
         local theirs = current_slices(demand, name, w, now)
         if other ~= request.client and theirs.requested + theirs.requested_before > 0 then
-          local queued = by_client[other] and by_client[other][w.limit] or 0
+          local queued = by_client(other, w.limit)
           local unmet = unmet_share(theirs, w, now, w.max * demand.weight / weights)
           reserved = reserved + max(0, unmet - queued)
         end

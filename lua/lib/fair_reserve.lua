@@ -36,7 +36,7 @@ local function sums_of(shares, list, name, w, now)
 end
 
 --- Units of a window that are reserved for other clients below their share, against a request of w.units. `ahead` units are
---- queued before it, by_client[client][limit] of each client. request = { client, weight, is_flexible }: flexible work
+--- queued before it, by_client(client, limit) of one client. request = { client, weight, is_flexible }: flexible work
 --- counts as above its share.
 local function fair_reserve(shares, list, w, now, request, ahead, by_client)
   local sum = sums_of(shares, list, share_name(w, shares.queue, shares.model), w, now)

@@ -15,13 +15,15 @@ use super::{
     lease::Lease,
     lease_state::{Granted, LEASE_TTL_MS, PendingWrite},
     outage_queue::NotReleased,
-    queue::{QueueTicket, TICKET_TIMEOUT_MS},
+    queue::QueueTicket,
     reply::{self, AdmitReply},
     request::{Admission, AdmitRequest},
     settle::SettleMode,
+    subject::Subject,
+    waiters::{Replied, Waiting},
 };
 use crate::{
-    domain::{Outcome, Tier, Usage},
+    domain::{Outcome, Usage},
     ledger::{
         error::LedgerError,
         script::{
@@ -101,35 +103,42 @@ impl Shared {
         let number = self.outage_queue.next_arrival();
         // Who can be served without the ledger does not wait for it.
         let waits_for_ledger = request.wait_ms > 0 && !request.choices.iter().any(|c| c.candidate.is_unmetered());
+        // The reply of a call that asked for several tickets.
+        let mut replied: Option<Replied> = None;
         while rounds < MAX_ROUNDS {
             rounds += 1;
-            let mut permit = None;
-            if waits_for_ledger && !self.outage_queue.is_clear() {
-                let _timer = WaitTimer::start(request.ledger_wait_us);
-                match self.outage_queue.pass(number, ticket.is_some(), deadline).await {
-                    Ok(passed) => permit = passed,
-                    Err(NotReleased) => break,
+            let round = if let Some(replied) = replied.take() {
+                self.turn_replied(&request, replied, ticket.as_ref())
+            } else {
+                let mut permit = None;
+                if waits_for_ledger && !self.outage_queue.is_clear() {
+                    let _timer = WaitTimer::start(request.ledger_wait_us);
+                    match self.outage_queue.pass(number, ticket.is_some(), deadline).await {
+                        Ok(passed) => permit = passed,
+                        Err(NotReleased) => break,
+                    }
                 }
-            }
-            let mut request = request;
-            if request.wait_ms > 0 {
-                let left = deadline.saturating_duration_since(Instant::now());
-                request.wait_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
-            }
-            if self.has_file_client_changed(request.client) {
-                settlement.flush().await;
-                return Ok(Admission::ClientChanged);
-            }
-            let began = Instant::now();
-            let round = instrument::traced(pin!(self.admit_once(&request, ticket.as_ref(), &mut settlement))).await;
-            drop(permit);
-            if let Some(span) = settle_span.take() {
-                span.set_end();
-            }
-            if began.elapsed() >= SLOW {
-                let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                request.ledger_wait_us.fetch_add(us, Ordering::Relaxed);
-            }
+                let mut request = request;
+                if request.wait_ms > 0 {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    request.wait_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+                }
+                if self.has_file_client_changed(request.client) {
+                    settlement.flush().await;
+                    return Ok(Admission::ClientChanged);
+                }
+                let began = Instant::now();
+                let round = instrument::traced(pin!(self.admit_once(&request, ticket.as_ref(), &mut settlement))).await;
+                drop(permit);
+                if let Some(span) = settle_span.take() {
+                    span.set_end();
+                }
+                if began.elapsed() >= SLOW {
+                    let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    request.ledger_wait_us.fetch_add(us, Ordering::Relaxed);
+                }
+                round
+            };
             let round = match round {
                 Err(LedgerError::Unreachable { .. }) if waits_for_ledger && Instant::now() < deadline => {
                     // The id is cancelled, because the call may have been carried out.
@@ -150,7 +159,12 @@ impl Shared {
                 }
                 Round::Wait { ticket: id, wait_ms } => {
                     let _timer = WaitTimer::start(request.waited_us);
-                    ticket.get_or_insert_with(|| QueueTicket::new(self, id)).sleep(wait_ms, deadline).await;
+                    let queued = || {
+                        let AdmitRequest { client, choices, tier, .. } = request;
+                        let (client, choices) = (client.clone(), choices.to_vec());
+                        QueueTicket::new(self, Waiting { id, client, choices, tier, deadline })
+                    };
+                    replied = ticket.get_or_insert_with(queued).turn(wait_ms).await;
                     rounds = 0;
                 }
                 Round::Hold(ms) if waits_for_ledger && ms > 0 => {
@@ -188,6 +202,37 @@ impl Shared {
         Err(LedgerError::unreachable())
     }
 
+    /// What the reply to a call that asked for several tickets means for one of them.
+    fn turn_replied(
+        self: &Arc<Self>,
+        request: &AdmitRequest<'_>,
+        replied: Replied,
+        ticket: Option<&QueueTicket>,
+    ) -> Result<Round, LedgerError> {
+        let Replied { reply, epoch, sent } = replied;
+        let Some(ticket) = ticket else { return Ok(Round::Restart) };
+        let reply = InFlightAdmit::new(self, request.subject(), ticket.id()).finish(reply);
+        let round = match reply {
+            Ok(reply) if self.has_file_client_changed(request.client) => {
+                // As for every request, but what was granted is given back.
+                drop(self.next_round(request.subject(), ticket.id().clone(), epoch, &reply)?);
+                Ok(Round::Done(Admission::ClientChanged))
+            }
+            Ok(reply) => self.next_round(request.subject(), ticket.id().clone(), epoch, &reply),
+            Err(EngineError::Unreachable(_) | EngineError::NoScript) => Err(LedgerError::unreachable()),
+            Err(error) => Err(LedgerError::Internal(error.to_string())),
+        };
+        instrument::record(sent, round.map(|round| self.unless_late(round, sent)))
+    }
+
+    /// A grant whose reply took too long is given back: its call would reach the provider too late.
+    fn unless_late(&self, round: Round, sent: Instant) -> Round {
+        match round {
+            Round::Done(Admission::Granted(lease)) if sent.elapsed() > self.slack.max(SLOW) => Round::GiveBack(lease),
+            round => round,
+        }
+    }
+
     /// Sends one `admit` call, with the settlement before it if there is one.
     async fn admit_once(
         self: &Arc<Self>,
@@ -197,7 +242,7 @@ impl Shared {
     ) -> Result<Round, LedgerError> {
         let mut sent = Instant::now();
         let mut call = self.admit_call(request, ticket);
-        let mut in_flight = InFlightAdmit::new(self, request, &call.id);
+        let mut in_flight = InFlightAdmit::new(self, request.subject(), &call.id);
         // Whether the admission ran before the settlement that it should have seen.
         let mut ran_first = false;
         let mut reply = match settlement.call() {
@@ -237,25 +282,23 @@ impl Shared {
             reply = self.engine.run(&call.call, true).await;
         }
         let reply = self.note(in_flight.finish(reply))?;
-        let round = self.next_round(request, call, &reply)?;
+        let round = self.next_round(request.subject(), call.id, call.epoch, &reply)?;
         let is_outdated = ran_first && settlement.is_done();
-        match round {
-            Round::Done(Admission::Refused(_)) if is_outdated => Ok(Round::Hold(0)),
+        Ok(match round {
+            Round::Done(Admission::Refused(_)) if is_outdated => Round::Hold(0),
             // The settlement may have closed the candidate that was granted.
-            Round::Done(Admission::Granted(lease)) if is_outdated || sent.elapsed() > self.slack.max(SLOW) => {
-                Ok(Round::GiveBack(lease))
-            }
-            round => Ok(round),
-        }
+            Round::Done(Admission::Granted(lease)) if is_outdated => Round::GiveBack(lease),
+            round => self.unless_late(round, sent),
+        })
     }
 
     fn next_round(
         self: &Arc<Self>,
-        request: &AdmitRequest<'_>,
-        call: AdmitCall,
+        request: Subject<'_>,
+        id: Arc<str>,
+        epoch: Arc<str>,
         reply: &Reply,
     ) -> Result<Round, LedgerError> {
-        let AdmitCall { id, epoch, .. } = call;
         let reply = reply::decode(request, reply).ok_or_else(|| LedgerError::unexpected("admit", reply))?;
         Ok(match reply {
             AdmitReply::Granted { choice, now_ms, sequence, record, usage, passed_over } => {
@@ -287,7 +330,7 @@ impl Shared {
             AdmitReply::Sync => Round::Sync,
             AdmitReply::Hold(ms) => Round::Hold(ms),
             // Only a call whose caller gave up is cancelled, so this reply is not read. A new id is safe in any case.
-            AdmitReply::Cancelled => Round::Restart,
+            AdmitReply::Cancelled | AdmitReply::NoTicket => Round::Restart,
             AdmitReply::ClientChanged => Round::Done(Admission::ClientChanged),
         })
     }
@@ -301,29 +344,17 @@ impl Shared {
     }
 
     fn admit_call(&self, request: &AdmitRequest<'_>, ticket: Option<&QueueTicket>) -> AdmitCall {
-        let client = request.client;
-        let id = ticket.map_or_else(|| self.next_id(), |ticket| ticket.id.clone());
+        let subject = request.subject();
+        let id = ticket.map_or_else(|| self.next_id(), |ticket| ticket.id().clone());
         let (epoch, sequence, now_ms) = {
             let state = self.epoch();
             (state.epoch.clone(), state.sequence, state.now_ms())
         };
         let windows: usize = request.choices.iter().map(|c| c.candidate.windows.len()).sum();
-        let mut keys = Vec::with_capacity(10 + client.limits.len() + request.choices.len() + windows);
+        let mut keys = Vec::with_capacity(10 + request.client.limits.len() + request.choices.len() + windows);
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&id)]);
         keys.extend(self.keys.queue());
-        // A client without a record has version 0, and the script does not read this key.
-        keys.push(if client.version == 0 { self.keys.meta() } else { self.keys.client_record(&client.id) });
-        keys.extend(encode::client_keys(&self.keys, client));
-        let mut caller = String::with_capacity(client.id.len() + 48);
-        caller.push_str(&client.id);
-        let class = i64::from(request.tier == Tier::Flex);
-        let (weight, again) = (request.tier.weight(client.weight), i64::from(ticket.is_some()));
-        for number in [client.version, weight, class, request.wait_ms, again, TICKET_TIMEOUT_MS] {
-            caller.push(' ');
-            encode::push_number(&mut caller, number);
-        }
-        let tokens = request.client_tokens();
-        let client_windows = encode::client_windows(client, |limit, max| encode::client_charge(limit, max, tokens));
+        keys.extend(subject.client_keys(&self.keys));
         let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
         let mut args = Vec::with_capacity(7 + request.choices.len());
         args.extend([
@@ -332,8 +363,8 @@ impl Shared {
             self.slack_ms.clone(),
             ttl.clone(),
             ttl,
-            Bytes::from(caller),
-            Bytes::from(client_windows),
+            Bytes::from(subject.describe(request.wait_ms, ticket.is_some())),
+            subject.client_windows(),
         ]);
         for choice in request.choices {
             let candidate = &choice.candidate;
