@@ -99,11 +99,17 @@ local function is_client_valid(request)
   return record[1] == request.version and record[2] ~= '1' and not (expires > 0 and expires <= now)
 end
 
+--- Whether a window for which the request fits has room for these units as well.
+local function has_room(w, units)
+  return units == 0 or w.kind ~= 'c' and w.used + w.units + units <= w.max
+end
+
 --- The earliest instant at which every window of a list fits, the window that decides it (nil: all fit now), and whether the
---- instant is exact. ahead: what is queued before the request (lib/enqueue). reserve(w, ahead): units reserved for other
---- clients.
-local function earliest_fit(list, ahead, reserve)
-  local earliest, limiting, exact = now, nil, true
+--- instant is exact; and whether one has no room even without reserves. ahead: what is queued before the request
+--- (lib/enqueue). reserve(w, ahead): units reserved for other clients. fits_alone: each window was checked just now, and fits
+--- but for what is ahead.
+local function earliest_fit(list, ahead, reserve, fits_alone)
+  local earliest, limiting, exact, is_full = now, nil, true, false
   for i = 1, #list do
     local w = list[i]
     if w.units > 0 then
@@ -112,7 +118,10 @@ local function earliest_fit(list, ahead, reserve)
         fits_at = NEVER
       else
         local check, units_ahead = rules_of(w).check, ahead and ahead.units[w.limit] or 0
-        fits_at = check(w, now, units_ahead)
+        if not (fits_alone and has_room(w, units_ahead)) then
+          fits_at = check(w, now, units_ahead)
+        end
+        is_full = is_full or fits_at ~= nil
         if not fits_at and reserve and not w.stale and is_shared(w) then
           local reserved = reserve(w, units_ahead)
           if reserved > 0 then
@@ -128,7 +137,7 @@ local function earliest_fit(list, ahead, reserve)
       end
     end
   end
-  return earliest, limiting, exact
+  return earliest, limiting, exact, is_full
 end
 
 --- Checks the client's own windows. A request without a ticket gets no units for which the client's tickets queue.
@@ -181,7 +190,8 @@ local function check_health(c, health)
   return learned
 end
 
---- What is queued before a request at a candidate (lib/enqueue), read as far as its windows have room.
+--- What is queued before a request at a candidate (lib/enqueue), read as far as its windows have room; and whether each of them
+--- fits but for that.
 local function queued_before(request, c)
   local rank, tag = queue.rank_in(request, c.queue)
   local room = {}
@@ -196,14 +206,14 @@ local function queued_before(request, c)
       room[w.limit] = w.max - w.used - w.units
     end
   end
-  return queue.queued_before(c, rank, room)
+  return queue.queued_before(c, rank, room), room ~= nil
 end
 
 --- Finds what prevents a candidate: c.reason (nil: nothing), c.limit_max, c.earliest, c.exact, c.is_estimate.
 local function evaluate_candidate(request, c)
   local health = redis.call('HMGET', HEALTH, unpack(c.fields))
   c.earliest, c.reason, c.limit_max, c.exact, c.is_estimate = now, nil, 0, true, nil
-  c.breakers, c.probes, c.is_behind = nil, nil, nil
+  c.breakers, c.probes, c.is_behind, c.is_full = nil, nil, nil, false
   local learned
   if health[1] or health[2] or health[3] or health[4] or health[5] then
     learned = check_health(c, health)
@@ -215,13 +225,17 @@ local function evaluate_candidate(request, c)
   if c.reason == 'off' then
     return
   end
-  local ahead = queue and queued_before(request, c)
+  local ahead, fits_alone
+  if queue then
+    ahead, fits_alone = queued_before(request, c)
+  end
   c.shares = open_shares(KEYS[c.shares_key], c.queue, c.model, request.client)
   -- A request whose turn has not come needs no reserve: what decides is queued before it.
   local reserve = not (ahead and not ahead.by_client) and function(w, units_ahead)
     return fair_reserve(c.shares, c.list, w, now, request, units_ahead, ahead and ahead.by_client)
   end
-  local earliest, limiting, exact = earliest_fit(c.list, ahead, reserve)
+  local earliest, limiting, exact, is_full = earliest_fit(c.list, ahead, reserve, fits_alone)
+  c.is_full = is_full
   if ahead and ahead.is_blocked and not limiting and c.list[1] then
     earliest, limiting, exact = now + TURN_MS, c.list[1], false
   end
@@ -332,7 +346,7 @@ end
 local function enqueue(request, quota, verdict, only_quota_prevents)
   queue = queue or ticket_queue(keys)
   local c = verdict.best
-  local at = { queue = c.queue, tag = c.tag or 0, model = c.model, requests = 1, tokens = 0 }
+  local at = { queue = c.queue, tag = c.tag or 0, model = c.model, requests = quota.windows[1] and 1 or 0, tokens = 0 }
   at.units, at.fraction = queue.units_of(c.list)
   if only_quota_prevents then
     at.queue, at.tag, at.units, at.fraction = 'c:' .. request.client, 0, '', 0 -- it delays no other client
@@ -364,8 +378,19 @@ local function refuse(request, quota, verdict)
   return { 0, now, verdict.earliest, verdict.exact and 1 or 0, by, table.concat(used, ' '), unpack(reasons) }
 end
 
+--- Whether all that is queued behind a ticket waits as well: whatever is behind it needs room behind its units.
+local function is_line_full(request)
+  for number = 1, request.count do
+    local c = request.candidates(number)
+    if c.queue ~= request.ticket.queue or not c.is_full then
+      return false
+    end
+  end
+  return true
+end
+
 --- Admits, queues or refuses one request. Returns the reply, as admission/admit describes it; and where it waits because its
---- candidates are full, true.
+--- candidates are full, "client" (later tickets of its client wait, too) or "line" (all of its queue do).
 local function admit_request(request)
   if not is_client_valid(request) then
     return { -5 }
@@ -394,7 +419,11 @@ local function admit_request(request)
   local is_soon = verdict.earliest - now <= request.wait_ms or verdict.is_estimate
     or request.ticket and not verdict.all_down
   if c and verdict.earliest < NEVER and request.wait_ms > 0 and is_soon then
-    return enqueue(request, quota, verdict, only_quota_prevents), not quota.limiting and not verdict.all_down
+    local waits = request.ticket and not quota.limiting and not verdict.all_down and 'client'
+    if waits and is_line_full(request) then
+      waits = 'line'
+    end
+    return enqueue(request, quota, verdict, only_quota_prevents), waits
   end
   return refuse(request, quota, verdict)
 end

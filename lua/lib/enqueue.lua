@@ -61,7 +61,7 @@ local function ticket_queue(keys)
         return nil
       end
       ahead.by_client = function(client, limit)
-        return reader.units(name, model, limit, client)
+        return reader.units_of_client(name, model, limit, client)
       end
       local totals = read == 'unread' and reader.totals(name, model, list)
       for i = 1, #list do
@@ -160,7 +160,7 @@ local function ticket_queue(keys)
   --- c = { queue, tag, is_behind, list, model }. Returns whether the next ticket is to be notified.
   function queue.dequeue(request, c, now)
     local ticket = request.ticket
-    if c.is_behind or queue.first_entry(keys.queue, c.queue) then
+    if c.is_behind or ticket and ticket.queue == c.queue or queue.first_entry(keys.queue, c.queue) then
       local field = 'V\t' .. c.queue
       local virtual_time = math.max(c.tag, (redis.call('HGET', keys.fairness, field) or 0) + 0)
       redis.call('HSET', keys.fairness, field, string.format('%.9f', virtual_time))
@@ -173,9 +173,9 @@ local function ticket_queue(keys)
     if not ticket then
       return false
     elseif ticket.queue == c.queue then
-      queue.remove(keys, request.id)
+      queue.remove(keys, request.id, ticket)
       queue.forget_if_empty(keys, ticket.queue)
-      reader.remove(ticket.queue, request.id)
+      reader.remove(ticket.queue, ticket.entry)
     else
       queue.leave_for_good(request, now)
     end

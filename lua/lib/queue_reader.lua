@@ -21,29 +21,20 @@ local function queue_reader(keys, queue)
     return list
   end
 
-  --- Goes back to the head of a line.
+  --- Goes back to the head of a line. at: how many entries are added up in `account` and `models`; clients_at: in by_client.
   local function restart(line)
-    line.at, line.has_passed, line.account, line.models = 0, false, { units = {}, by_client = {} }, {}
+    line.at, line.has_passed, line.account, line.models = 0, false, {}, {}
+    line.clients_at, line.by_client = 0, {}
   end
 
   local function line_of(name)
     local line = lines[name]
     if not line then
-      line = { name = name, entries = {}, count = 0, chunk = FIRST_CHUNK, is_whole = false }
+      line = { name = name, entries = {}, count = 0, has_left = {}, chunk = FIRST_CHUNK, is_whole = false }
       restart(line)
       lines[name] = line
     end
     return line
-  end
-
-  --- The sums of the windows of one model.
-  local function model_sums(line, model)
-    local sums = line.models[model]
-    if not sums then
-      sums = { units = {}, by_client = {} }
-      line.models[model] = sums
-    end
-    return sums
   end
 
   --- Reads the next chunk of a line. Returns false at its end, or where the call has read enough.
@@ -53,72 +44,71 @@ local function queue_reader(keys, queue)
       return false
     end
     local last = line.entries[line.count]
-    local from = last and '(' .. last.text or '[' .. line.name .. '\t'
-    local texts = redis.call('ZRANGEBYLEX', keys.queue, from, '(' .. line.name .. '\n', 'LIMIT', 0, size)
-    for i = 1, #texts do
-      line.entries[line.count + i] = { text = texts[i], rank = nil, id = nil, client = nil, model = nil, units = nil }
+    local from = last and '(' .. last or '[' .. line.name .. '\t'
+    local entries = redis.call('ZRANGEBYLEX', keys.queue, from, '(' .. line.name .. '\n', 'LIMIT', 0, size)
+    for i = 1, #entries do
+      line.entries[line.count + i] = entries[i]
     end
-    line.count, readable = line.count + #texts, readable - #texts
-    line.is_whole, line.chunk = #texts < size, min(MAX_CHUNK, line.chunk * 4)
-    return #texts > 0
+    line.count, readable = line.count + #entries, readable - #entries
+    line.is_whole, line.chunk = #entries < size, min(MAX_CHUNK, line.chunk * 4)
+    return #entries > 0
   end
 
-  --- An entry that has been read, parsed when it is looked at first.
-  local function entry_at(line, index)
-    local entry = line.entries[index]
-    if not entry.rank then
-      local _
-      _, entry.rank, entry.id, entry.client, entry.model, entry.units = queue.parse_entry(entry.text)
+  --- Rank, model and units of an entry.
+  local function parse(entry)
+    return string.match(entry, '^[^\t]*\t([^\t]*)\t[^\t]*\t[^\t]*\t([^\t]*)\t(.*)$')
+  end
+
+  --- The sums of the windows of one model, or of the account.
+  local function sums_in(line, model, of_account)
+    if of_account then
+      return line.account
     end
-    return entry
+    local sums = line.models[model]
+    if not sums then
+      sums = {}
+      line.models[model] = sums
+    end
+    return sums
   end
 
   --- Adds an entry to the sums. Returns whether that leaves less than nothing of the room of a request for `model`.
-  local function pass(line, entry, model, room)
-    local is_full, units = false, parse_units(entry.units)
-    for i = 1, #units do
-      local limit, n, of_account = units[i][1], units[i][2], units[i][3]
-      local sums = of_account and line.account or model_sums(line, entry.model)
-      local sum = (sums.units[limit] or 0) + n
-      sums.units[limit] = sum
-      local own = sums.by_client[entry.client]
-      if not own then
-        own = {}
-        sums.by_client[entry.client] = own
-      end
-      own[limit] = (own[limit] or 0) + n
-      if room[limit] and sum > room[limit] and (of_account or entry.model == model) then
+  local function add(line, entry_model, units, model, room)
+    local is_full, list = false, parse_units(units)
+    for i = 1, #list do
+      local limit, n, of_account = list[i][1], list[i][2], list[i][3]
+      local sums = sums_in(line, entry_model, of_account)
+      local sum = (sums[limit] or 0) + n
+      sums[limit] = sum
+      if room[limit] and sum > room[limit] and (of_account or entry_model == model) then
         is_full = true
       end
     end
     return is_full
   end
 
-  local function sums_of_limit(line, model, limit)
-    return string.find(limit, '^%u') and line.account or model_sums(line, model)
-  end
-
   --- Adds up what is queued before a rank, until it exceeds room[limit] of a window. Returns "all" where it did not, "full"
   --- where it did, or "unread" where the call has read enough before either.
   function reader.read_before(name, rank, model, room)
     local line = line_of(name)
-    if line.at > 0 and entry_at(line, line.at).rank >= rank then
+    if line.at > 0 and parse(line.entries[line.at]) >= rank then
       restart(line)
     end
     for limit, units in pairs(room) do
-      if (sums_of_limit(line, model, limit).units[limit] or 0) > units then
+      if (sums_in(line, model, string.find(limit, '^%u'))[limit] or 0) > units then
         return 'full'
       end
     end
     while line.at < line.count or read_on(line) do
-      local entry = entry_at(line, line.at + 1)
-      if entry.rank >= rank then
+      local entry = line.entries[line.at + 1]
+      local entry_rank, entry_model, units = parse(entry)
+      if entry_rank >= rank then
         return 'all'
       end
       line.at = line.at + 1
-      if not entry.has_left then
+      if not line.has_left[entry] then
         line.has_passed = true
-        if pass(line, entry, model, room) then
+        if add(line, entry_model, units, model, room) then
           return 'full'
         end
       end
@@ -131,13 +121,29 @@ local function queue_reader(keys, queue)
     return line_of(name).has_passed
   end
 
-  --- Units of a window that were read before that rank; those of one client where it is named.
-  function reader.units(name, model, limit, client)
-    local sums = sums_of_limit(line_of(name), model, limit)
-    if client then
-      return sums.by_client[client] and sums.by_client[client][limit] or 0
+  --- Units of a window that were read before that rank.
+  function reader.units(name, model, limit)
+    return sums_in(line_of(name), model, string.find(limit, '^%u'))[limit] or 0
+  end
+
+  --- Those of one client. Few requests need them, so they are added up when they do.
+  function reader.units_of_client(name, model, limit, client)
+    local line = line_of(name)
+    for i = line.clients_at + 1, line.at do
+      local entry = line.entries[i]
+      if not line.has_left[entry] then
+        local _, _, _, owner, entry_model, units = queue.parse_entry(entry)
+        local own, list = line.by_client[owner] or {}, parse_units(units)
+        line.by_client[owner] = own
+        for j = 1, #list do
+          local field = list[j][3] and list[j][1] or list[j][1] .. '@' .. entry_model
+          own[field] = (own[field] or 0) + list[j][2]
+        end
+      end
     end
-    return sums.units[limit] or 0
+    line.clients_at = line.at
+    local own = line.by_client[client]
+    return own and own[string.find(limit, '^%u') and limit or limit .. '@' .. model] or 0
   end
 
   --- Units of each window of a list that all tickets of a queue need.
@@ -169,21 +175,13 @@ local function queue_reader(keys, queue)
     return totals
   end
 
-  --- A ticket has left the queue in this call: it counts no more.
-  function reader.remove(name, id)
+  --- A ticket has left the queue in this call: its entry counts no more.
+  function reader.remove(name, entry)
     local line = lines[name]
-    if not line then
-      return
-    end
-    local from = line.at < line.count and entry_at(line, line.at + 1).id == id and line.at + 1 or 1
-    for i = from, line.count do
-      local entry = entry_at(line, i)
-      if entry.id == id then
-        entry.has_left = true
-        if i <= line.at then
-          restart(line)
-        end
-        return
+    if line then
+      line.has_left[entry] = true
+      if line.at > 0 and parse(line.entries[line.at]) >= parse(entry) then
+        restart(line)
       end
     end
   end

@@ -101,6 +101,9 @@ local function wait_queue()
 
   --- Adds to (or, with sign -1, takes from) the units of its quota for which a client's tickets queue.
   function queue.adjust_queued_quota(keys, client, requests, tokens, sign)
+    if requests == 0 and tokens == 0 then
+      return -- a client without limits
+    end
     local queued_requests, queued_tokens = queue.queued_quota(keys, client)
     queued_requests, queued_tokens = queued_requests + sign * requests, queued_tokens + sign * tokens
     redis.call('HSET', keys.fairness, 'H\t' .. client,
@@ -116,9 +119,11 @@ local function wait_queue()
 
   --- Forgets the virtual times of a queue that has become empty.
   function queue.forget_if_empty(keys, name)
-    if redis.call('ZCARD', keys.queue) == 0 then
+    if queue.first_entry(keys.queue, name) then
+      return
+    elseif redis.call('ZCARD', keys.queue) == 0 then
       redis.call('DEL', keys.fairness)
-    elseif not queue.first_entry(keys.queue, name) then
+    else
       local fields = redis.call('HKEYS', keys.fairness)
       for i = 1, #fields do
         if string.match(fields[i], '^[VFS]\t([^\t]*)') == name then
@@ -128,9 +133,9 @@ local function wait_queue()
     end
   end
 
-  --- Deletes a ticket. Returns it, with `queue`, `rank` and `client`; nil where there is none.
-  function queue.remove(keys, id)
-    local ticket = queue.read_ticket(keys, id)
+  --- Deletes a ticket, which may have been read before. Returns it, with `queue`, `rank` and `client`; nil where there is none.
+  function queue.remove(keys, id, ticket)
+    ticket = ticket or queue.read_ticket(keys, id)
     redis.call('ZREM', keys.heartbeats, id)
     if not ticket then
       return nil

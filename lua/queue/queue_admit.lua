@@ -7,13 +7,13 @@
           ticket: its request as for admission/admit, followed by the index of its first key; its packed client windows; and for
           each candidate its units of the windows, separated by blanks
   Reply {-1} or {-2, ms} as of admission/admit; else for each ticket its reply; {3} where there is no such ticket any more.
-        Where several tickets of a client in a row are not admitted because their queue is full, the ones behind are not
-        examined: they are planned for the instant of the last one.
+        Where a ticket is not admitted because there is no room behind it, or several of a client because others have claims,
+        the ones behind are not examined: they are planned for the instant of the last one.
 ]]
 --- @include "lib/admission"
 local FIRST_QUEUE, FIRST_CANDIDATE_KEY = 3, 8 -- KEYS
 local COUNT, FIRST_CANDIDATE = 6, 7 -- ARGV
-local MAX_FULL = 3 -- tickets in a row that are not admitted
+local MAX_FULL = 3 -- tickets of a client in a row that are not admitted
 
 local closed = open_pool()
 if closed then
@@ -68,21 +68,23 @@ local function request_of(number, ticket)
   return request
 end
 
-local full, full_until = {}, {} -- by queue and client: tickets in a row that were not admitted, and the plan of the last one
+local full, full_until = {}, {} -- by queue, and by queue and client: tickets in a row that wait, and the plan of the last one
 for i = 1, #order do
   local number, ticket = order[i].number, order[i].ticket
   if queue.has_moved then -- one before it in this call has left
     ticket = queue.open_ticket(redis.call('HGET', keys.tickets, ids[number]))
   end
-  local request = request_of(number, ticket)
-  local who = ticket.queue .. '\t' .. request.client
-  if (full[who] or 0) >= MAX_FULL and request.wait_ms > 0 then
-    replies[number] = queue.plan_again(request, max(ticket.planned, full_until[who]), now)
+  local request, line = request_of(number, ticket), ticket.queue
+  local who = line .. '\t' .. request.client
+  local waits_until = full_until[line] or (full[who] or 0) >= MAX_FULL and full_until[who]
+  if waits_until and request.wait_ms > 0 then
+    replies[number] = queue.plan_again(request, max(ticket.planned, waits_until), now)
   else
-    local is_full
-    replies[number], is_full = admit_request(request)
-    full[who] = is_full and (full[who] or 0) + 1 or 0
-    full_until[who] = is_full and replies[number][3] or nil
+    local waits
+    replies[number], waits = admit_request(request)
+    full[who] = waits and (full[who] or 0) + 1 or 0
+    full_until[who] = waits and replies[number][3] or nil
+    full_until[line] = waits == 'line' and replies[number][3] or nil
   end
 end
 notify_changed()

@@ -27,7 +27,7 @@ use crate::{
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Tickets in one heartbeat, which bounds its time.
-const HEARTBEAT_TICKETS: usize = 500;
+const HEARTBEAT_TICKETS: usize = 200;
 
 /// One request's place in the wait queue. If it is dropped before it is closed, the request leaves the queue.
 pub(super) struct QueueTicket {

@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// The most candidates in one call, over all of its tickets, which bounds its time.
-const MAX_EVALUATIONS: usize = 48;
+const MAX_EVALUATIONS: usize = 40;
 /// The most tickets in one call.
-const MAX_TICKETS: usize = 24;
+const MAX_TICKETS: usize = 20;
 /// Notifications of tickets that are not here yet, because the reply that enqueued them has just arrived.
 const MAX_EARLY: usize = 64;
 

@@ -53,6 +53,7 @@ scripts! {
     FindingsWrite: "discovery/findings_write",
     ProviderKeyRead: "provider_keys/provider_key_read",
     ProviderKeyWrite: "provider_keys/provider_key_write",
+    QueueAdmit: "queue/queue_admit",
     QueueHeartbeat: "queue/queue_heartbeat",
     QueueLeave: "queue/queue_leave",
     Budget: "reports/budget",
@@ -67,6 +68,7 @@ scripts! {
 }
 
 const PIECES: &[(&str, &str)] = pieces![
+    "lib/admission",
     "lib/audit_entry",
     "lib/breaker",
     "lib/breaker_update",
@@ -86,6 +88,7 @@ const PIECES: &[(&str, &str)] = pieces![
     "lib/notify",
     "lib/provider_reset",
     "lib/queue_keys",
+    "lib/queue_reader",
     "lib/sliding_sweep",
     "lib/sliding_window",
     "lib/stored_response",

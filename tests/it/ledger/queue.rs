@@ -184,7 +184,7 @@ impl QueueSimulation {
 
     fn receive_notifications(&mut self) {
         let now = self.ledger.now();
-        let mut notify = |caller: &mut Caller, at: i64| {
+        let notify = |caller: &mut Caller, at: i64| {
             if let Some(next) = &mut caller.next_ms {
                 *next = (*next).min(at.max(now));
             }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{
     cases,
     queue::{Caller, QueueSimulation},
-    rig::{Admit, Cand, End, TestClient, WaitRequest, cand, win},
+    rig::{Admit, Asking, Cand, End, TestClient, TestLedger, WaitRequest, cand, win},
 };
 
 const MINUTE: i64 = 60_000;
@@ -319,7 +319,8 @@ proptest! {
         lists in any::<bool>(),
         all in prop::collection::vec(coming(), 1..120),
     ) {
-        let mut queue = QueueSimulation { lists, ..QueueSimulation::new() };
+        let mut queue = QueueSimulation::new();
+        queue.lists = lists;
         let windows = [win("rpm", kind, 6).account_wide(), win("tpm", kind, 2_000)];
         let pool = [
             cand("groq", &windows).with("a", "x"),
@@ -388,7 +389,7 @@ proptest! {
             TestClient::named("bob").with_weight(3),
             TestClient { flex: true, ..TestClient::named("night") },
         ];
-        let ledgers = [super::rig::TestLedger::new(), super::rig::TestLedger::new()];
+        let ledgers = [TestLedger::new(), TestLedger::new()];
         let mut granted = Vec::new();
         for (lists, mut ledger) in [true, false].into_iter().zip(ledgers) {
             while ledger.request(&cand, &[1, 100]).is_go() {
@@ -420,10 +421,11 @@ proptest! {
             let units: Vec<[i64; 2]> = own.iter().map(|(_, _, size, _)| [1, size * 20]).collect();
             let mut went = Vec::new();
             if lists && !own.is_empty() {
-                let asking = |((id, client, _, wait_ms), units)| super::rig::Asking {
-                    id, client: &clients[*client], choices: vec![(&cand, &units[..])], wait_ms: *wait_ms,
-                };
-                let asking: Vec<_> = own.iter().zip(&units).map(asking).collect();
+                let mut asking = Vec::new();
+                for ((id, client, _, wait_ms), units) in own.iter().zip(&units) {
+                    let choices = vec![(&cand, &units[..])];
+                    asking.push(Asking { id, client: &clients[*client], choices, wait_ms: *wait_ms });
+                }
                 for ((id, ..), admit) in own.iter().zip(ledger.admit_list(&asking)) {
                     if admit.is_go() { went.push(id.clone()) }
                 }
