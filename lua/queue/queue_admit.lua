@@ -22,28 +22,36 @@ end
 local count = ARGV[COUNT] + 0
 local ticket_fields, first_ticket = 2 + count, FIRST_CANDIDATE + count
 local size = (#ARGV - first_ticket + 1) / ticket_fields
-local replies, order, ids, first_keys = {}, {}, {}, {}
+local replies, numbers, ids, first_keys = {}, {}, {}, {}
 for i = 1, size do
   first_keys[i] = string.match(ARGV[first_ticket + ticket_fields * (i - 1)], '(%d+)$') + 0
-  ids[i], replies[i] = lease_id(KEYS[first_keys[i]]), { 3 }
+  ids[i], replies[i], numbers[i] = lease_id(KEYS[first_keys[i]]), { 3 }, i
 end
 if not open_queue(FIRST_QUEUE) then
   return replies
 end
 
-local records = redis.call('HMGET', keys.tickets, unpack(ids))
-for i = 1, size do
-  local ticket = queue.open_ticket(records[i])
-  if ticket then
-    order[#order + 1] = { number = i, ticket = ticket }
+--- The tickets of some numbers that are there, in the order of the queue.
+local function in_order(some)
+  local ids_of_some, found = {}, {}
+  for i = 1, #some do
+    ids_of_some[i] = ids[some[i]]
   end
+  local records = #some > 0 and redis.call('HMGET', keys.tickets, unpack(ids_of_some)) or {}
+  for i = 1, #some do
+    local ticket = queue.open_ticket(records[i])
+    if ticket then
+      found[#found + 1] = { number = some[i], ticket = ticket }
+    end
+  end
+  table.sort(found, function(a, b)
+    if a.ticket.queue ~= b.ticket.queue then
+      return a.ticket.queue < b.ticket.queue
+    end
+    return a.ticket.rank < b.ticket.rank
+  end)
+  return found
 end
-table.sort(order, function(a, b)
-  if a.ticket.queue ~= b.ticket.queue then
-    return a.ticket.queue < b.ticket.queue
-  end
-  return a.ticket.rank < b.ticket.rank
-end)
 
 local candidates = candidate_list(function(number)
   return ARGV[FIRST_CANDIDATE + number - 1]
@@ -69,11 +77,11 @@ local function request_of(number, ticket)
 end
 
 local full, full_until = {}, {} -- by queue, and by queue and client: tickets in a row that wait, and the plan of the last one
-for i = 1, #order do
-  local number, ticket = order[i].number, order[i].ticket
-  if queue.has_moved then -- one before it in this call has left
-    ticket = queue.open_ticket(redis.call('HGET', keys.tickets, ids[number]))
-  end
+local order, at = in_order(numbers), 1
+queue.has_moved = false
+while order[at] do
+  local number, ticket = order[at].number, order[at].ticket
+  at = at + 1
   local request, line = request_of(number, ticket), ticket.queue
   local who = line .. '\t' .. request.client
   local waits_until = full_until[line] or (full[who] or 0) >= MAX_FULL and full_until[who]
@@ -85,6 +93,13 @@ for i = 1, #order do
     full[who] = waits and (full[who] or 0) + 1 or 0
     full_until[who] = waits and replies[number][3] or nil
     full_until[line] = waits == 'line' and replies[number][3] or nil
+  end
+  if queue.has_moved then -- one that has left gave its turn to others of its client
+    numbers = {}
+    for i = at, #order do
+      numbers[#numbers + 1] = order[i].number
+    end
+    order, at, queue.has_moved = in_order(numbers), 1, false
   end
 end
 notify_changed()

@@ -56,6 +56,15 @@ struct AdmitCall {
     call: ScriptCall,
 }
 
+/// How a request waits for a ledger that cannot be reached.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    /// Its place among the requests of this replica.
+    number: u64,
+    deadline: Instant,
+    waits_for_ledger: bool,
+}
+
 impl Ledger {
     /// Checks the client's quota and every candidate's windows, breakers and slots in one atomic step, and reserves for the
     /// first candidate that has room.
@@ -100,9 +109,9 @@ impl Shared {
         let started = Instant::now();
         let deadline = started + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
         let (mut ticket, mut rounds): (Option<QueueTicket>, _) = (None, 0);
-        let number = self.outage_queue.next_arrival();
         // Who can be served without the ledger does not wait for it.
         let waits_for_ledger = request.wait_ms > 0 && !request.choices.iter().any(|c| c.candidate.is_unmetered());
+        let arrival = Arrival { number: self.outage_queue.next_arrival(), deadline, waits_for_ledger };
         // The reply of a call that asked for several tickets.
         let mut replied: Option<Replied> = None;
         while rounds < MAX_ROUNDS {
@@ -110,33 +119,11 @@ impl Shared {
             let round = if let Some(replied) = replied.take() {
                 self.turn_replied(&request, replied, ticket.as_ref())
             } else {
-                let mut permit = None;
-                if waits_for_ledger && !self.outage_queue.is_clear() {
-                    let _timer = WaitTimer::start(request.ledger_wait_us);
-                    match self.outage_queue.pass(number, ticket.is_some(), deadline).await {
-                        Ok(passed) => permit = passed,
-                        Err(NotReleased) => break,
-                    }
-                }
-                let mut request = request;
-                if request.wait_ms > 0 {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    request.wait_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
-                }
-                if self.has_file_client_changed(request.client) {
-                    settlement.flush().await;
-                    return Ok(Admission::ClientChanged);
-                }
-                let began = Instant::now();
-                let round = instrument::traced(pin!(self.admit_once(&request, ticket.as_ref(), &mut settlement))).await;
-                drop(permit);
+                let asked = self.ask_alone(request, arrival, ticket.as_ref(), &mut settlement).await;
                 if let Some(span) = settle_span.take() {
                     span.set_end();
                 }
-                if began.elapsed() >= SLOW {
-                    let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                    request.ledger_wait_us.fetch_add(us, Ordering::Relaxed);
-                }
+                let Some(round) = asked else { break };
                 round
             };
             let round = match round {
@@ -200,6 +187,41 @@ impl Shared {
             }
         }
         Err(LedgerError::unreachable())
+    }
+
+    /// Waits for the ledger where it cannot be reached, and asks for this request only. `None`: its time to wait is over.
+    async fn ask_alone(
+        self: &Arc<Self>,
+        mut request: AdmitRequest<'_>,
+        arrival: Arrival,
+        ticket: Option<&QueueTicket>,
+        settlement: &mut PendingSettlement<'_>,
+    ) -> Option<Result<Round, LedgerError>> {
+        let Arrival { number, deadline, waits_for_ledger } = arrival;
+        let mut permit = None;
+        if waits_for_ledger && !self.outage_queue.is_clear() {
+            let _timer = WaitTimer::start(request.ledger_wait_us);
+            match self.outage_queue.pass(number, ticket.is_some(), deadline).await {
+                Ok(passed) => permit = passed,
+                Err(NotReleased) => return None,
+            }
+        }
+        if request.wait_ms > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            request.wait_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+        }
+        if self.has_file_client_changed(request.client) {
+            settlement.flush().await;
+            return Some(Ok(Round::Done(Admission::ClientChanged)));
+        }
+        let began = Instant::now();
+        let round = instrument::traced(pin!(self.admit_once(&request, ticket, settlement))).await;
+        drop(permit);
+        if began.elapsed() >= SLOW {
+            let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            request.ledger_wait_us.fetch_add(us, Ordering::Relaxed);
+        }
+        Some(round)
     }
 
     /// What the reply to a call that asked for several tickets means for one of them.

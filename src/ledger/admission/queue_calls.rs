@@ -65,20 +65,18 @@ impl Shared {
                 (None, Some(error)) => Err(error.clone()),
                 (None, None) => return,
             };
-            match &reply {
-                Ok(Reply::List(items)) => match items[..] {
-                    [Reply::Int(2), Reply::Int(now_ms), Reply::Int(at_ms), ..] => {
-                        self.epoch().observe(&epoch, 0, now_ms);
-                        let wait = Duration::from_millis(u64::try_from(at_ms - now_ms).unwrap_or(0).max(1));
-                        batch.waits(&request.id, Instant::now() + wait);
-                        continue;
-                    }
-                    [Reply::Int(3)] => continue, // it enqueues again
-                    _ => {}
-                },
-                Ok(_) | Err(_) => {}
+            let items = if let Ok(Reply::List(items)) = &reply { &items[..] } else { &[] };
+            match *items {
+                [Reply::Int(2), Reply::Int(now_ms), Reply::Int(at_ms), ..] => {
+                    self.epoch().observe(&epoch, 0, now_ms);
+                    let wait = Duration::from_millis(u64::try_from(at_ms - now_ms).unwrap_or(0).max(1));
+                    batch.waits(&request.id, Instant::now() + wait);
+                    continue;
+                }
+                [Reply::Int(3)] => continue, // it enqueues again
+                _ => {}
             }
-            let is_admitted = matches!(&reply, Ok(Reply::List(items)) if items.first() == Some(&Reply::Int(1)));
+            let is_admitted = items.first() == Some(&Reply::Int(1));
             batch.replied(&request.id, Replied { reply, epoch: epoch.clone(), sent }, is_admitted);
         }
     }

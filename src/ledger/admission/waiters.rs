@@ -320,21 +320,16 @@ impl Waiters {
 
     /// Waits until a ticket is due that can be asked for.
     pub(super) async fn until_due(&self) {
-        loop {
-            let changed = self.changed.notified();
-            let next = {
-                let state = self.state.lock();
-                let idle = state.groups.values().filter(|group| !group.is_asking);
-                idle.filter_map(|group| group.due.first().map(|((due, _), _)| *due)).min()
-            };
-            let Some(next) = next else {
-                changed.await;
-                return;
-            };
-            tokio::select! {
-                () = tokio::time::sleep_until(next) => return,
-                () = changed => return,
-            }
+        let changed = self.changed.notified();
+        let next = {
+            let state = self.state.lock();
+            let idle = state.groups.values().filter(|group| !group.is_asking);
+            idle.filter_map(|group| group.due.first().map(|((due, _), _)| *due)).min()
+        };
+        let Some(next) = next else { return changed.await };
+        tokio::select! {
+            () = tokio::time::sleep_until(next) => {}
+            () = changed => {}
         }
     }
 }
@@ -377,7 +372,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_group_has_one_call_in_flight_and_more_follow_while_all_are_admitted() {
-        let (waiters, lab, other) = (Arc::new(Waiters::default()), candidate("lab/m").build(), candidate("b/m").build());
+        let (waiters, lab, other) =
+            (Arc::new(Waiters::default()), candidate("lab/m").build(), candidate("b/m").build());
         let turns: Vec<_> = (0..6_u64)
             .map(|n| waiters.wait(&waiting(&format!("r{n}"), &lab), after(if n == 0 { 0 } else { 1_000 * n }), 0))
             .collect();
@@ -414,7 +410,7 @@ mod tests {
         assert!(turn.try_recv().is_err(), "its reply is still expected");
         drop(batches);
         assert!(matches!(turn.try_recv(), Ok(Turn::Woken)));
-        assert_eq!(waiters.tickets(), [stays.id.clone()], "the heartbeat keeps its ticket");
+        assert_eq!(waiters.tickets(), std::slice::from_ref(&stays.id), "the heartbeat keeps its ticket");
         assert!(!waiters.remove("r1") && waiters.state.lock().groups.is_empty());
     }
 

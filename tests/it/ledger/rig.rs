@@ -217,9 +217,8 @@ impl TestLedger {
     pub(super) fn admit_list(&mut self, tickets: &[Asking<'_>]) -> Vec<Admit> {
         let Reply::List(replies) = self.admit_list_raw(tickets) else { panic!("no list") };
         assert_eq!(replies.len(), tickets.len(), "{replies:?}");
-        let read = |(ticket, reply): (&Asking<'_>, &Reply)| {
-            self.read_admit(ticket.id, ticket.client, &ticket.choices, reply)
-        };
+        let read =
+            |(ticket, reply): (&Asking<'_>, &Reply)| self.read_admit(ticket.id, ticket.client, &ticket.choices, reply);
         tickets.iter().zip(&replies).map(read).collect()
     }
 
@@ -249,7 +248,7 @@ impl TestLedger {
                 format!("{name} {version} {weight} {} {wait_ms} 1 {ALIVE} {first}", u8::from(*flex)),
                 pack(&client.windows, &vec![1; client.windows.len()], self.now()),
             ]));
-            let units = |units: &&[i64]| units.iter().map(|n| format!("{n} ")).collect::<String>();
+            let units = |units: &&[i64]| units.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
             args.extend(choices.iter().map(|(_, own)| Bytes::from(units(own))));
         }
         self.run(Script::QueueAdmit, &keys, &args)

@@ -69,12 +69,12 @@ impl SortedSet {
     }
 
     fn lex_indexes(&self, min: &LexBound<'_>, max: &LexBound<'_>) -> Range<usize> {
-        let from = self.order.partition_point(|(_, member)| {
-            **member < *min.member || (**member == *min.member && !min.inclusive)
-        });
-        let to = self.order.partition_point(|(_, member)| {
-            **member < *max.member || (**member == *max.member && max.inclusive)
-        });
+        let from = self
+            .order
+            .partition_point(|(_, member)| **member < *min.member || (**member == *min.member && !min.inclusive));
+        let to = self
+            .order
+            .partition_point(|(_, member)| **member < *max.member || (**member == *max.member && max.inclusive));
         from..to.max(from)
     }
 }
