@@ -112,18 +112,18 @@ impl Shared {
         // Who can be served without the ledger does not wait for it.
         let waits_for_ledger = request.wait_ms > 0 && !request.choices.iter().any(|c| c.candidate.is_unmetered());
         let arrival = Arrival { number: self.outage_queue.next_arrival(), deadline, waits_for_ledger };
-        // The reply of a call that asked for several tickets.
+        // The reply of a call for several tickets.
         let mut replied: Option<Replied> = None;
         while rounds < MAX_ROUNDS {
             rounds += 1;
             let round = if let Some(replied) = replied.take() {
                 self.turn_replied(&request, replied, ticket.as_ref())
             } else {
-                let asked = self.ask_alone(request, arrival, ticket.as_ref(), &mut settlement).await;
+                let round = self.ask_alone(request, arrival, ticket.as_ref(), &mut settlement).await;
                 if let Some(span) = settle_span.take() {
                     span.set_end();
                 }
-                let Some(round) = asked else { break };
+                let Some(round) = round else { break };
                 round
             };
             let round = match round {
@@ -224,7 +224,7 @@ impl Shared {
         Some(round)
     }
 
-    /// What the reply to a call that asked for several tickets means for one of them.
+    /// What the reply of a call for several tickets means for one of them.
     fn turn_replied(
         self: &Arc<Self>,
         request: &AdmitRequest<'_>,

@@ -1,7 +1,7 @@
 //! The wait queue as one request sees it: its ticket, and the wait for its turn.
 //!
-//! The scripts decide the order (`lua/lib/wait_queue.lua`). A ticket is asked for at the instant that the script returned, together
-//! with others of its replica (`queue_calls`), or earlier when it is notified; a lost notification costs time and nothing else.
+//! The scripts decide the order (`lua/lib/wait_queue.lua`). A ticket is due at the instant that the script returned, and goes into one call
+//! with others of its replica (`queue_calls`); earlier when it is notified; a lost notification costs time and nothing else.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,7 +49,7 @@ impl QueueTicket {
         &self.request.id
     }
 
-    /// Waits until a call has asked for the ticket, which is due in `ms`. `None`: the request is to ask by itself.
+    /// Waits for the reply of a call for the ticket, which is due in `ms`. `None`: the request is to ask by itself.
     pub(super) async fn turn(&mut self, ms: i64) -> Option<Replied> {
         let due = Instant::now() + Duration::from_millis(u64::try_from(ms.max(1)).unwrap_or(1));
         let now_ms = self.shared.epoch().now_ms();

@@ -37,7 +37,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Asks for the tickets of a batch, and tells each request that is admitted or refused.
+    /// Sends the call for a batch, and passes its reply on to each request that is admitted or refused.
     async fn ask_for(&self, mut batch: Batch) {
         let requests = batch.requests.clone();
         let mut sent = Instant::now();

@@ -59,7 +59,7 @@ type Group = Arc<[usize]>;
 /// What ends a wait.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// A call asked for this ticket among others.
+    /// The reply of a call for this ticket and others.
     Replied(Replied),
     /// The request is to ask by itself.
     Woken,
@@ -84,7 +84,7 @@ struct Entry {
     due: Instant,
     /// A call for it is in flight.
     is_asking: bool,
-    /// It was notified of this instant since that call was sent, or while its request asked by itself.
+    /// It was notified of this instant since that call was sent, or while its request was calling by itself.
     notified: Option<Instant>,
     /// `None` while its request asks by itself.
     turn: Option<oneshot::Sender<Turn>>,
@@ -94,7 +94,7 @@ struct Entry {
 struct GroupState {
     due: BTreeSet<(Position, Arc<str>)>,
     is_asking: bool,
-    /// All tickets of the last call were admitted: so many are asked for next, due or not.
+    /// All tickets of the last call were admitted: the number of tickets in the next one, due or not.
     more: usize,
     tickets: usize,
 }
@@ -318,7 +318,7 @@ impl Waiters {
         batches
     }
 
-    /// Waits until a ticket is due that can be asked for.
+    /// Waits until a ticket is due whose group has no call in flight.
     pub(super) async fn until_due(&self) {
         let changed = self.changed.notified();
         let next = {

@@ -171,10 +171,10 @@ async fn costs_of_a_crowd() {
                 for own in &mut tickets {
                     let some: Vec<(String, usize)> = own.iter().take(24).cloned().collect();
                     let ask = |(id, client): &'_ (String, usize)| (id.clone(), clients[*client].clone());
-                    let asked: Vec<(String, TestClient)> = some.iter().map(ask).collect();
+                    let copies: Vec<(String, TestClient)> = some.iter().map(ask).collect();
                     let asking =
                         |(id, client)| Asking { id, client, choices: vec![(&cand, &[1, 200][..])], wait_ms: 60_000 };
-                    let asking: Vec<Asking<'_>> = asked.iter().map(|(id, client)| asking((id, client))).collect();
+                    let asking: Vec<Asking<'_>> = copies.iter().map(|(id, client)| asking((id, client))).collect();
                     if asking.is_empty() {
                         continue;
                     }

@@ -78,7 +78,7 @@ pub(super) struct QueueSimulation {
     /// Callers that wait or have a reply in flight.
     active: BTreeSet<String>,
     pub lose_notifications: bool,
-    /// Tickets that are due are asked for together, as a replica does; otherwise each by itself.
+    /// One call for all tickets that are due, as a replica sends it; otherwise one for each.
     pub lists: bool,
     heartbeat_ms: i64,
     pub counts: BTreeMap<Key, Vec<Count>>,

@@ -430,17 +430,17 @@ proptest! {
                     if admit.is_go() { went.push(id.clone()) }
                 }
             } else {
-                let mut asked = std::collections::BTreeSet::new();
+                let mut called = std::collections::BTreeSet::new();
                 loop {
                     // One that leaves moves others.
-                    let position = |id| own.iter().position(|(other, ..)| other == id && !asked.contains(id));
+                    let position = |id| own.iter().position(|(other, ..)| other == id && !called.contains(id));
                     let queued = ledger.queued_tickets();
                     let Some(next) = queued.iter().find_map(position) else { break };
                     let (id, client, _, wait_ms) = &own[next];
                     let wait = WaitRequest { wait_ms: *wait_ms, again: true };
                     let admit = ledger.admit_queued(id, &clients[*client], &[(&cand, &units[next])], wait);
                     if admit.is_go() { went.push(id.clone()) }
-                    asked.insert(id.clone());
+                    called.insert(id.clone());
                 }
             }
             went.sort();
