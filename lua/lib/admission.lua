@@ -105,7 +105,7 @@ local function has_room(w, units)
 end
 
 --- The earliest instant at which every window of a list fits, the window that decides it (nil: all fit now), and whether the
---- instant is exact; and whether one has no room even without reserves. ahead: what is queued before the request
+--- instant is exact; and whether one has no room for a single unit. ahead: what is queued before the request
 --- (lib/enqueue). reserve(w, ahead): units reserved for other clients. fits_alone: each window was checked just now, and fits
 --- but for what is ahead.
 local function earliest_fit(list, ahead, reserve, fits_alone)
@@ -121,7 +121,7 @@ local function earliest_fit(list, ahead, reserve, fits_alone)
         if not (fits_alone and has_room(w, units_ahead)) then
           fits_at = check(w, now, units_ahead)
         end
-        is_full = is_full or fits_at ~= nil
+        is_full = is_full or fits_at ~= nil and w.used + 1 > w.max
         if not fits_at and reserve and not w.stale and is_shared(w) then
           local reserved = reserve(w, units_ahead)
           if reserved > 0 then
@@ -191,7 +191,7 @@ local function check_health(c, health)
 end
 
 --- What is queued before a request at a candidate (lib/enqueue), read as far as its windows have room; and whether each of them
---- fits but for that.
+--- fits but for that; and the rank of the request.
 local function queued_before(request, c)
   local rank, tag = queue.rank_in(request, c.queue)
   local room = {}
@@ -206,7 +206,7 @@ local function queued_before(request, c)
       room[w.limit] = w.max - w.used - w.units
     end
   end
-  return queue.queued_before(c, rank, room), room ~= nil
+  return queue.queued_before(c, rank, room), room ~= nil, rank
 end
 
 --- Finds what prevents a candidate: c.reason (nil: nothing), c.limit_max, c.earliest, c.exact, c.is_estimate.
@@ -225,9 +225,9 @@ local function evaluate_candidate(request, c)
   if c.reason == 'off' then
     return
   end
-  local ahead, fits_alone
+  local ahead, fits_alone, rank
   if queue then
-    ahead, fits_alone = queued_before(request, c)
+    ahead, fits_alone, rank = queued_before(request, c)
   end
   c.shares = open_shares(KEYS[c.shares_key], c.queue, c.model, request.client)
   -- A request whose turn has not come needs no reserve: what decides is queued before it.
@@ -235,6 +235,14 @@ local function evaluate_candidate(request, c)
     return fair_reserve(c.shares, c.list, w, now, request, units_ahead, ahead and ahead.by_client)
   end
   local earliest, limiting, exact, is_full = earliest_fit(c.list, ahead, reserve, fits_alone)
+  if limiting and ahead and fits_alone and is_below_share(c.shares, c.list, now, request) then
+    local claims = queue.claims_before(c, rank, function(client)
+      return client == request.client or not is_above_share(c.shares, c.list, now, client)
+    end)
+    if claims then
+      ahead, earliest, limiting, exact, is_full = claims, earliest_fit(c.list, claims, nil, true)
+    end
+  end
   c.is_full = is_full
   if ahead and ahead.is_blocked and not limiting and c.list[1] then
     earliest, limiting, exact = now + TURN_MS, c.list[1], false
@@ -378,7 +386,7 @@ local function refuse(request, quota, verdict)
   return { 0, now, verdict.earliest, verdict.exact and 1 or 0, by, table.concat(used, ' '), unpack(reasons) }
 end
 
---- Whether all that is queued behind a ticket waits as well: whatever is behind it needs room behind its units.
+--- Whether all that is queued behind a ticket waits as well: not a single unit is left of a window.
 local function is_line_full(request)
   for number = 1, request.count do
     local c = request.candidates(number)

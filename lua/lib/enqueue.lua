@@ -79,6 +79,15 @@ local function ticket_queue(keys)
     return ahead.units and ahead or nil
   end
 
+  --- The same of a client below its share, before which only those stand for which counts(client) holds: the others must leave
+  --- it its share, wherever they stand. Nil where that was not read.
+  function queue.claims_before(c, rank, counts)
+    if reader.read_before(c.queue, rank, c.model, {}) ~= 'all' then
+      return nil
+    end
+    return { units = reader.units_of_clients(c.queue, c.model, c.list, counts), is_blocked = false }
+  end
+
   --- Units of a request by window, as text; and the largest fraction of a window among them.
   function queue.units_of(list)
     local units, fraction = {}, 0

@@ -126,9 +126,8 @@ local function queue_reader(keys, queue)
     return sums_in(line_of(name), model, string.find(limit, '^%u'))[limit] or 0
   end
 
-  --- Those of one client. Few requests need them, so they are added up when they do.
-  function reader.units_of_client(name, model, limit, client)
-    local line = line_of(name)
+  --- Adds up what was read by client. Few requests need that.
+  local function add_clients(line)
     for i = line.clients_at + 1, line.at do
       local entry = line.entries[i]
       if not line.has_left[entry] then
@@ -142,8 +141,32 @@ local function queue_reader(keys, queue)
       end
     end
     line.clients_at = line.at
-    local own = line.by_client[client]
+  end
+
+  local function units_in(own, model, limit)
     return own and own[string.find(limit, '^%u') and limit or limit .. '@' .. model] or 0
+  end
+
+  --- Those of one client.
+  function reader.units_of_client(name, model, limit, client)
+    local line = line_of(name)
+    add_clients(line)
+    return units_in(line.by_client[client], model, limit)
+  end
+
+  --- Those of the clients for which counts(client) holds, for each window of a list.
+  function reader.units_of_clients(name, model, list, counts)
+    local line, units = line_of(name), {}
+    add_clients(line)
+    for client, own in pairs(line.by_client) do
+      if counts(client) then
+        for i = 1, #list do
+          local limit = list[i].limit
+          units[limit] = (units[limit] or 0) + units_in(own, model, limit)
+        end
+      end
+    end
+    return units
   end
 
   --- Units of each window of a list that all tickets of a queue need.

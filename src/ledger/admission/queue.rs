@@ -126,6 +126,7 @@ pub(in crate::ledger) fn watch(ledger: &Ledger) {
         loop {
             tokio::time::sleep(HEARTBEAT).await;
             shared.queue_heartbeat().await;
+            shared.waiters.recheck();
         }
     });
 }

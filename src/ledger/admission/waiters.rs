@@ -25,6 +25,8 @@ use crate::{
 const MAX_EVALUATIONS: usize = 40;
 /// The most tickets in one call.
 const MAX_TICKETS: usize = 20;
+/// Clients whose first tickets are made due at a time.
+const MAX_RECHECKED: usize = 200;
 /// Notifications of tickets that are not here yet, because the reply that enqueued them has just arrived.
 const MAX_EARLY: usize = 64;
 
@@ -105,6 +107,8 @@ struct State {
     groups: HashMap<Group, GroupState>,
     numbers: u64,
     early: VecDeque<(String, i64)>,
+    /// Clients that were rechecked so far.
+    rechecked: usize,
 }
 
 impl State {
@@ -286,6 +290,30 @@ impl Waiters {
         self.changed.notify_one();
     }
 
+    /// Makes the first ticket of each client due: the client may have come below its share meanwhile, which no notification
+    /// reports. Of many clients some are rechecked each time.
+    pub(super) fn recheck(&self) {
+        let mut state = self.state.lock();
+        let mut first = HashMap::<&str, (u64, &Arc<str>)>::new();
+        for entry in state.entries.values().filter(|entry| entry.turn.is_some() && !entry.is_asking) {
+            let own = first.entry(&entry.request.client.id).or_insert((entry.number, &entry.request.id));
+            *own = (*own).min((entry.number, &entry.request.id));
+        }
+        let mut due: Vec<(u64, Arc<str>)> = first.into_values().map(|(number, id)| (number, id.clone())).collect();
+        if due.is_empty() {
+            return;
+        }
+        due.sort_unstable();
+        let (clients, now) = (due.len(), Instant::now());
+        due.rotate_left(state.rechecked % clients);
+        state.rechecked = (state.rechecked + MAX_RECHECKED.min(clients)) % clients;
+        for (_, id) in due.iter().take(MAX_RECHECKED) {
+            state.notify(id, now);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     pub(super) fn tickets(&self) -> Vec<Arc<str>> {
         self.state.lock().entries.keys().cloned().collect()
     }
@@ -417,6 +445,21 @@ mod tests {
         assert!(matches!(turn.try_recv(), Ok(Turn::Woken)));
         assert_eq!(waiters.tickets(), std::slice::from_ref(&stays.id), "the heartbeat keeps its ticket");
         assert!(!waiters.remove("r1") && waiters.state.lock().groups.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_ticket_of_each_client_is_rechecked() {
+        let (waiters, lab) = (Arc::new(Waiters::default()), candidate("lab/m").build());
+        let of = |id: &str, client: &str| {
+            let mut request = Arc::into_inner(waiting(id, &lab)).unwrap();
+            request.client = Client::new(client, ClientKind::Registered, []);
+            Arc::new(request)
+        };
+        let requests = [of("r1", "ann"), of("r2", "ann"), of("r3", "bob")];
+        let _turns = requests.each_ref().map(|request| waiters.wait(request, after(30_000), 0));
+        assert!(waiters.take_due(after(0)).is_empty());
+        waiters.recheck();
+        assert_eq!(ids(&waiters.take_due(after(0))), [["r1", "r3"]]);
     }
 
     #[tokio::test(start_paused = true)]

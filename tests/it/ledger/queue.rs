@@ -180,6 +180,15 @@ impl QueueSimulation {
             self.ledger.heartbeat(&ids);
         }
         self.heartbeat_ms = now + 1_000;
+        // A replica makes the first ticket of each client due.
+        let mut first = BTreeMap::new();
+        for id in self.active.iter().filter(|id| self.lists && alive(&self.callers[*id])) {
+            first.entry(self.callers[id].client.id.clone()).or_insert_with(|| id.clone());
+        }
+        for id in first.into_values() {
+            let next = &mut self.callers.get_mut(&id).unwrap().next_ms;
+            *next = next.map(|next| next.min(now + 1));
+        }
     }
 
     fn receive_notifications(&mut self) {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use super::{
+    cases,
     queue::{Caller, QueueSimulation},
-    rig::{Cand, TestClient, cand, win},
+    rig::{Cand, SLACK, TestClient, cand, win},
 };
 
 const SECOND: i64 = 1_000;
@@ -206,4 +209,64 @@ fn clients_with_large_and_small_requests_get_the_same_tokens() {
     let (large, small) = (team.got(0, 4 * MINUTE) as f64, team.got(1, 4 * MINUTE) as f64);
     assert!((0.9..=1.11).contains(&(large / small)), "{large} : {small} tokens");
     team.queue.assert_within_limits();
+}
+
+#[test]
+fn from_the_second_span_on_a_greedy_client_takes_nothing_that_others_request_of_their_share() {
+    for (kind, limit, units, wait_ms) in
+        [('s', "rpm", 1, 0), ('s', "rpm", 1, 30_000), ('b', "rpm", 1, 5_000), ('s', "tpm", 200, 0)]
+    {
+        let greedy = TestClient::named("greedy");
+        let team = Team::over(kind, limit, 120 * units).client(greedy, Pace::Loops(20, 50), units, wait_ms);
+        let mut team = (0..4).fold(team, |team, n| {
+            team.client(TestClient::named(&format!("modest{n}")), Pace::Every(3 * SECOND), units, wait_ms)
+        });
+        team.run(MINUTE);
+        team.run(3 * MINUTE);
+        let got: Vec<i64> = (0..5).map(|i| team.got(i, 3 * MINUTE) / units).collect();
+        let what = format!("{kind} {limit}, waiting {wait_ms}: {got:?}");
+        // Of 60 each, some of which wait at the end.
+        assert!(got[1..].iter().all(|got| *got >= 56), "{what}");
+        // One unit of each client is reserved before it is requested.
+        assert!(got.iter().sum::<i64>() >= 360 * 95 / 100, "{what}");
+        team.queue.assert_within_limits();
+    }
+}
+
+/// A client's pace, weight and number.
+fn member() -> impl Strategy<Value = (i64, bool, i64)> {
+    (1..9_i64, any::<bool>(), 1..4_i64)
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    /// No client is below its share, or below what it requests if that is less, for longer than one span.
+    #[test]
+    fn no_client_is_below_its_share_for_longer_than_a_span(
+        kind in prop::sample::select(vec!['s', 'b']),
+        wait_ms in prop::sample::select(vec![0, 5_000, 30_000]),
+        members in prop::collection::vec(member(), 2..6),
+    ) {
+        const LIMIT: i64 = 60;
+        let team = Team::over(kind, "rpm", LIMIT);
+        let mut team = members.iter().enumerate().fold(team, |team, (n, (many, is_loop, weight))| {
+            let pace = if *is_loop { Pace::Loops(usize::try_from(*many).unwrap(), 300) } else { Pace::Every(many * 1_500) };
+            team.client(TestClient::named(&format!("client{n}")).with_weight(*weight), pace, 1, wait_ms)
+        });
+        let weights: i64 = members.iter().map(|(_, _, weight)| weight).sum();
+        let mut below = vec![0; members.len()];
+        for span in 0..4 {
+            let before = team.came.clone();
+            team.run(MINUTE);
+            for (i, (_, _, weight)) in members.iter().enumerate() {
+                let came = team.came[&i] - before.get(&i).copied().unwrap_or(0);
+                let share = (LIMIT * weight / weights).min(came);
+                let is_below = span > 0 && (team.got(i, MINUTE) as f64) < share as f64 * 0.93 - 2.0;
+                below[i] = if is_below { below[i] + 1 } else { 0 };
+                prop_assert!(below[i] < 2, "client {i} got {} of {share} in span {span}", team.got(i, MINUTE));
+            }
+        }
+        team.queue.assert_within_limits();
+    }
 }
