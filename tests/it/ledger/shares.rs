@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{
     cases,
     queue::{Caller, QueueSimulation},
-    rig::{Cand, SLACK, TestClient, cand, win},
+    rig::{Cand, TestClient, cand, win},
 };
 
 const SECOND: i64 = 1_000;
