@@ -225,8 +225,8 @@ fn from_the_second_span_on_a_greedy_client_takes_nothing_that_others_request_of_
         team.run(3 * MINUTE);
         let got: Vec<i64> = (0..5).map(|i| team.got(i, 3 * MINUTE) / units).collect();
         let what = format!("{kind} {limit}, waiting {wait_ms}: {got:?}");
-        // Of 60 each, some of which wait at the end.
-        assert!(got[1..].iter().all(|got| *got >= 56), "{what}");
+        // Of 60 each. One that comes just before its last unit is free again comes 3 s later.
+        assert!(got[1..].iter().all(|got| *got >= 54), "{what}");
         // One unit of each client is reserved before it is requested.
         assert!(got.iter().sum::<i64>() >= 360 * 95 / 100, "{what}");
         team.queue.assert_within_limits();
