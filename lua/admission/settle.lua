@@ -78,7 +78,8 @@ local function settle_breaker(field, value, generation, is_probe, verdict)
   local rules = { failures + 0, successes + 0, open_ms + 0 }
   local changed, is_open = update_breaker(KEYS[HEALTH], field, value, generation, is_probe == 1, verdict, rules, now)
   if queue and changed and (is_probe == 1 or is_open) then
-    queue.notify_provider(keys, string.match(provider_field, '^p:(.*)$'), now, is_open)
+    local notify = is_open and queue.notify_all or queue.notify_provider
+    notify(keys, string.match(provider_field, '^p:(.*)$'), now)
   end
   return changed and is_probe == 1 and generation + 1 or generation
 end

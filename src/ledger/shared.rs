@@ -68,7 +68,7 @@ pub(crate) struct Shared {
     /// Held during a `sync`.
     pub(super) syncing: tokio::sync::Mutex<()>,
     pub(super) pending: PendingWrites,
-    pub(super) waiters: Waiters,
+    pub(super) waiters: Arc<Waiters>,
     pub(super) known_refusals: KnownRefusals,
     pub(super) outage_queue: Arc<OutageQueue>,
     /// Why the last call failed, in this outage or an earlier one.
@@ -108,7 +108,7 @@ impl Ledger {
             snapshot: ArcSwap::default(),
             syncing: tokio::sync::Mutex::default(),
             pending: PendingWrites::default(),
-            waiters: Waiters::default(),
+            waiters: Arc::default(),
             known_refusals: KnownRefusals::default(),
             outage_queue: Arc::new(OutageQueue::new(*outage_requests)),
             away_cause: Mutex::default(),

@@ -46,7 +46,7 @@ impl Vm {
             lua,
             run,
             globals,
-            scripts: std::array::from_fn(|_| None),
+            scripts: [const { None }; Script::ALL.len()],
             texts: FxHashMap::default(),
             fields,
             keyspace,

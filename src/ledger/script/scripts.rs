@@ -54,6 +54,7 @@ scripts! {
     ModelRefused: "discovery/model_refused",
     ProviderKeyRead: "provider_keys/provider_key_read",
     ProviderKeyWrite: "provider_keys/provider_key_write",
+    QueueAdmit: "queue/queue_admit",
     QueueHeartbeat: "queue/queue_heartbeat",
     QueueLeave: "queue/queue_leave",
     Budget: "reports/budget",
@@ -68,6 +69,7 @@ scripts! {
 }
 
 const PIECES: &[(&str, &str)] = pieces![
+    "lib/admission",
     "lib/audit_entry",
     "lib/breaker",
     "lib/breaker_update",
@@ -88,6 +90,7 @@ const PIECES: &[(&str, &str)] = pieces![
     "lib/pool_clock",
     "lib/provider_reset",
     "lib/queue_keys",
+    "lib/queue_reader",
     "lib/sliding_sweep",
     "lib/sliding_window",
     "lib/stored_response",

@@ -169,7 +169,11 @@ impl TestLedger {
         wait: WaitRequest,
     ) -> Admit {
         let reply = self.admit_raw(id, client, choices, wait);
-        let Reply::List(items) = &reply else { panic!("unexpected reply of admit: {reply:?}") };
+        self.read_admit(id, client, choices, &reply)
+    }
+
+    fn read_admit(&mut self, id: &str, client: &TestClient, choices: &[(&Cand, &[i64])], reply: &Reply) -> Admit {
+        let Reply::List(items) = reply else { panic!("unexpected reply of admit: {reply:?}") };
         let int = |i: usize| match items.get(i) {
             Some(Reply::Int(n)) => *n,
             _ => panic!("unexpected reply of admit: {reply:?}"),
@@ -204,8 +208,50 @@ impl TestLedger {
             -2 => Admit::Hold(int(1)),
             -3 => Admit::Stale,
             -4 => Admit::Cancelled,
+            3 => Admit::NoTicket,
             _ => panic!("unexpected reply of admit: {reply:?}"),
         }
+    }
+
+    /// Asks for several tickets with the same candidates in one call.
+    pub(super) fn admit_list(&mut self, tickets: &[Asking<'_>]) -> Vec<Admit> {
+        let Reply::List(replies) = self.admit_list_raw(tickets) else { panic!("no list") };
+        assert_eq!(replies.len(), tickets.len(), "{replies:?}");
+        let read =
+            |(ticket, reply): (&Asking<'_>, &Reply)| self.read_admit(ticket.id, ticket.client, &ticket.choices, reply);
+        tickets.iter().zip(&replies).map(read).collect()
+    }
+
+    pub(super) fn admit_list_raw(&self, tickets: &[Asking<'_>]) -> Reply {
+        let mut keys = vec![self.keys.meta(), self.keys.health()];
+        keys.extend(self.keys.queue());
+        let choices = &tickets[0].choices;
+        let mut args = words([
+            self.epoch.clone(),
+            self.seq.to_string(),
+            SLACK.to_string(),
+            LEASE_TTL.to_string(),
+            LEASE_TTL.to_string(),
+            choices.len().to_string(),
+        ]);
+        for (cand, units) in choices {
+            keys.push(self.shares_key(cand));
+            keys.extend(self.candidate_keys(cand));
+            args.push(Bytes::from(cand.pack(&vec![0; units.len()], self.now())));
+        }
+        for Asking { id, client, choices, wait_ms } in tickets {
+            let TestClient { id: name, weight, flex, version, .. } = client;
+            let first = keys.len() + 1;
+            keys.extend([self.keys.lease(id), self.keys.client_record(name)]);
+            keys.extend(self.window_keys(client, &[]));
+            args.extend(words([
+                format!("{name} {version} {weight} {} {wait_ms} 1 {ALIVE} {first}", u8::from(*flex)),
+                pack(&client.windows, &vec![1; client.windows.len()], self.now()),
+            ]));
+            let units = |units: &&[i64]| units.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
+            args.extend(choices.iter().map(|(_, own)| Bytes::from(units(own))));
+        }
+        self.run(Script::QueueAdmit, &keys, &args)
     }
 
     pub(super) fn admit_raw(

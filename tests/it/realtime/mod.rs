@@ -2,6 +2,7 @@
 
 mod audio;
 mod breaker;
+mod crowd;
 pub(crate) mod fleet;
 mod keep_alive;
 pub(crate) mod replicas;

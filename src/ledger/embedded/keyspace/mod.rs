@@ -179,6 +179,7 @@ impl Keyspace {
             b"ZCOUNT" => self.zcount(args),
             b"ZRANGE" => self.zrange(args),
             b"ZRANGEBYSCORE" => self.zrangebyscore(args),
+            b"ZLEXCOUNT" => self.zlexcount(args),
             b"ZRANGEBYLEX" => self.zrangebylex(args),
             b"ZREMRANGEBYSCORE" => self.zremrangebyscore(args),
             b"XADD" => self.xadd(args),
