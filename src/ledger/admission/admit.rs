@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     in_flight::{InFlightAdmit, PendingSettlement, WaitTimer},
     instrument::{self, Round},
-    known_refusals::Subject,
+    known_refusals::RequestFacts,
     lease::Lease,
     lease_state::{Granted, LEASE_TTL_MS, PendingWrite},
     outage_queue::NotReleased,
@@ -71,13 +71,13 @@ impl Ledger {
     /// first candidate that has room.
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Admission, LedgerError> {
         let AdmitRequest { client, choices, wait_ms, .. } = request;
-        let subject = Subject { client, choices, tokens: request.client_tokens(), wait_ms };
-        if let Some(refusal) = self.shared.known_refusals.get(subject) {
+        let facts = RequestFacts { client, choices, tokens: request.subject().client_tokens(), wait_ms };
+        if let Some(refusal) = self.shared.known_refusals.get(facts) {
             return Ok(Admission::Refused(refusal));
         }
         let admission = self.admit_in_parts(request).await;
         if let Ok(Admission::Refused(refusal)) = &admission {
-            self.shared.known_refusals.note(subject, refusal);
+            self.shared.known_refusals.note(facts, refusal);
         }
         admission
     }

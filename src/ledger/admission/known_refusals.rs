@@ -35,7 +35,7 @@ struct Known {
 
 /// A request, as far as a refusal depends on it.
 #[derive(Clone, Copy)]
-pub(super) struct Subject<'a> {
+pub(super) struct RequestFacts<'a> {
     pub client: &'a Client,
     pub choices: &'a [Choice],
     /// That the client's own windows are charged.
@@ -43,7 +43,7 @@ pub(super) struct Subject<'a> {
     pub wait_ms: i64,
 }
 
-impl Subject<'_> {
+impl RequestFacts<'_> {
     fn choices(&self) -> Option<(Arc<str>, usize)> {
         Some((self.choices.first()?.candidate.name.clone(), self.choices.len()))
     }
@@ -51,7 +51,7 @@ impl Subject<'_> {
 
 impl KnownRefusals {
     /// The refusal of this request, where it is known.
-    pub(super) fn get(&self, request: Subject<'_>) -> Option<Refusal> {
+    pub(super) fn get(&self, request: RequestFacts<'_>) -> Option<Refusal> {
         let known = self.0.lock();
         let known = known.get(&request.client.id)?;
         if known.in_second < FROM_THE_LEDGER || known.second.elapsed() >= SECOND {
@@ -77,7 +77,7 @@ impl KnownRefusals {
     }
 
     /// Remembers a refusal of the ledger, if the client's own quota is its cause and its instant is exact.
-    pub(super) fn note(&self, request: Subject<'_>, refusal: &Refusal) {
+    pub(super) fn note(&self, request: RequestFacts<'_>, refusal: &Refusal) {
         if refusal.by != RefusedBy::Client || !refusal.exact {
             return;
         }

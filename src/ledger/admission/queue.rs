@@ -115,7 +115,7 @@ pub(in crate::ledger) fn watch(ledger: &Ledger) {
     let weak = Arc::downgrade(&shared);
     let on_message = move |message: &str| {
         if let Some(shared) = weak.upgrade() {
-            let now_ms = shared.epoch().now_ms();
+            let now_ms = shared.epoch().pool_now_ms();
             shared.waiters.notify(message, &shared.replica, now_ms);
             shared.provider_keys.notify(message);
         }

@@ -22,10 +22,11 @@ fn set_user(redis: &RedisServer, rights: &str) {
     assert!(reply.starts_with("+OK"), "{command}: {reply}");
 }
 
-async fn gateway(redis: &RedisServer, upstream: &FakeUpstream) -> TestApp {
+async fn gateway(redis: &RedisServer, upstream: &FakeUpstream, max_wait_ms: u32) -> TestApp {
     let url = redis.url().replace("redis://", "redis://tollfree:secret@");
     let setup = TestApp::setup().played("groq", upstream).played("ollama", upstream).env("OLLAMA_MODELS", "m");
     let file = "[providers.groq]\nlimits = { concurrency = 1 }\n";
+    let setup = setup.env("TOLLFREE__QUEUE__MAX_WAIT_MS", max_wait_ms);
     setup.env("REDIS_URL", url).env("TOLLFREE_ADMIN_KEY", "an-admin-key-of-ours").file(file).start_unready().await
 }
 
@@ -37,7 +38,7 @@ fn complaints(app: &TestApp) -> Vec<String> {
 async fn a_user_with_the_rights_of_the_docs_can_serve_everything() {
     let (redis, upstream) = (RedisServer::with_aof().await, FakeUpstream::start().await);
     set_user(&redis, &documented_rights());
-    let app = gateway(&redis, &upstream).await;
+    let app = gateway(&redis, &upstream, 30_000).await;
     app.until_ready().await;
     // Calls that wait for a slot are notified when it becomes free.
     let body = json!({ "model": METERED, "messages": [{ "role": "user", "content": "hi" }] });
@@ -73,7 +74,7 @@ async fn a_missing_right_is_one_clear_line_and_the_gateway_is_not_ready() {
     ] {
         let redis = RedisServer::start().await;
         set_user(&redis, &(documented_rights() + fewer));
-        let app = gateway(&redis, &upstream).await;
+        let app = gateway(&redis, &upstream, 0).await;
         eventually(Duration::from_secs(5), "the right is named", async || app.log().contains(named).then_some(()))
             .await;
         assert_eq!(app.chat(METERED).await.error().2, "ledger_unavailable");
@@ -92,7 +93,7 @@ async fn a_missing_right_is_one_clear_line_and_the_gateway_is_not_ready() {
 async fn information_that_is_forbidden_is_done_without() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     set_user(&redis, &(documented_rights() + " -info -config|get"));
-    let app = gateway(&redis, &upstream).await;
+    let app = gateway(&redis, &upstream, 0).await;
     app.until_ready().await;
     assert_eq!(app.chat(METERED).await.status, 200);
     assert_eq!(complaints(&app), [""; 0]);
@@ -103,7 +104,8 @@ async fn a_key_that_another_program_overwrote_is_named_and_healed() {
     let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
     let file = "[providers.groq.models.\"openai/gpt-oss-20b\"]\nlimits = { rpm = 8 }\nwindow = \"sliding\"\n";
     let setup = TestApp::setup().played("groq", &upstream).played("ollama", &upstream).env("OLLAMA_MODELS", "m");
-    let app = setup.redis(&redis).file(file).start().await;
+    let app = setup.redis(&redis).file(file).env("TOLLFREE__QUEUE__MAX_WAIT_MS", 10_000).start().await;
+    let body = json!({ "model": METERED, "messages": [{ "role": "user", "content": "hi" }] });
     let mut served = 0;
     for name in ["health", "queue", "meta", "journal", "totals", "speed"] {
         let key = format!("tf1:{{default}}:{name}");
@@ -117,7 +119,8 @@ async fn a_key_that_another_program_overwrote_is_named_and_healed() {
     }
     assert_eq!(served, 6, "{}", app.log());
     for _ in 0..4 {
-        served += usize::from(app.chat(METERED).await.status == 200);
+        let call = app.chat_call(&body).header("prefer", "wait=0");
+        served += usize::from(crate::support::http::Answer::of(call).await.status == 200);
     }
     assert_eq!(served, 8, "the counters were not lost with the keys");
 }

@@ -33,7 +33,8 @@ test("retired models are listed separately, with their successors and dates", as
   expect(screen.queryByText("moonshotai/kimi-k2-instruct-0905")).toBeNull();
   fireEvent.click(screen.getByLabelText("Retired 1"));
   expect(await screen.findByText("moonshotai/kimi-k2-instruct-0905")).toBeTruthy();
-  expect(screen.getByRole("cell", { name: "groq/openai/gpt-oss-120b (retired 2026-04)" })).toBeTruthy();
+  const cells = screen.getAllByRole("cell").map((cell) => cell.textContent);
+  expect(cells.at(-1)).toBe("groq/openai/gpt-oss-120b (retired 2026-04)");
 });
 
 test("very long names and very large numbers fit", async () => {
