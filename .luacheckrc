@@ -3,12 +3,12 @@
 stds.scripts = {
   read_globals = {
     'KEYS', 'ARGV',
-    redis = { fields = { 'call' } },
+    redis = { fields = { 'call', 'pcall' } },
     struct = { fields = { 'pack', 'unpack' } },
-    math = { fields = { 'ceil', 'floor', 'max', 'min' } },
+    math = { fields = { 'abs', 'ceil', 'floor', 'max', 'min' } },
     string = { fields = { 'find', 'format', 'gmatch', 'gsub', 'lower', 'match', 'rep', 'sub' } },
     table = { fields = { 'concat', 'sort' } },
-    'ipairs', 'next', 'pairs', 'select', 'tonumber', 'unpack',
+    'ipairs', 'next', 'pairs', 'select', 'tonumber', 'type', 'unpack',
   },
 }
 std = 'scripts'

@@ -36,7 +36,8 @@ COPY src src
 COPY --from=dashboard /dashboard/dist dashboard/dist
 RUN touch src/main.rs src/lib.rs && cargo auditable build --locked --profile "${PROFILE}" --bin tollfree
 ARG FINAL_IMAGE
-RUN mkdir -p /out/usr/local/bin /out/etc/tollfree /data \
+RUN mkdir -p /out/usr/local/bin /out/etc/tollfree /out/tmp /data \
+    && chmod 1777 /out/tmp \
     && cp "target/${PROFILE}/tollfree" /out/usr/local/bin/ \
     && if [ "${FINAL_IMAGE}" = scratch ]; then \
          ldd "target/${PROFILE}/tollfree" | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /out; \
@@ -56,7 +57,7 @@ LABEL org.opencontainers.image.title="tollfree" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /out/ /
-# State of a gateway without Redis. With Redis nothing is written, and the root file system may be read-only.
+# State of a gateway without Redis. With Redis only recordings are written, to /tmp; the rest may be read-only.
 COPY --from=build --chown=65532:65532 /data /data
 ENV HOST=0.0.0.0 PORT=3000 TOLLFREE_DATA_DIR=/data
 # The directory in which `tollfree.toml` is looked up.

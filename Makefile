@@ -48,12 +48,20 @@ test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu m
 	$(CARGO) test --locked --test it -- ledger::
 	$(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
 
-test-agents: setup ## the real Claude Code and Codex, each on a small task with tools (installs both from npm; a minute)
+test-agents: setup ## the real Claude Code, Codex and other tools after `tollfree setup` (installs them from npm and PyPI; three minutes)
 	cd tests/agents && npm ci --silent
+	# Their lock files would name packages of other platforms that not every registry has.
+	cd tests/agents && npm install --silent --no-save --no-package-lock --prefix .venv/node opencode-ai@1.18.33 @continuedev/cli@1.5.47
+	cd tests/agents && for tool in aider llm; do \
+	  cmp -s requirements-$$tool.txt .venv/$$tool/made-from || { rm -rf .venv/$$tool && python3 -m venv .venv/$$tool && \
+	    .venv/$$tool/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-$$tool.txt && \
+	    cp requirements-$$tool.txt .venv/$$tool/made-from; } || exit 1; done
 	$(CARGO) build --locked
 	.venv/bin/python tests/agents/run.py target/debug/tollfree
 
 test-long: setup ## the same histories and clocks, for much longer
+	PROPTEST_CASES=100000 $(CARGO) test --locked --release --lib -- json:: config:: app::head_limit upstream::hints \
+	  upstream::request_edit upstream::response
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
 

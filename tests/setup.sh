@@ -23,6 +23,7 @@ need go golang-go
 need mvn maven
 need javac default-jdk-headless
 need curl curl
+need busybox busybox
 # Whatever browser of the kind is there will do.
 command -v google-chrome >/dev/null || command -v chromium-browser >/dev/null || need chromium chromium
 if [ "${1:-}" = bench ]; then

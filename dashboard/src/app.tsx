@@ -12,6 +12,7 @@ const Pool = lazy(() => import("./pages/pool/pool"));
 const Requests = lazy(() => import("./pages/requests/requests"));
 const Clients = lazy(() => import("./pages/clients/clients"));
 const Providers = lazy(() => import("./pages/providers/providers"));
+const Usage = lazy(() => import("./pages/usage/usage"));
 const Models = lazy(() => import("./pages/models/models"));
 const Playground = lazy(() => import("./pages/playground/playground"));
 const Settings = lazy(() => import("./pages/settings/settings"));
@@ -62,6 +63,7 @@ function LoggedIn() {
             <Route path="/requests/:id?" component={Requests} />
             <Route path="/clients/:id?" component={Clients} />
             <Route path="/providers" component={Providers} />
+            <Route path="/usage" component={Usage} />
             <Route path="/models" component={Models} />
             <Route path="/playground" component={Playground} />
             <Route path="/settings" component={Settings} />

@@ -47,6 +47,11 @@ export const elapsed = (ms: number | null) => (ms === null ? "–" : ms < 1000 ?
 export const percent = (part: number, of: number) =>
   of > 0 ? `${((100 * part) / of).toFixed(part === of ? 0 : 1)} %` : "–";
 
+const amount = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
+/** An amount of money without its currency: `1,234.50`. */
+export const money = (n: number) => amount.format(n);
+
 /** For the axis of a chart, where all labels share one unit: `0.4 s`. */
 export const axisSeconds = (ms: number) => `${Number((ms / 1000).toFixed(2))} s`;
 
@@ -98,13 +103,17 @@ const LIMITS: Record<string, string> = {
   tpd: "tokens / day",
   tpmonth: "tokens / month",
   itpm: "input tokens / min",
+  ash: "audio seconds / h",
+  asd: "audio seconds / day",
   concurrency: "concurrent requests",
+  allowance: "‰ of the month",
 };
 export const limitName = (limit: string) => LIMITS[limit] ?? limit;
 
 const SOURCES: Record<string, string> = {
   catalogue: "from the built-in catalogue",
   file: "from tollfree.toml",
+  provider: "reported by the provider",
   learned: "learned from the provider's responses",
 };
 export const sourceName = (source: string) => SOURCES[source] ?? source;

@@ -22,6 +22,8 @@ const RETRY_DELAYS_MS = [500, 1_000, 2_000, 5_000, 10_000];
 
 type OnBudget = (budget: Budget) => void;
 type OnRequest = (record: RequestRecord) => void;
+/** A provider has gained or lost models. */
+type OnModels = () => void;
 
 /** The gateway's event stream, reconnected when it breaks, and a record of how current the page is. */
 export class LiveFeed {
@@ -38,7 +40,10 @@ export class LiveFeed {
   private modeTimer: ReturnType<typeof setInterval> | undefined;
   private hiddenTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly onBudget: OnBudget) {}
+  constructor(
+    private readonly onBudget: OnBudget,
+    private readonly onModels: OnModels = () => {},
+  ) {}
 
   readonly get = () => this.freshness;
   readonly subscribe = (listener: () => void) => {
@@ -120,6 +125,7 @@ export class LiveFeed {
       for await (const { event, data, id } of readEvents(body, { onChunk })) {
         if (id) this.lastEventId = id;
         if (event === "budget") this.onBudget(JSON.parse(data) as Budget);
+        if (event === "models") this.onModels();
         if (event === "request") {
           const record = JSON.parse(data) as RequestRecord;
           for (const listener of this.requestListeners) listener(record);

@@ -38,6 +38,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/budget/forget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Forgets a limit that was learned from a provider's responses
+         * @description The configured limit is in force at the next admission of every replica, until the provider names another one.
+         */
+        post: operations["forget_learned_limit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/admin/v1/clients": {
         parameters: {
             query?: never;
@@ -155,7 +175,8 @@ export interface paths {
         /**
          * Events of the pool as they happen, over all replicas
          * @description `event: request` is a finished request (`Request`). `event: budget` is the whole `Budget`, at most once a second and only
-         *     when it changed. Comments keep the connection alive.
+         *     when it changed. `event: models` names the models that a provider has gained or lost: `{"provider", "new", "gone", "back"}`.
+         *     Comments keep the connection alive.
          */
         get: operations["stream_events"];
         put?: never;
@@ -230,7 +251,8 @@ export interface paths {
         head?: never;
         /**
          * Changes a provider key
-         * @description Applies to the next admission of every replica. Keys of the environment are changed there.
+         * @description Applies to the next admission of every replica. Of a key of the environment only its account can be changed; null gives it the
+         *     one that the configuration names.
          */
         patch: operations["change_provider_key"];
         trace?: never;
@@ -286,7 +308,8 @@ export interface paths {
         put?: never;
         /**
          * Looks at the lists of models of providers now
-         * @description All replicas get what is found. Without this call each list is looked at every six hours, by one replica for all.
+         * @description All replicas get what is found, and models that were refused are served again where the list has them. Without this call
+         *     each list is looked at every six hours, by one replica for all.
          */
         post: operations["refresh_model_lists"];
         delete?: never;
@@ -476,6 +499,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How to configure each tool, as a page */
+        get: operations["setup_page"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/setup/{script}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A script that configures a tool
+         * @description `claude-code.sh` for shells of Unix, `claude-code.ps1` for PowerShell. It holds no secret: it reads the client key from the
+         *     terminal.
+         */
+        get: operations["setup_script"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/setup/{tool}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The files of a tool for one key
+         * @description The body is a form (`application/x-www-form-urlencoded`). It has the folders of the person (`HOME`, `os` and the variables
+         *     with which tools find their files), optionally a `model`, and as `text0`, `text1` … the present texts of files that are to
+         *     be merged. The answer has a line for each file: its mode, `edit` or `whole`, and its path and new text in Base64. Nothing
+         *     is stored.
+         */
+        post: operations["setup_files"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/transcriptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What is said in a recording
+         * @description Form and answer are OpenAI's. The form is passed on as it came, but for the model's name, the response format and `stream`: every
+         *     format is written here from the provider's transcript. The recording waits in a file, so that another provider can get it, too.
+         */
+        post: operations["create_transcription"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/translations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What is said in a recording, in English
+         * @description As for transcriptions; for models with the capability `translate`.
+         */
+        post: operations["create_translation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/chat/completions": {
         parameters: {
             query?: never;
@@ -496,6 +621,71 @@ export interface paths {
          *     `data: {"error":…}` without `[DONE]`.
          */
         post: operations["create_chat_completion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The completion of a prompt, whole or as a stream
+         * @description Request and response are OpenAI's. A `suffix` is what follows the completion; only models with the capability `fim` take one.
+         *     Models that only chat get the prompt as a message of their user.
+         */
+        post: operations["create_completion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Vectors of texts
+         * @description Request and response are OpenAI's. The model is `provider/model`, or a name that several providers serve. A request fails
+         *     over only between models that compute the same vectors: of one family, and of one length.
+         *
+         *     More texts than a provider takes in one call are split: each call is admitted by itself, and repeated by itself where it
+         *     fails. Texts are sent as they are; tokens as input are refused.
+         */
+        post: operations["create_embeddings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fim/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The completion between a prompt and a suffix, whole or as a stream
+         * @description Request and response are Mistral's: the answer has the form of a chat completion.
+         */
+        post: operations["create_fim_completion"];
         delete?: never;
         options?: never;
         head?: never;
@@ -579,6 +769,47 @@ export interface paths {
         get: operations["show_model"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/moderations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Which texts are harmful, and how
+         * @description Request and response are OpenAI's. Categories of the provider are mapped to OpenAI's; those that OpenAI lacks keep their names
+         *     and flag nothing.
+         */
+        post: operations["create_moderation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rerank": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Documents in the order of their relevance to a query
+         * @description Request and response have the form that Cohere and Jina share. `return_documents` puts the documents into the results.
+         */
+        post: operations["rerank_documents"];
         delete?: never;
         options?: never;
         head?: never;
@@ -776,7 +1007,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Closes a provider's breakers and ends its cooldowns */
+        /** Closes a provider's breakers, ends its cooldowns, and serves models again that it has refused */
         post: operations["reset_provider"];
         delete?: never;
         options?: never;
@@ -799,6 +1030,27 @@ export interface paths {
         head?: never;
         /** Sets the strategy of `free`, for all replicas */
         patch: operations["set_routing_strategy"];
+        trace?: never;
+    };
+    "/v1/stream-test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A stream to test proxies with
+         * @description Six events, 200 ms apart, of which each says when it was sent (`sent_ms`, since the first). Before the last the stream is
+         *     silent for `silent_ms`: no comment keeps it alive. Costs no budget.
+         */
+        get: operations["stream_test"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/usage": {
@@ -919,9 +1171,10 @@ export interface components {
             forecast: null | components["schemas"]["Forecast"];
             /** @enum {string} */
             kind: "sliding" | "bucket" | "calendar" | "concurrency";
+            learned: null | components["schemas"]["LearnedLimit"];
             /** Format: int64 */
             left: number;
-            /** @description `rpm`, `rpd`, `tpm`, … */
+            /** @description `rpm`, `rpd`, `tpm`, …; `allowance`: thousandths of a month's allowance, as the provider reports */
             limit: string;
             /**
              * Format: int64
@@ -939,7 +1192,7 @@ export interface components {
              */
             resets_at: string | null;
             /** @enum {string} */
-            source: "catalogue" | "file" | "learned";
+            source: "catalogue" | "file" | "learned" | "provider";
             /** Format: int64 */
             span_ms: number;
             /** Format: int64 */
@@ -1268,6 +1521,58 @@ export interface components {
             /** @description What the first client key changes: a gateway that was open for want of one needs keys from now on */
             notice?: string;
         };
+        Completion: {
+            choices: components["schemas"]["CompletionChoice"][];
+            /** Format: int64 */
+            created: number;
+            id: string;
+            /** @description `provider/model` */
+            model: string;
+            /** @example text_completion */
+            object: string;
+            usage?: null | components["schemas"]["CompletionUsage"];
+        };
+        CompletionChoice: {
+            finish_reason?: string | null;
+            /** Format: int32 */
+            index: number;
+            /** @description Always null */
+            logprobs?: Record<string, never> | null;
+            text: string;
+        };
+        /** @description One text. */
+        CompletionInput: string | string[];
+        /** @description The parameters the gateway reads. Others are passed to the provider unchanged. */
+        CompletionRequest: {
+            /** @description Puts the prompt before the completion */
+            echo?: boolean | null;
+            /** Format: int64 */
+            max_tokens?: number | null;
+            /** @example codestral-latest */
+            model: string;
+            /** Format: int32 */
+            n?: number | null;
+            prompt: components["schemas"]["CompletionInput"];
+            /** Format: int64 */
+            seed?: number | null;
+            /** @description A text, or several */
+            stop?: Record<string, never> | null;
+            stream?: boolean | null;
+            /** @description What follows the completion */
+            suffix?: string | null;
+            /** Format: double */
+            temperature?: number | null;
+            /** Format: double */
+            top_p?: number | null;
+        };
+        CompletionUsage: {
+            /** Format: int64 */
+            completion_tokens: number;
+            /** Format: int64 */
+            prompt_tokens: number;
+            /** Format: int64 */
+            total_tokens: number;
+        };
         Config: {
             settings: components["schemas"]["Setting"][];
             /** @description The URL of a request's trace, with `{trace_id}` as a placeholder */
@@ -1293,6 +1598,50 @@ export interface components {
             id: string;
             object: string;
         };
+        Embedding: {
+            embedding: components["schemas"]["Vector"];
+            /** Format: int32 */
+            index: number;
+            /** @example embedding */
+            object: string;
+        };
+        Embeddings: {
+            data: components["schemas"]["Embedding"][];
+            /** @description `provider/model` */
+            model: string;
+            /** @example list */
+            object: string;
+            usage: components["schemas"]["EmbeddingsUsage"];
+        };
+        /** @description A text, or up to 2048 of them. */
+        EmbeddingsInput: string | string[];
+        /** @description The parameters the gateway reads. Others, such as `input_type`, are passed to the provider unchanged. */
+        EmbeddingsRequest: {
+            /**
+             * Format: int32
+             * @description The length of the vectors, where the model has several
+             */
+            dimensions?: number | null;
+            encoding_format?: null | components["schemas"]["EncodingFormat"];
+            input: components["schemas"]["EmbeddingsInput"];
+            /** @example gemini/gemini-embedding-001 */
+            model: string;
+            /** @description `flex`: may wait longer and uses only what other requests leave. `priority`: needs a key with permission */
+            service_tier?: string | null;
+            /** @description Not passed on */
+            user?: string | null;
+        };
+        EmbeddingsUsage: {
+            /** Format: int64 */
+            prompt_tokens: number;
+            /** Format: int64 */
+            total_tokens: number;
+        };
+        /**
+         * @description `base64`: little-endian `f32`, as OpenAI's SDKs request by default.
+         * @enum {string}
+         */
+        EncodingFormat: "float" | "base64";
         /** @description The body of every error response. */
         Envelope: {
             error: components["schemas"]["ErrorBody"];
@@ -1320,6 +1669,12 @@ export interface components {
             id: string;
             /** Format: date-time */
             since: string;
+            /**
+             * Format: date-time
+             * @description When it is served again, to see whether it is back. Null: once the list has it
+             */
+            until: string | null;
+            why: string;
         };
         Health: {
             status: string;
@@ -1328,6 +1683,21 @@ export interface components {
             cause: string;
             /** Format: date-time */
             until: string;
+        };
+        LearnedLimit: {
+            /** Format: date-time */
+            at: string | null;
+            /** @enum {string} */
+            from: "answer" | "refusal" | "ceiling" | "unknown";
+        };
+        /** @description A limit of an account, or of one model of it. */
+        LearnedLimitOf: {
+            account: string;
+            /** @description `rpm`, `rpd`, `tpm`, … */
+            limit: string;
+            /** @description Absent: a limit over all models of the account */
+            model?: string | null;
+            provider: string;
         };
         LedgerStatus: {
             /** @description Why it is not reachable */
@@ -1564,6 +1934,8 @@ export interface components {
             /** Format: int64 */
             created: number;
             id: string;
+            /** @enum {string} */
+            kind: "chat" | "embedding" | "completion" | "rerank" | "moderation" | "transcription" | "other";
             /** Format: int64 */
             max_output: number;
             /** @description The members of a meta-model as `provider/model` */
@@ -1592,11 +1964,29 @@ export interface components {
             /** Format: int64 */
             max: number;
             /** @enum {string} */
-            source: "catalogue" | "file" | "learned";
+            source: "catalogue" | "file" | "learned" | "provider";
         };
         ModelList: {
             data: components["schemas"]["ModelCard"][];
             object: string;
+        };
+        ModeratedText: {
+            /** @description OpenAI's categories, and those that only the provider has */
+            categories: Record<string, never>;
+            category_applied_input_types: Record<string, never>;
+            category_scores: Record<string, never>;
+            flagged: boolean;
+        };
+        Moderation: {
+            id: string;
+            /** @description `provider/model` */
+            model: string;
+            results: components["schemas"]["ModeratedText"][];
+        };
+        ModerationRequest: {
+            input: components["schemas"]["EmbeddingsInput"];
+            /** @description Absent: the model behind `omni-moderation-latest` */
+            model?: string | null;
         };
         NewClient: {
             /** @description A disabled key is rejected until it is enabled again */
@@ -1626,8 +2016,10 @@ export interface components {
         };
         NewModel: {
             id: string;
-            /** @description Why it is not served. Null: it is, and it joins meta-models once it has answered a request */
+            /** @description Why it is not served. Null: it is */
             not_served: string | null;
+            /** @description Whether it has yet to answer a request before it joins meta-models */
+            on_trial: boolean;
             /** Format: date-time */
             since: string;
         };
@@ -1649,7 +2041,7 @@ export interface components {
              */
             try: boolean;
         };
-        /** @description A retired model has only a status and a successor. */
+        /** @description A retired model has only a status, its date and a successor. */
         OneModelFacts: {
             capabilities: string[];
             /** Format: int64 */
@@ -1659,8 +2051,12 @@ export interface components {
             limits: components["schemas"]["ModelLimit"][];
             /** Format: int64 */
             max_output: number | null;
+            /** @enum {string} */
+            model_kind: "chat" | "embedding" | "completion" | "rerank" | "moderation" | "transcription" | "other";
             /** Format: int32 */
             quality: number | null;
+            /** @description The day or the month since when it is retired */
+            retired_on: string | null;
             /** @enum {string} */
             status: "active" | "trial" | "gated" | "paid" | "retired" | "off";
             successor: string | null;
@@ -1675,9 +2071,13 @@ export interface components {
         };
         /** @description A provider of the catalogue or of the file. */
         Provider: {
+            /** @description Whether it answers without a key, and the operator can switch that on */
+            can_be_keyless: boolean;
             /** @description Whether it is served with the keys that it has */
             configured: boolean;
             id: string;
+            /** @description Whether it is called without a key */
+            keyless: boolean;
             list: null | components["schemas"]["ProviderModelList"];
             /** @description What it lacks besides a key */
             missing: string | null;
@@ -1737,12 +2137,15 @@ export interface components {
         };
         /** @description The list of models of a provider, compared with the catalogue. */
         ProviderModelList: {
-            /** @description Models of the catalogue that the list does not have. They are not served */
+            /** @description Models that are not served, because the list does not have them or a request was answered so */
             gone: components["schemas"]["GoneModel"][];
             /** @description Models in the list */
             listed: number;
-            /** Format: date-time */
-            looked_at: string;
+            /**
+             * Format: date-time
+             * @description Null: no replica has looked at the list yet
+             */
+            looked_at: string | null;
             /** @description Models that the catalogue does not have */
             new: components["schemas"]["NewModel"][];
             /** @description Why the list could not be read, or is not trusted */
@@ -1759,6 +2162,25 @@ export interface components {
             limits: components["schemas"]["LimitStatus"][];
             models: string[];
             name: string;
+        };
+        RankedDocument: {
+            document?: null | components["schemas"]["RerankText"];
+            /**
+             * Format: int32
+             * @description Position in the request
+             */
+            index: number;
+            /** Format: double */
+            relevance_score: number;
+        };
+        Ranking: {
+            id: string;
+            meta: Record<string, never>;
+            /** @description `provider/model` */
+            model: string;
+            /** @description The best document first */
+            results: components["schemas"]["RankedDocument"][];
+            usage: components["schemas"]["EmbeddingsUsage"];
         };
         /** @description One finished request. */
         RecentRequest: {
@@ -1842,6 +2264,24 @@ export interface components {
             trace_id: string | null;
             /** Format: int64 */
             waited_ms: number;
+        };
+        RerankDocument: string | components["schemas"]["RerankText"];
+        /** @description The parameters the gateway reads. Others are passed to the provider unchanged. */
+        RerankRequest: {
+            documents: components["schemas"]["RerankDocument"][];
+            /** @example cohere/rerank-v3.5 */
+            model: string;
+            query: string;
+            /** @description Whether the results have the documents */
+            return_documents?: boolean | null;
+            /**
+             * Format: int32
+             * @description Only so many of the best documents
+             */
+            top_n?: number | null;
+        };
+        RerankText: {
+            text: string;
         };
         /** @description A request for a compaction. */
         ResponsesCompactRequest: {
@@ -2060,9 +2500,34 @@ export interface components {
             enabled: boolean;
             id: string;
         };
+        /** @description With `verbose_json` the provider's other fields as well: `language`, `duration`, `segments`, … */
+        Transcription: {
+            text: string;
+            usage?: Record<string, never> | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description The fields the gateway reads. Others, such as `language` and `prompt`, are passed to the provider unchanged. */
+        TranscriptionRequest: {
+            /**
+             * Format: binary
+             * @description wav, flac, ogg, mp3, m4a or webm
+             */
+            file: string;
+            /** @example whisper-large-v3-turbo */
+            model: string;
+            /** @description `json`, `text`, `srt`, `verbose_json` or `vtt` */
+            response_format?: string | null;
+            /** @description Server-sent events instead of one response */
+            stream?: boolean | null;
+        } & {
+            [key: string]: unknown;
+        };
         Usage: {
             /** @enum {string} */
             by: "client" | "provider" | "model";
+            /** @description Of `saved`. Null: the operator has set no prices */
+            currency: string | null;
             /**
              * Format: date-time
              * @description The start of the first step
@@ -2072,7 +2537,7 @@ export interface components {
             /** @description Sorted by requests, the most first */
             series: components["schemas"]["UsageSeries"][];
             /** @enum {string} */
-            step: "minute" | "day";
+            step: "minute" | "hour" | "day";
             /** Format: date-time */
             to: string;
         };
@@ -2090,6 +2555,11 @@ export interface components {
             ok: number;
             /** Format: int64 */
             requests: number;
+            /**
+             * Format: double
+             * @description What the tokens would have cost by the operator's price list. Null: there is none
+             */
+            saved: number | null;
             /**
              * Format: int64
              * @description Part of `tokens_in` that providers had in their caches
@@ -2110,6 +2580,8 @@ export interface components {
             time: string;
         };
         UsageSeries: {
+            /** @description The name of a client that has one */
+            label: string | null;
             /**
              * @description The id of a client or provider, or `provider/model`. `none`: requests that reached no provider. `other`: all names
              *     beyond a bound
@@ -2130,6 +2602,7 @@ export interface components {
             /** Format: int64 */
             tokens_out: number;
         };
+        Vector: number[] | string;
     };
     responses: {
         /** @description `context_length_exceeded`, `unsupported_by_models`, `invalid_json`, `invalid_value` */
@@ -2236,6 +2709,26 @@ export interface components {
         "400_provider_key_refused_or_invalid_json_or_invalid_value": {
             headers: {
                 "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `unsupported_by_models`, `invalid_json`, `invalid_value` */
+        "400_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat": {
+            headers: {
+                "preference-applied": components["headers"]["preference-applied"];
+                "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                "x-request-id": components["headers"]["x-request-id"];
+                "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
                 [name: string]: unknown;
             };
             content: {
@@ -2883,6 +3376,47 @@ export interface operations {
             };
             401: components["responses"]["401_invalid_api_key"];
             403: components["responses"]["403_cross_site_request_or_admin_required"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    forget_learned_limit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "account": "main",
+                 *       "limit": "rpd",
+                 *       "model": "openai/gpt-oss-120b",
+                 *       "provider": "groq"
+                 *     }
+                 */
+                "application/json": components["schemas"]["LearnedLimitOf"];
+            };
+        };
+        responses: {
+            /** @description The budget after the change */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Budget"];
+                };
+            };
+            400: components["responses"]["400_invalid_json_or_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request_or_admin_required"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
@@ -3622,7 +4156,7 @@ export interface operations {
                  */
                 by?: string;
                 /**
-                 * @description `minute` (the last hour by default) or `day` (the last 30 by default)
+                 * @description `minute` (the last hour by default), `hour` (the last 24 by default) or `day` (the last 30 by default)
                  * @example day
                  */
                 step?: string;
@@ -3904,6 +4438,255 @@ export interface operations {
             };
         };
     };
+    setup_page: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    setup_script: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The tool, with `.sh` or `.ps1`.
+                 * @example claude-code.sh
+                 */
+                script: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The script */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            404: components["responses"]["404_not_found"];
+        };
+    };
+    setup_files: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The tool.
+                 * @example claude-code
+                 */
+                tool: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The files */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            400: components["responses"]["400_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request"];
+            404: components["responses"]["404_not_found"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable"];
+        };
+    };
+    create_transcription: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+                /**
+                 * @description Kept if it is safe.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "multipart/form-data": components["schemas"]["TranscriptionRequest"];
+            };
+        };
+        responses: {
+            /** @description The transcript, in the requested form */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Transcription"];
+                    "text/event-stream": string;
+                    "text/plain": string;
+                    "text/vtt": string;
+                };
+            };
+            400: components["responses"]["400_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
+            404: components["responses"]["404_model_not_found_of_chat"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
+            504: components["responses"]["504_upstream_timeout_of_chat"];
+            /** @description A provider rejected the request; its own message */
+            "4XX": {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope"];
+                };
+            };
+        };
+    };
+    create_translation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+                /**
+                 * @description Kept if it is safe.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "multipart/form-data": components["schemas"]["TranscriptionRequest"];
+            };
+        };
+        responses: {
+            /** @description The transcript, in the requested form */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Transcription"];
+                    "text/event-stream": string;
+                    "text/plain": string;
+                    "text/vtt": string;
+                };
+            };
+            400: components["responses"]["400_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
+            404: components["responses"]["404_model_not_found_of_chat"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
+            504: components["responses"]["504_upstream_timeout_of_chat"];
+            /** @description A provider rejected the request; its own message */
+            "4XX": {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope"];
+                };
+            };
+        };
+    };
     create_chat_completion: {
         parameters: {
             query?: never;
@@ -3931,6 +4714,245 @@ export interface operations {
         };
         responses: {
             /** @description The provider's response */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatCompletion"];
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
+            404: components["responses"]["404_model_not_found_of_chat"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
+            504: components["responses"]["504_upstream_timeout_of_chat"];
+            /** @description A provider rejected the request; its own message */
+            "4XX": {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope"];
+                };
+            };
+        };
+    };
+    create_completion: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+                /**
+                 * @description Kept if it is safe.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CompletionRequest"];
+            };
+        };
+        responses: {
+            /** @description The completion */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Completion"];
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
+            404: components["responses"]["404_model_not_found_of_chat"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
+            504: components["responses"]["504_upstream_timeout_of_chat"];
+            /** @description A provider rejected the request; its own message */
+            "4XX": {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope"];
+                };
+            };
+        };
+    };
+    create_embeddings: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+                /**
+                 * @description Kept if it is safe.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["EmbeddingsRequest"];
+            };
+        };
+        responses: {
+            /** @description The vectors, in the order of the texts */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Embeddings"];
+                };
+            };
+            400: components["responses"]["400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
+            404: components["responses"]["404_model_not_found_of_chat"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
+            504: components["responses"]["504_upstream_timeout_of_chat"];
+            /** @description A provider rejected the request; its own message */
+            "4XX": {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope"];
+                };
+            };
+        };
+    };
+    create_fim_completion: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+                /**
+                 * @description Kept if it is safe.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CompletionRequest"];
+            };
+        };
+        responses: {
+            /** @description The completion */
             200: {
                 headers: {
                     "preference-applied": components["headers"]["preference-applied"];
@@ -4141,6 +5163,164 @@ export interface operations {
             429: components["responses"]["429_too_many_attempts"];
             500: components["responses"]["500_internal_error"];
             503: components["responses"]["503_ledger_unavailable"];
+        };
+    };
+    create_moderation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+                /**
+                 * @description Kept if it is safe.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ModerationRequest"];
+            };
+        };
+        responses: {
+            /** @description The results */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Moderation"];
+                };
+            };
+            400: components["responses"]["400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
+            404: components["responses"]["404_model_not_found_of_chat"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
+            504: components["responses"]["504_upstream_timeout_of_chat"];
+            /** @description A provider rejected the request; its own message */
+            "4XX": {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope"];
+                };
+            };
+        };
+    };
+    rerank_documents: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @example wait=10
+                 */
+                Prefer?: string;
+                /**
+                 * @description Kept if it is safe.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RerankRequest"];
+            };
+        };
+        responses: {
+            /** @description The results */
+            200: {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-model": components["headers"]["x-tollfree-model"];
+                    "x-tollfree-provider": components["headers"]["x-tollfree-provider"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ranking"];
+                };
+            };
+            400: components["responses"]["400_context_length_exceeded_or_unsupported_by_models_or_invalid_json_or_invalid_value_of_chat"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_model_not_allowed_or_cross_site_request_of_chat"];
+            404: components["responses"]["404_model_not_found_of_chat"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_client_quota_exceeded_or_budget_exhausted_or_too_many_attempts_of_chat"];
+            500: components["responses"]["500_internal_error"];
+            502: components["responses"]["502_upstream_error_of_chat"];
+            503: components["responses"]["503_no_provider_available_or_ledger_unavailable_of_chat"];
+            504: components["responses"]["504_upstream_timeout_of_chat"];
+            /** @description A provider rejected the request; its own message */
+            "4XX": {
+                headers: {
+                    "preference-applied": components["headers"]["preference-applied"];
+                    "x-ratelimit-limit-requests": components["headers"]["x-ratelimit-limit-requests"];
+                    "x-ratelimit-limit-tokens": components["headers"]["x-ratelimit-limit-tokens"];
+                    "x-ratelimit-remaining-requests": components["headers"]["x-ratelimit-remaining-requests"];
+                    "x-ratelimit-remaining-tokens": components["headers"]["x-ratelimit-remaining-tokens"];
+                    "x-ratelimit-reset-requests": components["headers"]["x-ratelimit-reset-requests"];
+                    "x-ratelimit-reset-tokens": components["headers"]["x-ratelimit-reset-tokens"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    "x-tollfree-attempts": components["headers"]["x-tollfree-attempts"];
+                    "x-tollfree-dropped": components["headers"]["x-tollfree-dropped"];
+                    "x-tollfree-waited-ms": components["headers"]["x-tollfree-waited-ms"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Envelope"];
+                };
+            };
         };
     };
     create_response: {
@@ -4620,11 +5800,41 @@ export interface operations {
             503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
         };
     };
+    stream_test: {
+        parameters: {
+            query?: {
+                /** @description A silence on purpose. */
+                silent_ms?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Server-sent events */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["400_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable"];
+        };
+    };
     show_own_usage: {
         parameters: {
             query?: {
                 /**
-                 * @description `minute` (the last hour by default) or `day` (the last 30 by default)
+                 * @description `minute` (the last hour by default), `hour` (the last 24 by default) or `day` (the last 30 by default)
                  * @example day
                  */
                 step?: string;

@@ -3,7 +3,7 @@ import { ApiError, api, bodyOf } from "./api";
 import { syncClock } from "./components/clock";
 import { LiveFeed, useFeedMode } from "./live-feed";
 import { fillGaps } from "./usage";
-import type { ClientChange, NewClient, NewProviderKey, ProviderKeyChange, Strategy, Usage } from "./types";
+import type { ClientChange, LimitOf, NewClient, NewProviderKey, ProviderKeyChange, Strategy, Usage } from "./types";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -16,10 +16,13 @@ export const queryClient = new QueryClient({
   },
 });
 
-export const liveFeed = new LiveFeed((budget) => {
-  syncClock(budget.taken_at);
-  queryClient.setQueryData(["budget"], budget);
-});
+export const liveFeed = new LiveFeed(
+  (budget) => {
+    syncClock(budget.taken_at);
+    queryClient.setQueryData(["budget"], budget);
+  },
+  () => void Promise.all(["providers", "models"].map((key) => queryClient.invalidateQueries({ queryKey: [key] }))),
+);
 
 // Every answered poll shows that the gateway is reachable; data that the page itself writes to the cache does not.
 queryClient.getQueryCache().subscribe((event) => {
@@ -46,7 +49,7 @@ export function useBudget() {
 
 export interface UsageQuery {
   by: "client" | "provider" | "model";
-  step: "minute" | "day";
+  step: Usage["step"];
   /** How far back the series reach, in ms. */
   back: number;
 }
@@ -218,6 +221,9 @@ export const useRefreshLists = () =>
 export const useTestProviderKey = (id: string) =>
   useMutation({ mutationFn: () => bodyOf(api.POST("/admin/v1/provider-keys/{id}/test", byId(id))) });
 
+/** Forgets a learned limit, so that the configured one is in force. */
+export const useForgetLimit = () =>
+  useChange((body: LimitOf) => bodyOf(api.POST("/admin/v1/budget/forget", { body })), "budget", "models");
 export const useResetProvider = () =>
   useChange((id: string) => bodyOf(api.POST("/v1/status/providers/{id}/reset", byId(id))), "budget", "status");
 export const useSwitchProvider = () =>

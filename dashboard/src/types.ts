@@ -33,6 +33,7 @@ export type Series = Schemas["UsageSeries"];
 export type Budget = Schemas["Budget"];
 export type Breaker = Schemas["BudgetBreaker"];
 export type Window = Schemas["BudgetWindow"];
+export type LimitOf = Schemas["LearnedLimitOf"];
 export type BudgetModel = Schemas["ModelBudget"];
 export type Account = Schemas["AccountBudget"];
 export type Provider = Schemas["ProviderBudget"];

@@ -13,6 +13,7 @@ const figures = {
   waited_ms: 0,
   first_token_p50_ms: 5,
   first_token_p95_ms: 9,
+  saved: null,
 };
 const point = (time: string): UsagePoint => ({ time, ...figures });
 
@@ -23,7 +24,8 @@ test("intervals without a request are filled with zeros", () => {
     step: "minute",
     from: "2026-06-03T10:00:00Z",
     to: "2026-06-03T10:03:30Z",
-    series: [{ name: "groq", points: [point("2026-06-03T10:01:00Z")], total: figures }],
+    currency: null,
+    series: [{ name: "groq", label: null, points: [point("2026-06-03T10:01:00Z")], total: figures }],
   });
   expect(usage.series[0]?.points.map(({ requests }) => requests)).toEqual([0, 3, 0, 0]);
   expect(usage.series[0]?.points[0]?.first_token_p50_ms).toBeNull();

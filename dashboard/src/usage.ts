@@ -1,6 +1,6 @@
 import type { Series, Usage, UsageFigures, UsagePoint } from "./types";
 
-const STEP_MS = { minute: 60_000, day: 86_400_000 };
+const STEP_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 };
 const ZERO: UsageFigures = {
   requests: 0,
   ok: 0,
@@ -12,6 +12,7 @@ const ZERO: UsageFigures = {
   waited_ms: 0,
   first_token_p50_ms: null,
   first_token_p95_ms: null,
+  saved: null,
 };
 
 /** Adds the intervals without a request, which the gateway omits: charts need every series to have the same times. */
@@ -23,10 +24,11 @@ export function fillGaps(usage: Usage): Usage {
   return { ...usage, series: usage.series.map((series) => ({ ...series, points: pointsAt(series, times) })) };
 }
 
-function pointsAt(series: Series, times: number[]): UsagePoint[] {
-  const known = new Map(series.points.map((point) => [Date.parse(point.time), point]));
+function pointsAt({ points, total }: Series, times: number[]): UsagePoint[] {
+  const known = new Map(points.map((point) => [Date.parse(point.time), point]));
   // Charts identify points by this string, so each time has one spelling.
-  return times.map((at) => ({ ...(known.get(at) ?? ZERO), time: new Date(at).toISOString() }));
+  const none = { ...ZERO, saved: total.saved === null ? null : 0 };
+  return times.map((at) => ({ ...(known.get(at) ?? none), time: new Date(at).toISOString() }));
 }
 
 /** The figures since midnight UTC, from a series by day. */

@@ -29,7 +29,7 @@ const DEFAULTS: Record<string, Answer> = {
   "GET /admin/v1/usage": ({ query }) =>
     fixtures.usage(
       (query.get("by") ?? "provider") as Usage["by"],
-      query.get("step") === "day" ? "day" : "minute",
+      (query.get("step") ?? "minute") as Usage["step"],
       Date.parse(query.get("from") ?? ""),
       Date.now(),
     ),

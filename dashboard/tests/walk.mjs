@@ -1,4 +1,5 @@
-// node tests/walk.mjs '{"replicas":["http://…","http://…"],"key":"…","control":"http://…","model":"groq/…"}'
+// node tests/walk.mjs '{"replicas":["http://…","http://…"],"key":"…","control":"http://…","model":"groq/…",
+//   "added":{"name":"Cerebras","provider":"cerebras","model":"cerebras/…","key":"…"}}'
 // Uses the dashboard of two replicas in a browser, with simulated providers. Started by tests/it/end_to_end/dashboard.rs.
 import { strict as assert } from "node:assert";
 import { readFileSync } from "node:fs";
@@ -6,7 +7,7 @@ import { readdir, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { open } from "./browser.mjs";
 
-const { replicas, key, control, model } = JSON.parse(process.argv[2]);
+const { replicas, key, control, model, added } = JSON.parse(process.argv[2]);
 const [here, there] = replicas;
 const origins = replicas.map((url) => new URL(url).origin);
 const [provider] = model.split("/");
@@ -14,7 +15,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 const TIMEOUT_MS = 20_000;
 /** The limit of one step, even on a busy machine. It names the step that hangs. */
 const STEP_TIMEOUT_MS = 120_000;
-const PAGES = ["", "requests", "clients", "providers", "models", "playground", "settings", "start"];
+const PAGES = ["", "requests", "usage", "clients", "providers", "models", "playground", "settings", "start"];
 
 const problems = [];
 const browser = await open();
@@ -233,6 +234,45 @@ await step("a revoked key is rejected at both replicas", async () => {
   for (const base of replicas) assert.equal((await call(base, secret)).status, 401, base);
   await visit(other, there, "settings");
   await other.getByText("revoked client").first().waitFor();
+});
+
+await step("a provider key is added, serves at the other replica within a second, and is out at once", async () => {
+  await visit(page, here, "providers");
+  await page.getByRole("button", { name: `Add key of ${added.name}` }).click();
+  const form = page.getByRole("dialog", { name: "Add a key" });
+  const paste = async (text) => {
+    await form.getByLabel("Key", { exact: true }).fill(text);
+    await form.getByRole("button", { name: "Add key" }).click();
+  };
+  await paste(`${added.key}-wrong`);
+  await form.getByText(`${added.provider} refuses this key`).waitFor();
+  // A browser reports the refusal as an error of its own.
+  problems.splice(0, problems.length, ...problems.filter((each) => !each.includes("status of 400")));
+  assert.equal(await page.getByRole("button", { name: new RegExp(`^Disable ${added.provider}-`) }).count(), 0);
+  assert.notEqual((await call(there, key, added.model)).status, 200, "a refused key is not kept");
+  await paste(added.key);
+  await form.waitFor({ state: "hidden" });
+  await until("the other replica serves it", async () => (await call(there, key, added.model)).status === 200, 1_000);
+  const shown = await page.content();
+  assert(!shown.includes(added.key), "the page shows the secret");
+  const disable = page.getByRole("button", { name: new RegExp(`^Disable ${added.provider}-`) });
+  await disable.click();
+  await page.getByRole("button", { name: new RegExp(`^Enable ${added.provider}-`) }).waitFor();
+  assert.notEqual((await call(there, key, added.model)).status, 200, "a disabled key is out at the next admission");
+  await page.getByRole("button", { name: new RegExp(`^Delete ${added.provider}-`) }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete", exact: true }).click();
+  await page.getByRole("button", { name: new RegExp(`^Enable ${added.provider}-`) }).waitFor({ state: "hidden" });
+});
+
+await step("the page Usage shows what was used, and downloads it", async () => {
+  await visit(page, here, "usage");
+  const models = page.getByRole("region", { name: "Models" });
+  await models.getByRole("rowheader", { name: model }).waitFor();
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("button", { name: "Download models as CSV" }).click(),
+  ]);
+  assert.equal(download.suggestedFilename(), "tollfree-models.csv");
 });
 
 await step("the skip link, a bar and its details work by keyboard", async () => {

@@ -5,11 +5,11 @@
   ARGV  1 replica
   Reply {replicas that are alive, version of the provider keys}; the version is text
 ]]
---- @include "lib/clock"
+--- @include "lib/time"
 local REPLICAS, PROVIDER_KEYS = 1, 2 -- KEYS
 local ALIVE_MS = 60000
 
-local now = clock(nil)
+local now = wall_clock()
 redis.call('ZREMRANGEBYSCORE', KEYS[REPLICAS], '-inf', now - ALIVE_MS)
 redis.call('ZADD', KEYS[REPLICAS], now, ARGV[1])
 redis.call('PEXPIRE', KEYS[REPLICAS], ALIVE_MS)

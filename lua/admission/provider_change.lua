@@ -5,7 +5,7 @@
   ARGV  of each provider: its id, and a digest of its configuration, kept in meta as "cfg:<provider>"
   Reply the ids of the providers that have changed, separated by blanks
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/breaker"
 --- @include "lib/cooldown"
 --- @include "lib/provider_reset"
@@ -13,7 +13,7 @@
 --- @include "lib/wait_queue"
 local META, HEALTH, QUEUE = 1, 2, 3 -- KEYS
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = pool_clock(KEYS[META])
 local changed = {}
 for i = 1, #ARGV, 2 do
   local provider, digest = ARGV[i], ARGV[i + 1]

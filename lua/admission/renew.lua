@@ -4,7 +4,7 @@
   ARGV  1 arrival slack  2 TTL of the lease in ms  3 packed client windows  4 packed windows of the candidate
   Reply the lease as it is now; 0 where there is no such lease any more
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/window"
 --- @include "lib/window_kinds"
 --- @include "lib/client_windows"
@@ -16,7 +16,7 @@ local packed = redis.call('GET', KEYS[LEASE])
 if not packed or packed == 'x' then
   return 0
 end
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = pool_clock(KEYS[META])
 arrival_slack = ARGV[ARRIVAL_SLACK] + 0
 local lease, ttl = unpack_lease(packed), tonumber(ARGV[LEASE_TTL])
 local of_client, clients, first_key, heads = parse_client_windows(ARGV[CLIENT_WINDOWS], FIRST_WINDOW)

@@ -14,11 +14,11 @@
 local META, FIRST_LEASE = 1, 2 -- KEYS
 local EPOCH, ARRIVAL_SLACK, LEASE_TTL, SETTLED_TTL, FIRST_RECORD, RECORD_FIELDS = 1, 2, 3, 4, 5, 4 -- ARGV
 
-local meta = redis.call('HMGET', KEYS[META], 'epoch', 't')
+local meta = redis.call('HMGET', KEYS[META], 'epoch', 't', 'off', 'gap')
 if meta[1] ~= ARGV[EPOCH] then
   return -1
 end
-local now, ttl = clock(meta[2]), tonumber(ARGV[LEASE_TTL])
+local now, ttl = clock(meta[2], meta[3], meta[4]), tonumber(ARGV[LEASE_TTL])
 arrival_slack = ARGV[ARRIVAL_SLACK] + 0
 
 --- Charges w.units where they stood in the lost state, as far as they still count.
@@ -36,7 +36,7 @@ local function restore(w, position, second_position, lease, is_open)
     if second_position ~= 0 then
       redis.call('HINCRBY', w.key, decimal(second_position), w.units)
     end
-    redis.call('PEXPIRE', w.key, w.after - now + 2 * 86400000)
+    redis.call('PEXPIRE', w.key, w.after - redis_ms + 2 * 86400000)
   elseif is_open then
     redis.call('ZADD', w.key, now + ttl, lease)
     redis.call('PEXPIRE', w.key, ttl)

@@ -8,16 +8,18 @@
         4 verdict on the provider's breaker  5 on the model's: good, failed or nothing
         6 breaker rules: "failures to open, successes to close, ms open", separated by blanks
         7 cooldown: "" or "scope ms limit cause"; scope k, m or a; ms 0 = until that limit's window opens; limit - = none
-        8 hints: "limit max remaining scope raise " each; max, remaining -1 = not given; raise 1 = may raise the limit
+        8 hints: "limit max remaining scope raise " each; max, remaining -1 = not given; max -2 = a ceiling that is not named;
+          raise 1 = may raise the limit
         9 ms to the first token, -1 = not known  10 field of `speed`  11 TTL of the mark that the lease was settled
        12 "end"; "commit": only settles a probe's verdicts, the lease stays; "find": only returns the lease
        13 the client's id
   Reply 1 (find: the packed lease); 0 where there is no such lease: it was settled before, or lost; after "find" it was
         never made, and never will be
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/window"
 --- @include "lib/window_kinds"
+--- @include "lib/sliding_sweep"
 --- @include "lib/client_windows"
 --- @include "lib/lease"
 --- @include "lib/candidate"
@@ -29,6 +31,7 @@
 --- @include "lib/notify"
 local META, HEALTH, LEASE, SPEED, QUEUE, SHARES, FIRST_WINDOW = 1, 2, 3, 4, 5, 10, 11 -- KEYS
 local ARRIVAL_SLACK, CLIENT_WINDOWS, CANDIDATE_USE, PROVIDER_VERDICT, MODEL_VERDICT, BREAKER_RULES = 1, 2, 3, 4, 5, 6 -- ARGV
+local MIN_CEILING, NEARLY_FULL = 5, 0.75 -- fewer units than these tell nothing; a window fuller than this explains a refusal
 local COOLDOWN, HINTS, FIRST_TOKEN_MS, SPEED_FIELD, SETTLED_TTL, MODE, CLIENT = 7, 8, 9, 10, 11, 12, 13 -- ARGV
 
 --- Takes the lease that is to be settled, or reads the one that stays. Returns nil where there is none.
@@ -58,7 +61,7 @@ elseif ARGV[MODE] == 'find' then
   return packed
 end
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = pool_clock(KEYS[META])
 arrival_slack = ARGV[ARRIVAL_SLACK] + 0
 local lease, candidate = unpack_lease(packed), parse_candidate(ARGV[CANDIDATE_USE])
 local provider_field, breaker_field, key_field, model_field, account_field = unpack(candidate.fields)
@@ -75,7 +78,8 @@ local function settle_breaker(field, value, generation, is_probe, verdict)
   local rules = { failures + 0, successes + 0, open_ms + 0 }
   local changed, is_open = update_breaker(KEYS[HEALTH], field, value, generation, is_probe == 1, verdict, rules, now)
   if queue and changed and (is_probe == 1 or is_open) then
-    queue.notify_provider(keys, string.match(provider_field, '^p:(.*)$'), now, is_open)
+    local notify = is_open and queue.notify_all or queue.notify_provider
+    notify(keys, string.match(provider_field, '^p:(.*)$'), now)
   end
   return changed and is_probe == 1 and generation + 1 or generation
 end
@@ -99,7 +103,7 @@ local learned = add_learned(add_learned(nil, model_limits), account_limits)
 local needed_only = not (has_hints or has_cooldown or queue)
 local of_client, clients, first_key, heads = parse_client_windows(ARGV[CLIENT_WINDOWS], FIRST_WINDOW, true)
 local windows, count = parse_windows(candidate.spec, first_key, learned, needed_only)
-local changed_limits = { m = {}, a = {} } -- scope → limit → max, as a hint has changed it
+local changed_limits = { m = {}, a = {} } -- scope → limit → origin (lib/learned_limits) of a maximum that a hint has changed
 
 -- Applies the provider's hints. They describe the state just after the charge, so they come before any correction.
 if has_hints then
@@ -120,16 +124,36 @@ if has_hints then
   end
 
   --- Applies a limit that the provider has named: a lower one always, a higher one where it may raise the configured limit.
-  local function apply_limit(w, scope, max_units, may_raise)
+  local function apply_limit(w, scope, max_units, may_raise, origin)
     local configured = w.configured_max or w.max
     if max_units <= 0 or max_units == w.max or max_units > configured and not may_raise then
       return
     end
     local is_lower = max_units < w.max
-    changed_limits[scope][w.limit], w.configured_max, w.max = max_units, configured, max_units
+    changed_limits[scope][w.limit], w.configured_max, w.max = origin, configured, max_units
     if is_lower and w.kind == 'b' then
       add_foreign(w, 0) -- it drains more slowly now, so its key must live longer
     end
+  end
+
+  --- The ceiling of a window that a refusal has shown: what was in it beside the refused call. 0 where that is too little to
+  --- tell, or where another window is nearly full and explains the refusal.
+  local function ceiling(w)
+    for i = 1, count do
+      local other = windows[i]
+      if other ~= w and other.kind == 's' then
+        read_head(other, now)
+        if other.used > other.max * NEARLY_FULL then
+          return 0
+        end
+      end
+    end
+    if w.kind ~= 's' then
+      return 0
+    end
+    read_head(w, now)
+    sliding_sweep().sweep(w, now)
+    return w.used > MIN_CEILING and w.used - 1 or 0
   end
 
   --- Charges what others must have used, by what the provider says was left just after this call's charge.
@@ -157,7 +181,11 @@ if has_hints then
   for limit, max_units, remaining, scope, raise in string.gmatch(ARGV[HINTS], '(%a+) (%-?%d+) (%-?%d+) (%a) (%d) ') do
     for i = count, 1, -1 do
       if windows[i].limit == limit then
-        apply_limit(windows[i], scope, max_units + 0, raise == '1')
+        local origin = has_cooldown and 'r' or 'a'
+        if max_units == '-2' then
+          max_units, origin = ceiling(windows[i]), 'c'
+        end
+        apply_limit(windows[i], scope, max_units + 0, raise == '1', origin)
         apply_remaining(windows[i], clients + i, max_units + 0, remaining + 0)
         break
       end
@@ -210,15 +238,15 @@ if has_hints or has_cooldown then
   --- The learned limits of a field after this call, as text. A limit that is as configured is not kept.
   local function learned_limits(before, changes)
     local text = {}
-    for limit, max_units in string.gmatch(before, '(%a+)=(%d+)') do
+    for limit, rest in string.gmatch(before, '(%a+)=(%S+)') do
       if not changes[limit] then
-        text[#text + 1] = limit .. '=' .. max_units
+        text[#text + 1] = limit .. '=' .. rest
       end
     end
     for i = 1, #windows do
       local w = windows[i]
       if changes[w.limit] and w.max ~= (w.configured_max or w.max) then
-        text[#text + 1] = w.limit .. '=' .. w.max
+        text[#text + 1] = string.format('%s=%.0f@%.0f%s', w.limit, w.max, now, changes[w.limit])
       end
     end
     return table.concat(text, ' ')

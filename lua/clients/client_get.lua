@@ -5,11 +5,11 @@
   Reply {now, twelve fields of each record}, false where one is missing: v off exp rec d old oldx made rot rev used olds;
         or {now, number of clients, id, score, …}, the newest first
 ]]
---- @include "lib/clock"
-local META, CLIENTS, FIRST_RECORD = 1, 2, 3 -- KEYS
+--- @include "lib/time"
+local CLIENTS, FIRST_RECORD = 2, 3 -- KEYS
 local COUNT, BEFORE = 1, 2 -- ARGV
 
-local reply = { clock(redis.call('HGET', KEYS[META], 't')) }
+local reply = { wall_clock() }
 if #KEYS < FIRST_RECORD then
   reply[2] = redis.call('ZCARD', KEYS[CLIENTS])
   local page = redis.call('ZRANGE', KEYS[CLIENTS], '(' .. ARGV[BEFORE], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[COUNT],

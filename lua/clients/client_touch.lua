@@ -4,10 +4,10 @@
   ARGV  for each record: ms since its key was used
   Reply how many records were changed
 ]]
---- @include "lib/clock"
-local META, FIRST_RECORD = 1, 2 -- KEYS
+--- @include "lib/time"
+local FIRST_RECORD = 2 -- KEYS
 
-local now, changed = clock(redis.call('HGET', KEYS[META], 't')), 0
+local now, changed = wall_clock(), 0
 for k = FIRST_RECORD, #KEYS do
   local record = redis.call('HMGET', KEYS[k], 'v', 'used')
   local version, last_used = record[1], tonumber(record[2] or 0)

@@ -9,12 +9,12 @@
         10… fields and values; the value of a field that begins with "@" is in ms from now
   Reply {new version, now}; {0, now} = it has another version; {-1, now} = there are too many clients
 ]]
---- @include "lib/clock"
+--- @include "lib/time"
 --- @include "lib/audit_entry"
-local META, AUDIT, CLIENTS, RECORD = 1, 2, 3, 4 -- KEYS
+local AUDIT, CLIENTS, RECORD = 2, 3, 4 -- KEYS
 local KNOWN_VERSION, CHANGE, MAX_CLIENTS, AUDIT_ENTRY, FIRST_FIELD = 1, 2, 3, 4, 10 -- ARGV
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = wall_clock()
 local present = redis.call('HGET', KEYS[RECORD], 'v') or '0'
 local is_new = present == '0'
 if present ~= ARGV[KNOWN_VERSION] or is_new and ARGV[CHANGE] == 'drop' then

@@ -9,11 +9,11 @@
   ARGV  1 name of this failure, "" = only check  2 failures per address at most  3 over all addresses  4 the minute in ms
   Reply ms for which the address is still blocked; 0 = it is not
 ]]
---- @include "lib/clock"
-local META, OF_ADDRESS, OF_ALL = 1, 2, 3 -- KEYS
+--- @include "lib/time"
+local OF_ADDRESS, OF_ALL = 2, 3 -- KEYS
 local NAME, MAX_PER_ADDRESS, MAX_TOTAL, SPAN = 1, 2, 3, 4 -- ARGV
 
-local now, span = clock(redis.call('HGET', KEYS[META], 't')), tonumber(ARGV[SPAN])
+local now, span = wall_clock(), tonumber(ARGV[SPAN])
 for k = OF_ADDRESS, OF_ALL do
   redis.call('ZREMRANGEBYSCORE', KEYS[k], '-inf', now - span)
 end

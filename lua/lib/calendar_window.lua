@@ -1,7 +1,8 @@
 --[[ lib/calendar_window: rules of calendar windows (lib/window_kinds). Near a boundary a charge counts in both periods, because
   the provider's clock may differ from ours.
 
-  A hash: <end of a period, ms> = its units; q = charged_total.
+  A hash: <end of a period, ms> = its units; q = charged_total. Periods go by TIME, the instants that the rules return by the
+  clock of the pool.
 ]]
 --- @include "lib/window"
 local function calendar_window()
@@ -29,7 +30,7 @@ local function calendar_window()
   end
 
   function rules.check(w, now, ahead)
-    local first, second = periods(w, now)
+    local first, second = periods(w, redis_ms)
     if not first then
       w.stale = true -- the replica must send later boundaries
       return now
@@ -43,15 +44,15 @@ local function calendar_window()
       return nil
     end
     if second and second < first and used[first] <= room then
-      return second + CALENDAR_SKEW_MS -- only the period that has just ended is full
+      return second + CALENDAR_SKEW_MS + now - redis_ms -- only the period that has just ended is full
     end
     if first == w.next and used[w.after] <= room then
-      return w.next + CALENDAR_SKEW_MS
+      return w.next + CALENDAR_SKEW_MS + now - redis_ms
     end
-    return w.after + CALENDAR_SKEW_MS
+    return w.after + CALENDAR_SKEW_MS + now - redis_ms
   end
 
-  function rules.charge(w, now)
+  function rules.charge(w)
     local second = w.second_position
     w.used, w.charged_total = w.used + w.units, w.charged_total + w.units
     if second then
@@ -60,7 +61,7 @@ local function calendar_window()
     else
       redis.call('HSET', w.key, decimal(w.position), decimal(w.used), 'q', decimal(w.charged_total))
     end
-    redis.call('PEXPIRE', w.key, decimal(w.after - now + 2 * 86400000))
+    redis.call('PEXPIRE', w.key, decimal(w.after - redis_ms + 2 * 86400000))
   end
 
   function rules.correct(w, _, delta, position, second_position)

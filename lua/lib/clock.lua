@@ -1,17 +1,20 @@
---[[ lib/clock: the clock of a pool.
+--[[ lib/clock: the clock of a pool, by which windows, breakers, cooldowns and the queue go.
 
-  Redis TIME in ms, but never earlier than an instant the pool has already acted on: a failover or a corrected clock may
-  step back, a window must not. This is the only reader of TIME; tests replace this file to control time.
+  It is Redis TIME and an offset, which admission/sync corrects where TIME has jumped, so that this clock goes on at the speed
+  of true time. It never goes back behind an instant that the pool has acted on. Where TIME is further from that instant than
+  replicas let pass, nothing is admitted until `sync` knows why; what else happens meanwhile, such as a settlement after an
+  outage of Redis, counts by TIME, but not more than a minute later than that instant.
 ]]
-local redis_ms -- TIME itself, set by `clock`: keys expire by it, even while the pool's clock stands still
+--- @include "lib/time"
+local UNSURE_MS = 60000
 
---- The present instant in ms; `last` is the latest instant the pool has acted on (a string, a number, or false).
-local function clock(last)
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  redis_ms, last = now, tonumber(last or 0)
-  if last > now then
-    return last
+--- The present instant of the pool in ms, and whether TIME may have jumped. Fields of meta: `t`, the
+--- latest instant the pool has acted on; `off`, the offset; `gap`, ms that may pass between two instants, none = any.
+local function clock(last, offset, gap)
+  local now = wall_clock() + (offset or 0)
+  last = (last or 0) + 0
+  if gap and gap ~= '' and math.abs(now - last) > gap + 0 then
+    return math.max(last, math.min(now, last + UNSURE_MS)), true
   end
-  return now
+  return math.max(now, last), false
 end

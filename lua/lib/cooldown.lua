@@ -1,7 +1,7 @@
 --[[ lib/cooldown: cooldowns and learned limits, fields of the hash `health` beside the breakers (lib/breaker).
 
   k:<provider>/<key>  cooldown of a provider key: "until cause|"
-  m:<provider>/<account>/<model>, a:<provider>/<account>  cooldown and learned limits: "until cause|limit=max …"
+  m:<provider>/<account>/<model>, a:<provider>/<account>  cooldown and learned limits (lib/learned_limits): "until cause|limits"
 ]]
 --- Of one field's value: until when its cooldown lasts (0 = none), its cause, and the learned limits.
 local function parse_cooldown(value)

@@ -1,19 +1,21 @@
 --[[ lib/enqueue: the way of one request through a queue (lib/wait_queue): finding its ticket, enqueueing, and leaving when it
-  is admitted.
+  is admitted. All requests of a call share what was read of the queues.
 
   request = { id, client, weight, class, alive_ms, ticket }: alive_ms until its replica counts as dead; ticket: the one it
   has, as read_ticket returns it, with queue, rank and number; or nil.
 ]]
 --- @include "lib/wait_queue"
---- @include "lib/notify"
-local function ticket_queue()
+--- @include "lib/queue_reader"
+local function ticket_queue(keys)
   local QUEUE_TTL_MS = 2 * 3600000 -- no request waits longer than an hour
   local MAX_ALTERNATES = 16
+  local NEWEST = '999999999999' -- the number of a request that has none yet
   local queue = wait_queue()
+  local reader = queue_reader(keys, queue)
 
-  --- The ticket of a request that asks again, or nil.
-  function queue.ticket_of(keys, id)
-    local ticket = queue.read_ticket(keys, id)
+  --- A ticket with its queue, rank, class, tag and number; `record` as it is stored, or false.
+  function queue.open_ticket(record)
+    local ticket = record and queue.parse_ticket(record) or nil
     if ticket then
       ticket.queue, ticket.rank = queue.parse_entry(ticket.entry)
       ticket.class, ticket.tag, ticket.number = queue.parse_rank(ticket.rank)
@@ -22,14 +24,14 @@ local function ticket_queue()
   end
 
   --- The rank that a request has in a queue, or would get; and its tag.
-  function queue.rank_in(keys, request, name)
+  function queue.rank_in(request, name)
     local ticket = request.ticket
     if ticket and ticket.queue == name then
       return ticket.rank, ticket.tag
     end
     local stored = redis.call('HMGET', keys.fairness, 'V\t' .. name, 'F\t' .. name .. '\t' .. request.client)
     local tag = math.max((stored[1] or 0) + 0, (stored[2] or 0) + 0)
-    return queue.format_rank(request.class, tag, ticket and ticket.number or '~'), tag
+    return queue.format_rank(request.class, tag, ticket and ticket.number or NEWEST), tag
   end
 
   --- Numbers of the candidates in the order in which a ticket is evaluated: those of its own queue first. candidate(number)
@@ -46,22 +48,44 @@ local function ticket_queue()
     return order
   end
 
-  --- What is queued before a request at a candidate: { units by limit, by_client[client][limit], departures(limit) }, or nil.
-  --- Sets c.tag and c.is_behind.
-  function queue.queued_before(keys, request, c)
-    local rank
-    rank, c.tag = queue.rank_in(keys, request, c.queue)
-    local entries = queue.entries_before(keys, c.queue, rank)
-    c.is_behind = #entries > 0
-    if not c.is_behind then
+  --- What is queued before a request at a candidate, nil where nothing is: { units by limit, by_client(client, limit),
+  --- is_blocked }; is_blocked: its turn has not come, whatever the units say. `room`: units[limit] that its windows have left
+  --- for others, nil where not even the request fits. Sets c.is_behind.
+  function queue.queued_before(c, rank, room)
+    local name, model, list = c.queue, c.model, c.list
+    local read = room and reader.read_before(name, rank, model, room)
+    local ahead = { units = {}, by_client = nil, is_blocked = false }
+    if read == 'all' or read == 'unread' then
+      c.is_behind = reader.has_passed(name)
+      if not c.is_behind then
+        return nil
+      end
+      ahead.by_client = function(client, limit)
+        return reader.units_of_client(name, model, limit, client)
+      end
+      local totals = read == 'unread' and reader.totals(name, model, list)
+      for i = 1, #list do
+        local limit = list[i].limit
+        ahead.units[limit] = totals and totals[limit] or reader.units(name, model, limit)
+        ahead.is_blocked = ahead.is_blocked or totals and room[limit] and totals[limit] > room[limit]
+      end
+      if not ahead.is_blocked then
+        return ahead
+      end
+    end
+    c.is_behind = true
+    ahead.units = reader.estimate(name, rank, model, list, read)
+    ahead.is_blocked = read == 'unread'
+    return ahead.units and ahead or nil
+  end
+
+  --- The same of a client below its share, before which only those stand for which counts(client) holds: the others must leave
+  --- it its share, wherever they stand. Nil where that was not read.
+  function queue.claims_before(c, rank, counts)
+    if reader.read_before(c.queue, rank, c.model, {}) ~= 'all' then
       return nil
     end
-    local ahead = { units = {}, by_client = {} }
-    queue.add_units(entries, c.model, ahead.units, ahead.by_client)
-    ahead.departures = function(limit)
-      return queue.planned_departures(keys, entries, c.model, limit)
-    end
-    return ahead
+    return { units = reader.units_of_clients(c.queue, c.model, c.list, counts), is_blocked = false }
   end
 
   --- Units of a request by window, as text; and the largest fraction of a window among them.
@@ -79,24 +103,30 @@ local function ticket_queue()
     return table.concat(units, ' '), fraction
   end
 
-  local function expect_heartbeat(keys, request, now)
+  local function expect_heartbeat(request, now)
     redis.call('ZADD', keys.heartbeats, now + request.alive_ms, request.id)
+  end
+
+  --- Changes the plan of a request that has a ticket. Returns its reply.
+  function queue.plan_again(request, planned, now)
+    request.ticket.planned = planned
+    queue.write_ticket(keys, request.id, request.ticket)
+    expect_heartbeat(request, now)
+    return { 2, now, planned, 1 }
   end
 
   --- Stands in the queue at.queue until the request asks again at `planned`; where it stands there already, only its plan
   --- changes. at = { queue, tag, fraction, units, model, requests, tokens }, the last two of the client's quota.
   --- `names`: queues of all its candidates, of which it becomes an alternate.
-  function queue.enqueue(keys, request, at, names, planned, now)
+  function queue.enqueue(request, at, names, planned, now)
     local id, ticket = request.id, request.ticket
     if ticket and ticket.queue == at.queue then
-      ticket.planned = planned
-      queue.write_ticket(keys, id, ticket)
-      return expect_heartbeat(keys, request, now)
+      return queue.plan_again(request, planned, now)
     end
     local number
     if ticket then
       number = ticket.number
-      queue.leave_and_notify(keys, id, now)
+      queue.leave_for_good(request, now)
     else
       number = string.format('%012d', redis.call('HINCRBY', KEYS[1], 'num', 1))
     end
@@ -104,6 +134,8 @@ local function ticket_queue()
     local rank = queue.format_rank(request.class, at.tag, number)
     local entry = table.concat({ at.queue, rank, id, request.client, at.model, at.units }, '\t')
     redis.call('ZADD', keys.queue, 0, entry)
+    queue.add_to_sums(keys, at.queue, at.model, at.units, 1)
+    reader.forget(at.queue)
     local alternates, seen = {}, { [at.queue] = true }
     for _, name in ipairs(names) do
       if not seen[name] and #alternates < MAX_ALTERNATES then
@@ -116,7 +148,7 @@ local function ticket_queue()
       planned = planned, service_time = service_time, requests = at.requests, tokens = at.tokens, entry = entry,
       alternates = table.concat(alternates, '\n'),
     })
-    expect_heartbeat(keys, request, now)
+    expect_heartbeat(request, now)
     if service_time > 0 then
       local finish = string.format('%.9f', at.tag + service_time)
       redis.call('HSET', keys.fairness, 'F\t' .. at.queue .. '\t' .. request.client, finish)
@@ -127,11 +159,17 @@ local function ticket_queue()
     end
   end
 
-  --- Records that a request was admitted to a candidate: the virtual time of its queue advances, its ticket is deleted, and
-  --- the next ticket is notified. c = { queue, tag, is_behind, list, model }.
-  function queue.dequeue(keys, request, c, now)
+  --- Deletes the ticket of a request that was not admitted, and notifies the one that is now first.
+  function queue.leave_for_good(request, now)
+    queue.leave_and_notify(keys, request.id, now)
+    reader.forget(request.ticket.queue)
+  end
+
+  --- Records that a request was admitted to a candidate: the virtual time of its queue advances, and its ticket is deleted.
+  --- c = { queue, tag, is_behind, list, model }. Returns whether the next ticket is to be notified.
+  function queue.dequeue(request, c, now)
     local ticket = request.ticket
-    if c.is_behind or queue.first_entry(keys.queue, c.queue) then
+    if c.is_behind or ticket and ticket.queue == c.queue or queue.first_entry(keys.queue, c.queue) then
       local field = 'V\t' .. c.queue
       local virtual_time = math.max(c.tag, (redis.call('HGET', keys.fairness, field) or 0) + 0)
       redis.call('HSET', keys.fairness, field, string.format('%.9f', virtual_time))
@@ -142,14 +180,15 @@ local function ticket_queue()
       end
     end
     if not ticket then
-      return
+      return false
     elseif ticket.queue == c.queue then
-      queue.remove(keys, request.id)
+      queue.remove(keys, request.id, ticket)
       queue.forget_if_empty(keys, ticket.queue)
+      reader.remove(ticket.queue, ticket.entry)
     else
-      queue.leave_and_notify(keys, request.id, now)
+      queue.leave_for_good(request, now)
     end
-    runnable_notifier(queue)(keys, c.queue, c.list, c.model, now)
+    return true
   end
 
   return queue

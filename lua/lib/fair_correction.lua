@@ -6,19 +6,23 @@ local function correct_demand(key, queue, model, list, now, client)
   if not text then
     return
   end
-  local demand = parse_demand(text)
+  local of_client = parse_demand(text)
   for i = 1, #list do
     local w = list[i]
     if w and w.units ~= 0 and is_shared(w) then
       local name = share_name(w, queue, model)
-      local slices = current_slices(demand, name, w, now)
-      local requested, granted = slices.requested + w.units, slices.granted + w.units
-      slices.requested, slices.granted = max(0, requested), max(0, granted)
+      local demand = current_demand(of_client, name, w, now)
+      local requested = demand.requested + w.units
+      demand.requested = max(0, requested)
       -- What the present slice cannot give back is taken from the one before.
-      slices.requested_before = max(0, slices.requested_before + min(0, requested))
-      slices.granted_before = max(0, slices.granted_before + min(0, granted))
-      set_slices(demand, name, slices)
+      demand.requested_before = max(0, demand.requested_before + min(0, requested))
+      if w.units < 0 then
+        take_granted(demand, -w.units)
+      elseif demand.newest > 0 then
+        demand.live, demand.newest = demand.live + w.units, demand.newest + w.units
+      end
+      set_demand(of_client, name, demand)
     end
   end
-  write_demand(key, client, demand)
+  write_demand(key, client, of_client)
 end

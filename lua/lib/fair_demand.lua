@@ -1,34 +1,36 @@
 --[[ lib/fair_demand: compares the demand of all clients of a queue. ]]
 --- @include "lib/fair_shares"
+--- @include "lib/window_kinds"
 
 --- Most calls do without: its functions are made where sums are old, or where a reserve may decide (lib/window_kinds).
 local function fair_demand()
-  local PACE_MARGIN = 1.03 -- a client may want this much more than it has requested
+  local CLAIM_KEPT_MS = 2000 -- a claim of a client that asks no more is lent after this time, or after two of its intervals
+  local MAX_COMPARED = 128 -- clients whose claims are compared one by one; of more the sums decide
 
-  --- Units that a client was granted within about the last span.
-  local function recently_granted(slices, w, now)
-    return slices.granted + slices.granted_before * (1 - now % w.span / w.span)
-  end
-
-  --- What a client still wants of its share: what it requested within about the last span less what it was granted. Both are
-  --- weighed alike, so a client that stops asking releases at once what it was granted before.
-  local function unmet_share(slices, w, now, share)
-    local requested = slices.requested + slices.requested_before * (1 - now % w.span / w.span)
-    return min(share, PACE_MARGIN * requested) - recently_granted(slices, w, now)
+  --- Units that a client may claim of its share: what it requested within about the last span, less what it was granted of it
+  --- that still counts. What left the window is claimed again at once, by whoever asks.
+  local function claim(of_client, demand, w, now, share)
+    if now - of_client.last > max(CLAIM_KEPT_MS, 2 * of_client.interval) then
+      return 0
+    end
+    local requested = demand.requested + demand.requested_before * (1 - now % w.span / w.span)
+    local counted = (w.span + arrival_slack + sub_bucket_ms(w.max, w.span)) / w.span -- spans for which a charge counts
+    return max(0, min(share, requested * counted + 1) - demand.live)
   end
 
   --- The demand of all clients of a queue, read once per call.
   local function all_demand(shares)
-    if not shares.all then
+    local common = shares.common
+    if not common.all then
       local flat = redis.call('HGETALL', shares.key)
-      shares.all = {}
+      common.all = {}
       for i = 1, #flat, 2 do
         if flat[i] ~= '=' then
-          shares.all[flat[i]] = parse_demand(flat[i + 1])
+          common.all[flat[i]] = parse_demand(flat[i + 1])
         end
       end
     end
-    return shares.all
+    return common.all
   end
 
   --- Computes the sums over active clients again, and deletes clients that have been inactive for long.
@@ -37,31 +39,35 @@ local function fair_demand()
     for i = 1, #list do
       local w = list[i]
       if is_shared(w) then
+        if w.used == 0 and w.units > 0 then
+          rules_of(w).check(w, now, 0) -- this call may not have read it yet
+        end
         local name, weights, clients, unmet, active = share_name(w, shares.queue, shares.model), 0, 0, 0, {}
-        for _, demand in pairs(all) do
-          local slices = current_slices(demand, name, w, now)
-          if slices.requested + slices.requested_before > 0 then
-            weights, clients = weights + demand.weight, clients + 1
-            active[clients] = { slices, demand.weight }
+        for _, of_client in pairs(all) do
+          local demand = current_demand(of_client, name, w, now)
+          if demand.requested + demand.requested_before > 0 then
+            weights, clients = weights + of_client.weight, clients + 1
+            active[clients] = { of_client, demand }
           end
         end
         for j = 1, clients do
-          unmet = unmet + max(0, unmet_share(active[j][1], w, now, w.max * active[j][2] / weights))
+          local of_client, demand = active[j][1], active[j][2]
+          unmet = unmet + claim(of_client, demand, w, now, w.max * of_client.weight / weights)
         end
-        text[#text + 1] = string.format('%s:%d %d %d', name, weights, clients, unmet + 0.5)
+        text[#text + 1] = format('%s:%d %d %d %d', name, weights, clients, unmet + 0.5, max(0, w.used))
         longest = max(longest, w.span)
       end
     end
     if string.sub(shares.queue, 1, 1) == 'a' then
       longest = MAX_SHARED_SPAN_MS -- this call sees the windows of one model only
     end
-    for client, demand in pairs(all) do
-      if demand.last < now - 2 * longest then
+    for client, of_client in pairs(all) do
+      if of_client.last < now - 2 * longest then
         redis.call('HDEL', shares.key, client)
       end
     end
-    shares.sums_text, shares.sums = table.concat(text, '|'), nil
-    redis.call('HSET', shares.key, '=', shares.sums_text)
+    shares.common.sums_text, shares.common.sums = table.concat(text, '|'), nil
+    redis.call('HSET', shares.key, '=', shares.common.sums_text)
     redis.call('PEXPIRE', shares.key, decimal(3 * longest))
   end
 
@@ -69,26 +75,27 @@ local function fair_demand()
   --- fair_reserve (lib/fair_reserve).
   local function reserved_for_others(shares, sum, w, now, request, ahead, by_client)
     local name = share_name(w, shares.queue, shares.model)
-    local slices, weights, clients = current_slices(own_demand(shares), name, w, now), sum.weights, sum.clients
-    if slices.requested + slices.requested_before == 0 then
+    local own = own_demand(shares)
+    local demand, weights, clients = current_demand(own, name, w, now), sum.weights, sum.clients
+    if demand.requested + demand.requested_before == 0 then
       weights, clients = weights + request.weight, clients + 1
     end
     if clients <= 1 then
       return 0
     end
-    local granted, share = recently_granted(slices, w, now), w.max * request.weight / weights
-    if not request.is_flexible and (granted == 0 or granted + w.units <= share) then
+    local share = w.max * request.weight / weights
+    if not request.is_flexible and (demand.live == 0 or demand.live + w.units <= share) then
       return 0
     end
     local reserved = 0
-    if not by_client then
-      reserved = sum.unmet - max(0, unmet_share(slices, w, now, share)) -- without reading all clients
+    if clients > MAX_COMPARED then
+      reserved = sum.unmet - ahead -- as if all that is queued before the request were of clients with claims
     else
-      for other, demand in pairs(all_demand(shares)) do
-        local theirs = current_slices(demand, name, w, now)
+      for other, of_client in pairs(all_demand(shares)) do
+        local theirs = current_demand(of_client, name, w, now)
         if other ~= request.client and theirs.requested + theirs.requested_before > 0 then
-          local queued = by_client[other] and by_client[other][w.limit] or 0
-          local unmet = unmet_share(theirs, w, now, w.max * demand.weight / weights)
+          local queued = by_client and by_client(other, w.limit) or 0
+          local unmet = claim(of_client, theirs, w, now, w.max * of_client.weight / weights)
           reserved = reserved + max(0, unmet - queued)
         end
       end
@@ -96,5 +103,15 @@ local function fair_demand()
     return max(0, min(floor(reserved + 1e-6), w.max - w.units - ahead))
   end
 
-  return { recompute_sums = recompute_sums, reserved_for_others = reserved_for_others }
+  --- Whether a client has no claim to any more of a window: what it was granted is its share, or nearly.
+  local function is_above(shares, sum, w, now, client)
+    local of_client = all_demand(shares)[client]
+    if not of_client then
+      return false
+    end
+    local demand = current_demand(of_client, share_name(w, shares.queue, shares.model), w, now)
+    return demand.live > 0 and demand.live + w.units > w.max * of_client.weight / max(1, sum.weights)
+  end
+
+  return { recompute_sums = recompute_sums, reserved_for_others = reserved_for_others, is_above = is_above }
 end

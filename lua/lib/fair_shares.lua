@@ -1,14 +1,19 @@
 --[[ lib/fair_shares: the demand of each client for the windows of a queue, from which its fair share follows.
 
-  For sliding windows and token buckets with a span up to an hour. One hash per queue, in two slices of one span (the
-  present and the previous): <client> = "weight last", then for each window "|name:slice requested requested_before granted
-  granted_before"; name = the limit, with "@model" where the queue spans models and the window does not. "=" = "at", then
-  for each window "|name:weights clients unmet": sums over the active clients, and what all of them still want; computed
-  again when older than span/64. A client is active while it has requested something within the last two spans; units are
-  reserved for active clients only. No limit depends on any of this.
+  For sliding windows and token buckets with a span up to an hour. One hash per queue: <client> = "weight last interval", then
+  for each window "|name;slice requested requested_before live newest_end newest older": `last` request, and the average ms
+  between requests; the limit's name, with "@model" where the queue spans models and the window does not; units requested in
+  two slices of one span (the present and the previous); `live`: units granted within the last span, which are those of
+  `newest`, charged from newest_end on, and of `older`: "end=units," each, the oldest first. A charge counts as long as in the
+  window itself; charges within a 40th of the span are counted together.
+
+  "=" = "at", then for each window "|name:weights clients unmet used": sums over the active clients, what all of them may
+  still claim, and the units in the window then; computed again when older than span/64, or when units have left the window.
+  A client is active while it has requested something within the last two spans. No limit depends on any of this.
 ]]
 --- @include "lib/window"
 local MAX_SHARED_SPAN_MS = 3600000
+local CHARGES_PER_SPAN = 40
 
 local function is_shared(w)
   return (w.kind == 's' or w.kind == 'b' or w.kind == 'm') and w.span <= MAX_SHARED_SPAN_MS
@@ -21,34 +26,89 @@ local function share_name(w, queue, model)
   return w.limit
 end
 
---- One client's field as { weight, last, names, [name] = { slice, requested, requested_before, granted, granted_before } }.
+--- One client's field as { weight, last, interval, names, [name] = demand for one window }.
 local function parse_demand(text)
-  local weight, last = string.match(text, '^(%d+) (%d+)')
+  local weight, last, interval = string.match(text, '^(%d+) (%d+) (%d+)')
   local names = {}
-  local demand = { weight = (weight or 1) + 0, last = (last or 0) + 0, names = names, rpm = nil, tpm = nil }
-  for name, slice, requested, requested_before, granted, granted_before in
-    string.gmatch(text, '|([^:]+):(%d+) (%d+) (%d+) (%d+) (%d+)') do
+  local demand = {
+    weight = (weight or 1) + 0, last = (last or 0) + 0, interval = (interval or 0) + 0, names = names, rpm = nil, tpm = nil,
+  }
+  for name, slice, requested, requested_before, live, newest_end, newest, older in
+    string.gmatch(text, '|([^;]+);(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([^|]*)') do
     names[#names + 1] = name
     demand[name] = {
-      slice = slice + 0, requested = requested + 0, requested_before = requested_before + 0, granted = granted + 0,
-      granted_before = granted_before + 0,
+      slice = slice + 0, requested = requested + 0, requested_before = requested_before + 0, live = live + 0,
+      newest_end = newest_end + 0, newest = newest + 0, older = older,
     }
   end
   return demand
 end
 
---- The slices of one window, moved forward to `now`; they are empty where the client has requested nothing for two spans.
-local function current_slices(demand, name, w, now)
-  local slice = floor(now / w.span)
-  local slices = demand[name]
-  if not slices or slices.slice < slice - 1 then
-    return { slice = slice, requested = 0, requested_before = 0, granted = 0, granted_before = 0 }
-  elseif slices.slice == slice - 1 then
-    return {
-      slice = slice, requested = 0, requested_before = slices.requested, granted = 0, granted_before = slices.granted,
-    }
+--- Drops the charges that have left a window.
+local function drop_expired(demand, w, now)
+  local gone, at = now - w.span - arrival_slack, 1
+  while true do
+    local stop, units, next_at = string.match(demand.older, '^(%d+)=(%d+),()', at)
+    if not stop or stop + 0 > gone then
+      break
+    end
+    demand.live, at = demand.live - units, next_at
   end
-  return slices
+  if at > 1 then
+    demand.older = string.sub(demand.older, at)
+  end
+  if demand.newest_end <= gone then
+    demand.live, demand.newest, demand.older = 0, 0, ''
+  end
+end
+
+--- The demand for one window as it is now.
+local function current_demand(of_client, name, w, now)
+  local slice, demand = floor(now / w.span), of_client[name]
+  if not demand then
+    return { slice = slice, requested = 0, requested_before = 0, live = 0, newest_end = 0, newest = 0, older = '' }
+  end
+  if demand.slice < slice then
+    demand.requested_before = demand.slice == slice - 1 and demand.requested or 0
+    demand.requested, demand.slice = 0, slice
+  end
+  if demand.live > 0 then
+    drop_expired(demand, w, now)
+  end
+  return demand
+end
+
+--- Adds units that were charged to a window which has been checked.
+local function add_granted(demand, w, now, units)
+  local stop = w.kind == 'b' and now or w.position
+  if demand.newest > 0 and stop >= demand.newest_end + w.span / CHARGES_PER_SPAN then
+    demand.older = format('%s%d=%d,', demand.older, demand.newest_end, demand.newest)
+    demand.newest = 0
+  end
+  if demand.newest == 0 then
+    demand.newest_end = stop
+  end
+  demand.live, demand.newest = demand.live + units, demand.newest + units
+end
+
+--- Takes units away from the charges, the newest first.
+local function take_granted(demand, units)
+  demand.live = max(0, demand.live - units)
+  local taken = min(units, demand.newest)
+  demand.newest, units = demand.newest - taken, units - taken
+  while units > 0 do
+    local at = string.find(demand.older, '%d+=%d+,$')
+    if not at then
+      return
+    end
+    local stop, of_charge = string.match(demand.older, '^(%d+)=(%d+),$', at)
+    taken = min(units, of_charge + 0)
+    units = units - taken
+    demand.older = string.sub(demand.older, 1, at - 1)
+    if taken < of_charge + 0 then
+      demand.older = format('%s%d=%d,', demand.older, stop, of_charge - taken)
+    end
+  end
 end
 
 --- A client's own demand, of what open_shares (lib/fair_reserve) has read.
@@ -59,20 +119,20 @@ local function own_demand(shares)
   return shares.own
 end
 
-local function set_slices(demand, name, slices)
-  if not demand[name] then
-    demand.names[#demand.names + 1] = name
+local function set_demand(of_client, name, demand)
+  if not of_client[name] then
+    of_client.names[#of_client.names + 1] = name
   end
-  demand[name] = slices
+  of_client[name] = demand
 end
 
-local function write_demand(key, client, demand)
-  local text = string.format('%d %d', demand.weight, demand.last)
-  for i = 1, #demand.names do
-    local name = demand.names[i]
-    local s = demand[name]
-    text = text .. format('|%s:%d %d %d %d %d', name, s.slice, s.requested, s.requested_before, s.granted,
-      s.granted_before)
+local function write_demand(key, client, of_client)
+  local text = format('%d %d %d', of_client.weight, of_client.last, of_client.interval)
+  for i = 1, #of_client.names do
+    local name = of_client.names[i]
+    local d = of_client[name]
+    text = text .. format('|%s;%d %d %d %d %d %d %s', name, d.slice, d.requested, d.requested_before, d.live, d.newest_end,
+      d.newest, d.older)
   end
   redis.call('HSET', key, client, text)
 end

@@ -13,12 +13,13 @@
            one a line; planned = the instant at which it means to ask again
   alive    the heartbeats: sorted set: <id> = instant at which its replica counts as dead
   fair     the fairness: hash: "V <queue>" the virtual time: tag of the last ticket admitted; "F <queue> <client>" the finish
-           tag of the client's last ticket; "H <client>" = "requests tokens" of the client's quota that its tickets queue for
+           tag of the client's last ticket; "S <queue> <limit>", or "…<limit>@<model>" for a window of one model: units that
+           the tickets of the queue need; "H <client>" = "requests tokens" of the client's quota that its tickets queue for
 
   (Fields of an entry are separated by tabs.) Start-time fair queueing: tag = max(virtual time, finish), finish = tag +
   service_time, service_time = the largest fraction of a window that the request takes ÷ weight; a queue that becomes empty
-  forgets both. Class 1 stands behind all of class 0. A notification (PUBLISH to the name of `queue`: "<id> <instant>") is
-  a hint: a lost one costs time, never budget.
+  forgets both. Class 1 stands behind all of class 0. A notification (PUBLISH to the name of `queue`: "<id> <instant>" to one
+  ticket, "p:<provider> <instant>" to all with a candidate there) is a hint: a lost one costs time, never budget.
 ]]
 --- The five keys, from KEYS[first] on.
 local function queue_keys(first)

@@ -33,14 +33,17 @@ local function sliding_sweep()
         units_by_end[w.newest_end] = w.newest_units
       end
     end
-    w.used, w.swept_at, w.frees_at = sum, now, 0
+    if sum ~= w.used then
+      w.frees_at = 0
+    end
+    w.used, w.swept_at = sum, now
     if w.heads or flat[1] then
       write_head(w)
     end
   end
 
-  --- The instant (ms) at which `excess` of the live units will have left, and how many of `excess` are not among them.
-  local function freed_at(w, units_by_end, excess)
+  --- The end of the sub-bucket with which `excess` of the live units will have left.
+  local function freed_at(units_by_end, excess)
     local ends, n = {}, 0
     for stop in pairs(units_by_end) do
       n = n + 1
@@ -50,24 +53,11 @@ local function sliding_sweep()
     for i = 1, n do
       excess = excess - units_by_end[ends[i]]
       if excess <= 0 then
-        return ends[i] + w.span + arrival_slack, 0
+        return ends[i]
       end
     end
-    return n > 0 and ends[n] + w.span + arrival_slack or 0, excess
+    return ends[n]
   end
 
-  --- The instant at which `excess` units of requests queued ahead will have left: these are admitted first.
-  local function freed_by_queue_at(w, excess)
-    local frees_at = 0
-    for _, departure in ipairs(w.queued_before and w.queued_before(w.limit) or {}) do
-      frees_at = departure[1] + w.span + arrival_slack + ceil(sub_bucket_ms(w.max, w.span))
-      excess = excess - departure[2]
-      if excess <= 0 then
-        break
-      end
-    end
-    return frees_at
-  end
-
-  return { sweep = sweep, freed_at = freed_at, freed_by_queue_at = freed_by_queue_at }
+  return { sweep = sweep, freed_at = freed_at }
 end

@@ -39,13 +39,21 @@ local function sliding_window()
     if w.used + needed <= w.max then
       return nil
     end
-    local excess = w.used + needed - w.max
-    local frees_at, rest = sweeper.freed_at(w, units_by_end, excess)
-    if rest > 0 then
-      return max(now + 1, frees_at, sweeper.freed_by_queue_at(w, rest))
+    local excess, later = w.used + needed - w.max, 0
+    if excess > w.used then
+      -- Units that are queued ahead must leave, too. Each is charged when `max` units less are in front of it.
+      local spans = ceil((excess - w.used) / w.max)
+      excess, later = excess - spans * w.max, spans * (w.span + arrival_slack + ceil(width))
     end
-    w.frees_at, w.freed_units = frees_at, excess
-    write_head(w)
+    local frees_at = excess > 0 and sweeper.freed_at(units_by_end, excess) + w.span + arrival_slack or now
+    if later > 0 then
+      return max(now + 1, frees_at + later)
+    end
+    -- The memo of fewer units stays: every request asks for those of the first one in a queue.
+    if now >= w.frees_at or w.freed_units > excess then
+      w.frees_at, w.freed_units = frees_at, excess
+      write_head(w)
+    end
     return frees_at
   end
 

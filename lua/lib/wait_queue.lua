@@ -2,12 +2,9 @@
 --- The queue's functions. They are made where a request waits, which most calls of `admit` and `settle` do not meet:
 --- creating functions at each call is not free (lib/window_kinds).
 local function wait_queue()
-  local queue = {}
-
-  --- Entries of a queue that stand before a rank; all of them where none is given.
-  function queue.entries_before(keys, name, rank)
-    return redis.call('ZRANGEBYLEX', keys.queue, '[' .. name .. '\t', '(' .. name .. (rank and '\t' .. rank or '\n'))
-  end
+  local MAX_QUEUES = 256 -- of one provider that are notified
+  local MAX_MOVED, MAX_READ = 16, 64 -- tickets of a client that move forward, and entries that are read for them
+  local queue = { has_moved = false } -- has_moved: the ranks of tickets have changed in this call
 
   --- The first entry of a queue, in `queue` or in the alternates.
   function queue.first_entry(key, name)
@@ -29,12 +26,8 @@ local function wait_queue()
     return string.sub(rank, 1, 1), string.sub(rank, 2, 19) + 0, string.sub(rank, 20)
   end
 
-  --- A ticket, or nil: { planned, service_time, requests, tokens, entry, alternates }.
-  function queue.read_ticket(keys, id)
-    local record = redis.call('HGET', keys.tickets, id)
-    if not record then
-      return nil
-    end
+  --- A ticket as it is stored: { planned, service_time, requests, tokens, entry, alternates }.
+  function queue.parse_ticket(record)
     local planned, service_time, requests, tokens, entry, alternates =
       string.match(record, '^(%d+) (%S+) (%d+) (%d+)\n([^\n]*)\n?(.*)$')
     return {
@@ -43,46 +36,28 @@ local function wait_queue()
     }
   end
 
+  --- The ticket of an id, or nil.
+  function queue.read_ticket(keys, id)
+    local record = redis.call('HGET', keys.tickets, id)
+    return record and queue.parse_ticket(record) or nil
+  end
+
   function queue.write_ticket(keys, id, ticket)
     local record = string.format('%d %.9f %d %d\n%s', ticket.planned, ticket.service_time, ticket.requests, ticket.tokens,
       ticket.entry)
     redis.call('HSET', keys.tickets, id, ticket.alternates == '' and record or record .. '\n' .. ticket.alternates)
   end
 
-  --- Adds the units of entries to sums[limit], and by client to by_client[client][limit] where that table is given. Windows
-  --- of one model (small letters) count for that model only.
-  function queue.add_units(entries, model, sums, by_client)
-    for i = 1, #entries do
-      local _, _, _, client, entry_model, units = queue.parse_entry(entries[i])
-      for limit, n in string.gmatch(units, '(%a+)=(%d+)') do
-        if entry_model == model or string.find(limit, '^%u') then
-          sums[limit] = (sums[limit] or 0) + n
-          if by_client then
-            local own = by_client[client] or {}
-            own[limit] = (own[limit] or 0) + n
-            by_client[client] = own
-          end
-        end
-      end
-    end
+  --- The field of `fair` with the units of a window that all tickets of a queue need.
+  function queue.sum_field(name, model, limit)
+    return 'S\t' .. name .. '\t' .. (string.find(limit, '^%u') and limit or limit .. '@' .. model)
   end
 
-  --- When the tickets of these entries plan to be admitted, and their units of a window: { instant, units } each, in order.
-  function queue.planned_departures(keys, entries, model, limit)
-    local ids, departures = {}, {}
-    for i = 1, math.min(#entries, 1000) do
-      ids[i] = select(3, queue.parse_entry(entries[i]))
+  --- Adds the units of an entry to the sums of its queue, or takes them away with sign -1.
+  function queue.add_to_sums(keys, name, model, units, sign)
+    for limit, n in string.gmatch(units, '(%a+)=(%d+)') do
+      redis.call('HINCRBY', keys.fairness, queue.sum_field(name, model, limit), sign * n)
     end
-    local records = redis.call('HMGET', keys.tickets, unpack(ids))
-    for i = 1, #records do
-      local sums = {}
-      queue.add_units({ entries[i] }, model, sums)
-      if records[i] and sums[limit] then
-        departures[#departures + 1] = { string.match(records[i], '^%d+') + 0, sums[limit] }
-      end
-    end
-    table.sort(departures, function(a, b) return a[1] < b[1] end)
-    return departures
   end
 
   --- Notifies the replica of a ticket, which may then ask again at `at`.
@@ -99,26 +74,36 @@ local function wait_queue()
     end
   end
 
-  --- Notifies the first ticket of each queue of a provider: its breaker has closed, or it was switched on. every: all tickets,
-  --- as its breaker has opened, and some do not wait until the next probe.
-  function queue.notify_provider(keys, provider, now, every)
+  --- Notifies the first ticket of each queue of a provider: its breaker has closed, or it was switched on.
+  function queue.notify_provider(keys, provider, now)
     for _, scope in ipairs({ 'a', 'm' }) do
       local prefix = scope .. ':' .. provider
       for _, key in ipairs({ keys.queue, keys.alternates }) do
-        local entries, last = redis.call('ZRANGEBYLEX', key, '[' .. prefix .. '/', '(' .. prefix .. '0'), nil
-        for i = 1, #entries do
-          local name, _, id = string.match(entries[i], '^([^\t]*)\t([^\t]*)\t([^\t]*)')
-          if every or name ~= last then
-            last = name
-            queue.notify(keys, id, now)
+        local from = '[' .. prefix .. '/'
+        for _ = 1, MAX_QUEUES do
+          local entry = redis.call('ZRANGEBYLEX', key, from, '(' .. prefix .. '0', 'LIMIT', 0, 1)[1]
+          if not entry then
+            break
           end
+          local name, _, id = string.match(entry, '^([^\t]*)\t([^\t]*)\t([^\t]*)')
+          queue.notify(keys, id, now)
+          from = '[' .. name .. '\n' -- behind all of this queue
         end
       end
     end
   end
 
+  --- Notifies all tickets with a candidate of a provider, in one message: its breaker has opened, and some do not wait until the
+  --- next probe.
+  function queue.notify_all(keys, provider, now)
+    queue.notify(keys, 'p:' .. provider, now)
+  end
+
   --- Adds to (or, with sign -1, takes from) the units of its quota for which a client's tickets queue.
   function queue.adjust_queued_quota(keys, client, requests, tokens, sign)
+    if requests == 0 and tokens == 0 then
+      return -- a client without limits
+    end
     local queued_requests, queued_tokens = queue.queued_quota(keys, client)
     queued_requests, queued_tokens = queued_requests + sign * requests, queued_tokens + sign * tokens
     redis.call('HSET', keys.fairness, 'H\t' .. client,
@@ -134,21 +119,23 @@ local function wait_queue()
 
   --- Forgets the virtual times of a queue that has become empty.
   function queue.forget_if_empty(keys, name)
-    if redis.call('ZCARD', keys.queue) == 0 then
+    if queue.first_entry(keys.queue, name) then
+      return
+    elseif redis.call('ZCARD', keys.queue) == 0 then
       redis.call('DEL', keys.fairness)
-    elseif not queue.first_entry(keys.queue, name) then
+    else
       local fields = redis.call('HKEYS', keys.fairness)
       for i = 1, #fields do
-        if string.match(fields[i], '^[VF]\t([^\t]*)') == name then
+        if string.match(fields[i], '^[VFS]\t([^\t]*)') == name then
           redis.call('HDEL', keys.fairness, fields[i])
         end
       end
     end
   end
 
-  --- Deletes a ticket. Returns it, with `queue`, `rank` and `client`; nil where there is none.
-  function queue.remove(keys, id)
-    local ticket = queue.read_ticket(keys, id)
+  --- Deletes a ticket, which may have been read before. Returns it, with `queue`, `rank` and `client`; nil where there is none.
+  function queue.remove(keys, id, ticket)
+    ticket = ticket or queue.read_ticket(keys, id)
     redis.call('ZREM', keys.heartbeats, id)
     if not ticket then
       return nil
@@ -158,32 +145,42 @@ local function wait_queue()
     for alternate in string.gmatch(ticket.alternates, '[^\n]+') do
       redis.call('ZREM', keys.alternates, alternate)
     end
-    local name, rank, _, client = queue.parse_entry(ticket.entry)
+    local name, rank, _, client, model, units = queue.parse_entry(ticket.entry)
     ticket.queue, ticket.rank, ticket.client = name, rank, client
+    queue.add_to_sums(keys, name, model, units, -1)
     queue.adjust_queued_quota(keys, client, ticket.requests, ticket.tokens, -1)
     return ticket
   end
 
-  --- Moves the entries of a client behind a rank forward by the service time of a ticket that has left.
+  --- Gives the turn of a ticket that has left back to its client: its next tickets move forward by the service time, and so does
+  --- its finish tag where these are all. A client with more tickets keeps the gap, as if the ticket had been admitted: to move
+  --- hundreds would take longer than one call may.
   local function move_forward(keys, left)
-    local entries = queue.entries_before(keys, left.queue)
-    for i = 1, #entries do
-      local _, rank, id, client, model, units = queue.parse_entry(entries[i])
-      if client == left.client and rank > left.rank then
-        local ticket = queue.read_ticket(keys, id)
+    local field = 'F\t' .. left.queue .. '\t' .. left.client
+    local finish = (redis.call('HGET', keys.fairness, field) or 0) + 0
+    local _, last_tag = queue.parse_rank(left.rank)
+    local last_finish = last_tag + left.service_time
+    if finish > last_finish + 1e-8 then
+      local behind = '(' .. left.queue .. '\t' .. left.rank .. '\n'
+      local entries = redis.call('ZRANGEBYLEX', keys.queue, behind, '(' .. left.queue .. '\n', 'LIMIT', 0, MAX_READ)
+      local moved = 0
+      for i = 1, #entries do
+        local _, rank, id, client, model, units = queue.parse_entry(entries[i])
+        local ticket = client == left.client and moved < MAX_MOVED and queue.read_ticket(keys, id)
         if ticket then
+          moved = moved + 1
           local class, tag, number = queue.parse_rank(rank)
+          last_finish = math.max(last_finish, tag + ticket.service_time)
           rank = queue.format_rank(class, math.max(0, tag - left.service_time), number)
           ticket.entry = table.concat({ left.queue, rank, id, client, model, units }, '\t')
           queue.write_ticket(keys, id, ticket)
           redis.call('ZREM', keys.queue, entries[i])
           redis.call('ZADD', keys.queue, 0, ticket.entry)
+          queue.has_moved = true
         end
       end
     end
-    local field = 'F\t' .. left.queue .. '\t' .. left.client
-    local finish = redis.call('HGET', keys.fairness, field)
-    if finish then
+    if finish > 0 and finish <= last_finish + 1e-8 then
       redis.call('HSET', keys.fairness, field, string.format('%.9f', math.max(0, finish - left.service_time)))
     end
   end

@@ -11,14 +11,14 @@
         7…12 the audit entry; none: the record says the same in another form, so the version stays
   Reply {version, now}; {0, now} = the record is another one; {-1, now} = there are too many keys
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/audit_entry"
 --- @include "lib/queue_keys"
 local META, HEALTH, AUDIT, RECORDS, QUEUE = 1, 2, 3, 4, 5 -- KEYS
 local ID, KNOWN, RECORD, MAX_KEYS, SUBJECT, COOLDOWN, AUDIT_ENTRY = 1, 2, 3, 4, 5, 6, 7 -- ARGV
 local WITHOUT_END = 2 ^ 53
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = wall_clock()
 local records, id = KEYS[RECORDS], ARGV[ID]
 local present = redis.call('HGET', records, id) or ''
 if present ~= ARGV[KNOWN] or present == '' and ARGV[RECORD] == '' then
@@ -38,7 +38,7 @@ local field, cooldown = 'k:' .. ARGV[SUBJECT], ARGV[COOLDOWN]
 if cooldown == 'end' then
   redis.call('HDEL', KEYS[HEALTH], field)
 elseif cooldown ~= 'keep' then
-  local cooldown_until = cooldown == '0' and WITHOUT_END or now + cooldown
+  local cooldown_until = cooldown == '0' and WITHOUT_END or pool_clock(KEYS[META]) + cooldown
   redis.call('HSET', KEYS[HEALTH], field, string.format('%.0f withdrawn|', cooldown_until))
 end
 

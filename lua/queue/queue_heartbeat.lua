@@ -4,13 +4,13 @@
   ARGV  1 ms until a silent replica counts as dead  2… ids of its tickets
   Reply a list: 1 for each ticket that is there, 0 for each that was dropped
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/queue_keys"
 --- @include "lib/wait_queue"
 local META, QUEUE = 1, 2 -- KEYS
 local ALIVE_MS, FIRST_ID = 1, 2 -- ARGV
 
-local now, keys, is_there = clock(redis.call('HGET', KEYS[META], 't')), queue_keys(QUEUE), {}
+local now, keys, is_there = pool_clock(KEYS[META]), queue_keys(QUEUE), {}
 for i = FIRST_ID, #ARGV do
   local exists = redis.call('HEXISTS', keys.tickets, ARGV[i])
   if exists == 1 then

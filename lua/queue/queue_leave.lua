@@ -4,12 +4,12 @@
   ARGV  ids of tickets
   Reply how many there were
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/queue_keys"
 --- @include "lib/wait_queue"
 local META, QUEUE = 1, 2 -- KEYS
 
-local now, keys, queue, left = clock(redis.call('HGET', KEYS[META], 't')), queue_keys(QUEUE), wait_queue(), 0
+local now, keys, queue, left = pool_clock(KEYS[META]), queue_keys(QUEUE), wait_queue(), 0
 for i = 1, #ARGV do
   if queue.leave_and_notify(keys, ARGV[i], now) then
     left = left + 1

@@ -4,11 +4,12 @@
   ARGV  1 arrival slack  2 ms after which a silent replica is not counted
         3… one account and model each: "m \t a \t windows": its fields of `health`, its packed windows of 1 unit (lib/window)
   Reply {now, replicas, requests, successes, failures, waiting, then for each window: max in force, learned, used,
-        opens_at, exact, empty_at, queued}: opens_at = when one unit more fits; empty_at = when none of its units counts
-        any more, 0 = not known; queued = units of the tickets that wait for it
-        {-3, now}: calendar boundaries are out of range: send later ones
+        opens_at, exact, empty_at, queued, learned_at, origin}: learned_at = when the limit was learned; origin = 1 by an
+        answer, 2 by a refusal, 3 as a ceiling (lib/learned_limits); both 0 = not learned; opens_at = when one unit more
+        fits; empty_at = when none of its units counts any more, 0 = not known; queued = units of the tickets that wait for it
+        {-3, TIME}: calendar boundaries are out of range: send later ones
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/window"
 --- @include "lib/window_kinds"
 --- @include "lib/sliding_sweep"
@@ -17,8 +18,9 @@
 --- @include "lib/wait_queue"
 local META, HEALTH, REPLICAS, TOTALS, QUEUE, FIRST_WINDOW = 1, 2, 3, 4, 5, 6 -- KEYS
 local ARRIVAL_SLACK, ALIVE_MS, FIRST_SUBJECT = 1, 2, 3 -- ARGV
+local ORIGINS = { a = 1, r = 2, c = 3 }
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = pool_clock(KEYS[META])
 arrival_slack = ARGV[ARRIVAL_SLACK] + 0
 local totals = redis.call('HMGET', KEYS[TOTALS], 'requests', 'successes', 'failures')
 local replicas = redis.call('ZCOUNT', KEYS[REPLICAS], redis_ms - ARGV[ALIVE_MS], '+inf')
@@ -65,31 +67,45 @@ local function read_window(w)
   if w.kind == 'b' and w.used > 0 then
     empty_at = max(now, w.drains_from) + ceil(w.used * w.span / w.max)
   elseif w.kind == 'c' then
-    empty_at = now < w.next and w.next or w.after
+    empty_at = (redis_ms < w.next and w.next or w.after) + now - redis_ms
   end
   return opens_at, empty_at
+end
+
+--- When and by what a limit was learned, of the learned limits of two fields of `health`.
+local function learned_from(limits, limit)
+  for name, at, origin in string.gmatch(limits, '(%a+)=%d+@(%d+)(%a)') do
+    if name == limit then
+      return tonumber(at), ORIGINS[origin] or 0
+    end
+  end
+  return 0, 0
 end
 
 local queued, next_key = queued_units(), FIRST_WINDOW
 for i = FIRST_SUBJECT, #ARGV do
   local model_field, account_field, spec = string.match(ARGV[i], '^([^\t]*)\t([^\t]*)\t(.*)$')
-  local health, learned = redis.call('HMGET', KEYS[HEALTH], model_field, account_field), nil
+  local health, learned, texts = redis.call('HMGET', KEYS[HEALTH], model_field, account_field), nil, ''
   for j = 1, 2 do
     local _, _, limits = parse_cooldown(health[j])
-    learned = add_learned(learned, limits)
+    learned, texts = add_learned(learned, limits), texts .. ' ' .. limits
   end
   local windows, count = parse_windows(spec, next_key, learned)
   next_key = next_key + count
   for _, w in ipairs(windows) do
     local opens_at, empty_at = read_window(w)
     if w.stale then
-      return { -3, now }
+      return { -3, redis_ms }
     end
     local is_exact = w.kind ~= 'm' and not (opens_at and is_estimate(w))
     local is_learned = learned and learned[w.limit]
     local n = #reply
     reply[n + 1], reply[n + 2], reply[n + 3] = w.max, is_learned and 1 or 0, ceil(w.used)
     reply[n + 4], reply[n + 5], reply[n + 6] = opens_at or now, is_exact and 1 or 0, empty_at
+    reply[n + 8], reply[n + 9] = 0, 0
+    if is_learned then
+      reply[n + 8], reply[n + 9] = learned_from(texts, w.limit)
+    end
     reply[n + 7] = queued[(string.find(w.limit, '^%u') and account_field or model_field) .. '\t' .. w.limit] or 0
   end
 end

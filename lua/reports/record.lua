@@ -5,9 +5,9 @@
   names; further ones are added up under one name for the rest.
 
   KEYS  1 totals: hash requests, successes, failures; bounded  2 journal: stream, capped
-        3 batch: number of this replica's last batch; TTL 1 day
+        3 batch: number of the last record of this replica; TTL 1 day
         4… the roll-ups, each with its own TTL
-  ARGV  1 number of this batch  2 entries of the journal at most  3 number of requests
+  ARGV  1 number of the last record of this batch  2 entries of the journal at most  3 number of requests
         4… each request: 1 = success, 0 = failure; its record (JSON)
         then each roll-up: TTL in ms, names at most, name of the rest, number of names; each name, its numbers
   Reply how many requests were written; 0: this batch was written before

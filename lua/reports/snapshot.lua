@@ -1,19 +1,20 @@
---[[ reports/snapshot: the whole pool at one instant, for planning and status; taken at most once a second for all replicas of one
-  catalogue. Each call also deletes a little of what has expired.
+--[[ reports/snapshot: the pool at one instant, for planning and status; taken at most once a second for all replicas of one
+  catalogue, in slices of its windows, so that no call keeps others waiting. Each call also deletes a little of what has expired.
 
-  KEYS  1 meta  2 health  3 speed  4 snap: the last snapshot; TTL 5 s  5… windows
+  KEYS  1 meta  2 health  3 speed  4 snap: the last snapshot of this slice; TTL 5 s  5… the windows of the slice
   ARGV  1 oldest acceptable age in ms  2 arrival slack  3 packed windows with 0 units, in the order of KEYS
+        4 "1" = the first slice, which also has what is no window
   Reply text: now; then "o strategy", "h field value", "s field value" and "w index used" lines, fields separated by tabs
 ]]
---- @include "lib/clock"
+--- @include "lib/pool_clock"
 --- @include "lib/window"
 --- @include "lib/sliding_sweep"
 --- @include "lib/cooldown"
 local META, HEALTH, SPEED, SNAPSHOT, FIRST_WINDOW = 1, 2, 3, 4, 5 -- KEYS
-local MAX_AGE, ARRIVAL_SLACK, WINDOWS = 1, 2, 3 -- ARGV
+local MAX_AGE, ARRIVAL_SLACK, WINDOWS, IS_FIRST = 1, 2, 3, 4 -- ARGV
 local SNAPSHOT_TTL_MS, BREAKER_IDLE_MS, MAX_SWEEPS = 5000, 86400000, 8
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = pool_clock(KEYS[META])
 local last = redis.call('GET', KEYS[SNAPSHOT])
 if last then
   local taken_at = tonumber(string.match(last, '^%d+'))
@@ -25,7 +26,8 @@ local lines = { decimal(now) }
 local function add_line(...)
   lines[#lines + 1] = table.concat({ ... }, '\t')
 end
-local strategy = redis.call('HGET', KEYS[META], 'order')
+local is_first = ARGV[IS_FIRST] == '1'
+local strategy = is_first and redis.call('HGET', KEYS[META], 'order')
 if strategy then
   add_line('o', strategy)
 end
@@ -41,7 +43,7 @@ local function is_idle(field, value)
   return cooldown_until <= now and limits == ''
 end
 
-local health, idle = redis.call('HGETALL', KEYS[HEALTH]), {}
+local health, idle = is_first and redis.call('HGETALL', KEYS[HEALTH]) or {}, {}
 for i = 1, #health, 2 do
   if is_idle(health[i], health[i + 1]) then
     idle[#idle + 1] = health[i]
@@ -52,7 +54,7 @@ end
 for i = 1, #idle, 100 do
   redis.call('HDEL', KEYS[HEALTH], unpack(idle, i, min(i + 99, #idle)))
 end
-local speed = redis.call('HGETALL', KEYS[SPEED])
+local speed = is_first and redis.call('HGETALL', KEYS[SPEED]) or {}
 for i = 1, #speed, 2 do
   add_line('s', speed[i], speed[i + 1])
 end
@@ -67,7 +69,7 @@ local function used_units(w)
     local level, drains_from = state[1], state[2]
     return level and level - w.max / w.span * max(0, now - drains_from) or 0
   elseif w.kind == 'c' then
-    return tonumber(redis.call('HGET', w.key, now < w.next and w.next or w.after) or 0)
+    return tonumber(redis.call('HGET', w.key, redis_ms < w.next and w.next or w.after) or 0)
   elseif w.kind == 'n' then
     return redis.call('ZCOUNT', w.key, '(' .. decimal(now), '+inf')
   end

@@ -4,11 +4,11 @@
   ARGV  1 id  2 responses at most: the response, the one before it, and so on
   Reply {input items, object} of each, the latest first; {} = one of them is not stored, or there are more
 ]]
---- @include "lib/clock"
-local META, RESPONSES = 1, 2 -- KEYS
+--- @include "lib/time"
+local RESPONSES = 2 -- KEYS
 local ID, MAX_RESPONSES = 1, 2 -- ARGV
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = wall_clock()
 local id, found = ARGV[ID], {}
 for _ = 1, tonumber(ARGV[MAX_RESPONSES]) do
   local stored = redis.call('HMGET', KEYS[RESPONSES], 'p' .. id, 'i' .. id, 'o' .. id, 'u' .. id)

@@ -5,12 +5,12 @@
         6 bytes of the client at most
   Reply 1; 0 = larger than the bound by itself, and not stored
 ]]
---- @include "lib/clock"
+--- @include "lib/time"
 --- @include "lib/stored_response"
-local META, RESPONSES, BY_EXPIRY = 1, 2, 3 -- KEYS
+local RESPONSES, BY_EXPIRY = 2, 3 -- KEYS
 local ID, PREVIOUS, INPUT, OBJECT, LIFETIME, MAX_BYTES = 1, 2, 3, 4, 5, 6 -- ARGV
 
-local now = clock(redis.call('HGET', KEYS[META], 't'))
+local now = wall_clock()
 local id, responses, by_expiry = ARGV[ID], KEYS[RESPONSES], KEYS[BY_EXPIRY]
 local size, max_bytes = #ARGV[INPUT] + #ARGV[OBJECT], tonumber(ARGV[MAX_BYTES])
 if size > max_bytes then

@@ -6,6 +6,7 @@ mod docs;
 pub(crate) mod edge;
 mod openapi;
 pub mod routes;
+mod setup;
 mod static_content;
 #[cfg(test)]
 mod test_support;

@@ -10,7 +10,7 @@ use crate::{
     api::{
         admin, dashboard, docs,
         edge::{auth::MAX_ADMIN_BODY, error::ApiError, request_id::RequestId},
-        openapi, v1,
+        openapi, setup, v1,
     },
     protocol::Protocol,
 };
@@ -42,7 +42,10 @@ fn unscoped(app: &mut Urls) {
             [(M::GET, get().to(dashboard::page)), (M::HEAD, head().to(dashboard::page))],
         ))
         .service(at("/openapi.json", [(M::GET, get().to(docs::json))]))
-        .service(at("/docs", [(M::GET, get().to(docs::page))]));
+        .service(at("/docs", [(M::GET, get().to(docs::page))]))
+        .service(at("/setup", [(M::GET, get().to(setup::show_page))]))
+        .service(at("/setup/{script}", [(M::GET, get().to(setup::show_script))]))
+        .service(at("/setup/{tool}/files", [(M::POST, post().to(setup::make_files))]));
 }
 
 /// Also serves HEAD, whose response is that of GET without its body.
@@ -52,6 +55,13 @@ fn get() -> Route {
 
 fn v1(app: &mut Urls) {
     app.service(at("/chat/completions", [(M::POST, post().to(v1::chat::create))]))
+        .service(at("/audio/transcriptions", [(M::POST, post().to(v1::transcriptions::create))]))
+        .service(at("/audio/translations", [(M::POST, post().to(v1::transcriptions::translate))]))
+        .service(at("/rerank", [(M::POST, post().to(v1::rerank::create))]))
+        .service(at("/moderations", [(M::POST, post().to(v1::moderations::create))]))
+        .service(at("/completions", [(M::POST, post().to(v1::completions::create))]))
+        .service(at("/fim/completions", [(M::POST, post().to(v1::completions::create_fim))]))
+        .service(at("/embeddings", [(M::POST, post().to(v1::embeddings::create))]))
         .service(at("/responses", [(M::POST, post().to(v1::responses::create))]))
         .service(at("/responses/input_tokens", [(M::POST, post().to(v1::responses::count_tokens))]))
         .service(at("/responses/compact", [(M::POST, post().to(v1::responses::compact))]))
@@ -66,6 +76,7 @@ fn v1(app: &mut Urls) {
         .service(at("/models", [(M::GET, get().to(v1::models::list))]))
         .service(at("/models/{id:.+}", [(M::GET, get().to(v1::models::show))])) // ids contain slashes
         .service(at("/usage", [(M::GET, get().to(v1::usage::show_own))]))
+        .service(at("/stream-test", [(M::GET, get().to(v1::stream_test::stream_events))]))
         .service(at("/status", [(M::GET, get().to(v1::status::show))]))
         .service(at("/status/routing", [(M::PATCH, patch().to(admin::controls::set_strategy))]))
         .service(at("/status/providers/{id}", [(M::PATCH, patch().to(admin::controls::switch_provider))]))
@@ -77,6 +88,7 @@ fn admin_v1(app: &mut Urls) {
     app.service(at("/requests", [(M::GET, get().to(admin::requests::list))]))
         .service(at("/usage", [(M::GET, get().to(admin::usage::show))]))
         .service(at("/budget", [(M::GET, get().to(admin::budget::show))]))
+        .service(at("/budget/forget", [(M::POST, post().to(admin::budget::forget))]))
         .service(at("/events", [(M::GET, get().to(admin::events::stream_events))]))
         .service(at("/models", [(M::GET, get().to(admin::models::list))]));
     let provider_key =
@@ -166,23 +178,19 @@ pub fn served() -> Vec<(String, String)> {
 }
 
 /// First segments below `/v1` of endpoints that other servers of this API have.
-const OTHER_ENDPOINTS: [&str; 20] = [
+const OTHER_ENDPOINTS: [&str; 16] = [
     "assistants",
     "audio",
     "batches",
-    "completions",
     "containers",
     "conversations",
-    "embeddings",
     "evals",
     "files",
     "fine_tuning",
     "images",
     "messages",
-    "moderations",
     "organization",
     "realtime",
-    "rerank",
     "threads",
     "uploads",
     "vector_stores",
@@ -203,8 +211,8 @@ async fn not_found(request: HttpRequest) -> HttpResponse {
     let below = path.strip_prefix("/api").unwrap_or(path).strip_prefix("/v1/").unwrap_or_default();
     let message = if OTHER_ENDPOINTS.iter().any(|other| below.split('/').next() == Some(other)) {
         format!(
-            "This gateway has no `{path}`: that endpoint of the API is not built. It serves `POST /v1/chat/completions` and \
-             `GET /v1/models`."
+            "This gateway has no `{path}`: that endpoint of the API is not built. It serves `POST /v1/chat/completions`, \
+             `POST /v1/embeddings` and `GET /v1/models`."
         )
     } else if path.ends_with("/chat/completions") {
         format!(
@@ -249,7 +257,7 @@ mod tests {
     #[actix_web::test]
     async fn an_endpoint_that_is_not_built_says_so() {
         let app = app(Settings::default()).await;
-        for path in ["/v1/embeddings", "/api/v1/images", "/v1/audio/speech", "/v1/files/file-1/content"] {
+        for path in ["/v1/batches", "/api/v1/images", "/v1/audio/speech", "/v1/files/file-1/content"] {
             let (status, _, body) = call(&app, TestRequest::post().uri(path)).await;
             let message = body["error"]["message"].as_str().unwrap();
             assert_eq!((status, message.contains("is not built")), (404, true), "{path}: {message}");

@@ -21,6 +21,7 @@ use crate::{
     config::Settings,
     flow::{Flow, WaitLimits},
     ledger::{Ledger, Rules, embedded::EmbeddedEngine},
+    memory::Memory,
     shutdown::Tasks,
     upstream::{Upstream, UpstreamSettings},
 };
@@ -42,7 +43,7 @@ fn state(settings: &Settings) -> Data<AppState> {
     let flow = Flow::new(
         catalog,
         ledger,
-        Upstream::new(upstream, 1).unwrap(),
+        Upstream::new(upstream, 1, Memory::new(settings.limits.memory_mb)).unwrap(),
         tasks,
         WaitLimits { max_wait: Duration::ZERO, flex_max_wait: Duration::ZERO },
         Duration::from_secs(1),
@@ -67,4 +68,14 @@ pub(crate) async fn call(
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = test::read_body(response).await;
     (status, headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+/// Calls the app, and returns the status and the body as text.
+pub(crate) async fn text(
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error>,
+    request: test::TestRequest,
+) -> (u16, String) {
+    let response = test::call_service(app, request.to_request()).await;
+    let status = response.status().as_u16();
+    (status, String::from_utf8(test::read_body(response).await.to_vec()).unwrap())
 }

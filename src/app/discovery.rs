@@ -45,8 +45,8 @@ async fn describe(
     models: Vec<ListedModel>,
     before: Option<&Vec<DiscoveredModel>>,
 ) -> Vec<DiscoveredModel> {
-    let described = models.into_iter().map(|ListedModel { id, context, capabilities, .. }| async move {
-        let listed = DiscoveredModel { id, context, capabilities };
+    let described = models.into_iter().map(|ListedModel { id, context, max_output, capabilities, .. }| async move {
+        let listed = DiscoveredModel { id, context, max_output, capabilities };
         match before.into_iter().flatten().find(|model| model.id == listed.id) {
             _ if provider != "ollama" => listed,
             Some(earlier) => earlier.clone(),

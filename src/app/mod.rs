@@ -1,5 +1,6 @@
 //! Composition root: the only place that connects the rooms with each other.
 
+pub(crate) mod catalogue;
 mod descriptors;
 mod discovery;
 mod guarded_stream;
@@ -34,9 +35,10 @@ use crate::{
     api::edge::{access_policy::AccessPolicy, state::AppState},
     catalog::{Catalog, CatalogError, Current, Discovered},
     config::Settings,
-    domain::KeyDigest,
+    domain::{KeyDigest, ModelKind},
     flow::{Flow, WaitLimits},
     ledger::{Findings, Ledger, Rules, embedded::EmbeddedEngine, engine::ScriptEngine, redis::RedisEngine},
+    memory::Memory,
     record::metrics,
     shutdown::Tasks,
     telemetry,
@@ -61,6 +63,8 @@ pub(crate) struct App {
     catalog: Current,
     /// Held while a new catalogue is built and put in force.
     building: Mutex<()>,
+    /// From which the catalogue was built.
+    findings_in_force: Mutex<Findings>,
     upstream: Upstream,
     /// Models reported by servers without a configured list, by provider.
     discovered: ArcSwap<Discovered>,
@@ -103,6 +107,7 @@ impl App {
             settings: ArcSwap::from_pointee(settings),
             catalog,
             building: Mutex::default(),
+            findings_in_force: Mutex::default(),
             upstream,
             discovered: ArcSwap::from_pointee(discovered),
             state: Data::new(AppState::new(policy, flow, has_clients == Some(true))),
@@ -112,6 +117,7 @@ impl App {
         });
         shared_catalog::follow(&app);
         app.install(None, None)?;
+        app.note_providers_until_done();
         if has_clients != Some(true) {
             store::watch_for_clients(&app);
         }
@@ -138,20 +144,25 @@ impl App {
         self.warn_about_settings();
         discovery::rediscover_periodically(&self);
         shared_catalog::look_periodically(&self);
+        let reload = Arc::new(reload);
+        catalogue::follow(&self, &reload);
         let gate = listen::AcceptGate::new(&listeners)?;
         let write_timeout = Duration::from_millis(self.settings.load().timeouts.write_ms);
         let server = server::run(&self.state, listeners, workers(), write_timeout)?;
         let handle = server.handle();
         let whole = async { server.await.context("the server failed") };
-        tokio::try_join!(whole, signals::run_until_signalled(&self, reload, handle, gate))?;
+        tokio::try_join!(whole, signals::run_until_signalled(&self, &reload, handle, gate))?;
         Ok(())
     }
 
     /// Applies new settings. On an error the old ones stay in force.
     async fn reload(&self, settings: Settings) -> anyhow::Result<()> {
+        let before = self.settings.load_full();
+        let lost = settings.lost_files(&before);
+        anyhow::ensure!(lost.is_empty(), "vanished or empty: {}; a restart would apply that", lost.join(", "));
         let with_keys = shared_catalog::with_shared(&settings, &self.stored_keys(), &Findings::new());
         let discovered = discovery::discover(&self.upstream, &with_keys, &self.discovered.load()).await;
-        let unapplied = needs_restart(&self.settings.load(), &settings);
+        let unapplied = needs_restart(&before, &settings);
         let settings = Arc::new(settings);
         self.install(Some(settings.clone()), Some(discovered))?;
         self.install_policy(&settings);
@@ -168,15 +179,20 @@ impl App {
     /// On an error the old catalogue stays in force.
     fn install(&self, settings: Option<Arc<Settings>>, discovered: Option<Discovered>) -> Result<(), CatalogError> {
         let _one_at_a_time = self.building.lock();
+        let is_configuration = settings.is_some() || discovered.is_some();
         let settings = settings.unwrap_or_else(|| self.settings.load_full());
         let discovered = discovered.map_or_else(|| self.discovered.load_full(), Arc::new);
         let keys = self.stored_keys();
-        let catalog = Catalog::build(&shared_catalog::with_shared(&settings, &keys, &self.findings()), &discovered)?;
+        let findings = self.findings();
+        let catalog = Catalog::build(&shared_catalog::with_shared(&settings, &keys, &findings), &discovered)?;
+        *self.findings_in_force.lock() = findings;
         self.catalog.store(Arc::new(catalog));
         self.discovered.store(discovered);
         self.settings.store(settings);
         self.state.flow.ledger.provider_keys_in_force(keys.version);
-        self.note_providers_until_done();
+        if is_configuration {
+            self.note_providers_until_done();
+        }
         Ok(())
     }
 
@@ -207,9 +223,10 @@ impl App {
     }
 }
 
-/// Whether any provider has a key or a local server was found. Opens no state.
+/// Whether any provider that chats has a key or a local server was found. Opens no state.
 pub(crate) async fn finds_provider(settings: &Settings) -> anyhow::Result<bool> {
-    Ok(!Catalog::build(settings, &discover(settings).await?)?.candidates.is_empty())
+    let catalog = Catalog::build(settings, &discover(settings).await?)?;
+    Ok(catalog.candidates.iter().any(|candidate| candidate.model.kind == ModelKind::Chat))
 }
 
 /// The models that servers report themselves.
@@ -229,7 +246,7 @@ pub(crate) fn upstream(settings: &Settings) -> Result<Upstream, BuildError> {
         stream_idle_ms: settings.timeouts.stream_idle_ms,
         proxy: proxy(settings),
     };
-    Upstream::new(upstream, workers())
+    Upstream::new(upstream, workers(), Memory::new(settings.limits.memory_mb))
 }
 
 /// Number of server threads: half of the cores, at least one. One thread serves far more than free tiers allow, and fewer
@@ -264,13 +281,13 @@ fn script_engine(settings: &Settings, tasks: &Tasks, storage: Storage) -> anyhow
     }
     telemetry::set_database(database(settings));
     if let Some(url) = &settings.redis_url {
-        return Ok(Arc::new(RedisEngine::connect(url.clone(), tasks)));
+        return Ok(Arc::new(RedisEngine::connect(url.clone(), &settings.ledger.pool, tasks)));
     }
     Ok(Arc::new(EmbeddedEngine::open(&data_dir(settings)?, tasks)?))
 }
 
 /// Where embedded state is stored.
-fn data_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
+pub(crate) fn data_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
     let directory = settings.ledger.data_dir.clone().or_else(user_data_dir);
     directory.context("no home directory for the embedded state: set TOLLFREE_DATA_DIR")
 }

@@ -34,6 +34,10 @@ pub(super) fn with_shared<'a>(settings: &'a Settings, stored: &StoredKeys, findi
     for (provider, findings) in findings {
         settings.to_mut().providers.entry(provider.clone()).or_default().findings = findings.clone();
     }
+    for group in &stored.groups {
+        let provider = settings.to_mut().providers.entry(group.record.provider.clone()).or_default();
+        provider.groups.insert(group.record.fingerprint.clone(), group.record.account().to_owned());
+    }
     for key in &stored.keys {
         if let Some(secret) = key.in_force() {
             let provider = settings.to_mut().providers.entry(key.record.provider.clone()).or_default();
@@ -80,8 +84,9 @@ pub(super) fn look_periodically(app: &Arc<App>) {
     app.tasks.spawn_endless(async move {
         loop {
             this.look_at_model_lists().await;
+            this.state.flow.look_at_allowances().await;
             sleep(LOOK_INTERVAL).await;
-            this.admit_proven_models();
+            this.install_findings();
         }
     });
 }
@@ -92,23 +97,25 @@ impl App {
         let _ = self.state.flow.look_at_model_lists(Lists::Due).await;
     }
 
-    /// Makes new models that have answered a request members of meta-models.
-    fn admit_proven_models(&self) {
-        let catalog = self.catalog.load();
-        let snapshot = self.state.flow.ledger.snapshot();
-        let is_news = catalog.candidates.iter().any(|candidate| {
-            candidate.model.is_unproven && snapshot.subject(candidate).is_some_and(|s| s.first_token_ms.is_some())
-        });
-        if is_news && let Err(error) = self.install(None, None) {
-            warn!("Models that have answered cannot be added to meta-models: {error}");
+    /// Builds the catalogue again where time has changed what it is built from: new models that have answered a request become
+    /// members of meta-models, and models that were refused are served again after a day.
+    fn install_findings(&self) {
+        if *self.findings_in_force.lock() != self.findings()
+            && let Err(error) = self.install(None, None)
+        {
+            warn!("What the lists of models have shown cannot be added to the catalogue: {error}");
         }
     }
 
-    /// What the lists of models have shown, and which of the new models have answered a request.
+    /// What the lists of models have shown as of now: which of the new models have answered a request, and which models are
+    /// refused.
     pub(super) fn findings(&self) -> Findings {
-        let mut findings = Findings::clone(&self.state.flow.ledger.findings().borrow());
-        let catalog = self.catalog.load();
-        let snapshot = self.state.flow.ledger.snapshot();
+        let ledger = &self.state.flow.ledger;
+        let mut findings = Findings::clone(&ledger.findings().borrow());
+        let (now_ms, catalog, snapshot) = (ledger.now_ms(), self.catalog.load(), ledger.snapshot());
+        for found in findings.values_mut() {
+            found.refused.retain(|_, refused| refused.until_ms > now_ms);
+        }
         for candidate in &catalog.candidates {
             let has_answered = snapshot.subject(candidate).is_some_and(|s| s.first_token_ms.is_some());
             let new = findings.get_mut(&*candidate.provider.id).into_iter().flat_map(|found| &mut found.new);

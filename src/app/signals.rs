@@ -25,15 +25,17 @@ const FORCED_SETTLE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Returns when the server has stopped and everything is settled.
 pub(super) async fn run_until_signalled(
     app: &App,
-    reload: Reload,
+    reload: &Reload,
     server: ServerHandle,
     gate: AcceptGate,
 ) -> anyhow::Result<()> {
     let mut shutdown = ShutdownSignal::new()?;
+    // Taken, and ignored: a file that may not grow is an error of its write and does not end the process.
+    let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     let mut hup = signal(SignalKind::hangup())?;
     let grace = loop {
         tokio::select! {
-            _ = hup.recv() => reload_settings(app, &reload).await,
+            _ = hup.recv() => reload_settings(app, reload).await,
             grace = shutdown.first(Duration::from_millis(app.settings.load().shutdown.grace_ms)) => break grace,
         }
     };
@@ -60,7 +62,7 @@ pub(super) async fn run_until_signalled(
     bail!("stopped by a second signal before all requests were finished")
 }
 
-async fn reload_settings(app: &App, reload: &Reload) {
+pub(super) async fn reload_settings(app: &App, reload: &Reload) {
     let result = match reload() {
         Ok(settings) => app.reload(settings).await.map_err(|e| format!("{e:#}")),
         Err(message) => Err(message),

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 
 use super::{App, Storage, master_key, rules, script_engine};
 use crate::{
-    catalog::{Catalog, Current},
+    catalog::Catalog,
     config::{AuthMode, Settings},
     ledger::{Ledger, LedgerError, embedded::StoreError},
     shutdown::Tasks,
@@ -62,26 +62,33 @@ pub(super) fn watch_for_clients(app: &Arc<App>) {
 }
 
 impl App {
-    /// Ends the cooldowns of the providers whose address, keys or models have changed since any replica noted them.
+    /// Ends the cooldowns of the providers whose address, keys or models in the configuration have changed since any replica noted
+    /// them. Keys of the store and lists of models are no part of it: they change while requests are served, at each replica a
+    /// little later than at the one before, and what is known of the other keys and models stays true.
     pub(super) async fn note_providers(&self) {
-        // Where the ledger cannot be reached, the task that every new catalogue starts repeats it.
-        let _ = note_providers_once(&self.state.flow.ledger, &self.catalog).await;
+        let digests = self.configuration_digests();
+        // Where the ledger cannot be reached, the task that every new configuration starts repeats it.
+        let _ = note_once(&self.state.flow.ledger, &digests).await;
     }
 
     /// The same in the background, until the ledger can be reached.
     pub(super) fn note_providers_until_done(&self) {
-        let (ledger, catalog) = (self.state.flow.ledger.clone(), self.catalog.clone());
+        let (ledger, digests) = (self.state.flow.ledger.clone(), self.configuration_digests());
         self.tasks.spawn_endless(async move {
-            while note_providers_once(&ledger, &catalog).await.is_err() {
+            while note_once(&ledger, &digests).await.is_err() {
                 sleep(LATE_RETRY_INTERVAL).await;
             }
         });
     }
+
+    fn configuration_digests(&self) -> Vec<(Arc<str>, String)> {
+        let catalog = Catalog::build(&self.settings.load(), &self.discovered.load());
+        catalog.map(|catalog| catalog.provider_digests()).unwrap_or_default()
+    }
 }
 
-async fn note_providers_once(ledger: &Ledger, catalog: &Current) -> Result<(), LedgerError> {
-    let digests = catalog.load().provider_digests();
-    for provider in ledger.note_providers(&digests).await? {
+async fn note_once(ledger: &Ledger, digests: &[(Arc<str>, String)]) -> Result<(), LedgerError> {
+    for provider in ledger.note_providers(digests).await? {
         info!(provider.name = %provider, "The address, keys or models of `{provider}` have changed: its breakers are closed and its cooldowns ended");
     }
     Ok(())

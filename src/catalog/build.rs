@@ -6,6 +6,7 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -16,8 +17,8 @@ use super::{
 use crate::{
     config::{AddedKey, ProviderSettings, Settings, builtin},
     domain::{
-        Account, Candidate, Provider, ProviderKey,
-        provider::{Auth, Endpoint, Status},
+        Account, Candidate, FoundModel, Provider, ProviderKey,
+        provider::{Auth, Status},
     },
 };
 
@@ -66,7 +67,7 @@ pub(super) fn build(settings: &Settings, discovered: &Discovered) -> Result<Cata
     // The sort is stable, so the catalogue's order is kept within both groups.
     catalog.candidates.sort_by_key(|candidate| candidate.provider.local);
     catalog.models.sort_by_key(|served| served.provider.local);
-    catalog.metas = meta_models::build(settings, &mut catalog);
+    catalog.metas = meta_models::build(settings, &mut catalog)?;
     catalog.aliases.clone_from(&settings.aliases);
     note_wrong_aliases(&mut catalog);
     catalog.hash = hash(&catalog.candidates);
@@ -75,12 +76,17 @@ pub(super) fn build(settings: &Settings, discovered: &Discovered) -> Result<Cata
 
 /// Models of a provider's list that are served although the catalogue does not have them.
 fn new_models(id: &str, settings: Option<&ProviderSettings>) -> Vec<DiscoveredModel> {
-    let rule = Overlay::new(id, settings, &[]).new_models();
+    let at = Overlay::new(id, settings, &[]);
+    let (rule, paid) = (at.new_models(), at.paid_models());
     let found = settings.into_iter().flat_map(|settings| &settings.findings.new);
-    let served = found.filter(|new| rule.refuses(new).is_none());
-    served
-        .map(|new| DiscoveredModel { id: new.id.clone(), context: new.context, capabilities: new.capabilities() })
-        .collect()
+    let served = found.filter(|new| rule.refuses(new, &paid).is_none() && at.gone_since(&new.id).is_none());
+    let model = |new: &FoundModel| DiscoveredModel {
+        id: new.id.clone(),
+        context: new.context,
+        max_output: new.max_output,
+        capabilities: new.capabilities(),
+    };
+    served.map(model).collect()
 }
 
 fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result<(), CatalogError> {
@@ -125,8 +131,9 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
                 )));
             }
         }
-        let is_gone = at.gone_since(id).is_some() && !model.listed;
-        let retired = at.status() == Status::Retired && !model.listed || model.status == Status::Retired || is_gone;
+        let gone_since = at.gone_since(id).filter(|_| !model.listed);
+        let retired =
+            at.status() == Status::Retired && !model.listed || model.status == Status::Retired || gone_since.is_some();
         let why = if !at.is_enabled() {
             Some("its provider is disabled in the configuration")
         } else if !model.enabled {
@@ -136,18 +143,20 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
         } else {
             None
         };
-        if model.endpoint == Endpoint::Chat {
+        if model.kind.is_served() {
             catalog.known.push(Known {
                 provider: at.id.to_owned(),
                 id: id.to_owned(),
                 aliases: model.aliases.clone(),
+                kind: model.kind,
                 retired,
+                retired_on: model.retired_on.clone().or_else(|| gone_since.and_then(date)),
                 successor: model.successor.as_ref().map(|next| format!("{}/{next}", at.id)),
                 not_offered: why.map(str::to_owned),
             });
         }
         let Some(provider) = provider.as_ref().filter(|_| !retired && why.is_none()) else { continue };
-        if model.endpoint != Endpoint::Chat {
+        if !model.kind.is_served() {
             continue;
         }
         let model = Arc::new(model);
@@ -170,6 +179,11 @@ fn add(catalog: &mut Catalog, at: &Overlay<'_>, found_is_listed: bool) -> Result
     Ok(())
 }
 
+/// The day of an instant, in UTC.
+fn date(ms: i64) -> Option<String> {
+    Timestamp::from_millisecond(ms).ok().map(|instant| instant.strftime("%Y-%m-%d").to_string())
+}
+
 fn known_provider(at: &Overlay<'_>, accounts: &[Arc<Account>]) -> KnownProvider {
     let base_url = at.base_url();
     let lists_models = at.file.is_some_and(|file| !file.models.is_empty());
@@ -179,6 +193,8 @@ fn known_provider(at: &Overlay<'_>, accounts: &[Arc<Account>]) -> KnownProvider 
     KnownProvider {
         has_address: base_url.is_some(),
         new_models: at.new_models(),
+        paid_models: at.paid_models(),
+        can_be_keyless: at.auth() == Auth::BearerOptional && !at.custom,
         takes_keys: at.auth() != Auth::None && (at.status() != Status::Retired || lists_models),
         provider: Arc::new(at.provider(base_url.unwrap_or_default())),
         configured_keys: keys.filter(|(_, key)| own.contains(&*key.id)).collect(),
@@ -232,8 +248,8 @@ fn is_configured(at: &Overlay<'_>, accounts: &[Arc<Account>]) -> bool {
     }
     match at.auth() {
         Auth::Bearer => has_key,
-        // Calls without a key share a limit with others of the same address, so only the file enables them.
-        Auth::BearerOptional => has_key || at.custom || lists_models,
+        // Calls without a key share a limit with others of the same address, so only the operator enables them.
+        Auth::BearerOptional => has_key || at.custom || lists_models || at.is_keyless(),
         Auth::None => lists_models || !at.discovered.is_empty(),
     }
 }
@@ -258,7 +274,8 @@ fn accounts(at: &Overlay<'_>) -> Vec<Arc<Account>> {
         if !seen.insert(id.clone()) {
             continue;
         }
-        let account: Arc<str> = account.map_or_else(|| Arc::from(id.as_str()), Arc::from);
+        let grouped = at.settings.and_then(|settings| settings.groups.get(&id)).map(String::as_str);
+        let account: Arc<str> = grouped.or(account).map_or_else(|| Arc::from(id.as_str()), Arc::from);
         let key = Arc::new(ProviderKey { id: Arc::from(id), secret: Some(secret.clone()) });
         match accounts.iter_mut().find(|(name, _)| *name == account) {
             Some((_, siblings)) => siblings.push(key),

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, MetaModel, resolve};
+use super::{Catalog, CatalogError, MetaModel, resolve};
 use crate::{
     config::{BUILTIN_META_MODELS, MetaModelSettings, Settings},
-    domain::{Candidate, model_pattern, provider::Status},
+    domain::{Candidate, ModelKind, model_pattern, provider::Status},
     suggest::closest,
 };
 
 /// The built-in meta-models with the operator's changes, then the operator's own.
-pub(super) fn build(settings: &Settings, catalog: &mut Catalog) -> Vec<MetaModel> {
+pub(super) fn build(settings: &Settings, catalog: &mut Catalog) -> Result<Vec<MetaModel>, CatalogError> {
     let mut metas = Vec::new();
     for (name, strategy) in BUILTIN_META_MODELS {
         let changed = settings.models.get(name);
         let members = match changed.filter(|meta| !meta.members.is_empty()) {
-            Some(meta) => listed(name, meta, catalog),
+            Some(meta) => listed(name, meta, catalog)?,
             None => catalog.candidates.iter().filter(|c| is_member(c)).cloned().collect(),
         };
         metas.push(MetaModel {
@@ -27,24 +27,26 @@ pub(super) fn build(settings: &Settings, catalog: &mut Catalog) -> Vec<MetaModel
     }
     for (name, meta) in &settings.models {
         if BUILTIN_META_MODELS.iter().all(|(built_in, _)| built_in != name) {
-            let members = listed(name, meta, catalog);
+            let members = listed(name, meta, catalog)?;
             let quality_floor = settings.routing.quality_floor;
             metas.push(MetaModel { name: name.clone(), strategy: meta.strategy, quality_floor, members });
         }
     }
-    metas
+    Ok(metas)
 }
 
 /// Whether a candidate is a member by default: a general chat model that is not gated, paid or keyless, or is listed.
 fn is_member(candidate: &Candidate) -> bool {
-    let keyless = candidate.key.secret.is_none() && !candidate.provider.local;
+    let keyless = candidate.key.secret.is_none() && !candidate.provider.local && !candidate.provider.keyless;
     let sure = matches!(candidate.model.status, Status::Active | Status::Trial) && !keyless;
-    candidate.model.chat_default && (sure && !candidate.model.is_unproven || candidate.model.listed)
+    candidate.model.kind == ModelKind::Chat
+        && candidate.model.chat_default
+        && (sure && !candidate.model.is_unproven || candidate.model.listed)
 }
 
 /// Members in the order of the list. A pattern matches default members only; a name matches any candidate of that name. One
 /// that matches nothing is noted and left out, because the catalogue may have dropped what it names.
-fn listed(name: &str, meta: &MetaModelSettings, catalog: &mut Catalog) -> Vec<Arc<Candidate>> {
+fn listed(name: &str, meta: &MetaModelSettings, catalog: &mut Catalog) -> Result<Vec<Arc<Candidate>>, CatalogError> {
     let mut found: Vec<Arc<Candidate>> = Vec::new();
     for member in &meta.members {
         let is_pattern = member.contains('*');
@@ -75,7 +77,32 @@ fn listed(name: &str, meta: &MetaModelSettings, catalog: &mut Catalog) -> Vec<Ar
             catalog.notes.push(note);
         }
     }
-    found
+    check_members(name, meta, &found)?;
+    Ok(found)
+}
+
+/// The members of a meta-model have one kind, and embedding models one vector space: requests go to any of them.
+fn check_members(name: &str, meta: &MetaModelSettings, members: &[Arc<Candidate>]) -> Result<(), CatalogError> {
+    let Some(first) = members.first() else { return Ok(()) };
+    let space = |c: &Candidate| c.model.vectors.as_ref().and_then(|vectors| vectors.space(None));
+    let refused = |other: &Candidate, why: &str| {
+        let place = &meta.place;
+        let message = format!("{place}: models.{name}.members: `{}` and `{}` {why}", first.name, other.name);
+        Err(CatalogError(message))
+    };
+    for other in members {
+        if other.model.kind != first.model.kind {
+            return refused(other, "are of different kinds: a meta-model has members of one kind");
+        }
+        if space(other) != space(first) {
+            return refused(other, "compute different vectors: a meta-model has members of one `family` and length");
+        }
+    }
+    let is_builtin = BUILTIN_META_MODELS.iter().any(|(built_in, _)| *built_in == name);
+    if is_builtin && first.model.kind != ModelKind::Chat {
+        return Err(CatalogError(format!("{}: models.{name}.members: `{}` is no chat model", meta.place, first.name)));
+    }
+    Ok(())
 }
 
 /// Whether a provider's models are not known beforehand.

@@ -27,11 +27,11 @@ pub struct Catalog {
     pub providers: Vec<Arc<Provider>>,
     /// Every provider of the catalogue and of the file.
     pub known_providers: Vec<KnownProvider>,
-    /// Each (chat model, key) in force, in catalogue order, local ones last.
+    /// Each (model, key) in force, in catalogue order, local ones last.
     pub candidates: Vec<Arc<Candidate>>,
-    /// Each chat model in force, in the order of the candidates.
+    /// Each model in force, in the order of the candidates.
     pub models: Vec<Served>,
-    /// Each known chat model, for error messages.
+    /// Each known model, for error messages.
     pub known: Vec<Known>,
     /// `free`, `free-fast`, `free-smart`, then the operator's.
     pub metas: Vec<MetaModel>,
@@ -51,12 +51,13 @@ pub type Discovered = BTreeMap<String, Vec<DiscoveredModel>>;
 pub struct DiscoveredModel {
     pub id: String,
     pub context: Option<i64>,
+    pub max_output: Option<i64>,
     pub capabilities: Option<Capabilities>,
 }
 
 impl From<&str> for DiscoveredModel {
     fn from(id: &str) -> Self {
-        Self { id: id.to_owned(), context: None, capabilities: None }
+        Self { id: id.to_owned(), context: None, max_output: None, capabilities: None }
     }
 }
 
@@ -68,6 +69,10 @@ pub struct KnownProvider {
     pub has_address: bool,
     /// Which models of its list are served although the catalogue does not have them.
     pub new_models: NewModels,
+    /// Patterns of ids in its list that cost money.
+    pub paid_models: Vec<String>,
+    /// Whether the operator can have it called without a key.
+    pub can_be_keyless: bool,
     /// Whether keys can be added for it.
     pub takes_keys: bool,
     /// Its keys from the environment, each with its account.

@@ -1,6 +1,6 @@
 //! One provider: the catalogue's table with the operator's file merged over it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{DiscoveredModel, windows};
 use crate::{
@@ -9,8 +9,8 @@ use crate::{
         provider_table::{DailyReset, ModelTable, ProviderTable},
     },
     domain::{
-        Model, NewModels, Provider, Window,
-        provider::{Auth, Endpoint, Status, Wire},
+        Capabilities, Model, ModelKind, NewModels, Provider, Vectors, Window,
+        provider::{Auth, Status, Wire},
     },
 };
 
@@ -54,6 +54,15 @@ impl<'a> Overlay<'a> {
         pick!(self.auth).unwrap_or(Auth::Bearer)
     }
 
+    /// Whether it is called without a key, because the operator has switched that on and it has none.
+    pub(super) fn is_keyless(&self) -> bool {
+        self.auth() == Auth::BearerOptional && self.settings.is_some_and(|s| s.keyless) && !self.has_keys()
+    }
+
+    fn has_keys(&self) -> bool {
+        self.settings.is_some_and(|s| !s.keys.is_empty() || !s.added_keys.is_empty())
+    }
+
     pub(super) fn is_enabled(&self) -> bool {
         pick!(self.enabled).unwrap_or(true)
     }
@@ -92,6 +101,7 @@ impl<'a> Overlay<'a> {
             first_token_timeout_ms: pick!(self.first_token_timeout_ms),
             wire: self.wire(),
             custom: self.custom,
+            keyless: self.is_keyless(),
             enabled: self.is_enabled(),
         }
     }
@@ -118,6 +128,9 @@ impl<'a> Overlay<'a> {
             retry_trusted_over_s: pick!(self.retry_trusted_over_s).unwrap_or_default().into_iter().collect(),
             permanent_413: pick!(self.permanent_413).unwrap_or(false),
             model_list_prefix: pick!(self.model_list_prefix).unwrap_or_default(),
+            usage_path: pick!(self.usage_path),
+            monthly_credit: pick!(self.monthly_credit).unwrap_or(false),
+            completions: pick!(self.completions).unwrap_or(self.custom),
         }
     }
 
@@ -126,9 +139,14 @@ impl<'a> Overlay<'a> {
         pick!(self.new_models).unwrap_or(NewModels::None)
     }
 
-    /// Since when the list of the provider lacks a model of the catalogue.
+    /// Patterns of ids in its list that cost money.
+    pub(super) fn paid_models(&self) -> Vec<String> {
+        pick!(self.paid_models).unwrap_or_default()
+    }
+
+    /// Since when the provider has not had a model any more, by its list or by its answers.
     pub(super) fn gone_since(&self, id: &str) -> Option<i64> {
-        self.settings?.findings.gone.get(id).copied()
+        self.settings?.findings.gone_since(id)
     }
 
     /// Ids of its models: the catalogue's, the file's, then discovered ones.
@@ -171,7 +189,10 @@ impl<'a> Overlay<'a> {
             [file, base, self.file.map(|f| &f.model_defaults)].into_iter().flatten().collect();
         let context = stated.iter().find_map(|t| t.context).or_else(|| found?.context);
         let capabilities = stated.iter().find_map(|t| t.capabilities).or_else(|| found?.capabilities);
-        let limits = windows::model_windows((self.base, self.file), (base, file), listed);
+        let is_unproven =
+            self.settings.is_some_and(|s| s.findings.new.iter().any(|new| new.id == id && !new.is_proven));
+        let without_key = self.auth() == Auth::BearerOptional && !self.has_keys();
+        let limits = windows::model_windows((self.base, self.file), (base, file), listed, without_key);
         let defaults = [
             self.file.map(|f| &f.model_defaults),
             Some(&self.base.model_defaults),
@@ -187,6 +208,7 @@ impl<'a> Overlay<'a> {
             (None, Some(Status::Retired)) if listed => Status::Active,
             (Some(status), _) | (None, Some(status)) => status,
             (None, None) if self.status() == Status::Paid => Status::Paid,
+            (None, None) if is_unproven => Status::Trial,
             (None, None) => Status::Active,
         };
         let mut aliases: Vec<String> = Vec::new();
@@ -195,7 +217,17 @@ impl<'a> Overlay<'a> {
                 aliases.push(alias.to_owned());
             }
         }
-        let endpoint = tables.iter().find_map(|t| t.endpoint);
+        let says_so = found.and_then(|found| found.capabilities).is_some_and(|can| can.has(Capabilities::EMBEDDINGS));
+        let guessed = if says_so || is_embedder(id) {
+            ModelKind::Embedding
+        } else if id.to_lowercase().contains("whisper") {
+            ModelKind::Transcription
+        } else {
+            ModelKind::Chat
+        };
+        let kind = tables.iter().find_map(|t| t.kind).unwrap_or(guessed);
+        let default_parameters: BTreeMap<&String, &serde_json::Value> =
+            tables.iter().rev().flat_map(|t| &t.default_parameters).collect();
         let model = Model {
             id: Arc::from(id),
             aliases,
@@ -204,7 +236,11 @@ impl<'a> Overlay<'a> {
             successor: tables.iter().find_map(|t| t.successor.clone()),
             context: context.unwrap_or_else(|| first(|t| t.context)),
             context_assumed: context.is_none() && base.is_none(),
-            max_output: first(|t| t.max_output),
+            max_output: tables
+                .iter()
+                .find_map(|t| t.max_output)
+                .or_else(|| found?.max_output)
+                .unwrap_or_else(|| first(|t| t.max_output)),
             capabilities: capabilities.or_else(|| described.iter().find_map(|t| t.capabilities)).unwrap_or_default(),
             capabilities_assumed: capabilities.is_none() && base.is_none(),
             max_images: tables.iter().find_map(|t| t.max_images),
@@ -214,18 +250,41 @@ impl<'a> Overlay<'a> {
                 tables.iter().find_map(|t| t.first_token_ms).or_else(|| pick!(self.first_token_ms)).unwrap_or(1_000),
             ),
             chat_default: tables.iter().find_map(|t| t.chat_default).unwrap_or(true),
-            endpoint: endpoint.unwrap_or_else(|| if is_embedder(id) { Endpoint::Embeddings } else { Endpoint::Chat }),
+            kind,
+            vectors: (kind == ModelKind::Embedding).then(|| self.vectors(id, &tables)),
+            url: tables.iter().find_map(|t| t.url.clone()),
+            min_audio_seconds: tables.iter().find_map(|t| t.min_audio_seconds).unwrap_or(0),
+            max_file_bytes: tables.iter().find_map(|t| t.max_file_bytes),
+            states_times: tables.iter().find_map(|t| t.states_times).unwrap_or(true),
+            default_parameters: default_parameters.into_iter().map(|(n, v)| (n.clone(), v.to_string())).collect(),
             zero_limit: limits.zero,
-            is_unproven: self.settings.is_some_and(|s| s.findings.new.iter().any(|new| new.id == id && !new.is_proven)),
+            is_unproven,
             listed,
             enabled: tables.iter().find_map(|t| t.enabled).unwrap_or(true),
         };
         (model, limits.windows)
     }
+
+    /// Vectors of an embedding model. A model without a stated family is a family of its own at its provider, because servers can
+    /// have different models under one name.
+    fn vectors(&self, id: &str, tables: &[&ModelTable]) -> Vectors {
+        let family = tables.iter().find_map(|t| t.family.clone());
+        Vectors {
+            family: family.unwrap_or_else(|| format!("{}/{id}", self.id)).into(),
+            dimensions: tables.iter().find_map(|t| t.dimensions),
+            min_dimensions: tables.iter().find_map(|t| t.min_dimensions),
+            max_inputs: tables.iter().find_map(|t| t.max_inputs).unwrap_or(DEFAULT_MAX_INPUTS),
+            max_batch_tokens: tables.iter().find_map(|t| t.max_batch_tokens),
+        }
+    }
 }
+
+/// Texts in one call, where nothing states what the server takes. Every known server takes as many.
+const DEFAULT_MAX_INPUTS: u32 = 32;
 
 /// Whether the id is that of an embedding model. A server's list does not say so.
 fn is_embedder(id: &str) -> bool {
     let id = id.to_lowercase();
-    id.contains("embed") || id.starts_with("bge-") || id.starts_with("all-minilm")
+    let name = id.rsplit('/').next().unwrap_or(&id);
+    name.contains("embed") || ["bge-", "all-minilm", "gte-", "e5-"].iter().any(|start| name.starts_with(start))
 }

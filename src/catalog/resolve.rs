@@ -5,17 +5,20 @@ use std::sync::Arc;
 use super::{Catalog, NotFound, Resolved};
 use crate::{
     config::builtin,
-    domain::{Candidate, model_pattern, provider::Status},
+    domain::{Candidate, ModelKind, model_pattern, provider::Status},
     suggest::closest,
 };
 
-/// A chat model that is configured or was discovered, in force or not. Error messages use it.
+/// A model that is configured or was discovered, in force or not. Error messages use it.
 #[derive(Debug, Clone)]
 pub struct Known {
     pub provider: String,
     pub id: String,
     pub aliases: Vec<String>,
+    pub kind: ModelKind,
     pub retired: bool,
+    /// The day, or the month, since when it is retired.
+    pub retired_on: Option<String>,
     /// `provider/id`
     pub successor: Option<String>,
     /// Why it is not offered even if its provider has a key.
@@ -60,8 +63,13 @@ pub(super) fn resolve<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'
     })
 }
 
-/// Names that coding agents have built in, tried after the operator's aliases.
-const BUILTIN_ALIASES: [(&str, &str); 2] = [("claude-*haiku*", "free-fast"), ("claude-*", "free-smart")];
+/// Names that coding agents and SDKs have built in, tried after the operator's aliases.
+const BUILTIN_ALIASES: [(&str, &str); 4] = [
+    ("claude-*haiku*", "free-fast"),
+    ("claude-*", "free-smart"),
+    ("omni-moderation*", "mistral-moderation-latest"),
+    ("text-moderation*", "mistral-moderation-latest"),
+];
 /// Before a name that Claude Code shall list: it keeps only names with `claude` or `anthropic` in them.
 pub const LISTED_PREFIX: &str = "anthropic/";
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     config,
-    domain::{Capabilities, Limit, Scope, Source, TokenCharge, Window, WindowKind, provider::Status},
+    domain::{
+        Capabilities, FoundModel, Limit, ModelKind, RefusedModel, Scope, Source, TokenCharge, Window, WindowKind,
+        provider::Status,
+    },
 };
 
 fn env(vars: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -294,6 +297,10 @@ fn a_provider_of_ones_own_serves_what_the_file_lists_or_the_server_names() {
     let found = discovering(&[], file, &[("lab", &["qwen3:latest", "nomic-embed-text"])]).unwrap();
     assert_eq!(names(found.resolve("free")), ["lab/qwen3:latest"]);
     assert_eq!(names(found.resolve("lab/qwen3")), ["lab/qwen3:latest"]);
+    assert_eq!(names(found.resolve("nomic-embed-text")), ["lab/nomic-embed-text"]);
+    let embedder = found.models.iter().find(|served| &*served.model.id == "nomic-embed-text").unwrap();
+    let family = embedder.model.vectors.as_ref().map(|vectors| (&*vectors.family, vectors.dimensions));
+    assert_eq!((embedder.model.kind, family), (ModelKind::Embedding, Some(("lab/nomic-embed-text", None))));
     let lab = &found.candidates[0];
     assert_eq!((lab.provider.base_url.as_str(), &*lab.account.id), ("http://gpu-box:8000/v1", "none"));
     assert_eq!((lab.model.context, lab.is_unmetered()), (32_768, true));
@@ -313,9 +320,66 @@ fn keyless_providers_serve_only_what_the_file_lists() {
     let listed = catalog(&[], "[providers.ovh.models.\"Qwen3-32B\"]\n");
     assert_eq!(names(listed.resolve("free")), ["ovh/Qwen3-32B"]);
     assert_eq!(window(&listed, "ovh/Qwen3-32B", Limit::Rpm).scope, Scope::Model);
+    assert_eq!(window(&listed, "ovh/Qwen3-32B", Limit::Rpm).max, 2);
     let paid = catalog(&[("TOGETHER_API_KEY", "k")], "[providers.together.models.x]\n");
     assert_eq!(paid.candidates[0].model.status, Status::Paid);
     assert_eq!(names(paid.resolve("free")), ["together/x"]);
+}
+
+#[test]
+fn the_operator_switches_on_providers_that_answer_without_a_key() {
+    let keyless = catalog(&[("TOLLFREE_KEYLESS", "ovh, llm7")], "");
+    let providers: Vec<&str> = keyless.providers.iter().map(|provider| &*provider.id).collect();
+    assert_eq!(providers, ["llm7", "ovh"]);
+    let members = names(keyless.resolve("free"));
+    assert!(members.contains(&"ovh/gpt-oss-120b".to_owned()) && members.contains(&"llm7/gpt-oss:20b".to_owned()));
+    assert!(keyless.candidates.iter().all(|candidate| candidate.key.secret.is_none() && candidate.provider.keyless));
+    let minute = |catalog: &Catalog, name| window(catalog, name, Limit::Rpm).max;
+    assert_eq!((minute(&keyless, "ovh/gpt-oss-120b"), minute(&keyless, "llm7/gpt-oss:20b")), (2, 10));
+
+    let keyed = catalog(&[("TOLLFREE_KEYLESS", "llm7"), ("LLM7_API_KEY", "k")], "");
+    assert!(keyed.candidates.iter().all(|candidate| candidate.key.secret.is_some()), "the key is used");
+    assert_eq!(minute(&keyed, "llm7/gpt-oss:20b"), 40);
+
+    let directory = tempfile::tempdir().unwrap();
+    let wrong = config::load(&env(&[("TOLLFREE_KEYLESS", "groq")]), directory.path()).unwrap_err().to_string();
+    assert!(wrong.contains("TOLLFREE_KEYLESS") && wrong.contains("`groq`") && wrong.contains("ovh"), "{wrong}");
+    let all = catalog(&[("TOLLFREE_KEYLESS", "all")], "");
+    assert!(all.providers.iter().any(|provider| &*provider.id == "kilo"));
+}
+
+#[test]
+fn new_models_are_on_trial_and_what_is_gone_is_retired_with_its_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = config::load(&env(&[("OPENCODE_API_KEY", "k")]), directory.path()).unwrap().settings;
+    let findings = &mut settings.providers.get_mut("opencode").unwrap().findings;
+    let new = |id: &str, is_proven| FoundModel {
+        id: id.to_owned(),
+        max_output: Some(77),
+        is_proven,
+        ..FoundModel::default()
+    };
+    findings.new = vec![new("acme-1-free", false), new("acme-2-free", true), new("acme-3", true)];
+    findings.gone.insert("big-pickle".to_owned(), 1_796_000_000_000);
+    let refused = RefusedModel { since_ms: 1_796_000_000_000, until_ms: i64::MAX, cause: "404".to_owned() };
+    findings.refused.insert("minimax-m3-free".to_owned(), refused);
+    let catalog = Catalog::build(&settings, &Discovered::new()).unwrap();
+    let status = |id: &str| {
+        let served = catalog.models.iter().find(|served| &*served.model.id == id);
+        served.map(|served| (served.model.status, served.model.max_output))
+    };
+    assert_eq!(status("acme-1-free"), Some((Status::Trial, 77)));
+    assert_eq!(status("acme-2-free"), Some((Status::Active, 77)));
+    assert_eq!([status("acme-3"), status("big-pickle"), status("minimax-m3-free")], [None; 3]);
+    let members = names(catalog.resolve("free"));
+    assert!(
+        members.contains(&"opencode/acme-2-free".to_owned()) && !members.contains(&"opencode/acme-1-free".to_owned())
+    );
+    for gone in ["big-pickle", "minimax-m3-free"] {
+        assert!(matches!(catalog.resolve(&format!("opencode/{gone}")), Err(NotFound::Retired { .. })), "{gone}");
+        let known = catalog.known.iter().find(|known| known.id == gone).unwrap();
+        assert_eq!(known.retired_on.as_deref(), Some("2026-11-30"));
+    }
 }
 
 #[test]
@@ -470,4 +534,45 @@ fn a_name_that_clients_have_built_in_is_answered_with_what_to_use() {
         let words = catalog.resolve(name).unwrap_err().to_string();
         assert!(!words.contains("[aliases]"), "{name}: {words}");
     }
+}
+
+#[test]
+fn a_meta_model_of_different_vectors_or_kinds_is_refused() {
+    let lab = "[providers.lab]\nbase_url = \"http://gpu-box:8000/v1\"\n[providers.lab.models.chat]\n[providers.lab.models.a-embed]\n[providers.lab.models.b-embed]\n";
+    let refused = |members: &str| {
+        let file = format!("[models.mine]\nmembers = {members}\n{lab}");
+        discovering(&[], &file, &[]).unwrap_err().to_string()
+    };
+    let error = refused(r#"["lab/a-embed", "lab/b-embed"]"#);
+    assert!(
+        error.contains("models.mine.members: `lab/a-embed` and `lab/b-embed` compute different vectors"),
+        "{error}"
+    );
+    let error = refused(r#"["lab/a-embed", "lab/chat"]"#);
+    assert!(error.contains("different kinds"), "{error}");
+    let same = "[models.mine]\nmembers = [\"lab/a-embed\", \"other/a-embed\"]\n\
+        [providers.lab]\nbase_url = \"http://gpu-box:8000/v1\"\n[providers.lab.models.a-embed]\nfamily = \"a\"\ndimensions = 8\n\
+        [providers.other]\nbase_url = \"http://gpu-box:8001/v1\"\n[providers.other.models.a-embed]\nfamily = \"a\"\ndimensions = 8\n";
+    let catalog = discovering(&[], same, &[]).unwrap();
+    assert_eq!(names(catalog.resolve("mine")), ["lab/a-embed", "other/a-embed"]);
+    let free = "[models.free]\nmembers = [\"lab/a-embed\"]\n".to_owned() + lab;
+    assert!(discovering(&[], &free, &[]).unwrap_err().to_string().contains("no chat model"));
+}
+
+#[test]
+fn embedding_models_are_no_members_of_free_and_every_one_has_a_family() {
+    let keys =
+        ["GEMINI_API_KEY", "MISTRAL_API_KEY", "COHERE_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN", "CLOUDFLARE_API_KEY"];
+    let vars: Vec<(&str, &str)> =
+        keys.map(|name| (name, "k")).into_iter().chain([("CLOUDFLARE_ACCOUNT_ID", "a")]).collect();
+    let catalog = catalog(&vars, "");
+    assert!(catalog.metas.iter().flat_map(|meta| &meta.members).all(|c| c.model.kind == ModelKind::Chat));
+    let embedders: Vec<_> = catalog.models.iter().filter(|served| served.model.kind == ModelKind::Embedding).collect();
+    assert!(embedders.len() > 10, "{}", embedders.len());
+    for served in embedders {
+        let vectors = served.model.vectors.as_ref().unwrap();
+        assert!(!vectors.family.contains('/') && vectors.dimensions.is_some(), "{}", served.model.id);
+    }
+    let bge = ["cloudflare/@cf/baai/bge-m3", "nvidia/baai/bge-m3", "huggingface/BAAI/bge-m3"];
+    assert_eq!(names(catalog.resolve("bge-m3")), bge);
 }

@@ -26,15 +26,19 @@ struct WindowRules<'a> {
 /// Windows by the catalogue's tables (base) and the operator's (file).
 ///
 /// `listed`: the operator named the model, so a limit of 0 in the catalogue ("not on a free plan") does not apply.
+/// `without_key`: the catalogue's limits are those of calls without a key, where it has such.
 pub(super) fn model_windows(
     (provider_base, provider_file): (&ProviderTable, Option<&ProviderTable>),
     (model_base, model_file): (Option<&ModelTable>, Option<&ModelTable>),
     listed: bool,
+    without_key: bool,
 ) -> ModelWindows {
-    let over_all =
-        merge(&[(Some(&provider_base.limits), Source::Catalogue), (provider_file.map(|f| &f.limits), Source::File)]);
+    let ProviderTable { limits, model_limits, keyless_limits, keyless_model_limits, .. } = provider_base;
+    let has_own = without_key && !(keyless_limits.is_empty() && keyless_model_limits.is_empty());
+    let (limits, model_limits) = if has_own { (keyless_limits, keyless_model_limits) } else { (limits, model_limits) };
+    let over_all = merge(&[(Some(limits), Source::Catalogue), (provider_file.map(|f| &f.limits), Source::File)]);
     let per_model = merge(&[
-        (Some(&provider_base.model_limits), Source::Catalogue),
+        (Some(model_limits), Source::Catalogue),
         (model_base.map(|b| &b.limits), Source::Catalogue),
         (provider_file.map(|f| &f.model_limits), Source::File),
         (model_file.map(|f| &f.limits), Source::File),
@@ -120,7 +124,7 @@ impl WindowRules<'_> {
         if limit.unit() == Unit::Token && charge == TokenCharge::Actual {
             return (WindowKind::Sliding, None);
         }
-        let is_calendar = matches!(limit, Limit::Rpd | Limit::Tpd | Limit::Rpmonth | Limit::Tpmonth);
+        let is_calendar = matches!(limit, Limit::Rpd | Limit::Tpd | Limit::Asd | Limit::Rpmonth | Limit::Tpmonth);
         if let (true, Some(DailyReset::At(zone))) = (is_calendar, self.reset) {
             return (WindowKind::Calendar, Some(Arc::clone(zone)));
         }

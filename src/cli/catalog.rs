@@ -5,7 +5,7 @@ use std::{fmt::Write, sync::Arc};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{load, print, runtime};
+use super::{catalog_file, load, print, runtime};
 use crate::{
     app,
     catalog::{Catalog, CatalogError, Discovered, Served},
@@ -14,12 +14,17 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
   tollfree catalog                     what the configured keys give access to
   tollfree catalog --all groq          everything known about a provider, with or without a key
+  tollfree catalog fetch               the signed catalogue at catalog.url, into catalog.file
+  tollfree catalog diff new.toml       what it would change
   tollfree catalog --json | jq '.providers[].models[].limits'")]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<catalog_file::Command>,
     /// Only these providers
     providers: Vec<String>,
     /// Include providers without a key
@@ -31,6 +36,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(command) = &arguments.command {
+        return catalog_file::run(command);
+    }
     let loaded = load()?;
     let discovered = runtime()?.block_on(app::discover(&loaded.settings))?;
     print(&render(arguments, &loaded, &build(&loaded.settings, arguments.all, &discovered)?)?)
@@ -142,7 +150,7 @@ impl View<'_> {
             |meta| json!({ "name": meta.name, "strategy": meta.strategy.as_str(), "members": names(&meta.members) }),
         );
         json!({
-            "catalogue_as_of": builtin().as_of, "windows_hash": self.catalog.hash,
+            "catalogue_as_of": builtin().as_of, "catalogue_serial": builtin().serial, "windows_hash": self.catalog.hash,
             "providers": providers.collect::<Vec<_>>(), "meta_models": metas.collect::<Vec<_>>(),
         })
     }
@@ -235,7 +243,8 @@ mod tests {
     }
 
     fn try_output(loaded: &Loaded, providers: &[&str], all: bool, json: bool) -> anyhow::Result<String> {
-        let arguments = Arguments { providers: providers.iter().map(ToString::to_string).collect(), all, json };
+        let arguments =
+            Arguments { command: None, providers: providers.iter().map(ToString::to_string).collect(), all, json };
         let discovered = Discovered::from([("ollama".to_owned(), vec!["llama3.2".into()])]);
         render(&arguments, loaded, &build(&loaded.settings, all, &discovered)?)
     }
@@ -265,7 +274,11 @@ mod tests {
     #[test]
     fn all_includes_providers_without_a_key() {
         let loaded = loaded(&[], "");
-        let none = render(&Arguments { providers: vec![], all: false, json: false }, &loaded, &Catalog::default());
+        let none = render(
+            &Arguments { command: None, providers: vec![], all: false, json: false },
+            &loaded,
+            &Catalog::default(),
+        );
         assert!(none.unwrap().contains("No model is in force"));
         assert!(output(&loaded, &[], false, false).contains("  llama3.2\n"), "a discovered model");
         let gemini = output(&loaded, &["gemini"], true, false);

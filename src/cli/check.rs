@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all, stream};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::{catalog, load, print, runtime};
+use super::{
+    catalog,
+    kind_probe::{self, KindResult},
+    load, print, runtime,
+};
 use crate::{
     app,
     catalog::{Catalog, Discovered, key_id, to_discover},
@@ -21,7 +25,8 @@ const MAX_CONCURRENT_PROBES: usize = 8;
 #[command(after_help = "\
 Examples:
   tollfree check                settings, and the source of each
-  tollfree check --live         also requests the list of models with each provider key; costs no budget
+  tollfree check --live         also requests the list of models with each provider key, and makes one small
+                                request to each kind of model that does not chat
 
 Exit codes: 0 success, 1 a key or a provider does not work, 2 the configuration is wrong.")]
 pub(super) struct Arguments {
@@ -40,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let discovered = if arguments.live { runtime.block_on(app::discover(&loaded.settings))? } else { BTreeMap::new() };
     let catalog = catalog::build(&loaded.settings, false, &discovered)?;
     let results = arguments.live.then(|| runtime.block_on(probe_all(&loaded.settings, &catalog))).transpose()?;
-    let failed = results.iter().flatten().filter(|(probe, result)| result.is_err() && !probe.optional).count();
+    let failed = results.iter().flatten().filter(|(probe, result)| has_failed(probe, result.as_ref())).count();
     print(&if arguments.json {
         json(&loaded, &catalog, results.as_deref()).to_string()
     } else {
@@ -89,9 +94,12 @@ fn json(loaded: &Loaded, catalog: &Catalog, results: Option<&[ProbeResult]>) -> 
         .collect();
     let live = results.map(|results| {
         let result = |(probe, result): &ProbeResult| {
+            let kind = |tried: &KindResult| json!({ "kind": tried.kind, "model": tried.model, "error": tried.error });
+            let kinds: Vec<Value> = result.iter().flat_map(|found| &found.kinds).map(kind).collect();
             json!({
-                "provider": probe.provider, "key": probe.key_id, "models": result.as_ref().ok(),
-                "ok": result.is_ok() || probe.optional, "error": result.as_ref().err().map(ToString::to_string),
+                "provider": probe.provider, "key": probe.key_id, "models": result.as_ref().ok().map(|found| found.models),
+                "ok": !has_failed(probe, result.as_ref()), "kinds": kinds,
+                "error": result.as_ref().err().map(ToString::to_string),
             })
         };
         results.iter().map(result).collect::<Vec<_>>()
@@ -121,15 +129,36 @@ struct Probe {
     optional: bool,
 }
 
-/// A probe and the number of models in the list.
-type ProbeResult = (Probe, Result<usize, ModelListError>);
+/// What a key serves.
+struct Found {
+    /// Number of models in the list.
+    models: usize,
+    kinds: Vec<KindResult>,
+}
+
+type ProbeResult = (Probe, Result<Found, ModelListError>);
+
+fn has_failed(probe: &Probe, result: Result<&Found, &ModelListError>) -> bool {
+    match result {
+        Ok(found) => found.kinds.iter().any(|tried| tried.error.is_some()),
+        Err(_) => !probe.optional,
+    }
+}
 
 /// Calls every provider with each key, in the order of the catalogue.
 async fn probe_all(settings: &Settings, catalog: &Catalog) -> anyhow::Result<Vec<ProbeResult>> {
     let upstream = app::upstream(settings)?;
     let probe = |probe: Probe| async {
         let list = upstream.list_models(&probe.base_url, probe.secret.as_ref(), &probe.prefix, PROBE_TIMEOUT_MS).await;
-        (probe, list.map(|models| models.len()))
+        let found = match list {
+            Ok(models) => {
+                let candidates = kind_probe::candidates(catalog, &probe.provider, &probe.key_id);
+                let kinds = join_all(candidates.iter().map(|candidate| kind_probe::probe(&upstream, candidate))).await;
+                Ok(Found { models: models.len(), kinds })
+            }
+            Err(error) => Err(error),
+        };
+        (probe, found)
     };
     Ok(stream::iter(probes(settings, catalog)).map(probe).buffered(MAX_CONCURRENT_PROBES).collect().await)
 }
@@ -138,7 +167,13 @@ fn probe_lines(results: &[ProbeResult]) -> String {
     let mut out = String::new();
     for (probe, result) in results {
         let result = match result {
-            Ok(models) => format!("ok ({})", count(*models, "model")),
+            Ok(found) => {
+                let kind = |tried: &KindResult| match &tried.error {
+                    None => format!(", {} ok", tried.kind),
+                    Some(why) => format!(", {} refused ({}): {why}", tried.kind, tried.model),
+                };
+                format!("ok ({}){}", count(found.models, "model"), found.kinds.iter().map(kind).collect::<String>())
+            }
             Err(_) if probe.optional => "not running (and not configured)".to_owned(),
             Err(ModelListError::BadKey(why)) => format!("refused (bad key): {why}"),
             Err(ModelListError::Refused { status, message }) => format!("refused ({status}): {message}"),
@@ -208,10 +243,10 @@ mod tests {
         has("server.port 4000 env PORT");
         has("queue.max_wait_ms 30000 default");
         has("providers.groq.keys 2 set env GROQ_API_KEY");
-        has("groq 2 keys, 5 models");
+        has("groq 2 keys, 7 models");
         has("`free` has 8 candidates");
         let json = json(&loaded, &catalog, None);
-        assert_eq!(json["providers"][0], json!({ "id": "groq", "enabled": true, "keys": 2, "models": 5 }));
+        assert_eq!(json["providers"][0], json!({ "id": "groq", "enabled": true, "keys": 2, "models": 7 }));
         let port = json!({ "name": "server.port", "value": "4000", "source": "env PORT" });
         assert!(json["settings"].as_array().unwrap().contains(&port), "{json}");
         assert!(!text.contains("hunter2") && !json.to_string().contains("hunter2"));
@@ -223,7 +258,7 @@ mod tests {
         let (mut loaded, catalog) = loaded(&env);
         let results = probe_all(&loaded.settings, &catalog).await.unwrap();
         let lines = probe_lines(&results);
-        assert_eq!(results.iter().filter(|(probe, result)| result.is_err() && !probe.optional).count(), 2, "{lines}");
+        assert_eq!(results.iter().filter(|(probe, result)| has_failed(probe, result.as_ref())).count(), 2, "{lines}");
         assert!(lines.contains("7c35c5a1") && lines.contains("unreachable"), "{lines}");
         loaded.settings.providers.clear();
         let catalog = catalog::build(&loaded.settings, false, &BTreeMap::new()).unwrap();

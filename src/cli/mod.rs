@@ -2,25 +2,37 @@
 
 use std::{
     collections::BTreeMap,
-    io::{ErrorKind, Write},
+    io::{ErrorKind, IsTerminal, Write},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod admin_store;
 mod catalog;
+mod catalog_file;
 mod check;
+mod data;
 mod demo;
+mod doctor;
+mod gateway_access;
 mod healthcheck;
 mod keys;
+mod kind_probe;
+mod launch;
+mod manual;
+mod progress;
 mod providers;
+mod secret_prompt;
 mod serve;
+mod setup;
 mod startup;
+mod style;
+mod top;
 
 use crate::{
     catalog::CatalogError,
-    config::{self, ConfigError, Loaded},
+    config::{self, ConfigError, Loaded, travelling_catalogue},
 };
 
 /// One OpenAI-compatible endpoint over every free LLM tier.
@@ -31,7 +43,7 @@ use crate::{
 #[command(after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 const EXAMPLES: &str = "\
@@ -40,6 +52,9 @@ Examples:
   GROQ_API_KEY=gsk_… tollfree serve     a gateway on http://127.0.0.1:3000/v1
   REDIS_URL=redis://… tollfree serve    one of several replicas that share a budget
   tollfree keys create ann --rpm 10     a key for a client of the gateway
+  tollfree setup codex --url https://…  configures Codex for a gateway
+  tollfree doctor codex                 finds out why it does not work
+  tollfree                              on a terminal: `tollfree serve --or-demo`
 
 Settings come from the environment, from `.env` and from `tollfree.toml`; see `.env.example`.
 Exit codes: 0 success, 1 failure, 2 wrong arguments or a wrong configuration.";
@@ -54,12 +69,26 @@ enum Command {
     Keys(Box<keys::Arguments>),
     /// Add, try and change provider keys at run time
     Providers(providers::Arguments),
+    /// Look through the data directory, or keep what can be read of a damaged one
+    Data(data::Arguments),
+    /// Show the pool of a running gateway live in the terminal
+    Top(top::Arguments),
+    /// Configure a coding agent or another tool for a gateway
+    Setup(Box<setup::Arguments>),
+    /// Start a tool that uses a gateway, with the key in its environment only
+    Launch(Box<launch::Arguments>),
+    /// Check what is between this machine and a working tool, and say how to mend it
+    Doctor(Box<doctor::Arguments>),
     /// Validate the configuration and show the settings in force
     Check(check::Arguments),
     /// Show providers, models and limits in force, and the source of each figure
     Catalog(catalog::Arguments),
     /// Succeed when the local gateway is ready (for a container's HEALTHCHECK)
     Healthcheck(healthcheck::Arguments),
+    /// Print the completions of a shell
+    Completions(manual::CompletionArgs),
+    /// Print the manual page, or write those of all commands
+    Man(manual::ManArgs),
 }
 
 /// A mistake in the arguments that only the command itself can find. Exit code 2, as for those that clap finds.
@@ -69,19 +98,39 @@ struct UsageError(String);
 
 /// Runs the command of the process's arguments.
 pub fn run() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let Some(command) = Arguments::parse().command.or_else(alone) else {
+        let _ = Arguments::command().write_help(&mut std::io::stderr());
+        return ExitCode::from(2);
+    };
+    let result = match command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Keys(arguments) => keys::run(arguments),
         Command::Providers(arguments) => providers::run(arguments),
+        Command::Data(arguments) => data::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
+        Command::Setup(arguments) => setup::run(&arguments),
+        Command::Launch(arguments) => launch::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Completions(arguments) => manual::completions(&arguments, Arguments::command()),
+        Command::Man(arguments) => manual::man(&arguments, Arguments::command()),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     print_error(&format!("tollfree: {}", message(&error)));
     let is_usage = error.is::<UsageError>() || error.is::<ConfigError>() || error.is::<CatalogError>();
     if is_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+/// What `tollfree` alone does for a person at a terminal. Programs and pipes get the help instead.
+fn alone() -> Option<Command> {
+    let is_person = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    is_person.then(|| {
+        print_error("tollfree: starting `tollfree serve --or-demo`; `tollfree --help` lists the commands");
+        Command::Serve(serve::Arguments::or_demo())
+    })
 }
 
 /// An error and its causes in one line, without the causes that an earlier message repeats.
@@ -98,7 +147,14 @@ fn load() -> anyhow::Result<Loaded> {
     let env: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(config::load(&env, &std::env::current_dir()?)?)
+    let directory = std::env::current_dir()?;
+    let loaded = config::load(&env, &directory)?;
+    match travelling_catalogue::adopt_kept(&loaded.settings) {
+        Ok(false) => Ok(loaded),
+        // The variables of keys, for one, stand in the catalogue.
+        Ok(true) => Ok(config::load(&env, &directory)?),
+        Err(note) => Ok(Loaded { notes: loaded.notes.into_iter().chain([note]).collect(), ..loaded }),
+    }
 }
 
 /// The runtime of a command. One thread, because its work (Redis connections, settlements, the journal) consists of many
@@ -135,7 +191,6 @@ mod tests {
 
     #[test]
     fn the_commands_are_consistent() {
-        use clap::CommandFactory;
         Arguments::command().debug_assert();
     }
 }

@@ -26,6 +26,13 @@ pub(super) struct Arguments {
     or_demo: bool,
 }
 
+impl Arguments {
+    /// Those of `tollfree` alone.
+    pub(super) fn or_demo() -> Self {
+        Self { port: None, or_demo: true }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let port = arguments.port;
     let loaded = load_with_port(port)?;

@@ -1,8 +1,10 @@
-//! The built-in catalogue, read once. It is compiled into the program, so a mistake in it fails a test and never a start.
+//! The built-in catalogue, read once. It is compiled into the program, so a mistake in it fails a test and never a start. A
+//! fetched one may lie over it.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use indexmap::IndexMap;
+use parking_lot::RwLock;
 use serde::{Deserialize, Deserializer, de::IntoDeserializer};
 
 use super::provider_table::ProviderTable;
@@ -19,21 +21,42 @@ pub struct Builtin {
     pub schema: u32,
     /// Month of its most recent fact.
     pub as_of: String,
+    /// Grows with each change of the file: a catalogue with a smaller one is older.
+    pub serial: u64,
     header_dialect: BTreeMap<String, Vec<HeaderRow>>,
     /// The table of every provider that is not in the catalogue.
     pub template: ProviderTable,
     pub providers: IndexMap<String, ProviderTable>,
 }
 
-static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
-    toml::from_str(include_str!("../catalog/providers.toml")).expect("the built-in catalogue is tested to parse")
-});
+pub(super) const BUILTIN_TEXT: &str = include_str!("../catalog/providers.toml");
 
-pub fn builtin() -> &'static Builtin {
+static BUILTIN: LazyLock<Builtin> =
+    LazyLock::new(|| toml::from_str(BUILTIN_TEXT).expect("the built-in catalogue is tested to parse"));
+
+/// Laid over the one in the program. Each one that was adopted stays in memory: some hundred kilobytes, a few times a year.
+pub(super) static ADOPTED: RwLock<Option<&'static Builtin>> = RwLock::new(None);
+
+/// The catalogue that is compiled into the program.
+pub(super) fn compiled_in() -> &'static Builtin {
     &BUILTIN
 }
 
+/// The catalogue in force: a fetched one over the one in the program, or the latter alone.
+pub fn builtin() -> &'static Builtin {
+    ADOPTED.read().unwrap_or_else(|| compiled_in())
+}
+
 impl Builtin {
+    /// Lays this catalogue over another: providers and header dialects of the same name are replaced as a whole.
+    pub(super) fn over(self, under: &Self) -> Self {
+        let mut providers = under.providers.clone();
+        providers.extend(self.providers);
+        let mut header_dialect = under.header_dialect.clone();
+        header_dialect.extend(self.header_dialect);
+        Self { header_dialect, providers, ..self }
+    }
+
     pub fn provider(&self, id: &str) -> Option<&ProviderTable> {
         self.providers.get(id)
     }
@@ -60,7 +83,7 @@ impl Builtin {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HeaderRow {
     name: String,

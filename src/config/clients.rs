@@ -119,8 +119,30 @@ fn json(value: &DeValue<'_>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::domain::Limit;
+
+    proptest! {
+        /// Lines of a client, right and wrong ones, in any order.
+        #[test]
+        fn any_file_is_read_or_refused_with_its_name(
+            lines in proptest::collection::vec(
+                "(\\[\\[client\\]\\]|name|id|sha256|limits|models|weight|wait_ms|expires_at|disabled|paid)( = ([0-9a-f]{1,70}|\"[ -!#-~é]{0,70}\"|\\{ ?(rpm|tpd|x) = -?[0-9]{1,20} ?\\}|\\[.{0,9}\\]|true|[0-9]{4}-[0-9]{2}-[0-9]{2}))?",
+                0..12,
+            ),
+        ) {
+            match parse("clients.toml", &lines.join("\n")) {
+                Ok(clients) => {
+                    for client in clients.iter() {
+                        prop_assert!(key::is_id(&client.id) && !client.secrets.is_empty());
+                    }
+                }
+                Err(errors) => prop_assert!(errors.iter().all(|error| error.contains("clients.toml")), "{errors:?}"),
+            }
+        }
+    }
 
     const HASH: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 

@@ -79,7 +79,32 @@ fn unescape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_without_repeating_it(
+            text in "([A-Z_]{1,3}|export |#|=|: |\"|'|`|\\\\|\\$|hunter2|é|\r?\n| |\t){0,30}",
+        ) {
+            match parse(&text) {
+                Ok(variables) => {
+                    for (name, value) in variables {
+                        prop_assert!(!name.is_empty() && value.len() <= text.len(), "{name}={value}");
+                    }
+                }
+                Err(error) => prop_assert!(error.starts_with(".env:") && !error.contains("hunter2"), "{error}"),
+            }
+        }
+
+        #[test]
+        fn a_quoted_value_is_read_back(value in "[ -~é\n]{0,40}", after in "[A-Z]{1,4}") {
+            let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let read = parse(&format!("A=\"{escaped}\"\nB={after}\n")).unwrap();
+            prop_assert_eq!(read, [("A".to_owned(), value), ("B".to_owned(), after)]);
+        }
+    }
 
     #[track_caller]
     fn value(line: &str) -> String {

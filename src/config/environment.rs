@@ -17,6 +17,8 @@ pub(super) struct Environment {
     /// Value and layer (`env` or `.env`) by name.
     vars: BTreeMap<String, (String, &'static str)>,
     cwd: PathBuf,
+    /// There is a `.env`, and it sets something.
+    pub has_file: bool,
 }
 
 /// A value and where it came from.
@@ -55,9 +57,11 @@ impl Environment {
             }
             Err(error) => return Err(format!(".env: cannot be read: {error}")),
         };
+        let has_file = !dotenv.is_empty();
         let own = env.iter().map(|(name, value)| (name.clone(), (value.clone(), "env")));
         let vars = dotenv.into_iter().map(|(name, value)| (name, (value, ".env"))).chain(own);
-        Ok(Self { vars: vars.filter(|(_, (value, _))| !value.trim().is_empty()).collect(), cwd: cwd.to_owned() })
+        let vars = vars.filter(|(_, (value, _))| !value.trim().is_empty()).collect();
+        Ok(Self { vars, cwd: cwd.to_owned(), has_file })
     }
 
     /// The first of these names that is set.

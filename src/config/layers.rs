@@ -52,7 +52,7 @@ struct InFile {
 fn sections(document: &Document<'_>, findings: &mut Findings) -> BTreeMap<&'static str, InFile> {
     let mut known: Vec<&str> = SETTINGS.iter().filter_map(|setting| setting.path.split('.').next()).collect();
     known.dedup();
-    known.extend(["providers", "models", "aliases"]);
+    known.extend(["providers", "models", "aliases", "prices"]);
     let mut file = BTreeMap::new();
     for (key, value) in document.root() {
         let section = key.get_ref().as_ref();
@@ -64,7 +64,7 @@ fn sections(document: &Document<'_>, findings: &mut Findings) -> BTreeMap<&'stat
                 let message = format!("{section}: expected a table, [{section}]");
                 findings.errors.push(document.error_at(&key.span(), &message));
             }
-            Some(_) if matches!(section, "providers" | "models" | "aliases") => {}
+            Some(_) if matches!(section, "providers" | "models" | "aliases" | "prices") => {}
             Some(table) => {
                 for (key, value) in table {
                     let found = in_file(document, section, key, value);

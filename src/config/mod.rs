@@ -14,6 +14,7 @@ mod redis_url;
 mod setting_names;
 mod settings;
 mod telemetry;
+pub(crate) mod travelling_catalogue;
 mod value;
 
 use std::{
@@ -34,9 +35,9 @@ pub use redis_url::{Address, RedisUrl, Topology};
 use secrecy::{ExposeSecret, SecretString};
 pub use setting_names::{SETTINGS, Setting};
 pub use settings::{
-    AddedKey, AuthMode, AuthSettings, BreakerSettings, HttpSettings, LogFormat, MetaModelSettings, ModelAlias, Network,
-    OllamaSettings, Origin, ProviderSettings, ProxyUrl, QueueSettings, ResponsesSettings, RoutingSettings,
-    ServerSettings, SettingSource, Settings, Timeouts,
+    AddedKey, AuthMode, AuthSettings, BreakerSettings, CatalogSettings, HttpSettings, LogFormat, MetaModelSettings,
+    ModelAlias, Network, OllamaSettings, Origin, ProviderName, ProviderSettings, ProxyUrl, QueueSettings,
+    ResponsesSettings, RoutingSettings, ServerSettings, SettingSource, Settings, Timeouts,
 };
 
 use crate::domain::key::CLIENT_KEY_PREFIX;
@@ -125,7 +126,25 @@ pub fn load(env: &BTreeMap<String, String>, cwd: &Path) -> Result<Loaded, Config
         findings.notes.push(format!("Names of FreeLLM that have no effect here: {}", unused.join(", ")));
     }
     settings.sources = findings.sources.into();
+    let files = [Some(".env").filter(|_| env.has_file), Some(&*name).filter(|_| has_content(text.as_deref()))];
+    settings.files = files.into_iter().flatten().map(str::to_owned).collect();
+    settings.files.extend(settings.clients.file.clone().filter(|_| !settings.clients.records.is_empty()));
     Ok(Loaded { settings, notes: findings.notes })
+}
+
+impl Settings {
+    /// The files that other settings were read from and that have since vanished or lost their content. A reload would take
+    /// that for a wish to set nothing.
+    pub(crate) fn lost_files<'a>(&self, before: &'a Settings) -> Vec<&'a str> {
+        let is_named =
+            |file: &str| before.clients.file.as_deref() != Some(file) || self.clients.file.as_deref() == Some(file);
+        let lost = before.files.iter().filter(|file| !self.files.contains(file) && is_named(file));
+        lost.map(String::as_str).collect()
+    }
+}
+
+fn has_content(text: Option<&str>) -> bool {
+    text.is_some_and(|text| !text.trim().is_empty())
 }
 
 struct BearerKey(SecretString);

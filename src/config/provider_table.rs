@@ -11,14 +11,17 @@ use serde::{
 
 use super::value;
 use crate::domain::{
-    Capabilities, Limit, NewModels, TokenCharge, WindowKind, Zone,
-    provider::{Auth, DialectName, Endpoint, Status},
+    Capabilities, Limit, ModelKind, NewModels, TokenCharge, WindowKind, Zone,
+    provider::{Auth, DialectName, Status},
     time::HOUR_MS,
 };
 
 /// Lua counts in doubles, so every limit stays far below 2^53.
 const MAX_LIMIT: i64 = 1_000_000_000_000_000;
 const MAX_TOKENS: i64 = 1_000_000_000;
+const MAX_DIMENSIONS: i64 = 65_536;
+/// OpenAI's maximum.
+const MAX_INPUTS: i64 = 2_048;
 
 /// `[providers.NAME]`. Names are documented in `tollfree.example.toml` and at the head of the built-in catalogue.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -42,6 +45,10 @@ pub struct ProviderTable {
     pub limits: Limits,
     /// Of an account and model, unless the model's own table has others.
     pub model_limits: Limits,
+    /// In place of `limits` while it is called without a key.
+    pub keyless_limits: Limits,
+    /// In place of `model_limits` while it is called without a key.
+    pub keyless_model_limits: Limits,
     pub window: Option<WindowKindSetting>,
     pub daily_reset: Option<DailyReset>,
     pub token_charge: Option<TokenCharge>,
@@ -81,8 +88,16 @@ pub struct ProviderTable {
     pub retry_trusted_over_s: Option<BTreeMap<Limit, i64>>,
     pub permanent_413: Option<bool>,
     pub model_list_prefix: Option<String>,
+    /// Whether its completions endpoint takes prompts.
+    pub completions: Option<bool>,
     /// Models of its list that are served although they stand in no table.
     pub new_models: Option<NewModels>,
+    /// Patterns of the ids of models in its list that cost money, whatever `new_models` says.
+    pub paid_models: Option<Vec<String>>,
+    /// Where it reports how much of an account's allowance of the month is used, from `base_url`.
+    pub usage_path: Option<String>,
+    /// A refusal for want of money lasts until the first of the next month.
+    pub monthly_credit: Option<bool>,
 
     /// For models without a table of their own.
     pub model_defaults: ModelTable,
@@ -98,7 +113,35 @@ pub struct ModelTable {
     pub retired_on: Option<String>,
     /// An id of the same provider.
     pub successor: Option<String>,
-    pub endpoint: Option<Endpoint>,
+    /// What the model is for.
+    #[serde(alias = "endpoint")]
+    pub kind: Option<ModelKind>,
+    /// Address of its endpoint where that is not below `base_url`.
+    pub url: Option<String>,
+    /// Parameters to send where the client sets none.
+    pub default_parameters: BTreeMap<String, serde_json::Value>,
+    /// Embedding models of one family compute the same vectors.
+    pub family: Option<String>,
+    /// Length of a vector.
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 1, MAX_DIMENSIONS>")]
+    pub dimensions: Option<u32>,
+    /// Vectors can have any length from here on.
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 1, MAX_DIMENSIONS>")]
+    pub min_dimensions: Option<u32>,
+    /// Seconds of sound that every call is charged at least.
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 0, 3_600>")]
+    pub min_audio_seconds: Option<i64>,
+    /// Size of the largest recording.
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 1, MAX_TOKENS>")]
+    pub max_file_bytes: Option<u64>,
+    /// Whether transcripts can have times.
+    pub states_times: Option<bool>,
+    /// Texts that one call takes.
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 1, MAX_INPUTS>")]
+    pub max_inputs: Option<u32>,
+    /// Tokens that one call takes in all its texts.
+    #[serde(deserialize_with = "value::optional_whole::<_, _, 1, MAX_TOKENS>")]
+    pub max_batch_tokens: Option<i64>,
     #[serde(deserialize_with = "value::optional_whole::<_, _, 0, MAX_TOKENS>")]
     pub context: Option<i64>,
     #[serde(deserialize_with = "value::optional_whole::<_, _, 0, MAX_TOKENS>")]

@@ -1,4 +1,4 @@
-//! `[providers.…]`, `[models.…]` and `[aliases]`: the rules that their types cannot express, and the keys and addresses from the environment.
+//! `[providers.…]`, `[models.…]`, `[aliases]` and `[prices]`: the rules that their types cannot express, and the keys and addresses from the environment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +7,14 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    Findings, MetaModelSettings, ModelAlias, ProviderSettings, Settings, builtin, document::Document,
+    Findings, MetaModelSettings, ModelAlias, ProviderName, ProviderSettings, Settings, builtin, document::Document,
     environment::Environment, provider_table::ProviderTable, value,
 };
 use crate::{
-    domain::{RoutingStrategy, model_pattern, provider::Status},
+    domain::{
+        NewModels, Price, RoutingStrategy, model_pattern,
+        provider::{Auth, Status},
+    },
     suggest::closest,
 };
 
@@ -27,14 +30,21 @@ struct MetaTable {
     strategy: Option<RoutingStrategy>,
 }
 
-/// Fills in the providers, meta-models, aliases and Ollama's models.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceTable {
+    input: f64,
+    output: f64,
+}
+
+/// Fills in the providers, meta-models, aliases, prices and Ollama's models.
 pub(super) fn read(
     settings: &mut Settings,
     document: Option<&Document<'_>>,
     env: &Environment,
     findings: &mut Findings,
 ) {
-    for section in ["providers", "models", "aliases"] {
+    for section in ["providers", "models", "aliases", "prices"] {
         for (name, source, text) in document.iter().flat_map(|document| document.leaves(section)) {
             findings.source(&name, source, text);
         }
@@ -48,12 +58,20 @@ pub(super) fn read(
         let alias = reader.alias(pattern, model);
         settings.aliases.push(alias);
     }
+    settings.prices.currency.clone_from(&settings.dashboard.currency);
+    for (pattern, table) in reader.section("prices") {
+        let price = reader.price(pattern, &table);
+        settings.prices.prices.push(price);
+    }
     let mut tables: BTreeMap<String, Option<ProviderTable>> = builtin().ids().map(|id| (id.to_owned(), None)).collect();
     tables.extend(reader.section("providers").into_iter().map(|(id, table)| (id, Some(table))));
     for (id, table) in tables {
         if let Some(provider) = reader.provider(&id, table) {
             settings.providers.insert(id, provider);
         }
+    }
+    for id in reader.keyless(&settings.routing.keyless) {
+        settings.providers.entry(id).or_default().keyless = true;
     }
     settings.ollama.base_url = settings.providers.get("ollama").and_then(|provider| provider.base_url.clone());
     if let Some(found) = env.first(&["OLLAMA_MODELS"]) {
@@ -103,6 +121,17 @@ impl Reader<'_> {
         ModelAlias { pattern, model, place }
     }
 
+    fn price(&mut self, pattern: String, table: &PriceTable) -> Price {
+        let path = ["prices", &*pattern];
+        if let Err(problem) = model_pattern::check(&pattern) {
+            self.error(&path, &format!("expected `provider/model` or a pattern such as \"*/gpt-oss-*\": {problem}"));
+        }
+        if [table.input, table.output].iter().any(|price| !price.is_finite() || *price < 0.0) {
+            self.error(&path, "expected prices per million tokens, from 0");
+        }
+        Price { pattern, input: table.input, output: table.output }
+    }
+
     fn meta_model(&mut self, name: &str, meta: MetaTable) -> MetaModelSettings {
         let path = ["models", name];
         let builtin = BUILTIN_META_MODELS.iter().find(|(n, _)| *n == name).map(|(_, strategy)| *strategy);
@@ -136,7 +165,8 @@ impl Reader<'_> {
             self.check_table(id, table, known.is_none() && base_url.is_none());
             self.check_accounts(id, table, keys.len());
         }
-        let lists_models = table.iter().chain(known).any(|table| !table.models.is_empty());
+        let takes_new = |table: &ProviderTable| table.new_models.as_ref().is_some_and(|rule| *rule != NewModels::None);
+        let lists_models = table.iter().chain(known).any(|table| !table.models.is_empty() || takes_new(table));
         if known.is_some() && !keys.is_empty() && !lists_models {
             let note = format!("{id} has a key and no models: list them as [providers.{id}.models.\"ID\"]");
             self.findings.notes.push(note);
@@ -144,6 +174,29 @@ impl Reader<'_> {
         let base_url = base_url.or_else(|| known.and_then(|known| self.filled_base_url(id, known, !keys.is_empty())));
         let is_set = table.is_some() || base_url.is_some() || !keys.is_empty();
         is_set.then_some(ProviderSettings { keys, base_url, table, ..ProviderSettings::default() })
+    }
+
+    /// The providers of `routing.keyless` that answer without a key.
+    fn keyless(&mut self, named: &[ProviderName]) -> Vec<String> {
+        let possible: Vec<&str> = builtin()
+            .providers
+            .iter()
+            .filter(|(_, table)| table.auth == Some(Auth::BearerOptional) && table.status != Some(Status::Retired))
+            .map(|(id, _)| id.as_str())
+            .collect();
+        if named.iter().any(|name| &**name == "all") {
+            return possible.into_iter().map(str::to_owned).collect();
+        }
+        for name in named.iter().filter(|name| !possible.contains(&&***name)) {
+            let source = self.findings.sources.iter().find(|source| source.name == "routing.keyless");
+            let place = source.map_or_else(|| "routing.keyless".to_owned(), |source| source.source.clone());
+            let error = format!(
+                "{place}: routing.keyless: `{name}` is no provider that answers without a key: {}, or all",
+                possible.join(", ")
+            );
+            self.findings.errors.push(error);
+        }
+        named.iter().map(ToString::to_string).collect()
     }
 
     fn check_table(&mut self, id: &str, table: &ProviderTable, has_no_address: bool) {

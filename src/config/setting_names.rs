@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use super::Settings;
 
 /// Variables beside `TOLLFREE__SECTION__KEY`.
-const SHORT_NAMES: [(&str, &str); 15] = [
+const SHORT_NAMES: [(&str, &str); 18] = [
     ("server.host", "HOST"),
     ("server.port", "PORT"),
+    ("server.public_url", "TOLLFREE_PUBLIC_URL"),
     ("auth.mode", "TOLLFREE_AUTH"),
     ("clients.rate_limit_rpm", "RATE_LIMIT_RPM"),
     ("clients.file", "TOLLFREE_CLIENTS_FILE"),
@@ -15,6 +16,8 @@ const SHORT_NAMES: [(&str, &str); 15] = [
     ("http.trusted_proxies", "TRUSTED_PROXIES"),
     ("ledger.data_dir", "TOLLFREE_DATA_DIR"),
     ("ledger.pool", "TOLLFREE_POOL"),
+    ("routing.keyless", "TOLLFREE_KEYLESS"),
+    ("catalog.url", "TOLLFREE_CATALOG_URL"),
     ("breaker.failure_threshold", "CB_FAILURE_THRESHOLD"),
     ("breaker.success_threshold", "CB_SUCCESS_THRESHOLD"),
     ("breaker.open_ms", "CB_TIMEOUT_MS"),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{RedisUrl, provider_table::ProviderTable, value};
 use crate::{
     domain::{
-        ClientRecord, ModelFindings, RoutingStrategy,
+        ClientRecord, ModelFindings, PriceList, RoutingStrategy,
         time::{DAY_MS, HOUR_MS},
     },
     telemetry,
@@ -35,6 +35,7 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
     pub log: LogSettings,
     pub dashboard: DashboardSettings,
+    pub catalog: CatalogSettings,
     /// `None`: embedded state.
     #[serde(skip)]
     pub redis_url: Option<RedisUrl>,
@@ -67,18 +68,25 @@ pub struct Settings {
     /// `[aliases]`, in the order of the file.
     #[serde(skip)]
     pub aliases: Vec<ModelAlias>,
+    /// `[prices]`, in the order of the file.
+    #[serde(skip)]
+    pub prices: PriceList,
     #[serde(skip)]
     pub ollama: OllamaSettings,
     #[serde(skip)]
     pub sources: Arc<[SettingSource]>,
+    /// The files with content that the settings were read from.
+    #[serde(skip)]
+    pub files: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            server: ServerSettings { host: "127.0.0.1".into(), port: 3000 },
+            server: ServerSettings { host: "127.0.0.1".into(), port: 3000, public_url: None },
             http: HttpSettings {
                 body_bytes: 16 << 20,
+                upload_bytes: 64 << 20,
                 allowed_origins: Vec::new(),
                 trusted_proxies: Vec::new(),
                 base_path: String::new(),
@@ -88,7 +96,7 @@ impl Default for Settings {
             clients: ClientsSettings { rate_limit_rpm: None, file: None, records: Arc::default() },
             ledger: LedgerSettings { data_dir: None, pool: "default".into(), slack_ms: 250 },
             queue: QueueSettings { max_wait_ms: 30_000, flex_max_wait_ms: 600_000, outage_requests: 1_000 },
-            routing: RoutingSettings { quality_floor: 25 },
+            routing: RoutingSettings { quality_floor: 25, keyless: Vec::new() },
             responses: ResponsesSettings { store: None, store_bytes_per_client: 16 << 20 },
             breaker: BreakerSettings { failure_threshold: 3, success_threshold: 2, open_ms: 30_000 },
             timeouts: Timeouts {
@@ -101,7 +109,8 @@ impl Default for Settings {
             limits: LimitSettings { in_flight: 4_096, memory_mb: None },
             shutdown: ShutdownSettings { grace_ms: 2_000 },
             log: LogSettings { level: "info".into(), format: LogFormat::Json },
-            dashboard: DashboardSettings { trace_link: None },
+            catalog: CatalogSettings { url: None, file: None, public_key: None },
+            dashboard: DashboardSettings { trace_link: None, currency: "USD".into() },
             redis_url: None,
             admin_key: None,
             api_key: None,
@@ -113,8 +122,10 @@ impl Default for Settings {
             providers: BTreeMap::new(),
             models: BTreeMap::new(),
             aliases: Vec::new(),
+            prices: PriceList { currency: "USD".into(), ..PriceList::default() },
             ollama: OllamaSettings::default(),
             sources: Arc::default(),
+            files: Vec::new(),
         }
     }
 }
@@ -136,6 +147,9 @@ pub struct ServerSettings {
     pub host: String,
     #[serde(deserialize_with = "value::whole::<_, _, 0, 65_535>")]
     pub port: u16,
+    /// The address under which clients reach the gateway, without a slash at its end.
+    #[serde(deserialize_with = "value::public_url")]
+    pub public_url: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,6 +157,9 @@ pub struct HttpSettings {
     /// Largest request body.
     #[serde(deserialize_with = "value::whole::<_, _, 1_024, 1_073_741_824>")]
     pub body_bytes: usize,
+    /// Largest form with a recording, which waits in a file.
+    #[serde(deserialize_with = "value::whole::<_, _, 1_024, 1_073_741_824>")]
+    pub upload_bytes: usize,
     /// Origins whose pages may call the gateway from a browser.
     #[serde(with = "value::list")]
     pub allowed_origins: Vec<Origin>,
@@ -215,6 +232,38 @@ pub struct RoutingSettings {
     /// Models of less quality come after all others of their meta-model that have room.
     #[serde(deserialize_with = "value::whole::<_, _, 0, 100>")]
     pub quality_floor: u32,
+    /// Providers that are called without a key while they have none.
+    #[serde(with = "value::list")]
+    pub keyless: Vec<ProviderName>,
+}
+
+/// A name as in `[providers.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderName(String);
+
+impl Deref for ProviderName {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ProviderName {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Self, String> {
+        let is_name = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
+        if name.is_empty() || !is_name {
+            Err("names of providers: a-z, 0-9, - and _".into())
+        } else {
+            Ok(Self(name.into()))
+        }
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Storage of `/v1/responses`.
@@ -299,6 +348,21 @@ pub struct DashboardSettings {
     /// Where the dashboard links a trace to: an address that contains `{trace_id}`.
     #[serde(deserialize_with = "value::trace_link")]
     pub trace_link: Option<String>,
+    /// Of `[prices]`, as the page Usage shows it.
+    #[serde(deserialize_with = "value::currency")]
+    pub currency: String,
+}
+
+/// A catalogue that is laid over the built-in one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogSettings {
+    /// Where it is fetched, at the start and daily. `None`: never.
+    #[serde(deserialize_with = "value::web_address")]
+    pub url: Option<String>,
+    /// Where it is kept between two starts.
+    pub file: Option<PathBuf>,
+    /// The key that has signed it: PEM, or 32 bytes in Base64. `None`: that of the releases.
+    pub public_key: Option<String>,
 }
 
 /// The local server.
@@ -317,8 +381,12 @@ pub struct ProviderSettings {
     pub keys: Vec<SecretString>,
     /// Keys that were added at run time. Loading leaves it empty.
     pub added_keys: Vec<AddedKey>,
+    /// Accounts of its keys, by fingerprint, as administrators have grouped them. Loading leaves it empty.
+    pub groups: BTreeMap<String, String>,
     /// What its list of models has shown. Loading leaves it empty.
     pub findings: ModelFindings,
+    /// It is called without a key while it has none.
+    pub keyless: bool,
     /// From the environment, else from the file. Without a trailing slash.
     pub base_url: Option<String>,
     /// Its `[providers.NAME]` of the file.

@@ -142,6 +142,16 @@ pub(super) fn base_path<'de, D: Deserializer<'de>>(input: D) -> Result<String, D
     Err(expected("a path such as /llm, without a slash at its end"))
 }
 
+/// An address of plain characters, because it is written into scripts; without the slash at its end.
+pub(super) fn public_url<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    let Some(url) = Option::<String>::deserialize(input)? else { return Ok(None) };
+    let is_http = url::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if is_http && url.chars().all(|c| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c)) {
+        return Ok(Some(url.trim_end_matches('/').to_owned()));
+    }
+    Err(expected("an address such as https://gateway.example"))
+}
+
 /// The name of a pool.
 pub(super) fn pool<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let pool = String::deserialize(input)?;
@@ -159,6 +169,24 @@ pub(super) fn trace_link<'de, D: Deserializer<'de>>(input: D) -> Result<Option<S
         return Ok(Some(link));
     }
     Err(expected("an address that contains {trace_id}, such as https://traces.example/trace/{trace_id}"))
+}
+
+/// An address of the web, or nothing.
+pub(super) fn web_address<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+    let Some(address) = Option::<String>::deserialize(input)? else { return Ok(None) };
+    match url::Url::parse(&address) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(address)),
+        _ => Err(expected("an http:// or https:// address")),
+    }
+}
+
+/// The name of a currency.
+pub(super) fn currency<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    let name = String::deserialize(input)?;
+    if (1..=8).contains(&name.chars().count()) && !name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Ok(name);
+    }
+    Err(expected("the name of a currency, such as USD"))
 }
 
 /// A level, or directives such as `info,tollfree::ledger=debug`. FreeLLM's `fatal` and `silent` become `error` and `off`.

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::{
-    provider::{Model, Provider},
+    model_kind::ModelKind,
+    provider::{Capabilities, DialectName, Model, Provider},
+    request::ChatRequest,
     window::{Scope, TokenCharge, Unit, Window},
 };
 
+/// For sending a recording and reading its transcript, which comes as a whole.
+const TRANSCRIPT_TIMEOUT_MS: u64 = 180_000;
 /// Enough for nearly every reply, including reasoning.
 const MODEST_OUTPUT: i64 = 4_096;
 /// A provider's default below this truncates ordinary replies.
@@ -45,6 +49,29 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Whether prompts go to an endpoint of their own, rather than as a chat with one message.
+    pub fn takes_prompts(&self) -> bool {
+        let Model { kind, capabilities, .. } = &*self.model;
+        *kind == ModelKind::Completion || capabilities.has(Capabilities::FIM) || self.provider.wire.completions
+    }
+
+    /// The endpoint of a request, below the provider's base URL.
+    pub fn path(&self, request: &ChatRequest) -> &'static str {
+        let is_translation = request.upload.as_ref().is_some_and(|upload| upload.is_translation);
+        match request.kind {
+            ModelKind::Transcription if is_translation => "/audio/translations",
+            ModelKind::Completion if !self.takes_prompts() => ModelKind::Chat.path(),
+            ModelKind::Completion if self.provider.wire.dialect == DialectName::Mistral => "/fim/completions",
+            kind => kind.path(),
+        }
+    }
+
+    /// How long the first content may take, where that is longer than usual.
+    pub fn first_token_timeout_ms(&self) -> Option<u64> {
+        let own = (self.model.kind == ModelKind::Transcription).then_some(TRANSCRIPT_TIMEOUT_MS);
+        self.provider.first_token_timeout_ms.max(own)
+    }
+
     /// Whether the candidate has no limits, so that it is served while the ledger is unreachable.
     pub fn is_unmetered(&self) -> bool {
         self.windows.is_empty()

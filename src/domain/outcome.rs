@@ -43,13 +43,15 @@ pub struct Usage {
     pub input: Option<i64>,
     /// Prompt and output tokens. `None`: unknown, and the charge stays (a `reserve` keeps its full reserve).
     pub total: Option<i64>,
+    /// Units of windows of sound. `None`: unknown, and the charge stays.
+    pub audio: Option<i64>,
 }
 
 impl Usage {
-    pub const NOT_SENT: Self = Self { sent: false, input: Some(0), total: Some(0) };
+    pub const NOT_SENT: Self = Self { sent: false, input: Some(0), total: Some(0), audio: Some(0) };
     /// Rejected by the provider before it did any work: the request counts, tokens do not.
-    pub const REFUSED: Self = Self { sent: true, input: Some(0), total: Some(0) };
-    pub const UNKNOWN: Self = Self { sent: true, input: None, total: None };
+    pub const REFUSED: Self = Self { sent: true, input: Some(0), total: Some(0), audio: Some(0) };
+    pub const UNKNOWN: Self = Self { sent: true, input: None, total: None, audio: None };
 }
 
 /// A cooldown, which binds every replica's next admission.
@@ -85,10 +87,15 @@ pub struct Hint {
     pub limit: Limit,
     /// What the provider speaks of. A window of the same limit at the other scope is not concerned.
     pub scope: Scope,
-    /// The limit in force at the provider.
+    /// The limit in force at the provider, or [`Hint::CEILING`].
     pub max: Option<i64>,
     /// Units left after this call.
     pub remaining: Option<i64>,
+}
+
+impl Hint {
+    /// The provider refuses by a limit that it does not name: the ledger takes what the window has just now.
+    pub const CEILING: i64 = -2;
 }
 
 /// Why an attempt failed before the first content.

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::window::{Scope, TokenCharge, Zone};
+use super::{
+    model_kind::ModelKind,
+    vectors::Vectors,
+    window::{Scope, TokenCharge, Zone},
+};
 
 /// How a provider key is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -63,6 +67,8 @@ pub struct Provider {
     pub wire: Wire,
     /// Defined by the operator's file only.
     pub custom: bool,
+    /// It is called without a key, because the operator has switched that on and it has none.
+    pub keyless: bool,
     /// Set in the file (`enabled = false`). Disabling at run time is in the ledger.
     pub enabled: bool,
 }
@@ -110,6 +116,12 @@ pub struct Wire {
     pub permanent_413: bool,
     /// Prefix of the ids in its model list (`models/`).
     pub model_list_prefix: String,
+    /// Where it reports how much of an account's allowance is used, from the base URL: `../api/usage`.
+    pub usage_path: Option<String>,
+    /// A refusal for want of money lasts until the first of the next month (UTC).
+    pub monthly_credit: bool,
+    /// Prompts for completions go to an endpoint of their own, and not to the chat endpoint.
+    pub completions: bool,
 }
 
 impl Wire {
@@ -182,6 +194,15 @@ pub enum HintValue {
     EpochMs,
 }
 
+impl Model {
+    /// Units of windows of sound that a recording of this length takes.
+    pub fn audio_units(&self, seconds: f64) -> i64 {
+        #[expect(clippy::cast_possible_truncation, reason = "saturates; no recording lasts 2^53 seconds")]
+        let whole = seconds.ceil() as i64;
+        whole.max(self.min_audio_seconds).max(1)
+    }
+}
+
 #[derive(Debug)]
 pub struct Model {
     /// The provider's id: `openai/gpt-oss-120b`.
@@ -208,8 +229,19 @@ pub struct Model {
     pub first_token_ms: u32,
     /// False for models that are not for general chat, such as classifiers. They are served only by their own name.
     pub chat_default: bool,
-    /// Endpoint of the model. Only `chat` models serve chat completions.
-    pub endpoint: Endpoint,
+    pub kind: ModelKind,
+    /// Of an embedding model.
+    pub vectors: Option<Vectors>,
+    /// Address of its endpoint where that is not below the provider's base URL; a path counts from the root of its host.
+    pub url: Option<String>,
+    /// Seconds of sound that every call is charged at least.
+    pub min_audio_seconds: i64,
+    /// Size of the largest recording.
+    pub max_file_bytes: Option<u64>,
+    /// Transcripts can have times (`verbose_json`).
+    pub states_times: bool,
+    /// Parameters that the provider needs and a client may leave out, each with its value as JSON.
+    pub default_parameters: Vec<(String, String)>,
     /// Was found in the provider's list, and has answered no request yet.
     pub is_unproven: bool,
     /// Has a limit of 0, so that the account's plan does not include it.
@@ -217,15 +249,6 @@ pub struct Model {
     /// The operator's file names it. Such a model is a member of meta-models even if gated or on trial.
     pub listed: bool,
     pub enabled: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Endpoint {
-    Chat,
-    Embeddings,
-    AudioTranscriptions,
-    Other,
 }
 
 /// Capabilities of a model, or needs of a request.
@@ -244,8 +267,12 @@ impl Capabilities {
     pub const PDF_IN: Self = Self(1 << 7);
     pub const REASONING: Self = Self(1 << 8);
     pub const EMBEDDINGS: Self = Self(1 << 9);
-    pub const ALL: Self = Self((1 << 10) - 1);
-    pub const NAMES: [(&'static str, Self); 10] = [
+    /// Fills in what stands between a prompt and a suffix.
+    pub const FIM: Self = Self(1 << 10);
+    /// Writes down in English what is said in another language.
+    pub const TRANSLATE: Self = Self(1 << 11);
+    pub const ALL: Self = Self((1 << 12) - 1);
+    pub const NAMES: [(&'static str, Self); 12] = [
         ("tools", Self::TOOLS),
         ("json_schema", Self::JSON_SCHEMA),
         ("json_object", Self::JSON_OBJECT),
@@ -256,6 +283,8 @@ impl Capabilities {
         ("pdf_in", Self::PDF_IN),
         ("reasoning", Self::REASONING),
         ("embeddings", Self::EMBEDDINGS),
+        ("fim", Self::FIM),
+        ("translate", Self::TRANSLATE),
     ];
 
     pub fn has(self, all: Self) -> bool {

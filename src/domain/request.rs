@@ -1,11 +1,23 @@
-//! The parts of a chat request that matter to routing. The body itself stays as the caller's bytes.
+//! The parts of a request that matter to routing. The body itself stays as the caller's bytes.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{provider::Capabilities, tier::Tier};
+use super::{
+    judged::{ModerationInputs, RankingInputs},
+    model_kind::ModelKind,
+    provider::Capabilities,
+    tier::Tier,
+    upload::Upload,
+    vectors::VectorSpace,
+};
 
+/// A chat completion, or one call of another kind.
 #[derive(Debug, Clone)]
 pub struct ChatRequest {
+    /// The kind of model that it needs.
+    pub kind: ModelKind,
     /// The body as the caller sent it: valid UTF-8, one JSON object, of bounded depth.
     pub body: Bytes,
     pub model: String,
@@ -41,11 +53,47 @@ pub struct ChatRequest {
     /// Whether the caller may use what costs money at a provider.
     pub may_cost_money: bool,
     pub size: PromptSize,
+    /// The texts of an embedding request.
+    pub embedding: Option<Box<EmbeddingInputs>>,
+    /// The prompt of a completion, whose body is that of a chat with this prompt.
+    pub completion: Option<Box<CompletionPrompt>>,
+    /// Documents to be ranked.
+    pub ranking: Option<Box<RankingInputs>>,
+    /// Texts to be moderated.
+    pub moderation: Option<Box<ModerationInputs>>,
+    /// A recording to be transcribed.
+    pub upload: Option<Arc<Upload>>,
+}
+
+/// The prompt of a completion, for models that take it as it is.
+#[derive(Debug, Clone)]
+pub struct CompletionPrompt {
+    /// As a JSON string.
+    pub prompt: String,
+    /// What follows the completion, as a JSON string.
+    pub suffix: Option<String>,
+}
+
+/// The texts of one call for embeddings.
+#[derive(Debug, Clone, Default)]
+pub struct EmbeddingInputs {
+    /// The texts as a JSON array.
+    pub texts: Bytes,
+    pub count: u32,
+    /// Of the longest text, which has to fit into the context.
+    pub longest: PromptSize,
+    /// The requested length of vectors.
+    pub dimensions: Option<u32>,
+    /// The space of vectors that the request has begun with, once there is one.
+    pub space: Option<VectorSpace>,
+    /// Parameters that pass unchanged, with their values as JSON.
+    pub parameters: Vec<(String, String)>,
 }
 
 impl Default for ChatRequest {
     fn default() -> Self {
         Self {
+            kind: ModelKind::Chat,
             body: Bytes::new(),
             model: String::new(),
             session: None,
@@ -68,6 +116,11 @@ impl Default for ChatRequest {
             others: Vec::new(),
             may_cost_money: false,
             size: PromptSize::default(),
+            embedding: None,
+            completion: None,
+            ranking: None,
+            moderation: None,
+            upload: None,
         }
     }
 }
@@ -102,6 +155,18 @@ pub struct PromptSize {
 }
 
 impl PromptSize {
+    /// Adds the measures of another text.
+    pub fn add(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.ascii_chars += other.ascii_chars;
+        self.cjk_chars += other.cjk_chars;
+        self.other_chars += other.other_chars;
+        self.schema_chars += other.schema_chars;
+        self.digits += other.digits;
+        self.symbols += other.symbols;
+        self.images += other.images;
+    }
+
     /// Rough token count without images.
     pub fn raw_tokens(&self) -> f64 {
         self.text_tokens() + self.schema_tokens()

@@ -15,6 +15,8 @@ pub struct Charge {
     pub input: i64,
     /// Units of token windows, by the candidate's token charge.
     pub tokens: i64,
+    /// Seconds of sound.
+    pub audio: i64,
 }
 
 impl Charge {
@@ -23,6 +25,7 @@ impl Charge {
         match (window.limit.unit(), window.charge) {
             (Unit::Request, _) => self.requests,
             (Unit::Slot, _) => 1,
+            (Unit::AudioSecond, _) => self.audio,
             (Unit::InputToken, _) | (Unit::Token, TokenCharge::Input) => self.input,
             (Unit::Token, TokenCharge::None) => 0,
             (Unit::Token, TokenCharge::Reserve | TokenCharge::Actual) => self.tokens,

@@ -23,6 +23,10 @@ pub enum Limit {
     Tpmonth,
     /// Input tokens per minute.
     Itpm,
+    /// Seconds of sound per hour.
+    Ash,
+    /// Seconds of sound per day.
+    Asd,
     Concurrency,
 }
 
@@ -33,12 +37,14 @@ pub enum Unit {
     /// Tokens, charged as [`TokenCharge`] says.
     Token,
     InputToken,
+    /// A second of sound.
+    AudioSecond,
     /// One call in flight.
     Slot,
 }
 
 impl Limit {
-    pub const ALL: [Limit; 12] = [
+    pub const ALL: [Limit; 14] = [
         Limit::Rps,
         Limit::Rpm,
         Limit::Rph,
@@ -50,6 +56,8 @@ impl Limit {
         Limit::Tpd,
         Limit::Tpmonth,
         Limit::Itpm,
+        Limit::Ash,
+        Limit::Asd,
         Limit::Concurrency,
     ];
 
@@ -66,6 +74,8 @@ impl Limit {
             Limit::Tpd => "tpd",
             Limit::Tpmonth => "tpmonth",
             Limit::Itpm => "itpm",
+            Limit::Ash => "ash",
+            Limit::Asd => "asd",
             Limit::Concurrency => "concurrency",
         }
     }
@@ -75,6 +85,7 @@ impl Limit {
             Limit::Rps | Limit::Rpm | Limit::Rph | Limit::Rpd | Limit::Rpmonth => Unit::Request,
             Limit::Tps | Limit::Tpm | Limit::Tph | Limit::Tpd | Limit::Tpmonth => Unit::Token,
             Limit::Itpm => Unit::InputToken,
+            Limit::Ash | Limit::Asd => Unit::AudioSecond,
             Limit::Concurrency => Unit::Slot,
         }
     }
@@ -84,8 +95,8 @@ impl Limit {
         match self {
             Limit::Rps | Limit::Tps => 1_000,
             Limit::Rpm | Limit::Tpm | Limit::Itpm => MINUTE_MS,
-            Limit::Rph | Limit::Tph => HOUR_MS,
-            Limit::Rpd | Limit::Tpd => DAY_MS,
+            Limit::Rph | Limit::Tph | Limit::Ash => HOUR_MS,
+            Limit::Rpd | Limit::Tpd | Limit::Asd => DAY_MS,
             Limit::Rpmonth | Limit::Tpmonth => 30 * DAY_MS,
             Limit::Concurrency => 0,
         }

@@ -84,6 +84,22 @@ impl AttemptLog {
         Self { shared: Arc::new(shared) }
     }
 
+    /// The log of one of several calls for one request. Its attempts are its own.
+    pub(super) fn part(&self) -> Self {
+        let part = Self::with_trace(self.request_id(), self.trace_id().map(str::to_owned));
+        part.set_protocol(self.protocol());
+        part
+    }
+
+    /// Adds the attempts of a part that has ended. Parts wait at the same time, so the longest wait counts.
+    pub(super) fn absorb(&self, part: &Self) {
+        let attempts = part.attempts();
+        self.shared.progress.lock().attempts.extend(attempts);
+        for (own, of_part) in [(self.waited_us(), part.waited_us()), (self.ledger_wait_us(), part.ledger_wait_us())] {
+            own.fetch_max(of_part.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn request_id(&self) -> &str {
         &self.shared.request_id
     }

@@ -24,6 +24,9 @@ pub(crate) enum FlowError {
     /// Every attempt failed. `timed_out`: all of them by timeout.
     #[error("{}", attempts_message(.attempts))]
     AllFailed { attempts: Vec<Attempt>, timed_out: bool },
+    /// A provider's answer arrived whole and cannot be read.
+    #[error("{0}")]
+    Damaged(String),
     /// Providers rejected the request itself: status and message of the first one.
     #[error("`{provider}` rejected the request: {message}")]
     Rejected { status: u16, provider: String, message: String, code: Option<String> },
@@ -41,7 +44,7 @@ impl FlowError {
             Self::Refused(_) => 429,
             Self::Ledger(_) => 503,
             Self::AllFailed { timed_out: true, .. } => 504,
-            Self::AllFailed { .. } => 502,
+            Self::AllFailed { .. } | Self::Damaged(_) => 502,
             Self::Rejected { status, .. } => *status,
         }
     }
@@ -59,7 +62,7 @@ impl FlowError {
             Self::Refused(_) => "budget_exhausted",
             Self::Ledger(_) => "ledger_unavailable",
             Self::AllFailed { timed_out: true, .. } => TIMED_OUT,
-            Self::AllFailed { .. } => FAILED,
+            Self::AllFailed { .. } | Self::Damaged(_) => FAILED,
             Self::Rejected { code, .. } => return code.as_deref(),
         })
     }

@@ -56,9 +56,14 @@ impl GaugeSource for Flow {
     }
 
     fn found_models(&self) -> Vec<(String, &'static str, usize)> {
-        let findings = self.ledger.findings().borrow().clone();
+        let (findings, now_ms) = (self.ledger.findings().borrow().clone(), self.ledger.now_ms());
         let of = |(provider, found): (&String, &ModelFindings)| {
-            [(provider.clone(), "new", found.new.len()), (provider.clone(), "gone", found.gone.len())]
+            let of = |change, models| (provider.clone(), change, models);
+            [
+                of("new", found.new.len()),
+                of("gone", found.gone.len()),
+                of("refused", found.refused.values().filter(|refused| refused.until_ms > now_ms).count()),
+            ]
         };
         findings.iter().flat_map(of).collect()
     }

@@ -53,12 +53,12 @@ pub(crate) struct ModelCall {
 impl ModelCall {
     /// `protocol` is the client's; the call is a chat completion in any case.
     pub(crate) fn begin(candidate: &Candidate, request: &ChatRequest, protocol: &'static str) -> Self {
-        let model = &candidate.model.id;
+        let (model, operation) = (&candidate.model.id, request.kind.operation());
         let span = span!(
             "chat",
-            otel.name = format!("chat {model}"),
+            otel.name = format!("{operation} {model}"),
             otel.kind = "client",
-            gen_ai.operation.name = "chat",
+            gen_ai.operation.name = operation,
             gen_ai.provider.name = &*provider_name(&candidate.provider.id),
             gen_ai.request.model = &**model,
         );
@@ -66,8 +66,9 @@ impl ModelCall {
             set_request_attributes(&span, candidate, request);
             span.set("tollfree.protocol", protocol);
         }
-        let call =
-            metrics::Call::of(protocol, &candidate.name, || (provider_name(&candidate.provider.id), model.clone()));
+        let call = metrics::Call::of(protocol, &candidate.name, operation, || {
+            (provider_name(&candidate.provider.id), model.clone())
+        });
         Self { span, call, began: Instant::now(), stream: request.stream, has_ended: false }
     }
 
@@ -207,8 +208,8 @@ pub(crate) struct ChatMetrics {
 
 impl ChatMetrics {
     /// `model` counts as a served name unless planning finds that it does not exist.
-    pub(crate) fn begin(protocol: &'static str, model: &str) -> Self {
-        let chat = metrics::Chat::new(protocol, model);
+    pub(crate) fn begin(protocol: &'static str, request: &ChatRequest) -> Self {
+        let chat = metrics::Chat::new(protocol, &request.model, request.kind.operation());
         Self { chat, began: Instant::now(), status: RequestRecord::CANCELLED, _in_flight: metrics::InFlight::enter() }
     }
 

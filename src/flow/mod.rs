@@ -1,7 +1,9 @@
 //! One request from start to finish: plan → admit → attempt → relay → settle → record.
 
 mod affinity;
+mod allowances;
 pub(crate) mod attempt_log;
+mod embeddings;
 pub(crate) mod error;
 pub(crate) mod failover;
 pub(crate) mod gauges;
@@ -99,7 +101,7 @@ impl Flow {
         let flow = self.clone();
         async move {
             let recorder = RequestRecorder::begin(&flow.journal, &client, &request, &attempt_log);
-            let metrics = ChatMetrics::begin(attempt_log.protocol(), &request.model);
+            let metrics = ChatMetrics::begin(attempt_log.protocol(), &request);
             let client_id = client.id.clone();
             match flow.select(client, &request, attempt_log, wait).await {
                 Ok(selected) => {
@@ -181,6 +183,7 @@ impl Flow {
                 Err(fault) => fault,
             };
             call.failed(&fault);
+            self.note_refused(&candidate, &fault);
             if let Err(error) = failover.exclude(&candidate, &fault) {
                 lease.settle(fault.outcome);
                 return Err(error);

@@ -1,14 +1,19 @@
-//! Looks at the lists of models of providers, once for all replicas, and compares them with the catalogue.
+//! Looks at the lists of models of providers, once for all replicas, and compares them with the catalogue; and retires models
+//! that their providers answer not to have.
 
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Flow;
 use crate::{
     config::builtin,
-    domain::{ListedModel, ModelFindings, Provider, provider::Status, time::HOUR_MS},
+    domain::{
+        Candidate, Fault, FaultKind, ListedModel, ModelFindings, Provider,
+        provider::Status,
+        time::{DAY_MS, HOUR_MS},
+    },
     ledger::{Findings, LedgerError},
 };
 
@@ -20,6 +25,8 @@ const RETRY_MS: i64 = HOUR_MS / 6;
 const CLAIM_MS: i64 = 15_000;
 const TIMEOUT_MS: u64 = 10_000;
 const MAX_CONCURRENT: usize = 4;
+/// How long a model is not served after its provider has answered not to have it.
+const REFUSED_MS: i64 = DAY_MS;
 /// New models that are kept of one list.
 const MAX_NEW: usize = 400;
 
@@ -49,12 +56,15 @@ impl Flow {
         };
         let providers = catalog.providers.iter().filter(|provider| has_list(provider) && is_wanted(provider));
         stream::iter(providers)
-            .for_each_concurrent(MAX_CONCURRENT, |provider| self.look_at(provider, findings.get(&*provider.id)))
+            .for_each_concurrent(MAX_CONCURRENT, |provider| {
+                self.look_at(provider, findings.get(&*provider.id), lists != Lists::Due)
+            })
             .await;
         Ok(())
     }
 
-    async fn look_at(&self, provider: &Arc<Provider>, before: Option<&ModelFindings>) {
+    /// `is_wanted`: models that were refused and are in the list are served again.
+    async fn look_at(&self, provider: &Arc<Provider>, before: Option<&ModelFindings>, is_wanted: bool) {
         let id = &*provider.id;
         if !matches!(self.ledger.claim_model_list(id, CLAIM_MS).await, Ok(true)) {
             return;
@@ -67,6 +77,12 @@ impl Flow {
         let findings = match list {
             Ok(list) => {
                 let list: Vec<ListedModel> = list;
+                if let Some(before) = before.filter(|_| is_wanted) {
+                    let is_back = |refused: &&String| list.iter().any(|model| model.id == **refused);
+                    let back: Vec<String> =
+                        before.refused.keys().filter(is_back).map(|model| format!("{id}/{model}")).collect();
+                    let _ = self.ledger.serve_again(&back).await; // an outage is logged where it begins
+                }
                 let mut findings = ModelFindings::compare(&names(id), &list, before, now_ms);
                 findings.new.truncate(MAX_NEW);
                 findings
@@ -81,6 +97,42 @@ impl Flow {
         // An outage is logged where it begins; the next look writes again.
         let _ = self.ledger.write_findings(id, &findings, is_news).await;
     }
+}
+
+impl Flow {
+    /// Retires a model for all replicas and for a day, if its provider has answered that it is not there, for each of its
+    /// accounts.
+    pub(super) fn note_refused(&self, candidate: &Candidate, fault: &Fault) {
+        let Candidate { provider, model, account, name, .. } = candidate;
+        let cause = fault.outcome.cooldown.as_ref().map_or("", |cooldown| &cooldown.cause);
+        let is_absent = fault.kind == FaultKind::Gone && is_absence(cause, fault.status);
+        // A model that the operator lists, or a server of the operator, is not taken away by its answers.
+        if !is_absent || model.listed || !has_list(provider) {
+            return;
+        }
+        let snapshot = self.ledger.snapshot();
+        let catalog = self.catalog.load();
+        let mut others = catalog.candidates.iter().filter(|c| c.name == *name && c.account.id != account.id);
+        let refuses = |other: &Arc<Candidate>| {
+            let cooldown = snapshot.subject(other).and_then(|subject| subject.cooldown.as_ref());
+            cooldown.is_some_and(|(_, cause)| is_absence(cause, None))
+        };
+        if !others.all(refuses) {
+            return;
+        }
+        let (ledger, name, cause) = (self.ledger.clone(), name.clone(), cause.to_owned());
+        self.tasks.spawn(async move {
+            // An outage is logged where it begins, and the next refusal notes it again.
+            if ledger.refuse_model(&name, &cause, REFUSED_MS).await.unwrap_or(false) {
+                warn!(candidate.name = %name, "`{name}` is not served until tomorrow: {cause}");
+            }
+        });
+    }
+}
+
+/// Whether a refusal says that the model is not there, rather than that this account may not use it.
+fn is_absence(cause: &str, status: Option<u16>) -> bool {
+    matches!(status, Some(404 | 410)) || matches!(cause, "404" | "410" | "no such model" | "archived")
 }
 
 /// Servers of the operator and local ones are looked at by every replica, because each may reach others.
@@ -99,7 +151,8 @@ fn is_due(findings: &Findings, provider: &Provider, now_ms: i64) -> bool {
 /// The names of each model that the catalogue serves at a provider, its id first.
 fn names(provider: &str) -> Vec<Vec<&'static str>> {
     let models = builtin().provider(provider).into_iter().flat_map(|table| &table.models);
-    let current = models.filter(|(_, model)| model.status != Some(Status::Retired));
+    // A model with an address of its own is not in the list.
+    let current = models.filter(|(_, model)| model.status != Some(Status::Retired) && model.url.is_none());
     current
         .map(|(id, model)| std::iter::once(id.as_str()).chain(model.aliases.iter().map(String::as_str)).collect())
         .collect()

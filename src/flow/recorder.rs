@@ -134,7 +134,7 @@ impl Drop for RequestRecorder {
 
 /// A journal whose records are written to the ledger.
 pub(crate) fn journal(ledger: Ledger, tasks: Tasks) -> Journal<RequestRecord> {
-    Journal::new(tasks, move |number, lines| {
+    Journal::new(tasks, RequestRecord::approximate_bytes, move |number, lines| {
         let ledger = ledger.clone();
         async move {
             ledger.record(number, &lines).await.map_err(|error| match error {

@@ -179,7 +179,14 @@ fn flow(tasks: &Tasks, host: Arc<dyn ScriptEngine>, members: Vec<Arc<Candidate>>
     let ledger = Ledger::start(host, &rules, catalog.clone(), tasks.clone());
     let settings = UpstreamSettings { connect_ms: 1_000, first_token_ms: 5_000, stream_idle_ms: 300, proxy: None };
     let queue = WaitLimits { max_wait: Duration::from_secs(30), flex_max_wait: Duration::from_mins(1) };
-    Flow::new(catalog, ledger, Upstream::new(settings, 1).unwrap(), tasks.clone(), queue, Duration::from_secs(10))
+    Flow::new(
+        catalog,
+        ledger,
+        Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap(),
+        tasks.clone(),
+        queue,
+        Duration::from_secs(10),
+    )
 }
 
 fn embedded() -> Arc<dyn ScriptEngine> {

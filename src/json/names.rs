@@ -119,6 +119,8 @@ fn find(json: &mut Json<'_>, name_at: usize, path: &mut String) -> Result<bool, 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -169,6 +171,72 @@ mod tests {
             assert_eq!(check(text), Ok(()), "{text}");
         }
         assert!(check(r#"{"parameters":{"Model":1},"Model":2}"#).is_err(), "free form ends with its value");
+    }
+
+    /// As Go's reader does: without regard to case, and with the letters that fold into ASCII.
+    fn folded(name: &str) -> String {
+        name.chars().flat_map(char::to_lowercase).map(|c| if c == 'ſ' { 's' } else { c }).collect()
+    }
+
+    /// The known names that a case-folding reader finds in an object that is named otherwise.
+    fn misread(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(members) => {
+                for (name, value) in members {
+                    if NAMES.free_form.contains(&&**name) {
+                        continue;
+                    }
+                    let folded = folded(name);
+                    if NAMES.known[0].contains(&&*folded) && folded != *name {
+                        found.push(name.clone());
+                    }
+                    misread(value, found);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| misread(item, found)),
+            _ => {}
+        }
+    }
+
+    fn document() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            "(m|M|\\\\u006d)(o|O|\\\\u006f)(d|D)(e|\\\\u0065)(l|L)",
+            "(me|ME)(s|S|ſ|\\\\u017f)(s|ſ)(ages|AGES)",
+            "(k|K|\u{212A}|\\\\u212a)(ey|EY)",
+            "(content|Content|metadata|parameters|a|b)",
+        ];
+        let leaf = prop_oneof![Just("1".to_owned()), Just("\"x\"".to_owned())];
+        leaf.prop_recursive(4, 24, 4, move |inner| {
+            let member = (name.clone(), inner.clone()).prop_map(|(name, value)| format!("\"{name}\":{value}"));
+            prop_oneof![
+                proptest::collection::vec(member, 0..4).prop_map(|members| format!("{{{}}}", members.join(","))),
+                proptest::collection::vec(inner, 0..3).prop_map(|items| format!("[{}]", items.join(","))),
+            ]
+        })
+    }
+
+    proptest! {
+        /// What is accepted has one reading: a reader that ignores case finds no other members, and one that takes the first or
+        /// the last of two of one name has no choice.
+        #[test]
+        fn a_reader_that_folds_case_finds_the_same_members(text in document()) {
+            if check(&text).is_ok() {
+                let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let mut found = Vec::new();
+                misread(&value, &mut found);
+                prop_assert!(found.is_empty(), "{found:?} in {text}");
+                let colons = text.matches("\":").count();
+                prop_assert_eq!(members(&value), colons, "a name stands twice in {}", text);
+            }
+        }
+    }
+
+    fn members(value: &serde_json::Value) -> usize {
+        match value {
+            serde_json::Value::Object(all) => all.len() + all.values().map(members).sum::<usize>(),
+            serde_json::Value::Array(items) => items.iter().map(members).sum(),
+            _ => 0,
+        }
     }
 
     #[test]

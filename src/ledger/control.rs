@@ -10,7 +10,7 @@ use super::{
     script::{encode, engine::ScriptCall, scripts::Script},
     shared::Ledger,
 };
-use crate::domain::RoutingStrategy;
+use crate::domain::{Limit, RoutingStrategy};
 
 impl Ledger {
     async fn control(&self, operation: &str, subject: &str, note: AuditNote<'_>) -> Result<(), LedgerError> {
@@ -33,6 +33,23 @@ impl Ledger {
     /// Closes every breaker of a provider, ends its cooldowns and removes the limits learned from its responses.
     pub async fn reset_provider(&self, provider: &str, by: &ChangedBy) -> Result<(), LedgerError> {
         self.control("reset", provider, AuditNote::new(by, Action::ProviderReset, provider)).await
+    }
+
+    /// Forgets a limit that was learned from a provider. `model`: `None` for one over all models of the account.
+    pub async fn forget_limit(
+        &self,
+        provider: &str,
+        account: &str,
+        model: Option<&str>,
+        limit: Limit,
+        by: &ChangedBy,
+    ) -> Result<(), LedgerError> {
+        let (field, name) = match model {
+            Some(model) => (format!("m:{provider}/{account}/{model}"), limit.to_string()),
+            None => (format!("a:{provider}/{account}"), limit.as_str().to_uppercase()),
+        };
+        let subject = format!("{} {limit}", &field[2..]);
+        self.control("forget", &format!("{field} {name}"), AuditNote::new(by, Action::LimitForget, &subject)).await
     }
 
     /// Notes the configuration of each provider, as a digest of its address, keys and models. Where it differs from the one

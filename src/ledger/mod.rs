@@ -33,7 +33,7 @@ pub use self::{
         lookup::AuthenticationError,
         sessions::{SESSION, SessionKey},
     },
-    discovery::findings::Findings,
+    discovery::findings::{Allowance, Allowances, Findings},
     error::LedgerError,
     provider_keys::{
         changes::{AccountChange, NewProviderKey, ProviderKeyChange, ProviderKeyError, last_four, provider_key_id},

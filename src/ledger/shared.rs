@@ -15,12 +15,15 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{
-    admission::{epoch::EpochState, lease_state::PendingWrites, outage_queue::OutageQueue, waiters::Waiters},
+    admission::{
+        epoch::EpochState, known_refusals::KnownRefusals, lease_state::PendingWrites, outage_queue::OutageQueue,
+        waiters::Waiters,
+    },
     clients::{
         cache::{ClientCache, SessionCache},
         login_counter::{LocalCounter, Reported},
     },
-    discovery::findings::Findings,
+    discovery::findings::{Allowances, Findings},
     error::LedgerError,
     provider_keys::state::ProviderKeyState,
     script::{
@@ -65,7 +68,8 @@ pub(crate) struct Shared {
     /// Held during a `sync`.
     pub(super) syncing: tokio::sync::Mutex<()>,
     pub(super) pending: PendingWrites,
-    pub(super) waiters: Waiters,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) known_refusals: KnownRefusals,
     pub(super) outage_queue: Arc<OutageQueue>,
     /// Why the last call failed, in this outage or an earlier one.
     away_cause: Mutex<Option<String>>,
@@ -76,6 +80,7 @@ pub(crate) struct Shared {
     pub(super) provider_keys: ProviderKeyState,
     /// As last read.
     pub(super) findings: watch::Sender<Arc<Findings>>,
+    pub(super) allowances: ArcSwap<Allowances>,
     /// `failures successes open_ms`, an argument of `settle`.
     pub(super) breaker_rules: Bytes,
     /// [`Rules::slack_ms`] as an argument.
@@ -103,7 +108,8 @@ impl Ledger {
             snapshot: ArcSwap::default(),
             syncing: tokio::sync::Mutex::default(),
             pending: PendingWrites::default(),
-            waiters: Waiters::default(),
+            waiters: Arc::default(),
+            known_refusals: KnownRefusals::default(),
             outage_queue: Arc::new(OutageQueue::new(*outage_requests)),
             away_cause: Mutex::default(),
             clients: ClientCache::default(),
@@ -112,6 +118,7 @@ impl Ledger {
             sessions: SessionCache::default(),
             provider_keys: ProviderKeyState::default(),
             findings: watch::Sender::default(),
+            allowances: ArcSwap::default(),
             breaker_rules: Bytes::from(format!("{failure_threshold} {success_threshold} {open_ms}")),
             slack_ms: Bytes::from(slack_ms.to_string()),
             slack: Duration::from_millis(u64::try_from(*slack_ms).unwrap_or(0)),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Estimates, PlanError};
 use crate::domain::{
-    Candidate, Capabilities, Charge, ChatRequest, Choice, PoolSnapshot, SubjectSnapshot,
+    Candidate, Capabilities, Charge, ChatRequest, Choice, EmbeddingInputs, PoolSnapshot, SubjectSnapshot, Unit,
     provider::{Model, Wire},
 };
 
@@ -109,15 +109,40 @@ fn unsupported<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Opti
         Some(("messages", "files"))
     } else if is_missing(Capabilities::REASONING) {
         Some(("reasoning_effort", "reasoning"))
+    } else if is_missing(Capabilities::TRANSLATE) {
+        Some(("model", "translation of recordings"))
+    } else if has_no_times(model, request) {
+        Some(("response_format", "times in transcripts"))
+    } else if is_too_large_a_file(model, request) {
+        Some(("file", "a recording of that size"))
+    } else if is_missing(Capabilities::FIM) {
+        Some(("suffix", "a suffix (filling in between a prompt and a suffix)"))
     } else if over(request.n, wire.max_n) {
         Some(("n", "that many answers to one request"))
     } else if over(request.tools, wire.max_tools) {
         Some(("tools", "that many tools"))
     } else if over(request.stops, wire.max_stop) {
         Some(("stop", "that many stop sequences"))
+    } else if over(inputs(request), model.vectors.as_ref().map(|vectors| vectors.max_inputs)) {
+        Some(("input", "that many texts in one call"))
     } else {
         refuses(wire, request).or_else(|| costs_money(wire, request))
     }
+}
+
+/// The transcript is to have times that the model does not state.
+fn has_no_times(model: &Model, request: &ChatRequest) -> bool {
+    !model.states_times && request.upload.as_ref().is_some_and(|upload| upload.form.needs_times())
+}
+
+fn is_too_large_a_file(model: &Model, request: &ChatRequest) -> bool {
+    let bytes = request.upload.as_ref().map_or(0, |upload| upload.recording_bytes);
+    model.max_file_bytes.is_some_and(|most| bytes > most)
+}
+
+/// Texts of an embedding request.
+fn inputs(request: &ChatRequest) -> u32 {
+    request.embedding.as_ref().map_or(0, |inputs| inputs.count)
 }
 
 /// A parameter that costs money at the provider, which this caller may not use.
@@ -160,7 +185,11 @@ fn too_small(
     request: &ChatRequest,
 ) -> Option<Unfit> {
     // Without the margin: the provider decides about a prompt that may just fit.
-    let needed = (charge.input * 100 / 115).saturating_add(request.max_tokens.unwrap_or(1).max(1));
+    let needed = match &request.embedding {
+        // Each text has the context for itself.
+        Some(inputs) => longest_text(inputs, charge, request),
+        None => (charge.input * 100 / 115).saturating_add(request.max_tokens.unwrap_or(1).max(1)),
+    };
     let context = candidate.model.context;
     if context > 0 && needed > context && !candidate.model.context_assumed {
         return Some(Unfit::TooSmall { needed, most: context });
@@ -172,8 +201,25 @@ fn too_small(
         }
         let levels = seen.iter().flat_map(|s| &s.levels).filter(|l| l.limit == window.limit);
         let most = levels.map(|l| l.max).min().unwrap_or(window.max);
-        (units > most).then_some(Unfit::TooSmall { needed: units, most })
+        let is_sound = window.limit.unit() == Unit::AudioSecond;
+        let unfit = || {
+            if is_sound {
+                let what = format!("a recording of {units} seconds");
+                Unfit::Unsupported { param: "file".to_owned(), what }
+            } else {
+                Unfit::TooSmall { needed: units, most }
+            }
+        };
+        (units > most).then(unfit)
     })
+}
+
+/// Estimated tokens of the longest text, without the margin.
+fn longest_text(inputs: &EmbeddingInputs, charge: &Charge, request: &ChatRequest) -> i64 {
+    let share = inputs.longest.raw_tokens() / request.size.raw_tokens().max(1.0);
+    #[expect(clippy::cast_possible_truncation, reason = "a share of a count of tokens")]
+    let tokens = (charge.input as f64 / 1.15 * share.min(1.0)) as i64;
+    tokens
 }
 
 /// The error when no candidate is left. Only this path collects the reasons.

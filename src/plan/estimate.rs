@@ -11,7 +11,7 @@ use std::sync::{
 use parking_lot::Mutex;
 
 use crate::{
-    domain::{Candidate, Charge, ChatRequest, PromptSize, TokenCharge},
+    domain::{Candidate, Charge, ChatRequest, ModelKind, PromptSize, TokenCharge},
     memo::Memo,
 };
 
@@ -65,6 +65,11 @@ impl Estimates {
         self.models.with(&*candidate.name, |learned| charge(candidate, request, learned))
     }
 
+    /// Tokens that a text is charged as input.
+    pub(crate) fn input_charge(&self, model: &str, size: &PromptSize) -> i64 {
+        self.models.with(model, |learned| to_units(MARGIN * prompt(size, learned)))
+    }
+
     /// Expected tokens of a prompt at a model, without the margin of a charge.
     pub(crate) fn prompt_tokens(&self, model: &str, size: &PromptSize) -> i64 {
         self.models.with(model, |learned| to_units(prompt(size, learned)))
@@ -105,6 +110,7 @@ fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned
     let provider = &candidate.provider;
     let sent = request.max_tokens.or_else(|| candidate.default_max_tokens());
     let output = match candidate.token_charge() {
+        _ if !matches!(request.kind, ModelKind::Chat | ModelKind::Completion) => 0,
         TokenCharge::Reserve => {
             let reserve = sent.unwrap_or(provider.reserve_default_output);
             provider.reserve_cap_output.map_or(reserve, |cap| reserve.min(cap))
@@ -116,7 +122,8 @@ fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned
         TokenCharge::Input | TokenCharge::None => 0,
     };
     let tokens = input.saturating_add(output.max(0).saturating_mul(i64::from(request.n.max(1))));
-    Charge { requests: 1, input, tokens }
+    let audio = request.upload.as_ref().map_or(0, |upload| candidate.model.audio_units(upload.seconds));
+    Charge { requests: 1, input, tokens, audio }
 }
 
 fn prompt(size: &PromptSize, learned: Option<&Learned>) -> f64 {

@@ -4,6 +4,7 @@
 
 pub(crate) mod candidates;
 pub(crate) mod estimate;
+mod kinds;
 pub(crate) mod ranking;
 pub(crate) mod strategy;
 #[cfg(test)]
@@ -73,7 +74,7 @@ pub(crate) fn route(
         // The caller named the model, whatever its quality.
         Resolved::Models(candidates) => (candidates, RoutingStrategy::Headroom, 0),
     };
-    let members = allowed(&resolved, members, client, &request.model)?;
+    let members = kinds::serving(allowed(&resolved, members, client, &request.model)?, request)?;
     let eligible = candidates::eligible(&members, snapshot, learned, request)?;
     let choices =
         strategy::arrange(eligible, strategy, quality_floor, snapshot, learned.next_seed(), request, stays_at);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    Account, Candidate, Capabilities, ChatRequest, Choice, Limit, Model, PoolSnapshot, PromptSize, Provider,
+    Account, Candidate, Capabilities, ChatRequest, Choice, Limit, Model, ModelKind, PoolSnapshot, PromptSize, Provider,
     ProviderKey, Scope, Source, SubjectSnapshot, TokenCharge, Window, WindowKind, WindowLevel,
-    provider::{Auth, Endpoint, Status, Wire},
+    provider::{Auth, Status, Wire},
 };
 
 /// Builds a candidate: `candidate("groq/gpt").limits(&[(Limit::Rpm, 30)]).build()`.
@@ -34,6 +34,7 @@ pub(crate) fn candidate(name: &str) -> CandidateBuilder {
             first_token_timeout_ms: None,
             wire: Wire::default(),
             custom: false,
+            keyless: false,
             enabled: true,
         },
         model: Model {
@@ -52,7 +53,13 @@ pub(crate) fn candidate(name: &str) -> CandidateBuilder {
             quality: 50,
             first_token_ms: 500,
             chat_default: true,
-            endpoint: Endpoint::Chat,
+            kind: ModelKind::Chat,
+            vectors: None,
+            url: None,
+            min_audio_seconds: 0,
+            max_file_bytes: None,
+            states_times: true,
+            default_parameters: Vec::new(),
             is_unproven: false,
             zero_limit: false,
             listed: false,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{chat::Chunk, failure::Failure};
 use crate::domain::ChatRequest;
 
-/// The protocols of clients. Inside, every request is a chat completion.
+/// The protocols of clients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// OpenAI's chat completions, whose answers pass byte for byte.
@@ -15,6 +15,18 @@ pub enum Protocol {
     Messages,
     /// OpenAI's Responses.
     Responses,
+    /// OpenAI's embeddings.
+    Embeddings,
+    /// OpenAI's completions of a prompt.
+    Completions,
+    /// Mistral's completions between a prompt and a suffix.
+    Fim,
+    /// Ranking of documents, as at Cohere and Jina.
+    Rerank,
+    /// OpenAI's moderations.
+    Moderations,
+    /// OpenAI's transcriptions and translations of recordings.
+    Transcriptions,
 }
 
 impl Protocol {
@@ -24,6 +36,12 @@ impl Protocol {
             Self::Chat => "chat",
             Self::Messages => "messages",
             Self::Responses => "responses",
+            Self::Embeddings => "embeddings",
+            Self::Completions => "completions",
+            Self::Fim => "fim",
+            Self::Rerank => "rerank",
+            Self::Moderations => "moderations",
+            Self::Transcriptions => "transcriptions",
         }
     }
 }

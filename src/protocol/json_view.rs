@@ -32,6 +32,39 @@ pub(super) fn object(body: &Bytes) -> Result<View<'_>, BadRequest> {
     Err(BadRequest { code: "invalid_json", param: None, message })
 }
 
+/// The name of a model, which every request has.
+pub(super) fn model(top: &Members<'_>) -> Result<String, BadRequest> {
+    let view = top.get("model").ok_or_else(|| missing("model"))?;
+    match view.string() {
+        Some(model) if !model.is_empty() => Ok(model.into_owned()),
+        _ => Err(wrong("model", "a model's name", view)),
+    }
+}
+
+/// A required string, as JSON.
+pub(super) fn text(top: &Members<'_>, name: &str) -> Result<String, BadRequest> {
+    let view = top.get(name).ok_or_else(|| missing(name))?;
+    if view.kind == Kind::String { Ok(view.raw.to_owned()) } else { Err(wrong(name, "a string", view)) }
+}
+
+/// A boolean, or its absence.
+pub(super) fn flag(top: &Members<'_>, name: &str) -> Result<bool, BadRequest> {
+    let Some(view) = top.get(name) else { return Ok(false) };
+    view.bool().ok_or_else(|| wrong(name, "a boolean", view))
+}
+
+pub(super) fn missing(param: &str) -> BadRequest {
+    BadRequest::invalid(param, format!("Missing required parameter: `{param}`."))
+}
+
+pub(super) fn wrong(param: &str, expected: &str, found: View<'_>) -> BadRequest {
+    let found = match found.kind {
+        Kind::Number | Kind::Bool => found.raw.chars().take(40).collect(),
+        kind => kind.named().to_owned(),
+    };
+    BadRequest::invalid(param, format!("Invalid value for `{param}`: expected {expected}, found {found}."))
+}
+
 impl<'a> View<'a> {
     fn of(text: &'a str) -> Result<Self, JsonError> {
         let mut json = Json::unambiguous(text, &EACH_NAME_ONCE);
@@ -102,6 +135,11 @@ impl<'a> Members<'a> {
     pub(super) fn get(&self, name: &str) -> Option<View<'a>> {
         let found = self.0.iter().rev().find(|(known, _)| known == name);
         found.map(|(_, view)| *view).filter(|view| view.kind != Kind::Null)
+    }
+
+    /// All members that are not null, each with its name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, View<'a>)> {
+        self.0.iter().map(|(name, view)| (&**name, *view)).filter(|(_, view)| view.kind != Kind::Null)
     }
 
     /// A member that is a string.

@@ -1,14 +1,20 @@
 //! Client protocols, one folder for each: what its requests mean, and how its replies are written. Pure: no I/O.
 
+mod audio;
 pub mod chat;
+pub mod completions;
+pub mod embeddings;
 mod encoder;
 mod failure;
 #[cfg(test)]
 mod json_schema;
 mod json_view;
 pub mod messages;
+pub mod moderations;
+pub mod rerank;
 pub mod responses;
 mod tool_name;
+pub mod transcription;
 
 use bytes::Bytes;
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::usage_tap::UsageTap;
 use crate::{
-    domain::{Charge, Health, Hint, Outcome, TokenCharge},
+    domain::{Charge, Health, Hint, Outcome, TokenCharge, Usage},
     ledger::Lease,
     upstream::{EventStream, Reply, ReplyBody, StreamFault, TokenUsage},
 };
@@ -65,6 +65,7 @@ pub(crate) fn answer(
     let mut end = Settlement {
         charge: context.charge,
         token_charge: reply.candidate.token_charge(),
+        audio: reply.audio_seconds.map(|seconds| reply.candidate.model.audio_units(seconds)),
         time_to_first_token: reply.time_to_first_token,
         hints: reply.hints,
         lease: Some(lease),
@@ -144,6 +145,8 @@ impl Drop for Relay {
 struct Settlement {
     charge: Charge,
     token_charge: TokenCharge,
+    /// Units of windows of sound that the provider counted.
+    audio: Option<i64>,
     time_to_first_token: Duration,
     hints: Vec<Hint>,
     lease: Option<Lease>,
@@ -161,7 +164,7 @@ impl Settlement {
         let whole = ending == Ending::Complete;
         let mut outcome = Outcome {
             health: if whole { Health::Good } else { Health::Unknown },
-            usage: tap.billed(whole, &self.charge, self.token_charge),
+            usage: Usage { audio: self.audio, ..tap.billed(whole, &self.charge, self.token_charge) },
             cooldown: None,
             hints: std::mem::take(&mut self.hints),
             first_token: whole.then_some(self.time_to_first_token),

@@ -48,12 +48,12 @@ impl UsageTap {
     pub(crate) fn billed(&self, whole: bool, charge: &Charge, by: TokenCharge) -> Usage {
         let relayed = (self.chars + CHARS_PER_TOKEN - 1) / CHARS_PER_TOKEN;
         match self.usage {
-            Some(usage) if whole => Usage { sent: true, input: Some(usage.input), total: Some(usage.total) },
+            Some(usage) if whole => Usage { input: Some(usage.input), total: Some(usage.total), ..Usage::UNKNOWN },
             // Incomplete or without usage: a reserve is not refunded, since the provider may still be generating.
             _ if by == TokenCharge::Reserve => Usage::UNKNOWN,
             Some(usage) => {
                 let total = usage.total.max(usage.input.saturating_add(relayed));
-                Usage { sent: true, input: Some(usage.input), total: Some(total) }
+                Usage { input: Some(usage.input), total: Some(total), ..Usage::UNKNOWN }
             }
             None if relayed > 0 => Usage { total: Some(charge.input.saturating_add(relayed)), ..Usage::UNKNOWN },
             None => Usage::UNKNOWN,
@@ -65,7 +65,7 @@ impl UsageTap {
 mod tests {
     use super::*;
 
-    const CHARGE: Charge = Charge { requests: 1, input: 115, tokens: 615 };
+    const CHARGE: Charge = Charge { requests: 1, input: 115, tokens: 615, audio: 0 };
     const BY: [TokenCharge; 4] = [TokenCharge::Reserve, TokenCharge::Actual, TokenCharge::Input, TokenCharge::None];
 
     fn tap(chars: u32, usage: Option<TokenUsage>) -> UsageTap {
@@ -81,7 +81,7 @@ mod tests {
     fn a_whole_reply_is_charged_as_its_provider_counted() {
         for by in BY {
             let usage = tap(10, Some(USAGE)).billed(true, &CHARGE, by);
-            assert_eq!(usage, Usage { sent: true, input: Some(100), total: Some(150) }, "{by:?}");
+            assert_eq!(usage, Usage { input: Some(100), total: Some(150), ..Usage::UNKNOWN }, "{by:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! A chat completion: authorise → parse → check → fault? → slot → count → respond → settle.
+//! A chat completion, or a call of another kind: authorise → parse → check → fault? → slot → count → respond → settle.
 
 use std::sync::Arc;
 
@@ -16,9 +16,12 @@ use super::{
         window::{HitReason, LimitHit},
     },
     completion::Completion,
+    completions,
     dialects::{ErrorReply, Headers, request_checks::RequestError},
+    embeddings,
     faults::{FaultKind, FaultRule},
     in_flight::Call,
+    moderation,
     provider::{Model, Provider},
     recorded::{Case, Form},
     request::SimulatedRequest,
@@ -26,6 +29,7 @@ use super::{
     socket,
     state::State,
     stream::{self, Ending, pause, whole_ms},
+    transcription,
 };
 
 /// Events sent before a cut or a stall when the fault does not say.
@@ -35,14 +39,49 @@ const DEFAULT_EVENT_PAUSE_MS: u64 = 5;
 
 /// `POST …/chat/completions`
 pub(crate) async fn complete(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
+    serve(state, id, http, body, Kind::Chat).await
+}
+
+/// `POST …/completions`, or Mistral's `…/fim/completions`
+pub(crate) async fn complete_prompt(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
+    serve(state, id, http, body, Kind::Completion).await
+}
+
+/// `POST …/moderations`
+pub(crate) async fn moderate(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
+    serve(state, id, http, body, Kind::Moderation).await
+}
+
+/// `POST …/audio/transcriptions` and `…/audio/translations`
+pub(crate) async fn transcribe(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
+    serve(state, id, http, body, Kind::Transcription).await
+}
+
+/// `POST …/embeddings`
+pub(crate) async fn embed(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
+    serve(state, id, http, body, Kind::Embedding).await
+}
+
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Chat,
+    Completion,
+    Embedding,
+    Moderation,
+    Transcription,
+}
+
+async fn serve(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes, kind: Kind) -> HttpResponse {
     let providers = state.providers();
     let Some(provider) = providers.by_id.get(id) else { return HttpResponse::NotFound().finish() };
     if provider.jitter_ms > 0 {
         pause(whole_ms(state.rng.up_to(provider.jitter_ms))).await;
     }
-    let response = match parse(provider, &http, &body) {
+    let response = match parse(provider, &http, &body, kind) {
         Ok((account, model, request)) => {
-            respond(&state, providers.enforce, provider, account, &model, &request, &http).await
+            let calls = Calls { state: &state, enforce: providers.enforce, provider, http: &http, kind };
+            calls.respond(account, &model, &request).await
         }
         Err(error) => Err(provider.dialect.implementation().request_error(provider, &error)),
     };
@@ -73,9 +112,20 @@ fn parse(
     provider: &Provider,
     http: &HttpRequest,
     body: &[u8],
+    kind: Kind,
 ) -> Result<(String, Arc<Model>, SimulatedRequest), RequestError> {
     let account = account(provider, http)?;
-    let mut request = SimulatedRequest::parse(body).map_err(RequestError::Malformed)?;
+    let parsed = match kind {
+        Kind::Chat => SimulatedRequest::parse(body),
+        Kind::Completion => completions::parse(body),
+        Kind::Embedding => embeddings::parse(body),
+        Kind::Moderation => moderation::parse(body),
+        Kind::Transcription => {
+            let content_type = http.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            transcription::parse(body, content_type.unwrap_or_default())
+        }
+    };
+    let mut request = parsed.map_err(RequestError::Malformed)?;
     let name = request.model.strip_prefix("models/").unwrap_or(&request.model).to_owned();
     let model = provider.model(&name).cloned().ok_or_else(|| RequestError::NoSuchModel(name.clone()))?;
     match model.status {
@@ -85,82 +135,129 @@ fn parse(
         Status::Active => {}
     }
     let dialect = provider.dialect.implementation();
-    dialect.ignore(&model, &mut request);
-    match dialect.check(provider, &model, &request) {
+    let error = match kind {
+        Kind::Chat | Kind::Completion if model.vectors.is_some() || model.can.moderate || model.can.transcribe => {
+            Some(RequestError::Value { param: "model", message: format!("{name} does not support chat completions") })
+        }
+        Kind::Chat => {
+            dialect.ignore(&model, &mut request);
+            dialect.check(provider, &model, &request)
+        }
+        Kind::Completion => {
+            dialect.ignore(&model, &mut request);
+            completions::check(provider, &model, &request).or_else(|| dialect.check(provider, &model, &request))
+        }
+        Kind::Embedding => embeddings::check(&model, &request),
+        Kind::Moderation => moderation::check(&model),
+        Kind::Transcription => transcription::check(&model, &request),
+    };
+    match error {
         Some(error) => Err(error),
         None => Ok((account, model, request)),
     }
 }
 
-/// Counts the call and responds, or returns the error of the limit that refuses it.
-async fn respond(
-    state: &Arc<State>,
+/// The calls of one HTTP request.
+struct Calls<'a> {
+    state: &'a Arc<State>,
     enforce: bool,
-    provider: &Arc<Provider>,
-    account: String,
-    model: &Arc<Model>,
-    request: &SimulatedRequest,
-    http: &HttpRequest,
-) -> Result<HttpResponse, ErrorReply> {
-    let dialect = provider.dialect.implementation();
-    let fault = state.faults.take(&provider.id, &account, &model.id, request.stream, &state.rng);
-    let kind = fault.as_ref().and_then(FaultRule::kind);
-    let counts = provider.switches.failed_count || !kind.is_some_and(FaultKind::is_failure);
-    let arrival = Arrival {
-        account: &account,
-        model,
-        prompt_tokens: request.prompt_tokens + model.preamble_tokens,
-        max_tokens: request.max_tokens,
-        stream: request.stream,
-        fault: fault.as_ref().map(|fault| (fault.fault.as_str(), counts)),
-    };
-    if let Some(FaultKind::Case(case)) = kind.filter(|kind| kind.precedes_limits()) {
-        state.usage(&provider.id).faulted(state.clock.now_us(), &arrival, case.status());
-        return Ok(recorded_response(case, fault.as_ref()));
-    }
-    let Ok(slot) = state.slot(provider, &account, model).await else {
-        state.usage(&provider.id).no_slot(state.clock.now_us(), &arrival);
-        return Err(dialect.limit_error(provider, model, &no_slot(model), &[]));
-    };
-    let now = state.clock.now_us();
-    let admitted = state.usage(&provider.id).admit(provider, now, &arrival, enforce);
-    let (charged, statuses) = admitted.map_err(|(hit, statuses)| {
-        if let Some(fault) = &fault {
-            state.faults.give_back(fault);
+    provider: &'a Arc<Provider>,
+    http: &'a HttpRequest,
+    kind: Kind,
+}
+
+impl Calls<'_> {
+    /// Counts the call and responds, or returns the error of the limit that refuses it.
+    async fn respond(
+        &self,
+        account: String,
+        model: &Arc<Model>,
+        request: &SimulatedRequest,
+    ) -> Result<HttpResponse, ErrorReply> {
+        let Self { state, enforce, provider, http, kind: operation } = *self;
+        let dialect = provider.dialect.implementation();
+        let fault = state.faults.take(&provider.id, &account, &model.id, request.stream, &state.rng);
+        let kind = fault.as_ref().and_then(FaultRule::kind);
+        let counts = provider.switches.failed_count || !kind.is_some_and(FaultKind::is_failure);
+        let arrival = Arrival {
+            account: &account,
+            model,
+            prompt_tokens: request.prompt_tokens + model.preamble_tokens,
+            sound: request.sound,
+            max_tokens: request.max_tokens,
+            stream: request.stream,
+            fault: fault.as_ref().map(|fault| (fault.fault.as_str(), counts)),
+        };
+        if let Some(FaultKind::Case(case)) = kind.filter(|kind| kind.precedes_limits()) {
+            state.usage(&provider.id).faulted(state.clock.now_us(), &arrival, case.status());
+            return Ok(recorded_response(case, fault.as_ref()));
         }
-        dialect.limit_error(provider, model, &hit, &statuses)
-    })?;
-    let completion = Completion::generate(request, provider, model, now, &state.rng);
-    let call = Call::new(state, provider, account.clone(), model, charged, slot, &completion);
-    match kind {
-        Some(FaultKind::Slow) => {
-            let delay_ms = fault.as_ref().and_then(|fault| fault.delay_ms);
-            pause(whole_ms(delay_ms.unwrap_or(DEFAULT_SLOW_MS))).await;
+        let Ok(slot) = state.slot(provider, &account, model).await else {
+            state.usage(&provider.id).no_slot(state.clock.now_us(), &arrival);
+            return Err(dialect.limit_error(provider, model, &no_slot(model), &[]));
+        };
+        let now = state.clock.now_us();
+        let admitted = state.usage(&provider.id).admit(provider, now, &arrival, enforce);
+        let (charged, statuses) = admitted.map_err(|(hit, statuses)| {
+            if let Some(fault) = &fault {
+                state.faults.give_back(fault);
+            }
+            dialect.limit_error(provider, model, &hit, &statuses)
+        })?;
+        let mut completion = Completion::generate(request, provider, model, now, &state.rng);
+        let has_texts = operation == Kind::Completion && completions::has_texts(provider);
+        if has_texts {
+            completion.body = Some(completions::as_text(&dialect.whole(provider, &completion)));
         }
-        Some(FaultKind::Cut | FaultKind::Stall) | None => {}
-        Some(other) => return Ok(fail(other, fault.as_ref(), provider, &completion, call, http).await),
+        if matches!(operation, Kind::Embedding | Kind::Moderation | Kind::Transcription) {
+            (completion.output_tokens, completion.reasoning_tokens) = (0, 0);
+            (completion.content, completion.reasoning) = (Vec::new(), Vec::new());
+            completion.body = Some(match operation {
+                Kind::Moderation => moderation::response(request),
+                Kind::Transcription => transcription::response(request),
+                _ => embeddings::response(model, request),
+            });
+        }
+        let call = Call::new(state, provider, account.clone(), model, charged, slot, &completion);
+        match kind {
+            Some(FaultKind::Slow) => {
+                let delay_ms = fault.as_ref().and_then(|fault| fault.delay_ms);
+                pause(whole_ms(delay_ms.unwrap_or(DEFAULT_SLOW_MS))).await;
+            }
+            Some(FaultKind::Cut | FaultKind::Stall) | None => {}
+            Some(other) => return Ok(fail(other, fault.as_ref(), provider, &completion, call, http).await),
+        }
+        let after = fault.as_ref().and_then(|fault| fault.after).unwrap_or(DEFAULT_EVENTS_BEFORE_FAULT);
+        let ending = match kind {
+            Some(FaultKind::Cut) => Ending::CutAfter(after),
+            Some(FaultKind::Stall) => Ending::StallAfter(after),
+            _ => Ending::Regular,
+        };
+        if request.stream {
+            let headers = dialect.headers(&statuses, &completion);
+            let mut events = dialect.events(provider, &completion);
+            if has_texts {
+                events = completions::events_as_text(events);
+            }
+            let pace = completion.pace;
+            let body = stream::completion_body(events, pace.first_ms, pace.chunk_ms, ending, call);
+            return Ok(with(HttpResponse::Ok(), headers).content_type("text/event-stream").streaming(body));
+        }
+        Ok(whole(provider, &completion, ending, call).await)
     }
-    let after = fault.as_ref().and_then(|fault| fault.after).unwrap_or(DEFAULT_EVENTS_BEFORE_FAULT);
-    let ending = match kind {
-        Some(FaultKind::Cut) => Ending::CutAfter(after),
-        Some(FaultKind::Stall) => Ending::StallAfter(after),
-        _ => Ending::Regular,
-    };
-    if request.stream {
-        let headers = dialect.headers(&statuses, &completion);
-        let events = dialect.events(provider, &completion);
-        let pace = completion.pace;
-        let body = stream::completion_body(events, pace.first_ms, pace.chunk_ms, ending, call);
-        return Ok(with(HttpResponse::Ok(), headers).content_type("text/event-stream").streaming(body));
-    }
-    Ok(whole(provider, &completion, ending, call).await)
+}
+
+/// The body of a response without streaming.
+fn text_of(provider: &Provider, completion: &Completion) -> String {
+    let own = || provider.dialect.implementation().whole(provider, completion);
+    completion.body.clone().unwrap_or_else(own)
 }
 
 /// A response without streaming. Its headers show the limits as they are after it.
 async fn whole(provider: &Provider, completion: &Completion, ending: Ending, mut call: Call) -> HttpResponse {
     let dialect = provider.dialect.implementation();
     pause(completion.whole_ms()).await;
-    let text = dialect.whole(provider, completion);
+    let text = text_of(provider, completion);
     match ending {
         Ending::StallAfter(_) => std::future::pending().await,
         Ending::CutAfter(_) => {
@@ -202,7 +299,7 @@ async fn fail(
         }
         FaultKind::Truncated => {
             call.failed(200);
-            let text = provider.dialect.implementation().whole(provider, completion);
+            let text = text_of(provider, completion);
             HttpResponse::Ok().content_type(form).body(text[..text.len() / 2].to_owned())
         }
         FaultKind::Case(case) => {

@@ -30,6 +30,8 @@ pub(crate) struct Completion {
     pub output_tokens: i64,
     pub reasoning_tokens: i64,
     pub pace: Pace,
+    /// The whole response, where it is no chat completion.
+    pub body: Option<String>,
 }
 
 /// A tool call.
@@ -99,6 +101,7 @@ impl Completion {
                 first_ms: request.directive.first_ms.unwrap_or_else(|| rng.draw(speed.first_ms)),
                 chunk_ms: request.directive.chunk_ms.unwrap_or_else(|| rng.draw(speed.chunk_ms)),
             },
+            body: None,
         }
     }
 

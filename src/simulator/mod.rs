@@ -5,7 +5,7 @@
 //!
 //! | path | |
 //! |---|---|
-//! | `/groq/openai/v1`, `/gemini/v1beta/openai`, `/cerebras/v1`, `/mistral/v1`, `/ollama/v1` | base URLs: `chat/completions` and `models` |
+//! | `/groq/openai/v1`, `/gemini/v1beta/openai`, `/cerebras/v1`, `/mistral/v1`, `/ollama/v1` | base URLs: `chat/completions`, `completions`, `fim/completions`, `embeddings`, `moderations`, `audio/transcriptions` and `models` |
 //! | `POST, GET, DELETE /_control/faults` | faults on demand, see `faults::FaultRule` |
 //! | `POST /_control/profile` | changes limits, latency, accounts and switches: a `Profile` as JSON |
 //! | `POST /_control/reset` | clears counts, audit and faults |
@@ -17,11 +17,14 @@ mod accounting;
 mod chat;
 mod clock;
 mod completion;
+mod completions;
 mod control;
 mod dialects;
+mod embeddings;
 mod faults;
 mod ids;
 mod in_flight;
+mod moderation;
 mod profile;
 mod provider;
 mod recorded;
@@ -35,6 +38,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod transcription;
 
 use std::{
     collections::BTreeMap,

@@ -14,7 +14,7 @@ use super::{
         meter::Limit,
     },
     dialects::DialectName,
-    settings::{Ability, Latency, ModelSettings, ProviderSettings, Status, Switches},
+    settings::{Ability, Latency, ModelSettings, ProviderSettings, Status, Switches, VectorSettings},
 };
 
 /// One provider. Replaced as a whole when a profile changes.
@@ -52,6 +52,8 @@ pub(crate) struct Model {
     pub concurrency: i64,
     pub preamble_tokens: i64,
     pub latency: Latency,
+    /// Of an embedding model, which does not chat.
+    pub vectors: Option<VectorSettings>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,6 +61,9 @@ pub(crate) struct Can {
     pub tools: bool,
     pub vision: bool,
     pub reasoning: bool,
+    pub fim: bool,
+    pub moderate: bool,
+    pub transcribe: bool,
 }
 
 impl Provider {
@@ -111,12 +116,16 @@ impl Model {
                 tools: able(Ability::Tools),
                 vision: able(Ability::Vision),
                 reasoning: able(Ability::Reasoning),
+                fim: able(Ability::Fim),
+                moderate: able(Ability::Moderate),
+                transcribe: able(Ability::Transcribe),
             },
             bucket: own.bucket.clone().unwrap_or_else(|| id.to_owned()),
             limits: limits(&own.limits, &[&own.window, &provider.window], zone),
             concurrency: own.limits.get(&LimitName::Concurrency).copied().unwrap_or(0),
             preamble_tokens: own.preamble_tokens,
             latency: own.latency,
+            vectors: own.vectors.clone(),
         }
     }
 

@@ -12,8 +12,8 @@ use serde_json::Value;
 /// Tokens of an image of any size.
 const IMAGE_TOKENS: i64 = 765;
 
-/// A request for a chat completion.
-#[derive(Debug)]
+/// A request for a chat completion, or one of another kind.
+#[derive(Debug, Default)]
 pub(crate) struct SimulatedRequest {
     pub model: String,
     pub stream: bool,
@@ -28,6 +28,10 @@ pub(crate) struct SimulatedRequest {
     /// Text of the tool results since then.
     pub tool_results: Vec<String>,
     pub directive: Directive,
+    /// A completion has to fit before a suffix.
+    pub has_suffix: bool,
+    /// Seconds of a recording, as they are counted.
+    pub sound: i64,
     pub body: Value,
 }
 
@@ -64,6 +68,8 @@ impl SimulatedRequest {
             last_user: String::new(),
             tool_results: Vec::new(),
             directive: Directive::default(),
+            has_suffix: false,
+            sound: 0,
             body: Value::Null,
         };
         for message in messages {

@@ -82,8 +82,35 @@ fn provider_routes(config: &mut web::ServiceConfig, provider: &Provider) {
         let response = models(&state, &list_id, &request);
         async move { response }
     };
+    let embeddings_id = id.clone();
+    let embeddings = move |state: Shared, request: HttpRequest, body: Bytes| {
+        let (state, id) = (state.into_inner().as_ref().clone(), embeddings_id.clone());
+        async move { chat::embed(state, &id, request, body).await }
+    };
+    let completions_id = id.clone();
+    let complete = move |state: Shared, request: HttpRequest, body: Bytes| {
+        let (state, id) = (state.into_inner().as_ref().clone(), completions_id.clone());
+        async move { chat::complete_prompt(state, &id, request, body).await }
+    };
+    let moderations_id = id.clone();
+    let moderate = move |state: Shared, request: HttpRequest, body: Bytes| {
+        let (state, id) = (state.into_inner().as_ref().clone(), moderations_id.clone());
+        async move { chat::moderate(state, &id, request, body).await }
+    };
+    let transcriptions_id = id.clone();
+    let transcribe = move |state: Shared, request: HttpRequest, body: Bytes| {
+        let (state, id) = (state.into_inner().as_ref().clone(), transcriptions_id.clone());
+        async move { chat::transcribe(state, &id, request, body).await }
+    };
+    let is_mistral = provider.dialect == DialectName::Mistral;
+    let completions = &format!("{path}{}", if is_mistral { "/fim/completions" } else { "/completions" });
     config
         .route(&format!("{path}/chat/completions"), web::post().to(chat))
+        .route(&format!("{path}/embeddings"), web::post().to(embeddings))
+        .route(completions, web::post().to(complete))
+        .route(&format!("{path}/moderations"), web::post().to(moderate))
+        .route(&format!("{path}/audio/transcriptions"), web::post().to(transcribe.clone()))
+        .route(&format!("{path}/audio/translations"), web::post().to(transcribe))
         .route(&format!("{path}/models"), web::get().to(models));
     if provider.dialect == DialectName::Ollama {
         config

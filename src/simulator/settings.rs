@@ -65,6 +65,19 @@ pub(crate) struct ModelSettings {
     pub latency: Latency,
     /// Tokens that the provider adds to every prompt.
     pub preamble_tokens: i64,
+    /// Of an embedding model.
+    pub vectors: Option<VectorSettings>,
+}
+
+/// The vectors of an embedding model.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VectorSettings {
+    pub dimensions: i64,
+    /// Vectors can have any length from here on.
+    pub min_dimensions: Option<i64>,
+    /// Texts in one call.
+    pub max_inputs: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -74,6 +87,11 @@ pub(crate) enum Ability {
     Json,
     Vision,
     Reasoning,
+    Fim,
+    /// Moderates, and does not chat.
+    Moderate,
+    /// Transcribes recordings, and does not chat.
+    Transcribe,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -177,6 +195,7 @@ impl Default for ModelSettings {
             window: BTreeMap::new(),
             latency: Latency::default(),
             preamble_tokens: 0,
+            vectors: None,
         }
     }
 }

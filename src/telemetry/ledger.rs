@@ -75,7 +75,12 @@ pub(crate) struct AdmitSpan {
 
 impl AdmitSpan {
     pub(crate) fn begin() -> Self {
-        Self { span: script("admit"), began: Instant::now() }
+        Self::begin_at(Instant::now())
+    }
+
+    /// For an admission that began before.
+    pub(crate) fn begin_at(began: Instant) -> Self {
+        Self { span: script("admit"), began }
     }
 
     pub(crate) fn span(&self) -> &Span {

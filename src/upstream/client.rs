@@ -1,6 +1,7 @@
 //! The HTTP clients: connection pools, time-outs, proxy, TLS. No other file builds one.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     sync::{
         Arc, OnceLock,
@@ -20,7 +21,10 @@ use rustc_hash::FxHashMap;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::domain::{Candidate, provider::Auth};
+use crate::{
+    domain::{Candidate, ChatRequest, provider::Auth},
+    memory::Memory,
+};
 
 /// Bot filters of some providers refuse the default agent of an HTTP library (`error code: 1010`).
 const USER_AGENT: &str = concat!("tollfree/", env!("CARGO_PKG_VERSION"));
@@ -72,13 +76,15 @@ struct Inner {
     settings: UpstreamSettings,
     /// One per server thread, so that a thread drives its own connections and wakes no other thread.
     http: Vec<reqwest::Client>,
-    /// Endpoints by base URL.
-    endpoints: RwLock<FxHashMap<String, Arc<Endpoint>>>,
+    /// Endpoints by path and base URL.
+    endpoints: RwLock<FxHashMap<&'static str, FxHashMap<String, Arc<Endpoint>>>>,
+    /// For responses that are read as a whole.
+    memory: Arc<Memory>,
     /// Models (`provider/model`) that refused a schema keyword. Their schemas are sent without the listed keywords.
     plain_schemas: RwLock<HashSet<Arc<str>>>,
 }
 
-/// Where a provider's chat completions are.
+/// Where a provider serves one kind of request.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub url: Url,
@@ -88,11 +94,14 @@ pub(super) struct Endpoint {
 
 impl Upstream {
     /// Builds one client for each of `threads` sending threads, at least one.
-    pub(crate) fn new(settings: UpstreamSettings, threads: usize) -> Result<Self, BuildError> {
+    pub(crate) fn new(settings: UpstreamSettings, threads: usize, memory: Arc<Memory>) -> Result<Self, BuildError> {
         let http = (0..threads.max(1)).map(|_| build(&settings)).collect::<Result<_, _>>()?;
-        Ok(Self {
-            inner: Arc::new(Inner { settings, http, endpoints: RwLock::default(), plain_schemas: RwLock::default() }),
-        })
+        let (endpoints, plain_schemas) = (RwLock::default(), RwLock::default());
+        Ok(Self { inner: Arc::new(Inner { settings, http, endpoints, memory, plain_schemas }) })
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.inner.memory
     }
 
     pub(crate) fn settings(&self) -> &UpstreamSettings {
@@ -112,14 +121,25 @@ impl Upstream {
         &self.inner.http[0]
     }
 
-    /// The endpoint of chat completions below a provider's base URL.
-    pub(super) fn endpoint(&self, base_url: &str) -> Result<Arc<Endpoint>, url::ParseError> {
-        if let Some(endpoint) = self.inner.endpoints.read().get(base_url) {
+    /// The endpoint of a model: its own address, or the usual one of its kind below the provider's base URL.
+    pub(super) fn endpoint(
+        &self,
+        candidate: &Candidate,
+        request: &ChatRequest,
+    ) -> Result<Arc<Endpoint>, url::ParseError> {
+        let base_url = &candidate.provider.base_url;
+        let (path, own) = (candidate.path(request), candidate.model.url.as_deref());
+        let key: Cow<'_, str> = own.map_or(base_url.into(), |own| format!("{base_url} {own}").into());
+        if let Some(endpoint) = self.inner.endpoints.read().get(path).and_then(|of_path| of_path.get(&*key)) {
             return Ok(endpoint.clone());
         }
-        let url = Url::parse(&format!("{base_url}/chat/completions"))?;
+        let url = match own {
+            Some(own) => Url::parse(base_url)?.join(own)?,
+            None => Url::parse(&format!("{base_url}{path}"))?,
+        };
         let endpoint = Arc::new(Endpoint { url, has_responded: AtomicBool::new(false) });
-        self.inner.endpoints.write().insert(base_url.to_owned(), endpoint.clone());
+        let mut endpoints = self.inner.endpoints.write();
+        endpoints.entry(path).or_default().insert(key.into_owned(), endpoint.clone());
         Ok(endpoint)
     }
 
@@ -225,7 +245,7 @@ pub(crate) type HttpPost =
 /// A longer response to a post is cut here.
 const POST_RESPONSE_BYTES_MAX: usize = 64 << 10;
 
-fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
+pub(super) fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls())
         .user_agent(USER_AGENT)
@@ -283,7 +303,7 @@ mod tests {
             stream_idle_ms: 1,
             proxy: Some(ProxySettings { url: proxy.to_owned(), bypass: None }),
         };
-        assert!(matches!(Upstream::new(settings("http://"), 1), Err(BuildError::Proxy(_))));
-        assert!(Upstream::new(settings("http://proxy:3128"), 1).is_ok());
+        assert!(matches!(Upstream::new(settings("http://"), 1, Memory::new(None)), Err(BuildError::Proxy(_))));
+        assert!(Upstream::new(settings("http://proxy:3128"), 1, Memory::new(None)).is_ok());
     }
 }

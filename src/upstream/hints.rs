@@ -47,7 +47,7 @@ pub(crate) fn reset_in_ms(wire: &Wire, headers: &HeaderMap, limit: Limit, now_ms
         let ms = match h.value {
             HintValue::GoDuration => duration_ms(value)?,
             HintValue::FloatSeconds | HintValue::IntSeconds | HintValue::Int => seconds_ms(value)?,
-            HintValue::EpochMs => value.parse::<i64>().ok()? - now_ms,
+            HintValue::EpochMs => within_a_year(value.parse::<i64>().ok()?.checked_sub(now_ms)?)?,
         };
         (ms > 0).then_some(ms)
     })
@@ -59,7 +59,7 @@ pub(crate) fn retry_after_ms(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
         return whole_ms(ms);
     }
     let value = header_text(headers, "retry-after")?;
-    seconds_ms(value).or_else(|| http_date_ms(value).map(|at| (at - now_ms).max(0)))
+    seconds_ms(value).or_else(|| within_a_year(http_date_ms(value)?.saturating_sub(now_ms).max(0)))
 }
 
 /// The provider's clock (`date`), or ours where it sends none.
@@ -97,13 +97,18 @@ fn seconds_ms(text: &str) -> Option<i64> {
     whole_ms(text.parse::<f64>().ok()? * 1_000.0)
 }
 
+const YEAR_MS: i64 = 366 * 86_400_000;
+
 /// Rounds up, since a hint that is too short causes another refusal. More than a year is ignored.
 fn whole_ms(ms: f64) -> Option<i64> {
-    const YEAR_MS: f64 = 366.0 * 86_400_000.0;
     // The last digits of a floating-point product are noise.
     let up = (ms - 1e-6).ceil();
-    #[expect(clippy::cast_possible_truncation, reason = "between 0 and a year")]
-    (0.0..=YEAR_MS).contains(&up).then_some(up as i64)
+    #[expect(clippy::cast_possible_truncation, reason = "saturates, and is compared")]
+    (up >= 0.0).then_some(up as i64).and_then(within_a_year)
+}
+
+fn within_a_year(ms: i64) -> Option<i64> {
+    (ms <= YEAR_MS).then_some(ms)
 }
 
 fn http_date_ms(text: &str) -> Option<i64> {
@@ -116,7 +121,8 @@ fn units(text: &str) -> Option<i64> {
     text.parse::<i64>()
         .ok()
         .or_else(|| text.parse::<f64>().ok().filter(|f| (0.0..1e15).contains(f)).map(|f| f as i64))
-        .filter(|n| *n >= 0)
+        // More than scripts can count is no count.
+        .filter(|n| (0..1_000_000_000_000_000).contains(n))
 }
 
 fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -125,8 +131,60 @@ fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::domain::Scope;
+
+    /// Numbers at the edges of what can be counted, durations, dates, and rubbish.
+    fn header_value() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<i64>().prop_map(|n| n.to_string()),
+            any::<f64>().prop_map(|n| n.to_string()),
+            "-?[0-9]{1,30}(\\.[0-9]{0,9})?(e[0-9]{1,3})?",
+            "([0-9]{1,12}(\\.[0-9]{0,6})?(h|m|s|ms|us|µs|ns|x)?){1,4}",
+            "(Mon|Fri), [0-9]{1,2} (Jan|Dec) [0-9]{1,5} [0-9]{2}:[0-9]{2}:[0-9]{2} (GMT|[+-][0-9]{4})",
+            "[ -~]{0,20}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_a_hint_that_scripts_cannot_count(
+            values in proptest::collection::vec(header_value(), 40), now_ms in -YEAR_MS..100 * YEAR_MS,
+        ) {
+            for provider in ["groq", "gemini", "cerebras", "mistral", "openrouter", "nvidia", "custom"] {
+                let wire = &crate::upstream::test_support::candidate(provider).provider.wire;
+                let mut headers = HeaderMap::new();
+                let names = wire.hints.iter().map(|hint| &*hint.name).chain(["retry-after", "retry-after-ms", "date"]);
+                for (name, value) in names.zip(&values) {
+                    if let (Ok(name), Ok(value)) = (name.parse::<reqwest::header::HeaderName>(), value.parse()) {
+                        headers.insert(name, value);
+                    }
+                }
+                for hint in from_headers(wire, &headers, Some(Limit::Rpm)) {
+                    for count in [hint.max, hint.remaining].into_iter().flatten() {
+                        prop_assert!((0..1_i64 << 53).contains(&count), "{count}");
+                    }
+                }
+                let resets = [Limit::Rpm, Limit::Rpd, Limit::Tpm].map(|limit| reset_in_ms(wire, &headers, limit, now_ms));
+                for ms in resets.into_iter().chain([retry_after_ms(&headers, now_ms)]).flatten() {
+                    prop_assert!((0..=YEAR_MS).contains(&ms), "{ms}");
+                }
+                now_ms_of(&headers);
+                has_zero_limit(wire, &headers);
+            }
+        }
+
+        #[test]
+        fn no_text_is_a_duration_beyond_a_year(text in "[0-9.hmsuµn \u{e9}-]{0,40}") {
+            prop_assert!(duration_ms(&text).is_none_or(|ms| (0..=YEAR_MS).contains(&ms)));
+        }
+    }
+
+    fn now_ms_of(headers: &HeaderMap) -> i64 {
+        now_ms(headers)
+    }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()

@@ -4,13 +4,18 @@
 //! [`Fault`](crate::domain::Fault), in the hints of a `Reply` and in a `StreamFault`.
 
 pub(crate) mod admin_client;
+mod allowance;
 mod attempt;
 mod bounds;
 mod client;
 mod dialect;
+mod embeddings;
 mod error_response;
 mod fault;
+pub(crate) mod gateway_client;
 mod hints;
+mod judged;
+mod list_entry;
 pub(crate) mod model_list;
 mod redact;
 mod reply;
@@ -19,6 +24,7 @@ mod response;
 mod response_body;
 #[cfg(test)]
 pub(crate) mod test_support;
+mod upload;
 
 pub(crate) use client::{BuildError, ProxySettings, Upstream, UpstreamSettings, http_post};
 pub(crate) use reply::{Reply, ReplyBody};

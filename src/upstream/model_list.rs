@@ -1,7 +1,7 @@
 //! Lists the models of a provider, for `tollfree check --live` and for the discovery of Ollama's and custom providers' models;
 //! and tries a key that is to be added.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use reqwest::{
     StatusCode,
@@ -17,7 +17,9 @@ use serde_json::value::RawValue;
 use super::{
     bounds::{MAX_LIST_BYTES, MAX_LISTED_MODELS, MAX_MODEL_ID_CHARS},
     client::{Upstream, authorization},
-    error_response, redact,
+    error_response,
+    list_entry::Entry,
+    redact,
     response_body::{BodyError, ResponseBody},
 };
 use crate::domain::{
@@ -44,62 +46,6 @@ pub(crate) enum KeyTest {
     Accepted,
     /// The provider answers without a key as well, so a wrong key would not be noticed.
     Unverified,
-}
-
-/// An entry of a list. Providers name the size of the context differently.
-#[derive(Deserialize)]
-struct Entry {
-    id: String,
-    #[serde(alias = "context_window", alias = "context_length", alias = "max_context_length", alias = "max_model_len")]
-    context: Option<i64>,
-    /// llama.cpp describes the model here.
-    meta: Option<Meta>,
-    /// Price by what is counted, as OpenRouter states it.
-    pricing: Option<BTreeMap<String, serde_json::Value>>,
-    /// Parameters that the model takes, as OpenRouter states them.
-    supported_parameters: Option<Vec<String>>,
-    architecture: Option<Architecture>,
-}
-
-#[derive(Deserialize)]
-struct Architecture {
-    #[serde(default)]
-    input_modalities: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    n_ctx_train: Option<i64>,
-}
-
-impl Entry {
-    /// Whether all prices are 0; `None` if none is stated.
-    fn is_free(&self) -> Option<bool> {
-        let prices = self.pricing.as_ref().filter(|prices| !prices.is_empty())?;
-        let is_zero = |price: &serde_json::Value| match price {
-            serde_json::Value::String(text) => text.parse::<f64>().is_ok_and(|price| price == 0.0),
-            other => other.as_f64().is_some_and(|price| price == 0.0),
-        };
-        Some(prices.values().all(is_zero))
-    }
-
-    fn capabilities(&self) -> Option<Capabilities> {
-        let parameters = self.supported_parameters.as_ref()?;
-        let inputs = self.architecture.iter().flat_map(|architecture| &architecture.input_modalities);
-        let of_input = inputs.filter(|input| *input == "image").map(|_| Capabilities::VISION);
-        let of_parameters = parameters.iter().filter_map(|parameter| match parameter.as_str() {
-            "tools" => Some(Capabilities::TOOLS),
-            "structured_outputs" => Some(Capabilities::JSON_SCHEMA),
-            "response_format" => Some(Capabilities::JSON_OBJECT),
-            "reasoning" => Some(Capabilities::REASONING),
-            _ => None,
-        });
-        Some(of_parameters.chain(of_input).fold(Capabilities::default(), Capabilities::with))
-    }
-
-    fn context(&self) -> Option<i64> {
-        self.context.or_else(|| self.meta.as_ref()?.n_ctx_train)
-    }
 }
 
 #[derive(Deserialize)]
@@ -161,14 +107,27 @@ impl Upstream {
             let message = "the answer is no list of models (`{\"data\":[{\"id\":…}]}`)".to_owned();
             return Err(ModelListError::Refused { status: status.as_u16(), message });
         };
-        let bare = |id: String| id.strip_prefix(prefix).map(str::to_owned).unwrap_or(id);
-        let model = |entry: Entry| ListedModel {
-            context: entry.context(),
-            capabilities: entry.capabilities(),
-            is_free: entry.is_free(),
-            id: bare(entry.id),
+        let models = list.data.into_iter().map(|entry| entry.into_model(prefix));
+        Ok(models.filter(|model| is_safe_id(&model.id)).collect())
+    }
+
+    /// Downloads a small file. The error is for the operator.
+    pub(crate) async fn download(&self, url: &str, max_bytes: usize, within_ms: u64) -> Result<bytes::Bytes, String> {
+        let get = async {
+            let response = self.http_background().get(url).send().await.map_err(BodyError::from)?;
+            let mut response = ResponseBody::new(response);
+            Ok((response.status(), response.bytes(max_bytes).await?))
         };
-        Ok(list.data.into_iter().map(model).filter(|model| is_safe_id(&model.id)).collect())
+        let received: Result<(StatusCode, bytes::Bytes), BodyError> =
+            match tokio::time::timeout(Duration::from_millis(within_ms), get).await {
+                Ok(received) => received,
+                Err(_) => return Err(format!("no answer within {within_ms} ms")),
+            };
+        match received {
+            Ok((status, bytes)) if status.is_success() => Ok(bytes),
+            Ok((status, _)) => Err(format!("status {}", status.as_u16())),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// What an Ollama server knows about one of its models: `POST /api/show`. `None`: it does not answer, or not like Ollama.
@@ -191,13 +150,15 @@ impl Upstream {
                 ("tools", Capabilities::TOOLS),
                 ("vision", Capabilities::VISION_BASE64),
                 ("thinking", Capabilities::REASONING),
+                ("insert", Capabilities::FIM),
+                ("embedding", Capabilities::EMBEDDINGS),
             ]
             .into_iter()
             .filter(|(name, _)| has(&names, name))
             .fold(Capabilities::JSON_OBJECT.with(Capabilities::JSON_SCHEMA), |all, (_, one)| all.with(one))
         });
         let context = context.and_then(|(_, n)| n.get().parse().ok());
-        Some(ListedModel { id: id.to_owned(), context, capabilities, is_free: None })
+        Some(ListedModel { id: id.to_owned(), context, capabilities, ..ListedModel::default() })
     }
 
     /// Tries a key with one call that costs no budget: the list of models, or what the provider has about the key itself.
@@ -228,7 +189,15 @@ impl Upstream {
         path: &str,
         key: Option<&SecretString>,
     ) -> Result<(StatusCode, bytes::Bytes), BodyError> {
-        let mut request = self.http_background().get(format!("{base_url}/{path}")).header(ACCEPT, "application/json");
+        self.get_url(&format!("{base_url}/{path}"), key).await
+    }
+
+    pub(super) async fn get_url(
+        &self,
+        url: &str,
+        key: Option<&SecretString>,
+    ) -> Result<(StatusCode, bytes::Bytes), BodyError> {
+        let mut request = self.http_background().get(url).header(ACCEPT, "application/json");
         if let Some(value) = authorization(Auth::BearerOptional, key) {
             request = request.header(AUTHORIZATION, value);
         }
@@ -237,7 +206,7 @@ impl Upstream {
     }
 }
 
-fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {
+pub(super) fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {
     let raw = error_response::message_of(status.as_u16(), body);
     let message = redact::without_secrets(key.into_iter(), &raw);
     // Gemini reports a bad key as a bad request.
@@ -267,14 +236,15 @@ mod tests {
             ),
         ] {
             let list: List = serde_json::from_str(list).unwrap();
-            assert_eq!((list.data[0].id.as_str(), list.data[0].context), (first, context));
+            let model = list.data.into_iter().next().unwrap().into_model("");
+            assert_eq!((model.id.as_str(), model.context), (first, context));
         }
     }
 
     #[tokio::test]
     async fn a_list_is_requested_with_the_key_and_its_prefix_is_removed() {
         let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
-        let upstream = Upstream::new(settings, 1).unwrap();
+        let upstream = Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap();
         let list = include_bytes!("../simulator/wire/gemini.models.json");
         let mut server = serve(says(200, "application/json", list)).await;
         let key = SecretString::from("test-key");
@@ -297,16 +267,11 @@ mod tests {
     async fn contexts_and_abilities_are_read_where_a_server_states_them() {
         let llama_cpp = r#"{"data":[{"id":"m","meta":{"n_ctx_train":40960}},{"id":"n","meta":null}]}"#;
         let list: List = serde_json::from_str(llama_cpp).unwrap();
-        assert_eq!(list.data[0].context(), Some(40_960));
-        assert_eq!(list.data[1].context(), None);
-        let priced = r#"{"data":[{"id":"m","pricing":{"prompt":"0","completion":0},"supported_parameters":["tools"],
-            "architecture":{"input_modalities":["text","image"]}},{"id":"n","pricing":{"prompt":"0.0000004"}},{"id":"o"}]}"#;
-        let list: List = serde_json::from_str(priced).unwrap();
-        assert_eq!([0, 1, 2].map(|at| list.data[at].is_free()), [Some(true), Some(false), None]);
-        assert_eq!(list.data[0].capabilities(), Some(Capabilities::TOOLS.with(Capabilities::VISION)));
+        let contexts: Vec<_> = list.data.into_iter().map(|entry| entry.into_model("").context).collect();
+        assert_eq!(contexts, [Some(40_960), None]);
 
         let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
-        let upstream = Upstream::new(settings, 1).unwrap();
+        let upstream = Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap();
         let description =
             br#"{"model_info":{"llama.context_length":131072},"capabilities":["completion","vision","tools"]}"#;
         let mut server = serve(says(200, "application/json", description)).await;

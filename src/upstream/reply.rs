@@ -18,6 +18,8 @@ pub(crate) struct Reply {
     pub identity: ResponseIdentity,
     /// The response ended in good order, but without content, tool calls or a reason for that.
     pub is_empty: bool,
+    /// Seconds of sound that the provider counted.
+    pub audio_seconds: Option<f64>,
     pub body: ReplyBody,
 }
 
@@ -35,10 +37,12 @@ impl Reply {
     pub(crate) fn into_empty_fault(self) -> Fault {
         let usage = match self.body {
             ReplyBody::Whole { usage: Some(usage), .. } => {
-                Usage { sent: true, input: Some(usage.input), total: Some(usage.total) }
+                Usage { input: Some(usage.input), total: Some(usage.total), ..Usage::UNKNOWN }
             }
             _ => Usage::UNKNOWN,
         };
+        let audio = self.audio_seconds.map(|seconds| self.candidate.model.audio_units(seconds));
+        let usage = Usage { audio, ..usage };
         let outcome = Outcome { health: Health::Unknown, usage, cooldown: None, hints: self.hints, first_token: None };
         let message = "the response has no content".to_owned();
         Fault { kind: FaultKind::Busy, status: None, label: "empty".to_owned(), message, code: None, outcome }

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{catalog::Catalog, config, domain::Candidate};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "GROQ_API_KEY",
     "GEMINI_API_KEY",
     "CEREBRAS_API_KEY",
@@ -33,6 +33,8 @@ const KEYS: [&str; 15] = [
     "ZAI_API_KEY",
     "LLM7_API_KEY",
     "KILO_API_KEY",
+    "MODELSCOPE_API_KEY",
+    "OPENCODE_API_KEY",
 ];
 
 /// Providers without models in the catalogue, and an own one.

@@ -1,7 +1,9 @@
-"""The real Claude Code and Codex, headless, on one small task with tools, against a gateway with a scripted provider.
+"""The real Claude Code and Codex, headless, on one small task with tools, against a gateway with a scripted provider; and other tools on
+one question. All of them are configured by `tollfree setup` alone.
 
-Usage: run.py GATEWAY_BINARY, after `npm ci` in this folder. Each agent works twice: once plainly, and once while every third call to
-the provider is refused with 429. It passes if the program that it wrote prints 42 and the gateway has sent no 429.
+Usage: run.py GATEWAY_BINARY, after `npm ci` in this folder and the two environments of Python that the Makefile makes. Each agent works
+twice: once plainly, and once while every third call to the provider is refused with 429. It passes if the program that it wrote prints 42
+and the gateway has sent no 429.
 """
 
 import json
@@ -13,6 +15,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+
+import tools
 
 HERE = pathlib.Path(__file__).resolve().parent
 BINARY = pathlib.Path(sys.argv[1]).resolve()
@@ -54,39 +58,40 @@ def gateway(folder, provider_port, port):
     raise SystemExit("the gateway did not start:\n" + (folder / "gateway.log").read_text())
 
 
-def codex(folder, work, port):
-    home = folder / "codex"
+def client_key(folder):
+    """A key of a client, so that the gateway refuses callers without one."""
+    env = environment(folder, TOLLFREE_DATA_DIR=str(folder / "data"))
+    made = subprocess.run([BINARY, "keys", "create", "ann", "--json"], cwd=folder, env=env, check=True, capture_output=True)
+    return json.loads(made.stdout)["key"]
+
+
+def set_up(tool, folder, port, key):
+    """Configures a tool as a person does, in a home folder of its own. Returns its environment, which has no key."""
+    home = folder / f"home-{tool}"
     home.mkdir()
-    base = f"http://127.0.0.1:{port}/v1"
-    with urllib.request.urlopen(f"{base}/models?client_version=1") as catalogue:
-        (home / "models.json").write_bytes(catalogue.read())
-    (home / "config.toml").write_text(
-        f'model = "free-smart"\nmodel_provider = "tollfree"\nmodel_catalog_json = "{home}/models.json"\n'
-        'approval_policy = "never"\nsandbox_mode = "danger-full-access"\n'
-        f'[model_providers.tollfree]\nname = "Tollfree"\nbase_url = "{base}"\nenv_key = "TOLLFREE_CLIENT_KEY"\n'
-        'wire_api = "responses"\nrequires_openai_auth = false\n'
-    )
-    env = environment(folder, CODEX_HOME=str(home), TOLLFREE_CLIENT_KEY="anything")
-    return [BIN / "codex", "exec", "--skip-git-repo-check", TASK.format(folder=work)], env
+    env = environment(home)
+    given = {**env, "TOLLFREE_CLIENT_KEY": key, "TOLLFREE_URL": f"http://127.0.0.1:{port}"}
+    subprocess.run([BINARY, "setup", tool], cwd=home, env=given, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([BINARY, "doctor", tool, "--idle", "0"], cwd=home, env=given, check=True, stdout=subprocess.DEVNULL)
+    return env
 
 
-def claude_code(folder, work, port):
-    models = {f"ANTHROPIC_DEFAULT_{name}_MODEL": "free-smart" for name in ("OPUS", "SONNET", "HAIKU")}
-    env = environment(
-        folder,
-        ANTHROPIC_BASE_URL=f"http://127.0.0.1:{port}",
-        ANTHROPIC_AUTH_TOKEN="anything",
-        ANTHROPIC_MODEL="free-smart",
-        CLAUDE_CONFIG_DIR=str(folder / "claude"),
-        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
-        DISABLE_AUTOUPDATER="1",
-        **models,
-    )
-    tools = "Write,Edit,Read,Bash"
-    return [BIN / "claude", "-p", TASK.format(folder=work), "--allowedTools", tools, "--permission-mode", "acceptEdits"], env
+def codex(work):
+    # The sandbox needs rights that containers do not have.
+    free = "--dangerously-bypass-approvals-and-sandbox"
+    return [BIN / "codex", "exec", "--skip-git-repo-check", free, TASK.format(folder=work)]
 
 
-def trial(name, agent, third):
+def claude_code(work):
+    allowed = "Write,Edit,Read,Bash"
+    return [BIN / "claude", "-p", TASK.format(folder=work), "--allowedTools", allowed, "--permission-mode", "acceptEdits"]
+
+
+# Neither may look for updates while it is tried.
+QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
+
+
+def trial(name, tool, agent, third):
     what = f"{name}, {'every third call refused' if third else 'plain'}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
@@ -96,12 +101,13 @@ def trial(name, agent, third):
         calls.touch()
         script = [sys.executable, HERE / "provider.py", str(provider_port), calls, *(["third"] if third else [])]
         provider = subprocess.Popen(script)
+        key = client_key(folder)
         server = gateway(folder, provider_port, port)
         start = time.monotonic()
         try:
-            command, env = agent(folder, work, port)
+            env = {**set_up(tool, folder, port, key), **QUIET}
             ended = subprocess.run(
-                command, cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S
+                agent(work), cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S
             )
             output = ended.stdout + ended.stderr
         except subprocess.TimeoutExpired as late:
@@ -125,7 +131,26 @@ def trial(name, agent, third):
         print(f"{what}: ok, {time.monotonic() - start:.0f} s, {refusals} refusals of the provider waited for", flush=True)
 
 
-for agent_name, agent_command in (("Codex", codex), ("Claude Code", claude_code)):
+def answers():
+    """Every other tool on one question, at one gateway."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        provider_port, port, calls = free_port(), free_port(), folder / "calls.log"
+        calls.touch()
+        provider = subprocess.Popen([sys.executable, HERE / "provider.py", str(provider_port), calls])
+        key = client_key(folder)
+        server = gateway(folder, provider_port, port)
+        try:
+            for tool in tools.TOOLS:
+                tools.trial(tool, folder, set_up(tool, folder, port, key))
+        finally:
+            server.terminate()
+            server.wait()
+            provider.kill()
+
+
+for agent_name, agent_tool, agent_command in (("Codex", "codex", codex), ("Claude Code", "claude-code", claude_code)):
     for every_third in (False, True):
-        trial(agent_name, agent_command, every_third)
-print("all agents did their task")
+        trial(agent_name, agent_tool, agent_command, every_third)
+answers()
+print("all tools did their task")

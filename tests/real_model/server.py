@@ -1,6 +1,7 @@
 """A real model server on loopback: llama.cpp's own HTTP server around a tiny model with random weights.
 
-Usage: server.py FOLDER. Prints one line of JSON, {"base_url": …}, once it answers; runs until it is killed.
+Usage: server.py FOLDER [embed]. Prints one line of JSON, {"base_url": …}, once it answers; runs until it is killed.
+With `embed` it serves vectors as well, under the name `random-embed`.
 """
 
 import json
@@ -78,6 +79,9 @@ def main():
     params = xllamacpp.CommonParams()
     params.model.path = str(model)
     params.model_alias = {"random"}
+    if "embed" in sys.argv[2:]:
+        params.model_alias, params.embedding = {"random-embed"}, True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_ctx, params.n_parallel, params.cpuparams.n_threads = CONTEXT, 2, 1
     params.warmup = False

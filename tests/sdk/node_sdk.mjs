@@ -158,6 +158,57 @@ const checks = {
     const ask = { model: models.metered, messages: user("hello [[tokens=1 ttft=0]]"), max_tokens: 1000 };
     for (let turn = 0; turn < 3; turn++) assert.ok((await patient.chat.completions.create(ask)).choices.length);
   },
+
+  async embeddings() {
+    // The SDK asks for base64 unless told otherwise, and decodes it.
+    const create = (more) => client.embeddings.create({ model: models.embedding, input: "one", ...more });
+    const [decoded, floats, short] = [await create(), await create({ encoding_format: "float" }), await create({ dimensions: 256 })];
+    assert.deepEqual([decoded, short].map(({ data }) => data[0].embedding.length), [3072, 256]);
+    const close = decoded.data[0].embedding.every((number, at) => Math.abs(number - floats.data[0].embedding[at]) < 1e-6);
+    assert.ok(close, "the same numbers");
+    await raises(OpenAI.BadRequestError, 400, "unsupported_by_models", () => create({ dimensions: 5 }));
+    await raises(OpenAI.BadRequestError, 400, "invalid_value", () => create({ input: [[1, 2]] }));
+  },
+
+  async threeHundredTexts() {
+    const input = Array.from({ length: 300 }, (_, number) => `text number ${number}`);
+    const { data, response } = await client.embeddings.create({ model: models.many, input }).withResponse();
+    assert.deepEqual(data.data.map(({ index }) => index), [...input.keys()]);
+    const calls = response.headers.get("x-tollfree-attempts").split(";ok").length - 1;
+    assert.equal(calls, Math.ceil(300 / models.takes));
+  },
+};
+
+checks.completions = async () => {
+  const ask = { model: models.fim, prompt: "def f(n):", suffix: "return n", max_tokens: 40 };
+  const whole = await client.completions.create(ask);
+  assert.ok(whole.choices[0].text && whole.usage.total_tokens > 0);
+  let text = "";
+  for await (const chunk of await client.completions.create({ ...ask, stream: true })) text += chunk.choices[0]?.text ?? "";
+  assert.equal(text, whole.choices[0].text);
+  await raises(OpenAI.BadRequestError, 400, "unsupported_by_models", () =>
+    client.completions.create({ ...ask, model: models.schema }),
+  );
+};
+
+checks.transcriptions = async () => {
+  const bytes = Buffer.alloc(44 + 1200);
+  bytes.write("RIFF", 0);
+  bytes.write("WAVEfmt ", 8);
+  for (const [at, value] of [[16, 16], [24, 100], [28, 100]]) bytes.writeUInt32LE(value, at);
+  for (const [at, value] of [[20, 1], [22, 1], [32, 1], [34, 8]]) bytes.writeUInt16LE(value, at);
+  bytes.write("data", 36);
+  bytes.writeUInt32LE(1200, 40);
+  const file = () => OpenAI.toFile(bytes, "talk.wav");
+  const ask = async (more) =>
+    client.audio.transcriptions.create({ model: models.whisper, file: await file(), ...more });
+  const plain = await ask({});
+  assert.ok(plain.text);
+  assert.equal((await ask({ response_format: "verbose_json" })).segments.length, 3);
+  assert.match(await ask({ response_format: "srt" }), /^1\n00:00:00,000 --> /);
+  let text = "";
+  for await (const event of await ask({ stream: true })) if (event.type === "transcript.text.delta") text += event.delta;
+  assert.equal(text, plain.text);
 };
 
 for (const [name, check] of Object.entries(checks)) {

@@ -1,13 +1,16 @@
 """The official OpenAI SDK for Python against a running gateway. Usage: python_sdk.py BASE_URL MODELS_JSON
 
-MODELS_JSON names what to ask: {"any", "tools": […], "schema", "vision", "several", "loose", "metered"}.
+MODELS_JSON names what to ask: {"any", "tools": […], "schema", "vision", "several", "loose", "metered",
+"embedding", "many", "takes", "fim", "whisper"}; `many` takes that many texts in one call.
 Prints a line per check; the first failure ends it with a traceback.
 """
 
 import asyncio
+import io
 import json
 import sys
 import time
+import wave
 
 import openai
 from openai import AsyncOpenAI, OpenAI
@@ -190,6 +193,79 @@ def leaving_a_stream_early():
             await stream.close()
 
     asyncio.run(run())
+
+
+@check
+def embeddings():
+    # The SDK asks for base64 unless told otherwise, and decodes it.
+    texts = ["one", "two", "one"]
+    decoded = client.embeddings.create(model=MODELS["embedding"], input=texts)
+    assert [item.index for item in decoded.data] == [0, 1, 2], decoded
+    assert decoded.data[0].embedding == decoded.data[2].embedding != decoded.data[1].embedding
+    assert len(decoded.data[0].embedding) == 3072 and decoded.usage.prompt_tokens > 0, decoded.usage
+    floats = client.embeddings.create(model=MODELS["embedding"], input="one", encoding_format="float").data[0].embedding
+    assert all(abs(a - b) < 1e-6 for a, b in zip(floats, decoded.data[0].embedding)), "the same numbers"
+    short = client.embeddings.create(model=MODELS["embedding"], input="one", dimensions=256)
+    assert len(short.data[0].embedding) == 256
+    for wrong in [{"dimensions": 5}, {"input": [1, 2, 3]}, {"model": MODELS["any"]}]:
+        arguments = {"model": MODELS["embedding"], "input": "one"} | wrong
+        code = "invalid_value" if "input" in wrong else "unsupported_by_models"
+        raises(openai.BadRequestError, 400, code, lambda: client.embeddings.create(**arguments))
+
+
+@check
+def three_hundred_texts():
+    texts = [f"text number {number}" for number in range(300)]
+    raw = client.embeddings.with_raw_response.create(model=MODELS["many"], input=texts)
+    answer, calls = raw.parse(), -(-300 // MODELS["takes"])
+    assert [item.index for item in answer.data] == list(range(300))
+    assert raw.headers["x-tollfree-attempts"].count(";ok") == calls, raw.headers["x-tollfree-attempts"]
+    alone = client.embeddings.create(model=MODELS["many"], input=texts[299])
+    assert alone.data[0].embedding == answer.data[299].embedding, "the order is kept"
+
+
+@check
+def completions():
+    ask = {"model": MODELS["fim"], "prompt": "def f(n):", "suffix": "return n", "max_tokens": 40}
+    whole = client.completions.create(**ask)
+    assert whole.object == "text_completion" and whole.choices[0].text and whole.usage.total_tokens > 0, whole
+    pieces = [chunk.choices[0].text for chunk in client.completions.create(**ask, stream=True) if chunk.choices]
+    assert "".join(pieces) == whole.choices[0].text, pieces
+    plain = client.completions.create(model=MODELS["loose"], prompt="say something", max_tokens=40)
+    assert plain.choices[0].text, plain
+    raises(
+        openai.BadRequestError, 400, "unsupported_by_models",
+        lambda: client.completions.create(**ask | {"model": MODELS["schema"]}),
+    )
+
+
+@check
+def transcriptions():
+    recording = io.BytesIO()
+    with wave.open(recording, "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 8000 * 12))
+
+    def ask(**more):
+        return client.audio.transcriptions.create(model=MODELS["whisper"], file=("talk.wav", recording.getvalue()), **more)
+
+    plain = ask()
+    assert plain.text and plain.usage.seconds == 12, plain
+    verbose = ask(response_format="verbose_json", timestamp_granularities=["segment"])
+    assert verbose.text == plain.text and len(verbose.segments) == 3 and float(verbose.duration) == 12, verbose
+    assert ask(response_format="srt").startswith("1\n00:00:00,000 --> "), "subtitles"
+    assert ask(response_format="text").strip() == plain.text.strip()
+    events = list(ask(stream=True))
+    assert [event.type for event in events] == ["transcript.text.delta"] * 3 + ["transcript.text.done"], events
+    assert "".join(event.delta for event in events[:-1]) == events[-1].text == plain.text
+    english = client.audio.translations.create(model="whisper-large-v3", file=("talk.wav", recording.getvalue()))
+    assert english.text, english
+
+
+@check
+def moderations():
+    result = client.moderations.create(input=["fine", "violence_and_threats"]).results
+    assert [each.flagged for each in result] == [False, True] and result[1].categories.violence, result
 
 
 run_checks()

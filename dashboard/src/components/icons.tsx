@@ -3,6 +3,7 @@ import type { SVGProps } from "react";
 /** Line icons on a 24-unit grid. Decorative: the text beside them carries the meaning. */
 const PATHS = {
   pool: "M4 20V10M10 20V4M16 20v-7M22 20H2",
+  usage: "M3 3v18h18M7 15l4-4 3 3 6-7",
   requests: "M4 6h16M4 12h10M4 18h13",
   clients:
     "M9 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8ZM2.5 21v-1a5 5 0 0 1 5-5h3a5 5 0 0 1 5 5v1M16 3.5a4 4 0 0 1 0 7.3M18.5 15.3a5 5 0 0 1 3 4.7v1",

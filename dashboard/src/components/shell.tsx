@@ -9,6 +9,7 @@ import classes from "./shell.module.css";
 const PAGES: [path: string, name: string, icon: IconName][] = [
   ["/", "Pool", "pool"],
   ["/requests", "Requests", "requests"],
+  ["/usage", "Usage", "usage"],
   ["/clients", "Clients", "clients"],
   ["/providers", "Providers", "key"],
   ["/models", "Models", "models"],

@@ -1,4 +1,5 @@
 import { gatewayUrl } from "../gateway-url";
+import table from "./tools.json";
 
 /** An example of how to use the gateway from one tool. */
 export interface Snippet {
@@ -58,81 +59,26 @@ export OPENAI_API_KEY=${key}`,
   ];
 }
 
-export function tools(key: string, url = baseUrl()): Snippet[] {
-  return [
-    ...basics(key, url),
-    {
-      id: "claude-code",
-      name: "Claude Code",
-      language: "sh",
-      text: `export ANTHROPIC_BASE_URL=${url.replace(/\/v1$/, "")}
-export ANTHROPIC_AUTH_TOKEN=${key}
-export ANTHROPIC_MODEL=anthropic/free-smart
-export ANTHROPIC_DEFAULT_HAIKU_MODEL=anthropic/free-fast
-claude`,
-    },
-    {
-      id: "codex",
-      name: "Codex",
-      language: "toml",
-      text: `# ~/.codex/config.toml; the key is in TOLLFREE_CLIENT_KEY
-model = "free-smart"
-model_provider = "tollfree"
+const filled = (text: string, key: string, root: string) =>
+  text.replaceAll("{root}", root).replaceAll("{v1}", `${root}/v1`).replaceAll("{key}", key);
 
-[model_providers.tollfree]
-name = "Tollfree"
-base_url = "${url}"
-env_key = "TOLLFREE_CLIENT_KEY"
-wire_api = "responses"
-requires_openai_auth = false`,
-    },
-    {
-      id: "langchain",
-      name: "LangChain",
-      language: "python",
-      text: `from langchain_openai import ChatOpenAI
+/** The lines that configure a tool, with the program and without it. They read the key from the terminal. */
+export function setupLines(root = gatewayUrl): Snippet[] {
+  return table.tools.map(({ id, name, program, shell, powershell }) => ({
+    id,
+    name,
+    language: "sh",
+    text: filled(`${program}\n\n# without the program\n${shell}\n\n# in PowerShell\n${powershell}`, "", root),
+  }));
+}
 
-model = ChatOpenAI(model="free-smart", base_url="${url}", api_key="${key}")
-print(model.invoke("Hello").content)`,
-    },
-    {
-      id: "ai-sdk",
-      name: "Vercel AI SDK",
-      language: "js",
-      text: `import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { streamText } from "ai";
-
-const tollfree = createOpenAICompatible({ name: "tollfree", baseURL: "${url}", apiKey: "${key}" });
-const { textStream } = streamText({ model: tollfree("free"), prompt: "Hello" });
-for await (const text of textStream) process.stdout.write(text);`,
-    },
-    {
-      id: "open-webui",
-      name: "Open WebUI",
-      language: "sh",
-      text: `docker run -d -p 8080:8080 \\
-  -e OPENAI_API_BASE_URL=${url} \\
-  -e OPENAI_API_KEY=${key} \\
-  ghcr.io/open-webui/open-webui:main`,
-    },
-    {
-      id: "continue",
-      name: "Continue",
-      language: "yaml",
-      text: `# ~/.continue/config.yaml
-models:
-  - name: Tollfree
-    provider: openai
-    model: free-smart
-    apiBase: ${url}
-    apiKey: ${key}`,
-    },
-    {
-      id: "aider",
-      name: "aider",
-      language: "sh",
-      text: `OPENAI_API_BASE=${url} OPENAI_API_KEY=${key} \\
-  aider --model openai/free-smart`,
-    },
-  ];
+/** Code, and tools that are configured by hand. */
+export function others(key: string, root = gatewayUrl): Snippet[] {
+  const byHand = table.others.map(({ id, name, text }) => ({
+    id,
+    name,
+    language: "text",
+    text: filled(text, key, root),
+  }));
+  return [...basics(key, `${root}/v1`), ...byHand.filter(({ id }) => id !== "environment")];
 }

@@ -139,6 +139,7 @@ function windowOf(limit: string, max: number, fill: number, now: number, random:
     max,
     configured: limit === "tpm" && max === 8_000 ? 6_000 : max,
     source: limit === "tpm" && max === 8_000 ? "learned" : limit.endsWith("month") ? "file" : "catalogue",
+    learned: limit === "tpm" && max === 8_000 ? { from: "answer", at: iso(now - 60 * MINUTE) } : null,
     used,
     waiting,
     left: Math.max(0, max - used - waiting),
@@ -340,16 +341,25 @@ export const providers = (): KnownProvider[] =>
     configured: nth < 2,
     models: nth < 2 ? 4 : 0,
     missing: null,
+    can_be_keyless: nth === 2,
+    keyless: false,
     list:
       nth === 0
         ? {
             looked_at: iso(Date.now() - 60 * SECOND),
             listed: 9,
             new: [
-              { id: "acme/brand-new", since: iso(Date.now() - DAY), not_served: null },
-              { id: "acme/costly", since: iso(Date.now() - DAY), not_served: "it has a price" },
+              { id: "acme/brand-new", since: iso(Date.now() - DAY), not_served: null, on_trial: true },
+              { id: "acme/costly", since: iso(Date.now() - DAY), not_served: "it has a price", on_trial: false },
             ],
-            gone: [{ id: "openai/gpt-oss-20b", since: iso(Date.now() - DAY) }],
+            gone: [
+              {
+                id: "openai/gpt-oss-20b",
+                since: iso(Date.now() - DAY / 2),
+                why: "a request was refused: 404",
+                until: iso(Date.now() + DAY / 2),
+              },
+            ],
             problem: null,
           }
         : null,
@@ -414,6 +424,7 @@ export const models = (): AnyModel[] => [
     shape.models.map(([id, of, fill]): AnyModel => ({
       id: `${shape.id}/${id}`,
       kind: "model",
+      model_kind: "chat",
       context_length: shape.id === "gemini" ? 1_048_576 : 131_072,
       max_output: shape.id === "gemini" ? 65_536 : 32_768,
       capabilities:
@@ -426,11 +437,13 @@ export const models = (): AnyModel[] => [
       limits: limits({ ...shape.limits, ...of }),
       status: "active",
       successor: null,
+      retired_on: null,
     })),
   ),
   {
     id: "groq/moonshotai/kimi-k2-instruct-0905",
     kind: "model",
+    model_kind: "chat",
     context_length: 262_144,
     max_output: 16_384,
     capabilities: ["tools"],
@@ -438,11 +451,20 @@ export const models = (): AnyModel[] => [
     limits: [],
     status: "retired",
     successor: "groq/openai/gpt-oss-120b",
+    retired_on: "2026-04",
   },
 ];
 
-export function usage(by: Usage["by"], step: "minute" | "day", from: number, to: number, only?: string): Usage {
-  const size = step === "minute" ? MINUTE : DAY;
+/** `saved`: what each request would have cost elsewhere. */
+export function usage(
+  by: Usage["by"],
+  step: Usage["step"],
+  from: number,
+  to: number,
+  only?: string,
+  saved?: number,
+): Usage {
+  const size = { minute: MINUTE, hour: 60 * MINUTE, day: DAY }[step];
   const names =
     by === "provider" ? PROVIDERS.map((shape) => shape.id) : by === "client" ? CLIENTS.map(([id]) => id) : SERVED;
   const series = names
@@ -467,6 +489,7 @@ export function usage(by: Usage["by"], step: "minute" | "day", from: number, to:
           waited_ms: requests * 90,
           first_token_p50_ms: requests ? Math.round(150 + at * 90 + 60 * random()) : null,
           first_token_p95_ms: requests ? Math.round(420 + at * 240 + 300 * random()) : null,
+          saved: saved === undefined ? null : requests * saved,
         });
       }
       const sum = (of: keyof UsageFigures) => points.reduce((total, point) => total + (point[of] ?? 0), 0);
@@ -481,10 +504,11 @@ export function usage(by: Usage["by"], step: "minute" | "day", from: number, to:
         waited_ms: sum("waited_ms"),
         first_token_p50_ms: 210 + at * 80,
         first_token_p95_ms: 700 + at * 200,
+        saved: saved === undefined ? null : sum("saved"),
       };
-      return { name, points, total };
+      return { name, label: null, points, total };
     });
-  return { object: "usage", by, step, from: iso(from), to: iso(to), series };
+  return { object: "usage", by, step, from: iso(from), to: iso(to), currency: null, series };
 }
 
 export const config = (): Config => ({

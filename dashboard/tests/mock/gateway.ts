@@ -66,7 +66,7 @@ class Gateway {
         200,
         fixtures.usage(
           (query.get("by") ?? "provider") as Usage["by"],
-          query.get("step") === "day" ? "day" : "minute",
+          (query.get("step") ?? "minute") as Usage["step"],
           from,
           Date.now(),
           query.get("client") ?? undefined,

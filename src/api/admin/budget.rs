@@ -9,20 +9,30 @@ use actix_web::{
     HttpRequest,
     web::{Data, Json},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
     api::edge::{
-        auth::Admin, error::ApiError, flow_error, query::Query, schema, state::AppState, timestamp::timestamp,
+        auth::{Admin, AdminJson},
+        error::ApiError,
+        flow_error,
+        query::Query,
+        schema,
+        state::AppState,
+        timestamp::timestamp,
     },
     catalog::Catalog,
-    domain::{BreakerState, Candidate, PoolSnapshot, Provider, Scope},
+    domain::{BreakerState, Candidate, Limit, PoolSnapshot, Provider, Scope, WindowKind, Zone},
     ledger::{
-        budget::{self, WindowReport},
+        Allowances,
+        budget::{self, LearnedFrom, WindowReport},
         forecast::{self, UsageHistory},
     },
 };
+
+/// An allowance is shown in thousandths.
+const ALLOWANCE_UNITS: i64 = 1_000;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Budget {
@@ -108,7 +118,7 @@ struct Cooldown {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BudgetWindow)]
 struct Window {
-    /// `rpm`, `rpd`, `tpm`, …
+    /// `rpm`, `rpd`, `tpm`, …; `allowance`: thousandths of a month's allowance, as the provider reports
     limit: &'static str,
     #[schema(schema_with = schema::window_kind)]
     kind: &'static str,
@@ -118,6 +128,9 @@ struct Window {
     /// `learned`: from the provider's responses
     #[schema(schema_with = schema::limit_source)]
     source: &'static str,
+    /// Where and when a learned limit was learned
+    #[schema(required)]
+    learned: Option<LearnedLimit>,
     used: i64,
     /// Units of requests in the wait queue
     waiting: i64,
@@ -134,6 +147,16 @@ struct Window {
     /// Present for windows of a day or month
     #[schema(required)]
     forecast: Option<Forecast>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct LearnedLimit {
+    /// `answer`: its headers named the limit; `refusal`: a refusal did; `ceiling`: a refusal named none, and this is what was used
+    /// then, for a day
+    #[schema(schema_with = schema::learned_from)]
+    from: &'static str,
+    #[schema(required, format = DateTime)]
+    at: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -164,14 +187,54 @@ pub(crate) async fn show(state: Data<AppState>, _: Admin, request: HttpRequest) 
     Ok(Json(load(&state).await?))
 }
 
+/// A limit of an account, or of one model of it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = LearnedLimitOf)]
+pub(crate) struct LimitOf {
+    provider: String,
+    account: String,
+    /// Absent: a limit over all models of the account
+    #[serde(default)]
+    model: Option<String>,
+    /// `rpm`, `rpd`, `tpm`, …
+    limit: String,
+}
+
+/// Forgets a limit that was learned from a provider's responses
+///
+/// The configured limit is in force at the next admission of every replica, until the provider names another one.
+#[utoipa::path(
+    post, path = "/admin/v1/budget/forget", tag = "usage", operation_id = "forget_learned_limit",
+    security(("admin_key" = [])),
+    request_body(content = LimitOf, example = json!({
+        "provider": "groq", "account": "main", "model": "openai/gpt-oss-120b", "limit": "rpd",
+    })),
+    responses((status = 200, description = "The budget after the change", body = Budget)),
+)]
+pub(crate) async fn forget(state: Data<AppState>, json: AdminJson<LimitOf>) -> Result<Json<Budget>, ApiError> {
+    let LimitOf { provider, account, model, limit } = json.body;
+    let invalid = |message| ApiError::InvalidValue { param: Some("limit".to_owned()), message };
+    let limit = limit.parse().map_err(|()| invalid(format!("There is no limit `{limit}`.")))?;
+    let forgotten = state.flow.ledger.forget_limit(&provider, &account, model.as_deref(), limit, &json.by).await;
+    forgotten.map_err(|e| flow_error::from_ledger_read(&e))?;
+    Ok(Json(load(&state).await?))
+}
+
 pub(crate) async fn load(state: &AppState) -> Result<Budget, ApiError> {
     let ledger = &state.flow.ledger;
     let catalog = state.flow.catalog.load_full();
     let report = ledger.budget().await.map_err(|e| flow_error::from_ledger_read(&e))?;
     let windows = catalog.candidates.iter().flat_map(|c| c.windows.iter());
     let history = ledger.usage_history(windows).await.map_err(|e| flow_error::from_ledger_read(&e))?;
-    let mut view =
-        BudgetView { catalog: &catalog, snapshot: ledger.snapshot(), report: &report, history, names: HashMap::new() };
+    let mut view = BudgetView {
+        catalog: &catalog,
+        snapshot: ledger.snapshot(),
+        report: &report,
+        history,
+        names: HashMap::new(),
+        allowances: ledger.allowances(),
+    };
     let clients = view.clients();
     view.names = state.display_names.lookup(ledger, clients.iter().map(String::as_str)).await;
     Ok(Budget {
@@ -204,6 +267,7 @@ struct BudgetView<'a> {
     report: &'a budget::Budget,
     history: UsageHistory,
     names: HashMap<String, String>,
+    allowances: Arc<Allowances>,
 }
 
 impl BudgetView<'_> {
@@ -236,7 +300,7 @@ impl BudgetView<'_> {
         AccountBudget {
             id: first.account.id.to_string(),
             keys: first.account.keys.iter().map(|key| self.key(&first.provider.id, &key.id)).collect(),
-            windows: self.windows(first, Scope::Account),
+            windows: self.windows(first, Scope::Account).into_iter().chain(self.allowance(first)).collect(),
             models: models.map(|c| self.model(c)).collect(),
         }
     }
@@ -266,6 +330,30 @@ impl BudgetView<'_> {
         }
     }
 
+    /// The bar of a month's allowance, where the provider reports how much of it is used.
+    fn allowance(&self, candidate: &Candidate) -> Option<Window> {
+        let allowance = self.allowances.get(&format!("{}/{}", candidate.provider.id, candidate.account.id))?;
+        let used = allowance.used_ppm / (1_000_000 / ALLOWANCE_UNITS);
+        let month = Zone::parse("UTC").ok()?.boundaries(Limit::Rpmonth, self.report.now_ms);
+        let left = (ALLOWANCE_UNITS - used).max(0);
+        Some(Window {
+            limit: "allowance",
+            kind: WindowKind::Calendar.as_str(),
+            max: ALLOWANCE_UNITS,
+            configured: ALLOWANCE_UNITS,
+            source: "provider",
+            learned: None,
+            used,
+            waiting: 0,
+            left,
+            next_free_at: timestamp(if left > 0 { self.report.now_ms } else { month.next }),
+            resets_at: Some(timestamp(month.next)),
+            span_ms: month.next - month.last,
+            clients: Vec::new(),
+            forecast: None,
+        })
+    }
+
     fn windows(&self, candidate: &Candidate, scope: Scope) -> Vec<Window> {
         let subject = budget::subject(candidate, scope);
         let windows = self.report.windows.get(subject).map_or(&[][..], Vec::as_slice);
@@ -287,7 +375,16 @@ impl BudgetView<'_> {
             kind: report.window.kind.as_str(),
             max: report.max,
             configured: report.window.max,
-            source: if report.learned { "learned" } else { report.window.source.as_str() },
+            source: if report.learned.is_some() { "learned" } else { report.window.source.as_str() },
+            learned: report.learned.map(|learned| LearnedLimit {
+                from: match learned.from {
+                    LearnedFrom::Unknown => "unknown",
+                    LearnedFrom::Answer => "answer",
+                    LearnedFrom::Refusal => "refusal",
+                    LearnedFrom::Ceiling => "ceiling",
+                },
+                at: learned.at_ms.map(timestamp),
+            }),
             used: report.used,
             waiting: report.waiting,
             left: (report.max - report.used).max(0),

@@ -50,7 +50,7 @@ pub(crate) async fn set_strategy(state: Data<AppState>, json: AdminJson<Routing>
     Ok(Json(status(&state, true, Some(strategy)).await))
 }
 
-/// Closes a provider's breakers and ends its cooldowns
+/// Closes a provider's breakers, ends its cooldowns, and serves models again that it has refused
 #[utoipa::path(
     post, path = "/v1/status/providers/{id}/reset", tag = "status", operation_id = "reset_provider",
     security(("admin_key" = [])),
@@ -66,7 +66,15 @@ pub(crate) async fn reset_provider(
     id: Path<String>,
 ) -> Result<Json<ProviderStatus>, ApiError> {
     let mut provider = find_provider(&state, &id)?;
-    state.flow.ledger.reset_provider(&id, &admin.by).await.map_err(|e| flow_error::from_ledger_read(&e))?;
+    let ledger = &state.flow.ledger;
+    ledger.reset_provider(&id, &admin.by).await.map_err(|e| flow_error::from_ledger_read(&e))?;
+    let refused: Vec<String> = {
+        let findings = ledger.findings();
+        let findings = findings.borrow();
+        let models = findings.get(&*id).into_iter().flat_map(|found| found.refused.keys());
+        models.map(|model| format!("{id}/{model}")).collect()
+    };
+    ledger.serve_again(&refused).await.map_err(|e| flow_error::from_ledger_read(&e))?;
     tracing::info!(provider.name = %id, "Reset the provider `{id}`");
     // The last snapshot may not contain the change yet.
     provider.circuit_breaker_state = "closed";

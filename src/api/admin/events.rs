@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     api::{
-        admin::{budget, requests::RequestObject},
+        admin::{budget, model_changes::model_changes, requests::RequestObject},
         edge::{
             access_policy::presented_key,
             auth::Admin,
@@ -44,8 +44,17 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// from the journal afterwards.
 async fn poll(state: Data<AppState>, sender: broadcast::Sender<Event>) {
     let (mut last_record, mut last_budget) = (None, Vec::new());
+    let mut findings = state.flow.ledger.findings();
+    let mut last_findings = findings.borrow_and_update().clone();
     let mut budget_is_next = false;
     while !state.events.stops_unused(&sender) {
+        if findings.has_changed().unwrap_or(false) {
+            let present = findings.borrow_and_update().clone();
+            for change in model_changes(&last_findings, &present) {
+                let _ = sender.send(Event::new(None, "models", &change));
+            }
+            last_findings = present;
+        }
         let has_more = if budget_is_next {
             publish_budget(&state, &sender, &mut last_budget).await;
             false
@@ -148,7 +157,8 @@ struct Listener {
 /// Events of the pool as they happen, over all replicas
 ///
 /// `event: request` is a finished request (`Request`). `event: budget` is the whole `Budget`, at most once a second and only
-/// when it changed. Comments keep the connection alive.
+/// when it changed. `event: models` names the models that a provider has gained or lost: `{"provider", "new", "gone", "back"}`.
+/// Comments keep the connection alive.
 #[utoipa::path(
     get, path = "/admin/v1/events", tag = "usage", operation_id = "stream_events",
     security(("admin_key" = [])),

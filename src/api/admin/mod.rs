@@ -8,6 +8,7 @@ pub(crate) mod clients;
 pub(crate) mod config;
 pub(crate) mod controls;
 pub(crate) mod events;
+pub(crate) mod model_changes;
 pub(crate) mod models;
 pub(crate) mod provider_key_object;
 pub(crate) mod provider_key_service;

@@ -53,11 +53,15 @@ struct Member {
     why: String,
 }
 
-/// A retired model has only a status and a successor.
+/// A retired model has only a status, its date and a successor.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = OneModelFacts)]
+#[expect(clippy::struct_field_names, reason = "named by the interface")]
 struct Model {
     id: String,
+    /// What the model is for
+    #[schema(schema_with = schema::model_kind)]
+    model_kind: &'static str,
     #[schema(required)]
     context_length: Option<i64>,
     #[schema(required)]
@@ -71,6 +75,9 @@ struct Model {
     status: &'static str,
     #[schema(required)]
     successor: Option<String>,
+    /// The day or the month since when it is retired
+    #[schema(required)]
+    retired_on: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -132,6 +139,7 @@ fn model_entry(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
     let model = &candidate.model;
     Entry::Model(Model {
         id: candidate.name.to_string(),
+        model_kind: model.kind.as_str(),
         context_length: Some(model.context),
         max_output: Some(model.max_output),
         capabilities: model.capabilities.names(),
@@ -139,9 +147,12 @@ fn model_entry(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {
         limits: candidate.windows.iter().enumerate().map(limit).collect(),
         status: status_name(candidate, snapshot),
         successor: model.successor.as_ref().map(|next| format!("{}/{next}", candidate.provider.id)),
+        retired_on: None,
     })
 }
 
 fn retired_entry(known: &Known) -> Entry {
-    Entry::Model(Model { id: known.name(), status: "retired", successor: known.successor.clone(), ..Model::default() })
+    let Known { kind, successor, retired_on, .. } = known.clone();
+    let model_kind = kind.as_str();
+    Entry::Model(Model { id: known.name(), model_kind, status: "retired", successor, retired_on, ..Model::default() })
 }

@@ -107,6 +107,10 @@ impl ProviderKeyObject {
         }
     }
 
+    pub(crate) fn with_account(self, account: &str) -> Self {
+        Self { account: account.to_owned(), ..self }
+    }
+
     pub(crate) fn with_test(self, result: &Result<KeyTest, ModelListError>) -> Self {
         let (test, test_detail) = match result {
             Ok(KeyTest::Accepted) => ("accepted", None),
@@ -177,7 +181,11 @@ pub(crate) struct ProviderObject {
     /// What it lacks besides a key
     #[schema(required)]
     missing: Option<String>,
-    /// What its list of models has shown. Null: no replica has looked at it
+    /// Whether it answers without a key, and the operator can switch that on
+    can_be_keyless: bool,
+    /// Whether it is called without a key
+    keyless: bool,
+    /// What its list of models and its answers have shown. Null: nothing yet
     #[schema(required)]
     list: Option<ModelListObject>,
 }
@@ -186,13 +194,14 @@ pub(crate) struct ProviderObject {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ProviderModelList)]
 pub(crate) struct ModelListObject {
-    #[schema(value_type = String, format = DateTime)]
-    looked_at: Timestamp,
+    /// Null: no replica has looked at the list yet
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    looked_at: Option<Timestamp>,
     /// Models in the list
     listed: usize,
     /// Models that the catalogue does not have
     new: Vec<NewModelObject>,
-    /// Models of the catalogue that the list does not have. They are not served
+    /// Models that are not served, because the list does not have them or a request was answered so
     gone: Vec<GoneModelObject>,
     /// Why the list could not be read, or is not trusted
     #[schema(required)]
@@ -205,9 +214,11 @@ pub(crate) struct NewModelObject {
     id: String,
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
-    /// Why it is not served. Null: it is, and it joins meta-models once it has answered a request
+    /// Why it is not served. Null: it is
     #[schema(required)]
     not_served: Option<&'static str>,
+    /// Whether it has yet to answer a request before it joins meta-models
+    on_trial: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -216,26 +227,58 @@ pub(crate) struct GoneModelObject {
     id: String,
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
+    why: String,
+    /// When it is served again, to see whether it is back. Null: once the list has it
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
 }
 
-fn model_list(known: &KnownProvider, findings: &ModelFindings) -> ModelListObject {
+fn model_list(
+    known: &KnownProvider,
+    catalog: &Catalog,
+    findings: &ModelFindings,
+    now_ms: i64,
+) -> Option<ModelListObject> {
     let instant = |ms| Timestamp::from_millisecond(ms).unwrap_or_default();
+    let provider = &known.provider.id;
+    let is_on_trial = |id: &str| {
+        let mut served = catalog.models.iter().filter(|served| served.provider.id == *provider);
+        served.any(|served| *served.model.id == *id && served.model.is_unproven)
+    };
     let new = |model: &FoundModel| NewModelObject {
         id: model.id.clone(),
         since: instant(model.since_ms),
-        not_served: known.new_models.refuses(model),
+        not_served: known.new_models.refuses(model, &known.paid_models),
+        on_trial: is_on_trial(&model.id),
     };
-    ModelListObject {
-        looked_at: instant(findings.looked_ms),
+    let refused: Vec<_> = findings.refused.iter().filter(|(_, refused)| refused.until_ms > now_ms).collect();
+    if findings.looked_ms == 0 && refused.is_empty() {
+        return None;
+    }
+    let missing = findings.gone.iter().map(|(id, since_ms)| GoneModelObject {
+        id: id.clone(),
+        since: instant(*since_ms),
+        why: "it is not in the list any more".to_owned(),
+        until: None,
+    });
+    let refused = refused.into_iter().filter(|(id, _)| !findings.gone.contains_key(*id));
+    let refused = refused.map(|(id, refused)| GoneModelObject {
+        id: id.clone(),
+        since: instant(refused.since_ms),
+        why: format!("a request was refused: {}", refused.cause),
+        until: Some(instant(refused.until_ms)),
+    });
+    Some(ModelListObject {
+        looked_at: (findings.looked_ms > 0).then(|| instant(findings.looked_ms)),
         listed: findings.listed,
         new: findings.new.iter().map(new).collect(),
-        gone: findings.gone.iter().map(|(id, ms)| GoneModelObject { id: id.clone(), since: instant(*ms) }).collect(),
+        gone: missing.chain(refused).collect(),
         problem: findings.problem.clone(),
-    }
+    })
 }
 
 /// All providers, in the order of the catalogue.
-pub(crate) fn providers(catalog: &Catalog, findings: &Findings) -> List<ProviderObject> {
+pub(crate) fn providers(catalog: &Catalog, findings: &Findings, now_ms: i64) -> List<ProviderObject> {
     let object = |known: &KnownProvider| {
         let provider = &known.provider;
         ProviderObject {
@@ -247,7 +290,9 @@ pub(crate) fn providers(catalog: &Catalog, findings: &Findings) -> List<Provider
             takes_keys: known.takes_keys,
             configured: catalog.providers.iter().any(|configured| configured.id == provider.id),
             models: catalog.models.iter().filter(|served| served.provider.id == provider.id).count(),
-            list: findings.get(&*provider.id).map(|findings| model_list(known, findings)),
+            can_be_keyless: known.can_be_keyless,
+            keyless: provider.keyless,
+            list: findings.get(&*provider.id).and_then(|findings| model_list(known, catalog, findings, now_ms)),
             missing: (!known.has_address).then(|| "its address, which depends on the account".to_owned()),
         }
     };

@@ -104,6 +104,9 @@ impl KeyService<'_> {
         if let AccountChange::Named(account) = &change.account {
             check_account(account)?;
         }
+        if let Some(grouped) = self.group(id, &change, by).await? {
+            return Ok(grouped);
+        }
         let changed = self.ledger.change_provider_key(id, &change, by).await;
         let key = changed.map_err(|error| self.explain(id, error))?;
         Ok(ProviderKeyObject::stored(&key, None))
@@ -112,6 +115,32 @@ impl KeyService<'_> {
     pub(crate) async fn delete(&self, id: &str, by: &ChangedBy) -> Result<(), ApiError> {
         let stays = environment_keys(&self.catalog).any(|found| found.id() == id);
         self.ledger.delete_provider_key(id, stays, by).await.map_err(|error| self.explain(id, error))
+    }
+
+    /// Changes the account of a key of the environment, which is all that can be changed of it here. `None`: it is none.
+    async fn group(
+        &self,
+        id: &str,
+        change: &ProviderKeyChange,
+        by: &ChangedBy,
+    ) -> Result<Option<ProviderKeyObject>, ApiError> {
+        let account = match &change.account {
+            AccountChange::Named(account) => Some(account.as_str()),
+            AccountChange::Own => None,
+            AccountChange::Keep => return Ok(None),
+        };
+        let is_account_only = change.label.is_none() && change.disabled.is_none();
+        let Some(found) = environment_keys(&self.catalog).find(|found| found.id() == id) else { return Ok(None) };
+        let stored = self.ledger.read_provider_keys().await.map_err(|e| flow_error::from_ledger_read(&e))?;
+        if !is_account_only || stored.find(id).is_some() {
+            return Ok(None);
+        }
+        let (provider, fingerprint) = (&found.provider.provider.id, &found.key.id);
+        let grouped = self.ledger.group_environment_key(provider, fingerprint, account, by).await;
+        grouped.map_err(change_error)?;
+        let object = list(&self.catalog, &stored, None).data.into_iter().find(|key| key.id == id);
+        // The catalogue in hand is the one from before.
+        Ok(object.map(|key| key.with_account(account.unwrap_or(fingerprint))))
     }
 
     /// A key that the store does not have may be one of the environment.

@@ -165,7 +165,8 @@ pub(crate) async fn test(
 
 /// Changes a provider key
 ///
-/// Applies to the next admission of every replica. Keys of the environment are changed there.
+/// Applies to the next admission of every replica. Of a key of the environment only its account can be changed; null gives it the
+/// one that the configuration names.
 #[utoipa::path(
     patch, path = "/admin/v1/provider-keys/{id}", tag = "providers", operation_id = "change_provider_key",
     security(("admin_key" = [])),
@@ -234,8 +235,13 @@ pub(crate) async fn list_providers(
     request: HttpRequest,
 ) -> Result<Json<List<ProviderObject>>, ApiError> {
     Query::parse(&request, &[])?;
-    let findings = state.flow.ledger.findings().borrow().clone();
-    Ok(Json(provider_key_object::providers(&state.flow.catalog.load(), &findings)))
+    Ok(Json(all_providers(&state)))
+}
+
+fn all_providers(state: &AppState) -> List<ProviderObject> {
+    let ledger = &state.flow.ledger;
+    let findings = ledger.findings().borrow().clone();
+    provider_key_object::providers(&state.flow.catalog.load(), &findings, ledger.now_ms())
 }
 
 /// Which list to look at.
@@ -250,7 +256,8 @@ pub(crate) struct Refresh {
 
 /// Looks at the lists of models of providers now
 ///
-/// All replicas get what is found. Without this call each list is looked at every six hours, by one replica for all.
+/// All replicas get what is found, and models that were refused are served again where the list has them. Without this call
+/// each list is looked at every six hours, by one replica for all.
 #[utoipa::path(
     post, path = "/admin/v1/providers/refresh", tag = "providers", operation_id = "refresh_model_lists",
     security(("admin_key" = [])),
@@ -263,6 +270,5 @@ pub(crate) async fn refresh(
 ) -> Result<Json<List<ProviderObject>>, ApiError> {
     let lists = json.body.provider.as_deref().map_or(Lists::All, Lists::Of);
     state.flow.look_at_model_lists(lists).await.map_err(|e| flow_error::from_ledger_read(&e))?;
-    let findings = state.flow.ledger.findings().borrow().clone();
-    Ok(Json(provider_key_object::providers(&state.flow.catalog.load(), &findings)))
+    Ok(Json(all_providers(&state)))
 }

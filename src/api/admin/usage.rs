@@ -8,7 +8,7 @@ use actix_web::{
 use crate::{
     api::{
         edge::{auth::Admin, error::ApiError, query::Query, state::AppState},
-        v1::usage::{TimeRange, TimeRangeParams, Usage, series, usage},
+        v1::usage::{Reading, Series, TimeRange, TimeRangeParams, Usage, series, usage},
     },
     ledger::rollup::{GroupBy, split_name},
 };
@@ -68,7 +68,9 @@ pub(crate) async fn show(state: Data<AppState>, _: Admin, request: HttpRequest) 
     let by = query.one_of("by", &SUBJECTS, GroupBy::Client)?;
     let range = TimeRange::parse(&query, state.flow.ledger.now_ms())?;
     let [client, provider, model] = ["client", "provider", "model"].map(|name| query.text(name));
-    let rollup = smallest_rollup(by, client.is_some(), provider.is_some(), model.is_some());
+    let prices = state.policy.load().prices.clone();
+    let needs_model = model.is_some() || !prices.is_empty();
+    let rollup = smallest_rollup(by, client.is_some(), provider.is_some(), needs_model);
     // A filter on the roll-up's own names is applied by the ledger.
     let name = match rollup {
         GroupBy::Client => client,
@@ -77,20 +79,29 @@ pub(crate) async fn show(state: Data<AppState>, _: Admin, request: HttpRequest) 
         GroupBy::ClientModel | GroupBy::Window => None,
     };
     let names: Vec<&str> = name.into_iter().collect();
-    let series = series(&state, rollup, &range, &names, |name| {
+    let read = Reading { by: rollup, names: &names, prices: &prices };
+    let mut series = series(&state, &read, &range, |name| {
         let parts = Parts::new(rollup, name);
         let matches = client.is_none_or(|client| client == parts.client)
             && provider.is_none_or(|provider| provider == parts.provider)
             && model.is_none_or(|model| model == parts.model);
-        matches.then_some(match by {
+        let series = match by {
             GroupBy::Client => parts.client,
             GroupBy::Provider => parts.provider,
             GroupBy::Model | GroupBy::ClientModel | GroupBy::Window => parts.model,
-        })
+        };
+        matches.then_some((series, parts.model))
     })
     .await?;
+    if by == GroupBy::Client {
+        let clients = series.iter().map(Series::name);
+        let names = state.display_names.lookup(&state.flow.ledger, clients).await;
+        for one in &mut series {
+            one.set_label(names.get(one.name()).cloned());
+        }
+    }
     let by = SUBJECTS.iter().find(|(_, other)| *other == by).map_or("", |(name, _)| name);
-    Ok(Json(usage(by, &range, series)))
+    Ok(Json(usage(by, &range, series, &prices)))
 }
 
 #[cfg(test)]

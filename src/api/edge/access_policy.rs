@@ -12,7 +12,7 @@ use crate::{
     api::edge::{config_view::ConfigView, cors::Origins, host_guard::HostGuard},
     config::{AuthMode, Network, Settings},
     domain::{
-        KeyDigest, Limit,
+        KeyDigest, Limit, PriceList,
         client::{Client, ClientKind},
         key::{self, CLIENT_KEY_PREFIX},
     },
@@ -41,16 +41,20 @@ pub(crate) struct AccessPolicy {
     host_guard: Option<HostGuard>,
     /// Requests of this replica at a time.
     pub in_flight: usize,
-    /// MiB for the bodies of requests; read at start.
-    pub memory_mb: Option<usize>,
     /// Seals what clients keep for the gateway. `None`: replicas share no key for it.
     pub sealer: Option<Arc<Sealer>>,
     /// How responses are stored. `None`: they are not.
     pub responses: Option<ResponseBounds>,
     /// Maximum size of a request body.
     pub body_bytes: usize,
+    /// Limit for forms with a recording.
+    pub upload_bytes: usize,
     /// The path of a shared host below which the gateway is served, or empty.
     pub base_path: Arc<str>,
+    /// What requests would have cost elsewhere, for `GET /admin/v1/usage`.
+    pub prices: Arc<PriceList>,
+    /// Where clients reach the gateway, without a slash at its end. `None`: where a request came from.
+    pub public_url: Option<Arc<str>>,
     /// The settings in force, for `GET /admin/v1/config`.
     pub config: Arc<ConfigView>,
 }
@@ -99,7 +103,6 @@ impl AccessPolicy {
             is_open_by_default,
             host_guard: (open && is_loopback(host)).then(|| HostGuard::new(hosts)),
             in_flight: settings.limits.in_flight,
-            memory_mb: settings.limits.memory_mb,
             sealer: sealer(settings, admin_key.as_ref()),
             admin_key,
             shared_key,
@@ -112,7 +115,10 @@ impl AccessPolicy {
                 bytes_per_client: settings.responses.store_bytes_per_client,
             }),
             body_bytes: settings.http.body_bytes,
+            upload_bytes: settings.http.upload_bytes,
             base_path: settings.http.base_path.as_str().into(),
+            prices: Arc::new(settings.prices.clone()),
+            public_url: settings.server.public_url.as_deref().map(Arc::from),
             config: Arc::new(ConfigView::new(settings)),
         }
     }

@@ -14,9 +14,9 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_util::StreamExt;
 use ruzstd::decoding::StreamingDecoder;
 
-use crate::api::edge::{
-    body_memory::{BodyReservation, Exhausted},
-    error::ApiError,
+use crate::{
+    api::edge::error::ApiError,
+    memory::{Exhausted, Reservation},
 };
 
 /// The largest window that a sender of Zstandard over HTTP may need (RFC 9659).
@@ -53,7 +53,7 @@ pub(crate) async fn read(
     request: &HttpRequest,
     payload: Payload,
     max: usize,
-    mut memory: Option<BodyReservation>,
+    mut memory: Option<Reservation>,
 ) -> Result<Bytes, ApiError> {
     let codings = codings(request)?;
     let body = receive(payload, max, memory.as_mut()).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn read(
     inflated
 }
 
-fn reserve(memory: Option<&mut BodyReservation>, bytes: usize) -> Result<(), ApiError> {
+fn reserve(memory: Option<&mut Reservation>, bytes: usize) -> Result<(), ApiError> {
     match memory.map(|memory| memory.grow(bytes)) {
         None | Some(Ok(())) => Ok(()),
         Some(Err(Exhausted)) => {
@@ -102,11 +102,7 @@ fn codings(request: &HttpRequest) -> Result<Vec<Coding>, ApiError> {
     Ok(codings)
 }
 
-async fn receive(
-    mut payload: Payload,
-    max: usize,
-    mut memory: Option<&mut BodyReservation>,
-) -> Result<Bytes, ApiError> {
+async fn receive(mut payload: Payload, max: usize, mut memory: Option<&mut Reservation>) -> Result<Bytes, ApiError> {
     let incomplete = |why: String| ApiError::InvalidJson { message: format!("The body ended early: {why}.") };
     let mut body = BytesMut::new();
     loop {

@@ -65,7 +65,7 @@ pub enum ApiError {
     MethodNotAllowed { method: String, path: String, allow: String },
     #[error("The content encoding `{0}` is not supported. Supported: gzip, deflate, br, zstd.")]
     UnsupportedEncoding(String),
-    #[error("The request is larger than {max} bytes (`http.body_bytes`).")]
+    #[error("The request is larger than {max} bytes (`http.body_bytes`, or `http.upload_bytes` for recordings).")]
     TooLarge { max: usize },
     #[error("{message}")]
     ClientQuota { message: String, retry_ms: i64 },

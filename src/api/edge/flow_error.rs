@@ -30,6 +30,7 @@ pub(crate) fn from_flow(error: &FlowError, requested: &str) -> ApiError {
             message: message.clone(),
             code: code.clone(),
         },
+        FlowError::Damaged(message) => ApiError::AllFailed { message: message.clone() },
         FlowError::AllFailed { timed_out, .. } => {
             let message = error.to_string();
             if *timed_out { ApiError::TimedOut { message } } else { ApiError::AllFailed { message } }
@@ -161,6 +162,8 @@ fn limit_name(limit: Limit) -> &'static str {
         Limit::Tpd => "tokens per day",
         Limit::Tpmonth => "tokens per month",
         Limit::Itpm => "input tokens per minute",
+        Limit::Ash => "seconds of sound per hour",
+        Limit::Asd => "seconds of sound per day",
         Limit::Concurrency => "concurrent requests",
     }
 }

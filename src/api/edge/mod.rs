@@ -4,7 +4,6 @@ pub(crate) mod access_policy;
 pub(crate) mod auth;
 pub(crate) mod auth_context;
 pub(crate) mod body;
-pub(crate) mod body_memory;
 pub(crate) mod compression;
 pub(crate) mod config_view;
 pub(crate) mod cors;

@@ -3,7 +3,10 @@
 
 use utoipa::openapi::{Object, ObjectBuilder, schema::Type};
 
-use crate::{domain::RoutingStrategy, ledger::KeyState};
+use crate::{
+    domain::{ModelKind, RoutingStrategy},
+    ledger::KeyState,
+};
 
 fn one_of<const N: usize>(names: [&'static str; N]) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
@@ -22,7 +25,11 @@ pub(crate) fn window_kind() -> Object {
 }
 
 pub(crate) fn limit_source() -> Object {
-    one_of(["catalogue", "file", "learned"])
+    one_of(["catalogue", "file", "learned", "provider"])
+}
+
+pub(crate) fn learned_from() -> Object {
+    one_of(["answer", "refusal", "ceiling", "unknown"])
 }
 
 pub(crate) fn client_source() -> Object {
@@ -50,6 +57,10 @@ pub(crate) fn model_status() -> Object {
     one_of(["active", "trial", "gated", "paid", "retired", "off"])
 }
 
+pub(crate) fn model_kind() -> Object {
+    one_of(ModelKind::NAMES.map(|(name, _)| name))
+}
+
 pub(crate) fn audit_actor() -> Object {
     one_of(["admin", "cli"])
 }
@@ -63,5 +74,5 @@ pub(crate) fn usage_subject() -> Object {
 }
 
 pub(crate) fn usage_step() -> Object {
-    one_of(["minute", "day"])
+    one_of(["minute", "hour", "day"])
 }

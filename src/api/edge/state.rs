@@ -9,12 +9,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
-    api::edge::{
-        access_policy::AccessPolicy, body_memory::BodyMemory, display_names::DisplayNames, event_hub::EventHub,
-        guesses::Guesses,
-    },
+    api::edge::{access_policy::AccessPolicy, display_names::DisplayNames, event_hub::EventHub, guesses::Guesses},
     flow::Flow,
     ledger::{JournalPage, JournalRange},
+    memory::Memory,
 };
 
 /// One instance per process.
@@ -29,7 +27,7 @@ pub(crate) struct AppState {
     /// Whether the ledger has held client keys.
     has_clients: AtomicBool,
     pub guesses: Guesses,
-    pub bodies: Arc<BodyMemory>,
+    pub bodies: Arc<Memory>,
     draining: AtomicBool,
     /// Each running request whose body has arrived holds a receiver.
     in_flight: watch::Sender<()>,
@@ -52,7 +50,7 @@ impl Drop for OpenRequest {
 impl AppState {
     pub(crate) fn new(policy: AccessPolicy, flow: Arc<Flow>, has_clients: bool) -> Self {
         Self {
-            bodies: BodyMemory::new(policy.memory_mb),
+            bodies: flow.upstream.memory().clone(),
             policy: ArcSwap::from_pointee(policy),
             flow,
             last_journal: ArcSwap::default(),

@@ -12,14 +12,31 @@ use crate::{
 };
 
 /// Example requests by the operation.
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: [(&str, &str); 9] = [
     ("create_chat_completion", include_str!("chat_examples.json")),
     ("create_message", include_str!("messages_examples.json")),
     ("count_message_tokens", include_str!("messages_examples.json")),
     ("create_response", include_str!("responses_examples.json")),
+    ("create_embeddings", include_str!("embeddings_examples.json")),
+    ("create_completion", include_str!("completions_examples.json")),
+    ("create_fim_completion", include_str!("completions_examples.json")),
+    ("rerank_documents", include_str!("rerank_examples.json")),
+    ("create_moderation", include_str!("moderations_examples.json")),
 ];
 /// Operations that go through the flow to a provider.
-const FLOW_OPERATIONS: [&str; 4] = ["create_chat_completion", "create_message", "create_response", "compact_response"];
+const FLOW_OPERATIONS: [&str; 11] = [
+    "create_chat_completion",
+    "create_message",
+    "create_response",
+    "compact_response",
+    "create_embeddings",
+    "create_completion",
+    "create_fim_completion",
+    "rerank_documents",
+    "create_moderation",
+    "create_transcription",
+    "create_translation",
+];
 const METHODS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
 /// Error codes that follow from an endpoint requiring a key, accepting a body or having a query.
@@ -133,7 +150,8 @@ fn derive_schemas(schemas: &mut Value) {
     ] });
     for (name, schema) in members(schemas) {
         // Providers and clients may add fields of their own to their protocols.
-        let is_of_protocol = ["Chat", "Message", "Responses"].iter().any(|prefix| name.starts_with(prefix));
+        let is_of_protocol =
+            ["Chat", "Message", "Responses", "Transcription"].iter().any(|prefix| name.starts_with(prefix));
         if is_of_protocol && schema["type"] == "object" {
             schema["additionalProperties"] = true.into();
         }

@@ -13,6 +13,8 @@ mod client_schema;
 mod enrich;
 mod error_examples;
 #[expect(dead_code, clippy::struct_field_names, reason = "only described in the document, and named by the protocol")]
+mod kinds_schema;
+#[expect(dead_code, clippy::struct_field_names, reason = "only described in the document, and named by the protocol")]
 mod messages_schema;
 #[expect(dead_code, reason = "only described in the document")]
 mod responses_schema;
@@ -26,7 +28,7 @@ use crate::api::{
     admin, dashboard,
     docs::{self, ApiDocs},
     edge::error,
-    v1,
+    setup, v1,
 };
 
 /// Every handler, in the order of `routes.rs`.
@@ -41,6 +43,13 @@ use crate::api::{
     ),
     paths(
         v1::chat::create,
+        v1::transcriptions::create,
+        v1::transcriptions::translate,
+        v1::rerank::create,
+        v1::moderations::create,
+        v1::completions::create,
+        v1::completions::create_fim,
+        v1::embeddings::create,
         v1::responses::create,
         v1::responses::count_tokens,
         v1::responses::compact,
@@ -53,6 +62,7 @@ use crate::api::{
         v1::models::list,
         v1::models::show,
         v1::usage::show_own,
+        v1::stream_test::stream_events,
         v1::status::show,
         admin::controls::set_strategy,
         admin::controls::switch_provider,
@@ -61,6 +71,7 @@ use crate::api::{
         admin::requests::list,
         admin::usage::show,
         admin::budget::show,
+        admin::budget::forget,
         admin::events::stream_events,
         admin::models::list,
         admin::provider_keys::list_providers,
@@ -88,12 +99,25 @@ use crate::api::{
         dashboard::page,
         docs::json,
         docs::page,
+        setup::show_page,
+        setup::show_script,
+        setup::make_files,
     ),
     components(schemas(
         error::Envelope,
         chat_schema::ChatRequest,
         chat_schema::ChatCompletion,
         chat_schema::ChatChunk,
+        kinds_schema::TranscriptionRequest,
+        kinds_schema::Transcription,
+        kinds_schema::RerankRequest,
+        kinds_schema::Ranking,
+        kinds_schema::ModerationRequest,
+        kinds_schema::Moderation,
+        kinds_schema::CompletionRequest,
+        kinds_schema::Completion,
+        kinds_schema::EmbeddingsRequest,
+        kinds_schema::Embeddings,
         responses_schema::ResponsesRequest,
         responses_schema::ResponsesCompactRequest,
         responses_schema::ResponsesObject,
@@ -107,6 +131,11 @@ use crate::api::{
     )),
     tags(
         (name = "chat", description = "Chat completions"),
+        (name = "audio", description = "Transcripts of recordings"),
+        (name = "rerank", description = "Ranking of documents"),
+        (name = "moderations", description = "Harmful texts"),
+        (name = "completions", description = "Completions of a prompt, for editors"),
+        (name = "embeddings", description = "Vectors of texts"),
         (name = "responses", description = "OpenAI's Responses"),
         (name = "messages", description = "Anthropic's Messages, for coding agents and Anthropic's SDKs"),
         (name = "models", description = "Models and meta-models"),

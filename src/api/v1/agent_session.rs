@@ -42,7 +42,7 @@ impl SessionHeaders {
         if let Some(name) = named.filter(|name| !name.is_empty()) {
             return Some(safe(name));
         }
-        let is_agent = protocol != Protocol::Chat || request.tools > 0;
+        let is_agent = matches!(protocol, Protocol::Messages | Protocol::Responses) || request.tools > 0;
         let opening = is_agent.then(|| chat::opening(&request.body)).flatten()?;
         Some(format!("opening-{}", &opening.hex()[..DIGEST_CHARS]))
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     catalog::{Catalog, MetaModel},
-    domain::{Candidate, Capabilities, Client, PoolSnapshot},
+    domain::{Candidate, Capabilities, Client, ModelKind, PoolSnapshot},
 };
 
 /// What Codex sends as the instructions of a model that it does not know.
@@ -54,7 +54,7 @@ pub(crate) fn list(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) 
 }
 
 fn can_act(candidate: &Candidate) -> bool {
-    candidate.model.capabilities.has(Capabilities::TOOLS)
+    candidate.model.kind == ModelKind::Chat && candidate.model.capabilities.has(Capabilities::TOOLS)
 }
 
 /// `None` if no member that this client may use can call tools.

@@ -1,6 +1,9 @@
 //! The one way of a model request through the edge, whatever protocol it speaks: decode, flow, answer.
 
-use std::future::{Ready, ready};
+use std::{
+    future::{Ready, ready},
+    time::Duration,
+};
 
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse, ResponseError,
@@ -8,6 +11,7 @@ use actix_web::{
     http::header::HeaderMap,
     web::{Bytes, Data},
 };
+use serde::de::DeserializeOwned;
 use utoipa::IntoResponses;
 
 use crate::{
@@ -29,7 +33,7 @@ use crate::{
         },
     },
     domain::{ChatRequest, Client, Tier, client::ClientKind},
-    flow::{AttemptLog, FlowError},
+    flow::{AttemptLog, ChatBody, ChatReply, FlowError},
     protocol::{BadRequest, Decoded, Protocol},
 };
 
@@ -81,20 +85,12 @@ impl Call {
         let Decoded { mut request, encoder, dropped } = decoded;
         request.may_cost_money = client.may_cost_money;
         request.session = std::mem::take(&mut self.session).name(&request, protocol);
-        let prefer = match check_tier(&request, &client).and_then(|()| self.prefer.clone()) {
-            Ok(prefer) => prefer,
+        let flow = self.state.flow.clone();
+        let (mut context, wait) = match self.context(protocol, &client, &request.model, request.tier) {
+            Ok(context) => context,
             Err(error) => return self.reject(protocol, &client, &error),
         };
-        self.attempt_log.set_protocol(protocol.name());
-        let flow = &self.state.flow;
-        let wait = flow.wait_limits.allowed_wait(&client, request.tier, prefer.0);
-        let context = RequestContext {
-            protocol,
-            model: request.model.clone(),
-            attempt_log: self.attempt_log,
-            preference_applied: prefer.cut_to(wait),
-            dropped: dropped.join(", "),
-        };
+        context.dropped = dropped.join(", ");
         let encoding = encoder.map(|encoder| Encoding::new(encoder, flow.clone(), request.size));
         let streams = request.stream;
         let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait));
@@ -103,6 +99,54 @@ impl Call {
         } else {
             responders::respond(reply.await, encoding, &context)
         }
+    }
+
+    /// Runs a request to a model that does not chat. `encode` writes what it has computed, given the name of the model.
+    pub(crate) async fn compute<T: DeserializeOwned>(
+        self,
+        protocol: Protocol,
+        client: Client,
+        mut request: ChatRequest,
+        encode: impl FnOnce(T, &str) -> Option<Bytes>,
+    ) -> HttpResponse {
+        request.may_cost_money = client.may_cost_money;
+        let flow = self.state.flow.clone();
+        let (context, wait) = match self.context(protocol, &client, &request.model, request.tier) {
+            Ok(context) => context,
+            Err(error) => return self.reject(protocol, &client, &error),
+        };
+        let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait)).await;
+        let reply = reply.and_then(|reply| {
+            let computed = match &reply.body {
+                ChatBody::Whole(body) => serde_json::from_slice(body).ok(),
+                ChatBody::Stream(_) => None,
+            };
+            let body = computed.and_then(|computed| encode(computed, &reply.model));
+            let body = body.ok_or_else(|| FlowError::Damaged("The answer cannot be read.".to_owned()))?;
+            Ok(ChatReply { body: ChatBody::Whole(body), ..reply })
+        });
+        responders::respond(reply, None, &context)
+    }
+
+    /// What the response needs to know of a request, and how long the request may wait.
+    pub(crate) fn context(
+        &self,
+        protocol: Protocol,
+        client: &Client,
+        model: &str,
+        tier: Tier,
+    ) -> Result<(RequestContext, Duration), ApiError> {
+        let prefer = check_tier(tier, client).and_then(|()| self.prefer.clone())?;
+        self.attempt_log.set_protocol(protocol.name());
+        let wait = self.state.flow.wait_limits.allowed_wait(client, tier, prefer.0);
+        let context = RequestContext {
+            protocol,
+            model: model.to_owned(),
+            attempt_log: self.attempt_log.clone(),
+            preference_applied: prefer.cut_to(wait),
+            dropped: String::new(),
+        };
+        Ok((context, wait))
     }
 
     pub(crate) fn request_id(&self) -> &str {
@@ -147,8 +191,8 @@ pub(crate) fn estimate_prompt(state: &AppState, client: &Client, request: &ChatR
 }
 
 /// Only keys with permission may use the priority tier.
-fn check_tier(request: &ChatRequest, client: &Client) -> Result<(), ApiError> {
-    if request.tier == Tier::Priority && !client.may_priority && client.kind != ClientKind::Admin {
+fn check_tier(tier: Tier, client: &Client) -> Result<(), ApiError> {
+    if tier == Tier::Priority && !client.may_priority && client.kind != ClientKind::Admin {
         let message = "This key may not use `service_tier: \"priority\"`.".to_owned();
         return Err(ApiError::InvalidValue { param: Some("service_tier".to_owned()), message });
     }

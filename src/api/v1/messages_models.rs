@@ -1,7 +1,7 @@
 //! `GET /v1/models` as Anthropic's clients read it. Claude Code keeps only names with `claude` or `anthropic` in them, so that
 //! meta-models are listed as `anthropic/free-smart`.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::{
         v1::refusal::{own_headers, refuse},
     },
     catalog::{Catalog, LISTED_PREFIX, MetaModel, Resolved},
-    domain::{Candidate, Capabilities, Client, PoolSnapshot},
+    domain::{Candidate, Capabilities, Client, ModelKind, PoolSnapshot},
     protocol::Protocol,
 };
 
@@ -21,7 +21,7 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 const MAX_PAGE: usize = 1_000;
 
 #[derive(Serialize)]
-struct Model {
+pub(crate) struct Model {
     r#type: &'static str,
     id: String,
     display_name: String,
@@ -91,9 +91,10 @@ fn request_id(request: &HttpRequest) -> String {
 }
 
 /// Meta-models by their listed names, then each model of each configured provider.
-fn models(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) -> Vec<Model> {
+pub(crate) fn models(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) -> Vec<Model> {
     let mut seen = HashSet::new();
-    let own = catalog.candidates.iter().filter(|c| client.may_use(c) && seen.insert(&*c.name));
+    let is_chat = |c: &&Arc<Candidate>| c.model.kind == ModelKind::Chat;
+    let own = catalog.candidates.iter().filter(is_chat).filter(|c| client.may_use(c) && seen.insert(&*c.name));
     let metas = catalog
         .metas
         .iter()

@@ -2,19 +2,26 @@
 
 mod agent_session;
 pub(crate) mod chat;
-mod codex_models;
+pub(crate) mod codex_models;
+pub(crate) mod completions;
 mod early_keepalive;
+pub(crate) mod embeddings;
 mod encoded;
 mod exchange;
 pub(crate) mod health;
 pub(crate) mod messages;
-mod messages_models;
+pub(crate) mod messages_models;
 pub(crate) mod metrics;
 pub(crate) mod models;
+pub(crate) mod moderations;
 mod posted;
 mod prefer;
 pub(crate) mod refusal;
+pub(crate) mod rerank;
 mod responders;
 pub(crate) mod responses;
 pub(crate) mod status;
+pub(crate) mod stream_test;
+pub(crate) mod transcriptions;
+mod upload;
 pub(crate) mod usage;

@@ -14,7 +14,7 @@ use crate::{
         v1::{codex_models, messages_models},
     },
     catalog::{Catalog, MetaModel, Resolved},
-    domain::{Candidate, Capabilities, Client, PoolSnapshot},
+    domain::{Candidate, Capabilities, Client, ModelKind, PoolSnapshot},
 };
 
 /// `created` of all models, because providers do not report it: a constant, so that all replicas agree.
@@ -27,6 +27,9 @@ pub(crate) struct ModelCard {
     object: &'static str,
     created: i64,
     owned_by: String,
+    /// What the model is for, and thereby which endpoint serves it: `embedding` models serve `/v1/embeddings`
+    #[schema(schema_with = schema::model_kind)]
+    kind: &'static str,
     /// Tokens of prompt and response together; the largest of any member for a meta-model
     context_length: i64,
     context_window: i64,
@@ -107,7 +110,7 @@ pub(crate) fn model_id(request: &HttpRequest) -> String {
 }
 
 /// The cards of all models this client may use, each model once although several accounts and keys may serve it.
-fn cards(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) -> Vec<ModelCard> {
+pub(crate) fn cards(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) -> Vec<ModelCard> {
     let mut seen = HashSet::new();
     let models = catalog.candidates.iter().filter(|c| client.may_use(c) && seen.insert(&*c.name));
     let metas = catalog.metas.iter().filter_map(|meta| meta_card(meta, snapshot, client));
@@ -121,6 +124,7 @@ fn model_card(candidate: &Candidate, snapshot: &PoolSnapshot) -> ModelCard {
         object: "model",
         created: CREATED,
         owned_by: provider.id.to_string(),
+        kind: model.kind.as_str(),
         context_length: model.context,
         context_window: model.context,
         max_output: model.max_output,
@@ -149,6 +153,7 @@ fn meta_card(meta: &MetaModel, snapshot: &PoolSnapshot, client: &Client) -> Opti
         object: "model",
         created: CREATED,
         owned_by: "tollfree".to_owned(),
+        kind: meta.members.first().map_or(ModelKind::Chat, |c| c.model.kind).as_str(),
         context_length: context,
         context_window: context,
         max_output: enabled().map(|c| c.model.max_output).max().unwrap_or(0),

@@ -54,7 +54,7 @@ impl FromRequest for Posted {
 }
 
 /// How long a caller whose key cannot be checked waits for the ledger. Its own default is not known before.
-fn outage_wait(state: &AppState, headers: &HeaderMap) -> Duration {
+pub(super) fn outage_wait(state: &AppState, headers: &HeaderMap) -> Duration {
     let preferred = Prefer::parse(headers).ok().and_then(|prefer| prefer.0);
     let max_wait = state.flow.wait_limits.max_wait;
     preferred.map_or(max_wait, |preferred| preferred.min(max_wait))

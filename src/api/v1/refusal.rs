@@ -17,7 +17,13 @@ use crate::{
 pub(crate) fn refuse(protocol: Protocol, error: &ApiError, request_id: &str) -> HttpResponse {
     let response = error.error_response();
     match protocol {
-        Protocol::Chat => response,
+        Protocol::Chat
+        | Protocol::Embeddings
+        | Protocol::Completions
+        | Protocol::Fim
+        | Protocol::Rerank
+        | Protocol::Moderations
+        | Protocol::Transcriptions => response,
         Protocol::Responses => {
             let mut envelope = error.envelope();
             let renamed = envelope.error.param.as_deref().and_then(protocol::responses::parameter_name);

@@ -35,6 +35,7 @@ Python    client = OpenAI(base_url=\"{url}/v1\", api_key=\"{key}\")
 curl      curl {url}/v1/chat/completions -H 'authorization: Bearer {key}' \\
             -H 'content-type: application/json' \\
             -d '{{\"model\": \"free\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'
+Agents    tollfree setup claude-code --url {url}     also codex, opencode, aider …: `tollfree setup`
 ",
         client_name(client)
     )

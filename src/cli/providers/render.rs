@@ -52,16 +52,20 @@ pub(super) fn table(keys: &[Value]) -> String {
 pub(super) fn lists(providers: &[Value]) -> String {
     let lines = providers.iter().filter(|provider| provider["list"].is_object()).map(|provider| {
         let list = &provider["list"];
-        let ids = |field: &str| {
-            let models = list[field].as_array().into_iter().flatten();
-            models.map(|model| text(model, "id").to_owned()).collect::<Vec<_>>()
-        };
-        let (new, gone) = (ids("new"), ids("gone"));
+        let models = |field: &str| list[field].as_array().cloned().unwrap_or_default();
+        let (new, gone) = (models("new"), models("gone"));
         let mut line = format!("{:<16} {} new, {} gone", text(provider, "id"), new.len(), gone.len());
-        for (what, ids) in [("gone", gone), ("new", new)] {
-            if !ids.is_empty() {
-                line = format!("{line}\n  {what}: {}", ids.join(", "));
-            }
+        for model in &gone {
+            let since = text(model, "since").split('T').next().unwrap_or_default();
+            line = format!("{line}\n  gone: {} since {since}: {}", text(model, "id"), text(model, "why"));
+        }
+        for model in &new {
+            let state = match (text(model, "not_served"), &model["on_trial"]) {
+                ("", Value::Bool(true)) => "on trial",
+                ("", _) => "served",
+                (why, _) => why,
+            };
+            line = format!("{line}\n  new: {}: {state}", text(model, "id"));
         }
         match list["problem"].as_str() {
             Some(problem) => format!("{line}\n  {problem}"),

@@ -102,7 +102,7 @@ impl SizeLimit {
     }
 }
 
-fn smallest_token_window(candidate: &Candidate) -> i64 {
+pub(in crate::flow) fn smallest_token_window(candidate: &Candidate) -> i64 {
     let tokens = candidate.windows.iter().filter(|w| matches!(w.limit.unit(), Unit::Token | Unit::InputToken));
     tokens.map(|w| w.max).min().unwrap_or(i64::MAX)
 }

@@ -9,10 +9,11 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+pub(super) use self::exclusion::smallest_token_window;
 use super::{AttemptLog, FlowError};
 use crate::{
     domain::{
-        Candidate, Charge, Choice, Client, Fault, FaultKind, KeyRefused, Outcome, RoutePlan, Tier,
+        Candidate, Charge, Choice, Client, Fault, FaultKind, KeyRefused, ModelKind, Outcome, RoutePlan, Tier,
         provider::DialectName,
     },
     ledger::{Admission, AdmitRequest, Lease, Ledger, LedgerError},
@@ -131,7 +132,7 @@ impl Failover {
         attempt: Pin<&mut impl Future<Output = Result<T, Fault>>>,
     ) -> Result<T, Fault> {
         self.attempt_log.begin(candidate);
-        let own = candidate.provider.first_token_timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        let own = candidate.first_token_timeout_ms().map(|ms| Instant::now() + Duration::from_millis(ms));
         let until = own.map_or(self.deadline, |own| own.max(self.deadline));
         match tokio::time::timeout_at(until, attempt).await {
             Ok(ended) => ended,
@@ -139,8 +140,13 @@ impl Failover {
         }
     }
 
-    /// Whether another model is left to try.
+    /// Whether another model is left to try after an empty reply. A recording without a word is transcribed by two at most.
     pub(crate) fn has_alternative(&self, candidate: &Candidate) -> bool {
+        let is_sound = candidate.model.kind == ModelKind::Transcription;
+        let was_empty = || self.attempt_log.attempts().iter().any(|attempt| attempt.label == "empty");
+        if is_sound && was_empty() {
+            return false;
+        }
         self.plan.choices.iter().any(|choice| choice.candidate.name != candidate.name)
     }
 

@@ -12,16 +12,19 @@ use tokio::time::Instant;
 use super::{
     in_flight::{InFlightAdmit, PendingSettlement, WaitTimer},
     instrument::{self, Round},
+    known_refusals::RequestFacts,
     lease::Lease,
     lease_state::{Granted, LEASE_TTL_MS, PendingWrite},
     outage_queue::NotReleased,
-    queue::{QueueTicket, TICKET_TIMEOUT_MS},
+    queue::QueueTicket,
     reply::{self, AdmitReply},
     request::{Admission, AdmitRequest},
     settle::SettleMode,
+    subject::Subject,
+    waiters::{Replied, Waiting},
 };
 use crate::{
-    domain::{Outcome, Tier, Usage},
+    domain::{Outcome, Usage},
     ledger::{
         error::LedgerError,
         script::{
@@ -54,10 +57,33 @@ struct AdmitCall {
     call: ScriptCall,
 }
 
+/// How a request waits for a ledger that cannot be reached.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    /// Its place among the requests of this replica.
+    number: u64,
+    deadline: Instant,
+    waits_for_ledger: bool,
+}
+
 impl Ledger {
     /// Checks the client's quota and every candidate's windows, breakers and slots in one atomic step, and reserves for the
     /// first candidate that has room.
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Admission, LedgerError> {
+        let AdmitRequest { client, choices, wait_ms, .. } = request;
+        let facts = RequestFacts { client, choices, tokens: request.subject().client_tokens(), wait_ms };
+        if let Some(refusal) = self.shared.known_refusals.get(facts) {
+            return Ok(Admission::Refused(refusal));
+        }
+        let admission = self.admit_in_parts(request).await;
+        if let Ok(Admission::Refused(refusal)) = &admission {
+            self.shared.known_refusals.note(facts, refusal);
+        }
+        admission
+    }
+
+    /// The first candidates alone, and then all of them if those have no room.
+    async fn admit_in_parts(&self, request: AdmitRequest<'_>) -> Result<Admission, LedgerError> {
         let waits = request.wait_ms > 0;
         // Not after an outage: it would overtake the requests that wait for the ledger.
         let may_peek = !waits || self.shared.outage_queue.is_clear();
@@ -98,38 +124,23 @@ impl Shared {
         let started = Instant::now();
         let deadline = started + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
         let (mut ticket, mut rounds): (Option<QueueTicket>, _) = (None, 0);
-        let number = self.outage_queue.next_arrival();
         // Who can be served without the ledger does not wait for it.
         let waits_for_ledger = request.wait_ms > 0 && !request.choices.iter().any(|c| c.candidate.is_unmetered());
+        let arrival = Arrival { number: self.outage_queue.next_arrival(), deadline, waits_for_ledger };
+        // The reply of a call for several tickets.
+        let mut replied: Option<Replied> = None;
         while rounds < MAX_ROUNDS {
             rounds += 1;
-            let mut permit = None;
-            if waits_for_ledger && !self.outage_queue.is_clear() {
-                let _timer = WaitTimer::start(request.ledger_wait_us);
-                match self.outage_queue.pass(number, ticket.is_some(), deadline).await {
-                    Ok(passed) => permit = passed,
-                    Err(NotReleased) => break,
+            let round = if let Some(replied) = replied.take() {
+                self.turn_replied(&request, replied, ticket.as_ref())
+            } else {
+                let round = self.ask_alone(request, arrival, ticket.as_ref(), &mut settlement).await;
+                if let Some(span) = settle_span.take() {
+                    span.set_end();
                 }
-            }
-            let mut request = request;
-            if request.wait_ms > 0 {
-                let left = deadline.saturating_duration_since(Instant::now());
-                request.wait_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
-            }
-            if self.has_file_client_changed(request.client) {
-                settlement.flush().await;
-                return Ok(Admission::ClientChanged);
-            }
-            let began = Instant::now();
-            let round = instrument::traced(pin!(self.admit_once(&request, ticket.as_ref(), &mut settlement))).await;
-            drop(permit);
-            if let Some(span) = settle_span.take() {
-                span.set_end();
-            }
-            if began.elapsed() >= SLOW {
-                let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                request.ledger_wait_us.fetch_add(us, Ordering::Relaxed);
-            }
+                let Some(round) = round else { break };
+                round
+            };
             let round = match round {
                 Err(LedgerError::Unreachable { .. }) if waits_for_ledger && Instant::now() < deadline => {
                     // The id is cancelled, because the call may have been carried out.
@@ -150,7 +161,12 @@ impl Shared {
                 }
                 Round::Wait { ticket: id, wait_ms } => {
                     let _timer = WaitTimer::start(request.waited_us);
-                    ticket.get_or_insert_with(|| QueueTicket::new(self, id)).sleep(wait_ms, deadline).await;
+                    let queued = || {
+                        let AdmitRequest { client, choices, tier, .. } = request;
+                        let (client, choices) = (client.clone(), choices.to_vec());
+                        QueueTicket::new(self, Waiting { id, client, choices, tier, deadline })
+                    };
+                    replied = ticket.get_or_insert_with(queued).turn(wait_ms).await;
                     rounds = 0;
                 }
                 Round::Hold(ms) if waits_for_ledger && ms > 0 => {
@@ -188,6 +204,72 @@ impl Shared {
         Err(LedgerError::unreachable())
     }
 
+    /// Waits for the ledger where it cannot be reached, and asks for this request only. `None`: its time to wait is over.
+    async fn ask_alone(
+        self: &Arc<Self>,
+        mut request: AdmitRequest<'_>,
+        arrival: Arrival,
+        ticket: Option<&QueueTicket>,
+        settlement: &mut PendingSettlement<'_>,
+    ) -> Option<Result<Round, LedgerError>> {
+        let Arrival { number, deadline, waits_for_ledger } = arrival;
+        let mut permit = None;
+        if waits_for_ledger && !self.outage_queue.is_clear() {
+            let _timer = WaitTimer::start(request.ledger_wait_us);
+            match self.outage_queue.pass(number, ticket.is_some(), deadline).await {
+                Ok(passed) => permit = passed,
+                Err(NotReleased) => return None,
+            }
+        }
+        if request.wait_ms > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            request.wait_ms = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+        }
+        if self.has_file_client_changed(request.client) {
+            settlement.flush().await;
+            return Some(Ok(Round::Done(Admission::ClientChanged)));
+        }
+        let began = Instant::now();
+        let round = instrument::traced(pin!(self.admit_once(&request, ticket, settlement))).await;
+        drop(permit);
+        if began.elapsed() >= SLOW {
+            let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            request.ledger_wait_us.fetch_add(us, Ordering::Relaxed);
+        }
+        Some(round)
+    }
+
+    /// What the reply of a call for several tickets means for one of them.
+    fn turn_replied(
+        self: &Arc<Self>,
+        request: &AdmitRequest<'_>,
+        replied: Replied,
+        ticket: Option<&QueueTicket>,
+    ) -> Result<Round, LedgerError> {
+        let Replied { reply, epoch, sent } = replied;
+        let Some(ticket) = ticket else { return Ok(Round::Restart) };
+        let reply = InFlightAdmit::new(self, request.subject(), ticket.id()).finish(reply);
+        let round = match reply {
+            Ok(reply) if self.has_file_client_changed(request.client) => {
+                // As for every request, but what was granted is given back.
+                drop(self.next_round(request.subject(), ticket.id().clone(), epoch, &reply)?);
+                Ok(Round::Done(Admission::ClientChanged))
+            }
+            Ok(reply) => self.next_round(request.subject(), ticket.id().clone(), epoch, &reply),
+            Err(EngineError::Unreachable(_) | EngineError::NoScript) => Err(LedgerError::unreachable()),
+            Err(error) => Err(LedgerError::Internal(error.to_string())),
+        };
+        instrument::record(sent, round.map(|round| self.unless_late(round, sent)))
+    }
+
+    /// A grant whose reply took too long is given back: its call would reach the provider too late.
+    fn unless_late(&self, round: Round, sent: Instant) -> Round {
+        match round {
+            Round::Done(Admission::Granted(lease)) if sent.elapsed() > self.slack.max(SLOW) => Round::GiveBack(lease),
+            round => round,
+        }
+    }
+
     /// Sends one `admit` call, with the settlement before it if there is one.
     async fn admit_once(
         self: &Arc<Self>,
@@ -197,7 +279,7 @@ impl Shared {
     ) -> Result<Round, LedgerError> {
         let mut sent = Instant::now();
         let mut call = self.admit_call(request, ticket);
-        let mut in_flight = InFlightAdmit::new(self, request, &call.id);
+        let mut in_flight = InFlightAdmit::new(self, request.subject(), &call.id);
         // Whether the admission ran before the settlement that it should have seen.
         let mut ran_first = false;
         let mut reply = match settlement.call() {
@@ -237,25 +319,23 @@ impl Shared {
             reply = self.engine.run(&call.call, true).await;
         }
         let reply = self.note(in_flight.finish(reply))?;
-        let round = self.next_round(request, call, &reply)?;
+        let round = self.next_round(request.subject(), call.id, call.epoch, &reply)?;
         let is_outdated = ran_first && settlement.is_done();
-        match round {
-            Round::Done(Admission::Refused(_)) if is_outdated => Ok(Round::Hold(0)),
+        Ok(match round {
+            Round::Done(Admission::Refused(_)) if is_outdated => Round::Hold(0),
             // The settlement may have closed the candidate that was granted.
-            Round::Done(Admission::Granted(lease)) if is_outdated || sent.elapsed() > self.slack.max(SLOW) => {
-                Ok(Round::GiveBack(lease))
-            }
-            round => Ok(round),
-        }
+            Round::Done(Admission::Granted(lease)) if is_outdated => Round::GiveBack(lease),
+            round => self.unless_late(round, sent),
+        })
     }
 
     fn next_round(
         self: &Arc<Self>,
-        request: &AdmitRequest<'_>,
-        call: AdmitCall,
+        request: Subject<'_>,
+        id: Arc<str>,
+        epoch: Arc<str>,
         reply: &Reply,
     ) -> Result<Round, LedgerError> {
-        let AdmitCall { id, epoch, .. } = call;
         let reply = reply::decode(request, reply).ok_or_else(|| LedgerError::unexpected("admit", reply))?;
         Ok(match reply {
             AdmitReply::Granted { choice, now_ms, sequence, record, usage, passed_over } => {
@@ -281,13 +361,13 @@ impl Shared {
                 Round::Wait { ticket: id, wait_ms }
             }
             AdmitReply::WrongClock { now_ms } => {
-                self.epoch().set_clock(now_ms);
+                self.epoch().set_time(now_ms);
                 Round::Hold(0)
             }
             AdmitReply::Sync => Round::Sync,
             AdmitReply::Hold(ms) => Round::Hold(ms),
             // Only a call whose caller gave up is cancelled, so this reply is not read. A new id is safe in any case.
-            AdmitReply::Cancelled => Round::Restart,
+            AdmitReply::Cancelled | AdmitReply::NoTicket => Round::Restart,
             AdmitReply::ClientChanged => Round::Done(Admission::ClientChanged),
         })
     }
@@ -301,29 +381,17 @@ impl Shared {
     }
 
     fn admit_call(&self, request: &AdmitRequest<'_>, ticket: Option<&QueueTicket>) -> AdmitCall {
-        let client = request.client;
-        let id = ticket.map_or_else(|| self.next_id(), |ticket| ticket.id.clone());
+        let subject = request.subject();
+        let id = ticket.map_or_else(|| self.next_id(), |ticket| ticket.id().clone());
         let (epoch, sequence, now_ms) = {
             let state = self.epoch();
             (state.epoch.clone(), state.sequence, state.now_ms())
         };
         let windows: usize = request.choices.iter().map(|c| c.candidate.windows.len()).sum();
-        let mut keys = Vec::with_capacity(10 + client.limits.len() + request.choices.len() + windows);
+        let mut keys = Vec::with_capacity(10 + request.client.limits.len() + request.choices.len() + windows);
         keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&id)]);
         keys.extend(self.keys.queue());
-        // A client without a record has version 0, and the script does not read this key.
-        keys.push(if client.version == 0 { self.keys.meta() } else { self.keys.client_record(&client.id) });
-        keys.extend(encode::client_keys(&self.keys, client));
-        let mut caller = String::with_capacity(client.id.len() + 48);
-        caller.push_str(&client.id);
-        let class = i64::from(request.tier == Tier::Flex);
-        let (weight, again) = (request.tier.weight(client.weight), i64::from(ticket.is_some()));
-        for number in [client.version, weight, class, request.wait_ms, again, TICKET_TIMEOUT_MS] {
-            caller.push(' ');
-            encode::push_number(&mut caller, number);
-        }
-        let tokens = request.client_tokens();
-        let client_windows = encode::client_windows(client, |limit, max| encode::client_charge(limit, max, tokens));
+        keys.extend(subject.client_keys(&self.keys));
         let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
         let mut args = Vec::with_capacity(7 + request.choices.len());
         args.extend([
@@ -332,8 +400,8 @@ impl Shared {
             self.slack_ms.clone(),
             ttl.clone(),
             ttl,
-            Bytes::from(caller),
-            Bytes::from(client_windows),
+            Bytes::from(subject.describe(request.wait_ms, ticket.is_some())),
+            subject.client_windows(),
         ]);
         for choice in request.choices {
             let candidate = &choice.candidate;

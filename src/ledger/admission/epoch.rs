@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::lease_state::LeaseState;
+use super::{lease_state::LeaseState, pool_clock::PoolClock};
 
 /// A flushed minute window is rebuilt from the leases of the last minute; the slack is added to that.
 const REMEMBERED_MS: i64 = 62_000;
@@ -15,8 +15,9 @@ pub(crate) struct EpochState {
     pub epoch: Arc<str>,
     /// The highest sequence number seen in that epoch.
     pub sequence: i64,
-    /// The ledger's clock at the last reply, and the local instant of that reply.
+    /// The pool's clock at the last reply, and the local instant of that reply.
     clock: Option<(i64, Instant)>,
+    pub(super) pool_clock: PoolClock,
     /// Leases granted within [`REMEMBERED_MS`], oldest first.
     recent: VecDeque<Arc<LeaseState>>,
     /// Open leases that are older.
@@ -28,12 +29,22 @@ pub(crate) struct EpochState {
 }
 
 impl EpochState {
-    /// The ledger's time as estimated by this replica. The scripts check whatever is computed from it.
-    pub(crate) fn now_ms(&self) -> i64 {
+    /// The pool's clock as estimated by this replica, by which windows and the queue go.
+    pub(crate) fn pool_now_ms(&self) -> i64 {
         match self.clock {
             Some((then, at)) => then + i64::try_from(at.elapsed().as_millis()).unwrap_or(0),
-            None => jiff::Timestamp::now().as_millisecond(),
+            None => jiff::Timestamp::now().as_millisecond() + self.offset_ms(),
         }
+    }
+
+    /// The ledger's time as estimated by this replica, for dates. The scripts check whatever is computed from it.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.pool_now_ms() - self.offset_ms()
+    }
+
+    /// The pool's clock is ahead of the ledger's time by this, since that has jumped.
+    pub(crate) fn offset_ms(&self) -> i64 {
+        self.pool_clock.offset_ms
     }
 
     /// Takes the sequence number and the clock from a reply, unless it belongs to another epoch.
@@ -44,8 +55,13 @@ impl EpochState {
         }
     }
 
-    pub(crate) fn set_clock(&mut self, now_ms: i64) {
-        self.clock = Some((now_ms, Instant::now()));
+    pub(crate) fn set_clock(&mut self, pool_now_ms: i64) {
+        self.clock = Some((pool_now_ms, Instant::now()));
+    }
+
+    /// The same from the ledger's time.
+    pub(crate) fn set_time(&mut self, now_ms: i64) {
+        self.set_clock(now_ms + self.offset_ms());
     }
 
     pub(crate) fn remember(&mut self, lease: Arc<LeaseState>) {

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{lease_state::PendingWrite, request::AdmitRequest};
+use super::{lease_state::PendingWrite, subject::Subject};
 use crate::ledger::{
     error::LedgerError,
     script::engine::{EngineError, Reply, ScriptCall},
@@ -59,14 +59,14 @@ impl Drop for PendingSettlement<'_> {
 /// An admission whose reply has not been read. If that never happens it is cancelled, because it may have been granted.
 pub(super) struct InFlightAdmit<'a> {
     shared: &'a Shared,
-    request: &'a AdmitRequest<'a>,
+    subject: Subject<'a>,
     /// Empty if there is nothing to cancel.
     id: String,
 }
 
 impl<'a> InFlightAdmit<'a> {
-    pub(super) fn new(shared: &'a Shared, request: &'a AdmitRequest<'a>, id: &str) -> Self {
-        Self { shared, request, id: id.to_owned() }
+    pub(super) fn new(shared: &'a Shared, subject: Subject<'a>, id: &str) -> Self {
+        Self { shared, subject, id: id.to_owned() }
     }
 
     /// The call was not carried out.
@@ -90,8 +90,7 @@ impl<'a> InFlightAdmit<'a> {
 impl Drop for InFlightAdmit<'_> {
     fn drop(&mut self) {
         if !self.id.is_empty() {
-            let (client, choices) = (self.request.client.clone(), self.request.choices.to_vec());
-            self.shared.pending.push(PendingWrite::Cancel { id: mem::take(&mut self.id), client, choices });
+            self.shared.pending.push(self.subject.cancellation(mem::take(&mut self.id)));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::{
@@ -39,6 +40,14 @@ type RoundResult = Result<Round, LedgerError>;
 pub(super) async fn traced(round: Pin<&mut impl Future<Output = RoundResult>>) -> RoundResult {
     let call = AdmitSpan::begin();
     let result = round.instrument(call.span().clone()).await;
+    let outcome = record_outcome(call.span(), &result);
+    call.finish(outcome);
+    result
+}
+
+/// Records a round that ran in a call for several tickets, which was sent at this instant.
+pub(super) fn record(sent: Instant, result: RoundResult) -> RoundResult {
+    let call = AdmitSpan::begin_at(sent);
     let outcome = record_outcome(call.span(), &result);
     call.finish(outcome);
     result

@@ -1,9 +1,9 @@
-//! Decodes the reply of `lua/admission/admit.lua`.
+//! Decodes the reply of `lua/admission/admit.lua`, of which `lua/queue/queue_admit.lua` returns a list.
 
 use super::{
     lease_record::LeaseRecord,
     refusal::{ClientUsage, Refusal, RefusalReason, RefusedBy, WindowState},
-    request::AdmitRequest,
+    subject::Subject,
 };
 use crate::{
     domain::{Client, Unit, time::DAY_MS},
@@ -44,10 +44,12 @@ pub(super) enum AdmitReply {
     /// The id of the lease was cancelled before this call arrived.
     Cancelled,
     ClientChanged,
+    /// The queue has no such ticket: it expired, or the queue was lost.
+    NoTicket,
 }
 
 /// `None` if the reply has another form than the header of the script states.
-pub(super) fn decode(request: &AdmitRequest<'_>, reply: &Reply) -> Option<AdmitReply> {
+pub(super) fn decode(request: Subject<'_>, reply: &Reply) -> Option<AdmitReply> {
     let Reply::List(items) = reply else { return None };
     Some(match &items[..] {
         [Reply::Int(1), Reply::Int(chosen), Reply::Int(now_ms), Reply::Int(seq), Reply::Bulk(record), reasons @ ..] => {
@@ -86,6 +88,7 @@ pub(super) fn decode(request: &AdmitRequest<'_>, reply: &Reply) -> Option<AdmitR
             };
             AdmitReply::Refused { now_ms: *now_ms, refusal }
         }
+        [Reply::Int(3)] => AdmitReply::NoTicket,
         [Reply::Int(-1)] => AdmitReply::Sync,
         [Reply::Int(-2), Reply::Int(ms)] => AdmitReply::Hold(*ms),
         [Reply::Int(-3), Reply::Int(now_ms)] => AdmitReply::WrongClock { now_ms: *now_ms },
@@ -100,7 +103,7 @@ fn wait_ms(at_ms: i64, now_ms: i64) -> i64 {
 }
 
 /// Why each candidate in order, or the client, has no room: `why max instant` each.
-fn decode_reasons(request: &AdmitRequest<'_>, by: RefusedBy, words: &[Reply], now_ms: i64) -> Vec<RefusalReason> {
+fn decode_reasons(request: Subject<'_>, by: RefusedBy, words: &[Reply], now_ms: i64) -> Vec<RefusalReason> {
     let reason = |(i, words): (usize, &[Reply; 3])| {
         let [why, Reply::Int(max), Reply::Int(at_ms)] = words else { return None };
         let candidate = match by {
@@ -121,7 +124,7 @@ fn client_usage(client: &Client, used: impl Iterator<Item = i64>) -> Option<Clie
     let mut usage = ClientUsage::default();
     for (&(limit, max), used) in client.limits.iter().zip(used) {
         let tightest = match limit.unit() {
-            Unit::Slot => continue,
+            Unit::Slot | Unit::AudioSecond => continue,
             Unit::Request => &mut usage.requests,
             Unit::Token | Unit::InputToken => &mut usage.tokens,
         };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use super::{lease::Lease, refusal::Refusal};
+use super::{lease::Lease, refusal::Refusal, subject::Subject};
 use crate::domain::{Choice, Client, Tier};
 
 /// One request that wants to be admitted.
@@ -20,10 +20,9 @@ pub struct AdmitRequest<'a> {
     pub ledger_wait_us: &'a AtomicU64,
 }
 
-impl AdmitRequest<'_> {
-    /// Tokens that the client's own windows are charged: the largest charge of any candidate.
-    pub(super) fn client_tokens(&self) -> i64 {
-        self.choices.iter().map(|choice| choice.charge.tokens.max(choice.charge.input)).max().unwrap_or(0)
+impl<'a> AdmitRequest<'a> {
+    pub(super) fn subject(&self) -> Subject<'a> {
+        Subject { client: self.client, choices: self.choices, tier: self.tier }
     }
 }
 

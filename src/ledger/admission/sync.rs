@@ -1,14 +1,17 @@
 //! Detects a state that was lost or rolled back, and replays into it what it may have lost.
 //!
 //! A flushed, replaced, restarted or rolled-back Redis shows by its epoch, its run id or a sequence number that went back
-//! (`lua/admission/sync.lua`). Then nothing is admitted for half a second, while every replica replays its recent leases.
+//! (`lua/admission/sync.lua`), and a TIME that has jumped by our own clock. Then nothing is admitted for half a second, while every replica replays its recent leases.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tracing::warn;
 
-use super::lease_state::{LEASE_TTL_MS, LeaseState, TOMBSTONE_MS};
+use super::{
+    lease_state::{LEASE_TTL_MS, LeaseState, TOMBSTONE_MS},
+    pool_clock::{is_behind, own_ms},
+};
 use crate::ledger::{
     error::LedgerError,
     script::{
@@ -24,15 +27,28 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// Leases per `replay_leases` call, which takes about a millisecond of Redis time.
 const BATCH: usize = 40;
 
+/// While a replica that has just started sees TIME far from the pool's last instant, others may know that it has jumped: they
+/// say so within this time.
+const OTHERS_KNOW: Duration = Duration::from_millis(300);
+/// Calls until TIME is understood. One may be late, and one may meet the correction of another replica.
+const MAX_CALLS: usize = 4;
+
 /// The reply of `sync`.
 struct Synced {
     epoch: String,
     sequence: i64,
+    /// By the pool's clock, as are the following instants.
     now_ms: i64,
     /// No admissions for this time.
     hold_ms: i64,
     /// Leases granted from this instant on may be lost.
     since_ms: i64,
+    corrections: i64,
+    offset_ms: i64,
+    /// The latest instant that the pool had acted on.
+    last_ms: i64,
+    /// TIME is too far from that instant.
+    is_unsure: bool,
 }
 
 impl Shared {
@@ -47,16 +63,20 @@ impl Shared {
             }
             (state.epoch.clone(), state.sequence)
         };
-        let new_epoch = uuid::Uuid::new_v4().simple().to_string();
-        let args = vec![encode::text(&epoch), encode::number(sequence), Bytes::from(new_epoch), self.slack_ms.clone()];
-        let call = ScriptCall { script: Script::Sync, keys: vec![self.keys.meta()], args };
-        let synced = decode(&self.run(&call).await?)?;
+        let Some(synced) = self.agree_on_time(&epoch, sequence).await? else { return Ok(0) };
+        let jump_ms = self.epoch().offset_ms() - synced.offset_ms;
         if *synced.epoch != *epoch && !epoch.is_empty() {
             let leases = self.epoch().to_replay(&synced.epoch, synced.since_ms);
             let replayed = self.replay(&synced, &leases).await?;
-            warn!(leases = replayed, "The shared state was lost or rolled back; recent leases were replayed");
+            if jump_ms == 0 {
+                warn!(leases = replayed, "The shared state was lost or rolled back; recent leases were replayed");
+            } else {
+                warn!(leases = replayed, jump_ms, "The time of the shared state jumped; windows go on by true time");
+            }
         }
         let mut state = self.epoch();
+        state.pool_clock.offset_ms = synced.offset_ms;
+        state.pool_clock.corrections = synced.corrections;
         if *state.epoch == *synced.epoch {
             state.observe(&synced.epoch, synced.sequence, synced.now_ms);
         } else {
@@ -71,6 +91,50 @@ impl Shared {
             }
         }
         Ok(synced.hold_ms)
+    }
+
+    /// Calls `sync` until it accepts TIME, with a correction where TIME has jumped by our own clock. `None`: not yet.
+    async fn agree_on_time(&self, epoch: &str, sequence: i64) -> Result<Option<Synced>, LedgerError> {
+        let mut correction = None;
+        for _ in 0..MAX_CALLS {
+            let new_epoch = uuid::Uuid::new_v4().simple().to_string();
+            let clock = self.epoch().pool_clock.clone();
+            let sent = own_ms();
+            // As of the reply that led to a correction; else as we know them.
+            let (corrections, offset_ms, corrected) = match correction.take() {
+                Some((corrections, offset_ms, corrected_ms)) => (corrections, offset_ms, encode::number(corrected_ms)),
+                None => (clock.corrections, clock.offset_ms, Bytes::new()),
+            };
+            let args = vec![
+                encode::text(epoch),
+                encode::number(sequence),
+                Bytes::from(new_epoch),
+                self.slack_ms.clone(),
+                encode::number(clock.surely_passed(sent).unwrap_or(0)),
+                Bytes::from(format!("{corrections} {offset_ms}")),
+                corrected,
+            ];
+            let call = ScriptCall { script: Script::Sync, keys: vec![self.keys.meta()], args };
+            let synced = decode(&self.run(&call).await?)?;
+            let received = own_ms();
+            if !synced.is_unsure {
+                self.epoch().pool_clock.set(synced.now_ms, sent, received);
+                return Ok(Some(synced));
+            }
+            let offset_after = |jump_ms: i64| Some((synced.corrections, synced.offset_ms, synced.offset_ms - jump_ms));
+            if let Some(jump_ms) = clock.jump(synced.now_ms, sent, received) {
+                correction = offset_after(jump_ms);
+            } else if !clock.knows_time() {
+                tokio::time::sleep(OTHERS_KNOW).await;
+                if is_behind(synced.now_ms, synced.last_ms) {
+                    // Nobody knows for how long: the pool goes on where it was.
+                    correction = offset_after(synced.now_ms - synced.last_ms);
+                } else {
+                    self.epoch().pool_clock.set(synced.now_ms, sent, received);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Replays leases; returns how many of them were unknown.
@@ -111,19 +175,17 @@ impl Shared {
 }
 
 fn decode(reply: &Reply) -> Result<Synced, LedgerError> {
-    if let Reply::List(items) = reply
-        && let [epoch, Reply::Int(sequence), Reply::Int(now_ms), Reply::Int(hold_ms), Reply::Int(since_ms)] = &items[..]
-        && let Some(epoch) = epoch.as_str()
-    {
-        return Ok(Synced {
-            epoch: epoch.to_owned(),
-            sequence: *sequence,
-            now_ms: *now_ms,
-            hold_ms: *hold_ms,
-            since_ms: *since_ms,
-        });
-    }
-    Err(LedgerError::unexpected("sync", reply))
+    let unexpected = || LedgerError::unexpected("sync", reply);
+    let Reply::List(items) = reply else { return Err(unexpected()) };
+    let Some((epoch, numbers)) = items.split_first() else { return Err(unexpected()) };
+    let numbers = numbers.iter().map(|item| if let Reply::Int(number) = item { Some(*number) } else { None });
+    let numbers: Vec<i64> = numbers.collect::<Option<_>>().ok_or_else(unexpected)?;
+    let epoch = epoch.as_str().ok_or_else(unexpected)?.to_owned();
+    let [sequence, now_ms, hold_ms, since_ms, corrections, offset_ms, last_ms, is_unsure] = numbers[..] else {
+        return Err(unexpected());
+    };
+    let is_unsure = is_unsure == 1;
+    Ok(Synced { epoch, sequence, now_ms, hold_ms, since_ms, corrections, offset_ms, last_ms, is_unsure })
 }
 
 /// Checks the epoch a few times a second, and repeats the writes that an outage prevented.

@@ -12,12 +12,16 @@ use crate::domain::{ClientRecord, KeyDigest, KeyRefused, Limit};
 /// accepted during a Redis outage.
 pub const MAX_RECORD_AGE: Duration = Duration::from_mins(5);
 const MAX_CACHED_CLIENTS: usize = 10_000;
+/// A key without a record is refused from memory for this time: the ledger need not be called for each request with it.
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// What this replica knows of clients.
 #[derive(Default)]
 pub(crate) struct ClientCache {
     pub settings: ArcSwap<FileClients>,
     records: Mutex<HashMap<Arc<str>, CachedClient>>,
+    /// Ids that had no record a moment ago.
+    unknown: Mutex<HashMap<Box<str>, Instant>>,
     /// Last use of each key since the uses were last written down.
     used: Mutex<HashMap<Arc<str>, Instant>>,
 }
@@ -67,6 +71,20 @@ impl ClientCache {
         }
         if records.len() < MAX_CACHED_CLIENTS {
             records.insert(record.id.clone(), CachedClient { record, now_ms, read_at: Instant::now() });
+        }
+    }
+
+    pub(super) fn is_unknown(&self, id: &str) -> bool {
+        self.unknown.lock().get(id).is_some_and(|at| at.elapsed() < UNKNOWN_FOR)
+    }
+
+    pub(super) fn note_unknown(&self, id: &str) {
+        let mut unknown = self.unknown.lock();
+        if unknown.len() >= MAX_CACHED_CLIENTS {
+            unknown.retain(|_, at| at.elapsed() < UNKNOWN_FOR);
+        }
+        if unknown.len() < MAX_CACHED_CLIENTS {
+            unknown.insert(id.into(), Instant::now());
         }
     }
 

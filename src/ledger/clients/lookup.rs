@@ -131,9 +131,16 @@ impl Ledger {
             cache.mark_used(&cached.record.id);
             return Ok(client(&cached.record));
         }
+        if cache.is_unknown(id) {
+            return Err(KeyRefused::Unknown.into());
+        }
         match self.read_clients(&[id]).await {
             Ok((now_ms, mut found)) => {
-                let checked = found.pop().flatten().ok_or(KeyRefused::Unknown);
+                let found = found.pop().flatten();
+                if found.is_none() {
+                    cache.note_unknown(id);
+                }
+                let checked = found.ok_or(KeyRefused::Unknown);
                 match checked.and_then(|record| record.check(digest, now_ms).map(|()| record)) {
                     Ok(record) => {
                         let client = client(&record);

@@ -1,11 +1,12 @@
 //! Runs the same scripts in this process: one Lua VM behind one lock, as atomic as the single thread of Redis.
 
 mod keyspace;
+mod repair;
 mod store;
 mod vm;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -16,10 +17,13 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
-use tracing::error;
+use tracing::{debug, error, info};
 
-pub use self::store::StoreError;
 use self::{keyspace::Keyspace, store::Store, vm::Vm};
+pub use self::{
+    repair::{Contents, Repaired, check, repair},
+    store::StoreError,
+};
 use super::{
     engine::{EngineError, OnMessage, Reply, ScriptCall, ScriptEngine},
     keys::Key,
@@ -41,12 +45,18 @@ struct State {
     vm: Vm,
     clock: Clock,
     store: Option<Arc<Store>>,
-    /// Why nothing runs any more: a change could not be written, and acting on it would risk losing it.
-    failed: Option<String>,
+    /// A change could not be written, and acting on it would risk losing it: nothing runs until it is.
+    failed: Option<Failed>,
     /// Number of scripts run so far.
     runs: u64,
     /// Subscribers of published messages, by channel.
     subscribers: Vec<(String, OnMessage)>,
+}
+
+struct Failed {
+    why: String,
+    /// The directory to open again.
+    directory: PathBuf,
 }
 
 /// Run an expiry sweep after this many scripts.
@@ -62,13 +72,8 @@ impl EmbeddedEngine {
     /// Loads the state in `directory`, which is created if missing, and writes every later change there.
     pub fn open(directory: &Path, tasks: &Tasks) -> Result<Self, StoreError> {
         let (store, keyspace) = Store::open(directory)?;
-        let store = Arc::new(store);
-        let engine = Self::new(keyspace, system_clock(), Some(Arc::clone(&store)));
-        tasks.spawn_endless(maintain(
-            Arc::downgrade(&engine.state),
-            Arc::downgrade(&store),
-            engine.is_flushing.clone(),
-        ));
+        let engine = Self::new(keyspace, system_clock(), Some(Arc::new(store)));
+        tasks.spawn_endless(maintain(Arc::downgrade(&engine.state), engine.is_flushing.clone()));
         Ok(engine)
     }
 
@@ -144,8 +149,8 @@ impl State {
 
     /// Sets the time, which then stands still until the next script, and sweeps some keys.
     fn begin(&mut self, sweep: usize) -> Result<(), EngineError> {
-        if let Some(why) = &self.failed {
-            return Err(EngineError::Unreachable(why.clone()));
+        if let Some(failed) = &self.failed {
+            return Err(EngineError::Unreachable(failed.why.clone()));
         }
         let mut keyspace = self.vm.keyspace();
         keyspace.set_clock((self.clock)());
@@ -173,32 +178,59 @@ impl State {
     }
 
     fn fail(&mut self, why: &StoreError) -> EngineError {
-        if self.failed.is_none() {
-            error!("Nothing is admitted until a restart: {why}");
+        let why = why.to_string();
+        // Closed, because a store that failed to write once takes no more writes until it is opened again.
+        if let Some(store) = self.store.take() {
+            error!("Nothing is admitted until the state can be written again: {why}");
+            self.failed = Some(Failed { why: why.clone(), directory: store.directory().to_owned() });
         }
-        self.failed = Some(why.to_string());
-        EngineError::Unreachable(why.to_string())
+        EngineError::Unreachable(why)
+    }
+
+    /// Opens the store again and writes what it lacks: the changes of the script whose commit failed.
+    fn try_to_recover(&mut self) {
+        let Some(Failed { directory, .. }) = &self.failed else { return };
+        let written = Store::reopen(directory).and_then(|store| {
+            store.commit(self.vm.keyspace().changes())?;
+            store.sync()?;
+            Ok(store)
+        });
+        match written {
+            Ok(store) => {
+                (self.store, self.failed) = (Some(Arc::new(store)), None);
+                info!("The state can be written again");
+            }
+            Err(error) => debug!("The state cannot be written yet: {error}"),
+        }
     }
 }
 
 /// Removes expired keys while no scripts run, and flushes the log to the disk.
-async fn maintain(state: Weak<Mutex<State>>, store: Weak<Store>, is_flushing: Arc<AtomicBool>) {
+async fn maintain(state: Weak<Mutex<State>>, is_flushing: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(MAINTENANCE).await;
-        let (Some(state), Some(store)) = (state.upgrade(), store.upgrade()) else { return };
+        let Some(state) = state.upgrade() else { return };
         // The state remembers an error and returns it to the next caller.
-        let _ = {
+        let store = {
             let mut state = state.lock();
-            state.begin(MAINTENANCE_KEYS).and_then(|()| state.commit())
+            let _ = state.begin(MAINTENANCE_KEYS).and_then(|()| state.commit());
+            state.store.clone()
         };
         is_flushing.store(true, Ordering::Release);
         // Scripts that run on the threads of the server have ended before the flush begins.
         drop(state.lock());
-        let synced = tokio::task::spawn_blocking(move || store.sync()).await;
+        // The disk is touched on a thread of its own only.
+        let flushed = tokio::task::spawn_blocking(move || {
+            let flushed = store.map(|store| store.sync());
+            let mut state = state.lock();
+            match flushed {
+                Some(Err(why)) => drop(state.fail(&why)),
+                Some(Ok(())) => {}
+                None => state.try_to_recover(),
+            }
+        });
+        let _ = flushed.await;
         is_flushing.store(false, Ordering::Release);
-        if let Ok(Err(why)) = synced {
-            state.lock().fail(&why);
-        }
     }
 }
 

@@ -42,7 +42,15 @@ impl Vm {
         let (pack, unpack) = doubles(&lua)?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name("@prelude");
         let (run, globals) = prelude.call((raw, pack, unpack))?;
-        Ok(Self { lua, run, globals, scripts: Default::default(), texts: FxHashMap::default(), fields, keyspace })
+        Ok(Self {
+            lua,
+            run,
+            globals,
+            scripts: [const { None }; Script::ALL.len()],
+            texts: FxHashMap::default(),
+            fields,
+            keyspace,
+        })
     }
 
     pub(crate) fn keyspace(&self) -> MutexGuard<'_, Keyspace> {

@@ -109,9 +109,11 @@ impl Ledger {
         let text = record.encode();
         let subject = subject(&record);
         let note = AuditNote { after: shown(&record), ..AuditNote::new(by, Action::ProviderKeyCreate, &id) };
+        // The account of a key that was in the environment once.
+        let stored = self.read_provider_keys().await?;
         let write = Write {
             id: &id,
-            known: "",
+            known: stored.group(&id).map_or("", |group| &group.text),
             record: Some(&text),
             subject: &subject,
             cooldown: CooldownChange::End,
@@ -188,6 +190,57 @@ impl Ledger {
             }
         }
         Err(ProviderKeyError::Busy(id.to_owned()))
+    }
+
+    /// Gives a key of the environment an account for the whole pool, or, with `None`, the one that the configuration gives it.
+    /// The store holds no secret of it.
+    pub async fn group_environment_key(
+        &self,
+        provider: &str,
+        fingerprint: &str,
+        account: Option<&str>,
+        by: &ChangedBy,
+    ) -> Result<(), ProviderKeyError> {
+        let id = provider_key_id(provider, fingerprint);
+        for _ in 0..MAX_TRIES {
+            let stored = self.read_provider_keys().await?;
+            let group = stored.group(&id);
+            if group.map(|group| group.record.account()) == account {
+                return Ok(());
+            }
+            let record = account.map(|account| ProviderKeyRecord {
+                provider: provider.to_owned(),
+                fingerprint: fingerprint.to_owned(),
+                last_four: String::new(),
+                account: Some(account.to_owned()),
+                label: String::new(),
+                disabled: false,
+                created_ms: self.now_ms(),
+                created_by: by.actor.to_owned(),
+                sealed: String::new(),
+            });
+            let of = |account: &str| Map::from_iter([("account".to_owned(), Value::from(account))]);
+            let before = group.map(|group| of(group.record.account())).unwrap_or_default();
+            let after = account.map(of).unwrap_or_default();
+            let text = record.as_ref().map(ProviderKeyRecord::encode);
+            let write = Write {
+                id: &id,
+                known: group.map_or("", |group| &group.text),
+                record: text.as_deref(),
+                subject: "",
+                cooldown: CooldownChange::Keep,
+                note: Some(AuditNote { before, after, ..AuditNote::new(by, Action::ProviderKeyUpdate, &id) }),
+            };
+            match self.shared.write_key(write).await? {
+                Written::At { version } => {
+                    self.apply_change(version).await;
+                    return Ok(());
+                }
+                Written::Outdated => {}
+                Written::TooMany => return Err(ProviderKeyError::TooMany),
+            }
+        }
+        Err(ProviderKeyError::Busy(id))
     }
 
     async fn find_provider_key(&self, id: &str) -> Result<StoredKey, ProviderKeyError> {

@@ -23,7 +23,8 @@ pub struct ProviderKeyRecord {
     pub created_ms: i64,
     /// The actor, as in the audit log.
     pub created_by: String,
-    /// See [`super::seal`].
+    /// See [`super::seal`]. Empty for a key of the environment, of which the store only holds the account.
+    #[serde(default)]
     pub(super) sealed: String,
 }
 
@@ -37,6 +38,14 @@ impl ProviderKeyRecord {
     pub fn account(&self) -> &str {
         self.account.as_deref().unwrap_or(&self.fingerprint)
     }
+}
+
+/// The account that an administrator has given to a key of the environment.
+#[derive(Debug, Clone)]
+pub struct KeyGroup {
+    pub id: String,
+    pub record: ProviderKeyRecord,
+    pub(super) text: String,
 }
 
 /// A key of the store.
@@ -93,6 +102,7 @@ pub struct StoredKeys {
     pub version: i64,
     /// The oldest first.
     pub keys: Vec<StoredKey>,
+    pub groups: Vec<KeyGroup>,
 }
 
 impl StoredKeys {
@@ -100,10 +110,15 @@ impl StoredKeys {
         self.keys.iter().find(|key| key.id == id)
     }
 
+    pub(super) fn group(&self, id: &str) -> Option<&KeyGroup> {
+        self.groups.iter().find(|group| group.id == id)
+    }
+
     /// What the catalogue is built from: the ids and accounts of the keys in force.
     pub(super) fn in_force(&self) -> Vec<(&str, &str)> {
         let used = self.keys.iter().filter(|key| key.in_force().is_some());
-        used.map(|key| (key.id.as_str(), key.record.account())).collect()
+        let used = used.map(|key| (key.id.as_str(), key.record.account()));
+        used.chain(self.groups.iter().map(|group| (group.id.as_str(), group.record.account()))).collect()
     }
 
     pub fn count(&self, state: KeyState) -> usize {

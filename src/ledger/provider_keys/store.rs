@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::{
     master_keys::MasterKeys,
-    record::{ProviderKeyRecord, StoredKey, StoredKeys},
+    record::{KeyGroup, ProviderKeyRecord, StoredKey, StoredKeys},
     seal::{self, OpenError, SealedFor},
 };
 use crate::ledger::{
@@ -61,16 +61,19 @@ impl Shared {
         SealedFor { pool: self.keys.pool(), provider, id }
     }
 
-    /// Opens one record. A secret that this replica has opened before stays usable after another replica has wrapped it by a
-    /// master key that this one lacks.
-    fn open_key(&self, id: &str, text: &str, before: &StoredKeys) -> Option<StoredKey> {
-        let record: ProviderKeyRecord = match serde_json::from_str(text) {
-            Ok(record) => record,
+    fn read_record(id: &str, text: &str) -> Option<ProviderKeyRecord> {
+        match serde_json::from_str(text) {
+            Ok(record) => Some(record),
             Err(error) => {
                 warn!(provider_key.id = id, "The record of the provider key `{id}` cannot be read: {error}");
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// Opens one record. A secret that this replica has opened before stays usable after another replica has wrapped it by a
+    /// master key that this one lacks.
+    fn open_key(&self, id: &str, text: &str, record: ProviderKeyRecord, before: &StoredKeys) -> StoredKey {
         let masters = self.provider_keys.masters.load();
         let secret = seal::open(&masters, self.sealed_for(&record.provider, id), &record.sealed);
         let earlier = before.find(id).and_then(|key| key.secret.as_ref().ok());
@@ -78,7 +81,7 @@ impl Shared {
             (Err(OpenError::UnknownMasterKey(_)), Some(secret)) => Ok(secret.clone()),
             (secret, _) => secret,
         };
-        Some(StoredKey { id: id.to_owned(), record, secret, text: text.to_owned() })
+        StoredKey { id: id.to_owned(), record, secret, text: text.to_owned() }
     }
 
     pub(super) async fn write_key(&self, write: Write<'_>) -> Result<Written, LedgerError> {
@@ -141,11 +144,20 @@ impl Ledger {
         let [version, records @ ..] = &words[..] else { return Err(unexpected()) };
         let version = version.as_str().and_then(|version| version.parse().ok()).ok_or_else(unexpected)?;
         let before = state.stored.borrow().clone();
-        let pairs = records.as_chunks::<2>().0.iter();
-        let mut keys: Vec<StoredKey> =
-            pairs.filter_map(|[id, text]| shared.open_key(id.as_str()?, text.as_str()?, &before)).collect();
+        let (mut keys, mut groups): (Vec<StoredKey>, Vec<KeyGroup>) = (Vec::new(), Vec::new());
+        for [id, text] in records.as_chunks::<2>().0 {
+            let (Some(id), Some(text)) = (id.as_str(), text.as_str()) else { continue };
+            match Shared::read_record(id, text) {
+                Some(record) if record.sealed.is_empty() => {
+                    groups.push(KeyGroup { id: id.to_owned(), record, text: text.to_owned() });
+                }
+                Some(record) => keys.push(shared.open_key(id, text, record, &before)),
+                None => {}
+            }
+        }
         keys.sort_by(|a, b| (a.record.created_ms, &a.id).cmp(&(b.record.created_ms, &b.id)));
-        let stored = Arc::new(StoredKeys { version, keys });
+        groups.sort_by(|a, b| a.id.cmp(&b.id));
+        let stored = Arc::new(StoredKeys { version, keys, groups });
         log_readability(&before, &stored);
         state.announce(version);
         state.stored.send_if_modified(|present| {

@@ -28,7 +28,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{error_class::ErrorClass, pool, tls, without_time_limits};
+use super::{error_class::ErrorClass, pool, rights, tls, without_time_limits};
 use crate::{
     config::{Address, RedisUrl, Topology},
     ledger::keys::Key,
@@ -149,6 +149,8 @@ pub(super) struct Reconnector {
     failures: mpsc::UnboundedReceiver<Failure>,
     /// A key whose call met an outage. A new connection must be able to write it.
     probe_key: Option<Key>,
+    /// A key of the pool, for which a new connection must have the rights.
+    pool_key: Key,
     /// The Cluster node used last, which the URL may not contain.
     last_owner: Mutex<Option<Address>>,
     node: watch::Sender<Option<Arc<Node>>>,
@@ -159,13 +161,13 @@ struct Connected {
     node: Arc<Node>,
 }
 
-pub(super) fn shared_connection(url: RedisUrl) -> (SharedConnection, Reconnector) {
+pub(super) fn shared_connection(url: RedisUrl, pool_key: Key) -> (SharedConnection, Reconnector) {
     let state = Arc::new(watch::Sender::new(State::Connecting));
     let (report, failures) = mpsc::unbounded_channel();
     let (set_node, node) = watch::channel(None);
     let shared = SharedConnection { state: Arc::clone(&state), node, failures: report };
     let last_owner = Mutex::new(None);
-    (shared, Reconnector { url, state, failures, probe_key: None, last_owner, node: set_node })
+    (shared, Reconnector { url, state, failures, probe_key: None, pool_key, last_owner, node: set_node })
 }
 
 /// Why an attempt to connect failed.
@@ -298,11 +300,29 @@ impl Reconnector {
         };
         match query(&mut multiplexed, &probe).await.map_err(|error| ErrorClass::of(&error)) {
             Ok(_) | Err(ErrorClass::ScriptError(_) | ErrorClass::NoScript) => {
+                self.check_rights(&mut multiplexed, node).await?;
                 let pool = pool::build(&info).map_err(|error| connect_error(&error))?;
                 Ok(Connected { multiplexed, node: Arc::new(Node { info, pool }) })
             }
             Err(ErrorClass::Moved { address }) => Err(ConnectError::Moved(moved_to(&address, node))),
             Err(ErrorClass::Outage(why)) => Err(ConnectError::new(why)),
+        }
+    }
+
+    async fn check_rights(
+        &self,
+        multiplexed: &mut MultiplexedConnection,
+        node: Option<&Address>,
+    ) -> Result<(), ConnectError> {
+        match rights::missing(multiplexed, self.probe_key.as_ref().unwrap_or(&self.pool_key)).await {
+            Ok(None) => Ok(()),
+            Ok(Some(missing)) => Err(ConnectError::Rejected(missing)),
+            Err(error) => match ErrorClass::of(&error) {
+                ErrorClass::Moved { address } => Err(ConnectError::Moved(moved_to(&address, node))),
+                ErrorClass::Outage(why) => Err(ConnectError::new(why)),
+                // Not an answer to the question; the scripts find out.
+                ErrorClass::ScriptError(_) | ErrorClass::NoScript => Ok(()),
+            },
         }
     }
 

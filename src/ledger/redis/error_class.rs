@@ -17,7 +17,7 @@ pub(super) enum ErrorClass {
 }
 
 /// Error codes of a server that is up but cannot serve.
-const OUTAGES: [&str; 12] = [
+const OUTAGES: [&str; 13] = [
     "READONLY",
     "LOADING",
     "MASTERDOWN",
@@ -29,8 +29,11 @@ const OUTAGES: [&str; 12] = [
     "TRYAGAIN",
     "ASK",
     "NOAUTH",
+    "NOPERM",
     "WRONGPASS",
 ];
+/// How Redis 7.0 says inside a script what later versions say by `NOPERM`.
+const NOT_PERMITTED: &str = "The user executing the script";
 
 impl ErrorClass {
     pub(crate) fn of(error: &RedisError) -> Self {
@@ -44,6 +47,7 @@ impl ErrorClass {
                 Self::Moved { address: detail.split_whitespace().nth(1).unwrap_or_default().to_owned() }
             }
             // Up to version 6, Redis wraps an outage inside a script: "ERR Error running script …: -OOM command not …".
+            _ if detail.contains(NOT_PERMITTED) => Self::Outage(text()),
             _ if OUTAGES.contains(&code) || OUTAGES.iter().any(|code| detail.contains(&format!("-{code} "))) => {
                 Self::Outage(text())
             }

@@ -5,8 +5,10 @@ mod error_class;
 mod per_thread;
 mod pool;
 mod pubsub;
+mod rights;
 mod stall;
 mod tls;
+mod wrong_types;
 
 use std::{
     pin::pin,
@@ -26,7 +28,7 @@ use self::{
 };
 use super::{
     engine::{EngineError, OnMessage, Reply, ScriptCall, ScriptEngine},
-    keys::Key,
+    keys::{Key, Keys},
     scripts::Script,
 };
 use crate::{config::RedisUrl, shutdown::Tasks};
@@ -81,12 +83,12 @@ enum ConnectionLost {
 
 impl RedisEngine {
     /// Returns immediately and connects in the background. Until then every call is [`EngineError::Unreachable`].
-    pub fn connect(url: RedisUrl, tasks: &Tasks) -> Self {
+    pub fn connect(url: RedisUrl, pool: &str, tasks: &Tasks) -> Self {
         if url.tls {
             // Fails if a provider is installed already, which serves as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let (shared, reconnector) = shared_connection(url);
+        let (shared, reconnector) = shared_connection(url, Keys::new(pool).meta());
         tasks.spawn_endless(reconnector.run());
         let threads = ThreadConnections::new(tasks.clone());
         Self { shared: Arc::new(shared), threads: Arc::new(threads), stalls: Arc::default(), tasks: tasks.clone() }
@@ -112,6 +114,15 @@ impl RedisEngine {
     ) -> Result<Reply, EngineError> {
         let mut replies = self.send(script, &RoundTrip::One(command), keys.first()).await?;
         reply(name, replies.remove(0))
+    }
+
+    /// Repeats a call that met keys of the wrong type, once they are deleted. Its changes before that are found by name.
+    async fn heal(&self, call: &ScriptCall, reply: Result<Reply, EngineError>) -> Result<Reply, EngineError> {
+        if !matches!(&reply, Err(EngineError::Script { message, .. }) if wrong_types::is_wrong_type(message)) {
+            return reply;
+        }
+        self.delete_wrong_types(call).await;
+        self.run_script(call, "EVALSHA", digest(call.script)).await
     }
 
     /// Sends the commands and returns one reply to each, unless the connection is lost.
@@ -193,7 +204,7 @@ impl ScriptEngine for RedisEngine {
         async move {
             match self.run_script(call, "EVALSHA", digest(call.script)).await {
                 Err(EngineError::NoScript) if load => self.run_script(call, "EVAL", call.script.source()).await,
-                reply => reply,
+                reply => self.heal(call, reply).await,
             }
         }
         .boxed()
@@ -212,7 +223,8 @@ impl ScriptEngine for RedisEngine {
             let replies = self.send(None, &RoundTrip::Pair(pipeline), first.keys.first()).await;
             let error = match replies.map(<[RedisReply; 2]>::try_from) {
                 Ok(Ok([one, other])) => {
-                    return (reply(first.script.name(), one), reply(second.script.name(), other));
+                    let (one, other) = (reply(first.script.name(), one), reply(second.script.name(), other));
+                    return (self.heal(first, one).await, self.heal(second, other).await);
                 }
                 Ok(Err(replies)) => EngineError::Unreachable(format!("{} replies to two commands", replies.len())),
                 Err(error) => error,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use redis::{ConnectionInfo, RedisError};
 use tokio::time::{sleep, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{connection::CurrentNode, tls};
 use crate::ledger::engine::OnMessage;
@@ -20,6 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs until dropped and follows the shared connection to each new node.
 pub(super) async fn listen(mut node: CurrentNode, channel: String, notify: OnMessage) {
+    let mut has_warned = false;
     loop {
         let Some(current) = node.borrow_and_update().clone() else {
             if node.changed().await.is_err() {
@@ -29,8 +30,16 @@ pub(super) async fn listen(mut node: CurrentNode, channel: String, notify: OnMes
         };
         tokio::select! {
             ended = listen_at(current.info.clone(), &channel, &notify) => {
-                if let Err(error) = ended {
-                    debug!("The subscription to `{channel}` ended: {error}");
+                match ended {
+                    Err(error) if error.code() == Some("NOPERM") && !has_warned => {
+                        has_warned = true;
+                        warn!(
+                            "The user of Redis may not subscribe to `{channel}`: requests that wait learn late of capacity \
+                             that becomes free early (docs/redis.md has the rights)"
+                        );
+                    }
+                    Err(error) => debug!("The subscription to `{channel}` ended: {error}"),
+                    Ok(()) => {}
                 }
                 sleep(RETRY_PAUSE).await;
             }

@@ -25,12 +25,31 @@ use crate::{
 const BATCH: usize = 24;
 
 /// The state of one window.
+/// When and by what a limit was learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learned {
+    pub at_ms: Option<i64>,
+    pub from: LearnedFrom,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LearnedFrom {
+    /// By an earlier version.
+    Unknown,
+    /// The headers of an answer named it.
+    Answer,
+    Refusal,
+    /// A refusal named no limit: it is what the window had then.
+    Ceiling,
+}
+
 #[derive(Debug, Clone)]
 pub struct WindowReport {
     pub window: Window,
     /// The limit in force: learned, or as configured.
     pub max: i64,
-    pub learned: bool,
+    /// How the limit was learned, if it was.
+    pub learned: Option<Learned>,
     pub used: i64,
     /// When one more unit fits, by the ledger's clock. An instant that has passed means now.
     pub opens_ms: i64,
@@ -108,27 +127,29 @@ impl Ledger {
         let numbers: Option<Vec<i64>> = numbers.collect();
         let numbers = numbers.ok_or_else(|| malformed("an item is not a number"))?;
         if let [-3, now_ms] = numbers[..] {
-            shared.epoch().set_clock(now_ms);
+            shared.epoch().set_time(now_ms);
             return Ok(false);
         }
         let [now_ms, replicas, requests, successes, failures, waiting, rest @ ..] = &numbers[..] else {
             return Err(malformed("the totals are incomplete"));
         };
-        (budget.now_ms, budget.replicas, budget.waiting) = (*now_ms, *replicas, *waiting);
+        // Windows go by the clock of the pool, and are shown by the time of day.
+        let offset_ms = shared.epoch().offset_ms();
+        (budget.now_ms, budget.replicas, budget.waiting) = (*now_ms - offset_ms, *replicas, *waiting);
         budget.totals = Totals { requests: *requests, successes: *successes, failures: *failures };
-        let mut reports = rest.as_chunks::<7>().0.iter();
+        let mut reports = rest.as_chunks::<9>().0.iter();
         for group in groups {
             for window in &group.windows {
-                let [max, learned, used, opens_ms, exact, empty_ms, waiting] =
+                let [max, learned, used, opens_ms, exact, empty_ms, waiting, learned_ms, origin] =
                     *reports.next().ok_or_else(|| malformed("windows are missing"))?;
                 budget.windows.entry(group.subject.clone()).or_default().push(WindowReport {
                     window: window.clone(),
                     max,
-                    learned: learned == 1,
+                    learned: (learned == 1).then(|| Learned::new(learned_ms, origin)),
                     used,
-                    opens_ms,
+                    opens_ms: opens_ms - offset_ms,
                     exact: exact == 1,
-                    empty_ms: (empty_ms > 0).then_some(empty_ms),
+                    empty_ms: (empty_ms > 0).then_some(empty_ms - offset_ms),
                     waiting,
                 });
             }
@@ -158,6 +179,18 @@ impl Ledger {
             }
         }
         groups
+    }
+}
+
+impl Learned {
+    fn new(at_ms: i64, origin: i64) -> Self {
+        let from = match origin {
+            1 => LearnedFrom::Answer,
+            2 => LearnedFrom::Refusal,
+            3 => LearnedFrom::Ceiling,
+            _ => LearnedFrom::Unknown,
+        };
+        Self { at_ms: (at_ms > 0).then_some(at_ms), from }
     }
 }
 

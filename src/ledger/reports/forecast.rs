@@ -91,7 +91,7 @@ impl UsageHistory {
         for (name, numbers) in rollup.names {
             let (client, subject) = split_name(&name);
             let at = |column: usize| numbers.get(column).copied().unwrap_or(0);
-            let charge = Charge { requests: at(0), tokens: at(1), input: at(2) };
+            let charge = Charge { requests: at(0), tokens: at(1), input: at(2), audio: 0 };
             for subject in [subject, account_of(subject)] {
                 let clients = self.by_subject.entry((step, subject.to_owned())).or_default();
                 clients.entry(client.to_owned()).or_default().push((rollup.start_ms, charge));
@@ -197,7 +197,7 @@ mod tests {
             zone: None,
             source: Source::Catalogue,
         };
-        WindowReport { window, max, learned: false, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: 0 }
+        WindowReport { window, max, learned: None, used, opens_ms: NOW, exact: true, empty_ms: None, waiting: 0 }
     }
 
     fn history(step: Step, requests: &[(i64, &str, i64)]) -> UsageHistory {

@@ -87,6 +87,15 @@ impl RequestRecord {
     /// Status of a stream that broke after its 200.
     pub const STREAM_BROKEN: u16 = 502;
 
+    /// Its size as JSON, about.
+    pub(crate) fn approximate_bytes(&self) -> usize {
+        let Self { request_id, client, requested_model, candidate, account, .. } = self;
+        let own = [request_id, client, requested_model, candidate, account].map(String::len).iter().sum::<usize>();
+        let attempts = self.attempts.iter().map(|a| a.candidate.len() + a.account.len() + a.cause.len() + 80);
+        let passed_over = self.passed_over.iter().map(|line| line.candidate.len() + line.why.len() + 60);
+        400 + own + attempts.sum::<usize>() + passed_over.sum::<usize>()
+    }
+
     /// The value of the `x-tollfree-attempts` header.
     pub fn attempts_header(&self) -> String {
         let attempts: Vec<String> = self.attempts.iter().map(|a| format!("{};{}", a.candidate, a.cause)).collect();

@@ -24,8 +24,8 @@ use crate::ledger::{
 const MAX_JOURNAL: usize = 10_000;
 
 impl Ledger {
-    /// Records a batch of finished requests. Batch numbers of a replica start at 1 and rise: a batch that was recorded
-    /// before (its reply was lost) is not recorded again.
+    /// Records a batch of finished requests. Its number is that of its last record, and records of a replica are numbered from
+    /// 1: a batch that was recorded before (its reply was lost) is not recorded again.
     pub async fn record(&self, number: u64, batch: &[RequestRecord]) -> Result<(), LedgerError> {
         if batch.is_empty() {
             return Ok(());

@@ -3,11 +3,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::sleep;
 
 use super::subject::account_of;
 use crate::{
     catalog::Catalog,
-    domain::{BreakerState, Candidate, Limit, PoolSnapshot, RoutingStrategy, Scope, Window, WindowLevel},
+    domain::{BreakerState, Candidate, Limit, PoolSnapshot, RoutingStrategy, Scope, Window, WindowLevel, time::DAY_MS},
     ledger::{
         error::LedgerError,
         script::{
@@ -21,6 +22,10 @@ use crate::{
 };
 
 const PERIOD: Duration = Duration::from_secs(1);
+/// Windows that one call reads, which takes Redis half a millisecond. A small pool is one slice.
+const SLICE: usize = 256;
+/// Pause between two slices: a large pool takes a twentieth of Redis's time at most, and its snapshot is some seconds old.
+const SLICE_PAUSE: Duration = Duration::from_millis(10);
 /// A snapshot that another replica took is used up to this age.
 const MAX_AGE_MS: &str = "950";
 
@@ -28,7 +33,8 @@ const MAX_AGE_MS: &str = "950";
 #[derive(Default)]
 struct PoolWindows {
     keys: Vec<Key>,
-    encoded: String,
+    /// Of each slice of the keys.
+    encoded: Vec<String>,
     /// For each window: the window and every subject that it limits.
     windows: Vec<(Window, Vec<Arc<str>>)>,
 }
@@ -39,30 +45,54 @@ impl Ledger {
         let shared = &self.shared;
         let catalog = shared.catalog.load_full();
         let windows = self.pool_windows(&catalog);
-        let mut keys =
-            vec![shared.keys.meta(), shared.keys.health(), shared.keys.speed(), shared.keys.snapshot(&catalog.hash)];
-        keys.extend(windows.keys.iter().cloned());
-        let args = vec![
-            Bytes::from_static(MAX_AGE_MS.as_bytes()),
-            shared.slack_ms.clone(),
-            Bytes::copy_from_slice(windows.encoded.as_bytes()),
-        ];
-        let reply = shared.run(&ScriptCall { script: Script::Snapshot, keys, args }).await?;
-        let Reply::Bulk(text) = &reply else { return Err(LedgerError::unexpected("snapshot", &reply)) };
-        shared.snapshot.store(Arc::new(decode(&String::from_utf8_lossy(text), &catalog, &windows)));
+        let mut used = vec![0_i64; windows.keys.len()];
+        let mut first = None;
+        for (slice, encoded) in windows.encoded.iter().enumerate() {
+            if slice > 0 {
+                sleep(SLICE_PAUSE).await;
+            }
+            let from = slice * SLICE;
+            let mut keys = vec![
+                shared.keys.meta(),
+                shared.keys.health(),
+                shared.keys.speed(),
+                shared.keys.snapshot(&catalog.hash, slice),
+            ];
+            keys.extend(windows.keys[from..].iter().take(SLICE).cloned());
+            let args = vec![
+                Bytes::from_static(MAX_AGE_MS.as_bytes()),
+                shared.slack_ms.clone(),
+                Bytes::copy_from_slice(encoded.as_bytes()),
+                Bytes::from_static(if slice == 0 { b"1" } else { b"0" }),
+            ];
+            let reply = shared.run(&ScriptCall { script: Script::Snapshot, keys, args }).await?;
+            let Reply::Bulk(text) = &reply else { return Err(LedgerError::unexpected("snapshot", &reply)) };
+            let text = String::from_utf8_lossy(text).into_owned();
+            read_windows(&text, &mut used[from..]);
+            first.get_or_insert(text);
+        }
+        let offset_ms = shared.epoch().offset_ms();
+        let snapshot = decode(&first.unwrap_or_default(), &catalog, &windows, &used, offset_ms);
+        shared.snapshot.store(Arc::new(snapshot));
         Ok(())
     }
 
     fn pool_windows(&self, catalog: &Catalog) -> PoolWindows {
         let now_ms = self.now_ms();
-        let mut pool = PoolWindows::default();
+        // The first slice is read even if it has no window.
+        let mut pool = PoolWindows { encoded: vec![String::new()], ..PoolWindows::default() };
         let mut known: HashMap<Key, usize> = HashMap::new();
         for candidate in &catalog.candidates {
             for window in candidate.windows.iter() {
                 let key = self.shared.keys.window(candidate, window);
                 let index = *known.entry(key.clone()).or_insert_with(|| {
+                    if pool.keys.len() >= pool.encoded.len() * SLICE {
+                        pool.encoded.push(String::new());
+                    }
                     pool.keys.push(key);
-                    encode::push_window(&mut pool.encoded, window, 0, now_ms);
+                    if let Some(slice) = pool.encoded.last_mut() {
+                        encode::push_window(slice, window, 0, now_ms);
+                    }
                     pool.windows.push((window.clone(), Vec::new()));
                     pool.windows.len() - 1
                 });
@@ -84,30 +114,38 @@ struct Decoded<'a> {
     first_token_ms: HashMap<&'a str, f64>,
 }
 
-/// Decodes the lines of `lua/reports/snapshot.lua`: the instant, then `o` strategy, `s` speed, `w` window and `h` health lines.
-fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows) -> PoolSnapshot {
+/// Reads the `w` lines of one slice.
+fn read_windows(text: &str, used: &mut [i64]) {
+    for line in text.lines() {
+        let mut words = line.split('\t');
+        if let (Some("w"), Some(index), Some(units)) = (words.next(), words.next(), words.next())
+            && let (Ok(index), Ok(units)) = (index.parse::<usize>(), units.parse())
+            && let Some(used) = used.get_mut(index)
+        {
+            *used = units;
+        }
+    }
+}
+
+/// Decodes the first slice of `lua/reports/snapshot.lua`: the instant, then `o` strategy, `s` speed and `h` health lines.
+/// Its instants are those of the pool's clock, which is ahead by the offset.
+fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows, used: &[i64], offset_ms: i64) -> PoolSnapshot {
     let mut lines = text.split('\n');
-    let taken_ms = lines.next().and_then(|now| now.parse().ok()).unwrap_or(0);
+    let taken_ms = lines.next().and_then(|now| now.parse::<i64>().ok()).unwrap_or(0) - offset_ms;
     let mut snapshot = PoolSnapshot { taken_ms, ..PoolSnapshot::default() };
-    let mut used = vec![0_i64; pool.keys.len()];
     let mut decoded = Decoded::default();
     for line in lines {
         let mut words = line.split('\t');
         match (words.next(), words.next(), words.next()) {
             (Some("o"), Some(strategy), _) => snapshot.strategy = RoutingStrategy::parse(strategy),
             (Some("s"), Some(name), Some(ms)) => decoded.first_token_ms.extend(ms.parse().ok().map(|ms| (name, ms))),
-            (Some("w"), Some(index), Some(units)) => {
-                if let (Ok(index), Ok(units)) = (index.parse::<usize>(), units.parse())
-                    && let Some(used) = used.get_mut(index)
-                {
-                    *used = units;
-                }
+            (Some("h"), Some(field), Some(value)) => {
+                decode_health(&mut snapshot, &mut decoded, field, value, offset_ms);
             }
-            (Some("h"), Some(field), Some(value)) => decode_health(&mut snapshot, &mut decoded, field, value),
             _ => {}
         }
     }
-    for ((window, subjects), used) in pool.windows.iter().zip(used) {
+    for ((window, subjects), used) in pool.windows.iter().zip(used.iter().copied()) {
         for subject in subjects {
             let scope = if window.scope == Scope::Account { account_of(subject) } else { subject };
             let learned = decoded.learned.get(scope).and_then(|l| l.iter().find(|(limit, _)| *limit == window.limit));
@@ -129,25 +167,36 @@ fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows) -> PoolSnapshot {
 }
 
 /// One field of `health`: breakers `p:`, `b:` as `… until … off`; cooldowns `k:`, `m:`, `a:` as `until cause|limits`.
-fn decode_health<'a>(snapshot: &mut PoolSnapshot, decoded: &mut Decoded<'a>, field: &'a str, value: &str) {
+fn decode_health<'a>(
+    snapshot: &mut PoolSnapshot,
+    decoded: &mut Decoded<'a>,
+    field: &'a str,
+    value: &str,
+    offset_ms: i64,
+) {
     let (kind, subject) = field.split_once(':').unwrap_or((field, ""));
     match kind {
         "p" | "b" => {
             if value.ends_with(" 1") {
                 snapshot.disabled.push(subject.to_owned());
             }
-            snapshot.breakers.insert(subject.to_owned(), breaker(value, snapshot.taken_ms));
+            snapshot.breakers.insert(subject.to_owned(), breaker(value, snapshot.taken_ms, offset_ms));
         }
         "k" => {
-            let cooldown = cooldown_until(value, snapshot.taken_ms);
+            let cooldown = cooldown_until(value, snapshot.taken_ms, offset_ms);
             snapshot.key_cooldowns.extend(cooldown.map(|cooldown| (subject.to_owned(), cooldown)));
         }
         _ => {
-            decoded.cooldowns.extend(cooldown_until(value, snapshot.taken_ms).map(|cooldown| (subject, cooldown)));
+            let cooldown = cooldown_until(value, snapshot.taken_ms, offset_ms);
+            decoded.cooldowns.extend(cooldown.map(|cooldown| (subject, cooldown)));
             let limits = value.split_once('|').map_or("", |(_, limits)| limits).split(' ');
             let limits = limits.filter_map(|word| {
-                let (limit, max) = word.split_once('=')?;
-                Some((encode::limit_by_name(limit)?, max.parse().ok()?))
+                let (limit, learned) = word.split_once('=')?;
+                let (max, since) = learned.split_once('@').unwrap_or((learned, ""));
+                // A ceiling is forgotten after a day (lua/lib/learned_limits.lua).
+                let ceiling_ms = since.strip_suffix('c').and_then(|ms| ms.parse::<i64>().ok());
+                let is_over = ceiling_ms.is_some_and(|ms| snapshot.taken_ms + offset_ms - ms >= DAY_MS);
+                (!is_over).then_some((encode::limit_by_name(limit)?, max.parse().ok()?))
             });
             decoded.learned.insert(subject, limits.collect());
         }
@@ -173,16 +222,16 @@ fn cooldown(
 }
 
 /// `until cause|limits`; `None` once it is over.
-fn cooldown_until(value: &str, now_ms: i64) -> Option<(i64, String)> {
+fn cooldown_until(value: &str, now_ms: i64, offset_ms: i64) -> Option<(i64, String)> {
     let (until, rest) = value.split_once(' ')?;
-    let until = until.parse().ok().filter(|until| *until > now_ms)?;
+    let until = until.parse::<i64>().ok().map(|until| until - offset_ms).filter(|until| *until > now_ms)?;
     Some((until, rest.split('|').next().unwrap_or_default().to_owned()))
 }
 
-fn breaker(value: &str, now_ms: i64) -> BreakerState {
+fn breaker(value: &str, now_ms: i64, offset_ms: i64) -> BreakerState {
     match value.split(' ').nth(3).and_then(|until| until.parse::<i64>().ok()) {
         None | Some(0) => BreakerState::Closed,
-        Some(until_ms) if until_ms > now_ms => BreakerState::Open { until_ms },
+        Some(until_ms) if until_ms - offset_ms > now_ms => BreakerState::Open { until_ms: until_ms - offset_ms },
         Some(_) => BreakerState::HalfOpen,
     }
 }
@@ -194,7 +243,7 @@ pub(crate) fn watch(ledger: &Ledger) {
         loop {
             // On an error, which `note` has logged, the last snapshot stays in use.
             let _ = watched.refresh_snapshot().await;
-            tokio::time::sleep(PERIOD).await;
+            sleep(PERIOD).await;
         }
     });
 }

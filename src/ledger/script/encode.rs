@@ -21,6 +21,7 @@ pub(crate) fn used(window: &Window, usage: &Usage) -> i64 {
     let known = match (window.limit.unit(), window.charge) {
         (Unit::Request | Unit::Slot, _) | (Unit::Token, TokenCharge::None) => None,
         (Unit::InputToken, _) | (Unit::Token, TokenCharge::Input) => usage.input,
+        (Unit::AudioSecond, _) => usage.audio,
         (Unit::Token, TokenCharge::Reserve | TokenCharge::Actual) => usage.total,
     };
     known.map_or(AS_CHARGED, |units| units.max(0))

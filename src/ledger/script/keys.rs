@@ -9,7 +9,7 @@
 //! | `c:ID` heads of a client's windows | hash | a span and a half after the last request | admit, settle, replay |
 //! | `c:ID:LIMIT` their older sub-buckets | hash | a span and a half after the last request | admit, settle, replay |
 //! | `l:ID` leases | string | 30 s, renewed every 10 s; 5 s once settled | admit, settle, renew, replay |
-//! | `snap:HASH` | string | 5 s | snapshot |
+//! | `snap:HASH:SLICE` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
 //! | `sh:QUEUE` fair shares | hash | three spans after the last request | admit, settle |
 //! | `queue`, `guests`, `tickets`, `alive`, `fair` the wait queue, see `lua/lib` | hash or sorted set | 2 h after the last arrival | admit, settle, queue scripts |
@@ -20,6 +20,8 @@
 //! | `clients` | sorted set | 10,000 clients at most | client scripts |
 //! | `pk` provider keys | hash | 1,000 keys at most | provider key scripts; read by heartbeat |
 //! | `found` findings | hash | bounded by providers | discovery/findings_write |
+//! | `allow` what is used of allowances | hash | bounded by accounts | discovery/findings_write |
+//! | `gone` models that providers have answered not to have | hash | a week after their end | discovery/model_refused |
 //! | `claim:WORK` | string | as long as the claim | claim |
 //! | `audit` | stream | capped | client scripts, provider key scripts, control, sessions |
 //! | `sess:DIGEST` | string | 12 h | sessions |
@@ -40,6 +42,24 @@ const LAYOUT: &str = "tf1";
 
 /// The name of a key. Cheap to clone.
 pub type Key = Arc<str>;
+
+/// The type of a key, as `TYPE` names it; "" for a key that is none of ours.
+pub(in crate::ledger) fn type_of(key: &str) -> &'static str {
+    let Some((_, name)) = key.split_once("}:").filter(|_| key.starts_with(LAYOUT)) else { return "" };
+    let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
+    match kind {
+        "journal" | "audit" => "stream",
+        "queue" | "guests" | "alive" | "clients" | "guess" => "zset",
+        "w" | "c" if rest.ends_with(":concurrency") => "zset",
+        "resp" if rest.ends_with(":until") => "zset",
+        "l" | "snap" | "claim" | "sess" | "sig" | "stay" => "string",
+        "r" if rest == "alive" => "zset",
+        "r" if rest.starts_with("batch:") => "string",
+        "meta" | "health" | "speed" | "totals" | "tickets" | "fair" | "pk" | "found" | "w" | "c" | "sh" | "m" | "r"
+        | "resp" => "hash",
+        _ => "",
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -101,7 +121,7 @@ impl Keys {
         self.named("journal")
     }
 
-    /// Number of the last batch that a replica recorded.
+    /// Number of the last record of a replica.
     pub fn batch(&self, replica: &str) -> Key {
         format!("{}r:batch:{replica}", self.prefix).into()
     }
@@ -129,6 +149,16 @@ impl Keys {
     /// What was found in the lists of models.
     pub fn findings(&self) -> Key {
         self.named("found")
+    }
+
+    /// What is used of the allowances of accounts.
+    pub fn allowances(&self) -> Key {
+        self.named("allow")
+    }
+
+    /// Models that providers have answered not to have.
+    pub fn refused_models(&self) -> Key {
+        self.named("gone")
     }
 
     /// A piece of work that one replica does for all.
@@ -165,9 +195,10 @@ impl Keys {
         self.named("guess")
     }
 
-    /// The shared snapshot. One per catalogue, because replicas of two configurations number their windows differently.
-    pub fn snapshot(&self, hash: &str) -> Key {
-        format!("{}snap:{hash}", self.prefix).into()
+    /// One slice of the shared snapshot. They are those of one catalogue, because replicas of two configurations number their
+    /// windows differently.
+    pub fn snapshot(&self, hash: &str, slice: usize) -> Key {
+        format!("{}snap:{hash}:{slice}", self.prefix).into()
     }
 
     pub fn lease(&self, id: &str) -> Key {

@@ -51,8 +51,10 @@ scripts! {
     Claim: "discovery/claim",
     FindingsRead: "discovery/findings_read",
     FindingsWrite: "discovery/findings_write",
+    ModelRefused: "discovery/model_refused",
     ProviderKeyRead: "provider_keys/provider_key_read",
     ProviderKeyWrite: "provider_keys/provider_key_write",
+    QueueAdmit: "queue/queue_admit",
     QueueHeartbeat: "queue/queue_heartbeat",
     QueueLeave: "queue/queue_leave",
     Budget: "reports/budget",
@@ -67,6 +69,7 @@ scripts! {
 }
 
 const PIECES: &[(&str, &str)] = pieces![
+    "lib/admission",
     "lib/audit_entry",
     "lib/breaker",
     "lib/breaker_update",
@@ -84,11 +87,14 @@ const PIECES: &[(&str, &str)] = pieces![
     "lib/learned_limits",
     "lib/lease",
     "lib/notify",
+    "lib/pool_clock",
     "lib/provider_reset",
     "lib/queue_keys",
+    "lib/queue_reader",
     "lib/sliding_sweep",
     "lib/sliding_window",
     "lib/stored_response",
+    "lib/time",
     "lib/token_bucket",
     "lib/wait_queue",
     "lib/window",
@@ -112,7 +118,7 @@ impl Script {
         TEXTS[self as usize].get_or_init(|| self.assemble(&[]))
     }
 
-    /// The text with other files in place of some that it includes: tests replace `lib/clock` to control time.
+    /// The text with other files in place of some that it includes: tests replace `lib/time` to control time.
     pub fn source_with(self, replaced: &[(&'static str, &str)]) -> String {
         self.assemble(replaced)
     }

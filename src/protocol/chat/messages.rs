@@ -225,8 +225,17 @@ fn url<'a>(json: &mut Json<'a>, path: impl Fn() -> String) -> Result<Text<'a>, M
 
 /// Counts a text's characters. An escape counts as the character that it encodes.
 fn count(size: &mut PromptSize, text: Text<'_>) {
-    let mut rest = text.raw;
-    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()).filter(|_| text.escaped) {
+    if text.escaped {
+        measure(size, text.raw);
+    } else {
+        count_plain(size, text.raw);
+    }
+}
+
+/// Counts the characters of a JSON string without its quotes.
+pub(in crate::protocol) fn measure(size: &mut PromptSize, escaped: &str) {
+    let mut rest = escaped;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         count_plain(size, &rest[..at]);
         let escape = &rest[at..];
         let length = if escape.as_bytes().get(1) == Some(&b'u') {

@@ -12,7 +12,6 @@ mod signatures;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::decode::{malformed, utf8};
 pub use self::{
     chunk::{CallDelta, Chunk, ChunkChoice, ChunkUsage, Delta, StreamEvent},
     decode::decode,
@@ -20,4 +19,8 @@ pub use self::{
     parameters::KNOWN_PARAMETERS,
     reader::BadRequest,
     signatures::{UnsignedCall, sign, unsigned_calls},
+};
+pub(super) use self::{
+    decode::{malformed, utf8},
+    messages::measure,
 };

@@ -35,7 +35,7 @@ pub(crate) trait GaugeSource: Send + Sync + 'static {
     fn breakers(&self) -> Vec<Breaker>;
     /// Number of provider keys in the store, by state.
     fn provider_keys(&self) -> Vec<(&'static str, usize)>;
-    /// Provider, `new` or `gone`, and the number of models in which its list differs from the catalogue.
+    /// Provider, `new`, `gone` or `refused`, and the number of models in which it differs from the catalogue.
     fn found_models(&self) -> Vec<(String, &'static str, usize)>;
     /// Whether the ledger's last call succeeded.
     fn ledger_is_up(&self) -> bool;
@@ -72,7 +72,7 @@ pub(crate) fn observe(source: &Arc<impl GaugeSource>) {
     let read_from = source.clone();
     gauge(
         "tollfree.provider.models",
-        "Models in which the list of a provider differs from the catalogue: new or gone.",
+        "Models in which a provider differs from the catalogue: new or gone by its list, refused by its answers.",
     )
     .with_callback(move |observer| {
         for (provider, change, models) in read_from.found_models() {

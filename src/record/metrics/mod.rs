@@ -119,13 +119,18 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// `name` is `provider/model`; `labels` returns the names of both in the semantic conventions.
-    pub(crate) fn of(protocol: &'static str, name: &str, labels: impl FnOnce() -> (Arc<str>, Arc<str>)) -> Arc<Self> {
+    /// `name` is `provider/model`; `labels` returns the names of both in the semantic conventions. A model has one operation.
+    pub(crate) fn of(
+        protocol: &'static str,
+        name: &str,
+        operation: &'static str,
+        labels: impl FnOnce() -> (Arc<str>, Arc<str>),
+    ) -> Arc<Self> {
         static CALLS: LazyLock<ByProtocol<Memo<String, Call>>> = LazyLock::new(Memo::default);
         CALLS.get_or_create(&protocol, Memo::default).get_or_create(name, || {
             let (provider, model) = labels();
             let labels = [
-                KeyValue::new("gen_ai.operation.name", "chat"),
+                KeyValue::new("gen_ai.operation.name", operation),
                 KeyValue::new("gen_ai.provider.name", provider),
                 KeyValue::new("gen_ai.request.model", model),
                 KeyValue::new(PROTOCOL, protocol),
@@ -171,6 +176,7 @@ impl Call {
 #[derive(Debug)]
 pub(crate) struct Chat {
     protocol: &'static str,
+    operation: &'static str,
     model: Arc<str>,
     served: Option<Arc<ServedChat>>,
 }
@@ -185,8 +191,8 @@ struct ServedChat {
 
 impl Chat {
     /// `model` is a name that is served.
-    pub(crate) fn new(protocol: &'static str, model: &str) -> Self {
-        Self { protocol, model: model.into(), served: None }
+    pub(crate) fn new(protocol: &'static str, model: &str, operation: &'static str) -> Self {
+        Self { protocol, operation, model: model.into(), served: None }
     }
 
     /// The requested model does not exist.
@@ -224,7 +230,7 @@ impl Chat {
 
     fn labels(&self, provider: StringValue) -> [KeyValue; 4] {
         [
-            KeyValue::new("gen_ai.operation.name", "chat"),
+            KeyValue::new("gen_ai.operation.name", self.operation),
             KeyValue::new("gen_ai.provider.name", provider),
             KeyValue::new("gen_ai.request.model", self.model.clone()),
             KeyValue::new(PROTOCOL, self.protocol),

@@ -18,6 +18,9 @@ pub(crate) enum LimitName {
     Tpmonth,
     /// Input tokens per minute.
     Itpm,
+    /// Seconds of sound.
+    Ash,
+    Asd,
     Concurrency,
 }
 
@@ -27,11 +30,12 @@ pub(crate) enum Counts {
     Requests,
     Tokens,
     Input,
+    Sound,
     Calls,
 }
 
 impl LimitName {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Rps,
         Self::Rpm,
         Self::Rph,
@@ -43,6 +47,8 @@ impl LimitName {
         Self::Tpd,
         Self::Tpmonth,
         Self::Itpm,
+        Self::Ash,
+        Self::Asd,
         Self::Concurrency,
     ];
 
@@ -59,6 +65,8 @@ impl LimitName {
             Self::Tpd => "tpd",
             Self::Tpmonth => "tpmonth",
             Self::Itpm => "itpm",
+            Self::Ash => "ash",
+            Self::Asd => "asd",
             Self::Concurrency => "concurrency",
         }
     }
@@ -68,6 +76,7 @@ impl LimitName {
             Self::Rps | Self::Rpm | Self::Rph | Self::Rpd | Self::Rpmonth => Counts::Requests,
             Self::Tps | Self::Tpm | Self::Tph | Self::Tpd | Self::Tpmonth => Counts::Tokens,
             Self::Itpm => Counts::Input,
+            Self::Ash | Self::Asd => Counts::Sound,
             Self::Concurrency => Counts::Calls,
         }
     }
@@ -77,8 +86,8 @@ impl LimitName {
         match self {
             Self::Rps | Self::Tps => "second",
             Self::Rpm | Self::Tpm | Self::Itpm => "minute",
-            Self::Rph | Self::Tph => "hour",
-            Self::Rpd | Self::Tpd => "day",
+            Self::Rph | Self::Tph | Self::Ash => "hour",
+            Self::Rpd | Self::Tpd | Self::Asd => "day",
             Self::Rpmonth | Self::Tpmonth => "month",
             Self::Concurrency => "moment",
         }

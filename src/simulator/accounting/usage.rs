@@ -20,6 +20,8 @@ pub(crate) struct Arrival<'a> {
     pub account: &'a str,
     pub model: &'a Arc<Model>,
     pub prompt_tokens: i64,
+    /// Seconds of sound, as they are counted.
+    pub sound: i64,
     /// The maximum of output tokens in the request.
     pub max_tokens: Option<i64>,
     pub stream: bool,
@@ -281,7 +283,7 @@ fn units(provider: &Provider, arrival: &Arrival<'_>) -> Units {
         TokenCharge::Input => input,
         TokenCharge::Actual | TokenCharge::None => 0,
     };
-    Units { tokens, input }
+    Units { tokens, input, sound: arrival.sound }
 }
 
 fn call_record(arrival: &Arrival<'_>, now_us: i64, units: Units) -> CallRecord {
@@ -322,7 +324,7 @@ mod tests {
 
     fn entry<'a>(provider: &'a Provider, fault: Option<(&'a str, bool)>) -> Arrival<'a> {
         let model = provider.model(MODEL).unwrap();
-        Arrival { account: "main", model, prompt_tokens: 10, max_tokens: Some(100), stream: false, fault }
+        Arrival { account: "main", model, prompt_tokens: 10, sound: 0, max_tokens: Some(100), stream: false, fault }
     }
 
     fn end(tokens_out: Option<i64>) -> CallEnd {

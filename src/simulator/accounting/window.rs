@@ -13,6 +13,8 @@ pub(crate) struct Units {
     pub tokens: i64,
     /// Prompt tokens.
     pub input: i64,
+    /// Seconds of sound.
+    pub sound: i64,
 }
 
 /// A limit without room for a request.
@@ -89,6 +91,7 @@ impl Window {
             Counts::Requests => 1,
             Counts::Tokens => units.tokens,
             Counts::Input => units.input,
+            Counts::Sound => units.sound,
             Counts::Calls => 0,
         }
     }
@@ -267,7 +270,7 @@ mod tests {
     #[test]
     fn later_debits_admit_calls_while_any_room_is_left() {
         let mut tpm = window(LimitName::Tpm, WindowKind::Sliding, 100);
-        assert!(tpm.check(0, Units { tokens: 0, input: 90 }, true).is_ok());
+        assert!(tpm.check(0, Units { tokens: 0, input: 90, sound: 0 }, true).is_ok());
         tpm.debit(0, 1, 99);
         assert!(tpm.check(S, Units::default(), true).is_ok());
         tpm.debit(S, 2, 50);
@@ -279,7 +282,10 @@ mod tests {
     #[test]
     fn a_request_above_the_limit_hits_a_wall_and_a_limit_of_zero_never_opens() {
         let mut tpm = window(LimitName::Tpm, WindowKind::Bucket, 8_000);
-        assert_eq!(tpm.check(0, Units { tokens: 8_001, input: 1 }, false).unwrap_err().reason, HitReason::Wall);
+        assert_eq!(
+            tpm.check(0, Units { tokens: 8_001, input: 1, sound: 0 }, false).unwrap_err().reason,
+            HitReason::Wall
+        );
         let mut rpd = window(LimitName::Rpd, WindowKind::Calendar, 0);
         assert_eq!(rpd.check(0, Units::default(), false).unwrap_err().reason, HitReason::Zero);
     }

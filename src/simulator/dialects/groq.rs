@@ -271,6 +271,7 @@ fn spelled(name: LimitName) -> String {
     let unit = match name.counts() {
         Counts::Requests => "requests",
         Counts::Input => "input tokens",
+        Counts::Sound => "audio seconds",
         Counts::Tokens | Counts::Calls => "tokens",
     };
     format!("{unit} per {}", name.period())

@@ -149,8 +149,15 @@ pub(crate) fn tags(provider: &Provider) -> String {
 
 /// The body of `POST /api/show`: a model's abilities and its trained context.
 pub(crate) fn show(model: &Model) -> String {
-    let mut capabilities = vec!["completion"];
-    let able = [("tools", model.can.tools), ("vision", model.can.vision), ("thinking", model.can.reasoning)];
+    let able = [
+        ("completion", model.vectors.is_none()),
+        ("embedding", model.vectors.is_some()),
+        ("tools", model.can.tools),
+        ("vision", model.can.vision),
+        ("thinking", model.can.reasoning),
+        ("insert", model.can.fim),
+    ];
+    let mut capabilities = Vec::new();
     capabilities.extend(able.into_iter().filter(|(_, able)| *able).map(|(name, _)| name));
     json!({
         "details": {"format": "gguf", "family": "simulated", "parameter_size": "8B", "quantization_level": "Q4_K_M"},

@@ -216,7 +216,7 @@ async fn ollama_queues_and_then_responds_that_it_is_busy() {
 async fn the_local_server_lists_its_models() {
     let client = TestClient::with(json!({})).await;
     let tags = client.control("GET", "/ollama/api/tags", json!({})).await;
-    assert_eq!(tags["models"].as_array().unwrap().len(), 3);
+    assert_eq!(tags["models"].as_array().unwrap().len(), 4);
     let shown = client.control("POST", "/ollama/api/show", json!({"model": "llama3.2"})).await;
     assert_eq!(shown["capabilities"], json!(["completion", "tools"]));
 }

@@ -1,5 +1,7 @@
 //! One call to one candidate: sends the request and reads up to the first content, or classifies the failure.
 
+mod kinds;
+
 use std::{
     borrow::Cow,
     sync::{Arc, atomic::Ordering},
@@ -7,14 +9,16 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use kinds::Computed;
 use parking_lot::Mutex;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     bounds::{MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, MAX_UNCOMMITTED_BYTES},
     client::{Upstream, authorization, is_closed_early, is_own_failure, root_cause},
+    embeddings::Unusable,
     fault, hints,
     reply::{Reply, ReplyBody},
     request_edit::{EditContext, edit_request},
@@ -22,11 +26,16 @@ use super::{
         choice_state::{ChoiceStates, Expected, ResponseIdentity},
         event_stream::{Commit, EventStream},
         response_reader::{self, ResponseShape},
+        text_completion,
         whole_response::Assembler,
     },
     response_body::{BodyError, ResponseBody},
+    upload,
 };
-use crate::domain::{Candidate, ChatRequest, Fault, FaultKind};
+use crate::{
+    domain::{Candidate, ChatRequest, Fault, FaultKind, ModelKind},
+    memory::{Memory, Reservation},
+};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -36,8 +45,14 @@ impl Upstream {
     /// Calls a candidate. Returns once the response is committed (the first content of a stream, or a whole body that
     /// parses), or the fault with what the ledger learns from it. Dropping the future cancels the call.
     pub(crate) async fn attempt(&self, candidate: &Arc<Candidate>, request: &ChatRequest) -> Result<Reply, Fault> {
+        if let Some(body) = kinds::body(request, candidate) {
+            return Call::begin(self, candidate, request).run(self, body).await;
+        }
         let plain_schemas = self.needs_plain_schemas(candidate);
-        let body = edit_request(request, candidate, EditContext::new(candidate, request, plain_schemas));
+        let mut body = edit_request(request, candidate, EditContext::new(candidate, request, plain_schemas));
+        if let Some(prompt) = request.completion.as_deref().filter(|_| candidate.takes_prompts()) {
+            body = text_completion::body(body, prompt);
+        }
         let result = Call::begin(self, candidate, request).run(self, body).await;
         if let Err(fault) = &result
             && !plain_schemas
@@ -72,17 +87,20 @@ fn warn_of_own_failure(cause: &str) {
 /// Estimates of a context can be half of what is true, and every token has at least a byte.
 fn expected(candidate: &Candidate, request: &ChatRequest) -> Expected {
     let bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
-    Expected { n: u64::from(request.n), tokens_max: candidate.model.context.saturating_mul(2).max(bytes) }
+    let has_texts = request.kind == ModelKind::Completion && candidate.takes_prompts();
+    Expected { n: u64::from(request.n), tokens_max: candidate.model.context.saturating_mul(2).max(bytes), has_texts }
 }
 
 /// One call with its time limits.
 struct Call<'a> {
     candidate: &'a Arc<Candidate>,
+    request: &'a ChatRequest,
     stream: bool,
     expected: Expected,
     started: Instant,
     first_token_timeout: Duration,
     stream_idle: Duration,
+    memory: &'a Arc<Memory>,
 }
 
 /// The part of a reply that comes from its body.
@@ -90,20 +108,28 @@ struct Body {
     content: ReplyBody,
     identity: ResponseIdentity,
     is_empty: bool,
+    audio_seconds: Option<f64>,
 }
 
 impl<'a> Call<'a> {
-    fn begin(upstream: &Upstream, candidate: &'a Arc<Candidate>, request: &ChatRequest) -> Self {
+    fn begin(upstream: &'a Upstream, candidate: &'a Arc<Candidate>, request: &'a ChatRequest) -> Self {
         let settings = upstream.settings();
-        let first_token_ms = candidate.provider.first_token_timeout_ms.unwrap_or(settings.first_token_ms);
+        let first_token_ms = candidate.first_token_timeout_ms().unwrap_or(settings.first_token_ms);
         Self {
             candidate,
+            request,
             stream: request.stream,
             expected: expected(candidate, request),
             started: Instant::now(),
             first_token_timeout: Duration::from_millis(first_token_ms),
             stream_idle: Duration::from_millis(settings.stream_idle_ms),
+            memory: upstream.memory(),
         }
+    }
+
+    /// Memory for a response that is read as a whole.
+    fn reservation(&self) -> Reservation {
+        self.memory.reserve(format!("provider {}", self.candidate.provider.id).into())
     }
 
     fn deadline(&self) -> Instant {
@@ -123,19 +149,27 @@ impl<'a> Call<'a> {
             time_to_first_token: self.started.elapsed(),
             identity: body.identity,
             is_empty: body.is_empty,
+            audio_seconds: body.audio_seconds,
             body: body.content,
         })
     }
 
     async fn send(&self, upstream: &Upstream, body: Bytes) -> Result<ResponseBody, Fault> {
         let provider = &self.candidate.provider;
-        let endpoint = upstream.endpoint(&provider.base_url).map_err(|e| {
+        let endpoint = upstream.endpoint(self.candidate, self.request).map_err(|e| {
             fault::observed(self.candidate, "connect", &format!("no connection: invalid base URL: {e}"))
         })?;
         let accept = if self.stream { EVENT_STREAM } else { JSON };
         let authorization = authorization(provider.auth, self.candidate.key.secret.as_ref());
         let mut request = upstream.http().post(endpoint.url.clone());
-        request = request.header(CONTENT_TYPE, JSON).header(ACCEPT, accept).body(body);
+        request = request.header(ACCEPT, accept);
+        request = match &self.request.upload {
+            None => request.header(CONTENT_TYPE, JSON).body(body),
+            Some(upload) => {
+                let (body, length) = upload::body(upload, self.candidate);
+                request.header(CONTENT_TYPE, &upload.content_type).header(CONTENT_LENGTH, length).body(body)
+            }
+        };
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
@@ -193,26 +227,37 @@ impl<'a> Call<'a> {
     /// send another content type.
     async fn commit(&self, mut response: ResponseBody) -> Result<Body, Fault> {
         let prefix = self.read_prefix(&mut response).await?;
+        if kinds::has_own_form(self.request) {
+            let mut memory = self.reservation();
+            let body = self.read_rest(&mut response, prefix, &mut memory).await?;
+            return self.parse_computed(&response, &body).map_err(|fault| *fault);
+        }
         if !matches!(prefix.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<')) {
             let (candidate, idle) = (self.candidate.clone(), self.stream_idle);
             let events = EventStream::from_response(candidate, response, prefix, idle, self.expected);
             return if self.stream { self.commit_stream(events).await } else { self.assemble(events).await };
         }
-        let body = self.read_rest(&mut response, prefix).await?;
-        self.parse_whole(&response, body).await
+        let mut memory = self.reservation();
+        let body = self.read_rest(&mut response, prefix, &mut memory).await?;
+        self.parse_whole(&response, memory.hold(body)).await
     }
 
     async fn commit_stream(&self, mut events: EventStream) -> Result<Body, Fault> {
         let commit = events.commit(self.deadline(), self.first_token_timeout).await?;
         let identity = events.identity();
-        Ok(Body { content: ReplyBody::Stream(Box::new(events)), identity, is_empty: commit == Commit::Empty })
+        Ok(Body {
+            content: ReplyBody::Stream(Box::new(events)),
+            identity,
+            is_empty: commit == Commit::Empty,
+            audio_seconds: None,
+        })
     }
 
     /// Reads a stream to its end, for a request without `stream`.
     async fn assemble(&self, mut events: EventStream) -> Result<Body, Fault> {
         let commit = events.commit(self.deadline(), self.first_token_timeout).await?;
         let (mut assembler, mut usage, mut finish_reasons) = (Assembler::default(), None, Vec::new());
-        let mut bytes = 0;
+        let (mut bytes, mut memory) = (0, self.reservation());
         loop {
             match events.next().await {
                 Some(Ok(event)) => {
@@ -220,6 +265,7 @@ impl<'a> Call<'a> {
                     if bytes > MAX_RESPONSE_BYTES {
                         return Err(self.too_large());
                     }
+                    memory.grow(event.bytes.len()).map_err(|_| fault::no_memory(self.candidate))?;
                     assembler.push(&event.bytes);
                     usage = event.facts.usage.or(usage);
                     finish_reasons.extend(event.facts.finish_reason);
@@ -228,11 +274,12 @@ impl<'a> Call<'a> {
                 None => break,
             }
         }
-        let body = assembler.finish().into();
+        let body = memory.hold(assembler.finish().into());
         Ok(Body {
             content: ReplyBody::Whole { body, usage, finish_reasons },
             identity: events.identity(),
             is_empty: commit == Commit::Empty,
+            audio_seconds: None,
         })
     }
 
@@ -268,7 +315,12 @@ impl<'a> Call<'a> {
         fault::observed(self.candidate, "malformed", "the response is larger than 16 MiB")
     }
 
-    async fn read_rest(&self, response: &mut ResponseBody, prefix: Bytes) -> Result<Bytes, Fault> {
+    async fn read_rest(
+        &self,
+        response: &mut ResponseBody,
+        prefix: Bytes,
+        memory: &mut Reservation,
+    ) -> Result<Bytes, Fault> {
         let mut body: Option<BytesMut> = None;
         loop {
             let deadline = self.deadline().max(Instant::now() + self.stream_idle);
@@ -279,6 +331,7 @@ impl<'a> Call<'a> {
                     if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
                         return Err(self.too_large());
                     }
+                    memory.grow(chunk.len()).map_err(|_| fault::no_memory(self.candidate))?;
                     body.extend_from_slice(&chunk);
                 }
                 Ok(None) => return Ok(body.map_or(prefix, BytesMut::freeze)),
@@ -287,12 +340,29 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Reads what a model has computed that does not chat.
+    fn parse_computed(&self, response: &ResponseBody, body: &[u8]) -> Result<Body, Box<Fault>> {
+        match kinds::read(&String::from_utf8_lossy(body), self.request, self.candidate) {
+            Ok(Computed { body, usage, is_empty, audio_seconds }) => {
+                let content = ReplyBody::Whole { body, usage, finish_reasons: Vec::new() };
+                Ok(Body { content, identity: ResponseIdentity::default(), is_empty, audio_seconds })
+            }
+            Err(unusable) => Err(Box::new(match unusable {
+                Unusable::Error => fault::from_response(self.candidate, 200, response.headers(), body),
+                Unusable::Malformed(why) => fault::observed(self.candidate, "malformed", &why),
+            })),
+        }
+    }
+
     async fn parse_whole(&self, response: &ResponseBody, body: Bytes) -> Result<Body, Fault> {
         if body.trim_ascii().is_empty() {
             return Err(fault::observed(self.candidate, "empty", "the body of the response is empty"));
         }
         // Broken UTF-8 costs its character and not the response.
-        let text = String::from_utf8_lossy(&body);
+        let mut text = String::from_utf8_lossy(&body);
+        if self.expected.has_texts {
+            text = text_completion::as_chat(text, ResponseShape::Whole);
+        }
         let mut states = ChoiceStates::new(&self.candidate.model.id, self.expected);
         let parsed = match response_reader::read(&text, ResponseShape::Whole, &mut states) {
             Ok(parsed) => parsed,
@@ -317,6 +387,7 @@ impl<'a> Call<'a> {
             content: ReplyBody::Whole { body, usage, finish_reasons },
             identity: states.identity().clone(),
             is_empty: !states.are_usable(),
+            audio_seconds: None,
         })
     }
 

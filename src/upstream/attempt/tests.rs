@@ -17,7 +17,7 @@ const DONE: &str = "data: [DONE]\n\n";
 
 fn upstream() -> Upstream {
     let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 400, stream_idle_ms: 300, proxy: None };
-    Upstream::new(settings, 1).unwrap()
+    Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap()
 }
 
 fn request(stream: bool) -> ChatRequest {

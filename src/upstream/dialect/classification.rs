@@ -2,8 +2,8 @@
 
 use crate::{
     domain::{
-        Cooldown, CooldownScope, FaultKind, Health, Hint, Limit, Scope, Until, Usage,
-        time::{HOUR_MS, MINUTE_MS},
+        Cooldown, CooldownScope, FaultKind, Health, Hint, Limit, Scope, Until, Usage, Zone,
+        time::{DAY_MS, HOUR_MS, MINUTE_MS},
     },
     upstream::error_response::ErrorResponse,
 };
@@ -91,6 +91,14 @@ impl Classification {
         Self { label: Some(label), cooldown: Some(cooldown), ..Self::of(FaultKind::Gone) }
     }
 
+    /// The account's money of this month is spent. It comes back on the first of the next month.
+    pub(crate) fn credit_spent(error: &ErrorResponse<'_>) -> Self {
+        let label = error.status.to_string();
+        let until = Until::AfterMs(until_next_month_ms(error.now_ms));
+        let cooldown = Cooldown { scope: CooldownScope::Account, until, cause: "monthly credit spent".to_owned() };
+        Self { label: Some(label), cooldown: Some(cooldown), ..Self::of(FaultKind::Gone) }
+    }
+
     /// A 404 of a server that the operator defines: a wrong address, or a model that is not loaded yet.
     pub(crate) fn not_found() -> Self {
         let until = Until::AfterMs(NOT_FOUND_MS);
@@ -140,4 +148,11 @@ impl Classification {
     pub(crate) fn after_work(self) -> Self {
         Self { usage: Usage::UNKNOWN, ..self }
     }
+}
+
+/// The time until the first of the next month, in UTC.
+fn until_next_month_ms(now_ms: i64) -> i64 {
+    let utc = Zone::parse("UTC").ok();
+    let next_ms = utc.map_or(now_ms + DAY_MS, |zone| zone.boundaries(Limit::Rpmonth, now_ms).next);
+    (next_ms - now_ms).max(1)
 }

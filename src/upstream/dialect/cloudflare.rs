@@ -17,7 +17,7 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
         "5007" | "3042" => Some(Classification::gone(error, "no such model")),
         "3006" => Some(Classification::too_large()),
         "3007" => Some(Classification::timed_out()),
-        "5016" | "5018" | "3041" => Some(Classification::gone(error, "not on this plan")),
+        "5016" | "5018" | "5035" | "3041" => Some(Classification::gone(error, "not on this plan")),
         "10000" => Some(Classification::bad_key(error)),
         _ => None,
     }

@@ -36,7 +36,7 @@ fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
 }
 
 /// The limit and the remaining units in `… on tokens per minute (TPM): Limit 8000, Used 2591, Requested 5863.` The limit is
-/// `None` where it is not tracked (OTPM, audio seconds).
+/// `None` where it is not tracked (OTPM).
 fn stated_limit(message: &str) -> Option<(Option<Limit>, Hint)> {
     let named = after(message, "(")?.split_once(')')?.0;
     let limit = match named {
@@ -45,7 +45,9 @@ fn stated_limit(message: &str) -> Option<(Option<Limit>, Hint)> {
         "TPD" => Some(Limit::Tpd),
         "RPM" => Some(Limit::Rpm),
         "RPD" => Some(Limit::Rpd),
-        "OTPM" | "ASH" | "ASD" => None,
+        "ASH" => Some(Limit::Ash),
+        "ASD" => Some(Limit::Asd),
+        "OTPM" => None,
         _ => return None,
     };
     let max = number(message, "Limit ");

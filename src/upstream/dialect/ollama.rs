@@ -24,6 +24,7 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
             let week = 7 * DAY_MS;
             Some(account(week - (error.now_ms - 4 * DAY_MS).rem_euclid(week), "429_week"))
         }
+        429 if error.says(&["monthly usage limit"]) => Some(Classification::credit_spent(error)),
         429 if error.says(&["concurrent"]) => Some(slots(error)),
         403 => Some(Classification::gone(error, "")),
         503 if error.says(&["busy"]) => Some(Classification::busy()),

@@ -2,7 +2,7 @@
 
 use super::classification::Classification;
 use crate::{
-    domain::{CooldownScope, Hint, Limit},
+    domain::{CooldownScope, Hint, Limit, time::HOUR_MS},
     upstream::{error_response::ErrorResponse, hints},
 };
 
@@ -21,6 +21,8 @@ const CONTEXT: [&str; 9] = [
     "prompt is too long",
     "exceeds max length",
 ];
+/// The free usage of `OpenCode` Zen comes back after six hours at the earliest.
+const FREE_USAGE_MS: i64 = 6 * HOUR_MS;
 const NO_SUCH_MODEL: [&str; 6] = [
     "model_not_found",
     "model_decommissioned",
@@ -33,6 +35,9 @@ const NO_SUCH_MODEL: [&str; 6] = [
 pub(crate) fn classify(error: &ErrorResponse<'_>) -> Classification {
     if error.status == 403 && error.plain {
         return Classification::broken(); // a bot filter in front of the provider refused the request, not the key
+    }
+    if is_credit_spent(error) {
+        return Classification::credit_spent(error);
     }
     match error.status {
         // Some servers report a prompt that is too long as their own failure.
@@ -68,6 +73,12 @@ pub(crate) fn is_context(error: &ErrorResponse<'_>) -> bool {
     error.code_is(&["context_length_exceeded"]) || error.says(&CONTEXT)
 }
 
+/// The account has money for a month, and it is spent.
+fn is_credit_spent(error: &ErrorResponse<'_>) -> bool {
+    let words = ["credit", "insufficient funds", "insufficient_funds", "balance", "payment"];
+    error.candidate.provider.wire.monthly_credit && matches!(error.status, 402 | 403 | 429) && error.says(&words)
+}
+
 /// The cause of a 403: a plan, a moderation or a key.
 fn forbidden(error: &ErrorResponse<'_>) -> Classification {
     if error.says(&["moderation", "flagged", "content policy", "content_policy", "safety"]) {
@@ -85,6 +96,15 @@ fn forbidden(error: &ErrorResponse<'_>) -> Classification {
 pub(crate) fn too_many(error: &ErrorResponse<'_>) -> Classification {
     if error.says(&BUSY) {
         return Classification::busy();
+    }
+    // A model that is not free any more.
+    if error.says(&["insufficient balance"]) {
+        return Classification::gone(error, "paid model");
+    }
+    // OpenCode Zen counts by address, and says neither which window nor until when.
+    if error.kind.as_deref() == Some("FreeUsageLimitError") {
+        let wait_ms = error.retry_after_ms().unwrap_or(FREE_USAGE_MS);
+        return Classification::limited_unnamed(CooldownScope::Account, Some(wait_ms), "429");
     }
     if let Some(Hint { limit, scope, .. }) = spent_window(error) {
         return Classification::limited(error, limit, scope, wait(error, limit));

@@ -68,6 +68,12 @@ pub(crate) fn own_failure(candidate: &Candidate, message: &str) -> Fault {
     Fault { outcome: outcome(Health::Unknown, Usage::NOT_SENT, None, Vec::new()), ..fault }
 }
 
+/// This replica has no memory for a response. The provider has not failed.
+pub(crate) fn no_memory(candidate: &Candidate) -> Fault {
+    let fault = observed(candidate, "reset", "this gateway has no memory left for the response");
+    Fault { outcome: outcome(Health::Unknown, Usage::UNKNOWN, None, Vec::new()), ..fault }
+}
+
 /// A response without content, tool calls or a finish reason.
 pub(crate) fn empty_response(candidate: &Candidate) -> Fault {
     observed(candidate, "empty", "the answer has no content")

@@ -13,11 +13,13 @@ pub(crate) struct Expected {
     pub n: u64,
     /// Larger counts of tokens, of the prompt or of one choice, are damage.
     pub tokens_max: i64,
+    /// Choices have a text in the place of a message.
+    pub has_texts: bool,
 }
 
 impl Default for Expected {
     fn default() -> Self {
-        Self { n: 1, tokens_max: i64::MAX }
+        Self { n: 1, tokens_max: i64::MAX, has_texts: false }
     }
 }
 
@@ -81,7 +83,7 @@ impl ChoiceStates {
 
     /// The most tokens that the prompt, and all choices together, can have used. A token has at least one byte.
     pub(crate) fn tokens_max(&self) -> (i64, i64) {
-        let Expected { n, tokens_max } = self.expected;
+        let Expected { n, tokens_max, .. } = self.expected;
         let n = i64::try_from(n.max(1)).unwrap_or(i64::MAX);
         (tokens_max, tokens_max.saturating_mul(n).max(self.chars.saturating_mul(4)))
     }

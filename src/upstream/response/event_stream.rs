@@ -12,7 +12,7 @@ use super::{
     response_reader::{self, ParsedResponse, ResponseShape},
     sse_decoder::{RawEvent, SseDecoder},
     sse_event::{EventFacts, SseEvent, StreamFault},
-    usage, whole_response,
+    text_completion, usage, whole_response,
 };
 use crate::{
     domain::{Candidate, Fault},
@@ -39,6 +39,8 @@ pub(crate) struct EventStream {
     /// The latest usage, which the client gets in the last chunk before `[DONE]`.
     usage: Option<SseEvent>,
     stream_idle: Duration,
+    /// Choices have a text in the place of a message.
+    has_texts: bool,
     /// Some event was not JSON.
     has_garbage: bool,
     /// Events are relayed from here on, and not held any more.
@@ -92,6 +94,7 @@ impl EventStream {
             ready: VecDeque::new(),
             usage: None,
             stream_idle,
+            has_texts: expected.has_texts,
             has_garbage: false,
             committed: false,
             done: false,
@@ -259,7 +262,10 @@ impl EventStream {
             return Ok(());
         }
         // Broken UTF-8 costs its character and not the event.
-        let text = String::from_utf8_lossy(data);
+        let mut text = String::from_utf8_lossy(data);
+        if self.has_texts {
+            text = text_completion::as_chat(text, ResponseShape::Chunk);
+        }
         let parsed = match response_reader::read(&text, ResponseShape::Chunk, &mut self.states) {
             Ok(parsed) => parsed,
             Err(error) => return self.not_an_object(event, data, error.what),

@@ -11,6 +11,7 @@ pub(crate) mod sse_decoder;
 pub(crate) mod sse_event;
 #[cfg(test)]
 mod tests;
+pub(super) mod text_completion;
 mod tool_calls;
 mod usage;
 pub(crate) mod whole_response;

@@ -180,3 +180,10 @@ async fn protocols() {
 async fn time_in_redis() {
     scripts::print_times().await;
 }
+
+/// What a very large pool costs in Redis.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: `make bench`"]
+async fn a_large_pool() {
+    scripts::print_large_pool().await;
+}

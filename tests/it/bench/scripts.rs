@@ -34,7 +34,7 @@ const AT_ONCE: usize = 10;
 const NOTED_FROM: &str = "5";
 /// Clients that share every window.
 const ACTIVE: usize = 100;
-const CHARGE: Charge = Charge { requests: 1, input: 100, tokens: 200 };
+const CHARGE: Charge = Charge { requests: 1, input: 100, tokens: 200, audio: 0 };
 
 struct Pool {
     ledger: Ledger,
@@ -53,13 +53,20 @@ impl Pool {
             )
             .unwrap();
         }
+        let pool = Self::of(server, name, &file, &BTreeMap::new()).await;
+        let choices = &pool.choices;
+        assert!(choices.len() == 10 && choices.iter().all(|choice| choice.candidate.windows.len() == 4));
+        pool
+    }
+
+    /// Every candidate of a file and an environment.
+    async fn of(server: &RedisServer, name: &str, file: &str, env: &BTreeMap<String, String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("tollfree.toml"), file).unwrap();
-        let settings = config::load(&BTreeMap::new(), Path::new(folder.path())).unwrap().settings;
+        let settings = config::load(env, Path::new(folder.path())).unwrap().settings;
         let catalog = Catalog::build(&settings, &BTreeMap::new()).unwrap();
         let choices: Vec<_> =
             catalog.candidates.iter().map(|c| Choice { candidate: c.clone(), charge: CHARGE }).collect();
-        assert!(choices.len() == 10 && choices.iter().all(|choice| choice.candidate.windows.len() == 4));
         let catalog: Current = Arc::new(ArcSwap::from_pointee(catalog));
         let rules = Rules {
             pool: name.into(),
@@ -70,7 +77,7 @@ impl Pool {
             outage_requests: 1_000,
         };
         let tasks = Tasks::new();
-        let redis = RedisEngine::connect(server.url().parse().unwrap(), &tasks);
+        let redis = RedisEngine::connect(server.url().parse().unwrap(), "default", &tasks);
         let ledger = Ledger::start(Arc::new(redis), &rules, catalog, tasks.clone());
         eventually(Duration::from_secs(5), "the ledger is ready", async || ledger.is_ready().then_some(())).await;
         Self { ledger, choices, tasks }
@@ -116,7 +123,7 @@ impl Pool {
 
 /// A typical outcome: slightly less than was charged.
 fn typical_outcome() -> Outcome {
-    let usage = Usage { sent: true, input: Some(90), total: Some(120) };
+    let usage = Usage { sent: true, input: Some(90), total: Some(120), audio: None };
     Outcome { health: Health::Good, usage, first_token: Some(Duration::from_millis(200)), ..Outcome::unknown() }
 }
 
@@ -258,4 +265,54 @@ pub(super) async fn print_times() {
     for pool in [free, full] {
         pool.tasks.drain(Duration::from_secs(1)).await;
     }
+}
+
+/// Models and keys of a pool that is larger than any known one.
+const MODELS: usize = 500;
+const KEYS: usize = 20;
+
+/// A pool of 500 models with 20 keys each, of which every window is in use: its memory in Redis, the time of one slice of its
+/// snapshot, and of an admission whose plan has 500 candidates.
+pub(super) async fn print_large_pool() {
+    let server = RedisServer::with_aof().await;
+    let mut log = Log::of(&server);
+    let mut file = "[providers.big]\nbase_url = \"http://127.0.0.1:1/v1\"\n".to_owned();
+    for model in 0..MODELS {
+        writeln!(file, "[providers.big.models.model-{model}]\nlimits = {{ rpm = 30, rpd = 1000 }}").unwrap();
+    }
+    let keys: Vec<String> = (0..KEYS).map(|key| format!("key-{key}")).collect();
+    let env = BTreeMap::from([("BIG_API_KEY".to_owned(), keys.join(","))]);
+    let pool = Pool::of(&server, "big", &file, &env).await;
+    assert_eq!(pool.choices.len(), MODELS * KEYS);
+    let memory = |server: &RedisServer| -> f64 {
+        let info = server.command(&["INFO", "memory"]);
+        let bytes = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        bytes.trim().parse::<f64>().unwrap() / 1e6
+    };
+    let before = memory(&server);
+    let client = &clients(&[])[0];
+    for some in pool.choices.chunks(AT_ONCE) {
+        let admitted = some.iter().map(|choice| pool.admit(client, std::slice::from_ref(choice)));
+        for lease in join_all(admitted).await.into_iter().flatten() {
+            lease.mark_sent();
+            lease.settle(typical_outcome());
+        }
+    }
+    // The marks of settled leases expire after five seconds.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    println!("\n== a pool of {MODELS} models with {KEYS} keys each, every window in use ==");
+    println!("{:<58} {:>6.1} MB   (bar: 10)", "memory in Redis", memory(&server) - before);
+    log.clear();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    line("one slice of the snapshot", &log.times(Script::Snapshot), "   (bar: 1000)");
+    let few = &pool.choices[..10];
+    let many: Vec<Choice> = pool.choices.iter().step_by(KEYS).cloned().collect();
+    for (what, choices) in [("admit, a plan of 10 candidates", few), ("admit, a plan of 500 candidates", &many[..])] {
+        log.clear();
+        for _ in 0..ROUNDS {
+            drop(pool.admit(client, choices).await);
+        }
+        line(what, &log.times(Script::Admit), "");
+    }
+    pool.tasks.drain(Duration::from_secs(1)).await;
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::support::{
     app::{TestApp, binary},
     markdown::{Block, blocks},
+    recording::wav,
     redis_server::RedisServer,
     simulator::Simulator,
 };
@@ -63,10 +64,12 @@ struct Desk {
 impl Desk {
     async fn new(simulator: &Simulator) -> Self {
         let own_key = simulator.keys("groq").into_iter().find(|key| key != ADDED_KEY).unwrap();
-        let setup = TestApp::setup().simulated(simulator, "groq").env("GROQ_API_KEY", own_key);
+        let setup =
+            TestApp::setup().simulated(simulator, "gemini").simulated(simulator, "groq").env("GROQ_API_KEY", own_key);
         let setup = setup.env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).env("TOLLFREE_AUTH", "open");
         let app = setup.env("TOLLFREE_MASTER_KEY", "m".repeat(64)).start().await;
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("talk.wav"), wav(12)).unwrap();
         for name in ["helm", "k8s", "deploy", "docker-compose.yml", ".env.example", "tollfree.example.toml"] {
             symlink(root().join(name), folder.path().join(name)).unwrap();
         }

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::support::{app::TestApp, eventually, process::Process};
+use crate::support::{app::TestApp, eventually, http::Answer, process::Process};
 
 struct ModelServer {
     process: Process,
@@ -14,11 +14,16 @@ struct ModelServer {
 
 impl ModelServer {
     async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(more: &[&str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (python, script) = (root.join(".venv/bin/python"), root.join("tests/real_model/server.py"));
         assert!(python.exists(), "{} is missing: run `make setup`", python.display());
         let folder = tempfile::tempdir().unwrap();
-        let args = [script.to_str().unwrap(), folder.path().to_str().unwrap()];
+        let mut args = vec![script.to_str().unwrap(), folder.path().to_str().unwrap()];
+        args.extend(more);
         let none: [(&str, &str); 0] = [];
         let log = folder.path().join("model.log");
         let mut process = Process::start("model server", &python, &args, none, folder.path(), &log);
@@ -97,4 +102,43 @@ async fn a_real_server_works_as_a_provider_of_the_file() {
     let gone = app.chat("lab/random").await;
     assert_eq!(gone.error().2, "upstream_error");
     assert!(gone.attempts().contains("connect"), "{}", gone.attempts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_server_embeds_and_completes() {
+    let server = ModelServer::with(&["embed"]).await;
+    let lab = |kind: &str| {
+        let url = &server.url;
+        format!(
+            "[providers.{kind}]\nbase_url = \"{url}/v1\"\n[providers.{kind}.models.random-embed]\nkind = \"{kind}\"\nmax_inputs = 3\n"
+        )
+    };
+    let app = TestApp::setup()
+        .env("OLLAMA_BASE_URL", &server.url)
+        .file(&lab("embedding"))
+        .file(&lab("completion"))
+        .start()
+        .await;
+    let embed = async |model: &str, more: Value| {
+        let mut body = json!({ "model": model, "input": ["one", "two", "three", "four", "one"] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = Answer::of(app.request("POST", "/v1/embeddings").json(&body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let floats = embed("embedding/random-embed", json!({})).await;
+    let vector = |at: usize| -> Vec<f64> { serde_json::from_value(floats["data"][at]["embedding"].clone()).unwrap() };
+    assert_eq!(vector(0).len(), 64);
+    let distance = |a: Vec<f64>, b: Vec<f64>| a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    // The fifth text is in the second call of three.
+    assert!(distance(vector(0), vector(4)) < 1e-3 && distance(vector(0), vector(1)) > 1e-2, "{floats}");
+    assert!(floats["usage"]["prompt_tokens"].as_i64().unwrap() > 10, "{}", floats["usage"]);
+    let base64 = embed("ollama/random-embed", json!({ "encoding_format": "base64" })).await;
+    assert_eq!(base64["data"][4]["embedding"].as_str().unwrap().len(), (64_usize * 4).div_ceil(3) * 4);
+
+    let body = json!({ "model": "completion/random-embed", "prompt": "hello", "max_tokens": 4 });
+    let answer = Answer::of(app.request("POST", "/v1/completions").json(&body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = answer.json();
+    assert_eq!((&answer["object"], &answer["usage"]["completion_tokens"]), (&json!("text_completion"), &json!(4)));
 }

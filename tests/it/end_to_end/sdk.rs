@@ -8,9 +8,11 @@ use crate::support::{app::TestApp, eventually, process::Process, simulator::Simu
 
 const PYTHON: (&str, &str) = (".venv/bin/python", "tests/sdk/python_sdk.py");
 const NODE: (&str, &str) = ("node", "tests/sdk/node_sdk.mjs");
+const LANGCHAIN: (&str, &str) = (".venv/bin/python", "tests/sdk/langchain_embeddings.py");
+const LLAMAINDEX: (&str, &str) = (".sdk/llamaindex/bin/python", "tests/sdk/llamaindex_embeddings.py");
 
-/// Model names for the checks, which every simulated setup has.
-fn models() -> String {
+/// Model names for the checks, which every simulated setup has. `takes`: texts in one call of the embedding model `many`.
+fn models(takes: u32) -> String {
     json!({
         "any": "free",
         "tools": ["groq/openai/gpt-oss-20b", "gemini/gemini-3.5-flash-lite", "mistral/mistral-medium-2604", "free"],
@@ -19,6 +21,11 @@ fn models() -> String {
         "several": "gemini/gemini-3.1-flash-lite",
         "loose": "ollama/llama3.2",
         "metered": "groq/qwen/qwen3.8-27b",
+        "embedding": "gemini-embedding-001",
+        "many": "mistral-embed",
+        "takes": takes,
+        "fim": "codestral-latest",
+        "whisper": "whisper-large-v3-turbo",
     })
     .to_string()
 }
@@ -51,27 +58,37 @@ async fn demo() -> TestApp {
 /// A gateway with keys in its environment, which does not know that its providers are simulated.
 async fn with_keys(simulator: &Simulator) -> TestApp {
     let providers = ["groq", "gemini", "mistral", "ollama"];
-    providers.iter().fold(TestApp::setup(), |app, provider| app.simulated(simulator, provider)).start().await
+    // As many as Cohere takes.
+    let app = TestApp::setup().file("[providers.mistral.models.mistral-embed]\nmax_inputs = 96\n");
+    providers.iter().fold(app, |app, provider| app.simulated(simulator, provider)).start().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_works_with_the_demo() {
-    run(PYTHON, &demo().await, &models()).await;
+    run(PYTHON, &demo().await, &models(128)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_works_with_the_demo() {
-    run(NODE, &demo().await, &models()).await;
+    run(NODE, &demo().await, &models(128)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_works_with_keys_in_the_environment() {
     let simulator = Simulator::start().await;
-    run(PYTHON, &with_keys(&simulator).await, &models()).await;
+    run(PYTHON, &with_keys(&simulator).await, &models(96)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_works_with_keys_in_the_environment() {
     let simulator = Simulator::start().await;
-    run(NODE, &with_keys(&simulator).await, &models()).await;
+    run(NODE, &with_keys(&simulator).await, &models(96)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedding_classes_of_langchain_and_llamaindex_work() {
+    let simulator = Simulator::start().await;
+    let app = with_keys(&simulator).await;
+    run(LANGCHAIN, &app, &models(96)).await;
+    run(LLAMAINDEX, &app, &models(96)).await;
 }

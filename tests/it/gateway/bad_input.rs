@@ -161,7 +161,7 @@ async fn a_wrong_content_type_is_rejected() {
 async fn unknown_endpoints_and_methods_have_different_errors() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().lab("lab", &upstream).start().await;
-    for path in ["/v1", "/v1/chat", "/v1/completions", "/v2/chat/completions", "/v1/chat/completions/x"] {
+    for path in ["/v1", "/v1/chat", "/v1/images/generations", "/v2/chat/completions", "/v1/chat/completions/x"] {
         let answer = app.post_raw(path, "application/json", "{}").await;
         assert_eq!(answer.error(), (404, REQUEST.into(), "not_found".into()), "{path}");
     }

@@ -347,6 +347,45 @@ async fn no_reply_log_trace_metric_or_store_holds_a_secret() {
     assert!(contains(&redis.append_only_file(), "groq-"), "the record is in the store");
 }
 
+/// The ids and accounts of all keys of a provider.
+async fn accounts(app: &TestApp, provider: &str) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let own = keys(app).await.into_iter().filter(|key| key["provider"] == provider);
+    own.map(|key| (text(&key["id"]), text(&key["account"]))).collect()
+}
+
+#[tokio::test]
+async fn keys_of_the_environment_are_grouped_for_every_replica_and_leave_the_group_again() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let replica = || {
+        let setup = TestApp::setup().redis(&redis).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
+        let file = "[providers.groq]\naccounts = { main = [2] }\nlimits = { rpm = 1 }\n";
+        setup.env("GROQ_BASE_URL", upstream.base_url()).env("GROQ_API_KEY", "k-1,k-2").file(file).start()
+    };
+    let (here, there) = (replica().await, replica().await);
+    let before = accounts(&there, "groq").await;
+    let [(first, own), (second, main)] = &before[..] else { panic!("{before:?}") };
+    assert_eq!((main.as_str(), first.ends_with(own.as_str())), ("main", true));
+    let path = format!("/provider-keys/{first}");
+    let grouped = admin(&here, "PATCH", &path, json!({ "account": "main" })).await;
+    assert_eq!((grouped.status, &grouped.json()["account"]), (200, &json!("main")), "{}", grouped.text());
+    let is_grouped = async || {
+        let all = accounts(&there, "groq").await;
+        all.iter().all(|(_, account)| account == "main").then_some(())
+    };
+    eventually(Duration::from_secs(1), "the other replica counts them together", is_grouped).await;
+    assert_eq!(there.chat("groq/openai/gpt-oss-120b").await.status, 200);
+    assert_eq!(there.chat("groq/openai/gpt-oss-120b").await.status, 429, "one account has one budget");
+    let label = admin(&here, "PATCH", &path, json!({ "label": "x" })).await;
+    assert_eq!(label.error().2, "provider_key_in_environment");
+    assert_eq!(admin(&here, "PATCH", &path, json!({ "account": null })).await.status, 200);
+    let is_as_before = async || (accounts(&there, "groq").await == before).then_some(());
+    eventually(Duration::from_secs(1), "it leaves the group", is_as_before).await;
+    assert_eq!(there.chat("groq/openai/gpt-oss-120b").await.status, 200, "an account of its own");
+    let of_second = admin(&here, "PATCH", &format!("/provider-keys/{second}"), json!({ "account": "other" })).await;
+    assert_eq!(of_second.status, 200, "what is set here wins over the file");
+}
+
 /// Runs `tollfree providers keys` with this environment. Returns the exit code and the output.
 fn command(env: &[(&str, String)], arguments: &[String], input: &str) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();

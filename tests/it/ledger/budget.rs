@@ -11,14 +11,16 @@ use super::{
 
 /// One window of the reply.
 #[derive(Debug, PartialEq, Eq)]
-struct WindowRow {
-    max: i64,
+pub(super) struct WindowRow {
+    pub(super) max: i64,
     learned: i64,
     used: i64,
     opens: i64,
     exact: i64,
     empty: i64,
     waiting: i64,
+    learned_at: i64,
+    pub(super) origin: i64,
 }
 
 /// The script's reply for the windows of these candidates, each window once.
@@ -37,7 +39,7 @@ pub(super) fn budget(ledger: &TestLedger, cands: &[Cand]) -> Reply {
     ledger.run(Script::Budget, &all, &args)
 }
 
-fn window_rows(ledger: &TestLedger, cands: &[Cand]) -> Vec<WindowRow> {
+pub(super) fn window_rows(ledger: &TestLedger, cands: &[Cand]) -> Vec<WindowRow> {
     let Reply::List(items) = budget(ledger, cands) else { panic!("no list") };
     let number = |item: &Reply| if let Reply::Int(n) = item { *n } else { panic!("no number: {item:?}") };
     let numbers: Vec<i64> = items.iter().map(number).collect();
@@ -50,8 +52,10 @@ fn window_rows(ledger: &TestLedger, cands: &[Cand]) -> Vec<WindowRow> {
         exact: n[4],
         empty: n[5],
         waiting: n[6],
+        learned_at: n[7],
+        origin: n[8],
     };
-    numbers[6..].chunks(7).map(row).collect()
+    numbers[6..].chunks(9).map(row).collect()
 }
 
 fn window_row(ledger: &TestLedger, cand: &Cand) -> WindowRow {
@@ -145,6 +149,18 @@ fn a_learned_limit_is_in_force_and_reported_as_learned() {
     ledger.close(&lease, &End { hints: "rpm 10 -1 m 1 ".to_owned(), ..End::used(&[1]) });
     let row = window_row(&ledger, &one);
     assert_eq!((row.max, row.learned, row.used), (10, 1, 1));
+    assert_eq!((row.learned_at, row.origin), (ledger.now(), 1), "by an answer");
+    ledger.pass(5_000);
+    let lease = ledger.request(&one, &[1]).go();
+    ledger.close(
+        &lease,
+        &End { hints: "rpm 9 -1 m 1 ".to_owned(), cooldown: "m 1 rpm 429_rpm".to_owned(), ..End::used(&[1]) },
+    );
+    let row = window_row(&ledger, &one);
+    assert_eq!((row.max, row.learned_at, row.origin), (9, ledger.now(), 2), "by a refusal");
+    ledger.control("forget", "m:one/account/model rpm");
+    let row = window_row(&ledger, &one);
+    assert_eq!((row.max, row.learned, row.learned_at, row.origin), (30, 0, 0, 0));
 }
 
 #[test]

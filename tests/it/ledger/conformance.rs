@@ -11,7 +11,7 @@ use tollfree::ledger::{
 use super::{
     budget::budget,
     engines::{RealRedis, SteppedEmbedded},
-    rig::{Admit, Cand, End, Lease, TestClient, TestLedger, WaitRequest, cand, win},
+    rig::{Admit, Asking, Cand, End, Lease, TestClient, TestLedger, WaitRequest, cand, win},
     world::Dice,
 };
 use crate::support::redis_server::RedisServer;
@@ -192,7 +192,14 @@ fn step(
             if dice.one_in(4) && !waiting.is_empty() {
                 let id = dice.pick(&waiting[..]).clone();
                 let wait = WaitRequest { again: true, ..wait };
-                match dice.roll(0, 4) {
+                match dice.roll(0, 6) {
+                    4 | 5 => {
+                        let first = usize::try_from(dice.roll(0, waiting.len() as i64)).unwrap();
+                        let wait_ms = *dice.pick(&[0, 5_000, 90_000]);
+                        let asking = |id| Asking { id, client: &client, choices: choices.clone(), wait_ms };
+                        let some: Vec<Asking<'_>> = waiting[first..].iter().take(24).map(|id| asking(id)).collect();
+                        pair.same(&what, |ledger| ledger.admit_list_raw(&some))
+                    }
                     0 => pair.same(&what, |ledger| ledger.leave(&id)),
                     1 => pair.same(&what, |ledger| ledger.heartbeat_raw(waiting)),
                     _ => pair.same(&what, |ledger| ledger.admit_raw(&id, &client, &choices, wait)),

@@ -11,7 +11,7 @@ use tollfree::ledger::{
 use super::{
     budget::budget,
     engines::RealRedis,
-    rig::{Admit, Cand, End, Lease, TestClient, TestLedger, cand, win},
+    rig::{Admit, Asking, Cand, End, Lease, TestClient, TestLedger, WaitRequest, cand, win},
 };
 use crate::support::redis_server::RedisServer;
 
@@ -108,6 +108,88 @@ async fn costs() {
             let (keys, args) = batch(number, requests, clients);
             ledger.run(Script::Record, &keys, &args);
         });
+    }
+}
+
+/// Microseconds of each `EVALSHA` since the slow log was cleared.
+fn each_usec(log: &mut redis::Connection) -> Vec<i64> {
+    type Entry = (i64, i64, i64, Vec<Vec<u8>>, String, String);
+    let entries: Vec<Entry> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query(log).unwrap();
+    redis::cmd("SLOWLOG").arg("RESET").exec(log).unwrap();
+    entries.iter().filter(|entry| entry.3[0] == b"EVALSHA").map(|entry| entry.2).collect()
+}
+
+fn print_calls(what: &str, usec: &[i64], per: usize, bar: &str) {
+    let (sum, longest) = (usec.iter().sum::<i64>(), usec.iter().max().copied().unwrap_or(0));
+    let each = sum as f64 / per.max(1) as f64;
+    eprintln!("{each:>7.1} µs  {what}, {} calls, the longest {:.2} ms   {bar}", usec.len(), longest as f64 / 1_000.0);
+}
+
+/// A window of 300 that opens over a crowd of ten replicas.
+#[tokio::test]
+#[ignore = "a measurement without assertions, for `make bench`"]
+async fn costs_of_a_crowd() {
+    const REPLICAS: usize = 10;
+    let server = RedisServer::start().await;
+    let mut log = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    for (name, value) in [("slowlog-log-slower-than", "0"), ("slowlog-max-len", "200000"), ("hz", "1")] {
+        redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut log).unwrap();
+    }
+    for kind in ['s', 'b'] {
+        for waiting in [10, 100, 1_000, 10_000] {
+            let mut ledger = TestLedger::on(Box::new(RealRedis::connect(&server.url())));
+            ledger.flush();
+            ledger.sync();
+            let cand = cand("groq", &[win("rpm", kind, 300), win("tpm", kind, 90_000)]);
+            let clients: Vec<TestClient> = (0..20).map(|n| TestClient::named(&format!("client{n}"))).collect();
+            while ledger.request(&cand, &[1, 200]).is_go() {}
+            each_usec(&mut log);
+            let mut tickets: Vec<Vec<(String, usize)>> = vec![Vec::new(); REPLICAS];
+            for n in 0..waiting {
+                let (id, client) = (ledger.fresh_id(), n * 7 % clients.len());
+                let wait = WaitRequest { wait_ms: 3_000_000, again: false };
+                assert!(matches!(
+                    ledger.admit_queued(&id, &clients[client], &[(&cand, &[1, 200])], wait),
+                    Admit::Wait(_)
+                ));
+                tickets[n % REPLICAS].push((id, client));
+            }
+            let enqueued = each_usec(&mut log);
+            let newest = enqueued[..enqueued.len().min(50)].to_vec(); // the log starts with the last
+            print_calls(&format!("enqueued behind {waiting}"), &newest, newest.len(), "(bar: no call above 5 ms)");
+            let all: Vec<&str> = tickets.iter().flatten().map(|(id, _)| id.as_str()).collect();
+            for _ in 0..22 {
+                ledger.pass(2_760);
+                for some in all.chunks(500) {
+                    ledger.heartbeat(some);
+                }
+            }
+            print_calls("heartbeat of up to 500 tickets", &each_usec(&mut log), 22 * waiting.div_ceil(500), "");
+            let mut admitted = 0;
+            loop {
+                let before = admitted;
+                for own in &mut tickets {
+                    let some: Vec<(String, usize)> = own.iter().take(24).cloned().collect();
+                    let ask = |(id, client): &'_ (String, usize)| (id.clone(), clients[*client].clone());
+                    let copies: Vec<(String, TestClient)> = some.iter().map(ask).collect();
+                    let asking =
+                        |(id, client)| Asking { id, client, choices: vec![(&cand, &[1, 200][..])], wait_ms: 60_000 };
+                    let asking: Vec<Asking<'_>> = copies.iter().map(|(id, client)| asking((id, client))).collect();
+                    if asking.is_empty() {
+                        continue;
+                    }
+                    let replies = ledger.admit_list(&asking);
+                    let mut went = replies.iter().map(Admit::is_go);
+                    own.retain(|_| !went.next().unwrap_or(false));
+                    admitted += replies.iter().filter(|reply| reply.is_go()).count();
+                }
+                if admitted == before {
+                    break;
+                }
+            }
+            let what = format!("admitted {admitted} out of {waiting} in lists, {kind}");
+            print_calls(&what, &each_usec(&mut log), admitted, "(bar: 100 µs, no call above 5 ms)");
+        }
     }
 }
 

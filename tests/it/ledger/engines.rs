@@ -18,10 +18,10 @@ use tollfree::ledger::{
     scripts::Script,
 };
 
-/// `lib/clock.lua` with its call of TIME replaced by a key that only the test writes.
+/// `lib/time.lua` with its call of TIME replaced by a key that only the test writes.
 fn stepped_clock() -> String {
-    let real = include_str!("../../../lua/lib/clock.lua");
-    assert_eq!(real.matches("redis.call('TIME')").count(), 1, "lib/clock.lua is the only reader of TIME");
+    let real = include_str!("../../../lua/lib/time.lua");
+    assert_eq!(real.matches("redis.call('TIME')").count(), 1, "lib/time.lua is the only reader of TIME");
     real.replace("redis.call('TIME')", "redis.call('HMGET', '{judge}:clock', 's', 'us')")
 }
 
@@ -98,7 +98,7 @@ pub(super) struct SteppedEmbedded {
 fn texts() -> HashMap<&'static str, String> {
     Script::ALL
         .into_iter()
-        .map(|script| (script.name(), script.source_with(&[("lib/clock", &stepped_clock())])))
+        .map(|script| (script.name(), script.source_with(&[("lib/time", &stepped_clock())])))
         .collect()
 }
 

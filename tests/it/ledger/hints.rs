@@ -220,6 +220,34 @@ fn a_lower_limit_applies_immediately_and_a_higher_one_only_if_none_is_configured
     assert_eq!(room(&mut ledger), 30);
 }
 
+/// NVIDIA's large models stop far below the account's limit, and no refusal says where.
+#[test]
+fn a_hidden_ceiling_is_learned_from_a_refusal_that_nothing_else_explains() {
+    let mut ledger = TestLedger::new();
+    let one = cand("one", &[win("rpm", 's', 40).account_wide(), win("rph", 's', 2_400)]);
+    let refused = |ledger: &mut TestLedger| {
+        let lease = ledger.request(&one, &[1, 1]).go();
+        let cooldown = "m 1 - 429".to_owned();
+        ledger.close(&lease, &End { hints: "rph -2 -1 m 1 ".to_owned(), cooldown, ..End::default() });
+        ledger.pass(10);
+    };
+    let hour = |ledger: &TestLedger| super::budget::window_rows(ledger, std::slice::from_ref(&one)).remove(1);
+    refused(&mut ledger);
+    assert_eq!(hour(&ledger).max, 2_400, "one call proves nothing");
+    for _ in 0..38 {
+        ledger.request(&one, &[1, 1]).go();
+    }
+    refused(&mut ledger);
+    assert_eq!(hour(&ledger).max, 2_400, "the account's minute explains it");
+    ledger.pass(120_000);
+    refused(&mut ledger);
+    let row = hour(&ledger);
+    assert_eq!((row.max, row.origin), (40, 3), "what was in the hour beside the refused call");
+    assert!(!ledger.request(&one, &[1, 1]).is_go());
+    ledger.pass(25 * 3_600_000);
+    assert_eq!(hour(&ledger).max, 2_400, "a ceiling is forgotten after a day");
+}
+
 #[test]
 fn an_accounts_limit_and_a_models_of_the_same_name_are_learned_apart() {
     let mut ledger = TestLedger::new();
@@ -311,7 +339,7 @@ proptest! {
             let health: String = ledger.health().into_values().map(|value| value.replace('|', " ") + " ").collect();
             for (window, expected) in windows.iter().zip(&expected) {
                 let prefix = format!("{}=", name(window));
-                let learned = health.split(' ').find_map(|word| word.strip_prefix(prefix.as_str())?.parse().ok());
+                let learned = health.split(' ').find_map(|word| word.strip_prefix(prefix.as_str())?.split('@').next()?.parse().ok());
                 prop_assert_eq!(learned.unwrap_or(window.max), *expected, "{} in {}", name(window), health);
             }
         }

@@ -4,6 +4,7 @@ mod affinity;
 mod breakers;
 mod budget;
 mod clients;
+mod clock_jumps;
 mod conformance;
 mod costs;
 mod engines;

@@ -168,6 +168,15 @@ pub(super) struct WaitRequest {
     pub again: bool,
 }
 
+/// One ticket of a call that asks for several.
+#[derive(Debug, Clone)]
+pub(super) struct Asking<'a> {
+    pub id: &'a str,
+    pub client: &'a TestClient,
+    pub choices: Vec<(&'a Cand, &'a [i64])>,
+    pub wait_ms: i64,
+}
+
 /// A granted admission with everything needed to renew, settle or replay it.
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
@@ -211,6 +220,8 @@ pub(super) enum Admit {
     Hold(i64),
     Stale,
     Cancelled,
+    /// The queue has no such ticket any more.
+    NoTicket,
 }
 
 impl Admit {

@@ -110,8 +110,7 @@ async fn findings_are_shared_and_one_replica_holds_a_claim() {
     assert_eq!(read(&pair).0, 0, "nothing to read at once");
     find("{\"listed\":1}", "1");
     assert_eq!(read(&pair).0, pair.now_ms());
-    let found = pair.same(Script::FindingsRead, &[names.findings()], &[], |reply| reply);
-    assert_eq!(found, Reply::List(words(&["groq", "{\"listed\":1}"]).into_iter().map(Reply::Bulk).collect()));
+    assert_eq!(found(&pair), [list(&["groq", "{\"listed\":1}"]), list(&[]), list(&[])]);
     let claim =
         |replica: &str| pair.same(Script::Claim, &[names.claim("work")], &words(&[replica, "60000"]), |reply| reply);
     let answers: Vec<Reply> = ["one", "two", "one"].map(claim).into();
@@ -122,4 +121,40 @@ async fn findings_are_shared_and_one_replica_holds_a_claim() {
         panic!()
     };
     assert_eq!((&words[0], text(&words[1])), (&Reply::Int(1), pair.now_ms().to_string()));
+}
+
+fn list(items: &[&str]) -> Reply {
+    Reply::List(words(items).into_iter().map(Reply::Bulk).collect())
+}
+
+/// The findings, and the models that were refused.
+fn found(pair: &Pair) -> Vec<Reply> {
+    let keys = [pair.keys.findings(), pair.keys.refused_models(), pair.keys.allowances()];
+    let Reply::List(both) = pair.same(Script::FindingsRead, &keys, &[], |reply| reply) else { panic!() };
+    both
+}
+
+#[tokio::test]
+async fn a_refused_model_is_noted_once_and_keeps_its_first_date() {
+    fn refuse(pair: &Pair, args: &[&str]) -> i64 {
+        let names = &pair.keys;
+        let [queue, ..] = names.queue();
+        let keys = [names.meta(), names.provider_keys(), names.refused_models(), queue];
+        let Reply::Int(changed) = pair.same(Script::ModelRefused, &keys, &words(args), |reply| reply) else { panic!() };
+        changed
+    }
+    let server = RedisServer::start().await;
+    let mut pair = Pair::on(&server);
+    let since = pair.now_ms();
+    let entry = |ends_at: i64, cause: &str| list(&["groq/a/b", &format!("{since} {ends_at} {cause}")]);
+    assert_eq!(refuse(&pair, &["1000", "no such model", "groq/a/b"]), 1);
+    let version = read(&pair).0;
+    assert_eq!(refuse(&pair, &["1000", "404", "groq/a/b"]), 0, "it is known");
+    assert_eq!((read(&pair).0, &found(&pair)[1]), (version, &entry(since + 1_000, "no such model")));
+    pair.advance_us(2_000_000);
+    assert_eq!(refuse(&pair, &["1000", "410", "groq/a/b"]), 1, "its time is over");
+    assert_eq!(found(&pair)[1], entry(since + 3_000, "410"));
+    assert!(read(&pair).0 > version, "replicas read again");
+    assert_eq!(refuse(&pair, &["0", "", "groq/a/b", "groq/other"]), 1);
+    assert_eq!(found(&pair)[1], list(&[]));
 }

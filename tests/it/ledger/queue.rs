@@ -7,7 +7,7 @@ use tollfree::ledger::keys::Key;
 
 use super::{
     oracle::Count,
-    rig::{Admit, Cand, End, Lease, Refusal, TestClient, TestLedger, WaitRequest},
+    rig::{Admit, Asking, Cand, End, Lease, Refusal, TestClient, TestLedger, WaitRequest},
     world::assert_within_limits,
 };
 
@@ -78,6 +78,8 @@ pub(super) struct QueueSimulation {
     /// Callers that wait or have a reply in flight.
     active: BTreeSet<String>,
     pub lose_notifications: bool,
+    /// One call for all tickets that are due, as a replica sends it; otherwise one for each.
+    pub lists: bool,
     heartbeat_ms: i64,
     pub counts: BTreeMap<Key, Vec<Count>>,
     windows: BTreeMap<Key, super::rig::Win>,
@@ -92,6 +94,7 @@ impl QueueSimulation {
             callers: BTreeMap::new(),
             active: BTreeSet::new(),
             lose_notifications: false,
+            lists: true,
             heartbeat_ms,
             counts: BTreeMap::new(),
             windows: BTreeMap::new(),
@@ -177,28 +180,99 @@ impl QueueSimulation {
             self.ledger.heartbeat(&ids);
         }
         self.heartbeat_ms = now + 1_000;
+        // A replica makes the first ticket of each client due.
+        let mut first = BTreeMap::new();
+        for id in self.active.iter().filter(|id| self.lists && alive(&self.callers[*id])) {
+            first.entry(self.callers[id].client.id.clone()).or_insert_with(|| id.clone());
+        }
+        for id in first.into_values() {
+            let next = &mut self.callers.get_mut(&id).unwrap().next_ms;
+            *next = next.map(|next| next.min(now + 1));
+        }
     }
 
     fn receive_notifications(&mut self) {
         let now = self.ledger.now();
-        for (id, at) in self.ledger.notifications() {
-            if let Some(caller) = self.callers.get_mut(&id)
-                && !self.lose_notifications
-                && let Some(next) = &mut caller.next_ms
-            {
+        let notify = |caller: &mut Caller, at: i64| {
+            if let Some(next) = &mut caller.next_ms {
                 *next = (*next).min(at.max(now));
+            }
+        };
+        for (id, at) in self.ledger.notifications() {
+            if self.lose_notifications {
+                continue;
+            }
+            if let Some(provider) = id.strip_prefix("p:") {
+                let uses = |caller: &Caller| caller.choices.iter().any(|(cand, _)| cand.provider == provider);
+                self.callers.values_mut().filter(|c| c.is_queued && uses(c)).for_each(|caller| notify(caller, at));
+            } else if let Some(caller) = self.callers.get_mut(&id) {
+                notify(caller, at);
             }
         }
     }
 
     fn request(&mut self, id: &str) {
-        let now = self.ledger.now();
         let caller = self.callers.get_mut(id).unwrap();
         caller.attempts += 1;
-        let left = if caller.wait_ms > 0 { (caller.came_ms + caller.wait_ms - now).max(0) } else { caller.wait_ms };
-        let wait = WaitRequest { wait_ms: left, again: caller.is_queued };
+        let caller = caller.clone();
+        if self.lists && caller.is_queued {
+            return self.request_list(id, &caller);
+        }
+        let wait = WaitRequest { wait_ms: self.left(&caller), again: caller.is_queued };
         let choices: Vec<(&Cand, &[i64])> = caller.choices.iter().map(|(c, u)| (c, &u[..])).collect();
-        match self.ledger.admit_queued(id, &caller.client, &choices, wait) {
+        let admit = self.ledger.admit_queued(id, &caller.client, &choices, wait);
+        self.handle(id, admit);
+    }
+
+    fn left(&self, caller: &Caller) -> i64 {
+        if caller.wait_ms > 0 { (caller.came_ms + caller.wait_ms - self.ledger.now()).max(0) } else { caller.wait_ms }
+    }
+
+    /// Asks for a ticket, for others with the same candidates that are due, and for two that are not.
+    fn request_list(&mut self, id: &str, first: &Caller) {
+        let now = self.ledger.now();
+        let is_same = |a: &Cand, b: &Cand| {
+            (&a.provider, &a.model, &a.account, &a.key) == (&b.provider, &b.model, &b.account, &b.key)
+        };
+        let is_grouped = |caller: &Caller| {
+            caller.choices.len() == first.choices.len()
+                && caller.choices.iter().zip(&first.choices).all(|((a, _), (b, _))| is_same(a, b))
+        };
+        let is_waiting = |c: &Caller| c.is_queued && !c.is_over() && c.dies_ms.is_none_or(|dies| now < dies);
+        let others = self.active.iter().filter(|other| *other != id).map(|other| (&self.callers[other], other));
+        let mut others: Vec<(i64, String)> = others
+            .filter(|(caller, _)| is_waiting(caller) && is_grouped(caller))
+            .map(|(caller, other)| (caller.next_ms.unwrap(), other.clone()))
+            .collect();
+        others.sort();
+        let due = others.iter().filter(|(next, _)| *next <= now).count();
+        others.truncate((due + 2).min(23));
+        let ids: Vec<String> = [id.to_owned()].into_iter().chain(others.into_iter().map(|(_, id)| id)).collect();
+        let callers: Vec<Caller> = ids.iter().map(|id| self.callers[id].clone()).collect();
+        let asking = |(id, caller)| {
+            let caller: &Caller = caller;
+            let choices = caller.choices.iter().map(|(c, u)| (c, &u[..])).collect();
+            Asking { id, client: &caller.client, choices, wait_ms: self.left(caller) }
+        };
+        let tickets: Vec<Asking<'_>> = ids.iter().map(String::as_str).zip(&callers).map(asking).collect();
+        for (id, admit) in ids.iter().zip(self.ledger.admit_list(&tickets)) {
+            if let Admit::NoTicket = admit {
+                // It asks by itself, and is enqueued again.
+                self.callers.get_mut(id).unwrap().is_queued = false;
+                self.callers.get_mut(id).unwrap().next_ms = Some(now);
+            } else {
+                self.handle(id, admit);
+            }
+            if self.callers.get(id).is_some_and(|c| c.is_over() && c.lease.is_none()) {
+                self.active.remove(id);
+            }
+        }
+    }
+
+    fn handle(&mut self, id: &str, admit: Admit) {
+        let now = self.ledger.now();
+        let caller = self.callers.get_mut(id).unwrap();
+        match admit {
             Admit::Go(lease) => {
                 caller.went_ms = Some(now);
                 (caller.next_ms, caller.is_queued) = (None, false);

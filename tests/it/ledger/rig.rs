@@ -169,7 +169,11 @@ impl TestLedger {
         wait: WaitRequest,
     ) -> Admit {
         let reply = self.admit_raw(id, client, choices, wait);
-        let Reply::List(items) = &reply else { panic!("unexpected reply of admit: {reply:?}") };
+        self.read_admit(id, client, choices, &reply)
+    }
+
+    fn read_admit(&mut self, id: &str, client: &TestClient, choices: &[(&Cand, &[i64])], reply: &Reply) -> Admit {
+        let Reply::List(items) = reply else { panic!("unexpected reply of admit: {reply:?}") };
         let int = |i: usize| match items.get(i) {
             Some(Reply::Int(n)) => *n,
             _ => panic!("unexpected reply of admit: {reply:?}"),
@@ -204,8 +208,50 @@ impl TestLedger {
             -2 => Admit::Hold(int(1)),
             -3 => Admit::Stale,
             -4 => Admit::Cancelled,
+            3 => Admit::NoTicket,
             _ => panic!("unexpected reply of admit: {reply:?}"),
         }
+    }
+
+    /// Asks for several tickets with the same candidates in one call.
+    pub(super) fn admit_list(&mut self, tickets: &[Asking<'_>]) -> Vec<Admit> {
+        let Reply::List(replies) = self.admit_list_raw(tickets) else { panic!("no list") };
+        assert_eq!(replies.len(), tickets.len(), "{replies:?}");
+        let read =
+            |(ticket, reply): (&Asking<'_>, &Reply)| self.read_admit(ticket.id, ticket.client, &ticket.choices, reply);
+        tickets.iter().zip(&replies).map(read).collect()
+    }
+
+    pub(super) fn admit_list_raw(&self, tickets: &[Asking<'_>]) -> Reply {
+        let mut keys = vec![self.keys.meta(), self.keys.health()];
+        keys.extend(self.keys.queue());
+        let choices = &tickets[0].choices;
+        let mut args = words([
+            self.epoch.clone(),
+            self.seq.to_string(),
+            SLACK.to_string(),
+            LEASE_TTL.to_string(),
+            LEASE_TTL.to_string(),
+            choices.len().to_string(),
+        ]);
+        for (cand, units) in choices {
+            keys.push(self.shares_key(cand));
+            keys.extend(self.candidate_keys(cand));
+            args.push(Bytes::from(cand.pack(&vec![0; units.len()], self.now())));
+        }
+        for Asking { id, client, choices, wait_ms } in tickets {
+            let TestClient { id: name, weight, flex, version, .. } = client;
+            let first = keys.len() + 1;
+            keys.extend([self.keys.lease(id), self.keys.client_record(name)]);
+            keys.extend(self.window_keys(client, &[]));
+            args.extend(words([
+                format!("{name} {version} {weight} {} {wait_ms} 1 {ALIVE} {first}", u8::from(*flex)),
+                pack(&client.windows, &vec![1; client.windows.len()], self.now()),
+            ]));
+            let units = |units: &&[i64]| units.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
+            args.extend(choices.iter().map(|(_, own)| Bytes::from(units(own))));
+        }
+        self.run(Script::QueueAdmit, &keys, &args)
     }
 
     pub(super) fn admit_raw(
@@ -327,7 +373,7 @@ impl TestLedger {
         let args = words([self.epoch.clone(), self.seq.to_string(), fresh, SLACK.to_string()]);
         let reply = self.run(Script::Sync, &[self.keys.meta()], &args);
         let Reply::List(items) = &reply else { panic!("unexpected reply of sync: {reply:?}") };
-        let [epoch, Reply::Int(seq), Reply::Int(now), Reply::Int(hold), Reply::Int(since)] = &items[..] else {
+        let [epoch, Reply::Int(seq), Reply::Int(now), Reply::Int(hold), Reply::Int(since), ..] = &items[..] else {
             panic!("unexpected reply of sync: {reply:?}")
         };
         self.epoch = text(epoch);
@@ -370,11 +416,15 @@ impl TestLedger {
 
     /// The reply of `snapshot` for every window used so far.
     pub(super) fn snapshot(&self, oldest_ms: i64) -> String {
-        let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
+        let mut keys = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash", 0)];
         let seen = self.common.seen.borrow().clone();
         keys.extend(seen.keys().cloned());
         let packed: String = seen.values().map(|w| w.pack(0, self.now())).collect();
-        match self.run(Script::Snapshot, &keys, &words([oldest_ms.to_string(), SLACK.to_string(), packed])) {
+        match self.run(
+            Script::Snapshot,
+            &keys,
+            &words([oldest_ms.to_string(), SLACK.to_string(), packed, "1".to_owned()]),
+        ) {
             Reply::Bulk(text) => String::from_utf8(text.to_vec()).unwrap(),
             other => panic!("unexpected reply of snapshot: {other:?}"),
         }
@@ -421,7 +471,7 @@ impl TestLedger {
 
     /// Every existing key among those that these tests can create.
     pub(super) fn present(&self) -> Vec<Key> {
-        let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash")];
+        let mut all = vec![self.keys.meta(), self.keys.health(), self.keys.speed(), self.keys.snapshot("hash", 0)];
         all.extend(self.common.seen.borrow().keys().cloned());
         all.extend(self.common.clients.borrow().iter().cloned());
         all.extend(self.common.leases.borrow().iter().map(|id| self.keys.lease(id)));

@@ -207,3 +207,25 @@ fn clients_with_large_and_small_requests_get_the_same_tokens() {
     assert!((0.9..=1.11).contains(&(large / small)), "{large} : {small} tokens");
     team.queue.assert_within_limits();
 }
+
+#[test]
+fn from_the_second_span_on_a_greedy_client_takes_nothing_that_others_request_of_their_share() {
+    for (kind, limit, units, wait_ms) in
+        [('s', "rpm", 1, 0), ('s', "rpm", 1, 30_000), ('b', "rpm", 1, 5_000), ('s', "tpm", 200, 0)]
+    {
+        let greedy = TestClient::named("greedy");
+        let team = Team::over(kind, limit, 120 * units).client(greedy, Pace::Loops(20, 50), units, wait_ms);
+        let mut team = (0..4).fold(team, |team, n| {
+            team.client(TestClient::named(&format!("modest{n}")), Pace::Every(3 * SECOND), units, wait_ms)
+        });
+        team.run(MINUTE);
+        team.run(3 * MINUTE);
+        let got: Vec<i64> = (0..5).map(|i| team.got(i, 3 * MINUTE) / units).collect();
+        let what = format!("{kind} {limit}, waiting {wait_ms}: {got:?}");
+        // Of 60 each. One that comes just before its last unit is free again comes 3 s later.
+        assert!(got[1..].iter().all(|got| *got >= 54), "{what}");
+        // One unit of each client is reserved before it is requested.
+        assert!(got.iter().sum::<i64>() >= 360 * 95 / 100, "{what}");
+        team.queue.assert_within_limits();
+    }
+}

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{
     cases,
     queue::{Caller, QueueSimulation},
-    rig::{Admit, Cand, End, TestClient, WaitRequest, cand, win},
+    rig::{Admit, Asking, Cand, End, TestClient, TestLedger, WaitRequest, cand, win},
 };
 
 const MINUTE: i64 = 60_000;
@@ -39,7 +39,8 @@ fn sixty_simultaneous_requests_are_served_in_order_in_nearly_optimal_time() {
         went.last().unwrap()
     );
     let attempts: u32 = ids.iter().map(|id| queue.callers[id].attempts).sum();
-    assert!(attempts <= 60 * 2, "{attempts} scripts for 60 callers");
+    // The first one also calls once a second, because its share may have grown.
+    assert!(attempts <= 60 * 2 + 61, "{attempts} scripts for 60 callers");
     queue.assert_within_limits();
 }
 
@@ -309,13 +310,18 @@ fn coming() -> impl Strategy<Value = Coming> {
 }
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(40))]
 
     /// Two accounts and another provider with clients at all of them and conflicting tags. Callers leave and die, and
     /// replies use less than reserved. Every ticket is admitted or gives up, and no window is over its limit.
     #[test]
-    fn no_request_waits_forever_and_no_window_is_over_its_limit(kind in prop::sample::select(vec!['s', 'b']), all in prop::collection::vec(coming(), 1..120)) {
+    fn no_request_waits_forever_and_no_window_is_over_its_limit(
+        kind in prop::sample::select(vec!['s', 'b']),
+        lists in any::<bool>(),
+        all in prop::collection::vec(coming(), 1..120),
+    ) {
         let mut queue = QueueSimulation::new();
+        queue.lists = lists;
         let windows = [win("rpm", kind, 6).account_wide(), win("tpm", kind, 2_000)];
         let pool = [
             cand("groq", &windows).with("a", "x"),
@@ -362,6 +368,86 @@ proptest! {
         queue.ledger.heartbeat(&["none"]); // drops expired tickets
         prop_assert!(queue.ledger.queued_tickets().is_empty(), "still queued: {:?}", queue.ledger.queued_tickets());
         queue.assert_within_limits();
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    /// One call for many tickets charges what calls for each of them would, in the order of the queue.
+    #[test]
+    fn a_list_admits_what_single_calls_in_the_order_of_the_queue_do(
+        kind in prop::sample::select(vec!['s', 'b']),
+        rpm in 3..30_i64,
+        tickets in prop::collection::vec((0..4_usize, 1..80_i64, 0..3_u8), 2..24),
+        later in prop::collection::vec((0..4_usize, 1..80_i64), 0..40),
+        wait in 0..62_000_i64,
+    ) {
+        let cand = cand("groq", &[win("rpm", kind, rpm).account_wide(), win("tpm", kind, 2_000)]);
+        let clients = [
+            TestClient::default(),
+            TestClient::named("ann").with(&[win("rpm", 's', 5)]),
+            TestClient::named("bob").with_weight(3),
+            TestClient { flex: true, ..TestClient::named("night") },
+        ];
+        let ledgers = [TestLedger::new(), TestLedger::new()];
+        let mut granted = Vec::new();
+        for (lists, mut ledger) in [true, false].into_iter().zip(ledgers) {
+            while ledger.request(&cand, &[1, 100]).is_go() {
+                ledger.pass(7);
+            }
+            // Tickets of two replicas: the first asks.
+            let mut own: Vec<(String, usize, i64, i64)> = Vec::new();
+            for (client, size, leaves) in &tickets {
+                let id = ledger.fresh_id();
+                let wait = WaitRequest { wait_ms: 3 * MINUTE, again: false };
+                let admit = ledger.admit_queued(&id, &clients[*client], &[(&cand, &[1, size * 20])], wait);
+                if matches!(admit, Admit::Wait(_)) {
+                    own.push((id, *client, *size, i64::from(*leaves != 0) * 3 * MINUTE));
+                }
+            }
+            for (client, size) in &later {
+                let (id, wait) = (ledger.fresh_id(), WaitRequest { wait_ms: 3 * MINUTE, again: false });
+                ledger.admit_queued(&id, &clients[*client], &[(&cand, &[1, size * 20])], wait);
+            }
+            let all = ledger.queued_tickets();
+            for step in 0..wait / 1_000 {
+                ledger.pass(1_000);
+                if step % 2 == 0 {
+                    ledger.heartbeat(&all.iter().map(String::as_str).collect::<Vec<_>>());
+                }
+            }
+            ledger.notifications();
+            own.sort_by_key(|(id, ..)| all.iter().position(|queued| queued == id));
+            let units: Vec<[i64; 2]> = own.iter().map(|(_, _, size, _)| [1, size * 20]).collect();
+            let mut went = Vec::new();
+            if lists && !own.is_empty() {
+                let mut asking = Vec::new();
+                for ((id, client, _, wait_ms), units) in own.iter().zip(&units) {
+                    let choices = vec![(&cand, &units[..])];
+                    asking.push(Asking { id, client: &clients[*client], choices, wait_ms: *wait_ms });
+                }
+                for ((id, ..), admit) in own.iter().zip(ledger.admit_list(&asking)) {
+                    if admit.is_go() { went.push(id.clone()) }
+                }
+            } else {
+                let mut called = std::collections::BTreeSet::new();
+                loop {
+                    // One that leaves moves others.
+                    let position = |id| own.iter().position(|(other, ..)| other == id && !called.contains(id));
+                    let queued = ledger.queued_tickets();
+                    let Some(next) = queued.iter().find_map(position) else { break };
+                    let (id, client, _, wait_ms) = &own[next];
+                    let wait = WaitRequest { wait_ms: *wait_ms, again: true };
+                    let admit = ledger.admit_queued(id, &clients[*client], &[(&cand, &units[next])], wait);
+                    if admit.is_go() { went.push(id.clone()) }
+                    called.insert(id.clone());
+                }
+            }
+            went.sort();
+            granted.push((went, ledger.charges(), ledger.queued_tickets()));
+        }
+        prop_assert_eq!(&granted[0], &granted[1]);
     }
 }
 

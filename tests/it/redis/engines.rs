@@ -38,7 +38,7 @@ struct Engine {
 impl Engine {
     fn new(url: &str) -> Self {
         let tasks = Tasks::new();
-        Self { redis: RedisEngine::connect(url.parse().unwrap(), &tasks), _tasks: tasks }
+        Self { redis: RedisEngine::connect(url.parse().unwrap(), "t", &tasks), _tasks: tasks }
     }
 
     async fn ready(url: &str) -> Self {

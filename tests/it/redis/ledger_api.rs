@@ -3,11 +3,15 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tollfree::{
     catalog::{Catalog, Current},
@@ -18,7 +22,11 @@ use tollfree::{
     },
     ledger::{
         Admission, AdmitRequest, AttemptRecord, ChangedBy, JournalRange, Lease, Ledger, LedgerError, Refusal,
-        RefusedBy, RequestRecord, Rules, embedded::EmbeddedEngine, engine::ScriptEngine, redis::RedisEngine,
+        RefusedBy, RequestRecord, Rules,
+        embedded::EmbeddedEngine,
+        engine::{EngineError, OnMessage, Reply, ScriptCall, ScriptEngine},
+        redis::RedisEngine,
+        scripts::Script,
     },
     shutdown::Tasks,
 };
@@ -51,7 +59,7 @@ fn client(limits: &[(Limit, i64)]) -> Client {
 /// The candidates of one model: one per key.
 fn choices(catalog: &Current) -> Vec<Choice> {
     let all = catalog.load_full();
-    let charge = Charge { requests: 1, input: 100, tokens: 200 };
+    let charge = Charge { requests: 1, input: 100, tokens: 200, audio: 0 };
     all.candidates.iter().filter(|c| &*c.name == MODEL).map(|c| Choice { candidate: c.clone(), charge }).collect()
 }
 
@@ -75,7 +83,7 @@ async fn rigs(run: impl AsyncFn(Rig)) {
 
 async fn redis_rig(server: &RedisServer) -> Rig {
     let tasks = Tasks::new();
-    let redis = RedisEngine::connect(server.url().parse().unwrap(), &tasks);
+    let redis = RedisEngine::connect(server.url().parse().unwrap(), "default", &tasks);
     let rig = rig(Arc::new(redis), tasks);
     until("the ledger is ready", || rig.ledger.is_ready()).await;
     rig
@@ -122,7 +130,7 @@ impl Rig {
 fn good(total: i64) -> Outcome {
     Outcome {
         health: Health::Good,
-        usage: Usage { sent: true, input: Some(90), total: Some(total) },
+        usage: Usage { sent: true, input: Some(90), total: Some(total), audio: None },
         ..Outcome::unknown()
     }
 }
@@ -387,4 +395,86 @@ async fn the_journal_is_the_pools() {
         assert_eq!((today.len(), sums.requests, sums.ok, sums.failed, sums.tokens_in), (1, 2, 1, 1, 6));
     })
     .await;
+}
+
+/// Counts the admissions that reach an engine.
+struct Counting {
+    engine: EmbeddedEngine,
+    admissions: Arc<AtomicU64>,
+}
+
+impl ScriptEngine for Counting {
+    fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, EngineError>> {
+        self.admissions.fetch_add(u64::from(call.script == Script::Admit), Ordering::Relaxed);
+        self.engine.run(call, load)
+    }
+
+    fn run_both<'a>(
+        &'a self,
+        first: &'a ScriptCall,
+        second: &'a ScriptCall,
+    ) -> BoxFuture<'a, (Result<Reply, EngineError>, Result<Reply, EngineError>)> {
+        self.engine.run_both(first, second)
+    }
+
+    fn subscribe(&self, channel: &str, on_message: OnMessage) {
+        self.engine.subscribe(channel, on_message);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_floods_beyond_its_quota_costs_the_ledger_a_few_calls_a_second() {
+    let (tasks, admissions) = (Tasks::new(), Arc::new(AtomicU64::new(0)));
+    let rig = rig(Arc::new(Counting { engine: EmbeddedEngine::in_memory(), admissions: admissions.clone() }), tasks);
+    let (flooding, other) = (client(&[(Limit::Rpm, 2)]), Client::new("shared:other", ClientKind::Shared, []));
+    let choices = choices(&rig.catalog);
+    for _ in 0..2 {
+        let lease = rig.admit(&flooding, &choices).await.unwrap();
+        lease.settle(good(100));
+    }
+    let began = Instant::now();
+    let before = admissions.load(Ordering::Relaxed);
+    let mut last_ms = i64::MAX;
+    for _ in 0..2_000 {
+        let refusal = rig.admit(&flooding, &choices).await.unwrap_err();
+        assert!(refusal.by == RefusedBy::Client && refusal.retry_ms <= last_ms, "{refusal:?}");
+        last_ms = refusal.retry_ms;
+    }
+    let seconds = began.elapsed().as_secs() + 1;
+    let calls = admissions.load(Ordering::Relaxed) - before;
+    assert!(calls <= 50 * seconds, "{calls} calls within {seconds} s");
+    assert!(rig.admit(&other, &choices).await.is_ok());
+    // A larger request of the same client, or one to another model, is the ledger's to refuse.
+    let before = admissions.load(Ordering::Relaxed);
+    assert!(rig.admit(&flooding, &choices[..1]).await.is_err());
+    assert!(admissions.load(Ordering::Relaxed) > before);
+}
+
+/// TIME with a jump, beside the real clocks of the replicas.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_jumps_gives_no_second_budget_and_keeps_no_one_waiting() {
+    let ahead_us = Arc::new(AtomicI64::new(0));
+    let (clock, tasks) = (ahead_us.clone(), Tasks::new());
+    let engine = EmbeddedEngine::with_clock(Arc::new(move || {
+        jiff::Timestamp::now().as_microsecond() + clock.load(Ordering::Relaxed)
+    }));
+    let engine: Arc<dyn ScriptEngine> = Arc::new(engine);
+    let (one, two) = (rig(engine.clone(), tasks.clone()), rig(engine, tasks));
+    let (who, choices) = (client(&[(Limit::Rpm, 3)]), choices(&one.catalog));
+    for rig in [&one, &two, &one] {
+        rig.admit(&who, &choices).await.unwrap().settle(good(100));
+    }
+    for jump_s in [2 * 3_600, -2 * 3_600, -600, 86_400] {
+        ahead_us.fetch_add(jump_s * 1_000_000, Ordering::Relaxed);
+        for rig in [&one, &two] {
+            let refusal = rig.admit(&who, &choices).await.unwrap_err();
+            assert!((30_000..=60_251).contains(&refusal.retry_ms), "{jump_s} s: {refusal:?}");
+            let shown_ms = rig.ledger.now_ms() - jiff::Timestamp::now().as_millisecond();
+            assert_eq!(
+                (shown_ms + 500).div_euclid(1_000),
+                ahead_us.load(Ordering::Relaxed) / 1_000_000,
+                "dates go by TIME"
+            );
+        }
+    }
 }

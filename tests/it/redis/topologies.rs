@@ -47,7 +47,7 @@ async fn behind_sentinel_the_engine_follows_to_the_promoted_replica() {
     let tasks = Tasks::new();
     // The first Sentinel of the URL does not exist.
     let url = format!("redis+sentinel://127.0.0.1:{},127.0.0.1:{}/mymaster", free_port(), sentinel.port);
-    let redis = RedisEngine::connect(url.parse().unwrap(), &tasks);
+    let redis = RedisEngine::connect(url.parse().unwrap(), "t", &tasks);
     until_up(&redis).await;
     assert_eq!(primary.query(&["GET", "{t}n"]), "1");
 
@@ -65,7 +65,7 @@ async fn behind_sentinel_the_engine_follows_to_the_promoted_replica() {
 async fn in_a_cluster_the_engine_follows_to_the_owner_of_the_slot_and_its_replica() {
     let mut cluster = Cluster::start("t", 1_000).await;
     let tasks = Tasks::new();
-    let redis = RedisEngine::connect(cluster.url().parse().unwrap(), &tasks);
+    let redis = RedisEngine::connect(cluster.url().parse().unwrap(), "t", &tasks);
     until_up(&redis).await;
     assert_eq!(cluster.nodes[cluster.owner].query(&["GET", "{t}n"]), "1");
     assert!(count(&redis).await.is_ok(), "the connection leads to the owner");

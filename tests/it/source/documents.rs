@@ -8,6 +8,7 @@ use std::{
 
 use tollfree::config;
 
+use super::house_rules::files;
 use crate::support::markdown::{blocks, pages};
 
 fn root() -> &'static Path {
@@ -140,10 +141,12 @@ fn every_block_is_tried_by_something_that_exists() {
             assert!(makefile.contains(&format!("\n{target}:")), "{place}: no target {target}");
             continue;
         }
-        let mut tests = String::new();
-        for entry in std::fs::read_dir(root().join(by)).unwrap_or_else(|error| panic!("{place}: {by}: {error}")) {
-            tests.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
-        }
+        assert!(root().join(by).exists(), "{place}: {by} does not exist");
+        let tests: String = if root().join(by).is_file() {
+            page(by)
+        } else {
+            files(by, "rs").into_iter().map(|(_, text)| text).collect()
+        };
         let variables = block.text.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|name| name.len() > 8);
         for name in variables {
             assert!(tests.contains(name), "{place}: {name} is not in {by}");

@@ -45,6 +45,8 @@ struct Field {
     kind: String,
     #[serde(rename = "enum")]
     choices: Vec<String>,
+    #[serde(rename = "oneOf")]
+    forms: Vec<Field>,
     properties: IndexMap<String, Field>,
     deprecated: bool,
 }
@@ -62,6 +64,7 @@ impl Field {
             "boolean" => "`true` or `false`".to_owned(),
             "string" => "text".to_owned(),
             "array" => "list".to_owned(),
+            _ if !self.forms.is_empty() => "name, table or list".to_owned(),
             _ if choices.is_empty() => "table".to_owned(),
             _ if choices.iter().all(|choice| self.description.contains(choice)) => "name".to_owned(),
             _ => choices.join(", "),

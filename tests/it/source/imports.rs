@@ -20,8 +20,8 @@ const RANKS: [&[&str]; 8] = [
     &["api"],
     &["flow"],
     &["plan", "ledger", "upstream", "relay", "record", "protocol"],
-    &["catalog", "config"],
-    &["domain", "telemetry", "shutdown", "suggest", "json", "memo"],
+    &["catalog", "config", "setup"],
+    &["domain", "telemetry", "shutdown", "suggest", "json", "memo", "memory"],
 ];
 
 /// The exceptions: the end of a stream is the end of its lease; the catalogue is built from the settings.
@@ -31,19 +31,25 @@ const ALSO: [(&str, &str); 3] = [("relay", "upstream"), ("relay", "ledger"), ("c
 const SIMULATOR_KNOWS: [&str; 3] = ["domain", "shutdown", "telemetry"];
 
 /// Outside crate → the only places that may name it.
-const DOORS: [(&str, &[&str]); 20] = [
+const DOORS: [(&str, &[&str]); 26] = [
     ("actix_web", &["src/api/", "src/app/", "src/simulator/"]),
     ("actix_http", &["src/api/", "src/app/", "src/simulator/"]),
     ("actix_service", &["src/app/"]),
-    ("rustix", &["src/app/"]),
+    ("rustix", &["src/app/", "src/cli/secret_prompt.rs", "src/ledger/admission/", "src/ledger/embedded/"]),
     ("utoipa", &["src/api/"]),
     ("deadpool_redis", &["src/ledger/redis/"]),
     ("redis", &["src/ledger/redis/"]),
     ("mlua", &["src/ledger/embedded/"]),
     ("fjall", &["src/ledger/embedded/"]),
-    ("ring", &["src/ledger/provider_keys/", "src/protocol/responses/"]),
+    ("ring", &["src/config/travelling_catalogue.rs", "src/ledger/provider_keys/", "src/protocol/responses/"]),
     ("reqwest", &["src/upstream/"]),
     ("rust_embed", &["src/api/"]),
+    ("clap_complete", &["src/cli/manual.rs"]),
+    ("clap_mangen", &["src/cli/manual.rs"]),
+    ("jsonc_parser", &["src/setup/edit/"]),
+    ("toml_edit", &["src/setup/edit/"]),
+    ("yaml_edit", &["src/setup/edit/"]),
+    ("saphyr_parser", &["src/setup/edit/"]),
     ("opentelemetry", &["src/telemetry/", "src/record/metrics/"]),
     ("opentelemetry_sdk", &["src/telemetry/"]),
     ("opentelemetry_otlp", &["src/telemetry/"]),

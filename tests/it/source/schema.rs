@@ -13,7 +13,7 @@ pub(super) fn schema() -> Value {
 
 /// The tables of the file in which names and values are checked, and their places in the schema.
 fn tables(schema: &Value) -> Vec<(String, String)> {
-    let open = ["providers", "models", "aliases"];
+    let open = ["providers", "models", "aliases", "prices"];
     let sections = schema["properties"].as_object().unwrap().keys().filter(|name| !open.contains(&name.as_str()));
     let sections = sections.map(|name| (format!("/{name}"), format!("/properties/{name}")));
     let others = [
@@ -68,7 +68,8 @@ fn refused(definition: &Value) -> Vec<Value> {
 }
 
 /// What types and bounds do not show.
-const REFUSED_TEXTS: [(&str, &str, &str); 16] = [
+const REFUSED_TEXTS: [(&str, &str, &str); 17] = [
+    ("/server", "public_url", r#""gateway.example""#),
     ("/server", "host", r#""two words""#),
     ("/http", "allowed_origins", r#"["https://app.example.com/path"]"#),
     ("/http", "base_path", r#""/llm/""#),

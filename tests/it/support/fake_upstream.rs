@@ -64,6 +64,8 @@ struct State {
     models: Option<Value>,
     /// How often the list was read.
     lists: usize,
+    /// Models that are answered 404.
+    absent: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -105,6 +107,12 @@ impl FakeUpstream {
         self
     }
 
+    /// Sets the models for which every request is answered 404.
+    pub(crate) fn lacks(&self, models: &[&str]) -> &Self {
+        self.state.lock().unwrap().absent = models.iter().map(|model| (*model).to_owned()).collect();
+        self
+    }
+
     /// How often the list of models was read.
     pub(crate) fn lists_read(&self) -> usize {
         self.state.lock().unwrap().lists
@@ -138,7 +146,11 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     }
     let (number, script) = {
         let mut state = state.lock().unwrap();
+        let model = serde_json::from_slice::<Value>(&body).unwrap_or_default()["model"].as_str().map(str::to_owned);
         state.seen.push(RecordedRequest { headers, body, written: 0, left_at: None });
+        if model.is_some_and(|model| state.absent.contains(&model)) {
+            state.next.push_front(whole(404, r#"{"error":{"message":"No endpoints found for it.","code":404}}"#));
+        }
         let script = state.next.pop_front().unwrap_or_else(|| state.always.clone());
         (state.seen.len() - 1, script)
     };

@@ -7,6 +7,7 @@ pub(crate) mod fake_upstream;
 pub(crate) mod http;
 pub(crate) mod markdown;
 pub(crate) mod process;
+pub(crate) mod recording;
 pub(crate) mod redis_server;
 pub(crate) mod replicated_redis;
 pub(crate) mod simulator;

@@ -1,7 +1,7 @@
 import { Alert, Button, Modal } from "@mantine/core";
 import { CopyButton } from "../../components/copy-button";
 import { SnippetTabs } from "../../components/snippet-tabs";
-import { basics } from "../../components/snippets";
+import { basics, setupLines } from "../../components/snippets";
 import type { ClientWithKey } from "../../types";
 import classes from "./clients.module.css";
 
@@ -31,6 +31,8 @@ export function NewKeyDialog({ client, close }: { client: ClientWithKey | null; 
             </Alert>
           )}
           <SnippetTabs snippets={basics(client.key)} />
+          <p>Or set up a coding agent. The line asks for the key:</p>
+          <SnippetTabs snippets={setupLines()} />
           <div className={classes.buttons} style={{ marginTop: 18 }}>
             <Button onClick={close}>Done</Button>
           </div>

@@ -26,13 +26,15 @@ test("a meta-model shows its members in their current order, with the reason", a
   expect(items[0]).toBe("1groq/openai/gpt-oss-120bmost headroom left (93 %)");
 });
 
-test("retired models are listed separately, with their successors", async () => {
+test("retired models are listed separately, with their successors and dates", async () => {
   gateway();
   show(Models);
   expect(await screen.findByText("openai/gpt-oss-20b")).toBeTruthy();
   expect(screen.queryByText("moonshotai/kimi-k2-instruct-0905")).toBeNull();
   fireEvent.click(screen.getByLabelText("Retired 1"));
   expect(await screen.findByText("moonshotai/kimi-k2-instruct-0905")).toBeTruthy();
+  const cells = screen.getAllByRole("cell").map((cell) => cell.textContent);
+  expect(cells.at(-1)).toBe("groq/openai/gpt-oss-120b (retired 2026-04)");
 });
 
 test("very long names and very large numbers fit", async () => {
@@ -52,4 +54,20 @@ test("very long names and very large numbers fit", async () => {
   expect(await screen.findByText("m".repeat(250))).toBeTruthy();
   expect(screen.getByText("10M")).toBeTruthy();
   expect(screen.getByText("5T")).toBeTruthy();
+});
+
+test("models of one kind can be shown alone", async () => {
+  const models = fixtures.models();
+  const model = models.find((each) => each.kind === "model") as Model;
+  gateway({
+    "GET /admin/v1/models": () =>
+      list([model, { ...model, id: "gemini/gemini-embedding-001", model_kind: "embedding" }]),
+  });
+  show(Models);
+  expect(await screen.findByText("gemini-embedding-001")).toBeTruthy();
+  expect(screen.getAllByRole("row")).toHaveLength(3);
+  fireEvent.click(screen.getByLabelText("Kind of model", { selector: "input" }));
+  fireEvent.click(await screen.findByRole("option", { name: "embedding" }));
+  expect(screen.getByText("gemini-embedding-001")).toBeTruthy();
+  expect(screen.getAllByRole("row")).toHaveLength(2);
 });

@@ -1,4 +1,4 @@
-import { SegmentedControl, TextInput } from "@mantine/core";
+import { SegmentedControl, Select, TextInput } from "@mantine/core";
 import { useDeferredValue, useMemo, useState } from "react";
 import { Icon } from "../../components/icons";
 import { Empty } from "../../components/notice";
@@ -81,11 +81,14 @@ type Shown = "active" | "retired";
 function Table({ models }: { models: Model[] }) {
   const [text, setText] = useState("");
   const [shown, setShown] = useState<Shown>("active");
+  const [purpose, setPurpose] = useState<string | null>(null);
+  const purposes = [...new Set(models.map((model) => model.model_kind))];
   const query = useDeferredValue(text.trim().toLowerCase());
   const hasStatus = (model: Model, shown: Shown) => (model.status === "retired") === (shown === "retired");
   const found = models.filter(
     (model) =>
       hasStatus(model, shown) &&
+      (purpose === null || model.model_kind === purpose) &&
       (model.id.toLowerCase().includes(query) || model.capabilities.some((capability) => capability.includes(query))),
   );
   const count = (of: Shown) => models.filter((model) => hasStatus(model, of)).length;
@@ -103,6 +106,17 @@ function Table({ models }: { models: Model[] }) {
             leftSection={<Icon name="search" size={14} />}
             onChange={(event) => setText(event.currentTarget.value)}
           />
+          {purposes.length > 1 && (
+            <Select
+              size="xs"
+              aria-label="Kind of model"
+              placeholder="All kinds"
+              clearable
+              value={purpose}
+              onChange={setPurpose}
+              data={purposes}
+            />
+          )}
           <SegmentedControl
             size="xs"
             aria-label="Which models"
@@ -144,14 +158,16 @@ function Table({ models }: { models: Model[] }) {
 }
 
 function Row({ model }: { model: Model }) {
-  const { id, context_length, max_output, capabilities, quality, limits, status, successor } = model;
+  const { id, model_kind, context_length, max_output, capabilities, quality, limits, status } = model;
+  const { successor, retired_on } = model;
   const slash = id.indexOf("/");
   return (
     <tr>
       <th scope="row">
         <span className={classes.provider} style={{ background: seriesColor(id.slice(0, slash)) }} aria-hidden />
         <span className={classes.soft}>{id.slice(0, slash + 1)}</span>
-        <b>{id.slice(slash + 1)}</b> {status !== "active" && status !== "retired" && <Tag>{status}</Tag>}
+        <b>{id.slice(slash + 1)}</b> {model_kind !== "chat" && <Tag>{model_kind}</Tag>}{" "}
+        {status !== "active" && status !== "retired" && <Tag>{status}</Tag>}
       </th>
       <td className="num" data-name="context" title={context_length === null ? undefined : exact(context_length)}>
         {context_length === null ? "–" : compact(context_length)}
@@ -171,7 +187,10 @@ function Row({ model }: { model: Model }) {
       </td>
       <td>
         {status === "retired" ? (
-          (successor ?? "none")
+          <>
+            {successor ?? "none"}
+            {retired_on && <span className={classes.soft}> (retired {retired_on})</span>}
+          </>
         ) : limits.length === 0 ? (
           <span className={classes.soft}>none</span>
         ) : (

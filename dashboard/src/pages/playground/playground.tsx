@@ -7,6 +7,7 @@ import { Head } from "../../components/page";
 import { useModels } from "../../queries";
 import { EMPTY_REPLY, runTools, streamReply, type Message, type Reply } from "./conversation";
 import { ReplyView } from "./answer";
+import type { MetaModel, Model } from "../../types";
 import classes from "./playground.module.css";
 
 /** One question and the replies to it: several if the model calls tools. */
@@ -28,8 +29,9 @@ export default function Playground() {
   const [tools, setTools] = useState(false);
   const [running, setRunning] = useState<AbortController | null>(null);
   const models = useModels().data?.data;
-  const names =
-    models?.filter((each) => each.kind === "meta" || each.status !== "retired").map((each) => each.id) ?? [];
+  const canChat = (each: MetaModel | Model) =>
+    each.kind === "meta" || (each.status !== "retired" && each.model_kind === "chat");
+  const names = models?.filter(canChat).map((each) => each.id) ?? [];
   const end = useRef<HTMLDivElement>(null);
   const last = turns.at(-1)?.replies.at(-1)?.reply;
   useEffect(() => {

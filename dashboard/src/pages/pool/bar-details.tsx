@@ -1,5 +1,8 @@
 import { useImperativeHandle, useRef, useState, type Ref } from "react";
+import { Button } from "@mantine/core";
 import { Countdown } from "../../components/countdown";
+import { Problem } from "../../components/notice";
+import { useForgetLimit } from "../../queries";
 import type { Budget, Window } from "../../types";
 import { shortTime, exact, kindName, limitName, fullTime, compact, sourceName, duration } from "../../format";
 import { Track } from "./bar";
@@ -87,6 +90,11 @@ function Details({ bar, window }: { bar: BarId; window: Window }) {
           )}
         </Fact>
         <Fact name="Source">{sourceName(source)}</Fact>
+        {window.learned && (
+          <Fact name="Learned">
+            <Learned bar={bar} from={window.learned} />
+          </Fact>
+        )}
         <Fact name="Window">
           {kindName(kind)}
           {span_ms > 0 && `, ${duration(span_ms).replace(".0", "")}`}
@@ -126,6 +134,28 @@ function Details({ bar, window }: { bar: BarId; window: Window }) {
           </ul>
         </>
       )}
+    </>
+  );
+}
+
+const ORIGINS = {
+  answer: "from the headers of an answer",
+  refusal: "from a refusal",
+  ceiling: "a refusal named no limit: what was used then, for a day",
+  unknown: "from a response",
+} as const;
+
+/** Where and when the limit was learned, and a button that puts the configured one in force again. */
+function Learned({ bar, from: { from, at } }: { bar: BarId; from: NonNullable<Window["learned"]> }) {
+  const forget = useForgetLimit();
+  return (
+    <>
+      {ORIGINS[from]}
+      {at && <span title={fullTime(at)}>, {shortTime(at)}</span>}{" "}
+      <Button variant="default" size="compact-xs" loading={forget.isPending} onClick={() => forget.mutate(bar)}>
+        Dismiss
+      </Button>
+      <Problem error={forget.error} />
     </>
   );
 }

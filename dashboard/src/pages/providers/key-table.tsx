@@ -50,11 +50,7 @@ function KeyRow({ of: key, keys, remove }: { of: ProviderKey; keys: ProviderKey[
         {key.label && <span className={classes.note}>{key.label}</span>}
       </td>
       <td>
-        {stored ? (
-          <AccountSelect of={key} keys={keys} busy={change.isPending} set={(account) => change.mutate({ account })} />
-        ) : (
-          <code>{key.account}</code>
-        )}
+        <AccountSelect of={key} keys={keys} busy={change.isPending} set={(account) => change.mutate({ account })} />
       </td>
       <td>
         <State of={key} />
@@ -99,7 +95,8 @@ function KeyRow({ of: key, keys, remove }: { of: ProviderKey; keys: ProviderKey[
 
 const OWN = "";
 
-/** Keys of one account share its limits. The other accounts of the provider can be joined, and left again. */
+/** Keys of one account share its limits. The other accounts of the provider can be joined, and left again; so can keys of the
+ * environment, whose own account may be one that the configuration names. */
 function AccountSelect({
   of: key,
   keys,
@@ -117,7 +114,7 @@ function AccountSelect({
       size="xs"
       w={150}
       aria-label={`Account of ${key.id}`}
-      data={[{ value: OWN, label: "one of its own" }, ...others]}
+      data={[{ value: OWN, label: key.source === "store" ? "one of its own" : "as configured" }, ...others]}
       value={key.account === key.fingerprint ? OWN : key.account}
       allowDeselect={false}
       disabled={busy}

@@ -84,6 +84,17 @@ test("a key is tried, disabled and deleted", async () => {
   );
 });
 
+test("keys of the environment are grouped by a click, too", async () => {
+  const sent = gateway({ "PATCH /admin/v1/provider-keys/groq-11111111": () => ({}) });
+  show(Providers);
+  fireEvent.click(await screen.findByRole("combobox", { name: "Account of groq-11111111" }));
+  const options = await screen.findAllByRole("option");
+  fireEvent.click(options.at(-1)!);
+  await waitFor(() =>
+    expect(sentChanges(sent)[0]?.slice(0, 2)).toEqual(["PATCH", "/admin/v1/provider-keys/groq-11111111"]),
+  );
+});
+
 test("a key joins the account of another one by a click", async () => {
   const sent = gateway({ "PATCH /admin/v1/provider-keys/groq-22222222": () => ({}) });
   show(Providers);
@@ -99,7 +110,9 @@ test("what is new and gone in the list of a provider is shown with its reason", 
   show(Providers);
   expect(await screen.findByText("2 new, 1 gone")).toBeTruthy();
   expect(screen.getByText("new: acme/costly (not served: it has a price)")).toBeTruthy();
-  expect(screen.getByText(/^gone: openai\/gpt-oss-20b/)).toBeTruthy();
+  expect(screen.getByText("new: acme/brand-new (on trial until it has answered)")).toBeTruthy();
+  expect(screen.getByText(/^gone: openai\/gpt-oss-20b .*: a request was refused: 404\)$/)).toBeTruthy();
+  expect(screen.getByText(/answers without a key/)).toBeTruthy();
   fireEvent.click(screen.getByRole("button", { name: "Look now" }));
   await waitFor(() => expect(sentChanges(sent)).toEqual([["POST", "/admin/v1/providers/refresh", {}]]));
 });

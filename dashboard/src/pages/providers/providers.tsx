@@ -85,7 +85,8 @@ function ProviderList({
 }) {
   return (
     <ul className={classes.providers}>
-      {providers.map(({ id, name, status, signup, takes_keys, configured, models, missing, list }) => {
+      {providers.map((provider) => {
+        const { id, name, status, signup, takes_keys, configured, models, missing, list } = provider;
         const own = keys.filter((key) => key.provider === id).length;
         return (
           <li key={id} data-off={!configured || undefined}>
@@ -93,6 +94,8 @@ function ProviderList({
             {status !== "active" && <Tag>{status}</Tag>}
             <span className={classes.soft}>
               {configured ? `${models} ${models === 1 ? "model" : "models"}` : "not configured"}
+              {provider.keyless && ", without a key"}
+              {provider.can_be_keyless && !configured && ", answers without a key (TOLLFREE_KEYLESS)"}
               {own > 0 && `, ${own} ${own === 1 ? "key" : "keys"}`}
               {missing && `; missing: ${missing}`}
             </span>
@@ -125,13 +128,15 @@ function Findings({ of: { looked_at, new: added, gone, problem } }: { of: ModelL
       </Tag>
     );
   if (added.length + gone.length === 0) return null;
+  const stateOf = ({ not_served, on_trial }: ModelList["new"][number]) =>
+    not_served ? `not served: ${not_served}` : on_trial ? "on trial until it has answered" : "served";
   const lines = [
-    ...added.map(({ id, not_served }) => `new: ${id}${not_served ? ` (not served: ${not_served})` : ""}`),
-    ...gone.map(({ id, since }) => `gone: ${id} (since ${fullTime(since)})`),
+    ...gone.map(({ id, since, why }) => `gone: ${id} (since ${fullTime(since)}: ${why})`),
+    ...added.map((model) => `new: ${model.id} (${stateOf(model)})`),
   ];
   return (
     <details className={classes.findings}>
-      <summary title={`looked at ${fullTime(looked_at)}`}>
+      <summary title={looked_at ? `looked at ${fullTime(looked_at)}` : "the list has not been read yet"}>
         {[added.length > 0 && `${added.length} new`, gone.length > 0 && `${gone.length} gone`]
           .filter(Boolean)
           .join(", ")}

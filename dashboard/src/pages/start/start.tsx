@@ -4,7 +4,7 @@ import { Link } from "wouter";
 import { CopyButton } from "../../components/copy-button";
 import { Card, Head } from "../../components/page";
 import { SnippetTabs } from "../../components/snippet-tabs";
-import { baseUrl, tools } from "../../components/snippets";
+import { baseUrl, others, setupLines } from "../../components/snippets";
 import classes from "./start.module.css";
 
 const NAMES = [
@@ -48,8 +48,14 @@ export default function Start() {
           />
         </Card>
       </div>
-      <Card title="3. Your tool">
-        <SnippetTabs snippets={tools(key.trim() || "YOUR_KEY")} />
+      <Card title="3. Set up a coding agent">
+        <p className={classes.soft}>
+          One line in a terminal. It reads the key from the terminal, and keeps your other settings.
+        </p>
+        <SnippetTabs snippets={setupLines()} />
+      </Card>
+      <Card title="4. Other tools, and code">
+        <SnippetTabs snippets={others(key.trim() || "YOUR_KEY")} />
       </Card>
       <Card title="Model names">
         <dl className={classes.names}>

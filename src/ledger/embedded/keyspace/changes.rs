@@ -25,8 +25,12 @@ impl Changes {
         self.records.is_empty()
     }
 
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
-        self.records.drain()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
+        self.records.iter()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.records.clear();
     }
 
     /// Records a new key, or a new expiry or string value of a key.
@@ -70,6 +74,17 @@ impl Changes {
 }
 
 impl Keyspace {
+    /// Takes records of another store, in the order of their names, without those that are malformed or whose key is missing.
+    /// They count as changes. Returns the number of keys.
+    pub(crate) fn import(&mut self, records: Vec<(Vec<u8>, Vec<u8>)>) -> usize {
+        for (name, record) in records {
+            if self.restore(&name, &record).is_some() {
+                self.changes.records.insert(name, Some(record));
+            }
+        }
+        self.entries.len()
+    }
+
     /// Restores one record, or returns `None` if it is malformed. Records come in the order of their names: heads first.
     pub(crate) fn restore(&mut self, name: &[u8], record: &[u8]) -> Option<()> {
         match *name {

@@ -67,6 +67,16 @@ impl SortedSet {
         let to = self.order.partition_point(|(score, _)| bounds.max.admits(*score, Ordering::Less));
         from..to.max(from)
     }
+
+    fn lex_indexes(&self, min: &LexBound<'_>, max: &LexBound<'_>) -> Range<usize> {
+        let from = self
+            .order
+            .partition_point(|(_, member)| **member < *min.member || (**member == *min.member && !min.inclusive));
+        let to = self
+            .order
+            .partition_point(|(_, member)| **member < *max.member || (**member == *max.member && max.inclusive));
+        from..to.max(from)
+    }
 }
 
 /// One end of a range of scores.
@@ -269,15 +279,16 @@ impl Keyspace {
         };
         let Some(set) = self.sorted_set(key)? else { return Ok(CommandReply::List(Vec::new())) };
         let set = &*set;
-        let from = set
-            .order
-            .partition_point(|(_, member)| &**member < min.member || (&**member == min.member && !min.inclusive));
-        let to = set
-            .order
-            .partition_point(|(_, member)| &**member < max.member || (&**member == max.member && max.inclusive));
-        let found = set.order.get(from..to.max(from)).unwrap_or_default();
+        let found = set.order.get(set.lex_indexes(&min, &max)).unwrap_or_default();
         let limited = found.iter().skip(to_usize(offset)).take(to_usize(count));
         Ok(CommandReply::List(limited.map(|(_, member)| CommandReply::bulk(member)).collect()))
+    }
+
+    /// `ZLEXCOUNT key min max`, for members with equal scores.
+    pub(super) fn zlexcount(&mut self, args: &[&[u8]]) -> CommandResult<'_> {
+        let [key, min, max] = args else { return Err(CommandError::ARITY) };
+        let (min, max) = (LexBound::parse(min)?, LexBound::parse(max)?);
+        Ok(CommandReply::count(self.sorted_set(key)?.map_or(0, |set| set.lex_indexes(&min, &max).len())))
     }
 
     pub(super) fn zremrangebyscore(&mut self, args: &[&[u8]]) -> CommandResult<'_> {

@@ -21,6 +21,11 @@ fn client(rest: &str) -> String {
     format!("[[client]]\nname = \"Ann\"\nid = \"ann\"\nsha256 = \"{HASH}\"\n{rest}\n")
 }
 
+/// A file without the client of these tests. An empty one would be no change.
+fn another_client() -> String {
+    client("").replace("Ann", "Bob").replace("ann", "bob").replace(HASH, &"0".repeat(64))
+}
+
 fn write(app: &TestApp, text: &str) {
     fs::write(app.folder.path().join("clients.toml"), text).unwrap();
 }
@@ -88,7 +93,7 @@ async fn a_bad_file_stops_the_start_and_changes_nothing_at_a_reload() {
     .await;
     assert!(app.log().contains("clients.toml:5:1: client `Ann`"), "{}", app.log());
     assert_eq!(chat(&app, KEY, "lab/m").await.status, 200);
-    reloaded(&app, "", "the key is gone", async || chat(&app, KEY, "lab/m").await.status == 401).await;
+    reloaded(&app, &another_client(), "the key is gone", async || chat(&app, KEY, "lab/m").await.status == 401).await;
     assert!(!app.log().contains(KEY) && !app.log().contains(ADMIN_KEY));
 }
 
@@ -109,7 +114,7 @@ async fn a_waiting_request_is_admitted_by_the_current_file() {
         (ok(&admin(&app, "GET", "/budget", Value::Null).await)["waiting"] == 1).then_some(())
     })
     .await;
-    fs::write(&file, "").unwrap();
+    fs::write(&file, another_client()).unwrap();
     app.signal("HUP");
     // A request with the key itself would wait behind it.
     eventually(Duration::from_secs(5), "the key is gone", async || app.log().contains("Reloaded").then_some(())).await;

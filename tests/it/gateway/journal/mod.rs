@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 
 use crate::support::{
-    app::{Setup, TestApp, hi},
+    app::{Setup, TestApp, binary, hi},
     eventually,
     fake_upstream::{FakeUpstream, Step, answer, content, stop, stream_head, whole},
     http::Answer,
@@ -237,7 +237,7 @@ async fn an_invalid_parameter_is_400_and_is_named() {
         ("requests?since=today", "since"),
         ("requests?since=2026-02-01T00:00:00Z&until=2026-01-01T00:00:00Z", "since"),
         ("usage?by=colour", "by"),
-        ("usage?step=hour", "step"),
+        ("usage?step=week", "step"),
         ("usage?from=2026-01-01T00:00:00Z&to=2026-01-09T00:00:00Z", "from"),
         ("usage?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "from"),
         ("usage?step=day&from=0001-01-01T00:00:00Z", "from"),
@@ -294,7 +294,7 @@ async fn usage_adds_up_to_the_journal_by_every_grouping() {
         assert_eq!((&anon["ok"], &anon["limited"], &anon["failed"]), (&json!(2), &json!(2), &json!(0)));
         assert_eq!((&anon["tokens_in"], &anon["tokens_out"]), (&json!(14), &json!(6)));
         assert!(anon["first_token_p50_ms"].is_i64() && anon["first_token_p95_ms"].is_i64());
-        for step in ["minute", "day"] {
+        for step in ["minute", "hour", "day"] {
             let providers = two.read(&format!("/admin/v1/usage?by=provider&step={step}")).await;
             assert_eq!(of(&providers, "lab")["requests"], 4);
             assert_eq!(of(&providers, "tight")["requests"], 2);
@@ -314,6 +314,33 @@ async fn usage_adds_up_to_the_journal_by_every_grouping() {
         );
     })
     .await;
+}
+
+#[tokio::test]
+async fn usage_is_set_against_the_operators_prices_and_top_prints_the_pool() {
+    let upstream = FakeUpstream::start().await;
+    let app = setup(&upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).start().await;
+    assert_eq!(app.chat("lab/m").await.status, 200);
+    app.has(1).await;
+    let usage = app.read("/admin/v1/usage?by=model&step=hour").await;
+    let saved = &usage["series"][0]["total"]["saved"];
+    assert!(usage["currency"].is_null() && saved.is_null(), "off by default: {usage}");
+
+    let file = "[prices]\n\"lab/*\" = { input = 1000, output = 10000 }\n[dashboard]\ncurrency = \"CHF\"\n";
+    let app = setup(&upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).file(file).start().await;
+    assert_eq!(app.chat("lab/m").await.status, 200);
+    app.has(1).await;
+    let usage = app.read("/admin/v1/usage?by=model&step=hour").await;
+    let saved = usage["series"][0]["total"]["saved"].as_f64().unwrap();
+    assert!((saved - (7.0 * 1000.0 + 3.0 * 10_000.0) / 1e6).abs() < 1e-9, "{usage}");
+    assert_eq!(usage["currency"], "CHF");
+
+    let mut top = std::process::Command::new(binary());
+    top.args(["top", "--all", "--url", &app.url("")]).env_clear().env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
+    let printed = top.current_dir(std::env::temp_dir()).output().unwrap();
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.status.success() && text.starts_with("Tollfree · 1 replica"), "{text}");
+    assert!(!text.contains('\u{1b}'), "no terminal, no escape sequences: {text}");
 }
 
 #[tokio::test]

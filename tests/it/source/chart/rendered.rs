@@ -181,6 +181,22 @@ fn openshift_assigns_ids_and_a_mirror_serves_every_image() {
 }
 
 #[test]
+fn names_are_looked_up_at_the_clusters_own_servers_only() {
+    for file in value_files() {
+        let all = documents(&template(&["--values", file.to_str().unwrap()]));
+        for policy in of_kind(&all, "NetworkPolicy") {
+            let egress = policy["spec"]["egress"].as_array().cloned().unwrap_or_default();
+            let is_dns = |port: &Value| port["protocol"] == "UDP";
+            let open =
+                egress.iter().filter(|rule| rule["ports"].as_array().is_some_and(|ports| ports.iter().any(is_dns)));
+            for rule in open {
+                assert!(rule["to"].as_array().is_some_and(|to| !to.is_empty()), "{}: {rule}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn redis_is_restarted_for_a_hang_and_not_for_a_long_start() {
     let all = documents(&template(&[]));
     let container = &of_kind(&all, "StatefulSet")[0]["spec"]["template"]["spec"]["containers"][0];

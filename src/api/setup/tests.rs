@@ -1,0 +1,102 @@
+//! The page, the scripts and the files, through the app as it is served.
+
+use actix_web::{http::header::HOST, test::TestRequest};
+use data_encoding::BASE64;
+
+use super::*;
+use crate::{
+    api::test_support::{app, call, text},
+    config::Settings,
+};
+
+#[actix_web::test]
+async fn scripts_have_the_address_by_which_they_were_called_or_the_one_that_is_set() {
+    let get = |path: &str, host: &str| TestRequest::get().uri(path).insert_header((HOST, host.to_owned()));
+    let unset = app(Settings::default()).await;
+    let (status, script) = text(&unset, get("/setup/codex.sh", "127.0.0.1:3000")).await;
+    assert!(status == 200 && script.contains("url='http://127.0.0.1:3000'"), "{script}");
+    let mut settings = Settings::default();
+    settings.server.public_url = Some("https://gateway.example/llm".to_owned());
+    let set = app(settings).await;
+    for path in ["/setup", "/setup/codex.sh", "/setup/codex.ps1"] {
+        let (status, script) = text(&set, get(path, "127.0.0.1")).await;
+        assert!(status == 200 && script.contains("https://gateway.example/llm"), "{path}: {script}");
+        assert!(!script.contains("@URL@") && !script.contains("@TOOL@") && !script.contains("@VARIABLES@"), "{path}");
+    }
+    for host in ["a'b", "$(id)", "a b"] {
+        let (status, _, body) = call(&unset, get("/setup/codex.sh", host)).await;
+        assert!(status == 400 || status == 403, "{host}: {body}");
+    }
+    let (status, _, body) = call(&unset, get("/setup/emacs.sh", "localhost")).await;
+    assert_eq!((status, &body["error"]["code"]), (404, &"not_found".into()));
+}
+
+#[test]
+fn a_broken_file_is_an_error_with_its_line_and_column() {
+    let form = BTreeMap::from([("HOME".to_owned(), "/h".to_owned()), ("text2".to_owned(), "a = = 1".to_owned())]);
+    let models =
+        json!({ "data": [{ "id": "free", "owned_by": "tollfree", "capabilities": ["tools"], "status": "active" }] });
+    let gateway = Gateway::new("http://gw", &models, &json!({}), json!({}));
+    let places = Places::new(form.clone(), System::Linux).unwrap();
+    let target = Target::new(gateway, "key".into(), places, None).unwrap();
+    let codex = tool("codex").unwrap();
+    let error = files(codex, &target, &form).unwrap_err();
+    assert!(error.to_string().starts_with("~/.codex/config.toml was left as it is: line 1, column 5"), "{error}");
+    let all = files(codex, &target, &BTreeMap::new()).unwrap();
+    let config = all.lines().last().unwrap().split(' ').next_back().unwrap();
+    assert!(String::from_utf8(BASE64.decode(config.as_bytes()).unwrap()).unwrap().contains("http://gw/v1"));
+}
+
+/// Rules of `PSScriptAnalyzer` that can be checked without PowerShell.
+#[test]
+fn the_powershell_scripts_keep_the_rules_of_its_analyzer() {
+    const VERBS: [&str; 6] = ["Get", "Read", "Test", "Write", "Invoke", "Save"];
+    const ALIASES: [&str; 16] = [
+        "irm",
+        "iex",
+        "iwr",
+        "curl",
+        "wget",
+        "echo",
+        "cat",
+        "ls",
+        "rm",
+        "cp",
+        "mv",
+        "gc",
+        "sc",
+        "select",
+        "where",
+        "foreach-object",
+    ];
+    for tool in &TOOLS {
+        let script = script(&format!("{}.ps1", tool.id), "https://gateway.example").unwrap();
+        assert!(script.is_ascii(), "PSUseBOMForUnicodeEncodedFile");
+        for line in script.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            assert_eq!(line, line.trim_end(), "PSAvoidTrailingWhitespace");
+            for word in ["Invoke-Expression", "Write-Host", "ConvertTo-SecureString", "$global:", "-AsPlainText", ";;"]
+            {
+                assert!(!line.contains(word), "{word}: {line}");
+            }
+            let first = line.trim().split([' ', '(', '|']).next().unwrap_or_default().to_lowercase();
+            assert!(!ALIASES.contains(&first.as_str()), "PSAvoidUsingCmdletAliases: {line}");
+            if let Some(name) = line.trim().strip_prefix("function ") {
+                let (verb, noun) = name.split_once('-').unwrap();
+                assert!(VERBS.contains(&verb), "PSUseApprovedVerbs: {line}");
+                assert!(!noun.trim_end_matches(" {").ends_with('s'), "PSUseSingularNouns: {line}");
+            }
+        }
+        let count = |c: char| script.matches(c).count();
+        assert!(count('{') == count('}') && count('(') == count(')') && count('[') == count(']'));
+    }
+}
+
+#[test]
+fn no_script_holds_a_secret() {
+    for tool in &TOOLS {
+        for end in ["sh", "ps1"] {
+            let script = script(&format!("{}.{end}", tool.id), "https://gateway.example").unwrap();
+            assert!(!script.contains("sk-tf-"), "{}", tool.id);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Memory for the bodies of requests and responses: bounded per client, per provider and per process.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+/// A body and its edited copy.
+const COPIES: usize = 2;
+const MIB: usize = 1 << 20;
+/// Without a container's limit, and the most by default.
+const DEFAULT_MAX: usize = 512 * MIB;
+
+/// Bodies of all requests of this replica, and of the responses that are read as a whole.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    max: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    total: usize,
+    by_owner: HashMap<Arc<str>, usize>,
+}
+
+/// There is no memory for more of a body now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exhausted;
+
+/// The memory of one body, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    memory: Arc<Memory>,
+    owner: Arc<str>,
+    bytes: usize,
+}
+
+impl Memory {
+    /// `max_mib`: as configured; otherwise half of what the container may use.
+    pub(crate) fn new(max_mib: Option<usize>) -> Arc<Self> {
+        let max = max_mib
+            .map_or_else(|| container_bytes().map_or(DEFAULT_MAX, |all| all / 2).min(DEFAULT_MAX), |mib| mib * MIB);
+        Arc::new(Self { max, held: Mutex::default() })
+    }
+
+    pub(crate) fn reserve(self: &Arc<Self>, owner: Arc<str>) -> Reservation {
+        Reservation { memory: self.clone(), owner, bytes: 0 }
+    }
+}
+
+impl Reservation {
+    /// Reserves memory for more bytes of the body. One client, or one provider, may take half of the memory.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        let bytes = bytes * COPIES;
+        let mut held = self.memory.held.lock();
+        let of_owner = held.by_owner.get(&self.owner).copied().unwrap_or(0) + bytes;
+        if held.total + bytes > self.memory.max || of_owner > self.memory.max / 2 {
+            return Err(Exhausted);
+        }
+        held.total += bytes;
+        held.by_owner.insert(self.owner.clone(), of_owner);
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut held = self.memory.held.lock();
+        held.total -= self.bytes;
+        if let Some(of_owner) = held.by_owner.get_mut(&self.owner) {
+            *of_owner -= self.bytes;
+            if *of_owner == 0 {
+                held.by_owner.remove(&self.owner);
+            }
+        }
+    }
+}
+
+/// Bytes that hold their reservation.
+pub(crate) struct Reserved {
+    bytes: Bytes,
+    _reservation: Reservation,
+}
+
+impl AsRef<[u8]> for Reserved {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Reservation {
+    /// The bytes, with which the reservation ends.
+    pub(crate) fn hold(self, bytes: Bytes) -> Bytes {
+        if self.bytes == 0 {
+            return bytes;
+        }
+        Bytes::from_owner(Reserved { bytes, _reservation: self })
+    }
+}
+
+/// The memory of the container, by either version of cgroups.
+fn container_bytes() -> Option<usize> {
+    let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limit = files.iter().find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse::<usize>().ok())?;
+    // Version 1 writes a huge number where there is no limit.
+    (limit < 1 << 50).then_some(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_takes_half_and_what_it_held_is_free_again() {
+        let memory = Memory::new(Some(16));
+        let mut ann = memory.reserve("ann".into());
+        assert_eq!(ann.grow(4 * MIB), Ok(()));
+        assert_eq!(ann.grow(1), Err(Exhausted));
+        assert_eq!(memory.reserve("ann".into()).grow(1), Err(Exhausted), "over all requests of a client");
+        let mut bob = memory.reserve("bob".into());
+        assert_eq!(bob.grow(4 * MIB), Ok(()));
+        assert_eq!(memory.reserve("eve".into()).grow(1), Err(Exhausted), "the process is full");
+        drop(ann);
+        assert_eq!(memory.reserve("eve".into()).grow(MIB), Ok(()));
+        drop(bob);
+        let mut lab = memory.reserve("provider lab".into());
+        assert_eq!(lab.grow(1_000), Ok(()));
+        let body = lab.hold(Bytes::from_static(b"x")).slice(..1);
+        assert_eq!((memory.held.lock().total, &body[..]), (1_000 * COPIES, &b"x"[..]));
+        drop(body);
+        let held = memory.held.lock();
+        assert!(held.total == 0 && held.by_owner.is_empty());
+    }
+}

@@ -1,0 +1,190 @@
+//! Recordings: every form of a transcript, failover from the file, seconds of sound as a budget, uploads that end early, and
+//! the memory that a large file takes.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
+
+use crate::support::{
+    app::TestApp,
+    eventually,
+    fake_upstream::{FakeUpstream, Step, whole},
+    http::Answer,
+    recording::{FORM, form, wav, wav_with},
+    simulator::Simulator,
+};
+
+const PATH: &str = "/v1/audio/transcriptions";
+const WHISPER: &str = "whisper-large-v3-turbo";
+
+async fn post(app: &TestApp, path: &str, fields: &[(&str, &str)], file: &[u8]) -> Answer {
+    app.post_raw(path, FORM, form(fields, file)).await
+}
+
+async fn groq(profile: Value, file: &str) -> (Simulator, TestApp) {
+    let simulator = Simulator::with(profile).await;
+    let app = TestApp::setup().simulated(&simulator, "groq").file(file).start().await;
+    (simulator, app)
+}
+
+/// Two servers with one whisper model each.
+async fn twins() -> (TestApp, FakeUpstream, FakeUpstream) {
+    let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
+    let lab = |setup: crate::support::app::Setup, name: &str, upstream: &FakeUpstream| {
+        let url = upstream.base_url();
+        setup.file(&format!("[providers.{name}]\nbase_url = \"{url}\"\n[providers.{name}.models.whisper-1]\n"))
+    };
+    let order = "[models.spoken]\nmembers = [\"a/whisper-1\", \"b/whisper-1\"]\nstrategy = \"listed\"\n";
+    let setup = lab(lab(TestApp::setup(), "a", &a), "b", &b).file(order);
+    (setup.start().await, a, b)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transcript_comes_in_every_form() {
+    let (_simulator, app) = groq(json!({ "base": "unlimited" }), "").await;
+    let wav = wav(12);
+    let get = async |fields: &[(&str, &str)]| {
+        let answer = post(&app, PATH, &[&[("model", WHISPER)], fields].concat(), &wav).await;
+        assert_eq!(answer.status, 200, "{fields:?}: {}", answer.text());
+        answer
+    };
+    let plain = get(&[]).await;
+    assert_eq!((plain.provider(), &plain.json()["usage"]["seconds"]), ("groq", &json!(12.0)));
+    let text = plain.json()["text"].as_str().unwrap().to_owned();
+    let verbose = get(&[("response_format", "verbose_json"), ("language", "en")]).await.json();
+    assert_eq!((&verbose["text"], verbose["segments"].as_array().unwrap().len()), (&json!(text), 3));
+    assert_eq!(get(&[("response_format", "text")]).await.text().trim(), text.trim());
+    let srt = get(&[("response_format", "srt")]).await.text();
+    assert!(srt.starts_with("1\n00:00:00,000 --> 00:00:05,000\n") && srt.contains("\n3\n"), "{srt}");
+    let vtt = get(&[("response_format", "vtt")]).await;
+    assert_eq!(vtt.header("content-type"), Some("text/vtt; charset=utf-8"));
+    assert!(vtt.text().starts_with("WEBVTT\n\n00:00:00.000 --> "), "{}", vtt.text());
+    let stream = get(&[("stream", "true")]).await;
+    assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+    assert_eq!(stream.text().matches("transcript.text.delta").count(), 3);
+    assert!(stream.text().contains("transcript.text.done"), "{}", stream.text());
+
+    let translated = post(&app, "/v1/audio/translations", &[("model", "whisper-large-v3")], &wav).await;
+    assert_eq!(translated.status, 200, "{}", translated.text());
+    for (path, fields, param) in [
+        ("/v1/audio/translations", &[("model", WHISPER)][..], "model"),
+        (PATH, &[], "model"),
+        (PATH, &[("model", "groq/openai/gpt-oss-20b")], "model"),
+        (PATH, &[("model", WHISPER), ("response_format", "pdf")], "response_format"),
+    ] {
+        let wrong = post(&app, path, fields, &wav).await;
+        assert_eq!((wrong.status, &wrong.json()["error"]["param"]), (400, &json!(param)), "{}", wrong.text());
+    }
+    let json = app.request("POST", PATH).json(&json!({ "model": WHISPER })).send().await.unwrap();
+    assert_eq!(json.status(), 400);
+    let chat = app.chat(WHISPER).await;
+    assert!(chat.status == 400 && chat.text().contains("POST /v1/audio/transcriptions"), "{}", chat.text());
+}
+
+#[tokio::test]
+async fn the_form_passes_as_it_came_and_goes_to_the_next_provider_after_a_failure() {
+    let (app, a, b) = twins().await;
+    a.always(whole(500, "{}"));
+    b.always(whole(200, r#"{"text":"hi","duration":3.0,"segments":[]}"#));
+    let fields = [("prompt", "Names: Ann"), ("model", "spoken"), ("temperature", "0.2"), ("response_format", "json")];
+    let answer = post(&app, PATH, &fields, &wav(3)).await;
+    assert_eq!((answer.status, &answer.json()["text"]), (200, &json!("hi")), "{}", answer.text());
+    let mut expected = fields;
+    (expected[1].1, expected[3].1) = ("whisper-1", "verbose_json");
+    let sent = [&a.seen()[0], &b.seen()[0]].map(|seen| (seen.headers["content-type"].clone(), seen.body.clone()));
+    assert!(sent.iter().all(|(kind, body)| kind == FORM && *body == form(&expected, &wav(3))));
+    assert_eq!(answer.attempts(), "a/whisper-1;500, b/whisper-1;ok");
+}
+
+#[tokio::test]
+async fn a_transcript_without_a_word_is_tried_once_more() {
+    let (app, a, b) = twins().await;
+    a.always(whole(200, r#"{"text":" ","duration":3.0}"#));
+    b.always(whole(200, r#"{"text":"","duration":3.0}"#));
+    let answer = post(&app, PATH, &[("model", "spoken")], &wav(3)).await;
+    assert_eq!((answer.status, &answer.json()["text"]), (200, &json!("")), "{}", answer.text());
+    assert_eq!((a.seen().len(), b.seen().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seconds_of_sound_are_reserved_before_the_call_and_at_least_ten() {
+    let limits = "rpm = \"none\", rpd = \"none\"";
+    let file = format!("[providers.groq.models.{WHISPER}]\nlimits = {{ {limits}, ash = 100, asd = 1000 }}\n");
+    let (simulator, app) = groq(json!({ "base": "unlimited" }), &file).await;
+    let get = async |seconds: u32| post(&app, PATH, &[("model", WHISPER)], &wav(seconds)).await;
+    assert_eq!(get(75).await.status, 200);
+    assert_eq!(get(2).await.status, 200, "ten seconds");
+    assert_eq!(get(15).await.status, 200);
+    app.settled().await;
+    let refused = get(5).await;
+    let (status, _, code) = refused.error();
+    let message = refused.message();
+    assert_eq!((status, &*code), (429, "budget_exhausted"), "{message}");
+    assert!(message.contains("100 seconds of sound per hour"), "{message}");
+    let long = get(101).await;
+    let message = long.message();
+    assert!(long.status == 400 && message.contains("a recording of 101 seconds"), "{message}");
+    let tally = simulator.audit().await["providers"]["groq"]["accounts"]["main"][WHISPER]["tally"].clone();
+    assert_eq!(tally["admitted"], 3, "{tally}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_ends_early_is_never_admitted() {
+    let file = format!("[providers.groq.models.{WHISPER}]\nlimits = {{ rpm = 1 }}\n");
+    let (simulator, app) = groq(json!({ "base": "unlimited" }), &file).await;
+    let body = form(&[("model", WHISPER)], &wav(20));
+    let mut socket = TcpStream::connect(("127.0.0.1", app.port())).await.unwrap();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(&body[..body.len() / 2]).await.unwrap();
+    socket.shutdown().await.unwrap();
+    // The connection ends, whether or not with an answer.
+    let mut rest = Vec::new();
+    let _ = socket.read_to_end(&mut rest).await;
+    assert_eq!(post(&app, PATH, &[("model", WHISPER)], &wav(20)).await.status, 200, "the only request of the minute");
+    let tally = simulator.audit().await["providers"]["groq"]["accounts"]["main"][WHISPER]["tally"].clone();
+    assert_eq!(tally["admitted"], 1, "{tally}");
+    let too_large = TestApp::setup().env("TOLLFREE__HTTP__UPLOAD_BYTES", 4096).start().await;
+    assert_eq!(post(&too_large, PATH, &[("model", WHISPER)], &wav(100)).await.status, 413);
+}
+
+/// Resident memory of a process, in bytes.
+fn memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_takes_little_memory() {
+    const CALLS: u64 = 6;
+    let lab = FakeUpstream::start().await;
+    lab.always(vec![Step::Hold]);
+    let file = format!("[providers.a]\nbase_url = \"{}\"\n[providers.a.models.whisper-1]\n", lab.base_url());
+    let app = TestApp::setup().file(&file).start().await;
+    // Pools and threads that the first request makes belong to no request.
+    lab.then(whole(200, r#"{"text":"hi"}"#));
+    assert_eq!(post(&app, PATH, &[("model", "a/whisper-1")], &wav_with(25, 1 << 20)).await.status, 200);
+    let before = memory(app.pid());
+    let body = form(&[("model", "a/whisper-1")], &wav_with(25, 1 << 20));
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let call = app.request("POST", PATH).header("content-type", FORM).body(body.clone());
+        calls.spawn(async move { call.send().await.map(|response| response.status()) });
+    }
+    eventually(Duration::from_mins(1), "all files have arrived at the provider", async || {
+        (lab.seen().len() as u64 > CALLS).then_some(())
+    })
+    .await;
+    let each = memory(app.pid()).saturating_sub(before) / CALLS;
+    assert!(each <= 2 << 20, "{} KiB for each request", each >> 10);
+    assert!(lab.seen().iter().all(|seen| seen.body.len() > 25 << 20));
+}

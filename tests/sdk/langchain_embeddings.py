@@ -1,0 +1,19 @@
+"""LangChain's embeddings against a running gateway. Usage: langchain_embeddings.py BASE_URL MODELS_JSON (see python_sdk.py)"""
+
+import json
+import sys
+
+from langchain_openai import OpenAIEmbeddings
+
+BASE_URL, MODELS = sys.argv[1], json.loads(sys.argv[2])
+# Unless told otherwise it sends numbers of OpenAI's tokens, which mean nothing to other models.
+options = {"base_url": BASE_URL, "api_key": "anything", "check_embedding_ctx_length": False, "max_retries": 0}
+texts = [f"text number {number}" for number in range(150)]
+
+many = OpenAIEmbeddings(model=MODELS["many"], **options)
+vectors = many.embed_documents(texts)
+assert [len(vector) for vector in vectors] == [1024] * 150
+assert many.embed_query(texts[149]) == vectors[149] != vectors[0]
+short = OpenAIEmbeddings(model=MODELS["embedding"], dimensions=256, **options)
+assert len(short.embed_query("one")) == 256
+print("all checks passed")
