@@ -7,6 +7,7 @@
 ]]
 --- @include "lib/time"
 local UNSURE_MS = 60000
+local unsure_for_ms = 0 -- by this much the present instant may still be behind that of the correction
 
 --- The present instant of the pool in ms, and whether TIME may have jumped. Fields of meta: `t`, the
 --- latest instant the pool has acted on; `off`, the offset; `gap`, ms that may pass between two instants, none = any.
@@ -14,7 +15,9 @@ local function clock(last, offset, gap)
   local now = wall_clock() + (offset or 0)
   last = (last or 0) + 0
   if gap and gap ~= '' and math.abs(now - last) > gap + 0 then
-    return math.max(last, math.min(now, last + UNSURE_MS)), true
+    now = math.max(last, math.min(now, last + UNSURE_MS))
+    unsure_for_ms = last + UNSURE_MS - now
+    return now, true
   end
   return math.max(now, last), false
 end

@@ -47,7 +47,8 @@ local function token_bucket()
     w.units = 0
     rules.check(w, now, 0)
     local drained_at_most = w.max / w.span * (arrival_slack + 1)
-    local refund = min(-delta, max(0, w.used - (w.charged_total - total_then) - drained_at_most))
+    local charged_since = w.charged_total - total_then -- below 0 where TIME jumped meanwhile, and the bucket is another one
+    local refund = charged_since < 0 and 0 or min(-delta, max(0, w.used - charged_since - drained_at_most))
     if refund > 0 then
       redis.call('HSET', w.key, 'v', w.used - refund, 't', decimal(max(w.drains_from, now)))
     end

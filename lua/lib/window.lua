@@ -24,7 +24,7 @@ end
 --- Where `charged_total` of a new window starts: above that of every earlier one, so that a window which expired and came
 --- back is never mistaken for the one before it.
 local function initial_total(now)
-  return now % 1e12 * 100
+  return (now + unsure_for_ms) % 1e12 * 100
 end
 
 --- Width of a sliding window's sub-buckets in ms: 1 (an exact log) up to 128 units, else a 128th of the span.
@@ -58,7 +58,7 @@ local function extend_expiry(record, span)
   return true
 end
 
---- Extends the expiry of a window's own key, after a write to it.
+--- Extends the expiry of a window's own key, before or after a write to it.
 local function extend_key(w)
   if extend_expiry(w, w.span) then
     redis.call('PEXPIRE', w.key, decimal(w.expires_at - redis_ms))

@@ -67,7 +67,7 @@ impl Shared {
         let jump_ms = self.epoch().offset_ms() - synced.offset_ms;
         if *synced.epoch != *epoch && !epoch.is_empty() {
             let leases = self.epoch().to_replay(&synced.epoch, synced.since_ms);
-            let replayed = self.replay(&synced, &leases).await?;
+            let replayed = self.replay(&synced, &epoch, &leases).await?;
             if jump_ms == 0 {
                 warn!(leases = replayed, "The shared state was lost or rolled back; recent leases were replayed");
             } else {
@@ -137,13 +137,14 @@ impl Shared {
         Ok(None)
     }
 
-    /// Replays leases; returns how many of them were unknown.
-    async fn replay(&self, synced: &Synced, leases: &[Arc<LeaseState>]) -> Result<i64, LedgerError> {
+    /// Replays leases into the state that followed the epoch `known`; returns how many of them were unknown there.
+    async fn replay(&self, synced: &Synced, known: &str, leases: &[Arc<LeaseState>]) -> Result<i64, LedgerError> {
         let mut replayed = 0;
         for batch in leases.chunks(BATCH) {
             let mut keys = vec![self.keys.meta()];
             let mut args = vec![
                 encode::text(&synced.epoch),
+                encode::text(known),
                 self.slack_ms.clone(),
                 Bytes::from_static(LEASE_TTL_MS.as_bytes()),
                 Bytes::from_static(TOMBSTONE_MS.as_bytes()),

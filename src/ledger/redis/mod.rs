@@ -202,10 +202,11 @@ impl RedisEngine {
 impl ScriptEngine for RedisEngine {
     fn run<'a>(&'a self, call: &'a ScriptCall, load: bool) -> BoxFuture<'a, Result<Reply, EngineError>> {
         async move {
-            match self.run_script(call, "EVALSHA", digest(call.script)).await {
+            let reply = match self.run_script(call, "EVALSHA", digest(call.script)).await {
                 Err(EngineError::NoScript) if load => self.run_script(call, "EVAL", call.script.source()).await,
-                reply => self.heal(call, reply).await,
-            }
+                reply => reply,
+            };
+            self.heal(call, reply).await
         }
         .boxed()
     }

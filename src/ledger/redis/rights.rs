@@ -14,7 +14,7 @@ local commands = {
   { 'PEXPIRE', key, '1000' }, { 'HSET', key, 'f', '' }, { 'HGET', key, 'f' }, { 'HMGET', key, 'f' }, { 'HDEL', key, 'f' },
   { 'HGETALL', key }, { 'HINCRBY', key, 'f', '1' }, { 'HLEN', key }, { 'HKEYS', key }, { 'HEXISTS', key, 'f' },
   { 'ZADD', key, '1', 'm' }, { 'ZREM', key, 'm' }, { 'ZCARD', key }, { 'ZCOUNT', key, '0', '1' },
-  { 'ZRANGE', key, '0', '1' }, { 'ZRANGEBYSCORE', key, '0', '1' }, { 'ZRANGEBYLEX', key, '-', '+' },
+  { 'ZLEXCOUNT', key, '-', '+' }, { 'ZRANGE', key, '0', '1' }, { 'ZRANGEBYSCORE', key, '0', '1' }, { 'ZRANGEBYLEX', key, '-', '+' },
   { 'ZREMRANGEBYSCORE', key, '0', '1' }, { 'XADD', key, '*', 'f', '' }, { 'XRANGE', key, '-', '+', 'COUNT', '1' },
   { 'XREVRANGE', key, '+', '-', 'COUNT', '1' }, { 'TIME' }, { 'PUBLISH', channel, '' }, { 'DEL', key },
 }

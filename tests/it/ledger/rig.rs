@@ -383,8 +383,19 @@ impl TestLedger {
 
     /// Replays leases that a lost state may miss. A lease with an `End` was settled already.
     pub(super) fn repeat(&self, leases: &[(&Lease, Option<&End>)]) -> i64 {
+        self.repeat_after("", leases)
+    }
+
+    /// `known`: the epoch that the replica knew before.
+    pub(super) fn repeat_after(&self, known: &str, leases: &[(&Lease, Option<&End>)]) -> i64 {
         let mut keys = vec![self.keys.meta()];
-        let mut args = words([self.epoch.clone(), SLACK.to_string(), LEASE_TTL.to_string(), TOMBSTONE.to_string()]);
+        let mut args = words([
+            self.epoch.clone(),
+            known.to_owned(),
+            SLACK.to_string(),
+            LEASE_TTL.to_string(),
+            TOMBSTONE.to_string(),
+        ]);
         for (lease, ended) in leases {
             keys.push(self.keys.lease(&lease.id));
             keys.extend(self.window_keys(&lease.client, &[&lease.cand]));
