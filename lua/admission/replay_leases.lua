@@ -85,11 +85,10 @@ for record = FIRST_RECORD, #ARGV, RECORD_FIELDS do
     for i = 1, clients + count do
       local w = of_client[i] or windows[i - clients]
       local position, second_position = lease_charge(lease, i)
-      if position == -1 or w.units <= 0 then
-        -- nothing was charged
-      elseif has_survived(w) then
+      local was_charged = position ~= -1 and w.units > 0
+      if was_charged and has_survived(w) then
         keep(w)
-      else
+      elseif was_charged then
         restore(w, position, second_position, lease_id(key), is_open)
       end
     end

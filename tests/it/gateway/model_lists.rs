@@ -113,8 +113,8 @@ async fn gain_and_lose(apps: &[TestApp], upstream: &FakeUpstream, known: &[Strin
     })
     .await;
     assert_eq!(upstream.lists_read(), 2, "one replica reads the list for all that want it");
-    let ids_gone: Vec<_> = found["gone"].as_array().unwrap().iter().map(|each| each["id"].clone()).collect();
-    assert_eq!(ids_gone, ["m", gone.as_str()], "`m` was in the first list: {found}");
+    let vanished: Vec<_> = found["gone"].as_array().unwrap().iter().map(|each| each["id"].clone()).collect();
+    assert_eq!(vanished, ["m", gone.as_str()], "`m` was in the first list: {found}");
     let costly = found["new"].as_array().unwrap().iter().find(|new| new["id"] == "acme/costly").unwrap();
     assert_eq!(costly["not_served"], "it has a price");
     for app in apps {

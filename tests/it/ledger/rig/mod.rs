@@ -1,5 +1,7 @@
 //! `TestLedger`: one replica that calls the real scripts strictly as their headers describe.
 
+mod state_copy;
+
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +15,7 @@ use tollfree::ledger::{
     scripts::Script,
 };
 
+pub(super) use self::state_copy::StateCopy;
 use super::engines::{Bench, Simulated};
 pub(super) use super::model::*;
 
@@ -492,42 +495,6 @@ impl TestLedger {
         all
     }
 
-    /// Copies the whole state, for [`TestLedger::restore`].
-    pub(super) fn copy_state(&self) -> StateCopy {
-        let state = |key: &Key| {
-            let of_queue = [":queue", ":guests", ":alive"].iter().any(|name| key.ends_with(name));
-            let zset = of_queue || self.common.seen.borrow().get(key).is_some_and(|w| w.kind == 'n');
-            let text = if key.contains(":l:") || key.contains(":snap:") {
-                "return { redis.call('GET', KEYS[1]) }"
-            } else if zset {
-                "return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')"
-            } else {
-                "return redis.call('HGETALL', KEYS[1])"
-            };
-            let Reply::List(words) = self.eval(text, key) else { panic!("no list") };
-            (key.clone(), zset, self.ttl(key), words.iter().map(bytes).collect())
-        };
-        StateCopy { keys: self.present().iter().map(state).collect() }
-    }
-
-    /// Simulates a restart, with another run id, that lost everything after the copy.
-    pub(super) fn restore(&self, copy: &StateCopy) {
-        self.flush();
-        for (key, zset, ttl, words) in &copy.keys {
-            let mut args: Vec<Bytes> = words.clone();
-            let text = if *zset {
-                args = words.chunks(2).flat_map(|pair| [pair[1].clone(), pair[0].clone()]).collect();
-                "redis.call('ZADD', KEYS[1], unpack(ARGV, 2)) if tonumber(ARGV[1]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"
-            } else if words.len() == 1 {
-                "redis.call('SET', KEYS[1], ARGV[2]) if tonumber(ARGV[1]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"
-            } else {
-                "redis.call('HSET', KEYS[1], unpack(ARGV, 2)) if tonumber(ARGV[1]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end"
-            };
-            args.insert(0, Bytes::from(ttl.to_string()));
-            self.common.bench.eval(text, std::slice::from_ref(key), &args);
-        }
-    }
-
     /// The state on which decisions depend: live charges, breakers, cooldowns and learned limits, without housekeeping.
     pub(super) fn charges(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
@@ -586,11 +553,6 @@ impl TestLedger {
         };
         members.iter().map(|member| text(member).split('\t').nth(2).unwrap().to_owned()).collect()
     }
-}
-
-/// For each key: whether it is a sorted set, its TTL and its content.
-pub(super) struct StateCopy {
-    keys: Vec<(Key, bool, i64, Vec<Bytes>)>,
 }
 
 fn bytes(reply: &Reply) -> Bytes {
