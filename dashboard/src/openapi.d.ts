@@ -4528,15 +4528,18 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
                 /**
-                 * @description Kept if it is safe.
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
                  * @example job-7
                  */
                 "x-request-id"?: string;
+                /** @description W3C trace context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -4610,15 +4613,18 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
                 /**
-                 * @description Kept if it is safe.
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
                  * @example job-7
                  */
                 "x-request-id"?: string;
+                /** @description W3C trace context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -4692,7 +4698,8 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and `queue.max_wait_ms` applies.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
@@ -4774,15 +4781,18 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
                 /**
-                 * @description Kept if it is safe.
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
                  * @example job-7
                  */
                 "x-request-id"?: string;
+                /** @description W3C trace context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -4854,15 +4864,18 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
                 /**
-                 * @description Kept if it is safe.
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
                  * @example job-7
                  */
                 "x-request-id"?: string;
+                /** @description W3C trace context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -4933,15 +4946,18 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
                 /**
-                 * @description Kept if it is safe.
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
                  * @example job-7
                  */
                 "x-request-id"?: string;
+                /** @description W3C trace context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -5013,15 +5029,18 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
                 /**
-                 * @description Kept if it is safe.
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
                  * @example job-7
                  */
                 "x-request-id"?: string;
+                /** @description W3C trace context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -5170,15 +5189,18 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
                 /**
-                 * @description Kept if it is safe.
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
                  * @example job-7
                  */
                 "x-request-id"?: string;
+                /** @description W3C trace context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -5249,15 +5271,18 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
                 /**
-                 * @description Kept if it is safe.
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
                  * @example job-7
                  */
                 "x-request-id"?: string;
+                /** @description W3C trace context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;
@@ -5328,10 +5353,18 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description Seconds the caller is willing to wait for a slot; 0 = never.
+                 * @description Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+                 *     `queue.max_wait_ms` applies.
                  * @example wait=10
                  */
                 Prefer?: string;
+                /**
+                 * @description Kept if it has at most 128 letters, digits and `-_.:`.
+                 * @example job-7
+                 */
+                "x-request-id"?: string;
+                /** @description W3C trace context. */
+                traceparent?: string;
             };
             path?: never;
             cookie?: never;

@@ -6,7 +6,7 @@ use crate::{
     api::{
         edge::error::{ApiError, Envelope},
         v1::{
-            exchange::{Call, ModelErrors},
+            exchange::{Call, ModelErrors, ModelHeaders},
             posted::Posted,
         },
     },
@@ -25,18 +25,7 @@ use crate::{
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "chat", operation_id = "create_chat_completion",
     security(("client_key" = [])),
-    params(
-        (
-            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
-            description = "Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's \
-                default and `queue.max_wait_ms` applies.",
-        ),
-        (
-            "x-request-id" = Option<String>, Header, nullable = false, example = "job-7",
-            description = "Kept if it has at most 128 letters, digits and `-_.:`.",
-        ),
-        ("traceparent" = Option<String>, Header, nullable = false, description = "W3C trace context."),
-    ),
+    params(ModelHeaders),
     request_body(content = ref("#/components/schemas/ChatRequest"), content_type = "application/json"),
     responses(
         (status = 200, description = "The provider's response", content(

@@ -6,7 +6,7 @@ use crate::{
     api::{
         edge::error::{ApiError, Envelope},
         v1::{
-            exchange::{Call, ModelErrors},
+            exchange::{Call, ModelErrors, ModelHeaders},
             posted::Posted,
         },
     },
@@ -23,13 +23,7 @@ use crate::{
 #[utoipa::path(
     post, path = "/v1/completions", tag = "completions", operation_id = "create_completion",
     security(("client_key" = [])),
-    params(
-        (
-            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
-            description = "Seconds the caller is willing to wait for a slot; 0 = never.",
-        ),
-        ("x-request-id" = Option<String>, Header, nullable = false, example = "job-7", description = "Kept if it is safe."),
-    ),
+    params(ModelHeaders),
     request_body(content = ref("#/components/schemas/CompletionRequest"), content_type = "application/json"),
     responses(
         (status = 200, description = "The completion", content(
@@ -50,13 +44,7 @@ pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> Http
 #[utoipa::path(
     post, path = "/v1/fim/completions", tag = "completions", operation_id = "create_fim_completion",
     security(("client_key" = [])),
-    params(
-        (
-            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
-            description = "Seconds the caller is willing to wait for a slot; 0 = never.",
-        ),
-        ("x-request-id" = Option<String>, Header, nullable = false, example = "job-7", description = "Kept if it is safe."),
-    ),
+    params(ModelHeaders),
     request_body(content = ref("#/components/schemas/CompletionRequest"), content_type = "application/json"),
     responses(
         (status = 200, description = "The completion", content(

@@ -6,7 +6,7 @@ use crate::{
     api::{
         edge::error::{ApiError, Envelope},
         v1::{
-            exchange::{Call, ModelErrors},
+            exchange::{Call, ModelErrors, ModelHeaders},
             posted::Posted,
             responders,
         },
@@ -24,13 +24,7 @@ use crate::{
 #[utoipa::path(
     post, path = "/v1/embeddings", tag = "embeddings", operation_id = "create_embeddings",
     security(("client_key" = [])),
-    params(
-        (
-            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
-            description = "Seconds the caller is willing to wait for a slot; 0 = never.",
-        ),
-        ("x-request-id" = Option<String>, Header, nullable = false, example = "job-7", description = "Kept if it is safe."),
-    ),
+    params(ModelHeaders),
     request_body(content = ref("#/components/schemas/EmbeddingsRequest"), content_type = "application/json"),
     responses(
         (status = 200, description = "The vectors, in the order of the texts", content(

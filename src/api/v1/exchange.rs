@@ -12,7 +12,7 @@ use actix_web::{
     web::{Bytes, Data},
 };
 use serde::de::DeserializeOwned;
-use utoipa::IntoResponses;
+use utoipa::{IntoParams, IntoResponses};
 
 use crate::{
     api::{
@@ -182,6 +182,23 @@ pub(crate) enum ModelErrors {
     Unavailable,
     #[response(status = 504, description = "upstream_timeout")]
     Timeout,
+}
+
+/// Headers that a request for a model may have, for the OpenAPI document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described in the OpenAPI document")]
+pub(crate) struct ModelHeaders {
+    /// Seconds the caller is willing to wait for a slot; 0 = never. The smallest of this, the key's default and
+    /// `queue.max_wait_ms` applies.
+    #[param(rename = "Prefer", nullable = false, example = "wait=10")]
+    prefer: Option<String>,
+    /// Kept if it has at most 128 letters, digits and `-_.:`.
+    #[param(rename = "x-request-id", nullable = false, example = "job-7")]
+    request_id: Option<String>,
+    /// W3C trace context.
+    #[param(nullable = false)]
+    traceparent: Option<String>,
 }
 
 /// Estimated tokens of a prompt, by the estimator of admission.

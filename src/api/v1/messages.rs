@@ -8,7 +8,7 @@ use crate::{
     api::{
         edge::{error::ApiError, keep_alive::event_stream, request_id::RequestId, state::AppState},
         v1::{
-            exchange::{Call, ModelErrors, estimate_prompt},
+            exchange::{Call, ModelErrors, ModelHeaders, estimate_prompt},
             posted::Posted,
             refusal::{own_headers, refuse},
         },
@@ -27,13 +27,7 @@ use crate::{
 #[utoipa::path(
     post, path = "/v1/messages", tag = "messages", operation_id = "create_message",
     security(("client_key" = [])),
-    params(
-        (
-            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
-            description = "Seconds the caller is willing to wait for a slot; 0 = never.",
-        ),
-        ("x-request-id" = Option<String>, Header, nullable = false, example = "job-7", description = "Kept if it is safe."),
-    ),
+    params(ModelHeaders),
     request_body(content = ref("#/components/schemas/MessagesRequest"), content_type = "application/json"),
     responses(
         (status = 200, description = "The message", content(

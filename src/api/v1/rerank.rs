@@ -6,7 +6,7 @@ use crate::{
     api::{
         edge::error::{ApiError, Envelope},
         v1::{
-            exchange::{Call, ModelErrors},
+            exchange::{Call, ModelErrors, ModelHeaders},
             posted::Posted,
         },
     },
@@ -19,13 +19,7 @@ use crate::{
 #[utoipa::path(
     post, path = "/v1/rerank", tag = "rerank", operation_id = "rerank_documents",
     security(("client_key" = [])),
-    params(
-        (
-            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
-            description = "Seconds the caller is willing to wait for a slot; 0 = never.",
-        ),
-        ("x-request-id" = Option<String>, Header, nullable = false, example = "job-7", description = "Kept if it is safe."),
-    ),
+    params(ModelHeaders),
     request_body(content = ref("#/components/schemas/RerankRequest"), content_type = "application/json"),
     responses(
         (status = 200, description = "The results", content((ref("#/components/schemas/Ranking") = "application/json"))),

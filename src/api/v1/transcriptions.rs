@@ -10,7 +10,7 @@ use crate::{
     api::{
         edge::error::{ApiError, Envelope},
         v1::{
-            exchange::{Call, ModelErrors},
+            exchange::{Call, ModelErrors, ModelHeaders},
             upload::{Spooled, Uploaded, on_disk},
         },
     },
@@ -28,13 +28,7 @@ use crate::{
 #[utoipa::path(
     post, path = "/v1/audio/transcriptions", tag = "audio", operation_id = "create_transcription",
     security(("client_key" = [])),
-    params(
-        (
-            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
-            description = "Seconds the caller is willing to wait for a slot; 0 = never.",
-        ),
-        ("x-request-id" = Option<String>, Header, nullable = false, example = "job-7", description = "Kept if it is safe."),
-    ),
+    params(ModelHeaders),
     request_body(content = ref("#/components/schemas/TranscriptionRequest"), content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The transcript, in the requested form", content(
@@ -56,13 +50,7 @@ pub(crate) async fn create(call: Call, uploaded: Result<Uploaded, ApiError>) -> 
 #[utoipa::path(
     post, path = "/v1/audio/translations", tag = "audio", operation_id = "create_translation",
     security(("client_key" = [])),
-    params(
-        (
-            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
-            description = "Seconds the caller is willing to wait for a slot; 0 = never.",
-        ),
-        ("x-request-id" = Option<String>, Header, nullable = false, example = "job-7", description = "Kept if it is safe."),
-    ),
+    params(ModelHeaders),
     request_body(content = ref("#/components/schemas/TranscriptionRequest"), content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "The transcript, in the requested form", content(

@@ -17,7 +17,7 @@ use crate::{
             state::AppState,
         },
         v1::{
-            exchange::{Call, ModelErrors, estimate_prompt},
+            exchange::{Call, ModelErrors, ModelHeaders, estimate_prompt},
             posted::Posted,
             prefer::Prefer,
         },
@@ -46,12 +46,7 @@ const TRUNCATION_MARGIN: f64 = 0.9;
 #[utoipa::path(
     post, path = "/v1/responses", tag = "responses", operation_id = "create_response",
     security(("client_key" = [])),
-    params(
-        (
-            "Prefer" = Option<String>, Header, nullable = false, example = "wait=10",
-            description = "Seconds the caller is willing to wait for a slot; 0 = never.",
-        ),
-    ),
+    params(ModelHeaders),
     request_body(content = ref("#/components/schemas/ResponsesRequest"), content_type = "application/json"),
     responses(
         (status = 200, description = "The response", content(
