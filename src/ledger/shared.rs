@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 use super::{
@@ -33,6 +33,14 @@ use super::{
     },
 };
 use crate::{catalog::Current, domain::PoolSnapshot, shutdown::Tasks};
+
+/// A time in which the ledger cannot be reached.
+struct Away {
+    /// When the first call failed.
+    since: Instant,
+    /// Why the last one did.
+    cause: String,
+}
 
 /// Settings of the operator that the scripts need.
 #[derive(Debug, Clone)]
@@ -71,8 +79,8 @@ pub(crate) struct Shared {
     pub(super) waiters: Arc<Waiters>,
     pub(super) known_refusals: KnownRefusals,
     pub(super) outage_queue: Arc<OutageQueue>,
-    /// Why the last call failed, in this outage or an earlier one.
-    away_cause: Mutex<Option<String>>,
+    /// This outage, or the last one.
+    away: Mutex<Option<Away>>,
     pub(super) clients: ClientCache,
     pub(super) login_counter: LocalCounter,
     pub(super) reported_logins: Reported,
@@ -111,7 +119,7 @@ impl Ledger {
             waiters: Arc::default(),
             known_refusals: KnownRefusals::default(),
             outage_queue: Arc::new(OutageQueue::new(*outage_requests)),
-            away_cause: Mutex::default(),
+            away: Mutex::default(),
             clients: ClientCache::default(),
             login_counter: LocalCounter::default(),
             reported_logins: Reported::default(),
@@ -152,7 +160,7 @@ impl Ledger {
 
     /// Why the ledger cannot be reached, while it cannot.
     pub fn away_cause(&self) -> Option<String> {
-        self.away_since().and_then(|_| self.shared.away_cause.lock().clone())
+        self.away_since().and_then(|_| self.shared.away.lock().as_ref().map(|away| away.cause.clone()))
     }
 
     /// Requests of this replica that wait until the ledger can be reached.
@@ -173,7 +181,8 @@ impl Shared {
 
     /// Runs a script that does not depend on the epoch, and loads it first if the engine does not know it.
     pub(super) async fn run(&self, call: &ScriptCall) -> Result<Reply, LedgerError> {
-        self.note(self.engine.run(call, true).await)
+        let sent = Instant::now();
+        self.note(sent, self.engine.run(call, true).await)
     }
 
     /// Admits nothing for this time, while leases are replayed. Requests that wait are then sent in order of arrival.
@@ -191,11 +200,16 @@ impl Shared {
         });
     }
 
-    /// Updates the reachability from the result of a call, and logs when it changes.
-    pub(super) fn note<T>(&self, result: Result<T, EngineError>) -> Result<T, LedgerError> {
+    /// Updates the reachability from the result of a call that was sent at this instant, and logs when it changes.
+    pub(super) fn note<T>(&self, sent: Instant, result: Result<T, EngineError>) -> Result<T, LedgerError> {
         match result {
             Ok(value) => {
                 self.ready.store(true, Ordering::Relaxed);
+                if !self.reachable.load(Ordering::Relaxed)
+                    && self.away.lock().as_ref().is_some_and(|away| sent < away.since)
+                {
+                    return Ok(value); // a late reply does not show that the ledger is there again
+                }
                 if !self.reachable.swap(true, Ordering::Relaxed) {
                     info!("The shared budget is reachable");
                 }
@@ -208,13 +222,17 @@ impl Shared {
                 Ok(value)
             }
             Err(EngineError::Unreachable(reason)) => {
-                if self.reachable.swap(false, Ordering::Relaxed) {
+                let was_reachable = self.reachable.swap(false, Ordering::Relaxed);
+                if was_reachable {
                     warn!(
                         reason = %reason,
                         "The shared budget cannot be reached; requests for metered models wait, or get 503 if they do not"
                     );
                 }
-                *self.away_cause.lock() = Some(reason);
+                let mut away = self.away.lock();
+                let since = away.as_ref().filter(|_| !was_reachable).map_or_else(Instant::now, |away| away.since);
+                *away = Some(Away { since, cause: reason });
+                drop(away);
                 self.outage_queue.close();
                 Err(LedgerError::unreachable())
             }

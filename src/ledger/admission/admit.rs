@@ -293,7 +293,7 @@ impl Shared {
                         if let EngineError::Script { .. } = error {
                             settlement.done(); // It would fail again.
                         }
-                        self.note::<Reply>(Err(error))?;
+                        self.note::<Reply>(sent, Err(error))?;
                     }
                 }
                 admitted
@@ -318,7 +318,7 @@ impl Shared {
             sent = Instant::now();
             reply = self.engine.run(&call.call, true).await;
         }
-        let reply = self.note(in_flight.finish(reply))?;
+        let reply = self.note(sent, in_flight.finish(reply))?;
         let round = self.next_round(request.subject(), call.id, call.epoch, &reply)?;
         let is_outdated = ran_first && settlement.is_done();
         Ok(match round {

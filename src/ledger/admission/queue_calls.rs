@@ -53,7 +53,7 @@ impl Shared {
             reply = self.engine.run(&call, true).await;
         }
         let failed = reply.as_ref().err().cloned();
-        let replies = match self.note(reply) {
+        let replies = match self.note(sent, reply) {
             Ok(Reply::List(replies)) if replies.iter().all(|reply| matches!(reply, Reply::List(_))) => replies,
             // Another epoch, or a hold: each request finds out by itself.
             Ok(_) => return,

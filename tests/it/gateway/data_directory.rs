@@ -24,7 +24,7 @@ fn limit_files(app: &TestApp, bytes: Option<u64>) {
 fn tollfree(arguments: &[&str], folder: &Path) -> (Option<i32>, String) {
     let mut command = Command::new(binary());
     command.args(arguments).env_clear().env("HOME", folder).current_dir(folder);
-    let output = command.env("TOLLFREE_DATA_DIR", folder.join("data")).output().unwrap();
+    let output = command.env("PORT", "0").env("TOLLFREE_DATA_DIR", folder.join("data")).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
