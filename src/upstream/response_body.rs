@@ -15,6 +15,9 @@ use super::client::root_cause;
 /// whatever the server sends.
 const PIECE_BYTES: usize = 1_000;
 
+/// The first bytes of everything that gzip compresses.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
 /// A response whose body is read in chunks.
 #[derive(Debug)]
 pub(super) struct ResponseBody {
@@ -22,6 +25,7 @@ pub(super) struct ResponseBody {
     inflater: Option<Inflater>,
     /// Received bytes that were not inflated yet.
     compressed: Bytes,
+    has_begun: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +51,7 @@ impl ResponseBody {
     pub(super) fn new(response: Response) -> Self {
         let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").trim());
         let inflater = encoding.and_then(Inflater::of);
-        Self { response, inflater, compressed: Bytes::new() }
+        Self { response, inflater, compressed: Bytes::new(), has_begun: false }
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -64,7 +68,19 @@ impl ResponseBody {
 
     /// The next bytes, or `None` after the last. Cancel safe.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
-        let Some(inflater) = &mut self.inflater else { return Ok(self.response.chunk().await?) };
+        if self.inflater.is_none() {
+            let chunk = self.response.chunk().await?;
+            let is_first = !std::mem::replace(&mut self.has_begun, true);
+            // Some servers compress without saying so. Text never begins with these bytes.
+            match chunk {
+                Some(chunk) if is_first && chunk.starts_with(&GZIP_MAGIC) => {
+                    self.inflater = Inflater::of("gzip");
+                    self.compressed = chunk;
+                }
+                chunk => return Ok(chunk),
+            }
+        }
+        let Some(inflater) = &mut self.inflater else { return Ok(None) };
         loop {
             while self.compressed.has_remaining() {
                 let bytes = inflater.inflate(&mut self.compressed)?;

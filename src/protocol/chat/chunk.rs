@@ -75,13 +75,16 @@ pub struct ChunkUsage {
     prompt_tokens_details: Details,
     #[serde(deserialize_with = "or_default")]
     completion_tokens_details: Details,
+    #[serde(deserialize_with = "count")]
     prompt_cache_hit_tokens: Option<i64>,
 }
 
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default)]
 struct Details {
+    #[serde(deserialize_with = "count")]
     cached_tokens: Option<i64>,
+    #[serde(deserialize_with = "count")]
     reasoning_tokens: Option<i64>,
 }
 
@@ -180,6 +183,11 @@ impl ChunkUsage {
     pub fn reasoning_tokens(&self) -> i64 {
         self.completion_tokens_details.reasoning_tokens.unwrap_or(0).max(0)
     }
+}
+
+/// A count of tokens. Other values than numbers say nothing.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_i64())
 }
 
 /// Null counts as an absent member.

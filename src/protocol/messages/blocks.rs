@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     tool_id,
-    wire::{event, signature},
+    wire::{event, input, signature},
 };
 use crate::protocol::{chat::CallDelta, tool_name::ChangedNames};
 
@@ -85,6 +85,10 @@ impl Blocks {
         }
         if at >= self.current {
             block.text.push_str(&fragment.function.arguments);
+            // Arguments that are no object come in one piece.
+            if block.sent == 0 && !matches!(block.text.trim_start().chars().next(), None | Some('{')) {
+                block.text = input(&block.text).to_string();
+            }
         }
         self.write(model, out);
     }

@@ -2,11 +2,7 @@
 
 mod kinds;
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use kinds::Computed;
@@ -88,7 +84,9 @@ fn warn_of_own_failure(cause: &str) {
 fn expected(candidate: &Candidate, request: &ChatRequest) -> Expected {
     let bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
     let has_texts = request.kind == ModelKind::Completion && candidate.takes_prompts();
-    Expected { n: u64::from(request.n), tokens_max: candidate.model.context.saturating_mul(2).max(bytes), has_texts }
+    let has_functions = request.parameters.iter().any(|name| name == "functions");
+    let tokens_max = candidate.model.context.saturating_mul(2).max(bytes);
+    Expected { n: u64::from(request.n), tokens_max, has_texts, has_functions }
 }
 
 /// One call with its time limits.
@@ -161,7 +159,8 @@ impl<'a> Call<'a> {
         })?;
         let accept = if self.stream { EVENT_STREAM } else { JSON };
         let authorization = authorization(provider.auth, self.candidate.key.secret.as_ref());
-        let mut request = upstream.http().post(endpoint.url.clone());
+        let (http, may_be_reused) = upstream.http_for(&endpoint.host);
+        let mut request = http.post(endpoint.url.clone());
         request = request.header(ACCEPT, accept);
         request = match &self.request.upload {
             None => request.header(CONTENT_TYPE, JSON).body(body),
@@ -173,15 +172,14 @@ impl<'a> Call<'a> {
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
-        let may_be_reused = endpoint.has_responded.load(Ordering::Relaxed);
         match timeout_at(self.deadline(), request.send()).await {
             Ok(Ok(response)) => {
-                endpoint.has_responded.store(true, Ordering::Relaxed);
+                endpoint.host.note_response();
                 Ok(ResponseBody::new(response))
             }
             // Not sent again here, since only one request was admitted. The next attempt opens a connection.
             Ok(Err(e)) if may_be_reused && is_closed_early(&e) => {
-                endpoint.has_responded.store(false, Ordering::Relaxed);
+                endpoint.host.note_closed();
                 Err(fault::stale_connection(self.candidate, &format!("the connection broke: {}", root_cause(&e))))
             }
             Ok(Err(e)) => Err(self.transport_fault(&e)),
@@ -377,12 +375,14 @@ impl<'a> Call<'a> {
         if parsed.ended_with_error {
             return Err(fault::observed(self.candidate, "stream_error", "the response ended with an error"));
         }
-        if self.stream {
-            return self.commit_stream(EventStream::from_whole(self.candidate.clone(), &text, self.expected)).await;
-        }
         let (usage, finish_reasons) = (parsed.facts.usage, parsed.finish_reasons);
         let is_unchanged = parsed.patch.is_empty() && matches!(text, Cow::Borrowed(_));
         let body = if is_unchanged { body.clone() } else { parsed.patch.apply(&text) };
+        if self.stream {
+            // The calls of a normalised message are whole, so that each is one fragment.
+            let text = String::from_utf8_lossy(&body);
+            return self.commit_stream(EventStream::from_whole(self.candidate.clone(), &text, self.expected)).await;
+        }
         Ok(Body {
             content: ReplyBody::Whole { body, usage, finish_reasons },
             identity: states.identity().clone(),

@@ -1,4 +1,6 @@
-//! Follows the arguments of a tool call over its fragments, without keeping them.
+//! Follows the arguments of a tool call over its fragments, without keeping them, and mends those that are no object.
+
+use serde_json::Value;
 
 /// Knows whether the fragments so far are blank, or make a whole JSON object. Each byte is looked at once.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -7,6 +9,8 @@ pub(crate) struct ArgumentsScan {
     in_string: bool,
     after_backslash: bool,
     state: State,
+    /// The first character that is no white space opens an object.
+    begins_an_object: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +49,9 @@ impl ArgumentsScan {
                     _ => {}
                 },
                 State::Blank | State::Complete if byte.is_ascii_whitespace() => {}
-                State::Blank if byte == b'{' => (self.state, self.depth) = (State::Object, 1),
+                State::Blank if byte == b'{' => {
+                    (self.state, self.depth, self.begins_an_object) = (State::Object, 1, true);
+                }
                 State::Blank | State::Complete => self.state = State::Other,
             }
         }
@@ -55,9 +61,34 @@ impl ArgumentsScan {
         self.state == State::Blank
     }
 
+    /// Something has arrived, and it is not an object.
+    pub(crate) fn is_no_object(&self) -> bool {
+        !self.is_blank() && !self.begins_an_object
+    }
+
     /// One whole object has arrived. Its inside is not checked.
     pub(crate) fn is_complete(&self) -> bool {
         self.state == State::Complete
+    }
+}
+
+/// The object that arguments mean which are none: `{}` for nothing, and the one inside a string. `None`: they stay as they are.
+pub(crate) fn as_object(arguments: &str) -> Option<String> {
+    let is_object = |text: &str| matches!(serde_json::from_str(text), Ok(Value::Object(_)));
+    let nothing = || Some("{}".to_owned());
+    let trimmed = arguments.trim();
+    if trimmed.is_empty() {
+        return nothing();
+    }
+    if trimmed.starts_with('{') {
+        return None;
+    }
+    match serde_json::from_str(trimmed).ok()? {
+        Value::Null | Value::Bool(false) => nothing(),
+        Value::Array(items) if items.is_empty() => nothing(),
+        Value::String(inner) if inner.trim().is_empty() => nothing(),
+        Value::String(inner) if is_object(&inner) => Some(inner),
+        _ => None,
     }
 }
 
@@ -85,7 +116,29 @@ mod tests {
             scan.push("\n");
             prop_assert!(scan.is_complete(), "{object}");
             scan.push("{");
-            prop_assert!(!scan.is_complete() && !scan.is_blank());
+            prop_assert!(!scan.is_complete() && !scan.is_blank() && !scan.is_no_object());
+        }
+    }
+
+    #[test]
+    fn arguments_that_mean_an_object_become_one() {
+        for (written, wanted) in [
+            (r#""{\"city\": \"Rome\"}""#, Some(r#"{"city": "Rome"}"#)),
+            ("", Some("{}")),
+            (" null\n", Some("{}")),
+            ("false", Some("{}")),
+            ("[]", Some("{}")),
+            ("\"\"", Some("{}")),
+            (r#"{"city": 1.50}"#, None),
+            (r#"{"city": "#, None),
+            (r#"["Rome"]"#, None),
+            (r#""Rome""#, None),
+            ("Rome", None),
+        ] {
+            assert_eq!(as_object(written).as_deref(), wanted, "{written}");
+            let mut scan = ArgumentsScan::default();
+            scan.push(written);
+            assert_eq!(scan.is_no_object(), !written.trim().is_empty() && !written.starts_with('{'), "{written}");
         }
     }
 }

@@ -67,12 +67,14 @@ impl ResponseReader<'_> {
             self.states.slot(provider_index, position)
         };
         let slot = slot.ok_or(JsonError { at: start, what: TOO_MANY_CHOICES })?;
+        let keeps_function_call = self.states.expects_functions();
         let choice = self.states.at(slot);
         let (index, was_finished, had_content) = (choice.index, choice.finish_reason.is_some(), choice.has_content);
         if let Some(body) = body.map(|at| &all[at]) {
             self.parsed.choices += 1;
             let chars_before = self.parsed.facts.chars;
-            let mut delta = DeltaReader { whole, choice, facts: &mut self.parsed.facts, patch: &mut self.parsed.patch };
+            let (facts, patch) = (&mut self.parsed.facts, &mut self.parsed.patch);
+            let mut delta = DeltaReader { whole, keeps_function_call, choice, facts, patch };
             delta.read(&mut Json::at_byte(text, body.value.start))?;
             self.states.relays(self.parsed.facts.chars - chars_before);
             if !self.states.keeps_within_bounds(slot) {
@@ -134,10 +136,10 @@ impl ResponseReader<'_> {
     /// Normalises the finish reason of a choice. Returns whether the choice ends here.
     fn finish(&mut self, written: Option<&str>, member: &Member<'_>, slot: usize, was_finished: bool) -> bool {
         let choice = self.states.at(slot);
-        // A server that ran out of resources before any content has not reached a length limit.
-        let ran_out = written == Some("insufficient_system_resource") && !choice.has_content;
-        let word = if ran_out { Some("stop") } else { written };
-        let reason = word.and_then(|word| finish_reason::normalised(word, !choice.calls.is_empty()));
+        // A server that gave up before any content has reached neither a length limit nor a filter.
+        let gave_up = written.is_some_and(finish_reason::gave_up) && !choice.has_content;
+        let word = if gave_up { Some("stop") } else { written };
+        let reason = word.and_then(|word| finish_reason::normalised(word, choice.has_calls()));
         if written == Some("error") {
             self.parsed.ended_with_error = true;
         }
@@ -152,14 +154,16 @@ impl ResponseReader<'_> {
             }
             return false;
         };
+        choice.finish_reason = Some(reason);
+        let delta = if self.shape == ResponseShape::Chunk { choice.missing_arguments() } else { "{}".to_owned() };
+        // The end comes behind the arguments, and those behind the calls that this chunk may begin.
+        if delta != "{}" {
+            self.parsed.late_ends.push((choice.index, delta, reason));
+            self.parsed.patch.replace(member.value.clone(), "null");
+            return false;
+        }
         if written != Some(reason) {
             self.parsed.patch.replace(member.value.clone(), format!("\"{reason}\""));
-        }
-        choice.finish_reason = Some(reason);
-        let delta = choice.blank_arguments();
-        let index = choice.index;
-        if delta != "{}" && self.shape == ResponseShape::Chunk {
-            self.parsed.blank_arguments.push((index, delta));
         }
         self.parsed.facts.finish_reason = Some(reason.to_owned());
         self.parsed.finish_reasons.push(reason.to_owned());
@@ -169,7 +173,7 @@ impl ResponseReader<'_> {
     /// Ends a choice of a whole response that has no finish reason.
     fn end_whole(&mut self, slot: usize) -> &'static str {
         let choice = self.states.at(slot);
-        let reason = finish_reason::normalised("stop", !choice.calls.is_empty()).unwrap_or("stop");
+        let reason = finish_reason::normalised("stop", choice.has_calls()).unwrap_or("stop");
         choice.finish_reason = Some(reason);
         self.parsed.finish_reasons.push(reason.to_owned());
         reason

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{arguments::ArgumentsScan, finish_reason};
+use super::{
+    arguments::{ArgumentsScan, as_object},
+    finish_reason,
+};
 use crate::upstream::bounds::{MAX_CALLS, MAX_CHOICES, MAX_IDENTITY_CHARS, MAX_KEPT_BYTES};
 
 /// What the request lets one expect of its response.
@@ -15,11 +18,13 @@ pub(crate) struct Expected {
     pub tokens_max: i64,
     /// Choices have a text in the place of a message.
     pub has_texts: bool,
+    /// The request has `functions`, and expects a `function_call` in the place of tool calls.
+    pub has_functions: bool,
 }
 
 impl Default for Expected {
     fn default() -> Self {
-        Self { n: 1, tokens_max: i64::MAX, has_texts: false }
+        Self { n: 1, tokens_max: i64::MAX, has_texts: false, has_functions: false }
     }
 }
 
@@ -54,19 +59,26 @@ pub(crate) struct ChoiceState {
     pub has_content: bool,
     pub finish_reason: Option<&'static str>,
     pub calls: Vec<CallState>,
+    /// Calls whose function is known. The client has no others.
+    named_calls: usize,
     /// Bytes of ids and names that were added since they were last counted.
     pub kept_bytes: usize,
 }
 
-/// One tool call. Its position is the index that the client sees.
+/// One tool call.
 #[derive(Debug)]
 pub(crate) struct CallState {
     pub id: String,
     /// Differs from `id` where the provider gave several calls one id.
     provider_id: Option<String>,
     provider_index: Option<u64>,
+    /// The index that the client sees. A call has one as soon as its function is known.
+    pub index: Option<usize>,
     pub name: String,
     pub arguments: ArgumentsScan,
+    /// Arguments that the client does not have yet: those of a call without a name, and those that do not begin an object, since
+    /// they may hold one.
+    pub held: String,
     /// A call of a custom tool has free text in the place of arguments.
     pub is_custom: bool,
 }
@@ -106,6 +118,10 @@ impl ChoiceStates {
     /// The names that the provider has sent so far.
     pub(crate) fn identity(&self) -> &ResponseIdentity {
         &self.identity
+    }
+
+    pub(crate) fn expects_functions(&self) -> bool {
+        self.expected.has_functions
     }
 
     pub(crate) fn lacks_identity(&self) -> bool {
@@ -163,6 +179,7 @@ impl ChoiceStates {
             has_content: false,
             finish_reason: None,
             calls: Vec::new(),
+            named_calls: 0,
             kept_bytes: 0,
         });
         Some(self.choices.len() - 1)
@@ -182,9 +199,9 @@ impl ChoiceStates {
     pub(crate) fn finish(&mut self) -> Vec<String> {
         let mut ends = Vec::new();
         for choice in self.choices.iter_mut().filter(|choice| choice.finish_reason.is_none()) {
-            let reason = finish_reason::normalised("stop", !choice.calls.is_empty());
+            let reason = finish_reason::normalised("stop", choice.has_calls());
             choice.finish_reason = reason;
-            ends.push((choice.index, choice.blank_arguments(), reason));
+            ends.push((choice.index, choice.missing_arguments(), reason));
         }
         ends.into_iter().map(|(index, delta, reason)| self.chunk(index, &delta, reason)).collect()
     }
@@ -208,13 +225,33 @@ impl ChoiceStates {
 }
 
 impl ChoiceState {
-    /// A delta that gives every call without arguments an empty object of them; `{}` where there is none.
-    pub(crate) fn blank_arguments(&mut self) -> String {
+    /// Some call has a function.
+    pub(crate) fn has_calls(&self) -> bool {
+        self.named_calls > 0
+    }
+
+    /// Gives a call its index for the client, as soon as its function is known.
+    pub(crate) fn name_call(&mut self, at: usize, name: &str) {
+        self.calls[at].index = Some(self.named_calls);
+        name.clone_into(&mut self.calls[at].name);
+        self.named_calls += 1;
+        self.kept_bytes += name.len();
+    }
+
+    /// A delta with the arguments that the client does not have when the choice ends: held ones, and an empty object for every
+    /// call without any. `{}` where none are missing.
+    pub(crate) fn missing_arguments(&mut self) -> String {
         let mut calls = Vec::new();
-        let lacks_arguments = |call: &CallState| !call.is_custom && call.arguments.is_blank();
-        for (at, call) in self.calls.iter_mut().enumerate().filter(|(_, call)| lacks_arguments(call)) {
-            call.arguments.push("{}");
-            calls.push(format!("{{\"index\":{at},\"function\":{{\"arguments\":\"{{}}\"}}}}"));
+        for call in self.calls.iter_mut().filter(|call| !call.is_custom) {
+            let Some(index) = call.index else { continue };
+            let held = std::mem::take(&mut call.held);
+            if call.arguments.is_blank() {
+                call.arguments.push("{}");
+            } else if held.is_empty() {
+                continue;
+            }
+            let arguments = json!(as_object(&held).unwrap_or(held));
+            calls.push(format!("{{\"index\":{index},\"function\":{{\"arguments\":{arguments}}}}}"));
         }
         if calls.is_empty() { "{}".to_owned() } else { format!("{{\"tool_calls\":[{}]}}", calls.join(",")) }
     }
@@ -257,7 +294,7 @@ impl ChoiceState {
         (!begins).then_some(at)
     }
 
-    /// Adds a call and returns its index. An id that is missing or not unique is replaced.
+    /// Adds a call and returns its position. An id that is missing or not unique is replaced.
     pub(crate) fn begin(&mut self, id: Option<&str>, provider_index: Option<u64>) -> usize {
         let id_sent = id.map(str::to_owned);
         let own = id.filter(|id| !self.calls.iter().any(|call| call.id == *id));
@@ -267,8 +304,10 @@ impl ChoiceState {
             id,
             provider_id: id_sent,
             provider_index,
+            index: None,
             name: String::new(),
             arguments: ArgumentsScan::default(),
+            held: String::new(),
             is_custom: false,
         });
         self.calls.len() - 1

@@ -11,6 +11,8 @@ use crate::{
 /// Reads a delta or a message.
 pub(super) struct DeltaReader<'r> {
     pub whole: bool,
+    /// A `function_call` stays, since the request has `functions`.
+    pub keeps_function_call: bool,
     pub choice: &'r mut ChoiceState,
     pub facts: &'r mut EventFacts,
     pub patch: &'r mut BodyPatch,
@@ -54,12 +56,20 @@ impl DeltaReader<'_> {
                 }
                 ("tool_calls", Kind::Array) => {
                     let calls = tool_calls::normalise(json, self.choice, !self.whole)?;
-                    self.counts(calls.chars);
-                    if !self.choice.calls.is_empty() {
-                        self.has_content();
-                    }
-                    if let Some(rewritten) = calls.rewritten {
+                    self.calls(&calls);
+                    // A list without calls is none.
+                    keep = calls.count > 0;
+                    if let Some(rewritten) = calls.rewritten.filter(|_| keep) {
                         self.patch.replace(value_at..json.at(), rewritten);
+                    }
+                }
+                ("function_call", Kind::Object) if !self.keeps_function_call => {
+                    let call = tool_calls::of_function(json, self.choice, !self.whole)?;
+                    keep = call.count > 0 && seen.insert("tool_calls");
+                    if keep {
+                        self.calls(&call);
+                        let list = call.rewritten.unwrap_or_default();
+                        self.patch.replace(name.at..json.at(), format!("\"tool_calls\":{list}"));
                     }
                 }
                 ("reasoning_content", Kind::Null) => {
@@ -70,6 +80,16 @@ impl DeltaReader<'_> {
                 ("tool_calls", _) => {
                     json.skip()?;
                     keep = false;
+                }
+                // Typed clients refuse thoughts of another kind than a string.
+                ("reasoning" | "reasoning_content", Kind::Bool | Kind::Number | Kind::Object | Kind::Array) => {
+                    let mut said = String::new();
+                    if kind == Kind::Array {
+                        json.array(|_, json| self.content_item(json, &mut said, &mut String::new()))?;
+                    } else {
+                        self.content_item(json, &mut said, &mut String::new())?;
+                    }
+                    self.patch.replace(value_at..json.at(), format!("\"{said}\""));
                 }
                 ("function_call" | "audio", Kind::Object) => {
                     self.has_content();
@@ -108,6 +128,14 @@ impl DeltaReader<'_> {
             added.push(format!("\"reasoning_content\":\"{thought}\""));
         }
         added.join(",")
+    }
+
+    /// Enters what a list of tool calls has.
+    fn calls(&mut self, calls: &tool_calls::ToolCalls) {
+        self.counts(calls.chars);
+        if self.choice.has_calls() {
+            self.has_content();
+        }
     }
 
     fn has_content(&mut self) {

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
@@ -261,6 +262,15 @@ impl EventStream {
             self.finish();
             return Ok(());
         }
+        if data.contains(&b'\n')
+            && let Some(chunks) = joined_chunks(data)
+        {
+            return chunks.into_iter().try_for_each(|chunk| {
+                let data = Bytes::copy_from_slice(chunk);
+                let event = RawEvent { raw: data.clone(), data, name: event.name.clone(), terminated: true };
+                self.parse(&event)
+            });
+        }
         // Broken UTF-8 costs its character and not the event.
         let mut text = String::from_utf8_lossy(data);
         if self.has_texts {
@@ -281,11 +291,17 @@ impl EventStream {
         Ok(())
     }
 
-    fn queue(&mut self, event: &RawEvent, text: &str, parsed: ParsedResponse, is_repaired: bool) {
-        for (index, delta) in parsed.blank_arguments {
-            let chunk = self.states.chunk(index, &delta, None);
-            self.ready.push_back(SseEvent { bytes: framed(chunk.as_bytes()), facts: EventFacts::default() });
+    fn queue(&mut self, event: &RawEvent, text: &str, mut parsed: ParsedResponse, is_repaired: bool) {
+        let late_ends = std::mem::take(&mut parsed.late_ends);
+        self.queue_chunk(event, text, parsed, is_repaired);
+        for (index, delta, reason) in late_ends {
+            let chunk = self.states.chunk(index, &delta, Some(reason));
+            let facts = EventFacts { finish_reason: Some(reason.to_owned()), ..EventFacts::default() };
+            self.ready.push_back(SseEvent { bytes: framed(chunk.as_bytes()), facts });
         }
+    }
+
+    fn queue_chunk(&mut self, event: &RawEvent, text: &str, parsed: ParsedResponse, is_repaired: bool) {
         if !parsed.has_choices && parsed.facts.usage.is_none() {
             return;
         }
@@ -333,9 +349,7 @@ impl EventStream {
     /// Skips an event that is no JSON, such as a keep-alive. Damaged JSON and errors end the stream: what is missing cannot be
     /// known.
     fn not_an_object(&mut self, event: &RawEvent, data: &[u8], why: &str) -> Result<(), Box<Fault>> {
-        // Gemini wraps its errors in an array.
-        let is_array = data.starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(data).is_ok();
-        if event.name == "error" || is_array {
+        if event.name == "error" || is_error_list(data) {
             return Err(self.error_event(data).into());
         }
         if !event.terminated {
@@ -349,6 +363,23 @@ impl EventStream {
         self.has_garbage |= !is_keep_alive;
         Ok(())
     }
+}
+
+/// Gemini wraps its errors in an array. Other arrays say nothing.
+fn is_error_list(data: &[u8]) -> bool {
+    let has_error = |item: &Value| item.get("error").is_some();
+    data.starts_with(b"[") && serde_json::from_slice::<Vec<Value>>(data).is_ok_and(|list| list.iter().any(has_error))
+}
+
+/// The lines of an event that are chunks of their own: some servers leave out the blank lines between events.
+fn joined_chunks(data: &[u8]) -> Option<Vec<&[u8]>> {
+    let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).collect();
+    let is_chunk = |line: &&[u8]| {
+        line.is_empty()
+            || *line == b"[DONE]"
+            || line.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(line).is_ok()
+    };
+    (lines.len() > 1 && lines.iter().all(is_chunk)).then_some(lines)
 }
 
 /// The data of an event without what some servers put before it: blanks and a second `data:`.

@@ -27,7 +27,12 @@ pub(crate) fn normalised(written: &str, has_calls: bool) -> Option<&'static str>
         _ => "stop",
     };
     // A server may report `stop` beside tool calls, or `tool_calls` without any.
-    Some(if has_calls && reason == "stop" { "tool_calls" } else { reason })
+    Some(if has_calls && matches!(reason, "stop" | "function_call") { "tool_calls" } else { reason })
+}
+
+/// Words of a provider that gave up rather than ended: without content, such a choice is no answer.
+pub(crate) fn gave_up(written: &str) -> bool {
+    matches!(written.trim().to_ascii_lowercase().as_str(), "insufficient_system_resource" | "recitation")
 }
 
 /// Whether a choice that ends for this reason is a response even without content.
@@ -52,6 +57,7 @@ mod tests {
             ("eos_token", false, Some("stop")),
             ("MALFORMED_FUNCTION_CALL", false, Some("stop")),
             ("function_call", false, Some("function_call")),
+            ("function_call", true, Some("tool_calls")),
             ("", false, None),
             (" null ", true, None),
         ] {

@@ -1,6 +1,6 @@
 //! Reading a provider's response: bytes → server-sent events → normalised JSON with its facts.
 
-mod arguments;
+pub(super) mod arguments;
 mod choice_reader;
 pub(crate) mod choice_state;
 mod delta_reader;

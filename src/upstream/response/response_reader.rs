@@ -53,8 +53,8 @@ pub(crate) struct ParsedResponse {
     pub has_other_cuts: bool,
     /// Nothing but usage: the client gets it in the usage chunk.
     pub is_usage_only: bool,
-    /// Choices that ended, with a delta of the arguments that their tool calls lack.
-    pub blank_arguments: Vec<(u64, String)>,
+    /// Choices that end behind this chunk: their index, a delta of the arguments that their tool calls lack, and the reason.
+    pub late_ends: Vec<(u64, String, &'static str)>,
     /// The changes; empty for nearly every chunk.
     pub patch: BodyPatch,
 }

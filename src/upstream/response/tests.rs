@@ -58,7 +58,7 @@ fn a_role_or_an_empty_string_is_no_content() {
         let facts = read(&chunk(delta, "null"), ResponseShape::Chunk, &mut ChoiceStates::default()).unwrap().facts;
         assert_eq!(facts, EventFacts::default(), "{delta}");
     }
-    for delta in [r#"{"reasoning":"a"}"#, r#"{"refusal":"no"}"#, r#"{"tool_calls":[{"id":"1"}]}"#] {
+    for delta in [r#"{"reasoning":"a"}"#, r#"{"refusal":"no"}"#, r#"{"tool_calls":[{"function":{"name":"f"}}]}"#] {
         let facts = read(&chunk(delta, "null"), ResponseShape::Chunk, &mut ChoiceStates::default()).unwrap().facts;
         assert!(facts.content, "{delta}");
     }
@@ -113,6 +113,7 @@ fn a_fragment_continues_its_call() {
         r#"{"index":0,"function":{"arguments":"{\"a\":"}}"#,
         r#"{"function":{"arguments":"1"}}"#,
         r#"{"index":0,"id":null,"type":null,"function":{"name":null,"arguments":",\"b\":"}}"#,
+        r#"{"index":0,"id":"","type":"","function":{"name":"","arguments":""}}"#,
         r#"{"index":0,"id":"another","function":{"name":null,"arguments":"2}"}}"#,
     ] {
         let value = calls(&format!(r#"{{"tool_calls":[{fragment}]}}"#), &mut states);
@@ -176,7 +177,7 @@ fn a_custom_tools_call_keeps_its_form_over_its_fragments() {
         assert!(parsed.patch.is_empty(), "{delta}");
     }
     let end = read(&chunk("{}", "\"tool_calls\""), ResponseShape::Chunk, &mut states).unwrap();
-    assert_eq!(end.blank_arguments, []);
+    assert_eq!(end.late_ends, []);
     let second =
         calls(r#"{"tool_calls":[{"id":"b","type":"custom","custom":{"name":"sql","input":"x"}}]}"#, &mut states);
     assert_eq!(second, json!([{"index": 1, "id": "b", "type": "custom", "custom": {"name": "sql", "input": "x"}}]));
@@ -227,7 +228,8 @@ fn arguments_are_a_string_and_a_whole_calls_hold_an_object() {
     let mut states = ChoiceStates::default();
     calls(r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"now"}}]}"#, &mut states);
     let end = read(&chunk("{}", "\"tool_calls\""), ResponseShape::Chunk, &mut states).unwrap();
-    assert_eq!(end.blank_arguments, [(0, r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#.to_owned())]);
+    let missing = r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#.to_owned();
+    assert_eq!(end.late_ends, [(0, missing, "tool_calls")]);
 }
 
 #[test]

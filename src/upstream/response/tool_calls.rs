@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::choice_state::ChoiceState;
+use super::{arguments::as_object, choice_state::ChoiceState};
 use crate::json::{Json, JsonError, Kind, NameSet, Text};
 use crate::upstream::bounds::MAX_CALLS;
 
@@ -34,8 +34,18 @@ enum Arguments<'t> {
 pub(super) struct ToolCalls {
     /// The normalised list, or `None` where the provider's needs no change.
     pub rewritten: Option<String>,
+    /// Calls and fragments that the client gets.
+    pub count: usize,
     /// Characters of arguments.
     pub chars: usize,
+}
+
+/// What becomes of a call or a fragment.
+enum Applied {
+    Unchanged,
+    Rewritten(String),
+    /// The client cannot use it, or not yet.
+    LeftOut,
 }
 
 /// Reads the list at the cursor. `streamed` lists hold fragments.
@@ -48,16 +58,38 @@ pub(super) fn normalise(json: &mut Json<'_>, choice: &mut ChoiceState, streamed:
         }
         let start = json.at();
         let fragment = parse(json)?;
-        chars += fragment.arguments.as_ref().map_or(0, |arguments| arguments.decoded().chars().count());
-        let rebuilt = apply(text, &fragment, choice, streamed);
-        changed |= rebuilt.is_some();
-        items.push(rebuilt.unwrap_or_else(|| text[start..json.at()].to_owned()));
+        chars += fragment.chars();
+        match apply(text, &fragment, choice, streamed) {
+            Applied::Unchanged => items.push(text[start..json.at()].to_owned()),
+            Applied::Rewritten(item) => {
+                changed = true;
+                items.push(item);
+            }
+            Applied::LeftOut => changed = true,
+        }
         if choice.calls.len() > MAX_CALLS {
             return Err(JsonError { at: start, what: "more than 256 tool calls" });
         }
         Ok(())
     })?;
-    Ok(ToolCalls { rewritten: changed.then(|| format!("[{}]", items.join(","))), chars })
+    Ok(ToolCalls { rewritten: changed.then(|| format!("[{}]", items.join(","))), count: items.len(), chars })
+}
+
+/// Reads the `function_call` at the cursor, the forerunner of tool calls, as a list of one call.
+pub(super) fn of_function(
+    json: &mut Json<'_>,
+    choice: &mut ChoiceState,
+    streamed: bool,
+) -> Result<ToolCalls, JsonError> {
+    let text = json.text();
+    let mut fragment = Fragment { index: Some(0), has_function: true, is_irregular: true, ..Fragment::default() };
+    function(json, &mut fragment)?;
+    let chars = fragment.chars();
+    let rewritten = match apply(text, &fragment, choice, streamed) {
+        Applied::Rewritten(item) => Some(format!("[{item}]")),
+        Applied::Unchanged | Applied::LeftOut => None,
+    };
+    Ok(ToolCalls { count: usize::from(rewritten.is_some()), rewritten, chars })
 }
 
 fn parse<'t>(json: &mut Json<'t>) -> Result<Fragment<'t>, JsonError> {
@@ -71,9 +103,9 @@ fn parse<'t>(json: &mut Json<'t>) -> Result<Fragment<'t>, JsonError> {
             return json.skip();
         }
         match (&*key, kind) {
-            ("id", Kind::String) => fragment.id = Some(json.string()?).filter(|id| !id.raw.trim().is_empty()),
+            ("id", Kind::String) => fragment.id = said(json, &mut fragment.is_irregular)?,
             ("type", Kind::String) => {
-                fragment.kind = Some(json.string()?).filter(|kind| !kind.raw.is_empty());
+                fragment.kind = said(json, &mut fragment.is_irregular)?;
                 fragment.is_custom |= fragment.kind.is_some_and(|kind| kind.raw == "custom");
             }
             ("index", Kind::Number) => fragment.index = json.number()?.parse().ok(),
@@ -100,6 +132,13 @@ fn parse<'t>(json: &mut Json<'t>) -> Result<Fragment<'t>, JsonError> {
     Ok(fragment)
 }
 
+/// The text at the cursor. A blank one says nothing, and must not reach clients, which would take it for a value.
+fn said<'t>(json: &mut Json<'t>, is_irregular: &mut bool) -> Result<Option<Text<'t>>, JsonError> {
+    let text = Some(json.string()?).filter(|text| !text.raw.trim().is_empty());
+    *is_irregular |= text.is_none();
+    Ok(text)
+}
+
 fn function<'t>(json: &mut Json<'t>, fragment: &mut Fragment<'t>) -> Result<(), JsonError> {
     let mut seen = NameSet::default();
     json.object(|name, json| {
@@ -111,7 +150,7 @@ fn function<'t>(json: &mut Json<'t>, fragment: &mut Fragment<'t>) -> Result<(), 
             return json.skip();
         }
         match (&*key, kind) {
-            ("name", Kind::String) => fragment.name = Some(json.string()?).filter(|name| !name.raw.is_empty()),
+            ("name", Kind::String) => fragment.name = said(json, &mut fragment.is_irregular)?,
             ("arguments", Kind::String) => fragment.arguments = Some(Arguments::Text(json.string()?)),
             ("name" | "arguments", Kind::Null) | ("name", _) => {
                 fragment.is_irregular = true;
@@ -146,8 +185,8 @@ fn custom<'t>(json: &mut Json<'t>, fragment: &mut Fragment<'t>) -> Result<(), Js
     })
 }
 
-/// Enters a fragment into the state of its choice. Returns its normalised JSON where it differs from what was written.
-fn apply(text: &str, fragment: &Fragment<'_>, choice: &mut ChoiceState, streamed: bool) -> Option<String> {
+/// Enters a fragment into the state of its choice.
+fn apply(text: &str, fragment: &Fragment<'_>, choice: &mut ChoiceState, streamed: bool) -> Applied {
     let id = fragment.id.map(|id| id.decode());
     let name = fragment.name.map(|name| name.decode());
     let arguments = fragment.arguments.as_ref().map(Arguments::decoded);
@@ -158,56 +197,79 @@ fn apply(text: &str, fragment: &Fragment<'_>, choice: &mut ChoiceState, streamed
     };
     let at = continued.unwrap_or_else(|| choice.begin(id.as_deref(), fragment.index));
     let call = &mut choice.calls[at];
-    let named_before = !call.name.is_empty();
-    if !named_before && let Some(name) = &name {
-        call.name = name.clone().into_owned();
-        choice.kept_bytes += name.len();
-    }
     call.is_custom |= fragment.is_custom;
-    if let Some(arguments) = arguments.as_ref().filter(|_| !call.is_custom) {
+    let is_custom = call.is_custom;
+    if let Some(arguments) = arguments.as_ref().filter(|_| !is_custom) {
         call.arguments.push(arguments);
     }
-    let begins = continued.is_none();
-    let is_blank = !streamed && !call.is_custom && call.arguments.is_blank();
+    let named_before = call.index.is_some();
+    if !named_before && (name.is_some() || is_custom) {
+        choice.name_call(at, name.as_deref().unwrap_or_default());
+    }
+    let written = arguments.as_deref().unwrap_or_default();
+    let call = &mut choice.calls[at];
+    let Some(index) = call.index else {
+        // A call without a function is nothing that a client could run.
+        call.held.push_str(written);
+        choice.kept_bytes += written.len();
+        return Applied::LeftOut;
+    };
+    let replaced = match (streamed, is_custom) {
+        (_, true) => None,
+        (false, false) => as_object(written),
+        (true, false) if call.arguments.is_no_object() => {
+            call.held.push_str(written);
+            choice.kept_bytes += written.len();
+            (!written.is_empty()).then(String::new)
+        }
+        (true, false) if call.held.is_empty() => None,
+        (true, false) => Some(std::mem::take(&mut call.held) + written),
+    };
+    let call = &choice.calls[at];
+    let begins = !named_before;
     let keeps_id = if begins { id.as_deref() == Some(&*call.id) } else { fragment.id.is_none() };
-    let kind = if call.is_custom { "custom" } else { "function" };
+    let kind = if is_custom { "custom" } else { "function" };
     let keeps_kind = fragment.kind.map(|kind| kind.raw) == begins.then_some(kind);
-    let keeps_name =
-        call.is_custom || if begins { fragment.name.is_some() } else { fragment.name.is_none() || !named_before };
-    let keeps_index = !streamed || usize::try_from(fragment.index.unwrap_or(u64::MAX)) == Ok(at);
-    let keeps_arguments = kind == "custom" || matches!(fragment.arguments, Some(Arguments::Text(_))) && !is_blank;
+    let keeps_name = is_custom || begins == fragment.name.is_some();
+    let keeps_index = !streamed || usize::try_from(fragment.index.unwrap_or(u64::MAX)) == Ok(index);
+    let keeps_arguments = is_custom || matches!(fragment.arguments, Some(Arguments::Text(_))) && replaced.is_none();
     if !fragment.is_irregular && keeps_id && keeps_kind && keeps_name && keeps_index && keeps_arguments {
-        return None;
+        return Applied::Unchanged;
     }
 
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut members = Vec::new();
     if streamed {
-        members.push(format!("\"index\":{at}"));
+        members.push(format!("\"index\":{index}"));
     }
     if begins {
         members.push(format!("\"id\":{}", quoted(&call.id)));
         members.push(format!("\"type\":\"{kind}\""));
     }
     let mut inner = Vec::new();
-    match &fragment.name {
-        Some(name) if begins || !named_before => inner.push(format!("\"name\":\"{}\"", name.raw)),
-        None if begins && !streamed => inner.push("\"name\":\"\"".to_owned()),
-        _ => {}
+    if begins && !call.name.is_empty() {
+        inner.push(format!("\"name\":{}", quoted(&call.name)));
     }
-    match &fragment.arguments {
-        _ if is_blank => inner.push("\"arguments\":\"{}\"".to_owned()),
-        Some(Arguments::Text(arguments)) => inner.push(format!("\"arguments\":\"{}\"", arguments.raw)),
-        Some(Arguments::Raw(raw)) => inner.push(format!("\"arguments\":{}", quoted(raw))),
-        None => inner.push("\"arguments\":\"\"".to_owned()),
-    }
+    inner.push(match (replaced, &fragment.arguments) {
+        (Some(replaced), _) => format!("\"arguments\":{}", quoted(&replaced)),
+        (None, Some(Arguments::Text(arguments))) => format!("\"arguments\":\"{}\"", arguments.raw),
+        (None, Some(Arguments::Raw(raw))) => format!("\"arguments\":{}", quoted(raw)),
+        (None, None) => "\"arguments\":\"\"".to_owned(),
+    });
     inner.extend(fragment.function_others.iter().map(|range| text[range.clone()].to_owned()));
     // A custom tool's call has no function.
-    if !call.is_custom {
+    if !is_custom {
         members.push(format!("\"function\":{{{}}}", inner.join(",")));
     }
     members.extend(fragment.others.iter().map(|range| text[range.clone()].to_owned()));
-    Some(format!("{{{}}}", members.join(",")))
+    Applied::Rewritten(format!("{{{}}}", members.join(",")))
+}
+
+impl Fragment<'_> {
+    /// Characters of its arguments.
+    fn chars(&self) -> usize {
+        self.arguments.as_ref().map_or(0, |arguments| arguments.decoded().chars().count())
+    }
 }
 
 impl<'t> Arguments<'t> {

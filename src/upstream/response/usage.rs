@@ -9,16 +9,24 @@ use crate::{
 };
 
 const NAMES: [&str; 3] = ["prompt_tokens", "completion_tokens", "total_tokens"];
+/// The names that newer protocols have, as some servers write them in chat completions too.
+const OTHER_NAMES: [&str; 2] = ["input_tokens", "output_tokens"];
+/// Typed clients read an object or nothing here.
+const DETAILS: [&str; 2] = ["prompt_tokens_details", "completion_tokens_details"];
 
 /// Reads the usage object at the cursor, or `None` where it counts neither side. Larger counts than `max`, of the prompt and of
 /// the output, are cut to it: they are damage, and a window must not be charged for them.
 pub(super) fn read(json: &mut Json<'_>, max: (i64, i64)) -> Result<Option<TokenUsage>, JsonError> {
-    let (mut counts, mut cached) = ([None; 3], None);
+    let (mut counts, mut others, mut cached) = ([None; 3], [None; 2], None);
     json.object(|name, json| {
         let name = name.decode();
         let at = NAMES.iter().position(|known| *known == name);
         match (at, json.peek()?) {
             (Some(at), Kind::Number) if counts[at].is_none() => counts[at] = count(json.number()?),
+            (Some(at), Kind::String) if counts[at].is_none() => counts[at] = count(json.string()?.raw.trim()),
+            (None, Kind::Number) if OTHER_NAMES.contains(&&*name) => {
+                others[usize::from(name == OTHER_NAMES[1])] = count(json.number()?);
+            }
             (None, Kind::Object) if name == "prompt_tokens_details" => cached = cached_tokens(json)?.or(cached),
             // DeepSeek's name.
             (None, Kind::Number) if name == "prompt_cache_hit_tokens" => cached = cached.or(count(json.number()?)),
@@ -27,6 +35,7 @@ pub(super) fn read(json: &mut Json<'_>, max: (i64, i64)) -> Result<Option<TokenU
         Ok::<_, JsonError>(())
     })?;
     let [input, output, total] = counts;
+    let (input, output) = (input.or(others[0]), output.or(others[1]));
     if input.is_none() && output.is_none() {
         return Ok(None);
     }
@@ -71,6 +80,10 @@ pub(super) fn completed(written: &str, usage: TokenUsage) -> Cow<'_, str> {
         let start = json.at();
         json.skip()?;
         let (member, value) = (name.at..json.at(), start..json.at());
+        if DETAILS.contains(&&*name.decode()) && !written[value.clone()].starts_with(['{', 'n']) {
+            kept.cut(member);
+            return Ok(());
+        }
         if let Some(at) = NAMES.iter().position(|known| *known == name.decode()) {
             if std::mem::replace(&mut seen[at], true) {
                 kept.cut(member);
@@ -119,6 +132,10 @@ mod tests {
                 Some(r#"{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}"#),
             ),
             ("{}", Some(r#"{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}"#)),
+            (
+                r#"{"prompt_tokens":"3","completion_tokens":4,"total_tokens":7,"prompt_tokens_details":"x"}"#,
+                Some(r#"{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}"#),
+            ),
         ] {
             assert_eq!(completed(written, usage), wanted.unwrap_or(written), "{written}");
         }
@@ -146,5 +163,8 @@ mod tests {
         assert_eq!(read(r#"{"prompt_tokens":5,"total_tokens":1e19}"#), Some((5, 200, 205)));
         assert_eq!(read(r#"{"prompt_tokens":-5,"completion_tokens":null}"#), None);
         assert_eq!(read(r#"{"completion_tokens":7}"#), Some((0, 7, 7)));
+        assert_eq!(read(r#"{"prompt_tokens":" 5","completion_tokens":"7","total_tokens":"n/a"}"#), Some((5, 7, 12)));
+        assert_eq!(read(r#"{"prompt_tokens":"NaN","completion_tokens":7}"#), Some((0, 7, 7)));
+        assert_eq!(read(r#"{"input_tokens":5,"output_tokens":7}"#), Some((5, 7, 12)));
     }
 }
