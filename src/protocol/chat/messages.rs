@@ -74,13 +74,14 @@ impl Reader {
         })?;
         let role = role.ok_or_else(|| missing(&format!("messages[{i}].role")))?;
         match (role.raw, content) {
-            ("assistant", _)
-            | ("system" | "developer" | "user" | "tool" | "function", Content::Given)
+            // A tool may return nothing.
+            ("assistant" | "tool", _)
+            | ("system" | "developer" | "user" | "function", Content::Given)
             | ("function", Content::Null) => Ok(()),
-            ("system" | "developer" | "user" | "tool" | "function", Content::Absent) => {
+            ("system" | "developer" | "user" | "function", Content::Absent) => {
                 Err(missing(&format!("messages[{i}].content")))
             }
-            ("system" | "developer" | "user" | "tool", Content::Null) => {
+            ("system" | "developer" | "user", Content::Null) => {
                 Err(wrong(format!("messages[{i}].content"), "a string or an array of content parts", "null"))
             }
             (other, _) => Err(wrong(format!("messages[{i}].role"), ROLES, format_args!("`{}`", short(other)))),
@@ -195,6 +196,13 @@ impl Reader {
             "name" | "arguments" => match json.peek()? {
                 Kind::String => {
                     count(&mut self.found.size, json.string()?);
+                    Ok(())
+                }
+                // Some clients send what a model wrote as JSON, or as nothing. Providers get a string.
+                _ if name.raw == "arguments" => {
+                    let at = json.at();
+                    json.skip()?;
+                    count_plain(&mut self.found.size, &json.text()[at..json.at()]);
                     Ok(())
                 }
                 other => Err(wrong(format!("{}.{}", path(), name.raw), "a string", other.named())),

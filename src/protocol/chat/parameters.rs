@@ -106,7 +106,16 @@ impl Reader {
             }
             // A prediction only saves time.
             "metadata" | "prediction" => of_kind(json, name, Kind::Object)?,
-            "logit_bias" | "audio" | "web_search_options" => {
+            "logit_bias" => {
+                let mut is_used = false;
+                expect(json, name, Kind::Object)?;
+                json.object(|_, json| {
+                    is_used = true;
+                    Ok::<_, Mistake>(json.skip()?)
+                })?;
+                self.require(name, is_used);
+            }
+            "audio" | "web_search_options" => {
                 of_kind(json, name, Kind::Object)?;
                 self.require(name, true);
             }

@@ -174,8 +174,8 @@ fn a_wrong_message_is_reported_with_its_path() {
         ),
         (r#"{"role":"assistant","tool_calls":{}}"#, "messages[1].tool_calls", "an array"),
         (
-            r#"{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{}}}]}"#,
-            "messages[1].tool_calls[0].function.arguments",
+            r#"{"role":"assistant","tool_calls":[{"function":{"name":{},"arguments":{}}}]}"#,
+            "messages[1].tool_calls[0].function.name",
             "found an object",
         ),
     ] {

@@ -1,13 +1,15 @@
 //! Messages in the form that one provider takes: roles, contents, tool calls and their ids.
 
-use std::cell::Cell;
+use std::{borrow::Cow, cell::Cell};
 
+use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::{body_patch::BodyPatch, fields::Walker};
 use crate::{
     domain::{Candidate, provider::DialectName},
     json::{Json, JsonError, Kind, Text},
+    upstream::response::arguments::as_object,
 };
 
 /// Length of tool call ids where the provider prescribes it.
@@ -38,6 +40,15 @@ pub(super) struct MessageEditor<'c> {
     marks_prefix: bool,
     /// Messages that come after the present one.
     left: usize,
+    /// The calls of the latest answer, where some have no id of their own.
+    renamed: Vec<RenamedCall>,
+}
+
+/// A call whose id is not its own. Calls and results keep their order, so that the next result with the written id belongs to it.
+struct RenamedCall {
+    written: String,
+    sent: String,
+    has_result: bool,
 }
 
 /// What the assistant says between a tool's result and the user's next words.
@@ -52,6 +63,23 @@ struct Outline<'t> {
     has_function_call: bool,
     has_content: bool,
     has_prefix: bool,
+    has_result_id: bool,
+    calls: Vec<CallOutline<'t>>,
+}
+
+/// What the editor needs to know of a tool call.
+#[derive(Default)]
+struct CallOutline<'t> {
+    id: Option<Text<'t>>,
+    has_type: bool,
+    has_arguments: bool,
+    has_function: bool,
+}
+
+impl<'t> CallOutline<'t> {
+    fn id(&self) -> Cow<'t, str> {
+        self.id.map_or(Cow::Borrowed(""), |id| id.decode())
+    }
 }
 
 impl<'c> MessageEditor<'c> {
@@ -69,6 +97,7 @@ impl<'c> MessageEditor<'c> {
             follows_tool: false,
             marks_prefix: wire.dialect == DialectName::Mistral,
             left: messages,
+            renamed: Vec::new(),
         }
     }
 
@@ -89,8 +118,15 @@ impl<'c> MessageEditor<'c> {
         let silence = if is_silent { self.silence } else { "" };
         self.left = self.left.saturating_sub(1);
         let is_prefix = self.marks_prefix && self.left == 0 && is_silent && !outline.has_prefix;
+        if outline.has_tool_calls {
+            self.rename(&outline.calls);
+        }
+        let result_id = if role == "tool" { self.result_id(&mut Json::at_byte(json.text(), start))? } else { None };
         let mut added = Vec::new();
-        if is_silent && !outline.has_content {
+        if let Some(id) = result_id.as_ref().filter(|_| !outline.has_result_id) {
+            added.push(format!("\"tool_call_id\":\"{id}\""));
+        }
+        if (is_silent || role == "tool") && !outline.has_content {
             added.push(format!("\"content\":\"{silence}\""));
         }
         if is_prefix {
@@ -109,7 +145,7 @@ impl<'c> MessageEditor<'c> {
                 ("content", Kind::Null) => {
                     let at = json.at();
                     json.literal()?;
-                    if is_silent || self.no_null_content {
+                    if is_silent || self.no_null_content || role == "tool" {
                         patch.replace(at..json.at(), format!("\"{silence}\""));
                     }
                 }
@@ -122,7 +158,8 @@ impl<'c> MessageEditor<'c> {
                 ("content", Kind::Array) => {
                     let start = json.at();
                     let is_text = self.text_roles.iter().any(|text_role| text_role == role);
-                    match joined(json)?.filter(|_| is_text) {
+                    // An empty list is a content for nobody.
+                    match joined(json)?.filter(|said| is_text || role != "user" && said.is_empty()) {
                         Some(said) => {
                             let said = if said.is_empty() { silence } else { &said };
                             patch.replace(start..json.at(), format!("\"{said}\""));
@@ -133,11 +170,16 @@ impl<'c> MessageEditor<'c> {
                         })?,
                     }
                 }
+                ("tool_call_id", _) if result_id.is_some() => {
+                    let at = json.at();
+                    json.skip()?;
+                    patch.replace(at..json.at(), format!("\"{}\"", result_id.as_deref().unwrap_or_default()));
+                }
                 ("tool_call_id", Kind::String) if self.short_ids => shorten(json.string()?, patch),
                 ("tool_calls", Kind::Array) if outline.has_tool_calls => {
-                    let mut first = true;
-                    json.array(|_, json| match json.peek()? {
-                        Kind::Object => self.call(walker, json, patch, std::mem::take(&mut first)),
+                    let mut calls = outline.calls.iter().enumerate();
+                    json.array(|_, json| match (json.peek()?, calls.next()) {
+                        (Kind::Object, Some(call)) => self.call(walker, json, patch, call),
                         _ => json.skip(),
                     })?;
                 }
@@ -152,20 +194,84 @@ impl<'c> MessageEditor<'c> {
         })
     }
 
+    /// Gives every call of an answer an id of its own, where some have none, or one that another call has.
+    fn rename(&mut self, calls: &[CallOutline<'_>]) {
+        self.renamed.clear();
+        let is_own = |(at, call): (usize, &CallOutline<'_>)| {
+            let id = call.id();
+            !id.trim().is_empty() && !calls[..at].iter().any(|other| other.id() == id)
+        };
+        if calls.iter().enumerate().all(is_own) {
+            return;
+        }
+        for (at, call) in calls.iter().enumerate() {
+            let written = call.id().into_owned();
+            // The same in every request, as long as the end of the conversation is.
+            let sent = if is_own((at, call)) { written.clone() } else { format!("call{}n{at}", self.left) };
+            let sent = if self.short_ids { short_id(&sent) } else { sent };
+            self.renamed.push(RenamedCall { written, sent, has_result: false });
+        }
+    }
+
+    /// The id of a result whose call got another one.
+    fn result_id(&mut self, json: &mut Json<'_>) -> Result<Option<String>, JsonError> {
+        if self.renamed.is_empty() {
+            return Ok(None);
+        }
+        let mut written = Cow::Borrowed("");
+        json.object(|name, json| {
+            if name.raw == "tool_call_id" && json.peek()? == Kind::String {
+                written = json.string()?.decode();
+                return Ok(());
+            }
+            json.skip()
+        })?;
+        let call = self.renamed.iter_mut().find(|call| !call.has_result && call.written == *written);
+        Ok(call.map(|call| {
+            call.has_result = true;
+            serde_json::Value::from(&*call.sent).to_string().trim_matches('"').to_owned()
+        }))
+    }
+
     fn call(
         &self,
         walker: &Walker<'_>,
         json: &mut Json<'_>,
         patch: &mut BodyPatch,
-        is_first: bool,
+        (at, outline): (usize, &CallOutline<'_>),
     ) -> Result<(), JsonError> {
-        let needs_signature = Cell::new(self.signs_calls && is_first);
-        let added = || if needs_signature.get() { FOREIGN_SIGNATURE } else { "" };
+        let needs_signature = Cell::new(self.signs_calls && at == 0);
+        let id = self.renamed.get(at).map(|call| serde_json::Value::from(&*call.sent).to_string());
+        let mut missing = Vec::new();
+        if let Some(id) = id.as_ref().filter(|_| outline.id.is_none()) {
+            missing.push(format!("\"id\":{id}"));
+        }
+        if outline.has_function && !outline.has_type {
+            missing.push("\"type\":\"function\"".to_owned());
+        }
+        let unsigned = missing.join(",");
+        missing.push(FOREIGN_SIGNATURE.to_owned());
+        let signed = missing.join(",");
+        let added = || if needs_signature.get() { signed.as_str() } else { unsigned.as_str() };
         walker.object("messages[].tool_calls[]", "", json, patch, &added, |name, json, patch| {
             match (name.raw, json.peek()?) {
+                // One is added.
+                ("id", kind) if kind != Kind::String && id.is_some() => {
+                    json.skip()?;
+                    patch.remove();
+                }
+                ("id", Kind::String) if id.is_some() => {
+                    let written = json.string()?;
+                    patch.replace(written.at..written.end(), id.clone().unwrap_or_default());
+                }
                 ("id", Kind::String) if self.short_ids => shorten(json.string()?, patch),
+                ("type", kind) if kind != Kind::String && outline.has_function => {
+                    json.skip()?;
+                    patch.remove();
+                }
                 ("function", Kind::Object) => {
-                    walker.object("messages[].tool_calls[].function", "", json, patch, &|| "", arguments)?;
+                    let added = || if outline.has_arguments { "" } else { "\"arguments\":\"{}\"" };
+                    walker.object("messages[].tool_calls[].function", "", json, patch, &added, arguments)?;
                 }
                 ("extra_content", _) => {
                     let at = json.at();
@@ -196,11 +302,43 @@ fn outline<'t>(json: &mut Json<'t>) -> Result<Outline<'t>, JsonError> {
             }
             ("tool_calls", Kind::Array) => json.array(|_, json| {
                 outline.has_tool_calls = true;
-                json.skip()
+                outline.calls.push(call_outline(json)?);
+                Ok(())
             })?,
+            ("tool_call_id", _) => {
+                outline.has_result_id = true;
+                json.skip()?;
+            }
             ("function_call", Kind::Object) => {
                 outline.has_function_call = true;
                 json.skip()?;
+            }
+            _ => json.skip()?,
+        }
+        Ok::<_, JsonError>(())
+    })?;
+    Ok(outline)
+}
+
+fn call_outline<'t>(json: &mut Json<'t>) -> Result<CallOutline<'t>, JsonError> {
+    let mut outline = CallOutline::default();
+    if json.peek()? != Kind::Object {
+        json.skip()?;
+        return Ok(outline);
+    }
+    json.object(|name, json| {
+        match (name.raw, json.peek()?) {
+            ("id", Kind::String) => outline.id = Some(json.string()?),
+            ("type", Kind::String) => {
+                outline.has_type = true;
+                json.skip()?;
+            }
+            ("function", Kind::Object) => {
+                outline.has_function = true;
+                json.object(|name, json| {
+                    outline.has_arguments |= name.raw == "arguments";
+                    json.skip()
+                })?;
             }
             _ => json.skip()?,
         }
@@ -219,11 +357,29 @@ fn arguments<'t>(name: Text<'t>, json: &mut Json<'t>, patch: &mut BodyPatch) -> 
     json.skip()?;
     let value = &json.text()[at..json.at()];
     match kind {
-        Kind::String if value[1..value.len() - 1].trim().is_empty() => patch.replace(at..json.at(), "\"{}\""),
-        Kind::Null => patch.replace(at..json.at(), "\"{}\""),
-        _ => {}
+        Kind::String => {
+            let written: Cow<'_, str> = Json::at_byte(json.text(), at).string()?.decode();
+            if !is_object(&written) {
+                let mended = as_object(&written).unwrap_or_else(|| wrapped(&written));
+                patch.replace(at..json.at(), serde_json::Value::from(mended).to_string());
+            }
+        }
+        Kind::Object => patch.replace(at..json.at(), serde_json::Value::from(value).to_string()),
+        _ => {
+            let mended = as_object(value).unwrap_or_else(|| wrapped(value));
+            patch.replace(at..json.at(), serde_json::Value::from(mended).to_string());
+        }
     }
     Ok(true)
+}
+
+fn is_object(text: &str) -> bool {
+    text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+/// Arguments that a model has written wrong, as an object in which they stay visible.
+fn wrapped(written: &str) -> String {
+    serde_json::json!({ "arguments": written }).to_string()
 }
 
 /// A part of a user's content. An image given as a bare string becomes OpenAI's object.

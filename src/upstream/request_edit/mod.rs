@@ -63,7 +63,11 @@ pub fn edit_request(request: &ChatRequest, candidate: &Candidate, context: EditC
     // The parser of the request has checked the text and its grammar. A body built otherwise is sent unchanged.
     let Ok(text) = std::str::from_utf8(&request.body) else { return request.body.clone() };
     let Ok(patch) = (Edit { text, request, candidate, context }).run() else { return request.body.clone() };
-    if patch.is_empty() { request.body.clone() } else { patch.apply(text) }
+    let body = if patch.is_empty() { request.body.clone() } else { patch.apply(text) };
+    if context.sanitise_schema {
+        return schema::sanitised(body, &candidate.provider.wire.schema_sanitise);
+    }
+    body
 }
 
 /// A top-level field.
@@ -153,14 +157,18 @@ impl<'a> Edit<'a> {
     /// A field that has no effect in this request, or none at this candidate, but that some provider refuses.
     fn is_void(&self, name: &str, field: &Field<'a>, all: &[Field<'a>]) -> bool {
         let is_blank = |value: &str| value.bytes().filter(|b| !b.is_ascii_whitespace()).eq(*b"[]");
+        let value = &self.text[field.value.clone()];
         let has_tools =
             all.iter().any(|f| f.name == "tools" && f.kind == Kind::Array && !is_blank(&self.text[f.value.clone()]));
         match name {
             // The gateway's own classes of the wait queue.
             "service_tier" => self.request.tier != Tier::Standard,
-            "max_tokens" | "max_completion_tokens" => field.kind == Kind::Null && self.adds_maximum(),
+            // Null says the same as an absent parameter, and some providers refuse it.
+            _ if field.kind == Kind::Null && !self.request.others.iter().any(|other| other == name) => true,
             "stream_options" => !self.request.stream,
             "tools" | "tool_choice" | "parallel_tool_calls" => !has_tools,
+            "stop" => is_blank(value) || value == "\"\"",
+            "logit_bias" => value.bytes().filter(|b| !b.is_ascii_whitespace()).eq(*b"{}"),
             "reasoning_effort" => self.effort(field).is_none(),
             _ => false,
         }
@@ -212,13 +220,7 @@ impl<'a> Edit<'a> {
                 }
             }
             ("stream_options", Kind::Object) if self.asks_usage() => return self.include_usage(field, patch),
-            ("stream_options", Kind::Null) if self.asks_usage() => {
-                patch.replace(field.value.clone(), "{\"include_usage\":true}");
-            }
-            ("tools" | "response_format", _) if self.context.sanitise_schema => {
-                let keywords = &self.candidate.provider.wire.schema_sanitise;
-                schema::sanitise(&mut Json::at_byte(self.text, field.value.start), keywords, false, patch)?;
-            }
+            ("tools", Kind::Array) => tools(walker, &mut Json::at_byte(self.text, field.value.start), patch)?,
             ("messages", Kind::Array) => {
                 let count = usize::try_from(self.request.size.messages).unwrap_or(usize::MAX);
                 let mut editor = MessageEditor::new(self.candidate, count);
@@ -245,7 +247,7 @@ impl<'a> Edit<'a> {
     /// `"name":value` pairs that the provider needs and the client did not send.
     fn added(&self, fields: &[Field<'a>]) -> String {
         let mut added = Vec::new();
-        if self.asks_usage() && !fields.iter().any(|f| f.name == "stream_options") {
+        if self.asks_usage() && !fields.iter().any(|f| f.name == "stream_options" && f.kind != Kind::Null) {
             added.push("\"stream_options\":{\"include_usage\":true}".to_owned());
         }
         if let Some(most) = self.context.max_tokens.filter(|_| self.adds_maximum()) {
@@ -287,6 +289,30 @@ impl<'a> Edit<'a> {
         }
         Ok(())
     }
+}
+
+/// Declared tools, without the fields of a function that say nothing: an SDK writes those that the caller has not set as null.
+fn tools(walker: &Walker<'_>, json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
+    let nothing = || "";
+    json.array(|_, json| {
+        if json.peek()? != Kind::Object {
+            return json.skip();
+        }
+        walker.object("tools[]", "", json, patch, &nothing, |name, json, patch| {
+            if name.raw != "function" || json.peek()? != Kind::Object {
+                return Ok(false);
+            }
+            walker.object("tools[].function", "", json, patch, &nothing, |_, json, patch| {
+                let is_null = json.peek()? == Kind::Null;
+                if is_null {
+                    json.skip()?;
+                    patch.remove();
+                }
+                Ok(is_null)
+            })?;
+            Ok(true)
+        })
+    })
 }
 
 /// A text as a JSON string.

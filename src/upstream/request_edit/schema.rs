@@ -1,15 +1,26 @@
 //! Takes keywords out of JSON schemas, for models that refuse them.
 
+use bytes::Bytes;
+
 use super::body_patch::{BodyPatch, ObjectMembers};
 use crate::json::{Json, JsonError, Kind};
 
+/// The body of a request without the keywords in its tools and in the form of its answer.
+pub(super) fn sanitised(body: Bytes, keywords: &[String]) -> Bytes {
+    let Ok(text) = std::str::from_utf8(&body) else { return body };
+    let mut patch = BodyPatch::default();
+    let read = Json::new(text).object(|name, json| match name.raw {
+        "tools" | "response_format" => sanitise(json, keywords, false, &mut patch),
+        _ => json.skip(),
+    });
+    if read.is_err() || patch.is_empty() {
+        return body;
+    }
+    patch.apply(text)
+}
+
 /// Takes keywords out at any depth. Below `properties` and the like, names are the client's and no keywords: `names`.
-pub(super) fn sanitise(
-    json: &mut Json<'_>,
-    keywords: &[String],
-    names: bool,
-    patch: &mut BodyPatch,
-) -> Result<(), JsonError> {
+fn sanitise(json: &mut Json<'_>, keywords: &[String], names: bool, patch: &mut BodyPatch) -> Result<(), JsonError> {
     match json.peek()? {
         Kind::Array => json.array(|_, json| sanitise(json, keywords, false, patch)),
         Kind::Object => {

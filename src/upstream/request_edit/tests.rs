@@ -420,6 +420,76 @@ fn an_assistant_message_has_content_calls_and_object_arguments() {
 }
 
 #[test]
+fn arguments_of_the_history_are_objects() {
+    for (written, wanted) in [
+        ("null", json!({})),
+        (r#"{"city": "Rome"}"#, json!({"city": "Rome"})),
+        (r#""{\"city\": \"Rome\"}""#, json!({"city": "Rome"})),
+        (r#""\"{\\\"city\\\": \\\"Rome\\\"}\"""#, json!({"city": "Rome"})),
+        (r#""null""#, json!({})),
+        ("[]", json!({})),
+        (r#""{\"city\":""#, json!({"arguments": "{\"city\":"})),
+        (r#""Rome""#, json!({"arguments": "Rome"})),
+    ] {
+        let body = format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":"x"}},{{"role":"assistant","content":null,
+                "tool_calls":[{{"id":"a","function":{{"name":"f","arguments":{written}}}}},{{"id":"b","type":null,"function":{{"name":"f"}}}}]}}]}}"#
+        );
+        for provider in PROVIDERS {
+            let calls = &value(&body, candidate(provider))["messages"][1]["tool_calls"];
+            let arguments = |at: usize| -> Value {
+                serde_json::from_str(calls[at]["function"]["arguments"].as_str().unwrap()).unwrap()
+            };
+            assert_eq!((arguments(0), arguments(1)), (wanted.clone(), json!({})), "{provider}: {written}");
+            assert_eq!((&calls[0]["type"], &calls[1]["type"]), (&json!("function"), &json!("function")));
+        }
+    }
+}
+
+#[test]
+fn calls_without_an_id_of_their_own_get_one_and_their_results_too() {
+    for (first, second) in [("\"x\"", "\"x\""), ("\"\"", "\"\""), ("null", "null"), ("\"a\"", "null")] {
+        let call =
+            |id: &str| format!(r#"{{"id":{id},"type":"function","function":{{"name":"f","arguments":"{{}}"}}}}"#);
+        let result = |id: &str, said: &str| format!(r#"{{"role":"tool","tool_call_id":{id},"content":"{said}"}}"#);
+        let body = format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":"x"}},{{"role":"assistant","content":null,"tool_calls":[{},{}]}},{},{}]}}"#,
+            call(first),
+            call(second),
+            result(first, "1"),
+            result(second, "2")
+        );
+        for provider in PROVIDERS {
+            let sent = value(&body, candidate(provider));
+            let ids: Vec<&str> =
+                (0..2).map(|at| sent["messages"][1]["tool_calls"][at]["id"].as_str().unwrap()).collect();
+            assert!(!ids[0].is_empty() && !ids[1].is_empty() && ids[0] != ids[1], "{provider}: {ids:?}");
+            for (at, id) in ids.iter().enumerate() {
+                assert_eq!(sent["messages"][at + 2]["tool_call_id"], *id, "{provider}: {sent}");
+            }
+        }
+    }
+}
+
+#[test]
+fn void_values_are_left_out_at_every_depth() {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"},{"role":"assistant","content":[],"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]},
+        {"role":"tool","tool_call_id":"a","content":null},{"role":"tool","tool_call_id":"a"}],"temperature":null,"max_tokens":null,"response_format":null,"stop":[],"logit_bias":{},
+        "tools":[{"type":"function","function":{"name":"f","description":null,"parameters":null,"strict":null}}]}"#;
+    for provider in PROVIDERS {
+        let sent = value(body, candidate(provider));
+        for name in ["temperature", "response_format", "stop", "logit_bias"] {
+            assert!(sent.get(name).is_none(), "{provider}: {name}");
+        }
+        assert_ne!(sent.get("max_tokens"), Some(&Value::Null), "{provider}");
+        assert_eq!(sent["tools"][0]["function"], json!({"name": "f"}), "{provider}");
+        for at in 1..4 {
+            assert_eq!(sent["messages"][at]["content"], "", "{provider}: {sent}");
+        }
+    }
+}
+
+#[test]
 fn contents_take_the_form_of_the_provider() {
     let body = r#"{"model":"m","messages":[{"role":"developer","content":[{"type":"text","text":"Be "},{"type":"text","text":"brief."},{"type":"text","text":"Always."}]},
         {"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url","image_url":"data:image/png;base64,AA=="}]}]}"#;
