@@ -3,7 +3,7 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::{bounds::MAX_ERROR_BYTES, hints, redact};
+use super::{bounds::MAX_ERROR_BYTES, hints, redact, retry_after};
 use crate::domain::Candidate;
 
 /// A parsed error response. Dialects classify it by provider, status and code, in that order.
@@ -86,9 +86,14 @@ impl<'a> ErrorResponse<'a> {
         words.iter().any(|word| message.contains(word))
     }
 
-    /// `retry-after` in ms.
+    /// `retry-after` in ms, or the time that the body states.
     pub(crate) fn retry_after_ms(&self) -> Option<i64> {
-        hints::retry_after_ms(self.headers, self.now_ms)
+        retry_after::of_headers(self.headers, self.now_ms).or_else(|| retry_after::of_body(&self.body, self.now_ms))
+    }
+
+    /// The time until a limit resets, by headers that many servers send.
+    pub(crate) fn resets_in_ms(&self) -> Option<i64> {
+        retry_after::of_resets(self.headers, self.now_ms)
     }
 }
 
@@ -126,12 +131,19 @@ fn innermost(value: Value) -> Value {
         Value::Object(mut map) => {
             for name in ["error", "errors"] {
                 match map.get_mut(name).map(Value::take) {
-                    Some(Value::String(message)) => return serde_json::json!({ "message": message }),
+                    // What stands beside it may say more.
+                    Some(Value::String(message)) => {
+                        map.remove(name);
+                        map.entry("message").or_insert(message.into());
+                        return Value::Object(map);
+                    }
                     Some(Value::Array(items)) if !items.is_empty() => return innermost(Value::Array(items)),
                     Some(Value::Object(mut inner)) => {
-                        // Cerebras sends the status beside the object.
-                        if let Some(status) = map.remove("status_code") {
-                            inner.entry("status_code").or_insert(status);
+                        // Cerebras sends the status beside the object, others the time to wait.
+                        for beside in ["status_code", "retry_after", "retryAfter", "retry_after_ms"] {
+                            if let Some(value) = map.remove(beside) {
+                                inner.entry(beside).or_insert(value);
+                            }
                         }
                         return Value::Object(inner);
                     }

@@ -53,15 +53,6 @@ pub(crate) fn reset_in_ms(wire: &Wire, headers: &HeaderMap, limit: Limit, now_ms
     })
 }
 
-/// `retry-after-ms`, or `retry-after` in seconds or as an HTTP date, which is compared with the response's `date`.
-pub(crate) fn retry_after_ms(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
-    if let Some(ms) = header_text(headers, "retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
-        return whole_ms(ms);
-    }
-    let value = header_text(headers, "retry-after")?;
-    seconds_ms(value).or_else(|| within_a_year(http_date_ms(value)?.saturating_sub(now_ms).max(0)))
-}
-
 /// The provider's clock (`date`), or ours where it sends none.
 pub(crate) fn now_ms(headers: &HeaderMap) -> i64 {
     header_text(headers, "date").and_then(http_date_ms).unwrap_or_else(|| Timestamp::now().as_millisecond())
@@ -93,25 +84,25 @@ pub(crate) fn duration_ms(text: &str) -> Option<i64> {
     whole_ms(ms)
 }
 
-fn seconds_ms(text: &str) -> Option<i64> {
+pub(super) fn seconds_ms(text: &str) -> Option<i64> {
     whole_ms(text.parse::<f64>().ok()? * 1_000.0)
 }
 
 const YEAR_MS: i64 = 366 * 86_400_000;
 
 /// Rounds up, since a hint that is too short causes another refusal. More than a year is ignored.
-fn whole_ms(ms: f64) -> Option<i64> {
+pub(super) fn whole_ms(ms: f64) -> Option<i64> {
     // The last digits of a floating-point product are noise.
     let up = (ms - 1e-6).ceil();
     #[expect(clippy::cast_possible_truncation, reason = "saturates, and is compared")]
     (up >= 0.0).then_some(up as i64).and_then(within_a_year)
 }
 
-fn within_a_year(ms: i64) -> Option<i64> {
+pub(super) fn within_a_year(ms: i64) -> Option<i64> {
     (ms <= YEAR_MS).then_some(ms)
 }
 
-fn http_date_ms(text: &str) -> Option<i64> {
+pub(super) fn http_date_ms(text: &str) -> Option<i64> {
     rfc2822::parse(text).ok().map(|at| at.timestamp().as_millisecond())
 }
 
@@ -125,7 +116,7 @@ fn units(text: &str) -> Option<i64> {
         .filter(|n| (0..1_000_000_000_000_000).contains(n))
 }
 
-fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(super) fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
@@ -134,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::Scope;
+    use crate::{domain::Scope, upstream::retry_after};
 
     /// Numbers at the edges of what can be counted, durations, dates, and rubbish.
     fn header_value() -> impl Strategy<Value = String> {
@@ -168,7 +159,7 @@ mod tests {
                     }
                 }
                 let resets = [Limit::Rpm, Limit::Rpd, Limit::Tpm].map(|limit| reset_in_ms(wire, &headers, limit, now_ms));
-                for ms in resets.into_iter().chain([retry_after_ms(&headers, now_ms)]).flatten() {
+                for ms in resets.into_iter().chain([retry_after::of_headers(&headers, now_ms)]).flatten() {
                     prop_assert!((0..=YEAR_MS).contains(&ms), "{ms}");
                 }
                 now_ms_of(&headers);
@@ -209,17 +200,6 @@ mod tests {
         for wrong in ["", "12", "s", "1x", "-3s", "99999h"] {
             assert_eq!(duration_ms(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_against_the_servers_date() {
-        let dated =
-            headers(&[("date", "Sun, 22 Nov 2026 12:00:00 GMT"), ("retry-after", "Sun, 22 Nov 2026 12:00:30 GMT")]);
-        assert_eq!(retry_after_ms(&dated, now_ms(&dated)), Some(30_000));
-        assert_eq!(retry_after_ms(&headers(&[("retry-after", "4")]), 0), Some(4_000));
-        assert_eq!(retry_after_ms(&headers(&[("retry-after", "1.5")]), 0), Some(1_500));
-        assert_eq!(retry_after_ms(&headers(&[("retry-after", "2"), ("retry-after-ms", "1500")]), 0), Some(1_500));
-        assert_eq!(retry_after_ms(&headers(&[("retry-after", "soon")]), 0), None);
     }
 
     #[test]

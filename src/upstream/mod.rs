@@ -22,6 +22,7 @@ mod reply;
 pub mod request_edit;
 mod response;
 mod response_body;
+mod retry_after;
 #[cfg(test)]
 pub(crate) mod test_support;
 mod upload;

@@ -3,7 +3,7 @@
 use super::classification::Classification;
 use crate::{
     domain::{CooldownScope, Hint, Limit, time::HOUR_MS},
-    upstream::{error_response::ErrorResponse, hints},
+    upstream::{error_response::ErrorResponse, hints, retry_after},
 };
 
 /// Texts of a model that is overloaded.
@@ -109,28 +109,18 @@ pub(crate) fn too_many(error: &ErrorResponse<'_>) -> Classification {
     if let Some(Hint { limit, scope, .. }) = spent_window(error) {
         return Classification::limited(error, limit, scope, wait(error, limit));
     }
-    let wait_ms = error.retry_after_ms().or_else(|| wait_in_message(&error.message));
+    let wait_ms = error.retry_after_ms().or_else(|| wait_in_message(&error.message)).or_else(|| error.resets_in_ms());
     Classification::limited_unnamed(CooldownScope::AccountModel, wait_ms, "429")
 }
 
 /// The wait that a message states: `try again in 20s`, `retry after 1m30s`, `Please wait 5 seconds`.
 fn wait_in_message(message: &str) -> Option<i64> {
     let message = message.to_lowercase();
-    let rest = ["again in ", "retry in ", "retry after ", "please wait "]
+    let rest = ["again in ", "retry in ", "retry after ", "resets in ", "reset in ", "available in ", "wait "]
         .iter()
         .find_map(|words| message.split_once(words).map(|(_, rest)| rest))?;
-    let mut words = rest.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ')']));
-    let first = words.next()?;
-    hints::duration_ms(first).or_else(|| {
-        let unit = match words.next()? {
-            unit if unit.starts_with("ms") || unit.starts_with("millisecond") => "ms",
-            unit if unit.starts_with("sec") || unit == "s" => "s",
-            unit if unit.starts_with("min") || unit == "m" => "m",
-            unit if unit.starts_with("hour") || unit == "h" => "h",
-            _ => return None,
-        };
-        hints::duration_ms(&format!("{first}{unit}"))
-    })
+    let first = rest.split_whitespace().next()?.trim_end_matches(['.', ',', ';', ')']);
+    hints::duration_ms(first).or_else(|| retry_after::of_words(rest))
 }
 
 /// The only limit without remaining units by the headers.

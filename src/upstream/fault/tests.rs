@@ -298,6 +298,7 @@ fn a_wait_in_the_message_sets_the_cooldown() {
         ("please wait 2 minutes, then continue", 120_000),
         ("try again in 500 ms", 1_000),
         ("try again soon", 60_000),
+        ("Quota resets in 90s", 90_000),
     ] {
         let body = format!(r#"{{"error":{{"message":"Slow down. {message}"}}}}"#);
         let fault = from_response(candidate("custom"), 429, &HeaderMap::new(), body.as_bytes());
@@ -310,4 +311,23 @@ fn a_404_of_an_own_server_names_the_address_and_is_short() {
     let fault = from_response(candidate("custom"), 404, &HeaderMap::new(), br#"{"detail":"Not Found"}"#);
     assert_eq!(fault.outcome.cooldown.unwrap().until, Until::AfterMs(30_000));
     assert!(fault.message.contains("Not Found (404 at http://127.0.0.1:9/v1/chat/completions"), "{}", fault.message);
+}
+
+#[test]
+fn a_wait_in_any_header_or_member_sets_the_cooldown() {
+    for (name, value, body) in [
+        ("retry-after", "20 seconds", "{}"),
+        ("retry-after", "1796000020", "{}"),
+        ("x-ratelimit-reset", "20", "{}"),
+        ("x-ratelimit-reset-requests", "20s", "{}"),
+        ("x-other", "1", r#"{"error":"slow down","retryAfter":20}"#),
+        ("x-other", "1", r#"{"error":{"message":"slow down","retry_after":20}}"#),
+        ("x-other", "1", r#"[{"error":{"code":429,"details":[{"retryDelay":"20s"}]}}]"#),
+    ] {
+        let date = "Mon, 30 Nov 2026 00:53:20 GMT";
+        let headers: HeaderMap =
+            [(name, value), ("date", date)].iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect();
+        let fault = from_response(candidate("custom"), 429, &headers, body.as_bytes());
+        assert_eq!(fault.outcome.cooldown.unwrap().until, Until::AfterMs(20_000), "{name}: {value}, {body}");
+    }
 }
