@@ -4,10 +4,10 @@ use std::{
     borrow::Cow,
     collections::HashSet,
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, LazyLock, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -30,6 +30,8 @@ use crate::{
 const USER_AGENT: &str = concat!("tollfree/", env!("CARGO_PKG_VERSION"));
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 const MAX_IDLE_PER_HOST: usize = 256;
+/// A server that closes one kept connection closes the others within this time.
+const AFTER_CLOSE_MS: u64 = 1_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -76,8 +78,12 @@ struct Inner {
     settings: UpstreamSettings,
     /// One per server thread, so that a thread drives its own connections and wakes no other thread.
     http: Vec<reqwest::Client>,
+    /// Opens a connection for every call: for those that follow a call on a connection that its server had closed.
+    unpooled: reqwest::Client,
     /// Endpoints by path and base URL.
     endpoints: RwLock<FxHashMap<&'static str, FxHashMap<String, Arc<Endpoint>>>>,
+    /// Hosts by scheme, name and port.
+    hosts: RwLock<FxHashMap<String, Arc<Host>>>,
     /// For responses that are read as a whole.
     memory: Arc<Memory>,
     /// Models (`provider/model`) that refused a schema keyword. Their schemas are sent without the listed keywords.
@@ -88,16 +94,41 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub url: Url,
+    pub host: Arc<Host>,
+}
+
+/// What is known of the connections to a host. The pool keeps them by host, whatever paths they have served.
+#[derive(Debug, Default)]
+pub(super) struct Host {
     /// A response came from here, so that a connection may be reused.
-    pub has_responded: AtomicBool,
+    has_responded: AtomicBool,
+    /// Until when no kept connection is used, in ms since the start: its server has closed one, and others probably with it.
+    avoids_kept_until_ms: AtomicU64,
+}
+
+impl Host {
+    pub(super) fn note_response(&self) {
+        self.has_responded.store(true, Ordering::Relaxed);
+    }
+
+    /// A call has met a connection that its server had closed.
+    pub(super) fn note_closed(&self) {
+        self.avoids_kept_until_ms.store(since_start_ms() + AFTER_CLOSE_MS, Ordering::Relaxed);
+    }
+}
+
+fn since_start_ms() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Upstream {
     /// Builds one client for each of `threads` sending threads, at least one.
     pub(crate) fn new(settings: UpstreamSettings, threads: usize, memory: Arc<Memory>) -> Result<Self, BuildError> {
         let http = (0..threads.max(1)).map(|_| build(&settings)).collect::<Result<_, _>>()?;
-        let (endpoints, plain_schemas) = (RwLock::default(), RwLock::default());
-        Ok(Self { inner: Arc::new(Inner { settings, http, endpoints, memory, plain_schemas }) })
+        let unpooled = build_pooled(&settings, 0)?;
+        let (endpoints, hosts, plain_schemas) = (RwLock::default(), RwLock::default(), RwLock::default());
+        Ok(Self { inner: Arc::new(Inner { settings, http, unpooled, endpoints, hosts, memory, plain_schemas }) })
     }
 
     pub(crate) fn memory(&self) -> &Arc<Memory> {
@@ -106,6 +137,14 @@ impl Upstream {
 
     pub(crate) fn settings(&self) -> &UpstreamSettings {
         &self.inner.settings
+    }
+
+    /// The client for a call to a host, and whether its connection may have been used before.
+    pub(super) fn http_for(&self, host: &Host) -> (&reqwest::Client, bool) {
+        if since_start_ms() < host.avoids_kept_until_ms.load(Ordering::Relaxed) {
+            return (&self.inner.unpooled, false);
+        }
+        (self.http(), host.has_responded.load(Ordering::Relaxed))
     }
 
     /// The client of this thread. Threads beyond the number of clients share them.
@@ -137,7 +176,8 @@ impl Upstream {
             Some(own) => Url::parse(base_url)?.join(own)?,
             None => Url::parse(&format!("{base_url}{path}"))?,
         };
-        let endpoint = Arc::new(Endpoint { url, has_responded: AtomicBool::new(false) });
+        let host = self.inner.hosts.write().entry(url.origin().ascii_serialization()).or_default().clone();
+        let endpoint = Arc::new(Endpoint { url, host });
         let mut endpoints = self.inner.endpoints.write();
         endpoints.entry(path).or_default().insert(key.into_owned(), endpoint.clone());
         Ok(endpoint)
@@ -246,13 +286,17 @@ pub(crate) type HttpPost =
 const POST_RESPONSE_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
+    build_pooled(settings, MAX_IDLE_PER_HOST)
+}
+
+fn build_pooled(settings: &UpstreamSettings, max_idle_per_host: usize) -> Result<reqwest::Client, BuildError> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls())
         .user_agent(USER_AGENT)
         .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .connect_timeout(Duration::from_millis(settings.connect_ms))
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+        .pool_max_idle_per_host(max_idle_per_host)
         .tcp_nodelay(true)
         .tcp_keepalive(KEEP_ALIVE)
         .http2_adaptive_window(true)

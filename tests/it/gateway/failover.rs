@@ -41,6 +41,19 @@ async fn a_reused_connection_that_was_closed_is_replaced_under_a_second_charge()
 }
 
 #[tokio::test]
+async fn a_closed_connection_that_another_provider_of_the_host_has_used_is_replaced_too() {
+    let upstream = FakeUpstream::start().await;
+    let other = upstream.base_url().replace("/v1", "/other/v1");
+    let file = format!("[providers.b]\nbase_url = \"{other}\"\n[providers.b.models.m]\n");
+    let app = TestApp::setup().lab("a", &upstream).file(&file).start().await;
+    assert_eq!(app.chat("a/m").await.status, 200);
+    upstream.then(vec![Step::Reset]);
+    let second = app.chat("b/m").await;
+    assert_eq!((second.status, second.attempts()), (200, "b/m;reset, b/m;ok"));
+    app.shows_breaker("b", "closed").await;
+}
+
+#[tokio::test]
 async fn a_429_before_the_first_byte_fails_over_and_starts_a_cooldown() {
     let (app, [a, b, _c]) = three("listed").await;
     a.then(with_head(429, "retry-after: 2\r\n", r#"{"error":{"message":"slow down"}}"#));
