@@ -89,14 +89,16 @@ impl SizeLimit {
         if fault.status == Some(413) && candidate.provider.wire.permanent_413 {
             Self::Window(smallest_token_window(candidate))
         } else {
-            Self::Context(candidate.model.context)
+            // An assumed context says nothing about the others.
+            Self::Context(if candidate.model.context_assumed { 0 } else { candidate.model.context })
         }
     }
 
     /// Whether the candidate takes larger requests.
     fn is_below(&self, candidate: &Candidate) -> bool {
         match self {
-            SizeLimit::Context(tokens) => candidate.model.context > *tokens,
+            // What nobody has stated may be enough.
+            SizeLimit::Context(tokens) => candidate.model.context_assumed || candidate.model.context > *tokens,
             SizeLimit::Window(tokens) => smallest_token_window(candidate) > *tokens,
         }
     }

@@ -131,6 +131,19 @@ async fn a_request_too_large_moves_to_a_larger_context() {
 }
 
 #[tokio::test]
+async fn a_request_too_large_is_tried_where_the_context_is_only_assumed() {
+    let context =
+        |name, tokens, assumed| candidate(name).model(|m| (m.context, m.context_assumed) = (tokens, assumed)).build();
+    let all = [context("a/1", 32_768, true), context("b/1", 32_768, true), context("c/1", 8_000, false)];
+    let mut failover = failover(&all);
+    failover.exclude(&all[0], &fault(FaultKind::TooLarge, "400")).unwrap();
+    assert_eq!(left(&failover), ["b/1", "c/1"]);
+    failover.exclude(&all[2], &fault(FaultKind::TooLarge, "400")).unwrap();
+    assert_eq!(left(&failover), ["b/1"]);
+    assert_eq!(failover.exclude(&all[1], &fault(FaultKind::TooLarge, "400")).unwrap_err().status(), 400);
+}
+
+#[tokio::test]
 async fn a_413_moves_to_larger_token_windows() {
     let groq = |m: CandidateBuilder| m.provider(|p| p.wire.permanent_413 = true).charged_by(TokenCharge::Reserve);
     let window = |name, tpm| groq(candidate(name)).limits(&[(Limit::Tpm, tpm)]).build();
