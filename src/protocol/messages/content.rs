@@ -2,6 +2,7 @@
 
 use super::{
     mistake::{Mistake, expect, optional, wrong},
+    pairs::Pairs,
     parts::{Parts, push_escaped},
     tool_id,
 };
@@ -24,10 +25,14 @@ pub(super) struct Conversation {
     pub json: String,
     /// Blocks that were left out because only Anthropic's own servers make them.
     pub dropped: Vec<String>,
+    pairs: Pairs,
+    /// Messages that stand between a call and its result. They follow behind the result.
+    late: Vec<(&'static str, String)>,
 }
 
 impl Conversation {
-    pub(super) fn read(top: &Members<'_>) -> Result<Self, Mistake> {
+    /// Reads the system prompt and the messages. `is_whole`: every call of a tool has its result, as for a model that answers.
+    pub(super) fn read(top: &Members<'_>, is_whole: bool) -> Result<Self, Mistake> {
         let mut conversation = Self { json: "[".to_owned(), ..Self::default() };
         if let Some(system) = top.get("system") {
             conversation.system(system).map_err(|mistake| mistake.below("system"))?;
@@ -37,8 +42,11 @@ impl Conversation {
             return Err(wrong("messages", "at least one message", "an empty array"));
         }
         for (i, message) in messages.into_iter().enumerate() {
-            conversation.message(message).map_err(|mistake| mistake.below(format_args!("messages[{i}]")))?;
+            let read = conversation.message(message, is_whole.then_some(i));
+            read.map_err(|mistake| mistake.below(format_args!("messages[{i}]")))?;
         }
+        conversation.pairs.end()?;
+        conversation.push_late();
         if conversation.json.len() == 1 {
             return Err(wrong("messages", "a message with content", "none"));
         }
@@ -55,7 +63,8 @@ impl Conversation {
         Ok(())
     }
 
-    fn message(&mut self, message: View<'_>) -> Result<(), Mistake> {
+    /// Adds a message. `position`: its calls of tools and their results are paired.
+    fn message(&mut self, message: View<'_>, position: Option<usize>) -> Result<(), Mistake> {
         if message.kind != Kind::Object {
             return Err(wrong("", "an object", message));
         }
@@ -63,6 +72,13 @@ impl Conversation {
         let role = expect(&members, "role", Kind::String)?;
         let content = members.get("content").ok_or_else(|| Mistake::missing("content"))?;
         let within = |mistake: Mistake| mistake.below("content");
+        match role.raw {
+            "\"assistant\"" => {
+                self.pairs.assistant()?;
+                self.push_late();
+            }
+            _ => self.pairs.user(),
+        }
         match (role.raw, content.kind) {
             ("\"system\"", _) => self.system(content).map_err(within),
             ("\"user\"", Kind::String) => {
@@ -75,22 +91,24 @@ impl Conversation {
                 }
                 Ok(())
             }
-            ("\"user\"", Kind::Array) => self.user(content),
-            ("\"assistant\"", Kind::Array) => self.assistant(content),
+            ("\"user\"", Kind::Array) => self.user(content, position.is_some()),
+            ("\"assistant\"", Kind::Array) => self.assistant(content, position),
             ("\"user\"" | "\"assistant\"", _) => Err(wrong("content", "a string or an array of blocks", content)),
             _ => Err(wrong("role", "`user`, `assistant` or `system`", role)),
         }
     }
 
     /// Results of tools come first, as messages of their own, because they must follow the calls.
-    fn user(&mut self, content: View<'_>) -> Result<(), Mistake> {
+    fn user(&mut self, content: View<'_>, is_paired: bool) -> Result<(), Mistake> {
         let mut parts = Parts::default();
         for (j, block) in content.items().into_iter().enumerate() {
             let within = |mistake: Mistake| mistake.below(format_args!("content[{j}]"));
             let members = block_members(block).map_err(within)?;
             let kind = expect(&members, "type", Kind::String).map_err(within)?;
             match kind.raw {
-                "\"tool_result\"" => self.tool_result(&members, &mut parts).map_err(within)?,
+                "\"tool_result\"" => {
+                    self.tool_result(&members, &mut parts, is_paired).map_err(within)?;
+                }
                 _ => parts.block(kind, &members, &mut self.dropped).map_err(within)?,
             }
         }
@@ -100,8 +118,9 @@ impl Conversation {
         Ok(())
     }
 
-    fn tool_result(&mut self, members: &Members<'_>, after: &mut Parts) -> Result<(), Mistake> {
-        let id = tool_id::restore(&expect(members, "tool_use_id", Kind::String)?.string().unwrap_or_default()).0;
+    fn tool_result(&mut self, members: &Members<'_>, after: &mut Parts, is_paired: bool) -> Result<(), Mistake> {
+        let written = expect(members, "tool_use_id", Kind::String)?.string().unwrap_or_default();
+        let id = tool_id::restore(&written).0;
         let is_error = optional(members, "is_error", Kind::Bool)?.and_then(View::bool).unwrap_or_default();
         let mut parts = Parts::default();
         match members.get("content") {
@@ -133,20 +152,29 @@ impl Conversation {
             after.text(&label);
             after.media(media);
         }
+        if is_paired {
+            self.pairs.answered(&written)?;
+        }
         let mut escaped_id = String::new();
         push_escaped(&mut escaped_id, &id);
-        self.push("tool", &format!("\"tool_call_id\":\"{escaped_id}\",\"content\":\"{text}\""));
+        self.push_now("tool", &format!("\"tool_call_id\":\"{escaped_id}\",\"content\":\"{text}\""));
         Ok(())
     }
 
-    fn assistant(&mut self, content: View<'_>) -> Result<(), Mistake> {
+    fn assistant(&mut self, content: View<'_>, position: Option<usize>) -> Result<(), Mistake> {
         let (mut text, mut calls) = (Parts::default(), Vec::new());
         for (j, block) in content.items().into_iter().enumerate() {
             let within = |mistake: Mistake| mistake.below(format_args!("content[{j}]"));
             let members = block_members(block).map_err(within)?;
             let kind = expect(&members, "type", Kind::String).map_err(within)?;
             match kind.raw {
-                "\"tool_use\"" => calls.push(call(&members).map_err(within)?),
+                "\"tool_use\"" => {
+                    calls.push(call(&members).map_err(within)?);
+                    if let Some(i) = position {
+                        let id = members.get("id").and_then(View::string).unwrap_or_default();
+                        self.pairs.called(id.into_owned(), format!("messages[{i}].content[{j}]"));
+                    }
+                }
                 // Only the model that thought can use its thoughts, and chat completions do not take them back.
                 "\"thinking\"" | "\"redacted_thinking\"" => {}
                 _ => text.block(kind, &members, &mut self.dropped).map_err(within)?,
@@ -163,11 +191,27 @@ impl Conversation {
             return Ok(());
         }
         let content = if text.is_empty() { "null".to_owned() } else { format!("\"{text}\"") };
-        self.push("assistant", &format!("\"content\":{content},\"tool_calls\":[{}]", calls.join(",")));
+        self.push_now("assistant", &format!("\"content\":{content},\"tool_calls\":[{}]", calls.join(",")));
         Ok(())
     }
 
-    fn push(&mut self, role: &str, rest: &str) {
+    /// Adds a message, behind the results that are still to come.
+    fn push(&mut self, role: &'static str, rest: &str) {
+        if role != "assistant" && self.pairs.are_open() {
+            self.late.push((role, rest.to_owned()));
+            return;
+        }
+        self.push_late();
+        self.push_now(role, rest);
+    }
+
+    fn push_late(&mut self) {
+        for (role, rest) in std::mem::take(&mut self.late) {
+            self.push_now(role, &rest);
+        }
+    }
+
+    fn push_now(&mut self, role: &str, rest: &str) {
         if self.json.len() > 1 {
             self.json.push(',');
         }

@@ -92,7 +92,7 @@ impl Draft {
         self.json = format!("{{\"model\":{}", model.raw);
         self.max_tokens(top, purpose)?;
 
-        let conversation = Conversation::read(top)?;
+        let conversation = Conversation::read(top, purpose == Purpose::Answer)?;
         self.member("messages", &conversation.json);
         self.dropped.extend(conversation.dropped);
 

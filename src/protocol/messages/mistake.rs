@@ -14,6 +14,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Mistake {
     path: String,
+    /// The path begins at the request, whatever object is being read.
+    is_absolute: bool,
     what: What,
 }
 
@@ -26,17 +28,25 @@ enum What {
 
 impl Mistake {
     pub(super) fn missing(path: impl Into<String>) -> Self {
-        Self { path: path.into(), what: What::Missing }
+        Self { path: path.into(), is_absolute: false, what: What::Missing }
     }
 
     /// Something that is valid, but that no provider can do.
     pub(super) fn unsupported(path: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { path: path.into(), what: What::Unsupported(why.into()) }
+        Self { path: path.into(), is_absolute: false, what: What::Unsupported(why.into()) }
+    }
+
+    /// Something whose whole path is known.
+    pub(super) fn at(path: String, why: String) -> Self {
+        Self { path, is_absolute: true, what: What::Unsupported(why) }
     }
 
     /// Puts the path of the object around the value before its path.
     #[must_use]
     pub(super) fn below(mut self, outer: impl fmt::Display) -> Self {
+        if self.is_absolute {
+            return self;
+        }
         let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         self.path = format!("{outer}{dot}{}", self.path);
         self
@@ -45,7 +55,7 @@ impl Mistake {
 
 impl From<Mistake> for BadRequest {
     fn from(mistake: Mistake) -> Self {
-        let Mistake { path, what } = mistake;
+        let Mistake { path, what, .. } = mistake;
         let message = match what {
             What::Missing => format!("{path}: Field required."),
             What::Wrong { expected, found } => format!("{path}: Expected {expected}, found {found}."),
@@ -58,7 +68,8 @@ impl From<Mistake> for BadRequest {
 /// A value that is something else than `expected`.
 #[cold]
 pub(super) fn wrong(path: impl Into<String>, expected: impl Into<String>, found: impl Found) -> Mistake {
-    Mistake { path: path.into(), what: What::Wrong { expected: expected.into(), found: found.found() } }
+    let what = What::Wrong { expected: expected.into(), found: found.found() };
+    Mistake { path: path.into(), is_absolute: false, what }
 }
 
 /// What a message says was found.

@@ -9,6 +9,7 @@ mod encode;
 mod error;
 mod mistake;
 mod options;
+mod pairs;
 mod parts;
 #[cfg(test)]
 mod tests;
