@@ -5,6 +5,8 @@ const BLANKS: [char; 2] = [' ', '\t'];
 
 /// The variables of the file in their order. The error names the line; it does not repeat it, because it may be a secret.
 pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+    // Every kind of line end, of old editors too.
+    let text = &*text.replace("\r\n", "\n").replace('\r', "\n");
     let mut variables = Vec::new();
     let mut rest = text.trim_start_matches('\u{feff}').trim_start();
     while !rest.is_empty() {
@@ -140,6 +142,7 @@ mod tests {
 
     #[test]
     fn a_file_of_windows_with_a_byte_order_mark_is_read() {
+        assert_eq!(parse("A=1\rB=2\r").unwrap(), [("A".into(), "1".into()), ("B".into(), "2".into())]);
         let read = parse("\u{feff}A=1\r\n\r\n# B=2\r\nC='3'\r\nD\r\nE=5").unwrap();
         let read: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(read, [("A", "1"), ("C", "3"), ("E", "5")]);
