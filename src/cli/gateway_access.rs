@@ -152,5 +152,21 @@ async fn get(client: &GatewayClient, path: &str, header: Option<(&str, &str)>) -
 
 /// `sk-tf-k7f3a9c2-…`: the part of a key that identifies its client.
 pub(super) fn masked(key: &SecretString) -> String {
+    if key.expose_secret() == OPEN_KEY {
+        // No secret, and a word that other names contain.
+        return OPEN_KEY.to_owned();
+    }
     key::id_of(key.expose_secret()).map_or_else(|| "…".to_owned(), |id| format!("sk-tf-{id}-…"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_masked_and_the_word_for_none_is_not() {
+        let masked = |key: &str| masked(&key.to_owned().into());
+        assert_eq!(masked("sk-tf-k7f3a9c2-0123456789abcdef0123456789abcdef"), "sk-tf-k7f3a9c2-…");
+        assert_eq!((masked("something"), masked(OPEN_KEY)), ("…".to_owned(), "open".to_owned()));
+    }
 }
