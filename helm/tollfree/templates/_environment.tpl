@@ -35,6 +35,14 @@
 - name: TOLLFREE__HTTP__BASE_PATH
   value: {{ .Values.ingress.basePath | quote }}
 {{- end }}
+{{- $publicUrl := .Values.publicUrl }}
+{{- if and (not $publicUrl) .Values.ingress.enabled .Values.ingress.tls.enabled (not (hasPrefix "*" .Values.ingress.host)) }}
+{{- $publicUrl = printf "https://%s%s" .Values.ingress.host .Values.ingress.basePath }}
+{{- end }}
+{{- if and $publicUrl (not (hasKey .Values.settings "TOLLFREE_PUBLIC_URL")) (not (hasKey .Values.settings "TOLLFREE__SERVER__PUBLIC_URL")) }}
+- name: TOLLFREE_PUBLIC_URL
+  value: {{ $publicUrl | quote }}
+{{- end }}
 {{- if and .Values.ingress.enabled .Values.ingress.trustedProxies (not (hasKey .Values.settings "TRUSTED_PROXIES")) (not (hasKey .Values.settings "TOLLFREE__HTTP__TRUSTED_PROXIES")) }}
 - name: TRUSTED_PROXIES
   value: {{ join "," .Values.ingress.trustedProxies | quote }}

@@ -3,7 +3,7 @@
 use super::{CHART, both, tool};
 
 /// An invalid value, and the parts of its error message: the place of the value and the expectation.
-const INVALID: [(&str, &[&str]); 28] = [
+const INVALID: [(&str, &[&str]); 29] = [
     ("replicaCount=0", &["/replicaCount", "minimum"]),
     ("replicaCount=two", &["/replicaCount", "want integer"]),
     ("replicas=3", &["additional properties 'replicas' not allowed"]),
@@ -31,6 +31,7 @@ const INVALID: [(&str, &[&str]); 28] = [
     ("image.digest=sha256:abc", &["/image/digest"]),
     ("service.ipFamilies={IPv5}", &["/service/ipFamilies"]),
     ("ingress.basePath=llm/", &["/ingress/basePath"]),
+    ("publicUrl=llm.example.com", &["/publicUrl"]),
     ("global.imageRegistry=https://mirror", &["/global/imageRegistry"]),
 ];
 

@@ -209,6 +209,26 @@ fn redis_is_restarted_for_a_hang_and_not_for_a_long_start() {
 }
 
 #[test]
+fn the_gateway_knows_the_address_of_its_clients() {
+    let public_url = |set: &[&str]| {
+        let args: Vec<&str> = set.iter().flat_map(|value| ["--set", value]).collect();
+        let all = documents(&template(&args));
+        let entries = gateway(&all)["env"].as_array().unwrap().clone();
+        let named = |name: &str| entries.iter().find(|entry| entry["name"] == name).map(|entry| entry["value"].clone());
+        (named("TOLLFREE_PUBLIC_URL"), named("TOLLFREE__SERVER__PUBLIC_URL"))
+    };
+    let host = "ingress.host=llm.example.com";
+    assert_eq!(public_url(&[host, "ingress.basePath=/llm"]).0, Some(json!("https://llm.example.com/llm")));
+    assert_eq!(public_url(&[host, "publicUrl=https://other.example"]).0, Some(json!("https://other.example")));
+    // What is in front of such an ingress is not known.
+    for unknown in ["ingress.tls.enabled=false", "ingress.enabled=false", "ingress.host=*.example.com"] {
+        assert_eq!(public_url(&[host, unknown]), (None, None), "{unknown}");
+    }
+    let set = public_url(&[host, "settings.TOLLFREE__SERVER__PUBLIC_URL=https://third.example"]);
+    assert_eq!(set, (None, Some(json!("https://third.example"))));
+}
+
+#[test]
 fn everything_can_be_served_below_a_path_of_a_shared_host() {
     for controller in ["nginx", "haproxy", "contour", "traefik", "none"] {
         let all = documents(&template(&["--set", &format!("ingress.basePath=/llm,ingress.controller={controller}")]));
