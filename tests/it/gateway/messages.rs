@@ -15,6 +15,7 @@ use crate::support::{
     http::{Answer, Finished, Stream},
     redis_server::RedisServer,
     scaled,
+    simulator::Simulator,
 };
 
 async fn lab() -> (TestApp, FakeUpstream) {
@@ -285,4 +286,38 @@ async fn signatures_come_back_at_any_replica_although_the_client_has_lost_them()
     upstream.then(whole(200, &answer("done")));
     assert_eq!(two.chat_with(&json!({ "model": model, "tools": tools, "messages": history })).await.status, 200);
     assert_eq!(sent_signature(&upstream, 0), "Whole==");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_of_tools_is_handed_over_between_providers_and_replicas() {
+    let (simulator, redis) = (Simulator::start().await, RedisServer::start().await);
+    let setup =
+        || ["groq", "gemini"].iter().fold(TestApp::setup().redis(&redis), |app, name| app.simulated(&simulator, name));
+    let (one, two) = (setup().start().await, setup().start().await);
+    let schema = json!({ "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] });
+    let tools = json!([{ "name": "get_weather", "input_schema": schema }]);
+    let (gemini, groq) = ("gemini/gemini-3.5-flash-lite", "groq/openai/gpt-oss-20b");
+    let mut history = Vec::new();
+    // In the middle of the loop another provider takes over, and gets the calls of both. Gemini wants back what it signed.
+    for (caller, app, answerer, other_app) in
+        [(gemini, &one, groq, &two), (groq, &two, gemini, &one), (gemini, &two, gemini, &one)]
+    {
+        history.push(json!({ "role": "user", "content": "What is the weather in Paris?" }));
+        let say = async |app: &TestApp, model: &str, history: &[Value]| {
+            let body = json!({ "model": model, "max_tokens": 300, "messages": history, "tools": tools });
+            let answer = message(app, &body).await;
+            assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+            answer.json()["content"].clone()
+        };
+        let called = say(app, caller, &history).await;
+        let call = called.as_array().unwrap().iter().find(|block| block["type"] == "tool_use");
+        let id = call.unwrap_or_else(|| panic!("{caller}: {called}"))["id"].clone();
+        history.push(json!({ "role": "assistant", "content": called }));
+        let result = json!({ "type": "tool_result", "tool_use_id": id, "content": "21 degrees" });
+        history.push(json!({ "role": "user", "content": [result] }));
+        let answered = say(other_app, answerer, &history).await;
+        let text = answered.as_array().unwrap().iter().find_map(|block| block["text"].as_str()).unwrap_or_default();
+        assert!(text.contains("21 degrees"), "{answerer}: {answered}");
+        history.push(json!({ "role": "assistant", "content": answered }));
+    }
 }

@@ -1,4 +1,5 @@
-//! `count_tokens` against the counts of four real tokenisers, on prompts of a coding agent with tools (`tests/prompts`).
+//! `count_tokens` against the counts of four real tokenisers, on prompts with tools (`tests/prompts`): those of a coding agent, to which
+//! the constants of the estimate were fitted, and others, to which nothing was fitted.
 
 use std::collections::BTreeMap;
 
@@ -33,8 +34,12 @@ struct Prompt {
 }
 
 impl Fixture {
-    fn read() -> Self {
+    fn fitted() -> Self {
         serde_json::from_str(include_str!("../../prompts/prompts.json")).unwrap()
+    }
+
+    fn unseen() -> Self {
+        serde_json::from_str(include_str!("../../prompts/unseen.json")).unwrap()
     }
 
     /// The prompt as a request for a message.
@@ -58,7 +63,24 @@ impl Fixture {
 
 #[tokio::test]
 async fn counts_are_within_a_tenth_of_the_providers_after_ten_answers() {
-    let (prompts, upstream) = (Fixture::read(), FakeUpstream::start().await);
+    let errors = errors(&Fixture::fitted()).await;
+    let wrong: Vec<_> = errors.iter().filter(|(_, error)| error.abs() > TOLERANCE).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Tables of numbers, and scripts that nothing was learnt from, are counted less well: four in five are within a tenth. A client that
+/// shortens its conversation by the count must not do so too late.
+#[tokio::test]
+async fn counts_of_other_kinds_of_prompts_are_seldom_wrong_and_hardly_too_small() {
+    let errors = errors(&Fixture::unseen()).await;
+    let wrong: Vec<_> = errors.iter().filter(|(_, error)| error.abs() > TOLERANCE).collect();
+    assert!(wrong.len() * 5 <= errors.len(), "{wrong:#?}");
+    assert!(errors.iter().all(|(_, error)| (-0.15..0.4).contains(error)), "{wrong:#?}");
+}
+
+/// By which share each count of the last prompts differs from the truth, after answers to the first ones.
+async fn errors(prompts: &Fixture) -> Vec<(String, f64)> {
+    let upstream = FakeUpstream::start().await;
     let models: Vec<&String> = prompts.prompts[0].tokens.keys().collect();
     let tables: Vec<String> =
         models.iter().map(|model| format!("[providers.lab.models.{model}]\ncontext = 131072\n")).collect();
@@ -66,7 +88,7 @@ async fn counts_are_within_a_tenth_of_the_providers_after_ten_answers() {
     let file = format!("[providers.lab]\nbase_url = \"{}\"\n{table}", upstream.base_url());
     let app = TestApp::setup().file(&file).start().await;
     let (learned, counted) = prompts.prompts.split_at(LEARNED_FROM);
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     for model in models {
         for prompt in learned {
             let tokens = prompt.tokens[model];
@@ -80,10 +102,9 @@ async fn counts_are_within_a_tenth_of_the_providers_after_ten_answers() {
             let body = prompts.message(prompt, model);
             let answer = Answer::of(app.request("POST", "/v1/messages/count_tokens").json(&body)).await;
             let (count, truth) = (answer.json()["input_tokens"].as_f64().unwrap(), prompt.tokens[model] as f64);
-            if (count / truth - 1.0).abs() > TOLERANCE {
-                wrong.push(format!("{model}, {} tools, {:?}: {count} for {truth}", prompt.tools, prompt.pieces));
-            }
+            let named = format!("{model}, {} tools, {:?}: {count} for {truth}", prompt.tools, prompt.pieces);
+            errors.push((named, count / truth - 1.0));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    errors
 }
