@@ -36,8 +36,17 @@ pub(super) async fn check_models(
     list: &Value,
     wanted: Option<&str>,
 ) -> Result<Finding, Unreachable> {
-    let names: Vec<&str> =
-        list["data"].as_array().into_iter().flatten().filter_map(|model| model["id"].as_str()).collect();
+    let listed = || list["data"].as_array().into_iter().flatten();
+    // A meta-model is listed even while nothing is behind it.
+    let can_serve = |model: &&Value| model["status"] != "off";
+    let names: Vec<&str> = listed().filter(can_serve).filter_map(|model| model["id"].as_str()).collect();
+    if names.is_empty() && listed().next().is_some() {
+        return Ok(Finding::bad(
+            "models",
+            "the gateway has no model: no provider is configured, or all are disabled",
+            "the administrator must add a provider key, such as GROQ_API_KEY, or a server",
+        ));
+    }
     if names.is_empty() {
         return Ok(Finding::bad(
             "models",

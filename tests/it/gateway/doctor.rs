@@ -49,8 +49,11 @@ impl Desk {
     async fn new() -> Self {
         let upstream = FakeUpstream::start().await;
         let app = TestApp::setup().lab("lab", &upstream).lab("other", &upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
-        let app = app.start().await;
-        let client = json!({ "name": "ann", "models": ["lab/m"] });
+        Self::of(app.start().await, json!({ "name": "ann", "models": ["lab/m"] })).await
+    }
+
+    /// A person with a key that is made from `client`.
+    async fn of(app: TestApp, client: Value) -> Self {
         let created =
             Answer::of(app.request("POST", "/admin/v1/clients").bearer_auth(ADMIN_KEY).json(&client)).await.json();
         let field = |name: &str| created[name].as_str().unwrap().to_owned();
@@ -182,6 +185,13 @@ async fn a_model_that_is_not_allowed_is_distinguished_from_one_that_does_not_exi
     let desk = Desk::new().await;
     desk.finds(&desk.url(), &["--model", "other/m"], "models", "other/m", "ask the administrator to allow it").await;
     desk.finds(&desk.url(), &["--model", "lab/n"], "models", "lab/n", "use another, such as `lab/m`").await;
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_provider_is_found() {
+    let app = TestApp::setup().env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).env("OLLAMA_BASE_URL", "http://127.0.0.1:1/v1");
+    let desk = Desk::of(app.start_unready().await, json!({ "name": "ann" })).await;
+    desk.finds(&desk.url(), &[], "models", "no provider is configured", "add a provider key").await;
 }
 
 #[tokio::test]
