@@ -50,6 +50,7 @@ pub(super) fn follow(app: &Arc<App>, reload: &Arc<Reload>) {
 
 /// Adopts the catalogue at an address if it is newer, and keeps it for the next start. Returns its month then.
 async fn fetch(upstream: &Upstream, url: &str, settings: &CatalogSettings) -> Result<Option<String>, String> {
+    travelling_catalogue::check_key(settings.public_key.as_deref()).map_err(|e| e.to_string())?;
     let file = download(upstream, url).await?;
     let verified = travelling_catalogue::verify(&file, settings.public_key.as_deref()).map_err(|e| e.to_string())?;
     let as_of = verified.catalogue.as_of.clone();

@@ -57,6 +57,8 @@ fn fetch(settings: &Settings, url: Option<&str>, output: Option<&Path>) -> anyho
     let url = url.or(settings.catalog.url.as_deref()).ok_or_else(|| usage("set catalog.url, or give --url"))?;
     let output = output.or(settings.catalog.file.as_deref());
     let output = output.ok_or_else(|| usage("set catalog.file, or give --output"))?;
+    travelling_catalogue::check_key(settings.catalog.public_key.as_deref())
+        .with_context(|| format!("the catalogue at {url} is not fetched"))?;
     let upstream = app::upstream(settings)?;
     let text = match runtime()?.block_on(catalogue::download(&upstream, url)) {
         Ok(text) => text,

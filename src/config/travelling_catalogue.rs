@@ -13,8 +13,10 @@ use super::{
 
 /// What the first line begins with; the signature of everything after that line follows in Base64.
 const HEAD: &str = "# tollfree-catalogue-1 ed25519 ";
-/// The key of the catalogues that releases publish, as PEM. Its private half is a secret of the release job.
-const RELEASE_KEY: &str = include_str!("../catalog/signing-key.pem");
+/// The key of the catalogues that releases publish, as PEM. Its private half is a secret of the release job. A file that says why
+/// there is no key stands for none.
+const RELEASE_KEY_FILE: &str = include_str!("../catalog/signing-key.pem");
+const PEM_HEAD: &str = "-----BEGIN PUBLIC KEY-----";
 /// Bytes of an Ed25519 key, which stand last in its DER form.
 const KEY_BYTES: usize = 32;
 /// A larger file is no catalogue.
@@ -27,7 +29,12 @@ pub(crate) enum CatalogueError {
     Unsigned,
     #[error("its signature is wrong: it was changed, or signed by another key")]
     WrongSignature,
-    #[error("`catalog.public_key` is no Ed25519 public key (PEM, or 32 bytes in Base64)")]
+    #[error("the key of the catalogue is no Ed25519 public key (PEM, or 32 bytes in Base64)")]
+    BadKey,
+    #[error(
+        "no key is known that could have signed it: this program was built without one. Set `catalog.public_key` to the public key \
+         of whoever publishes it"
+    )]
     NoKey,
     #[error("{0}")]
     Invalid(String),
@@ -41,9 +48,28 @@ pub(crate) struct Verified<'t> {
     pub text: &'t str,
 }
 
+/// The key that this program was built with.
+fn release_key() -> Option<&'static str> {
+    Some(RELEASE_KEY_FILE).filter(|file| file.contains(PEM_HEAD))
+}
+
+/// The key to check a signature by.
+fn raw_key(configured: Option<&str>) -> Result<Vec<u8>, CatalogueError> {
+    let text = match configured {
+        Some(key) => key,
+        None => release_key().ok_or(CatalogueError::NoKey)?,
+    };
+    public_key(text).ok_or(CatalogueError::BadKey)
+}
+
+/// Fails if there is no key to check a signature by. `key`: of `catalog.public_key`; `None`: that of the releases.
+pub(crate) fn check_key(key: Option<&str>) -> Result<(), CatalogueError> {
+    raw_key(key).map(drop)
+}
+
 /// Checks the signature and the content of a file. `key`: of `catalog.public_key`; `None`: that of the releases.
 pub(crate) fn verify<'t>(file: &'t str, key: Option<&str>) -> Result<Verified<'t>, CatalogueError> {
-    let key = public_key(key.unwrap_or(RELEASE_KEY)).ok_or(CatalogueError::NoKey)?;
+    let key = raw_key(key)?;
     let signed = file.strip_prefix(HEAD).and_then(|rest| rest.split_once('\n'));
     let (signature, text) = signed.ok_or(CatalogueError::Unsigned)?;
     let signature = BASE64.decode(signature.trim_end().as_bytes()).map_err(|_| CatalogueError::Unsigned)?;
@@ -81,6 +107,7 @@ fn parse(text: &str) -> Result<Builtin, CatalogueError> {
 
 /// The raw key in a PEM file, or in Base64 alone.
 fn public_key(text: &str) -> Option<Vec<u8>> {
+    let text = text.find(PEM_HEAD).map_or(text, |start| &text[start..]);
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
     let bytes = BASE64.decode(lines.collect::<String>().as_bytes()).ok()?;
     let start = bytes.len().checked_sub(KEY_BYTES)?;
@@ -157,16 +184,15 @@ mod tests {
         let (file, key) = signed(BUILTIN_TEXT);
         let verified = verify(&file, Some(&key)).unwrap();
         assert_eq!((verified.catalogue.serial, verified.text), (compiled_in().serial, BUILTIN_TEXT));
-        assert_eq!(
-            verify(&file, None).unwrap_err(),
-            CatalogueError::WrongSignature,
-            "the key of the releases is another"
-        );
+        let without = if release_key().is_some() { CatalogueError::WrongSignature } else { CatalogueError::NoKey };
+        assert_eq!(verify(&file, None).unwrap_err(), without, "the key of the releases, if there is one, is another");
         let changed = file.replacen("rpm = 30", "rpm = 31", 1);
         assert_eq!(verify(&changed, Some(&key)).unwrap_err(), CatalogueError::WrongSignature);
         assert_eq!(verify(BUILTIN_TEXT, Some(&key)).unwrap_err(), CatalogueError::Unsigned);
-        assert_eq!(verify(&file, Some("x")).unwrap_err(), CatalogueError::NoKey);
-        assert!(public_key(RELEASE_KEY).is_some_and(|key| key.len() == KEY_BYTES));
+        assert_eq!(verify(&file, Some("x")).unwrap_err(), CatalogueError::BadKey);
+        let pem = format!("A note of its owner.\n{PEM_HEAD}\n{key}\n-----END PUBLIC KEY-----\n");
+        assert!(verify(&file, Some(&pem)).is_ok() && check_key(Some(&pem)).is_ok());
+        assert!(release_key().is_none_or(|key| public_key(key).is_some_and(|key| key.len() == KEY_BYTES)));
     }
 
     #[test]

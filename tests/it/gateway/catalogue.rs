@@ -51,9 +51,15 @@ fn catalog(folder: &Path, key: &str, arguments: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn the_private_half_of_the_release_key_is_not_here_and_its_public_half_is() {
+fn no_private_half_of_a_key_is_here_and_a_program_without_a_key_says_so() {
     let key = std::fs::read_to_string(Path::new(ROOT).join("src/catalog/signing-key.pem")).unwrap();
-    assert!(key.contains("BEGIN PUBLIC KEY") && !key.contains("PRIVATE"));
+    assert!(!key.contains("PRIVATE"), "{key}");
+    let folder = tempfile::tempdir().unwrap();
+    new_key(folder.path());
+    std::fs::write(folder.path().join("signed.toml"), sign(folder.path(), &[])).unwrap();
+    let (code, printed) = catalog(folder.path(), "", &["verify", "signed.toml"]);
+    let expected = if key.contains("BEGIN PUBLIC KEY") { "signed by another key" } else { "Set `catalog.public_key`" };
+    assert!(code == 1 && printed.contains(expected), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,9 +33,11 @@ fn release() -> tempfile::TempDir {
     for name in ["LICENSE", "README.md", "tollfree.example.toml", "tollfree.schema.json"] {
         std::fs::copy(root().join(name), path(name)).unwrap();
     }
-    for name in ["programs", "assets"] {
+    for name in ["programs", "assets", "deploy"] {
         std::fs::create_dir(path(name)).unwrap();
     }
+    std::fs::copy(root().join("deploy/checksums.sh"), path("deploy/checksums.sh")).unwrap();
+    std::fs::write(path("assets/tollfree-catalogue.toml"), "signed").unwrap();
     write_program(&path("programs/gh"), GH);
     let machine = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
     for libc in ["gnu", "musl"] {
@@ -64,7 +66,10 @@ fn the_workflow_publishes_archives_and_their_sums() {
     let folder = release();
     let published = std::fs::read_to_string(folder.path().join("published")).unwrap();
     let assets: Vec<&str> = published.lines().filter(|word| word.starts_with("assets/")).collect();
-    assert!(assets.contains(&"assets/SHA256SUMS") && assets.len() == 3, "{published}");
+    assert!(assets.contains(&"assets/SHA256SUMS") && assets.len() == 4, "{published}");
+    let sums = std::fs::read_to_string(folder.path().join("assets/SHA256SUMS")).unwrap();
+    let covered = |name: &&str| sums.lines().any(|line| line.ends_with(&format!(" {}", &name["assets/".len()..])));
+    assert!(assets.iter().filter(|name| !name.ends_with("SUMS")).all(covered), "{sums}");
     let archive = assets.iter().find(|name| name.ends_with("gnu.tar.gz")).unwrap();
     let listed = run(Command::new("tar").current_dir(&folder).args(["-tzf", archive]));
     for name in ["tollfree", "LICENSE", "README.md", "tollfree.example.toml", "tollfree.schema.json"] {
