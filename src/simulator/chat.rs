@@ -23,6 +23,7 @@ use super::{
     in_flight::Call,
     moderation,
     provider::{Model, Provider},
+    ranking,
     recorded::{Case, Form},
     request::SimulatedRequest,
     settings::Status,
@@ -57,6 +58,11 @@ pub(crate) async fn transcribe(state: Arc<State>, id: &str, http: HttpRequest, b
     serve(state, id, http, body, Kind::Transcription).await
 }
 
+/// `POST …/rerank`
+pub(crate) async fn rank(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
+    serve(state, id, http, body, Kind::Rerank).await
+}
+
 /// `POST …/embeddings`
 pub(crate) async fn embed(state: Arc<State>, id: &str, http: HttpRequest, body: Bytes) -> HttpResponse {
     serve(state, id, http, body, Kind::Embedding).await
@@ -69,6 +75,7 @@ enum Kind {
     Completion,
     Embedding,
     Moderation,
+    Rerank,
     Transcription,
 }
 
@@ -120,6 +127,7 @@ fn parse(
         Kind::Completion => completions::parse(body),
         Kind::Embedding => embeddings::parse(body),
         Kind::Moderation => moderation::parse(body),
+        Kind::Rerank => ranking::parse(body),
         Kind::Transcription => {
             let content_type = http.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
             transcription::parse(body, content_type.unwrap_or_default())
@@ -136,7 +144,7 @@ fn parse(
     }
     let dialect = provider.dialect.implementation();
     let error = match kind {
-        Kind::Chat | Kind::Completion if model.vectors.is_some() || model.can.moderate || model.can.transcribe => {
+        Kind::Chat | Kind::Completion if does_not_chat(&model) => {
             Some(RequestError::Value { param: "model", message: format!("{name} does not support chat completions") })
         }
         Kind::Chat => {
@@ -149,12 +157,17 @@ fn parse(
         }
         Kind::Embedding => embeddings::check(&model, &request),
         Kind::Moderation => moderation::check(&model),
-        Kind::Transcription => transcription::check(&model, &request),
+        Kind::Rerank => ranking::check(&model),
+        Kind::Transcription => transcription::check(provider.dialect, &model, &request),
     };
     match error {
         Some(error) => Err(error),
         None => Ok((account, model, request)),
     }
+}
+
+fn does_not_chat(model: &Model) -> bool {
+    model.vectors.is_some() || model.can.moderate || model.can.rerank || model.can.transcribe
 }
 
 /// The calls of one HTTP request.
@@ -209,11 +222,12 @@ impl Calls<'_> {
         if has_texts {
             completion.body = Some(completions::as_text(&dialect.whole(provider, &completion)));
         }
-        if matches!(operation, Kind::Embedding | Kind::Moderation | Kind::Transcription) {
+        if matches!(operation, Kind::Embedding | Kind::Moderation | Kind::Rerank | Kind::Transcription) {
             (completion.output_tokens, completion.reasoning_tokens) = (0, 0);
             (completion.content, completion.reasoning) = (Vec::new(), Vec::new());
             completion.body = Some(match operation {
                 Kind::Moderation => moderation::response(request),
+                Kind::Rerank => ranking::response(provider.dialect, completion.seed, request),
                 Kind::Transcription => transcription::response(request),
                 _ => embeddings::response(model, request),
             });
@@ -235,7 +249,10 @@ impl Calls<'_> {
         };
         if request.stream {
             let headers = dialect.headers(&statuses, &completion);
-            let mut events = dialect.events(provider, &completion);
+            let mut events = match operation {
+                Kind::Transcription => transcription::events(request),
+                _ => dialect.events(provider, &completion),
+            };
             if has_texts {
                 events = completions::events_as_text(events);
             }

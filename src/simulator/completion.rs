@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
+    moderation,
     provider::{Model, Provider},
     request::{SimulatedRequest, tokens_of},
     rng::Rng,
@@ -158,6 +159,11 @@ fn thought(request: &SimulatedRequest, provider: &Provider, model: &Model) -> St
 
 /// The text of a completion in the requested format.
 fn content(request: &SimulatedRequest, provider: &Provider, model: &Model, wanted: Option<i64>) -> String {
+    if model.can.guard
+        && let Some(verdict) = moderation::verdict(request)
+    {
+        return verdict;
+    }
     let format = request.body.pointer("/response_format/type").and_then(Value::as_str);
     let text = reply_text(request, provider, model);
     match format {

@@ -5,7 +5,8 @@
 //!
 //! | path | |
 //! |---|---|
-//! | `/groq/openai/v1`, `/gemini/v1beta/openai`, `/cerebras/v1`, `/mistral/v1`, `/ollama/v1` | base URLs: `chat/completions`, `completions`, `fim/completions`, `embeddings`, `moderations`, `audio/transcriptions` and `models` |
+//! | `/groq/openai/v1`, `/gemini/v1beta/openai`, `/cerebras/v1`, `/mistral/v1`, `/ollama/v1`, `/cohere/compatibility/v1` | base URLs: `chat/completions`, `completions`, `fim/completions`, `embeddings`, `moderations`, `rerank`, `audio/transcriptions` and `models` |
+//! | `POST /v2/rerank` | Cohere's, beside its compatible API |
 //! | `POST, GET, DELETE /_control/faults` | faults on demand, see `faults::FaultRule` |
 //! | `POST /_control/profile` | changes limits, latency, accounts and switches: a `Profile` as JSON |
 //! | `POST /_control/reset` | clears counts, audit and faults |
@@ -27,6 +28,7 @@ mod in_flight;
 mod moderation;
 mod profile;
 mod provider;
+mod ranking;
 mod recorded;
 mod request;
 mod rng;

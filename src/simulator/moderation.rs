@@ -46,6 +46,34 @@ pub(super) fn check(model: &Model) -> Option<RequestError> {
     (!model.can.moderate).then(|| RequestError::Value { param: "model", message: message() })
 }
 
+/// The categories of policies that guards are given.
+const POLICY: [&str; 13] = [
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+];
+
+/// The answer of a guard to a policy and an array of texts. `None`: the request is an ordinary chat.
+pub(super) fn verdict(request: &SimulatedRequest) -> Option<String> {
+    let policy = request.messages().first()?.get("content")?.as_str()?;
+    let texts: Vec<String> =
+        serde_json::from_str(&request.last_user).ok().filter(|_| policy.contains("Categories:"))?;
+    let found = |text: &String| -> Vec<&str> {
+        POLICY.into_iter().filter(|category| text.split_whitespace().any(|word| word == *category)).collect()
+    };
+    Some(json!({ "results": texts.iter().map(found).collect::<Vec<_>>() }).to_string())
+}
+
 /// The body of the response.
 pub(super) fn response(request: &SimulatedRequest) -> String {
     let result = |text: &&str| {

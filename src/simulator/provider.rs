@@ -64,6 +64,8 @@ pub(crate) struct Can {
     pub fim: bool,
     pub moderate: bool,
     pub transcribe: bool,
+    pub rerank: bool,
+    pub guard: bool,
 }
 
 impl Provider {
@@ -119,6 +121,8 @@ impl Model {
                 fim: able(Ability::Fim),
                 moderate: able(Ability::Moderate),
                 transcribe: able(Ability::Transcribe),
+                rerank: able(Ability::Rerank),
+                guard: able(Ability::Guard),
             },
             bucket: own.bucket.clone().unwrap_or_else(|| id.to_owned()),
             limits: limits(&own.limits, &[&own.window, &provider.window], zone),

@@ -102,6 +102,13 @@ fn provider_routes(config: &mut web::ServiceConfig, provider: &Provider) {
         let (state, id) = (state.into_inner().as_ref().clone(), transcriptions_id.clone());
         async move { chat::transcribe(state, &id, request, body).await }
     };
+    let ranking_id = id.clone();
+    let rank = move |state: Shared, request: HttpRequest, body: Bytes| {
+        let (state, id) = (state.into_inner().as_ref().clone(), ranking_id.clone());
+        async move { chat::rank(state, &id, request, body).await }
+    };
+    let is_cohere = provider.dialect == DialectName::Cohere;
+    let ranking = &format!("{path}/rerank");
     let is_mistral = provider.dialect == DialectName::Mistral;
     let completions = &format!("{path}{}", if is_mistral { "/fim/completions" } else { "/completions" });
     config
@@ -109,6 +116,7 @@ fn provider_routes(config: &mut web::ServiceConfig, provider: &Provider) {
         .route(&format!("{path}/embeddings"), web::post().to(embeddings))
         .route(completions, web::post().to(complete))
         .route(&format!("{path}/moderations"), web::post().to(moderate))
+        .route(if is_cohere { "/v2/rerank" } else { ranking }, web::post().to(rank))
         .route(&format!("{path}/audio/transcriptions"), web::post().to(transcribe.clone()))
         .route(&format!("{path}/audio/translations"), web::post().to(transcribe))
         .route(&format!("{path}/models"), web::get().to(models));

@@ -92,6 +92,10 @@ pub(crate) enum Ability {
     Moderate,
     /// Transcribes recordings, and does not chat.
     Transcribe,
+    /// Ranks documents, and does not chat.
+    Rerank,
+    /// Classifies texts by a policy in its prompt.
+    Guard,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{dialects::request_checks::RequestError, provider::Model, request::SimulatedRequest};
+use super::{
+    dialects::{DialectName, StreamEvent, request_checks::RequestError},
+    provider::Model,
+    request::SimulatedRequest,
+};
 
 /// Groq counts at least as many seconds for a call.
 const MIN_SECONDS: i64 = 10;
@@ -29,12 +33,13 @@ pub(super) fn parse(body: &[u8], content_type: &str) -> Result<SimulatedRequest,
     let seconds = seconds(file).ok_or("file must be one of the following types: [wav]")?;
     let request = json!({
         "seconds": seconds, "bytes": file.len(), "prompt": text("prompt"),
-        "response_format": text("response_format").unwrap_or_else(|| "json".to_owned()), "stream": text("stream"),
+        "response_format": text("response_format").unwrap_or_else(|| "json".to_owned()),
     });
     #[expect(clippy::cast_possible_truncation, reason = "a recording is far shorter")]
     let sound = (seconds.ceil() as i64).max(MIN_SECONDS);
     let model = text("model").ok_or("`model` is missing")?;
-    Ok(SimulatedRequest { model, sound, body: request, ..SimulatedRequest::default() })
+    let stream = text("stream").is_some_and(|value| value != "false");
+    Ok(SimulatedRequest { model, sound, stream, body: request, ..SimulatedRequest::default() })
 }
 
 fn find(all: &[u8], wanted: &[u8]) -> Option<usize> {
@@ -51,7 +56,7 @@ fn seconds(file: &[u8]) -> Option<f64> {
 }
 
 /// The first thing that is wrong with a request.
-pub(super) fn check(model: &Model, request: &SimulatedRequest) -> Option<RequestError> {
+pub(super) fn check(dialect: DialectName, model: &Model, request: &SimulatedRequest) -> Option<RequestError> {
     let wrong = |param, message: String| Some(RequestError::Value { param, message });
     if !model.can.transcribe {
         return wrong("model", format!("The model `{}` does not support transcriptions", model.id));
@@ -62,8 +67,36 @@ pub(super) fn check(model: &Model, request: &SimulatedRequest) -> Option<Request
     if !matches!(request.body["response_format"].as_str(), Some("json" | "text" | "verbose_json")) {
         return wrong("response_format", "response_format must be one of `[json text verbose_json]`".to_owned());
     }
-    let streams = request.body["stream"].as_str().is_some_and(|value| value != "false");
-    if streams { wrong("stream", "streaming is not supported".to_owned()) } else { None }
+    if request.stream && dialect != DialectName::Mistral {
+        return wrong("stream", "streaming is not supported".to_owned());
+    }
+    None
+}
+
+/// The events of a response in pieces, as at Mistral.
+pub(super) fn events(request: &SimulatedRequest) -> Vec<StreamEvent> {
+    let text = text(request);
+    let event = |kind: &str, mut data: Value, paced| {
+        data["type"] = kind.into();
+        StreamEvent { text: format!("event: {kind}\ndata: {data}\n\n"), paced, tokens: 0 }
+    };
+    let mut events = vec![event("transcription.language", json!({ "audio_language": "en" }), false)];
+    let pieces =
+        text.split_inclusive('.').map(|piece| event("transcription.text.delta", json!({ "text": piece }), true));
+    events.extend(pieces);
+    let usage = json!({ "prompt_audio_seconds": request.body["seconds"], "prompt_tokens": 4, "completion_tokens": 9 });
+    events.push(event("transcription.done", json!({ "text": text, "usage": usage }), false));
+    events
+}
+
+/// The transcript.
+fn text(request: &SimulatedRequest) -> String {
+    let whole: Value = serde_json::from_str(&response(&SimulatedRequest {
+        body: json!({ "seconds": request.body["seconds"], "prompt": request.body["prompt"] }),
+        ..SimulatedRequest::default()
+    }))
+    .unwrap_or_default();
+    whole["text"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The body of the response.

@@ -1,6 +1,7 @@
 //! The wire format of each provider. One file per provider implements [`Dialect`]; its bodies follow the recorded ones.
 
 pub(super) mod cerebras;
+pub(super) mod cohere;
 pub(super) mod gemini;
 pub(super) mod groq;
 mod json;
@@ -109,6 +110,7 @@ pub(crate) enum DialectName {
     Cerebras,
     Mistral,
     Ollama,
+    Cohere,
 }
 
 impl DialectName {
@@ -119,6 +121,7 @@ impl DialectName {
             "cerebras" => Self::Cerebras,
             "mistral" => Self::Mistral,
             "ollama" => Self::Ollama,
+            "cohere" => Self::Cohere,
             _ => return None,
         })
     }
@@ -130,6 +133,7 @@ impl DialectName {
             Self::Cerebras => &cerebras::Cerebras,
             Self::Mistral => &mistral::Mistral,
             Self::Ollama => &ollama::Ollama,
+            Self::Cohere => &cohere::Cohere,
         }
     }
 }
