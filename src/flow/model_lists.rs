@@ -76,6 +76,7 @@ impl Flow {
         let now_ms = self.ledger.now_ms();
         let findings = match list {
             Ok(list) => {
+                let elsewhere = names(id, Listing::Elsewhere).concat();
                 let list: Vec<ListedModel> = list;
                 if let Some(before) = before.filter(|_| is_wanted) {
                     let is_back = |refused: &&String| list.iter().any(|model| model.id == **refused);
@@ -83,7 +84,9 @@ impl Flow {
                         before.refused.keys().filter(is_back).map(|model| format!("{id}/{model}")).collect();
                     let _ = self.ledger.serve_again(&back).await; // an outage is logged where it begins
                 }
-                let mut findings = ModelFindings::compare(&names(id), &list, before, now_ms);
+                let rest: Vec<ListedModel> =
+                    list.iter().filter(|model| !elsewhere.contains(&model.id.as_str())).cloned().collect();
+                let mut findings = ModelFindings::compare(&names(id, Listing::Expected), &rest, before, now_ms);
                 findings.new.truncate(MAX_NEW);
                 findings
             }
@@ -148,11 +151,20 @@ fn is_due(findings: &Findings, provider: &Provider, now_ms: i64) -> bool {
         })
 }
 
+/// Whether a provider's list is expected to have a model.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listing {
+    Expected,
+    /// A model with an address of its own can be missing in the list.
+    Elsewhere,
+}
+
 /// The names of each model that the catalogue serves at a provider, its id first.
-fn names(provider: &str) -> Vec<Vec<&'static str>> {
+fn names(provider: &str, listing: Listing) -> Vec<Vec<&'static str>> {
     let models = builtin().provider(provider).into_iter().flat_map(|table| &table.models);
-    // A model with an address of its own is not in the list.
-    let current = models.filter(|(_, model)| model.status != Some(Status::Retired) && model.url.is_none());
+    let is_expected = listing == Listing::Expected;
+    let current =
+        models.filter(|(_, model)| model.status != Some(Status::Retired) && model.url.is_none() == is_expected);
     current
         .map(|(id, model)| std::iter::once(id.as_str()).chain(model.aliases.iter().map(String::as_str)).collect())
         .collect()
