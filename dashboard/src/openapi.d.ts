@@ -318,6 +318,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/v1/providers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Switches on or off that a provider is called without a key
+         * @description For providers that answer without one. It holds for every replica within a second, and switched off at once.
+         */
+        patch: operations["change_provider"];
+        trace?: never;
+    };
     "/admin/v1/requests": {
         parameters: {
             query?: never;
@@ -2078,6 +2098,8 @@ export interface components {
             id: string;
             /** @description Whether it is called without a key */
             keyless: boolean;
+            /** @description Whether the configuration switches that on, so that it is changed there */
+            keyless_configured: boolean;
             list: null | components["schemas"]["ProviderModelList"];
             /** @description What it lacks besides a key */
             missing: string | null;
@@ -2098,6 +2120,14 @@ export interface components {
             enabled: boolean;
             id: string;
             name: string;
+        };
+        /** @description A change of a provider. */
+        ProviderChange: {
+            /**
+             * @description Whether it is called without a key while it has none. Its limits then count the address of the gateway, which others may
+             *     share, and prompts may be logged
+             */
+            keyless: boolean;
         };
         /** @description A provider key as the admin API and the `providers keys` command show it. */
         ProviderKey: {
@@ -2215,6 +2245,11 @@ export interface components {
         Request: {
             account: string | null;
             attempts: components["schemas"]["Attempt"][];
+            /**
+             * Format: int64
+             * @description Seconds of sound that were counted
+             */
+            audio_seconds?: number | null;
             client: string;
             client_name: string | null;
             cursor: string;
@@ -2543,6 +2578,11 @@ export interface components {
         };
         /** @description Every request is either ok, limited (429) or failed. */
         UsageFigures: {
+            /**
+             * Format: int64
+             * @description Seconds of sound in recordings
+             */
+            audio_seconds: number;
             /** Format: int64 */
             failed: number;
             /** Format: int64 */
@@ -2927,6 +2967,16 @@ export interface components {
         };
         /** @description `client_revoked`, `client_in_file`, `conflict` */
         "409_client_revoked_or_client_in_file_or_conflict": {
+            headers: {
+                "x-request-id": components["headers"]["x-request-id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Envelope"];
+            };
+        };
+        /** @description `keyless_in_configuration`, `too_many_provider_keys`, `conflict` */
+        "409_keyless_in_configuration_or_too_many_provider_keys_or_conflict": {
             headers: {
                 "x-request-id": components["headers"]["x-request-id"];
                 [name: string]: unknown;
@@ -4003,6 +4053,49 @@ export interface operations {
             400: components["responses"]["400_invalid_json_or_invalid_value"];
             401: components["responses"]["401_invalid_api_key"];
             403: components["responses"]["403_cross_site_request_or_admin_required"];
+            413: components["responses"]["413_request_too_large"];
+            415: components["responses"]["415_unsupported_encoding"];
+            429: components["responses"]["429_too_many_attempts"];
+            500: components["responses"]["500_internal_error"];
+            503: components["responses"]["503_ledger_unavailable_or_admin_key_not_set"];
+        };
+    };
+    change_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example kilo */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "keyless": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["ProviderChange"];
+            };
+        };
+        responses: {
+            /** @description The provider after the change */
+            200: {
+                headers: {
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Provider"];
+                };
+            };
+            400: components["responses"]["400_invalid_json_or_invalid_value"];
+            401: components["responses"]["401_invalid_api_key"];
+            403: components["responses"]["403_cross_site_request_or_admin_required"];
+            404: components["responses"]["404_not_found"];
+            409: components["responses"]["409_keyless_in_configuration_or_too_many_provider_keys_or_conflict"];
             413: components["responses"]["413_request_too_large"];
             415: components["responses"]["415_unsupported_encoding"];
             429: components["responses"]["429_too_many_attempts"];

@@ -217,6 +217,13 @@ export const useDeleteProviderKey = () =>
 /** Looks at the lists of models of all providers. */
 export const useRefreshLists = () =>
   useChange(() => bodyOf(api.POST("/admin/v1/providers/refresh", { body: {} })), "providers", "models");
+/** Switches on or off that a provider is called without a key. */
+export const useSwitchKeyless = (id: string) =>
+  useChange(
+    (keyless: boolean) => bodyOf(api.PATCH("/admin/v1/providers/{id}", { ...byId(id), body: { keyless } })),
+    "providers",
+    "models",
+  );
 /** Tries a key. Nothing changes by it. */
 export const useTestProviderKey = (id: string) =>
   useMutation({ mutationFn: () => bodyOf(api.POST("/admin/v1/provider-keys/{id}/test", byId(id))) });

@@ -10,6 +10,7 @@ const figures = {
   tokens_in: 1,
   tokens_out: 1,
   tokens_cached: 0,
+  audio_seconds: 0,
   waited_ms: 0,
   first_token_p50_ms: 5,
   first_token_p95_ms: 9,

@@ -9,6 +9,7 @@ const ZERO: UsageFigures = {
   tokens_in: 0,
   tokens_out: 0,
   tokens_cached: 0,
+  audio_seconds: 0,
   waited_ms: 0,
   first_token_p50_ms: null,
   first_token_p95_ms: null,

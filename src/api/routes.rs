@@ -95,6 +95,7 @@ fn admin_v1(app: &mut Urls) {
         [(M::PATCH, patch().to(admin::provider_keys::change)), (M::DELETE, delete().to(admin::provider_keys::delete))];
     app.service(at("/providers", [(M::GET, get().to(admin::provider_keys::list_providers))]))
         .service(at("/providers/refresh", [(M::POST, post().to(admin::provider_keys::refresh))]))
+        .service(at("/providers/{id}", [(M::PATCH, patch().to(admin::provider_keys::switch))]))
         .service(at(
             "/provider-keys",
             [(M::GET, get().to(admin::provider_keys::list)), (M::POST, post().to(admin::provider_keys::add))],

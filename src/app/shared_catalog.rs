@@ -36,6 +36,10 @@ pub(super) fn with_shared<'a>(settings: &'a Settings, stored: &StoredKeys, findi
     }
     for group in &stored.groups {
         let provider = settings.to_mut().providers.entry(group.record.provider.clone()).or_default();
+        if group.record.is_keyless_switch() {
+            provider.keyless_added = true;
+            continue;
+        }
         provider.groups.insert(group.record.fingerprint.clone(), group.record.account().to_owned());
     }
     for key in &stored.keys {

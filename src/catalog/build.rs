@@ -195,6 +195,7 @@ fn known_provider(at: &Overlay<'_>, accounts: &[Arc<Account>]) -> KnownProvider 
         new_models: at.new_models(),
         paid_models: at.paid_models(),
         can_be_keyless: at.auth() == Auth::BearerOptional && !at.custom,
+        keyless_configured: at.settings.is_some_and(|settings| settings.keyless),
         takes_keys: at.auth() != Auth::None && (at.status() != Status::Retired || lists_models),
         provider: Arc::new(at.provider(base_url.unwrap_or_default())),
         configured_keys: keys.filter(|(_, key)| own.contains(&*key.id)).collect(),

@@ -73,6 +73,8 @@ pub struct KnownProvider {
     pub paid_models: Vec<String>,
     /// Whether the operator can have it called without a key.
     pub can_be_keyless: bool,
+    /// Whether the configuration says so.
+    pub keyless_configured: bool,
     /// Whether keys can be added for it.
     pub takes_keys: bool,
     /// Its keys from the environment, each with its account.

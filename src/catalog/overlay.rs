@@ -9,7 +9,7 @@ use crate::{
         provider_table::{DailyReset, ModelTable, ProviderTable},
     },
     domain::{
-        Capabilities, Model, ModelKind, NewModels, Provider, Vectors, Window,
+        Capabilities, Guard, Model, ModelKind, NewModels, Provider, Vectors, Window,
         provider::{Auth, Status, Wire},
     },
 };
@@ -56,7 +56,9 @@ impl<'a> Overlay<'a> {
 
     /// Whether it is called without a key, because the operator has switched that on and it has none.
     pub(super) fn is_keyless(&self) -> bool {
-        self.auth() == Auth::BearerOptional && self.settings.is_some_and(|s| s.keyless) && !self.has_keys()
+        self.auth() == Auth::BearerOptional
+            && self.settings.is_some_and(|s| s.keyless || s.keyless_added)
+            && !self.has_keys()
     }
 
     fn has_keys(&self) -> bool {
@@ -222,9 +224,14 @@ impl<'a> Overlay<'a> {
             ModelKind::Embedding
         } else if id.to_lowercase().contains("whisper") {
             ModelKind::Transcription
+        } else if id.to_lowercase().contains("rerank") {
+            ModelKind::Rerank
+        } else if Guard::of_id(id).is_some() {
+            ModelKind::Moderation
         } else {
             ModelKind::Chat
         };
+        let guard = tables.iter().find_map(|t| t.guard).or_else(|| Guard::of_id(id));
         let kind = tables.iter().find_map(|t| t.kind).unwrap_or(guessed);
         let default_parameters: BTreeMap<&String, &serde_json::Value> =
             tables.iter().rev().flat_map(|t| &t.default_parameters).collect();
@@ -251,10 +258,12 @@ impl<'a> Overlay<'a> {
             ),
             chat_default: tables.iter().find_map(|t| t.chat_default).unwrap_or(true),
             kind,
+            guard,
             vectors: (kind == ModelKind::Embedding).then(|| self.vectors(id, &tables)),
             url: tables.iter().find_map(|t| t.url.clone()),
             min_audio_seconds: tables.iter().find_map(|t| t.min_audio_seconds).unwrap_or(0),
             max_file_bytes: tables.iter().find_map(|t| t.max_file_bytes),
+            streams_transcripts: tables.iter().find_map(|t| t.streams_transcripts).unwrap_or(false),
             states_times: tables.iter().find_map(|t| t.states_times).unwrap_or(true),
             default_parameters: default_parameters.into_iter().map(|(n, v)| (n.clone(), v.to_string())).collect(),
             zero_limit: limits.zero,

@@ -57,31 +57,37 @@ fn has_name(candidate: &Candidate, name: &str) -> bool {
 }
 
 pub(super) fn resolve<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'a>, NotFound> {
-    resolve_name(catalog, name).or_else(|not_found| match alias_of(catalog, name) {
-        Some(model) => resolve_name(catalog, model),
-        None => Err(not_found),
+    resolve_name(catalog, name).or_else(|not_found| {
+        let found = aliases_of(catalog, name).into_iter().map(|model| resolve_name(catalog, model));
+        found.reduce(Result::or).unwrap_or(Err(not_found))
     })
 }
 
-/// Names that coding agents and SDKs have built in, tried after the operator's aliases.
-const BUILTIN_ALIASES: [(&str, &str); 4] = [
+/// Names that coding agents and SDKs have built in, tried after the operator's aliases. The first that is served counts.
+const BUILTIN_ALIASES: [(&str, &str); 6] = [
     ("claude-*haiku*", "free-fast"),
     ("claude-*", "free-smart"),
     ("omni-moderation*", "mistral-moderation-latest"),
     ("text-moderation*", "mistral-moderation-latest"),
+    ("omni-moderation*", "openai/gpt-oss-safeguard-20b"),
+    ("text-moderation*", "openai/gpt-oss-safeguard-20b"),
 ];
 /// Before a name that Claude Code shall list: it keeps only names with `claude` or `anthropic` in them.
 pub const LISTED_PREFIX: &str = "anthropic/";
 
-/// The model that a name stands for, which no model has.
-fn alias_of<'a>(catalog: &'a Catalog, name: &'a str) -> Option<&'a str> {
+/// The models that a name stands for, which no model has.
+fn aliases_of<'a>(catalog: &'a Catalog, name: &'a str) -> Vec<&'a str> {
     let own = catalog.aliases.iter().find(|alias| model_pattern::matches(&alias.pattern, name));
     if let Some(alias) = own {
-        return Some(&alias.model);
+        return vec![&alias.model];
     }
     let bare = name.strip_prefix(LISTED_PREFIX).unwrap_or(name);
-    let builtin = BUILTIN_ALIASES.iter().find(|(pattern, _)| model_pattern::matches(pattern, bare));
-    builtin.map(|(_, model)| *model).or_else(|| (bare.len() < name.len()).then_some(bare))
+    let builtin = BUILTIN_ALIASES.iter().filter(|(pattern, _)| model_pattern::matches(pattern, bare));
+    let mut models: Vec<&str> = builtin.map(|(_, model)| *model).collect();
+    if models.is_empty() && bare.len() < name.len() {
+        models.push(bare);
+    }
+    models
 }
 
 /// Like [`resolve`], without aliases.

@@ -11,7 +11,7 @@ use serde::{
 
 use super::value;
 use crate::domain::{
-    Capabilities, Limit, ModelKind, NewModels, TokenCharge, WindowKind, Zone,
+    Capabilities, Guard, Limit, ModelKind, NewModels, TokenCharge, WindowKind, Zone,
     provider::{Auth, DialectName, Status},
     time::HOUR_MS,
 };
@@ -136,6 +136,10 @@ pub struct ModelTable {
     pub max_file_bytes: Option<u64>,
     /// Whether transcripts can have times.
     pub states_times: Option<bool>,
+    /// Whether transcripts can come in pieces.
+    pub streams_transcripts: Option<bool>,
+    /// How a chat model moderates texts.
+    pub guard: Option<Guard>,
     /// Texts that one call takes.
     #[serde(deserialize_with = "value::optional_whole::<_, _, 1, MAX_INPUTS>")]
     pub max_inputs: Option<u32>,

@@ -361,7 +361,7 @@ pub struct CatalogSettings {
     pub url: Option<String>,
     /// Where it is kept between two starts.
     pub file: Option<PathBuf>,
-    /// The key that has signed it: PEM, or 32 bytes in Base64. `None`: that of the releases.
+    /// The key that has signed it: PEM, or 32 bytes in Base64. `None`: that of the releases, if the program was built with one.
     pub public_key: Option<String>,
 }
 
@@ -387,6 +387,8 @@ pub struct ProviderSettings {
     pub findings: ModelFindings,
     /// It is called without a key while it has none.
     pub keyless: bool,
+    /// The same, as an administrator has switched it on at run time. Loading leaves it off.
+    pub keyless_added: bool,
     /// From the environment, else from the file. Without a trailing slash.
     pub base_url: Option<String>,
     /// Its `[providers.NAME]` of the file.

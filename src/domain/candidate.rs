@@ -5,9 +5,10 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::{
+    guard::Guard,
     model_kind::ModelKind,
     provider::{Capabilities, DialectName, Model, Provider},
-    request::ChatRequest,
+    request::{ChatRequest, PromptSize},
     window::{Scope, TokenCharge, Unit, Window},
 };
 
@@ -55,10 +56,27 @@ impl Candidate {
         *kind == ModelKind::Completion || capabilities.has(Capabilities::FIM) || self.provider.wire.completions
     }
 
+    /// The guard that moderates the texts of a request, and how many they are.
+    pub fn guard(&self, request: &ChatRequest) -> Option<(Guard, usize)> {
+        let inputs = request.moderation.as_ref()?;
+        self.model.guard.map(|guard| (guard, inputs.texts.len()))
+    }
+
+    /// The measures of the prompt of a request as it is sent.
+    pub fn prompt_size(&self, request: &ChatRequest) -> PromptSize {
+        let mut size = request.size;
+        if let Some((guard, _)) = self.guard(request) {
+            size.messages += 2;
+            size.ascii_chars += guard.policy_chars();
+        }
+        size
+    }
+
     /// The endpoint of a request, below the provider's base URL.
     pub fn path(&self, request: &ChatRequest) -> &'static str {
         let is_translation = request.upload.as_ref().is_some_and(|upload| upload.is_translation);
         match request.kind {
+            ModelKind::Moderation if self.model.guard.is_some() => ModelKind::Chat.path(),
             ModelKind::Transcription if is_translation => "/audio/translations",
             ModelKind::Completion if !self.takes_prompts() => ModelKind::Chat.path(),
             ModelKind::Completion if self.provider.wire.dialect == DialectName::Mistral => "/fim/completions",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::{
+    guard::Guard,
     model_kind::ModelKind,
     vectors::Vectors,
     window::{Scope, TokenCharge, Zone},
@@ -230,6 +231,8 @@ pub struct Model {
     /// False for models that are not for general chat, such as classifiers. They are served only by their own name.
     pub chat_default: bool,
     pub kind: ModelKind,
+    /// It moderates texts through chats.
+    pub guard: Option<Guard>,
     /// Of an embedding model.
     pub vectors: Option<Vectors>,
     /// Address of its endpoint where that is not below the provider's base URL; a path counts from the root of its host.
@@ -240,6 +243,8 @@ pub struct Model {
     pub max_file_bytes: Option<u64>,
     /// Transcripts can have times (`verbose_json`).
     pub states_times: bool,
+    /// Transcripts can come in pieces.
+    pub streams_transcripts: bool,
     /// Parameters that the provider needs and a client may leave out, each with its value as JSON.
     pub default_parameters: Vec<(String, String)>,
     /// Was found in the provider's list, and has answered no request yet.

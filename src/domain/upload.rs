@@ -2,6 +2,8 @@
 
 use std::{fs::File, ops::Range, sync::Arc};
 
+use super::provider::Model;
+
 /// How the client wants its transcript.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TranscriptForm {
@@ -33,10 +35,16 @@ pub struct Upload {
     pub model: Range<u64>,
     /// Further changes on the way to a provider.
     pub edits: Vec<UploadEdit>,
-    pub recording_bytes: u64,
+    /// Where the recording stands.
+    pub recording: Range<u64>,
+    /// The language that the client states, and what it says of the recording.
+    pub language: Option<String>,
+    pub prompt: Option<String>,
     /// Length of the recording, from its container.
     pub seconds: f64,
     pub form: TranscriptForm,
+    /// The transcript is wanted as it comes.
+    pub stream: bool,
     /// The transcript is wanted in English.
     pub is_translation: bool,
 }
@@ -48,14 +56,27 @@ pub struct UploadEdit {
     pub text: String,
     /// For models that state times; otherwise for those that do not.
     pub only_verbose: bool,
+    /// Only for models that do not stream their transcripts.
+    pub only_whole: bool,
 }
 
 impl Upload {
-    /// The changes for a model with this id, in the order of their positions.
-    pub fn edits_for(&self, model: &str, states_times: bool) -> Vec<(Range<u64>, String)> {
-        let own = self.edits.iter().filter(|edit| edit.only_verbose == states_times);
+    pub fn recording_bytes(&self) -> u64 {
+        self.recording.end - self.recording.start
+    }
+
+    /// Whether a model sends the transcript as it comes.
+    pub fn is_streamed_by(&self, model: &Model) -> bool {
+        self.stream && model.streams_transcripts
+    }
+
+    /// The changes for a model, in the order of their positions.
+    pub fn edits_for(&self, model: &Model) -> Vec<(Range<u64>, String)> {
+        let streams = self.is_streamed_by(model);
+        let is_verbose = model.states_times && !streams;
+        let own = self.edits.iter().filter(|edit| edit.only_verbose == is_verbose && !(edit.only_whole && streams));
         let mut edits: Vec<_> = own.map(|edit| (edit.range.clone(), edit.text.clone())).collect();
-        edits.push((self.model.clone(), model.to_owned()));
+        edits.push((self.model.clone(), model.id.to_string()));
         edits.sort_by_key(|(range, _)| range.start);
         edits
     }

@@ -234,7 +234,7 @@ impl Flow {
         let (provider, model) = (candidate.provider.id.clone(), candidate.name.clone());
         let client = lease.client_usage().copied();
         let context = RelayContext { include_usage: request.include_usage, charge: failover.charge(&candidate) };
-        let (estimates, size, n) = (self.estimates.clone(), request.size, request.n);
+        let (estimates, size, n) = (self.estimates.clone(), candidate.prompt_size(request), request.n);
         let body = relay::answer(reply, lease, context, move |outcome| {
             if let (Ending::Complete, Some(usage)) = (&outcome.ending, outcome.usage) {
                 estimates.learn(&candidate.name, &size, n, usage.input, usage.output);

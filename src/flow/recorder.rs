@@ -76,6 +76,7 @@ impl RequestRecorder {
         self.record.tokens_in = ended.usage.map(|u| u.input);
         self.record.tokens_out = ended.usage.map(|u| u.output);
         self.record.tokens_cached = ended.usage.map(|u| u.cached).filter(|cached| *cached > 0);
+        self.record.audio_seconds = ended.audio_seconds;
         match &ended.ending {
             Ending::Complete => {
                 self.record.status = 200;

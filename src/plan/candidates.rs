@@ -117,6 +117,8 @@ fn unsupported<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Opti
         Some(("file", "a recording of that size"))
     } else if is_missing(Capabilities::FIM) {
         Some(("suffix", "a suffix (filling in between a prompt and a suffix)"))
+    } else if has_too_many_texts(model, request) {
+        Some(("input", "that many texts in one call"))
     } else if over(request.n, wire.max_n) {
         Some(("n", "that many answers to one request"))
     } else if over(request.tools, wire.max_tools) {
@@ -136,8 +138,14 @@ fn has_no_times(model: &Model, request: &ChatRequest) -> bool {
 }
 
 fn is_too_large_a_file(model: &Model, request: &ChatRequest) -> bool {
-    let bytes = request.upload.as_ref().map_or(0, |upload| upload.recording_bytes);
+    let bytes = request.upload.as_ref().map_or(0, |upload| upload.recording_bytes());
     model.max_file_bytes.is_some_and(|most| bytes > most)
+}
+
+/// More texts than the guard judges at once.
+fn has_too_many_texts(model: &Model, request: &ChatRequest) -> bool {
+    let texts = request.moderation.as_ref().map_or(0, |inputs| inputs.texts.len());
+    model.guard.is_some_and(|guard| texts > guard.max_texts())
 }
 
 /// Texts of an embedding request.

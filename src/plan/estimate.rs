@@ -106,11 +106,12 @@ impl Estimates {
 
 /// The charge with a model's learned estimates.
 fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned>) -> Charge {
-    let input = to_units(MARGIN * prompt(&request.size, learned));
+    let input = to_units(MARGIN * prompt(&candidate.prompt_size(request), learned));
     let provider = &candidate.provider;
-    let sent = request.max_tokens.or_else(|| candidate.default_max_tokens());
+    let verdict = candidate.guard(request).map(|(guard, texts)| guard.max_output(texts));
+    let sent = verdict.or(request.max_tokens).or_else(|| candidate.default_max_tokens());
     let output = match candidate.token_charge() {
-        _ if !matches!(request.kind, ModelKind::Chat | ModelKind::Completion) => 0,
+        _ if verdict.is_none() && !matches!(request.kind, ModelKind::Chat | ModelKind::Completion) => 0,
         TokenCharge::Reserve => {
             let reserve = sent.unwrap_or(provider.reserve_default_output);
             provider.reserve_cap_output.map_or(reserve, |cap| reserve.min(cap))

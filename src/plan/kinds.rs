@@ -11,7 +11,7 @@ pub(super) fn serving<'a>(
     members: Cow<'a, [Arc<Candidate>]>,
     request: &ChatRequest,
 ) -> Result<Cow<'a, [Arc<Candidate>]>, PlanError> {
-    let is_of_kind = |c: &Arc<Candidate>| serves(c.model.kind, request.kind);
+    let is_of_kind = |c: &Arc<Candidate>| serves(c, request.kind);
     let members = if members.iter().all(is_of_kind) {
         members
     } else {
@@ -28,9 +28,15 @@ pub(super) fn serving<'a>(
     }
 }
 
-/// A chat model completes a prompt, too: it gets the prompt as a message.
-fn serves(model: ModelKind, request: ModelKind) -> bool {
-    model == request || (model, request) == (ModelKind::Chat, ModelKind::Completion)
+/// A chat model completes a prompt, too: it gets the prompt as a message. Some moderate texts.
+fn serves(candidate: &Candidate, request: ModelKind) -> bool {
+    let model = &candidate.model;
+    model.kind == request
+        || match request {
+            ModelKind::Completion => model.kind == ModelKind::Chat,
+            ModelKind::Moderation => model.guard.is_some(),
+            _ => false,
+        }
 }
 
 fn wrong_kind(kind: ModelKind, request: &ChatRequest) -> PlanError {

@@ -59,6 +59,8 @@ pub(crate) fn candidate(name: &str) -> CandidateBuilder {
             min_audio_seconds: 0,
             max_file_bytes: None,
             states_times: true,
+            streams_transcripts: false,
+            guard: None,
             default_parameters: Vec::new(),
             is_unproven: false,
             zero_limit: false,

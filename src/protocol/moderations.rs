@@ -9,28 +9,13 @@ use super::{
     skip_byte_order_mark,
 };
 use crate::{
-    domain::{ChatRequest, ModelKind, ModeratedText, Moderation, ModerationInputs, PromptSize},
+    domain::{ChatRequest, ModelKind, ModeratedText, Moderation, ModerationInputs, PromptSize, guard::CATEGORIES},
     json::Kind,
 };
 
 /// What OpenAI takes where no model is named; an alias of a model that is served here.
 const DEFAULT_MODEL: &str = "omni-moderation-latest";
 const MAX_INPUTS: usize = 256;
-const CATEGORIES: [&str; 13] = [
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/instructions",
-    "self-harm/intent",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
-];
 /// Mistral's names of OpenAI's categories.
 const RENAMED: [(&str, &str); 5] = [
     ("hate_and_discrimination", "hate"),
@@ -105,13 +90,15 @@ pub fn encode(moderation: Moderation, model: &str, request_id: &str) -> Bytes {
 /// A text is flagged where its provider says so, or in any of OpenAI's categories.
 fn result(text: ModeratedText) -> Value {
     let mut categories: Map<String, Value> =
-        CATEGORIES.map(|name| (name.to_owned(), false.into())).into_iter().collect();
-    let mut scores: Map<String, Value> = CATEGORIES.map(|name| (name.to_owned(), 0.0.into())).into_iter().collect();
+        CATEGORIES.map(|(name, _)| (name.to_owned(), false.into())).into_iter().collect();
+    let mut scores: Map<String, Value> =
+        CATEGORIES.map(|(name, _)| (name.to_owned(), 0.0.into())).into_iter().collect();
     categories.extend(text.categories.into_iter().map(|(name, is_true)| (openais(name), is_true)));
     scores.extend(text.category_scores.into_iter().map(|(name, score)| (openais(name), score)));
-    let is_true = |name: &&str| categories.get(*name) == Some(&Value::Bool(true));
+    let is_true = |(name, _): &(&str, &str)| categories.get(*name) == Some(&Value::Bool(true));
     let flagged = text.flagged.unwrap_or_else(|| CATEGORIES.iter().any(is_true));
-    let applied: Map<String, Value> = CATEGORIES.map(|name| (name.to_owned(), json!(["text"]))).into_iter().collect();
+    let applied: Map<String, Value> =
+        CATEGORIES.map(|(name, _)| (name.to_owned(), json!(["text"]))).into_iter().collect();
     json!({
         "flagged": flagged, "categories": categories, "category_scores": scores, "category_applied_input_types": applied,
     })

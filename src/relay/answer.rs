@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::usage_tap::UsageTap;
 use crate::{
-    domain::{Charge, Health, Hint, Outcome, TokenCharge, Usage},
+    domain::{Candidate, Charge, Health, Hint, Outcome, TokenCharge, Usage},
     ledger::Lease,
     upstream::{EventStream, Reply, ReplyBody, StreamFault, TokenUsage},
 };
@@ -46,6 +46,8 @@ pub(crate) enum Ending {
 pub(crate) struct RelayOutcome {
     pub ending: Ending,
     pub usage: Option<TokenUsage>,
+    /// Seconds of sound that are counted; `None` for a request without a recording.
+    pub audio_seconds: Option<i64>,
     /// The provider's finish reason of each choice.
     pub finish_reasons: Vec<String>,
 }
@@ -61,7 +63,7 @@ pub(crate) fn answer(
     if matches!(reply.body, ReplyBody::Stream(_)) {
         lease.first_token_received();
     }
-    let provider = reply.candidate.provider.clone();
+    let candidate = reply.candidate.clone();
     let mut end = Settlement {
         charge: context.charge,
         token_charge: reply.candidate.token_charge(),
@@ -78,7 +80,7 @@ pub(crate) fn answer(
         }
         ReplyBody::Stream(frames) => {
             let (tap, include_usage) = (UsageTap::default(), context.include_usage);
-            let relay = Relay { frames: Some(frames), tap, include_usage, provider: provider.id.clone(), end };
+            let relay = Relay { frames: Some(frames), tap, include_usage, candidate, end };
             ChatBody::Stream(Box::pin(stream::unfold(relay, |mut relay| async move {
                 let bytes = relay.next().await?;
                 Some((bytes, relay))
@@ -93,7 +95,7 @@ struct Relay {
     frames: Option<Box<EventStream>>,
     tap: UsageTap,
     include_usage: bool,
-    provider: Arc<str>,
+    candidate: Arc<Candidate>,
     end: Settlement,
 }
 
@@ -111,6 +113,7 @@ impl Relay {
                 Some(Ok(frame)) => {
                     self.tap.observe(&frame.facts);
                     if frame.facts.done {
+                        self.note_audio();
                         self.end.settle(Ending::Complete, &self.tap, None);
                     } else if frame.facts.usage_only && !self.include_usage {
                         continue;
@@ -118,18 +121,28 @@ impl Relay {
                     return Some(frame.bytes);
                 }
                 None => {
+                    self.note_audio();
                     self.frames = None;
                     self.end.settle(Ending::Complete, &self.tap, None);
                     return Some(DONE);
                 }
                 Some(Err(fault)) => {
                     self.frames = None;
-                    let event = error_event(&self.provider, &fault);
+                    let event = error_event(&self.candidate.provider.id, &fault);
                     self.end.settle(Ending::Broken { label: fault.label.clone() }, &self.tap, Some(fault));
                     return Some(event);
                 }
             }
         }
+    }
+}
+
+impl Relay {
+    /// The provider of a transcript counts its sound at the end.
+    fn note_audio(&mut self) {
+        let seconds = self.frames.as_ref().and_then(|frames| frames.audio_seconds());
+        let units = seconds.map(|seconds| self.candidate.model.audio_units(seconds));
+        self.end.audio = units.or(self.end.audio);
     }
 }
 
@@ -175,7 +188,9 @@ impl Settlement {
             outcome.hints.extend(fault.hints);
         }
         lease.settle(outcome);
-        done(RelayOutcome { ending, usage: tap.usage(), finish_reasons: tap.finish_reasons().to_vec() });
+        let audio_seconds = self.audio.or((self.charge.audio > 0).then_some(self.charge.audio));
+        let finish_reasons = tap.finish_reasons().to_vec();
+        done(RelayOutcome { ending, usage: tap.usage(), audio_seconds, finish_reasons });
     }
 }
 

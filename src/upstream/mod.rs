@@ -13,6 +13,7 @@ mod embeddings;
 mod error_response;
 mod fault;
 pub(crate) mod gateway_client;
+mod guard;
 mod hints;
 mod judged;
 mod list_entry;

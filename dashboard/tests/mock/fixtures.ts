@@ -343,6 +343,7 @@ export const providers = (): KnownProvider[] =>
     missing: null,
     can_be_keyless: nth === 2,
     keyless: false,
+    keyless_configured: false,
     list:
       nth === 0
         ? {
@@ -486,6 +487,7 @@ export function usage(
           tokens_in: requests * 800,
           tokens_out: requests * 240,
           tokens_cached: requests * 300,
+          audio_seconds: 0,
           waited_ms: requests * 90,
           first_token_p50_ms: requests ? Math.round(150 + at * 90 + 60 * random()) : null,
           first_token_p95_ms: requests ? Math.round(420 + at * 240 + 300 * random()) : null,
@@ -501,6 +503,7 @@ export function usage(
         tokens_in: sum("tokens_in"),
         tokens_out: sum("tokens_out"),
         tokens_cached: sum("tokens_cached"),
+        audio_seconds: sum("audio_seconds"),
         waited_ms: sum("waited_ms"),
         first_token_p50_ms: 210 + at * 80,
         first_token_p95_ms: 700 + at * 200,

@@ -164,7 +164,7 @@ pub(crate) fn list(catalog: &Catalog, stored: &StoredKeys, snapshot: Option<&Poo
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Provider)]
 pub(crate) struct ProviderObject {
-    id: String,
+    pub(super) id: String,
     object: &'static str,
     name: String,
     #[schema(schema_with = schema::provider_status)]
@@ -185,6 +185,8 @@ pub(crate) struct ProviderObject {
     can_be_keyless: bool,
     /// Whether it is called without a key
     keyless: bool,
+    /// Whether the configuration switches that on, so that it is changed there
+    keyless_configured: bool,
     /// What its list of models and its answers have shown. Null: nothing yet
     #[schema(required)]
     list: Option<ModelListObject>,
@@ -292,6 +294,7 @@ pub(crate) fn providers(catalog: &Catalog, findings: &Findings, now_ms: i64) -> 
             models: catalog.models.iter().filter(|served| served.provider.id == provider.id).count(),
             can_be_keyless: known.can_be_keyless,
             keyless: provider.keyless,
+            keyless_configured: known.keyless_configured,
             list: findings.get(&*provider.id).and_then(|findings| model_list(known, catalog, findings, now_ms)),
             missing: (!known.has_address).then(|| "its address, which depends on the account".to_owned()),
         }

@@ -117,6 +117,21 @@ impl KeyService<'_> {
         self.ledger.delete_provider_key(id, stays, by).await.map_err(|error| self.explain(id, error))
     }
 
+    /// Switches on or off that a provider is called without a key.
+    pub(crate) async fn set_keyless(&self, id: &str, is_keyless: bool, by: &ChangedBy) -> Result<(), ApiError> {
+        let known = self.catalog.known_providers.iter().find(|known| *known.provider.id == *id);
+        let known = known.ok_or_else(|| ApiError::NotFound(format!("There is no provider `{id}`.")))?;
+        if !known.can_be_keyless {
+            return Err(invalid("keyless", format!("The provider `{id}` does not answer without a key.")));
+        }
+        if known.keyless_configured && !is_keyless {
+            let message =
+                format!("The configuration has `{id}` called without a key (TOLLFREE_KEYLESS). Change it there.");
+            return Err(ApiError::Conflict { code: "keyless_in_configuration", message });
+        }
+        self.ledger.set_keyless(id, is_keyless, by).await.map_err(change_error)
+    }
+
     /// Changes the account of a key of the environment, which is all that can be changed of it here. `None`: it is none.
     async fn group(
         &self,

@@ -244,6 +244,43 @@ fn all_providers(state: &AppState) -> List<ProviderObject> {
     provider_key_object::providers(&state.flow.catalog.load(), &findings, ledger.now_ms())
 }
 
+/// A change of a provider.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ProviderChange)]
+pub(crate) struct Switch {
+    /// Whether it is called without a key while it has none. Its limits then count the address of the gateway, which others may
+    /// share, and prompts may be logged
+    keyless: bool,
+}
+
+/// Switches on or off that a provider is called without a key
+///
+/// For providers that answer without one. It holds for every replica within a second, and switched off at once.
+#[utoipa::path(
+    patch, path = "/admin/v1/providers/{id}", tag = "providers", operation_id = "change_provider",
+    security(("admin_key" = [])),
+    params(("id" = String, Path, example = "kilo")),
+    request_body(content = Switch, example = json!({ "keyless": true })),
+    responses(
+        (status = 200, description = "The provider after the change", body = ProviderObject),
+        (status = 404, description = "not_found"),
+        (status = 409, description = "keyless_in_configuration, too_many_provider_keys, conflict"),
+    ),
+)]
+pub(crate) async fn switch(
+    state: Data<AppState>,
+    id: Path<String>,
+    json: AdminJson<Switch>,
+) -> Result<Json<ProviderObject>, ApiError> {
+    let is_keyless = json.body.keyless;
+    service(&state).set_keyless(&id, is_keyless, &json.by).await?;
+    tracing::info!(provider.name = %id, keyless = is_keyless, "`{id}` is called without a key from now on: {is_keyless}");
+    let mut all = all_providers(&state).data.into_iter();
+    let provider = all.find(|provider| provider.id == *id);
+    provider.map(Json).ok_or_else(|| ApiError::NotFound(format!("There is no provider `{id}`.")))
+}
+
 /// Which list to look at.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

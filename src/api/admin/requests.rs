@@ -77,6 +77,9 @@ pub(crate) struct RequestObject {
     /// Part of `tokens_in` that the provider had cached
     #[schema(required)]
     tokens_cached: Option<i64>,
+    /// Seconds of sound that were counted
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_seconds: Option<i64>,
     #[schema(required)]
     error_code: Option<String>,
     #[schema(required)]
@@ -143,6 +146,7 @@ impl RequestObject {
             tokens_in: line.tokens_in,
             tokens_out: line.tokens_out,
             tokens_cached: line.tokens_out.map(|_| line.tokens_cached.unwrap_or(0)),
+            audio_seconds: line.audio_seconds,
             error_code: line.error_code,
             trace_id: line.trace_id,
         }

@@ -36,6 +36,10 @@ pub(super) fn all() -> Vec<ApiError> {
             "The provider key `groq-1a2b3c4d` cannot be opened: none of the master keys opens it: it is sealed under the \
              master key `9f8e7d6c`.",
         ),
+        conflict(
+            "keyless_in_configuration",
+            "The configuration has `kilo` called without a key (TOLLFREE_KEYLESS). Change it there.",
+        ),
         conflict("too_many_provider_keys", "There are already 1000 provider keys, the maximum. Delete some first."),
         conflict(
             "master_key_not_set",

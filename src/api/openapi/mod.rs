@@ -76,6 +76,7 @@ use crate::api::{
         admin::models::list,
         admin::provider_keys::list_providers,
         admin::provider_keys::refresh,
+        admin::provider_keys::switch,
         admin::provider_keys::list,
         admin::provider_keys::add,
         admin::provider_keys::change,

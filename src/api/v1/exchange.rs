@@ -34,7 +34,7 @@ use crate::{
     },
     domain::{ChatRequest, Client, Tier, client::ClientKind},
     flow::{AttemptLog, ChatBody, ChatReply, FlowError},
-    protocol::{BadRequest, Decoded, Protocol},
+    protocol::{BadRequest, Decoded, Encoder, Protocol},
 };
 
 /// One request of a client at an endpoint of a model, before its body is read.
@@ -106,8 +106,20 @@ impl Call {
         self,
         protocol: Protocol,
         client: Client,
+        request: ChatRequest,
+        encode: impl FnOnce(T, &str) -> Option<Bytes>,
+    ) -> HttpResponse {
+        self.compute_or_relay(protocol, client, request, encode, None).await
+    }
+
+    /// The same for a request whose answer may come in pieces, which `encoder` writes.
+    pub(crate) async fn compute_or_relay<T: DeserializeOwned>(
+        self,
+        protocol: Protocol,
+        client: Client,
         mut request: ChatRequest,
         encode: impl FnOnce(T, &str) -> Option<Bytes>,
+        encoder: Option<Box<dyn Encoder>>,
     ) -> HttpResponse {
         request.may_cost_money = client.may_cost_money;
         let flow = self.state.flow.clone();
@@ -115,7 +127,11 @@ impl Call {
             Ok(context) => context,
             Err(error) => return self.reject(protocol, &client, &error),
         };
+        let encoding = encoder.map(|encoder| Encoding::new(encoder, flow.clone(), request.size));
         let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait)).await;
+        if matches!(&reply, Ok(ChatReply { body: ChatBody::Stream(_), .. })) && encoding.is_some() {
+            return responders::respond(reply, encoding, &context);
+        }
         let reply = reply.and_then(|reply| {
             let computed = match &reply.body {
                 ChatBody::Whole(body) => serde_json::from_slice(body).ok(),

@@ -16,8 +16,8 @@ use crate::{
     },
     domain::Client,
     protocol::{
-        Protocol,
-        transcription::{self, Task, Transcription},
+        Encoder, Protocol,
+        transcription::{self, Task, TranscriptEncoder, Transcription},
     },
 };
 
@@ -95,7 +95,8 @@ async fn respond(call: Call, client: Client, read: Transcription) -> HttpRespons
         content_type = Some(answer.content_type);
         Some(answer.body)
     };
-    let mut response = call.compute(Protocol::Transcriptions, client, request, encode).await;
+    let encoder = stream.then(|| Box::<TranscriptEncoder>::default() as Box<dyn Encoder>);
+    let mut response = call.compute_or_relay(Protocol::Transcriptions, client, request, encode, encoder).await;
     if let Some(kind) = content_type {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }

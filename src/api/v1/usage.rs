@@ -117,6 +117,8 @@ struct Figures {
     tokens_out: i64,
     /// Part of `tokens_in` that providers had in their caches
     tokens_cached: i64,
+    /// Seconds of sound in recordings
+    audio_seconds: i64,
     waited_ms: i64,
     #[schema(required)]
     first_token_p50_ms: Option<i64>,
@@ -137,6 +139,7 @@ impl Figures {
             tokens_in: sums.tokens_in,
             tokens_out: sums.tokens_out,
             tokens_cached: sums.tokens_cached,
+            audio_seconds: sums.audio_seconds,
             waited_ms: sums.waited_ms,
             first_token_p50_ms: sums.first_token_ms(0.5),
             first_token_p95_ms: sums.first_token_ms(0.95),

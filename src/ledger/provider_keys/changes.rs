@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::{
-    record::{ProviderKeyRecord, StoredKey},
+    record::{NO_KEY, ProviderKeyRecord, StoredKey},
     seal,
     store::{CooldownChange, MAX_KEYS, Write, Written},
 };
@@ -201,7 +201,29 @@ impl Ledger {
         account: Option<&str>,
         by: &ChangedBy,
     ) -> Result<(), ProviderKeyError> {
+        let shown = |account: &str| ("account".to_owned(), Value::from(account));
+        self.write_open_record((provider, fingerprint), account, CooldownChange::Keep, shown, by).await
+    }
+
+    /// Switches on or off that a provider is called without a key. After the end of the call no replica admits another request
+    /// without a key if it is off.
+    pub async fn set_keyless(&self, provider: &str, is_keyless: bool, by: &ChangedBy) -> Result<(), ProviderKeyError> {
+        let cooldown = if is_keyless { CooldownChange::End } else { CooldownChange::Withdraw { ms: Some(DELETED_MS) } };
+        let shown = |_: &str| ("keyless".to_owned(), Value::from(true));
+        self.write_open_record((provider, NO_KEY), is_keyless.then_some(NO_KEY), cooldown, shown, by).await
+    }
+
+    /// Writes a record without a secret, or deletes it where it has no account. `shown` is the field of the audit log.
+    async fn write_open_record(
+        &self,
+        (provider, fingerprint): (&str, &str),
+        account: Option<&str>,
+        cooldown: CooldownChange,
+        shown: impl Fn(&str) -> (String, Value),
+        by: &ChangedBy,
+    ) -> Result<(), ProviderKeyError> {
         let id = provider_key_id(provider, fingerprint);
+        let subject = format!("{provider}/{fingerprint}");
         for _ in 0..MAX_TRIES {
             let stored = self.read_provider_keys().await?;
             let group = stored.group(&id);
@@ -219,7 +241,7 @@ impl Ledger {
                 created_by: by.actor.to_owned(),
                 sealed: String::new(),
             });
-            let of = |account: &str| Map::from_iter([("account".to_owned(), Value::from(account))]);
+            let of = |account: &str| Map::from_iter([shown(account)]);
             let before = group.map(|group| of(group.record.account())).unwrap_or_default();
             let after = account.map(of).unwrap_or_default();
             let text = record.as_ref().map(ProviderKeyRecord::encode);
@@ -227,8 +249,8 @@ impl Ledger {
                 id: &id,
                 known: group.map_or("", |group| &group.text),
                 record: text.as_deref(),
-                subject: "",
-                cooldown: CooldownChange::Keep,
+                subject: &subject,
+                cooldown,
                 note: Some(AuditNote { before, after, ..AuditNote::new(by, Action::ProviderKeyUpdate, &id) }),
             };
             match self.shared.write_key(write).await? {

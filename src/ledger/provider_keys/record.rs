@@ -28,7 +28,15 @@ pub struct ProviderKeyRecord {
     pub(super) sealed: String,
 }
 
+/// What stands for the fingerprint of a key where a provider is called without one.
+pub(super) const NO_KEY: &str = "none";
+
 impl ProviderKeyRecord {
+    /// Whether the record says that the provider is called without a key.
+    pub fn is_keyless_switch(&self) -> bool {
+        self.fingerprint == NO_KEY
+    }
+
     /// The text that the store holds.
     pub(super) fn encode(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()

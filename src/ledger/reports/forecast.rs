@@ -91,7 +91,7 @@ impl UsageHistory {
         for (name, numbers) in rollup.names {
             let (client, subject) = split_name(&name);
             let at = |column: usize| numbers.get(column).copied().unwrap_or(0);
-            let charge = Charge { requests: at(0), tokens: at(1), input: at(2), audio: 0 };
+            let charge = Charge { requests: at(0), tokens: at(1), input: at(2), audio: at(3) };
             for subject in [subject, account_of(subject)] {
                 let clients = self.by_subject.entry((step, subject.to_owned())).or_default();
                 clients.entry(client.to_owned()).or_default().push((rollup.start_ms, charge));
@@ -226,6 +226,20 @@ mod tests {
         assert_eq!(pairs(&top), [("ann", 70), ("bob", 50)], "an account includes all its models");
         assert!(all.top_clients(subject, &report(Limit::Concurrency, WindowKind::Concurrency, 4, 2)).is_empty());
         assert!(all.top_clients("groq/other/a/b", &report(Limit::Rpm, WindowKind::Sliding, 30, 6)).is_empty());
+    }
+
+    #[test]
+    fn seconds_of_sound_have_shares_and_a_forecast() {
+        let mut history = UsageHistory { now_ms: NOW, ..UsageHistory::default() };
+        for (client, seconds) in [("ann", 900), ("bob", 300)] {
+            let names = vec![(format!("{client}\tgroq/main/whisper"), vec![3, 0, 0, seconds])];
+            history.add(Step::Hour, Rollup { start_ms: Step::Hour.start(NOW), names });
+        }
+        let report = report(Limit::Asd, WindowKind::Calendar, 28_800, 1_200);
+        let subject = "groq/main/whisper";
+        assert_eq!(pairs(&history.top_clients(subject, &report)), [("ann", 900), ("bob", 300)]);
+        let pace = history.forecast(subject, &report).unwrap().pace_per_hour;
+        assert!((pace - 1_200.0).abs() < 1e-6, "{pace}");
     }
 
     #[test]

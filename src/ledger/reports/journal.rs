@@ -54,6 +54,9 @@ pub struct RequestRecord {
     /// Part of `tokens_in` that the provider had cached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_cached: Option<i64>,
+    /// Seconds of sound that were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio_seconds: Option<i64>,
     #[serde(default)]
     pub trace_id: Option<String>,
 }

@@ -68,10 +68,11 @@ impl BatchSums {
         for (i, attempt) in record.attempts.iter().enumerate() {
             let Some((provider, model)) = attempt.candidate.split_once('/') else { continue };
             // Only the last attempt can have answered.
-            let tokens = |count: Option<i64>| if i == last { count.unwrap_or(0).max(0) } else { 0 };
-            let (input, output) = (tokens(record.tokens_in), tokens(record.tokens_out));
+            let counted = |count: Option<i64>| if i == last { count.unwrap_or(0).max(0) } else { 0 };
+            let (input, output) = (counted(record.tokens_in), counted(record.tokens_out));
+            let audio = counted(record.audio_seconds);
             let subject = [provider, &attempt.account, model].join("/");
-            self.add(GroupBy::Window, at_ms, &join_name(&record.client, &subject), &[1, input + output, input]);
+            self.add(GroupBy::Window, at_ms, &join_name(&record.client, &subject), &[1, input + output, input, audio]);
         }
     }
 
@@ -133,8 +134,13 @@ mod tests {
         let at = |step, by| &batch.rollups[&(step, by, 3 * HOUR_MS)];
         assert_eq!(at(Step::Minute, GroupBy::Provider).keys().collect::<Vec<_>>(), ["groq"]);
         assert_eq!(at(Step::Minute, GroupBy::ClientModel)["ann\tgroq/a/b"][..6], [2, 2, 0, 0, 6, 8]);
-        assert_eq!(at(Step::Hour, GroupBy::Window)["ann\tgroq/y/a/b"], [2, 14, 6]);
-        assert_eq!(at(Step::Hour, GroupBy::Window)["ann\tgemini/x/flash"], [2, 0, 0]);
+        assert_eq!(at(Step::Hour, GroupBy::Window)["ann\tgroq/y/a/b"], [2, 14, 6, 0]);
+        assert_eq!(at(Step::Hour, GroupBy::Window)["ann\tgemini/x/flash"], [2, 0, 0, 0]);
         assert_eq!(batch.rollups[&(Step::Day, GroupBy::Client, 0)]["ann"][0], 2);
+        let heard = RequestRecord { audio_seconds: Some(75), tokens_in: None, tokens_out: None, ..record };
+        let mut batch = BatchSums::default();
+        batch.count(&heard, 0);
+        assert_eq!(batch.rollups[&(Step::Hour, GroupBy::Window, 0)]["ann\tgroq/y/a/b"], [1, 0, 0, 75]);
+        assert_eq!(batch.rollups[&(Step::Hour, GroupBy::Window, 0)]["ann\tgemini/x/flash"], [1, 0, 0, 0]);
     }
 }

@@ -39,7 +39,9 @@ pub fn split_name(name: &str) -> (&str, &str) {
 pub const FIRST_TOKEN_BOUNDS_MS: [i64; 16] =
     [50, 100, 150, 250, 350, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 8_000, 12_000, 20_000, 60_000];
 const BUCKETS: usize = FIRST_TOKEN_BOUNDS_MS.len() + 1;
-const COLUMNS: usize = 7 + BUCKETS + 1;
+const CACHED: usize = 7 + BUCKETS;
+const AUDIO: usize = CACHED + 1;
+const COLUMNS: usize = AUDIO + 1;
 
 /// Sums of the requests of one name in one step. Stored as numbers in the order of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +59,8 @@ pub struct Sums {
     pub first_token: [i64; BUCKETS],
     /// Part of `tokens_in` that providers had cached.
     pub tokens_cached: i64,
+    /// Seconds of sound.
+    pub audio_seconds: i64,
 }
 
 impl From<&RequestRecord> for Sums {
@@ -67,6 +71,7 @@ impl From<&RequestRecord> for Sums {
             tokens_out: record.tokens_out.unwrap_or(0).max(0),
             waited_ms: record.waited_ms.max(0),
             tokens_cached: record.tokens_cached.unwrap_or(0).max(0),
+            audio_seconds: record.audio_seconds.unwrap_or(0).max(0),
             ..Self::default()
         };
         match record.status {
@@ -114,7 +119,8 @@ impl Sums {
         let head = [self.requests, self.ok, self.failed, self.limited, self.tokens_in, self.tokens_out, self.waited_ms];
         numbers[..head.len()].copy_from_slice(&head);
         numbers[head.len()..][..BUCKETS].copy_from_slice(&self.first_token);
-        numbers[COLUMNS - 1] = self.tokens_cached;
+        numbers[CACHED] = self.tokens_cached;
+        numbers[AUDIO] = self.audio_seconds;
         numbers
     }
 
@@ -130,7 +136,8 @@ impl Sums {
             tokens_out: at(5),
             waited_ms: at(6),
             first_token: std::array::from_fn(|bucket| at(7 + bucket)),
-            tokens_cached: at(COLUMNS - 1),
+            tokens_cached: at(CACHED),
+            audio_seconds: at(AUDIO),
         }
     }
 }
@@ -208,7 +215,11 @@ mod tests {
 
     #[test]
     fn numbers_are_read_back_as_they_were_written() {
-        for all in [Sums::default(), sums(&[1, 60, 70_000]), Sums { waited_ms: 5, tokens_cached: 9, ..sums(&[200]) }] {
+        for all in [
+            Sums::default(),
+            sums(&[1, 60, 70_000]),
+            Sums { waited_ms: 5, tokens_cached: 9, audio_seconds: 75, ..sums(&[200]) },
+        ] {
             assert_eq!(Sums::from_numbers(&all.numbers()), all);
         }
     }

@@ -59,21 +59,32 @@ pub fn decode(file: File, bytes: u64, content_type: &str, task: Task) -> io::Res
     let upload = Upload {
         edits: fields.edits(&boundary),
         model: fields.model.content.clone(),
-        recording_bytes: recording.end - recording.start,
+        recording,
+        language: fields.text("language"),
+        prompt: fields.text("prompt"),
         file: Arc::new(file),
         bytes,
         content_type: content_type.to_owned(),
         seconds,
         form,
+        stream,
         is_translation: task == Task::Translate,
     };
     let kind = ModelKind::Transcription;
-    let request = ChatRequest { kind, model, needs, upload: Some(Arc::new(upload)), ..ChatRequest::default() };
+    let request = ChatRequest {
+        kind,
+        model,
+        needs,
+        include_usage: stream,
+        upload: Some(Arc::new(upload)),
+        ..ChatRequest::default()
+    };
     Ok(Ok(Transcription { request, form, stream }))
 }
 
 /// The parts that matter.
 struct Fields<'p> {
+    all: &'p [Part],
     model: &'p Part,
     file: &'p Part,
     form_at: Option<&'p Part>,
@@ -108,27 +119,37 @@ impl<'p> Fields<'p> {
             Some("true" | "1") => true,
             Some(_) => return Err(BadRequest::invalid("stream", "Invalid value for `stream`: expected a boolean.")),
         };
-        Ok(Self { model, file, form_at, form, stream_at, stream })
+        Ok(Self { all: parts, model, file, form_at, form, stream_at, stream })
+    }
+
+    /// A field that is not empty.
+    fn text(&self, name: &str) -> Option<String> {
+        let value = self.all.iter().find(|part| part.name == name).map(|part| part.value.trim());
+        value.filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
     /// Changes for every provider: the whole transcript, with its times where the provider has them. The other forms are written
     /// here, because few providers have them all.
     fn edits(&self, boundary: &str) -> Vec<UploadEdit> {
         let mut edits = Vec::new();
-        let form = |range, text: String| UploadEdit { range, text, only_verbose: true };
+        let form = |range, text: String| UploadEdit { range, text, only_verbose: true, only_whole: false };
         if let Some(part) = self.form_at {
             edits.push(form(part.content.clone(), "verbose_json".to_owned()));
         } else {
             let head = "Content-Disposition: form-data; name=\"response_format\"";
             edits.push(form(0..0, format!("--{boundary}\r\n{head}\r\n\r\nverbose_json\r\n")));
         }
+        let edit = |part: &Part, text: &str, only_verbose, only_whole| UploadEdit {
+            range: part.content.clone(),
+            text: text.to_owned(),
+            only_verbose,
+            only_whole,
+        };
         if let Some(part) = self.form_at.filter(|_| self.form != TranscriptForm::Json) {
-            edits.push(UploadEdit { range: part.content.clone(), text: "json".to_owned(), only_verbose: false });
+            edits.push(edit(part, "json", false, false));
         }
         if let Some(part) = self.stream_at.filter(|_| self.stream) {
-            for only_verbose in [true, false] {
-                edits.push(UploadEdit { range: part.content.clone(), text: "false".to_owned(), only_verbose });
-            }
+            edits.extend([true, false].map(|only_verbose| edit(part, "false", only_verbose, true)));
         }
         edits
     }
@@ -207,7 +228,7 @@ mod tests {
         let upload = read.request.upload.unwrap();
         assert!((upload.seconds - 7.0).abs() < 1e-6, "{}", upload.seconds);
         assert_eq!((read.request.model.as_str(), read.form, read.stream), ("whisper", TranscriptForm::Srt, true));
-        assert_eq!(upload.recording_bytes, wav.len() as u64);
+        assert_eq!(upload.recording_bytes(), wav.len() as u64);
         let texts = |verbose| {
             let edits = upload.edits.iter().filter(move |edit| edit.only_verbose == verbose);
             edits.map(|edit| edit.text.as_str()).collect::<Vec<_>>()

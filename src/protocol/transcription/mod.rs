@@ -2,9 +2,11 @@
 
 mod decode;
 mod encode;
+mod events;
 mod multipart;
 
 pub use self::{
     decode::{Task, Transcription, decode},
     encode::{Answer, encode},
+    events::TranscriptEncoder,
 };

@@ -7,7 +7,7 @@ use crate::{
     domain::{Candidate, ChatRequest},
     upstream::{
         embeddings::{self, Unusable},
-        judged,
+        guard, judged,
         response::sse_event::TokenUsage,
         upload::{self, Transcript},
     },
@@ -18,10 +18,20 @@ pub(super) fn has_own_form(request: &ChatRequest) -> bool {
     request.embedding.is_some() || request.ranking.is_some() || request.moderation.is_some() || request.upload.is_some()
 }
 
+/// Whether the response is a transcript that comes in pieces.
+pub(super) fn streams_transcript(request: &ChatRequest, candidate: &Candidate) -> bool {
+    request.upload.as_ref().is_some_and(|upload| upload.is_streamed_by(&candidate.model))
+}
+
 /// The body of such a call; empty for a recording, which is sent from its file.
 pub(super) fn body(request: &ChatRequest, candidate: &Candidate) -> Option<Bytes> {
     let ranking = || request.ranking.as_deref().map(|inputs| judged::ranking_body(inputs, candidate));
-    let moderation = || request.moderation.as_deref().map(|inputs| judged::moderation_body(inputs, candidate));
+    let moderation = || {
+        request.moderation.as_deref().map(|inputs| match candidate.model.guard {
+            Some(guard) => guard::body(inputs, guard, candidate),
+            None => judged::moderation_body(inputs, candidate),
+        })
+    };
     let embedding = request.embedding.is_some().then(|| embeddings::body(request, candidate));
     embedding.or_else(ranking).or_else(moderation).or_else(|| request.upload.is_some().then(Bytes::new))
 }
@@ -55,6 +65,10 @@ pub(super) fn read(text: &str, request: &ChatRequest, candidate: &Candidate) -> 
         Ok(Computed { body: json, usage: None, is_empty, audio_seconds: seconds })
     } else {
         let inputs = request.moderation.as_deref().cloned().unwrap_or_default();
+        if let Some(guard) = candidate.model.guard {
+            let (moderation, usage) = guard::read(text, &inputs, guard)?;
+            return Ok(Computed::new(&moderation, usage));
+        }
         Ok(Computed::new(&judged::read_moderation(text, &inputs)?, None))
     }
 }

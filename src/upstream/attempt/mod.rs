@@ -84,9 +84,10 @@ fn warn_of_own_failure(cause: &str) {
 fn expected(candidate: &Candidate, request: &ChatRequest) -> Expected {
     let bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
     let has_texts = request.kind == ModelKind::Completion && candidate.takes_prompts();
+    let has_transcripts = kinds::streams_transcript(request, candidate);
     let has_functions = request.parameters.iter().any(|name| name == "functions");
     let tokens_max = candidate.model.context.saturating_mul(2).max(bytes);
-    Expected { n: u64::from(request.n), tokens_max, has_texts, has_functions }
+    Expected { n: u64::from(request.n), tokens_max, has_texts, has_transcripts, has_functions }
 }
 
 /// One call with its time limits.
@@ -116,7 +117,7 @@ impl<'a> Call<'a> {
         Self {
             candidate,
             request,
-            stream: request.stream,
+            stream: request.stream || kinds::streams_transcript(request, candidate),
             expected: expected(candidate, request),
             started: Instant::now(),
             first_token_timeout: Duration::from_millis(first_token_ms),
@@ -165,8 +166,8 @@ impl<'a> Call<'a> {
         request = match &self.request.upload {
             None => request.header(CONTENT_TYPE, JSON).body(body),
             Some(upload) => {
-                let (body, length) = upload::body(upload, self.candidate);
-                request.header(CONTENT_TYPE, &upload.content_type).header(CONTENT_LENGTH, length).body(body)
+                let upload::Body { stream, length, content_type } = upload::body(upload, self.candidate);
+                request.header(CONTENT_TYPE, content_type).header(CONTENT_LENGTH, length).body(stream)
             }
         };
         if let Some(value) = authorization {
@@ -225,12 +226,13 @@ impl<'a> Call<'a> {
     /// send another content type.
     async fn commit(&self, mut response: ResponseBody) -> Result<Body, Fault> {
         let prefix = self.read_prefix(&mut response).await?;
-        if kinds::has_own_form(self.request) {
+        let has_events = !matches!(prefix.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<'));
+        if kinds::has_own_form(self.request) && !(self.expected.has_transcripts && has_events) {
             let mut memory = self.reservation();
             let body = self.read_rest(&mut response, prefix, &mut memory).await?;
             return self.parse_computed(&response, &body).map_err(|fault| *fault);
         }
-        if !matches!(prefix.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'<')) {
+        if has_events {
             let (candidate, idle) = (self.candidate.clone(), self.stream_idle);
             let events = EventStream::from_response(candidate, response, prefix, idle, self.expected);
             return if self.stream { self.commit_stream(events).await } else { self.assemble(events).await };

@@ -18,13 +18,15 @@ pub(crate) struct Expected {
     pub tokens_max: i64,
     /// Choices have a text in the place of a message.
     pub has_texts: bool,
+    /// Events are those of a transcript.
+    pub has_transcripts: bool,
     /// The request has `functions`, and expects a `function_call` in the place of tool calls.
     pub has_functions: bool,
 }
 
 impl Default for Expected {
     fn default() -> Self {
-        Self { n: 1, tokens_max: i64::MAX, has_texts: false, has_functions: false }
+        Self { n: 1, tokens_max: i64::MAX, has_texts: false, has_transcripts: false, has_functions: false }
     }
 }
 

@@ -13,7 +13,9 @@ use super::{
     response_reader::{self, ParsedResponse, ResponseShape},
     sse_decoder::{RawEvent, SseDecoder},
     sse_event::{EventFacts, SseEvent, StreamFault},
-    text_completion, usage, whole_response,
+    text_completion,
+    transcript_events::TranscriptReader,
+    usage, whole_response,
 };
 use crate::{
     domain::{Candidate, Fault},
@@ -42,6 +44,8 @@ pub(crate) struct EventStream {
     stream_idle: Duration,
     /// Choices have a text in the place of a message.
     has_texts: bool,
+    /// Of a transcript that comes in pieces.
+    transcript: Option<TranscriptReader>,
     /// Some event was not JSON.
     has_garbage: bool,
     /// Events are relayed from here on, and not held any more.
@@ -96,6 +100,7 @@ impl EventStream {
             usage: None,
             stream_idle,
             has_texts: expected.has_texts,
+            transcript: expected.has_transcripts.then(TranscriptReader::default),
             has_garbage: false,
             committed: false,
             done: false,
@@ -159,6 +164,11 @@ impl EventStream {
     /// The provider's names of the response, as far as it has sent them.
     pub(crate) fn identity(&self) -> ResponseIdentity {
         self.states.identity().clone()
+    }
+
+    /// Seconds of sound that the provider has counted, once it has said so.
+    pub(crate) fn audio_seconds(&self) -> Option<f64> {
+        self.transcript.as_ref().and_then(TranscriptReader::seconds)
     }
 
     fn end(&mut self) {
@@ -275,6 +285,9 @@ impl EventStream {
         let mut text = String::from_utf8_lossy(data);
         if self.has_texts {
             text = text_completion::as_chat(text, ResponseShape::Chunk);
+        }
+        if let Some(transcript) = &mut self.transcript {
+            text = transcript.as_chat(text);
         }
         let parsed = match response_reader::read(&text, ResponseShape::Chunk, &mut self.states) {
             Ok(parsed) => parsed,

@@ -13,5 +13,6 @@ pub(crate) mod sse_event;
 mod tests;
 pub(super) mod text_completion;
 mod tool_calls;
+mod transcript_events;
 mod usage;
 pub(crate) mod whole_response;

@@ -1,20 +1,21 @@
 //! Recordings: every form of a transcript, failover from the file, seconds of sound as a budget, uploads that end early, and
 //! the memory that a large file takes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::Notify,
     task::JoinSet,
 };
 
 use crate::support::{
     app::TestApp,
     eventually,
-    fake_upstream::{FakeUpstream, Step, whole},
-    http::Answer,
+    fake_upstream::{FakeUpstream, Step, stream_head, whole},
+    http::{Answer, Stream},
     recording::{FORM, form, wav, wav_with},
     simulator::Simulator,
 };
@@ -187,4 +188,56 @@ async fn a_large_file_takes_little_memory() {
     let each = memory(app.pid()).saturating_sub(before) / CALLS;
     assert!(each <= 2 << 20, "{} KiB for each request", each >> 10);
     assert!(lab.seen().iter().all(|seen| seen.body.len() > 25 << 20));
+}
+
+#[tokio::test]
+async fn a_transcript_comes_as_the_provider_writes_it() {
+    let (lab, gate) = (FakeUpstream::start().await, Arc::new(Notify::new()));
+    let file = format!(
+        "[providers.a]\nbase_url = \"{}\"\n[providers.a.models.whisper-1]\nstreams_transcripts = true\nlimits = {{ ash = 100 }}\n",
+        lab.base_url()
+    );
+    let app = TestApp::setup().file(&file).env("TOLLFREE_ADMIN_KEY", "the-admin-key").start().await;
+    let event = |data: Value| Step::Bytes(format!("data: {data}\n\n").into_bytes());
+    lab.then(vec![
+        stream_head(),
+        event(json!({ "type": "transcript.text.delta", "delta": "first " })),
+        Step::Gate(gate.clone()),
+        event(json!({ "type": "transcript.text.delta", "delta": "second" })),
+        event(json!({ "type": "transcript.text.done", "text": "first second", "usage": { "type": "duration", "seconds": 90 } })),
+    ]);
+    let body = form(&[("model", "a/whisper-1"), ("stream", "true")], &wav(3));
+    let mut stream = Stream::of(app.request("POST", PATH).header("content-type", FORM).body(body)).await;
+    assert_eq!((stream.status, stream.header("content-type")), (200, Some("text/event-stream; charset=utf-8")));
+    let read = |event: String| serde_json::from_str::<Value>(event.strip_prefix("data: ").unwrap()).unwrap();
+    let first = read(stream.next().await.unwrap().unwrap());
+    assert_eq!(first, json!({ "type": "transcript.text.delta", "delta": "first " }), "before the provider goes on");
+    gate.notify_one();
+    let rest = stream.rest().await;
+    let rest: Vec<Value> = rest.events.into_iter().map(read).collect();
+    assert_eq!((&rest[0]["delta"], &rest[1]["text"]), (&json!("second"), &json!("first second")), "{rest:?}");
+    assert_eq!(lab.seen()[0].body, form(&[("model", "whisper-1"), ("stream", "true")], &wav(3)));
+    // The provider has counted 90 seconds in place of 3.
+    app.settled().await;
+    lab.always(whole(200, r#"{"text":"hi","duration":20}"#));
+    assert_eq!(post(&app, PATH, &[("model", "a/whisper-1")], &wav(20)).await.status, 429);
+    let requests = Answer::of(app.request("GET", "/admin/v1/requests").bearer_auth("the-admin-key")).await.json();
+    let counted: Vec<&Value> =
+        requests["data"].as_array().unwrap().iter().map(|record| &record["audio_seconds"]).collect();
+    assert!(counted.contains(&&json!(90)), "{requests}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistrals_transcript_comes_in_pieces() {
+    let simulator = Simulator::with(json!({ "base": "unlimited" })).await;
+    let app = TestApp::setup().simulated(&simulator, "mistral").start().await;
+    let stream = post(&app, PATH, &[("model", "voxtral-mini-latest"), ("stream", "true")], &wav(12)).await;
+    assert_eq!((stream.status, stream.provider()), (200, "mistral"), "{}", stream.text());
+    assert_eq!(stream.text().matches("transcript.text.delta").count(), 3, "{}", stream.text());
+    assert!(stream.text().contains("\"input_tokens\":4"), "{}", stream.text());
+    let silent = [("model", "voxtral-mini-latest"), ("stream", "true"), ("prompt", "silence")];
+    let silent = post(&app, PATH, &silent, &wav(12)).await;
+    assert!(silent.status == 200 && silent.text().contains("transcript.text.done"), "{}", silent.text());
+    let whole = post(&app, PATH, &[("model", "voxtral-mini-latest")], &wav(12)).await;
+    assert_eq!(whole.status, 200, "{}", whole.text());
 }

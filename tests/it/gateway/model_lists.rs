@@ -201,3 +201,43 @@ async fn a_provider_without_a_key_serves_once_the_operator_switches_it_on() {
     assert_eq!(on.chat("free").await.provider(), "kilo");
     assert!(!upstream.seen()[0].headers.contains_key("authorization"));
 }
+
+#[tokio::test]
+async fn an_administrator_switches_a_provider_without_a_key_on_and_off_for_all_replicas() {
+    const FREE: &str = "kilo/kilo-auto/free";
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let replica = || {
+        let setup = TestApp::setup().redis(&redis).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
+        setup.env("KILO_BASE_URL", upstream.base_url()).start()
+    };
+    let (here, there) = (replica().await, replica().await);
+    let switch = async |app: &TestApp, id: &str, keyless: bool| {
+        let call = app.request("PATCH", &format!("/admin/v1/providers/{id}")).bearer_auth(ADMIN_KEY);
+        Answer::of(call.json(&json!({ "keyless": keyless }))).await
+    };
+    for round in 0..2 {
+        assert_eq!(there.chat(FREE).await.status, 404, "round {round}");
+        let on = switch(&here, "kilo", true).await;
+        assert_eq!((on.status, &on.json()["keyless"]), (200, &json!(true)), "{}", on.text());
+        assert_eq!(here.chat(FREE).await.status, 200, "at the replica that has switched it on");
+        let is_served = async || (there.chat(FREE).await.status == 200).then_some(());
+        eventually(Duration::from_secs(1), "the other replica serves it", is_served).await;
+        assert!(upstream.seen().iter().all(|call| !call.headers.contains_key("authorization")));
+        let off = switch(&there, "kilo", false).await;
+        assert_eq!((off.status, &off.json()["keyless"]), (200, &json!(false)), "{}", off.text());
+        let before = upstream.seen().len();
+        for app in [&here, &there] {
+            assert_ne!(app.chat(FREE).await.status, 200);
+        }
+        assert_eq!(upstream.seen().len(), before, "switched off at once");
+        let is_gone = async || (there.chat(FREE).await.status == 404).then_some(());
+        eventually(Duration::from_secs(1), "it is not served any more", is_gone).await;
+    }
+    assert_eq!(switch(&here, "groq", true).await.status, 400);
+    assert_eq!(switch(&here, "nobody", true).await.status, 404);
+    let setup = TestApp::setup().env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).env("TOLLFREE_KEYLESS", "kilo");
+    let set = setup.env("KILO_BASE_URL", upstream.base_url()).start().await;
+    assert_eq!(switch(&set, "kilo", false).await.error().2, "keyless_in_configuration");
+    let log = Answer::of(here.request("GET", "/admin/v1/audit").bearer_auth(ADMIN_KEY)).await.json();
+    assert_eq!(log["data"].as_array().unwrap().len(), 4, "{log}");
+}

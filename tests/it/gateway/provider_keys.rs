@@ -14,7 +14,7 @@ use crate::support::{
     app::{Setup, TestApp, binary, hi},
     collector::Collector,
     eventually,
-    fake_upstream::{FakeUpstream, WRONG_KEY},
+    fake_upstream::{FakeUpstream, WRONG_KEY, with_head},
     http::Answer,
     redis_server::{RedisServer, all_bytes},
     scaled,
@@ -111,6 +111,36 @@ async fn a_key_that_one_replica_adds_is_used_by_the_others_within_a_second_and_w
         log["data"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     for action in ["provider_key.create", "provider_key.update", "provider_key.delete"] {
         assert!(actions.contains(&action), "{actions:?}");
+    }
+}
+
+/// While a key spreads over the replicas, their catalogues differ. That says nothing about the other keys.
+#[tokio::test]
+async fn a_key_that_spreads_ends_no_cooldown_of_another_one() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let start = || replica(&redis, &upstream).env("GROQ_API_KEY", "key-of-the-environment").start();
+    let (one, two) = (start().await, start().await);
+    upstream.then(with_head(429, "retry-after: 600\r\n", "{}"));
+    assert_ne!(one.chat(MODEL).await.status, 200);
+    let (used, mut ids) = (upstream.seen().len(), Vec::new());
+    for (app, secret) in [(&one, SECRET), (&two, "gsk_another-secret-0123456789-abcd")] {
+        ids.push(add(app, secret).await["id"].as_str().unwrap().to_owned());
+        let end = Instant::now() + AT_ONCE * 2;
+        while Instant::now() < end {
+            for app in [&one, &two] {
+                app.chat(MODEL).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(admin(&one, "DELETE", &format!("/provider-keys/{}", ids[0]), json!({})).await.status, 200);
+    answers(&two).await;
+    let later = &upstream.seen()[used..];
+    let of = |key: &str| later.iter().filter(|call| call.headers["authorization"] == format!("Bearer {key}")).count();
+    assert!(of(SECRET) > 0 && of("gsk_another-secret-0123456789-abcd") > 0, "the added keys serve");
+    assert_eq!(of("key-of-the-environment"), 0, "its cooldown lasts ten minutes");
+    for app in [&one, &two] {
+        assert!(!app.log().contains("its breakers are closed"), "{}", app.log());
     }
 }
 

@@ -121,7 +121,7 @@ const sum = (points: UsagePoint[], of: (point: UsagePoint) => number) =>
 
 type Minute = Pick<
   UsagePoint,
-  "time" | "requests" | "ok" | "failed" | "limited" | "tokens_in" | "tokens_out" | "tokens_cached"
+  "time" | "requests" | "ok" | "failed" | "limited" | "tokens_in" | "tokens_out" | "tokens_cached" | "audio_seconds"
 >;
 
 /** The figures of all providers, summed by minute. */
@@ -143,4 +143,5 @@ const added = (a: UsagePoint, b: UsagePoint): Minute => ({
   tokens_in: a.tokens_in + b.tokens_in,
   tokens_out: a.tokens_out + b.tokens_out,
   tokens_cached: a.tokens_cached + b.tokens_cached,
+  audio_seconds: a.audio_seconds + b.audio_seconds,
 });

@@ -1,5 +1,6 @@
 import { fireEvent, screen, waitFor } from "@testing-library/react";
 import { expect, test } from "vitest";
+import * as fixtures from "../../../tests/mock/fixtures";
 import { PENDING, errorResponse, gateway, list, show } from "../../../tests/render";
 import Providers from "./providers";
 
@@ -93,6 +94,14 @@ test("keys of the environment are grouped by a click, too", async () => {
   await waitFor(() =>
     expect(sentChanges(sent)[0]?.slice(0, 2)).toEqual(["PATCH", "/admin/v1/provider-keys/groq-11111111"]),
   );
+});
+
+test("a provider that answers without a key is switched on", async () => {
+  const { id, name } = fixtures.providers()[2]!;
+  const sent = gateway({ [`PATCH /admin/v1/providers/${id}`]: () => ({}) });
+  show(Providers);
+  fireEvent.click(await screen.findByRole("switch", { name: `Call ${name} without a key` }));
+  await waitFor(() => expect(sentChanges(sent)).toEqual([["PATCH", `/admin/v1/providers/${id}`, { keyless: true }]]));
 });
 
 test("a key joins the account of another one by a click", async () => {

@@ -1,11 +1,11 @@
-import { Button } from "@mantine/core";
+import { Button, Switch } from "@mantine/core";
 import { useState } from "react";
 import { Icon } from "../../components/icons";
 import { Empty, Problem } from "../../components/notice";
 import { Card, Head, Loading, Tag } from "../../components/page";
 import { fullTime } from "../../format";
 import { QueryView } from "../../components/query-view";
-import { useProviderKeys, useProviders, useRefreshLists } from "../../queries";
+import { useProviderKeys, useProviders, useRefreshLists, useSwitchKeyless } from "../../queries";
 import type { KnownProvider, ModelList, ProviderKey } from "../../types";
 import { AddKeyDialog } from "./add-key-dialog";
 import { KeyTable } from "./key-table";
@@ -95,12 +95,13 @@ function ProviderList({
             <span className={classes.soft}>
               {configured ? `${models} ${models === 1 ? "model" : "models"}` : "not configured"}
               {provider.keyless && ", without a key"}
-              {provider.can_be_keyless && !configured && ", answers without a key (TOLLFREE_KEYLESS)"}
+              {provider.can_be_keyless && !configured && ", answers without a key"}
               {own > 0 && `, ${own} ${own === 1 ? "key" : "keys"}`}
               {missing && `; missing: ${missing}`}
             </span>
             {list && <Findings of={list} />}
             <span className={classes.side}>
+              {provider.can_be_keyless && (provider.keyless || !configured) && <KeylessSwitch of={provider} />}
               {signup && (
                 <a href={signup} target="_blank" rel="noreferrer" aria-label={`Make a key at ${name}`}>
                   <Icon name="external" size={14} />
@@ -116,6 +117,26 @@ function ProviderList({
         );
       })}
     </ul>
+  );
+}
+
+/** Has a provider that answers without a key called so. */
+function KeylessSwitch({ of: { id, name, keyless, keyless_configured } }: { of: KnownProvider }) {
+  const change = useSwitchKeyless(id);
+  if (keyless_configured) return <Tag title="TOLLFREE_KEYLESS, or routing.keyless of the file">by configuration</Tag>;
+  return (
+    <>
+      <Problem error={change.error} />
+      <Switch
+        size="xs"
+        label="without a key"
+        aria-label={`Call ${name} without a key`}
+        title="Its limits then count the address of the gateway, and prompts may be logged"
+        checked={keyless}
+        disabled={change.isPending}
+        onChange={({ currentTarget }) => change.mutate(currentTarget.checked)}
+      />
+    </>
   );
 }
 

@@ -63,6 +63,7 @@ function Details({ record }: { record: RequestRecord }) {
     tokens_in,
     tokens_out,
     tokens_cached,
+    audio_seconds,
     session,
     first_token_ms,
     duration_ms,
@@ -96,6 +97,7 @@ function Details({ record }: { record: RequestRecord }) {
             ? "unknown"
             : `${exact(tokens_in ?? 0)} in${tokens_cached ? ` (${exact(tokens_cached)} from the provider's cache)` : ""}, ${exact(tokens_out ?? 0)} out`}
         </Fact>
+        {typeof audio_seconds === "number" && <Fact name="Sound">{exact(audio_seconds)} s counted</Fact>}
         <Fact name="Response">
           {protocol}, {stream ? "streamed" : "not streamed"}
           {speed !== null && `, ${exact(Math.round(speed))} tokens/s`}

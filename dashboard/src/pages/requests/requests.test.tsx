@@ -62,6 +62,7 @@ test("the URL of a request shows its details", async () => {
     tokens_in: 123_456_789,
     tokens_out: 5,
     tokens_cached: 1_000,
+    audio_seconds: 75,
     session: "opening-0123456789abcdef",
     first_token_ms: 2_000,
     duration_ms: 3_000,
@@ -78,6 +79,7 @@ test("the URL of a request shows its details", async () => {
     expect(dialog.textContent).toContain("Answered in 3.0 s after waiting 1.5 s for capacity, after 1 failed attempt."),
   );
   expect(dialog.textContent).toContain("123,456,789 in (1,000 from the provider's cache)");
+  expect(dialog.textContent).toContain("75 s counted");
   const session = await screen.findByRole("link", { name: "opening-0123456789abcdef" });
   expect(session.getAttribute("href")).toContain("search=opening-0123456789abcdef");
   expect(dialog.textContent).toContain("out of requests / min, available in 1.2 s");
