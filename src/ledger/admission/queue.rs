@@ -26,6 +26,8 @@ use crate::{
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Heartbeats after which the first ticket of each client asks, although nothing was heard of it: its share may have grown.
+const RECHECK_HEARTBEATS: u32 = 5;
 /// Tickets in one heartbeat, which bounds its time.
 const HEARTBEAT_TICKETS: usize = 200;
 
@@ -60,6 +62,13 @@ impl QueueTicket {
         match turn {
             Ok(Turn::Replied(replied)) => Some(replied),
             Ok(Turn::Woken) | Err(_) => None,
+        }
+    }
+
+    /// Forgets the ticket of a request, which asks for another one at its place.
+    pub(super) fn give_up(ticket: &mut Option<Self>, place: &mut String) {
+        if let Some(ticket) = ticket.take() {
+            ticket.request.place.lock().clone_into(place);
         }
     }
 
@@ -123,10 +132,12 @@ pub(in crate::ledger) fn watch(ledger: &Ledger) {
     shared.engine.subscribe(&channel, Arc::new(on_message));
     shared.tasks.spawn_endless(queue_calls::run(shared.clone()));
     ledger.shared.tasks.spawn_endless(async move {
-        loop {
+        for heartbeats in 1_u32.. {
             tokio::time::sleep(HEARTBEAT).await;
             shared.queue_heartbeat().await;
-            shared.waiters.recheck();
+            if heartbeats.is_multiple_of(RECHECK_HEARTBEATS) {
+                shared.waiters.recheck();
+            }
         }
     });
 }

@@ -39,8 +39,8 @@ fn sixty_simultaneous_requests_are_served_in_order_in_nearly_optimal_time() {
         went.last().unwrap()
     );
     let attempts: u32 = ids.iter().map(|id| queue.callers[id].attempts).sum();
-    // The first one also calls once a second, because its share may have grown.
-    assert!(attempts <= 60 * 2 + 61, "{attempts} scripts for 60 callers");
+    // The first one also calls every five seconds, because its share may have grown.
+    assert!(attempts <= 60 * 2 + 13, "{attempts} scripts for 60 callers");
     queue.assert_within_limits();
 }
 
@@ -310,7 +310,7 @@ fn coming() -> impl Strategy<Value = Coming> {
 }
 
 proptest! {
-    #![proptest_config(cases(40))]
+    #![proptest_config(cases(400))]
 
     /// Two accounts and another provider with clients at all of them and conflicting tags. Callers leave and die, and
     /// replies use less than reserved. Every ticket is admitted or gives up, and no window is over its limit.
