@@ -39,7 +39,8 @@ const FIRST_CANDIDATES: usize = 2;
 /// Rounds without a wait before the admission of a request that does not wait (any more) fails. A sync, a hold and a wrong
 /// clock can each cost one.
 const MAX_ROUNDS: usize = 6;
-/// For this time after its wait a request goes on asking where each grant is late: a ledger that is slow is not away.
+/// For this time after its wait, and after the first late grant, a request goes on asking where each grant is late: a ledger that
+/// is slow is not away.
 const MAX_LATE: Duration = Duration::from_secs(1);
 /// Pause after a call that failed, while the ledger changes between reachable and unreachable.
 const RETRY_MS: i64 = 10;
@@ -113,7 +114,7 @@ impl Shared {
         let started = Instant::now();
         let deadline = started + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
         let (mut ticket, mut rounds): (Option<QueueTicket>, _) = (None, 0);
-        let (mut place, mut was_late) = (String::new(), false);
+        let (mut place, mut first_late) = (String::new(), None::<Instant>);
         // Who can be served without the ledger does not wait for it.
         let waits = request.wait_ms > 0;
         let waits_for_ledger = waits && !request.choices.iter().any(|c| c.candidate.is_unmetered());
@@ -188,8 +189,8 @@ impl Shared {
                 }
                 Round::Restart => QueueTicket::give_up(&mut ticket, &mut place),
                 Round::GiveBack(lease) => {
-                    was_late = true;
-                    if Instant::now() >= deadline + MAX_LATE {
+                    let now = Instant::now();
+                    if now >= deadline.max(*first_late.get_or_insert(now)) + MAX_LATE {
                         rounds = MAX_ROUNDS;
                     } else if waits {
                         rounds = 0;
@@ -207,7 +208,7 @@ impl Shared {
                 }
             }
         }
-        if waits_for_ledger && was_late {
+        if waits_for_ledger && first_late.is_some() {
             return Ok(Admission::Refused(Refusal::out_of_time()));
         }
         Err(LedgerError::unreachable())
