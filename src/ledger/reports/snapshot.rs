@@ -22,10 +22,10 @@ use crate::{
 };
 
 const PERIOD: Duration = Duration::from_secs(1);
-/// Windows that one call reads, which takes Redis half a millisecond. A small pool is one slice.
-const SLICE: usize = 256;
+/// Windows that one call reads, which takes Redis a quarter of a millisecond, and less than one on a slow machine.
+const SLICE: usize = 128;
 /// Pause between two slices: a large pool takes a twentieth of Redis's time at most, and its snapshot is some seconds old.
-const SLICE_PAUSE: Duration = Duration::from_millis(10);
+const SLICE_PAUSE: Duration = Duration::from_millis(5);
 /// A snapshot that another replica took is used up to this age.
 const MAX_AGE_MS: &str = "950";
 
@@ -56,7 +56,7 @@ impl Ledger {
                 shared.keys.meta(),
                 shared.keys.health(),
                 shared.keys.speed(),
-                shared.keys.snapshot(&catalog.hash, slice),
+                shared.keys.snapshot(&catalog.hash, from),
             ];
             keys.extend(windows.keys[from..].iter().take(SLICE).cloned());
             let args = vec![

@@ -9,7 +9,7 @@
 //! | `c:ID` heads of a client's windows | hash | a span and a half after the last request | admit, settle, replay |
 //! | `c:ID:LIMIT` their older sub-buckets | hash | a span and a half after the last request | admit, settle, replay |
 //! | `l:ID` leases | string | 30 s, renewed every 10 s; 5 s once settled | admit, settle, renew, replay |
-//! | `snap:HASH:SLICE` | string | 5 s | snapshot |
+//! | `snap:HASH:FIRST` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
 //! | `sh:QUEUE` fair shares | hash | three spans after the last request | admit, settle |
 //! | `queue`, `guests`, `tickets`, `alive`, `fair` the wait queue, see `lua/lib` | hash or sorted set | 2 h after the last arrival | admit, settle, queue scripts |
@@ -195,10 +195,10 @@ impl Keys {
         self.named("guess")
     }
 
-    /// One slice of the shared snapshot. They are those of one catalogue, because replicas of two configurations number their
-    /// windows differently.
-    pub fn snapshot(&self, hash: &str, slice: usize) -> Key {
-        format!("{}snap:{hash}:{slice}", self.prefix).into()
+    /// The slice of the shared snapshot that begins with this window. They are those of one catalogue, because replicas of two
+    /// configurations number their windows differently.
+    pub fn snapshot(&self, hash: &str, first: usize) -> Key {
+        format!("{}snap:{hash}:{first}", self.prefix).into()
     }
 
     pub fn lease(&self, id: &str) -> Key {
