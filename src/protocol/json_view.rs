@@ -4,11 +4,45 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::chat::{BadRequest, malformed, utf8};
+use super::chat::{BadRequest, FREE_FORM, KNOWN_PARAMETERS, OTHERS, malformed, utf8};
 use crate::json::{Json, JsonError, Kind, Names};
 
 /// A body that is translated must only not say a thing twice: the provider reads what is written here.
 pub(super) static EACH_NAME_ONCE: Names = Names { known: &[], free_form: &[] };
+
+/// A body of which members pass unchanged must not have a known name in another spelling either: the provider would read it.
+pub(super) static PASSED_ON: Names = Names { known: &[&KNOWN_PARAMETERS, OTHERS, OF_KINDS], free_form: FREE_FORM };
+
+/// Names at the endpoints of models that do not chat, beside those of a chat.
+static OF_KINDS: &[&str] = &[
+    "prompt",
+    "suffix",
+    "echo",
+    "best_of",
+    "input",
+    "inputs",
+    "texts",
+    "images",
+    "dimensions",
+    "encoding_format",
+    "input_type",
+    "truncate",
+    "truncation",
+    "task",
+    "query",
+    "documents",
+    "top_n",
+    "return_documents",
+    "max_tokens_per_doc",
+    "output_dimension",
+    "output_dimensionality",
+    "output_dtype",
+    "embedding_type",
+    "embedding_types",
+];
+
+/// Parameters of one request that pass unchanged.
+const MAX_OTHER_PARAMETERS: usize = 16;
 
 /// One value, as it is written. Its grammar has been checked.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +55,10 @@ pub(super) struct View<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Members<'a>(Vec<(Cow<'a, str>, View<'a>)>);
 
-/// A body's text, and its value, which is an object.
-pub(super) fn object(body: &Bytes) -> Result<View<'_>, BadRequest> {
+/// The value of a body, which is an object. `names`: how its names are checked.
+pub(super) fn object<'a>(body: &'a Bytes, names: &'static Names) -> Result<View<'a>, BadRequest> {
     let text = utf8(body)?;
-    let view = View::of(text).map_err(|e| malformed(&e, text))?;
+    let view = View::of(text, names).map_err(|e| malformed(&e, text))?;
     if view.kind == Kind::Object {
         return Ok(view);
     }
@@ -53,6 +87,27 @@ pub(super) fn flag(top: &Members<'_>, name: &str) -> Result<bool, BadRequest> {
     view.bool().ok_or_else(|| wrong(name, "a boolean", view))
 }
 
+/// Parameters that pass unchanged, with their values as JSON: those that are not in `read`. One that says in another
+/// provider's words what one of those says would be obeyed there without having been checked here: `said_otherwise` has such
+/// names, each with the one to use.
+pub(super) fn passed_on(
+    top: &Members<'_>,
+    read: &[&str],
+    said_otherwise: &[(&str, &str)],
+) -> Result<Vec<(String, String)>, BadRequest> {
+    let others = top.iter().filter(|(name, _)| !read.contains(name));
+    let parameters: Vec<_> = others.map(|(name, view)| (name.to_owned(), view.raw.to_owned())).collect();
+    for (name, _) in &parameters {
+        if let Some((_, known)) = said_otherwise.iter().find(|(other, _)| other == name) {
+            return Err(BadRequest::invalid(name, format!("`{name}` is not supported here: send `{known}`.")));
+        }
+    }
+    if parameters.len() > MAX_OTHER_PARAMETERS {
+        return Err(BadRequest::invalid(&parameters[0].0, "The request has more than 16 unknown parameters."));
+    }
+    Ok(parameters)
+}
+
 pub(super) fn missing(param: &str) -> BadRequest {
     BadRequest::invalid(param, format!("Missing required parameter: `{param}`."))
 }
@@ -66,8 +121,8 @@ pub(super) fn wrong(param: &str, expected: &str, found: View<'_>) -> BadRequest 
 }
 
 impl<'a> View<'a> {
-    fn of(text: &'a str) -> Result<Self, JsonError> {
-        let mut json = Json::unambiguous(text, &EACH_NAME_ONCE);
+    fn of(text: &'a str, names: &'static Names) -> Result<Self, JsonError> {
+        let mut json = Json::unambiguous(text, names);
         let view = Self::next(&mut json)?;
         json.end()?;
         Ok(view)

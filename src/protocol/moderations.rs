@@ -28,7 +28,7 @@ const RENAMED: [(&str, &str); 5] = [
 /// Parses a request; the error is the first mistake in it.
 pub fn decode(body: Bytes) -> Result<ChatRequest, BadRequest> {
     let body = skip_byte_order_mark(body);
-    let top = json_view::object(&body)?.members();
+    let top = json_view::object(&body, &json_view::EACH_NAME_ONCE)?.members();
     let model = match top.get("model") {
         None => DEFAULT_MODEL.to_owned(),
         Some(_) => json_view::model(&top)?,

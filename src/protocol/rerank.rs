@@ -15,9 +15,11 @@ use crate::{
 
 /// Cohere's maximum.
 const MAX_DOCUMENTS: usize = 1_000;
-const MAX_OTHER_PARAMETERS: usize = 16;
 /// Parameters that the gateway reads; the others pass unchanged.
 const KNOWN: [&str; 5] = ["model", "query", "documents", "top_n", "return_documents"];
+/// Other providers' names of these.
+const SAID_OTHERWISE: [(&str, &str); 4] =
+    [("top_k", "top_n"), ("texts", "documents"), ("inputs", "documents"), ("input", "documents")];
 
 /// A request, read.
 pub struct RerankRequest {
@@ -29,7 +31,7 @@ pub struct RerankRequest {
 /// Parses a request; the error is the first mistake in it.
 pub fn decode(body: Bytes) -> Result<RerankRequest, BadRequest> {
     let body = skip_byte_order_mark(body);
-    let top = json_view::object(&body)?.members();
+    let top = json_view::object(&body, &json_view::PASSED_ON)?.members();
     let model = json_view::model(&top)?;
     let query = json_view::text(&top, "query")?;
     let documents = documents(&top)?;
@@ -41,16 +43,17 @@ pub fn decode(body: Bytes) -> Result<RerankRequest, BadRequest> {
         }
     };
     let returns_documents = json_view::flag(&top, "return_documents")?;
-    let others = top.iter().filter(|(name, _)| !KNOWN.contains(name)).take(MAX_OTHER_PARAMETERS);
-    let parameters = others.map(|(name, view)| (name.to_owned(), view.raw.to_owned())).collect();
+    let parameters = json_view::passed_on(&top, &KNOWN, &SAID_OTHERWISE)?;
     let mut size = PromptSize { messages: 1, ..PromptSize::default() };
     for text in std::iter::once(&query).chain(&documents) {
         measure(&mut size, &text[1..text.len() - 1]);
     }
+    let others = parameters.iter().map(|(name, _)| name.clone()).collect();
     let inputs = RankingInputs { query, documents, top_n, parameters };
     let request = ChatRequest {
         kind: ModelKind::Rerank,
         model,
+        others,
         size,
         body: body.clone(),
         ranking: Some(Box::new(inputs)),
@@ -114,6 +117,23 @@ mod tests {
         let written: Value = serde_json::from_slice(&encode(&ranking, Some(&inputs.documents), "p/m", "r1")).unwrap();
         let expected = json!([{ "index": 1, "relevance_score": 0.5, "document": { "text": "b" } }]);
         assert_eq!((&written["results"], &written["usage"]["total_tokens"]), (&expected, &json!(4)));
+    }
+
+    #[test]
+    fn what_others_would_read_differently_is_refused() {
+        for (more, param) in [
+            (r#""Model":"x""#, "Model"),
+            (r#""mod\u0065l":"x""#, "model"),
+            (r#""DOCUMENTS":[]"#, "DOCUMENTS"),
+            (r#""top_k":1"#, "top_k"),
+            (r#""texts":["b"]"#, "texts"),
+        ] {
+            let body = format!(r#"{{"model":"m","query":"q","documents":["a"],{more}}}"#);
+            assert_eq!(decode(body.into()).err().unwrap().param.as_deref(), Some(param), "{more}");
+        }
+        let body = r#"{"model":"m","query":"q","documents":["a"],"provider":{"only":["x"]}}"#;
+        let read = decode(Bytes::from_static(body.as_bytes())).unwrap();
+        assert_eq!(read.request.others, ["provider"], "what may cost money is known to the plan");
     }
 
     #[test]

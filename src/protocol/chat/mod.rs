@@ -23,4 +23,5 @@ pub use self::{
 pub(super) use self::{
     decode::{malformed, utf8},
     messages::measure,
+    names::{FREE_FORM, OTHERS},
 };

@@ -6,7 +6,7 @@ use crate::json::Names;
 /// None of the known ones may stand in a body in another spelling.
 pub(super) static NAMES: Names = Names { known: &[&KNOWN_PARAMETERS, OTHERS], free_form: FREE_FORM };
 
-static FREE_FORM: &[&str] = &[
+pub(in crate::protocol) static FREE_FORM: &[&str] = &[
     "parameters",
     "schema",
     "metadata",
@@ -20,7 +20,7 @@ static FREE_FORM: &[&str] = &[
 ];
 
 /// Names at any depth, beside the known parameters, of our own and of providers.
-static OTHERS: &[&str] = &[
+pub(in crate::protocol) static OTHERS: &[&str] = &[
     // Top level at some providers
     "models",
     "route",

@@ -31,7 +31,7 @@ const OWN: [&str; 6] = ["prompt", "suffix", "echo", "best_of", "logprobs", "mode
 /// Parses a request; the error is the first mistake in it.
 pub fn decode(body: Bytes, form: Form) -> Result<Decoded, BadRequest> {
     let body = skip_byte_order_mark(body);
-    let top = json_view::object(&body)?.members();
+    let top = json_view::object(&body, &json_view::PASSED_ON)?.members();
     let model = top.get("model").ok_or_else(|| missing("model"))?;
     if model.kind != Kind::String || model.raw == "\"\"" {
         return Err(wrong("model", "a model's name", model));
@@ -129,6 +129,9 @@ mod tests {
     fn a_mistake_is_named_by_its_path() {
         for (body, param) in [
             (r#"{"prompt":"a"}"#, "model"),
+            (r#"{"model":"m","prompt":"a","Prompt":"b"}"#, "Prompt"),
+            (r#"{"model":"m","prompt":"a","su\u0066fix":"b"}"#, "suffix"),
+            (r#"{"model":"m","prompt":"a","messages":[]}"#, "messages"),
             (r#"{"model":"m"}"#, "prompt"),
             (r#"{"model":"m","prompt":[1,2]}"#, "prompt"),
             (r#"{"model":"m","prompt":["a","b"]}"#, "prompt"),

@@ -17,15 +17,25 @@ use crate::{
 const MAX_INPUTS: usize = 2_048;
 /// Longer than the vectors of any model.
 const MAX_DIMENSIONS: i64 = 65_536;
-/// Parameters that are not OpenAI's.
-const MAX_OTHER_PARAMETERS: usize = 16;
 /// Parameters that the gateway reads; the others pass unchanged.
 const KNOWN: [&str; 6] = ["model", "input", "dimensions", "encoding_format", "user", "service_tier"];
+/// Other providers' names of these, which would change the vectors or the charge.
+const SAID_OTHERWISE: [(&str, &str); 9] = [
+    ("output_dimension", "dimensions"),
+    ("output_dimensionality", "dimensions"),
+    ("output_dtype", "encoding_format"),
+    ("embedding_type", "encoding_format"),
+    ("embedding_types", "encoding_format"),
+    ("inputs", "input"),
+    ("texts", "input"),
+    ("images", "input"),
+    ("prompt", "input"),
+];
 
 /// Parses a request; the error is the first mistake in it.
 pub fn decode(body: Bytes) -> Result<EmbeddingRequest, BadRequest> {
     let body = skip_byte_order_mark(body);
-    let top = json_view::object(&body)?.members();
+    let top = json_view::object(&body, &json_view::PASSED_ON)?.members();
     let model = model(&top)?;
     let texts = texts(&body, &top)?;
     let dimensions = match top.get("dimensions") {
@@ -52,11 +62,7 @@ pub fn decode(body: Bytes) -> Result<EmbeddingRequest, BadRequest> {
         Some("priority") => Tier::Priority,
         _ => Tier::Standard,
     };
-    let others = top.iter().filter(|(name, _)| !KNOWN.contains(name));
-    let parameters: Vec<(String, String)> = others.map(|(name, view)| (name.to_owned(), view.raw.to_owned())).collect();
-    if parameters.len() > MAX_OTHER_PARAMETERS {
-        return Err(BadRequest::invalid(&parameters[0].0, "The request has more than 16 unknown parameters."));
-    }
+    let parameters = json_view::passed_on(&top, &KNOWN, &SAID_OTHERWISE)?;
     Ok(EmbeddingRequest { model, texts, dimensions, format, tier, parameters })
 }
 
@@ -137,6 +143,11 @@ mod tests {
             (r#"{"model":"m","input":"a","dimensions":0}"#, "dimensions"),
             (r#"{"model":"m","input":"a","encoding_format":"hex"}"#, "encoding_format"),
             (r#"{"model":"m","input":"a","user":7}"#, "user"),
+            (r#"{"model":"m","input":"a","output_dimension":7}"#, "output_dimension"),
+            (r#"{"model":"m","input":"a","embedding_types":["int8"]}"#, "embedding_types"),
+            (r#"{"model":"m","input":"a","Model":"x"}"#, "Model"),
+            (r#"{"model":"m","input":"a","\u0069nput":"b"}"#, "input"),
+            (r#"{"model":"m","input":"a","provider":{"ONLY":1,"Provider":2}}"#, "provider.Provider"),
         ] {
             assert_eq!(read(body).unwrap_err().param.as_deref(), Some(param), "{body}");
         }

@@ -68,6 +68,7 @@ impl EmbeddingRequest {
             model: self.model.clone(),
             tier: self.tier,
             size,
+            others: self.parameters.iter().map(|(name, _)| name.clone()).collect(),
             embedding: Some(Box::new(inputs)),
             ..ChatRequest::default()
         }

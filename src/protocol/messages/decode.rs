@@ -64,7 +64,7 @@ pub fn decode_count(body: Bytes) -> Result<MessagesRequest, BadRequest> {
 
 fn read(body: Bytes, purpose: Purpose) -> Result<MessagesRequest, BadRequest> {
     let body = skip_byte_order_mark(body);
-    let top = json_view::object(&body)?.members();
+    let top = json_view::object(&body, &json_view::EACH_NAME_ONCE)?.members();
     let mut draft = Draft::default();
     draft.fill(&top, purpose)?;
     let Draft { mut json, encoder, dropped, is_empty, .. } = draft;

@@ -56,6 +56,7 @@ pub fn decode(file: File, bytes: u64, content_type: &str, task: Task) -> io::Res
         needs = needs.with(Capabilities::TRANSLATE);
     }
     let model = fields.model.value.clone();
+    let others = parts.iter().map(|part| part.name.clone()).collect();
     let upload = Upload {
         edits: fields.edits(&boundary),
         model: fields.model.content.clone(),
@@ -75,11 +76,56 @@ pub fn decode(file: File, bytes: u64, content_type: &str, task: Task) -> io::Res
         kind,
         model,
         needs,
+        others,
         include_usage: stream,
         upload: Some(Arc::new(upload)),
         ..ChatRequest::default()
     };
     Ok(Ok(Transcription { request, form, stream }))
+}
+
+/// Fields that are read here or at a provider: each has one spelling.
+const KNOWN: [&str; 16] = [
+    "file",
+    "model",
+    "language",
+    "prompt",
+    "response_format",
+    "temperature",
+    "stream",
+    "user",
+    "timestamp_granularities",
+    "timestamp_granularities[]",
+    "include",
+    "include[]",
+    "chunking_strategy",
+    "diarize",
+    "known_speaker_names[]",
+    "known_speaker_references[]",
+];
+/// Fields that may stand several times, beside those whose names end with `[]`.
+const LISTS: [&str; 4] = ["timestamp_granularities", "include", "known_speaker_names", "context_bias"];
+/// Fields by which providers find a recording elsewhere: one that was neither measured nor charged.
+const ELSEWHERE: [&str; 7] = ["url", "file_url", "file_id", "audio_url", "source_url", "cloud_storage_url", "uri"];
+
+/// What is checked and charged here must be what the provider reads.
+fn check_names(parts: &[Part]) -> Result<(), BadRequest> {
+    for (at, part) in parts.iter().enumerate() {
+        let name = &part.name;
+        let folded = name.to_ascii_lowercase();
+        let refuse = |why: String| Err(BadRequest::invalid(name, why));
+        if let Some(known) = KNOWN.iter().find(|known| **known == folded && *known != name) {
+            return refuse(format!("The field `{name}` is spelt `{known}`."));
+        }
+        if ELSEWHERE.contains(&folded.as_str()) {
+            return refuse(format!("`{name}` is not supported: send the recording as `file`."));
+        }
+        let may_repeat = name.ends_with("[]") || LISTS.contains(&name.as_str());
+        if !may_repeat && parts[..at].iter().any(|other| other.name == *name) {
+            return refuse(format!("The field `{name}` occurs twice in the form."));
+        }
+    }
+    Ok(())
 }
 
 /// The parts that matter.
@@ -95,6 +141,7 @@ struct Fields<'p> {
 
 impl<'p> Fields<'p> {
     fn of(parts: &'p [Part]) -> Result<Self, BadRequest> {
+        check_names(parts)?;
         let find = |name: &str| parts.iter().find(|part| part.name == name);
         let missing = |name: &str| BadRequest::invalid(name, format!("Missing required parameter: `{name}`."));
         let model = find("model").filter(|part| !part.value.trim().is_empty()).ok_or_else(|| missing("model"))?;
@@ -234,6 +281,7 @@ mod tests {
             edits.map(|edit| edit.text.as_str()).collect::<Vec<_>>()
         };
         assert_eq!((texts(true), texts(false)), (vec!["verbose_json", "false"], vec!["json", "false"]));
+        assert_eq!(read.request.others[0], "model", "what may cost money is known to the plan");
     }
 
     #[test]
@@ -245,6 +293,9 @@ mod tests {
             (&[("model", "m")], Some(&b""[..]), "file"),
             (&[("model", "m"), ("file", "text")], None, "file"),
             (&[("model", "m"), ("response_format", "pdf")], Some(&wav), "response_format"),
+            (&[("model", "m"), ("model", "n")], Some(&wav), "model"),
+            (&[("model", "m"), ("Model", "n")], Some(&wav), "Model"),
+            (&[("model", "m"), ("url", "http://x.example/long.wav")], Some(&wav), "url"),
             (&[("model", "m"), ("stream", "perhaps")], Some(&wav), "stream"),
         ] {
             assert_eq!(read(fields, recording).unwrap_err().param.as_deref(), Some(param), "{fields:?}");
