@@ -107,9 +107,12 @@ pub(super) fn resolve_name<'a>(catalog: &'a Catalog, name: &str) -> Result<Resol
     Err(why_not(catalog, name))
 }
 
+/// Characters of a name in the message that it is not served.
+const MAX_SHOWN_CHARS: usize = 200;
+
 /// Why no candidate serves the name.
 fn why_not(catalog: &Catalog, name: &str) -> NotFound {
-    let requested = name.to_owned();
+    let requested: String = name.chars().take(MAX_SHOWN_CHARS).collect();
     let mut current = catalog.known.iter().filter(|k| !k.retired && k.is_called(name)).peekable();
     if current.peek().is_some() {
         let reasons: Vec<Option<&str>> = current.map(|k| k.not_offered.as_deref()).collect();

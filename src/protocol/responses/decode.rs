@@ -176,6 +176,7 @@ fn refuse_unsupported(members: &Members<'_>, options: &Options) -> Result<(), Ba
 
 /// The message about a response that is not stored.
 pub fn not_found(id: &str) -> String {
+    let id: String = id.chars().take(100).collect();
     format!(
         "No stored response has the id `{id}`. Responses are stored only where the operator sets `[responses] store` (such as \
          \"7d\"), and only for the key that created them; without it, send the whole conversation as `input`."
