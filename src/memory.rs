@@ -1,4 +1,5 @@
-//! Memory for the bodies of requests and responses: bounded per client, per provider and per process.
+//! Memory for the bodies of requests and responses, and for what is held of streams: bounded per client, per provider and per
+//! process.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,10 +9,12 @@ use parking_lot::Mutex;
 /// A body and its edited copy.
 const COPIES: usize = 2;
 const MIB: usize = 1 << 20;
+/// Step of a reservation that follows what is held.
+const STEP: usize = 64 << 10;
 /// Without a container's limit, and the most by default.
 const DEFAULT_MAX: usize = 512 * MIB;
 
-/// Bodies of all requests of this replica, and of the responses that are read as a whole.
+/// Bodies of all requests of this replica, of the responses that are read as a whole, and what is held of streams.
 #[derive(Debug)]
 pub(crate) struct Memory {
     max: usize,
@@ -44,6 +47,11 @@ impl Memory {
         Arc::new(Self { max, held: Mutex::default() })
     }
 
+    /// Room for files of this many bytes in all, by the same rules.
+    pub(crate) fn for_files(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { max: bytes.saturating_mul(COPIES), held: Mutex::default() })
+    }
+
     pub(crate) fn reserve(self: &Arc<Self>, owner: Arc<str>) -> Reservation {
         Reservation { memory: self.clone(), owner, bytes: 0 }
     }
@@ -63,20 +71,37 @@ impl Reservation {
         self.bytes += bytes;
         Ok(())
     }
+
+    /// Reserves memory for this many bytes in all, in steps: what rarely holds more than a step rarely takes the lock.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        let wanted = if bytes < STEP / 4 { 0 } else { bytes.next_multiple_of(STEP) };
+        match (wanted * COPIES).checked_sub(self.bytes) {
+            Some(0) => Ok(()),
+            Some(more) => self.grow(more / COPIES),
+            None => {
+                self.give_back(self.bytes - wanted * COPIES);
+                Ok(())
+            }
+        }
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        let mut held = self.memory.held.lock();
+        held.total -= bytes;
+        if let Some(of_owner) = held.by_owner.get_mut(&self.owner) {
+            *of_owner -= bytes;
+            if *of_owner == 0 {
+                held.by_owner.remove(&self.owner);
+            }
+        }
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.bytes == 0 {
-            return;
-        }
-        let mut held = self.memory.held.lock();
-        held.total -= self.bytes;
-        if let Some(of_owner) = held.by_owner.get_mut(&self.owner) {
-            *of_owner -= self.bytes;
-            if *of_owner == 0 {
-                held.by_owner.remove(&self.owner);
-            }
+        if self.bytes > 0 {
+            self.give_back(self.bytes);
         }
     }
 }
@@ -114,6 +139,22 @@ fn container_bytes() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reservation_follows_what_is_held() {
+        let memory = Memory::new(Some(1));
+        let mut held = memory.reserve("provider lab".into());
+        for (bytes, reserved) in
+            [(1_000, 0), (STEP / 4, STEP), (STEP, STEP), (STEP + 1, 2 * STEP), (100, 0), (STEP, STEP)]
+        {
+            assert_eq!(held.resize(bytes), Ok(()));
+            assert_eq!(memory.held.lock().total, reserved * COPIES, "{bytes}");
+        }
+        assert_eq!(held.resize(MIB), Err(Exhausted));
+        assert_eq!(memory.held.lock().total, STEP * COPIES, "what was reserved stays");
+        drop(held);
+        assert!(memory.held.lock().by_owner.is_empty());
+    }
 
     #[test]
     fn one_client_takes_half_and_what_it_held_is_free_again() {

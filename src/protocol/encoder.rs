@@ -92,6 +92,11 @@ pub trait Encoder: Send {
     /// The body of an answer that is not streamed.
     fn whole(&mut self, reply: &ReplyInfo, completion: Chunk) -> Vec<u8>;
 
+    /// Bytes of the answer that are kept until its end, because its last event repeats them.
+    fn kept_bytes(&self) -> usize {
+        0
+    }
+
     /// How long a stream without content is kept back, so that a failure can still have its own status.
     fn hold(&self) -> Duration {
         Duration::from_secs(10)

@@ -16,6 +16,12 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// This replica has no memory for more of the answer.
+    pub fn no_memory() -> Self {
+        let code = Some("overloaded".to_owned());
+        Self { status: 503, code, retry_ms: Some(1_000), ..Self::upstream("There is no memory for a longer answer.") }
+    }
+
     /// A provider's answer broke off, or cannot be read.
     pub fn upstream(message: impl Into<String>) -> Self {
         Self {

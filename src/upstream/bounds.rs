@@ -8,6 +8,8 @@ pub(crate) const EVENT_OVERHEAD_BYTES: usize = 128;
 pub(crate) const MAX_EVENT_BYTES: usize = 8 << 20;
 /// A whole response.
 pub(crate) const MAX_RESPONSE_BYTES: usize = 16 << 20;
+/// A whole stream, with its comments: 128,000 tokens with an event for each take some 40 MiB.
+pub(crate) const MAX_STREAM_BYTES: u64 = 64 << 20;
 /// The body of an error, or an error inside a stream. What follows is not read.
 pub(crate) const MAX_ERROR_BYTES: usize = 64 << 10;
 /// A list of models, or the description of one.

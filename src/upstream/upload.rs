@@ -14,6 +14,9 @@ use crate::domain::{Candidate, Upload};
 /// Whole groups of three bytes, which Base64 needs.
 const PIECE_BYTES: u64 = 3 * (16 << 10);
 
+/// No codec for speech needs fewer: what a provider counts beyond is damage.
+const LEAST_BYTES_PER_SECOND: f64 = 50.0;
+
 /// In an address of Cloudflare's that runs one model: it takes JSON with the recording in Base64.
 const RUN: &str = "run/@cf/";
 
@@ -177,7 +180,12 @@ struct Usage {
 
 /// The transcript in a response: an object, or a plain text where the server has ignored the form.
 pub(super) fn read_transcript(text: &str, upload: &Upload) -> Result<Transcript, Unusable> {
-    if !text.trim_start().starts_with('{') {
+    let start = text.trim_start();
+    if !start.starts_with('{') {
+        // A web page, or events that were not requested.
+        if start.starts_with('<') || start.starts_with("data:") || start.starts_with("event:") {
+            return Err(Unusable::Malformed("the response is no transcript".to_owned()));
+        }
         if upload.form.needs_times() {
             return Err(Unusable::Malformed("the transcript has no times".to_owned()));
         }
@@ -196,8 +204,7 @@ pub(super) fn read_transcript(text: &str, upload: &Upload) -> Result<Transcript,
         return Err(if is_error { Unusable::Error } else { malformed() });
     };
     let counted = usage.and_then(|usage| usage.seconds.or(usage.prompt_audio_seconds));
-    // Nobody bills a thousand times of what the file can hold.
-    let most = upload.seconds.max(upload.recording_bytes() as f64) + 60.0;
+    let most = upload.seconds.max(upload.recording_bytes() as f64 / LEAST_BYTES_PER_SECOND) + 60.0;
     let seconds = duration.or(counted).filter(|seconds| (0.0..=most).contains(seconds));
     Ok(Transcript { json: text.to_owned().into(), is_empty: spoken.trim().is_empty(), seconds })
 }
@@ -291,6 +298,9 @@ mod tests {
         assert_eq!((mistral.seconds, mistral.is_empty), (Some(9.0), true));
         assert_eq!(read("plain words\n", TranscriptForm::Text).unwrap().json, r#"{"text":"plain words"}"#);
         assert!(matches!(read("plain words\n", TranscriptForm::Vtt), Err(Unusable::Malformed(_))));
+        for wrong in ["<html>no</html>", "data: {\"text\":\"a\"}\n\n"] {
+            assert!(matches!(read(wrong, TranscriptForm::Text), Err(Unusable::Malformed(_))), "{wrong}");
+        }
         assert_eq!(read(r#"{"error":{"message":"no"}}"#, TranscriptForm::Json), Err(Unusable::Error));
         assert_eq!(read(r#"{"text":"hi","duration":1e9}"#, TranscriptForm::Json).unwrap().seconds, None);
     }

@@ -9,6 +9,7 @@ use crate::{
     api::edge::keep_alive::KEEP_ALIVE,
     domain::PromptSize,
     flow::Flow,
+    memory::Reservation,
     protocol::{
         Encoder, Failure, ReplyInfo,
         chat::{Chunk, StreamEvent},
@@ -23,11 +24,13 @@ pub(crate) struct Encoding {
     encoder: Box<dyn Encoder>,
     flow: Arc<Flow>,
     size: PromptSize,
+    /// Memory for what the encoder keeps of the answer.
+    memory: Reservation,
 }
 
 impl Encoding {
-    pub(crate) fn new(encoder: Box<dyn Encoder>, flow: Arc<Flow>, size: PromptSize) -> Self {
-        Self { encoder, flow, size }
+    pub(crate) fn new(encoder: Box<dyn Encoder>, flow: Arc<Flow>, size: PromptSize, memory: Reservation) -> Self {
+        Self { encoder, flow, size, memory }
     }
 
     pub(crate) fn encoder(&self) -> &dyn Encoder {
@@ -91,7 +94,15 @@ impl EncodedStream {
                 encoder.keep_alive(&mut out);
             } else {
                 match StreamEvent::read(&event) {
-                    StreamEvent::Chunk(chunk) => encoder.chunk(*chunk, &mut out),
+                    StreamEvent::Chunk(chunk) => {
+                        encoder.chunk(*chunk, &mut out);
+                        if self.encoding.memory.resize(encoder.kept_bytes()).is_err() {
+                            self.ended = true;
+                            encoder.fail(&Failure::no_memory(), &mut out);
+                            // The call is cancelled, too.
+                            self.events = Box::pin(stream::empty());
+                        }
+                    }
                     StreamEvent::Done => {
                         self.ended = true;
                         encoder.finish(&mut out);

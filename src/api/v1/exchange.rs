@@ -91,7 +91,8 @@ impl Call {
             Err(error) => return self.reject(protocol, &client, &error),
         };
         context.dropped = dropped.join(", ");
-        let encoding = encoder.map(|encoder| Encoding::new(encoder, flow.clone(), request.size));
+        let memory = self.state.bodies.reserve(client.id.clone());
+        let encoding = encoder.map(|encoder| Encoding::new(encoder, flow.clone(), request.size, memory));
         let streams = request.stream;
         let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait));
         if streams {

@@ -5,6 +5,9 @@ use std::io::Write as _;
 use super::{calls::OpenCall, events::Events, object::quoted, reasoning::ReasoningForm, tools::Tool};
 use crate::protocol::chat::{CallDelta, Chunk, ChunkUsage, Delta};
 
+/// An item without its texts.
+const ITEM_BYTES: usize = 256;
+
 /// What a piece of text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TextKind {
@@ -35,6 +38,8 @@ pub(super) struct Answer {
     calls: Vec<OpenCall>,
     tools: Vec<Tool>,
     reasoning: ReasoningForm,
+    /// Bytes of texts and arguments so far, and what their items take beside them.
+    pub kept_bytes: usize,
     pub finish_reason: Option<String>,
     pub usage: Option<ChunkUsage>,
 }
@@ -49,6 +54,7 @@ impl Answer {
             calls: Vec::new(),
             tools,
             reasoning,
+            kept_bytes: 0,
             finish_reason: None,
             usage: None,
         }
@@ -115,6 +121,7 @@ impl Answer {
         self.events.end(out);
         if let Some((_, written)) = &mut text.part {
             written.push_str(delta);
+            self.kept_bytes += delta.len();
         }
     }
 
@@ -122,6 +129,7 @@ impl Answer {
     fn new_item(&mut self, prefix: &str) -> (usize, String) {
         let output_index = self.outputs.len();
         self.outputs.push(String::new());
+        self.kept_bytes += ITEM_BYTES;
         (output_index, format!("{prefix}_{}{output_index:04x}", self.key))
     }
 
@@ -173,6 +181,7 @@ impl Answer {
         {
             self.open_call(at, &name, out);
         }
+        self.kept_bytes += delta.function.arguments.len();
         self.calls[at].push(&delta.function.arguments, &mut self.events, out);
     }
 

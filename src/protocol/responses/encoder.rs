@@ -193,6 +193,10 @@ impl Encoder for ResponseEncoder {
         body
     }
 
+    fn kept_bytes(&self) -> usize {
+        self.answer.kept_bytes + self.compaction.as_ref().map_or(0, |compaction| compaction.summary.len())
+    }
+
     fn refuses_in_stream(&self, failure: &Failure) -> bool {
         self.manners.sleeps_in_stream
             && matches!(failure.status, 429 | 503)

@@ -126,7 +126,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Memory for a response that is read as a whole.
+    /// Memory for a response that is read as a whole, or for what is held of a stream.
     fn reservation(&self) -> Reservation {
         self.memory.reserve(format!("provider {}", self.candidate.provider.id).into())
     }
@@ -234,7 +234,8 @@ impl<'a> Call<'a> {
         }
         if has_events {
             let (candidate, idle) = (self.candidate.clone(), self.stream_idle);
-            let events = EventStream::from_response(candidate, response, prefix, idle, self.expected);
+            let events =
+                EventStream::from_response(candidate, response, prefix, idle, self.expected, self.reservation());
             return if self.stream { self.commit_stream(events).await } else { self.assemble(events).await };
         }
         let mut memory = self.reservation();
@@ -270,6 +271,7 @@ impl<'a> Call<'a> {
                     usage = event.facts.usage.or(usage);
                     finish_reasons.extend(event.facts.finish_reason);
                 }
+                Some(Err(_)) if events.is_starved() => return Err(fault::no_memory(self.candidate)),
                 Some(Err(error)) => return Err(fault::observed(self.candidate, &error.label, &error.message)),
                 None => break,
             }
@@ -383,7 +385,9 @@ impl<'a> Call<'a> {
         if self.stream {
             // The calls of a normalised message are whole, so that each is one fragment.
             let text = String::from_utf8_lossy(&body);
-            return self.commit_stream(EventStream::from_whole(self.candidate.clone(), &text, self.expected)).await;
+            let memory = self.reservation();
+            let events = EventStream::from_whole(self.candidate.clone(), &text, self.expected, memory);
+            return self.commit_stream(events).await;
         }
         Ok(Body {
             content: ReplyBody::Whole { body, usage, finish_reasons },

@@ -18,9 +18,10 @@ use super::{
     usage, whole_response,
 };
 use crate::{
-    domain::{Candidate, Fault},
+    domain::{Candidate, Fault, Health},
+    memory::Reservation,
     upstream::{
-        bounds::{EVENT_OVERHEAD_BYTES, MAX_UNCOMMITTED_BYTES},
+        bounds::{EVENT_OVERHEAD_BYTES, MAX_STREAM_BYTES, MAX_UNCOMMITTED_BYTES},
         fault,
         response_body::{BodyError, ResponseBody},
     },
@@ -50,6 +51,13 @@ pub(crate) struct EventStream {
     has_garbage: bool,
     /// Events are relayed from here on, and not held any more.
     committed: bool,
+    /// Memory for what is held: events before the first content, the unfinished event, and the one that was pulled last, which
+    /// is being sent until the next one is pulled.
+    memory: Reservation,
+    /// Bytes of the events before the first content, while there are any.
+    opening_bytes: usize,
+    /// There is no memory for what is held, which is not the provider's failure.
+    is_starved: bool,
     done: bool,
     ended: bool,
 }
@@ -70,16 +78,22 @@ impl EventStream {
         prefix: Bytes,
         stream_idle: Duration,
         expected: Expected,
+        memory: Reservation,
     ) -> Self {
         detach_headers(response.headers_mut());
-        let mut stream = Self::new(candidate, Some(response), stream_idle, expected);
+        let mut stream = Self::new(candidate, Some(response), stream_idle, expected, memory);
         stream.decoder.push(prefix);
         stream
     }
 
     /// Streams a whole response.
-    pub(in crate::upstream) fn from_whole(candidate: Arc<Candidate>, body: &str, expected: Expected) -> Self {
-        let mut stream = Self::new(candidate, None, Duration::ZERO, expected);
+    pub(in crate::upstream) fn from_whole(
+        candidate: Arc<Candidate>,
+        body: &str,
+        expected: Expected,
+        memory: Reservation,
+    ) -> Self {
+        let mut stream = Self::new(candidate, None, Duration::ZERO, expected, memory);
         stream.decoder.push(whole_response::as_events(body).into());
         stream
     }
@@ -89,6 +103,7 @@ impl EventStream {
         response: Option<ResponseBody>,
         stream_idle: Duration,
         expected: Expected,
+        memory: Reservation,
     ) -> Self {
         let states = ChoiceStates::new(&candidate.model.id, expected);
         Self {
@@ -103,6 +118,9 @@ impl EventStream {
             transcript: expected.has_transcripts.then(TranscriptReader::default),
             has_garbage: false,
             committed: false,
+            memory,
+            opening_bytes: 0,
+            is_starved: false,
             done: false,
             ended: false,
         }
@@ -110,17 +128,17 @@ impl EventStream {
 
     /// Reads up to the first content and keeps everything before it, up to a bound of bytes.
     pub(in crate::upstream) async fn commit(&mut self, deadline: Instant, timeout: Duration) -> Result<Commit, Fault> {
-        let (mut held, mut held_bytes) = (VecDeque::new(), 0);
+        let mut held = VecDeque::new();
         let commit = loop {
             let next = timeout_at(deadline, self.pull());
             match next.await.map_err(|_| fault::timed_out(&self.candidate, timeout))? {
                 Some(Ok(event)) => {
-                    held_bytes += event.bytes.len() + EVENT_OVERHEAD_BYTES;
+                    self.opening_bytes += event.bytes.len() + EVENT_OVERHEAD_BYTES;
                     held.push_back(event);
                     if self.states.are_usable() {
                         break Commit::Content;
                     }
-                    if held_bytes > MAX_UNCOMMITTED_BYTES {
+                    if self.opening_bytes > MAX_UNCOMMITTED_BYTES {
                         return Err(self.uncommitted());
                     }
                 }
@@ -149,16 +167,37 @@ impl EventStream {
     /// The next event, or `None` after the end or after an error. A pause longer than the idle time and an end before the
     /// finish reason are errors. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<SseEvent, StreamFault>> {
-        if let Some(event) = self.ready.pop_front() {
-            return Some(Ok(event));
+        let next = match self.ready.pop_front() {
+            Some(event) => Ok(event),
+            None => self.pull().await?,
+        };
+        if self.ready.is_empty() {
+            self.opening_bytes = 0;
         }
-        match self.pull().await? {
+        match next.and_then(|event| self.reserve(event.bytes.len()).map(|()| event)) {
             Ok(event) => Some(Ok(event)),
             Err(fault) => {
                 self.end();
-                Some(Err(StreamFault::from(*fault)))
+                let mut fault = StreamFault::from(*fault);
+                if self.is_starved {
+                    fault.health = Health::Unknown;
+                }
+                Some(Err(fault))
             }
         }
+    }
+
+    /// Whether the stream ended because there is no memory for what it holds.
+    pub(in crate::upstream) fn is_starved(&self) -> bool {
+        self.is_starved
+    }
+
+    /// Memory for what is held, beside an event that is being sent.
+    fn reserve(&mut self, sent: usize) -> Result<(), Box<Fault>> {
+        self.memory.resize(self.opening_bytes + self.decoder.held() + sent).map_err(|_| {
+            self.is_starved = true;
+            Box::new(fault::no_memory(&self.candidate))
+        })
     }
 
     /// The provider's names of the response, as far as it has sent them.
@@ -195,8 +234,16 @@ impl EventStream {
                     }
                     continue;
                 }
-                Ok(None) => {}
+                Ok(None) => {
+                    if let Err(fault) = self.reserve(0) {
+                        return Some(Err(fault));
+                    }
+                }
                 Err(e) => return Some(Err(Box::new(fault::observed(&self.candidate, "malformed", &e.to_string())))),
+            }
+            if self.decoder.consumed() > MAX_STREAM_BYTES {
+                let message = "the stream is larger than 64 MiB";
+                return Some(Err(Box::new(fault::observed(&self.candidate, "malformed", message))));
             }
             let ended = match self.chunk().await {
                 Ok(Some(chunk)) => {

@@ -66,6 +66,11 @@ impl SseDecoder {
         }
     }
 
+    /// Bytes of the event that is not complete yet.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Bytes of all events so far, with their comments.
     pub(crate) fn consumed(&self) -> u64 {
         self.consumed
