@@ -15,6 +15,9 @@ use crate::{
     memory::Memory,
 };
 
+/// Recordings of the largest size that a replica keeps on disk at a time.
+const MAX_RECORDINGS: usize = 16;
+
 /// One instance per process.
 pub(crate) struct AppState {
     /// Replaced as a whole on reload.
@@ -28,6 +31,8 @@ pub(crate) struct AppState {
     has_clients: AtomicBool,
     pub guesses: Guesses,
     pub bodies: Arc<Memory>,
+    /// Recordings on disk, for all requests of the replica.
+    pub recordings: Arc<Memory>,
     draining: AtomicBool,
     /// Each running request whose body has arrived holds a receiver.
     in_flight: watch::Sender<()>,
@@ -51,6 +56,7 @@ impl AppState {
     pub(crate) fn new(policy: AccessPolicy, flow: Arc<Flow>, has_clients: bool) -> Self {
         Self {
             bodies: flow.upstream.memory().clone(),
+            recordings: Memory::for_files(policy.upload_bytes.saturating_mul(MAX_RECORDINGS)),
             policy: ArcSwap::from_pointee(policy),
             flow,
             last_journal: ArcSwap::default(),

@@ -2,7 +2,7 @@
 
 use std::{fs::File, future::Future, io::Write, pin::Pin, sync::Arc};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::CONTENT_TYPE, web::Data};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header::CONTENT_TYPE, web::Data};
 use futures_util::StreamExt;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     },
     domain::Client,
     ledger::MAX_RECORD_AGE,
+    memory::Reservation,
 };
 
 /// Bytes that are collected before they are written.
@@ -44,7 +45,13 @@ impl FromRequest for Uploaded {
             let client = auth::client(request.clone(), MAX_RECORD_AGE, wait).await?;
             let policy = state.policy.load_full();
             let body = match content_type(&request, &policy) {
-                Ok(content_type) => spool(payload, policy.upload_bytes, content_type).await,
+                Ok(content_type) => {
+                    let mut room = state.recordings.reserve(client.id.clone());
+                    let body = spool(payload, policy.upload_bytes, content_type, &mut room).await;
+                    // The file lives as long as the request.
+                    request.extensions_mut().insert(room);
+                    body
+                }
                 Err(error) => Err(error),
             };
             Ok(Self { client, body })
@@ -73,7 +80,12 @@ fn content_type(request: &HttpRequest, policy: &AccessPolicy) -> Result<String, 
 }
 
 /// Writes the body to a file: never more than a piece of it is in memory.
-async fn spool(mut payload: Payload, max: usize, content_type: String) -> Result<Spooled, ApiError> {
+async fn spool(
+    mut payload: Payload,
+    max: usize,
+    content_type: String,
+    room: &mut Reservation,
+) -> Result<Spooled, ApiError> {
     let file = on_disk(tempfile::tempfile).await?;
     let file = Arc::new(file);
     let (mut piece, mut bytes) = (Vec::new(), 0_usize);
@@ -86,6 +98,7 @@ async fn spool(mut payload: Payload, max: usize, content_type: String) -> Result
         if bytes > max {
             return Err(ApiError::TooLarge { max });
         }
+        room.grow(chunk.len()).map_err(|_| no_room())?;
         piece.extend_from_slice(&chunk);
         if piece.len() >= PIECE_BYTES {
             write(&file, std::mem::take(&mut piece)).await?;
@@ -108,6 +121,10 @@ pub(crate) async fn on_disk<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::Internal)?;
     done.map_err(|error| {
         tracing::error!(error = %error, "A recording cannot be kept in {}: {error}", std::env::temp_dir().display());
-        ApiError::Overloaded { message: "There is no room for the recording now. Try again.".to_owned() }
+        no_room()
     })
+}
+
+fn no_room() -> ApiError {
+    ApiError::Overloaded { message: "There is no room for the recording now. Try again.".to_owned() }
 }
