@@ -89,6 +89,12 @@ impl Flow {
         Arc::new(Self { catalog, ledger, upstream, journal, estimates, tasks, wait_limits, route_timeout })
     }
 
+    /// Waits, for at most a second, until the requests that have ended at this replica are in the journal.
+    pub(crate) async fn recorded(&self) {
+        // While the ledger is unreachable records wait, and so do their readers.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.journal.written()).await;
+    }
+
     /// Handles one request; `wait` bounds its time in the wait queue. The future can be dropped at any await: the lease is
     /// then settled and the request recorded as cancelled.
     pub(crate) fn chat(

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::metrics;
@@ -52,6 +53,8 @@ struct Shared<R> {
     /// Bytes of a record.
     size: fn(&R) -> usize,
     write: Box<Write<R>>,
+    /// Number of the last record that was written or lost.
+    written: watch::Sender<u64>,
     tasks: Tasks,
 }
 
@@ -72,7 +75,25 @@ impl<R: Clone + Send + Sync + 'static> Journal<R> {
         write: impl Fn(u64, Arc<[R]>) -> BoxFuture<'static, Result<(), WriteError>> + Send + Sync + 'static,
     ) -> Self {
         let queue = Queue { records: VecDeque::new(), bytes: 0, dropped: 0, number: 0, is_writing: false };
-        Self { shared: Arc::new(Shared { queue: Mutex::new(queue), size, write: Box::new(write), tasks }) }
+        Self {
+            shared: Arc::new(Shared {
+                queue: Mutex::new(queue),
+                size,
+                write: Box::new(write),
+                written: watch::Sender::new(0),
+                tasks,
+            }),
+        }
+    }
+
+    /// Resolves when the records that are queued now have been written. Dropped ones keep it waiting.
+    pub(crate) async fn written(&self) {
+        let last = {
+            let queue = self.shared.queue.lock();
+            queue.number + queue.records.len() as u64
+        };
+        // The sender lives as long as `self`.
+        let _ = self.shared.written.subscribe().wait_for(|written| *written >= last).await;
     }
 
     /// Queues a record without blocking. Where the queue is full, the oldest record is dropped and counted.
@@ -100,6 +121,7 @@ impl<R: Clone + Send + Sync + 'static> Shared<R> {
         tokio::time::sleep(BATCH_DELAY).await;
         while let Some((before, batch, has_more)) = self.take() {
             self.write_batch(before, &batch).await;
+            self.written.send_replace(before + batch.len() as u64);
             tokio::time::sleep(if has_more { BATCH_DELAY_BUSY } else { BATCH_DELAY }).await;
         }
     }
@@ -229,8 +251,9 @@ mod tests {
         }
         tokio::time::sleep(BATCH_DELAY * 2).await;
         journal.push(3);
-        tokio::time::sleep(BATCH_DELAY * 2).await;
+        journal.written().await;
         assert_eq!(ledger.batches(), [vec![0, 1, 2], vec![3]]);
+        journal.written().await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -90,6 +90,8 @@ async fn publish_requests(
     last: &mut Option<RecordId>,
 ) -> Result<bool, LedgerError> {
     let Some(from) = *last else {
+        // What ended before a stream opened is no news on it.
+        state.flow.recorded().await;
         let end = state.flow.ledger.journal(1, JournalRange::Newest).await?.last;
         *last = Some(end.unwrap_or_default());
         return Ok(false);
