@@ -61,7 +61,8 @@ test-agents: setup ## the real Claude Code, Codex and other tools after `tollfre
 
 test-long: setup ## the same histories and clocks, for much longer
 	PROPTEST_CASES=100000 $(CARGO) test --locked --release --lib -- json:: config:: app::head_limit upstream::hints \
-	  upstream::request_edit upstream::response
+	  upstream::request_edit upstream::response protocol::audio protocol::transcription
+	TRIAL_SECONDS=120 $(CARGO) test --locked --release --test it -- --test-threads 1 --show-output gateway::hostile
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
 

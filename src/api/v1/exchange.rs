@@ -128,7 +128,8 @@ impl Call {
             Ok(context) => context,
             Err(error) => return self.reject(protocol, &client, &error),
         };
-        let encoding = encoder.map(|encoder| Encoding::new(encoder, flow.clone(), request.size));
+        let memory = self.state.bodies.reserve(client.id.clone());
+        let encoding = encoder.map(|encoder| Encoding::new(encoder, flow.clone(), request.size, memory));
         let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait)).await;
         if matches!(&reply, Ok(ChatReply { body: ChatBody::Stream(_), .. })) && encoding.is_some() {
             return responders::respond(reply, encoding, &context);

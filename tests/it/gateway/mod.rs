@@ -16,6 +16,7 @@ mod doctor;
 mod embeddings;
 mod failover;
 mod fault_table;
+mod hostile;
 mod http_versions;
 mod journal;
 mod judged;
