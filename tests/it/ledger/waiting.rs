@@ -310,7 +310,7 @@ fn coming() -> impl Strategy<Value = Coming> {
 }
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(40))]
 
     /// Two accounts and another provider with clients at all of them and conflicting tags. Callers leave and die, and
     /// replies use less than reserved. Every ticket is admitted or gives up, and no window is over its limit.
