@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
@@ -111,13 +110,11 @@ impl Shared {
     ) -> Result<Admission, LedgerError> {
         let mut settle_span = settlement.is_some().then(|| telemetry::script("settle"));
         let mut settlement = PendingSettlement::new(self, settlement);
-        let started = Instant::now();
-        let deadline = started + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
+        let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
         let (mut ticket, mut rounds): (Option<QueueTicket>, _) = (None, 0);
         let (mut place, mut first_late) = (String::new(), None::<Instant>);
-        // Who can be served without the ledger does not wait for it.
         let waits = request.wait_ms > 0;
-        let waits_for_ledger = waits && !request.choices.iter().any(|c| c.candidate.is_unmetered());
+        let waits_for_ledger = request.waits_for_ledger();
         let arrival = Arrival { number: self.outage_queue.next_arrival(), deadline, waits_for_ledger };
         // The reply of a call for several tickets.
         let mut replied: Option<Replied> = None;
@@ -163,13 +160,8 @@ impl Shared {
                 }
                 Round::Wait { ticket: id, wait_ms, place } => {
                     let _timer = WaitTimer::start(request.waited_us);
-                    let queued = || {
-                        let AdmitRequest { client, choices, tier, .. } = request;
-                        let (client, choices) = (client.clone(), choices.to_vec());
-                        let waiting = Waiting { id, client, choices, tier, deadline, place: Mutex::default() };
-                        QueueTicket::new(self, waiting)
-                    };
-                    let ticket = ticket.get_or_insert_with(queued);
+                    let ticket =
+                        ticket.get_or_insert_with(|| QueueTicket::new(self, Waiting::new(id, &request, deadline)));
                     *ticket.request.place.lock() = place;
                     replied = ticket.turn(wait_ms).await;
                     rounds = 0;

@@ -13,7 +13,9 @@ fn wait(ledger: &mut TestLedger, id: &str, client: &TestClient, cand: &Cand, aga
 fn crowd(cand: &Cand) -> ([TestLedger; 2], [Vec<(String, TestClient)>; 2]) {
     let mut first = TestLedger::new();
     let mut replicas = [first.another(), first.another()];
-    replicas.iter_mut().for_each(|replica| drop(replica.sync()));
+    for replica in &mut replicas {
+        replica.sync();
+    }
     while first.request(cand, &[1, 100]).is_go() {
         first.pass(100);
     }

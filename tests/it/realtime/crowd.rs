@@ -37,7 +37,7 @@ async fn a_crowd_waits_without_an_error_and_fills_the_window_as_it_opens() {
             tokio::time::sleep(Duration::from_millis(caller as u64 * 5)).await;
             while start.elapsed() < TIME {
                 let answer = Answer::of(http.post(&url).header("prefer", "wait=30").json(&ask(0))).await;
-                let code = if answer.status == 200 { String::new() } else { answer.error().2.to_owned() };
+                let code = if answer.status == 200 { String::new() } else { answer.error().2.clone() };
                 *tally.lock().unwrap().entry((answer.status, code)).or_default() += 1;
                 if answer.status == 200 {
                     served.lock().unwrap().push(start.elapsed());
