@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
@@ -160,8 +161,7 @@ impl Shared {
                 }
                 Round::Wait { ticket: id, wait_ms, place } => {
                     let _timer = WaitTimer::start(request.waited_us);
-                    let ticket =
-                        ticket.get_or_insert_with(|| QueueTicket::new(self, Waiting::new(id, &request, deadline)));
+                    let ticket = ticket.get_or_insert_with(|| QueueTicket::new(self, waiting(id, &request, deadline)));
                     *ticket.request.place.lock() = place;
                     replied = ticket.turn(wait_ms).await;
                     rounds = 0;
@@ -242,4 +242,9 @@ impl Shared {
         }
         Some(round)
     }
+}
+
+fn waiting(id: Arc<str>, request: &AdmitRequest<'_>, deadline: Instant) -> Waiting {
+    let AdmitRequest { client, choices, tier, .. } = *request;
+    Waiting { id, client: client.clone(), choices: choices.to_vec(), tier, deadline, place: Mutex::default() }
 }

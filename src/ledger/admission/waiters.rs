@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{request::AdmitRequest, subject::Subject};
+use super::subject::Subject;
 use crate::{
     domain::{Choice, Client, Tier},
     ledger::script::engine::{EngineError, Reply},
@@ -44,11 +44,6 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new(id: Arc<str>, request: &AdmitRequest<'_>, deadline: Instant) -> Self {
-        let AdmitRequest { client, choices, tier, .. } = *request;
-        Self { id, client: client.clone(), choices: choices.to_vec(), tier, deadline, place: Mutex::default() }
-    }
-
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject { client: &self.client, choices: &self.choices, tier: self.tier }
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     content::Conversation,
     encode::MessagesEncoder,
+    error::THREAD,
     mistake::{Mistake, expect, wrong},
     options,
     tools::Tools,
@@ -65,6 +66,7 @@ pub fn decode_count(body: Bytes) -> Result<MessagesRequest, BadRequest> {
 fn read(body: Bytes, purpose: Purpose) -> Result<MessagesRequest, BadRequest> {
     let body = skip_byte_order_mark(body);
     let top = json_view::object(&body, &json_view::EACH_NAME_ONCE)?.members();
+    refuse_thread(&top)?;
     let mut draft = Draft::default();
     draft.fill(&top, purpose)?;
     let Draft { mut json, encoder, dropped, is_empty, .. } = draft;
@@ -72,6 +74,16 @@ fn read(body: Bytes, purpose: Purpose) -> Result<MessagesRequest, BadRequest> {
     let mut request = chat::decode(json.into())?;
     request.include_usage = true;
     Ok(MessagesRequest { request, encoder, dropped, is_empty })
+}
+
+/// Refuses a request that holds a part of a conversation and leaves the rest to the server's memory (`thread`, of Anthropic's
+/// tool runners): no message is kept here. Their clients then send the whole conversation.
+fn refuse_thread(top: &Members<'_>) -> Result<(), BadRequest> {
+    let Some(thread) = top.get(THREAD).filter(|thread| thread.kind == Kind::Object) else { return Ok(()) };
+    if thread.members().get("type").is_none_or(|kind| kind.raw != "\"continue\"") {
+        return Ok(());
+    }
+    Err(BadRequest::invalid(THREAD, "thread: The conversation is not kept here: send all of its messages."))
 }
 
 /// The chat completion while it is written.

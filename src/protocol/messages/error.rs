@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::protocol::failure::Failure;
 
+/// The member of a request that continues a conversation which the server keeps.
+pub(super) const THREAD: &str = "thread";
+
 /// Status and body of an error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorReply {
@@ -19,6 +22,10 @@ pub fn error(failure: &Failure, request_id: &str) -> ErrorReply {
 /// `{"type":"error","error":{…}}`, also the data of an `error` event.
 pub(super) fn envelope(failure: &Failure, request_id: Option<&str>) -> Value {
     let mut envelope = json!({ "type": "error", "error": { "type": kind(failure), "message": message(failure) } });
+    if failure.param.as_deref() == Some(THREAD) {
+        // On this code a client sends the whole conversation instead of its latest messages.
+        envelope["error"]["details"] = json!({ "error_code": "thread_not_found" });
+    }
     if let Some(id) = request_id {
         envelope["request_id"] = id.into();
     }
@@ -65,6 +72,21 @@ fn message(failure: &Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::messages::decode;
+
+    #[test]
+    fn a_part_of_a_conversation_is_refused_in_the_words_on_which_clients_send_all_of_it() {
+        let request = |thread: Value| {
+            let messages = json!([{ "role": "user", "content": "x" }]);
+            decode(json!({ "model": "m", "max_tokens": 9, "messages": messages, "thread": thread }).to_string().into())
+        };
+        for whole in [json!({ "type": "create" }), json!(null), json!("continue")] {
+            assert!(request(whole).is_ok());
+        }
+        let refused = request(json!({ "type": "continue", "previous_message_id": "msg_1" })).err().unwrap();
+        let envelope = envelope(&Failure { param: refused.param, ..failure(400, refused.code) }, None);
+        assert_eq!(envelope["error"]["details"], json!({ "error_code": "thread_not_found" }));
+    }
 
     fn failure(status: u16, code: &str) -> Failure {
         Failure { status, code: Some(code.to_owned()), ..Failure::upstream("why") }
