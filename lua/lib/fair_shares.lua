@@ -113,13 +113,10 @@ end
 
 --- A client's own demand, of what open_shares (lib/fair_reserve) has read.
 local function own_demand(shares)
-  local own = shares.common.own
-  local demand = own[shares.client]
-  if not demand then
-    demand = parse_demand(shares.own_text)
-    own[shares.client] = demand
+  if not shares.own then
+    shares.own = parse_demand(shares.own_text)
   end
-  return demand
+  return shares.own
 end
 
 local function set_demand(of_client, name, demand)

@@ -143,11 +143,15 @@ local function queue_reader(keys, queue)
     line.clients_at = line.at
   end
 
-  --- Those of each client: a table by client, and the name of the field there.
-  function reader.units_by_client(name, model, limit)
+  local function units_in(own, model, limit)
+    return own and own[string.find(limit, '^%u') and limit or limit .. '@' .. model] or 0
+  end
+
+  --- Those of one client.
+  function reader.units_of_client(name, model, limit, client)
     local line = line_of(name)
     add_clients(line)
-    return line.by_client, string.find(limit, '^%u') and limit or limit .. '@' .. model
+    return units_in(line.by_client[client], model, limit)
   end
 
   --- Those of the clients for which counts(client) holds, for each window of a list.
@@ -158,25 +162,11 @@ local function queue_reader(keys, queue)
       if counts(client) then
         for i = 1, #list do
           local limit = list[i].limit
-          local _, field = reader.units_by_client(name, model, limit)
-          units[limit] = (units[limit] or 0) + (own[field] or 0)
+          units[limit] = (units[limit] or 0) + units_in(own, model, limit)
         end
       end
     end
     return units
-  end
-
-  --- The first ticket of each client, in the order of the queue: { client, id } each, as far as it was read, or a chunk.
-  function reader.first_tickets(name)
-    local line, first, seen = line_of(name), {}, {}
-    while line.count < MAX_CHUNK and read_on(line) do end
-    for i = 1, line.count do
-      local _, _, id, owner = queue.parse_entry(line.entries[i])
-      if not seen[owner] and not line.has_left[line.entries[i]] then
-        seen[owner], first[#first + 1] = true, { owner, id }
-      end
-    end
-    return first
   end
 
   --- Units of each window of a list that all tickets of a queue need.

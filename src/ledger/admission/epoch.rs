@@ -9,15 +9,6 @@ use super::{lease_state::LeaseState, pool_clock::PoolClock};
 /// A flushed minute window is rebuilt from the leases of the last minute; the slack is added to that.
 const REMEMBERED_MS: i64 = 62_000;
 
-/// A reply says for this time when others ran: TIME may be corrected in small steps.
-const RAN_AFTER_KEPT: Duration = Duration::from_secs(1);
-
-/// From one instant to another, which may be the earlier one.
-fn signed_ms(from: Instant, to: Instant) -> i64 {
-    let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    if to >= from { ms(to - from) } else { -ms(from - to) }
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct EpochState {
     /// Empty until the first `sync`.
@@ -26,8 +17,6 @@ pub(crate) struct EpochState {
     pub sequence: i64,
     /// The pool's clock at the last reply, and the local instant of that reply.
     clock: Option<(i64, Instant)>,
-    /// The pool's clock in the reply that says best when calls ran: this instant of ours was before it, by the least.
-    ran_after: Option<(i64, Instant)>,
     pub(super) pool_clock: PoolClock,
     /// Leases granted within [`REMEMBERED_MS`], oldest first.
     recent: VecDeque<Arc<LeaseState>>,
@@ -58,36 +47,15 @@ impl EpochState {
         self.pool_clock.offset_ms
     }
 
-    /// Takes the sequence number and the clock from a reply, unless it belongs to another epoch. `sent`: when its call was sent.
-    pub(crate) fn observe(&mut self, epoch: &str, sequence: i64, now_ms: i64, sent: Instant) {
+    /// Takes the sequence number and the clock from a reply, unless it belongs to another epoch.
+    pub(crate) fn observe(&mut self, epoch: &str, sequence: i64, now_ms: i64) {
         if *self.epoch == *epoch {
             self.sequence = self.sequence.max(sequence);
-            self.clock = Some((now_ms, Instant::now()));
-            let is_worse =
-                |(ms, at): (i64, Instant)| at.elapsed() < RAN_AFTER_KEPT && signed_ms(at, sent) < now_ms - ms;
-            if !self.ran_after.is_some_and(is_worse) {
-                self.ran_after = Some((now_ms, sent));
-            }
+            self.set_clock(now_ms);
         }
     }
 
-    /// When a call ran, at the earliest, whose reply shows this instant of the pool: the time that it had to wait before that
-    /// is not part of its answer's. `None`: not known.
-    pub(crate) fn ran_at(&self, now_ms: i64) -> Option<Instant> {
-        let (ms, at) = self.ran_after?;
-        let apart = Duration::from_millis(now_ms.abs_diff(ms));
-        if now_ms >= ms { at.checked_add(apart) } else { at.checked_sub(apart) }
-    }
-
-    /// Another epoch has begun.
-    pub(super) fn begin(&mut self, epoch: &str, sequence: i64, pool_now_ms: i64) {
-        self.epoch = epoch.into();
-        (self.sequence, self.ran_after) = (sequence, None);
-        self.set_clock(pool_now_ms);
-    }
-
-    /// Sets the clock as a call without a time of its own showed it.
-    pub(super) fn set_clock(&mut self, pool_now_ms: i64) {
+    pub(crate) fn set_clock(&mut self, pool_now_ms: i64) {
         self.clock = Some((pool_now_ms, Instant::now()));
     }
 
@@ -128,29 +96,5 @@ impl EpochState {
         let old = self.old_leases.iter().filter(|lease| lease.is_open());
         let recent = self.recent.iter().filter(|lease| lease.granted_ms >= since_ms || lease.is_open());
         old.chain(recent).filter(|lease| &*lease.epoch != new_epoch).cloned().collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_quick_reply_says_when_the_call_of_a_late_one_ran() {
-        let (mut state, start) = (EpochState::default(), Instant::now());
-        let after = |ms| start + Duration::from_millis(ms);
-        assert_eq!(state.ran_at(5_000), None);
-        state.observe("", 0, 5_010, after(0));
-        assert_eq!(state.ran_at(5_010), Some(after(0)), "no later than it was sent, for all we know");
-        state.observe("", 0, 5_402, after(400));
-        assert_eq!(state.ran_at(5_010), Some(after(8)));
-        tokio::time::advance(Duration::from_millis(500)).await;
-        state.observe("", 0, 5_500, after(410));
-        assert_eq!(state.ran_at(5_500), Some(after(498)), "it waited for 88 ms before it ran");
-        tokio::time::advance(RAN_AFTER_KEPT).await;
-        state.observe("", 0, 6_520, after(1_430));
-        assert_eq!(state.ran_at(6_520), Some(after(1_430)), "what is old says nothing");
-        state.observe("other", 0, 9_000, after(1_500));
-        assert_eq!(state.ran_at(6_520), Some(after(1_430)));
     }
 }

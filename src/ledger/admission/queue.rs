@@ -26,8 +26,6 @@ use crate::{
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Heartbeats after which the first ticket of each client asks, although nothing was heard of it: its share may have grown.
-const RECHECK_HEARTBEATS: u32 = 5;
 /// Tickets in one heartbeat, which bounds its time.
 const HEARTBEAT_TICKETS: usize = 200;
 
@@ -62,13 +60,6 @@ impl QueueTicket {
         match turn {
             Ok(Turn::Replied(replied)) => Some(replied),
             Ok(Turn::Woken) | Err(_) => None,
-        }
-    }
-
-    /// Forgets the ticket of a request, which asks for another one at its place.
-    pub(super) fn give_up(ticket: &mut Option<Self>, place: &mut String) {
-        if let Some(ticket) = ticket.take() {
-            ticket.request.place.lock().clone_into(place);
         }
     }
 
@@ -132,12 +123,10 @@ pub(in crate::ledger) fn watch(ledger: &Ledger) {
     shared.engine.subscribe(&channel, Arc::new(on_message));
     shared.tasks.spawn_endless(queue_calls::run(shared.clone()));
     ledger.shared.tasks.spawn_endless(async move {
-        for heartbeats in 1_u32.. {
+        loop {
             tokio::time::sleep(HEARTBEAT).await;
             shared.queue_heartbeat().await;
-            if heartbeats.is_multiple_of(RECHECK_HEARTBEATS) {
-                shared.waiters.recheck();
-            }
+            shared.waiters.recheck();
         }
     });
 }

@@ -78,13 +78,14 @@ impl Shared {
         state.pool_clock.offset_ms = synced.offset_ms;
         state.pool_clock.corrections = synced.corrections;
         if *state.epoch == *synced.epoch {
-            state.sequence = state.sequence.max(synced.sequence);
-            state.set_clock(synced.now_ms);
+            state.observe(&synced.epoch, synced.sequence, synced.now_ms);
         } else {
-            state.begin(&synced.epoch, synced.sequence, synced.now_ms);
+            state.epoch = synced.epoch.into();
+            state.sequence = synced.sequence;
+            state.set_clock(synced.now_ms);
             drop(state);
             if synced.hold_ms > 0 {
-                // The tickets are lost as well: they get their places back before anything is admitted.
+                // The tickets are lost as well: they are enqueued again in order of arrival.
                 self.hold_admissions(synced.hold_ms);
                 self.waiters.wake_all();
             }

@@ -39,8 +39,6 @@ pub(super) struct Waiting {
     pub tier: Tier,
     /// The end of its time to wait.
     pub deadline: Instant,
-    /// As the last reply named it.
-    pub place: Mutex<String>,
 }
 
 impl Waiting {
@@ -292,8 +290,8 @@ impl Waiters {
         self.changed.notify_one();
     }
 
-    /// Makes the first ticket of each client due: the client may have come below its share meanwhile, and a notification of that
-    /// may be lost. Of many clients some are rechecked each time.
+    /// Makes the first ticket of each client due: the client may have come below its share meanwhile, which no notification
+    /// reports. Of many clients some are rechecked each time.
     pub(super) fn recheck(&self) {
         let mut state = self.state.lock();
         let mut first = HashMap::<&str, (u64, &Arc<str>)>::new();
@@ -385,7 +383,6 @@ mod tests {
             choices: vec![choice],
             tier: Tier::Standard,
             deadline: after(60_000),
-            place: Mutex::default(),
         })
     }
 

@@ -13,6 +13,7 @@ use crate::{
         client_record::Secret, key,
     },
     ledger::{
+        admission::outage_queue::NotReleased,
         error::LedgerError,
         script::{
             encode,
@@ -104,7 +105,7 @@ impl Ledger {
             drop(permit.take());
             match self.shared.outage_queue.pass_unverified(deadline).await {
                 Ok(passed) => permit = passed,
-                Err(_) => return checked,
+                Err(NotReleased) => return checked,
             }
         }
     }

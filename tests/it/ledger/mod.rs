@@ -15,7 +15,6 @@ mod loss;
 mod model;
 mod never_over;
 mod oracle;
-mod places;
 mod provider_keys;
 mod queue;
 mod refusals;

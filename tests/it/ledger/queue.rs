@@ -11,9 +11,6 @@ use super::{
     world::assert_within_limits,
 };
 
-/// Heartbeats after which a replica asks for the first ticket of each client.
-const RECHECK_HEARTBEATS: u32 = 5;
-
 /// One caller: its request and its outcome.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
@@ -84,7 +81,6 @@ pub(super) struct QueueSimulation {
     /// One call for all tickets that are due, as a replica sends it; otherwise one for each.
     pub lists: bool,
     heartbeat_ms: i64,
-    heartbeats: u32,
     pub counts: BTreeMap<Key, Vec<Count>>,
     windows: BTreeMap<Key, super::rig::Win>,
 }
@@ -100,7 +96,6 @@ impl QueueSimulation {
             lose_notifications: false,
             lists: true,
             heartbeat_ms,
-            heartbeats: 0,
             counts: BTreeMap::new(),
             windows: BTreeMap::new(),
         }
@@ -186,10 +181,8 @@ impl QueueSimulation {
         }
         self.heartbeat_ms = now + 1_000;
         // A replica makes the first ticket of each client due.
-        self.heartbeats += 1;
-        let is_rechecked = self.lists && self.heartbeats.is_multiple_of(RECHECK_HEARTBEATS);
         let mut first = BTreeMap::new();
-        for id in self.active.iter().filter(|id| is_rechecked && alive(&self.callers[*id])) {
+        for id in self.active.iter().filter(|id| self.lists && alive(&self.callers[*id])) {
             first.entry(self.callers[id].client.id.clone()).or_insert_with(|| id.clone());
         }
         for id in first.into_values() {
