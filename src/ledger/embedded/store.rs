@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    thread,
 };
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
@@ -58,6 +59,14 @@ pub(crate) struct Store {
 impl Store {
     /// Opens a directory, created if missing, for this process alone, and loads what it holds.
     pub(crate) fn open(directory: &Path) -> Result<(Self, Keyspace), StoreError> {
+        let path = directory.to_owned();
+        // On a thread of its own, because a damaged file can meet an assertion.
+        thread::spawn(move || Self::open_here(&path)).join().unwrap_or_else(|_| {
+            Err(StoreError::Damaged { directory: directory.to_owned(), problem: "a file cannot be read".to_owned() })
+        })
+    }
+
+    fn open_here(directory: &Path) -> Result<(Self, Keyspace), StoreError> {
         prepare(directory).map_err(|source| StoreError::Directory { directory: directory.to_owned(), source })?;
         let failed = |error: fjall::Error| explain(directory, error);
         let damaged = |problem: String| StoreError::Damaged { directory: directory.to_owned(), problem };

@@ -176,6 +176,8 @@ async fn a_changed_provider_is_tried_at_once() {
     app.signal("HUP");
     let is_called = async || (app.chat("lab/m").await.status == 502).then_some(());
     eventually(Duration::from_secs(5), "the wrong address again", is_called).await;
+    let is_noted = async || (app.log().matches("of `lab` have changed").count() >= 3).then_some(());
+    eventually(Duration::from_secs(5), "each change is noted", is_noted).await;
     app.write_file(&file(&right, "o"));
     app.restart().await;
     app.until_ready().await;
