@@ -34,14 +34,6 @@ use super::{
 };
 use crate::{catalog::Current, domain::PoolSnapshot, shutdown::Tasks};
 
-/// A time in which the ledger cannot be reached.
-struct Away {
-    /// When the first call failed.
-    since: Instant,
-    /// Why the last one did.
-    cause: String,
-}
-
 /// Settings of the operator that the scripts need.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -79,8 +71,8 @@ pub(crate) struct Shared {
     pub(super) waiters: Arc<Waiters>,
     pub(super) known_refusals: KnownRefusals,
     pub(super) outage_queue: Arc<OutageQueue>,
-    /// This outage, or the last one.
-    away: Mutex<Option<Away>>,
+    /// Why the last call failed, in this outage or an earlier one.
+    away_cause: Mutex<Option<String>>,
     pub(super) clients: ClientCache,
     pub(super) login_counter: LocalCounter,
     pub(super) reported_logins: Reported,
@@ -119,7 +111,7 @@ impl Ledger {
             waiters: Arc::default(),
             known_refusals: KnownRefusals::default(),
             outage_queue: Arc::new(OutageQueue::new(*outage_requests)),
-            away: Mutex::default(),
+            away_cause: Mutex::default(),
             clients: ClientCache::default(),
             login_counter: LocalCounter::default(),
             reported_logins: Reported::default(),
@@ -160,7 +152,7 @@ impl Ledger {
 
     /// Why the ledger cannot be reached, while it cannot.
     pub fn away_cause(&self) -> Option<String> {
-        self.away_since().and_then(|_| self.shared.away.lock().as_ref().map(|away| away.cause.clone()))
+        self.away_since().and_then(|_| self.shared.away_cause.lock().clone())
     }
 
     /// Requests of this replica that wait until the ledger can be reached.
@@ -205,9 +197,7 @@ impl Shared {
         match result {
             Ok(value) => {
                 self.ready.store(true, Ordering::Relaxed);
-                if !self.reachable.load(Ordering::Relaxed)
-                    && self.away.lock().as_ref().is_some_and(|away| sent < away.since)
-                {
+                if !self.outage_queue.is_clear() && self.outage_queue.was_closed_after(sent) {
                     return Ok(value); // a late reply does not show that the ledger is there again
                 }
                 if !self.reachable.swap(true, Ordering::Relaxed) {
@@ -222,17 +212,13 @@ impl Shared {
                 Ok(value)
             }
             Err(EngineError::Unreachable(reason)) => {
-                let was_reachable = self.reachable.swap(false, Ordering::Relaxed);
-                if was_reachable {
+                if self.reachable.swap(false, Ordering::Relaxed) {
                     warn!(
                         reason = %reason,
                         "The shared budget cannot be reached; requests for metered models wait, or get 503 if they do not"
                     );
                 }
-                let mut away = self.away.lock();
-                let since = away.as_ref().filter(|_| !was_reachable).map_or_else(Instant::now, |away| away.since);
-                *away = Some(Away { since, cause: reason });
-                drop(away);
+                *self.away_cause.lock() = Some(reason);
                 self.outage_queue.close();
                 Err(LedgerError::unreachable())
             }

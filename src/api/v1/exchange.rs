@@ -32,7 +32,7 @@ use crate::{
             responders::{self, RequestContext},
         },
     },
-    domain::{ChatRequest, Client, Tier, client::ClientKind},
+    domain::{ChatRequest, Client, PromptSize, Tier, client::ClientKind},
     flow::{AttemptLog, ChatBody, ChatReply, FlowError},
     protocol::{BadRequest, Decoded, Encoder, Protocol},
 };
@@ -91,8 +91,7 @@ impl Call {
             Err(error) => return self.reject(protocol, &client, &error),
         };
         context.dropped = dropped.join(", ");
-        let memory = self.state.bodies.reserve(client.id.clone());
-        let encoding = encoder.map(|encoder| Encoding::new(encoder, flow.clone(), request.size, memory));
+        let encoding = encoder.map(|encoder| self.encoding(encoder, &client, request.size));
         let streams = request.stream;
         let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait));
         if streams {
@@ -128,8 +127,7 @@ impl Call {
             Ok(context) => context,
             Err(error) => return self.reject(protocol, &client, &error),
         };
-        let memory = self.state.bodies.reserve(client.id.clone());
-        let encoding = encoder.map(|encoder| Encoding::new(encoder, flow.clone(), request.size, memory));
+        let encoding = encoder.map(|encoder| self.encoding(encoder, &client, request.size));
         let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait)).await;
         if matches!(&reply, Ok(ChatReply { body: ChatBody::Stream(_), .. })) && encoding.is_some() {
             return responders::respond(reply, encoding, &context);
@@ -144,6 +142,10 @@ impl Call {
             Ok(ChatReply { body: ChatBody::Whole(body), ..reply })
         });
         responders::respond(reply, None, &context)
+    }
+
+    fn encoding(&self, encoder: Box<dyn Encoder>, client: &Client, size: PromptSize) -> Encoding {
+        Encoding::new(encoder, self.state.flow.clone(), size, self.state.bodies.reserve(client.id.clone()))
     }
 
     /// What the response needs to know of a request, and how long the request may wait.

@@ -97,7 +97,7 @@ impl SizeLimit {
     /// Whether the candidate takes larger requests.
     fn is_below(&self, candidate: &Candidate) -> bool {
         match self {
-            // What nobody has stated may be enough.
+            // A context that is not stated may be enough.
             SizeLimit::Context(tokens) => candidate.model.context_assumed || candidate.model.context > *tokens,
             SizeLimit::Window(tokens) => smallest_token_window(candidate) > *tokens,
         }

@@ -154,6 +154,11 @@ impl OutageQueue {
         self.state.lock().away_since.map(|(_, since)| since)
     }
 
+    /// Whether this outage began after an instant.
+    pub(in crate::ledger) fn was_closed_after(&self, instant: Instant) -> bool {
+        self.state.lock().away_since.is_some_and(|(since, _)| instant < since)
+    }
+
     /// The ledger cannot be reached: from now on requests are held.
     pub(in crate::ledger) fn close(&self) {
         let mut state = self.state.lock();

@@ -158,7 +158,7 @@ impl<'c> MessageEditor<'c> {
                 ("content", Kind::Array) => {
                     let start = json.at();
                     let is_text = self.text_roles.iter().any(|text_role| text_role == role);
-                    // An empty list is a content for nobody.
+                    // No provider takes an empty list as a content.
                     match joined(json)?.filter(|said| is_text || role != "user" && said.is_empty()) {
                         Some(said) => {
                             let said = if said.is_empty() { silence } else { &said };

@@ -225,18 +225,18 @@ impl TestLedger {
         tickets.iter().zip(&replies).map(read).collect()
     }
 
+    /// The first arguments of `admit` and `queue_admit`.
+    fn admission_head(&self) -> Vec<Bytes> {
+        let ttl = LEASE_TTL.to_string();
+        words([self.epoch.clone(), self.seq.to_string(), SLACK.to_string(), ttl.clone(), ttl])
+    }
+
     pub(super) fn admit_list_raw(&self, tickets: &[Asking<'_>]) -> Reply {
         let mut keys = vec![self.keys.meta(), self.keys.health()];
         keys.extend(self.keys.queue());
         let choices = &tickets[0].choices;
-        let mut args = words([
-            self.epoch.clone(),
-            self.seq.to_string(),
-            SLACK.to_string(),
-            LEASE_TTL.to_string(),
-            LEASE_TTL.to_string(),
-            choices.len().to_string(),
-        ]);
+        let mut args = self.admission_head();
+        args.push(Bytes::from(choices.len().to_string()));
         for (cand, units) in choices {
             keys.push(self.shares_key(cand));
             keys.extend(self.candidate_keys(cand));
@@ -274,15 +274,11 @@ impl TestLedger {
         }
         let TestClient { id: name, weight, flex, version, .. } = client;
         let WaitRequest { wait_ms, again } = wait;
-        let mut args = words([
-            self.epoch.clone(),
-            self.seq.to_string(),
-            SLACK.to_string(),
-            LEASE_TTL.to_string(),
-            LEASE_TTL.to_string(),
+        let mut args = self.admission_head();
+        args.extend(words([
             format!("{name} {version} {weight} {} {wait_ms} {} {ALIVE}", u8::from(*flex), u8::from(again)),
             pack(&client.windows, &vec![1; client.windows.len()], self.now()),
-        ]);
+        ]));
         args.extend(choices.iter().map(|(c, units)| Bytes::from(c.pack(units, self.now()))));
         self.run(Script::Admit, &keys, &args)
     }
