@@ -26,6 +26,7 @@
 local META, HEALTH = KEYS[1], KEYS[2]
 local LEASE_TTL, PROBE_MS = ARGV[4], ARGV[5]
 local NEVER = 2 ^ 53
+local STAY_MS = 1000 -- a ticket that has moved to another queue moves no more for this time
 local TURN_MS = 20 -- after this time a request asks again whose turn has not come, although there is room
 local now, sequence -- of this call, set by open_pool
 local keys, queue -- of the wait queue, set by open_queue; queue: nil while no request waits
@@ -210,7 +211,7 @@ local function queued_before(request, c)
       room[w.limit] = w.max - w.used - w.units
     end
   end
-  return queue.queued_before(c, rank, room), room ~= nil, rank
+  return queue.queued_before(c, rank, room, request.ticket), room ~= nil, rank
 end
 
 --- Finds what prevents a candidate: c.reason (nil: nothing), c.limit_max, c.earliest, c.exact, c.is_estimate.
@@ -354,7 +355,20 @@ local function commit(request, quota, c, reasons)
   return { 1, c.number, now, sequence, packed, unpack(reasons) }
 end
 
---- Puts a request into the queue of its best candidate, or changes its plan there.
+--- Notes that a ticket has left a queue for another: the next one there is notified where that makes it earlier.
+local function note_departure(request, name)
+  for number = 1, request.count do
+    local c = request.candidates(number)
+    if c.queue == name then
+      changed[name] = c
+      return
+    end
+  end
+  queue.notify_head(keys, name, now)
+end
+
+--- Puts a request into the queue of its best candidate, or changes its plan there. What is queued before it is an estimate:
+--- without a pause, two tickets that take each other's place would notify each other without end.
 local function enqueue(request, quota, verdict, only_quota_prevents)
   queue = queue or ticket_queue(keys)
   local c = verdict.best
@@ -362,6 +376,10 @@ local function enqueue(request, quota, verdict, only_quota_prevents)
   at.units, at.fraction = queue.units_of(c.list)
   if only_quota_prevents then
     at.queue, at.tag, at.units, at.fraction = 'c:' .. request.client, 0, '', 0 -- it delays no other client
+  end
+  local left = request.ticket and request.ticket.queue ~= at.queue and request.ticket.queue
+  if left and now < request.ticket.moved + STAY_MS then
+    return queue.plan_again(request, min(verdict.earliest, request.ticket.moved + STAY_MS), now)
   end
   for _, w in ipairs(quota.windows) do
     if string.sub(w.limit, 1, 2) == 'tp' then
@@ -373,6 +391,9 @@ local function enqueue(request, quota, verdict, only_quota_prevents)
     names[number] = request.candidates(number).queue
   end
   queue.enqueue(request, at, names, verdict.earliest, now)
+  if left then
+    note_departure(request, left)
+  end
   return { 2, now, verdict.earliest, verdict.exact and 1 or 0 }
 end
 

@@ -50,9 +50,10 @@ local function ticket_queue(keys)
 
   --- What is queued before a request at a candidate, nil where nothing is: { units by limit, by_client(client, limit),
   --- is_blocked }; is_blocked: its turn has not come, whatever the units say. `room`: units[limit] that its windows have left
-  --- for others, nil where not even the request fits. Sets c.is_behind.
-  function queue.queued_before(c, rank, room)
+  --- for others, nil where not even the request fits. ticket: the one it has, or nil. Sets c.is_behind.
+  function queue.queued_before(c, rank, room, ticket)
     local name, model, list = c.queue, c.model, c.list
+    local own = ticket and ticket.queue == name and ticket.entry or nil
     local read = room and reader.read_before(name, rank, model, room)
     local ahead = { units = {}, by_client = nil, is_blocked = false }
     if read == 'all' or read == 'unread' then
@@ -63,7 +64,7 @@ local function ticket_queue(keys)
       ahead.by_client = function(client, limit)
         return reader.units_of_client(name, model, limit, client)
       end
-      local totals = read == 'unread' and reader.totals(name, model, list)
+      local totals = read == 'unread' and reader.totals(name, model, list, own)
       for i = 1, #list do
         local limit = list[i].limit
         ahead.units[limit] = totals and totals[limit] or reader.units(name, model, limit)
@@ -74,7 +75,7 @@ local function ticket_queue(keys)
       end
     end
     c.is_behind = true
-    ahead.units = reader.estimate(name, rank, model, list, read)
+    ahead.units = reader.estimate(name, rank, model, list, read, own)
     ahead.is_blocked = read == 'unread'
     return ahead.units and ahead or nil
   end
@@ -116,7 +117,7 @@ local function ticket_queue(keys)
   end
 
   --- Stands in the queue at.queue until the request asks again at `planned`; where it stands there already, only its plan
-  --- changes. at = { queue, tag, fraction, units, model, requests, tokens }, the last two of the client's quota.
+  --- changes. It leaves another one without a notification. at = { queue, tag, fraction, units, model, requests, tokens }, the last two of the client's quota.
   --- `names`: queues of all its candidates, of which it becomes an alternate.
   function queue.enqueue(request, at, names, planned, now)
     local id, ticket = request.id, request.ticket
@@ -126,7 +127,8 @@ local function ticket_queue(keys)
     local number
     if ticket then
       number = ticket.number
-      queue.leave_for_good(request, now)
+      queue.leave(keys, id)
+      reader.forget(ticket.queue)
     else
       number = string.format('%012d', redis.call('HINCRBY', KEYS[1], 'num', 1))
     end
@@ -145,7 +147,7 @@ local function ticket_queue(keys)
       end
     end
     queue.write_ticket(keys, id, {
-      planned = planned, service_time = service_time, requests = at.requests, tokens = at.tokens, entry = entry,
+      planned = planned, moved = ticket and now or 0, service_time = service_time, requests = at.requests, tokens = at.tokens, entry = entry,
       alternates = table.concat(alternates, '\n'),
     })
     expect_heartbeat(request, now)

@@ -169,8 +169,8 @@ local function queue_reader(keys, queue)
     return units
   end
 
-  --- Units of each window of a list that all tickets of a queue need.
-  function reader.totals(name, model, list)
+  --- Units of each window of a list that all tickets of a queue need, but for one with the entry `own`, or nil.
+  function reader.totals(name, model, list, own)
     local fields, totals = {}, {}
     for i = 1, #list do
       fields[i] = queue.sum_field(name, model, list[i].limit)
@@ -179,19 +179,30 @@ local function queue_reader(keys, queue)
     for i = 1, #list do
       totals[list[i].limit] = max(0, (sums[i] or 0) + 0)
     end
+    if own then
+      local _, own_model, units = parse(own)
+      for _, window in ipairs(parse_units(units)) do
+        local limit, n, of_account = window[1], window[2], window[3]
+        if totals[limit] and (of_account or own_model == model) then
+          totals[limit] = max(0, totals[limit] - n)
+        end
+      end
+    end
     return totals
   end
 
   --- Units of each window of a list that are queued before a rank, estimated from the number of tickets; nil where none is.
-  --- has_read: read_before was called for this rank just before.
-  function reader.estimate(name, rank, model, list, has_read)
+  --- has_read: read_before was called for this rank just before. own: the entry of the request, which does not queue before
+  --- itself; nil where it stands in another queue.
+  function reader.estimate(name, rank, model, list, has_read, own)
     local first = '[' .. name .. '\t'
     local before = redis.call('ZLEXCOUNT', keys.queue, first, '(' .. name .. '\t' .. rank)
     if before == 0 then
       return nil
     end
-    local part = before / redis.call('ZLEXCOUNT', keys.queue, first, '(' .. name .. '\n')
-    local totals = reader.totals(name, model, list)
+    local others = redis.call('ZLEXCOUNT', keys.queue, first, '(' .. name .. '\n') - (own and 1 or 0)
+    local part = before / others
+    local totals = reader.totals(name, model, list, own)
     for limit, units in pairs(totals) do
       totals[limit] = max(has_read and reader.units(name, model, limit) or 0, floor(units * part + 0.5))
     end

@@ -26,13 +26,13 @@ local function wait_queue()
     return string.sub(rank, 1, 1), string.sub(rank, 2, 19) + 0, string.sub(rank, 20)
   end
 
-  --- A ticket as it is stored: { planned, service_time, requests, tokens, entry, alternates }.
+  --- A ticket as it is stored: { planned, moved, service_time, requests, tokens, entry, alternates }.
   function queue.parse_ticket(record)
-    local planned, service_time, requests, tokens, entry, alternates =
-      string.match(record, '^(%d+) (%S+) (%d+) (%d+)\n([^\n]*)\n?(.*)$')
+    local planned, moved, service_time, requests, tokens, entry, alternates =
+      string.match(record, '^(%d+) (%d+) (%S+) (%d+) (%d+)\n([^\n]*)\n?(.*)$')
     return {
-      planned = planned + 0, service_time = service_time + 0, requests = requests + 0, tokens = tokens + 0, entry = entry,
-      alternates = alternates,
+      planned = planned + 0, moved = moved + 0, service_time = service_time + 0, requests = requests + 0, tokens = tokens + 0,
+      entry = entry, alternates = alternates,
     }
   end
 
@@ -43,8 +43,8 @@ local function wait_queue()
   end
 
   function queue.write_ticket(keys, id, ticket)
-    local record = string.format('%d %.9f %d %d\n%s', ticket.planned, ticket.service_time, ticket.requests, ticket.tokens,
-      ticket.entry)
+    local record = string.format('%d %d %.9f %d %d\n%s', ticket.planned, ticket.moved, ticket.service_time, ticket.requests,
+      ticket.tokens, ticket.entry)
     redis.call('HSET', keys.tickets, id, ticket.alternates == '' and record or record .. '\n' .. ticket.alternates)
   end
 

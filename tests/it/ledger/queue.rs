@@ -72,6 +72,9 @@ enum Event {
     Heartbeat,
 }
 
+/// More events than this at one instant are callers that notify each other without end: histories of 120 stay below 50.
+const MOST_EVENTS_AT_ONCE: u32 = 1_000;
+
 pub(super) struct QueueSimulation {
     pub ledger: TestLedger,
     pub callers: BTreeMap<String, Caller>,
@@ -140,10 +143,14 @@ impl QueueSimulation {
     /// Processes all events of the next `ms`.
     pub(super) fn pass(&mut self, ms: i64) {
         let until = self.ledger.now() + ms;
+        let mut events = 0;
         while let Some((at, event, id)) = self.next().filter(|(at, _, _)| *at <= until) {
             if at > self.ledger.now() {
                 self.ledger.at(at);
+                events = 0;
             }
+            events += 1;
+            assert!(events < MOST_EVENTS_AT_ONCE, "callers notify each other without end, now {event:?} of {id}");
             match event {
                 Event::Request => self.request(&id),
                 Event::End => self.end(&id),

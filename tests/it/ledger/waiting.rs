@@ -371,6 +371,27 @@ proptest! {
     }
 }
 
+#[test]
+fn a_ticket_that_asks_again_at_once_stays_in_its_queue() {
+    let mut ledger = TestLedger::new();
+    let [one, other] = ["groq", "other"].map(|provider| cand(provider, &[win("tpm", 'b', 2_000)]));
+    for cand in [&one, &other] {
+        ledger.request(cand, &[2_000]).go();
+    }
+    let client = TestClient::default();
+    let mut ask = |id: &str, choices: &[(&Cand, &[i64])], again| {
+        ledger.admit_queued(id, &client, choices, WaitRequest { wait_ms: 5 * MINUTE, again });
+        ledger.queued_tickets()
+    };
+    ask("short", &[(&one, &[340])], false);
+    ask("longer", &[(&other, &[400])], false);
+    let large: [(&Cand, &[i64]); 2] = [(&one, &[1_280]), (&other, &[1_280])];
+    let queued = ask("large", &large, false);
+    assert_eq!(queued, ["short", "large", "longer"]);
+    // What it needs itself is not queued before it.
+    assert_eq!(ask("large", &large, true), queued);
+}
+
 proptest! {
     #![proptest_config(cases(400))]
 
