@@ -117,8 +117,8 @@ local function ticket_queue(keys)
   end
 
   --- Stands in the queue at.queue until the request asks again at `planned`; where it stands there already, only its plan
-  --- changes. It leaves another one without a notification. at = { queue, tag, fraction, units, model, requests, tokens }, the last two of the client's quota.
-  --- `names`: queues of all its candidates, of which it becomes an alternate.
+  --- changes. It leaves another one without a notification. at = { queue, tag, fraction, units, model, requests, tokens }, the
+  --- last two of the client's quota. `names`: queues of all its candidates, of which it becomes an alternate.
   function queue.enqueue(request, at, names, planned, now)
     local id, ticket = request.id, request.ticket
     if ticket and ticket.queue == at.queue then
@@ -147,8 +147,8 @@ local function ticket_queue(keys)
       end
     end
     queue.write_ticket(keys, id, {
-      planned = planned, moved = ticket and now or 0, service_time = service_time, requests = at.requests, tokens = at.tokens, entry = entry,
-      alternates = table.concat(alternates, '\n'),
+      planned = planned, moved = ticket and now or 0, service_time = service_time, requests = at.requests, tokens = at.tokens,
+      entry = entry, alternates = table.concat(alternates, '\n'),
     })
     expect_heartbeat(request, now)
     if service_time > 0 then
