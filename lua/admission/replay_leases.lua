@@ -81,7 +81,9 @@ for record = FIRST_RECORD, #ARGV, RECORD_FIELDS do
   next_key = first_key + count
   local is_known = redis.call('EXISTS', key) == 1
   if has_jumped or not is_known then
-    local lease = unpack_lease(packed)
+    local existing = is_known and redis.call('GET', key)
+    local is_settled = existing == 'x'
+    local lease, is_changed = unpack_lease(existing and not is_settled and existing or packed), false
     for i = 1, clients + count do
       local w = of_client[i] or windows[i - clients]
       local position, second_position = lease_charge(lease, i)
@@ -90,12 +92,18 @@ for record = FIRST_RECORD, #ARGV, RECORD_FIELDS do
         keep(w)
       elseif was_charged then
         restore(w, position, second_position, lease_id(key), is_open)
+        if w.kind == 'b' then
+          forget_total(lease, i)
+          is_changed = true
+        end
       end
     end
     write_client_heads(heads)
     if not is_known then
-      redis.call('SET', key, is_open and packed or 'x', 'PX', is_open and ttl or ARGV[SETTLED_TTL])
+      redis.call('SET', key, is_open and pack_lease(lease, #packed / 8) or 'x', 'PX', is_open and ttl or ARGV[SETTLED_TTL])
       charged = charged + 1
+    elseif is_changed and not is_settled then
+      redis.call('SET', key, pack_lease(lease, #packed / 8), 'KEEPTTL')
     end
   end
 end

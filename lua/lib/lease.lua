@@ -34,6 +34,11 @@ local function lease_charge(lease, number)
   return unpack(lease, offset + 1, offset + WINDOW_FIELDS)
 end
 
+--- Forgets charged_total of the window with this number, because another window counts now: its charge is not refunded.
+local function forget_total(lease, number)
+  lease[window_offset(number) + 4] = 0
+end
+
 --- Appends the charge that `charge` will make for each window. (One field at a time, in order: a multiple assignment starts
 --- with the last one, and the table would be laid out again and again.)
 local function append_charges(lease, windows)

@@ -382,6 +382,22 @@ fn lose(w: &Win, steps: &[Step]) {
     world.assert_within_limits();
 }
 
+#[test]
+fn a_charge_of_a_lost_bucket_is_not_refunded_from_the_next_one() {
+    use Step::{Burst, Flush, Pass, Settle, TakeBack};
+    let steps = [
+        Burst(0, 5, 15),
+        TakeBack(0),
+        Burst(0, 1, 8),
+        Flush,
+        Pass(60_250),
+        Burst(0, 6, 15),
+        Settle(15, 0),
+        Burst(0, 1, 15),
+    ];
+    lose(&win("tpm", 'b', 27), &steps);
+}
+
 /// Both replicas detect the loss, as their regular `sync` does.
 fn both_detect(replicas: &mut [TestLedger; 2], world: &World, owner: &[usize], ends: &[Option<End>]) {
     for (r, replica) in replicas.iter_mut().enumerate() {
