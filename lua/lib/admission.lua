@@ -5,7 +5,7 @@
   ARGV  1 epoch the caller knows  2 highest sequence number it has seen  3 arrival slack  4 TTL of a lease  5 deadline of a
           probe (the last three in ms)
 
-  request = { id, lease, record, client, version, weight, class, is_flexible, wait_ms, alive_ms, ticket, client_spec,
+  request = { id, lease, record, client, version, weight, class, is_flexible, wait_ms, alive_ms, ticket, place, client_spec,
   first_client_key, candidates, count, first_candidate_key }: keys of its lease and of the client's record; the spec of the
   client's windows and the index of their first key; its packed candidates: candidates(number), how many, and the index of
   their first key (nil: behind the client's windows).
@@ -28,7 +28,7 @@ local LEASE_TTL, PROBE_MS = ARGV[4], ARGV[5]
 local NEVER = 2 ^ 53
 local STAY_MS = 1000 -- a ticket that has moved to another queue moves no more for this time
 local TURN_MS = 20 -- after this time a request asks again whose turn has not come, although there is room
-local now, sequence -- of this call, set by open_pool
+local now, sequence, first_sequence -- of this call, set by open_pool
 local keys, queue -- of the wait queue, set by open_queue; queue: nil while no request waits
 local changed = {} -- candidates by their queue, whose next ticket is to be notified
 
@@ -38,6 +38,7 @@ local function open_pool()
   local meta = redis.call('HMGET', META, 'epoch', 'seq', 't', 'hold', 'off', 'gap')
   local hold_until = (meta[4] or 0) + 0
   sequence = (meta[2] or 0) + 0
+  first_sequence = sequence
   if meta[1] ~= ARGV[1] or sequence < ARGV[2] + 0 then
     return { -1 }
   end
@@ -67,7 +68,7 @@ local function parse_request(lease, spec)
     string.match(spec, '^(%S+) (%d+) (%d+) (%d) (%-?%d+) (%d) (%d+)')
   return {
     id = lease_id(lease), lease = lease, record = nil, client = client, version = version, weight = weight + 0, class = class,
-    is_flexible = class == '1', wait_ms = wait_ms + 0, alive_ms = alive_ms + 0, ticket = nil, client_spec = '',
+    is_flexible = class == '1', wait_ms = wait_ms + 0, alive_ms = alive_ms + 0, ticket = nil, place = nil, client_spec = '',
     first_client_key = nil, candidates = nil, count = 0, first_candidate_key = nil,
   }, again == '1'
 end
@@ -149,7 +150,7 @@ end
 local function check_quota(request)
   local windows, count, next_key, heads = parse_client_windows(request.client_spec, request.first_client_key)
   local ahead
-  if queue and not request.ticket and count > 0 then
+  if queue and not request.ticket and not request.place and count > 0 then
     local requests, tokens = queue.queued_quota(keys, request.client)
     ahead = { units = {} }
     for i = 1, count do
@@ -216,12 +217,16 @@ end
 
 --- Finds what prevents a candidate: c.reason (nil: nothing), c.limit_max, c.earliest, c.exact, c.is_estimate.
 local function evaluate_candidate(request, c)
-  local health = redis.call('HMGET', HEALTH, unpack(c.fields))
   c.earliest, c.reason, c.limit_max, c.exact, c.is_estimate = now, nil, 0, true, nil
   c.breakers, c.probes, c.is_behind, c.is_full = nil, nil, nil, false
   local learned
-  if health[1] or health[2] or health[3] or health[4] or health[5] then
-    learned = check_health(c, health)
+  if not c.is_healthy then
+    local health = redis.call('HMGET', HEALTH, unpack(c.fields))
+    if health[1] or health[2] or health[3] or health[4] or health[5] then
+      learned = check_health(c, health)
+    else
+      c.is_healthy = true -- for all requests of this call
+    end
   end
   c.list = c.list or parse_windows(c.spec, c.shares_key + 1, learned)
   if request.set_units then
@@ -342,7 +347,6 @@ local function commit(request, quota, c, reasons)
     end
   end
   sequence = sequence + 1
-  redis.call('HSET', META, 'seq', decimal(sequence), 't', decimal(now))
   if not request.is_flexible then -- nothing is reserved for flexible work
     record_demand(c.shares, c.list, now, request.client, request.weight, request.ticket and 0 or 1, 1)
   end
@@ -390,11 +394,12 @@ local function enqueue(request, quota, verdict, only_quota_prevents)
   for number = 1, request.count do
     names[number] = request.candidates(number).queue
   end
-  queue.enqueue(request, at, names, verdict.earliest, now)
+  local reply = queue.enqueue(request, at, names, verdict.earliest, now)
   if left then
     note_departure(request, left)
   end
-  return { 2, now, verdict.earliest, verdict.exact and 1 or 0 }
+  reply[4] = verdict.exact and 1 or 0
+  return reply
 end
 
 local function refuse(request, quota, verdict)
@@ -450,7 +455,7 @@ local function admit_request(request)
   -- A slot or a probe may become free long before its deadline, so a request that waits at all waits for it. A request with a
   -- ticket waits on, since others return units, unless every candidate is down for longer than it waits.
   local is_soon = verdict.earliest - now <= request.wait_ms or verdict.is_estimate
-    or request.ticket and not verdict.all_down
+    or (request.ticket or request.place) and not verdict.all_down
   if c and verdict.earliest < NEVER and request.wait_ms > 0 and is_soon then
     local waits = request.ticket and not quota.limiting and not verdict.all_down and 'client'
     if waits and is_line_full(request) then
@@ -461,8 +466,16 @@ local function admit_request(request)
   return refuse(request, quota, verdict)
 end
 
---- Notifies the next ticket of each queue from which one was admitted.
-local function notify_changed()
+--- Writes what the requests of this call have changed together, and notifies the next ticket of each queue from which one was
+--- admitted.
+local function finish()
+  if sequence > first_sequence then
+    redis.call('HSET', META, 'seq', decimal(sequence), 't', decimal(now))
+  end
+  write_changed_demand()
+  if queue then
+    queue.write_dequeued()
+  end
   for name, c in pairs(changed) do
     runnable_notifier(queue)(keys, name, c.list, c.model, now)
   end

@@ -1,8 +1,8 @@
 --[[ lib/enqueue: the way of one request through a queue (lib/wait_queue): finding its ticket, enqueueing, and leaving when it
   is admitted. All requests of a call share what was read of the queues.
 
-  request = { id, client, weight, class, alive_ms, ticket }: alive_ms until its replica counts as dead; ticket: the one it
-  has, as read_ticket returns it, with queue, rank and number; or nil.
+  request = { id, client, weight, class, alive_ms, ticket, place }: alive_ms until its replica counts as dead; ticket: the one it
+  has, as read_ticket returns it, with queue, rank and number; or nil; place: where it stood before its ticket was lost.
 ]]
 --- @include "lib/wait_queue"
 --- @include "lib/queue_reader"
@@ -12,6 +12,7 @@ local function ticket_queue(keys)
   local NEWEST = '999999999999' -- the number of a request that has none yet
   local queue = wait_queue()
   local reader = queue_reader(keys, queue)
+  local dequeued, virtual_times = {}, {} -- tickets that were admitted, and tags by queue, which are not written yet
 
   --- A ticket with its queue, rank, class, tag and number; `record` as it is stored, or false.
   function queue.open_ticket(record)
@@ -23,12 +24,22 @@ local function ticket_queue(keys)
     return ticket
   end
 
+  --- A place as `admit` has named it: "rank queue".
+  function queue.parse_place(text)
+    local rank, name = string.match(text, '^(%S+) (.+)$')
+    if rank then
+      local class, tag, number = queue.parse_rank(rank)
+      return { queue = name, rank = rank, class = class, tag = tag, number = number }
+    end
+  end
+
   --- The rank that a request has in a queue, or would get; and its tag.
   function queue.rank_in(request, name)
-    local ticket = request.ticket
+    local ticket = request.ticket or request.place
     if ticket and ticket.queue == name then
       return ticket.rank, ticket.tag
     end
+    queue.write_dequeued()
     local stored = redis.call('HMGET', keys.fairness, 'V\t' .. name, 'F\t' .. name .. '\t' .. request.client)
     local tag = math.max((stored[1] or 0) + 0, (stored[2] or 0) + 0)
     return queue.format_rank(request.class, tag, ticket and ticket.number or NEWEST), tag
@@ -48,9 +59,9 @@ local function ticket_queue(keys)
     return order
   end
 
-  --- What is queued before a request at a candidate, nil where nothing is: { units by limit, by_client(client, limit),
-  --- is_blocked }; is_blocked: its turn has not come, whatever the units say. `room`: units[limit] that its windows have left
-  --- for others, nil where not even the request fits. ticket: the one it has, or nil. Sets c.is_behind.
+  --- What is queued before a request at a candidate, nil where nothing is: { units by limit, by_client(limit)
+  --- (lib/queue_reader), is_blocked }; is_blocked: its turn has not come, whatever the units say. `room`: units[limit] that its
+  --- windows have left for others, nil where not even the request fits. ticket: the one it has, or nil. Sets c.is_behind.
   function queue.queued_before(c, rank, room, ticket)
     local name, model, list = c.queue, c.model, c.list
     local own = ticket and ticket.queue == name and ticket.entry or nil
@@ -61,8 +72,11 @@ local function ticket_queue(keys)
       if not c.is_behind then
         return nil
       end
-      ahead.by_client = function(client, limit)
-        return reader.units_of_client(name, model, limit, client)
+      ahead.by_client = function(limit)
+        return reader.units_by_client(name, model, limit)
+      end
+      if read == 'unread' then
+        queue.write_dequeued()
       end
       local totals = read == 'unread' and reader.totals(name, model, list, own)
       for i = 1, #list do
@@ -75,6 +89,7 @@ local function ticket_queue(keys)
       end
     end
     c.is_behind = true
+    queue.write_dequeued()
     ahead.units = reader.estimate(name, rank, model, list, read, own)
     ahead.is_blocked = read == 'unread'
     return ahead.units and ahead or nil
@@ -110,25 +125,32 @@ local function ticket_queue(keys)
 
   --- Changes the plan of a request that has a ticket. Returns its reply.
   function queue.plan_again(request, planned, now)
-    request.ticket.planned = planned
-    queue.write_ticket(keys, request.id, request.ticket)
-    expect_heartbeat(request, now)
-    return { 2, now, planned, 1 }
+    if request.ticket.planned ~= planned then
+      request.ticket.planned = planned
+      queue.write_ticket(keys, request.id, request.ticket)
+    end
+    return { 2, now, planned, 1, request.ticket.rank .. ' ' .. request.ticket.queue }
   end
 
   --- Stands in the queue at.queue until the request asks again at `planned`; where it stands there already, only its plan
   --- changes. It leaves another one without a notification. at = { queue, tag, fraction, units, model, requests, tokens }, the
-  --- last two of the client's quota. `names`: queues of all its candidates, of which it becomes an alternate.
+  --- last two of the client's quota. `names`: queues of all its candidates, of which it becomes an alternate. Returns its reply.
   function queue.enqueue(request, at, names, planned, now)
-    local id, ticket = request.id, request.ticket
+    local id, ticket, place = request.id, request.ticket, request.place
     if ticket and ticket.queue == at.queue then
       return queue.plan_again(request, planned, now)
     end
+    queue.write_dequeued()
     local number
     if ticket then
       number = ticket.number
       queue.leave(keys, id)
       reader.forget(ticket.queue)
+    elseif place then
+      number = place.number
+      if (redis.call('HGET', KEYS[1], 'num') or 0) + 0 < number + 0 then
+        redis.call('HSET', KEYS[1], 'num', string.format('%d', number)) -- whoever comes stands behind it
+      end
     else
       number = string.format('%012d', redis.call('HINCRBY', KEYS[1], 'num', 1))
     end
@@ -152,17 +174,25 @@ local function ticket_queue(keys)
     })
     expect_heartbeat(request, now)
     if service_time > 0 then
-      local finish = string.format('%.9f', at.tag + service_time)
-      redis.call('HSET', keys.fairness, 'F\t' .. at.queue .. '\t' .. request.client, finish)
+      local field, finish = 'F\t' .. at.queue .. '\t' .. request.client, at.tag + service_time
+      if place then
+        finish = math.max(finish, (redis.call('HGET', keys.fairness, field) or 0) + 0)
+        if not redis.call('HGET', keys.fairness, 'V\t' .. at.queue) then
+          redis.call('HSET', keys.fairness, 'V\t' .. at.queue, string.format('%.9f', at.tag))
+        end
+      end
+      redis.call('HSET', keys.fairness, field, string.format('%.9f', finish))
     end
     queue.adjust_queued_quota(keys, request.client, at.requests, at.tokens, 1)
     for _, key in pairs(keys) do
       redis.call('PEXPIRE', key, QUEUE_TTL_MS)
     end
+    return { 2, now, planned, 1, rank .. ' ' .. at.queue }
   end
 
   --- Deletes the ticket of a request that was not admitted, and notifies the one that is now first.
   function queue.leave_for_good(request, now)
+    queue.write_dequeued()
     queue.leave_and_notify(keys, request.id, now)
     reader.forget(request.ticket.queue)
   end
@@ -172,9 +202,7 @@ local function ticket_queue(keys)
   function queue.dequeue(request, c, now)
     local ticket = request.ticket
     if c.is_behind or ticket and ticket.queue == c.queue or queue.first_entry(keys.queue, c.queue) then
-      local field = 'V\t' .. c.queue
-      local virtual_time = math.max(c.tag, (redis.call('HGET', keys.fairness, field) or 0) + 0)
-      redis.call('HSET', keys.fairness, field, string.format('%.9f', virtual_time))
+      virtual_times[c.queue] = math.max(c.tag, virtual_times[c.queue] or 0)
       if not ticket then
         local _, fraction = queue.units_of(c.list)
         local finish = string.format('%.9f', c.tag + fraction / request.weight)
@@ -184,13 +212,28 @@ local function ticket_queue(keys)
     if not ticket then
       return false
     elseif ticket.queue == c.queue then
-      queue.remove(keys, request.id, ticket)
-      queue.forget_if_empty(keys, ticket.queue)
+      dequeued[#dequeued + 1] = request.id
+      dequeued[request.id] = ticket
       reader.remove(ticket.queue, ticket.entry)
     else
       queue.leave_for_good(request, now)
     end
     return true
+  end
+
+  --- Writes what the requests of this call that were admitted have changed, all at once.
+  function queue.write_dequeued()
+    for name, tag in pairs(virtual_times) do
+      local field = 'V\t' .. name
+      local virtual_time = math.max(tag, (redis.call('HGET', keys.fairness, field) or 0) + 0)
+      redis.call('HSET', keys.fairness, field, string.format('%.9f', virtual_time))
+    end
+    virtual_times = {}
+    if #dequeued > 0 then
+      local tickets = dequeued
+      dequeued = {}
+      queue.remove_all(keys, tickets)
+    end
   end
 
   return queue

@@ -21,16 +21,46 @@ local function fair_demand()
   --- The demand of all clients of a queue, read once per call.
   local function all_demand(shares)
     local common = shares.common
-    if not common.all then
-      local flat = redis.call('HGETALL', shares.key)
-      common.all = {}
+    if not common.has_all then
+      local flat, own = redis.call('HGETALL', shares.key), common.own
       for i = 1, #flat, 2 do
-        if flat[i] ~= '=' then
-          common.all[flat[i]] = parse_demand(flat[i + 1])
+        local client = flat[i]
+        if client ~= '=' and not own[client] then
+          own[client] = parse_demand(flat[i + 1])
+        end
+      end
+      common.has_all = true
+    end
+    return common.own
+  end
+
+  --- What each active client may claim of a window: `units` by client, of these `clients`.
+  local function claims_of(shares, name, w, now, weights)
+    local by_name = shares.common.claims
+    local claims = by_name[name]
+    if not claims or claims.weights ~= weights then
+      claims = { weights = weights, clients = {}, units = {} }
+      by_name[name] = claims
+      for client, of_client in pairs(all_demand(shares)) do
+        local demand = current_demand(of_client, name, w, now)
+        if demand.requested + demand.requested_before > 0 then
+          claims.clients[#claims.clients + 1] = client
+          claims.units[client] = claim(of_client, demand, w, now, w.max * of_client.weight / weights)
         end
       end
     end
-    return common.all
+    return claims
+  end
+
+  --- Computes the claim of a client again, whose demand has changed in this call.
+  local function update_claim(shares, name, w, now, client, of_client)
+    local by_name = shares.common.claims
+    local claims = by_name[name]
+    if claims and claims.units[client] then
+      claims.units[client] = claim(of_client, of_client[name], w, now, w.max * of_client.weight / claims.weights)
+    else
+      by_name[name] = nil -- it has become active
+    end
   end
 
   --- Computes the sums over active clients again, and deletes clients that have been inactive for long.
@@ -66,14 +96,14 @@ local function fair_demand()
         redis.call('HDEL', shares.key, client)
       end
     end
-    shares.common.sums_text, shares.common.sums = table.concat(text, '|'), nil
+    shares.common.sums_text, shares.common.sums, shares.common.claims = table.concat(text, '|'), nil, {}
     redis.call('HSET', shares.key, '=', shares.common.sums_text)
     redis.call('PEXPIRE', shares.key, decimal(3 * longest))
   end
 
   --- Units of a window that are reserved for other clients below their share, where not all of them would fit: see
   --- fair_reserve (lib/fair_reserve).
-  local function reserved_for_others(shares, sum, w, now, request, ahead, by_client)
+  local function reserved_for_others(shares, sum, w, now, request, ahead, queued)
     local name = share_name(w, shares.queue, shares.model)
     local own = own_demand(shares)
     local demand, weights, clients = current_demand(own, name, w, now), sum.weights, sum.clients
@@ -91,12 +121,16 @@ local function fair_demand()
     if clients > MAX_COMPARED then
       reserved = sum.unmet - ahead -- as if all that is queued before the request were of clients with claims
     else
-      for other, of_client in pairs(all_demand(shares)) do
-        local theirs = current_demand(of_client, name, w, now)
-        if other ~= request.client and theirs.requested + theirs.requested_before > 0 then
-          local queued = by_client and by_client(other, w.limit) or 0
-          local unmet = claim(of_client, theirs, w, now, w.max * of_client.weight / weights)
-          reserved = reserved + max(0, unmet - queued)
+      local claims, by_client, field = claims_of(shares, name, w, now, weights), nil, nil
+      if queued then
+        by_client, field = queued(w.limit)
+      end
+      for i = 1, #claims.clients do
+        local other = claims.clients[i]
+        local unmet = claims.units[other]
+        if unmet > 0 and other ~= request.client then
+          local theirs = by_client and by_client[other]
+          reserved = reserved + max(0, unmet - (theirs and theirs[field] or 0))
         end
       end
     end
@@ -113,5 +147,7 @@ local function fair_demand()
     return demand.live > 0 and demand.live + w.units > w.max * of_client.weight / max(1, sum.weights)
   end
 
-  return { recompute_sums = recompute_sums, reserved_for_others = reserved_for_others, is_above = is_above }
+  return {
+    recompute_sums = recompute_sums, reserved_for_others = reserved_for_others, is_above = is_above, update_claim = update_claim,
+  }
 end

@@ -6,18 +6,22 @@
 local FRESH_PART = 1 / 64 -- of the span: the greatest age of the sums
 local LEFT_PART = 1 / 32 -- of the limit: where more than this has left the window, the sums are computed again
 
-local opened = {} -- what the requests of this call have read, by key: { all, sums_text, sums }
+--- What the requests of this call have read, by key: own = demand by client, has_all = of all clients, changed = of which it
+--- is not written yet, claims = by name of a window (lib/fair_demand).
+local opened = {}
 
 --- One client's view of the shares of a queue; its own demand is parsed where it decides.
 local function open_shares(key, queue, model, client)
-  local common = opened[key]
-  if common and common.all then
-    return { key = key, queue = queue, model = model, own_text = '', own = common.all[client], common = common }
+  local common, own_text = opened[key], nil
+  if not common then
+    local stored = redis.call('HMGET', key, client, '=')
+    own_text = stored[1]
+    common = { own = {}, has_all = false, changed = {}, claims = {}, sums_text = stored[2], sums = nil }
+    opened[key] = common
+  elseif not common.own[client] and not common.has_all then
+    own_text = redis.call('HGET', key, client)
   end
-  local stored = redis.call('HMGET', key, client, '=')
-  common = { all = nil, sums_text = stored[2], sums = nil }
-  opened[key] = common
-  return { key = key, queue = queue, model = model, own_text = stored[1] or '', own = nil, common = common }
+  return { key = key, queue = queue, model = model, client = client, own_text = own_text or '', common = common }
 end
 
 local comparison
@@ -48,14 +52,14 @@ local function sums_of(shares, list, name, w, now)
 end
 
 --- Units of a window that are reserved for other clients below their share, against a request of w.units. `ahead` units are
---- queued before it, by_client(client, limit) of one client. request = { client, weight, is_flexible }: flexible work
+--- queued before it, those of each client by queued(limit). request = { client, weight, is_flexible }: flexible work
 --- counts as above its share.
-local function fair_reserve(shares, list, w, now, request, ahead, by_client)
+local function fair_reserve(shares, list, w, now, request, ahead, queued)
   local sum = sums_of(shares, list, share_name(w, shares.queue, shares.model), w, now)
   if w.used + w.units + ahead + sum.unmet + w.max * LEFT_PART <= w.max then
     return 0 -- there is room even if all of them came now
   end
-  return compare_demand().reserved_for_others(shares, sum, w, now, request, ahead, by_client)
+  return compare_demand().reserved_for_others(shares, sum, w, now, request, ahead, queued)
 end
 
 --- Whether a request leaves its client below its share of each window. Flexible work has no share.
@@ -98,7 +102,7 @@ end
 
 --- Records what a client requested and was granted: `requested` and `granted` are 1 or 0 times the units of each shared window.
 local function record_demand(shares, list, now, client, weight, requested, granted)
-  local own
+  local own, names, shared = nil, {}, {}
   for i = 1, #list do
     local w = list[i]
     if w.units > 0 and is_shared(w) then
@@ -110,6 +114,8 @@ local function record_demand(shares, list, now, client, weight, requested, grant
         add_granted(demand, w, now, w.units)
       end
       set_demand(own, name, demand)
+      names[#names + 1] = name
+      shared[#shared + 1] = w
     end
   end
   if not own then
@@ -119,11 +125,24 @@ local function record_demand(shares, list, now, client, weight, requested, grant
     own.interval = floor(0.8 * own.interval + 0.2 * (now - own.last) + 0.5)
   end
   own.weight, own.last = weight, now
-  if shares.common.all then
-    shares.common.all[client] = own
-  end
-  if not shares.common.sums_text then
+  local common = shares.common
+  common.own[client], common.changed[client] = own, true
+  if not common.sums_text then
     compare_demand().recompute_sums(shares, list, now) -- gives a new hash its TTL
   end
-  write_demand(shares.key, client, own)
+  if comparison then
+    for i = 1, #names do
+      comparison.update_claim(shares, names[i], shared[i], now, client, own)
+    end
+  end
+end
+
+--- Writes the demand that this call has changed.
+local function write_changed_demand()
+  for key, common in pairs(opened) do
+    for client in pairs(common.changed) do
+      write_demand(key, client, common.own[client])
+    end
+    common.changed = {}
+  end
 end

@@ -113,10 +113,13 @@ end
 
 --- A client's own demand, of what open_shares (lib/fair_reserve) has read.
 local function own_demand(shares)
-  if not shares.own then
-    shares.own = parse_demand(shares.own_text)
+  local own = shares.common.own
+  local demand = own[shares.client]
+  if not demand then
+    demand = parse_demand(shares.own_text)
+    own[shares.client] = demand
   end
-  return shares.own
+  return demand
 end
 
 local function set_demand(of_client, name, demand)

@@ -143,15 +143,11 @@ local function queue_reader(keys, queue)
     line.clients_at = line.at
   end
 
-  local function units_in(own, model, limit)
-    return own and own[string.find(limit, '^%u') and limit or limit .. '@' .. model] or 0
-  end
-
-  --- Those of one client.
-  function reader.units_of_client(name, model, limit, client)
+  --- Those of each client: a table by client, and the name of the field there.
+  function reader.units_by_client(name, model, limit)
     local line = line_of(name)
     add_clients(line)
-    return units_in(line.by_client[client], model, limit)
+    return line.by_client, string.find(limit, '^%u') and limit or limit .. '@' .. model
   end
 
   --- Those of the clients for which counts(client) holds, for each window of a list.
@@ -162,7 +158,8 @@ local function queue_reader(keys, queue)
       if counts(client) then
         for i = 1, #list do
           local limit = list[i].limit
-          units[limit] = (units[limit] or 0) + units_in(own, model, limit)
+          local _, field = reader.units_by_client(name, model, limit)
+          units[limit] = (units[limit] or 0) + (own[field] or 0)
         end
       end
     end

@@ -152,6 +152,37 @@ local function wait_queue()
     return ticket
   end
 
+  --- Deletes tickets that were admitted: ids in a list, of which each is also a field with its ticket.
+  function queue.remove_all(keys, ids)
+    local entries, alternates, sums, names = {}, {}, {}, {}
+    for i = 1, #ids do
+      local ticket = ids[ids[i]]
+      entries[i] = ticket.entry
+      for alternate in string.gmatch(ticket.alternates, '[^\n]+') do
+        alternates[#alternates + 1] = alternate
+      end
+      local name, _, _, client, model, units = queue.parse_entry(ticket.entry)
+      names[name] = true
+      for limit, n in string.gmatch(units, '(%a+)=(%d+)') do
+        local field = queue.sum_field(name, model, limit)
+        sums[field] = (sums[field] or 0) + n
+      end
+      queue.adjust_queued_quota(keys, client, ticket.requests, ticket.tokens, -1)
+    end
+    redis.call('ZREM', keys.heartbeats, unpack(ids))
+    redis.call('HDEL', keys.tickets, unpack(ids))
+    redis.call('ZREM', keys.queue, unpack(entries))
+    for i = 1, #alternates do
+      redis.call('ZREM', keys.alternates, alternates[i])
+    end
+    for field, n in pairs(sums) do
+      redis.call('HINCRBY', keys.fairness, field, -n)
+    end
+    for name in pairs(names) do
+      queue.forget_if_empty(keys, name)
+    end
+  end
+
   --- Gives the turn of a ticket that has left back to its client: its next tickets move forward by the service time, and so does
   --- its finish tag where these are all. A client with more tickets keeps the gap, as if the ticket had been admitted: to move
   --- hundreds would take longer than one call may.

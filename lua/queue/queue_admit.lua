@@ -102,5 +102,5 @@ while order[at] do
     order, at, queue.has_moved = in_order(numbers), 1, false
   end
 end
-notify_changed()
+finish()
 return replies

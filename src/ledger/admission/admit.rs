@@ -1,4 +1,4 @@
-//! Admits requests: builds the call of `lua/admission/admit.lua`, and repeats it through waits, holds and a lost state.
+//! Admits requests: repeats the call of `lua/admission/admit.lua` through waits, holds and a lost state.
 
 use std::{
     pin::pin,
@@ -6,32 +6,28 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    in_flight::{InFlightAdmit, PendingSettlement, WaitTimer},
+    admit_once::{SLOW, Standing, hold},
+    in_flight::{PendingSettlement, WaitTimer},
     instrument::{self, Round},
     known_refusals::RequestFacts,
     lease::Lease,
-    lease_state::{Granted, LEASE_TTL_MS, PendingWrite},
+    lease_state::PendingWrite,
     outage_queue::NotReleased,
     queue::QueueTicket,
-    reply::{self, AdmitReply},
+    refusal::Refusal,
     request::{Admission, AdmitRequest},
     settle::SettleMode,
-    subject::Subject,
     waiters::{Replied, Waiting},
 };
 use crate::{
     domain::{Outcome, Usage},
     ledger::{
         error::LedgerError,
-        script::{
-            encode,
-            engine::{EngineError, Reply, ScriptCall},
-            scripts::Script,
-        },
+        script::engine::ScriptCall,
         shared::{Ledger, Shared},
     },
     telemetry::{self, SpanExt},
@@ -40,22 +36,16 @@ use crate::{
 /// Candidates of the first call. Candidates known to be full come last in the plan, so one of the first nearly always has
 /// room, and a short call costs both sides less. If these refuse, the request is repeated with all candidates.
 const FIRST_CANDIDATES: usize = 2;
-/// Rounds without a wait before the admission fails. A sync, a hold and a wrong clock can each cost one.
+/// Rounds without a wait before the admission of a request that does not wait (any more) fails. A sync, a hold and a wrong
+/// clock can each cost one.
 const MAX_ROUNDS: usize = 6;
-/// A round that takes this long counts as time in which the request waited for the ledger. It is also the shortest time after
-/// which a grant is late: its call would reach the provider later than its charge allows for.
-const SLOW: Duration = Duration::from_millis(100);
+/// For this time after its wait, and after the first late grant, a request goes on asking where each grant is late: a ledger that
+/// is slow is not away.
+const MAX_LATE: Duration = Duration::from_secs(1);
 /// Pause after a call that failed, while the ledger changes between reachable and unreachable.
 const RETRY_MS: i64 = 10;
 /// `wait_ms` of the first call: it does not wait, and does not count as demand for fair shares.
 const PEEK: i64 = -1;
-
-/// One call of `admit`, with what is needed to read its reply.
-struct AdmitCall {
-    id: Arc<str>,
-    epoch: Arc<str>,
-    call: ScriptCall,
-}
 
 /// How a request waits for a ledger that cannot be reached.
 #[derive(Debug, Clone, Copy)]
@@ -121,30 +111,40 @@ impl Shared {
     ) -> Result<Admission, LedgerError> {
         let mut settle_span = settlement.is_some().then(|| telemetry::script("settle"));
         let mut settlement = PendingSettlement::new(self, settlement);
-        let started = Instant::now();
-        let deadline = started + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
+        let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
         let (mut ticket, mut rounds): (Option<QueueTicket>, _) = (None, 0);
-        // Who can be served without the ledger does not wait for it.
-        let waits_for_ledger = request.wait_ms > 0 && !request.choices.iter().any(|c| c.candidate.is_unmetered());
+        let (mut place, mut first_late) = (String::new(), None::<Instant>);
+        let waits = request.wait_ms > 0;
+        let waits_for_ledger = request.waits_for_ledger();
         let arrival = Arrival { number: self.outage_queue.next_arrival(), deadline, waits_for_ledger };
         // The reply of a call for several tickets.
         let mut replied: Option<Replied> = None;
-        while rounds < MAX_ROUNDS {
+        loop {
+            if rounds == MAX_ROUNDS {
+                if !waits_for_ledger || Instant::now() >= deadline {
+                    break;
+                }
+                hold(RETRY_MS).await;
+                rounds = 0;
+            }
             rounds += 1;
+            let standing = Standing { ticket: ticket.as_ref(), place: &place };
+            let is_known = standing.is_known();
             let round = if let Some(replied) = replied.take() {
-                self.turn_replied(&request, replied, ticket.as_ref())
+                self.turn_replied(&request, replied, standing.ticket)
             } else {
-                let round = self.ask_alone(request, arrival, ticket.as_ref(), &mut settlement).await;
+                let round = self.ask_alone(request, arrival, standing, &mut settlement).await;
                 if let Some(span) = settle_span.take() {
                     span.set_end();
                 }
-                let Some(round) = round else { break };
+                let Some(round) = round else { return Err(LedgerError::unreachable()) };
                 round
             };
             let round = match round {
                 Err(LedgerError::Unreachable { .. }) if waits_for_ledger && Instant::now() < deadline => {
                     // The id is cancelled, because the call may have been carried out.
-                    (ticket, rounds) = (None, 0);
+                    QueueTicket::give_up(&mut ticket, &mut place);
+                    rounds = 0;
                     hold(RETRY_MS).await;
                     continue;
                 }
@@ -159,17 +159,14 @@ impl Shared {
                     }
                     return Ok(admission);
                 }
-                Round::Wait { ticket: id, wait_ms } => {
+                Round::Wait { ticket: id, wait_ms, place } => {
                     let _timer = WaitTimer::start(request.waited_us);
-                    let queued = || {
-                        let AdmitRequest { client, choices, tier, .. } = request;
-                        let (client, choices) = (client.clone(), choices.to_vec());
-                        QueueTicket::new(self, Waiting { id, client, choices, tier, deadline })
-                    };
-                    replied = ticket.get_or_insert_with(queued).turn(wait_ms).await;
+                    let ticket = ticket.get_or_insert_with(|| QueueTicket::new(self, waiting(id, &request, deadline)));
+                    *ticket.request.place.lock() = place;
+                    replied = ticket.turn(wait_ms).await;
                     rounds = 0;
                 }
-                Round::Hold(ms) if waits_for_ledger && ms > 0 => {
+                Round::Hold(ms) if waits_for_ledger && !is_known && ms > 0 && Instant::now() < deadline => {
                     self.hold_admissions(ms);
                     rounds = 0;
                 }
@@ -182,12 +179,13 @@ impl Shared {
                         synced => drop(synced?),
                     }
                 }
-                Round::Restart => ticket = None,
+                Round::Restart => QueueTicket::give_up(&mut ticket, &mut place),
                 Round::GiveBack(lease) => {
-                    if waits_for_ledger && Instant::now() < deadline {
-                        rounds = 0;
-                    } else if started.elapsed() >= Duration::from_secs(1) {
+                    let now = Instant::now();
+                    if now >= deadline.max(*first_late.get_or_insert(now)) + MAX_LATE {
                         rounds = MAX_ROUNDS;
+                    } else if waits {
+                        rounds = 0;
                     }
                     let not_sent = Outcome { usage: Usage::NOT_SENT, ..Outcome::unknown() };
                     if let Some(lease) = lease.into_state(&not_sent) {
@@ -195,11 +193,15 @@ impl Shared {
                         let write = PendingWrite::Settle(lease, not_sent);
                         settlement = PendingSettlement::new(self, Some(Box::new((call, write))));
                     }
-                    if let Some(mut ticket) = ticket.take() {
+                    if let Some(ticket) = &mut ticket {
                         ticket.close(true);
                     }
+                    QueueTicket::give_up(&mut ticket, &mut place);
                 }
             }
+        }
+        if waits_for_ledger && first_late.is_some() {
+            return Ok(Admission::Refused(Refusal::out_of_time()));
         }
         Err(LedgerError::unreachable())
     }
@@ -209,16 +211,18 @@ impl Shared {
         self: &Arc<Self>,
         mut request: AdmitRequest<'_>,
         arrival: Arrival,
-        ticket: Option<&QueueTicket>,
+        standing: Standing<'_>,
         settlement: &mut PendingSettlement<'_>,
     ) -> Option<Result<Round, LedgerError>> {
         let Arrival { number, deadline, waits_for_ledger } = arrival;
         let mut permit = None;
         if waits_for_ledger && !self.outage_queue.is_clear() {
             let _timer = WaitTimer::start(request.ledger_wait_us);
-            match self.outage_queue.pass(number, ticket.is_some(), deadline).await {
+            match self.outage_queue.pass(number, standing.is_known(), deadline).await {
                 Ok(passed) => permit = passed,
-                Err(NotReleased) => return None,
+                // The ledger answers, so what it says is what the caller learns.
+                Err(NotReleased::TimeOver) if self.outage_queue.away_since().is_none() => {}
+                Err(_) => return None,
             }
         }
         if request.wait_ms > 0 {
@@ -230,7 +234,7 @@ impl Shared {
             return Some(Ok(Round::Done(Admission::ClientChanged)));
         }
         let began = Instant::now();
-        let round = instrument::traced(pin!(self.admit_once(&request, ticket, settlement))).await;
+        let round = instrument::traced(pin!(self.admit_once(&request, standing, settlement))).await;
         drop(permit);
         if began.elapsed() >= SLOW {
             let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -238,184 +242,9 @@ impl Shared {
         }
         Some(round)
     }
-
-    /// What the reply of a call for several tickets means for one of them.
-    fn turn_replied(
-        self: &Arc<Self>,
-        request: &AdmitRequest<'_>,
-        replied: Replied,
-        ticket: Option<&QueueTicket>,
-    ) -> Result<Round, LedgerError> {
-        let Replied { reply, epoch, sent } = replied;
-        let Some(ticket) = ticket else { return Ok(Round::Restart) };
-        let reply = InFlightAdmit::new(self, request.subject(), ticket.id()).finish(reply);
-        let round = match reply {
-            Ok(reply) if self.has_file_client_changed(request.client) => {
-                // As for every request, but what was granted is given back.
-                drop(self.next_round(request.subject(), ticket.id().clone(), epoch, &reply)?);
-                Ok(Round::Done(Admission::ClientChanged))
-            }
-            Ok(reply) => self.next_round(request.subject(), ticket.id().clone(), epoch, &reply),
-            Err(EngineError::Unreachable(_) | EngineError::NoScript) => Err(LedgerError::unreachable()),
-            Err(error) => Err(LedgerError::Internal(error.to_string())),
-        };
-        instrument::record(sent, round.map(|round| self.unless_late(round, sent)))
-    }
-
-    /// A grant whose reply took too long is given back: its call would reach the provider too late.
-    fn unless_late(&self, round: Round, sent: Instant) -> Round {
-        match round {
-            Round::Done(Admission::Granted(lease)) if sent.elapsed() > self.slack.max(SLOW) => Round::GiveBack(lease),
-            round => round,
-        }
-    }
-
-    /// Sends one `admit` call, with the settlement before it if there is one.
-    async fn admit_once(
-        self: &Arc<Self>,
-        request: &AdmitRequest<'_>,
-        ticket: Option<&QueueTicket>,
-        settlement: &mut PendingSettlement<'_>,
-    ) -> Result<Round, LedgerError> {
-        let mut sent = Instant::now();
-        let mut call = self.admit_call(request, ticket);
-        let mut in_flight = InFlightAdmit::new(self, request.subject(), &call.id);
-        // Whether the admission ran before the settlement that it should have seen.
-        let mut ran_first = false;
-        let mut reply = match settlement.call() {
-            None => self.engine.run(&call.call, false).await,
-            Some(first) => {
-                let (settled, admitted) = self.engine.run_both(first, &call.call).await;
-                match settled {
-                    Ok(_) => settlement.done(),
-                    Err(EngineError::NoScript) => ran_first = true,
-                    Err(error) => {
-                        if let EngineError::Script { .. } = error {
-                            settlement.done(); // It would fail again.
-                        }
-                        self.note::<Reply>(sent, Err(error))?;
-                    }
-                }
-                admitted
-            }
-        };
-        let is_unknown = matches!(reply, Err(EngineError::NoScript));
-        if is_unknown {
-            in_flight.nothing_to_cancel();
-            // A server that does not know this script may have lost more than scripts.
-            let hold_ms = self.sync(None).await?;
-            if request.wait_ms > 0 && hold_ms > 0 {
-                settlement.flush().await;
-                return Ok(Round::Hold(hold_ms)); // waited out in order
-            }
-            hold(hold_ms).await;
-        }
-        settlement.flush().await;
-        if is_unknown {
-            ran_first = false;
-            call = self.admit_call(request, ticket);
-            in_flight.restart(&call.id);
-            sent = Instant::now();
-            reply = self.engine.run(&call.call, true).await;
-        }
-        let reply = self.note(sent, in_flight.finish(reply))?;
-        let round = self.next_round(request.subject(), call.id, call.epoch, &reply)?;
-        let is_outdated = ran_first && settlement.is_done();
-        Ok(match round {
-            Round::Done(Admission::Refused(_)) if is_outdated => Round::Hold(0),
-            // The settlement may have closed the candidate that was granted.
-            Round::Done(Admission::Granted(lease)) if is_outdated => Round::GiveBack(lease),
-            round => self.unless_late(round, sent),
-        })
-    }
-
-    fn next_round(
-        self: &Arc<Self>,
-        request: Subject<'_>,
-        id: Arc<str>,
-        epoch: Arc<str>,
-        reply: &Reply,
-    ) -> Result<Round, LedgerError> {
-        let reply = reply::decode(request, reply).ok_or_else(|| LedgerError::unexpected("admit", reply))?;
-        Ok(match reply {
-            AdmitReply::Granted { choice, now_ms, sequence, record, usage, passed_over } => {
-                self.epoch().observe(&epoch, sequence, now_ms);
-                let choice = &request.choices[choice];
-                let granted = Granted {
-                    id: id.to_string(),
-                    epoch,
-                    charge: choice.charge,
-                    client_tokens: request.client_tokens(),
-                    now_ms,
-                    record,
-                };
-                let lease = Lease::new(self, &choice.candidate, request.client, granted, usage, passed_over);
-                Round::Done(Admission::Granted(lease))
-            }
-            AdmitReply::Refused { now_ms, refusal } => {
-                self.epoch().observe(&epoch, 0, now_ms);
-                Round::Done(Admission::Refused(refusal))
-            }
-            AdmitReply::Wait { now_ms, wait_ms } => {
-                self.epoch().observe(&epoch, 0, now_ms);
-                Round::Wait { ticket: id, wait_ms }
-            }
-            AdmitReply::WrongClock { now_ms } => {
-                self.epoch().set_time(now_ms);
-                Round::Hold(0)
-            }
-            AdmitReply::Sync => Round::Sync,
-            AdmitReply::Hold(ms) => Round::Hold(ms),
-            // Only a call whose caller gave up is cancelled, so this reply is not read. A new id is safe in any case.
-            AdmitReply::Cancelled | AdmitReply::NoTicket => Round::Restart,
-            AdmitReply::ClientChanged => Round::Done(Admission::ClientChanged),
-        })
-    }
-
-    /// The id of the next lease: this process, and a number.
-    fn next_id(&self) -> Arc<str> {
-        let mut id = String::with_capacity(self.replica.len() + 12);
-        id.push_str(&self.replica);
-        encode::push_number(&mut id, self.issued.fetch_add(1, Ordering::Relaxed));
-        id.into()
-    }
-
-    fn admit_call(&self, request: &AdmitRequest<'_>, ticket: Option<&QueueTicket>) -> AdmitCall {
-        let subject = request.subject();
-        let id = ticket.map_or_else(|| self.next_id(), |ticket| ticket.id().clone());
-        let (epoch, sequence, now_ms) = {
-            let state = self.epoch();
-            (state.epoch.clone(), state.sequence, state.now_ms())
-        };
-        let windows: usize = request.choices.iter().map(|c| c.candidate.windows.len()).sum();
-        let mut keys = Vec::with_capacity(10 + request.client.limits.len() + request.choices.len() + windows);
-        keys.extend([self.keys.meta(), self.keys.health(), self.keys.lease(&id)]);
-        keys.extend(self.keys.queue());
-        keys.extend(subject.client_keys(&self.keys));
-        let ttl = Bytes::from_static(LEASE_TTL_MS.as_bytes());
-        let mut args = Vec::with_capacity(7 + request.choices.len());
-        args.extend([
-            encode::text(&epoch),
-            encode::number(sequence),
-            self.slack_ms.clone(),
-            ttl.clone(),
-            ttl,
-            Bytes::from(subject.describe(request.wait_ms, ticket.is_some())),
-            subject.client_windows(),
-        ]);
-        for choice in request.choices {
-            let candidate = &choice.candidate;
-            let encoded = self.args.get(&self.keys, candidate);
-            keys.push(encoded.shares.clone());
-            keys.extend_from_slice(&encoded.windows);
-            args.push(encoded.candidate(candidate, now_ms, |w| choice.charge.units(w)));
-        }
-        AdmitCall { id, epoch, call: ScriptCall { script: Script::Admit, keys, args } }
-    }
 }
 
-async fn hold(ms: i64) {
-    if ms > 0 {
-        tokio::time::sleep(Duration::from_millis(u64::try_from(ms).unwrap_or(0) + 1)).await;
-    }
+fn waiting(id: Arc<str>, request: &AdmitRequest<'_>, deadline: Instant) -> Waiting {
+    let AdmitRequest { client, choices, tier, .. } = *request;
+    Waiting { id, client: client.clone(), choices: choices.to_vec(), tier, deadline, place: Mutex::default() }
 }

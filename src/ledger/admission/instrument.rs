@@ -18,10 +18,11 @@ use crate::{
 /// The outcome of one round of an admission.
 pub(super) enum Round {
     Done(Admission),
-    /// Enqueued under this ticket: try again after `wait_ms`.
+    /// Enqueued under this ticket, at this place: try again after `wait_ms`.
     Wait {
         ticket: std::sync::Arc<str>,
         wait_ms: i64,
+        place: String,
     },
     /// Try again after this hold.
     Hold(i64),

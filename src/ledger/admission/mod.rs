@@ -1,6 +1,7 @@
 //! Admission: decide and reserve, leases until they are settled, the wait queue, and recovery of a lost state.
 
 pub(super) mod admit;
+mod admit_once;
 pub(super) mod affinity;
 pub(super) mod epoch;
 pub(super) mod heartbeat;

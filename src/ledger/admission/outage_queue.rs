@@ -2,7 +2,7 @@
 //!
 //! When the ledger is back they are not sent all at once: a window bounds the admissions that are outstanding, and grows while
 //! replies are quick. Requests that arrive meanwhile go behind them. Requests with a ticket come here too, because the tickets
-//! may be lost: sent again in this order, they get their old order back.
+//! may be lost: they are sent first, and get their places in the wait queue back.
 
 use std::{
     collections::BTreeMap,
@@ -67,6 +67,14 @@ impl State {
         Some(held)
     }
 
+    /// The request that is sent next. During a hold these are those with a ticket: they get their places back, before anyone is
+    /// admitted.
+    fn next(&self) -> Option<u64> {
+        let mut held = self.held.iter();
+        let next = if self.hold_until.is_some() { held.find(|(_, held)| held.has_ticket) } else { held.next() };
+        next.map(|(number, _)| *number)
+    }
+
     /// Refuses the newest request whose key could not be checked, or else the newest without a ticket.
     fn refuse_newest(&mut self) {
         let newest = |is_refused: fn(&Held) -> bool| {
@@ -78,9 +86,14 @@ impl State {
     }
 }
 
-/// The request was held for as long as it may wait, or more requests than the limit are held.
+/// Why a request was not sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::ledger) struct NotReleased;
+pub(in crate::ledger) enum NotReleased {
+    /// It was held for as long as it may wait.
+    TimeOver,
+    /// More requests than the limit are held.
+    TooMany,
+}
 
 /// The right to send one admission. A drop passes it on.
 #[derive(Debug)]
@@ -234,7 +247,8 @@ impl OutageQueue {
         }
         let result = match timeout_at(deadline, released).await {
             Ok(Ok(permit)) => Ok(Some(permit)),
-            _ => Err(NotReleased),
+            Ok(Err(_)) => Err(NotReleased::TooMany),
+            Err(_) => Err(NotReleased::TimeOver),
         };
         drop(leave);
         result
@@ -242,13 +256,15 @@ impl OutageQueue {
 
     /// Sends as many as the window allows.
     fn release(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let now = Instant::now();
-        if state.away_since.is_some() || state.hold_until.is_some_and(|until| now < until) {
+        if state.away_since.is_some() {
             return;
         }
-        state.hold_until = None;
+        let now = Instant::now();
+        if state.hold_until.is_some_and(|until| now >= until) {
+            state.hold_until = None;
+        }
         while state.outstanding < state.window
-            && let Some(number) = state.held.first_key_value().map(|(number, _)| *number)
+            && let Some(number) = state.next()
             && let Some(held) = state.remove(number)
         {
             match held.release.send(Permit { queue: Some(self.clone()), began: now }) {
@@ -257,7 +273,7 @@ impl OutageQueue {
                 Err(mut permit) => permit.queue = None,
             }
         }
-        self.is_clear.store(state.held.is_empty(), Ordering::Release);
+        self.is_clear.store(state.held.is_empty() && state.hold_until.is_none(), Ordering::Release);
     }
 }
 
@@ -317,10 +333,10 @@ mod tests {
             held.spawn(pass(number, has_ticket));
         }
         sleep(Duration::from_millis(1)).await;
-        assert_eq!(pass(4, false).await, (4, Err(NotReleased)), "the newest is refused");
+        assert_eq!(pass(4, false).await, (4, Err(NotReleased::TooMany)), "the newest is refused");
         held.spawn(pass(0, false));
         let refused = held.join_next().await.unwrap().unwrap();
-        assert_eq!(refused, (2, Err(NotReleased)), "the newest is refused, not the oldest");
+        assert_eq!(refused, (2, Err(NotReleased::TooMany)), "the newest is refused, not the oldest");
         queue.open();
         let mut released = held.join_all().await;
         released.sort_unstable_by_key(|(number, _)| *number);
@@ -340,7 +356,7 @@ mod tests {
         for number in [10, 11] {
             let queue = queue.clone();
             held.spawn(async move { (number, queue.pass(number, false, after(1_000)).await.map(drop)) });
-            assert_eq!(held.join_next().await.unwrap().unwrap(), (0, Err(NotReleased)));
+            assert_eq!(held.join_next().await.unwrap().unwrap(), (0, Err(NotReleased::TooMany)));
         }
         queue.open();
         let mut released = held.join_all().await;
@@ -352,7 +368,7 @@ mod tests {
     async fn a_request_waits_no_longer_than_its_caller_and_leaves_with_it() {
         let queue = Arc::new(OutageQueue::new(10));
         queue.close();
-        assert_eq!(queue.pass(0, false, after(300)).await.map(drop), Err(NotReleased));
+        assert_eq!(queue.pass(0, false, after(300)).await.map(drop), Err(NotReleased::TimeOver));
         assert!(tokio::time::timeout(Duration::from_millis(10), queue.pass(1, false, after(300))).await.is_err());
         assert_eq!(queue.held(), 0);
         queue.open();

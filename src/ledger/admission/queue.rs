@@ -63,6 +63,13 @@ impl QueueTicket {
         }
     }
 
+    /// Forgets the ticket of a request, which asks for another one at its place.
+    pub(super) fn give_up(ticket: &mut Option<Self>, place: &mut String) {
+        if let Some(ticket) = ticket.take() {
+            ticket.request.place.lock().clone_into(place);
+        }
+    }
+
     /// The request was admitted, or refused for good.
     pub(super) fn close(&mut self, is_granted: bool) {
         self.is_closed = true;

@@ -67,8 +67,9 @@ impl Shared {
             };
             let items = if let Ok(Reply::List(items)) = &reply { &items[..] } else { &[] };
             match *items {
-                [Reply::Int(2), Reply::Int(now_ms), Reply::Int(at_ms), ..] => {
+                [Reply::Int(2), Reply::Int(now_ms), Reply::Int(at_ms), Reply::Int(_), ref place] => {
                     self.epoch().observe(&epoch, 0, now_ms);
+                    place.as_str().unwrap_or_default().clone_into(&mut request.place.lock());
                     let wait = Duration::from_millis(u64::try_from(at_ms - now_ms).unwrap_or(0).max(1));
                     batch.waits(&request.id, Instant::now() + wait);
                     continue;

@@ -16,7 +16,16 @@ pub struct Refusal {
     pub client: Option<ClientUsage>,
 }
 
+/// After this time a request that got no grant in time may try again.
+const OUT_OF_TIME_RETRY_MS: i64 = 1_000;
+
 impl Refusal {
+    /// Of a request whose time to wait is over, and whose grants each came too late to be used.
+    pub(super) fn out_of_time() -> Self {
+        let (by, retry_ms) = (RefusedBy::Budget, OUT_OF_TIME_RETRY_MS);
+        Self { by, retry_ms, exact: false, reasons: Vec::new(), client: None }
+    }
+
     /// No candidate is full: each is down, by an open breaker, a refused key, a wrong address or an operator's switch.
     pub(crate) fn is_down(&self) -> bool {
         self.by == RefusedBy::Budget && !self.reasons.is_empty() && !self.reasons.iter().any(RefusalReason::is_full)

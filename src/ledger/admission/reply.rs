@@ -28,10 +28,11 @@ pub(super) enum AdmitReply {
         now_ms: i64,
         refusal: Refusal,
     },
-    /// The request has a ticket: try again after this time.
+    /// The request has a ticket, at this place: try again after this time.
     Wait {
         now_ms: i64,
         wait_ms: i64,
+        place: String,
     },
     /// The state has another epoch than the call named.
     Sync,
@@ -64,8 +65,8 @@ pub(super) fn decode(request: Subject<'_>, reply: &Reply) -> Option<AdmitReply> 
                 passed_over: decode_reasons(request, RefusedBy::Budget, reasons, *now_ms),
             }
         }
-        [Reply::Int(2), Reply::Int(now_ms), Reply::Int(at_ms), Reply::Int(_)] => {
-            AdmitReply::Wait { now_ms: *now_ms, wait_ms: wait_ms(*at_ms, *now_ms) }
+        [Reply::Int(2), Reply::Int(now_ms), Reply::Int(at_ms), Reply::Int(_), place] => {
+            AdmitReply::Wait { now_ms: *now_ms, wait_ms: wait_ms(*at_ms, *now_ms), place: place.as_str()?.to_owned() }
         }
         [
             Reply::Int(0),

@@ -24,6 +24,11 @@ impl<'a> AdmitRequest<'a> {
     pub(super) fn subject(&self) -> Subject<'a> {
         Subject { client: self.client, choices: self.choices, tier: self.tier }
     }
+
+    /// Whether it waits while the ledger cannot be reached. Who can be served without the ledger does not.
+    pub(super) fn waits_for_ledger(&self) -> bool {
+        self.wait_ms > 0 && !self.choices.iter().any(|choice| choice.candidate.is_unmetered())
+    }
 }
 
 #[derive(Debug)]

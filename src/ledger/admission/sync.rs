@@ -85,7 +85,7 @@ impl Shared {
             state.set_clock(synced.now_ms);
             drop(state);
             if synced.hold_ms > 0 {
-                // The tickets are lost as well: they are enqueued again in order of arrival.
+                // The tickets are lost as well: they get their places back before anything is admitted.
                 self.hold_admissions(synced.hold_ms);
                 self.waiters.wake_all();
             }

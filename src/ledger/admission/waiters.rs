@@ -39,6 +39,8 @@ pub(super) struct Waiting {
     pub tier: Tier,
     /// The end of its time to wait.
     pub deadline: Instant,
+    /// As the last reply named it.
+    pub place: Mutex<String>,
 }
 
 impl Waiting {
@@ -383,6 +385,7 @@ mod tests {
             choices: vec![choice],
             tier: Tier::Standard,
             deadline: after(60_000),
+            place: Mutex::default(),
         })
     }
 

@@ -13,7 +13,6 @@ use crate::{
         client_record::Secret, key,
     },
     ledger::{
-        admission::outage_queue::NotReleased,
         error::LedgerError,
         script::{
             encode,
@@ -105,7 +104,7 @@ impl Ledger {
             drop(permit.take());
             match self.shared.outage_queue.pass_unverified(deadline).await {
                 Ok(passed) => permit = passed,
-                Err(NotReleased) => return checked,
+                Err(_) => return checked,
             }
         }
     }

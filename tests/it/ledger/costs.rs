@@ -140,6 +140,7 @@ async fn costs_of_a_crowd() {
             let mut ledger = TestLedger::on(Box::new(RealRedis::connect(&server.url())));
             ledger.flush();
             ledger.sync();
+            ledger.pass(600); // it holds
             let cand = cand("groq", &[win("rpm", kind, 300), win("tpm", kind, 90_000)]);
             let clients: Vec<TestClient> = (0..20).map(|n| TestClient::named(&format!("client{n}"))).collect();
             while ledger.request(&cand, &[1, 200]).is_go() {}

@@ -15,6 +15,7 @@ mod loss;
 mod model;
 mod never_over;
 mod oracle;
+mod places;
 mod provider_keys;
 mod queue;
 mod refusals;

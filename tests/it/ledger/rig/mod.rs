@@ -29,6 +29,8 @@ struct Common {
     seen: RefCell<BTreeMap<Key, Win>>,
     clients: RefCell<BTreeSet<Key>>,
     leases: RefCell<BTreeSet<String>>,
+    /// Places in the wait queue by ticket, as the last reply named them.
+    places: RefCell<BTreeMap<String, String>>,
     shares: RefCell<BTreeSet<Key>>,
 }
 
@@ -60,6 +62,7 @@ impl TestLedger {
             seen: RefCell::default(),
             clients: RefCell::default(),
             leases: RefCell::default(),
+            places: RefCell::default(),
             shares: RefCell::default(),
         };
         let mut first = Self::replica(Rc::new(common));
@@ -205,7 +208,10 @@ impl TestLedger {
                 let reasons = items[6..].chunks(3).map(reason).collect();
                 Admit::No(Refusal { now: int(1), opens: int(2), exact: int(3) == 1, by_client: int(4) == 1, reasons })
             }
-            2 => Admit::Wait(int(2)),
+            2 => {
+                self.common.places.borrow_mut().insert(id.to_owned(), text(&items[4]));
+                Admit::Wait(int(2))
+            }
             -5 => Admit::Changed,
             -1 => Admit::Lost,
             -2 => Admit::Hold(int(1)),
@@ -274,9 +280,10 @@ impl TestLedger {
         }
         let TestClient { id: name, weight, flex, version, .. } = client;
         let WaitRequest { wait_ms, again } = wait;
+        let place = self.common.places.borrow().get(id).filter(|_| again).map_or(String::new(), |at| format!(" {at}"));
         let mut args = self.admission_head();
         args.extend(words([
-            format!("{name} {version} {weight} {} {wait_ms} {} {ALIVE}", u8::from(*flex), u8::from(again)),
+            format!("{name} {version} {weight} {} {wait_ms} {} {ALIVE}{place}", u8::from(*flex), u8::from(again)),
             pack(&client.windows, &vec![1; client.windows.len()], self.now()),
         ]));
         args.extend(choices.iter().map(|(c, units)| Bytes::from(c.pack(units, self.now()))));
