@@ -125,6 +125,13 @@ impl Default for ChatRequest {
     }
 }
 
+impl ChatRequest {
+    /// The answer is wanted as it comes: also that to a form, whose field says so.
+    pub fn wants_stream(&self) -> bool {
+        self.stream || self.upload.as_ref().is_some_and(|upload| upload.stream)
+    }
+}
+
 /// Sampling parameters, for traces. The provider reads them from the body.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sampling {

@@ -156,7 +156,7 @@ fn set_request_attributes(span: &Span, candidate: &Candidate, request: &ChatRequ
     if let Some(session) = &request.session {
         span.set("gen_ai.conversation.id", session.clone());
     }
-    if request.stream {
+    if request.wants_stream() {
         span.set("gen_ai.request.stream", true);
     }
     if request.n != 1 {

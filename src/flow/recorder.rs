@@ -37,7 +37,7 @@ impl RequestRecorder {
         request: &ChatRequest,
         attempt_log: &AttemptLog,
     ) -> Self {
-        let mut recorder = Self::new(journal, client, &request.model, request.stream, attempt_log);
+        let mut recorder = Self::new(journal, client, &request.model, request.wants_stream(), attempt_log);
         recorder.record.session = request.session.clone().unwrap_or_default();
         recorder
     }

@@ -221,10 +221,11 @@ async fn a_transcript_comes_as_the_provider_writes_it() {
     app.settled().await;
     lab.always(whole(200, r#"{"text":"hi","duration":20}"#));
     assert_eq!(post(&app, PATH, &[("model", "a/whisper-1")], &wav(20)).await.status, 429);
-    eventually(Duration::from_secs(5), "the journal has the provider's seconds", async || {
+    eventually(Duration::from_secs(5), "the journal has the provider's seconds and the stream", async || {
         let read = app.request("GET", "/admin/v1/requests").bearer_auth("the-admin-key");
         let requests = Answer::of(read).await.json();
-        requests["data"].as_array().unwrap().iter().any(|record| record["audio_seconds"] == 90).then_some(())
+        let is_right = |record: &Value| record["audio_seconds"] == 90 && record["stream"] == true;
+        requests["data"].as_array().unwrap().iter().any(is_right).then_some(())
     })
     .await;
 }
