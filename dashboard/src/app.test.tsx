@@ -1,5 +1,6 @@
 import { act, screen } from "@testing-library/react";
 import { expect, test } from "vitest";
+import * as fixtures from "../tests/mock/fixtures";
 import { PENDING, gateway, errorResponse, show } from "../tests/render";
 import { App } from "./app";
 import { session } from "./api";
@@ -23,4 +24,13 @@ test("the login does not redirect to another origin", async () => {
   show(App, "/login?next=https://evil.example/");
   await screen.findByRole("link", { name: "Tollfree" });
   expect(window.location.origin).toBe("http://localhost:3000");
+});
+
+test("an outage of the ledger is shown with its cause and those that wait", async () => {
+  const ledger = { reachable: false, awaySince: new Date().toISOString(), awayCause: "connection refused", waiting: 3 };
+  gateway({ "GET /admin/v1/events": PENDING, "GET /v1/status": () => ({ ...fixtures.status(), ledger }) });
+  act(() => session.set({ csrf: "c", expires_at: "" }));
+  show(App, "/models");
+  const banner = await screen.findByRole("alert");
+  expect(banner.textContent).toMatch(/away since .*: 3 requests wait .*connection refused/);
 });

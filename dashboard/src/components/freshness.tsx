@@ -1,7 +1,8 @@
 import { Tooltip } from "@mantine/core";
 import { duration, timeWithSeconds } from "../format";
 import { useFeedMode, type FeedMode } from "../live-feed";
-import { liveFeed } from "../queries";
+import { liveFeed, useStatus } from "../queries";
+import type { Status } from "../types";
 import { useNow } from "./clock";
 import classes from "./freshness.module.css";
 
@@ -36,6 +37,26 @@ export function Stale({ since }: { since: number }) {
     <div className={classes.banner} role="alert">
       <strong>The gateway has not responded for {duration(now - since)}.</strong> The figures shown are from{" "}
       {timeWithSeconds(since, now)}. Retrying.
+    </div>
+  );
+}
+
+/** Shown while the ledger cannot be reached: since when and why, and how many requests wait for it. */
+export function OutageBanner() {
+  const ledger = useStatus().data?.ledger;
+  return ledger && !ledger.reachable ? <Outage ledger={ledger} /> : null;
+}
+
+function Outage({ ledger }: { ledger: Status["ledger"] }) {
+  const now = useNow();
+  const since = ledger.awaySince ? ` since ${timeWithSeconds(Date.parse(ledger.awaySince), now)}` : "";
+  const waiting = ledger.waiting === 1 ? "1 request waits" : `${ledger.waiting} requests wait`;
+  return (
+    <div className={classes.banner} role="alert">
+      <strong>
+        The ledger (Redis) has been away{since}: {waiting} for it at this replica.
+      </strong>{" "}
+      They are admitted in order when it is back.{ledger.awayCause && ` The cause: ${ledger.awayCause}`}
     </div>
   );
 }

@@ -2,7 +2,7 @@ import { ActionIcon, Tooltip, useMantineColorScheme } from "@mantine/core";
 import { useEffect, useState, type ReactNode } from "react";
 import { Link, useLocation, useRoute } from "wouter";
 import { api, session } from "../api";
-import { Freshness, StaleBanner } from "./freshness";
+import { Freshness, OutageBanner, StaleBanner } from "./freshness";
 import { Icon, type IconName } from "./icons";
 import classes from "./shell.module.css";
 
@@ -62,6 +62,7 @@ export function Shell({ children }: { children: ReactNode }) {
       </header>
       <main id="main" tabIndex={-1} className={classes.main}>
         <StaleBanner />
+        <OutageBanner />
         {children}
       </main>
     </div>
