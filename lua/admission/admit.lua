@@ -19,7 +19,7 @@
                                      ticket is lost
         {-1}                         another epoch, the state lost something, or TIME may have jumped: `sync` first
         {-2, ms}                     the leases of a lost state are being replayed; ask again after this time. (A request
-                                     with a place gets it back meanwhile: {2, …}.)
+                                     with a place that waits gets it back meanwhile: {2, …}.)
         {-3, TIME}                   calendar boundaries are out of range: send later ones
         {-4}                         this lease was cancelled before this call
         {-5}                         the client's record is deleted, disabled, expired, or of another version
@@ -39,6 +39,14 @@ local function restore(request, planned)
     c.list = parse_windows(c.spec, c.shares_key + 1)
     if only_quota_prevents or c.queue == request.place.queue then
       c.tag = request.place.tag
+      if not only_quota_prevents then
+        queue.lower_virtual_time(c)
+        if not request.is_flexible then
+          c.shares = open_shares(KEYS[c.shares_key], c.queue, c.model, request.client)
+          record_demand(c.shares, c.list, now, request.client, request.weight, 1, 0)
+          write_changed_demand()
+        end
+      end
       return enqueue(request, quota, { best = c, earliest = planned, exact = false }, only_quota_prevents)
     end
   end
@@ -46,7 +54,7 @@ end
 
 local closed = open_pool()
 local request, again = parse_request(KEYS[LEASE], ARGV[REQUEST])
-if closed and not (again and closed[1] == -2) then
+if closed and not (again and closed[1] == -2 and request.wait_ms > 0) then
   return closed
 end
 request.record, request.client_spec, request.first_client_key = KEYS[CLIENT_RECORD], ARGV[CLIENT_WINDOWS], FIRST_WINDOW

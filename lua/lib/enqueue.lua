@@ -190,6 +190,16 @@ local function ticket_queue(keys)
     return { 2, now, planned, 1, rank .. ' ' .. at.queue }
   end
 
+  --- Sets the virtual time of a queue that is restored back to the tag of a request: that of the first one decides, and requests
+  --- are restored in any order.
+  function queue.lower_virtual_time(c)
+    local field = 'V\t' .. c.queue
+    local virtual_time = redis.call('HGET', keys.fairness, field)
+    if not virtual_time or c.tag < virtual_time + 0 then
+      redis.call('HSET', keys.fairness, field, string.format('%.9f', c.tag))
+    end
+  end
+
   --- Deletes the ticket of a request that was not admitted, and notifies the one that is now first.
   function queue.leave_for_good(request, now)
     queue.write_dequeued()
@@ -205,8 +215,11 @@ local function ticket_queue(keys)
       virtual_times[c.queue] = math.max(c.tag, virtual_times[c.queue] or 0)
       if not ticket then
         local _, fraction = queue.units_of(c.list)
-        local finish = string.format('%.9f', c.tag + fraction / request.weight)
-        redis.call('HSET', keys.fairness, 'F\t' .. c.queue .. '\t' .. request.client, finish)
+        local finish_field, finish = 'F\t' .. c.queue .. '\t' .. request.client, c.tag + fraction / request.weight
+        if request.place then -- later tickets of its client are there
+          finish = math.max(finish, (redis.call('HGET', keys.fairness, finish_field) or 0) + 0)
+        end
+        redis.call('HSET', keys.fairness, finish_field, string.format('%.9f', finish))
       end
     end
     if not ticket then

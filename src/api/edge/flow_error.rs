@@ -107,7 +107,9 @@ fn from_refusal(refusal: &Refusal, requested: &str) -> ApiError {
                 format!("No candidate for `{requested}` is available.")
             };
             let opens = until(now, retry_ms);
-            let mut message = if retry_ms >= NEVER_MS {
+            let mut message = if refusal.reasons.is_empty() {
+                format!("The ledger was too slow to admit this request for `{requested}` in time. Try again in {about}{opens}.")
+            } else if retry_ms >= NEVER_MS {
                 all
             } else {
                 format!("{all} The first becomes available in {about}{opens}.")

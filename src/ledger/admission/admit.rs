@@ -74,7 +74,7 @@ impl Ledger {
 
     /// The first candidates alone, and then all of them if those have no room.
     async fn admit_in_parts(&self, request: AdmitRequest<'_>) -> Result<Admission, LedgerError> {
-        let waits = request.wait_ms > 0;
+        let (waits, started) = (request.wait_ms > 0, Instant::now());
         // Not after an outage: it would overtake the requests that wait for the ledger.
         let may_peek = !waits || self.shared.outage_queue.is_clear();
         if request.choices.len() > FIRST_CANDIDATES && may_peek {
@@ -85,7 +85,9 @@ impl Ledger {
                 admission => return admission,
             }
         }
-        self.shared.admit(request, None).await
+        let passed_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let wait_ms = if waits { (request.wait_ms - passed_ms).max(1) } else { request.wait_ms };
+        self.shared.admit(AdmitRequest { wait_ms, ..request }, None).await
     }
 
     /// Settles a failed attempt and admits the rest of its request, in one round trip. The client's quota is charged once
@@ -114,7 +116,6 @@ impl Shared {
         let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.wait_ms).unwrap_or(0));
         let (mut ticket, mut rounds): (Option<QueueTicket>, _) = (None, 0);
         let (mut place, mut first_late) = (String::new(), None::<Instant>);
-        let waits = request.wait_ms > 0;
         let waits_for_ledger = request.waits_for_ledger();
         let arrival = Arrival { number: self.outage_queue.next_arrival(), deadline, waits_for_ledger };
         // The reply of a call for several tickets.
@@ -182,9 +183,11 @@ impl Shared {
                 Round::Restart => QueueTicket::give_up(&mut ticket, &mut place),
                 Round::GiveBack(lease) => {
                     let now = Instant::now();
-                    if now >= deadline.max(*first_late.get_or_insert(now)) + MAX_LATE {
+                    let late_since = *first_late.get_or_insert(now);
+                    let end = if waits_for_ledger { deadline.max(late_since) } else { late_since } + MAX_LATE;
+                    if now >= end {
                         rounds = MAX_ROUNDS;
-                    } else if waits {
+                    } else if waits_for_ledger {
                         rounds = 0;
                     }
                     let not_sent = Outcome { usage: Usage::NOT_SENT, ..Outcome::unknown() };
