@@ -108,7 +108,9 @@ fn from_refusal(refusal: &Refusal, requested: &str) -> ApiError {
             };
             let opens = until(now, retry_ms);
             let mut message = if refusal.reasons.is_empty() {
-                format!("The ledger was too slow to admit this request for `{requested}` in time. Try again in {about}{opens}.")
+                format!(
+                    "The ledger was too slow to admit this request for `{requested}` in time. Try again in {about}{opens}."
+                )
             } else if retry_ms >= NEVER_MS {
                 all
             } else {

@@ -86,3 +86,15 @@ fn a_ticket_that_is_still_there_waits_for_the_end_of_the_hold() {
     }
     assert_eq!(one.queued_tickets(), before);
 }
+
+#[test]
+fn whoever_has_no_time_left_waits_out_the_hold_without_a_place() {
+    let cand = cand("groq", &[win("rpm", 's', 10), win("tpm", 's', 4_000)]);
+    let ([mut one, _], own) = crowd(&cand);
+    one.flush();
+    let hold = one.sync().hold;
+    let (id, client) = &own[0][0];
+    let over = one.admit_queued(id, client, &[(&cand, &[1, 100])], WaitRequest { wait_ms: 0, again: true });
+    assert!(matches!(over, Admit::Hold(ms) if ms == hold), "it would ask again at once: {over:?}");
+    assert!(one.queued_tickets().is_empty());
+}
