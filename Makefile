@@ -65,6 +65,7 @@ test-long: setup ## the same histories and clocks, for much longer
 	TRIAL_SECONDS=120 $(CARGO) test --locked --release --test it -- --test-threads 1 --show-output gateway::hostile
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
 	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
+	$(CARGO) test --locked --test it -- --ignored --test-threads 1 --show-output realtime::crowd
 
 test-compose: setup ## builds the image and runs the compose file for real: three replicas, a collector (about 15 minutes at first)
 	tests/compose/run.sh
