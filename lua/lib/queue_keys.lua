@@ -9,9 +9,8 @@
            rank = class (1 digit), tag (18), number (12)
   guests   the alternates: sorted set, all scores 0: "<queue> <number> <id>": tickets of other queues that could be
            admitted here too
-  tickets  hash: <id> = "planned moved service_time requests tokens" LF its entry in `queue` LF its entries in the
-           alternates, one a line; planned = the instant at which it means to ask again; moved = the one at which it came
-           from another queue, 0 if it did not
+  tickets  hash: <id> = "planned service_time requests tokens" LF its entry in `queue` LF "moved <instant>" where it came from
+           another queue LF its entries in the alternates, one a line; planned = the instant at which it means to ask again
   alive    the heartbeats: sorted set: <id> = instant at which its replica counts as dead
   fair     the fairness: hash: "V <queue>" the virtual time: tag of the last ticket admitted; "F <queue> <client>" the finish
            tag of the client's last ticket; "S <queue> <limit>", or "…<limit>@<model>" for a window of one model: units that

@@ -28,11 +28,12 @@ local function wait_queue()
 
   --- A ticket as it is stored: { planned, moved, service_time, requests, tokens, entry, alternates }.
   function queue.parse_ticket(record)
-    local planned, moved, service_time, requests, tokens, entry, alternates =
-      string.match(record, '^(%d+) (%d+) (%S+) (%d+) (%d+)\n([^\n]*)\n?(.*)$')
+    local planned, service_time, requests, tokens, entry, alternates =
+      string.match(record, '^(%d+) (%S+) (%d+) (%d+)\n([^\n]*)\n?(.*)$')
+    local moved, others = string.match(alternates, '^moved (%d+)\n?(.*)$')
     return {
-      planned = planned + 0, moved = moved + 0, service_time = service_time + 0, requests = requests + 0, tokens = tokens + 0,
-      entry = entry, alternates = alternates,
+      planned = planned + 0, moved = (moved or 0) + 0, service_time = service_time + 0, requests = requests + 0,
+      tokens = tokens + 0, entry = entry, alternates = others or alternates,
     }
   end
 
@@ -43,8 +44,11 @@ local function wait_queue()
   end
 
   function queue.write_ticket(keys, id, ticket)
-    local record = string.format('%d %d %.9f %d %d\n%s', ticket.planned, ticket.moved, ticket.service_time, ticket.requests,
-      ticket.tokens, ticket.entry)
+    local record = string.format('%d %.9f %d %d\n%s', ticket.planned, ticket.service_time, ticket.requests, ticket.tokens,
+      ticket.entry)
+    if ticket.moved > 0 then
+      record = string.format('%s\nmoved %d', record, ticket.moved)
+    end
     redis.call('HSET', keys.tickets, id, ticket.alternates == '' and record or record .. '\n' .. ticket.alternates)
   end
 
