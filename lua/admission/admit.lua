@@ -36,9 +36,8 @@ local function restore(request, planned)
   local only_quota_prevents = request.place.queue == 'c:' .. request.client
   for number = 1, request.count do
     local c = request.candidates(number)
-    c.list = parse_windows(c.spec, c.shares_key + 1)
     if only_quota_prevents or c.queue == request.place.queue then
-      c.tag = request.place.tag
+      c.tag, c.list = request.place.tag, parse_windows(c.spec, c.shares_key + 1)
       if not only_quota_prevents then
         queue.lower_virtual_time(c)
         if not request.is_flexible then

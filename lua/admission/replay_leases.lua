@@ -79,9 +79,8 @@ for record = FIRST_RECORD, #ARGV, RECORD_FIELDS do
   local of_client, clients, first_key, heads = parse_client_windows(client_spec, next_key + 1)
   local windows, count = parse_windows(spec, first_key)
   next_key = first_key + count
-  local is_known = redis.call('EXISTS', key) == 1
-  if has_jumped or not is_known then
-    local existing = is_known and redis.call('GET', key)
+  local existing = redis.call('GET', key)
+  if has_jumped or not existing then
     local is_settled = existing == 'x'
     local lease, is_changed = unpack_lease(existing and not is_settled and existing or packed), false
     for i = 1, clients + count do
@@ -99,7 +98,7 @@ for record = FIRST_RECORD, #ARGV, RECORD_FIELDS do
       end
     end
     write_client_heads(heads)
-    if not is_known then
+    if not existing then
       redis.call('SET', key, is_open and pack_lease(lease, #packed / 8) or 'x', 'PX', is_open and ttl or ARGV[SETTLED_TTL])
       charged = charged + 1
     elseif is_changed and not is_settled then

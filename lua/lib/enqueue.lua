@@ -158,7 +158,7 @@ local function ticket_queue(keys)
     local rank = queue.format_rank(request.class, at.tag, number)
     local entry = table.concat({ at.queue, rank, id, request.client, at.model, at.units }, '\t')
     redis.call('ZADD', keys.queue, 0, entry)
-    queue.add_to_sums(keys, at.queue, at.model, at.units, 1)
+    queue.add_to_sums(keys, at.queue, at.model, at.units)
     reader.forget(at.queue)
     local alternates, seen = {}, { [at.queue] = true }
     for _, name in ipairs(names) do
@@ -245,7 +245,14 @@ local function ticket_queue(keys)
     if #dequeued > 0 then
       local tickets = dequeued
       dequeued = {}
-      queue.remove_all(keys, tickets)
+      queue.remove(keys, tickets)
+      local names = {}
+      for i = 1, #tickets do
+        names[tickets[tickets[i]].queue] = true
+      end
+      for name in pairs(names) do
+        queue.forget_if_empty(keys, name)
+      end
     end
   end
 

@@ -147,7 +147,7 @@ local function queue_reader(keys, queue)
   function reader.units_by_client(name, model, limit)
     local line = line_of(name)
     add_clients(line)
-    return line.by_client, string.find(limit, '^%u') and limit or limit .. '@' .. model
+    return line.by_client, queue.window_name(model, limit)
   end
 
   --- Those of the clients for which counts(client) holds, for each window of a list.
@@ -158,8 +158,7 @@ local function queue_reader(keys, queue)
       if counts(client) then
         for i = 1, #list do
           local limit = list[i].limit
-          local _, field = reader.units_by_client(name, model, limit)
-          units[limit] = (units[limit] or 0) + (own[field] or 0)
+          units[limit] = (units[limit] or 0) + (own[queue.window_name(model, limit)] or 0)
         end
       end
     end

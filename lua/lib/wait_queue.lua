@@ -52,15 +52,20 @@ local function wait_queue()
     redis.call('HSET', keys.tickets, id, ticket.alternates == '' and record or record .. '\n' .. ticket.alternates)
   end
 
-  --- The field of `fair` with the units of a window that all tickets of a queue need.
-  function queue.sum_field(name, model, limit)
-    return 'S\t' .. name .. '\t' .. (string.find(limit, '^%u') and limit or limit .. '@' .. model)
+  --- The name of a window in sums over a queue: with its model, unless it spans the account.
+  function queue.window_name(model, limit)
+    return string.find(limit, '^%u') and limit or limit .. '@' .. model
   end
 
-  --- Adds the units of an entry to the sums of its queue, or takes them away with sign -1.
-  function queue.add_to_sums(keys, name, model, units, sign)
+  --- The field of `fair` with the units of a window that all tickets of a queue need.
+  function queue.sum_field(name, model, limit)
+    return 'S\t' .. name .. '\t' .. queue.window_name(model, limit)
+  end
+
+  --- Adds the units of an entry to the sums of its queue.
+  function queue.add_to_sums(keys, name, model, units)
     for limit, n in string.gmatch(units, '(%a+)=(%d+)') do
-      redis.call('HINCRBY', keys.fairness, queue.sum_field(name, model, limit), sign * n)
+      redis.call('HINCRBY', keys.fairness, queue.sum_field(name, model, limit), n)
     end
   end
 
@@ -137,28 +142,9 @@ local function wait_queue()
     end
   end
 
-  --- Deletes a ticket, which may have been read before. Returns it, with `queue`, `rank` and `client`; nil where there is none.
-  function queue.remove(keys, id, ticket)
-    ticket = ticket or queue.read_ticket(keys, id)
-    redis.call('ZREM', keys.heartbeats, id)
-    if not ticket then
-      return nil
-    end
-    redis.call('HDEL', keys.tickets, id)
-    redis.call('ZREM', keys.queue, ticket.entry)
-    for alternate in string.gmatch(ticket.alternates, '[^\n]+') do
-      redis.call('ZREM', keys.alternates, alternate)
-    end
-    local name, rank, _, client, model, units = queue.parse_entry(ticket.entry)
-    ticket.queue, ticket.rank, ticket.client = name, rank, client
-    queue.add_to_sums(keys, name, model, units, -1)
-    queue.adjust_queued_quota(keys, client, ticket.requests, ticket.tokens, -1)
-    return ticket
-  end
-
-  --- Deletes tickets that were admitted: ids in a list, of which each is also a field with its ticket.
-  function queue.remove_all(keys, ids)
-    local entries, alternates, sums, names = {}, {}, {}, {}
+  --- Deletes tickets: ids in a list, of which each is also a field with its ticket.
+  function queue.remove(keys, ids)
+    local entries, alternates, sums = {}, {}, {}
     for i = 1, #ids do
       local ticket = ids[ids[i]]
       entries[i] = ticket.entry
@@ -166,7 +152,6 @@ local function wait_queue()
         alternates[#alternates + 1] = alternate
       end
       local name, _, _, client, model, units = queue.parse_entry(ticket.entry)
-      names[name] = true
       for limit, n in string.gmatch(units, '(%a+)=(%d+)') do
         local field = queue.sum_field(name, model, limit)
         sums[field] = (sums[field] or 0) + n
@@ -181,9 +166,6 @@ local function wait_queue()
     end
     for field, n in pairs(sums) do
       redis.call('HINCRBY', keys.fairness, field, -n)
-    end
-    for name in pairs(names) do
-      queue.forget_if_empty(keys, name)
     end
   end
 
@@ -222,10 +204,14 @@ local function wait_queue()
 
   --- Deletes a ticket that was not admitted: its client's later ones move forward. Returns the name of its queue, or nil.
   function queue.leave(keys, id)
-    local ticket = queue.remove(keys, id)
+    local ticket = queue.read_ticket(keys, id)
     if not ticket then
+      redis.call('ZREM', keys.heartbeats, id)
       return nil
     end
+    local name, rank, _, client = queue.parse_entry(ticket.entry)
+    ticket.queue, ticket.rank, ticket.client = name, rank, client
+    queue.remove(keys, { id, [id] = ticket })
     if ticket.service_time > 0 then
       move_forward(keys, ticket)
     end
