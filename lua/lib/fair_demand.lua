@@ -1,23 +1,11 @@
 --[[ lib/fair_demand: compares the demand of all clients of a queue. ]]
 --- @include "lib/fair_shares"
+--- @include "lib/fair_sums"
+--- @include "lib/fair_opened"
 --- @include "lib/window_kinds"
 
 --- Most calls do without: its functions are made where sums are old, or where a reserve may decide (lib/window_kinds).
 local function fair_demand()
-  local CLAIM_KEPT_MS = 2000 -- a claim of a client that asks no more is lent after this time, or after two of its intervals
-  local MAX_COMPARED = 128 -- clients whose claims are compared one by one; of more the sums decide
-
-  --- Units that a client may claim of its share: what it requested within about the last span, less what it was granted of it
-  --- that still counts. What left the window is claimed again at once, by whoever asks.
-  local function claim(of_client, demand, w, now, share)
-    if now - of_client.last > max(CLAIM_KEPT_MS, 2 * of_client.interval) then
-      return 0
-    end
-    local requested = demand.requested + demand.requested_before * (1 - now % w.span / w.span)
-    local counted = (w.span + arrival_slack + sub_bucket_ms(w.max, w.span)) / w.span -- spans for which a charge counts
-    return max(0, min(share, requested * counted + 1) - demand.live)
-  end
-
   --- The demand of all clients of a queue, read once per call.
   local function all_demand(shares)
     local common = shares.common
@@ -34,57 +22,54 @@ local function fair_demand()
     return common.own
   end
 
-  --- What each active client may claim of a window: `units` by client, of these `clients`.
-  local function claims_of(shares, name, w, now, weights)
-    local by_name = shares.common.claims
-    local claims = by_name[name]
-    if not claims or claims.weights ~= weights then
-      claims = { weights = weights, clients = {}, units = {} }
-      by_name[name] = claims
-      for client, of_client in pairs(all_demand(shares)) do
-        local demand = current_demand(of_client, name, w, now)
-        if demand.requested + demand.requested_before > 0 then
-          claims.clients[#claims.clients + 1] = client
-          claims.units[client] = claim(of_client, demand, w, now, w.max * of_client.weight / weights)
-        end
+  --- The instant from which a client's oldest charge counts no more.
+  local function leaves_at(demand, w)
+    local oldest = demand.older ~= '' and string.match(demand.older, '^%d+') or demand.newest_end
+    return oldest + w.span + arrival_slack
+  end
+
+  --- The sums of one window.
+  local function sum_up(all, name, w, now)
+    local weights, clients, unmet, exact_until, active = 0, 0, 0, now + fresh_ms(w), {}
+    for _, of_client in pairs(all) do
+      local demand = current_demand(of_client, name, w, now)
+      if is_active(demand) then
+        weights, clients = weights + of_client.weight, clients + 1
+        active[clients] = { of_client, demand }
       end
     end
-    return claims
-  end
-
-  --- Computes the claim of a client again, whose demand has changed in this call.
-  local function update_claim(shares, name, w, now, client, of_client)
-    local by_name = shares.common.claims
-    local claims = by_name[name]
-    if claims and claims.units[client] then
-      claims.units[client] = claim(of_client, of_client[name], w, now, w.max * of_client.weight / claims.weights)
-    else
-      by_name[name] = nil -- it has become active
+    for i = 1, clients do
+      local of_client, demand = active[i][1], active[i][2]
+      local units = claim(of_client, demand, w, now, weights)
+      unmet = unmet + units
+      if units > 0 then
+        exact_until = min(exact_until, of_client.last + kept_ms(of_client) + 1)
+      end
+      if demand.live > 0 then
+        exact_until = min(exact_until, leaves_at(demand, w))
+      end
     end
+    return {
+      at = now, exact_until = floor(exact_until), weights = weights, clients = clients, unmet = unmet, used = max(0, w.used),
+    }
   end
 
-  --- Computes the sums over active clients again, and deletes clients that have been inactive for long.
+  --- Computes the sums of the windows of a list again, and deletes clients that have been inactive for long.
   local function recompute_sums(shares, list, now)
-    local all, text, longest = all_demand(shares), { decimal(now) }, 0
+    local all, common, sums, longest = all_demand(shares), shares.common, {}, 0
+    for name, sum in pairs(sums_by_name(common)) do
+      if now < sum.exact_until then
+        sums[name] = sum -- of another model
+      end
+    end
     for i = 1, #list do
       local w = list[i]
       if is_shared(w) then
         if w.used == 0 and w.units > 0 then
           rules_of(w).check(w, now, 0) -- this call may not have read it yet
         end
-        local name, weights, clients, unmet, active = share_name(w, shares.queue, shares.model), 0, 0, 0, {}
-        for _, of_client in pairs(all) do
-          local demand = current_demand(of_client, name, w, now)
-          if demand.requested + demand.requested_before > 0 then
-            weights, clients = weights + of_client.weight, clients + 1
-            active[clients] = { of_client, demand }
-          end
-        end
-        for j = 1, clients do
-          local of_client, demand = active[j][1], active[j][2]
-          unmet = unmet + claim(of_client, demand, w, now, w.max * of_client.weight / weights)
-        end
-        text[#text + 1] = format('%s:%d %d %d %d', name, weights, clients, unmet + 0.5, max(0, w.used))
+        local name = share_name(w, shares.queue, shares.model)
+        sums[name] = sum_up(all, name, w, now)
         longest = max(longest, w.span)
       end
     end
@@ -96,8 +81,8 @@ local function fair_demand()
         redis.call('HDEL', shares.key, client)
       end
     end
-    shares.common.sums_text, shares.common.sums, shares.common.claims = table.concat(text, '|'), nil, {}
-    redis.call('HSET', shares.key, '=', shares.common.sums_text)
+    common.sums, common.sums_text, common.have_sums_changed = sums, pack_sums(sums), false
+    redis.call('HSET', shares.key, '=', common.sums_text)
     redis.call('PEXPIRE', shares.key, decimal(3 * longest))
   end
 
@@ -105,9 +90,9 @@ local function fair_demand()
   --- fair_reserve (lib/fair_reserve).
   local function reserved_for_others(shares, sum, w, now, request, ahead, queued)
     local name = share_name(w, shares.queue, shares.model)
-    local own = own_demand(shares)
+    local own = demand_of(shares, request.client)
     local demand, weights, clients = current_demand(own, name, w, now), sum.weights, sum.clients
-    if demand.requested + demand.requested_before == 0 then
+    if not is_active(demand) then
       weights, clients = weights + request.weight, clients + 1
     end
     if clients <= 1 then
@@ -117,37 +102,20 @@ local function fair_demand()
     if not request.is_flexible and (demand.live == 0 or demand.live + w.units <= share) then
       return 0
     end
-    local reserved = 0
-    if clients > MAX_COMPARED then
-      reserved = sum.unmet - ahead -- as if all that is queued before the request were of clients with claims
-    else
-      local claims, by_client, field = claims_of(shares, name, w, now, weights), nil, nil
-      if queued then
-        by_client, field = queued(w.limit)
-      end
-      for i = 1, #claims.clients do
-        local other = claims.clients[i]
-        local unmet = claims.units[other]
-        if unmet > 0 and other ~= request.client then
-          local theirs = by_client and by_client[other]
-          reserved = reserved + max(0, unmet - (theirs and theirs[field] or 0))
+    local reserved = sum.unmet - claim(own, demand, w, now, weights)
+    if queued and clients > MAX_COMPARED then
+      reserved = reserved - ahead -- as if all of that were of clients with claims
+    elseif queued then
+      local by_client, field = queued(w.limit)
+      for client, units in pairs(by_client) do
+        if client ~= request.client then
+          local other = demand_of(shares, client)
+          reserved = reserved - min(units[field] or 0, claim(other, current_demand(other, name, w, now), w, now, weights))
         end
       end
     end
     return max(0, min(floor(reserved + 1e-6), w.max - w.units - ahead))
   end
 
-  --- Whether a client has no claim to any more of a window: what it was granted is its share, or nearly.
-  local function is_above(shares, sum, w, now, client)
-    local of_client = all_demand(shares)[client]
-    if not of_client then
-      return false
-    end
-    local demand = current_demand(of_client, share_name(w, shares.queue, shares.model), w, now)
-    return demand.live > 0 and demand.live + w.units > w.max * of_client.weight / max(1, sum.weights)
-  end
-
-  return {
-    recompute_sums = recompute_sums, reserved_for_others = reserved_for_others, is_above = is_above, update_claim = update_claim,
-  }
+  return { recompute_sums = recompute_sums, reserved_for_others = reserved_for_others }
 end

@@ -2,27 +2,10 @@
   what each client requested and was granted.
 ]]
 --- @include "lib/fair_shares"
+--- @include "lib/fair_sums"
+--- @include "lib/fair_opened"
 --- @include "lib/fair_demand"
-local FRESH_PART = 1 / 64 -- of the span: the greatest age of the sums
 local LEFT_PART = 1 / 32 -- of the limit: where more than this has left the window, the sums are computed again
-
---- What the requests of this call have read, by key: own = demand by client, has_all = of all clients, changed = of which it
---- is not written yet, claims = by name of a window (lib/fair_demand).
-local opened = {}
-
---- One client's view of the shares of a queue; its own demand is parsed where it decides.
-local function open_shares(key, queue, model, client)
-  local common, own_text = opened[key], nil
-  if not common then
-    local stored = redis.call('HMGET', key, client, '=')
-    own_text = stored[1]
-    common = { own = {}, has_all = false, changed = {}, claims = {}, sums_text = stored[2], sums = nil }
-    opened[key] = common
-  elseif not common.own[client] and not common.has_all then
-    own_text = redis.call('HGET', key, client)
-  end
-  return { key = key, queue = queue, model = model, client = client, own_text = own_text or '', common = common }
-end
 
 local comparison
 
@@ -32,33 +15,27 @@ local function compare_demand()
   return comparison
 end
 
---- Sums over all active clients of a window: { weights, clients, unmet, used }.
-local function sums_of(shares, list, name, w, now)
-  local common = shares.common
-  if common.sums_text and not common.sums then
-    local sums = { at = string.match(common.sums_text, '^%d+') + 0, rpm = nil, tpm = nil, itpm = nil }
-    for name_of, weights, clients, unmet, used in string.gmatch(common.sums_text, '|([^:]+):(%d+) (%d+) (%d+) (%d+)') do
-      sums[name_of] = { weights = weights + 0, clients = clients + 0, unmet = unmet + 0, used = used + 0 }
-    end
-    common.sums = sums
-  end
-  local sums = common.sums
-  local sum = sums and sums[name]
-  if sum and now >= sums.at and now - sums.at <= w.span * FRESH_PART and w.used >= sum.used - w.max * LEFT_PART then
+--- The sums of a window; is_exact: no claim has changed by time since.
+local function sum_of(shares, list, name, w, now, is_exact)
+  local sum = sums_by_name(shares.common)[name]
+  if sum and now >= sum.at and now - sum.at <= fresh_ms(w) and w.used >= sum.used - w.max * LEFT_PART
+    and not (is_exact and now >= sum.exact_until) then
     return sum
   end
   compare_demand().recompute_sums(shares, list, now)
-  return sums_of(shares, list, name, w, now)
+  return shares.common.sums[name]
 end
 
 --- Units of a window that are reserved for other clients below their share, against a request of w.units. `ahead` units are
 --- queued before it, those of each client by queued(limit). request = { client, weight, is_flexible }: flexible work
 --- counts as above its share.
 local function fair_reserve(shares, list, w, now, request, ahead, queued)
-  local sum = sums_of(shares, list, share_name(w, shares.queue, shares.model), w, now)
+  local name = share_name(w, shares.queue, shares.model)
+  local sum = sum_of(shares, list, name, w, now, false)
   if w.used + w.units + ahead + sum.unmet + w.max * LEFT_PART <= w.max then
     return 0 -- there is room even if all of them came now
   end
+  sum = sum_of(shares, list, name, w, now, true)
   return compare_demand().reserved_for_others(shares, sum, w, now, request, ahead, queued)
 end
 
@@ -72,9 +49,9 @@ local function is_below_share(shares, list, now, request)
     local w = list[i]
     if w.units > 0 and is_shared(w) then
       local name = share_name(w, shares.queue, shares.model)
-      local sum, demand = sums_of(shares, list, name, w, now), current_demand(own_demand(shares), name, w, now)
-      local weights = sum.weights
-      if demand.requested + demand.requested_before == 0 then
+      local sum = sum_of(shares, list, name, w, now, false)
+      local demand, weights = current_demand(demand_of(shares, shares.client), name, w, now), sum.weights
+      if not is_active(demand) then
         weights = weights + request.weight
       end
       if demand.live + w.units > w.max * request.weight / weights then
@@ -91,8 +68,10 @@ local function is_above_share(shares, list, now, client)
   for i = 1, #list do
     local w = list[i]
     if w.units > 0 and is_shared(w) then
-      local sum = sums_of(shares, list, share_name(w, shares.queue, shares.model), w, now)
-      if compare_demand().is_above(shares, sum, w, now, client) then
+      local name = share_name(w, shares.queue, shares.model)
+      local sum, of_client = sum_of(shares, list, name, w, now, false), demand_of(shares, client)
+      local demand = current_demand(of_client, name, w, now)
+      if demand.live > 0 and demand.live + w.units > w.max * of_client.weight / max(1, sum.weights) then
         return true
       end
     end
@@ -102,47 +81,47 @@ end
 
 --- Records what a client requested and was granted: `requested` and `granted` are 1 or 0 times the units of each shared window.
 local function record_demand(shares, list, now, client, weight, requested, granted)
-  local own, names, shared = nil, {}, {}
+  local common, shared = shares.common, {}
   for i = 1, #list do
-    local w = list[i]
-    if w.units > 0 and is_shared(w) then
-      own = own_demand(shares)
-      local name = share_name(w, shares.queue, shares.model)
-      local demand = current_demand(own, name, w, now)
-      demand.requested = demand.requested + requested * w.units
-      if granted > 0 then
-        add_granted(demand, w, now, w.units)
-      end
-      set_demand(own, name, demand)
-      names[#names + 1] = name
-      shared[#shared + 1] = w
+    if list[i].units > 0 and is_shared(list[i]) then
+      shared[#shared + 1] = list[i]
     end
   end
-  if not own then
+  if #shared == 0 then
     return
+  end
+  local own, sums, before = demand_of(shares, client), sums_by_name(common), {}
+  own.weight = weight
+  for i = 1, #shared do
+    local w = shared[i]
+    local name = share_name(w, shares.queue, shares.model)
+    local demand, sum = current_demand(own, name, w, now), sums[name]
+    before[i] = sum and claim(own, demand, w, now, sum.weights)
+    if sum and requested > 0 and not is_active(demand) then
+      sum.weights, sum.clients, common.have_sums_changed = sum.weights + weight, sum.clients + 1, true
+      if sum.clients <= MAX_COMPARED then
+        sum.exact_until = now -- the shares of all others are smaller
+      end
+    end
+    demand.requested = demand.requested + requested * w.units
+    if granted > 0 then
+      add_granted(demand, w, now, w.units)
+    end
+    set_demand(own, name, demand)
   end
   if requested > 0 and own.last > 0 then
     own.interval = floor(0.8 * own.interval + 0.2 * (now - own.last) + 0.5)
   end
-  own.weight, own.last = weight, now
-  local common = shares.common
-  common.own[client], common.changed[client] = own, true
+  own.last = now
+  for i = 1, #shared do
+    local w = shared[i]
+    local name = share_name(w, shares.queue, shares.model)
+    if before[i] and adjust_unmet(sums[name], w, claim(own, own[name], w, now, sums[name].weights) - before[i]) then
+      common.have_sums_changed = true
+    end
+  end
+  common.changed[client] = true
   if not common.sums_text then
     compare_demand().recompute_sums(shares, list, now) -- gives a new hash its TTL
-  end
-  if comparison then
-    for i = 1, #names do
-      comparison.update_claim(shares, names[i], shared[i], now, client, own)
-    end
-  end
-end
-
---- Writes the demand that this call has changed.
-local function write_changed_demand()
-  for key, common in pairs(opened) do
-    for client in pairs(common.changed) do
-      write_demand(key, client, common.own[client])
-    end
-    common.changed = {}
   end
 end

@@ -7,9 +7,8 @@
   `newest`, charged from newest_end on, and of `older`: "end=units," each, the oldest first. A charge counts as long as in the
   window itself; charges within a 40th of the span are counted together.
 
-  "=" = "at", then for each window "|name:weights clients unmet used": sums over the active clients, what all of them may
-  still claim, and the units in the window then; computed again when older than span/64, or when units have left the window.
-  A client is active while it has requested something within the last two spans. No limit depends on any of this.
+  "=": sums over the active clients (lib/fair_sums). A client is active while it has requested something within the last two
+  spans. No limit depends on any of this.
 ]]
 --- @include "lib/window"
 local MAX_SHARED_SPAN_MS = 3600000
@@ -111,17 +110,6 @@ local function take_granted(demand, units)
   end
 end
 
---- A client's own demand, of what open_shares (lib/fair_reserve) has read.
-local function own_demand(shares)
-  local own = shares.common.own
-  local demand = own[shares.client]
-  if not demand then
-    demand = parse_demand(shares.own_text)
-    own[shares.client] = demand
-  end
-  return demand
-end
-
 local function set_demand(of_client, name, demand)
   if not of_client[name] then
     of_client.names[#of_client.names + 1] = name
@@ -129,7 +117,8 @@ local function set_demand(of_client, name, demand)
   of_client[name] = demand
 end
 
-local function write_demand(key, client, of_client)
+--- One client's field as text.
+local function pack_demand(of_client)
   local text = format('%d %d %d', of_client.weight, of_client.last, of_client.interval)
   for i = 1, #of_client.names do
     local name = of_client.names[i]
@@ -137,5 +126,5 @@ local function write_demand(key, client, of_client)
     text = text .. format('|%s;%d %d %d %d %d %d %s', name, d.slice, d.requested, d.requested_before, d.live, d.newest_end,
       d.newest, d.older)
   end
-  redis.call('HSET', key, client, text)
+  return text
 end

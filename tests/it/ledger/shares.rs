@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     queue::{Caller, QueueSimulation},
-    rig::{Cand, TestClient, cand, win},
+    rig::{Admit, Cand, TestClient, TestLedger, cand, win},
 };
 
 const SECOND: i64 = 1_000;
@@ -227,5 +227,25 @@ fn from_the_second_span_on_a_greedy_client_takes_nothing_that_others_request_of_
         // One unit of each client is reserved before it is requested.
         assert!(got.iter().sum::<i64>() >= 360 * 95 / 100, "{what}");
         team.queue.assert_within_limits();
+    }
+}
+
+#[test]
+fn models_of_one_account_share_each_their_own_windows_whatever_their_names_contain() {
+    let mut queue = QueueSimulation::new();
+    let windows = [win("rpm", 's', 40).account_wide(), win("rpm", 's', 4)];
+    let cands = ["qwen3:free", "llama|3:free"].map(|model| cand("router", &windows).with(model, "account"));
+    let (ann, bob) = (TestClient::named("ann"), TestClient::named("bob"));
+    for cand in &cands {
+        let granted = |ledger: &mut TestLedger, client: &TestClient| {
+            (0..4).filter(|_| matches!(ledger.admit(client, &[(cand, &[1, 1])]), Admit::Go(_))).count()
+        };
+        let ledger = &mut queue.ledger;
+        assert_eq!((granted(ledger, &bob), granted(ledger, &ann)), (4, 0), "bob came first to {}", cand.model);
+        ledger.pass(62 * SECOND);
+        for _ in 0..3 {
+            ledger.admit(&ann, &[(cand, &[1, 1])]);
+        }
+        assert!(granted(ledger, &bob) <= 2, "{}: ann has asked for her half", cand.model);
     }
 }
