@@ -10,13 +10,18 @@
 local META, QUEUE = 1, 2 -- KEYS
 local ALIVE_MS, FIRST_ID = 1, 2 -- ARGV
 
-local now, keys, is_there = pool_clock(KEYS[META]), queue_keys(QUEUE), {}
-for i = FIRST_ID, #ARGV do
-  local exists = redis.call('HEXISTS', keys.tickets, ARGV[i])
-  if exists == 1 then
-    redis.call('ZADD', keys.heartbeats, now + ARGV[ALIVE_MS], ARGV[i])
+local now, keys, is_there, beats = pool_clock(KEYS[META]), queue_keys(QUEUE), {}, {}
+local dead_at = string.format('%d', now + ARGV[ALIVE_MS])
+local tickets = #ARGV >= FIRST_ID and redis.call('HMGET', keys.tickets, unpack(ARGV, FIRST_ID)) or {}
+for i = 1, #tickets do
+  is_there[i] = tickets[i] and 1 or 0
+  if tickets[i] then
+    beats[#beats + 1] = dead_at
+    beats[#beats + 1] = ARGV[FIRST_ID + i - 1]
   end
-  is_there[#is_there + 1] = exists
+end
+if beats[1] then
+  redis.call('ZADD', keys.heartbeats, unpack(beats))
 end
 wait_queue().drop_expired_tickets(keys, now)
 return is_there

@@ -121,7 +121,7 @@ impl RedisEngine {
         if !matches!(&reply, Err(EngineError::Script { message, .. }) if wrong_types::is_wrong_type(message)) {
             return reply;
         }
-        self.delete_wrong_types(call).await;
+        self.delete_wrong_types(call).boxed().await; // boxed, since it is rare and large
         self.run_script(call, "EVALSHA", digest(call.script)).await
     }
 

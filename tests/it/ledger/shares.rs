@@ -246,6 +246,6 @@ fn models_of_one_account_share_each_their_own_windows_whatever_their_names_conta
         for _ in 0..3 {
             ledger.admit(&ann, &[(cand, &[1, 1])]);
         }
-        assert!(granted(ledger, &bob) <= 2, "{}: ann has asked for her half", cand.model);
+        assert!(granted(ledger, &bob) <= 2, "{}: ann has requested her half", cand.model);
     }
 }
