@@ -70,6 +70,7 @@ scripts! {
 
 const PIECES: &[(&str, &str)] = pieces![
     "lib/admission",
+    "lib/admission_call",
     "lib/audit_entry",
     "lib/breaker",
     "lib/breaker_update",
@@ -80,6 +81,7 @@ const PIECES: &[(&str, &str)] = pieces![
     "lib/concurrency_slots",
     "lib/cooldown",
     "lib/enqueue",
+    "lib/evaluation",
     "lib/fair_correction",
     "lib/fair_demand",
     "lib/fair_opened",
