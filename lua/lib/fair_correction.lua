@@ -13,7 +13,7 @@ local function correct_demand(key, queue, model, list, now, client)
     if w and w.units ~= 0 and is_shared(w) then
       local name = share_name(w, queue, model)
       local demand, sum = current_demand(of_client, name, w, now), sums[name]
-      local before = sum and claim(of_client, demand, w, now, sum.weights)
+      local was_active, before = is_active(demand), sum and claim(of_client, demand, w, now, sum.weights)
       local requested = demand.requested + w.units
       demand.requested = max(0, requested)
       -- What the present slice cannot give back is taken from the one before.
@@ -24,6 +24,11 @@ local function correct_demand(key, queue, model, list, now, client)
         demand.live, demand.newest = demand.live + w.units, demand.newest + w.units
       end
       set_demand(of_client, name, demand)
+      if sum and is_active(demand) ~= was_active then
+        local sign = was_active and -1 or 1
+        sum.weights, sum.clients = max(0, sum.weights + sign * of_client.weight), max(0, sum.clients + sign)
+        has_changed = true
+      end
       if sum and adjust_unmet(sum, w, claim(of_client, demand, w, now, sum.weights) - before) then
         has_changed = true
       end

@@ -1,4 +1,4 @@
---[[ lib/fair_demand: compares the demand of all clients of a queue. ]]
+--[[ lib/fair_demand: the sums over all clients of a queue, and the reserve that follows from them. ]]
 --- @include "lib/fair_shares"
 --- @include "lib/fair_sums"
 --- @include "lib/fair_opened"
@@ -30,7 +30,7 @@ local function fair_demand()
 
   --- The sums of one window.
   local function sum_up(all, name, w, now)
-    local weights, clients, unmet, exact_until, active = 0, 0, 0, now + fresh_ms(w), {}
+    local weights, clients, unmet, exact_until, active = 0, 0, 0, now + w.span, {}
     for _, of_client in pairs(all) do
       local demand = current_demand(of_client, name, w, now)
       if is_active(demand) then
@@ -58,8 +58,8 @@ local function fair_demand()
   local function recompute_sums(shares, list, now)
     local all, common, sums, longest = all_demand(shares), shares.common, {}, 0
     for name, sum in pairs(sums_by_name(common)) do
-      if now < sum.exact_until then
-        sums[name] = sum -- of another model
+      if now - sum.at <= MAX_FRESH_MS then
+        sums[name] = sum -- of another model; those of this one are replaced below
       end
     end
     for i = 1, #list do

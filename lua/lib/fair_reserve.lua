@@ -15,11 +15,11 @@ local function compare_demand()
   return comparison
 end
 
---- The sums of a window; is_exact: no claim has changed by time since.
+--- The sums of a window; is_exact: computed again where a charge has left the window since, or a claim has lapsed.
 local function sum_of(shares, list, name, w, now, is_exact)
   local sum = sums_by_name(shares.common)[name]
-  if sum and now >= sum.at and now - sum.at <= fresh_ms(w) and w.used >= sum.used - w.max * LEFT_PART
-    and not (is_exact and now >= sum.exact_until) then
+  if sum and now >= sum.at and now - sum.at <= fresh_ms(w, sum.clients) and w.used >= sum.used - w.max * LEFT_PART
+    and not (is_exact and now >= sum.exact_until and sum.clients <= MAX_COMPARED) then
     return sum
   end
   compare_demand().recompute_sums(shares, list, now)
@@ -99,9 +99,7 @@ local function record_demand(shares, list, now, client, weight, requested, grant
     before[i] = sum and claim(own, demand, w, now, sum.weights)
     if sum and requested > 0 and not is_active(demand) then
       sum.weights, sum.clients, common.have_sums_changed = sum.weights + weight, sum.clients + 1, true
-      if sum.clients <= MAX_COMPARED then
-        sum.exact_until = now -- the shares of all others are smaller
-      end
+      sum.exact_until = now -- the shares of all others are smaller
     end
     demand.requested = demand.requested + requested * w.units
     if granted > 0 then

@@ -33,7 +33,7 @@ local function parse_demand(text)
     weight = (weight or 1) + 0, last = (last or 0) + 0, interval = (interval or 0) + 0, names = names, rpm = nil, tpm = nil,
   }
   for name, slice, requested, requested_before, live, newest_end, newest, older in
-    string.gmatch(text, '|([^;]+);(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([^|]*)') do
+    string.gmatch(text, '|(.-);(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([^|]*)') do
     names[#names + 1] = name
     demand[name] = {
       slice = slice + 0, requested = requested + 0, requested_before = requested_before + 0, live = live + 0,

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use tollfree::ledger::engine::Reply;
+
 use super::{
     queue::{Caller, QueueSimulation},
-    rig::{Admit, Cand, TestClient, TestLedger, cand, win},
+    rig::{Admit, Cand, End, TestClient, TestLedger, cand, win},
 };
 
 const SECOND: i64 = 1_000;
@@ -234,7 +236,7 @@ fn from_the_second_span_on_a_greedy_client_takes_nothing_that_others_request_of_
 fn models_of_one_account_share_each_their_own_windows_whatever_their_names_contain() {
     let mut queue = QueueSimulation::new();
     let windows = [win("rpm", 's', 40).account_wide(), win("rpm", 's', 4)];
-    let cands = ["qwen3:free", "llama|3:free"].map(|model| cand("router", &windows).with(model, "account"));
+    let cands = ["qwen3:free", "llama|3;x:free"].map(|model| cand("router", &windows).with(model, "account"));
     let (ann, bob) = (TestClient::named("ann"), TestClient::named("bob"));
     for cand in &cands {
         let granted = |ledger: &mut TestLedger, client: &TestClient| {
@@ -248,4 +250,24 @@ fn models_of_one_account_share_each_their_own_windows_whatever_their_names_conta
         }
         assert!(granted(ledger, &bob) <= 2, "{}: ann has requested her half", cand.model);
     }
+}
+
+#[test]
+fn a_client_whose_calls_were_not_sent_counts_once_among_those_that_share() {
+    let (mut ledger, cand) = (TestLedger::new(), cand("groq", &[win("rpm", 's', 100)]));
+    let (ann, bob) = (TestClient::named("ann"), TestClient::named("bob"));
+    ledger.pass(600); // it holds
+    let _open = ledger.admit(&ann, &[(&cand, &[1])]).go();
+    for _ in 0..30 {
+        let lease = ledger.admit(&bob, &[(&cand, &[1])]).go();
+        ledger.close(&lease, &End::not_sent());
+        ledger.pass(10);
+    }
+    let _open = ledger.admit(&bob, &[(&cand, &[1])]).go();
+    let Reply::Bulk(sums) = ledger.eval("return redis.call('HGET', KEYS[1], '=')", &cand.shares_key()) else {
+        panic!("no sums")
+    };
+    let sums = String::from_utf8(sums.to_vec()).unwrap();
+    let fields: Vec<&str> = sums.split([';', ' ']).collect();
+    assert_eq!((fields[0], fields[3], fields[4]), ("0|rpm", "2", "2"), "weights and clients in {sums}");
 }
