@@ -8,7 +8,7 @@
 --- @include "lib/fair_shares"
 local FRESH_PART, MAX_FRESH_MS = 1 / 64, 1000 -- the greatest age of sums, of the span and in ms
 local CLAIM_KEPT_MS = 2000 -- a claim of a client that asks no more is lent after this time, or after two of its intervals
-local MAX_COMPARED = 128 -- with more active clients, sums may be as old as fresh_ms tells, whatever leaves the window meanwhile
+local MAX_COMPARED = 128 -- with more active clients, sums may be as old as fresh_ms allows, whatever leaves the window meanwhile
 
 local function parse_sums(text)
   local sums = { rpm = nil, tpm = nil, itpm = nil }
