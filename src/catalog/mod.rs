@@ -163,6 +163,11 @@ impl Catalog {
     pub fn resolve(&self, name: &str) -> Result<Resolved<'_>, NotFound> {
         resolve::resolve(self, name)
     }
+
+    /// The name under which metrics count requests for `name`: itself, or the pattern of an alias. `None`: it is not served.
+    pub(crate) fn counted_as<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        resolve::counted_as(self, name)
+    }
 }
 
 #[cfg(test)]

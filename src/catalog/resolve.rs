@@ -90,6 +90,21 @@ fn aliases_of<'a>(catalog: &'a Catalog, name: &'a str) -> Vec<&'a str> {
     models
 }
 
+/// The name under which requests for `name` are counted: itself, where it is served, else the pattern of the alias that it
+/// matches, so that no caller can add names of its own. `None` where it is not served.
+pub(super) fn counted_as<'a>(catalog: &'a Catalog, name: &'a str) -> Option<&'a str> {
+    let is_served = |name: &str| {
+        catalog.metas.iter().any(|meta| meta.name == name) || catalog.candidates.iter().any(|c| is_called(c, name))
+    };
+    let bare = name.strip_prefix(LISTED_PREFIX).unwrap_or(name);
+    if let Some(served) = [name, bare].into_iter().find(|name| is_served(name)) {
+        return Some(served);
+    }
+    let own = catalog.aliases.iter().find(|alias| model_pattern::matches(&alias.pattern, name));
+    let builtin = || BUILTIN_ALIASES.iter().find(|(pattern, _)| model_pattern::matches(pattern, bare));
+    own.map(|alias| &*alias.pattern).or_else(|| builtin().map(|(pattern, _)| *pattern))
+}
+
 /// Like [`resolve`], without aliases.
 pub(super) fn resolve_name<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'a>, NotFound> {
     if let Some(meta) = catalog.metas.iter().find(|meta| meta.name == name) {

@@ -500,6 +500,22 @@ fn aliases_are_tried_after_every_other_name_in_the_order_of_the_file() {
 }
 
 #[test]
+fn requests_are_counted_under_names_that_callers_cannot_add_to() {
+    let catalog = catalog(&[("GROQ_API_KEY", "k")], "[aliases]\n\"gpt-4*\" = \"free\"\n");
+    for (name, counted_as) in [
+        ("free", Some("free")),
+        ("groq/openai/gpt-oss-20b", Some("groq/openai/gpt-oss-20b")),
+        ("anthropic/groq/openai/gpt-oss-20b", Some("groq/openai/gpt-oss-20b")),
+        ("gpt-4-0613-x7", Some("gpt-4*")),
+        ("claude-7f3a9c", Some("claude-*")),
+        ("anthropic/claude-haiku-7f3a9c", Some("claude-*haiku*")),
+        ("no-such-model", None),
+    ] {
+        assert_eq!(catalog.counted_as(name), counted_as, "{name}");
+    }
+}
+
+#[test]
 fn names_of_claude_stand_for_meta_models_unless_the_file_maps_them() {
     let key = [("GROQ_API_KEY", "k")];
     let stands_for = |catalog: &Catalog, name: &str| match catalog.resolve(name) {

@@ -65,6 +65,7 @@ pub(super) fn read(
     }
     let mut tables: BTreeMap<String, Option<ProviderTable>> = builtin().ids().map(|id| (id.to_owned(), None)).collect();
     tables.extend(reader.section("providers").into_iter().map(|(id, table)| (id, Some(table))));
+    reader.check_variables(&tables);
     for (id, table) in tables {
         if let Some(provider) = reader.provider(&id, table) {
             settings.providers.insert(id, provider);
@@ -81,6 +82,17 @@ pub(super) fn read(
         findings.source("ollama.models", found.source, models.join(", "));
         settings.ollama.models = models;
     }
+}
+
+/// Names that stand for something else: of the gateway, whose own key is `TOLLFREE_API_KEY` (or `FREELLM_API_KEY`), and of
+/// reports, for what reached no provider, for the rest, and for the time.
+const RESERVED_PROVIDERS: [&str; 5] = ["tollfree", "freellm", "none", "other", "time"];
+/// The name of whatever has no name of its own in metrics.
+const OTHER: &str = "other";
+
+/// What the names of a provider's variables begin with.
+fn variables_of(id: &str) -> String {
+    id.to_uppercase().replace('-', "_")
 }
 
 struct Reader<'a> {
@@ -135,7 +147,9 @@ impl Reader<'_> {
     fn meta_model(&mut self, name: &str, meta: MetaTable) -> MetaModelSettings {
         let path = ["models", name];
         let builtin = BUILTIN_META_MODELS.iter().find(|(n, _)| *n == name).map(|(_, strategy)| *strategy);
-        if name.is_empty() || name.contains('/') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if name == OTHER {
+            self.error(&path, "`other` is reserved: metrics count models that do not exist under it");
+        } else if name.is_empty() || name.contains('/') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
             self.error(&path, "a meta-model's name has no `/` and no blanks (`/` separates provider and model)");
         } else if meta.members.is_empty() && builtin.is_none() {
             self.error(&path, "`members` is missing, such as [\"cerebras/*\", \"groq/openai/gpt-oss-120b\"]");
@@ -153,7 +167,7 @@ impl Reader<'_> {
         if table.is_none() && known.is_some_and(|known| known.status == Some(Status::Retired)) {
             return None; // GITHUB_TOKEN, for one, is usually set for another purpose.
         }
-        let variables = id.to_uppercase().replace('-', "_");
+        let variables = variables_of(id);
         let base_url = self.base_url(id, &variables, table.as_ref());
         let names = match (&table, known) {
             (Some(table), _) if !table.key_env.is_empty() => table.key_env.clone(),
@@ -174,6 +188,20 @@ impl Reader<'_> {
         let base_url = base_url.or_else(|| known.and_then(|known| self.filled_base_url(id, known, !keys.is_empty())));
         let is_set = table.is_some() || base_url.is_some() || !keys.is_empty();
         is_set.then_some(ProviderSettings { keys, base_url, table, ..ProviderSettings::default() })
+    }
+
+    /// Two providers whose names differ in `-` and `_` only would read the same key, and one would get that of the other.
+    fn check_variables(&mut self, tables: &BTreeMap<String, Option<ProviderTable>>) {
+        let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+        for (id, table) in tables {
+            let variables = variables_of(id);
+            let Some(other) = seen.insert(variables.clone(), id) else { continue };
+            let named = if table.is_some() { id } else { other };
+            self.error(
+                &["providers", named],
+                &format!("`{other}` and `{id}` would both read {variables}_API_KEY and {variables}_BASE_URL"),
+            );
+        }
     }
 
     /// The providers of `routing.keyless` that answer without a key.
@@ -203,6 +231,16 @@ impl Reader<'_> {
         let path = ["providers", id];
         if id.is_empty() || id.contains(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c))) {
             self.error(&path, "the name of a provider consists of a-z, 0-9, - and _");
+        }
+        if RESERVED_PROVIDERS.contains(&id) {
+            self.error(&path, &format!("`{id}` is reserved: choose another name, such as `{id}-1`"));
+        }
+        for (model, of_model) in &table.models {
+            for name in std::iter::once(model).chain(&of_model.aliases) {
+                if let Err(error) = value::check_model_id(name) {
+                    self.error(&["providers", id, "models", model], &error);
+                }
+            }
         }
         if has_no_address {
             let near = closest(id, builtin().ids());

@@ -232,7 +232,7 @@ pub(super) fn check_base_url(text: &str) -> Result<(), String> {
 }
 
 pub(super) fn check_model_id(id: &str) -> Result<(), String> {
-    if id.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    if id.is_empty() || id.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(format!("expected the id of a model, got `{id}`"));
     }
     Ok(())

@@ -73,9 +73,14 @@ impl Client {
         self.models.is_empty() || self.models.iter().any(|pattern| model_pattern::matches(pattern, name))
     }
 
-    /// Whether the client may use a model, by `provider/model` or by the model's id. A meta-model that is not allowed itself
-    /// routes only to its allowed members.
+    /// Whether the client may use a model, by `provider/model` or by the model's id. A pattern with `/` and `*` is always of
+    /// `provider/model`: ids of models at other providers begin with the name of a vendor, which can be that of a provider. A
+    /// meta-model that is not allowed itself routes only to its allowed members.
     pub fn may_use(&self, candidate: &Candidate) -> bool {
-        self.allows(&candidate.name) || self.allows(&candidate.model.id)
+        let is_of_provider = |pattern: &str| pattern.contains('/') && pattern.contains('*');
+        self.allows(&candidate.name)
+            || self.models.iter().any(|pattern| {
+                !is_of_provider(pattern) && model_pattern::matches(pattern, &candidate.model.id)
+            })
     }
 }

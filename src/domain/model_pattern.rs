@@ -15,15 +15,15 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     rest.is_empty()
 }
 
-/// Maximum length of a pattern.
-const MAX_LENGTH: usize = 200;
+/// Maximum length of a pattern, in bytes. A discovered model's id has up to 200 characters, before which its provider's stands.
+const MAX_LENGTH: usize = 300;
 
 /// Checks a pattern's syntax; the error describes the problem.
 pub fn check(pattern: &str) -> Result<(), &'static str> {
     let is_foreign = |c: char| matches!(c, '?' | '[' | ']' | '{' | '}' | '!' | '\\' | '"' | '\'' | '`' | ',');
     match pattern {
         "" => Err("it is empty"),
-        long if long.len() > MAX_LENGTH => Err("it is longer than 200 characters"),
+        long if long.len() > MAX_LENGTH => Err("it is longer than 300 characters"),
         text if text.chars().any(|c| !c.is_ascii_graphic()) => Err("it contains spaces or non-ASCII characters"),
         text if text.chars().any(is_foreign) => Err("the only special character is `*`, which matches any others"),
         _ => Ok(()),
@@ -55,7 +55,7 @@ mod tests {
         for good in ["free", "groq/*", "*", "openrouter/z-ai/glm-4.5-air:free", "cloudflare/@cf/meta/x"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in ["", "a b", "gr?q/*", "groq/[ab]", "{groq,gemini}/*", "grö/*", &"x".repeat(201)] {
+        for bad in ["", "a b", "gr?q/*", "groq/[ab]", "{groq,gemini}/*", "grö/*", &"x".repeat(301)] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

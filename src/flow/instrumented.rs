@@ -207,9 +207,9 @@ pub(crate) struct ChatMetrics {
 }
 
 impl ChatMetrics {
-    /// `model` counts as a served name unless planning finds that it does not exist.
-    pub(crate) fn begin(protocol: &'static str, request: &ChatRequest) -> Self {
-        let chat = metrics::Chat::new(protocol, &request.model, request.kind.operation());
+    /// `model`: the name under which the request is counted; `None` where it is not served.
+    pub(crate) fn begin(protocol: &'static str, request: &ChatRequest, model: Option<&str>) -> Self {
+        let chat = metrics::Chat::new(protocol, model, request.kind.operation());
         Self { chat, began: Instant::now(), status: RequestRecord::CANCELLED, _in_flight: metrics::InFlight::enter() }
     }
 
@@ -220,9 +220,6 @@ impl ChatMetrics {
 
     pub(crate) fn failed(mut self, error: &FlowError) {
         self.status = error.status();
-        if matches!(error, FlowError::Plan(PlanError::NotFound(_))) {
-            self.chat.set_other_model();
-        }
     }
 
     pub(crate) fn ended(mut self, ended: &RelayOutcome) {

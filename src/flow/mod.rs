@@ -107,7 +107,10 @@ impl Flow {
         let flow = self.clone();
         async move {
             let recorder = RequestRecorder::begin(&flow.journal, &client, &request, &attempt_log);
-            let metrics = ChatMetrics::begin(attempt_log.protocol(), &request);
+            let metrics = {
+                let catalog = flow.catalog.load();
+                ChatMetrics::begin(attempt_log.protocol(), &request, catalog.counted_as(&request.model))
+            };
             let client_id = client.id.clone();
             match flow.select(client, &request, attempt_log, wait).await {
                 Ok(selected) => {

@@ -8,7 +8,7 @@ use url::form_urlencoded;
 
 use crate::api::edge::error::ApiError;
 
-const MAX_TEXT_CHARS: usize = 200;
+const MAX_TEXT_CHARS: usize = 300;
 
 pub(crate) struct Query {
     given: Vec<(String, String)>,

@@ -101,10 +101,20 @@ impl<'a> Tools<'a> {
         Ok(())
     }
 
-    fn add(&mut self, tool: Tool, node: Node<'a>) {
-        if self.declared.iter().all(|(known, _)| known.chat_name != tool.chat_name) {
-            self.declared.push((tool, node));
+    /// A tool whose chat name is taken by another one, such as `b__c` in `a` beside `c` in `a__b`, gets a number behind it.
+    fn add(&mut self, mut tool: Tool, node: Node<'a>) {
+        let is_same = |known: &Tool| known.name == tool.name && known.namespace == tool.namespace;
+        if self.declared.iter().any(|(known, _)| is_same(known)) {
+            return;
         }
+        let plain = tool.chat_name.clone();
+        for number in 2.. {
+            if self.declared.iter().all(|(known, _)| known.chat_name != tool.chat_name) {
+                break;
+            }
+            tool.chat_name = chat_name(None, &format!("{plain}_{number}"));
+        }
+        self.declared.push((tool, node));
     }
 
     /// Reads `tool_choice`.
@@ -156,11 +166,10 @@ impl<'a> Tools<'a> {
         let name = members.need("name")?;
         let wanted = name.string()?.decode();
         let namespace = members.text("namespace")?.map(|namespace| namespace.decode());
-        let matches = |tool: &&Tool| {
-            tool.name == wanted && (namespace.is_none() || tool.namespace.as_deref() == namespace.as_deref())
-                || tool.chat_name == wanted
-        };
-        let found = self.declared.iter().map(|(tool, _)| tool).find(matches);
+        let is_exact = |tool: &&Tool| tool.name == wanted && tool.namespace.as_deref() == namespace.as_deref();
+        let is_alike = |tool: &&Tool| tool.chat_name == wanted || namespace.is_none() && tool.name == wanted;
+        let mut tools = self.declared.iter().map(|(tool, _)| tool);
+        let found = tools.clone().find(is_exact).or_else(|| tools.find(is_alike));
         found.map(|tool| &*tool.chat_name).ok_or_else(|| name.invalid(format!("`{wanted}` is not among the tools.")))
     }
 
@@ -317,6 +326,29 @@ mod tests {
         let table = tools.into_table();
         assert_eq!((table[3].name.as_str(), table[3].namespace.as_deref()), ("run", Some("ns")));
         assert_eq!(table[3].kind, ToolKind::Custom);
+    }
+
+    #[test]
+    fn tools_whose_names_look_alike_stay_apart() {
+        let (tools, written) = declared(&json!([
+            {"type": "namespace", "name": "a", "tools": [{"type": "function", "name": "b__c"}, {"type": "function", "name": "f"}]},
+            {"type": "namespace", "name": "a__b", "tools": [{"type": "function", "name": "c"}]},
+            {"type": "function", "name": "a__b__c"},
+            {"type": "function", "name": "f"},
+        ]));
+        let chat: Value = serde_json::from_str(&written).unwrap();
+        let names: Vec<_> = chat.as_array().unwrap().iter().map(|t| t["function"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a__b__c", "a__f", "a__b__c_2", "a__b__c_3", "f"]);
+        for (value, name) in [
+            (json!({"type": "function", "name": "f"}), "f"),
+            (json!({"type": "function", "namespace": "a__b", "name": "c"}), "a__b__c_2"),
+            (json!({"type": "function", "name": "a__b__c"}), "a__b__c_3"),
+        ] {
+            let chosen = choice(&tools, &value).unwrap().json.unwrap();
+            assert!(chosen.contains(&format!("\"{name}\"")), "{value}: {chosen}");
+        }
+        let table = tools.into_table();
+        assert_eq!((table[2].name.as_str(), table[2].namespace.as_deref()), ("c", Some("a__b")));
     }
 
     #[test]

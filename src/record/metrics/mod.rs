@@ -190,14 +190,9 @@ struct ServedChat {
 }
 
 impl Chat {
-    /// `model` is a name that is served.
-    pub(crate) fn new(protocol: &'static str, model: &str, operation: &'static str) -> Self {
-        Self { protocol, operation, model: model.into(), served: None }
-    }
-
-    /// The requested model does not exist.
-    pub(crate) fn set_other_model(&mut self) {
-        self.model = OTHER.into();
+    /// `model` is a name that is served, or `None`.
+    pub(crate) fn new(protocol: &'static str, model: Option<&str>, operation: &'static str) -> Self {
+        Self { protocol, operation, model: model.unwrap_or(OTHER).into(), served: None }
     }
 
     /// Records the first content. `label` returns the provider's name in the semantic conventions.

@@ -42,7 +42,7 @@ export function RequestTable({
     estimateSize: () => (narrow ? NARROW_ROW : ROW),
     overscan: 12,
     scrollMargin: top,
-    getItemKey: (at) => rows[at]?.id ?? at,
+    getItemKey: (at) => rows[at]?.cursor ?? at,
   });
   useEffect(() => virtual.measure(), [narrow, virtual]);
   const items = virtual.getVirtualItems();

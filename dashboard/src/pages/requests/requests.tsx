@@ -30,7 +30,7 @@ export default function Requests() {
   const tail = useTail(filters, journal.data?.pages[0]?.data[0]);
   const { shown, paused, toTop, pause } = useFollowing(tail);
   const rows = useMemo(
-    () => mergeById(shown, journal.data?.pages.flatMap((page) => page.data) ?? []),
+    () => merge(shown, journal.data?.pages.flatMap((page) => page.data) ?? []),
     [shown, journal.data],
   );
   const hidden = tail.length - shown.length;
@@ -147,11 +147,11 @@ function filtersOf(params: URLSearchParams): Filters {
   return Object.fromEntries(FILTER_NAMES.map((name) => [name, params.get(name) ?? undefined]));
 }
 
-/** Joins the live tail and the fetched list, which may overlap. */
-function mergeById(tail: RequestRecord[], listed: RequestRecord[]): RequestRecord[] {
+/** Joins the live tail and the fetched list, which may overlap. Callers can send several requests with one id. */
+function merge(tail: RequestRecord[], listed: RequestRecord[]): RequestRecord[] {
   if (tail.length === 0) return listed;
-  const seen = new Set(tail.map((record) => record.id));
-  return [...tail, ...listed.filter((record) => !seen.has(record.id))];
+  const seen = new Set(tail.map((record) => record.cursor));
+  return [...tail, ...listed.filter((record) => !seen.has(record.cursor))];
 }
 
 function FilterBar({

@@ -65,8 +65,8 @@ export function useTail(filters: Filters, newestShown: RequestRecord | undefined
 }
 
 function withRecords<T extends { records: RequestRecord[] }>(now: T, more: RequestRecord[]): T {
-  const known = new Set(now.records.map((record) => record.id));
-  const fresh = more.filter((record) => !known.has(record.id));
+  const known = new Set(now.records.map((record) => record.cursor));
+  const fresh = more.filter((record) => !known.has(record.cursor));
   return fresh.length === 0 ? now : { ...now, records: [...fresh, ...now.records].slice(0, MAX_RECORDS) };
 }
 

@@ -248,12 +248,16 @@ async fn the_last_use_is_recorded_soon() {
 #[tokio::test]
 async fn a_key_gets_the_models_it_may_use() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
-    let team = "[models.team]\nmembers = [\"lab/m\", \"den/m\"]\nstrategy = \"listed\"\n";
+    let team = "[models.team]\nmembers = [\"lab/m\", \"den/m\"]\nstrategy = \"listed\"\n\
+                [providers.lab.models.\"den/other\"]\n";
     let app = setup(&a).lab("den", &b).file(team).start().await;
     let (_, one) = create(&app, json!({ "name": "one", "models": ["den/*"] })).await;
     let (_, meta) = create(&app, json!({ "name": "meta", "models": ["team"] })).await;
     let refused = chat(&app, &one, "lab/m").await;
     assert_eq!(refused.error(), (403, "permission_error".into(), "model_not_allowed".into()));
+    assert_eq!(chat(&app, &one, "lab/den/other").await.error().0, 403, "the pattern is of the provider den");
+    let (_, exact) = create(&app, json!({ "name": "exact", "models": ["den/other"] })).await;
+    assert_eq!(chat(&app, &exact, "lab/den/other").await.provider(), "lab", "an id without its provider");
     assert_eq!(chat(&app, &one, "den/m").await.provider(), "den");
     assert_eq!(chat(&app, &one, "team").await.provider(), "den", "a meta-model routes to its allowed members");
     assert_eq!(chat(&app, &one, "m").await.provider(), "den");
