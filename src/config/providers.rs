@@ -84,11 +84,8 @@ pub(super) fn read(
     }
 }
 
-/// Names that stand for something else: of the gateway, whose own key is `TOLLFREE_API_KEY` (or `FREELLM_API_KEY`), and of
-/// reports, for what reached no provider, for the rest, and for the time.
-const RESERVED_PROVIDERS: [&str; 5] = ["tollfree", "freellm", "none", "other", "time"];
-/// The name of whatever has no name of its own in metrics.
-const OTHER: &str = "other";
+/// Names of this gateway: `TOLLFREE_API_KEY` and `FREELLM_API_KEY` are keys of its own callers.
+const OWN_NAMES: [&str; 2] = ["tollfree", "freellm"];
 
 /// What the names of a provider's variables begin with.
 fn variables_of(id: &str) -> String {
@@ -147,9 +144,7 @@ impl Reader<'_> {
     fn meta_model(&mut self, name: &str, meta: MetaTable) -> MetaModelSettings {
         let path = ["models", name];
         let builtin = BUILTIN_META_MODELS.iter().find(|(n, _)| *n == name).map(|(_, strategy)| *strategy);
-        if name == OTHER {
-            self.error(&path, "`other` is reserved: metrics count models that do not exist under it");
-        } else if name.is_empty() || name.contains('/') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if name.is_empty() || name.contains('/') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
             self.error(&path, "a meta-model's name has no `/` and no blanks (`/` separates provider and model)");
         } else if meta.members.is_empty() && builtin.is_none() {
             self.error(&path, "`members` is missing, such as [\"cerebras/*\", \"groq/openai/gpt-oss-120b\"]");
@@ -232,8 +227,10 @@ impl Reader<'_> {
         if id.is_empty() || id.contains(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c))) {
             self.error(&path, "the name of a provider consists of a-z, 0-9, - and _");
         }
-        if RESERVED_PROVIDERS.contains(&id) {
-            self.error(&path, &format!("`{id}` is reserved: choose another name, such as `{id}-1`"));
+        if OWN_NAMES.contains(&id) && table.key_env.is_empty() {
+            let variable = format!("{}_API_KEY", variables_of(id));
+            let error = format!("{variable} is this gateway's own key: choose another name, such as `upstream`, or set `key_env`");
+            self.error(&path, &error);
         }
         for (model, of_model) in &table.models {
             for name in std::iter::once(model).chain(&of_model.aliases) {

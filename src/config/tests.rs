@@ -219,14 +219,13 @@ fn mistakes_in_the_file_have_a_line_a_column_a_name_and_an_expectation() {
         ),
         ("[providers.\"La b\"]\nbase_url = \"http://x\"", "the name of a provider consists of a-z"),
         ("[providers.groq]\nheaders = \"grok\"", "providers.groq.headers: expected one of"),
-        ("[providers.tollfree]\nbase_url = \"http://x\"", "`tollfree` is reserved: choose another name"),
+        ("[providers.tollfree]\nbase_url = \"http://x\"", "TOLLFREE_API_KEY is this gateway's own key: choose"),
         (
             "[providers.a-b]\nbase_url = \"http://x\"\n[providers.a_b]\nbase_url = \"http://y\"",
             "`a-b` and `a_b` would both read A_B_API_KEY",
         ),
         ("[providers.groq.models.\"a\\tb\"]", "expected the id of a model, got `a\tb`"),
         ("[providers.groq.models.x]\naliases = [\"\"]", "providers.groq.models.x: expected the id of a model, got ``"),
-        ("[models.other]\nmembers = [\"groq/*\"]", "`other` is reserved"),
         (
             "[models.mine]\nstrategy = \"quick\"\nmembers = [\"groq/*\"]",
             "tollfree.toml:2:12: models.mine.strategy: expected one of `fast`, `smart`",

@@ -102,12 +102,10 @@ pub fn id_of(key: &str) -> Option<&str> {
     (is_id(id) && !secret.is_empty()).then_some(id)
 }
 
-/// Whether a client may have this id. Those of `admin` and of callers without a record are reserved, and so is `other`, the rest
-/// of all clients in reports.
+/// Whether a client may have this id. `admin` and callers without a record have reserved ids.
 pub fn is_id(id: &str) -> bool {
     (2..=40).contains(&id.len())
         && id != "admin"
-        && id != "other"
         && id.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && id.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_'))
 }
