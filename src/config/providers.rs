@@ -229,7 +229,9 @@ impl Reader<'_> {
         }
         if OWN_NAMES.contains(&id) && table.key_env.is_empty() {
             let variable = format!("{}_API_KEY", variables_of(id));
-            let error = format!("{variable} is this gateway's own key: choose another name, such as `upstream`, or set `key_env`");
+            let error = format!(
+                "{variable} is this gateway's own key: choose another name, such as `upstream`, or set `key_env`"
+            );
             self.error(&path, &error);
         }
         for (model, of_model) in &table.models {

@@ -79,8 +79,9 @@ impl Client {
     pub fn may_use(&self, candidate: &Candidate) -> bool {
         let is_of_provider = |pattern: &str| pattern.contains('/') && pattern.contains('*');
         self.allows(&candidate.name)
-            || self.models.iter().any(|pattern| {
-                !is_of_provider(pattern) && model_pattern::matches(pattern, &candidate.model.id)
-            })
+            || self
+                .models
+                .iter()
+                .any(|pattern| !is_of_provider(pattern) && model_pattern::matches(pattern, &candidate.model.id))
     }
 }
