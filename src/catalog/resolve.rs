@@ -58,7 +58,7 @@ fn has_name(candidate: &Candidate, name: &str) -> bool {
 
 pub(super) fn resolve<'a>(catalog: &'a Catalog, name: &str) -> Result<Resolved<'a>, NotFound> {
     resolve_name(catalog, name).or_else(|not_found| {
-        let found = aliases_of(catalog, name).into_iter().map(|model| resolve_name(catalog, model));
+        let found = aliases_of(catalog, name).into_iter().map(|(_, model)| resolve_name(catalog, model));
         found.reduce(Result::or).unwrap_or(Err(not_found))
     })
 }
@@ -75,17 +75,18 @@ const BUILTIN_ALIASES: [(&str, &str); 6] = [
 /// Before a name that Claude Code shall list: it keeps only names with `claude` or `anthropic` in them.
 pub const LISTED_PREFIX: &str = "anthropic/";
 
-/// The models that a name stands for, which no model has.
-fn aliases_of<'a>(catalog: &'a Catalog, name: &'a str) -> Vec<&'a str> {
+/// The models that a name stands for, which no model has, each behind the pattern that the name matches. A name behind
+/// [`LISTED_PREFIX`] is its own pattern.
+fn aliases_of<'a>(catalog: &'a Catalog, name: &'a str) -> Vec<(&'a str, &'a str)> {
     let own = catalog.aliases.iter().find(|alias| model_pattern::matches(&alias.pattern, name));
     if let Some(alias) = own {
-        return vec![&alias.model];
+        return vec![(&alias.pattern, &alias.model)];
     }
     let bare = name.strip_prefix(LISTED_PREFIX).unwrap_or(name);
     let builtin = BUILTIN_ALIASES.iter().filter(|(pattern, _)| model_pattern::matches(pattern, bare));
-    let mut models: Vec<&str> = builtin.map(|(_, model)| *model).collect();
+    let mut models: Vec<(&str, &str)> = builtin.copied().collect();
     if models.is_empty() && bare.len() < name.len() {
-        models.push(bare);
+        models.push((bare, bare));
     }
     models
 }
@@ -96,13 +97,11 @@ pub(super) fn counted_as<'a>(catalog: &'a Catalog, name: &'a str) -> Option<&'a 
     let is_served = |name: &str| {
         catalog.metas.iter().any(|meta| meta.name == name) || catalog.candidates.iter().any(|c| is_called(c, name))
     };
-    let bare = name.strip_prefix(LISTED_PREFIX).unwrap_or(name);
-    if let Some(served) = [name, bare].into_iter().find(|name| is_served(name)) {
-        return Some(served);
+    if is_served(name) {
+        return Some(name);
     }
-    let own = catalog.aliases.iter().find(|alias| model_pattern::matches(&alias.pattern, name));
-    let builtin = || BUILTIN_ALIASES.iter().find(|(pattern, _)| model_pattern::matches(pattern, bare));
-    own.map(|alias| &*alias.pattern).or_else(|| builtin().map(|(pattern, _)| *pattern))
+    let mut aliases = aliases_of(catalog, name).into_iter();
+    aliases.find(|(pattern, model)| pattern != model || is_served(model)).map(|(pattern, _)| pattern)
 }
 
 /// Like [`resolve`], without aliases.

@@ -510,6 +510,7 @@ fn requests_are_counted_under_names_that_callers_cannot_add_to() {
         ("claude-7f3a9c", Some("claude-*")),
         ("anthropic/claude-haiku-7f3a9c", Some("claude-*haiku*")),
         ("no-such-model", None),
+        ("anthropic/no-such-model", None),
     ] {
         assert_eq!(catalog.counted_as(name), counted_as, "{name}");
     }

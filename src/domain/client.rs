@@ -68,6 +68,11 @@ impl Client {
         settings(self) == settings(other)
     }
 
+    /// Its name in the journal and in reports.
+    pub fn recorded_name(&self) -> &Arc<str> {
+        self.recorded_as.as_ref().unwrap_or(&self.id)
+    }
+
     /// Whether a name matches the client's list of models.
     pub fn allows(&self, name: &str) -> bool {
         self.models.is_empty() || self.models.iter().any(|pattern| model_pattern::matches(pattern, name))

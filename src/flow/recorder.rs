@@ -52,7 +52,7 @@ impl RequestRecorder {
         let record = RequestRecord {
             time_ms: Timestamp::now().as_millisecond(),
             request_id: attempt_log.request_id().to_owned(),
-            client: client.recorded_as.as_ref().unwrap_or(&client.id).to_string(),
+            client: client.recorded_name().to_string(),
             requested_model: model.chars().take(MAX_MODEL_CHARS).collect(),
             status: RequestRecord::CANCELLED,
             stream,

@@ -216,11 +216,10 @@ pub(crate) async fn show_own(
     let query = Query::parse(&request, &["step", "from", "to"])?;
     let range = TimeRange::parse(&query, state.flow.ledger.now_ms())?;
     let none = PriceList::default();
-    let recorded_as = client.recorded_as.as_ref().unwrap_or(&client.id);
-    let read = Reading { by: GroupBy::Client, names: &[recorded_as], prices: &none };
+    let read = Reading { by: GroupBy::Client, names: &[client.recorded_name()], prices: &none };
     let mut series = series(&state, &read, &range, |name| Some((name, ""))).await?;
     if series.is_empty() {
-        series.push(Series::new(recorded_as.to_string(), &BTreeMap::new(), false));
+        series.push(Series::new(client.recorded_name().to_string(), &BTreeMap::new(), false));
     }
     Ok(Json(usage("client", &range, series, &none)))
 }
