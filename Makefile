@@ -38,7 +38,7 @@ docs: ## writes the tables of docs/configuration.md and the README of the chart 
 
 check: lint ## formatting, lints, unit tests and the ledger's scripts on the embedded engine: a minute when warm, no services
 	$(CARGO) test --locked --quiet --lib --bins
-	PROPTEST_CASES=200 $(CARGO) test --locked --quiet --test it -- source::house_rules source::imports source::language source::golden source::documents ledger::
+	HISTORIES=0.1 $(CARGO) test --locked --quiet --test it -- source::house_rules source::imports source::language source::golden source::documents ledger::
 
 test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu machine
 	cd dashboard && npm run --silent check
@@ -63,8 +63,9 @@ test-long: setup ## the same histories and clocks, for much longer
 	PROPTEST_CASES=100000 $(CARGO) test --locked --release --lib -- json:: config:: app::head_limit upstream::hints \
 	  upstream::request_edit upstream::response protocol::audio protocol::transcription
 	TRIAL_SECONDS=120 $(CARGO) test --locked --release --test it -- --test-threads 1 --show-output gateway::hostile
-	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked -- --test-threads $(TEST_THREADS) --skip realtime::
-	PROPTEST_CASES=20000 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
+	PROPTEST_CASES=20000 $(CARGO) test --locked --lib --bins
+	HISTORIES=10 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(TEST_THREADS) --skip realtime::
+	HISTORIES=10 TRIAL_SECONDS=900 $(CARGO) test --locked --test it -- --test-threads $(REALTIME_THREADS) --show-output realtime::
 	$(CARGO) test --locked --test it -- --ignored --test-threads 1 --show-output realtime::crowd
 
 test-compose: setup ## builds the image and runs the compose file for real: three replicas, a collector (about 15 minutes at first)

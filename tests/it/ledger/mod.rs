@@ -27,10 +27,11 @@ mod world;
 
 use proptest::test_runner::{Config, FileFailurePersistence};
 
-/// `n` histories by default, scaled by `PROPTEST_CASES`.
+/// `n` histories, times `HISTORIES`. (proptest's own `PROPTEST_CASES` would give cheap and dear properties the same number.)
 fn cases(n: u32) -> Config {
-    let configured = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse::<u32>().ok());
-    let cases = configured.map_or(n, |configured| (n.saturating_mul(configured) / 2_000).max(1));
+    let factor = std::env::var("HISTORIES").map_or(1.0, |text| text.parse::<f64>().expect("HISTORIES is a number"));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of histories")]
+    let cases = (f64::from(n) * factor).ceil() as u32;
     // A failure prints the smallest failing history. It becomes a test of its own, so no seeds are stored.
     Config { cases, failure_persistence: Some(Box::new(FileFailurePersistence::Off)), ..Config::default() }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use tollfree::ledger::engine::Reply;
 
 use super::{
+    cases,
     queue::{Caller, QueueSimulation},
     rig::{Admit, Cand, End, TestClient, TestLedger, cand, win},
 };
@@ -270,4 +272,48 @@ fn a_client_whose_calls_were_not_sent_counts_once_among_those_that_share() {
     let sums = String::from_utf8(sums.to_vec()).unwrap();
     let fields: Vec<&str> = sums.split([';', ' ']).collect();
     assert_eq!((fields[0], fields[3], fields[4]), ("0|rpm", "2", "2"), "weights and clients in {sums}");
+}
+
+/// A client of the property below: its weight, and how often it requests (ms); `None`: always as many requests as its share has.
+fn member() -> impl Strategy<Value = (i64, Option<i64>)> {
+    (1..4_i64, prop::option::of(prop::sample::select(vec![2_000, 3_000, 4_000, 6_000, 12_000])))
+}
+
+proptest! {
+    #![proptest_config(cases(10))]
+
+    /// In each span from the second one on, each client gets its share, or what it requests if that is less.
+    #[test]
+    fn no_client_is_below_its_share_for_longer_than_a_span(
+        kind in prop::sample::select(vec!['s', 'b']),
+        wait_ms in prop::sample::select(vec![0, 5_000, 30_000]),
+        members in prop::collection::vec(member(), 2..6),
+        is_late in any::<bool>(),
+    ) {
+        const LIMIT: i64 = 60;
+        // A sliding window is used once in its span, the slack and a part of the span.
+        const SPAN: i64 = 62_000;
+        let weights: i64 = members.iter().map(|(weight, _)| weight).sum();
+        let share = |weight: i64| LIMIT * weight / weights;
+        let mut team = members.iter().enumerate().fold(Team::over(kind, "rpm", LIMIT), |team, (n, (weight, every))| {
+            let all = usize::try_from(share(*weight)).unwrap() + 2;
+            let pace = every.map_or(Pace::Loops(all, 300), Pace::Every);
+            team.client(TestClient::named(&format!("client{n}")).with_weight(*weight), pace, 1, wait_ms)
+        });
+        if is_late {
+            let pace = std::mem::replace(&mut team.clients[0].1, Pace::Every(1 << 40));
+            team.run(MINUTE);
+            team.clients[0].1 = pace;
+        }
+        team.run(2 * SPAN);
+        for _ in 0..10 {
+            team.run(12 * SECOND);
+            for (i, (weight, every)) in members.iter().enumerate() {
+                let due = share(*weight).min(every.map_or(LIMIT, |every| SPAN / every));
+                let got = team.got(i, SPAN);
+                prop_assert!(got as f64 >= due as f64 * 0.95 - 2.0, "client {i} got {got} of {due}");
+            }
+        }
+        team.queue.assert_within_limits();
+    }
 }
