@@ -83,7 +83,7 @@ proof: $(PAGE) ## four replicas share one limit while replicas die and Redis is 
 	$(CARGO) build --locked --release
 	python3 tests/proof/run.py --binary target/release/tollfree --out docs/proof $(foreach adapter,$(ADAPTERS),--adapter $(adapter))
 
-pictures: $(PAGE) ## takes the pictures of docs/img, after twenty minutes of traffic (PICTURES_MINUTES)
+pictures: setup $(PAGE) ## takes the pictures of docs/img, after twenty minutes of traffic (PICTURES_MINUTES)
 	$(CARGO) build --locked
 	cd dashboard && node tests/pictures.mjs ../target/debug/tollfree ../docs/img
 

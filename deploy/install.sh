@@ -2,10 +2,12 @@
 # Installs a released binary after verifying its checksum.
 #
 #   sh install.sh [VERSION]        e.g. 0.1.0; without it, the newest release
-#   TOLLFREE_REPOSITORY=owner/name the repository on GitHub
+#   TOLLFREE_REPOSITORY=owner/name the repository on GitHub; a released copy of this file knows its own
 #   TOLLFREE_DOWNLOADS=URL         the folder of the assets, instead of a release on GitHub
 #   INSTALL_DIR=/usr/local/bin     where the binary goes; without it, ~/.local/bin
 set -eu
+
+repository=${TOLLFREE_REPOSITORY:-}
 
 fail() { echo "install: $*" >&2; exit 1; }
 need() { command -v "$1" >/dev/null 2>&1 || fail "$1 is needed"; }
@@ -33,8 +35,8 @@ if [ -n "${TOLLFREE_DOWNLOADS:-}" ]; then
   [ -n "$version" ] || fail "name the version with TOLLFREE_DOWNLOADS: sh install.sh 0.1.0"
   downloads=$TOLLFREE_DOWNLOADS
 else
-  [ -n "${TOLLFREE_REPOSITORY:-}" ] || fail "set TOLLFREE_REPOSITORY to the repository on GitHub, such as owner/tollfree"
-  releases=https://github.com/$TOLLFREE_REPOSITORY/releases
+  [ -n "$repository" ] || fail "set TOLLFREE_REPOSITORY to the repository on GitHub, such as owner/tollfree"
+  releases=https://github.com/$repository/releases
   if [ -z "$version" ]; then
     version=$(curl --fail --silent --show-error --location --output /dev/null --write-out '%{url_effective}' "$releases/latest")
     version=${version##*/v}

@@ -10,7 +10,7 @@ import { open } from "./browser.mjs";
 
 const [program, out] = process.argv.slice(2).map((path) => resolve(path));
 const KEY = "the-admin-key-of-the-pictures";
-const PAGES = ["", "requests", "clients", "providers", "models", "playground", "settings", "start"];
+const PAGES = ["", "requests", "clients", "providers", "models", "usage", "playground", "settings", "start"];
 const SIZE = { width: 1360, height: 900 };
 /** Traffic before the first picture. It goes on until the last one, so that windows are in use. */
 const TRAFFIC_MS = (process.env.PICTURES_MINUTES ?? 20) * 60_000;

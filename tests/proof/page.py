@@ -3,7 +3,7 @@
 import html
 import json
 
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 720, 300, 44, 26, 34
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 720, 312, 60, 40, 40
 KINDS = {"kill": "a replica is killed and restarted", "flush": "Redis is flushed", "failover": "the primary Redis is killed"}
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --dim: #60646c; --page: #fff; --line: #0f6fde; --limit: #c62a2f; --mark: #b3b8c0 }
@@ -19,7 +19,8 @@ p.about { color: var(--dim); font-size: .875rem; overflow-wrap: anywhere }
 """
 CHART_STYLE = """text { font: 13px system-ui, sans-serif; fill: var(--dim, #60646c) } .axis, .event { stroke: var(--mark, #b3b8c0) }
 .event { stroke-dasharray: 2 4 } .line { fill: none; stroke: var(--line, #0f6fde); stroke-width: 2 }
-.limit { stroke: var(--limit, #c62a2f); stroke-width: 1.5 } .refused { fill: var(--limit, #c62a2f); opacity: .6 } .over { fill: var(--limit, #c62a2f) }"""
+.limit { stroke: var(--limit, #c62a2f); stroke-width: 1.5 } .refused { fill: var(--limit, #c62a2f); opacity: .6 }
+@media (max-width: 40rem) { text { font-size: 26px } }"""
 
 
 def summary(result):

@@ -23,7 +23,14 @@ fn run_step(job: &str, name: &str, folder: &Path, target: &str) {
     let path = format!("{}:{}", folder.join("programs").display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("bash");
     command.args(["-euo", "pipefail", "-c", &step(job, name)]).current_dir(folder).env("PATH", path);
-    run(command.env("TARGET", target).env("GITHUB_REF_NAME", format!("v{VERSION}")));
+    let image = "ghcr.io/someone/tollfree";
+    command.envs([
+        ("TARGET", target),
+        ("GITHUB_REPOSITORY", "someone/tollfree"),
+        ("GITHUB_REPOSITORY_OWNER", "Someone"),
+    ]);
+    command.envs([("VERSION", VERSION), ("IMAGE", image), ("ACTOR", "someone"), ("TOKEN", "token")]);
+    run(command.env("GITHUB_REF_NAME", format!("v{VERSION}")));
 }
 
 /// A folder with the published files, those of Linux on this machine.
@@ -38,6 +45,7 @@ fn release() -> tempfile::TempDir {
     }
     std::fs::copy(root().join("deploy/checksums.sh"), path("deploy/checksums.sh")).unwrap();
     std::fs::write(path("assets/tollfree-catalogue.toml"), "signed").unwrap();
+    std::fs::copy(root().join("deploy/install.sh"), path("assets/install.sh")).unwrap();
     write_program(&path("programs/gh"), GH);
     let machine = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
     for libc in ["gnu", "musl"] {
@@ -66,7 +74,7 @@ fn the_workflow_publishes_archives_and_their_sums() {
     let folder = release();
     let published = std::fs::read_to_string(folder.path().join("published")).unwrap();
     let assets: Vec<&str> = published.lines().filter(|word| word.starts_with("assets/")).collect();
-    assert!(assets.contains(&"assets/SHA256SUMS") && assets.len() == 4, "{published}");
+    assert!(assets.contains(&"assets/SHA256SUMS") && assets.len() == 5, "{published}");
     let sums = std::fs::read_to_string(folder.path().join("assets/SHA256SUMS")).unwrap();
     let covered = |name: &&str| sums.lines().any(|line| line.ends_with(&format!(" {}", &name["assets/".len()..])));
     assert!(assets.iter().filter(|name| !name.ends_with("SUMS")).all(covered), "{sums}");
@@ -75,6 +83,25 @@ fn the_workflow_publishes_archives_and_their_sums() {
     for name in ["tollfree", "LICENSE", "README.md", "tollfree.example.toml", "tollfree.schema.json"] {
         assert!(listed.lines().any(|line| line.ends_with(&format!("/{name}"))), "{name}: {listed}");
     }
+}
+
+#[test]
+fn the_published_chart_pulls_the_published_image() {
+    let folder = tempfile::tempdir().unwrap();
+    run(Command::new("cp").arg("-R").arg(root().join("helm")).arg(folder.path()));
+    std::fs::create_dir(folder.path().join("programs")).unwrap();
+    let real = tool("helm");
+    let helm = format!(
+        "#!/bin/sh\ncase $1 in registry) cat >&2 ;; push) echo \"$*\" > pushed ;; *) exec {} \"$@\" ;; esac\n",
+        real.get_program().display()
+    );
+    write_program(&folder.path().join("programs/helm"), &helm);
+    run_step("image", "Publish the chart", folder.path(), "");
+    let archive = format!("tollfree-{VERSION}.tgz");
+    let pushed = std::fs::read_to_string(folder.path().join("pushed")).unwrap();
+    assert_eq!(pushed.trim(), format!("push {archive} oci://ghcr.io/someone/charts"));
+    let rendered = run(tool("helm").args(["template", "tollfree"]).arg(folder.path().join(archive)));
+    assert!(rendered.contains(&format!("image: \"ghcr.io/someone/tollfree:{VERSION}\"")), "{rendered}");
 }
 
 #[test]
@@ -89,7 +116,7 @@ fn the_chart_is_packed_with_its_readme() {
 
 fn install(assets: &Path, target: &Path) -> Output {
     Command::new("sh")
-        .arg(root().join("deploy/install.sh"))
+        .arg(assets.join("install.sh"))
         .arg(VERSION)
         .env("TOLLFREE_DOWNLOADS", format!("file://{}", assets.display()))
         .env("INSTALL_DIR", target)
@@ -101,6 +128,8 @@ fn install(assets: &Path, target: &Path) -> Output {
 fn a_release_is_installed() {
     let (release, target) = (release(), tempfile::tempdir().unwrap());
     let assets = release.path().join("assets");
+    let script = std::fs::read_to_string(assets.join("install.sh")).unwrap();
+    assert!(script.contains("\nrepository=${TOLLFREE_REPOSITORY:-someone/tollfree}\n"), "{script}");
     let output = install(&assets, target.path());
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains(VERSION), "{output:?}");
