@@ -25,6 +25,8 @@ const MIN_OUTPUTS: usize = 20;
 const CAUTIOUS_OUTPUT: i64 = 1_024;
 /// Newest outputs per model in the percentile.
 const MAX_OUTPUTS: usize = 256;
+/// What a prompt is measured by: one, its text, digits and schemas.
+const MEASURES: usize = 4;
 
 /// Estimates per model, shared by all requests of this replica.
 #[derive(Debug, Default)]
@@ -45,7 +47,7 @@ pub(crate) struct PlanSeed {
 #[derive(Debug, Default)]
 struct Learned {
     /// Bits of the coefficients of the fit, read without a lock.
-    fit: [AtomicU64; 3],
+    fit: [AtomicU64; MEASURES],
     /// 0 while there are too few samples.
     output_p99: AtomicU64,
     history: Mutex<History>,
@@ -80,7 +82,7 @@ impl Estimates {
         let learned = self.of(model);
         let mut history = learned.history.lock();
         if input > 0 && size.images == 0 {
-            history.fit.add(size.text_tokens(), size.schema_tokens(), input as f64);
+            history.fit.add(measures(size), input as f64);
             learned.set_fit(history.fit.coefficients());
         }
         if output > 0 {
@@ -128,16 +130,21 @@ fn charge(candidate: &Candidate, request: &ChatRequest, learned: Option<&Learned
 }
 
 fn prompt(size: &PromptSize, learned: Option<&Learned>) -> f64 {
-    let [base, text, schema] = learned.map_or([0.0, 1.0, 1.0], Learned::fit);
-    base + text * size.text_tokens() + schema * size.schema_tokens() + IMAGE_TOKENS * f64::from(size.images)
+    let fit = learned.map_or([0.0, 1.0, 1.0, 1.0], Learned::fit);
+    let tokens: f64 = fit.iter().zip(measures(size)).map(|(coefficient, measure)| coefficient * measure).sum();
+    tokens + IMAGE_TOKENS * f64::from(size.images)
+}
+
+fn measures(size: &PromptSize) -> [f64; MEASURES] {
+    [1.0, size.text_tokens(), size.digit_tokens(), size.schema_tokens()]
 }
 
 impl Learned {
-    fn fit(&self) -> [f64; 3] {
+    fn fit(&self) -> [f64; MEASURES] {
         self.fit.each_ref().map(|bits| f64::from_bits(bits.load(Ordering::Relaxed)))
     }
 
-    fn set_fit(&self, coefficients: [f64; 3]) {
+    fn set_fit(&self, coefficients: [f64; MEASURES]) {
         for (bits, coefficient) in self.fit.iter().zip(coefficients) {
             bits.store(coefficient.to_bits(), Ordering::Relaxed);
         }
@@ -172,16 +179,15 @@ impl History {
     }
 }
 
-/// Linear fit of prompt tokens: `base + text × text_tokens + schema × schema_tokens` of [`PromptSize`]. Least squares of relative
-/// errors, with decay.
+/// Linear fit of prompt tokens: a base, and a slope for each of the other measures. Least squares of relative errors, with decay.
 ///
-/// One ratio for all does not fit: some models add a preamble of 70 tokens to the shortest prompt, and each writes tools into its
-/// prompt in its own way.
+/// One ratio for all does not fit: some models add a preamble of 70 tokens to the shortest prompt, some take every digit for a token
+/// and others three, and each writes tools into its prompt in its own way.
 #[derive(Debug, Default)]
 struct LinearFit {
-    /// Weighted sums of the products of one, text and schema, and of each with the tokens.
-    products: [[f64; 3]; 3],
-    with_tokens: [f64; 3],
+    /// Weighted sums of the products of the measures, and of each with the tokens.
+    products: [[f64; MEASURES]; MEASURES],
+    with_tokens: [f64; MEASURES],
 }
 
 impl LinearFit {
@@ -190,14 +196,14 @@ impl LinearFit {
     /// Below this size, absolute rather than relative errors count.
     const ABSOLUTE_BELOW: f64 = 50.0;
     /// Weight of the prior (base 0, slopes 1): of a third of a sample or less.
-    const PRIOR: [f64; 3] = [1e-4, 0.3, 0.05];
+    const PRIOR: [f64; MEASURES] = [1e-4, 0.3, 0.02, 0.05];
     /// Values outside these bounds come from wrong usage reports.
     const SLOPES: std::ops::RangeInclusive<f64> = 0.1..=4.0;
     const MAX_BASE: f64 = 2_000.0;
 
-    fn add(&mut self, text: f64, schema: f64, tokens: f64) {
-        let weight = (text + schema + Self::ABSOLUTE_BELOW).powi(-2);
-        let sample = [1.0, text, schema];
+    fn add(&mut self, sample: [f64; MEASURES], tokens: f64) {
+        let size: f64 = sample[1..].iter().sum();
+        let weight = (size + Self::ABSOLUTE_BELOW).powi(-2);
         for (row, one) in self.products.iter_mut().zip(sample) {
             for (sum, other) in row.iter_mut().zip(sample) {
                 *sum = *sum * Self::DECAY + weight * one * other;
@@ -208,30 +214,39 @@ impl LinearFit {
         }
     }
 
-    /// Base, and the slopes of text and schema.
-    fn coefficients(&self) -> [f64; 3] {
+    /// The base, and the slopes.
+    fn coefficients(&self) -> [f64; MEASURES] {
         let (mut rows, mut right) = (self.products, self.with_tokens);
-        for (at, (row, prior)) in rows.iter_mut().zip(Self::PRIOR).enumerate() {
-            row[at] += prior;
+        for (at, prior) in Self::PRIOR.into_iter().enumerate() {
+            rows[at][at] += prior;
+            right[at] += if at == 0 { 0.0 } else { prior };
         }
-        right[1] += Self::PRIOR[1];
-        right[2] += Self::PRIOR[2];
-        let all = determinant(&rows);
-        let slope = |column: usize| {
-            let mut replaced = rows;
-            for (row, value) in replaced.iter_mut().zip(right) {
-                row[column] = value;
-            }
-            (determinant(&replaced) / all).clamp(*Self::SLOPES.start(), *Self::SLOPES.end())
-        };
-        let (text, schema) = (slope(1), slope(2));
-        let base = (right[0] - rows[0][1] * text - rows[0][2] * schema) / rows[0][0];
-        [base.clamp(0.0, Self::MAX_BASE), text, schema]
+        let mut fit = solved(rows, right);
+        for slope in &mut fit[1..] {
+            *slope = slope.clamp(*Self::SLOPES.start(), *Self::SLOPES.end());
+        }
+        let slopes: f64 = rows[0][1..].iter().zip(&fit[1..]).map(|(sum, slope)| sum * slope).sum();
+        fit[0] = ((right[0] - slopes) / rows[0][0]).clamp(0.0, Self::MAX_BASE);
+        fit
     }
 }
 
-fn determinant([a, b, c]: &[[f64; 3]; 3]) -> f64 {
-    a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+/// The solution of linear equations whose matrix is positive definite, so that no pivot is zero.
+fn solved(mut rows: [[f64; MEASURES]; MEASURES], mut right: [f64; MEASURES]) -> [f64; MEASURES] {
+    for at in 0..MEASURES {
+        for below in at + 1..MEASURES {
+            let factor = rows[below][at] / rows[at][at];
+            for column in at..MEASURES {
+                rows[below][column] -= factor * rows[at][column];
+            }
+            right[below] -= factor * right[at];
+        }
+    }
+    for at in (0..MEASURES).rev() {
+        let known: f64 = (at + 1..MEASURES).map(|column| rows[at][column] * right[column]).sum();
+        right[at] = (right[at] - known) / rows[at][at];
+    }
+    right
 }
 
 fn to_units(tokens: f64) -> i64 {
@@ -311,6 +326,26 @@ mod tests {
             let truth = 70.0 + 1.4 * sized(chars).size.raw_tokens();
             let guess = estimates.charge(&candidate, &sized(chars)).input as f64 / MARGIN;
             assert!((guess / truth - 1.0).abs() < 0.08, "{chars} characters: {guess} for {truth}");
+        }
+    }
+
+    #[test]
+    fn a_tokeniser_of_digits_is_learned_from_prompts_with_different_shares_of_them() {
+        let (estimates, candidate) = (Estimates::default(), candidate("p/m").build());
+        let with_digits = |chars: u64, digits: u64| {
+            let mut request = sized(chars);
+            request.size.digits = digits;
+            request
+        };
+        let truth = |chars: u64, digits: u64| (chars - digits) as f64 / 4.0 + digits as f64 / 3.0 + 4.0;
+        for round in 0..10 {
+            let (chars, digits) = ([900, 6_000, 2_500][round % 3], [0, 200, 1_200, 30][round % 4]);
+            estimates.learn("p/m", &with_digits(chars, digits).size, 1, to_units(truth(chars, digits)), 10);
+        }
+        for (chars, digits) in [(3_000, 1_800), (8_000, 100), (5_000, 2_500), (400, 150)] {
+            let guess = estimates.charge(&candidate, &with_digits(chars, digits)).input as f64 / MARGIN;
+            let truth = truth(chars, digits);
+            assert!((guess / truth - 1.0).abs() < 0.1, "{chars} characters, {digits} digits: {guess} for {truth}");
         }
     }
 

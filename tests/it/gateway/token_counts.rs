@@ -1,5 +1,6 @@
-//! `count_tokens` against the counts of four real tokenisers, on prompts with tools (`tests/prompts`): those of a coding agent, to which
-//! the constants of the estimate were fitted, and others, to which nothing was fitted.
+//! `count_tokens` against the counts of four real tokenisers, on prompts with tools (`tests/prompts`): those of a coding agent, and others
+//! with tables, style sheets and other scripts. The constants of the estimate were fitted to both; the counts are of prompts from which
+//! nothing was learned.
 
 use std::collections::BTreeMap;
 
@@ -68,14 +69,13 @@ async fn counts_are_within_a_tenth_of_the_providers_after_ten_answers() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Tables of numbers, and scripts that nothing was learnt from, are counted less well: four in five are within a tenth. A client that
-/// shortens its conversation by the count must not do so too late.
+/// Of each kind only one or two answers are learned from: nine in ten are within a tenth, and none is far from it.
 #[tokio::test]
-async fn counts_of_other_kinds_of_prompts_are_seldom_wrong_and_hardly_too_small() {
+async fn counts_of_other_kinds_of_prompts_are_seldom_wrong_and_never_by_much() {
     let errors = errors(&Fixture::unseen()).await;
     let wrong: Vec<_> = errors.iter().filter(|(_, error)| error.abs() > TOLERANCE).collect();
-    assert!(wrong.len() * 5 <= errors.len(), "{wrong:#?}");
-    assert!(errors.iter().all(|(_, error)| (-0.15..0.4).contains(error)), "{wrong:#?}");
+    assert!(wrong.len() * 10 <= errors.len(), "{wrong:#?}");
+    assert!(errors.iter().all(|(_, error)| error.abs() < 0.15), "{wrong:#?}");
 }
 
 /// By which share each count of the last prompts differs from the truth, after answers to the first ones.
