@@ -106,7 +106,7 @@ impl ModelCall {
     pub(crate) fn ended(mut self, ended: &RelayOutcome) {
         self.has_ended = true;
         if let Some(usage) = ended.usage {
-            self.call.tokens_used(usage.input, usage.output);
+            self.call.tokens_used(usage.input, usage.output, usage.cached);
             self.span.set("gen_ai.usage.input_tokens", usage.input);
             self.span.set("gen_ai.usage.output_tokens", usage.output);
             if usage.cached > 0 {

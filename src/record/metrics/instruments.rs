@@ -1,10 +1,10 @@
-//! Names, units and buckets of the histograms. The buckets are those that the semantic conventions recommend.
+//! Names, units and buckets of the instruments that requests write. The buckets are those that the semantic conventions recommend.
 
 use std::sync::LazyLock;
 
 use opentelemetry::{
     global,
-    metrics::{Histogram, Meter},
+    metrics::{Counter, Histogram, Meter},
 };
 
 pub(super) struct Instruments {
@@ -12,6 +12,7 @@ pub(super) struct Instruments {
     pub call_duration: Histogram<f64>,
     pub call_first_chunk: Histogram<f64>,
     pub call_tokens: Histogram<u64>,
+    pub cached_tokens: Counter<u64>,
     pub chat_duration: Histogram<f64>,
     pub chat_first_token: Histogram<f64>,
 }
@@ -66,6 +67,11 @@ impl Instruments {
                 .with_unit("{token}")
                 .with_description("Number of input and output tokens used.")
                 .with_boundaries(TOKENS.to_vec())
+                .build(),
+            cached_tokens: meter
+                .u64_counter("tollfree.cached_tokens")
+                .with_unit("{token}")
+                .with_description("Input tokens that providers served from their caches.")
                 .build(),
             chat_duration: seconds(
                 "gen_ai.server.request.duration",

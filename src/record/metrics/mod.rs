@@ -159,10 +159,14 @@ impl Call {
         self.first_chunk.record(&instruments().call_first_chunk, || self.labels.clone(), took.as_secs_f64());
     }
 
-    pub(crate) fn tokens_used(&self, input: i64, output: i64) {
+    /// `cached` are those of the input that the provider had in its cache.
+    pub(crate) fn tokens_used(&self, input: i64, output: i64, cached: i64) {
         for (kind, bound, tokens) in [("input", &self.input, input), ("output", &self.output, output)] {
             let tokens = u64::try_from(tokens).unwrap_or(0);
             bound.record(&instruments().call_tokens, || self.and("gen_ai.token.type", kind), tokens);
+        }
+        if let Ok(cached @ 1..) = u64::try_from(cached) {
+            instruments().cached_tokens.add(cached, &self.labels);
         }
     }
 

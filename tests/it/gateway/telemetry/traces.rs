@@ -114,6 +114,31 @@ async fn a_request_is_one_trace_from_its_caller_to_the_settle() {
 }
 
 #[tokio::test]
+async fn a_call_to_a_provider_has_protocol_session_and_cached_tokens() {
+    let (collector, upstream) = (Collector::http().await, FakeUpstream::start().await);
+    let app = gateway(&collector).lab("lab", &upstream).start().await;
+    let mut cached: Value = serde_json::from_str(&crate::support::fake_upstream::answer("hello")).unwrap();
+    cached["usage"]["prompt_tokens_details"] = json!({ "cached_tokens": 5 });
+    upstream.always(whole(200, &cached.to_string()));
+    let message = json!({ "model": "lab/m", "max_tokens": 9, "messages": [{ "role": "user", "content": "hi" }] });
+    let message = app.request("POST", "/v1/messages").json(&message).header("x-claude-code-session-id", "c-1");
+    let response = json!({ "model": "lab/m", "input": "hi", "prompt_cache_key": "k-1" });
+    let response = app.request("POST", "/v1/responses").json(&response);
+    for (call, route, protocol, session) in [
+        (message, "POST /v1/messages", "messages", json!("c-1")),
+        (response, "POST /v1/responses", "responses", json!("k-1")),
+        (app.chat_call(&hi("lab/m")), CHAT, "chat", Value::Null),
+    ] {
+        assert_eq!(Answer::of(call).await.status, 200);
+        let spans = collector.trace(&[route, "chat m"], |_| true).await;
+        let span = named(&spans, "chat m");
+        assert_eq!(span.get("tollfree.protocol"), protocol);
+        assert_eq!(span.get("gen_ai.conversation.id"), session, "{protocol}");
+        assert_eq!(span.get("gen_ai.usage.cache_read.input_tokens"), json!(5), "{protocol}");
+    }
+}
+
+#[tokio::test]
 async fn grpc_carries_the_same_with_its_headers() {
     let (collector, upstream) = (Collector::grpc().await, FakeUpstream::start().await);
     let setup = gateway(&collector).lab("lab", &upstream);
