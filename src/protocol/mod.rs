@@ -11,6 +11,8 @@ mod json_schema;
 mod json_view;
 pub mod messages;
 pub mod moderations;
+#[cfg(test)]
+mod random_answers;
 pub mod rerank;
 pub mod responses;
 mod tool_name;

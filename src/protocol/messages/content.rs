@@ -3,7 +3,7 @@
 use super::{
     mistake::{Mistake, expect, optional, wrong},
     pairs::Pairs,
-    parts::{Parts, push_escaped},
+    parts::{BREAK, Parts, push_escaped},
     tool_id,
 };
 use crate::{
@@ -26,8 +26,18 @@ pub(super) struct Conversation {
     /// Blocks that were left out because only Anthropic's own servers make them.
     pub dropped: Vec<String>,
     pairs: Pairs,
+    /// What the assistant has said in its latest messages in a row.
+    turn: Turn,
     /// Messages that stand between a call and its result. They follow behind the result.
     late: Vec<(&'static str, String)>,
+}
+
+/// The assistant's messages in a row are one turn, because all its calls stand before their results.
+#[derive(Default)]
+struct Turn {
+    /// With its escapes.
+    text: String,
+    calls: Vec<String>,
 }
 
 impl Conversation {
@@ -47,6 +57,7 @@ impl Conversation {
         }
         conversation.pairs.end()?;
         conversation.push_late();
+        conversation.end_turn();
         if conversation.json.len() == 1 {
             return Err(wrong("messages", "a message with content", "none"));
         }
@@ -86,9 +97,7 @@ impl Conversation {
                 Ok(())
             }
             ("\"assistant\"", Kind::String) => {
-                if content.raw != "\"\"" {
-                    self.push("assistant", &format!("\"content\":{}", content.raw));
-                }
+                self.say(content.escaped().unwrap_or_default(), Vec::new());
                 Ok(())
             }
             ("\"user\"", Kind::Array) => self.user(content, position.is_some()),
@@ -183,21 +192,34 @@ impl Conversation {
                 return Err(within(wrong("type", "a block that an assistant can write", kind)));
             }
         }
-        let text = text.take_text();
-        if calls.is_empty() {
-            if !text.is_empty() {
-                self.push("assistant", &format!("\"content\":\"{text}\""));
-            }
-            return Ok(());
-        }
-        let content = if text.is_empty() { "null".to_owned() } else { format!("\"{text}\"") };
-        self.push_now("assistant", &format!("\"content\":{content},\"tool_calls\":[{}]", calls.join(",")));
+        self.say(&text.take_text(), calls);
         Ok(())
+    }
+
+    /// Adds to the assistant's turn.
+    fn say(&mut self, text: &str, calls: Vec<String>) {
+        if !text.is_empty() {
+            if !self.turn.text.is_empty() {
+                self.turn.text.push_str(BREAK);
+            }
+            self.turn.text.push_str(text);
+        }
+        self.turn.calls.extend(calls);
+    }
+
+    fn end_turn(&mut self) {
+        let Turn { text, calls } = std::mem::take(&mut self.turn);
+        let content = if text.is_empty() { "null".to_owned() } else { format!("\"{text}\"") };
+        if !calls.is_empty() {
+            self.write("assistant", &format!("\"content\":{content},\"tool_calls\":[{}]", calls.join(",")));
+        } else if !text.is_empty() {
+            self.write("assistant", &format!("\"content\":{content}"));
+        }
     }
 
     /// Adds a message, behind the results that are still to come.
     fn push(&mut self, role: &'static str, rest: &str) {
-        if role != "assistant" && self.pairs.are_open() {
+        if self.pairs.are_open() {
             self.late.push((role, rest.to_owned()));
             return;
         }
@@ -211,7 +233,13 @@ impl Conversation {
         }
     }
 
+    /// Adds a message behind the assistant's turn.
     fn push_now(&mut self, role: &str, rest: &str) {
+        self.end_turn();
+        self.write(role, rest);
+    }
+
+    fn write(&mut self, role: &str, rest: &str) {
         if self.json.len() > 1 {
             self.json.push(',');
         }

@@ -130,6 +130,29 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_the_assistant_in_a_row_are_one_turn_with_all_its_calls() {
+        let messages = [
+            said("assistant", &json!([{ "type": "text", "text": "First \"a\"." }, call("a")])),
+            said("assistant", &json!("Then b.")),
+            said("assistant", &json!([call("b")])),
+            said("user", &json!([result("a"), result("b")])),
+            said("assistant", &json!("Done.")),
+            said("assistant", &json!([{ "type": "text", "text": "Really." }])),
+        ];
+        let body: Value = serde_json::from_slice(&decode(request(&messages)).unwrap().request.body).unwrap();
+        let chat_call =
+            |id: &str| json!({ "id": id, "type": "function", "function": { "name": "f", "arguments": "{}" } });
+        let wanted = json!([
+            { "role": "user", "content": "x" },
+            { "role": "assistant", "content": "First \"a\".\n\nThen b.", "tool_calls": [chat_call("a"), chat_call("b")] },
+            { "role": "tool", "tool_call_id": "a", "content": "a" },
+            { "role": "tool", "tool_call_id": "b", "content": "b" },
+            { "role": "assistant", "content": "Done.\n\nReally." },
+        ]);
+        assert_eq!(body["messages"], wanted);
+    }
+
+    #[test]
     fn messages_between_a_call_and_its_result_follow_behind_it() {
         let messages = [
             said("assistant", &json!([call("a"), call("b")])),

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Between two texts of one message.
-const BREAK: &str = "\\n\\n";
+pub(super) const BREAK: &str = "\\n\\n";
 
 /// Blocks that only Anthropic's own servers can make or read.
 const SERVER_BLOCKS: [&str; 11] = [

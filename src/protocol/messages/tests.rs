@@ -6,11 +6,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{MessagesEncoder, MessagesRequest, decode};
+use super::{MessagesEncoder, MessagesRequest, decode, tool_id};
 use crate::protocol::{
     BadRequest, Encoder, Failure, ReplyInfo,
     chat::{Chunk, StreamEvent},
     json_schema::ANTHROPIC,
+    random_answers::{Gathered, Said, Tool, chunks, said, whole},
 };
 
 fn read(request: &Value) -> Result<(MessagesRequest, Value), BadRequest> {
@@ -396,105 +397,38 @@ fn an_answer_of_no_tokens_is_a_message_at_once() {
     assert_eq!(accumulate(&events(&streamed))["stop_reason"], "max_tokens");
 }
 
-/// What a model says, in order.
-#[derive(Debug, Clone)]
-enum Said {
-    Thought(String),
-    Text(String),
-    Refusal(String),
-    /// Calls whose fragments may be mixed.
-    Calls(Vec<String>),
-}
-
-fn said() -> impl Strategy<Value = Vec<Said>> {
-    let one = prop_oneof![
-        "\\PC{1,12}".prop_map(Said::Thought),
-        "\\PC{1,12}".prop_map(Said::Text),
-        "[a-z ]{1,8}".prop_map(Said::Refusal),
-        proptest::collection::vec("\\PC{0,10}", 1..4).prop_map(Said::Calls),
-    ];
-    proptest::collection::vec(one, 0..6)
-}
-
-/// Splits a text at characters chosen by `seed`.
-fn split(text: &str, seed: &mut u64) -> Vec<String> {
-    let mut pieces = vec![String::new()];
-    for c in text.chars() {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        if *seed >> 62 == 0 {
-            pieces.push(String::new());
-        }
-        pieces.last_mut().unwrap().push(c);
-    }
-    pieces
-}
-
-/// The chunks of a stream that says this.
-fn chunks(said: &[Said], mut seed: u64) -> Vec<Value> {
-    let (mut chunks, mut calls) = (vec![delta(json!({ "role": "assistant", "content": "" }))], 0);
-    for one in said {
-        let (name, text) = match one {
-            Said::Thought(text) => ("reasoning", text),
-            Said::Text(text) => ("content", text),
-            Said::Refusal(text) => ("refusal", text),
-            Said::Calls(all) => {
-                let mut fragments: Vec<Vec<Value>> = Vec::new();
-                for city in all {
-                    let arguments = json!({ "city": city }).to_string();
-                    let pieces = split(&arguments, &mut seed).into_iter().enumerate().map(|(n, piece)| {
-                        let mut call = json!({ "index": calls, "function": { "arguments": piece } });
-                        if n == 0 {
-                            call["id"] = format!("call {calls}").into();
-                            call["function"]["name"] = "f".into();
-                        }
-                        call
-                    });
-                    fragments.push(pieces.rev().collect());
-                    calls += 1;
-                }
-                while fragments.iter().any(|rest| !rest.is_empty()) {
-                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    let at = usize::try_from(seed >> 33).unwrap() % fragments.len();
-                    chunks.extend(fragments[at].pop().map(|call| delta(json!({ "tool_calls": [call] }))));
-                }
-                continue;
-            }
-        };
-        chunks.extend(split(text, &mut seed).into_iter().map(|piece| delta(json!({ name: piece }))));
-    }
-    chunks
-}
-
-/// Thoughts, text and inputs of a message.
-fn summary(message: &Value) -> (String, String, Vec<Value>) {
+/// Thoughts, texts and calls of a message. A refusal is a text there.
+fn gathered(message: &Value) -> Gathered {
     let content = message["content"].as_array().unwrap();
     let joined = |field: &str| content.iter().filter_map(|block| block[field].as_str()).collect();
-    let inputs = content.iter().filter(|block| block["type"] == "tool_use").map(|block| block["input"].clone());
-    (joined("thinking"), joined("text"), sorted(inputs.collect()))
+    let calls = content.iter().filter(|block| block["type"] == "tool_use").map(|block| {
+        let id = tool_id::restore(block["id"].as_str().unwrap()).0;
+        json!([id, block["name"], block["input"]])
+    });
+    Gathered { thoughts: joined("thinking"), text: joined("text"), calls: calls.collect(), ..Gathered::default() }
+        .sorted()
 }
 
-fn expected(said: &[Said]) -> (String, String, Vec<Value>) {
-    let mut all = (String::new(), String::new(), Vec::new());
-    for one in said {
-        match one {
-            Said::Thought(text) => all.0.push_str(text),
-            Said::Text(text) | Said::Refusal(text) => all.1.push_str(text),
-            Said::Calls(cities) => all.2.extend(cities.iter().map(|city| json!({ "city": city }))),
-        }
-    }
-    (all.0, all.1, sorted(all.2))
+/// The message as the history of the next request, in which thoughts are left out.
+fn in_history(message: &Value) -> Gathered {
+    let calls = message["content"].as_array().unwrap().iter().filter(|block| block["type"] == "tool_use");
+    let results: Vec<Value> = calls
+        .map(|call| json!({ "type": "tool_result", "tool_use_id": call["id"], "content": "done" }))
+        .chain([json!({ "type": "text", "text": "go on" })])
+        .collect();
+    let said = json!({ "role": "assistant", "content": message["content"] });
+    let history = json!([{ "role": "user", "content": "x" }, said, { "role": "user", "content": results }]);
+    Gathered::in_history(&chat(&json!({ "messages": history })))
 }
 
-/// Parallel calls may begin in any order.
-fn sorted(mut inputs: Vec<Value>) -> Vec<Value> {
-    inputs.sort_by_key(Value::to_string);
-    inputs
-}
+const TOOLS: [Tool; 2] = [("f", "city"), ("a_longer_name", "input")];
 
 proptest! {
     #[test]
-    fn any_stream_becomes_a_valid_message_with_all_that_was_said(said in said(), seed: u64, cut in 0..40_usize, is_cut: bool) {
-        let mut chunks = chunks(&said, seed);
+    fn any_stream_becomes_a_valid_message_with_all_that_was_said_and_that_a_history(
+        said in said(), seed: u64, cut in 0..40_usize, is_cut: bool
+    ) {
+        let mut chunks = chunks(&said, &TOOLS, seed);
         let thinking = json!({ "thinking": { "type": "adaptive" } });
         if is_cut {
             chunks.truncate(cut);
@@ -505,24 +439,29 @@ proptest! {
         } else {
             chunks.extend([end("stop"), usage()]);
             let message = accumulate(&encode(&thinking, &chunks, Encoder::finish));
-            prop_assert_eq!(summary(&message), expected(&said));
+            let in_order = said.iter().filter_map(|one| match one {
+                Said::Text(text) | Said::Refusal(text) => Some(text.as_str()),
+                _ => None,
+            });
+            let expected = Gathered { text: in_order.collect(), refusal: String::new(), ..Gathered::of(&said, &TOOLS) };
+            prop_assert_eq!(&gathered(&message), &expected);
+            prop_assert_eq!(in_history(&message), Gathered { thoughts: String::new(), ..expected });
             prop_assert_eq!(&message["usage"]["output_tokens"], 50);
         }
     }
 
     #[test]
     fn a_whole_answer_says_the_same_as_a_stream(said in said()) {
-        let (thought, text, inputs) = expected(&said);
-        let calls: Vec<Value> = inputs.iter().enumerate().map(|(at, input)| {
-            json!({ "id": format!("c{at}"), "type": "function", "function": { "name": "f", "arguments": input.to_string() } })
-        }).collect();
-        let answer = json!({ "role": "assistant", "content": text, "reasoning_content": thought, "tool_calls": calls });
-        let completion = json!({ "choices": [{ "index": 0, "message": answer, "finish_reason": "stop" }], "usage": usage()["usage"] });
+        let mut completion = whole(&said, &TOOLS);
+        completion["usage"] = usage()["usage"].clone();
         let mut encoder = read(&with(&json!({ "thinking": { "type": "adaptive" } }))).unwrap().0.encoder;
         let body = encoder.whole(&info(), Chunk::read(completion.to_string().as_bytes()).unwrap());
         let message: Value = serde_json::from_slice(&body).unwrap();
         prop_assert!(ANTHROPIC.check("message", &message).is_ok(), "{:?}", ANTHROPIC.check("message", &message));
-        prop_assert_eq!(summary(&message), (thought, text, inputs));
+        let all = Gathered::of(&said, &TOOLS);
+        let expected = Gathered { text: format!("{}{}", all.text, all.refusal), refusal: String::new(), ..all };
+        prop_assert_eq!(&gathered(&message), &expected);
+        prop_assert_eq!(in_history(&message), Gathered { thoughts: String::new(), ..expected });
     }
 }
 

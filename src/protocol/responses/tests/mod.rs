@@ -2,6 +2,7 @@
 
 mod conversations;
 mod requests;
+mod round_trip;
 mod rules;
 mod streams;
 

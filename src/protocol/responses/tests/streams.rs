@@ -312,7 +312,7 @@ proptest! {
         let mut encoder = encoder(&members, Options { manners, ..Options::default() });
         let mut out = Vec::new();
         let mut begun = [false; 4];
-        let mut text = String::new();
+        let (mut text, mut reasoning, mut refusal) = (String::new(), String::new(), String::new());
         if !matches!(ending, Ending::Refused) {
             encoder.begin(&info(), &mut out);
             for piece in pieces {
@@ -325,8 +325,14 @@ proptest! {
                         text.push_str(&delta);
                         json!({ "content": delta })
                     }
-                    Piece::Reasoning(delta) => json!({ "reasoning": delta }),
-                    Piece::Refusal(delta) => json!({ "refusal": delta }),
+                    Piece::Reasoning(delta) => {
+                        reasoning.push_str(&delta);
+                        json!({ "reasoning": delta })
+                    }
+                    Piece::Refusal(delta) => {
+                        refusal.push_str(&delta);
+                        json!({ "refusal": delta })
+                    }
                     Piece::Call(index, tool, fragment) => {
                         let at = usize::try_from(index).unwrap();
                         let names = ["f", "apply_patch", "ns__g", "ns__c", "unheard_of", "tool_search"];
@@ -349,10 +355,16 @@ proptest! {
             Ending::Cut | Ending::Refused => encoder.fail(&Failure::upstream("cut"), &mut out),
         }
         let response = check(&out);
-        let parts = response["output"].as_array().unwrap().iter().filter(|item| item["type"] == "message");
-        let parts = parts.flat_map(|item| item["content"].as_array().unwrap()).filter(|part| part["type"] == "output_text");
-        let written: String = parts.map(|part| part["text"].as_str().unwrap()).collect();
-        prop_assert_eq!(written, text, "no text is lost");
+        let parts: Vec<&Value> = response["output"].as_array().unwrap().iter().flat_map(|item| {
+            ["content", "summary"].into_iter().filter_map(|member| item[member].as_array()).flatten()
+        }).collect();
+        let written = |kinds: &[&str], member: &str| -> String {
+            let of_kind = parts.iter().filter(|part| kinds.contains(&part["type"].as_str().unwrap()));
+            of_kind.map(|part| part[member].as_str().unwrap()).collect()
+        };
+        prop_assert_eq!(written(&["output_text"], "text"), text);
+        prop_assert_eq!(written(&["reasoning_text", "summary_text"], "text"), reasoning);
+        prop_assert_eq!(written(&["refusal"], "refusal"), refusal);
         prop_assert_eq!(response["usage"].is_null(), !counted || response["status"] == "failed");
     }
 }
