@@ -196,6 +196,11 @@ pub enum HintValue {
 }
 
 impl Model {
+    /// What a request may ask of it: where nobody states what it can do, its server decides about each request.
+    pub fn may_do(&self) -> Capabilities {
+        if self.capabilities_assumed { Capabilities::ALL } else { self.capabilities }
+    }
+
     /// Units of windows of sound that a recording of this length takes.
     pub fn audio_units(&self, seconds: f64) -> i64 {
         #[expect(clippy::cast_possible_truncation, reason = "saturates; no recording lasts 2^53 seconds")]

@@ -79,8 +79,7 @@ fn unfit(
 
 /// The part of the request that a model or its provider's dialect does not support.
 fn unsupported<'a>(model: &Model, wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'static str)> {
-    // A model of unknown abilities gets the request: its server decides.
-    let can = if model.capabilities_assumed { Capabilities::ALL } else { model.capabilities };
+    let can = model.may_do();
     let wants = |capability| request.needs.has(capability);
     let has_images = request.images > 0 || wants(Capabilities::VISION) || wants(Capabilities::VISION_BASE64);
     let sees = can.has(Capabilities::VISION) || can.has(Capabilities::VISION_BASE64);

@@ -54,7 +54,7 @@ pub(crate) fn list(catalog: &Catalog, snapshot: &PoolSnapshot, client: &Client) 
 }
 
 fn can_act(candidate: &Candidate) -> bool {
-    candidate.model.kind == ModelKind::Chat && candidate.model.capabilities.has(Capabilities::TOOLS)
+    candidate.model.kind == ModelKind::Chat && candidate.model.may_do().has(Capabilities::TOOLS)
 }
 
 /// `None` if no member that this client may use can call tools.

@@ -114,9 +114,9 @@ fn of_meta(id: String, meta: &MetaModel, snapshot: &PoolSnapshot, client: &Clien
     (!members.is_empty()).then(|| model(id, meta.name.clone(), &members, snapshot))
 }
 
-/// What holds for whichever candidate answers an agent: the smallest window of those that can call tools.
+/// What holds for whichever candidate answers an agent: the smallest window, and the budget, of those that can call tools.
 fn model(id: String, display_name: String, candidates: &[&Candidate], snapshot: &PoolSnapshot) -> Model {
-    let can_call = |c: &&&Candidate| c.model.capabilities_assumed || c.model.capabilities.has(Capabilities::TOOLS);
+    let can_call = |c: &&&Candidate| c.model.may_do().has(Capabilities::TOOLS);
     let enabled: Vec<&Candidate> = candidates.iter().filter(|c| snapshot.is_enabled(c)).copied().collect();
     let callers: Vec<&Candidate> = enabled.iter().filter(can_call).copied().collect();
     let of = if callers.is_empty() { &enabled } else { &callers };
@@ -128,14 +128,14 @@ fn model(id: String, display_name: String, candidates: &[&Candidate], snapshot: 
         created_at: CREATED,
         max_input_tokens: least(|c| c.model.context),
         max_tokens: least(|c| c.model.max_output),
-        description: budget(&enabled, snapshot),
+        description: budget(of, snapshot),
     }
 }
 
 /// What is left of the budget now.
-fn budget(enabled: &[&Candidate], snapshot: &PoolSnapshot) -> String {
+fn budget(usable: &[&Candidate], snapshot: &PoolSnapshot) -> String {
     let left = |c: &&Candidate| snapshot.headroom(c);
-    let free = enabled.iter().filter(|c| left(c) > 0.0).count();
-    let most = enabled.iter().map(left).fold(0.0, f64::max);
-    format!("{free} of {} have budget now, up to {:.0} % of it left", enabled.len(), most * 100.0)
+    let free = usable.iter().filter(|c| left(c) > 0.0).count();
+    let most = usable.iter().map(left).fold(0.0, f64::max);
+    format!("{free} of {} have budget now, up to {:.0} % of it left", usable.len(), most * 100.0)
 }

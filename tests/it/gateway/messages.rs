@@ -172,41 +172,55 @@ async fn errors_have_anthropics_form_and_say_when_to_retry() {
 
 #[tokio::test]
 async fn a_refusal_of_thirty_seconds_is_one_that_claude_code_sleeps_out() {
-    let (app, upstream) = lab().await;
-    let head = "content-type: application/json\r\nretry-after: 30\r\n";
-    upstream.then(with_head(429, head, r#"{"error":{"message":"Rate limit reached"}}"#));
-    // The first is refused by the provider, the second by the gateway.
-    for calls in [1, 1] {
-        let begun = Instant::now();
-        let refused = Answer::of(call(&app, &ask("a/m", &json!({ "stream": true })))).await;
-        let (status, kind, words) = error(&refused);
-        assert_eq!(
-            (status, kind.as_str(), refused.header("retry-after")),
-            (429, "rate_limit_error", Some("30")),
-            "{words}"
-        );
-        assert!(words.contains("UTC") && refused.header("x-should-retry") != Some("false"), "{words}");
-        assert!(begun.elapsed() < scaled(Duration::from_secs(2)));
-        assert_eq!(upstream.seen().len(), calls);
+    for wait_ms in [0, 10_000] {
+        let upstream = FakeUpstream::start().await;
+        let app = TestApp::setup().lab("a", &upstream).env("TOLLFREE__QUEUE__MAX_WAIT_MS", wait_ms).start().await;
+        let head = "content-type: application/json\r\nretry-after: 30\r\n";
+        upstream.then(with_head(429, head, r#"{"error":{"message":"Rate limit reached"}}"#));
+        // The first is refused by the provider, the second by the gateway.
+        for stream in [true, false] {
+            let begun = Instant::now();
+            let refused = Answer::of(call(&app, &ask("a/m", &json!({ "stream": stream })))).await;
+            assert!(begun.elapsed() < scaled(Duration::from_secs(2)), "{:?} with {wait_ms} ms", begun.elapsed());
+            let (status, kind, words) = error(&refused);
+            let after: i64 = refused.header("retry-after").unwrap().parse().unwrap();
+            assert_eq!((status, kind.as_str()), (429, "rate_limit_error"), "{words}");
+            assert!((29..=30).contains(&after), "{after}");
+            assert!(words.contains("UTC") && refused.header("x-should-retry") != Some("false"), "{words}");
+            assert_eq!(upstream.seen().len(), 1);
+        }
     }
 }
 
 #[tokio::test]
-async fn compressed_bodies_are_read_at_both_protocols() {
+async fn compressed_bodies_are_read_at_every_protocol() {
     let (app, upstream) = lab().await;
-    let body = ask("a/m", &json!({})).to_string();
+    let chat = ask("a/m", &json!({})).to_string();
+    let response = json!({ "model": "a/m", "input": "hi" }).to_string();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(body.as_bytes()).unwrap();
+    encoder.write_all(chat.as_bytes()).unwrap();
     let gzip = encoder.finish().unwrap();
-    for path in ["/v1/messages", "/v1/chat/completions"] {
-        let call =
-            app.request("POST", path).header("content-type", "application/json").header("content-encoding", "gzip");
-        let answer = Answer::of(call.body(gzip.clone())).await;
+    for (path, coding, body) in [
+        ("/v1/messages", "gzip", gzip.clone()),
+        ("/v1/chat/completions", "gzip", gzip),
+        ("/v1/messages", "zstd", zstd(chat.as_bytes())),
+        ("/v1/responses", "zstd", zstd(response.as_bytes())),
+    ] {
+        let call = app.request("POST", path).header("content-type", "application/json");
+        let answer = Answer::of(call.header("content-encoding", coding).body(body)).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(upstream.seen().last().unwrap().json()["messages"], json!([{ "role": "user", "content": "hi" }]));
     }
-    assert_eq!(upstream.seen()[0].json()["messages"], upstream.seen()[1].json()["messages"]);
     let unknown = app.request("POST", "/v1/messages").header("content-type", "application/json");
     assert_eq!(error(&Answer::of(unknown.header("content-encoding", "lzma").body("x")).await).0, 415);
+}
+
+/// A frame of Zstandard with one block that is stored as it is.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let size = u8::try_from(bytes.len()).unwrap();
+    let last_raw_block = (u32::from(size) << 3 | 1).to_le_bytes();
+    let single_segment = [0x28, 0xB5, 0x2F, 0xFD, 0x20, size];
+    [&single_segment, &last_raw_block[..3], bytes].concat()
 }
 
 #[tokio::test]
@@ -230,6 +244,66 @@ async fn tokens_are_counted_without_a_call_and_models_listed_in_anthropics_form(
     for model in ["anthropic/free-smart", "claude-sonnet-4-5", "claude-3-5-haiku-latest"] {
         assert_eq!(message(&app, &ask(model, &json!({}))).await.status, 200, "{model}");
     }
+}
+
+/// Two providers whose models can call tools, and one whose model cannot.
+async fn mixed(limit: &str) -> (TestApp, [FakeUpstream; 3]) {
+    let upstreams = [FakeUpstream::start().await, FakeUpstream::start().await, FakeUpstream::start().await];
+    let kinds = [("mute", 8_000, ""), ("large", 200_000, "\"tools\""), ("small", 100_000, "\"tools\"")];
+    let tables = kinds.iter().zip(&upstreams).map(|((name, context, can), upstream)| {
+        let (provider, model) = (format!("[providers.{name}]"), format!("[providers.{name}.models.m]"));
+        let url = upstream.base_url();
+        format!("{provider}\nbase_url = \"{url}\"\n{model}\ncontext = {context}\ncapabilities = [{can}]\n{limit}\n")
+    });
+    let mix = "[models.mix]\nmembers = [\"mute/m\", \"large/m\", \"small/m\"]\nstrategy = \"listed\"\n";
+    let app = TestApp::setup().file(&(tables.collect::<String>() + mix)).start().await;
+    (app, upstreams)
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_call_tools_is_passed_over_where_an_agent_brings_some() {
+    let (app, _upstreams) = mixed("").await;
+    let tools = json!([{ "name": "f", "input_schema": { "type": "object" } }]);
+    let functions = json!([{ "type": "function", "name": "f", "parameters": { "type": "object" } }]);
+    let response = |more: Value| {
+        // Another opening than that of the messages, whose session stays where it is.
+        let mut body = json!({ "model": "mix", "input": "hello" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        app.request("POST", "/v1/responses").json(&body)
+    };
+    for (call, provider) in [
+        (call(&app, &ask("mix", &json!({}))), "mute"),
+        (call(&app, &ask("mix", &json!({ "tools": tools }))), "large"),
+        (response(json!({})), "mute"),
+        (response(json!({ "tools": functions })), "large"),
+    ] {
+        let answer = Answer::of(call).await;
+        assert_eq!((answer.status, answer.provider()), (200, provider), "{}", answer.text());
+    }
+    let long = "word ".repeat(120_000);
+    let body = ask("mix", &json!({ "tools": tools, "messages": [{ "role": "user", "content": long }] }));
+    assert_eq!(message(&app, &body).await.provider(), "large", "the only one whose window suffices");
+}
+
+#[tokio::test]
+async fn the_list_of_models_has_the_smallest_window_and_the_live_budget_of_those_that_can_call_tools() {
+    let (app, _upstreams) = mixed("limits = { rpm = 2 }").await;
+    let mix = async || {
+        let list = app.request("GET", "/v1/models?limit=1000").header("anthropic-version", "2023-06-01");
+        let list = Answer::of(list).await.json();
+        list["data"].as_array().unwrap().iter().find(|model| model["id"] == "anthropic/mix").unwrap().clone()
+    };
+    let model = mix().await;
+    assert_eq!((&model["max_input_tokens"], &model["display_name"]), (&json!(100_000), &json!("mix")));
+    assert_eq!(model["description"], "2 of 2 have budget now, up to 100 % of it left");
+    let call = async |model: &str| assert_eq!(message(&app, &ask(model, &json!({}))).await.status, 200);
+    call("large/m").await;
+    call("large/m").await;
+    call("small/m").await;
+    eventually(Duration::from_secs(5), "what was used is missing in the description", async || {
+        (mix().await["description"] == "1 of 2 have budget now, up to 50 % of it left").then_some(())
+    })
+    .await;
 }
 
 /// A tool call as Gemini sends it, streamed.
@@ -288,6 +362,30 @@ async fn signatures_come_back_at_any_replica_although_the_client_has_lost_them()
     assert_eq!(sent_signature(&upstream, 0), "Whole==");
 }
 
+/// The content of a streamed message.
+fn blocks(finished: &Finished) -> Vec<Value> {
+    let (mut blocks, mut input) = (Vec::<Value>::new(), String::new());
+    for event in finished.chunks() {
+        match event["type"].as_str().unwrap() {
+            "content_block_start" => blocks.push(event["content_block"].clone()),
+            "content_block_delta" => {
+                let block = blocks.last_mut().unwrap();
+                input += event["delta"]["partial_json"].as_str().unwrap_or_default();
+                for field in ["text", "thinking", "signature"] {
+                    if let Some(more) = event["delta"][field].as_str() {
+                        block[field] = format!("{}{more}", block[field].as_str().unwrap_or_default()).into();
+                    }
+                }
+            }
+            "content_block_stop" if !input.is_empty() => {
+                blocks.last_mut().unwrap()["input"] = serde_json::from_str(&std::mem::take(&mut input)).unwrap();
+            }
+            _ => {}
+        }
+    }
+    blocks
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_of_tools_is_handed_over_between_providers_and_replicas() {
     let (simulator, redis) = (Simulator::start().await, RedisServer::start().await);
@@ -299,12 +397,21 @@ async fn a_loop_of_tools_is_handed_over_between_providers_and_replicas() {
     let (gemini, groq) = ("gemini/gemini-3.5-flash-lite", "groq/openai/gpt-oss-20b");
     let mut history = Vec::new();
     // In the middle of the loop another provider takes over, and gets the calls of both. Gemini wants back what it signed.
-    for (caller, app, answerer, other_app) in
-        [(gemini, &one, groq, &two), (groq, &two, gemini, &one), (gemini, &two, gemini, &one)]
-    {
+    for (caller, app, answerer, other_app, stream) in [
+        (gemini, &one, groq, &two, false),
+        (groq, &two, gemini, &one, false),
+        (gemini, &two, gemini, &one, false),
+        (gemini, &one, groq, &two, true),
+        (groq, &one, gemini, &two, true),
+    ] {
         history.push(json!({ "role": "user", "content": "What is the weather in Paris?" }));
         let say = async |app: &TestApp, model: &str, history: &[Value]| {
             let body = json!({ "model": model, "max_tokens": 300, "messages": history, "tools": tools });
+            if stream {
+                let finished = streamed(app, body).await;
+                assert_eq!(names(&finished).last(), Some(&"message_stop"), "{model}: {finished:?}");
+                return json!(blocks(&finished));
+            }
             let answer = message(app, &body).await;
             assert_eq!(answer.status, 200, "{model}: {}", answer.text());
             answer.json()["content"].clone()

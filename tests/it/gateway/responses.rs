@@ -133,20 +133,23 @@ async fn codex_reads_in_the_stream_how_long_to_sleep() {
 
 #[tokio::test]
 async fn codex_sleeps_as_long_as_the_provider_says() {
-    let (app, upstream) = lab().await;
-    let head = "content-type: application/json\r\nretry-after: 30\r\n";
-    upstream.then(with_head(429, head, r#"{"error":{"message":"Rate limit reached"}}"#));
-    let body = json!({"model": "lab/m", "input": "hi", "stream": true});
-    for _ in 0..2 {
-        let begun = Instant::now();
-        let finished = streamed(call(&app, &body).header("originator", "codex_cli_rs")).await;
-        assert!(begun.elapsed() < scaled(Duration::from_secs(2)));
-        let last = finished.chunks().pop().unwrap();
-        assert_eq!(last["type"], "response.failed", "{last}");
-        let sleep = seconds_to_sleep(&last);
-        assert!((29.0..=31.0).contains(&sleep), "{sleep}");
+    for wait_ms in [0, 10_000] {
+        let upstream = FakeUpstream::start().await;
+        let app = TestApp::setup().lab("lab", &upstream).env("TOLLFREE__QUEUE__MAX_WAIT_MS", wait_ms).start().await;
+        let head = "content-type: application/json\r\nretry-after: 30\r\n";
+        upstream.then(with_head(429, head, r#"{"error":{"message":"Rate limit reached"}}"#));
+        let body = json!({"model": "lab/m", "input": "hi", "stream": true});
+        for _ in 0..2 {
+            let begun = Instant::now();
+            let finished = streamed(call(&app, &body).header("originator", "codex_cli_rs")).await;
+            assert!(begun.elapsed() < scaled(Duration::from_secs(2)), "{:?} with {wait_ms} ms", begun.elapsed());
+            let last = finished.chunks().pop().unwrap();
+            assert_eq!(last["type"], "response.failed", "{last}");
+            let sleep = seconds_to_sleep(&last);
+            assert!((29.0..=31.0).contains(&sleep), "{sleep}");
+        }
+        assert_eq!(upstream.seen().len(), 1);
     }
-    assert_eq!(upstream.seen().len(), 1);
 }
 
 /// The seconds at the end of the message of a `response.failed`.
@@ -397,13 +400,22 @@ async fn a_task_is_handed_over_between_providers_and_replicas() {
     let (gemini, groq) = ("gemini/gemini-3.5-flash-lite", "groq/openai/gpt-oss-20b");
     let mut history = Vec::new();
     // A call of one provider is answered by the other, which sees the calls of both. Gemini wants back what it signed.
-    for (caller, app, answerer, other_app) in
-        [(gemini, &one, groq, &two), (groq, &two, gemini, &one), (gemini, &two, gemini, &one)]
-    {
+    for (caller, app, answerer, other_app, stream) in [
+        (gemini, &one, groq, &two, false),
+        (groq, &two, gemini, &one, false),
+        (gemini, &two, gemini, &one, false),
+        (gemini, &one, groq, &two, true),
+        (groq, &one, gemini, &two, true),
+    ] {
         history.push(json!({"role": "user", "content": "What is the weather in Paris?"}));
         let ask = async |app: &TestApp, model: &str, history: &[Value]| {
             let body = json!({"model": model, "input": history, "tools": tools, "max_output_tokens": 300,
-                "include": ["reasoning.encrypted_content"]});
+                "include": ["reasoning.encrypted_content"], "stream": stream});
+            if stream {
+                let last = streamed(call(app, &body)).await.chunks().pop().unwrap();
+                assert_eq!(last["type"], "response.completed", "{model}: {last}");
+                return last["response"]["output"].as_array().unwrap().clone();
+            }
             let answer = Answer::of(call(app, &body)).await;
             assert_eq!(answer.status, 200, "{model}: {}", answer.text());
             answer.json()["output"].as_array().unwrap().clone()

@@ -102,6 +102,54 @@ async fn a_session_moves_when_its_candidate_fails_or_is_full_and_stays_there() {
     assert_eq!(provider(session("s")).await, "a");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_stays_does_not_come_before_another_client() {
+    let upstream = FakeUpstream::start().await;
+    let table = |name: &str| {
+        let url = upstream.base_url();
+        format!("[providers.{name}]\nbase_url = \"{url}\"\nlimits = {{ rps = 1 }}\n[providers.{name}.models.m]\n")
+    };
+    let pair = "[models.pair]\nmembers = [\"a/m\", \"b/m\"]\nstrategy = \"listed\"\n";
+    let setup = TestApp::setup().file(&format!("{}{}{pair}", table("a"), table("b")));
+    let setup = setup.env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).env("TOLLFREE__QUEUE__MAX_WAIT_MS", 60_000);
+    let app = setup.start().await;
+    let client = async |name: &str| {
+        let call = app.request("POST", "/admin/v1/clients").bearer_auth(ADMIN_KEY).json(&json!({ "name": name }));
+        Answer::of(call).await.json()["key"].as_str().unwrap().to_owned()
+    };
+    let (agent, other) = (client("agent").await, client("other").await);
+    let call = |key: &str, words: &str| {
+        let body = json!({ "model": "pair", "max_tokens": 9, "messages": [{ "role": "user", "content": words }] });
+        app.request("POST", "/v1/messages").bearer_auth(key).json(&body)
+    };
+    let of_session = || call(&agent, "session").header(CLAUDE_CODE, "s");
+    assert_eq!(provider(of_session()).await, "a");
+    app.settled().await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        calls.spawn(provider(of_session()));
+    }
+    let waiting = async |least: f64| {
+        eventually(SOON, "requests wait", async || {
+            let metrics = app.get("/metrics").await.text();
+            let line =
+                metrics.lines().find_map(|line| line.strip_prefix("tollfree_requests_waiting")?.split(' ').nth(1));
+            line.and_then(|number| number.parse::<f64>().ok()).filter(|number| *number >= least)
+        })
+        .await
+    };
+    waiting(6.0).await;
+    for _ in 0..3 {
+        calls.spawn(provider(call(&other, "other")));
+    }
+    calls.join_all().await;
+    let order: Vec<bool> =
+        upstream.seen().iter().map(|request| request.json()["messages"][0]["content"] == "other").collect();
+    let last = order.iter().rposition(|is_other| *is_other).unwrap();
+    assert_eq!(order.iter().filter(|is_other| **is_other).count(), 3, "{order:?}");
+    assert!(order.len() - 1 - last >= 2, "the other client waits for the whole session: {order:?}");
+}
+
 #[tokio::test]
 async fn background_work_gives_way_only_while_little_is_left() {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
@@ -154,5 +202,11 @@ async fn the_journal_and_the_figures_know_session_protocol_and_cached_tokens() {
             let label = format!("tollfree_protocol=\"{protocol}\"");
             assert!(metrics.lines().any(|line| line.starts_with(name) && line.contains(&label)), "{name} {label}");
         }
+        let of_protocol = |line: &&str| {
+            line.starts_with("tollfree_cached_tokens_total{")
+                && line.contains(&format!("tollfree_protocol=\"{protocol}\""))
+        };
+        let series: Vec<&str> = metrics.lines().filter(of_protocol).collect();
+        assert!(series.len() == 1 && series[0].ends_with("} 768"), "{protocol}: {series:?}");
     }
 }
