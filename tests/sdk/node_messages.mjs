@@ -3,9 +3,12 @@
 
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
+import { jsonSchemaOutputFormat } from "@anthropic-ai/sdk/helpers/json-schema";
+import { Providers } from "./providers.mjs";
 
 const [baseURL, models] = [process.argv[2].replace(/\/v1$/, ""), JSON.parse(process.argv[3])];
-const client = new Anthropic({ baseURL, apiKey: "anything", maxRetries: 0 });
+const client = new Anthropic({ baseURL, apiKey: models.key, maxRetries: 0 });
+const providers = new Providers(models.control);
 const pixel =
   "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const weather = {
@@ -36,6 +39,7 @@ async function raises(kind, status, words, call) {
   assert.equal(error.status, status, String(error));
   assert.ok(error.requestID, "request-id is read by the SDK");
   assert.ok(error.error.error.message.includes(words), String(error));
+  return error;
 }
 
 const checks = {
@@ -48,7 +52,7 @@ const checks = {
   },
 
   async textOfEveryDialect() {
-    for (const model of models.dialects) {
+    for (const model of models.each) {
       const ask = { model, messages: user("hello [[tokens=12]]") };
       const [whole, final] = [await create(ask), await stream(ask)];
       assert.ok(final.content[0].text, model);
@@ -57,7 +61,7 @@ const checks = {
   },
 
   async toolsOverSeveralTurns() {
-    for (const model of models.dialects) {
+    for (const model of models.each) {
       for (const answer of [create, stream]) {
         const messages = user("Weather in Bonn and Köln? [[calls=2]]");
         const called = await answer({ model, messages, tools: [weather] });
@@ -81,39 +85,113 @@ const checks = {
   },
 
   async thinking() {
-    const ask = { model: models.thinks, max_tokens: 4000, messages: user("why? [[reasoning=40 tokens=10]]") };
-    const final = await stream({ ...ask, thinking: { type: "enabled", budget_tokens: 1024 } });
-    assert.deepEqual(final.content.map((block) => block.type), ["thinking", "text"]);
-    assert.ok(final.content[0].thinking && final.content[0].signature);
+    for (const model of models.thinks) {
+      const ask = { model, max_tokens: 4000, messages: user("why? [[reasoning=40 tokens=10]]") };
+      for (const answer of [create, stream]) {
+        const { content } = await answer({ ...ask, thinking: { type: "enabled", budget_tokens: 1024 } });
+        assert.deepEqual(content.map((block) => block.type), ["thinking", "text"], model);
+        assert.ok(content[0].thinking && content[0].signature, model);
+      }
+    }
   },
 
   async images() {
     const image = { type: "image", source: { type: "base64", media_type: "image/png", data: pixel } };
     const parts = [{ type: "text", text: "what is it?" }, image];
-    assert.match((await create({ model: models.vision, messages: user(parts) })).content[0].text, /1 image/);
+    for (const model of models.vision) {
+      for (const answer of [create, stream]) {
+        assert.match((await answer({ model, messages: user(parts) })).content[0].text, /1 image/, model);
+      }
+    }
+  },
+
+  async structuredOutput() {
+    const schema = {
+      type: "object",
+      properties: { city: { type: "string" }, rivers: { type: "array", items: { type: "string" } } },
+      required: ["city", "rivers"],
+      additionalProperties: false,
+    };
+    for (const model of models.each) {
+      const ask = { model, messages: user("a place"), output_config: { format: jsonSchemaOutputFormat(schema) } };
+      const { parsed_output: place } = await answered(() => client.messages.parse({ max_tokens: 500, ...ask }));
+      assert.ok(typeof place.city === "string" && Array.isArray(place.rivers), model);
+      const streamed = JSON.parse((await stream(ask)).content.at(-1).text);
+      assert.ok(typeof streamed.city === "string" && Array.isArray(streamed.rivers), model);
+    }
   },
 
   async errorClasses() {
     const unknown = new Anthropic({ baseURL, apiKey: "sk-tf-0000-unknown", maxRetries: 0 });
+    const limited = new Anthropic({ baseURL, apiKey: models.limited, maxRetries: 0 });
     const ask = { max_tokens: 9, messages: user("hello") };
+    const asked = (model, more) => () => client.messages.create({ model, ...ask, ...more });
     await raises(Anthropic.AuthenticationError, 401, "key", () => unknown.messages.create({ model: "free", ...ask }));
-    await raises(Anthropic.NotFoundError, 404, "nope", () => client.messages.create({ model: "nope", ...ask }));
+    const forbidden = () => limited.messages.create({ model: models.each[0], ...ask });
+    await raises(Anthropic.PermissionDeniedError, 403, "groq", forbidden);
+    await raises(Anthropic.NotFoundError, 404, "nope", asked("nope"));
     const wrong = user([{ type: "hologram" }]);
-    const ill = () => client.messages.create({ model: "free", max_tokens: 9, messages: wrong });
-    await raises(Anthropic.BadRequestError, 400, "messages[0].content[0].type", ill);
+    await raises(Anthropic.BadRequestError, 400, "messages[0].content[0].type", asked("free", { messages: wrong }));
+    await raises(Anthropic.BadRequestError, 400, "prompt is too long", asked("free", { messages: user("word ".repeat(8e5)) }));
+    await raises(Anthropic.ContentTooLargeError, 413, "larger than", asked("free", { messages: user("word ".repeat(11e5)) }));
+    await raises(Anthropic.GatewayTimeoutError, 504, "silent", asked(models.silent));
+    for (const _ of [1, 2, 3]) await raises(Anthropic.InternalServerError, 502, "down", asked(models.down));
+    const overloaded = await raises(Anthropic.OverloadedError, 529, "down", asked(models.down));
+    assert.equal(overloaded.error.error.type, "overloaded_error");
+    assert.ok(Number(overloaded.headers.get("retry-after")) > 0);
   },
 
-  async aCallerMayLosePatience() {
-    const ask = { model: models.dialects.at(-1), max_tokens: 50 };
-    const call = client.messages.create({ messages: user("hello [[ttft=5000]]"), ...ask }, { timeout: 500 });
-    assert.ok((await call.catch((error) => error)) instanceof Anthropic.APIConnectionTimeoutError);
-    assert.ok((await create({ messages: user("hello"), ...ask })).content[0].text);
+  async aLimitSaysWhen() {
+    const ask = { model: models.metered, max_tokens: 20, messages: user("x") };
+    for (let call = 0; call < 200; call += 1) {
+      const limit = await client.messages.create(ask).then(() => null, (error) => error);
+      if (!limit) continue;
+      assert.equal(limit.constructor, Anthropic.RateLimitError, String(limit));
+      assert.equal(limit.error.error.type, "rate_limit_error");
+      assert.ok(Number(limit.headers.get("retry-after")) > 0 && limit.error.error.message.includes("UTC"), String(limit));
+      return;
+    }
+    assert.fail("no limit was met");
   },
 
-  async aCutStreamIsNeverComplete() {
-    const ask = { model: models.cut, max_tokens: 50, messages: user("hello") };
-    const error = await client.messages.stream(ask).finalMessage().catch((error) => error);
-    assert.ok(error instanceof Anthropic.APIError, String(error));
+  async aCallerThatLosesPatienceIsSeenToLeave() {
+    for (const model of models.each) {
+      const ask = { model, max_tokens: 50 };
+      const leave = async () => {
+        const call = client.messages.create({ messages: user("hello [[ttft=5000]]"), ...ask }, { timeout: 500 });
+        assert.ok((await call.catch((error) => error)) instanceof Anthropic.APIConnectionTimeoutError);
+      };
+      await providers.seeLeave(model, leave, models.departure_ms);
+      assert.ok((await create({ messages: user("hello"), ...ask })).content[0].text, model);
+    }
+  },
+
+  async anAbortInTheMiddleOfAStreamIsSeen() {
+    for (const model of models.each) {
+      const ask = { model, max_tokens: 900, messages: user("hello [[tokens=800 chunk=50]]") };
+      const leave = async () => {
+        const answer = client.messages.stream(ask);
+        await new Promise((done, fail) => answer.on("text", done).on("error", fail));
+        answer.abort();
+        assert.ok((await answer.finalMessage().catch((error) => error)) instanceof Anthropic.APIUserAbortError);
+      };
+      await providers.seeLeave(model, leave, models.departure_ms);
+      assert.ok((await create({ ...ask, messages: user("hello") })).content.length, model);
+    }
+  },
+
+  async aCutAnswerIsNeverComplete() {
+    for (const model of models.each) {
+      const ask = { model, max_tokens: 300, messages: user("hello [[tokens=100 size=4 chunk=5]]") };
+      const calls = [() => client.messages.create(ask), () => client.messages.stream(ask).finalMessage()];
+      for (const call of calls) {
+        const failed = () => call().then(() => assert.fail(`${model}: the answer counts as complete`), (error) => error);
+        const error = await providers.failing(model, "cut_after_chunks", { after: 6 }, failed);
+        assert.ok(error instanceof Anthropic.APIError, String(error));
+        assert.match(String(error), /api_error/, model);
+      }
+      assert.equal((await stream(ask)).stop_reason, "end_turn", model);
+    }
   },
 
   async counting() {

@@ -1,11 +1,14 @@
 // The official OpenAI SDK's Responses for Node against a running gateway. Usage: node node_responses.mjs BASE_URL MODELS_JSON
-// (see python_responses.py). Prints a line per check; the first failure ends it with a stack trace.
+// (see python_messages.py). Prints a line per check; the first failure ends it with a stack trace.
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
+import { Providers } from "./providers.mjs";
 
 const [baseURL, models] = [process.argv[2], JSON.parse(process.argv[3])];
-const client = new OpenAI({ baseURL, apiKey: "anything", maxRetries: 2 });
+const client = new OpenAI({ baseURL, apiKey: models.key, maxRetries: 2 });
+const once = client.withOptions({ maxRetries: 0 });
+const providers = new Providers(models.control);
 const pixel =
   "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const weather = {
@@ -88,7 +91,7 @@ const checks = {
       additionalProperties: false,
     };
     const text = { format: { type: "json_schema", name: "city", strict: true, schema } };
-    for (const model of models.schema) {
+    for (const model of models.each) {
       const city = (await client.responses.parse({ model, input: "Paris", text })).output_parsed;
       assert.equal(typeof city.name, "string");
       assert.ok(Array.isArray(city.rivers));
@@ -104,11 +107,13 @@ const checks = {
   },
 
   async reasoning() {
-    const plain = await client.responses.stream({ model: models.reasoning, input: "hello" }).finalResponse();
-    assert.ok(plain.output[0].content[0].text);
-    const ask = { model: models.reasoning, input: "hello", reasoning: { summary: "auto" } };
-    const summary = await client.responses.stream(ask).finalResponse();
-    assert.ok(summary.output[0].summary[0].text);
+    for (const model of models.thinks) {
+      const ask = { model, input: "hello" };
+      const plain = await client.responses.create({ ...ask, reasoning: { effort: "high" } });
+      assert.ok(plain.output[0].content[0].text, model);
+      const summary = await client.responses.stream({ ...ask, reasoning: { effort: "high", summary: "auto" } }).finalResponse();
+      assert.ok(summary.output[0].summary[0].text, model);
+    }
   },
 
   async compaction() {
@@ -133,33 +138,69 @@ const checks = {
 
   async errorClasses() {
     const unknown = new OpenAI({ baseURL, apiKey: "sk-tf-0000-unknown", maxRetries: 0 });
-    const [model, create] = [models.each[0], (body) => client.responses.create(body)];
+    const limited = new OpenAI({ baseURL, apiKey: models.limited, maxRetries: 0 });
+    const [model, ask] = [models.each[0], (model, input = "x") => () => once.responses.create({ model, input })];
     await raises(OpenAI.AuthenticationError, 401, "invalid_api_key", () => unknown.responses.create({ model, input: "x" }));
-    await raises(OpenAI.NotFoundError, 404, "model_not_found", () => create({ model: "no-such-model", input: "x" }));
-    const wrong = { model, input: [{ role: "robot", content: "x" }] };
-    assert.equal((await raises(OpenAI.BadRequestError, 400, "invalid_value", () => create(wrong))).param, "input[0].role");
+    const forbidden = () => limited.responses.create({ model, input: "x" });
+    await raises(OpenAI.PermissionDeniedError, 403, "model_not_allowed", forbidden);
+    await raises(OpenAI.NotFoundError, 404, "model_not_found", ask("no-such-model"));
+    const wrong = await raises(OpenAI.BadRequestError, 400, "invalid_value", ask(model, [{ role: "robot", content: "x" }]));
+    assert.equal(wrong.param, "input[0].role");
+    await raises(OpenAI.BadRequestError, 400, "context_length_exceeded", ask("free", "word ".repeat(8e5)));
+    await raises(OpenAI.APIError, 413, "request_too_large", ask("free", "word ".repeat(11e5)));
+    await raises(OpenAI.InternalServerError, 504, "upstream_timeout", ask(models.silent));
+    for (const _ of [1, 2, 3]) await raises(OpenAI.InternalServerError, 502, "upstream_error", ask(models.down));
+    const down = await raises(OpenAI.InternalServerError, 503, "no_provider_available", ask(models.down));
+    assert.ok(Number(down.headers.get("retry-after")) > 0);
   },
 
-  async aCutStreamIsNeverComplete() {
-    const kinds = [];
-    for await (const event of await client.responses.create({ model: models.cut, input: "hello", stream: true })) {
-      kinds.push(event.type);
+  async aLimitSaysWhen() {
+    for (let call = 0; call < 200; call += 1) {
+      const ask = { model: models.metered, input: "x", max_output_tokens: 20 };
+      const limit = await once.responses.create(ask).then(() => null, (error) => error);
+      if (!limit) continue;
+      assert.equal(limit.constructor, OpenAI.RateLimitError, String(limit));
+      assert.deepEqual([limit.code, limit.type], ["budget_exhausted", "rate_limit_error"]);
+      assert.ok(Number(limit.headers.get("retry-after")) > 0 && limit.message.includes("UTC"), String(limit));
+      return;
     }
-    assert.equal(kinds.at(-1), "response.failed");
-    assert.ok(!kinds.includes("response.completed"));
+    assert.fail("no limit was met");
   },
 
-  async aCallerMayLosePatience() {
-    const ask = { model: models.loose, input: "hello [[ttft=5000]]" };
-    const call = client.responses.create(ask, { timeout: 500, maxRetries: 0 });
-    assert.ok((await call.catch((error) => error)) instanceof OpenAI.APIConnectionTimeoutError);
-    assert.ok((await client.responses.create({ ...ask, input: "hello" })).output_text);
+  async aCutAnswerIsNeverComplete() {
+    for (const model of models.each) {
+      const [ask, kinds] = [{ model, input: "hello [[tokens=100 size=4 chunk=5]]" }, []];
+      await providers.failing(model, "cut_after_chunks", { after: 6 }, async () => {
+        for await (const event of await once.responses.create({ ...ask, stream: true })) kinds.push(event.type);
+      });
+      assert.equal(kinds.at(-1), "response.failed", model);
+      assert.ok(kinds.includes("response.output_text.delta") && !kinds.includes("response.completed"), model);
+      const whole = () => raises(OpenAI.InternalServerError, 502, "upstream_error", () => once.responses.create(ask));
+      await providers.failing(model, "cut_after_chunks", {}, whole);
+      assert.equal((await client.responses.create(ask)).status, "completed", model);
+    }
   },
 
-  async leavingAStreamEarly() {
-    const ask = { model: models.loose, input: "go on [[tokens=2000 chunk=20]]" };
-    for await (const event of client.responses.stream(ask)) {
-      if (event.type === "response.output_text.delta") break;
+  async aCallerThatLosesPatienceIsSeenToLeave() {
+    for (const model of models.each) {
+      const leave = async () => {
+        const call = once.responses.create({ model, input: "hello [[ttft=5000]]" }, { timeout: 500 });
+        assert.ok((await call.catch((error) => error)) instanceof OpenAI.APIConnectionTimeoutError);
+      };
+      await providers.seeLeave(model, leave, models.departure_ms);
+      assert.ok((await client.responses.create({ model, input: "hello" })).output_text, model);
+    }
+  },
+
+  async anAbortInTheMiddleOfAStreamIsSeen() {
+    for (const model of models.each) {
+      const leave = async () => {
+        for await (const event of client.responses.stream({ model, input: "go on [[tokens=800 chunk=50]]" })) {
+          if (event.type === "response.output_text.delta") break;
+        }
+      };
+      await providers.seeLeave(model, leave, models.departure_ms);
+      assert.ok((await client.responses.create({ model, input: "hello" })).output_text, model);
     }
   },
 };

@@ -87,17 +87,32 @@ def multi_turn():
     completed({"input": [*history, message("user", "What is my name?")]})
 
 
+def phased(phase, text):
+    return message("assistant", [{"type": "output_text", "text": text, "annotations": []}], phase=phase)
+
+
 def assistant_phase():
-    content = [{"type": "output_text", "text": "I am looking it up.", "annotations": []}]
-    for phase in ("commentary", "final_answer"):
-        history = [message("user", "Find it."), message("assistant", content, phase=phase)]
-        completed({"input": [*history, message("user", "And?")]})
+    plain = [message("assistant", "I should answer with the number.", phase="commentary")]
+    plain.append(message("assistant", "The number is four.", phase="final_answer"))
+    parts = [phased("commentary", "I should answer with the number."), phased("final_answer", "The number is four.")]
+    for history in [plain, parts]:
+        response = completed({"input": [*history, message("user", "Repeat only the number.")]})
+        items = requests.get(f"{BASE_URL}/responses/{response['id']}/input_items", params={"order": "asc"}, timeout=60).json()
+        phases = [item.get("phase") for item in items["data"]]
+        assert phases == ["commentary", "final_answer", None], items
 
 
 def output_phase_schema():
+    """The schema to which the other templates hold every answer knows the phases, and no others."""
     response = completed({"input": [message("user", "Answer in one word.")]})
-    messages = [item for item in response["output"] if item["type"] == "message"]
-    assert messages and all(item.get("phase", "final_answer") in ("commentary", "final_answer") for item in messages)
+    item = next(item for item in response["output"] if item["type"] == "message")
+    for phase in ("commentary", "final_answer"):
+        holds("response", {**response, "output": [{**item, "phase": phase}]})
+    try:
+        holds("response", {**response, "output": [{**item, "phase": "afterthought"}]})
+    except jsonschema.ValidationError:
+        return
+    raise AssertionError("the schema takes any phase")
 
 
 def compact():

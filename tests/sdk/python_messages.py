@@ -1,6 +1,7 @@
 """The official Anthropic SDK for Python against a running gateway. Usage: python_messages.py BASE_URL MODELS_JSON
 
-MODELS_JSON names what to ask: {"any", "dialects": […], "thinks", "vision", "metered", "cut": always broken off}.
+MODELS_JSON names what to ask: {"any", "each": one model per dialect, "thinks": […], "thinks_silently",
+"vision": […], "metered", "down", "silent"}, the keys {"key", "limited": to `down` only}, the simulator's "control" and "departure_ms", the bound of an abort.
 Prints a line per check; the first failure ends it with a traceback.
 """
 
@@ -12,10 +13,11 @@ import anthropic
 from anthropic import Anthropic, AsyncAnthropic
 from pydantic import BaseModel
 
-from checks import PIXEL, answered, check, run_checks, user
+from checks import PIXEL, Providers, answered, check, run_checks, user
 
 BASE_URL, MODELS = sys.argv[1].removesuffix("/v1"), json.loads(sys.argv[2])
-client = Anthropic(base_url=BASE_URL, api_key="anything", max_retries=0)
+client = Anthropic(base_url=BASE_URL, api_key=MODELS["key"], max_retries=0)
+providers = Providers(MODELS["control"])
 WEATHER = {
     "name": "get_weather",
     "description": "The weather of a city",
@@ -53,7 +55,7 @@ def message():
 
 @check
 def text_of_every_dialect():
-    for model in MODELS["dialects"]:
+    for model in MODELS["each"]:
         whole = create(model=model, system=[{"type": "text", "text": "Be brief."}], messages=user("hello [[tokens=12]]"))
         final, events = streamed(model=model, system="Be brief.", messages=user("hello [[tokens=12]]"))
         assert events[0] == "message_start" and events[-1] == "message_stop", events
@@ -65,7 +67,7 @@ def text_of_every_dialect():
 
 @check
 def tools_over_several_turns_and_in_parallel():
-    for at, model in enumerate(MODELS["dialects"]):
+    for at, model in enumerate(MODELS["each"]):
         answer = [create, lambda **more: streamed(**more)[0]][at % 2]
         messages = user("weather in Bonn and Köln? [[calls=2]]")
         first = answer(model=model, messages=messages, tools=[WEATHER])
@@ -92,7 +94,7 @@ def tools_over_several_turns_and_in_parallel():
 @check
 def a_dialogue_is_handed_from_dialect_to_dialect():
     messages = user("weather in Bonn? [[calls=1]]")
-    for model in MODELS["dialects"] + MODELS["dialects"][:2]:
+    for model in MODELS["each"] + MODELS["each"][:2]:
         answer = streamed(model=model, messages=messages, tools=[WEATHER])[0]
         messages.append({"role": "assistant", "content": answer.content})
         calls = [block for block in answer.content if block.type == "tool_use"]
@@ -110,28 +112,36 @@ def a_tool_that_must_be_called():
 
 @check
 def thinking():
-    ask = {"model": MODELS["thinks"], "max_tokens": 4000, "messages": user("why? [[reasoning=40 tokens=10]]")}
-    whole = create(thinking={"type": "enabled", "budget_tokens": 1024}, **ask)
-    final, events = streamed(thinking={"type": "enabled", "budget_tokens": 1024}, **ask)
-    for answer in [whole, final]:
-        assert [block.type for block in answer.content] == ["thinking", "text"], answer
-        assert answer.content[0].thinking and answer.content[0].signature, answer
-    assert "signature" in events, events
-    plain = create(**ask)
-    assert [block.type for block in plain.content] == ["text"], plain
-    turn = [{"role": "assistant", "content": final.content}, {"role": "user", "content": "go on"}]
-    assert create(**{**ask, "messages": ask["messages"] + turn}).content[0].text
+    for model in MODELS["thinks"]:
+        ask = {"model": model, "max_tokens": 4000, "messages": user("why? [[reasoning=40 tokens=10]]")}
+        whole = create(thinking={"type": "enabled", "budget_tokens": 1024}, **ask)
+        final, events = streamed(thinking={"type": "enabled", "budget_tokens": 1024}, **ask)
+        for answer in [whole, final]:
+            assert [block.type for block in answer.content] == ["thinking", "text"], (model, answer)
+            assert answer.content[0].thinking and answer.content[0].signature, (model, answer)
+        assert "signature" in events, (model, events)
+        plain = create(**ask)
+        assert [block.type for block in plain.content] == ["text"], (model, plain)
+        turn = [{"role": "assistant", "content": final.content}, {"role": "user", "content": "go on"}]
+        assert create(**{**ask, "messages": ask["messages"] + turn}).content[0].text, model
+    ask = {"model": MODELS["thinks_silently"], "max_tokens": 4000, "messages": user("why?")}
+    for thinking in [{"type": "enabled", "budget_tokens": 1024}, {"type": "disabled"}]:
+        silent = create(thinking=thinking, **ask)
+        assert [block.type for block in silent.content] == ["text"], (thinking, silent)
 
 
 @check
 def images():
-    source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
-    image = {"type": "image", "source": source}
-    assert create(model=MODELS["vision"], messages=user([{"type": "text", "text": "what?"}, image])).content[0].text
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
+    for model in MODELS["vision"]:
+        ask = {"model": model, "messages": user([{"type": "text", "text": "what?"}, image])}
+        for answer in [create(**ask), streamed(**ask)[0]]:
+            assert "1 image" in answer.content[0].text, (model, answer)
     call = {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Bonn"}}
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "map"}, image]}
     messages = user("map of Bonn") + [{"role": "assistant", "content": [call]}] + user([result])
-    assert create(model=MODELS["vision"], messages=messages, tools=[WEATHER]).content
+    for model in set(MODELS["vision"]) & set(MODELS["each"]):
+        assert create(model=model, messages=messages, tools=[WEATHER]).content, model
 
 
 class Place(BaseModel):
@@ -142,17 +152,16 @@ class Place(BaseModel):
 @check
 def structured_output():
     schema = {**Place.model_json_schema(), "additionalProperties": False}
-    answer = create(
-        model=MODELS["any"],
-        messages=user("a place"),
-        output_config={"format": {"type": "json_schema", "schema": schema}},
-    )
-    Place.model_validate_json(answer.content[0].text)
+    output = {"format": {"type": "json_schema", "schema": schema}}
+    for model in MODELS["each"]:
+        ask = {"model": model, "messages": user("a place"), "output_config": output}
+        for answer in [create(**ask), streamed(**ask)[0]]:
+            Place.model_validate_json(answer.content[-1].text)
 
 
 @check
 def counting():
-    ask = {"model": MODELS["dialects"][0], "messages": user("x " * 400), "tools": [WEATHER], "system": "Be brief."}
+    ask = {"model": MODELS["each"][0], "messages": user("x " * 400), "tools": [WEATHER], "system": "Be brief."}
     for _ in range(10):
         truth = create(**ask).usage.input_tokens
     counted = client.messages.count_tokens(**ask).input_tokens
@@ -175,6 +184,10 @@ def errors_by_class():
     ask = {"max_tokens": 10, "messages": user("x")}
     wrong = [{"role": "user", "content": [{"type": "hologram"}]}]
     create = client.messages.create
+    unknown = Anthropic(base_url=BASE_URL, api_key="sk-tf-0000-unknown", max_retries=0)
+    limited = Anthropic(base_url=BASE_URL, api_key=MODELS["limited"], max_retries=0)
+    raises(anthropic.AuthenticationError, 401, "key", lambda: unknown.messages.create(model="free", **ask))
+    raises(anthropic.PermissionDeniedError, 403, "groq", lambda: limited.messages.create(model=MODELS["each"][0], **ask))
     raises(anthropic.NotFoundError, 404, "nope", lambda: create(model="nope", **ask))
     raises(
         anthropic.BadRequestError, 400, "messages[0].content[0].type", lambda: create(model="free", max_tokens=9, messages=wrong)
@@ -184,6 +197,14 @@ def errors_by_class():
         anthropic.BadRequestError, 400, "prompt is too long", lambda: create(model="free", max_tokens=9, messages=long)
     )
     assert too_long.body["error"]["message"].startswith("prompt is too long"), too_long
+    larger = {"model": "free", "max_tokens": 9, "messages": user("word " * 1_100_000)}
+    raises(anthropic.RequestTooLargeError, 413, "larger than", lambda: create(**larger))
+    raises(anthropic.DeadlineExceededError, 504, "silent", lambda: create(model=MODELS["silent"], **ask))
+    for _ in range(3):
+        raises(anthropic.InternalServerError, 502, "down", lambda: create(model=MODELS["down"], **ask))
+    overloaded = raises(anthropic.OverloadedError, 529, "down", lambda: create(model=MODELS["down"], **ask))
+    assert overloaded.body["error"]["type"] == "overloaded_error", overloaded
+    assert int(overloaded.response.headers["retry-after"]) > 0, overloaded
 
 
 @check
@@ -208,39 +229,58 @@ def an_answer_of_no_tokens():
 
 
 @check
-def a_caller_may_lose_patience():
-    ask = {"model": MODELS["dialects"][-1], "max_tokens": 50}
-    try:
-        client.with_options(timeout=0.5).messages.create(messages=user("hello [[ttft=5000]]"), **ask)
-    except anthropic.APITimeoutError:
-        assert create(messages=user("hello"), **ask).content
-    else:
-        raise AssertionError("no time-out")
+def a_caller_that_loses_patience_is_seen_to_leave():
+    for model in MODELS["each"]:
+        ask = {"model": model, "max_tokens": 50}
+
+        def leave():
+            try:
+                client.with_options(timeout=0.5).messages.create(messages=user("hello [[ttft=5000]]"), **ask)
+            except anthropic.APITimeoutError:
+                return
+            raise AssertionError("no time-out")
+
+        providers.see_leave(model, leave, MODELS["departure_ms"])
+        assert create(messages=user("hello"), **ask).content, model
 
 
 @check
-def a_cut_stream_is_never_complete():
-    try:
-        with client.messages.stream(model=MODELS["cut"], max_tokens=50, messages=user("hello")) as stream:
-            stream.get_final_message()
-    except anthropic.APIStatusError as error:
-        assert error.body["error"]["type"] == "api_error", error
-    else:
-        raise AssertionError("the stream counts as complete")
+def an_abort_in_the_middle_of_a_stream_is_seen():
+    for model in MODELS["each"]:
+        ask = {"model": model, "max_tokens": 900}
+
+        def leave():
+            with client.messages.stream(messages=user("hello [[tokens=800 chunk=50]]"), **ask) as stream:
+                next(event for event in stream if event.type == "text")
+
+        async def leave_too():
+            async with AsyncAnthropic(base_url=BASE_URL, api_key=MODELS["key"], max_retries=0) as session:
+                async with session.messages.stream(messages=user("hello [[tokens=800 chunk=50]]"), **ask) as stream:
+                    async for event in stream:
+                        if event.type == "content_block_delta":
+                            break
+
+        for abort in [leave, lambda: asyncio.run(leave_too())]:
+            providers.see_leave(model, abort, MODELS["departure_ms"])
+        assert create(messages=user("hello"), **ask).content, model
 
 
 @check
-def an_abort_in_the_middle_of_a_stream():
-    async def run():
-        asynchronous = AsyncAnthropic(base_url=BASE_URL, api_key="anything", max_retries=0)
-        ask = {"model": MODELS["any"], "max_tokens": 900, "messages": user("hello [[tokens=800 chunk=50]]")}
-        async with asynchronous.messages.stream(**ask) as stream:
-            async for event in stream:
-                if event.type == "content_block_delta":
-                    break
-        assert (await asynchronous.messages.create(**{**ask, "messages": user("hello")})).content
-
-    asyncio.run(run())
+def a_cut_answer_is_never_complete():
+    for model in MODELS["each"]:
+        ask = {"model": model, "max_tokens": 300, "messages": user("hello [[tokens=100 size=4 chunk=5]]")}
+        for call in [
+            lambda: client.messages.create(**ask),
+            lambda: client.messages.stream(**ask).__enter__().get_final_message(),
+        ]:
+            try:
+                with providers.failing(model, "cut_after_chunks", after=6):
+                    answer = call()
+            except anthropic.APIStatusError as error:
+                assert error.body["error"]["type"] == "api_error", (model, error)
+            else:
+                raise AssertionError(f"{model}: the answer counts as complete: {answer}")
+        assert streamed(**ask)[0].stop_reason == "end_turn", model
 
 
 @check

@@ -1,6 +1,6 @@
 """The official OpenAI SDK's Responses against a running gateway. Usage: python_responses.py BASE_URL MODELS_JSON
 
-MODELS_JSON: {"each": one model per dialect, "schema": […], "vision": […], "reasoning", "loose", "cut": always broken off}.
+MODELS_JSON is that of python_messages.py.
 Every raw event and object is held to responses.schema.json. Prints a line per check; the first failure ends it with a traceback.
 """
 
@@ -14,10 +14,12 @@ import openai
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from checks import PIXEL_URL, check, raises, run_checks
+from checks import PIXEL_URL, Providers, check, raises, run_checks
 
 BASE_URL, MODELS = sys.argv[1], json.loads(sys.argv[2])
-client = OpenAI(base_url=BASE_URL, api_key="anything", max_retries=2)
+client = OpenAI(base_url=BASE_URL, api_key=MODELS["key"], max_retries=2)
+once = client.with_options(max_retries=0)
+providers = Providers(MODELS["control"])
 SCHEMA = json.loads(pathlib.Path(__file__).with_name("responses.schema.json").read_text())
 WEATHER = {
     "type": "function",
@@ -133,7 +135,7 @@ class City(BaseModel):
 
 @check
 def structured_output():
-    for model in MODELS["schema"]:
+    for model in MODELS["each"]:
         city = client.responses.parse(model=model, input="Paris", text_format=City).output_parsed
         assert isinstance(city, City), (model, city)
         with client.responses.stream(model=model, input="Paris", text_format=City) as stream:
@@ -143,28 +145,35 @@ def structured_output():
 
 @check
 def images():
+    content = [{"type": "input_text", "text": "what is it?"}, {"type": "input_image", "image_url": PIXEL_URL}]
     for model in MODELS["vision"]:
-        content = [{"type": "input_text", "text": "what is it?"}, {"type": "input_image", "image_url": PIXEL_URL}]
-        response = client.responses.create(model=model, input=[{"role": "user", "content": content}])
-        assert "1 image" in response.output_text, (model, response)
+        ask = dict(model=model, input=[{"role": "user", "content": content}])
+        with client.responses.stream(**ask) as stream:
+            final = stream.until_done().get_final_response()
+        for response in [client.responses.create(**ask), final]:
+            assert "1 image" in response.output_text, (model, response)
 
 
 @check
 def reasoning():
-    model = MODELS["reasoning"]
-    plain = client.responses.create(model=model, input="hello")
-    assert plain.output[0].type == "reasoning" and plain.output[0].content[0].text, plain
-    assert plain.usage.output_tokens_details.reasoning_tokens > 0, plain
-    ask = dict(
-        model=model, input="hello", reasoning={"effort": "low", "summary": "auto"}, include=["reasoning.encrypted_content"]
-    )
-    with client.responses.stream(**ask) as stream:
-        kinds = [event.type for event in stream]
-        item = stream.get_final_response().output[0]
-    assert "response.reasoning_summary_text.delta" in kinds and item.summary[0].text, (kinds, item)
-    assert item.encrypted_content and item.summary[0].text not in item.encrypted_content, item
-    again = client.responses.create(model=model, input=[item, {"role": "user", "content": "hello"}])
-    assert again.output_text, again
+    for model in MODELS["thinks"]:
+        plain = client.responses.create(model=model, input="hello", reasoning={"effort": "high"})
+        assert plain.output[0].type == "reasoning" and plain.output[0].content[0].text, (model, plain)
+        counts_them = model.startswith("groq/")
+        assert (plain.usage.output_tokens_details.reasoning_tokens > 0) == counts_them, (model, plain)
+        summary = {"effort": "high", "summary": "auto"}
+        ask = dict(model=model, input="hello", reasoning=summary, include=["reasoning.encrypted_content"])
+        with client.responses.stream(**ask) as stream:
+            kinds = [event.type for event in stream]
+            item = stream.get_final_response().output[0]
+        assert "response.reasoning_summary_text.delta" in kinds and item.summary[0].text, (model, kinds, item)
+        assert item.encrypted_content and item.summary[0].text not in item.encrypted_content, (model, item)
+        again = client.responses.create(model=model, input=[item, {"role": "user", "content": "hello"}])
+        assert again.output_text, (model, again)
+    ask = dict(model=MODELS["thinks_silently"], input="hello")
+    for effort in ["high", "none"]:
+        silent = client.responses.create(reasoning={"effort": effort, "summary": "auto"}, **ask)
+        assert [item.type for item in silent.output] == ["message"], (effort, silent)
 
 
 @check
@@ -208,8 +217,11 @@ def stored_responses():
 @check
 def error_classes():
     unknown = OpenAI(base_url=BASE_URL, api_key="sk-tf-0000-unknown", max_retries=0)
-    create, model = client.responses.create, MODELS["each"][0]
+    limited = OpenAI(base_url=BASE_URL, api_key=MODELS["limited"], max_retries=0)
+    create, model = once.responses.create, MODELS["each"][0]
     raises(openai.AuthenticationError, 401, "invalid_api_key", lambda: unknown.responses.create(model=model, input="x"))
+    call = lambda: limited.responses.create(model=model, input="x")
+    raises(openai.PermissionDeniedError, 403, "model_not_allowed", call)
     raises(openai.NotFoundError, 404, "model_not_found", lambda: create(model="no-such-model", input="x"))
     bad = openai.BadRequestError
     wrong = raises(bad, 400, "invalid_value", lambda: create(model=model, input=[{"role": "robot", "content": "x"}]))
@@ -217,46 +229,82 @@ def error_classes():
     raises(bad, 400, "invalid_value", lambda: create(model=model, input="x", background=True))
     call = lambda: create(model=model, input="x", previous_response_id="resp_unknown")
     assert raises(bad, 400, "previous_response_not_found", call).param == "previous_response_id"
+    raises(bad, 400, "context_length_exceeded", lambda: create(model="free", input="word " * 800_000))
+    raises(openai.APIStatusError, 413, "request_too_large", lambda: create(model="free", input="word " * 1_100_000))
+    broken = openai.InternalServerError
+    raises(broken, 504, "upstream_timeout", lambda: create(model=MODELS["silent"], input="x"))
+    for _ in range(3):
+        raises(broken, 502, "upstream_error", lambda: create(model=MODELS["down"], input="x"))
+    down = raises(broken, 503, "no_provider_available", lambda: create(model=MODELS["down"], input="x"))
+    assert int(down.response.headers["retry-after"]) > 0, down
 
 
 @check
-def a_cut_stream_is_never_complete():
-    kinds = []
-    try:
-        with client.responses.stream(model=MODELS["cut"], input="hello") as stream:
-            kinds = [event.type for event in stream]
-            stream.get_final_response()
-    except RuntimeError as error:
-        assert "completed" in str(error), error
-    else:
-        raise AssertionError("the stream counts as complete")
-    assert kinds[-1] == "response.failed" and "response.completed" not in kinds, kinds
+def a_limit_says_when():
+    for _ in range(200):
+        try:
+            once.responses.create(model=MODELS["metered"], input="x", max_output_tokens=20)
+        except openai.RateLimitError as limit:
+            assert limit.code == "budget_exhausted" and limit.type == "rate_limit_error", limit
+            assert int(limit.response.headers["retry-after"]) > 0 and "UTC" in limit.body["message"], limit
+            return
+    raise AssertionError("no limit was met")
 
 
 @check
-def a_caller_may_lose_patience():
-    impatient = client.with_options(timeout=0.5, max_retries=0)
-    try:
-        impatient.responses.create(model=MODELS["loose"], input="hello [[ttft=5000]]")
-    except openai.APITimeoutError:
-        assert client.responses.create(model=MODELS["loose"], input="hello").output_text
-    else:
-        raise AssertionError("no time-out")
+def a_cut_answer_is_never_complete():
+    for model in MODELS["each"]:
+        ask, kinds = dict(model=model, input="hello [[tokens=100 size=4 chunk=5]]"), []
+        try:
+            with providers.failing(model, "cut_after_chunks", after=6), once.responses.stream(**ask) as stream:
+                kinds = [event.type for event in stream]
+                stream.get_final_response()
+        except RuntimeError as error:
+            assert "completed" in str(error), (model, error)
+        else:
+            raise AssertionError(f"{model}: the stream counts as complete")
+        assert kinds[-1] == "response.failed" and "response.completed" not in kinds, (model, kinds)
+        assert "response.output_text.delta" in kinds, (model, kinds)
+        with providers.failing(model, "cut_after_chunks"):
+            raises(openai.InternalServerError, 502, "upstream_error", lambda: once.responses.create(**ask))
+        assert client.responses.create(**ask).status == "completed", model
 
 
 @check
-def leaving_a_stream_early():
-    async def run():
-        async with AsyncOpenAI(base_url=BASE_URL, api_key="anything", max_retries=2) as session:
-            stream = await session.responses.create(
-                model=MODELS["loose"], input="go on [[tokens=2000 chunk=20]]", stream=True
-            )
-            async for event in stream:
-                if event.type == "response.output_text.delta":
-                    break
-            await stream.close()
+def a_caller_that_loses_patience_is_seen_to_leave():
+    for model in MODELS["each"]:
 
-    asyncio.run(run())
+        def leave():
+            try:
+                once.with_options(timeout=0.5).responses.create(model=model, input="hello [[ttft=5000]]")
+            except openai.APITimeoutError:
+                return
+            raise AssertionError("no time-out")
+
+        providers.see_leave(model, leave, MODELS["departure_ms"])
+        assert client.responses.create(model=model, input="hello").output_text, model
+
+
+@check
+def an_abort_in_the_middle_of_a_stream_is_seen():
+    for model in MODELS["each"]:
+        ask = dict(model=model, input="go on [[tokens=800 chunk=50]]")
+
+        def leave():
+            with client.responses.stream(**ask) as stream:
+                next(event for event in stream if event.type == "response.output_text.delta")
+
+        async def leave_too():
+            async with AsyncOpenAI(base_url=BASE_URL, api_key=MODELS["key"], max_retries=2) as session:
+                stream = await session.responses.create(stream=True, **ask)
+                async for event in stream:
+                    if event.type == "response.output_text.delta":
+                        break
+                await stream.close()
+
+        for abort in [leave, lambda: asyncio.run(leave_too())]:
+            providers.see_leave(model, abort, MODELS["departure_ms"])
+        assert client.responses.create(model=model, input="hello").output_text, model
 
 
 run_checks()
