@@ -234,12 +234,13 @@ impl LinearFit {
 /// The solution of linear equations whose matrix is positive definite, so that no pivot is zero.
 fn solved(mut rows: [[f64; MEASURES]; MEASURES], mut right: [f64; MEASURES]) -> [f64; MEASURES] {
     for at in 0..MEASURES {
-        for below in at + 1..MEASURES {
-            let factor = rows[below][at] / rows[at][at];
-            for column in at..MEASURES {
-                rows[below][column] -= factor * rows[at][column];
+        let (pivot, known) = (rows[at], right[at]);
+        for (row, value) in rows.iter_mut().zip(&mut right).skip(at + 1) {
+            let factor = row[at] / pivot[at];
+            for (cell, above) in row.iter_mut().zip(pivot).skip(at) {
+                *cell -= factor * above;
             }
-            right[below] -= factor * right[at];
+            *value -= factor * known;
         }
     }
     for at in (0..MEASURES).rev() {

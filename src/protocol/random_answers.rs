@@ -91,7 +91,7 @@ fn next(seed: &mut u64) -> u64 {
 fn split(text: &str, seed: &mut u64) -> Vec<String> {
     let mut pieces = vec![String::new()];
     for c in text.chars() {
-        if next(seed) % 4 == 0 {
+        if next(seed).is_multiple_of(4) {
             pieces.push(String::new());
         }
         pieces.last_mut().unwrap().push(c);
