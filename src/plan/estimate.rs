@@ -340,7 +340,7 @@ mod tests {
         };
         let truth = |chars: u64, digits: u64| (chars - digits) as f64 / 4.0 + digits as f64 / 3.0 + 4.0;
         for round in 0..10 {
-            let (chars, digits) = ([900, 6_000, 2_500][round % 3], [0, 200, 1_200, 30][round % 4]);
+            let (chars, digits) = ([3_000, 6_000, 2_000][round % 3], [0, 200, 1_200, 30][round % 4]);
             estimates.learn("p/m", &with_digits(chars, digits).size, 1, to_units(truth(chars, digits)), 10);
         }
         for (chars, digits) in [(3_000, 1_800), (8_000, 100), (5_000, 2_500), (400, 150)] {
