@@ -278,6 +278,8 @@ async fn codex_gets_a_catalogue_with_the_smallest_window_of_each_meta_model() {
         models("small", 100_000, r#""tools", "vision""#),
         models("mute", 8_000, ""),
         "[models.mine]\nmembers = [\"large/m\", \"small/m\", \"mute/m\"]\n".to_owned(),
+        // Nobody states what this one can do.
+        format!("[providers.unknown]\nbase_url = \"{}\"\n[providers.unknown.models.m]\n", upstream.base_url()),
     ];
     let app = TestApp::setup().file(&file.concat()).start().await;
     let catalogue = app.get("/v1/models?client_version=0.171.0").await.json();
@@ -289,7 +291,7 @@ async fn codex_gets_a_catalogue_with_the_smallest_window_of_each_meta_model() {
     assert_eq!(mine["supported_reasoning_levels"][1]["effort"], "medium");
     assert_eq!((&mine["apply_patch_tool_type"], &mine["tool_mode"]), (&json!("freeform"), &Value::Null));
     assert!(mine["description"].as_str().unwrap().starts_with("2 models on the shared budget. 100 %"), "{mine}");
-    assert!(of("mute/m").is_none() && of("large/m").is_some(), "{catalogue}");
+    assert!(of("mute/m").is_none() && of("large/m").is_some() && of("unknown/m").is_some(), "{catalogue}");
     assert_eq!(of("small/m").unwrap()["supported_reasoning_levels"], json!([]));
     assert!(app.get("/v1/models").await.json()["data"].is_array());
 }
