@@ -1,18 +1,20 @@
 --[[ reports/snapshot: the pool at one instant, for planning and status; taken at most once a second for all replicas of one
   catalogue, in slices of its windows, so that no call keeps others waiting. Each call also deletes a little of what has expired.
 
-  KEYS  1 meta  2 health  3 speed  4 snap: the last snapshot of this slice; TTL 5 s  5… the windows of the slice
+  KEYS  1 meta  2 health  3 speed  4 snap: the last reply of this call; TTL 5 s  5… the windows of the slice
   ARGV  1 oldest acceptable age in ms  2 arrival slack  3 packed windows with 0 units, in the order of KEYS
-        4 "1" = the first slice, which also has what is no window
-  Reply text: now; then "o strategy", "h field value", "s field value" and "w index used" lines, fields separated by tabs
+        4 what is read beside windows: "h" = the order of candidates, and health; "s" = speed
+  Reply text: now; then "o strategy", "h field value field value …", "s field value …" and "w index used" lines, words separated
+  by tabs. What is idle in `h` says no more than its absence would
 ]]
 --- @include "lib/pool_clock"
 --- @include "lib/window"
 --- @include "lib/sliding_sweep"
 --- @include "lib/cooldown"
 local META, HEALTH, SPEED, SNAPSHOT, FIRST_WINDOW = 1, 2, 3, 4, 5 -- KEYS
-local MAX_AGE, ARRIVAL_SLACK, WINDOWS, IS_FIRST = 1, 2, 3, 4 -- ARGV
+local MAX_AGE, ARRIVAL_SLACK, WINDOWS, READS = 1, 2, 3, 4 -- ARGV
 local SNAPSHOT_TTL_MS, BREAKER_IDLE_MS, MAX_SWEEPS = 5000, 86400000, 8
+local MAX_CHECKED = 50 -- fields of `health` that one call checks whether they are idle
 
 local now = pool_clock(KEYS[META])
 local last = redis.call('GET', KEYS[SNAPSHOT])
@@ -26,8 +28,10 @@ local lines = { decimal(now) }
 local function add_line(...)
   lines[#lines + 1] = table.concat({ ... }, '\t')
 end
-local is_first = ARGV[IS_FIRST] == '1'
-local strategy = is_first and redis.call('HGET', KEYS[META], 'order')
+local function reads(what)
+  return string.find(ARGV[READS], what, 1, true)
+end
+local strategy = reads('h') and redis.call('HGET', KEYS[META], 'order')
 if strategy then
   add_line('o', strategy)
 end
@@ -43,20 +47,32 @@ local function is_idle(field, value)
   return cooldown_until <= now and limits == ''
 end
 
-local health, idle = is_first and redis.call('HGETALL', KEYS[HEALTH]) or {}, {}
-for i = 1, #health, 2 do
-  if is_idle(health[i], health[i + 1]) then
-    idle[#idle + 1] = health[i]
-  else
-    add_line('h', health[i], health[i + 1])
+--- Adds all fields of a hash as one line, which costs far less than a line for each. Returns them.
+local function add_hash(letter, key)
+  local fields = redis.call('HGETALL', key)
+  if #fields > 0 then
+    lines[#lines + 1] = letter .. '\t' .. table.concat(fields, '\t')
+  end
+  return fields
+end
+
+if reads('h') then
+  local health, idle = add_hash('h', KEYS[HEALTH]), {}
+  local fields = #health / 2
+  -- Another part of a large hash every second.
+  local from = fields > MAX_CHECKED and math.floor(now / 1000) * MAX_CHECKED % fields or 0
+  for n = 0, min(fields, MAX_CHECKED) - 1 do
+    local at = (from + n) % fields * 2 + 1
+    if is_idle(health[at], health[at + 1]) then
+      idle[#idle + 1] = health[at]
+    end
+  end
+  if #idle > 0 then
+    redis.call('HDEL', KEYS[HEALTH], unpack(idle))
   end
 end
-for i = 1, #idle, 100 do
-  redis.call('HDEL', KEYS[HEALTH], unpack(idle, i, min(i + 99, #idle)))
-end
-local speed = is_first and redis.call('HGETALL', KEYS[SPEED]) or {}
-for i = 1, #speed, 2 do
-  add_line('s', speed[i], speed[i + 1])
+if reads('s') then
+  add_hash('s', KEYS[SPEED])
 end
 
 arrival_slack = ARGV[ARRIVAL_SLACK] + 0

@@ -33,9 +33,10 @@ use crate::{
     telemetry::{self, SpanExt},
 };
 
-/// Candidates of the first call. Candidates known to be full come last in the plan, so one of the first nearly always has
-/// room, and a short call costs both sides less. If these refuse, the request is repeated with all candidates.
-const FIRST_CANDIDATES: usize = 2;
+/// Candidates of the first calls, each for plans of more candidates than the second number. Candidates known to be full come last
+/// in the plan, so one of the first nearly always has room, and a short call costs both sides less. If these refuse, the request is
+/// repeated with all candidates.
+const FIRST_CANDIDATES: [(usize, usize); 2] = [(2, 2), (10, 40)];
 /// Rounds without a wait before the admission of a request that does not wait (any more) fails. A sync, a hold and a wrong
 /// clock can each cost one.
 const MAX_ROUNDS: usize = 6;
@@ -77,11 +78,12 @@ impl Ledger {
         let (waits, started) = (request.wait_ms > 0, Instant::now());
         // Not after an outage: it would overtake the requests that wait for the ledger.
         let may_peek = !waits || self.shared.outage_queue.is_clear();
-        if request.choices.len() > FIRST_CANDIDATES && may_peek {
-            let first = AdmitRequest { choices: &request.choices[..FIRST_CANDIDATES], wait_ms: PEEK, ..request };
+        let steps = FIRST_CANDIDATES.into_iter().filter(|(_, over)| request.choices.len() > *over && may_peek);
+        for (count, _) in steps {
+            let first = AdmitRequest { choices: &request.choices[..count], wait_ms: PEEK, ..request };
             match self.shared.admit(first, None).await {
                 Ok(Admission::Refused(_)) => {}
-                Err(LedgerError::Unreachable { .. }) if waits => {}
+                Err(LedgerError::Unreachable { .. }) if waits => break,
                 admission => return admission,
             }
         }

@@ -22,10 +22,10 @@ use crate::{
 };
 
 const PERIOD: Duration = Duration::from_secs(1);
-/// Windows that one call reads, which takes Redis a quarter of a millisecond, and less than one on a slow machine.
-const SLICE: usize = 128;
-/// Pause between two slices: a large pool takes a twentieth of Redis's time at most, and its snapshot is some seconds old.
-const SLICE_PAUSE: Duration = Duration::from_millis(5);
+/// Windows that one call reads, which takes Redis a third of a millisecond, and less than one on a slow machine.
+const SLICE: usize = 48;
+/// Pause between two slices: a large pool takes a tenth of Redis's time at most, and its snapshot is some seconds old.
+const SLICE_PAUSE: Duration = Duration::from_millis(3);
 /// A snapshot that another replica took is used up to this age.
 const MAX_AGE_MS: &str = "950";
 
@@ -39,6 +39,37 @@ struct PoolWindows {
     windows: Vec<(Window, Vec<Arc<str>>)>,
 }
 
+/// What one call reads.
+struct Part<'a> {
+    name: String,
+    /// `h` the order of candidates, and health; `s` speed
+    reads: &'static str,
+    keys: &'a [Key],
+    encoded: &'a str,
+    /// Index of the first window.
+    from: usize,
+}
+
+impl PoolWindows {
+    /// One call for all of a small pool. In a large one, health and speed take a call each as well.
+    fn parts(&self) -> Vec<Part<'_>> {
+        let state = |reads: &'static str| Part { name: reads.to_owned(), reads, keys: &[], encoded: "", from: 0 };
+        let slices = self.keys.chunks(SLICE).zip(&self.encoded).enumerate().map(|(slice, (keys, encoded))| {
+            let from = slice * SLICE;
+            Part { name: from.to_string(), reads: "", keys, encoded, from }
+        });
+        let mut parts: Vec<Part<'_>> = slices.collect();
+        match &mut parts[..] {
+            [] => vec![state("hs")],
+            [only] => {
+                only.reads = "hs";
+                parts
+            }
+            _ => [state("h"), state("s")].into_iter().chain(parts).collect(),
+        }
+    }
+}
+
 impl Ledger {
     /// Takes a snapshot now, which [`Ledger::snapshot`] returns from here on.
     pub(crate) async fn refresh_snapshot(&self) -> Result<(), LedgerError> {
@@ -46,41 +77,46 @@ impl Ledger {
         let catalog = shared.catalog.load_full();
         let windows = self.pool_windows(&catalog);
         let mut used = vec![0_i64; windows.keys.len()];
-        let mut first = None;
-        for (slice, encoded) in windows.encoded.iter().enumerate() {
-            if slice > 0 {
+        let mut state = String::new();
+        // A version with other slices has snapshots of its own.
+        let pool = format!("{}.{SLICE}", catalog.hash);
+        for (number, part) in windows.parts().into_iter().enumerate() {
+            if number > 0 {
                 sleep(SLICE_PAUSE).await;
             }
-            let from = slice * SLICE;
             let mut keys = vec![
                 shared.keys.meta(),
                 shared.keys.health(),
                 shared.keys.speed(),
-                shared.keys.snapshot(&catalog.hash, from),
+                shared.keys.snapshot(&pool, part.name),
             ];
-            keys.extend(windows.keys[from..].iter().take(SLICE).cloned());
+            keys.extend_from_slice(part.keys);
             let args = vec![
                 Bytes::from_static(MAX_AGE_MS.as_bytes()),
                 shared.slack_ms.clone(),
-                Bytes::copy_from_slice(encoded.as_bytes()),
-                Bytes::from_static(if slice == 0 { b"1" } else { b"0" }),
+                Bytes::copy_from_slice(part.encoded.as_bytes()),
+                Bytes::from_static(part.reads.as_bytes()),
             ];
             let reply = shared.run(&ScriptCall { script: Script::Snapshot, keys, args }).await?;
             let Reply::Bulk(text) = &reply else { return Err(LedgerError::unexpected("snapshot", &reply)) };
-            let text = String::from_utf8_lossy(text).into_owned();
-            read_windows(&text, &mut used[from..]);
-            first.get_or_insert(text);
+            let text = String::from_utf8_lossy(text);
+            read_windows(&text, &mut used[part.from..]);
+            if state.is_empty() {
+                state = text.into_owned();
+            } else if !part.reads.is_empty() {
+                // Its first line is the instant.
+                state.extend(text.lines().skip(1).flat_map(|line| ["\n", line]));
+            }
         }
         let offset_ms = shared.epoch().offset_ms();
-        let snapshot = decode(&first.unwrap_or_default(), &catalog, &windows, &used, offset_ms);
+        let snapshot = decode(&state, &catalog, &windows, &used, offset_ms);
         shared.snapshot.store(Arc::new(snapshot));
         Ok(())
     }
 
     fn pool_windows(&self, catalog: &Catalog) -> PoolWindows {
         let now_ms = self.now_ms();
-        // The first slice is read even if it has no window.
-        let mut pool = PoolWindows { encoded: vec![String::new()], ..PoolWindows::default() };
+        let mut pool = PoolWindows::default();
         let mut known: HashMap<Key, usize> = HashMap::new();
         for candidate in &catalog.candidates {
             for window in candidate.windows.iter() {
@@ -127,7 +163,7 @@ fn read_windows(text: &str, used: &mut [i64]) {
     }
 }
 
-/// Decodes the first slice of `lua/reports/snapshot.lua`: the instant, then `o` strategy, `s` speed and `h` health lines.
+/// Decodes the replies of `lua/reports/snapshot.lua`: the instant, then `o` strategy, `s` speed and `h` health lines.
 /// Its instants are those of the pool's clock, which is ahead by the offset.
 fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows, used: &[i64], offset_ms: i64) -> PoolSnapshot {
     let mut lines = text.split('\n');
@@ -136,13 +172,14 @@ fn decode(text: &str, catalog: &Catalog, pool: &PoolWindows, used: &[i64], offse
     let mut decoded = Decoded::default();
     for line in lines {
         let mut words = line.split('\t');
-        match (words.next(), words.next(), words.next()) {
-            (Some("o"), Some(strategy), _) => snapshot.strategy = RoutingStrategy::parse(strategy),
-            (Some("s"), Some(name), Some(ms)) => decoded.first_token_ms.extend(ms.parse().ok().map(|ms| (name, ms))),
-            (Some("h"), Some(field), Some(value)) => {
-                decode_health(&mut snapshot, &mut decoded, field, value, offset_ms);
+        let kind = words.next();
+        while let Some(name) = words.next() {
+            match (kind, words.next()) {
+                (Some("o"), _) => snapshot.strategy = RoutingStrategy::parse(name),
+                (Some("s"), Some(ms)) => decoded.first_token_ms.extend(ms.parse().ok().map(|ms| (name, ms))),
+                (Some("h"), Some(value)) => decode_health(&mut snapshot, &mut decoded, name, value, offset_ms),
+                _ => {}
             }
-            _ => {}
         }
     }
     for ((window, subjects), used) in pool.windows.iter().zip(used.iter().copied()) {

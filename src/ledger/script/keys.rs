@@ -9,7 +9,7 @@
 //! | `c:ID` heads of a client's windows | hash | a span and a half after the last request | admit, settle, replay |
 //! | `c:ID:LIMIT` their older sub-buckets | hash | a span and a half after the last request | admit, settle, replay |
 //! | `l:ID` leases | string | 30 s, renewed every 10 s; 5 s once settled | admit, settle, renew, replay |
-//! | `snap:HASH:FIRST` | string | 5 s | snapshot |
+//! | `snap:HASH:PART` | string | 5 s | snapshot |
 //! | `totals`, `journal` | hash, stream | bounded, capped | record |
 //! | `sh:QUEUE` fair shares | hash | three spans after the last request | admit, settle |
 //! | `queue`, `guests`, `tickets`, `alive`, `fair` the wait queue, see `lua/lib` | hash or sorted set | 2 h after the last arrival | admit, settle, queue scripts |
@@ -30,7 +30,10 @@
 //! | `sig:DIGEST` thought signatures | string | 1 day | thought signatures |
 //! | `guess`, `guess:ADDRESS` failed logins | sorted set | a minute | login throttle |
 
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::{Display, Write},
+    sync::Arc,
+};
 
 use crate::{
     domain::{Candidate, Limit, Scope, Window},
@@ -197,8 +200,8 @@ impl Keys {
 
     /// The slice of the shared snapshot that begins with this window. They are those of one catalogue, because replicas of two
     /// configurations number their windows differently.
-    pub fn snapshot(&self, hash: &str, first: usize) -> Key {
-        format!("{}snap:{hash}:{first}", self.prefix).into()
+    pub fn snapshot(&self, hash: &str, part: impl Display) -> Key {
+        format!("{}snap:{hash}:{part}", self.prefix).into()
     }
 
     pub fn lease(&self, id: &str) -> Key {

@@ -179,11 +179,17 @@ impl Log {
     }
 
     fn times_of(&mut self, source: &str) -> Vec<f64> {
+        self.calls_of(source).into_iter().map(|(time, _)| time).collect()
+    }
+
+    /// Microseconds and words of every call: its first keys, after their number.
+    fn calls_of(&mut self, source: &str) -> Vec<(f64, Vec<String>)> {
         type Entry = (i64, i64, i64, Vec<Vec<u8>>, String, String);
         let digest = redis::Script::new(source);
         let entries: Vec<Entry> = redis::cmd("SLOWLOG").arg("GET").arg(-1).query(&mut self.connection).unwrap();
         let ours = |entry: &&Entry| entry.3[0] == b"EVALSHA" && entry.3[1] == digest.get_hash().as_bytes();
-        entries.iter().filter(ours).map(|entry| entry.2 as f64).collect()
+        let words = |words: &[Vec<u8>]| words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        entries.iter().filter(ours).map(|entry| (entry.2 as f64, words(&entry.3[2..]))).collect()
     }
 }
 
@@ -271,7 +277,10 @@ pub(super) async fn print_times() {
 const MODELS: usize = 500;
 const KEYS: usize = 20;
 
-/// A pool of 500 models with 20 keys each, of which every window is in use: its memory in Redis, the time of one slice of its
+/// Admissions of each kind.
+const ADMISSIONS: usize = 250;
+
+/// A pool of 500 models with 20 keys each, of which every window is in use: its memory in Redis, the time of the slices of its
 /// snapshot, and of an admission whose plan has 500 candidates.
 pub(super) async fn print_large_pool() {
     let server = RedisServer::with_aof().await;
@@ -305,17 +314,82 @@ pub(super) async fn print_large_pool() {
     println!("\n== a pool of {MODELS} models with {KEYS} keys each, every window in use ==");
     line("yardstick: a script of 20 HGET", &log.yardstick(), "");
     println!("{:<58} {:>6.1} MB   (bar: 10)", "memory in Redis", memory(&server) - before);
-    log.clear();
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    line("one slice of the snapshot", &log.times(Script::Snapshot), "   (bar: 1000)");
-    let few = &pool.choices[..10];
-    let many: Vec<Choice> = pool.choices.iter().step_by(KEYS).cloned().collect();
-    for (what, choices) in [("admit, a plan of 10 candidates", few), ("admit, a plan of 500 candidates", &many[..])] {
-        log.clear();
-        for _ in 0..ROUNDS {
-            drop(pool.admit(client, choices).await);
-        }
-        line(what, &log.times(Script::Admit), "");
-    }
+    print_snapshot(&pool, &mut log).await;
+    print_admissions(&pool, &mut log, client).await;
     pool.tasks.drain(Duration::from_secs(1)).await;
+}
+
+/// The time of each call, and of the whole.
+async fn print_snapshot(pool: &Pool, log: &mut Log) {
+    // Every model has failed once with one key, so that each has a breaker to read.
+    let client = &clients(&[])[0];
+    for some in pool.choices.iter().step_by(KEYS).collect::<Vec<_>>().chunks(AT_ONCE) {
+        let admitted = some.iter().map(|choice| pool.admit(client, std::slice::from_ref(*choice)));
+        for lease in join_all(admitted).await.into_iter().flatten() {
+            lease.mark_sent();
+            lease.settle(Outcome { health: Health::ModelFailed, ..Outcome::unknown() });
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    log.clear();
+    let taken = || pool.ledger.snapshot().taken_ms;
+    let mut instants = vec![taken()];
+    while instants.len() < 16 {
+        eventually(Duration::from_secs(30), "the next snapshot", async || {
+            (taken() != *instants.last().unwrap()).then_some(())
+        })
+        .await;
+        instants.push(taken());
+    }
+    let calls = log.calls_of(Script::Snapshot.source());
+    let of = |is_part: fn(&str) -> bool| -> Vec<f64> {
+        let part = |words: &[String]| words[4].rsplit(':').next().is_some_and(is_part);
+        calls.iter().filter(|(_, words)| part(words)).map(|(time, _)| *time).collect()
+    };
+    let parts = [of(|part| part == "h"), of(|part| part == "s"), of(|part| part.parse::<u32>().is_ok())];
+    line("snapshot: health, with a breaker of each model", &parts[0], "   (bar: 1000)");
+    line("snapshot: speed of each model", &parts[1], "   (bar: 1000)");
+    line("snapshot: one slice of the windows", &parts[2], "   (bar: 1000)");
+    let slowest = parts.iter().flatten().copied().fold(0.0, f64::max);
+    println!("{:<58} {slowest:>6.0} µs   (of {} calls)", "snapshot: the slowest call", calls.len());
+    let whole: Vec<f64> = instants.windows(2).skip(1).map(|two| (two[1] - two[0] - 1_000) as f64).collect();
+    println!("{:<58} {:>6.0} ms", "snapshot: the whole", median(&whole));
+}
+
+/// Plans of 10 and of 500 candidates: the first one is free; the first two are full and the third is free.
+async fn print_admissions(pool: &Pool, log: &mut Log, client: &Client) {
+    let free: Vec<Choice> = pool.choices.iter().skip(2).step_by(KEYS).cloned().collect();
+    let full: Vec<Choice> = pool.choices[..2].to_vec();
+    for choice in &full {
+        while let Some(lease) = pool.admit(client, std::slice::from_ref(choice)).await {
+            lease.mark_sent();
+            lease.settle(typical_outcome());
+        }
+    }
+    let behind: Vec<Choice> = full.iter().chain(&free[..MODELS - 2]).cloned().collect();
+    for (what, choices) in [
+        ("admit, a plan of 10 candidates, the first is free", &free[..10]),
+        ("admit, a plan of 500 candidates, the first is free", &free[..]),
+        ("admit, a plan of 10 candidates, the third is free", &behind[..10]),
+        ("admit, a plan of 500 candidates, the third is free", &behind[..]),
+    ] {
+        log.clear();
+        let mut passed = Vec::new();
+        for _ in 0..ADMISSIONS {
+            let began = tokio::time::Instant::now();
+            let lease = pool.admit(client, choices).await;
+            passed.push(began.elapsed().as_secs_f64() * 1e6);
+            drop(lease);
+        }
+        let calls = log.calls_of(Script::Admit.source());
+        // Calls for more candidates have more keys.
+        let mut by_keys: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for (time, words) in calls {
+            by_keys.entry(words[0].parse().unwrap()).or_default().push(time);
+        }
+        line(what, &passed, "   (until its caller has it)");
+        for (keys, times) in by_keys {
+            line(&format!("  in Redis, a call with {keys} keys"), &times, "");
+        }
+    }
 }

@@ -150,7 +150,7 @@ fn step(
             // The fields of a hash have no order.
             pair.same(&what, |ledger| {
                 let text = ledger.snapshot(oldest);
-                let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                let mut lines: Vec<String> = text.lines().flat_map(fields_of).collect();
                 lines[1..].sort();
                 lines
             });
@@ -357,4 +357,15 @@ fn batch(keys: &Keys, rollups: &[Key; 2], number: i64, dice: &mut Dice) -> (Vec<
         }
     }
     (call, args.into_iter().map(Bytes::from).collect())
+}
+
+/// A line of a snapshot; the line of a hash field by field.
+fn fields_of(line: &str) -> Vec<String> {
+    match line.split_once('\t') {
+        Some((hash @ ("h" | "s"), fields)) => {
+            let words: Vec<&str> = fields.split('\t').collect();
+            words.chunks(2).map(|field| format!("{hash} {}", field.join(" "))).collect()
+        }
+        _ => vec![line.to_owned()],
+    }
 }

@@ -440,7 +440,7 @@ impl TestLedger {
         match self.run(
             Script::Snapshot,
             &keys,
-            &words([oldest_ms.to_string(), SLACK.to_string(), packed, "1".to_owned()]),
+            &words([oldest_ms.to_string(), SLACK.to_string(), packed, "hs".to_owned()]),
         ) {
             Reply::Bulk(text) => String::from_utf8(text.to_vec()).unwrap(),
             other => panic!("unexpected reply of snapshot: {other:?}"),
