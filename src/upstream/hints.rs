@@ -4,7 +4,7 @@ use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::header::HeaderMap;
 
 use crate::domain::{
-    Hint, Limit,
+    Hint, Limit, Scope,
     provider::{HintField, HintHeader, HintValue, Wire},
 };
 
@@ -37,10 +37,16 @@ pub(crate) fn has_zero_limit(wire: &Wire, headers: &HeaderMap) -> bool {
     limits.filter_map(|header| header_text(headers, &header.name)).any(|value| units(value) == Some(0))
 }
 
-/// Time until `limit` resets, in ms, if a header states it.
-pub(crate) fn reset_in_ms(wire: &Wire, headers: &HeaderMap, limit: Limit, now_ms: i64) -> Option<i64> {
+/// Time until the window of a limit and a scope resets, in ms, if a header states it.
+pub(crate) fn reset_in_ms(
+    wire: &Wire,
+    headers: &HeaderMap,
+    (limit, scope): (Limit, Scope),
+    now_ms: i64,
+) -> Option<i64> {
     let speaks = |h: &&HintHeader| {
-        matches!(h.field, HintField::Reset | HintField::ResetAt) && h.limit.is_none_or(|l| l == limit)
+        let is_reset = matches!(h.field, HintField::Reset | HintField::ResetAt);
+        is_reset && h.limit.is_none_or(|l| l == limit) && h.scope == scope
     };
     wire.hints.iter().filter(speaks).find_map(|h| {
         let value = header_text(headers, &h.name)?;
@@ -125,7 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{domain::Scope, upstream::retry_after};
+    use crate::upstream::retry_after;
 
     /// Numbers at the edges of what can be counted, durations, dates, and rubbish.
     fn header_value() -> impl Strategy<Value = String> {
@@ -158,8 +164,9 @@ mod tests {
                         prop_assert!((0..1_i64 << 53).contains(&count), "{count}");
                     }
                 }
-                let resets = [Limit::Rpm, Limit::Rpd, Limit::Tpm].map(|limit| reset_in_ms(wire, &headers, limit, now_ms));
-                for ms in resets.into_iter().chain([retry_after::of_headers(&headers, now_ms)]).flatten() {
+                let windows = [Limit::Rpm, Limit::Rpd, Limit::Tpm].map(|limit| [(limit, Scope::Model), (limit, Scope::Account)]);
+                let resets = windows.concat().into_iter().map(|window| reset_in_ms(wire, &headers, window, now_ms));
+                for ms in resets.chain([retry_after::of_headers(&headers, now_ms)]).flatten() {
                     prop_assert!((0..=YEAR_MS).contains(&ms), "{ms}");
                 }
                 now_ms_of(&headers);
@@ -226,7 +233,27 @@ mod tests {
         let none = headers(&[("x-ratelimit-limit", "0"), ("x-ratelimit-remaining", "0")]);
         assert_eq!(from_headers(&wire, &none, Some(Limit::Rpd)), [], "not on this plan");
         assert!(has_zero_limit(&wire, &none) && !has_zero_limit(&wire, &h));
-        assert_eq!(reset_in_ms(&wire, &h, Limit::Rpd, 1_000), Some(500));
-        assert_eq!(reset_in_ms(&wire, &h, Limit::Rpd, 2_000), None);
+        assert_eq!(reset_in_ms(&wire, &h, (Limit::Rpd, Scope::Account), 1_000), Some(500));
+        assert_eq!(reset_in_ms(&wire, &h, (Limit::Rpd, Scope::Account), 2_000), None);
+        assert_eq!(reset_in_ms(&wire, &h, (Limit::Rpd, Scope::Model), 1_000), None);
+    }
+
+    #[test]
+    fn a_reset_belongs_to_the_window_of_its_scope() {
+        let row = |name: &str, scope| HintHeader {
+            name: name.into(),
+            limit: Some(Limit::Rpd),
+            scope,
+            field: HintField::Reset,
+            value: HintValue::GoDuration,
+        };
+        let (model, account) = (row("x-reset-model", Scope::Model), row("x-reset-account", Scope::Account));
+        let h = headers(&[("x-reset-model", "9h"), ("x-reset-account", "20s")]);
+        for hints in [vec![model.clone(), account.clone()], vec![account, model]] {
+            let wire = Wire { hints, ..Wire::default() };
+            assert_eq!(reset_in_ms(&wire, &h, (Limit::Rpd, Scope::Model), 0), Some(32_400_000));
+            assert_eq!(reset_in_ms(&wire, &h, (Limit::Rpd, Scope::Account), 0), Some(20_000));
+            assert_eq!(reset_in_ms(&wire, &h, (Limit::Rpm, Scope::Account), 0), None);
+        }
     }
 }

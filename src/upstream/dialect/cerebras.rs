@@ -27,6 +27,6 @@ fn limited(error: &ErrorResponse<'_>) -> Option<Classification> {
         _ => openai::spent_window(error)?.limit,
     };
     let wire = &error.candidate.provider.wire;
-    let reset = hints::reset_in_ms(wire, error.headers, limit, error.now_ms);
+    let reset = hints::reset_in_ms(wire, error.headers, (limit, Scope::Model), error.now_ms);
     Some(Classification::limited(error, limit, Scope::Model, reset.or_else(|| error.retry_after_ms())))
 }

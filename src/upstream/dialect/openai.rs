@@ -2,7 +2,7 @@
 
 use super::classification::Classification;
 use crate::{
-    domain::{CooldownScope, Hint, Limit, time::HOUR_MS},
+    domain::{CooldownScope, Hint, Limit, Scope, time::HOUR_MS},
     upstream::{error_response::ErrorResponse, hints, retry_after},
 };
 
@@ -107,7 +107,7 @@ pub(crate) fn too_many(error: &ErrorResponse<'_>) -> Classification {
         return Classification::limited_unnamed(CooldownScope::Account, Some(wait_ms), "429");
     }
     if let Some(Hint { limit, scope, .. }) = spent_window(error) {
-        return Classification::limited(error, limit, scope, wait(error, limit));
+        return Classification::limited(error, limit, scope, wait(error, limit, scope));
     }
     let wait_ms = error.retry_after_ms().or_else(|| wait_in_message(&error.message)).or_else(|| error.resets_in_ms());
     Classification::limited_unnamed(CooldownScope::AccountModel, wait_ms, "429")
@@ -131,8 +131,8 @@ pub(crate) fn spent_window(error: &ErrorResponse<'_>) -> Option<Hint> {
     empty.next().is_none().then_some(first)
 }
 
-/// The reset of a limit, otherwise `retry-after`.
-pub(crate) fn wait(error: &ErrorResponse<'_>, limit: Limit) -> Option<i64> {
-    hints::reset_in_ms(&error.candidate.provider.wire, error.headers, limit, error.now_ms)
+/// The reset of a limit in a scope, otherwise `retry-after`.
+pub(crate) fn wait(error: &ErrorResponse<'_>, limit: Limit, scope: Scope) -> Option<i64> {
+    hints::reset_in_ms(&error.candidate.provider.wire, error.headers, (limit, scope), error.now_ms)
         .or_else(|| error.retry_after_ms())
 }

@@ -61,5 +61,5 @@ fn header_in_body(metadata: &Value, name: &str) -> Option<i64> {
 fn wait(error: &ErrorResponse<'_>, metadata: &Value, limit: Limit) -> Option<i64> {
     // Epoch milliseconds.
     let inside = header_in_body(metadata, "Reset").map(|at| at - error.now_ms).filter(|ms| *ms > 0);
-    inside.or_else(|| openai::wait(error, limit))
+    inside.or_else(|| openai::wait(error, limit, Scope::Account))
 }

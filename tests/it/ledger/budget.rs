@@ -14,7 +14,7 @@ use super::{
 pub(super) struct WindowRow {
     pub(super) max: i64,
     learned: i64,
-    used: i64,
+    pub(super) used: i64,
     opens: i64,
     exact: i64,
     empty: i64,

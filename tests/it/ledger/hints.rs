@@ -307,11 +307,12 @@ proptest! {
 proptest! {
     #![proptest_config(cases(60))]
 
-    /// Of two windows of one limit a hint concerns the one of its scope, whatever both allow.
+    /// Of two windows of one limit a hint concerns the one of its scope, whatever both allow: the limit in force, and the units
+    /// that others have used of it.
     #[test]
     fn a_hint_concerns_the_window_of_its_scope(
         configured in vec((prop::sample::select(vec!["rpm", "rpd", "tpd"]), any::<bool>(), 20..60_i64), 2..6),
-        hints in vec((any::<prop::sample::Index>(), 1..80_i64, any::<bool>()), 1..8),
+        hints in vec((any::<prop::sample::Index>(), 1..80_i64, any::<bool>(), prop::option::of(0..80_i64)), 1..8),
     ) {
         let mut windows: Vec<Win> = Vec::new();
         for (limit, of_account, max) in configured {
@@ -326,12 +327,20 @@ proptest! {
         let mut expected: Vec<i64> = windows.iter().map(|w| w.max).collect();
         let mut ledger = TestLedger::new();
         let one = cand("one", &windows);
-        for (at, max, raise) in hints {
+        for (at, max, raise, remaining) in hints {
             let at = at.index(windows.len());
             let lease = ledger.request(&one, &vec![1; windows.len()]).go();
             let scope = windows[at].scope;
-            let hints = format!("{} {max} -1 {scope} {} ", name(&windows[at]), i32::from(raise));
+            let remaining = remaining.map_or(-1, |units| units.min(max));
+            let hints = format!("{} {max} {remaining} {scope} {} ", name(&windows[at]), i32::from(raise));
             ledger.close(&lease, &End { hints, ..End::default() });
+            for (other, row) in super::budget::window_rows(&ledger, std::slice::from_ref(&one)).iter().enumerate() {
+                if other == at && remaining >= 0 {
+                    prop_assert!(row.used >= 1.max(max - remaining), "{} of {max}, {remaining} left", row.used);
+                } else {
+                    prop_assert_eq!(row.used, 1, "{} after a hint on {}", name(&windows[other]), name(&windows[at]));
+                }
+            }
             if max <= windows[at].max || raise {
                 expected[at] = max;
             }
