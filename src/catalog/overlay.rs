@@ -131,6 +131,8 @@ impl<'a> Overlay<'a> {
             permanent_413: pick!(self.permanent_413).unwrap_or(false),
             model_list_prefix: pick!(self.model_list_prefix).unwrap_or_default(),
             usage_path: pick!(self.usage_path),
+            key_test_path: pick!(self.key_test_path),
+            key_test_model: pick!(self.key_test_model),
             monthly_credit: pick!(self.monthly_credit).unwrap_or(false),
             completions: pick!(self.completions).unwrap_or(self.custom),
         }

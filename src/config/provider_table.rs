@@ -96,6 +96,10 @@ pub struct ProviderTable {
     pub paid_models: Option<Vec<String>>,
     /// Where it reports how much of an account's allowance of the month is used, from `base_url`.
     pub usage_path: Option<String>,
+    /// What shows whether a key is right, from `base_url`, where the list of models does not.
+    pub key_test_path: Option<String>,
+    /// The model that is sent one short request for the same.
+    pub key_test_model: Option<String>,
     /// A refusal for want of money lasts until the first of the next month.
     pub monthly_credit: Option<bool>,
 

@@ -119,6 +119,10 @@ pub struct Wire {
     pub model_list_prefix: String,
     /// Where it reports how much of an account's allowance is used, from the base URL: `../api/usage`.
     pub usage_path: Option<String>,
+    /// What shows whether a key is right, from the base URL, where the list of models does not: `key`.
+    pub key_test_path: Option<String>,
+    /// A free model that is sent one short request for the same, where there is no such path.
+    pub key_test_model: Option<String>,
     /// A refusal for want of money lasts until the first of the next month (UTC).
     pub monthly_credit: bool,
     /// Prompts for completions go to an endpoint of their own, and not to the chat endpoint.

@@ -22,10 +22,7 @@ use super::{
     redact,
     response_body::{BodyError, ResponseBody},
 };
-use crate::domain::{
-    Capabilities, ListedModel, Provider,
-    provider::{Auth, DialectName},
-};
+use crate::domain::{Capabilities, ListedModel, Provider, provider::Auth};
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ModelListError {
@@ -44,7 +41,7 @@ pub(crate) enum ModelListError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyTest {
     Accepted,
-    /// The provider answers without a key as well, so a wrong key would not be noticed.
+    /// The provider answers without a key as well, or has not said whether it takes the key: a wrong one would not be noticed.
     Unverified,
 }
 
@@ -161,26 +158,46 @@ impl Upstream {
         Some(ListedModel { id: id.to_owned(), context, capabilities, ..ListedModel::default() })
     }
 
-    /// Tries a key with one call that costs no budget: the list of models, or what the provider has about the key itself.
-    /// A second call without the key finds out whether the first one proves anything.
+    /// Tries a key with one call: the list of models, or what shows whether a key is right where the list is open to
+    /// everyone. A second call without the key finds out whether the first one proves anything.
     pub(crate) async fn test_key(
         &self,
         provider: &Provider,
         key: &SecretString,
         within_ms: u64,
     ) -> Result<KeyTest, ModelListError> {
-        // OpenRouter lists its models to everyone.
-        let path = if provider.wire.dialect == DialectName::Openrouter { "key" } else { "models" };
-        let get = async |key| {
-            let received =
-                tokio::time::timeout(Duration::from_millis(within_ms), self.get(&provider.base_url, path, key));
-            let unanswered = |_| ModelListError::Unreachable(format!("no answer within {within_ms} ms"));
-            let (status, body) =
-                received.await.map_err(unanswered)?.map_err(|e| ModelListError::Unreachable(e.to_string()))?;
-            if status.is_success() { Ok(()) } else { Err(refused(status, key, &body)) }
+        let within = Duration::from_millis(within_ms);
+        let is_chat = provider.wire.key_test_model.is_some();
+        let (status, body) = match tokio::time::timeout(within, self.call_with_key(provider, Some(key))).await {
+            Ok(received) => received.map_err(|e| ModelListError::Unreachable(e.to_string()))?,
+            // A wrong key is refused at once, and a model may take its time.
+            Err(_) if is_chat => return Ok(KeyTest::Unverified),
+            Err(_) => return Err(ModelListError::Unreachable(format!("no answer within {within_ms} ms"))),
         };
-        get(Some(key)).await?;
-        Ok(if get(None).await.is_ok() { KeyTest::Unverified } else { KeyTest::Accepted })
+        if !status.is_success() {
+            return match refused(status, Some(key), &body) {
+                // It says something of the model, or of a limit, and nothing of the key.
+                ModelListError::Refused { status: 400..=499, .. } if is_chat => Ok(KeyTest::Unverified),
+                error => Err(error),
+            };
+        }
+        let without = tokio::time::timeout(within, self.call_with_key(provider, None)).await;
+        let is_open = matches!(without, Ok(Ok((status, _))) if status.is_success());
+        Ok(if is_open { KeyTest::Unverified } else { KeyTest::Accepted })
+    }
+
+    async fn call_with_key(
+        &self,
+        provider: &Provider,
+        key: Option<&SecretString>,
+    ) -> Result<(StatusCode, bytes::Bytes), BodyError> {
+        let Provider { base_url, wire, .. } = provider;
+        let Some(model) = &wire.key_test_model else {
+            return self.get(base_url, wire.key_test_path.as_deref().unwrap_or("models"), key).await;
+        };
+        let messages = serde_json::json!([{ "role": "user", "content": "Hi" }]);
+        let body = serde_json::json!({ "model": model, "messages": messages, "max_tokens": 1 });
+        send(self.http_background().post(format!("{base_url}/chat/completions")).json(&body), key).await
     }
 
     async fn get(
@@ -197,13 +214,20 @@ impl Upstream {
         url: &str,
         key: Option<&SecretString>,
     ) -> Result<(StatusCode, bytes::Bytes), BodyError> {
-        let mut request = self.http_background().get(url).header(ACCEPT, "application/json");
-        if let Some(value) = authorization(Auth::BearerOptional, key) {
-            request = request.header(AUTHORIZATION, value);
-        }
-        let mut response = ResponseBody::new(request.send().await?);
-        Ok((response.status(), response.bytes(MAX_LIST_BYTES).await?))
+        send(self.http_background().get(url), key).await
     }
+}
+
+async fn send(
+    request: reqwest::RequestBuilder,
+    key: Option<&SecretString>,
+) -> Result<(StatusCode, bytes::Bytes), BodyError> {
+    let mut request = request.header(ACCEPT, "application/json");
+    if let Some(value) = authorization(Auth::BearerOptional, key) {
+        request = request.header(AUTHORIZATION, value);
+    }
+    let mut response = ResponseBody::new(request.send().await?);
+    Ok((response.status(), response.bytes(MAX_LIST_BYTES).await?))
 }
 
 pub(super) fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {

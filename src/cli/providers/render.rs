@@ -17,7 +17,9 @@ pub(super) fn key_name(key: &Value) -> String {
 pub(super) fn added(key: &Value) -> String {
     let test = match text(key, "test") {
         "accepted" => "The provider accepts it.",
-        "unverified" => "The provider answers without a key as well, so it may still be wrong.",
+        "unverified" => {
+            "Nothing is proven: the provider answers without a key as well, or has not said whether it takes this one."
+        }
         _ => "It was not tried.",
     };
     format!("Added {}. {test} Every replica uses it within a second.", key_name(key))
@@ -26,7 +28,10 @@ pub(super) fn added(key: &Value) -> String {
 pub(super) fn tested(key: &Value) -> String {
     match text(key, "test") {
         "accepted" => format!("{}: ok", key_name(key)),
-        "unverified" => format!("{}: the provider answers without a key as well, so nothing is proven", key_name(key)),
+        "unverified" => {
+            let why = "the provider answers without a key as well, or has not said whether it takes this one";
+            format!("{}: nothing is proven: {why}", key_name(key))
+        }
         other => format!("{}: {other}: {}", key_name(key), text(key, "test_detail")),
     }
 }

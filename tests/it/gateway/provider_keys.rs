@@ -14,7 +14,7 @@ use crate::support::{
     app::{Setup, TestApp, binary, hi},
     collector::Collector,
     eventually,
-    fake_upstream::{FakeUpstream, WRONG_KEY, with_head},
+    fake_upstream::{FakeUpstream, WRONG_KEY, answer, with_head},
     http::Answer,
     redis_server::{RedisServer, all_bytes},
     scaled,
@@ -112,6 +112,8 @@ async fn a_key_that_one_replica_adds_is_used_by_the_others_within_a_second_and_w
     for action in ["provider_key.create", "provider_key.update", "provider_key.delete"] {
         assert!(actions.contains(&action), "{actions:?}");
     }
+    let is_known = |entry: &Value| entry["actor"] == "admin" && entry["address"] == "127.0.0.1";
+    assert!(log["data"].as_array().unwrap().iter().all(is_known), "{log}");
 }
 
 /// While a key spreads over the replicas, their catalogues differ. That says nothing about the other keys.
@@ -374,7 +376,41 @@ async fn no_reply_log_trace_metric_or_store_holds_a_secret() {
         assert!(!collector.has_received(secret), "the collector has received {secret}");
         assert!(!contains(&redis.append_only_file(), secret), "the store holds {secret}");
     }
-    assert!(contains(&redis.append_only_file(), "groq-"), "the record is in the store");
+    // The searches above can find something: the record with the sealed secret, and what may be shown of the key.
+    let id = keys(&app).await[0]["id"].as_str().unwrap().to_owned();
+    let record = redis.command(&["HGET", "tf1:{default}:pk", &id]);
+    let record = record.lines().nth(1).unwrap();
+    assert!(record.len() > SECRET.len() && contains(&redis.append_only_file(), record), "the record is in the store");
+    assert!(replies.contains(&id) && app.log().contains("groq") && collector.has_received("groq"));
+}
+
+/// The list of models is open to everyone, so a chat shows whether a key is right.
+#[tokio::test]
+async fn a_wrong_key_is_refused_where_the_list_of_models_is_open_to_everyone() {
+    let upstream = FakeUpstream::start().await;
+    upstream.lists_to_everyone();
+    let setup = TestApp::setup().env("MODELSCOPE_BASE_URL", upstream.base_url()).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY);
+    let app = setup.env("GROQ_BASE_URL", upstream.base_url()).start().await;
+    let post = async |provider: &str, key: &str| {
+        admin(&app, "POST", "/provider-keys", json!({ "provider": provider, "key": key })).await
+    };
+    let wrong = format!("{WRONG_KEY}-0123456789abcdef");
+    let refused = post("modelscope", &wrong).await;
+    assert_eq!(refused.error().2, "provider_key_refused", "{}", refused.text());
+    assert!(keys(&app).await.is_empty());
+
+    upstream.then(with_head(200, "content-type: application/json\r\n", &answer("hello")));
+    upstream.always(with_head(401, "content-type: application/json\r\n", "{}"));
+    let added = post("modelscope", "ms-0123456789abcdef-right").await;
+    assert_eq!((added.status, &added.json()["test"]), (201, &json!("accepted")), "{}", added.text());
+    let tried = &upstream.seen()[0];
+    assert_eq!((&tried.json()["max_tokens"], &tried.json()["messages"][0]["role"]), (&json!(1), &json!("user")));
+    // A refusal for another reason, a provider that answers without a key, and one without such a call.
+    for (first, then, provider) in [(429, 401, "modelscope"), (200, 200, "modelscope"), (401, 401, "groq")] {
+        upstream.then(with_head(first, "", &answer("hello"))).always(with_head(then, "", &answer("hello")));
+        let added = post(provider, &format!("key-0123456789-{first}")).await;
+        assert_eq!((added.status, &added.json()["test"]), (201, &json!("unverified")), "{first} {}", added.text());
+    }
 }
 
 /// The ids and accounts of all keys of a provider.
@@ -416,11 +452,11 @@ async fn keys_of_the_environment_are_grouped_for_every_replica_and_leave_the_gro
     assert_eq!(of_second.status, 200, "what is set here wins over the file");
 }
 
-/// Runs `tollfree providers keys` with this environment. Returns the exit code and the output.
+/// Runs `tollfree providers` with this environment. Returns the exit code and the output.
 fn command(env: &[(&str, String)], arguments: &[String], input: &str) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(binary());
-    command.args(["providers", "keys"]).args(arguments).env_clear().env("HOME", folder.path());
+    command.arg("providers").args(arguments).env_clear().env("HOME", folder.path());
     command.envs(env.iter().map(|(name, value)| (name, value))).current_dir(folder.path());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -445,7 +481,8 @@ async fn the_command_works_on_redis_and_through_a_running_gateway() {
     ];
     for (env, app) in [(&on_redis, &shared), (&through_gateway, &alone)] {
         let run = async |arguments: &[&str], input: &str| {
-            let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+            let group = (arguments[0] != "refresh").then_some("keys");
+            let arguments: Vec<String> = group.iter().chain(arguments).map(|word| (*word).to_owned()).collect();
             let (env, input) = (env.clone(), input.to_owned());
             let (code, printed) = tokio::task::spawn_blocking(move || command(&env, &arguments, &input)).await.unwrap();
             assert!(!printed.contains("panicked") && !printed.contains(SECRET), "{printed}");
@@ -469,5 +506,40 @@ async fn the_command_works_on_redis_and_through_a_running_gateway() {
         assert!(code == 1 && printed.contains("refuses this key"), "{printed}");
         let (code, printed) = run(&["test", &id], "").await;
         assert!(code == 1 && printed.contains("there is no provider key"), "{printed}");
+        let log = admin(app, "GET", "/audit", json!({})).await.json();
+        let actor = if app.port() == shared.port() { "cli" } else { "admin" };
+        let entries = log["data"].as_array().unwrap();
+        assert!(entries.len() > 4 && entries.iter().all(|entry| entry["actor"] == actor), "{log}");
     }
+}
+
+#[tokio::test]
+async fn the_command_has_a_running_gateway_look_at_the_lists_of_models() {
+    let upstream = FakeUpstream::start().await;
+    let app = TestApp::setup().played("groq", &upstream).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).start().await;
+    let env = [("PORT", app.port().to_string()), ("TOLLFREE_ADMIN_KEY", ADMIN_KEY.to_owned())];
+    let refresh = async |words: &[&str]| {
+        let arguments: Vec<String> = ["refresh"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+        let env = env.clone();
+        tokio::task::spawn_blocking(move || command(&env, &arguments, "")).await.unwrap()
+    };
+    eventually(AT_ONCE * 5, "the list is read at the start", async || (upstream.lists_read() == 1).then_some(())).await;
+    upstream.lists(json!([{ "id": "openai/gpt-oss-20b" }, { "id": "acme/brand-new" }]));
+    // The replica reads it again on each request for it.
+    let (code, printed) = refresh(&["groq"]).await;
+    assert!(code == 0 && printed.contains("groq") && printed.contains("new: acme/brand-new"), "{printed}");
+    assert_eq!(upstream.lists_read(), 2);
+}
+
+#[tokio::test]
+async fn the_master_key_can_come_from_a_file() {
+    let (redis, upstream) = (RedisServer::start().await, FakeUpstream::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("master.key");
+    std::fs::write(&file, format!("{MASTER_KEY}\n")).unwrap();
+    let from_file = setup(&upstream).redis(&redis).env("TOLLFREE_MASTER_KEY_FILE", file.display());
+    add(&from_file.start().await, SECRET).await;
+    let from_environment = replica(&redis, &upstream).start().await;
+    assert_eq!(keys(&from_environment).await[0]["state"], "active", "both are the same key");
+    assert_eq!(from_environment.chat(MODEL).await.status, 200);
 }

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { Problem } from "../../components/notice";
 import { useAddProviderKey } from "../../queries";
 import type { KnownProvider, ProviderKey } from "../../types";
-import { accountsOf } from "./key-table";
+import { UNVERIFIED, accountsOf } from "./key-table";
 import classes from "./providers.module.css";
 
 interface Props {
@@ -34,6 +34,19 @@ function Form({ provider: given, providers, keys, close }: Omit<Props, "opened">
   const choices = providers
     .filter(({ takes_keys, missing }) => takes_keys && !missing)
     .map(({ id, name }) => ({ value: id, label: name }));
+  if (add.data?.test === "unverified")
+    return (
+      <div className={classes.form}>
+        <p role="status">
+          <b>The key is stored, and may still be wrong.</b> {UNVERIFIED}
+        </p>
+        <div className={classes.buttons}>
+          <Button data-autofocus onClick={close}>
+            Close
+          </Button>
+        </div>
+      </div>
+    );
   return (
     <form
       className={classes.form}
@@ -41,7 +54,7 @@ function Form({ provider: given, providers, keys, close }: Omit<Props, "opened">
         event.preventDefault();
         add.mutate(
           { provider, key: key.trim(), account: account.trim() || null, label: label.trim(), try: isTried },
-          { onSuccess: close },
+          { onSuccess: ({ test }) => (test === "unverified" ? setKey("") : close()) },
         );
       }}
     >
@@ -77,7 +90,7 @@ function Form({ provider: given, providers, keys, close }: Omit<Props, "opened">
         onChange={(event) => setLabel(event.currentTarget.value)}
       />
       <Switch
-        label="Try the key first, with a call that costs no budget"
+        label="Try the key first, with one small call"
         checked={isTried}
         onChange={(event) => setIsTried(event.currentTarget.checked)}
       />

@@ -146,9 +146,12 @@ function State({ of: { state, problem, cooldown } }: { of: ProviderKey }) {
   return <Tag tone="ok">active</Tag>;
 }
 
+export const UNVERIFIED =
+  "Nothing is proven: the provider answers without a key as well, or has not said whether it takes this one.";
+
 const RESULTS = {
   accepted: "The provider accepts it.",
-  unverified: "The provider answers without a key as well, so nothing is proven.",
+  unverified: UNVERIFIED,
   refused: "The provider refuses it",
   unanswered: "The provider did not answer",
 } as const;

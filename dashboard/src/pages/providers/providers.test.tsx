@@ -64,6 +64,30 @@ test("a key is pasted, refused, and then added", async () => {
   expect(document.body.innerHTML).not.toContain(SECRET);
 });
 
+test("a key of which nothing is proven is stored and says so", async () => {
+  gateway({ "POST /admin/v1/provider-keys": () => ({ id: "groq-33333333", test: "unverified" }) });
+  show(Providers);
+  fireEvent.click(await screen.findByRole("button", { name: "Add key of Groq" }));
+  fireEvent.change(await screen.findByLabelText(/^Key/), { target: { value: SECRET } });
+  fireEvent.submit(screen.getByLabelText(/^Label/).closest("form")!);
+  expect(await screen.findByText("The key is stored, and may still be wrong.")).toBeTruthy();
+  expect(screen.getByText(/Nothing is proven/)).toBeTruthy();
+  expect(document.body.innerHTML).not.toContain(SECRET);
+  fireEvent.click(screen.getAllByRole("button", { name: "Close" }).at(-1)!);
+  await waitFor(() => expect(screen.queryByText(/Nothing is proven/)).toBeNull());
+});
+
+test("a list that was not read still shows what an earlier look has found", async () => {
+  const providers = fixtures.providers().map((provider) => ({
+    ...provider,
+    list: provider.list && { ...provider.list, problem: "status 500" },
+  }));
+  gateway({ "GET /admin/v1/providers": () => list(providers) });
+  show(Providers);
+  expect(await screen.findByText("2 new, 1 gone")).toBeTruthy();
+  expect(screen.getAllByTitle("status 500").length).toBeGreaterThan(0);
+});
+
 test("a key is tried, disabled and deleted", async () => {
   const sent = gateway({
     "POST /admin/v1/provider-keys/groq-22222222/test": () => ({ test: "refused", test_detail: "Invalid API Key" }),

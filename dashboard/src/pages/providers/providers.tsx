@@ -142,13 +142,7 @@ function KeylessSwitch({ of: { id, name, keyless, keyless_configured } }: { of: 
 
 /** How the list of a provider differs from the catalogue: "3 new, 1 gone", with what and why. */
 function Findings({ of: { looked_at, new: added, gone, problem } }: { of: ModelList }) {
-  if (problem)
-    return (
-      <Tag tone="warn" title={problem}>
-        list not read
-      </Tag>
-    );
-  if (added.length + gone.length === 0) return null;
+  const isChanged = added.length + gone.length > 0;
   const stateOf = ({ not_served, on_trial }: ModelList["new"][number]) =>
     not_served ? `not served: ${not_served}` : on_trial ? "on trial until it has answered" : "served";
   const lines = [
@@ -156,17 +150,26 @@ function Findings({ of: { looked_at, new: added, gone, problem } }: { of: ModelL
     ...added.map((model) => `new: ${model.id} (${stateOf(model)})`),
   ];
   return (
-    <details className={classes.findings}>
-      <summary title={looked_at ? `looked at ${fullTime(looked_at)}` : "the list has not been read yet"}>
-        {[added.length > 0 && `${added.length} new`, gone.length > 0 && `${gone.length} gone`]
-          .filter(Boolean)
-          .join(", ")}
-      </summary>
-      <ul>
-        {lines.map((line) => (
-          <li key={line}>{line}</li>
-        ))}
-      </ul>
-    </details>
+    <>
+      {problem && (
+        <Tag tone="warn" title={problem}>
+          list not read
+        </Tag>
+      )}
+      {isChanged && (
+        <details className={classes.findings}>
+          <summary title={looked_at ? `looked at ${fullTime(looked_at)}` : "the list has not been read yet"}>
+            {[added.length > 0 && `${added.length} new`, gone.length > 0 && `${gone.length} gone`]
+              .filter(Boolean)
+              .join(", ")}
+          </summary>
+          <ul>
+            {lines.map((line) => (
+              <li key={line}>{line}</li>
+            ))}
+          </ul>
+        </details>
+      )}
+    </>
   );
 }
