@@ -115,6 +115,7 @@ const SOURCES: Record<string, string> = {
   file: "from tollfree.toml",
   provider: "reported by the provider",
   learned: "learned from the provider's responses",
+  unknown: "not reported by the provider yet",
 };
 export const sourceName = (source: string) => SOURCES[source] ?? source;
 

@@ -1212,7 +1212,7 @@ export interface components {
              */
             resets_at: string | null;
             /** @enum {string} */
-            source: "catalogue" | "file" | "learned" | "provider";
+            source: "catalogue" | "file" | "learned" | "provider" | "unknown";
             /** Format: int64 */
             span_ms: number;
             /** Format: int64 */

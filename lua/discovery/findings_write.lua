@@ -1,8 +1,8 @@
 --[[ discovery/findings_write: writes what one replica has found in a provider's list of models, for all replicas.
 
   KEYS  1 meta  2 pk: of the provider keys (provider_keys/provider_key_write); a new version makes replicas read again
-        3 found: hash, <provider> = findings (JSON), or allow: hash, <provider>/<account> = "millionths instant"; bounded by
-        providers and accounts  4 queue, as a channel
+        3 found: hash, <provider> = findings (JSON), or allow: hash, <provider>/<account> = "millionths instant" ("unknown" in
+        place of millionths that were not reported); bounded by providers and accounts  4 queue, as a channel
   ARGV  1 the field  2 its value  3 "1" = replicas have to read it now
   Reply 1
 ]]

@@ -47,11 +47,11 @@ impl Flow {
             self.upstream.allowance(&candidate.provider.base_url, path, candidate.key.secret.as_ref(), TIMEOUT_MS);
         let before = self.ledger.allowances().get(account).copied();
         let used_ppm = match reported.await {
-            Ok(used_ppm) => used_ppm,
+            Ok(used_ppm) => Some(used_ppm),
             Err(error) => {
                 debug!(provider.name = %candidate.provider.id, "`{account}` did not report the use of its allowance: {error}");
                 // It is called again after an interval, not at once.
-                before.map_or(0, |before| before.used_ppm)
+                before.and_then(|before| before.used_ppm)
             }
         };
         // An outage is logged where it begins.

@@ -49,6 +49,7 @@ impl Flow {
         }
         // Another replica may have looked since the findings were read.
         let findings = self.ledger.read_findings().await?;
+        let now_ms = self.ledger.now_ms();
         let is_wanted = |provider: &Provider| match lists {
             Lists::Due => is_due(&findings, provider, now_ms),
             Lists::All => true,
@@ -56,19 +57,23 @@ impl Flow {
         };
         let providers = catalog.providers.iter().filter(|provider| has_list(provider) && is_wanted(provider));
         stream::iter(providers)
-            .for_each_concurrent(MAX_CONCURRENT, |provider| {
-                self.look_at(provider, findings.get(&*provider.id), lists != Lists::Due)
-            })
+            .for_each_concurrent(MAX_CONCURRENT, |provider| self.look_at(provider, lists != Lists::Due))
             .await;
         Ok(())
     }
 
-    /// `is_wanted`: models that were refused and are in the list are served again.
-    async fn look_at(&self, provider: &Arc<Provider>, before: Option<&ModelFindings>, is_wanted: bool) {
+    /// `is_wanted`: the list is looked at even if it is not due, and models that were refused and are in it are served again.
+    async fn look_at(&self, provider: &Arc<Provider>, is_wanted: bool) {
         let id = &*provider.id;
         if !matches!(self.ledger.claim_model_list(id, CLAIM_MS).await, Ok(true)) {
             return;
         }
+        // Slow lists before this one may have taken longer than a claim lasts: another replica may have looked meanwhile.
+        let Ok(findings) = self.ledger.read_findings().await else { return };
+        if !is_wanted && !is_due(&findings, provider, self.ledger.now_ms()) {
+            return;
+        }
+        let before = findings.get(id);
         let catalog = self.catalog.load_full();
         let key = catalog.candidates.iter().find(|c| c.provider.id == provider.id).and_then(|c| c.key.secret.clone());
         let prefix = &provider.wire.model_list_prefix;
@@ -168,4 +173,32 @@ fn names(provider: &str, listing: Listing) -> Vec<Vec<&'static str>> {
     current
         .map(|(id, model)| std::iter::once(id.as_str()).chain(model.aliases.iter().map(String::as_str)).collect())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(provider: &Provider, looked_ms: i64, has_failed: bool) -> Findings {
+        let findings = ModelFindings { looked_ms, has_failed, ..ModelFindings::default() };
+        Findings::from([(provider.id.to_string(), findings)])
+    }
+
+    #[test]
+    fn a_list_is_due_after_six_hours_and_after_ten_minutes_if_it_could_not_be_read() {
+        let groq = &crate::upstream::test_support::candidate("groq").provider;
+        let now_ms = 1_800_000_000_000;
+        assert!(is_due(&Findings::new(), groq, now_ms), "never looked at");
+        for (has_failed, interval_ms) in [(false, 6 * 3_600_000), (true, 600_000)] {
+            assert!(is_due(&found(groq, now_ms - interval_ms, has_failed), groq, now_ms));
+            assert!(!is_due(&found(groq, now_ms - interval_ms + 1, has_failed), groq, now_ms));
+        }
+        let of_another =
+            Findings::from([("gemini".to_owned(), ModelFindings { looked_ms: now_ms, ..Default::default() })]);
+        assert!(is_due(&of_another, groq, now_ms));
+        for of_the_operator in ["custom", "ollama"] {
+            let provider = &crate::upstream::test_support::candidate(of_the_operator).provider;
+            assert!(!is_due(&Findings::new(), provider, now_ms), "{of_the_operator}");
+        }
+    }
 }

@@ -125,8 +125,9 @@ struct Window {
     /// The limit in force
     max: i64,
     configured: i64,
-    /// `learned`: from the provider's responses
-    #[schema(schema_with = schema::limit_source)]
+    /// `learned`: from the provider's responses; `unknown`: the provider has not reported how much of its allowance is used, and `used`
+    /// and `left` say nothing
+    #[schema(schema_with = schema::window_source)]
     source: &'static str,
     /// Where and when a learned limit was learned
     #[schema(required)]
@@ -333,7 +334,7 @@ impl BudgetView<'_> {
     /// The bar of a month's allowance, where the provider reports how much of it is used.
     fn allowance(&self, candidate: &Candidate) -> Option<Window> {
         let allowance = self.allowances.get(&format!("{}/{}", candidate.provider.id, candidate.account.id))?;
-        let used = allowance.used_ppm / (1_000_000 / ALLOWANCE_UNITS);
+        let used = allowance.used_ppm.unwrap_or(0) / (1_000_000 / ALLOWANCE_UNITS);
         let month = Zone::parse("UTC").ok()?.boundaries(Limit::Rpmonth, self.report.now_ms);
         let left = (ALLOWANCE_UNITS - used).max(0);
         Some(Window {
@@ -341,7 +342,7 @@ impl BudgetView<'_> {
             kind: WindowKind::Calendar.as_str(),
             max: ALLOWANCE_UNITS,
             configured: ALLOWANCE_UNITS,
-            source: "provider",
+            source: if allowance.used_ppm.is_some() { "provider" } else { "unknown" },
             learned: None,
             used,
             waiting: 0,

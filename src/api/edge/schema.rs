@@ -28,6 +28,10 @@ pub(crate) fn limit_source() -> Object {
     one_of(["catalogue", "file", "learned", "provider"])
 }
 
+pub(crate) fn window_source() -> Object {
+    one_of(["catalogue", "file", "learned", "provider", "unknown"])
+}
+
 pub(crate) fn learned_from() -> Object {
     one_of(["answer", "refusal", "ceiling", "unknown"])
 }
@@ -44,7 +48,8 @@ pub(crate) fn provider_key_state() -> Object {
     one_of(KeyState::ALL.map(KeyState::as_str))
 }
 
-/// `unverified`: the provider answers without a key as well, so a wrong one would not be noticed.
+/// `unverified`: the provider answers without a key as well, or has not said whether it takes the key, so a wrong one would not
+/// be noticed.
 pub(crate) fn provider_key_test() -> Object {
     one_of(["accepted", "unverified", "refused", "unanswered"])
 }

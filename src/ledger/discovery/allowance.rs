@@ -21,17 +21,13 @@ impl Ledger {
     }
 
     /// Shares the allowance that a provider has reported with all replicas, which read it within a minute.
-    pub async fn write_allowance(
-        &self,
-        account: &str,
-        Allowance { used_ppm, at_ms }: Allowance,
-    ) -> Result<(), LedgerError> {
+    pub async fn write_allowance(&self, account: &str, allowance: Allowance) -> Result<(), LedgerError> {
         let names = &self.shared.keys;
         let [queue, ..] = names.queue();
         let call = ScriptCall {
             script: Script::FindingsWrite,
             keys: vec![names.meta(), names.provider_keys(), names.allowances(), queue],
-            args: vec![encode::text(account), encode::text(&format!("{used_ppm} {at_ms}")), encode::number(0)],
+            args: vec![encode::text(account), encode::text(&allowance.encode()), encode::number(0)],
         };
         self.shared.run(&call).await?;
         self.read_findings().await.map(drop)

@@ -16,6 +16,8 @@ mod doctor;
 mod embeddings;
 mod failover;
 mod fault_table;
+mod fleet_lists;
+mod hint_scopes;
 mod hostile;
 mod http_versions;
 mod journal;

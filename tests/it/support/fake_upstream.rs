@@ -64,8 +64,16 @@ struct State {
     models: Option<Value>,
     /// How often the list was read.
     lists: usize,
-    /// Models that are answered 404.
+    /// Lists that are requested get no answer.
+    holds_lists: bool,
+    /// Whether wrong keys are refused where the models are listed.
+    lists_to_everyone: bool,
+    /// Models that are answered with this status.
     absent: Vec<String>,
+    absent_status: u16,
+    /// What `/api/usage` answers; 500 without it.
+    usage: Option<String>,
+    usages: usize,
 }
 
 #[derive(Clone)]
@@ -107,10 +115,42 @@ impl FakeUpstream {
         self
     }
 
+    /// Whether requests for the list of models are left without an answer.
+    pub(crate) fn holds_lists(&self, holds: bool) -> &Self {
+        self.state.lock().unwrap().holds_lists = holds;
+        self
+    }
+
+    /// Lists the models for any key, and refuses wrong ones in chats only.
+    pub(crate) fn lists_to_everyone(&self) -> &Self {
+        self.state.lock().unwrap().lists_to_everyone = true;
+        self
+    }
+
     /// Sets the models for which every request is answered 404.
     pub(crate) fn lacks(&self, models: &[&str]) -> &Self {
-        self.state.lock().unwrap().absent = models.iter().map(|model| (*model).to_owned()).collect();
+        self.lacks_with(404, models)
+    }
+
+    pub(crate) fn lacks_with(&self, status: u16, models: &[&str]) -> &Self {
+        {
+            let mut state = self.state.lock().unwrap();
+            state.absent = models.iter().map(|model| (*model).to_owned()).collect();
+            state.absent_status = status;
+        }
         self
+    }
+
+    /// Sets what is used of the month's allowance, as a fraction.
+    pub(crate) fn reports_usage(&self, share: f64) -> &Self {
+        let usage = serde_json::json!({ "limits": { "monthly": { "usage": share } } }).to_string();
+        self.state.lock().unwrap().usage = Some(usage);
+        self
+    }
+
+    /// How often the use of the allowance was read.
+    pub(crate) fn usages_read(&self) -> usize {
+        self.state.lock().unwrap().usages
     }
 
     /// How often the list of models was read.
@@ -126,21 +166,11 @@ impl FakeUpstream {
 
 async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let Some((path, headers, body)) = read_request(&mut stream).await else { return };
-    if path.ends_with("/models") {
-        if headers.get("authorization").is_some_and(|key| key.contains(WRONG_KEY)) {
-            if let Some(Step::Bytes(bytes)) = whole(401, r#"{"error":{"message":"Invalid API Key"}}"#).pop() {
-                stream.write_all(&bytes).await.ok();
-            }
-            return;
-        }
-        let list = {
-            let mut state = state.lock().unwrap();
-            state.lists += 1;
-            let models = state.models.clone().unwrap_or_else(|| serde_json::json!([{ "id": "m" }]));
-            serde_json::json!({ "object": "list", "data": models }).to_string()
-        };
-        if let Some(Step::Bytes(bytes)) = whole(200, &list).pop() {
-            stream.write_all(&bytes).await.ok();
+    let small = small_answer(&path, &headers, &mut state.lock().unwrap());
+    if let Some(script) = small {
+        match &script[..] {
+            [Step::Bytes(bytes)] => drop(stream.write_all(bytes).await),
+            _ => std::future::pending().await,
         }
         return;
     }
@@ -149,7 +179,9 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         let model = serde_json::from_slice::<Value>(&body).unwrap_or_default()["model"].as_str().map(str::to_owned);
         state.seen.push(RecordedRequest { headers, body, written: 0, left_at: None });
         if model.is_some_and(|model| state.absent.contains(&model)) {
-            state.next.push_front(whole(404, r#"{"error":{"message":"No endpoints found for it.","code":404}}"#));
+            let status = state.absent_status;
+            let body = format!(r#"{{"error":{{"message":"No endpoints found for it.","code":{status}}}}}"#);
+            state.next.push_front(whole(status, &body));
         }
         let script = state.next.pop_front().unwrap_or_else(|| state.always.clone());
         (state.seen.len() - 1, script)
@@ -190,6 +222,28 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     if left {
         state.lock().unwrap().seen[number].left_at = Some(Instant::now());
     }
+}
+
+/// The answer to what is no chat: the list of models, the use of an allowance, and any wrong key.
+fn small_answer(path: &str, headers: &BTreeMap<String, String>, state: &mut State) -> Option<Script> {
+    let is_list = path.ends_with("/models");
+    let is_wrong = headers.get("authorization").is_some_and(|key| key.contains(WRONG_KEY));
+    if is_wrong && is_list != state.lists_to_everyone {
+        return Some(whole(401, r#"{"error":{"message":"Invalid API Key"}}"#));
+    }
+    if path == "/api/usage" {
+        state.usages += 1;
+        return Some(state.usage.as_ref().map_or_else(|| whole(500, "{}"), |usage| whole(200, usage)));
+    }
+    if !is_list {
+        return None;
+    }
+    state.lists += 1;
+    if state.holds_lists {
+        return Some(vec![Step::Hold]);
+    }
+    let models = state.models.clone().unwrap_or_else(|| serde_json::json!([{ "id": "m" }]));
+    Some(whole(200, &serde_json::json!({ "object": "list", "data": models }).to_string()))
 }
 
 async fn read_request(stream: &mut TcpStream) -> Option<(String, BTreeMap<String, String>, Vec<u8>)> {

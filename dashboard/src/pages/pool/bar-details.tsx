@@ -80,9 +80,9 @@ function Details({ bar, window }: { bar: BarId; window: Window }) {
       </p>
       <Track window={window} />
       <dl className={classes.facts}>
-        <Fact name="Used">{exact(used)}</Fact>
+        <Fact name="Used">{source === "unknown" ? "unknown" : exact(used)}</Fact>
         {waiting > 0 && <Fact name="Reserved for waiting requests">{exact(waiting)}</Fact>}
-        <Fact name="Left">{exact(left)}</Fact>
+        <Fact name="Left">{source === "unknown" ? "unknown" : exact(left)}</Fact>
         <Fact name="Limit">
           {exact(max)}{" "}
           {source === "learned" && configured !== max && (

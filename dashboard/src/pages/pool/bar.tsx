@@ -1,7 +1,7 @@
 import { memo } from "react";
 import { Countdown } from "../../components/countdown";
 import type { Window } from "../../types";
-import { shortTime, exact, limitName, compact } from "../../format";
+import { shortTime, exact, limitName, compact, sourceName } from "../../format";
 import { NEARLY_FULL, fill } from "./filter";
 import classes from "./bar.module.css";
 
@@ -16,6 +16,7 @@ export const Bar = memo(function Bar({
   open: (anchor: HTMLElement) => void;
 }) {
   const { limit, used, max, waiting } = window;
+  const isKnown = window.source !== "unknown";
   const full = used + waiting >= max;
   return (
     <button
@@ -27,8 +28,8 @@ export const Bar = memo(function Bar({
       <span className={classes.top}>
         <span className={classes.subject}>{subject}, </span>
         <span className={classes.limit}>{limitName(limit)}</span>{" "}
-        <span className={classes.figures} title={`${exact(used)} of ${exact(max)}`}>
-          <b>{compact(used)}</b> / {compact(max)}
+        <span className={classes.figures} title={isKnown ? `${exact(used)} of ${exact(max)}` : sourceName("unknown")}>
+          <b>{isKnown ? compact(used) : "unknown"}</b> / {compact(max)}
           {window.source === "learned" && (
             <span
               className={classes.learned}
@@ -77,5 +78,6 @@ function Below({ window, full }: { window: Window; full: boolean }) {
   if (forecast?.exhausted_at)
     return <span className={classes.forecast}>out by {shortTime(forecast.exhausted_at)} at this pace</span>;
   if (resets_at) return <>resets {shortTime(resets_at)}</>;
+  if (window.source === "unknown") return null;
   return <>{compact(left)} left</>;
 }

@@ -60,6 +60,25 @@ test("a bar shows its use, its users and when capacity returns", async () => {
   expect(screen.getAllByText("learned").length).toBeGreaterThan(0);
 });
 
+test("an allowance that was not reported is unknown, and not unused", async () => {
+  const budget = fixtures.budget();
+  const account = budget.providers.find((provider) => provider.id === "groq")!.accounts[0]!;
+  const [window] = account.models[0]!.windows;
+  account.windows = [{ ...window!, limit: "allowance", max: 1000, used: 0, left: 1000, waiting: 0, source: "unknown" }];
+  gateway({ "GET /admin/v1/budget": () => budget });
+  show(Pool);
+  const bar = await screen.findByRole("button", { name: /‰ of the month/ });
+  expect(bar.textContent).toMatch(/unknown \/ 1k$/);
+  fireEvent.click(bar);
+  const details = await waitFor(() => {
+    const found = document.querySelector<HTMLElement>("[role=dialog][aria-label*='of all models']");
+    if (!found) throw new Error("the details are not open");
+    return found;
+  });
+  expect(details.textContent).toContain("Usedunknown");
+  expect(details.textContent).toContain("not reported by the provider yet");
+});
+
 test("an open breaker counts down and can be reset", async () => {
   const sent = gateway({ "POST /v1/status/providers/cerebras/reset": () => ({}) });
   show(Pool);
