@@ -181,6 +181,10 @@ def ports_of(address):
     return {int(port) for port in pattern.findall(seen)}
 
 
+def generated():
+    return secret("tollfree", "admin-key"), secret("tollfree", "master-key"), secret("tollfree-redis", "redis-password")
+
+
 def install():
     begin = time.monotonic()
     helm("install", "tollfree", CHART, "--values", VALUES, "--wait", "--timeout", "5m")
@@ -189,11 +193,11 @@ def install():
     check(nodes == {"node1", "node2"}, f"spread over {sorted(nodes)}")
     helm("test", "tollfree")
     check(True, "helm test")
-    before, keys = pods(), (secret("tollfree", "admin-key"), secret("tollfree-redis", "redis-password"))
+    before, keys = pods(), generated()
     redis = pods("redis")
     helm("upgrade", "tollfree", CHART, "--values", VALUES, "--wait")
-    after = (secret("tollfree", "admin-key"), secret("tollfree-redis", "redis-password"))
-    check(keys == after and len(keys[0]) > 40, "an upgrade keeps the generated admin key and the password of Redis")
+    kept = keys == generated() and len(keys[0]) > 40 and len(keys[1]) >= 32
+    check(kept, "an upgrade keeps the generated admin key, the master key and the password of Redis")
     check(pods() == before and pods("redis") == redis, "an upgrade without changes restarts nothing")
     return keys[0]
 
