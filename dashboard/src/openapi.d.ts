@@ -223,7 +223,7 @@ export interface paths {
         put?: never;
         /**
          * Adds a provider key for all replicas
-         * @description The key is tried first with one call that costs no budget. It is in force at every replica within a second.
+         * @description The key is tried first with one small call. It is in force at every replica within a second.
          */
         post: operations["add_provider_key"];
         delete?: never;
@@ -268,7 +268,7 @@ export interface paths {
         put?: never;
         /**
          * Tries a provider key with its provider
-         * @description One call that costs no budget, by this replica.
+         * @description One small call, by this replica.
          */
         post: operations["test_provider_key"];
         delete?: never;

@@ -115,7 +115,7 @@ pub(crate) async fn list(
 
 /// Adds a provider key for all replicas
 ///
-/// The key is tried first with one call that costs no budget. It is in force at every replica within a second.
+/// The key is tried first with one small call. It is in force at every replica within a second.
 #[utoipa::path(
     post, path = "/admin/v1/provider-keys", tag = "providers", operation_id = "add_provider_key",
     security(("admin_key" = [])),
@@ -144,7 +144,7 @@ pub(crate) struct Empty {}
 
 /// Tries a provider key with its provider
 ///
-/// One call that costs no budget, by this replica.
+/// One small call, by this replica.
 #[utoipa::path(
     post, path = "/admin/v1/provider-keys/{id}/test", tag = "providers", operation_id = "test_provider_key",
     security(("admin_key" = [])),
