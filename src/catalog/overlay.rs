@@ -280,9 +280,11 @@ impl<'a> Overlay<'a> {
     /// have different models under one name.
     fn vectors(&self, id: &str, tables: &[&ModelTable]) -> Vectors {
         let family = tables.iter().find_map(|t| t.family.clone());
+        // A stated family has a known length, from the tables or from the catalogue.
+        let of_family = || builtin().dimensions(family.as_deref()?);
         Vectors {
+            dimensions: tables.iter().find_map(|t| t.dimensions).or_else(of_family),
             family: family.unwrap_or_else(|| format!("{}/{id}", self.id)).into(),
-            dimensions: tables.iter().find_map(|t| t.dimensions),
             min_dimensions: tables.iter().find_map(|t| t.min_dimensions),
             max_inputs: tables.iter().find_map(|t| t.max_inputs).unwrap_or(DEFAULT_MAX_INPUTS),
             max_batch_tokens: tables.iter().find_map(|t| t.max_batch_tokens),

@@ -1,5 +1,7 @@
 //! The snapshot as operators meet it: settings in, candidates, windows and names out.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -551,45 +553,4 @@ fn a_name_that_clients_have_built_in_is_answered_with_what_to_use() {
         let words = catalog.resolve(name).unwrap_err().to_string();
         assert!(!words.contains("[aliases]"), "{name}: {words}");
     }
-}
-
-#[test]
-fn a_meta_model_of_different_vectors_or_kinds_is_refused() {
-    let lab = "[providers.lab]\nbase_url = \"http://gpu-box:8000/v1\"\n[providers.lab.models.chat]\n[providers.lab.models.a-embed]\n[providers.lab.models.b-embed]\n";
-    let refused = |members: &str| {
-        let file = format!("[models.mine]\nmembers = {members}\n{lab}");
-        discovering(&[], &file, &[]).unwrap_err().to_string()
-    };
-    let error = refused(r#"["lab/a-embed", "lab/b-embed"]"#);
-    assert!(
-        error.contains("models.mine.members: `lab/a-embed` and `lab/b-embed` compute different vectors"),
-        "{error}"
-    );
-    let error = refused(r#"["lab/a-embed", "lab/chat"]"#);
-    assert!(error.contains("different kinds"), "{error}");
-    let same = "[models.mine]\nmembers = [\"lab/a-embed\", \"other/a-embed\"]\n\
-        [providers.lab]\nbase_url = \"http://gpu-box:8000/v1\"\n[providers.lab.models.a-embed]\nfamily = \"a\"\ndimensions = 8\n\
-        [providers.other]\nbase_url = \"http://gpu-box:8001/v1\"\n[providers.other.models.a-embed]\nfamily = \"a\"\ndimensions = 8\n";
-    let catalog = discovering(&[], same, &[]).unwrap();
-    assert_eq!(names(catalog.resolve("mine")), ["lab/a-embed", "other/a-embed"]);
-    let free = "[models.free]\nmembers = [\"lab/a-embed\"]\n".to_owned() + lab;
-    assert!(discovering(&[], &free, &[]).unwrap_err().to_string().contains("no chat model"));
-}
-
-#[test]
-fn embedding_models_are_no_members_of_free_and_every_one_has_a_family() {
-    let keys =
-        ["GEMINI_API_KEY", "MISTRAL_API_KEY", "COHERE_API_KEY", "NVIDIA_API_KEY", "HF_TOKEN", "CLOUDFLARE_API_KEY"];
-    let vars: Vec<(&str, &str)> =
-        keys.map(|name| (name, "k")).into_iter().chain([("CLOUDFLARE_ACCOUNT_ID", "a")]).collect();
-    let catalog = catalog(&vars, "");
-    assert!(catalog.metas.iter().flat_map(|meta| &meta.members).all(|c| c.model.kind == ModelKind::Chat));
-    let embedders: Vec<_> = catalog.models.iter().filter(|served| served.model.kind == ModelKind::Embedding).collect();
-    assert!(embedders.len() > 10, "{}", embedders.len());
-    for served in embedders {
-        let vectors = served.model.vectors.as_ref().unwrap();
-        assert!(!vectors.family.contains('/') && vectors.dimensions.is_some(), "{}", served.model.id);
-    }
-    let bge = ["cloudflare/@cf/baai/bge-m3", "nvidia/baai/bge-m3", "huggingface/BAAI/bge-m3"];
-    assert_eq!(names(catalog.resolve("bge-m3")), bge);
 }

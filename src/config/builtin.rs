@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use parking_lot::RwLock;
 use serde::{Deserialize, Deserializer, de::IntoDeserializer};
 
-use super::provider_table::ProviderTable;
+use super::provider_table::{ModelTable, ProviderTable};
 use crate::domain::{
     Limit, Scope,
     provider::{HintField, HintHeader, HintValue},
@@ -63,6 +63,18 @@ impl Builtin {
 
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.providers.keys().map(String::as_str)
+    }
+
+    /// The provider's model of this id or alias.
+    pub fn model(&self, provider: &str, name: &str) -> Option<&ModelTable> {
+        let models = &self.provider(provider)?.models;
+        models.get(name).or_else(|| models.values().find(|model| model.aliases.iter().any(|alias| alias == name)))
+    }
+
+    /// Length of the vectors of a family that the catalogue has.
+    pub fn dimensions(&self, family: &str) -> Option<u32> {
+        let mut models = self.providers.values().flat_map(|provider| provider.models.values());
+        models.find(|model| model.family.as_deref() == Some(family))?.dimensions
     }
 
     /// The headers of a header dialect. `None`: there is none of that name.

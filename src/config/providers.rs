@@ -7,8 +7,11 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    Findings, MetaModelSettings, ModelAlias, ProviderName, ProviderSettings, Settings, builtin, document::Document,
-    environment::Environment, provider_table::ProviderTable, value,
+    Findings, MetaModelSettings, ModelAlias, ProviderName, ProviderSettings, Settings, builtin,
+    document::Document,
+    environment::Environment,
+    provider_table::{ModelTable, ProviderTable},
+    value,
 };
 use crate::{
     domain::{
@@ -240,6 +243,7 @@ impl Reader<'_> {
                     self.error(&["providers", id, "models", model], &error);
                 }
             }
+            self.check_family(id, model, of_model);
         }
         if has_no_address {
             let near = closest(id, builtin().ids());
@@ -250,6 +254,18 @@ impl Reader<'_> {
             let names: Vec<&str> = builtin().header_dialects().collect();
             let message = format!("expected one of {}, got `{dialect}`", names.join(", "));
             self.error(&["providers", id, "headers"], &message);
+        }
+    }
+
+    /// Models of one family stand in for each other at one length, so it must be known.
+    fn check_family(&mut self, id: &str, model: &str, table: &ModelTable) {
+        let Some(family) = table.family.as_deref().filter(|_| table.dimensions.is_none()) else { return };
+        let of_catalogue = builtin().model(id, model).and_then(|model| model.dimensions);
+        if of_catalogue.or_else(|| builtin().dimensions(family)).is_none() {
+            self.error(
+                &["providers", id, "models", model, "family"],
+                &format!("also set `dimensions`, the length of the vectors of `{family}`, such as 1024"),
+            );
         }
     }
 

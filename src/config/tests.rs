@@ -463,3 +463,18 @@ fn the_examples_name_every_setting_with_its_default() {
         );
     }
 }
+
+#[test]
+fn a_family_needs_the_length_of_its_vectors() {
+    let lab = |model: &str| {
+        format!("[providers.lab]\nbase_url = \"http://gpu-box:8000/v1\"\n[providers.lab.models.e-embed]\n{model}\n")
+    };
+    let error = refused(&lab("family = \"own\""), &[]);
+    let place = "tollfree.toml:4:1: providers.lab.models.e-embed.family: also set `dimensions`";
+    assert!(error.contains(place), "{error}");
+    for right in ["family = \"own\"\ndimensions = 8", "family = \"bge-m3\"", "min_dimensions = 2"] {
+        assert!(load_with(&lab(right), &[]).is_ok(), "{right}");
+    }
+    let renamed = "[providers.mistral.models.mistral-embed]\nfamily = \"own\"\n";
+    assert!(load_with(renamed, &[]).is_ok(), "the catalogue has its length");
+}

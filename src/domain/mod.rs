@@ -39,5 +39,5 @@ pub use request::{ChatRequest, CompletionPrompt, EmbeddingInputs, PromptSize, Sa
 pub use route_plan::{Charge, Choice, RoutePlan};
 pub use tier::Tier;
 pub use upload::{TranscriptForm, Upload, UploadEdit};
-pub use vectors::{ComputedVectors, VectorSpace, Vectors};
+pub use vectors::{ComputedVectors, VectorSpace, Vectors, vector_length};
 pub use window::{Limit, Scope, Source, TokenCharge, Unit, Window, WindowKind, Zone};

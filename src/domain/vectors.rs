@@ -53,6 +53,31 @@ pub struct ComputedVectors {
     pub prompt_tokens: Option<i64>,
 }
 
+impl ComputedVectors {
+    /// Numbers in each vector, which is the same for all vectors of one call.
+    pub fn length(&self) -> Option<usize> {
+        self.vectors.first().and_then(|vector| vector_length(vector.get()))
+    }
+}
+
+/// Numbers in a vector: an array of numbers, or base64 of little-endian `f32`. `None`: it is neither.
+pub fn vector_length(vector: &str) -> Option<usize> {
+    let vector = vector.trim();
+    if let Some(numbers) = vector.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let is_number =
+            |b: u8| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E' | b',' | b' ' | b'\n' | b'\r' | b'\t');
+        let is_empty = numbers.trim().is_empty();
+        return numbers
+            .bytes()
+            .all(is_number)
+            .then(|| if is_empty { 0 } else { memchr::memchr_iter(b',', numbers.as_bytes()).count() + 1 });
+    }
+    let base64 = vector.strip_prefix('"')?.strip_suffix('"')?;
+    let padding = base64.len() - base64.trim_end_matches('=').len();
+    let bytes = (base64.len() / 4 * 3).checked_sub(padding)?;
+    (base64.len() % 4 == 0 && bytes % 4 == 0).then_some(bytes / 4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -128,6 +128,9 @@ impl Embedding {
 
     /// One response with the vectors of all parts.
     fn whole(&self, mut parts: Vec<Computed>) -> Result<ChatReply, FlowError> {
+        if !are_of_one_length(parts.iter().map(|part| &part.vectors)) {
+            return Err(damaged("The calls of this request returned vectors of different lengths."));
+        }
         let mut size = PromptSize::default();
         self.request.texts.iter().for_each(|text| size.add(&text.size));
         // What a provider does not count is estimated.
@@ -147,7 +150,15 @@ impl Embedding {
     }
 }
 
-/// Vectors that passed the first check and still cannot be read.
+/// Whether the vectors of all calls have one length. Each call's are checked on arrival; where only the server knows the length,
+/// it may have changed between two calls.
+fn are_of_one_length<'c>(calls: impl Iterator<Item = &'c ComputedVectors>) -> bool {
+    let mut lengths = calls.map(ComputedVectors::length);
+    let Some(first) = lengths.next() else { return true };
+    lengths.all(|length| length == first)
+}
+
+/// Vectors that passed the first check and still cannot be used.
 fn damaged(message: &str) -> FlowError {
     FlowError::Damaged(message.to_owned())
 }
@@ -172,13 +183,17 @@ fn part_limits(candidate: &Candidate) -> PartLimits {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, fmt::Write as _};
+
     use proptest::prelude::*;
+    use serde_json::value::RawValue;
 
     use super::{super::failover::Failover, *};
     use crate::{
         catalog::Catalog,
-        domain::{Fault, FaultKind, ModelKind, Outcome, PoolSnapshot, Tier, Vectors, client::ClientKind},
-        plan::{self, Estimates, PlanError, test_support::candidate},
+        config,
+        domain::{Fault, FaultKind, Outcome, PoolSnapshot, Tier, client::ClientKind},
+        plan::{self, Estimates, PlanError},
     };
 
     const KINDS: [FaultKind; 9] = [
@@ -192,57 +207,128 @@ mod tests {
         FaultKind::Broken,
         FaultKind::TimedOut,
     ];
+    /// An id, an alias, full names, a meta-model, and a name that an alias of the file maps to it.
+    const NAMES: [&str; 7] = ["x", "y", "z", "p0/x", "p1/y", "mine", "any-1"];
 
     fn fault(kind: FaultKind) -> Fault {
         let outcome = Outcome::unknown();
         Fault { kind, status: None, label: "x".to_owned(), message: String::new(), code: None, outcome }
     }
 
-    /// A model at one of four providers: its name, its family or none, its length, and the least length.
-    fn embedder() -> impl Strategy<Value = Arc<Candidate>> {
-        let name = (0..4_u8, prop::sample::select(vec!["x", "y"]));
-        let family = prop::option::of(prop::sample::select(vec!["f", "g"]));
-        let length = prop::option::of(prop::sample::select(vec![4_u32, 8]));
-        (name, family, length, prop::option::of(1..5_u32), 1..4_u32).prop_map(
-            |((provider, id), family, dimensions, min_dimensions, max_inputs)| {
-                let name = format!("p{provider}/{id}");
-                let family = family.map_or_else(|| name.clone(), str::to_owned).into();
-                let vectors = Vectors { family, dimensions, min_dimensions, max_inputs, max_batch_tokens: None };
-                candidate(&name).model(|m| (m.kind, m.vectors) = (ModelKind::Embedding, Some(vectors))).build()
+    /// A model at one of four servers, as the file states it.
+    #[derive(Debug, Clone)]
+    struct Embedder {
+        server: u8,
+        id: &'static str,
+        has_alias: bool,
+        family: Option<&'static str>,
+        dimensions: Option<u32>,
+        min_dimensions: Option<u32>,
+    }
+
+    fn embedder() -> impl Strategy<Value = Embedder> {
+        let name = (0..4_u8, prop::sample::select(vec!["x", "y"]), any::<bool>());
+        // `bge-m3` has a length in the catalogue. Few families are without one, because those stop the start.
+        let family = prop::sample::select(vec![None, None, Some("f"), Some("f"), Some("g"), Some("bge-m3")]);
+        let length = prop::sample::select(vec![None, Some(4_u32), Some(4), Some(8), Some(8)]);
+        (name, family, length, prop::option::of(1..5_u32)).prop_map(
+            |((server, id, has_alias), family, dimensions, min_dimensions)| Embedder {
+                server,
+                id,
+                has_alias,
+                family,
+                dimensions,
+                min_dimensions,
             },
         )
     }
 
+    /// The file's text, in which a later model replaces an earlier one of its name.
+    fn file(models: &[Embedder], members: &[&str]) -> String {
+        let by_name: BTreeMap<(u8, &str), &Embedder> = models.iter().map(|m| ((m.server, m.id), m)).collect();
+        let mut text = format!("[models.mine]\nmembers = {members:?}\nstrategy = \"listed\"\n");
+        text.push_str("[aliases]\n\"any-*\" = \"mine\"\n");
+        for server in 0..4 {
+            let _ = writeln!(text, "[providers.p{server}]\nbase_url = \"http://127.0.0.1:1/v1\"");
+            for (_, model) in by_name.range((server, "")..(server + 1, "")) {
+                let _ = writeln!(text, "[providers.p{server}.models.{}]\nkind = \"embedding\"", model.id);
+                let mut state = |name: &str, value: Option<String>| {
+                    value.into_iter().for_each(|value| _ = writeln!(text, "{name} = {value}"));
+                };
+                state("aliases", model.has_alias.then(|| "[\"z\"]".to_owned()));
+                state("family", model.family.map(|family| format!("{family:?}")));
+                state("dimensions", model.dimensions.map(|n| n.to_string()));
+                state("min_dimensions", model.min_dimensions.map(|n| n.to_string()));
+            }
+        }
+        text
+    }
+
+    /// What the file makes, or `None` where it rightly stops the start.
+    fn catalog(models: &[Embedder], members: &[&str]) -> Option<Catalog> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tollfree.toml"), file(models, members)).unwrap();
+        let has_no_length = |m: &Embedder| m.dimensions.is_none() && m.family.is_some_and(|family| family != "bge-m3");
+        match config::load(&BTreeMap::new(), folder.path()) {
+            Ok(loaded) => match Catalog::build(&loaded.settings, &BTreeMap::new()) {
+                Ok(catalog) => Some(catalog),
+                Err(error) => {
+                    let known = ["compute different vectors", "is a name of both"];
+                    assert!(known.iter().any(|why| error.to_string().contains(why)), "{error}");
+                    None
+                }
+            },
+            Err(error) => {
+                assert!(
+                    models.iter().any(has_no_length) && error.to_string().contains("also set `dimensions`"),
+                    "{error}"
+                );
+                None
+            }
+        }
+    }
+
     fn route(
-        candidates: Vec<Arc<Candidate>>,
+        catalog: &Catalog,
         request: &EmbeddingRequest,
         space: Option<VectorSpace>,
     ) -> Result<RoutePlan, PlanError> {
-        let catalog = Catalog { candidates, ..Catalog::default() };
         let client = Client::new("ann", ClientKind::Anonymous, []);
         let part = request.part(0..1, space);
-        plan::route(&catalog, &PoolSnapshot::default(), &Estimates::default(), &client, &part, None)
+        plan::route(catalog, &PoolSnapshot::default(), &Estimates::default(), &client, &part, None)
+    }
+
+    /// A call's vectors, of the length that the space has, or that the server chooses.
+    fn computed(space: &VectorSpace, chosen: usize) -> ComputedVectors {
+        let length = space.dimensions.map_or(chosen, |length| length as usize);
+        let vector = RawValue::from_string(format!("{:?}", vec![0.5; length])).unwrap();
+        ComputedVectors { vectors: vec![vector], prompt_tokens: None }
     }
 
     proptest! {
-        /// Over any catalogue, any faults and any change of the catalogue between two calls, all vectors of a request are of one
-        /// space, and all requests of one name and length at one catalogue are, too.
+        /// Over any file that starts, any name, any faults and any change of the file between two calls, all vectors of a request
+        /// are of one space, and all requests of one name and length at one catalogue are, too. What a server makes of a space
+        /// whose length only it knows is used only where all its calls agree.
         #[test]
         fn a_vector_never_changes_its_family(
-            candidates in prop::collection::vec(embedder(), 1..7),
+            models in prop::collection::vec(embedder(), 1..7),
             later in prop::collection::vec(embedder(), 0..4),
-            model in prop::sample::select(vec!["x", "y", "p0/x", "p1/y"]),
+            model in prop::sample::select(NAMES.to_vec()),
+            members in prop::sample::subsequence(vec!["p0/x", "p1/x", "p2/x", "y", "z"], 1..4),
             dimensions in prop::option::of(2..9_u32),
             faults in prop::collection::vec(prop::sample::select(KINDS.to_vec()), 0..8),
+            chosen in prop::collection::vec(3..5_usize, 1..4),
         ) {
+            let Some(catalog) = catalog(&models, &members) else { return Ok(()) };
             let body = match dimensions {
                 Some(n) => format!(r#"{{"model":"{model}","input":["a","b"],"dimensions":{n}}}"#),
                 None => format!(r#"{{"model":"{model}","input":["a","b"]}}"#),
             };
             let request = embeddings::decode(body.into()).unwrap();
-            let Ok(plan) = route(candidates.clone(), &request, None) else { return Ok(()) };
+            let Ok(plan) = route(&catalog, &request, None) else { return Ok(()) };
             let begun = super::space(&plan.choices[0].candidate, &request).unwrap();
             prop_assert!(dimensions.is_none() || begun.dimensions == dimensions);
+            prop_assert!(begun.dimensions.is_some() || begun.family.contains('/'), "a stated family has a length");
             let of_begun = |c: &Arc<Candidate>| super::space(c, &request).as_ref() == Some(&begun);
             let log = AttemptLog::new("r");
             let mut failover = Failover::new(plan, log, Tier::Standard, Duration::ZERO, Duration::from_mins(1));
@@ -255,13 +341,18 @@ mod tests {
                     break;
                 }
             }
-            if let Ok(again) = route(candidates.clone(), &request, None) {
+            if let Ok(again) = route(&catalog, &request, None) {
                 prop_assert!(of_begun(&again.choices[0].candidate));
             }
-            let changed: Vec<_> = candidates.into_iter().skip(1).chain(later).collect();
-            if let Ok(part) = route(changed, &request, Some(begun.clone())) {
+            let changed: Vec<_> = models.into_iter().skip(1).chain(later).collect();
+            if let Some(changed) = self::catalog(&changed, &members)
+                && let Ok(part) = route(&changed, &request, Some(begun.clone()))
+            {
                 prop_assert!(part.choices.iter().all(|choice| of_begun(&choice.candidate)));
             }
+            let calls: Vec<ComputedVectors> = chosen.iter().map(|length| computed(&begun, *length)).collect();
+            let is_known_or_same = begun.dimensions.is_some() || chosen.iter().all(|length| *length == chosen[0]);
+            prop_assert_eq!(are_of_one_length(calls.iter()), is_known_or_same);
         }
     }
 }

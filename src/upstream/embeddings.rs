@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::response::sse_event::TokenUsage;
-use crate::domain::{Candidate, ChatRequest, ComputedVectors, EmbeddingInputs};
+use crate::domain::{Candidate, ChatRequest, ComputedVectors, EmbeddingInputs, vector_length};
 
 /// Ends the address of an endpoint that takes `inputs` and returns bare arrays, as Hugging Face's pipelines do.
 const PIPELINE: &str = "/pipeline/feature-extraction";
@@ -118,7 +118,7 @@ fn check<'v>(
     let space = candidate.model.vectors.as_ref().and_then(|vectors| vectors.space(inputs.dimensions));
     let mut expected = space.and_then(|space| space.dimensions).map(|length| length as usize);
     for vector in vectors {
-        let length = length_of(vector.get())
+        let length = vector_length(vector.get())
             .ok_or_else(|| Unusable::Malformed("an embedding is neither an array of numbers nor base64".to_owned()))?;
         let expected = *expected.get_or_insert(length);
         if length != expected || length == 0 {
@@ -127,24 +127,6 @@ fn check<'v>(
         }
     }
     Ok(())
-}
-
-/// Numbers in a vector.
-fn length_of(vector: &str) -> Option<usize> {
-    let vector = vector.trim();
-    if let Some(numbers) = vector.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let is_number =
-            |b: u8| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E' | b',' | b' ' | b'\n' | b'\r' | b'\t');
-        let is_empty = numbers.trim().is_empty();
-        return numbers
-            .bytes()
-            .all(is_number)
-            .then(|| if is_empty { 0 } else { memchr::memchr_iter(b',', numbers.as_bytes()).count() + 1 });
-    }
-    let base64 = vector.strip_prefix('"')?.strip_suffix('"')?;
-    let padding = base64.len() - base64.trim_end_matches('=').len();
-    let bytes = (base64.len() / 4 * 3).checked_sub(padding)?;
-    (base64.len() % 4 == 0 && bytes % 4 == 0).then_some(bytes / 4)
 }
 
 /// Larger counts than the texts have bytes are damage.

@@ -35,13 +35,15 @@ fn of(number: f64, length: usize, count: usize) -> String {
     json!({ "object": "list", "data": data, "usage": { "prompt_tokens": 5, "total_tokens": 5 } }).to_string()
 }
 
-/// Two servers with the same model, each with its own scripted provider.
+/// Two servers with the same model, each with its own scripted provider, and a meta-model of both if they are of one family.
 async fn twins(file: &str) -> (TestApp, FakeUpstream, FakeUpstream) {
     let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
     let setup = [("a", &a), ("b", &b)].into_iter().fold(TestApp::setup(), |setup, (name, upstream)| {
         let url = upstream.base_url();
         setup.file(&format!("[providers.{name}]\nbase_url = \"{url}\"\n[providers.{name}.models.e-embed]\n{file}\n"))
     });
+    let order = "[models.both]\nmembers = [\"a/e-embed\", \"b/e-embed\"]\nstrategy = \"listed\"\n";
+    let setup = if file.contains("family") { setup.file(order) } else { setup };
     (setup.start().await, a, b)
 }
 
@@ -109,16 +111,39 @@ async fn kinds_are_never_mixed() {
 #[tokio::test]
 async fn a_part_that_fails_is_repeated_alone_at_a_model_of_the_same_family() {
     let (app, a, b) = twins("family = \"e\"\ndimensions = 2\nmax_inputs = 2").await;
+    // The first call of two works at `a`, whichever of them that is.
+    a.then(whole(200, &of(0.25, 2, 2)));
     a.always(whole(500, "{}"));
     b.always(whole(200, &of(0.5, 2, 2)));
-    a.then(whole(200, &of(0.25, 2, 2)));
-    let body = json!({ "model": "e-embed", "input": ["1", "2", "3", "4"] });
-    let answer = embed(&app, &body).await;
+    let answer = embed(&app, &json!({ "model": "both", "input": ["1", "2", "3", "4"] })).await;
     let vectors = vectors(&answer);
-    assert_eq!(vectors.len(), 4);
-    let calls = a.seen().len() + b.seen().len();
-    assert!((2..=4).contains(&calls), "{calls}");
+    let inputs = |upstream: &FakeUpstream| -> Vec<Value> {
+        upstream.seen().iter().map(|seen| seen.json()["input"].clone()).collect()
+    };
+    let (at_a, at_b) = (inputs(&a), inputs(&b));
+    assert_eq!((at_a.len(), at_b.len()), (2, 1), "{at_a:?} {at_b:?}");
+    assert_eq!(at_b[0], at_a[1], "only what failed is sent again");
+    let mut parts = at_a.clone();
+    parts.sort_by_key(Value::to_string);
+    assert_eq!(parts, [json!(["1", "2"]), json!(["3", "4"])]);
+    let (kept, moved) = (json!([0.25, 0.25]), json!([0.5, 0.5]));
+    let expected = if at_a[0] == parts[0] { [&kept, &kept, &moved, &moved] } else { [&moved, &moved, &kept, &kept] };
+    assert_eq!(vectors.iter().collect::<Vec<_>>(), expected);
     assert_eq!(answer.json()["usage"]["prompt_tokens"], 10);
+}
+
+#[tokio::test]
+async fn a_server_that_changes_its_length_between_two_calls_gives_no_vectors() {
+    let lab = FakeUpstream::start().await;
+    let url = lab.base_url();
+    let file = format!("[providers.a]\nbase_url = \"{url}\"\n[providers.a.models.e-embed]\nmax_inputs = 1\n");
+    let app = TestApp::setup().file(&file).start().await;
+    lab.then(whole(200, &of(0.5, 2, 1))).then(whole(200, &of(0.5, 3, 1)));
+    let answer = embed(&app, &json!({ "model": "e-embed", "input": ["1", "2"] })).await;
+    assert_eq!((answer.status, lab.seen().len()), (502, 2));
+    assert!(answer.text().contains("different lengths"), "{}", answer.text());
+    lab.always(whole(200, &of(0.5, 3, 1)));
+    assert_eq!(vectors(&embed(&app, &json!({ "model": "e-embed", "input": ["1", "2"] })).await).len(), 2);
 }
 
 #[tokio::test]
