@@ -158,7 +158,10 @@ fn parse(
         Kind::Embedding => embeddings::check(&model, &request),
         Kind::Moderation => moderation::check(&model),
         Kind::Rerank => ranking::check(&model),
-        Kind::Transcription => transcription::check(provider.dialect, &model, &request),
+        Kind::Transcription => {
+            transcription::count_seconds(&model, &mut request);
+            transcription::check(provider.dialect, &model, &request)
+        }
     };
     match error {
         Some(error) => Err(error),

@@ -54,6 +54,8 @@ pub(crate) struct Model {
     pub latency: Latency,
     /// Of an embedding model, which does not chat.
     pub vectors: Option<VectorSettings>,
+    /// Seconds that the provider finds in a recording for each second that its header states.
+    pub seconds_found: f64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -130,6 +132,7 @@ impl Model {
             preamble_tokens: own.preamble_tokens,
             latency: own.latency,
             vectors: own.vectors.clone(),
+            seconds_found: own.seconds_found,
         }
     }
 

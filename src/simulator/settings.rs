@@ -67,6 +67,8 @@ pub(crate) struct ModelSettings {
     pub preamble_tokens: i64,
     /// Of an embedding model.
     pub vectors: Option<VectorSettings>,
+    /// Seconds that the provider finds in a recording for each second that its header states.
+    pub seconds_found: f64,
 }
 
 /// The vectors of an embedding model.
@@ -200,6 +202,7 @@ impl Default for ModelSettings {
             latency: Latency::default(),
             preamble_tokens: 0,
             vectors: None,
+            seconds_found: 1.0,
         }
     }
 }

@@ -35,11 +35,18 @@ pub(super) fn parse(body: &[u8], content_type: &str) -> Result<SimulatedRequest,
         "seconds": seconds, "bytes": file.len(), "prompt": text("prompt"),
         "response_format": text("response_format").unwrap_or_else(|| "json".to_owned()),
     });
-    #[expect(clippy::cast_possible_truncation, reason = "a recording is far shorter")]
-    let sound = (seconds.ceil() as i64).max(MIN_SECONDS);
     let model = text("model").ok_or("`model` is missing")?;
     let stream = text("stream").is_some_and(|value| value != "false");
-    Ok(SimulatedRequest { model, sound, stream, body: request, ..SimulatedRequest::default() })
+    Ok(SimulatedRequest { model, stream, body: request, ..SimulatedRequest::default() })
+}
+
+/// Counts the seconds that this model's provider finds in the recording, which its response states.
+pub(super) fn count_seconds(model: &Model, request: &mut SimulatedRequest) {
+    let seconds = request.body["seconds"].as_f64().unwrap_or(0.0) * model.seconds_found;
+    request.body["seconds"] = seconds.into();
+    #[expect(clippy::cast_possible_truncation, reason = "a recording is far shorter")]
+    let whole = seconds.ceil() as i64;
+    request.sound = whole.max(MIN_SECONDS);
 }
 
 fn find(all: &[u8], wanted: &[u8]) -> Option<usize> {
