@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use futures_util::{StreamExt, future::join_all, stream};
+use futures_util::{StreamExt, stream};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ const MAX_CONCURRENT_PROBES: usize = 8;
 Examples:
   tollfree check                settings, and the source of each
   tollfree check --live         also requests the list of models with each provider key, and makes one small
-                                request to each kind of model that does not chat
+                                request to a model of each kind
 
 Exit codes: 0 success, 1 a key or a provider does not work, 2 the configuration is wrong.")]
 pub(super) struct Arguments {
@@ -152,8 +152,8 @@ async fn probe_all(settings: &Settings, catalog: &Catalog) -> anyhow::Result<Vec
         let list = upstream.list_models(&probe.base_url, probe.secret.as_ref(), &probe.prefix, PROBE_TIMEOUT_MS).await;
         let found = match list {
             Ok(models) => {
-                let candidates = kind_probe::candidates(catalog, &probe.provider, &probe.key_id);
-                let kinds = join_all(candidates.iter().map(|candidate| kind_probe::probe(&upstream, candidate))).await;
+                let kinds = kind_probe::kinds_of(catalog, &probe.provider, &probe.key_id);
+                let kinds = kind_probe::probe(&upstream, &kinds).await;
                 Ok(Found { models: models.len(), kinds })
             }
             Err(error) => Err(error),

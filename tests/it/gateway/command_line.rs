@@ -1,10 +1,13 @@
 //! The command line as a person meets it: exit codes, completions, manual pages, and `tollfree` alone.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    collections::BTreeMap,
+    process::{Command, Output, Stdio},
+};
 
 use serde_json::Value;
 
-use crate::support::app::binary;
+use crate::support::{app::binary, simulator::Simulator};
 
 fn run(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
@@ -81,4 +84,63 @@ fn tollfree_alone_shows_its_help_where_there_is_no_terminal_and_starts_where_the
     let output = terminal.env("HOME", folder.path()).current_dir(folder.path()).stdin(Stdio::null()).output().unwrap();
     let shown = text(&output.stdout);
     assert!(shown.contains("starting `tollfree serve --or-demo`") && shown.contains("203.0.113.1"), "{shown}");
+}
+
+/// The kinds that were tried at each provider, each with the model and the error if there was one.
+fn tried(report: &Value) -> BTreeMap<String, Vec<(String, String, Option<String>)>> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let live = report["live"].as_array().unwrap().iter().filter(|each| each["models"].is_i64());
+    let kinds = |each: &Value| {
+        let kinds = each["kinds"].as_array().unwrap().iter();
+        kinds.map(|kind| (text(&kind["kind"]).unwrap(), text(&kind["model"]).unwrap(), text(&kind["error"]))).collect()
+    };
+    live.map(|each| (text(&each["provider"]).unwrap(), kinds(each))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_check_tries_a_model_of_each_kind() {
+    let simulator = Simulator::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    // One of this machine's own is not called.
+    std::fs::write(folder.path().join("tollfree.toml"), "[providers.ollama]\nenabled = false\n").unwrap();
+    let check = |arguments: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(["check", "--live"]).args(arguments).env_clear().env("HOME", folder.path());
+        command.current_dir(folder.path());
+        for provider in ["gemini", "mistral", "groq", "cohere"] {
+            let upper = provider.to_uppercase();
+            command.env(format!("{upper}_BASE_URL"), simulator.base_url(provider));
+            command.env(format!("{upper}_API_KEY"), &simulator.keys(provider)[0]);
+        }
+        command.output().unwrap()
+    };
+    let output = check(&["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{report}");
+    let tried_first = tried(&report);
+    let kinds = |provider: &str| -> Vec<&str> { tried_first[provider].iter().map(|(kind, ..)| &**kind).collect() };
+    assert_eq!(kinds("gemini"), ["chat", "embedding"]);
+    assert_eq!(kinds("mistral"), ["chat", "completion", "embedding", "moderation", "transcription"]);
+    assert_eq!(kinds("groq"), ["chat", "transcription"]);
+    assert_eq!(kinds("cohere"), ["chat", "embedding", "rerank"]);
+    let audit = simulator.audit().await;
+    for (provider, kinds) in &tried_first {
+        let models = audit["providers"][provider]["accounts"]["main"].as_object().unwrap();
+        let admitted: i64 = models.values().map(|model| model["tally"]["admitted"].as_i64().unwrap()).sum();
+        assert_eq!(usize::try_from(admitted).unwrap(), kinds.len(), "{provider}: {models:?}");
+    }
+
+    simulator.fault_at("mistral", "mistral-embed", "html", 1).await;
+    let output = check(&["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    let failed: Vec<_> = tried(&report).into_values().flatten().filter(|(_, _, error)| error.is_some()).collect();
+    let [(kind, model, _)] = &failed[..] else { panic!("{report}") };
+    assert_eq!((&**kind, &**model), ("embedding", "mistral-embed"));
+    simulator.fault_at("mistral", "mistral-embed", "html", 1).await;
+    let output = check(&[]);
+    let lines = text(&output.stdout);
+    let line = lines.lines().find(|line| line.starts_with("mistral ") && line.contains(" ok (")).unwrap();
+    assert!(line.contains("chat ok, completion ok, embedding refused (mistral-embed): "), "{line}");
+    assert!(line.ends_with(", moderation ok, transcription ok"), "{line}");
 }

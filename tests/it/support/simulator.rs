@@ -60,6 +60,13 @@ impl Simulator {
         assert_eq!(answer.status, 200, "{fault}: {}", answer.text());
     }
 
+    /// Injects a fault into the next `times` calls to one model of this provider.
+    pub(crate) async fn fault_at(&self, provider: &str, model: &str, fault: &str, times: u32) {
+        let order = json!({ "provider": provider, "model": model, "fault": fault, "times": times });
+        let answer = Answer::of(self.client.post(self.url("/_control/faults")).json(&order)).await;
+        assert_eq!(answer.status, 200, "{fault}: {}", answer.text());
+    }
+
     pub(crate) async fn no_faults(&self) {
         Answer::of(self.client.delete(self.url("/_control/faults"))).await;
     }
