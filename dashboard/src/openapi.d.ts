@@ -1924,6 +1924,8 @@ export interface components {
             id: string;
             members: components["schemas"]["MetaModelMember"][];
             /** @enum {string} */
+            model_kind: "chat" | "embedding" | "completion" | "rerank" | "moderation" | "transcription" | "other";
+            /** @enum {string} */
             strategy: "fast" | "smart" | "headroom" | "listed" | "round_robin" | "random";
         };
         MetaModelMember: {

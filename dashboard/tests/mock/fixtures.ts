@@ -412,6 +412,7 @@ export const models = (): AnyModel[] => [
   ...(["free", "free-fast", "free-smart"] as const).map((id, at): AnyModel => ({
     id,
     kind: "meta",
+    model_kind: "chat",
     strategy: (["headroom", "fast", "smart"] as const)[at]!,
     members: SERVED.map((name, rank) => ({
       name,

@@ -15,7 +15,7 @@ use crate::{
         v1::models::status_name,
     },
     catalog::{Known, MetaModel},
-    domain::{Candidate, PoolSnapshot, Window},
+    domain::{Candidate, ModelKind, PoolSnapshot, Window},
     plan::{Estimates, ranking},
 };
 
@@ -40,6 +40,9 @@ enum Entry {
 #[schema(as = MetaModelFacts)]
 struct Meta {
     id: String,
+    /// What its members are for
+    #[schema(schema_with = schema::model_kind)]
+    model_kind: &'static str,
     #[schema(schema_with = schema::strategy)]
     strategy: &'static str,
     members: Vec<Member>,
@@ -121,7 +124,9 @@ fn meta_entry(meta: &MetaModel, snapshot: &PoolSnapshot, estimates: &Estimates) 
         why: ranked.why,
     };
     let strategy = ranking::strategy_of(meta, snapshot).as_str();
-    Entry::Meta(Meta { id: meta.name.clone(), strategy, members: members.map(member).collect() })
+    // All members have one kind.
+    let model_kind = meta.members.first().map_or(ModelKind::Chat, |member| member.model.kind).as_str();
+    Entry::Meta(Meta { id: meta.name.clone(), model_kind, strategy, members: members.map(member).collect() })
 }
 
 fn model_entry(candidate: &Candidate, snapshot: &PoolSnapshot) -> Entry {

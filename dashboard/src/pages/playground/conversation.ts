@@ -137,7 +137,7 @@ function requestBody(messages: Message[], { model, temperature, maxTokens, tools
   };
 }
 
-function fromHeaders(headers: Headers): Partial<Reply> {
+export function fromHeaders(headers: Headers): Partial<Reply> {
   const waited = headers.get("x-tollfree-waited-ms");
   return {
     requestId: headers.get("x-request-id"),
@@ -182,7 +182,7 @@ function applyDeltas(calls: ToolCall[], deltas: ToolDelta[]): ToolCall[] {
   return next;
 }
 
-function problemOf(error: unknown): Reply["problem"] {
+export function problemOf(error: unknown): Reply["problem"] {
   if (error instanceof ApiError) {
     return {
       status: error.status,

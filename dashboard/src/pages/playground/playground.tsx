@@ -1,4 +1,4 @@
-import { Autocomplete, Button, Switch, Textarea } from "@mantine/core";
+import { Autocomplete, Button, Select, Switch, Textarea } from "@mantine/core";
 import { useEffect, useRef, useState } from "react";
 import { Icon } from "../../components/icons";
 import { Empty } from "../../components/notice";
@@ -7,6 +7,7 @@ import { Head } from "../../components/page";
 import { useModels } from "../../queries";
 import { EMPTY_REPLY, runTools, streamReply, type Message, type Reply } from "./conversation";
 import { ReplyView } from "./answer";
+import { SingleRequestForm } from "./single-request-form";
 import type { MetaModel, Model } from "../../types";
 import classes from "./playground.module.css";
 
@@ -15,6 +16,14 @@ interface Turn {
   question: string;
   replies: { reply: Reply; results: Message[] }[];
 }
+
+/** The kinds of models that this page can call. */
+const KINDS = [
+  { value: "chat", label: "Chat" },
+  { value: "completion", label: "Completion" },
+  { value: "embedding", label: "Embedding" },
+] as const;
+type Kind = (typeof KINDS)[number]["value"];
 
 /** Replies to one question at most, for a model that keeps calling tools. */
 const MAX_ROUNDS = 5;
@@ -29,9 +38,9 @@ export default function Playground() {
   const [tools, setTools] = useState(false);
   const [running, setRunning] = useState<AbortController | null>(null);
   const models = useModels().data?.data;
-  const canChat = (each: MetaModel | Model) =>
-    each.kind === "meta" || (each.status !== "retired" && each.model_kind === "chat");
-  const names = models?.filter(canChat).map((each) => each.id) ?? [];
+  const [kind, setKind] = useState<Kind>("chat");
+  const namesOf = (kind: Kind) => models?.filter((each) => isOfKind(each, kind)).map((each) => each.id) ?? [];
+  const names = namesOf(kind);
   const end = useRef<HTMLDivElement>(null);
   const last = turns.at(-1)?.replies.at(-1)?.reply;
   useEffect(() => {
@@ -64,6 +73,12 @@ export default function Playground() {
     setRunning(null);
   }
 
+  function choose(next: Kind) {
+    running?.abort();
+    setKind(next);
+    setModel(next === "chat" ? "free" : (namesOf(next)[0] ?? ""));
+  }
+
   function submit() {
     const question = text.trim();
     if (!question || running) return;
@@ -75,9 +90,9 @@ export default function Playground() {
     <>
       <Head
         title="Playground"
-        lead="Chat with any model as the administrator and see how each request was routed. The conversation is lost when you leave the page."
+        lead="Try chat, completion and embedding models as the administrator and see how each request was routed. What you enter is lost when you leave the page."
       >
-        {turns.length > 0 && (
+        {kind === "chat" && turns.length > 0 && (
           <Button variant="default" size="xs" disabled={running !== null} onClick={() => setTurns([])}>
             Clear
           </Button>
@@ -85,73 +100,87 @@ export default function Playground() {
       </Head>
       <div className={classes.page}>
         <div className={classes.talk}>
-          <div className={classes.turns} aria-live="polite" aria-busy={running !== null}>
-            {turns.length === 0 && (
-              <Empty icon="playground" title="Send a message">
-                It uses the budget of the provider that serves it, like any request.
-              </Empty>
-            )}
-            {turns.map((turn, at) => (
-              <section key={at} className={classes.turn}>
-                <p className={classes.question}>{turn.question}</p>
-                {turn.replies.map(({ reply, results }, nth) => (
-                  <ReplyView
-                    key={nth}
-                    reply={reply}
-                    results={results}
-                    retry={
-                      at === turns.length - 1 && !running
-                        ? () => void send(turn.question, turns.slice(0, at))
-                        : undefined
-                    }
-                  />
+          {kind !== "chat" ? (
+            <SingleRequestForm key={kind} kind={kind} model={model} temperature={temperature} maxTokens={maxTokens} />
+          ) : (
+            <>
+              <div className={classes.turns} aria-live="polite" aria-busy={running !== null}>
+                {turns.length === 0 && (
+                  <Empty icon="playground" title="Send a message">
+                    It uses the budget of the provider that serves it, like any request.
+                  </Empty>
+                )}
+                {turns.map((turn, at) => (
+                  <section key={at} className={classes.turn}>
+                    <p className={classes.question}>{turn.question}</p>
+                    {turn.replies.map(({ reply, results }, nth) => (
+                      <ReplyView
+                        key={nth}
+                        reply={reply}
+                        results={results}
+                        retry={
+                          at === turns.length - 1 && !running
+                            ? () => void send(turn.question, turns.slice(0, at))
+                            : undefined
+                        }
+                      />
+                    ))}
+                  </section>
                 ))}
-              </section>
-            ))}
-            <div ref={end} />
-          </div>
-          <form
-            className={classes.ask}
-            onSubmit={(event) => {
-              event.preventDefault();
-              submit();
-            }}
-          >
-            <Textarea
-              aria-label="Message"
-              placeholder="Message (Enter sends, Shift+Enter breaks the line)"
-              autosize
-              minRows={2}
-              maxRows={10}
-              value={text}
-              autoFocus
-              onChange={(event) => setText(event.currentTarget.value)}
-              onKeyDown={(event) => {
-                if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
-                event.preventDefault();
-                submit();
-              }}
-            />
-            {running ? (
-              <Button
-                color="red"
-                variant="light"
-                leftSection={<Icon name="stop" size={14} />}
-                onClick={() => running.abort()}
+                <div ref={end} />
+              </div>
+              <form
+                className={classes.ask}
+                onSubmit={(event) => {
+                  event.preventDefault();
+                  submit();
+                }}
               >
-                Stop
-              </Button>
-            ) : (
-              <Button type="submit" leftSection={<Icon name="send" size={14} />} disabled={text.trim() === ""}>
-                Send
-              </Button>
-            )}
-          </form>
+                <Textarea
+                  aria-label="Message"
+                  placeholder="Message (Enter sends, Shift+Enter breaks the line)"
+                  autosize
+                  minRows={2}
+                  maxRows={10}
+                  value={text}
+                  autoFocus
+                  onChange={(event) => setText(event.currentTarget.value)}
+                  onKeyDown={(event) => {
+                    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
+                    event.preventDefault();
+                    submit();
+                  }}
+                />
+                {running ? (
+                  <Button
+                    color="red"
+                    variant="light"
+                    leftSection={<Icon name="stop" size={14} />}
+                    onClick={() => running.abort()}
+                  >
+                    Stop
+                  </Button>
+                ) : (
+                  <Button type="submit" leftSection={<Icon name="send" size={14} />} disabled={text.trim() === ""}>
+                    Send
+                  </Button>
+                )}
+              </form>
+            </>
+          )}
         </div>
         <aside className={classes.options} aria-label="Options">
+          <Select
+            label="Kind of model"
+            description="Recordings, ranking and moderation are not tried here"
+            allowDeselect={false}
+            data={KINDS}
+            value={kind}
+            onChange={(value) => choose(value ?? "chat")}
+          />
           <Autocomplete
             label="Model"
-            description="Any model or meta-model name"
+            description="Any model or meta-model name of this kind"
             data={names}
             limit={80}
             maxDropdownHeight={320}
@@ -159,40 +188,55 @@ export default function Playground() {
             onChange={setModel}
             selectFirstOptionOnChange={false}
           />
-          <Textarea
-            label="System prompt"
-            autosize
-            minRows={2}
-            maxRows={8}
-            value={system}
-            onChange={(event) => setSystem(event.currentTarget.value)}
-          />
-          <NumberField
-            label="Temperature"
-            placeholder="provider default"
-            min={0}
-            max={2}
-            step={0.1}
-            value={temperature}
-            set={setTemperature}
-          />
-          <NumberField
-            label="Maximum tokens"
-            placeholder="provider default"
-            min={1}
-            value={maxTokens}
-            set={setMaxTokens}
-          />
-          <Switch
-            label="Tools"
-            description="The current time and dice, run in this page"
-            checked={tools}
-            onChange={(event) => setTools(event.currentTarget.checked)}
-          />
+          {kind === "chat" && (
+            <Textarea
+              label="System prompt"
+              autosize
+              minRows={2}
+              maxRows={8}
+              value={system}
+              onChange={(event) => setSystem(event.currentTarget.value)}
+            />
+          )}
+          {kind !== "embedding" && (
+            <>
+              <NumberField
+                label="Temperature"
+                placeholder="provider default"
+                min={0}
+                max={2}
+                step={0.1}
+                value={temperature}
+                set={setTemperature}
+              />
+              <NumberField
+                label="Maximum tokens"
+                placeholder="provider default"
+                min={1}
+                value={maxTokens}
+                set={setMaxTokens}
+              />
+            </>
+          )}
+          {kind === "chat" && (
+            <Switch
+              label="Tools"
+              description="The current time and dice, run in this page"
+              checked={tools}
+              onChange={(event) => setTools(event.currentTarget.checked)}
+            />
+          )}
         </aside>
       </div>
     </>
   );
+}
+
+/** A chat model that fills in the middle completes prompts, too. */
+function isOfKind(each: MetaModel | Model, kind: Kind): boolean {
+  if (each.kind === "meta") return each.model_kind === kind;
+  if (each.status === "retired") return false;
+  return each.model_kind === kind || (kind === "completion" && each.capabilities.includes("fim"));
 }
 
 function messagesOf(turns: Turn[], system: string): Message[] {
