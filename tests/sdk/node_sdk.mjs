@@ -2,6 +2,7 @@
 // (see python_sdk.py). Prints a line per check; the first failure ends it with a stack trace.
 
 import assert from "node:assert/strict";
+import { Mistral } from "@mistralai/mistralai";
 import OpenAI from "openai";
 
 const [baseURL, models] = [process.argv[2], JSON.parse(process.argv[3])];
@@ -189,6 +190,24 @@ checks.completions = async () => {
   await raises(OpenAI.BadRequestError, 400, "unsupported_by_models", () =>
     client.completions.create({ ...ask, model: models.schema }),
   );
+};
+
+// Editors that fill in the middle, such as Continue, call Mistral's own endpoint.
+checks.mistralsFim = async () => {
+  const mistral = new Mistral({ apiKey: "anything", serverURL: baseURL.replace(/\/v1$/, ""), retryConfig: { strategy: "none" } });
+  const ask = { model: models.fim, prompt: "def f(n):", suffix: "return n", maxTokens: 40 };
+  const whole = await mistral.fim.complete(ask);
+  const expected = whole.choices[0].message.content;
+  assert.ok(expected && whole.usage.totalTokens > 0, JSON.stringify(whole));
+  let [text, reason] = ["", null];
+  for await (const { data } of await mistral.fim.stream(ask)) {
+    text += data.choices[0]?.delta.content ?? "";
+    reason ??= data.choices[0]?.finishReason;
+  }
+  assert.deepEqual([text, reason], [expected, whole.choices[0].finishReason]);
+  const refused = await mistral.fim.complete({ ...ask, model: models.schema }).catch((error) => error);
+  assert.equal(refused.statusCode, 400, String(refused));
+  assert.match(refused.body, /"param":\s*"suffix"/);
 };
 
 checks.transcriptions = async () => {

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
+use super::sdk;
 use crate::support::{app::TestApp, eventually, http::Answer, process::Process};
 
 struct ModelServer {
@@ -135,6 +136,12 @@ async fn a_real_server_embeds_and_completes() {
     assert!(floats["usage"]["prompt_tokens"].as_i64().unwrap() > 10, "{}", floats["usage"]);
     let base64 = embed("ollama/random-embed", json!({ "encoding_format": "base64" })).await;
     assert_eq!(base64["data"][4]["embedding"].as_str().unwrap().len(), (64_usize * 4).div_ceil(3) * 4);
+
+    // Texts are embedded as real clients do it, three in a call.
+    let models = json!({ "many": "embedding/random-embed", "length": 64 }).to_string();
+    for script in [sdk::OPENAI_EMBEDDINGS, sdk::LANGCHAIN, sdk::LLAMAINDEX] {
+        sdk::run(script, &app, &models).await;
+    }
 
     let body = json!({ "model": "completion/random-embed", "prompt": "hello", "max_tokens": 4 });
     let answer = Answer::of(app.request("POST", "/v1/completions").json(&body)).await;

@@ -6,13 +6,18 @@ use serde_json::json;
 
 use crate::support::{app::TestApp, eventually, process::Process, simulator::Simulator};
 
+const MISTRAL: (&str, u32, u32) = ("mistral-embed", 128, 1024);
+/// Cohere refuses calls of more texts.
+const COHERE: (&str, u32, u32) = ("embed-v4.0", 96, 1536);
 const PYTHON: (&str, &str) = (".venv/bin/python", "tests/sdk/python_sdk.py");
 const NODE: (&str, &str) = ("node", "tests/sdk/node_sdk.mjs");
-const LANGCHAIN: (&str, &str) = (".venv/bin/python", "tests/sdk/langchain_embeddings.py");
-const LLAMAINDEX: (&str, &str) = (".sdk/llamaindex/bin/python", "tests/sdk/llamaindex_embeddings.py");
+pub(super) const OPENAI_EMBEDDINGS: (&str, &str) = (".venv/bin/python", "tests/sdk/openai_embeddings.py");
+pub(super) const LANGCHAIN: (&str, &str) = (".venv/bin/python", "tests/sdk/langchain_embeddings.py");
+pub(super) const LLAMAINDEX: (&str, &str) = (".sdk/llamaindex/bin/python", "tests/sdk/llamaindex_embeddings.py");
 
-/// Model names for the checks, which every simulated setup has. `takes`: texts in one call of the embedding model `many`.
-fn models(takes: u32) -> String {
+/// Model names for the checks, which every simulated setup has. `many`: an embedding model, the texts that its provider takes in
+/// one call, and the length of its vectors.
+fn models((many, takes, length): (&str, u32, u32)) -> String {
     json!({
         "any": "free",
         "tools": ["groq/openai/gpt-oss-20b", "gemini/gemini-3.5-flash-lite", "mistral/mistral-medium-2604", "free"],
@@ -22,8 +27,9 @@ fn models(takes: u32) -> String {
         "loose": "ollama/llama3.2",
         "metered": "groq/qwen/qwen3.8-27b",
         "embedding": "gemini-embedding-001",
-        "many": "mistral-embed",
+        "many": many,
         "takes": takes,
+        "length": length,
         "fim": "codestral-latest",
         "whisper": "whisper-large-v3-turbo",
     })
@@ -57,38 +63,40 @@ async fn demo() -> TestApp {
 
 /// A gateway with keys in its environment, which does not know that its providers are simulated.
 async fn with_keys(simulator: &Simulator) -> TestApp {
-    let providers = ["groq", "gemini", "mistral", "ollama"];
-    // As many as Cohere takes.
-    let app = TestApp::setup().file("[providers.mistral.models.mistral-embed]\nmax_inputs = 96\n");
+    let providers = ["groq", "gemini", "mistral", "ollama", "cohere"];
+    // Its 20 requests a minute are left to embeddings.
+    let chats = ["command-a-plus-05-2026", "command-a-03-2025", "command-r7b-12-2024"];
+    let off = chats.map(|id| format!("[providers.cohere.models.{id}]\nenabled = false\n"));
+    let app = TestApp::setup().file(&off.concat());
     providers.iter().fold(app, |app, provider| app.simulated(simulator, provider)).start().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_works_with_the_demo() {
-    run(PYTHON, &demo().await, &models(128)).await;
+    run(PYTHON, &demo().await, &models(MISTRAL)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_works_with_the_demo() {
-    run(NODE, &demo().await, &models(128)).await;
+    run(NODE, &demo().await, &models(MISTRAL)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_works_with_keys_in_the_environment() {
     let simulator = Simulator::start().await;
-    run(PYTHON, &with_keys(&simulator).await, &models(96)).await;
+    run(PYTHON, &with_keys(&simulator).await, &models(COHERE)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_sdk_works_with_keys_in_the_environment() {
     let simulator = Simulator::start().await;
-    run(NODE, &with_keys(&simulator).await, &models(96)).await;
+    run(NODE, &with_keys(&simulator).await, &models(COHERE)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedding_classes_of_langchain_and_llamaindex_work() {
     let simulator = Simulator::start().await;
     let app = with_keys(&simulator).await;
-    run(LANGCHAIN, &app, &models(96)).await;
-    run(LLAMAINDEX, &app, &models(96)).await;
+    run(LANGCHAIN, &app, &models(COHERE)).await;
+    run(LLAMAINDEX, &app, &models(COHERE)).await;
 }
