@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::Notify,
+    sync::{Notify, mpsc},
     task::JoinSet,
 };
 
@@ -16,6 +16,7 @@ use crate::support::{
     eventually,
     fake_upstream::{FakeUpstream, Step, stream_head, whole},
     http::{Answer, Stream},
+    listen,
     recording::{FORM, form, wav, wav_with},
     simulator::Simulator,
 };
@@ -33,16 +34,18 @@ async fn groq(profile: Value, file: &str) -> (Simulator, TestApp) {
     (simulator, app)
 }
 
-/// Two servers with one whisper model each.
-async fn twins() -> (TestApp, FakeUpstream, FakeUpstream) {
-    let (a, b) = (FakeUpstream::start().await, FakeUpstream::start().await);
-    let lab = |setup: crate::support::app::Setup, name: &str, upstream: &FakeUpstream| {
-        let url = upstream.base_url();
-        setup.file(&format!("[providers.{name}]\nbase_url = \"{url}\"\n[providers.{name}.models.whisper-1]\n"))
-    };
-    let order = "[models.spoken]\nmembers = [\"a/whisper-1\", \"b/whisper-1\"]\nstrategy = \"listed\"\n";
-    let setup = lab(lab(TestApp::setup(), "a", &a), "b", &b).file(order);
-    (setup.start().await, a, b)
+/// Servers with one whisper model each, and the meta-model `spoken` of them all in their order.
+async fn servers<const N: usize>() -> (TestApp, [FakeUpstream; N]) {
+    let (mut setup, mut servers, mut members) = (TestApp::setup(), Vec::new(), Vec::new());
+    for name in ["a", "b", "c"].into_iter().take(N) {
+        let server = FakeUpstream::start().await;
+        let url = server.base_url();
+        setup = setup.file(&format!("[providers.{name}]\nbase_url = \"{url}\"\n[providers.{name}.models.whisper-1]\n"));
+        servers.push(server);
+        members.push(format!("{name}/whisper-1"));
+    }
+    let app = setup.file(&format!("[models.spoken]\nmembers = {members:?}\nstrategy = \"listed\"\n")).start().await;
+    (app, servers.try_into().unwrap_or_else(|_| panic!("there are names for three servers")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +92,7 @@ async fn a_transcript_comes_in_every_form() {
 
 #[tokio::test]
 async fn the_form_passes_as_it_came_and_goes_to_the_next_provider_after_a_failure() {
-    let (app, a, b) = twins().await;
+    let (app, [a, b]) = servers().await;
     a.always(whole(500, "{}"));
     b.always(whole(200, r#"{"text":"hi","duration":3.0,"segments":[]}"#));
     let fields = [("prompt", "Names: Ann"), ("model", "spoken"), ("temperature", "0.2"), ("response_format", "json")];
@@ -104,12 +107,13 @@ async fn the_form_passes_as_it_came_and_goes_to_the_next_provider_after_a_failur
 
 #[tokio::test]
 async fn a_transcript_without_a_word_is_tried_once_more() {
-    let (app, a, b) = twins().await;
+    let (app, [a, b, c]) = servers().await;
     a.always(whole(200, r#"{"text":" ","duration":3.0}"#));
     b.always(whole(200, r#"{"text":"","duration":3.0}"#));
+    c.always(whole(200, r#"{"text":"words","duration":3.0}"#));
     let answer = post(&app, PATH, &[("model", "spoken")], &wav(3)).await;
     assert_eq!((answer.status, &answer.json()["text"]), (200, &json!("")), "{}", answer.text());
-    assert_eq!((a.seen().len(), b.seen().len()), (1, 1));
+    assert_eq!((a.seen().len(), b.seen().len(), c.seen().len()), (1, 1, 0), "once, and no more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,6 +139,102 @@ async fn seconds_of_sound_are_reserved_before_the_call_and_at_least_ten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_of_sound_runs_out() {
+    let limits = "rpm = \"none\", rpd = \"none\", ash = \"none\", asd = 60";
+    let file = format!("[providers.groq.models.{WHISPER}]\nlimits = {{ {limits} }}\n");
+    let (simulator, app) = groq(json!({ "base": "unlimited" }), &file).await;
+    let get = async |seconds: u32| post(&app, PATH, &[("model", WHISPER)], &wav(seconds)).await;
+    assert_eq!(get(50).await.status, 200);
+    let refused = get(11).await;
+    let (status, _, code) = refused.error();
+    assert_eq!((status, &*code), (429, "budget_exhausted"), "{}", refused.text());
+    assert!(refused.message().contains("60 seconds of sound per day"), "{}", refused.message());
+    assert_eq!(get(10).await.status, 200, "the rest of the day");
+    let tally = simulator.audit().await["providers"]["groq"]["accounts"]["main"][WHISPER]["tally"].clone();
+    assert_eq!(tally["admitted"], 2, "{tally}");
+}
+
+#[tokio::test]
+async fn a_whole_transcript_is_charged_by_the_providers_seconds() {
+    let lab = FakeUpstream::start().await;
+    let url = lab.base_url();
+    let model = "[providers.a.models.whisper-1]\nlimits = { ash = 100 }\n";
+    let app = TestApp::setup().file(&format!("[providers.a]\nbase_url = \"{url}\"\n{model}")).start().await;
+    let get = async |stated: u32, counted: f64| {
+        lab.always(whole(200, &json!({ "text": "hi", "duration": counted }).to_string()));
+        post(&app, PATH, &[("model", "a/whisper-1")], &wav(stated)).await.status
+    };
+    assert_eq!(get(60, 19.5).await, 200);
+    eventually(Duration::from_secs(5), "20 seconds are counted of the 60", async || {
+        (get(80, 50.0).await == 200).then_some(())
+    })
+    .await;
+    // 20 and 50 are used.
+    eventually(Duration::from_secs(5), "50 seconds are counted of the 80", async || {
+        (get(10, 29.5).await == 200).then_some(())
+    })
+    .await;
+    eventually(Duration::from_secs(5), "30 seconds are counted of the 10", async || {
+        (get(1, 1.0).await == 429).then_some(())
+    })
+    .await;
+}
+
+/// A provider that answers a small form, and reads of a large one only the start until it may go on. Reports when one has
+/// begun, and how many bytes came in the end.
+async fn slow_reader(may_go_on: Arc<Notify>) -> (u16, JoinSet<()>, mpsc::UnboundedReceiver<usize>) {
+    let (report, reports) = mpsc::unbounded_channel();
+    let (port, tasks) = listen(0, move |mut stream: TcpStream| {
+        let (report, may_go_on) = (report.clone(), may_go_on.clone());
+        async move {
+            let (mut piece, mut all) = (vec![0; 4096], Vec::new());
+            while !all.ends_with(b"--the-boundary--\r\n") && all.len() < 16 << 10 {
+                match stream.read(&mut piece).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(n) => all.extend(&piece[..n]),
+                }
+            }
+            if all.ends_with(b"--the-boundary--\r\n") {
+                if let Some(Step::Bytes(bytes)) = whole(200, r#"{"text":"hi"}"#).pop() {
+                    stream.write_all(&bytes).await.ok();
+                }
+                return;
+            }
+            report.send(all.len()).ok();
+            may_go_on.notified().await;
+            let mut bytes = all.len();
+            while let Ok(n @ 1..) = stream.read(&mut piece).await {
+                bytes += n;
+            }
+            report.send(bytes).ok();
+        }
+    })
+    .await;
+    (port, tasks, reports)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_leaves_while_its_file_is_sent_ends_the_call_and_its_lease() {
+    let may_go_on = Arc::new(Notify::new());
+    let (port, _tasks, mut reports) = slow_reader(may_go_on.clone()).await;
+    let model = "[providers.a.models.whisper-1]\nlimits = { concurrency = 1 }\n";
+    let file = format!("[providers.a]\nbase_url = \"http://127.0.0.1:{port}/v1\"\n{model}");
+    let app = TestApp::setup().file(&file).start().await;
+    let body = form(&[("model", "a/whisper-1")], &wav_with(25, 1 << 20));
+    let length = body.len();
+    let call = app.request("POST", PATH).header("content-type", FORM).body(body);
+    let caller = tokio::spawn(async move { call.send().await.map(|response| response.status()) });
+    reports.recv().await.expect("the file is on its way");
+    let small = async || post(&app, PATH, &[("model", "a/whisper-1")], &wav(3)).await.status;
+    assert_eq!(small().await, 429, "the only place is taken");
+    caller.abort();
+    eventually(Duration::from_secs(5), "the place is free", async || (small().await == 200).then_some(())).await;
+    may_go_on.notify_one();
+    let sent = reports.recv().await.unwrap();
+    assert!(sent < length, "{sent} of {length} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_ends_early_is_never_admitted() {
     let file = format!("[providers.groq.models.{WHISPER}]\nlimits = {{ rpm = 1 }}\n");
     let (simulator, app) = groq(json!({ "base": "unlimited" }), &file).await;
@@ -157,10 +257,10 @@ async fn an_upload_that_ends_early_is_never_admitted() {
     assert_eq!(post(&too_large, PATH, &[("model", WHISPER)], &wav(100)).await.status, 413);
 }
 
-/// Resident memory of a process, in bytes.
-fn memory(pid: u32) -> u64 {
+/// Resident memory of a process, in bytes: `VmRSS` now, `VmHWM` at its peak.
+fn memory(pid: u32, which: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(which)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
@@ -174,7 +274,9 @@ async fn a_large_file_takes_little_memory() {
     // Pools and threads that the first request makes belong to no request.
     lab.then(whole(200, r#"{"text":"hi"}"#));
     assert_eq!(post(&app, PATH, &[("model", "a/whisper-1")], &wav_with(25, 1 << 20)).await.status, 200);
-    let before = memory(app.pid());
+    // The peak starts again from here.
+    std::fs::write(format!("/proc/{}/clear_refs", app.pid()), "5").unwrap();
+    let before = memory(app.pid(), "VmRSS:");
     let body = form(&[("model", "a/whisper-1")], &wav_with(25, 1 << 20));
     let mut calls = JoinSet::new();
     for _ in 0..CALLS {
@@ -185,8 +287,11 @@ async fn a_large_file_takes_little_memory() {
         (lab.seen().len() as u64 > CALLS).then_some(())
     })
     .await;
-    let each = memory(app.pid()).saturating_sub(before) / CALLS;
-    assert!(each <= 2 << 20, "{} KiB for each request", each >> 10);
+    for which in ["VmRSS:", "VmHWM:"] {
+        let each = memory(app.pid(), which).saturating_sub(before) / CALLS;
+        eprintln!("{which} {} KiB for each request", each >> 10);
+        assert!(each <= 2 << 20, "{which} {} KiB for each request", each >> 10);
+    }
     assert!(lab.seen().iter().all(|seen| seen.body.len() > 25 << 20));
 }
 

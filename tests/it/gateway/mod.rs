@@ -27,6 +27,7 @@ mod model_lists;
 mod openapi;
 mod outage;
 mod provider_keys;
+mod provider_wire;
 mod redis_rights;
 mod responses;
 mod sessions;

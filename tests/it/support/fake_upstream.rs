@@ -41,6 +41,7 @@ pub(crate) type Script = Vec<Step>;
 /// One received request.
 #[derive(Debug, Clone)]
 pub(crate) struct RecordedRequest {
+    pub path: String,
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
     /// Bytes of the response that the kernel accepted.
@@ -177,7 +178,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let (number, script) = {
         let mut state = state.lock().unwrap();
         let model = serde_json::from_slice::<Value>(&body).unwrap_or_default()["model"].as_str().map(str::to_owned);
-        state.seen.push(RecordedRequest { headers, body, written: 0, left_at: None });
+        state.seen.push(RecordedRequest { path, headers, body, written: 0, left_at: None });
         if model.is_some_and(|model| state.absent.contains(&model)) {
             let status = state.absent_status;
             let body = format!(r#"{{"error":{{"message":"No endpoints found for it.","code":{status}}}}}"#);
