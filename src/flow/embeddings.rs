@@ -253,7 +253,9 @@ mod tests {
             for (_, model) in by_name.range((server, "")..(server + 1, "")) {
                 let _ = writeln!(text, "[providers.p{server}.models.{}]\nkind = \"embedding\"", model.id);
                 let mut state = |name: &str, value: Option<String>| {
-                    value.into_iter().for_each(|value| _ = writeln!(text, "{name} = {value}"));
+                    if let Some(value) = value {
+                        let _ = writeln!(text, "{name} = {value}");
+                    }
                 };
                 state("aliases", model.has_alias.then(|| "[\"z\"]".to_owned()));
                 state("family", model.family.map(|family| format!("{family:?}")));

@@ -144,6 +144,8 @@ mod tests {
         let gemini = limits(&provider("gemini", "{}"), "gemini-flash-latest");
         assert!(gemini.contains(&(LimitName::Rpd, WindowKind::Calendar, 20)));
         assert!(gemini.contains(&(LimitName::Rpm, WindowKind::Clock, 5)));
+        let cohere = limits(&provider("cohere", "{}"), "embed-v4.0");
+        assert_eq!(cohere, [(LimitName::Rpm, WindowKind::Sliding, 100)], "as the catalogue has it");
     }
 
     #[test]

@@ -223,11 +223,12 @@ async fn a_caller_that_leaves_while_its_file_is_sent_ends_the_call_and_its_lease
     let body = form(&[("model", "a/whisper-1")], &wav_with(25, 1 << 20));
     let length = body.len();
     let call = app.request("POST", PATH).header("content-type", FORM).body(body);
-    let caller = tokio::spawn(async move { call.send().await.map(|response| response.status()) });
+    let mut caller = JoinSet::new();
+    caller.spawn(async move { call.send().await.map(|response| response.status()) });
     reports.recv().await.expect("the file is on its way");
     let small = async || post(&app, PATH, &[("model", "a/whisper-1")], &wav(3)).await.status;
     assert_eq!(small().await, 429, "the only place is taken");
-    caller.abort();
+    caller.abort_all();
     eventually(Duration::from_secs(5), "the place is free", async || (small().await == 200).then_some(())).await;
     may_go_on.notify_one();
     let sent = reports.recv().await.unwrap();

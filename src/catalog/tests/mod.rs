@@ -53,7 +53,7 @@ fn names(resolved: Result<Resolved<'_>, NotFound>) -> Vec<String> {
 /// The provider of CONTRIBUTING.md, which names this test as a pattern.
 #[test]
 fn lab_counts_minutes_per_account_and_days_per_model() {
-    let guide = include_str!("../../CONTRIBUTING.md");
+    let guide = include_str!("../../../CONTRIBUTING.md");
     let table = guide.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
     let catalog = catalog(&[("LAB_API_KEY", "k-1")], table);
     let minute = window(&catalog, "lab/lab-large", Limit::Rpm);
