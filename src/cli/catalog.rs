@@ -5,7 +5,7 @@ use std::{fmt::Write, sync::Arc};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{catalog_file, load, print, runtime};
+use super::{catalog_file, load, print, progress::Progress, runtime};
 use crate::{
     app,
     catalog::{Catalog, CatalogError, Discovered, Served},
@@ -40,7 +40,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return catalog_file::run(command);
     }
     let loaded = load()?;
+    let progress = Progress::start("Reading the lists of models:".to_owned());
     let discovered = runtime()?.block_on(app::discover(&loaded.settings))?;
+    drop(progress);
     print(&render(arguments, &loaded, &build(&loaded.settings, arguments.all, &discovered)?)?)
 }
 

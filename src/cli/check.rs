@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::{
     catalog,
     kind_probe::{self, KindResult},
-    load, print, runtime,
+    load, print,
+    progress::Progress,
+    runtime,
 };
 use crate::{
     app,
@@ -42,9 +44,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = load()?;
     let runtime = runtime()?;
+    let progress = arguments.live.then(|| Progress::start("Calling every provider:".to_owned()));
     let discovered = if arguments.live { runtime.block_on(app::discover(&loaded.settings))? } else { BTreeMap::new() };
     let catalog = catalog::build(&loaded.settings, false, &discovered)?;
     let results = arguments.live.then(|| runtime.block_on(probe_all(&loaded.settings, &catalog))).transpose()?;
+    drop(progress);
     let failed = results.iter().flatten().filter(|(probe, result)| has_failed(probe, result.as_ref())).count();
     print(&if arguments.json {
         json(&loaded, &catalog, results.as_deref()).to_string()

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use super::{UsageError, load, print};
+use super::{UsageError, load, print, progress::Progress};
 use crate::{
     app,
     ledger::embedded::{self, Contents},
@@ -38,12 +38,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let directory = app::data_dir(&settings)?;
     match arguments.action {
         Action::Check => {
+            let progress = Progress::start("Reading the state:".to_owned());
             let contents = embedded::check(&directory)?;
+            drop(progress);
             print(&format!("The state in `{}` is sound: {}.", directory.display(), describe(contents)))
         }
         Action::Repair => {
             let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+            let progress = Progress::start("Reading what can be read:".to_owned());
             let repaired = embedded::repair(&directory, &now).context("nothing was repaired")?;
+            drop(progress);
             print(&format!(
                 "Kept {} in `{}`. The damaged files are in `{}`: delete them when nothing is missed.\n\
                  Counters of windows that were lost start empty, and the first refusal of a provider corrects each.",

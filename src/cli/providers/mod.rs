@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use self::key_admin::KeyAdmin;
-use super::{UsageError, load, print, print_error, runtime};
+use super::{UsageError, load, print, print_error, progress::Progress, runtime};
 use crate::suggest::closest;
 
 #[derive(clap::Args)]
@@ -99,7 +99,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
                 result
             }
             Command::Refresh { provider } => {
+                let progress = Progress::start("Reading the lists of models:".to_owned());
                 let providers = key_admin::refresh(&loaded.settings, url.as_deref(), provider.as_deref()).await?;
+                drop(progress);
                 print(&if json { Value::from(providers).to_string() } else { render::lists(&providers) })
             }
         }
@@ -117,11 +119,15 @@ async fn execute(admin: &KeyAdmin, command: KeyCommand, json: bool) -> anyhow::R
         }
         KeyCommand::Add { provider, account, label, no_try } => {
             let secret = read_key(&provider)?;
+            let progress = Progress::start(format!("Trying the key at {provider}:"));
             let added = admin.add(&provider, secret, account, label, !no_try).await?;
+            drop(progress);
             show(&added, render::added(&added))
         }
         KeyCommand::Test { id } => {
+            let progress = Progress::start(format!("Trying {id}:"));
             let tested = admin.test(&find(admin, &id).await?).await?;
+            drop(progress);
             show(&tested, render::tested(&tested))?;
             match tested["test"].as_str() {
                 Some("refused" | "unanswered") => bail!("the key did not work"),

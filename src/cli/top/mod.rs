@@ -39,6 +39,9 @@ pub(super) struct Arguments {
     /// Print one table and end
     #[arg(long)]
     once: bool,
+    /// Print the pool once as JSON, as `GET /admin/v1/budget` has it, and end
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -46,6 +49,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let gateway = AdminStore::gateway(&loaded.settings, arguments.url.as_deref())?;
     runtime()?.block_on(async {
         let budget = budget(&gateway).await?;
+        if arguments.json {
+            return print(&budget.to_string());
+        }
         if arguments.once || !stdout().is_terminal() {
             return print(&plain(&budget, arguments.all));
         }

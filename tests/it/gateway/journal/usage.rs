@@ -94,6 +94,9 @@ async fn usage_is_set_against_the_operators_prices_and_top_prints_the_pool() {
     let text = String::from_utf8(printed.stdout).unwrap();
     assert!(printed.status.success() && text.starts_with("Tollfree · 1 replica"), "{text}");
     assert!(!text.contains('\u{1b}'), "no terminal, no escape sequences: {text}");
+    let printed = top.args(["--once", "--json"]).output().unwrap();
+    let pool: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!(pool["providers"][0]["id"], "lab", "{pool}");
 }
 
 #[tokio::test]
