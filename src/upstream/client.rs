@@ -127,7 +127,7 @@ impl Upstream {
     /// Builds one client for each of `threads` sending threads, at least one.
     pub(crate) fn new(settings: UpstreamSettings, threads: usize, memory: Arc<Memory>) -> Result<Self, BuildError> {
         let http = (0..threads.max(1)).map(|_| build(&settings)).collect::<Result<_, _>>()?;
-        let unpooled = build_pooled(&settings, 0)?;
+        let unpooled = build_pooled(&settings, 0, tls())?;
         let (endpoints, hosts, plain_schemas) = (RwLock::default(), RwLock::default(), RwLock::default());
         Ok(Self { inner: Arc::new(Inner { settings, http, unpooled, endpoints, hosts, memory, plain_schemas }) })
     }
@@ -287,12 +287,21 @@ pub(crate) type HttpPost =
 const POST_RESPONSE_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn build(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
-    build_pooled(settings, MAX_IDLE_PER_HOST)
+    build_pooled(settings, MAX_IDLE_PER_HOST, tls())
 }
 
-fn build_pooled(settings: &UpstreamSettings, max_idle_per_host: usize) -> Result<reqwest::Client, BuildError> {
+/// A client that accepts every certificate. What it reads may come from anybody, and it must be given no secret.
+pub(super) fn build_unverified(settings: &UpstreamSettings) -> Result<reqwest::Client, BuildError> {
+    build_pooled(settings, MAX_IDLE_PER_HOST, super::unverified::tls(tls()))
+}
+
+fn build_pooled(
+    settings: &UpstreamSettings,
+    max_idle_per_host: usize,
+    tls: rustls::ClientConfig,
+) -> Result<reqwest::Client, BuildError> {
     let builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls())
+        .tls_backend_preconfigured(tls)
         .user_agent(USER_AGENT)
         .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .connect_timeout(Duration::from_millis(settings.connect_ms))

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::client::{BuildError, ProxySettings, UpstreamSettings, build, read_bounded, root_cause};
+use super::client::{BuildError, ProxySettings, UpstreamSettings, build, build_unverified, read_bounded, root_cause};
 
 const CONNECT_MS: u64 = 10_000;
 /// Lists of models have some hundred kilobytes.
@@ -30,6 +30,9 @@ pub(crate) enum Unreachable {
     UnknownAuthority,
     #[error("the certificate is not valid: {0}")]
     Certificate(String),
+    /// Expired, or not yet valid, by this machine's clock.
+    #[error("the certificate is not valid now: {0}")]
+    NotInForce(String),
     #[error("the connection was closed before its end")]
     Closed,
     #[error("{0}")]
@@ -57,6 +60,12 @@ impl GatewayClient {
     pub(crate) fn new(url: &str, key: Option<SecretString>, proxy: Option<ProxySettings>) -> Result<Self, BuildError> {
         let settings = UpstreamSettings { connect_ms: CONNECT_MS, first_token_ms: 0, stream_idle_ms: 0, proxy };
         Ok(Self { http: build(&settings)?, url: url.to_owned(), key })
+    }
+
+    /// A client that accepts every certificate, to find out what is wrong with one. It has no key.
+    pub(crate) fn unverified(url: &str, proxy: Option<ProxySettings>) -> Result<Self, BuildError> {
+        let settings = UpstreamSettings { connect_ms: CONNECT_MS, first_token_ms: 0, stream_idle_ms: 0, proxy };
+        Ok(Self { http: build_unverified(&settings)?, url: url.to_owned(), key: None })
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -163,6 +172,9 @@ fn tls_fault(error: &rustls::Error) -> Unreachable {
         E::InvalidCertificate(C::UnknownIssuer) => Unreachable::UnknownAuthority,
         // A certificate that signed itself.
         E::InvalidCertificate(why) if why.to_string().contains("CaUsedAsEndEntity") => Unreachable::UnknownAuthority,
+        E::InvalidCertificate(
+            why @ (C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. }),
+        ) => Unreachable::NotInForce(why.to_string()),
         E::InvalidCertificate(why) => Unreachable::Certificate(why.to_string()),
         E::InvalidMessage(_) => Unreachable::NotTls,
         other => Unreachable::Other(other.to_string()),

@@ -26,6 +26,7 @@ mod response_body;
 mod retry_after;
 #[cfg(test)]
 pub(crate) mod test_support;
+mod unverified;
 mod upload;
 
 pub(crate) use client::{BuildError, ProxySettings, Upstream, UpstreamSettings, http_post};

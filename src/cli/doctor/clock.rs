@@ -10,26 +10,40 @@ const FAIR: SignedDuration = SignedDuration::from_secs(30);
 /// Certificates, and tokens of other services, are refused beyond this.
 const BAD: SignedDuration = SignedDuration::from_mins(5);
 
+pub(super) const MEND: &str =
+    "set the clock, best by the network (NTP); if this machine's is right, the gateway's operator must";
+
 pub(super) fn check(reply: &Reply, now: Timestamp) -> Finding {
-    let date = reply.headers.get("date").and_then(|date| date.to_str().ok());
-    let Some(theirs) = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok()) else {
-        return Finding::skipped("clock", "the response has no date");
-    };
-    judge(theirs, now)
+    match off(reply, now) {
+        Some(off) => judge(off),
+        None => Finding::skipped("clock", "the response has no date"),
+    }
 }
 
-fn judge(theirs: Timestamp, now: Timestamp) -> Finding {
-    let off = theirs.duration_until(now);
-    let message = format!(
+/// How far this machine's clock is ahead of the one that dated the response.
+pub(super) fn off(reply: &Reply, now: Timestamp) -> Option<SignedDuration> {
+    let date = reply.headers.get("date")?.to_str().ok()?;
+    let theirs = rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
+    Some(theirs.duration_until(now))
+}
+
+pub(super) fn is_bad(off: SignedDuration) -> bool {
+    off.abs() > BAD
+}
+
+pub(super) fn described(off: SignedDuration) -> String {
+    format!(
         "this machine's clock is {:#} {} the gateway's",
         SignedDuration::from_secs(off.as_secs().abs()),
         if off.is_negative() { "behind" } else { "ahead of" }
-    );
-    let mend = "set the clock, best by the network (NTP); if this machine's is right, the gateway's operator must";
-    match off.abs() {
-        off if off <= FAIR => Finding::good("clock", "agrees with the gateway's"),
-        off if off <= BAD => Finding::warning("clock", message, mend),
-        _ => Finding::bad("clock", message, mend),
+    )
+}
+
+fn judge(off: SignedDuration) -> Finding {
+    match off {
+        off if off.abs() <= FAIR => Finding::good("clock", "agrees with the gateway's"),
+        off if is_bad(off) => Finding::bad("clock", described(off), MEND),
+        off => Finding::warning("clock", described(off), MEND),
     }
 }
 
@@ -46,7 +60,8 @@ mod tests {
             ("2026-11-30T12:01:00Z", State::Warning, "1m behind"),
             ("2026-11-30T11:00:00Z", State::Bad, "1h ahead of"),
         ] {
-            let finding = judge(theirs.parse().unwrap(), now);
+            let theirs: Timestamp = theirs.parse().unwrap();
+            let finding = judge(theirs.duration_until(now));
             assert!(finding.state == state && finding.message.contains(words), "{theirs}: {finding:?}");
         }
     }

@@ -17,7 +17,9 @@ use url::Url;
 use self::report::{Finding, State};
 use super::{
     gateway_access::{GatewayArgs, client, places},
-    print, runtime,
+    print,
+    progress::Progress,
+    runtime,
     setup::{self, record::Record},
     style::Style,
 };
@@ -52,10 +54,17 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let places = places()?;
     let tool = arguments.tool.as_deref().and_then(tool);
-    let record = tool.map(|tool| Record::load(&places, tool.id)).transpose()?.flatten();
-    let url = arguments.gateway.url(&places, record.as_ref())?;
-    let mut checkup = Checkup { json: arguments.json, style: Style::of_stdout(), findings: Vec::new() };
-    runtime()?.block_on(checkup.run(arguments, places, &url, tool, record.as_ref()))?;
+    let record = tool.map(|tool| Record::load(&places, tool.id)).transpose();
+    let url = arguments.gateway.url(&places, record.as_ref().ok().and_then(|found| found.as_ref()?.as_ref()))?;
+    let mut checkup = Checkup { json: arguments.json, style: Style::of_stdout(), at: "tool", findings: Vec::new() };
+    let ran = match record {
+        Ok(record) => runtime()?.block_on(checkup.run(arguments, places, &url, tool, record.flatten().as_ref())),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ran {
+        // What was found until then must not be lost.
+        checkup.add(Finding::bad(checkup.at, format!("{error:#}"), "mend that, then run this again"))?;
+    }
     let bad = checkup.findings.iter().filter(|finding| finding.state == State::Bad).count();
     if arguments.json {
         let checks: Vec<_> = checkup.findings.iter().map(Finding::to_json).collect();
@@ -71,6 +80,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 struct Checkup {
     json: bool,
     style: Style,
+    /// What is looked at, for an error that ends the checks.
+    at: &'static str,
     findings: Vec<Finding>,
 }
 
@@ -96,6 +107,7 @@ impl Checkup {
         tool: Option<&Tool>,
         record: Option<&Record>,
     ) -> anyhow::Result<()> {
+        self.at = "connection";
         let parsed = Url::parse(url).context("the URL cannot be read")?;
         self.add(network::check_proxy(&places, &parsed))?;
         self.add(network::check_name(&places, &parsed).await)?;
@@ -105,18 +117,24 @@ impl Checkup {
         let key = arguments.gateway.known_key(&places, url);
         let has_key = key.is_some();
         let client = client(&places, url, key)?;
-        let (finding, reply) = network::check_connection(&places, &client, &parsed).await?;
+        let progress = Progress::start(format!("Connecting to {url}:"));
+        let checked = network::check_connection(&places, &client, &parsed).await;
+        drop(progress);
+        let (finding, reply) = checked?;
         self.add(finding)?;
         let Some(reply) = reply else { return Ok(()) };
         self.add(clock::check(&reply, Timestamp::now()))?;
+        self.at = "key";
         let (finding, models) = access::check_key(&client, has_key).await?;
         self.add(finding)?;
         let Some(models) = models else { return Ok(()) };
+        self.at = "models";
         let wanted = arguments.gateway.model.as_deref().or(record.map(|record| record.model.as_str()));
         self.add(access::check_models(&client, &models, wanted).await?)?;
         if let Some(tool) = tool
             && !self.is_bad()
         {
+            self.at = "tool";
             let mut chosen = arguments.gateway.clone();
             chosen.model = wanted.map(str::to_owned);
             let target = chosen.target(places, record).await?;

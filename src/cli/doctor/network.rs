@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use url::{Host, Url};
 
-use super::report::Finding;
+use super::{clock, report::Finding};
 use crate::{
     cli::gateway_access::{client, proxy},
     setup::Places,
@@ -23,9 +24,33 @@ pub(super) fn check_proxy(places: &Places, url: &Url) -> Finding {
                 proxy.bypass.map_or_else(String::new, |hosts| format!(", except for {hosts}"))
             ),
         ),
+        _ if url.scheme() == "http" && plain_proxy(places, url).is_some() => {
+            let proxy = plain_proxy(places, url).unwrap_or_default();
+            Finding::warning(
+                "proxy",
+                format!(
+                    "HTTP_PROXY is set, {}: tools may send requests to this address through it; this command does not",
+                    shown(proxy)
+                ),
+                format!("add the host to NO_PROXY: `export NO_PROXY={}`", url.host_str().unwrap_or_default()),
+            )
+        }
         Some(_) => Finding::good("proxy", "none: HTTPS_PROXY does not apply to http:// addresses"),
         None => Finding::good("proxy", "none"),
     }
+}
+
+/// The proxy that tools take for addresses without TLS, unless the host is excepted.
+fn plain_proxy<'a>(places: &'a Places, url: &Url) -> Option<&'a str> {
+    let var = |name: &str| places.var(name).or_else(|| places.var(&name.to_lowercase()));
+    let host = url.host_str().unwrap_or_default();
+    let is_excepted = |name: &str| {
+        let name = name.trim().trim_start_matches('.');
+        let below = host.strip_suffix(name).is_some_and(|above| above.is_empty() || above.ends_with('.'));
+        name == "*" || (!name.is_empty() && below)
+    };
+    let excepted = var("NO_PROXY").is_some_and(|names| names.split(',').any(is_excepted));
+    var("HTTP_PROXY").or_else(|| var("ALL_PROXY")).filter(|_| !excepted)
 }
 
 /// Without the password.
@@ -68,6 +93,9 @@ pub(super) async fn check_connection(
     let reply = match client.get("/healthz", None).await {
         Ok(reply) => reply,
         Err(error) => {
+            if matches!(error, Unreachable::NotInForce(_)) {
+                return Ok((not_in_force(&error, clock_off(places, url).await?), None));
+            }
             let may_be_tls = matches!(error, Unreachable::Closed | Unreachable::NotPlain | Unreachable::Other(_));
             let is_tls = url.scheme() == "http" && may_be_tls && speaks_tls(places, url).await?;
             return Ok((unreachable(if is_tls { &Unreachable::NotPlain } else { &error }, url), None));
@@ -96,12 +124,41 @@ pub(super) async fn check_connection(
     Ok((Finding::bad("path", message, mend), None))
 }
 
+/// By how much this machine's clock differs from the server's, if it says the time. Its certificate is not verified, and no key is
+/// sent.
+async fn clock_off(places: &Places, url: &Url) -> anyhow::Result<Option<SignedDuration>> {
+    let client = GatewayClient::unverified(url.as_str().trim_end_matches('/'), proxy(places))?;
+    let reply = client.get("/healthz", None).await;
+    Ok(reply.ok().and_then(|reply| clock::off(&reply, Timestamp::now())))
+}
+
+/// A wrong clock makes a good certificate seem expired, or not yet valid.
+fn not_in_force(error: &Unreachable, off: Option<SignedDuration>) -> Finding {
+    match off {
+        Some(off) if clock::is_bad(off) => {
+            Finding::bad("clock", format!("{}, so that {error}", clock::described(off)), clock::MEND)
+        }
+        Some(_) => Finding::bad("tls", error.to_string(), "the operator of the gateway must renew the certificate"),
+        None => Finding::bad(
+            "tls",
+            error.to_string(),
+            format!(
+                "check this machine's clock (it says {:.0}); if it is right, the operator of the gateway must renew the certificate",
+                Timestamp::now()
+            ),
+        ),
+    }
+}
+
 /// Whether the server responds to TLS, with whichever certificate. To plain HTTP such servers close the connection or send
 /// what is no HTTP.
 async fn speaks_tls(places: &Places, url: &Url) -> anyhow::Result<bool> {
     let client = client(places, &with_scheme(url, "https"), None::<SecretString>)?;
     let reply = client.get("/healthz", None).await;
-    Ok(matches!(reply, Ok(_) | Err(Unreachable::UnknownAuthority | Unreachable::Certificate(_))))
+    Ok(matches!(
+        reply,
+        Ok(_) | Err(Unreachable::UnknownAuthority | Unreachable::Certificate(_) | Unreachable::NotInForce(_))
+    ))
 }
 
 fn with_scheme(url: &Url, scheme: &str) -> String {
@@ -169,7 +226,7 @@ fn unreachable(error: &Unreachable, url: &Url) -> Finding {
              CODEX_CA_CERTIFICATE for Codex"
                 .to_owned(),
         ),
-        Unreachable::Certificate(_) => (
+        Unreachable::Certificate(_) | Unreachable::NotInForce(_) => (
             "tls",
             error.to_string(),
             "the operator of the gateway must renew the certificate, or the URL must have the name that is in it".to_owned(),

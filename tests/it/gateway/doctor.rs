@@ -1,7 +1,11 @@
 //! `tollfree doctor` finds and names planted faults, each by its own words and with a way to mend it.
 
-use std::{process::Output, time::Duration};
+use std::{
+    process::{Output, Stdio},
+    time::Duration,
+};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -21,7 +25,7 @@ use crate::support::{
     listen,
     process::free_port,
     scaled,
-    tls_upstream::TlsUpstream,
+    tls_upstream::{TlsUpstream, Tunnel},
 };
 
 const ADMIN_KEY: &str = "the-admin-key";
@@ -35,6 +39,8 @@ enum Proxy {
     Cuts(Duration),
     /// Changes the `date` header.
     ChangesDate,
+    /// Closes the connection at the second request.
+    OnlyHealth,
 }
 
 /// A gateway with two models, and a person with a key for the first.
@@ -60,11 +66,21 @@ impl Desk {
         Self { key: field("key"), id: field("id"), app, home: tempfile::tempdir().unwrap() }
     }
 
+    async fn findings_with(&self, url: &str, env: &[(&str, &str)]) -> Value {
+        let output = self.command(url, &["--json", "--idle", "0"]).envs(env.iter().copied()).output().await.unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["checks"].clone()
+    }
+
     async fn run(&self, url: &str, more: &[&str]) -> Output {
+        self.command(url, more).output().await.unwrap()
+    }
+
+    fn command(&self, url: &str, more: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(["doctor", "--url", url]).args(more).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", self.home.path()).env("TOLLFREE_CLIENT_KEY", &self.key).current_dir(self.home.path());
-        command.output().await.unwrap()
+        command
     }
 
     /// The findings without the silent stream, unless the arguments say otherwise.
@@ -117,7 +133,7 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, proxy: Proxy) {
     loop {
         let wait = match proxy {
             Proxy::Buffers(wait) | Proxy::Cuts(wait) => wait,
-            Proxy::ChangesDate => Duration::from_mins(10),
+            Proxy::ChangesDate | Proxy::OnlyHealth => Duration::from_mins(10),
         };
         match (timeout(wait, from.read(&mut buffer)).await, proxy) {
             (Err(_), Proxy::Buffers(_)) => {
@@ -133,6 +149,13 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, proxy: Proxy) {
             }
             (Ok(Ok(n)), Proxy::Buffers(_)) => held.extend_from_slice(&buffer[..n]),
             (Ok(Ok(n)), Proxy::Cuts(_)) => to.write_all(&buffer[..n]).await.unwrap_or_default(),
+            (Ok(Ok(n)), Proxy::OnlyHealth) => {
+                // The answer to any other request is longer, or is not this one.
+                if !String::from_utf8_lossy(&buffer[..n]).contains(r#"{"status":"ok""#) {
+                    return;
+                }
+                to.write_all(&buffer[..n]).await.unwrap_or_default();
+            }
             (Ok(Ok(n)), Proxy::ChangesDate) => {
                 let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
                 to.write_all(an_hour_ahead(&text).as_bytes()).await.unwrap_or_default();
@@ -226,6 +249,94 @@ async fn an_authority_that_this_machine_does_not_trust_is_found() {
     let (desk, server) = (Desk::new().await, TlsUpstream::start(&["http/1.1"]).await);
     let url = format!("https://{}", server.address());
     desk.finds(&url, &[], "tls", "an authority that this machine does not trust", "SSL_CERT_FILE").await;
+}
+
+/// The certificate seems invalid only because this machine's clock is behind: the operator is not to blame.
+#[tokio::test]
+async fn a_clock_that_is_off_is_named_before_the_certificate() {
+    let desk = Desk::new().await;
+    let at = |from_now: SignedDuration| {
+        let seconds = (Timestamp::now() + from_now).as_second().try_into().unwrap();
+        rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
+    };
+    let half = SignedDuration::from_mins(30);
+    let ahead = TlsUpstream::dated(&["http/1.1"], half * 2, |params| params.not_before = at(half)).await;
+    desk.finds(
+        &format!("https://{}", ahead.address()),
+        &[],
+        "clock",
+        "behind the gateway's, so that the certificate",
+        "set the clock",
+    )
+    .await;
+    let expired = TlsUpstream::dated(&["http/1.1"], SignedDuration::ZERO, |params| params.not_after = at(-half)).await;
+    let url = format!("https://{}", expired.address());
+    desk.finds(&url, &[], "tls", "not valid now: certificate expired", "must renew the certificate").await;
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_found() {
+    let desk = Desk::new().await;
+    let url = "http://nowhere.invalid";
+    desk.finds(url, &[], "dns", "nowhere.invalid has no address", "check the spelling of the name").await;
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_named_without_its_password() {
+    let (desk, server, tunnel) = (Desk::new().await, TlsUpstream::start(&["http/1.1"]).await, Tunnel::start().await);
+    let proxy = format!("http://ann:hunter2@{}", tunnel.address());
+    let found = desk.findings_with(&format!("https://{}", server.address()), &[("HTTPS_PROXY", &proxy)]).await;
+    let message = |check: &str| {
+        let finding = found.as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap();
+        (finding["state"].as_str().unwrap().to_owned(), finding["message"].as_str().unwrap().to_owned())
+    };
+    let (state, shown) = message("proxy");
+    assert!(state == "good" && shown.contains(&tunnel.address()) && !shown.contains("hunter2"), "{shown}");
+    assert_eq!(message("dns"), ("skipped".to_owned(), "left to the proxy".to_owned()));
+    assert!(tunnel.heads()[0].starts_with("CONNECT localhost:"), "{:?}", tunnel.heads());
+    for (excepted, state) in [("other.example", "warning"), ("example.org, 127.0.0.1", "good"), ("*", "good")] {
+        let found = desk.findings_with(&desk.url(), &[("http_proxy", &proxy), ("NO_PROXY", excepted)]).await;
+        assert_eq!(found[0]["state"], state, "{excepted}: {found:#}");
+        assert_eq!(
+            found[0]["message"].as_str().unwrap().contains("HTTP_PROXY is set"),
+            state == "warning",
+            "{found:#}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_ends_the_checks_is_a_finding_of_its_own() {
+    let desk = Desk::new().await;
+    let record = desk.home.path().join(".config/tollfree/setup/codex/record.json");
+    std::fs::create_dir_all(record.parent().unwrap()).unwrap();
+    std::fs::write(&record, "{").unwrap();
+    desk.finds(&desk.url(), &["codex"], "tool", "record.json is damaged", "mend that").await;
+    // A gateway that answers the first request only.
+    let (url, _tasks) = proxy(desk.app.port(), Proxy::OnlyHealth).await;
+    desk.finds(&url, &[], "key", "the connection was closed", "mend that").await;
+}
+
+/// `script` gives the program a terminal.
+#[tokio::test]
+async fn a_terminal_has_colours_unless_they_are_not_wanted() {
+    let desk = Desk::new().await;
+    for (name, value, coloured) in
+        [("TERM", "xterm", true), ("TERM", "dumb", false), ("NO_COLOR", "1", false), ("NO_COLOR", "", true)]
+    {
+        let mut terminal = Command::new("script");
+        let command = format!("{} doctor --idle 0 --url {}", binary().display(), desk.url());
+        terminal.args(["-qec", &command, "/dev/null"]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        terminal
+            .env("HOME", desk.home.path())
+            .env("TOLLFREE_CLIENT_KEY", &desk.key)
+            .env("TERM", "xterm")
+            .env(name, value);
+        let output = terminal.current_dir(desk.home.path()).stdin(Stdio::null()).output().await.unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(shown.contains("valid"), "{shown}");
+        assert_eq!(shown.contains("\u{1b}[32mgood"), coloured, "{name}={value}: {shown:?}");
+    }
 }
 
 #[tokio::test]

@@ -6,11 +6,18 @@ use std::{
 };
 
 use http_body_util::Full;
-use hyper::{Request, Response, Version, body::Bytes, body::Incoming, header::CONTENT_TYPE, service::service_fn};
+use hyper::{
+    Request, Response, Version,
+    body::Bytes,
+    body::Incoming,
+    header::{CONTENT_TYPE, DATE},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use tokio::{
@@ -36,7 +43,16 @@ pub(crate) struct TlsUpstream {
 impl TlsUpstream {
     /// Replies "hello". `protocols` are offered in the TLS handshake in order of preference (`h2`, `http/1.1`).
     pub(crate) async fn start(protocols: &[&str]) -> Self {
-        let (authority, tls) = certified(protocols);
+        Self::dated(protocols, SignedDuration::ZERO, |_| ()).await
+    }
+
+    /// Its clock is `ahead` of this machine's. `adjust` changes its certificate.
+    pub(crate) async fn dated(
+        protocols: &[&str],
+        ahead: SignedDuration,
+        adjust: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let (authority, tls) = certified(protocols, adjust);
         let versions = Arc::new(Mutex::new(Vec::new()));
         let (acceptor, seen) = (TlsAcceptor::from(Arc::new(tls)), versions.clone());
         let (port, tasks) = listen(0, move |stream| {
@@ -44,7 +60,9 @@ impl TlsUpstream {
             async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let service = service_fn(move |request| {
-                    let answer = serve(&request, &seen);
+                    let mut answer = serve(&request, &seen);
+                    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&(Timestamp::now() + ahead)).unwrap();
+                    answer.headers_mut().insert(DATE, date.try_into().unwrap());
                     async move { Ok::<_, Infallible>(answer) }
                 });
                 let server = auto::Builder::new(TokioExecutor::new());
@@ -72,23 +90,25 @@ impl TlsUpstream {
 
 /// An authority, and a certificate of it for `localhost` with its key, as PEM.
 pub(crate) fn certificates() -> (String, String, String) {
-    let (authority, certificate, key) = issue();
+    let (authority, certificate, key) = issue(|_| ());
     (authority, certificate.pem(), key.serialize_pem())
 }
 
-fn issue() -> (String, Certificate, KeyPair) {
+fn issue(adjust: impl FnOnce(&mut CertificateParams)) -> (String, Certificate, KeyPair) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let authority = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([HOST.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let mut params = CertificateParams::new([HOST.to_owned()]).unwrap();
+    adjust(&mut params);
+    let certificate = params.signed_by(&key, &issuer).unwrap();
     (authority, certificate, key)
 }
 
-fn certified(protocols: &[&str]) -> (String, ServerConfig) {
-    let (authority, certificate, key) = issue();
+fn certified(protocols: &[&str], adjust: impl FnOnce(&mut CertificateParams)) -> (String, ServerConfig) {
+    let (authority, certificate, key) = issue(adjust);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let key = key.serialize_der().try_into().unwrap();
