@@ -570,8 +570,8 @@ export interface paths {
          * The files of a tool for one key
          * @description The body is a form (`application/x-www-form-urlencoded`). It has the folders of the person (`HOME`, `os` and the variables
          *     with which tools find their files), optionally a `model`, and as `text0`, `text1` … the present texts of files that are to
-         *     be merged. The answer has a line for each file: its mode, `edit` or `whole`, and its path and new text in Base64. Nothing
-         *     is stored.
+         *     be merged. The answer has a line for each file: its mode, its kind (`edit`, `whole` or `own`), and its path and new text in
+         *     Base64. Nothing is stored.
          */
         post: operations["setup_files"];
         delete?: never;
@@ -1594,6 +1594,8 @@ export interface components {
             total_tokens: number;
         };
         Config: {
+            /** @description `server.public_url`: the address under which clients reach the gateway */
+            public_url: string | null;
             settings: components["schemas"]["Setting"][];
             /** @description The URL of a request's trace, with `{trace_id}` as a placeholder */
             trace_link: string | null;

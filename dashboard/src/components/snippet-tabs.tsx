@@ -13,9 +13,10 @@ export function SnippetTabs({ snippets }: { snippets: Snippet[] }) {
           </Tabs.Tab>
         ))}
       </Tabs.List>
-      {snippets.map(({ id, name, text }) => (
+      {snippets.map(({ id, name, text, note }) => (
         <Tabs.Panel key={id} value={id}>
           <Code text={text} name={name} />
+          {note && <p className={classes.note}>{note}</p>}
         </Tabs.Panel>
       ))}
     </Tabs>

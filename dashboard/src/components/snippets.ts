@@ -1,4 +1,5 @@
 import { gatewayUrl } from "../gateway-url";
+import { useConfig } from "../queries";
 import table from "./tools.json";
 
 /** An example of how to use the gateway from one tool. */
@@ -7,11 +8,15 @@ export interface Snippet {
   name: string;
   language: string;
   text: string;
+  /** What a person should know of it. */
+  note?: string | undefined;
 }
 
-export const baseUrl = () => `${gatewayUrl}/v1`;
+/** The address that the gateway was given (`server.public_url`), or else the one by which the browser reached it. */
+export const useRoot = () => useConfig().data?.public_url ?? gatewayUrl;
 
-export function basics(key: string, url = baseUrl()): Snippet[] {
+export function basics(key: string, root = gatewayUrl): Snippet[] {
+  const url = `${root}/v1`;
   return [
     {
       id: "curl",
@@ -59,26 +64,30 @@ export OPENAI_API_KEY=${key}`,
   ];
 }
 
+export const NOT_TRIED = "Not tried for real: these settings follow the documentation of the tool.";
+
 const filled = (text: string, key: string, root: string) =>
   text.replaceAll("{root}", root).replaceAll("{v1}", `${root}/v1`).replaceAll("{key}", key);
 
 /** The lines that configure a tool, with the program and without it. They read the key from the terminal. */
 export function setupLines(root = gatewayUrl): Snippet[] {
-  return table.tools.map(({ id, name, program, shell, powershell }) => ({
+  return table.tools.map(({ id, name, tried, program, shell, powershell }) => ({
     id,
     name,
     language: "sh",
+    note: tried ? undefined : NOT_TRIED,
     text: filled(`${program}\n\n# without the program\n${shell}\n\n# in PowerShell\n${powershell}`, "", root),
   }));
 }
 
 /** Code, and tools that are configured by hand. */
 export function others(key: string, root = gatewayUrl): Snippet[] {
-  const byHand = table.others.map(({ id, name, text }) => ({
+  const byHand = table.others.map(({ id, name, text, tried }) => ({
     id,
     name,
     language: "text",
+    note: tried ? undefined : NOT_TRIED,
     text: filled(text, key, root),
   }));
-  return [...basics(key, `${root}/v1`), ...byHand.filter(({ id }) => id !== "environment")];
+  return [...basics(key, root), ...byHand.filter(({ id }) => id !== "environment")];
 }

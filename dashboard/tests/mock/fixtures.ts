@@ -530,6 +530,7 @@ export const config = (): Config => ({
       source: "tollfree.toml:8:1",
     },
   ],
+  public_url: null,
   trace_link: "https://grafana.example/explore?trace={trace_id}",
 });
 

@@ -12,6 +12,9 @@ pub(crate) struct ConfigView {
     /// The URL of a request's trace, with `{trace_id}` as a placeholder
     #[schema(required)]
     trace_link: Option<String>,
+    /// `server.public_url`: the address under which clients reach the gateway
+    #[schema(required)]
+    public_url: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,7 +35,11 @@ impl ConfigView {
             source: setting.source.clone(),
         };
         let trace_link = settings.dashboard.trace_link.clone();
-        Self { settings: settings.sources.iter().map(setting).collect(), trace_link }
+        Self {
+            settings: settings.sources.iter().map(setting).collect(),
+            trace_link,
+            public_url: settings.server.public_url.clone(),
+        }
     }
 }
 

@@ -24,11 +24,20 @@ pub(super) struct ClientAdmin {
 
 const PAGE_SIZE: usize = 200;
 
+/// `server.public_url`: of the gateway that is called, or else of these settings.
+async fn public_url(store: &AdminStore, settings: &Settings) -> Option<String> {
+    let AdminStore::Gateway(gateway) = store else { return settings.server.public_url.clone() };
+    // A gateway that cannot say it is no reason to refuse a key.
+    let config = gateway.call("GET", "/admin/v1/config", None).await.ok()?;
+    config["public_url"].as_str().map(str::to_owned)
+}
+
 impl ClientAdmin {
     /// Opens the store, or connects to the gateway that holds it.
     pub(super) async fn open(settings: Settings, url: Option<&str>) -> anyhow::Result<Self> {
         let store = AdminStore::open(&settings, url).await?;
-        Ok(Self { url: store.url(&settings), store, settings })
+        let url = public_url(&store, &settings).await.unwrap_or_else(|| store.url(&settings));
+        Ok(Self { url, store, settings })
     }
 
     pub(super) fn url(&self) -> &str {

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
+use crate::setup::{TOOLS, Tool};
+
 /// `ann` (k7f3a9c2)
 pub(super) fn client_name(client: &Value) -> String {
     format!("`{}` ({})", text(client, "name"), text(client, "id"))
@@ -35,10 +37,18 @@ Python    client = OpenAI(base_url=\"{url}/v1\", api_key=\"{key}\")
 curl      curl {url}/v1/chat/completions -H 'authorization: Bearer {key}' \\
             -H 'content-type: application/json' \\
             -d '{{\"model\": \"free\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'
-Agents    tollfree setup claude-code --url {url}     also codex, opencode, aider …: `tollfree setup`
-",
-        client_name(client)
+{}",
+        client_name(client),
+        agents(url)
     )
+}
+
+/// A line for each tool, to copy. None has the key in it: `setup` reads it from the terminal.
+fn agents(url: &str) -> String {
+    let line = |(nth, tool): (usize, &Tool)| {
+        format!("{:<10}tollfree setup {} --url {url}\n", if nth == 0 { "Agents" } else { "" }, tool.id)
+    };
+    TOOLS.iter().enumerate().map(line).collect()
 }
 
 /// One line per client.

@@ -25,6 +25,7 @@ test("loading, error and empty states are shown", async () => {
 
 test("a new key is shown once, with snippets to paste", async () => {
   const sent = gateway({
+    "GET /admin/v1/config": () => ({ ...fixtures.config(), public_url: "https://gateway.example" }),
     "POST /admin/v1/clients": ({ body }) => ({
       ...fixtures.client(9),
       ...(body as object),
@@ -41,6 +42,14 @@ test("a new key is shown once, with snippets to paste", async () => {
   expect(screen.getByRole("status").textContent).toBe("Requests now need a key.");
   expect(sent.find((each) => each.method === "POST")?.body).toEqual({ name: "ben", limits: { rpd: 500 } });
   expect(screen.getByLabelText("curl", { selector: "pre" }).textContent).toContain("Bearer sk-tf-n1-secret");
+  expect(screen.getByLabelText("curl", { selector: "pre" }).textContent).toContain("https://gateway.example/v1/");
+  const line = screen.getByLabelText("Claude Code", { selector: "pre" }).textContent;
+  expect(line).toContain("tollfree setup claude-code --url https://gateway.example\n");
+  expect(line).not.toContain("sk-tf-");
+  fireEvent.click(screen.getByRole("tab", { name: "Codex" }));
+  expect(screen.getByLabelText("Codex", { selector: "pre" }).textContent).toContain(
+    "https://gateway.example/setup/codex.sh",
+  );
   fireEvent.click(screen.getByRole("button", { name: "Done" }));
   await waitFor(() => expect(screen.queryByText(/sk-tf-n1-secret/)).toBeNull());
 });

@@ -1,12 +1,13 @@
 import { Alert, Button, Modal } from "@mantine/core";
 import { CopyButton } from "../../components/copy-button";
 import { SnippetTabs } from "../../components/snippet-tabs";
-import { basics, setupLines } from "../../components/snippets";
+import { basics, setupLines, useRoot } from "../../components/snippets";
 import type { ClientWithKey } from "../../types";
 import classes from "./clients.module.css";
 
 /** Shows a new key. It cannot be shown again: only the state of this dialog holds it. */
 export function NewKeyDialog({ client, close }: { client: ClientWithKey | null; close: () => void }) {
+  const root = useRoot();
   return (
     <Modal
       opened={client !== null}
@@ -30,9 +31,9 @@ export function NewKeyDialog({ client, close }: { client: ClientWithKey | null; 
               {client.notice}
             </Alert>
           )}
-          <SnippetTabs snippets={basics(client.key)} />
+          <SnippetTabs snippets={basics(client.key, root)} />
           <p>Or set up a coding agent. The line asks for the key:</p>
-          <SnippetTabs snippets={setupLines()} />
+          <SnippetTabs snippets={setupLines(root)} />
           <div className={classes.buttons} style={{ marginTop: 18 }}>
             <Button onClick={close}>Done</Button>
           </div>

@@ -58,6 +58,7 @@ test("very long values fit", async () => {
     "GET /admin/v1/config": () => ({
       settings: [{ name: "a".repeat(200), value: "b".repeat(2_000), source: "environment" }],
       trace_link: null,
+      public_url: null,
     }),
   });
   show(Settings);

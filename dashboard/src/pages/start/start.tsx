@@ -4,7 +4,7 @@ import { Link } from "wouter";
 import { CopyButton } from "../../components/copy-button";
 import { Card, Head } from "../../components/page";
 import { SnippetTabs } from "../../components/snippet-tabs";
-import { baseUrl, others, setupLines } from "../../components/snippets";
+import { others, setupLines, useRoot } from "../../components/snippets";
 import classes from "./start.module.css";
 
 const NAMES = [
@@ -17,6 +17,8 @@ const NAMES = [
 
 export default function Start() {
   const [key, setKey] = useState("");
+  const root = useRoot();
+  const baseUrl = `${root}/v1`;
   return (
     <>
       <Head
@@ -26,8 +28,8 @@ export default function Start() {
       <div className={classes.columns}>
         <Card title="1. Base URL">
           <p className={classes.url}>
-            <code>{baseUrl()}</code>
-            <CopyButton text={baseUrl()} label="Copy the base URL" />
+            <code>{baseUrl}</code>
+            <CopyButton text={baseUrl} label="Copy the base URL" />
           </p>
         </Card>
         <Card title="2. Key">
@@ -52,10 +54,10 @@ export default function Start() {
         <p className={classes.soft}>
           One line in a terminal. It reads the key from the terminal, and keeps your other settings.
         </p>
-        <SnippetTabs snippets={setupLines()} />
+        <SnippetTabs snippets={setupLines(root)} />
       </Card>
       <Card title="4. Other tools, and code">
-        <SnippetTabs snippets={others(key.trim() || "YOUR_KEY")} />
+        <SnippetTabs snippets={others(key.trim() || "YOUR_KEY", root)} />
       </Card>
       <Card title="Model names">
         <dl className={classes.names}>

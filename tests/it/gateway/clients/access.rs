@@ -213,7 +213,8 @@ async fn every_change_by_an_admin_is_in_the_audit_log() {
 async fn the_settings_in_force_are_returned_without_secrets() {
     let upstream = FakeUpstream::start().await;
     let link = "[dashboard]\ntrace_link = \"https://traces.example/trace/{trace_id}\"\n";
-    let app = setup(&upstream).file(link).env("GROQ_API_KEY", "gsk-hunter2").start().await;
+    let app = setup(&upstream).file(link).env("GROQ_API_KEY", "gsk-hunter2");
+    let app = app.env("TOLLFREE_PUBLIC_URL", "https://gateway.example/").start().await;
     let config = admin(&app, "GET", "/config", Value::Null).await;
     assert!(!config.text().contains("hunter2") && !config.text().contains(ADMIN_KEY), "{}", config.text());
     let config = ok(&config);
@@ -227,5 +228,6 @@ async fn the_settings_in_force_are_returned_without_secrets() {
     );
     assert_eq!(setting("queue.flex_max_wait_ms")["source"], "default");
     assert_eq!(setting("TOLLFREE_ADMIN_KEY")["value"], "set");
+    assert_eq!(config["public_url"], "https://gateway.example");
     assert_eq!(config["trace_link"], "https://traces.example/trace/{trace_id}");
 }

@@ -163,7 +163,11 @@ async fn a_gateway_that_uses_the_data_directory_makes_the_changes() {
     assert!(printed.contains("does not accept this TOLLFREE_ADMIN_KEY") && !printed.contains("guess"), "{printed}");
     let elsewhere = Keys::with(&[("TOLLFREE_ADMIN_KEY", ADMIN_KEY.to_owned())]);
     let url = app.url("/");
-    elsewhere.run(&["create", "bob", "--url", &url]);
+    let printed = elsewhere.run(&["create", "bob", "--url", &url]);
+    for tool in ["claude-code", "codex", "opencode", "aider", "llm", "continue", "goose", "qwen-code", "crush", "zed"] {
+        let line = format!("tollfree setup {tool} --url {}\n", app.url(""));
+        assert!(printed.contains(&line), "{tool}: {printed}");
+    }
     assert_eq!(list(&app).await.len(), 1);
     let printed = elsewhere.fails(&["list", "--url", "http://127.0.0.1:1"]);
     assert!(printed.contains("no gateway responds at http://127.0.0.1:1"), "{printed}");
@@ -171,13 +175,29 @@ async fn a_gateway_that_uses_the_data_directory_makes_the_changes() {
     other.env.insert("PORT".to_owned(), free_port().to_string());
     assert!(other.fails(&["list"]).contains("--url"), "another process without a reachable port uses it");
     // Without the gateway the command changes the directory itself.
-    let keys = Keys::beside(&app, None);
+    let mut keys = Keys::beside(&app, None);
+    keys.env.insert("TOLLFREE_PUBLIC_URL".to_owned(), "https://gateway.example/llm".to_owned());
     app.process().kill();
-    let made = key(&keys.run(&["create", "carl"]));
+    let printed = keys.run(&["create", "carl"]);
+    assert!(printed.contains("tollfree setup codex --url https://gateway.example/llm\n"), "{printed}");
+    let made = key(&printed);
     app.relaunch().await;
     app.until_ready().await;
     assert_eq!(chat(&app, &made, "lab/m").await.status, 200);
     assert_eq!(list(&app).await.len(), 2);
+}
+
+/// The address that a gateway was given, not the one by which this command reached it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_comes_with_the_public_address_of_the_gateway() {
+    let upstream = FakeUpstream::start().await;
+    let app = setup(&upstream).env("TOLLFREE_PUBLIC_URL", "https://gateway.example/").start().await;
+    let printed = Keys::beside(&app, Some(ADMIN_KEY)).run(&["create", "ann"]);
+    assert!(printed.contains("tollfree setup codex --url https://gateway.example\n"), "{printed}");
+    assert!(
+        printed.contains("OPENAI_BASE_URL=https://gateway.example/v1 ") && !printed.contains("127.0.0.1"),
+        "{printed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
