@@ -5,12 +5,11 @@ use std::{os::unix::process::CommandExt, process::Command};
 use anyhow::bail;
 
 use super::{
-    UsageError,
     gateway_access::{GatewayArgs, places},
     print_error, runtime,
     setup::{self, record::Record},
 };
-use crate::setup::{Launch, tool};
+use crate::setup::tool;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -19,7 +18,8 @@ Examples:
   TOLLFREE_CLIENT_KEY=sk-tf-… tollfree launch codex -- exec 'explain this folder'
 
 The tool replaces this process. The key is in its environment only; files that are written hold no
-secret.")]
+secret. Zed has no other way to learn of a gateway than its settings: `tollfree setup zed --undo`
+restores them.")]
 pub(super) struct Arguments {
     /// The tool to start
     #[arg(value_parser = setup::ids())]
@@ -33,18 +33,17 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Some(tool) = tool(&arguments.tool) else { bail!("there is no tool `{}`", arguments.tool) };
-    let start = match &tool.launch {
-        Launch::With(start) => start,
-        Launch::Never(why) => return Err(UsageError((*why).to_owned()).into()),
-    };
     let places = places()?;
     let record = Record::load(&places, tool.id)?;
     let target = runtime()?.block_on(arguments.gateway.target(places, record.as_ref()))?;
     for note in (tool.notes)(&target) {
         print_error(&format!("tollfree: {note}"));
     }
-    let start = start(&target);
-    setup::write_plain(&start.files, &target.places)?;
+    let start = (tool.launch)(&target);
+    for file in setup::write_to_launch(tool, &target, &start.files, record)? {
+        let path = target.places.short(&file.path);
+        print_error(&format!("tollfree: {path} was changed; `tollfree setup {} --undo` restores it", tool.id));
+    }
     let error = Command::new(tool.program).args(&start.args).args(&arguments.passed_on).envs(start.env).exec();
     bail!("cannot start `{}`: {error}; is {} installed? See {}", tool.program, tool.name, tool.documentation)
 }

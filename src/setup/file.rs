@@ -17,8 +17,10 @@ pub(crate) struct ToolFile {
 pub(crate) enum Content {
     /// Settings beside those of the person.
     Changes(Format, Vec<Change>),
-    /// The whole file is ours.
+    /// The whole text of a file in which the person may have had another.
     Whole(String),
+    /// The whole text of a file that nothing but this program writes.
+    Own(String),
 }
 
 impl ToolFile {
@@ -30,6 +32,14 @@ impl ToolFile {
         Self { path, content: Content::Whole(text), is_secret: false }
     }
 
+    pub(crate) fn own(path: PathBuf, text: String) -> Self {
+        Self { path, content: Content::Own(text), is_secret: false }
+    }
+
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.content, Content::Own(_))
+    }
+
     pub(crate) fn secret(mut self) -> Self {
         self.is_secret = true;
         self
@@ -39,7 +49,7 @@ impl ToolFile {
     pub(crate) fn edited(&self, current: &str) -> Result<String, EditError> {
         match &self.content {
             Content::Changes(format, changes) => apply(*format, current, changes),
-            Content::Whole(text) => Ok(text.clone()),
+            Content::Whole(text) | Content::Own(text) => Ok(text.clone()),
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Offer {
     pub can_call_tools: bool,
     pub can_see: bool,
     pub can_reason: bool,
+    /// Answers in the form of a JSON schema.
+    pub can_keep_schema: bool,
     pub is_meta: bool,
 }
 
@@ -52,6 +54,7 @@ impl Gateway {
                 can_call_tools: can("tools"),
                 can_see: can("vision"),
                 can_reason: can("reasoning"),
+                can_keep_schema: can("json_schema"),
                 is_meta: card["owned_by"] == "tollfree",
             })
         };

@@ -18,7 +18,7 @@ pub(crate) use gateway::{Gateway, Offer, root_of};
 pub(crate) use others::{OTHERS, filled};
 pub(crate) use script::{VARIABLES, lines};
 pub(crate) use target::{KEY_VARIABLE, Places, System, Target};
-pub(crate) use tools::{Launch, TOOLS, Tool, tool};
+pub(crate) use tools::{TOOLS, Tool, tool};
 
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,8 @@ pub(crate) const VARIABLES: [&str; 7] = [
     "CRUSH_GLOBAL_CONFIG",
 ];
 
-/// A line per file: its mode (`600`, or `-` for the usual), `edit` or `whole`, and its path and new text in Base64. `current`:
-/// the text of the file with this number, or nothing.
+/// A line per file: its mode (`600`, or `-` for the usual), its kind (`edit`: merged; `whole`: replaced; `own`: nobody else writes
+/// it), and its path and new text in Base64. `current`: the text of the file with this number, or nothing.
 pub(crate) fn lines(
     tool: &Tool,
     target: &Target,
@@ -29,7 +29,11 @@ pub(crate) fn lines(
         let path = file.path.display().to_string();
         let text = file.edited(&current(number)).map_err(|error| (target.places.short(&file.path), error))?;
         let mode = if file.is_secret { "600" } else { "-" };
-        let kind = if matches!(file.content, Content::Whole(_)) { "whole" } else { "edit" };
+        let kind = match file.content {
+            Content::Changes(..) => "edit",
+            Content::Whole(_) => "whole",
+            Content::Own(_) => "own",
+        };
         let (path, text) = (BASE64.encode(path.as_bytes()), BASE64.encode(text.as_bytes()));
         // Writing into a String cannot fail.
         let _ = writeln!(lines, "{mode} {kind} {path} {text}");

@@ -18,9 +18,9 @@ fn gateway() -> Gateway {
     let card = |id: &str, owner: &str, capabilities: &[&str]| json!({ "id": id, "owned_by": owner, "capabilities": capabilities, "status": "active" });
     let window = |id: &str, context: i64, output: i64| json!({ "display_name": id, "max_input_tokens": context, "max_tokens": output });
     let models = json!({ "data": [
-        card("free", "tollfree", &["tools", "vision", "reasoning"]),
+        card("free", "tollfree", &["tools", "json_schema", "vision", "reasoning"]),
         card("free-fast", "tollfree", &["tools"]),
-        card("free-smart", "tollfree", &["tools", "vision", "reasoning"]),
+        card("free-smart", "tollfree", &["tools", "json_schema", "vision", "reasoning"]),
         card("lab/large", "lab", &["tools"]),
     ]});
     let windows = json!({ "data": [
@@ -189,8 +189,7 @@ fn keys_are_only_in_private_files() {
 fn a_tool_is_started_with_the_key_in_its_environment_and_in_no_file_or_argument() {
     let target = target();
     for tool in &TOOLS {
-        let Launch::With(start) = &tool.launch else { continue };
-        let start = start(&target);
+        let start = (tool.launch)(&target);
         assert!(start.env.iter().any(|(_, value)| value.contains("-secret")), "{}", tool.id);
         assert!(!start.args.iter().any(|argument| argument.contains("-secret")), "{}", tool.id);
         for file in &start.files {
@@ -227,13 +226,14 @@ fn a_file_with_windows_line_ends_or_a_list_in_one_line_is_changed_or_refused_but
 fn the_dashboard_has_this_table() {
     let tool = |tool: &Tool| {
         json!({
-            "id": tool.id, "name": tool.name,
+            "id": tool.id, "name": tool.name, "tried": tool.is_tried,
             "program": format!("tollfree setup {} --url {{root}}", tool.id),
             "shell": format!("curl -fsSL {{root}}/setup/{}.sh | sh", tool.id),
             "powershell": format!("Invoke-RestMethod {{root}}/setup/{}.ps1 | Invoke-Expression", tool.id),
         })
     };
-    let other = |other: &Other| json!({ "id": other.id, "name": other.name, "text": other.text });
+    let other =
+        |other: &Other| json!({ "id": other.id, "name": other.name, "text": other.text, "tried": other.is_tried });
     let table = json!({ "tools": TOOLS.iter().map(tool).collect::<Vec<_>>(), "others": OTHERS.iter().map(other).collect::<Vec<_>>() });
     let text = format!("{table:#}\n");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard/src/components/tools.json");
@@ -249,11 +249,14 @@ fn the_documentation_lists_every_tool() {
     let page =
         |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap();
     let (agents, clients) = (page("agents.md"), page("clients.md"));
+    let status = |is_tried: bool| if is_tried { "tried" } else { "not tried" };
     for tool in &TOOLS {
-        assert!(agents.contains(&format!("| `{}` |", tool.id)), "{} is not in docs/agents.md", tool.id);
+        let line = agents.lines().find(|line| line.starts_with(&format!("| `{}` |", tool.id)));
+        let line = line.unwrap_or_else(|| panic!("{} is not in docs/agents.md", tool.id));
+        assert!(line.ends_with(&format!("| {} |", status(tool.is_tried))), "{line}: it is {}", status(tool.is_tried));
     }
     for other in &OTHERS {
-        let status = if other.is_tried { "tried" } else { "not tried" };
+        let status = status(other.is_tried);
         let line = clients.lines().find(|line| line.starts_with(&format!("| {} |", other.name)));
         let line = line.unwrap_or_else(|| panic!("{} is not in docs/clients.md", other.name));
         assert!(line.ends_with(&format!("| {status} |")), "{line}: it is {status}");

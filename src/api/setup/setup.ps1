@@ -3,7 +3,7 @@
 #   Invoke-RestMethod @URL@/setup/@TOOL@.ps1 | Invoke-Expression
 #
 # The client key is read from TOLLFREE_CLIENT_KEY or from the terminal, and sent in a header only. This script holds no secret.
-# Files that exist are copied to NAME.before-tollfree first.
+# Files of yours are copied to NAME.before-tollfree before they are changed.
 
 & {
     Set-StrictMode -Version 2
@@ -45,16 +45,17 @@
             $mode, $kind, $path, $content = $line.Trim().Split(' ')
             [pscustomobject]@{
                 IsSecret = $mode -eq '600'
-                IsEdit   = $kind -eq 'edit'
+                Kind     = $kind
                 Path     = $utf8.GetString([Convert]::FromBase64String($path)).Replace('/', '\')
                 Content  = $utf8.GetString([Convert]::FromBase64String([string]$content))
             }
         }
     }
 
-    function Test-Merge {
-        param([object]$File)
-        if (-not $File.IsEdit -or -not (Test-Path -LiteralPath $File.Path)) {
+    # Whether the person has other text there.
+    function Test-Change {
+        param([object]$File, [string]$Kind)
+        if ($File.Kind -ne $Kind -or -not (Test-Path -LiteralPath $File.Path)) {
             return $false
         }
         $current = [IO.File]::ReadAllText($File.Path)
@@ -71,7 +72,7 @@
         $folder = Split-Path -Parent $File.Path
         [void][IO.Directory]::CreateDirectory($folder)
         $before = "$($File.Path).before-tollfree"
-        if ($exists -and $File.IsEdit -and -not (Test-Path -LiteralPath $before)) {
+        if ($exists -and $File.Kind -ne 'own' -and -not (Test-Path -LiteralPath $before)) {
             Copy-Item -LiteralPath $File.Path -Destination $before
         }
         if ($File.IsSecret) {
@@ -87,19 +88,28 @@
     $key = Read-ClientKey
     $files = @(Get-Plan -Key $key -Text @{})
     $text = @{}
-    $paths = @()
+    $merged = @()
+    $replaced = @()
     for ($number = 0; $number -lt $files.Count; $number++) {
-        if (Test-Merge -File $files[$number]) {
+        if (Test-Change -File $files[$number] -Kind 'edit') {
             $text["text$number"] = [IO.File]::ReadAllText($files[$number].Path)
-            $paths += $files[$number].Path
+            $merged += $files[$number].Path
+        }
+        if (Test-Change -File $files[$number] -Kind 'whole') {
+            $replaced += $files[$number].Path
         }
     }
-    if ($text.Count -gt 0) {
-        Write-Output 'These files have settings already:' $paths
+    if ($merged.Count -gt 0) {
+        Write-Output 'These files have settings already:' $merged
         Write-Output "To be merged they are sent to the gateway at $url, which stores nothing. They may hold keys of yours."
-        if ((Read-Host -Prompt 'Send them? [y/N]') -notmatch '^(y|yes)$') {
-            throw "Nothing was changed. $url/setup shows the settings."
-        }
+    }
+    if ($replaced.Count -gt 0) {
+        Write-Output 'These files are replaced; a copy stays beside each:' $replaced
+    }
+    if ($merged.Count + $replaced.Count -gt 0 -and (Read-Host -Prompt 'Go on? [y/N]') -notmatch '^(y|yes)$') {
+        throw "Nothing was changed. $url/setup shows the settings."
+    }
+    if ($text.Count -gt 0) {
         $files = @(Get-Plan -Key $key -Text $text)
     }
     foreach ($file in $files) {

@@ -4,7 +4,7 @@
 #   curl -fsSL @URL@/setup/@TOOL@.sh | sh
 #
 # The client key is read from TOLLFREE_CLIENT_KEY or from the terminal, and sent in a header only. This script holds no secret.
-# Files that exist are copied to NAME.before-tollfree first. The program `tollfree setup @TOOL@` does the same and can undo it.
+# Files of yours are copied to NAME.before-tollfree before they are changed. The program `tollfree setup @TOOL@` does the same and can undo it.
 set -eu
 
 url='@URL@'
@@ -74,18 +74,31 @@ decode() {
   printf '%s' "$1" | base64 -d
 }
 
-# Whether the person allows that settings leave this machine.
-may_send() {
+# Shows the paths of the files whose numbers are in $1.
+show_paths() {
+  while read -r number; do
+    printf '  %s\n' "$(cat "$work/path.$number")"
+  done <"$1"
+}
+
+# Whether the person allows that settings leave this machine, and that files are replaced.
+is_allowed() {
   case ${TOLLFREE_SETUP_SEND:-} in
   yes) return 0 ;;
   no) return 1 ;;
   esac
   has_terminal || return 1
   {
-    printf '\nThese files have settings already:\n\n'
-    printf '  %s\n' "$@"
-    printf '\nTo be merged they are sent to the gateway at %s, which stores nothing. They may hold keys of yours.\n' "$url"
-    printf 'Send them? [y/N] '
+    if [ -s "$work/merge" ]; then
+      printf '\nThese files have settings already:\n\n'
+      show_paths "$work/merge"
+      printf '\nTo be merged they are sent to the gateway at %s, which stores nothing. They may hold keys of yours.\n' "$url"
+    fi
+    if [ -s "$work/replace" ]; then
+      printf '\nThese files are replaced; a copy stays beside each:\n\n'
+      show_paths "$work/replace"
+    fi
+    printf '\nGo on? [y/N] '
   } >/dev/tty
   IFS= read -r reply </dev/tty || reply=
   case $reply in
@@ -116,9 +129,13 @@ for_each() {
   done
 }
 
-needs_merge() {
-  if [ "$(cat "$work/kind.$1")" = edit ] && [ -s "$2" ] && ! cmp -s "$2" "$work/text.$1"; then
-    printf '%s\n' "$1" >>"$work/merge"
+# Lists what the person has to allow.
+needs_consent() {
+  if [ -s "$2" ] && ! cmp -s "$2" "$work/text.$1"; then
+    case $(cat "$work/kind.$1") in
+    edit) printf '%s\n' "$1" >>"$work/merge" ;;
+    whole) printf '%s\n' "$1" >>"$work/replace" ;;
+    esac
   fi
 }
 
@@ -129,7 +146,7 @@ write() {
   fi
   mkdir -p "$(dirname "$2")"
   if [ -e "$2" ]; then
-    if [ "$(cat "$work/kind.$1")" = edit ] && ! [ -e "$2.before-tollfree" ]; then
+    if [ "$(cat "$work/kind.$1")" != own ] && ! [ -e "$2.before-tollfree" ]; then
       cp -p "$2" "$2.before-tollfree"
     fi
     if [ "$(cat "$work/mode.$1")" = 600 ]; then
@@ -157,13 +174,13 @@ main() {
   env | grep -E '^(@VARIABLES@)=' >"$work/environment" || :
   read_key
   plan
-  for_each needs_merge
+  : >"$work/merge"
+  : >"$work/replace"
+  for_each needs_consent
+  if [ -s "$work/merge" ] || [ -s "$work/replace" ]; then
+    is_allowed || fail "nothing was changed. \`tollfree setup $tool\` merges on this machine; $url/setup shows the settings"
+  fi
   if [ -s "$work/merge" ]; then
-    set --
-    while read -r number; do
-      set -- "$@" "$(cat "$work/path.$number")"
-    done <"$work/merge"
-    may_send "$@" || fail "nothing was changed. \`tollfree setup $tool\` merges on this machine; $url/setup shows the settings"
     set --
     while read -r number; do
       set -- "$@" --data-urlencode "text$number@$(cat "$work/path.$number")"

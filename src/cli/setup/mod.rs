@@ -119,15 +119,27 @@ fn write_all(tool: &Tool, target: &Target, planned: &[PlannedFile], record: Opti
     Ok(())
 }
 
-/// Writes files that hold no secret and are not part of a tool's own settings.
-pub(super) fn write_plain(files: &[ToolFile], places: &Places) -> anyhow::Result<()> {
-    for file in files {
-        let planned = plan::planned(file, places)?;
-        if planned.is_changed() {
-            replace(&planned.path, planned.after.as_bytes(), planned.mode)?;
-        }
+/// Writes what a tool needs to be started, which holds no secret. The tool's own settings are recorded as by `setup`. Returns
+/// those that were changed.
+pub(super) fn write_to_launch(
+    tool: &Tool,
+    target: &Target,
+    files: &[ToolFile],
+    record: Option<Record>,
+) -> anyhow::Result<Vec<PlannedFile>> {
+    let planned = |is_own: bool| {
+        let files = files.iter().filter(move |file| file.is_own() == is_own);
+        files.map(|file| plan::planned(file, &target.places)).collect::<anyhow::Result<Vec<_>>>()
+    };
+    let mut settings = planned(false)?;
+    for file in planned(true)?.iter().filter(|file| file.is_changed()) {
+        replace(&file.path, file.after.as_bytes(), file.mode)?;
     }
-    Ok(())
+    if settings.iter().any(PlannedFile::is_changed) {
+        write_all(tool, target, &settings, record)?;
+    }
+    settings.retain(PlannedFile::is_changed);
+    Ok(settings)
 }
 
 fn report(tool: &Tool, target: &Target, planned: &[PlannedFile]) -> Value {

@@ -1,7 +1,7 @@
 //! aider: `~/.aider.conf.yml` and the sizes of models in `~/.aider.model.metadata.json`. Documented: both files, and that the
 //! key of an OpenAI-compatible server may be in the former.
 
-use super::{Launch, Start, Tool, no_notes};
+use super::{Start, Tool, no_notes};
 use crate::setup::{Change, Format, Offer, ToolFile, target::Target, value::Value};
 
 pub(super) const TOOL: Tool = Tool {
@@ -11,7 +11,7 @@ pub(super) const TOOL: Tool = Tool {
     documentation: "https://aider.chat/docs/llms/openai-compat.html",
     is_tried: true,
     files,
-    launch: Launch::With(launch),
+    launch,
     notes: no_notes,
     overriding: &["AIDER_MODEL", "AIDER_OPENAI_API_BASE", "AIDER_OPENAI_API_KEY"],
 };
@@ -42,6 +42,7 @@ fn size(offer: &Offer) -> Value {
         ("max_tokens", offer.output_tokens_max.map(Value::from)),
         ("input_cost_per_token", Some(0_i64.into())),
         ("output_cost_per_token", Some(0_i64.into())),
+        ("supports_vision", Some(offer.can_see.into())),
         ("litellm_provider", Some("openai".into())),
         ("mode", Some("chat".into())),
     ])

@@ -1,7 +1,7 @@
 //! Claude Code: `env` and `apiKeyHelper` of `~/.claude/settings.json`. Documented: the file, both settings, and the variables
 //! `ANTHROPIC_*`. Observed: `CLAUDE_CODE_MAX_CONTEXT_TOKENS` works at once only for names that do not begin with `claude-`.
 
-use super::{Launch, Start, Tool, key_file};
+use super::{Start, Tool, key_file};
 use crate::setup::{Change, Format, Offer, ToolFile, gateway::ANTHROPIC_PREFIX, target::Target};
 
 pub(super) const TOOL: Tool = Tool {
@@ -11,7 +11,7 @@ pub(super) const TOOL: Tool = Tool {
     documentation: "https://code.claude.com/docs/en/settings",
     is_tried: true,
     files,
-    launch: Launch::With(launch),
+    launch,
     notes,
     overriding: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"],
 };

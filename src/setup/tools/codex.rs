@@ -1,7 +1,7 @@
 //! Codex: a provider in `~/.codex/config.toml`, and the catalogue of models in Codex's own form beside it. Documented:
 //! `model_providers`, its `auth.command`, and `model_catalog_json`. Observed: the form of the catalogue.
 
-use super::{Launch, Start, Tool, key_file, no_notes};
+use super::{Start, Tool, key_file, no_notes};
 use crate::setup::{
     Change, Format, ToolFile,
     target::{ENTRY, KEY_VARIABLE, System, Target},
@@ -15,7 +15,7 @@ pub(super) const TOOL: Tool = Tool {
     documentation: "https://developers.openai.com/codex/config-advanced",
     is_tried: true,
     files,
-    launch: Launch::With(launch),
+    launch,
     notes: no_notes,
     overriding: &[],
 };
@@ -43,7 +43,7 @@ fn files(target: &Target) -> Vec<ToolFile> {
     ];
     vec![
         key_file(target),
-        ToolFile::whole(catalogue, models(target)),
+        ToolFile::own(catalogue, models(target)),
         ToolFile::changes(home.join("config.toml"), Format::Toml, changes),
     ]
 }
@@ -75,7 +75,7 @@ fn launch(target: &Target) -> Start {
     Start {
         env: vec![(KEY_VARIABLE, target.key().to_owned())],
         args: settings.into_iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]).collect(),
-        files: vec![ToolFile::whole(catalogue, models(target))],
+        files: vec![ToolFile::own(catalogue, models(target))],
     }
 }
 

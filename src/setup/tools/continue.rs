@@ -1,9 +1,9 @@
 //! Continue: entries of `models` in `~/.continue/config.yaml`, the key in `~/.continue/.env`. Documented: both files, the
-//! fields of a model, and `${{ secrets.… }}`.
+//! fields of a model, `${{ secrets.… }}`, and `cn --config`. Observed: `cn` takes secrets from the environment, too.
 
-use super::{Launch, Tool, no_notes};
+use super::{Start, Tool, no_notes};
 use crate::setup::{
-    Change, Format, Offer, ToolFile,
+    Change, Format, Offer, ToolFile, apply,
     target::{KEY_VARIABLE, Target},
     value::Value,
 };
@@ -15,28 +15,28 @@ pub(super) const TOOL: Tool = Tool {
     documentation: "https://docs.continue.dev/reference",
     is_tried: true,
     files,
-    launch: Launch::Never("Continue runs inside an editor, which starts it: use `tollfree setup continue`"),
+    launch,
     notes: no_notes,
     overriding: &[],
 };
 
 fn files(target: &Target) -> Vec<ToolFile> {
     let folder = target.places.folder("CONTINUE_GLOBAL_DIR", ".continue");
+    vec![
+        ToolFile::changes(folder.join(".env"), Format::Dotenv, vec![Change::new(&[KEY_VARIABLE], target.key())])
+            .secret(),
+        ToolFile::changes(folder.join("config.yaml"), Format::Yaml, models(target)),
+    ]
+}
+
+fn models(target: &Target) -> Vec<Change> {
     let mut listed = target.listed();
     // Continue takes the first model of the file.
     listed.sort_by_key(|offer| offer.name != target.model.name);
     let entry = |offer: &Offer| Change::entry(&["models"], "name", &title(offer), model(target, offer));
     let head = [("name", "Local Config"), ("version", "1.0.0"), ("schema", "v1")];
     let head = head.map(|(field, value)| Change::new(&[field], value).unless_set());
-    vec![
-        ToolFile::changes(folder.join(".env"), Format::Dotenv, vec![Change::new(&[KEY_VARIABLE], target.key())])
-            .secret(),
-        ToolFile::changes(
-            folder.join("config.yaml"),
-            Format::Yaml,
-            head.into_iter().chain(listed.into_iter().map(entry)).collect(),
-        ),
-    ]
+    head.into_iter().chain(listed.into_iter().map(entry)).collect()
 }
 
 fn title(offer: &Offer) -> String {
@@ -60,4 +60,15 @@ fn model(target: &Target, offer: &Offer) -> Value {
         ("capabilities", (!abilities.is_empty()).then(|| abilities.into())),
         ("defaultCompletionOptions", has_sizes.then_some(sizes)),
     ])
+}
+
+/// The program of the terminal; editors start the extension themselves.
+fn launch(target: &Target) -> Start {
+    let config = target.places.config("tollfree/continue.yaml");
+    let text = apply(Format::Yaml, "", &models(target)).unwrap_or_default();
+    Start {
+        env: vec![(KEY_VARIABLE, target.key().to_owned())],
+        args: vec!["--config".to_owned(), config.display().to_string()],
+        files: vec![ToolFile::own(config, text)],
+    }
 }

@@ -1,10 +1,10 @@
 //! Crush: a provider in `~/.config/crush/crush.json`, which newer versions read beside `crushrc`. Documented: the file, the
-//! fields, and that `$(…)` in a key runs a command.
+//! fields, that `$(…)` in a key runs a command and `$NAME` stands for a variable, and `CRUSH_GLOBAL_CONFIG`.
 
-use super::{Launch, Tool, key_file, no_notes};
+use super::{Start, Tool, key_file, no_notes};
 use crate::setup::{
-    Change, Format, Offer, ToolFile,
-    target::{ENTRY, Target},
+    Change, Format, Offer, ToolFile, apply,
+    target::{ENTRY, KEY_VARIABLE, Target},
     value::Value,
 };
 
@@ -15,9 +15,7 @@ pub(super) const TOOL: Tool = Tool {
     documentation: "https://github.com/charmbracelet/crush/tree/main/docs/config",
     is_tried: false,
     files,
-    launch: Launch::Never(
-        "Crush reads providers only from its files, and those of `tollfree setup crush` hold no secret: use that",
-    ),
+    launch,
     notes: no_notes,
     overriding: &[],
 };
@@ -27,23 +25,27 @@ const UNKNOWN_CONTEXT_TOKENS: i64 = 32_768;
 const UNKNOWN_OUTPUT_TOKENS: i64 = 4_096;
 
 fn files(target: &Target) -> Vec<ToolFile> {
+    let changes = changes(target, format!("$({})", target.print_key()));
+    let folder = target.places.var("CRUSH_GLOBAL_CONFIG").map_or_else(|| target.places.config("crush"), Into::into);
+    vec![key_file(target), ToolFile::changes(folder.join("crush.json"), Format::Json, changes)]
+}
+
+fn changes(target: &Target, key: String) -> Vec<Change> {
     let models: Vec<Value> = target.listed().into_iter().map(model).collect();
     let provider = Value::map([
         ("name", Some("Tollfree".into())),
         ("type", Some("openai-compat".into())),
         ("base_url", Some(target.gateway.v1().into())),
-        ("api_key", Some(format!("$({})", target.print_key()).into())),
+        ("api_key", Some(key.into())),
         ("models", Some(models.into())),
     ]);
     let chosen =
         |offer: &Offer| Value::map([("provider", Some(ENTRY.into())), ("model", Some(offer.name.as_str().into()))]);
-    let changes = vec![
+    vec![
         Change::new(&["providers", ENTRY], provider),
         Change::new(&["models", "large"], chosen(&target.model)),
         Change::new(&["models", "small"], chosen(&target.small)),
-    ];
-    let folder = target.places.var("CRUSH_GLOBAL_CONFIG").map_or_else(|| target.places.config("crush"), Into::into);
-    vec![key_file(target), ToolFile::changes(folder.join("crush.json"), Format::Json, changes)]
+    ]
 }
 
 fn model(offer: &Offer) -> Value {
@@ -55,4 +57,15 @@ fn model(offer: &Offer) -> Value {
         ("can_reason", Some(offer.can_reason.into())),
         ("supports_attachments", Some(offer.can_see.into())),
     ])
+}
+
+/// With a folder of settings of its own.
+fn launch(target: &Target) -> Start {
+    let folder = target.places.config("tollfree/crush");
+    let text = apply(Format::Json, "", &changes(target, format!("${KEY_VARIABLE}"))).unwrap_or_default();
+    Start {
+        env: vec![("CRUSH_GLOBAL_CONFIG", folder.display().to_string()), (KEY_VARIABLE, target.key().to_owned())],
+        files: vec![ToolFile::own(folder.join("crush.json"), text)],
+        ..Start::default()
+    }
 }

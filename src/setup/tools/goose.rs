@@ -1,7 +1,7 @@
 //! goose: a provider file in `~/.config/goose/custom_providers/`, and the choice of it in `config.yaml`. Documented: both, and
 //! that keys come from the environment or from the keyring, never from these files.
 
-use super::{Launch, Start, Tool};
+use super::{Start, Tool};
 use crate::setup::{
     Change, Format, Offer, ToolFile,
     target::{ENTRY, KEY_VARIABLE, System, Target},
@@ -15,7 +15,7 @@ pub(super) const TOOL: Tool = Tool {
     documentation: "https://goose-docs.ai/docs/guides/config-files",
     is_tried: false,
     files,
-    launch: Launch::With(launch),
+    launch,
     notes,
     overriding: &["GOOSE_PROVIDER", "GOOSE_MODEL"],
 };

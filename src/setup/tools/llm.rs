@@ -1,9 +1,10 @@
 //! `llm`: entries of `extra-openai-models.yaml`, the key in `keys.json`, the model in `default_model.txt`. Documented: the
-//! first two and `LLM_USER_PATH`. Observed: `default_model.txt`, which `llm models default` writes.
+//! first two and `LLM_USER_PATH`. Observed: `default_model.txt`, which `llm models default` writes; and that a model whose key is
+//! not in `keys.json` takes `OPENAI_API_KEY`.
 
-use super::{Launch, Tool, no_notes};
+use super::{Start, Tool, no_notes};
 use crate::setup::{
-    Change, Format, Offer, ToolFile,
+    Change, Format, Offer, ToolFile, apply,
     target::{ENTRY, System, Target},
     value::Value,
 };
@@ -15,10 +16,12 @@ pub(super) const TOOL: Tool = Tool {
     documentation: "https://llm.datasette.io/en/stable/other-models.html",
     is_tried: true,
     files,
-    launch: Launch::Never("llm reads the keys of such models only from its own file: use `tollfree setup llm`"),
+    launch,
     notes: no_notes,
     overriding: &["LLM_MODEL"],
 };
+
+const MODELS: &str = "extra-openai-models.yaml";
 
 fn files(target: &Target) -> Vec<ToolFile> {
     let default = match target.places.system() {
@@ -27,14 +30,17 @@ fn files(target: &Target) -> Vec<ToolFile> {
         System::Windows => target.places.app_data("io.datasette.llm"),
     };
     let folder = target.places.var("LLM_USER_PATH").map_or(default, Into::into);
-    let entry = |offer: &Offer| Change::entry(&[], "model_id", &model_id(offer), model(target, offer));
-    let models = target.listed().into_iter().map(entry).collect();
     let key = vec![Change::new(&[ENTRY], target.key())];
     vec![
         ToolFile::changes(folder.join("keys.json"), Format::Json, key).secret(),
-        ToolFile::changes(folder.join("extra-openai-models.yaml"), Format::Yaml, models),
+        ToolFile::changes(folder.join(MODELS), Format::Yaml, models(target)),
         ToolFile::whole(folder.join("default_model.txt"), model_id(&target.model)),
     ]
+}
+
+fn models(target: &Target) -> Vec<Change> {
+    let entry = |offer: &Offer| Change::entry(&[], "model_id", &model_id(offer), model(target, offer));
+    target.listed().into_iter().map(entry).collect()
 }
 
 /// A name of its own, because `llm` has models of other servers, too.
@@ -49,7 +55,22 @@ fn model(target: &Target, offer: &Offer) -> Value {
         ("api_base", Some(target.gateway.v1().into())),
         ("api_key_name", Some(ENTRY.into())),
         ("supports_tools", Some(offer.can_call_tools.into())),
-        ("supports_schema", Some(true.into())),
+        ("supports_schema", Some(offer.can_keep_schema.into())),
         ("vision", Some(offer.can_see.into())),
     ])
+}
+
+/// In a folder of its own: a key in the person's `keys.json` would win over the environment.
+fn launch(target: &Target) -> Start {
+    let folder = target.places.config("tollfree/llm");
+    let text = apply(Format::Yaml, "", &models(target)).unwrap_or_default();
+    Start {
+        env: vec![
+            ("LLM_USER_PATH", folder.display().to_string()),
+            ("LLM_MODEL", model_id(&target.model)),
+            ("OPENAI_API_KEY", target.key().to_owned()),
+        ],
+        files: vec![ToolFile::own(folder.join(MODELS), text)],
+        ..Start::default()
+    }
 }

@@ -25,18 +25,12 @@ pub(crate) struct Tool {
     /// Whether the tests run the tool itself after `setup`.
     pub is_tried: bool,
     pub files: fn(&Target) -> Vec<ToolFile>,
-    pub launch: Launch,
+    /// How `tollfree launch` starts the tool without a secret on disk.
+    pub launch: fn(&Target) -> Start,
     /// What a person must know, or still has to do.
     pub notes: fn(&Target) -> Vec<String>,
     /// Variables of the environment that win over the file.
     pub overriding: &'static [&'static str],
-}
-
-/// How `tollfree launch` starts the tool without a secret on disk.
-pub(crate) enum Launch {
-    With(fn(&Target) -> Start),
-    /// The reason why it cannot.
-    Never(&'static str),
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +62,7 @@ pub(crate) fn tool(id: &str) -> Option<&'static Tool> {
 
 /// The file of the client key, for tools that refer to it.
 fn key_file(target: &Target) -> ToolFile {
-    ToolFile::whole(target.key_file(), format!("{}\n", target.key())).secret()
+    ToolFile::own(target.key_file(), format!("{}\n", target.key())).secret()
 }
 
 fn no_notes(_: &Target) -> Vec<String> {

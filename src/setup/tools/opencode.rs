@@ -1,7 +1,7 @@
 //! opencode: a provider in `~/.config/opencode/opencode.json`. Documented: the file, providers of `@ai-sdk/openai-compatible`,
 //! their limits, and the variables `{file:…}` and `{env:…}`.
 
-use super::{Launch, Start, Tool, key_file, no_notes};
+use super::{Start, Tool, key_file, no_notes};
 use crate::setup::{
     Change, Format, Offer, ToolFile, apply,
     target::{ENTRY, KEY_VARIABLE, Target},
@@ -15,7 +15,7 @@ pub(super) const TOOL: Tool = Tool {
     documentation: "https://opencode.ai/docs/providers",
     is_tried: true,
     files,
-    launch: Launch::With(launch),
+    launch,
     notes: no_notes,
     overriding: &["OPENCODE_CONFIG_CONTENT"],
 };

@@ -1,6 +1,6 @@
 //! Qwen Code: models of the provider `openai` in `~/.qwen/settings.json`, with the key in its `env`. Documented: all of it.
 
-use super::{Launch, Start, Tool, no_notes};
+use super::{Start, Tool, no_notes};
 use crate::setup::{
     Change, Format, Offer, ToolFile,
     target::{KEY_VARIABLE, Target},
@@ -12,9 +12,9 @@ pub(super) const TOOL: Tool = Tool {
     name: "Qwen Code",
     program: "qwen",
     documentation: "https://qwenlm.github.io/qwen-code-docs/en/users/configuration/model-providers",
-    is_tried: false,
+    is_tried: true,
     files,
-    launch: Launch::With(launch),
+    launch,
     notes: no_notes,
     overriding: &["OPENAI_MODEL"],
 };

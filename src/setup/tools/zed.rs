@@ -1,7 +1,7 @@
 //! Zed: a provider of `language_models.openai_compatible` in its `settings.json`. Documented: the fields, and that keys come
 //! from the keychain or from a variable named after the provider, never from this file.
 
-use super::{Launch, Start, Tool};
+use super::{Start, Tool};
 use crate::setup::{
     Change, Format, Offer, ToolFile,
     target::{System, Target},
@@ -15,7 +15,7 @@ pub(super) const TOOL: Tool = Tool {
     documentation: "https://zed.dev/docs/ai/use-api-access",
     is_tried: false,
     files,
-    launch: Launch::With(launch),
+    launch,
     notes,
     overriding: &[],
 };

@@ -152,16 +152,73 @@ async fn undoing_restores_the_very_bytes_and_permissions_of_every_tool() {
     }
 }
 
+/// A text that is not valid in the format of the file, in its second line. `None`: every text is valid.
+fn broken(path: &Path) -> Option<&'static str> {
+    match path.extension().and_then(|end| end.to_str()) {
+        Some("toml") => Some("a = 1\nb = = 2\n"),
+        Some("yaml" | "yml") => Some("a: 1\nb: [1, 2\nc: 3\n"),
+        Some("json") => Some("{ \"a\": 1,\n  \"b\": ]\n}\n"),
+        _ => None,
+    }
+}
+
 #[tokio::test]
-async fn a_broken_file_is_left_alone_and_its_place_is_named() {
+async fn a_broken_file_of_any_tool_is_left_alone_and_its_place_is_named() {
     let desk = Desk::new().await;
-    let config = desk.path(".codex/config.toml");
-    write(&config, "model = \"a\"\nbroken = = 1\n", 0o644);
-    let before = desk.files();
-    let (code, error) = desk.refused(&["setup", "codex"]).await;
-    assert_eq!(code, 1, "{error}");
-    assert!(error.contains("~/.codex/config.toml was left as it is: line 2, column 10"), "{error}");
-    assert_eq!(desk.files(), before);
+    let tools = desk.json(&["setup"]).await;
+    assert_eq!(tools.as_array().unwrap().len(), 10);
+    for tool in tools.as_array().unwrap() {
+        let id = tool["id"].as_str().unwrap();
+        let plan = desk.json(&["setup", id, "--dry-run"]).await;
+        let all = plan["files"].as_array().unwrap().iter().map(|file| PathBuf::from(file["path"].as_str().unwrap()));
+        // What only this program writes is replaced, whatever is in it.
+        let files: Vec<PathBuf> = all.filter(|path| !path.ends_with("tollfree-models.json")).collect();
+        let breakable: Vec<_> = files.iter().filter_map(|path| Some((path, broken(path)?))).collect();
+        assert!(!breakable.is_empty(), "{id}");
+        for (path, text_of_it) in breakable {
+            write(path, text_of_it, 0o644);
+            let before = desk.files();
+            let (code, error) = desk.refused(&["setup", id]).await;
+            let name = path.strip_prefix(desk.home.path()).unwrap().display();
+            assert_eq!(code, 1, "{id}: {error}");
+            assert!(error.contains(&format!("~/{name} was left as it is: line ")), "{id}: {error}");
+            assert!(!error.contains("line 1,"), "{id}: {error}");
+            assert_eq!(desk.files(), before, "{id}");
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+/// A key that may use only the smaller of two models gets its windows and limits, in the files of every tool that has them.
+#[tokio::test]
+async fn the_sizes_in_the_files_are_those_of_the_key() {
+    let upstream = FakeUpstream::start().await;
+    let model =
+        |context: u32, output: u32| format!("context = {context}\nmax_output = {output}\ncapabilities = [\"tools\"]\n");
+    let file = format!(
+        "[providers.lab]\nbase_url = \"{}\"\nauth = \"none\"\n[providers.lab.models.large]\n{}[providers.lab.models.small]\n{}",
+        upstream.base_url(),
+        model(123_000, 12_300),
+        model(45_000, 4_500),
+    );
+    let app = TestApp::setup().file(&file).env("TOLLFREE_ADMIN_KEY", ADMIN_KEY).start().await;
+    let mut desk = Desk { key: String::new(), home: tempfile::tempdir().unwrap(), app };
+    let tools = desk.json(&["setup"]).await;
+    for (models, context, output, other) in
+        [(json!(["lab/large"]), "123000", "12300", "45000"), (json!(["lab/small"]), "45000", "4500", "123000")]
+    {
+        desk.key = client_key(&desk.app, json!({ "name": context, "models": models })).await;
+        for tool in tools.as_array().unwrap().iter().map(|tool| tool["id"].as_str().unwrap()) {
+            let report = desk.json(&["setup", tool]).await;
+            assert_eq!(report["context_tokens"].to_string(), context, "{tool}: {report}");
+            assert_eq!(report["output_tokens_max"].to_string(), output, "{tool}: {report}");
+            let written: String = desk.files().values().map(|(bytes, _)| text(bytes)).collect();
+            // `llm` knows no sizes.
+            assert_eq!(written.contains(context), tool != "llm", "{tool}: {written}");
+            assert!(!written.contains(other), "{tool}: {written}");
+            desk.json(&["setup", tool, "--undo"]).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -241,11 +298,35 @@ async fn a_wrong_key_and_a_model_that_the_key_may_not_use_are_named() {
     assert!(code == 2 && error.contains("--url: expected an address"), "{code}: {error}");
 }
 
+/// Zed learns of a gateway only from its settings, which are the person's own.
+#[tokio::test]
+async fn what_a_launch_changes_is_undone_to_the_byte() {
+    let desk = Desk::new().await;
+    let (settings, zed) = (desk.path(".config/zed/settings.json"), desk.path("bin/zed"));
+    write(&zed, "#!/bin/sh\n", 0o755);
+    write(&settings, "// mine\n{ \"theme\" :  \"One Dark\" }\n", 0o640);
+    let before = desk.files();
+    let path = format!("{}:{}", desk.path("bin").display(), std::env::var("PATH").unwrap());
+    for more in [None, Some("setup"), Some("launch")] {
+        let launched = desk.run_with(&["launch", "zed"], &[("PATH", &path)]).await;
+        assert!(launched.status.success(), "{}", text(&launched.stderr));
+        let shown = text(&launched.stderr);
+        assert!(shown.contains("~/.config/zed/settings.json was changed; `tollfree setup zed --undo`"), "{shown}");
+        if let Some(command) = more {
+            let again = desk.run_with(&[command, "zed"], &[("PATH", &path)]).await;
+            assert!(again.status.success() && !text(&again.stderr).contains("was changed"), "{}", text(&again.stderr));
+        }
+        assert!(fs::read_to_string(&settings).unwrap().contains("tollfree-gateway"));
+        desk.json(&["setup", "zed", "--undo"]).await;
+        assert_eq!(desk.files(), before, "{more:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_launched_tool_has_the_key_in_its_environment_and_nowhere_else() {
     let desk = Desk::new().await;
     let bin = desk.path("bin");
-    for program in ["codex", "claude", "opencode", "aider", "goose", "qwen", "zed"] {
+    for program in ["codex", "claude", "opencode", "aider", "llm", "cn", "goose", "qwen", "crush", "zed"] {
         write(
             &bin.join(program),
             "#!/bin/sh\nfor word in \"$@\"; do echo \"argument: $word\"; done\nenv\nexit 7\n",
@@ -253,7 +334,8 @@ async fn a_launched_tool_has_the_key_in_its_environment_and_nowhere_else() {
         );
     }
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    for tool in ["codex", "claude-code", "opencode", "aider", "goose", "qwen-code", "zed"] {
+    let tools = desk.json(&["setup"]).await;
+    for tool in tools.as_array().unwrap().iter().map(|tool| tool["id"].as_str().unwrap()) {
         let output = desk.run_with(&["launch", tool, "--", "--own", "argument"], &[("PATH", &path)]).await;
         let shown = text(&output.stdout);
         assert_eq!(output.status.code(), Some(7), "{tool}: {shown}{}", text(&output.stderr));
@@ -264,8 +346,6 @@ async fn a_launched_tool_has_the_key_in_its_environment_and_nowhere_else() {
     for (path, (bytes, _)) in desk.files() {
         assert!(!text(&bytes).contains(&desk.key), "{}", path.display());
     }
-    let (code, error) = desk.refused(&["launch", "llm"]).await;
-    assert!(code == 2 && error.contains("tollfree setup llm"), "{code}: {error}");
     let (code, error) = desk.refused(&["launch", "opencode"]).await;
     assert!(code == 1 && error.contains("cannot start `opencode`"), "{code}: {error}");
 }

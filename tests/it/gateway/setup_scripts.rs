@@ -180,6 +180,39 @@ async fn settings_of_a_person_leave_the_machine_only_with_consent_and_are_merged
     assert_eq!(fs::read_to_string(&config).unwrap(), broken);
 }
 
+/// `default_model.txt` of llm has nothing to be merged: it is replaced.
+#[tokio::test]
+async fn a_file_that_is_replaced_is_copied_and_only_with_consent() {
+    let desk = Desk::new().await;
+    let file = desk.home.path().join(".config/io.datasette.llm/default_model.txt");
+    let copy = file.with_file_name("default_model.txt.before-tollfree");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    for shell in [Shell::Debian, Shell::BusyBox] {
+        fs::write(&file, "gpt-4o").unwrap();
+        let refused = desk.run("llm", shell, "no").await;
+        assert!(!refused.status.success() && output(&refused).contains("nothing was changed"), "{}", output(&refused));
+        assert!(!copy.exists() && desk.files().len() == 1, "{shell:?}");
+        let script = desk.script("llm").await;
+        let typed = |line: &str| {
+            let mut terminal = desk.command(Path::new("script"), Shell::Debian);
+            terminal.args(["-qec", &format!("/bin/sh {}", script.display()), "/dev/null"]);
+            terminal.env("TOLLFREE_CLIENT_KEY", &desk.key).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = terminal.spawn().unwrap();
+            writeln!(child.stdin.take().unwrap(), "{line}").unwrap();
+            child.wait_with_output().unwrap()
+        };
+        let shown = output(&typed("n"));
+        assert!(shown.contains("are replaced; a copy stays") && shown.contains("default_model.txt"), "{shown}");
+        assert!(!shown.contains("are sent to the gateway") && !copy.exists(), "{shown}");
+        let done = if shell == Shell::Debian { typed("y") } else { desk.run("llm", shell, "yes").await };
+        assert!(done.status.success(), "{}", output(&done));
+        assert_eq!(fs::read_to_string(&copy).unwrap(), "gpt-4o", "{shell:?}");
+        assert!(fs::read_to_string(&file).unwrap().starts_with("tollfree/"));
+        desk.clear();
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_key_is_typed_at_the_terminal_and_not_shown() {
     let desk = Desk::new().await;
