@@ -87,8 +87,8 @@ fn unknown(name: &str) -> ApiError {
 ///
 /// The body is a form (`application/x-www-form-urlencoded`). It has the folders of the person (`HOME`, `os` and the variables
 /// with which tools find their files), optionally a `model`, and as `text0`, `text1` … the present texts of files that are to
-/// be merged. The answer has a line for each file: its mode, `edit` or `whole`, and its path and new text in Base64. Nothing
-/// is stored.
+/// be merged. The answer has a line for each file: its mode, its kind (`edit`, `whole` or `own`), and its path and new text in
+/// Base64. Nothing is stored.
 #[utoipa::path(
     post, path = "/setup/{tool}/files", tag = "service", operation_id = "setup_files",
     security(("client_key" = [])),
@@ -170,5 +170,7 @@ fn invalid(param: &str, message: String) -> ApiError {
     ApiError::InvalidValue { param: Some(param.to_owned()), message }
 }
 
+#[cfg(test)]
+mod powershell;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,34 @@ async fn scripts_have_the_address_by_which_they_were_called_or_the_one_that_is_s
     assert_eq!((status, &body["error"]["code"]), (404, &"not_found".into()));
 }
 
+#[actix_web::test]
+async fn the_address_of_a_trusted_proxy_is_the_one_of_its_headers() {
+    let mut settings = Settings::default();
+    settings.http.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+    settings.server.host = "0.0.0.0".into();
+    let app = app(settings).await;
+    let get = |peer: &str, host: &'static str, proto: &'static str| {
+        TestRequest::get()
+            .uri("/setup/codex.sh")
+            .peer_addr(peer.parse().unwrap())
+            .insert_header((HOST, "localhost:3000"))
+            .insert_header(("x-forwarded-host", host))
+            .insert_header(("x-forwarded-proto", proto))
+    };
+    for (peer, host, proto, url) in [
+        ("10.1.2.3:9", "gateway.example", "https", "https://gateway.example"),
+        ("10.1.2.3:9", "gateway.example:8443", "HTTPS", "https://gateway.example:8443"),
+        ("10.1.2.3:9", "gateway.example", "http", "http://gateway.example"),
+        // Anybody else could have scripts send keys elsewhere.
+        ("192.0.2.1:9", "evil.example", "https", "http://localhost:3000"),
+    ] {
+        let (status, script) = text(&app, get(peer, host, proto)).await;
+        assert!(status == 200 && script.contains(&format!("url='{url}'")), "{peer} {host}: {status} {script}");
+    }
+    let (status, _, body) = call(&app, get("10.1.2.3:9", "a'b", "https")).await;
+    assert_eq!((status, &body["error"]["code"]), (400, &"invalid_value".into()));
+}
+
 #[test]
 fn a_broken_file_is_an_error_with_its_line_and_column() {
     let form = BTreeMap::from([("HOME".to_owned(), "/h".to_owned()), ("text2".to_owned(), "a = = 1".to_owned())]);
@@ -45,50 +73,6 @@ fn a_broken_file_is_an_error_with_its_line_and_column() {
     let all = files(codex, &target, &BTreeMap::new()).unwrap();
     let config = all.lines().last().unwrap().split(' ').next_back().unwrap();
     assert!(String::from_utf8(BASE64.decode(config.as_bytes()).unwrap()).unwrap().contains("http://gw/v1"));
-}
-
-/// Rules of `PSScriptAnalyzer` that can be checked without PowerShell.
-#[test]
-fn the_powershell_scripts_keep_the_rules_of_its_analyzer() {
-    const VERBS: [&str; 6] = ["Get", "Read", "Test", "Write", "Invoke", "Save"];
-    const ALIASES: [&str; 16] = [
-        "irm",
-        "iex",
-        "iwr",
-        "curl",
-        "wget",
-        "echo",
-        "cat",
-        "ls",
-        "rm",
-        "cp",
-        "mv",
-        "gc",
-        "sc",
-        "select",
-        "where",
-        "foreach-object",
-    ];
-    for tool in &TOOLS {
-        let script = script(&format!("{}.ps1", tool.id), "https://gateway.example").unwrap();
-        assert!(script.is_ascii(), "PSUseBOMForUnicodeEncodedFile");
-        for line in script.lines().filter(|line| !line.trim_start().starts_with('#')) {
-            assert_eq!(line, line.trim_end(), "PSAvoidTrailingWhitespace");
-            for word in ["Invoke-Expression", "Write-Host", "ConvertTo-SecureString", "$global:", "-AsPlainText", ";;"]
-            {
-                assert!(!line.contains(word), "{word}: {line}");
-            }
-            let first = line.trim().split([' ', '(', '|']).next().unwrap_or_default().to_lowercase();
-            assert!(!ALIASES.contains(&first.as_str()), "PSAvoidUsingCmdletAliases: {line}");
-            if let Some(name) = line.trim().strip_prefix("function ") {
-                let (verb, noun) = name.split_once('-').unwrap();
-                assert!(VERBS.contains(&verb), "PSUseApprovedVerbs: {line}");
-                assert!(!noun.trim_end_matches(" {").ends_with('s'), "PSUseSingularNouns: {line}");
-            }
-        }
-        let count = |c: char| script.matches(c).count();
-        assert!(count('{') == count('}') && count('(') == count(')') && count('[') == count(']'));
-    }
 }
 
 #[test]
