@@ -51,7 +51,8 @@ test: setup $(PAGE) lint ## everything that must hold, on any Debian or Ubuntu m
 test-agents: setup ## the real Claude Code, Codex and other tools after `tollfree setup` (installs them from npm and PyPI; three minutes)
 	cd tests/agents && npm ci --silent
 	# Their lock files would name packages of other platforms that not every registry has.
-	cd tests/agents && npm install --silent --no-save --no-package-lock --prefix .venv/node opencode-ai@1.18.33 @continuedev/cli@1.5.47
+	cd tests/agents && npm install --silent --no-save --no-package-lock --prefix .venv/node opencode-ai@1.18.33 @continuedev/cli@1.5.47 \
+	  @qwen-code/qwen-code@0.24.4
 	cd tests/agents && for tool in aider llm; do \
 	  cmp -s requirements-$$tool.txt .venv/$$tool/made-from || { rm -rf .venv/$$tool && python3 -m venv .venv/$$tool && \
 	    .venv/$$tool/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-$$tool.txt && \

@@ -1,7 +1,7 @@
-"""A scripted provider: an OpenAI-compatible server that plays a model which works on one task. Usage: provider.py PORT LOG [THIRD]
+"""A scripted provider: an OpenAI-compatible server that plays a model which works on one task. Usage: provider.py PORT LOG [NTH]
 
 Every request with tools is answered with the next step of the task, counted by the tool results in the conversation since the task
-was given; any other request with a short text. With THIRD every third call is refused with 429 and a time of one second. Each call
+was given. aider has no tools: its files are in the text. Any other request is answered with a short text. With NTH every call of this number, such as every third, is refused with 429 and a time of one second. Each call
 is a line of LOG: its status and the step.
 """
 
@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 
-PORT, LOG, THIRD = int(sys.argv[1]), sys.argv[2], len(sys.argv) > 3
+PORT, LOG, NTH = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 0
 WRONG, RIGHT = "print(6 * 6)", "print(6 * 7)"
 lock, calls = threading.Lock(), [0]
 
@@ -19,21 +19,39 @@ def patch(*lines):
     return {"input": "\n".join(["*** Begin Patch", *lines, "*** End Patch"]) + "\n"}
 
 
-# What each agent calls its tools, and the steps: write a file, run it, see that it is wrong, mend it, run it again.
+def steps(write, path, text, run, edit=None, names=None):
+    """Writes a file, runs it, sees that it is wrong, mends it, and runs it again, with tools of these names and parameters."""
+    place = {path: "{cwd}/answer.py"} if path else {}
+    first, second = (write, {**place, text: WRONG + "\n"}), (write, {**place, text: RIGHT + "\n"})
+    if edit:
+        second = (edit, dict(zip(names, ["{cwd}/answer.py", WRONG, RIGHT])))
+    return [first, run, second, run]
+
+
+# What each agent calls its tools: the name of the first, and its first required parameter.
+SNAKE, CAMEL = ("file_path", "old_string", "new_string"), ("filePath", "oldString", "newString")
+RUN = {"command": "python3 answer.py"}
+DESCRIBED = {**RUN, "description": "Runs the program"}
 STEPS = {
-    "apply_patch": [
+    # Codex
+    ("apply_patch", "input"): [
         ("apply_patch", patch("*** Add File: answer.py", f"+{WRONG}")),
         ("exec_command", {"cmd": "python3 answer.py"}),
         ("apply_patch", patch("*** Update File: answer.py", "@@", f"-{WRONG}", f"+{RIGHT}")),
         ("exec_command", {"cmd": "python3 answer.py"}),
     ],
-    "Write": [
-        ("Write", {"file_path": "{cwd}/answer.py", "content": WRONG + "\n"}),
-        ("Bash", {"command": "python3 answer.py", "description": "Runs the program"}),
-        ("Edit", {"file_path": "{cwd}/answer.py", "old_string": WRONG, "new_string": RIGHT}),
-        ("Bash", {"command": "python3 answer.py", "description": "Runs the program"}),
-    ],
+    # Claude Code, Continue, Qwen Code, opencode
+    ("Write", "file_path"): steps("Write", "file_path", "content", ("Bash", DESCRIBED), "Edit", SNAKE),
+    # Continue edits only files that it has read.
+    ("Write", "filepath"): steps("Write", "filepath", "content", ("Bash", RUN)),
+    ("write_file", "file_path"): steps(
+        "write_file", "file_path", "content", ("run_shell_command", {**DESCRIBED, "is_background": False}), "edit", SNAKE
+    ),
+    ("write", "filePath"): steps("write", "filePath", "content", ("bash", DESCRIBED), "edit", CAMEL),
+    # llm, with the functions of functions.py
+    ("write_program", "text"): steps("write_program", None, "text", ("run_program", {})),
 }
+END = "The program prints 42 now."
 
 
 def folder(text):
@@ -43,17 +61,27 @@ def folder(text):
 
 def reply(request):
     """The step, and the message that answers the request."""
-    names = [tool["function"]["name"] for tool in request.get("tools", [])]
-    kind = next((kind for kind in STEPS if kind in names), None)
-    if kind is None:
+    system = str(request["messages"][0]["content"])
+    if "*file listing*" in system:
+        return listing(request["messages"])
+    tools = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in request.get("tools", [])}
+    kind = next((kind for kind in STEPS if kind[1] in tools.get(kind[0], {}).get("properties", {})), None)
+    # Qwen Code sends the conversation to others of its kind, too, which would begin again.
+    if kind is None or "subagent" in system[:200]:
         return "aside", {"content": "Fine."}
     step = sum(message["role"] == "tool" for message in request["messages"])
     if step >= len(STEPS[kind]):
-        return "end", {"content": "The program prints 42 now."}
+        return "end", {"content": END}
     name, arguments = STEPS[kind][step]
     text = json.dumps(arguments).replace("{cwd}", folder(json.dumps(request["messages"])))
     call = {"index": 0, "id": f"call_{step}", "type": "function", "function": {"name": name, "arguments": text}}
     return str(step), {"content": f"Step {step}.", "tool_calls": [call]}
+
+
+def listing(messages):
+    """aider takes files from the text, and runs the program itself: what it printed is in the next request."""
+    step = sum(message["role"] == "assistant" and "print(6" in str(message["content"]) for message in messages)
+    return str(step), {"content": f"answer.py\n```\n{RIGHT if step else WRONG}\n```\n"}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -73,7 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         with lock:
             calls[0] += 1
-            refuses = THIRD and calls[0] % 3 == 0
+            refuses = NTH > 0 and calls[0] % NTH == 0
         step, message = ("refused", None) if refuses else reply(request)
         with lock, open(LOG, "a") as log:
             print(429 if refuses else 200, step, file=log)

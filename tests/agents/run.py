@@ -1,14 +1,14 @@
-"""The real Claude Code and Codex, headless, on one small task with tools, against a gateway with a scripted provider; and other tools on
-one question. All of them are configured by `tollfree setup` alone.
+"""The real coding agents and other tools, headless, on one small task, against a gateway with a scripted provider.
 
-Usage: run.py GATEWAY_BINARY, after `npm ci` in this folder and the two environments of Python that the Makefile makes. Each agent works
-twice: once plainly, and once while every third call to the provider is refused with 429. It passes if the program that it wrote prints 42
-and the gateway has sent no 429.
+Usage: run.py GATEWAY_BINARY [TOOL ...], after the packages are installed as in the Makefile. Each tool works twice: once after `tollfree setup`, and once
+started by `tollfree launch` while every third (aider: second) call to the provider is refused with 429. It passes if the program that it wrote prints 42,
+no request failed at the gateway, and the tool spoke of no limit.
 """
 
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -20,12 +20,16 @@ import tools
 
 HERE = pathlib.Path(__file__).resolve().parent
 BINARY = pathlib.Path(sys.argv[1]).resolve()
-BIN = HERE / "node_modules" / ".bin"
+ADMIN_KEY = "the-admin-key-of-the-trials"
 TASK = (
     "Write a program answer.py that prints 6 times 7. Run it, and if it prints anything but 42, mend it and run it again. "
     "The folder is {folder} ."
 )
 LIMIT_S = 180
+# What a tool shows of a refusal, in whichever protocol it came.
+SPEAKS_OF_A_LIMIT = re.compile(r"\b429\b|rate.?limit|too many requests|response\.failed|overloaded", re.IGNORECASE)
+# A tool may give up a request of its own accord.
+FINE = (200, 499)
 
 
 def free_port():
@@ -47,6 +51,7 @@ def gateway(folder, provider_port, port):
         f'[queue]\nmax_wait_ms = 60000\n[providers.lab]\nbase_url = "{url}"\nauth = "none"\n[providers.lab.models.m]\n{models}'
     )
     env = environment(folder, PORT=str(port), TOLLFREE_DATA_DIR=str(folder / "data"), OLLAMA_BASE_URL="http://127.0.0.1:1/v1")
+    env["TOLLFREE_ADMIN_KEY"] = ADMIN_KEY
     log = open(folder / "gateway.log", "w")
     process = subprocess.Popen([BINARY, "serve"], cwd=folder, env=env, stdout=log, stderr=log)
     for _ in range(100):
@@ -65,51 +70,55 @@ def client_key(folder):
     return json.loads(made.stdout)["key"]
 
 
-def set_up(tool, folder, port, key):
-    """Configures a tool as a person does, in a home folder of its own. Returns its environment, which has no key."""
-    home = folder / f"home-{tool}"
-    home.mkdir()
-    env = environment(home)
-    given = {**env, "TOLLFREE_CLIENT_KEY": key, "TOLLFREE_URL": f"http://127.0.0.1:{port}"}
-    subprocess.run([BINARY, "setup", tool], cwd=home, env=given, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([BINARY, "doctor", tool, "--idle", "0"], cwd=home, env=given, check=True, stdout=subprocess.DEVNULL)
-    return env
+def failed_requests(port):
+    """The requests of the gateway's journal that did not succeed, and how many there are in all."""
+    url = f"http://127.0.0.1:{port}/admin/v1/requests?limit=200"
+    request = urllib.request.Request(url, headers={"authorization": f"Bearer {ADMIN_KEY}"})
+    records = json.load(urllib.request.urlopen(request))["data"]
+    return [record for record in records if record["status"] not in FINE], len(records)
 
 
-def codex(work):
-    # The sandbox needs rights that containers do not have.
-    free = "--dangerously-bypass-approvals-and-sandbox"
-    return [BIN / "codex", "exec", "--skip-git-repo-check", free, TASK.format(folder=work)]
+def set_up(tool, env, given):
+    """Configures a tool as a person does. What starts it then needs no key in its environment."""
+    for command in (["setup", tool], ["doctor", tool, "--idle", "0"]):
+        subprocess.run([BINARY, *command], cwd=env["HOME"], env=given, check=True, stdout=subprocess.DEVNULL)
 
 
-def claude_code(work):
-    allowed = "Write,Edit,Read,Bash"
-    return [BIN / "claude", "-p", TASK.format(folder=work), "--allowedTools", allowed, "--permission-mode", "acceptEdits"]
+def holds(folder, key):
+    """Whether a file below the folder has the key in it."""
+    return any(path.is_file() and key.encode() in path.read_bytes() for path in folder.rglob("*"))
 
 
-# Neither may look for updates while it is tried.
-QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
-
-
-def trial(name, tool, agent, third):
-    what = f"{name}, {'every third call refused' if third else 'plain'}"
+def trial(tool, launched):
+    chosen = tools.TOOLS[tool]
+    what = f"{chosen.name}, {f'launched, every {chosen.refused}. call refused' if launched else 'set up'}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        work = folder / "work"
+        work, home = folder / "work", folder / "home"
         work.mkdir()
+        home.mkdir()
         provider_port, port, calls = free_port(), free_port(), folder / "calls.log"
         calls.touch()
-        script = [sys.executable, HERE / "provider.py", str(provider_port), calls, *(["third"] if third else [])]
+        script = [sys.executable, HERE / "provider.py", str(provider_port), calls, *([str(chosen.refused)] if launched else [])]
         provider = subprocess.Popen(script)
         key = client_key(folder)
         server = gateway(folder, provider_port, port)
         start = time.monotonic()
+        failed, count = [], 0
         try:
-            env = {**set_up(tool, folder, port, key), **QUIET}
+            env = environment(home, **tools.QUIET)
+            given = {**env, "TOLLFREE_CLIENT_KEY": key, "TOLLFREE_URL": f"http://127.0.0.1:{port}"}
+            command = [chosen.program, *chosen.arguments, TASK.format(folder=work)]
+            if launched:
+                env = {**given, "PATH": f"{chosen.program.parent}:{given['PATH']}"}
+                command = [BINARY, "launch", tool, "--", *command[1:]]
+            else:
+                set_up(tool, env, given)
             ended = subprocess.run(
-                agent(work), cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S
+                command, cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S
             )
             output = ended.stdout + ended.stderr
+            failed, count = failed_requests(port)
         except subprocess.TimeoutExpired as late:
             output = f"not done within {LIMIT_S} s: {late.stdout!r} {late.stderr!r}"
         finally:
@@ -124,33 +133,22 @@ def trial(name, tool, agent, third):
         lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
         refused = [line for line in lines if line.get("http.response.status_code") == 429]
         refusals = calls.read_text().count("429 refused")
-        good = printed == "42" and not refused and (refusals > 0) == third
-        if not good:
-            print(output[-6000:], "\n--- calls\n", calls.read_text(), "\n--- gateway\n", log[-6000:], sep="")
-            raise SystemExit(f"{what}: printed {printed!r}, {len(refused)} times 429 from the gateway, {refusals} from the provider")
-        print(f"{what}: ok, {time.monotonic() - start:.0f} s, {refusals} refusals of the provider waited for", flush=True)
+        faults = {
+            f"it printed {printed!r}": printed != "42",
+            f"{len(refused)} responses of the gateway were 429": refused,
+            f"{len(failed)} of {count} requests of the journal failed": failed or not count,
+            "its output speaks of a limit": SPEAKS_OF_A_LIMIT.search(output),
+            f"the provider refused {refusals} calls": (refusals > 0) != launched,
+            "the key is on disk": launched and holds(home, key),
+        }
+        if any(faults.values()):
+            print(output[-6000:], "\n--- calls\n", calls.read_text(), "\n--- gateway\n", log[-6000:], "\n", failed, sep="")
+            raise SystemExit(f"{what}: {'; '.join(fault for fault, is_so in faults.items() if is_so)}")
+        took_s = time.monotonic() - start
+        print(f"{what}: ok, {took_s:.0f} s, {count} requests, {refusals} refusals of the provider waited for", flush=True)
 
 
-def answers():
-    """Every other tool on one question, at one gateway."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
-        provider_port, port, calls = free_port(), free_port(), folder / "calls.log"
-        calls.touch()
-        provider = subprocess.Popen([sys.executable, HERE / "provider.py", str(provider_port), calls])
-        key = client_key(folder)
-        server = gateway(folder, provider_port, port)
-        try:
-            for tool in tools.TOOLS:
-                tools.trial(tool, folder, set_up(tool, folder, port, key))
-        finally:
-            server.terminate()
-            server.wait()
-            provider.kill()
-
-
-for agent_name, agent_tool, agent_command in (("Codex", "codex", codex), ("Claude Code", "claude-code", claude_code)):
-    for every_third in (False, True):
-        trial(agent_name, agent_tool, agent_command, every_third)
-answers()
+for name in sys.argv[2:] or tools.TOOLS:
+    for is_launched in (False, True):
+        trial(name, is_launched)
 print("all tools did their task")

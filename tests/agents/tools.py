@@ -1,32 +1,47 @@
-"""The tools that only answer, after `tollfree setup`: one question each, against the same gateway and scripted provider."""
+"""The tools that are tried: where each is, and how it is given the task."""
 
+import dataclasses
 import pathlib
-import subprocess
-import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-NODE = HERE / ".venv/node/node_modules/.bin"
-# What the scripted provider answers where it is given no task with tools.
-ANSWER = "Fine."
-LIMIT_S = 180
+NPM, NODE = HERE / "node_modules/.bin", HERE / ".venv/node/node_modules/.bin"
+
+
+@dataclasses.dataclass
+class Tool:
+    name: str
+    program: pathlib.Path
+    # The arguments before the task.
+    arguments: list
+    # Which calls the provider refuses in the second trial.
+    refused: int = 3
+
 
 TOOLS = {
-    "opencode": [NODE / "opencode", "run", "Hello"],
-    "continue": [NODE / "cn", "-p", "Hello"],
-    "llm": [HERE / ".venv/llm/bin/llm", "Hello"],
-    "aider": [
-        HERE / ".venv/aider/bin/aider", "--no-check-update", "--analytics-disable", "--yes-always", "--no-git", "--no-pretty", "--message", "Hello",
-    ],
+    # Its sandbox needs rights that containers do not have.
+    "codex": Tool("Codex", NPM / "codex", ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]),
+    "claude-code": Tool(
+        "Claude Code", NPM / "claude", ["--allowedTools", "Write,Edit,Read,Bash", "--permission-mode", "acceptEdits", "-p"]
+    ),
+    "opencode": Tool("opencode", NODE / "opencode", ["run"]),
+    "continue": Tool("Continue", NODE / "cn", ["--auto", "-p"]),
+    "qwen-code": Tool("Qwen Code", NODE / "qwen", ["--yolo", "-p"]),
+    "llm": Tool("llm", HERE / ".venv/llm/bin/llm", ["--functions", HERE / "functions.py", "--chain-limit", "20"]),
+    "aider": Tool(
+        "aider",
+        HERE / ".venv/aider/bin/aider",
+        [
+            "--no-check-update", "--analytics-disable", "--yes-always", "--no-git", "--no-pretty",
+            "--test-cmd", "python3 answer.py | grep --line-regexp 42", "--auto-test", "--message",
+        ],
+        # It makes two calls.
+        refused=2,
+    ),
 }
-
-
-def trial(name, folder, env):
-    """Runs a tool that was set up in `env`'s home folder. Its answer must be the provider's."""
-    work = folder / f"work-{name}"
-    work.mkdir()
-    ended = subprocess.run(TOOLS[name], cwd=work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S)
-    output = ended.stdout + ended.stderr
-    if ANSWER not in output:
-        print(output[-6000:])
-        raise SystemExit(f"{name}: no answer, exit code {ended.returncode}")
-    print(f"{name}: ok", flush=True)
+# None of them may look for updates while it is tried.
+QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "OPENCODE_DISABLE_AUTOUPDATE": "1",
+    "QWEN_CODE_SUPPRESS_YOLO_WARNING": "1",
+}
