@@ -9,6 +9,8 @@ use std::{
 use super::{root, run, tool};
 
 const VERSION: &str = "9.8.7";
+/// Writes a manual page as the binary does: `man --dir FOLDER`.
+const PAGES: &str = "if [ \"$1\" = man ]; then mkdir \"$3\" && echo page > \"$3/tollfree.1\"; fi";
 /// In place of GitHub's program: writes down its arguments.
 const GH: &str = "#!/bin/sh\nprintf '%s\\n' \"$@\" > published\n";
 
@@ -52,7 +54,7 @@ fn release() -> tempfile::TempDir {
         let target = format!("{machine}-unknown-linux-{libc}");
         let built = path("target").join(&target).join("dist");
         std::fs::create_dir_all(&built).unwrap();
-        write_program(&built.join("tollfree"), &format!("#!/bin/sh\necho tollfree {VERSION}\n"));
+        write_program(&built.join("tollfree"), &format!("#!/bin/sh\n{PAGES}\necho tollfree {VERSION}\n"));
         run_step("binary", "Pack", folder.path(), &target);
         let name = format!("tollfree-{VERSION}-{target}.tar.gz");
         for name in [format!("{name}.sha256"), name] {
