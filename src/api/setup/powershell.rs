@@ -66,25 +66,13 @@ impl Script {
         &self.text[node.byte_range()]
     }
 
-    /// Every node of these kinds below `node`.
-    fn all<'a>(&self, node: Node<'a>, kinds: &[&str]) -> Vec<Node<'a>> {
-        let (mut found, mut left) = (Vec::new(), vec![node]);
-        while let Some(node) = left.pop() {
-            if kinds.contains(&node.kind()) {
-                found.push(node);
-            }
-            left.extend((0..node.child_count()).filter_map(|nth| node.child(nth.try_into().unwrap())));
-        }
-        found
-    }
-
     fn names(&self, node: Node<'_>, kind: &str) -> Vec<&str> {
-        self.all(node, &[kind]).into_iter().map(|node| self.text(node)).collect()
+        all(node, &[kind]).into_iter().map(|node| self.text(node)).collect()
     }
 
     /// Names of variables below `node`, without those of the environment; those that are given a value, and the others.
     fn variables(&self, node: Node<'_>) -> (BTreeSet<String>, BTreeSet<String>) {
-        let all = self.all(node, &["variable"]).into_iter().map(|node| {
+        let all = all(node, &["variable"]).into_iter().map(|node| {
             let name = self.text(node).trim_start_matches("${").trim_start_matches('$').trim_end_matches('}');
             (name.to_lowercase(), node)
         });
@@ -126,14 +114,26 @@ impl Script {
         for name in given.iter().filter(|name| AUTOMATIC.contains(&name.as_str())) {
             faults.push(format!("PSAvoidAssignmentToAutomaticVariable: {name}"));
         }
-        for function in self.all(root, &["function_statement"]) {
-            let parameters = self.all(function, &["script_parameter"]);
+        for function in all(root, &["function_statement"]) {
+            let parameters = all(function, &["script_parameter"]);
             let (_, used) = self.variables(function);
             let unused = parameters.iter().flat_map(|parameter| self.variables(*parameter).0);
             faults.extend(unused.filter(|name| !used.contains(name)).map(|n| format!("PSReviewUnusedParameter: {n}")));
         }
         faults
     }
+}
+
+/// Every node of these kinds, from `node` on.
+fn all<'a>(node: Node<'a>, kinds: &[&str]) -> Vec<Node<'a>> {
+    let (mut found, mut left) = (Vec::new(), vec![node]);
+    while let Some(node) = left.pop() {
+        if kinds.contains(&node.kind()) {
+            found.push(node);
+        }
+        left.extend((0..node.child_count()).filter_map(|nth| node.child(nth)));
+    }
+    found
 }
 
 /// Whether the variable is what is assigned to, and not part of a place in another.

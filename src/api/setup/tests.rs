@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     api::test_support::{app, call, text},
     config::Settings,
+    setup::OTHERS,
 };
 
 #[actix_web::test]
@@ -73,6 +74,20 @@ fn a_broken_file_is_an_error_with_its_line_and_column() {
     let all = files(codex, &target, &BTreeMap::new()).unwrap();
     let config = all.lines().last().unwrap().split(' ').next_back().unwrap();
     assert!(String::from_utf8(BASE64.decode(config.as_bytes()).unwrap()).unwrap().contains("http://gw/v1"));
+}
+
+/// Each tool has its part of the page, from its headline to the next.
+#[test]
+fn the_page_says_which_tools_were_not_tried() {
+    let page = page::html("https://gateway.example");
+    let says_so = |id: &str| {
+        let part = page.split_once(&format!("<h2 id={id}>")).unwrap_or_else(|| panic!("{id} is not on the page")).1;
+        part.split("<h2").next().unwrap().contains("Not tried for real")
+    };
+    for (id, is_tried) in TOOLS.iter().map(|t| (t.id, t.is_tried)).chain(OTHERS.iter().map(|o| (o.id, o.is_tried))) {
+        assert_eq!(says_so(id), !is_tried, "{id}");
+    }
+    assert!(says_so("zed") && !says_so("codex"));
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl ClientAdmin {
     pub(super) async fn open(settings: Settings, url: Option<&str>) -> anyhow::Result<Self> {
         let store = AdminStore::open(&settings, url).await?;
         let url = public_url(&store, &settings).await.unwrap_or_else(|| store.url(&settings));
-        Ok(Self { url, store, settings })
+        Ok(Self { store, settings, url })
     }
 
     pub(super) fn url(&self) -> &str {
