@@ -11,8 +11,8 @@ const COPIES: usize = 2;
 const MIB: usize = 1 << 20;
 /// Step of a reservation that follows what is held.
 const STEP: usize = 64 << 10;
-/// Without a container's limit, and the most by default.
-const DEFAULT_MAX: usize = 512 * MIB;
+/// Without a container's limit, and the most by default: with it a replica stays below 256 MB, whatever it is sent.
+const DEFAULT_MAX: usize = 96 * MIB;
 
 /// Bodies of all requests of this replica, of the responses that are read as a whole, and what is held of streams.
 #[derive(Debug)]
@@ -55,21 +55,41 @@ impl Memory {
     pub(crate) fn reserve(self: &Arc<Self>, owner: Arc<str>) -> Reservation {
         Reservation { memory: self.clone(), owner, bytes: 0 }
     }
+
+    /// Bytes that are reserved now.
+    #[cfg(test)]
+    pub(crate) fn reserved(&self) -> usize {
+        self.held.lock().total
+    }
 }
 
 impl Reservation {
-    /// Reserves memory for more bytes of the body. One client, or one provider, may take half of the memory.
+    /// Reserves memory for more bytes of the body. One client, or one provider, may take three eighths of the memory, so that
+    /// one of each leaves a quarter to others.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let bytes = bytes * COPIES;
         let mut held = self.memory.held.lock();
         let of_owner = held.by_owner.get(&self.owner).copied().unwrap_or(0) + bytes;
-        if held.total + bytes > self.memory.max || of_owner > self.memory.max / 2 {
+        if held.total + bytes > self.memory.max || of_owner > self.memory.max / 8 * 3 {
             return Err(Exhausted);
         }
         held.total += bytes;
         held.by_owner.insert(self.owner.clone(), of_owner);
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Reserves memory for at least this many bytes in all. A few bytes are not worth the lock.
+    pub(crate) fn cover(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        match bytes.saturating_sub(self.bytes / COPIES) {
+            more if more < STEP / 4 => Ok(()),
+            more => self.grow(more),
+        }
+    }
+
+    /// Gives back what is reserved beyond this many bytes.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        self.give_back(self.bytes.saturating_sub(bytes * COPIES));
     }
 
     /// Reserves memory for this many bytes in all, in steps: what rarely holds more than a step rarely takes the lock.
@@ -152,23 +172,31 @@ mod tests {
         }
         assert_eq!(held.resize(MIB), Err(Exhausted));
         assert_eq!(memory.held.lock().total, STEP * COPIES, "what was reserved stays");
+        assert_eq!((held.cover(100), held.cover(STEP + 100), held.cover(2 * STEP)), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(memory.held.lock().total, 2 * STEP * COPIES);
+        held.shrink(1_000);
+        assert_eq!(memory.held.lock().total, 1_000 * COPIES);
         drop(held);
         assert!(memory.held.lock().by_owner.is_empty());
     }
 
     #[test]
-    fn one_client_takes_half_and_what_it_held_is_free_again() {
+    fn one_client_and_one_provider_leave_room_to_others_and_what_they_held_is_free_again() {
         let memory = Memory::new(Some(16));
         let mut ann = memory.reserve("ann".into());
-        assert_eq!(ann.grow(4 * MIB), Ok(()));
+        assert_eq!(ann.grow(3 * MIB), Ok(()));
         assert_eq!(ann.grow(1), Err(Exhausted));
         assert_eq!(memory.reserve("ann".into()).grow(1), Err(Exhausted), "over all requests of a client");
-        let mut bob = memory.reserve("bob".into());
-        assert_eq!(bob.grow(4 * MIB), Ok(()));
-        assert_eq!(memory.reserve("eve".into()).grow(1), Err(Exhausted), "the process is full");
+        let mut bob = memory.reserve("provider bob".into());
+        assert_eq!(bob.grow(3 * MIB), Ok(()));
+        let mut eve = memory.reserve("eve".into());
+        assert_eq!(eve.grow(2 * MIB), Ok(()), "a quarter is left");
+        assert_eq!(eve.grow(1), Err(Exhausted), "the process is full");
+        drop(eve);
         drop(ann);
         assert_eq!(memory.reserve("eve".into()).grow(MIB), Ok(()));
         drop(bob);
+        assert!(Memory::new(None).max <= 96 * MIB);
         let mut lab = memory.reserve("provider lab".into());
         assert_eq!(lab.grow(1_000), Ok(()));
         let body = lab.hold(Bytes::from_static(b"x")).slice(..1);

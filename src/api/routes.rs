@@ -9,7 +9,7 @@ use actix_web::{
 use crate::{
     api::{
         admin, dashboard, docs,
-        edge::{auth::MAX_ADMIN_BODY, error::ApiError, request_id::RequestId},
+        edge::{auth::MAX_ADMIN_BODY, error::ApiError, request_id::RequestId, server_span},
         openapi, setup, v1,
     },
     protocol::Protocol,
@@ -208,7 +208,8 @@ fn refused(request: &HttpRequest, error: &ApiError) -> HttpResponse {
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
-    let (method, path) = (request.method(), request.path());
+    let method = server_span::truncated(request.method().as_str());
+    let path = &*server_span::truncated(request.path());
     let below = path.strip_prefix("/api").unwrap_or(path).strip_prefix("/v1/").unwrap_or_default();
     let message = if OTHER_ENDPOINTS.iter().any(|other| below.split('/').next() == Some(other)) {
         format!(

@@ -314,7 +314,7 @@ pub struct LimitSettings {
     /// Requests at a time, waiting ones included.
     #[serde(deserialize_with = "value::whole::<_, _, 1, 1_000_000>")]
     pub in_flight: usize,
-    /// MiB for bodies and what is held of streams. `None`: half of the container's memory, at most 512 MiB.
+    /// MiB for bodies and what is held of streams. `None`: half of the container's memory, at most 96 MiB.
     #[serde(deserialize_with = "value::optional_whole::<_, _, 16, 1_000_000>")]
     pub memory_mb: Option<usize>,
 }

@@ -145,8 +145,10 @@ impl Embedding {
         let model = parts.last().map(|part| part.reply.model.clone()).unwrap_or_default();
         let body = embeddings::encode(vectors, &model, prompt_tokens, self.request.format);
         let body = body.map_err(|failure| damaged(&failure.message))?;
+        let mut memory = self.flow.upstream.memory().reserve(self.client.id.clone());
+        memory.grow(body.len()).map_err(|_| damaged("There is no memory for the vectors now."))?;
         let reply = parts.pop().ok_or_else(|| damaged("There are no vectors."))?.reply;
-        Ok(ChatReply { body: ChatBody::Whole(body), ..reply })
+        Ok(ChatReply { body: ChatBody::Whole(memory.hold(body)), ..reply })
     }
 }
 

@@ -6,6 +6,8 @@ pub(crate) const MAX_UNCOMMITTED_BYTES: usize = 1 << 20;
 pub(crate) const EVENT_OVERHEAD_BYTES: usize = 128;
 /// One event of a stream. An image inside an event takes some MiB.
 pub(crate) const MAX_EVENT_BYTES: usize = 8 << 20;
+/// Events that one event may be, where a server leaves out the blank lines between them.
+pub(crate) const MAX_JOINED_LINES: usize = 1_000;
 /// A whole response.
 pub(crate) const MAX_RESPONSE_BYTES: usize = 16 << 20;
 /// A whole stream, with its comments: 128,000 tokens with an event for each take some 40 MiB.

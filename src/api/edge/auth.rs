@@ -1,10 +1,10 @@
 //! Authentication as extractors: [`Client`] for endpoints of clients, [`Admin`] and [`AdminJson`] for those of admins. Both
 //! accept a key (see [`presented_key`]) or a session cookie.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
     error::{JsonPayloadError, PayloadError},
     http::{
@@ -25,7 +25,9 @@ use crate::{
         auth_context::{ADMIN, AuthContext, too_many_attempts},
         body,
         error::ApiError,
-        flow_error, session,
+        flow_error,
+        open_requests::OpenRequest,
+        session,
     },
     domain::{Client, KeyDigest, client::ClientKind},
     ledger::{AuthenticationError, ChangedBy},
@@ -39,14 +41,30 @@ pub(crate) const MAX_ADMIN_BODY: usize = 65_536;
 /// endpoints that do may use a cached record.
 const NO_CACHE: Duration = Duration::ZERO;
 
-/// Authenticates the caller of a client endpoint. `max_age`: how old a cached client record may be. `wait`: how long the
-/// caller waits for an unreachable ledger, which has the record.
+/// Authenticates the caller of a client endpoint, and counts the request as its own. `max_age`: how old a cached client record
+/// may be. `wait`: how long the caller waits for an unreachable ledger, which has the record.
 pub(crate) async fn client(request: HttpRequest, max_age: Duration, wait: Duration) -> Result<Client, ApiError> {
-    let context = AuthContext::new(&request)?;
+    let client = identified(&request, max_age, wait).await?;
+    count_for(&request, &client.id)?;
+    Ok(client)
+}
+
+/// Refuses the request of a client that has its share of the replica's requests.
+fn count_for(request: &HttpRequest, client: &Arc<str>) -> Result<(), ApiError> {
+    let open = request.extensions().get::<Arc<OpenRequest>>().cloned();
+    if open.is_none_or(|open| open.belongs_to(client)) {
+        return Ok(());
+    }
+    let message = "You have half of the requests that this replica takes at a time. Try again.".to_owned();
+    Err(ApiError::Overloaded { message })
+}
+
+async fn identified(request: &HttpRequest, max_age: Duration, wait: Duration) -> Result<Client, ApiError> {
+    let context = AuthContext::new(request)?;
     let admin = || Client::new(ADMIN, ClientKind::Admin, []);
     let anonymous = || context.policy.anonymous_client(context.address);
     let Some(token) = valid_key(&context, request.headers(), max_age).await else {
-        if session::remaining_lifetime(&context, &request).await?.is_some() {
+        if session::remaining_lifetime(&context, request).await?.is_some() {
             return Ok(admin());
         }
         if context.policy.open {
@@ -121,12 +139,18 @@ pub(crate) struct Admin {
 }
 
 async fn admin(request: HttpRequest) -> Result<Admin, ApiError> {
-    let context = AuthContext::new(&request)?;
+    let admin = identified_admin(&request).await?;
+    count_for(&request, &ADMIN.into())?;
+    Ok(admin)
+}
+
+async fn identified_admin(request: &HttpRequest) -> Result<Admin, ApiError> {
+    let context = AuthContext::new(request)?;
     if context.policy.admin_key.is_none() {
         return Err(ApiError::AdminKeyNotSet);
     }
     let Some(token) = presented_key(request.headers()) else {
-        if session::remaining_lifetime(&context, &request).await?.is_some() {
+        if session::remaining_lifetime(&context, request).await?.is_some() {
             return Ok(Admin { by: context.by() });
         }
         let message = "The admin key is required: `Authorization: Bearer <admin key>`, or a session.";
@@ -171,7 +195,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for AdminJson<T> {
                 let empty = serde_json::from_str("{}");
                 empty.map_err(|error| ApiError::from(&JsonPayloadError::Deserialize(error)))?
             } else if body::is_compressed(&request)? {
-                let body = body::read(&request, payload, MAX_ADMIN_BODY, None).await?;
+                let body = body::read(&request, payload, MAX_ADMIN_BODY, &mut None).await?;
                 Json::<T>::from_request(&request, &mut without_byte_order_mark(Payload::from(body))).await?.0
             } else {
                 Json::<T>::from_request(&request, &mut without_byte_order_mark(payload)).await?.0

@@ -3,16 +3,20 @@
 use std::io::Read;
 
 use actix_web::{
-    HttpMessage, HttpRequest,
+    HttpRequest,
     dev::Payload,
     error::PayloadError,
     http::header::{CONTENT_ENCODING, CONTENT_LENGTH},
     web::{Bytes, BytesMut},
 };
 use brotli_decompressor::Decompressor;
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::{
+    bufread::GzDecoder,
+    read::{DeflateDecoder, ZlibDecoder},
+};
 use futures_util::StreamExt;
 use ruzstd::decoding::StreamingDecoder;
+use tokio::sync::Semaphore;
 
 use crate::{
     api::edge::error::ApiError,
@@ -23,6 +27,12 @@ use crate::{
 const ZSTD_WINDOW: u64 = 8 << 20;
 /// Compression of what is compressed already gains nothing.
 const MAX_CODINGS: usize = 2;
+/// Frames of Zstandard, or members of gzip, of one body. Even an empty one costs time.
+const MAX_FRAMES: usize = 1_000;
+/// Bytes that are inflated at a time.
+const PIECE_BYTES: usize = 64 << 10;
+/// Bodies that are inflated at a time: each may need a window beside what is reserved.
+static INFLATING: Semaphore = Semaphore::const_new(4);
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,38 +58,41 @@ pub(crate) fn is_compressed(request: &HttpRequest) -> Result<bool, ApiError> {
     codings(request).map(|codings| !codings.is_empty())
 }
 
-/// Reads the whole body: at most `max` bytes, both as it was sent and decompressed. `memory` is held as long as the request.
+/// Reads the whole body: at most `max` bytes, both as it was sent and decompressed. `memory` is reserved for it, and lasts as
+/// long as its owner keeps it.
 pub(crate) async fn read(
     request: &HttpRequest,
     payload: Payload,
     max: usize,
-    mut memory: Option<Reservation>,
+    memory: &mut Option<Reservation>,
 ) -> Result<Bytes, ApiError> {
     let codings = codings(request)?;
     let body = receive(payload, max, memory.as_mut()).await?;
     if codings.is_empty() {
-        request.extensions_mut().insert(memory);
         return Ok(body);
     }
-    // Bodies are text, of which compression leaves a tenth.
-    reserve(memory.as_mut(), body.len().saturating_mul(10).min(max))?;
+    let _turn = INFLATING.acquire().await.map_err(|_| ApiError::Internal)?;
+    let mut reserved = memory.take();
     // A small body can become a large one, which takes a while.
     let inflated = tokio::task::spawn_blocking(move || {
-        codings.into_iter().rev().try_fold(body, |body, coding| inflate(&body, coding, max))
+        let inflated = codings.into_iter().rev().try_fold(body, |body, coding| {
+            let inflated = inflate(&body, coding, max, &mut reserved);
+            drop(body);
+            inflated
+        });
+        if let (Ok(inflated), Some(reserved)) = (&inflated, &mut reserved) {
+            reserved.shrink(inflated.len());
+        }
+        (inflated, reserved)
     });
-    let inflated = inflated.await.map_err(|_| ApiError::Internal)?;
-    request.extensions_mut().insert(memory);
+    let (inflated, reserved) = inflated.await.map_err(|_| ApiError::Internal)?;
+    *memory = reserved;
     inflated
 }
 
-fn reserve(memory: Option<&mut Reservation>, bytes: usize) -> Result<(), ApiError> {
-    match memory.map(|memory| memory.grow(bytes)) {
-        None | Some(Ok(())) => Ok(()),
-        Some(Err(Exhausted)) => {
-            let message = "The bodies of other requests take all memory that is for them. Try again.".to_owned();
-            Err(ApiError::Overloaded { message })
-        }
-    }
+fn exhausted(_: Exhausted) -> ApiError {
+    let message = "The bodies of other requests take all memory that is for them. Try again.".to_owned();
+    ApiError::Overloaded { message }
 }
 
 /// The codings in the order in which they were applied.
@@ -110,7 +123,7 @@ async fn receive(mut payload: Payload, max: usize, mut memory: Option<&mut Reser
             None => return Ok(body.freeze()),
             Some(Ok(chunk)) if body.len() + chunk.len() > max => return Err(ApiError::TooLarge { max }),
             Some(Ok(chunk)) => {
-                reserve(memory.as_deref_mut(), chunk.len())?;
+                memory.as_deref_mut().map_or(Ok(()), |memory| memory.grow(chunk.len())).map_err(exhausted)?;
                 body.extend_from_slice(&chunk);
             }
             Some(Err(PayloadError::Incomplete(_))) => return Err(incomplete("the connection was closed".to_owned())),
@@ -120,41 +133,98 @@ async fn receive(mut payload: Payload, max: usize, mut memory: Option<&mut Reser
     }
 }
 
-fn inflate(body: &[u8], coding: Coding, max: usize) -> Result<Bytes, ApiError> {
-    let inflated = match coding {
-        Coding::Gzip => bounded(MultiGzDecoder::new(body), max),
+/// Why a body is not inflated.
+enum Failure {
+    TooLarge,
+    Exhausted(Exhausted),
+    Damaged(std::io::Error),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+fn inflate(body: &[u8], coding: Coding, max: usize, memory: &mut Option<Reservation>) -> Result<Bytes, ApiError> {
+    let mut inflated = Inflated { bytes: Vec::new(), max, memory };
+    let result = match coding {
+        Coding::Gzip => inflated.gzip(body),
         // The standard means zlib's format, but some senders leave its header out.
-        Coding::Deflate if is_zlib(body) => bounded(ZlibDecoder::new(body), max),
-        Coding::Deflate => bounded(DeflateDecoder::new(body), max),
-        Coding::Brotli => bounded(Decompressor::new(body, 4_096), max),
-        Coding::Zstd => zstd(body, max),
+        Coding::Deflate if is_zlib(body) => inflated.append(&mut ZlibDecoder::new(body)),
+        Coding::Deflate => inflated.append(&mut DeflateDecoder::new(body)),
+        Coding::Brotli => inflated.append(&mut Decompressor::new(body, 4_096)),
+        Coding::Zstd => inflated.zstd(body),
     };
-    match inflated {
-        Ok(Some(inflated)) => Ok(inflated.into()),
-        Ok(None) => Err(ApiError::TooLarge { max }),
-        Err(error) => Err(ApiError::InvalidJson { message: format!("The body cannot be decompressed: {error}.") }),
-    }
-}
-
-/// Everything that `reader` has; `None` where that is more than `max` bytes.
-fn bounded(reader: impl Read, max: usize) -> std::io::Result<Option<Vec<u8>>> {
-    let mut inflated = Vec::new();
-    reader.take(max as u64 + 1).read_to_end(&mut inflated)?;
-    Ok((inflated.len() <= max).then_some(inflated))
-}
-
-/// Frames may follow each other.
-fn zstd(mut rest: &[u8], max: usize) -> std::io::Result<Option<Vec<u8>>> {
-    let mut inflated = Vec::new();
-    while !rest.is_empty() {
-        let mut frame = StreamingDecoder::new_with_max_window_size(rest, ZSTD_WINDOW).map_err(std::io::Error::other)?;
-        match bounded(&mut frame, max - inflated.len())? {
-            Some(more) => inflated.extend(more),
-            None => return Ok(None),
+    match result {
+        Ok(()) => Ok(inflated.bytes.into()),
+        Err(Failure::TooLarge) => Err(ApiError::TooLarge { max }),
+        Err(Failure::Exhausted(why)) => Err(exhausted(why)),
+        Err(Failure::Damaged(error)) => {
+            Err(ApiError::InvalidJson { message: format!("The body cannot be decompressed: {error}.") })
         }
-        rest = frame.into_inner();
     }
-    Ok(Some(inflated))
+}
+
+/// What has been inflated of a body.
+struct Inflated<'a> {
+    bytes: Vec<u8>,
+    max: usize,
+    /// Follows the bytes. A reservation is for a body and a copy of it, and so covers the compressed form, too.
+    memory: &'a mut Option<Reservation>,
+}
+
+impl Inflated<'_> {
+    /// Appends everything that `reader` has.
+    fn append(&mut self, reader: &mut impl Read) -> Result<(), Failure> {
+        loop {
+            let before = self.bytes.len();
+            let left = self.max - before;
+            let piece = PIECE_BYTES.min(left + 1);
+            if let Some(memory) = self.memory {
+                memory.cover(before + piece.min(left)).map_err(Failure::Exhausted)?;
+            }
+            if reader.by_ref().take(piece as u64).read_to_end(&mut self.bytes)? == 0 {
+                return Ok(());
+            }
+            if self.bytes.len() > self.max {
+                return Err(Failure::TooLarge);
+            }
+        }
+    }
+
+    /// Members may follow each other.
+    fn gzip(&mut self, body: &[u8]) -> Result<(), Failure> {
+        self.frames(body, |inflated, rest| {
+            let mut member = GzDecoder::new(rest);
+            inflated.append(&mut member)?;
+            Ok(member.into_inner())
+        })
+    }
+
+    /// Frames may follow each other.
+    fn zstd(&mut self, body: &[u8]) -> Result<(), Failure> {
+        self.frames(body, |inflated, rest| {
+            let mut frame =
+                StreamingDecoder::new_with_max_window_size(rest, ZSTD_WINDOW).map_err(std::io::Error::other)?;
+            inflated.append(&mut frame)?;
+            Ok(frame.into_inner())
+        })
+    }
+
+    fn frames<'b>(
+        &mut self,
+        mut rest: &'b [u8],
+        mut next: impl FnMut(&mut Self, &'b [u8]) -> Result<&'b [u8], Failure>,
+    ) -> Result<(), Failure> {
+        for _ in 0..MAX_FRAMES {
+            rest = next(self, rest)?;
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(std::io::Error::other(format!("it has more than {MAX_FRAMES} parts")).into())
+    }
 }
 
 /// Two bytes of a zlib header are a multiple of 31.
@@ -175,6 +245,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::memory::Memory;
 
     const ZSTD_OF_TEXT: &str = "KLUv/QRY8QAAeyJtb2RlbCI6ImZyZWUiLCJtZXNzYWdlcyI6W119tGeSpA==";
     const BROTLI_OF_TEXT: &str = "Gx0AoIyTpR5B20uRrb1m0enq04BMooknMsMBuSTyYQ+oBg==";
@@ -189,7 +260,7 @@ mod tests {
     async fn body(coding: &'static str, body: Vec<u8>, max: usize) -> Result<Bytes, ApiError> {
         let (request, payload) =
             TestRequest::post().insert_header(("content-encoding", coding)).set_payload(body).to_http_parts();
-        read(&request, payload, max, None).await
+        read(&request, payload, max, &mut None).await
     }
 
     #[actix_web::test]
@@ -223,6 +294,37 @@ mod tests {
         assert!(matches!(body("gzip", bomb, 100_000).await, Err(ApiError::TooLarge { max: 100_000 })));
         assert!(body("gzip", gzip(&[b' '; 100]), 100).await.is_ok());
         assert!(matches!(body("gzip", gzip(&[b' '; 101]), 100).await, Err(ApiError::TooLarge { .. })));
+    }
+
+    #[actix_web::test]
+    async fn what_a_small_body_becomes_is_reserved_while_it_grows_and_as_long_as_it_is_kept() {
+        let memory = Memory::new(Some(8));
+        let read = async |bytes: usize| {
+            let (request, payload) = TestRequest::post()
+                .insert_header(("content-encoding", "gzip, gzip"))
+                .set_payload(gzip(&gzip(&vec![b' '; bytes])))
+                .to_http_parts();
+            let mut reserved = Some(memory.reserve("ann".into()));
+            (read(&request, payload, 16 << 20, &mut reserved).await, reserved)
+        };
+        let (refused, reserved) = read(2 << 20).await;
+        assert!(matches!(refused, Err(ApiError::Overloaded { .. })), "{refused:?}");
+        drop(reserved);
+        let (body, reserved) = read(1 << 20).await;
+        assert_eq!((body.unwrap().len(), memory.reserved()), (1 << 20, 2 << 20));
+        drop(reserved);
+        assert_eq!(memory.reserved(), 0);
+    }
+
+    #[actix_web::test]
+    async fn a_body_of_many_empty_parts_is_refused() {
+        let member = gzip(b"");
+        assert!(body("gzip", member.repeat(MAX_FRAMES), 1 << 20).await.unwrap().is_empty());
+        let read = body("gzip", member.repeat(MAX_FRAMES + 1), 1 << 20).await;
+        assert!(matches!(read, Err(ApiError::InvalidJson { .. })), "{read:?}");
+        let zstd = BASE64.decode(ZSTD_OF_TEXT.as_bytes()).unwrap();
+        let read = body("zstd", zstd.repeat(MAX_FRAMES + 1), 1 << 20).await;
+        assert!(matches!(read, Err(ApiError::InvalidJson { .. })), "{read:?}");
     }
 
     #[actix_web::test]

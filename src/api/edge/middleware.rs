@@ -5,6 +5,7 @@ use std::{
     borrow::Cow,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -27,10 +28,11 @@ use crate::{
         compression::{self, MaybeCompressed},
         cors,
         error::{ApiError, ErrorCode},
+        open_requests::OpenRequest,
         request_body::{self, Arrived},
         request_id::{REQUEST_ID, RequestId},
         server_span,
-        state::{AppState, OpenRequest},
+        state::AppState,
     },
     record::metrics,
     telemetry::RequestScope,
@@ -97,7 +99,11 @@ where
         let mut request = request;
         let (payload, arrived) = request_body::guard(request.take_payload(), state.as_ref());
         request.set_payload(payload);
-        let tracker = RequestTracker::new(&request, arrived, open.flatten(), scope.clone());
+        let open = open.flatten();
+        if let Some(open) = &open {
+            request.extensions_mut().insert(open.clone());
+        }
+        let tracker = RequestTracker::new(&request, arrived, open, scope.clone());
         server_span::record_request(scope.span(), &request, &id);
         let _within = scope.enter();
         (Some((inner.call(request), tracker)), None)
@@ -153,7 +159,8 @@ where
 fn refused(request: &ServiceRequest, policy: Option<&AccessPolicy>) -> Option<ApiError> {
     let path = request.uri().path();
     if is_disguised(path) {
-        return Some(ApiError::NotFound(format!("There is no `{} {path}`.", request.method())));
+        let (method, path) = (server_span::truncated(request.method().as_str()), server_span::truncated(path));
+        return Some(ApiError::NotFound(format!("There is no `{method} {path}`.")));
     }
     let is_served = policy.is_none_or(|policy| policy.allows_host(request.headers()) || is_probe(path));
     (!is_served).then_some(ApiError::HostNotAllowed)
@@ -163,7 +170,8 @@ fn overload<R>(open: Option<&Option<R>>, policy: Option<&AccessPolicy>) -> Optio
     let is_full = matches!(open, Some(None));
     is_full.then(|| {
         let max = policy.map_or(0, |policy| policy.in_flight);
-        ApiError::Overloaded { message: format!("This replica has {max} requests, which is its limit. Try again.") }
+        let message = format!("This replica has as many requests as it takes at a time: {max} in all. Try again.");
+        ApiError::Overloaded { message }
     })
 }
 
@@ -191,7 +199,7 @@ fn chat_route(path: &str) -> Option<&'static str> {
 struct RequestTracker {
     /// The drain waits until it is dropped.
     _arrived: Arrived,
-    _open: Option<OpenRequest>,
+    _open: Option<Arc<OpenRequest>>,
     active: metrics::Active,
     scope: RequestScope,
     started: Instant,
@@ -209,7 +217,7 @@ struct RequestTracker {
 }
 
 impl RequestTracker {
-    fn new(request: &ServiceRequest, arrived: Arrived, open: Option<OpenRequest>, scope: RequestScope) -> Self {
+    fn new(request: &ServiceRequest, arrived: Arrived, open: Option<Arc<OpenRequest>>, scope: RequestScope) -> Self {
         Self {
             _arrived: arrived,
             _open: open,
@@ -217,7 +225,7 @@ impl RequestTracker {
             scope,
             started: Instant::now(),
             method: request.method().clone(),
-            path: request.path().to_owned(),
+            path: server_span::truncated(request.path()),
             route: chat_route(request.path()).map(Cow::Borrowed),
             status: None,
             attempts: None,
@@ -241,7 +249,8 @@ impl RequestTracker {
 
 impl Drop for RequestTracker {
     fn drop(&mut self) {
-        let Self { scope, method, path, status, attempts, code: error, complete, .. } = self;
+        let method = server_span::truncated(self.method.as_str());
+        let Self { scope, path, status, attempts, code: error, complete, .. } = self;
         let _within = scope.enter();
         let took = self.started.elapsed();
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -329,11 +338,9 @@ impl<B: MessageBody> MessageBody for TrackedBody<B> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::{
-        http::{Method, header::HeaderMap},
-        test::TestRequest,
-    };
+    use actix_web::{http::header::HeaderMap, test::TestRequest};
 
+    use super::*;
     use crate::{
         api::test_support::{app, call},
         config::{AuthMode, Settings},
@@ -386,6 +393,15 @@ mod tests {
             assert_eq!(text(&headers, "cache-control"), Some("no-store"), "{path}");
             assert_eq!(text(&headers, "x-content-type-options"), Some("nosniff"), "{path}");
         }
+    }
+
+    #[actix_web::test]
+    async fn what_is_logged_of_a_request_is_bounded() {
+        let method = Method::from_bytes("M".repeat(1_000).as_bytes()).unwrap();
+        let request = TestRequest::default().method(method).uri(&format!("/{}", "p".repeat(50_000))).to_srv_request();
+        let scope = RequestScope::untraced("id".into());
+        let tracker = RequestTracker::new(&request, Arrived::default(), None, scope);
+        assert_eq!((tracker.path.len(), server_span::truncated(tracker.method.as_str()).len()), (256, 256));
     }
 
     #[actix_web::test]

@@ -15,6 +15,7 @@ pub(crate) mod guesses;
 pub(crate) mod host_guard;
 pub(crate) mod keep_alive;
 pub(crate) mod middleware;
+pub(crate) mod open_requests;
 pub(crate) mod pagination;
 pub(crate) mod query;
 pub(crate) mod request_body;

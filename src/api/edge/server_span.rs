@@ -76,6 +76,6 @@ pub(crate) fn record_response(
     }
 }
 
-fn truncated(text: &str) -> String {
+pub(crate) fn truncated(text: &str) -> String {
     text.chars().take(MAX_CHARS).collect()
 }

@@ -2,14 +2,20 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
-    api::edge::{access_policy::AccessPolicy, display_names::DisplayNames, event_hub::EventHub, guesses::Guesses},
+    api::edge::{
+        access_policy::AccessPolicy,
+        display_names::DisplayNames,
+        event_hub::EventHub,
+        guesses::Guesses,
+        open_requests::{OpenRequest, OpenRequests},
+    },
     flow::Flow,
     ledger::{JournalPage, JournalRange},
     memory::Memory,
@@ -37,20 +43,11 @@ pub(crate) struct AppState {
     /// Each running request whose body has arrived holds a receiver.
     in_flight: watch::Sender<()>,
     /// Requests at a time, with those whose bodies are still to come.
-    open: Arc<AtomicUsize>,
+    open: Arc<OpenRequests>,
 }
 
 /// Held by a request until its last byte has been sent.
 pub(crate) struct InFlight(#[expect(dead_code, reason = "held, never read")] watch::Receiver<()>);
-
-/// One of the requests that the replica has at a time.
-pub(crate) struct OpenRequest(Arc<AtomicUsize>);
-
-impl Drop for OpenRequest {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 impl AppState {
     pub(crate) fn new(policy: AccessPolicy, flow: Arc<Flow>, has_clients: bool) -> Self {
@@ -95,9 +92,8 @@ impl AppState {
     }
 
     /// Counts a request, unless there are `max` of them already.
-    pub(crate) fn open_request(&self, max: usize) -> Option<OpenRequest> {
-        let request = OpenRequest(self.open.clone());
-        (self.open.fetch_add(1, Ordering::Relaxed) < max).then_some(request)
+    pub(crate) fn open_request(&self, max: usize) -> Option<Arc<OpenRequest>> {
+        self.open.open(max)
     }
 
     pub(crate) fn track_request(&self) -> InFlight {

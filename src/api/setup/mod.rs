@@ -110,7 +110,7 @@ pub(crate) async fn make_files(
 ) -> Result<HttpResponse, ApiError> {
     let name = request.match_info().query("tool").to_owned();
     let tool = tool(&name).ok_or_else(|| unknown(&name))?;
-    let body = body::read(&request, payload.into_inner(), BODY_BYTES_MAX, None).await?;
+    let body = body::read(&request, payload.into_inner(), BODY_BYTES_MAX, &mut None).await?;
     let form = form(&body);
     let url = public_url(&state.policy.load(), &request)?;
     let target = target(&state, &client, &request, &form, &url)?;

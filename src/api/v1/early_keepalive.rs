@@ -19,11 +19,24 @@ use crate::{
         },
     },
     flow::{AttemptLog, ChatReply, FlowError},
+    memory::Reservation,
     relay::ChatBody,
 };
 
 /// Boxed from the start because it is large and may have to move into the response body.
 pub(crate) type PendingReply = Pin<Box<dyn Future<Output = Result<ChatReply, FlowError>>>>;
+
+/// A reply that keeps the memory of the request's body until it is there. It may be waited for in the body of the response,
+/// when the request of the server is gone.
+pub(crate) fn pending(
+    reply: impl Future<Output = Result<ChatReply, FlowError>> + 'static,
+    memory: Option<Reservation>,
+) -> PendingReply {
+    Box::pin(async move {
+        let _memory = memory;
+        reply.await
+    })
+}
 
 /// Waits for the reply before the headers, or in the body if it takes longer than the protocol holds its status. Dropping the
 /// response cancels the request.
@@ -161,7 +174,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::protocol::Protocol;
+    use crate::{memory::Memory, protocol::Protocol};
 
     fn context() -> RequestContext {
         RequestContext {
@@ -233,6 +246,21 @@ mod tests {
         assert!(pieces[2].1.starts_with(": x-tollfree-provider=groq\n: x-tollfree-model=groq/llama\n"), "{pieces:?}");
         assert_eq!(pieces[2].0, 25);
         assert_eq!((pieces[3].1.as_str(), pieces[4].1.as_str()), ("data: {}\n\n", "data: [DONE]\n\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_memory_of_a_body_is_reserved_until_its_reply_is_there() {
+        let memory = Memory::new(Some(8));
+        let mut reservation = memory.reserve("ann".into());
+        reservation.grow(1_000).unwrap();
+        let response = respond(pending(after(25, Ok(reply())), Some(reservation)), None, context()).await;
+        assert_eq!(memory.reserved(), 2_000, "the response has begun");
+        let mut body = pin!(response.into_body());
+        let mut reserved = Vec::new();
+        while std::future::poll_fn(|cx| body.as_mut().poll_next(cx)).await.is_some() {
+            reserved.push(memory.reserved());
+        }
+        assert_eq!(reserved, [2_000, 2_000, 0, 0, 0], "two comments, the provider, two events");
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,12 +35,13 @@ use crate::{
         (status = "4XX", description = "A provider rejected the request; its own message", body = Envelope),
     ),
 )]
-pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
+pub(crate) async fn create(mut call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
     let protocol = Protocol::Embeddings;
-    let Posted { client, body, .. } = match posted {
+    let Posted { client, body, memory, .. } = match posted {
         Ok(posted) => posted,
         Err(error) => return call.refuse(protocol, &error),
     };
+    call.hold(memory);
     let request = match body.and_then(|body| Ok(embeddings::decode(body)?)) {
         Ok(request) => request,
         Err(error) => return call.reject(protocol, &client, &error),

@@ -50,9 +50,12 @@ impl Encoding {
     }
 
     /// The body of an answer that is not streamed.
-    pub(crate) fn whole(&mut self, model: Arc<str>, completion: &[u8]) -> Result<Bytes, Failure> {
-        let completion = Chunk::read(completion)?;
-        Ok(self.encoder.whole(&self.info(model), completion).into())
+    pub(crate) fn whole(mut self, model: Arc<str>, completion: &[u8]) -> Result<Bytes, Failure> {
+        self.memory.grow(completion.len()).map_err(|_| Failure::no_memory())?;
+        let info = self.info(model);
+        let body = self.encoder.whole(&info, Chunk::read(completion)?);
+        self.memory.cover(body.len()).map_err(|_| Failure::no_memory())?;
+        Ok(self.memory.hold(body.into()))
     }
 
     /// The events of a stream. `events` are those of a chat completion.

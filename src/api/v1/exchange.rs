@@ -34,7 +34,8 @@ use crate::{
     },
     domain::{ChatRequest, Client, PromptSize, Tier, client::ClientKind},
     flow::{AttemptLog, ChatBody, ChatReply, FlowError},
-    protocol::{BadRequest, Decoded, Encoder, Protocol},
+    memory::Reservation,
+    protocol::{BadRequest, Decoded, Encoder, Failure, Protocol},
 };
 
 /// One request of a client at an endpoint of a model, before its body is read.
@@ -43,6 +44,8 @@ pub(crate) struct Call {
     attempt_log: AttemptLog,
     prefer: Result<Prefer, ApiError>,
     session: SessionHeaders,
+    /// For the body of the request.
+    memory: Option<Reservation>,
 }
 
 impl FromRequest for Call {
@@ -56,7 +59,7 @@ impl FromRequest for Call {
             let trace = TraceId::from_request(request, payload).into_inner()?;
             let prefer = Prefer::from_request(request, payload).into_inner();
             let session = SessionHeaders::read(request.headers());
-            Ok(Self { state, attempt_log: AttemptLog::with_trace(&*id.0, trace.0), prefer, session })
+            Ok(Self { state, attempt_log: AttemptLog::with_trace(&*id.0, trace.0), prefer, session, memory: None })
         };
         ready(read())
     }
@@ -65,19 +68,25 @@ impl FromRequest for Call {
 impl Call {
     /// Decodes what was posted, and answers it. Invalid requests are recorded too, but only those of authenticated callers.
     pub(crate) async fn answer(
-        self,
+        mut self,
         protocol: Protocol,
         posted: Result<Posted, ApiError>,
         decode: impl FnOnce(Bytes, &HeaderMap) -> Result<Decoded, BadRequest>,
     ) -> HttpResponse {
-        let Posted { client, request, body } = match posted {
+        let Posted { client, request, body, memory } = match posted {
             Ok(posted) => posted,
             Err(error) => return self.refuse(protocol, &error),
         };
+        self.hold(memory);
         match body.and_then(|body| Ok(decode(body, request.headers())?)) {
             Ok(decoded) => self.serve(protocol, client, decoded).await,
             Err(error) => self.reject(protocol, &client, &error),
         }
+    }
+
+    /// Keeps the memory of the body until the request is over, or a provider has answered it.
+    pub(crate) fn hold(&mut self, memory: Option<Reservation>) {
+        self.memory = memory;
     }
 
     /// Runs a decoded request through the flow.
@@ -93,7 +102,8 @@ impl Call {
         context.dropped = dropped.join(", ");
         let encoding = encoder.map(|encoder| self.encoding(encoder, &client, request.size));
         let streams = request.stream;
-        let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait));
+        let reply = flow.chat(client, request, context.attempt_log.clone(), wait);
+        let reply = early_keepalive::pending(reply, self.memory.take());
         if streams {
             early_keepalive::respond(reply, encoding, context).await
         } else {
@@ -128,6 +138,7 @@ impl Call {
             Err(error) => return self.reject(protocol, &client, &error),
         };
         let encoding = encoder.map(|encoder| self.encoding(encoder, &client, request.size));
+        let mut memory = self.state.bodies.reserve(client.id.clone());
         let reply = Box::pin(flow.chat(client, request, context.attempt_log.clone(), wait)).await;
         if matches!(&reply, Ok(ChatReply { body: ChatBody::Stream(_), .. })) && encoding.is_some() {
             return responders::respond(reply, encoding, &context);
@@ -139,7 +150,8 @@ impl Call {
             };
             let body = computed.and_then(|computed| encode(computed, &reply.model));
             let body = body.ok_or_else(|| FlowError::Damaged("The answer cannot be read.".to_owned()))?;
-            Ok(ChatReply { body: ChatBody::Whole(body), ..reply })
+            memory.grow(body.len()).map_err(|_| FlowError::Damaged(Failure::no_memory().message))?;
+            Ok(ChatReply { body: ChatBody::Whole(memory.hold(body)), ..reply })
         });
         responders::respond(reply, None, &context)
     }

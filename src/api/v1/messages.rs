@@ -37,11 +37,12 @@ use crate::{
         ModelErrors,
     ),
 )]
-pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
-    let Posted { client, request, body } = match posted {
+pub(crate) async fn create(mut call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
+    let Posted { client, request, body, memory } = match posted {
         Ok(posted) => posted,
         Err(error) => return call.refuse(Protocol::Messages, &error),
     };
+    call.hold(memory);
     let read = match body.and_then(|body| Ok(messages::decode(body)?)) {
         Ok(read) => read,
         Err(error) => return call.reject(Protocol::Messages, &client, &error),
@@ -104,7 +105,7 @@ pub(crate) async fn count_tokens(
     id: RequestId,
     posted: Result<Posted, ApiError>,
 ) -> HttpResponse {
-    let counted = posted.and_then(|Posted { client, body, .. }| {
+    let counted = posted.and_then(|Posted { client, body, memory: _memory, .. }| {
         let read = messages::decode_count(body?)?;
         estimate_prompt(&state, &client, &read.request)
     });

@@ -25,3 +25,4 @@ pub(crate) mod stream_test;
 pub(crate) mod transcriptions;
 mod upload;
 pub(crate) mod usage;
+mod whole_body;

@@ -29,11 +29,12 @@ use crate::{
         (status = "4XX", description = "A provider rejected the request; its own message", body = Envelope),
     ),
 )]
-pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
-    let Posted { client, body, .. } = match posted {
+pub(crate) async fn create(mut call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
+    let Posted { client, body, memory, .. } = match posted {
         Ok(posted) => posted,
         Err(error) => return call.refuse(Protocol::Moderations, &error),
     };
+    call.hold(memory);
     let request = match body.and_then(|body| Ok(moderations::decode(body)?)) {
         Ok(request) => request,
         Err(error) => return call.reject(Protocol::Moderations, &client, &error),

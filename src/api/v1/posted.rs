@@ -16,6 +16,7 @@ use crate::{
     },
     domain::Client,
     ledger::MAX_RECORD_AGE,
+    memory::Reservation,
 };
 
 /// The authenticated caller and its body. Authentication comes first, so that errors in the body are reported to authenticated
@@ -25,6 +26,8 @@ pub(crate) struct Posted {
     /// The request, for its headers.
     pub request: HttpRequest,
     pub body: Result<Bytes, ApiError>,
+    /// For the body, as long as anything of it is kept: longer than the handler, where the response begins early.
+    pub memory: Option<Reservation>,
 }
 
 impl FromRequest for Posted {
@@ -41,14 +44,12 @@ impl FromRequest for Posted {
             // Admission compares the version of a cached record, so an old one is good enough here.
             let wait = state.as_ref().map_or(Duration::ZERO, |state| outage_wait(state, request.headers()));
             let client = auth::client(request.clone(), MAX_RECORD_AGE, wait).await?;
+            let mut memory = state.map(|state| state.bodies.reserve(client.id.clone()));
             let body = match headers {
-                Ok(()) => {
-                    let memory = state.map(|state| state.bodies.reserve(client.id.clone()));
-                    body::read(&request, payload, max, memory).await
-                }
+                Ok(()) => body::read(&request, payload, max, &mut memory).await,
                 Err(error) => Err(error),
             };
-            Ok(Self { client, request, body })
+            Ok(Self { client, request, body, memory })
         })
     }
 }

@@ -28,11 +28,12 @@ use crate::{
         (status = "4XX", description = "A provider rejected the request; its own message", body = Envelope),
     ),
 )]
-pub(crate) async fn create(call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
-    let Posted { client, body, .. } = match posted {
+pub(crate) async fn create(mut call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
+    let Posted { client, body, memory, .. } = match posted {
         Ok(posted) => posted,
         Err(error) => return call.refuse(Protocol::Rerank, &error),
     };
+    call.hold(memory);
     let read = match body.and_then(|body| Ok(rerank::decode(body)?)) {
         Ok(read) => read,
         Err(error) => return call.reject(Protocol::Rerank, &client, &error),

@@ -15,7 +15,7 @@ use crate::{
             flow_error,
             keep_alive::{NeverSilent, event_stream},
         },
-        v1::{encoded::Encoding, refusal},
+        v1::{encoded::Encoding, refusal, whole_body::WholeBody},
     },
     domain::window::go_duration,
     flow::{AttemptLog, ChatReply, FlowError},
@@ -62,9 +62,9 @@ fn success(reply: ChatReply, encoding: Option<Encoding>, context: &RequestContex
     let mut response = HttpResponse::Ok();
     let model = reply.model.clone();
     let mut response = match (reply.body, encoding) {
-        (ChatBody::Whole(body), None) => response.content_type("application/json").body(body),
-        (ChatBody::Whole(body), Some(mut encoding)) => match encoding.whole(model, &body) {
-            Ok(body) => response.content_type("application/json").body(body),
+        (ChatBody::Whole(body), None) => response.content_type("application/json").body(WholeBody(body)),
+        (ChatBody::Whole(body), Some(encoding)) => match encoding.whole(model, &body) {
+            Ok(body) => response.content_type("application/json").body(WholeBody(body)),
             Err(failure) => {
                 let error = ApiError::AllFailed { message: format!("{}: {}", reply.provider, failure.message) };
                 return refused(&error, reply.client.as_ref(), context);

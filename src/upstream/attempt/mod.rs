@@ -230,7 +230,7 @@ impl<'a> Call<'a> {
         if kinds::has_own_form(self.request) && !(self.expected.has_transcripts && has_events) {
             let mut memory = self.reservation();
             let body = self.read_rest(&mut response, prefix, &mut memory).await?;
-            return self.parse_computed(&response, &body).map_err(|fault| *fault);
+            return self.parse_computed(&response, &body, memory).map_err(|fault| *fault);
         }
         if has_events {
             let (candidate, idle) = (self.candidate.clone(), self.stream_idle);
@@ -240,7 +240,7 @@ impl<'a> Call<'a> {
         }
         let mut memory = self.reservation();
         let body = self.read_rest(&mut response, prefix, &mut memory).await?;
-        self.parse_whole(&response, memory.hold(body)).await
+        self.parse_whole(&response, body, memory).await
     }
 
     async fn commit_stream(&self, mut events: EventStream) -> Result<Body, Fault> {
@@ -343,10 +343,16 @@ impl<'a> Call<'a> {
     }
 
     /// Reads what a model has computed that does not chat.
-    fn parse_computed(&self, response: &ResponseBody, body: &[u8]) -> Result<Body, Box<Fault>> {
+    fn parse_computed(
+        &self,
+        response: &ResponseBody,
+        body: &[u8],
+        mut memory: Reservation,
+    ) -> Result<Body, Box<Fault>> {
         match kinds::read(&String::from_utf8_lossy(body), self.request, self.candidate) {
             Ok(Computed { body, usage, is_empty, audio_seconds }) => {
-                let content = ReplyBody::Whole { body, usage, finish_reasons: Vec::new() };
+                memory.cover(body.len()).map_err(|_| fault::no_memory(self.candidate))?;
+                let content = ReplyBody::Whole { body: memory.hold(body), usage, finish_reasons: Vec::new() };
                 Ok(Body { content, identity: ResponseIdentity::default(), is_empty, audio_seconds })
             }
             Err(unusable) => Err(Box::new(match unusable {
@@ -356,7 +362,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn parse_whole(&self, response: &ResponseBody, body: Bytes) -> Result<Body, Fault> {
+    async fn parse_whole(&self, response: &ResponseBody, body: Bytes, mut memory: Reservation) -> Result<Body, Fault> {
         if body.trim_ascii().is_empty() {
             return Err(fault::observed(self.candidate, "empty", "the body of the response is empty"));
         }
@@ -385,12 +391,13 @@ impl<'a> Call<'a> {
         if self.stream {
             // The calls of a normalised message are whole, so that each is one fragment.
             let text = String::from_utf8_lossy(&body);
-            let memory = self.reservation();
             let events = EventStream::from_whole(self.candidate.clone(), &text, self.expected, memory);
             return self.commit_stream(events).await;
         }
+        // What was reserved is for the body and its edited copy.
+        memory.cover(body.len()).map_err(|_| fault::no_memory(self.candidate))?;
         Ok(Body {
-            content: ReplyBody::Whole { body, usage, finish_reasons },
+            content: ReplyBody::Whole { body: memory.hold(body), usage, finish_reasons },
             identity: states.identity().clone(),
             is_empty: !states.are_usable(),
             audio_seconds: None,

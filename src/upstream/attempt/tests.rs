@@ -408,3 +408,49 @@ async fn a_response_that_inflates_without_end_is_cut() {
     let fault = fault_of("custom", says(200, "application/json\r\ncontent-encoding: gzip", &body), false).await;
     assert!(fault.message.contains("larger than"), "{}", fault.message);
 }
+
+#[tokio::test]
+async fn a_whole_response_holds_its_memory_edited_or_not() {
+    let text = "x".repeat(100_000);
+    for start in [r#""index":0,"#, ""] {
+        let choice =
+            format!(r#"{{{start}"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}"#);
+        let whole = format!(r#"{{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{choice}]}}"#);
+        let (upstream, server) = (upstream(), serve(says(200, "application/json", whole.as_bytes())).await);
+        let reply = upstream.attempt(&candidate_at("groq", &server.base_url), &request(false)).await.unwrap();
+        let ReplyBody::Whole { body, .. } = reply.body else { panic!("not whole") };
+        assert!(upstream.memory().reserved() >= 100_000, "{} for {}", upstream.memory().reserved(), body.len());
+        drop(body);
+        assert_eq!(upstream.memory().reserved(), 0);
+    }
+}
+
+#[tokio::test]
+async fn lines_of_one_event_are_events_of_their_own_up_to_a_bound() {
+    let joined = |lines: usize| {
+        let line = CHUNK.trim_end().to_owned() + "\n";
+        format!("{}{}\n{FINISH}{DONE}", CHUNK, line.repeat(lines))
+    };
+    let reply = attempt("groq", event_stream(&[&joined(1_000)]), true).await.unwrap();
+    let (text, _, fault) = drained(reply).await;
+    assert_eq!((text.matches("\"Hi\"").count(), fault.is_none()), (1_001, true));
+    let reply = attempt("groq", event_stream(&[&joined(1_001)]), true).await.unwrap();
+    let (text, _, fault) = drained(reply).await;
+    assert_eq!((text.matches("\"Hi\"").count(), fault.map(|fault| fault.label)), (1, Some("malformed".to_owned())));
+}
+
+/// The events that wait behind the first are held as long as any of them is.
+#[tokio::test]
+async fn events_that_were_one_count_in_memory() {
+    let line = CHUNK.trim_end().replace("Hi", &"x".repeat(10_000)) + "\n";
+    let script = event_stream(&[CHUNK, &line.repeat(100), "\n", FINISH, DONE]);
+    let (upstream, server) = (upstream(), serve(script).await);
+    let reply = upstream.attempt(&candidate_at("groq", &server.base_url), &request(true)).await.unwrap();
+    let ReplyBody::Stream(mut events) = reply.body else { panic!("not a stream") };
+    let mut most = 0;
+    while let Some(event) = events.next().await {
+        event.unwrap();
+        most = most.max(upstream.memory().reserved());
+    }
+    assert!(most >= 1_000_000, "{most}");
+}

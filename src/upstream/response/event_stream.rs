@@ -21,7 +21,7 @@ use crate::{
     domain::{Candidate, Fault, Health},
     memory::Reservation,
     upstream::{
-        bounds::{EVENT_OVERHEAD_BYTES, MAX_STREAM_BYTES, MAX_UNCOMMITTED_BYTES},
+        bounds::{EVENT_OVERHEAD_BYTES, MAX_JOINED_LINES, MAX_STREAM_BYTES, MAX_UNCOMMITTED_BYTES},
         fault,
         response_body::{BodyError, ResponseBody},
     },
@@ -54,7 +54,7 @@ pub(crate) struct EventStream {
     /// Memory for what is held: events before the first content, the unfinished event, and the one that was pulled last, which
     /// is being sent until the next one is pulled.
     memory: Reservation,
-    /// Bytes of the events before the first content, while there are any.
+    /// Bytes of the events before the first content, or of an event that is several, while any of them is held.
     opening_bytes: usize,
     /// There is no memory for what is held, which is not the provider's failure.
     is_starved: bool,
@@ -155,6 +155,7 @@ impl EventStream {
             }
         };
         held.append(&mut self.ready);
+        self.opening_bytes = held.iter().map(|event| event.bytes.len() + EVENT_OVERHEAD_BYTES).sum();
         self.ready = held;
         self.committed = true;
         Ok(commit)
@@ -322,8 +323,11 @@ impl EventStream {
         if data.contains(&b'\n')
             && let Some(chunks) = joined_chunks(data)
         {
+            if self.committed {
+                self.opening_bytes += data.len() + chunks.len() * EVENT_OVERHEAD_BYTES;
+            }
             return chunks.into_iter().try_for_each(|chunk| {
-                let data = Bytes::copy_from_slice(chunk);
+                let data = event.data.slice_ref(chunk);
                 let event = RawEvent { raw: data.clone(), data, name: event.name.clone(), terminated: true };
                 self.parse(&event)
             });
@@ -433,13 +437,15 @@ fn is_error_list(data: &[u8]) -> bool {
 
 /// The lines of an event that are chunks of their own: some servers leave out the blank lines between events.
 fn joined_chunks(data: &[u8]) -> Option<Vec<&[u8]>> {
-    let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).collect();
+    let lines: Vec<&[u8]> =
+        data.split(|byte| *byte == b'\n').take(MAX_JOINED_LINES + 1).map(<[u8]>::trim_ascii).collect();
     let is_chunk = |line: &&[u8]| {
         line.is_empty()
             || *line == b"[DONE]"
             || line.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(line).is_ok()
     };
-    (lines.len() > 1 && lines.iter().all(is_chunk)).then_some(lines)
+    let is_bounded = (2..=MAX_JOINED_LINES).contains(&lines.len());
+    (is_bounded && lines.iter().all(is_chunk)).then_some(lines)
 }
 
 /// The data of an event without what some servers put before it: blanks and a second `data:`.

@@ -105,7 +105,7 @@ pub(crate) async fn count_tokens(
     state: Data<AppState>,
     posted: Result<Posted, ApiError>,
 ) -> Result<Json<InputTokens>, ApiError> {
-    let Posted { client, body, .. } = posted?;
+    let Posted { client, body, memory: _memory, .. } = posted?;
     let body = body?;
     let body = RequestBody::read(&body)?;
     let options = Options { purpose: Purpose::Count, ..Options::default() };
@@ -121,11 +121,12 @@ pub(crate) struct InputTokens {
     input_tokens: i64,
 }
 
-async fn answer(call: Call, posted: Result<Posted, ApiError>, purpose: Purpose) -> HttpResponse {
-    let Posted { client, request, body } = match posted {
+async fn answer(mut call: Call, posted: Result<Posted, ApiError>, purpose: Purpose) -> HttpResponse {
+    let Posted { client, request, body, memory } = match posted {
         Ok(posted) => posted,
         Err(error) => return call.refuse(Protocol::Responses, &error),
     };
+    call.hold(memory);
     let decoded = async {
         let (body, manners) = (body?, manners(request.headers()));
         let body = RequestBody::read(&body)?;
