@@ -18,6 +18,15 @@ pub(super) struct HeadLimit {
     line: Vec<u8>,
     line_bytes: usize,
     head: Head,
+    /// Heads and bodies that have ended.
+    ended: u64,
+}
+
+/// A head or a body that has begun and not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    number: u64,
+    pub is_head: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +64,10 @@ impl HeadLimit {
                     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                     let left = left - taken as u64;
                     self.at = match self.at {
-                        At::Body(_) if left == 0 => At::Head,
+                        At::Body(_) if left == 0 => {
+                            self.ended += 1;
+                            At::Head
+                        }
                         At::Body(_) => At::Body(left),
                         _ if left == 0 => At::ChunkSize,
                         _ => At::Chunk(left),
@@ -82,6 +94,12 @@ impl HeadLimit {
             bytes = &bytes[taken..];
         }
         Ok(())
+    }
+
+    /// Where the connection is inside a request.
+    pub(super) fn unfinished(&self) -> Option<Part> {
+        let is_head = self.at == At::Head;
+        (!is_head || self.head_bytes > 0).then_some(Part { number: self.ended, is_head })
     }
 
     fn counts(&mut self, bytes: usize) -> Result<(), HeadTooLarge> {
@@ -130,7 +148,7 @@ impl HeadLimit {
     }
 
     fn next_request(&mut self, at: At) -> At {
-        (self.head, self.head_bytes) = (Head::default(), 0);
+        (self.head, self.head_bytes, self.ended) = (Head::default(), 0, self.ended + 1);
         at
     }
 

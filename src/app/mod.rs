@@ -148,7 +148,8 @@ impl App {
         catalogue::follow(&self, &reload);
         let gate = listen::AcceptGate::new(&listeners)?;
         let write_timeout = Duration::from_millis(self.settings.load().timeouts.write_ms);
-        let server = server::run(&self.state, listeners, workers(), write_timeout)?;
+        let in_flight = self.settings.load().limits.in_flight;
+        let server = server::run(&self.state, listeners, workers(), write_timeout, in_flight)?;
         let handle = server.handle();
         let whole = async { server.await.context("the server failed") };
         tokio::try_join!(whole, signals::run_until_signalled(&self, &reload, handle, gate))?;

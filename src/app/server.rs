@@ -27,14 +27,25 @@ const HEADERS_TIMEOUT: Duration = KEEP_ALIVE;
 /// Time for a caller to read the end of a response when the connection closes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Most connections are idle: clients keep them for their next request. Beyond the limit the kernel keeps new ones waiting.
+const CONNECTIONS_PER_REQUEST: usize = 2;
+/// Also with few requests at a time there are probes and pages.
+const MIN_CONNECTIONS: usize = 1_024;
+
 /// Serves on all listeners. Signals are handled elsewhere.
 pub(super) fn run(
     state: &Data<AppState>,
     listeners: Vec<TcpListener>,
     workers: usize,
     write_timeout: Duration,
+    in_flight: usize,
 ) -> anyhow::Result<Server> {
-    let mut server = Server::build().workers(workers).disable_signals().shutdown_timeout(CLOSE_TIMEOUT.as_secs());
+    let connections = in_flight.saturating_mul(CONNECTIONS_PER_REQUEST).max(MIN_CONNECTIONS).div_ceil(workers.max(1));
+    let mut server = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(connections)
+        .disable_signals()
+        .shutdown_timeout(CLOSE_TIMEOUT.as_secs());
     for listener in listeners {
         let address = listener.local_addr()?;
         let stopping = server.graceful_shutdown_signal();
