@@ -19,6 +19,8 @@ use crate::{
 const TIMEOUT_MS: u64 = 1_500;
 /// A new model or a newly started Ollama is noticed within this time.
 const INTERVAL: Duration = Duration::from_secs(15);
+/// Models that a log line names.
+const MAX_LOGGED: usize = 10;
 
 /// Queries all servers concurrently. A server that does not reply keeps its previous models; its breaker excludes it if it
 /// is down.
@@ -70,8 +72,11 @@ pub(super) fn rediscover_periodically(app: &Arc<App>) {
     });
 }
 
+/// The first ids, and how many there are besides.
 fn ids(models: &[DiscoveredModel]) -> String {
-    models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", ")
+    let more = models.len().saturating_sub(MAX_LOGGED);
+    let first = models.iter().take(MAX_LOGGED).map(|model| model.id.clone());
+    first.chain((more > 0).then(|| format!("and {more} more"))).collect::<Vec<_>>().join(", ")
 }
 
 impl App {
@@ -95,5 +100,17 @@ impl App {
             }
             Err(error) => warn!("Discovered models cannot be added to the catalogue: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_names_the_first_models_of_a_long_list() {
+        let models: Vec<DiscoveredModel> = (0..2_000).map(|n| format!("m{n}").as_str().into()).collect();
+        assert_eq!(ids(&models[..2]), "m0, m1");
+        assert!(ids(&models).ends_with("m9, and 1990 more"), "{}", ids(&models));
     }
 }

@@ -16,6 +16,9 @@ use crate::{
     ledger::RefusalReason,
 };
 
+/// Attempts, or candidates, that a header or a message lists. A request may have some for each model of the pool.
+pub(crate) const MAX_LISTED: usize = 32;
+
 /// Most clients speak OpenAI's chat completions.
 const CHAT: &str = "chat";
 
@@ -163,8 +166,10 @@ impl AttemptLog {
     /// The value of `x-tollfree-attempts`: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok`; empty before any.
     pub(crate) fn header(&self) -> String {
         let progress = self.shared.progress.lock();
-        let attempts: Vec<String> = progress.attempts.iter().map(|a| format!("{};{}", a.candidate, a.label)).collect();
-        attempts.join(", ")
+        let attempts = progress.attempts.iter().take(MAX_LISTED).map(|a| format!("{};{}", a.candidate, a.label));
+        let more = progress.attempts.len().saturating_sub(MAX_LISTED);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        attempts.chain(more).collect::<Vec<_>>().join(", ")
     }
 
     pub(super) fn begin(&self, candidate: &Candidate) {
@@ -204,5 +209,27 @@ impl AttemptLog {
         let mut attempt = progress.current.take().unwrap_or_else(|| self.attempt(candidate));
         end(&mut attempt);
         progress.attempts.push(attempt);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{flow::FlowError, upstream::test_support::candidate};
+
+    #[test]
+    fn very_many_attempts_are_listed_up_to_a_bound() {
+        let (log, candidate) = (AttemptLog::new("r"), candidate("groq"));
+        for _ in 0..MAX_LISTED {
+            log.replied(candidate);
+        }
+        assert_eq!((log.header().matches(";ok").count(), log.header().contains("more")), (MAX_LISTED, false));
+        (0..2_000).for_each(|_| log.replied(candidate));
+        let header = log.header();
+        assert_eq!(header.matches(";ok").count(), MAX_LISTED);
+        assert!(header.ends_with(", and 2000 more") && header.is_ascii(), "{header}");
+        let message = FlowError::AllFailed { attempts: log.attempts(), timed_out: false }.to_string();
+        assert_eq!(message.matches(" (ok)").count(), MAX_LISTED);
+        assert!(message.ends_with(" · … and 2000 more"), "{message}");
     }
 }

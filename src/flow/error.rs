@@ -1,6 +1,6 @@
 //! How a request can fail. The HTTP edge maps it to a response.
 
-use super::Attempt;
+use super::{Attempt, attempt_log::MAX_LISTED};
 use crate::{
     domain::KeyRefused,
     ledger::{AuthenticationError, LedgerError, Refusal, RefusedBy},
@@ -82,6 +82,8 @@ impl From<AuthenticationError> for FlowError {
 }
 
 fn attempts_message(attempts: &[Attempt]) -> String {
-    let each: Vec<String> = attempts.iter().map(|a| format!("{}: {} ({})", a.candidate, a.message, a.label)).collect();
+    let listed = attempts.iter().take(MAX_LISTED).map(|a| format!("{}: {} ({})", a.candidate, a.message, a.label));
+    let more = attempts.len().saturating_sub(MAX_LISTED);
+    let each: Vec<String> = listed.chain((more > 0).then(|| format!("… and {more} more"))).collect();
     format!("Every candidate failed. {}", each.join(" · "))
 }

@@ -6,10 +6,15 @@ use reqwest::header::{ACCEPT, AUTHORIZATION};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::client::{Upstream, root_cause};
+use super::{
+    client::Upstream,
+    response_body::{BodyError, ResponseBody},
+};
 
 /// Longer than any response takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Larger than any response is.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum AdminClientError {
@@ -55,14 +60,14 @@ impl AdminClient {
             request = request.json(body_json);
         }
         let exchange = async {
-            let response = request.send().await?;
-            Ok((response.status(), response.bytes().await?))
+            let mut response = ResponseBody::new(request.send().await?);
+            Ok((response.status(), response.bytes(MAX_ANSWER_BYTES).await?))
         };
-        let result: Result<_, reqwest::Error> = match tokio::time::timeout(TIMEOUT, exchange).await {
+        let result: Result<_, BodyError> = match tokio::time::timeout(TIMEOUT, exchange).await {
             Ok(result) => result,
             Err(_) => return Err(unreachable(format!("no response within {} s", TIMEOUT.as_secs()))),
         };
-        let (status, body) = result.map_err(|error| unreachable(root_cause(&error)))?;
+        let (status, body) = result.map_err(|error| unreachable(error.to_string()))?;
         let unexpected = || AdminClientError::UnexpectedResponse { url: self.url.clone(), status: status.as_u16() };
         let json: Value = serde_json::from_slice(&body).map_err(|_| unexpected())?;
         if status.is_success() {

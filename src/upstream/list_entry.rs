@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::bounds::MAX_CODE_CHARS;
 use crate::domain::{Capabilities, ListedModel};
 
 const CONTEXT: [&str; 6] =
@@ -49,7 +50,7 @@ impl Entry {
             max_output: self.max_output(),
             capabilities: self.capabilities(),
             is_free: self.is_free(),
-            tier: self.text("tier"),
+            tier: self.text("tier").filter(|tier| tier.len() <= MAX_CODE_CHARS),
             is_paid_only: self.flag("paid_only") == Some(true),
             id,
         }

@@ -82,9 +82,14 @@ fn is_safe_id(id: &str) -> bool {
             .all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'`' | b'\\' | b',' | b';' | b'{' | b'}'))
 }
 
+/// Whether an id has a part of the key with which the list was read.
+fn shows(key: Option<&SecretString>, id: &str) -> bool {
+    redact::without_secrets(key.into_iter(), id) != redact::without_secrets(std::iter::empty(), id)
+}
+
 impl Upstream {
     /// `GET {base_url}/models`, in the provider's order. `prefix` is removed from the ids. `within_ms` bounds the whole call.
-    /// Ids that could not be the name of a model are left out.
+    /// Ids that could not be the name of a model, or that show the key, are left out.
     pub(crate) async fn list_models(
         &self,
         base_url: &str,
@@ -105,7 +110,7 @@ impl Upstream {
             return Err(ModelListError::Refused { status: status.as_u16(), message });
         };
         let models = list.data.into_iter().map(|entry| entry.into_model(prefix));
-        Ok(models.filter(|model| is_safe_id(&model.id)).collect())
+        Ok(models.filter(|model| is_safe_id(&model.id) && !shows(key, &model.id)).collect())
     }
 
     /// Downloads a small file. The error is for the operator.
@@ -246,6 +251,11 @@ mod tests {
         test_support::{says, serve},
     };
 
+    fn upstream() -> Upstream {
+        let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
+        Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap()
+    }
+
     #[test]
     fn every_recorded_list_is_read() {
         for (list, first, context) in [
@@ -267,8 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_is_requested_with_the_key_and_its_prefix_is_removed() {
-        let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
-        let upstream = Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap();
+        let upstream = upstream();
         let list = include_bytes!("../simulator/wire/gemini.models.json");
         let mut server = serve(says(200, "application/json", list)).await;
         let key = SecretString::from("test-key");
@@ -288,14 +297,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn ids_that_show_the_key_and_tiers_without_an_end_are_left_out() {
+        let upstream = upstream();
+        let key = SecretString::from("secret-0123456789");
+        let tier = "t".repeat(100);
+        let list = format!(
+            r#"{{"data":[{{"id":"a/x-secret-0123456789"}},{{"id":"0123456789:free"}},{{"id":"sk-model-of-theirs","tier":"{tier}"}},{{"id":"m"}}]}}"#
+        );
+        let server = serve(says(200, "application/json", list.as_bytes())).await;
+        let found = upstream.list_models(&server.base_url, Some(&key), "", 2_000).await.unwrap();
+        let found: Vec<_> = found.iter().map(|model| (model.id.as_str(), &model.tier)).collect();
+        assert_eq!(found, [("sk-model-of-theirs", &None), ("m", &None)]);
+    }
+
+    #[tokio::test]
+    async fn a_compressed_response_that_becomes_nothing_is_given_up() {
+        let upstream = upstream();
+        // Stored blocks without content.
+        let body = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255][..], &[0, 0, 0, 255, 255].repeat(250_000)].concat();
+        let server = serve(says(200, "application/json", &body)).await;
+        let downloaded = upstream.download(&server.base_url, 1 << 20, 60_000).await;
+        assert!(downloaded.as_ref().is_err_and(|error| error.contains("is nothing")), "{downloaded:?}");
+    }
+
+    #[tokio::test]
     async fn contexts_and_abilities_are_read_where_a_server_states_them() {
         let llama_cpp = r#"{"data":[{"id":"m","meta":{"n_ctx_train":40960}},{"id":"n","meta":null}]}"#;
         let list: List = serde_json::from_str(llama_cpp).unwrap();
         let contexts: Vec<_> = list.data.into_iter().map(|entry| entry.into_model("").context).collect();
         assert_eq!(contexts, [Some(40_960), None]);
 
-        let settings = UpstreamSettings { connect_ms: 500, first_token_ms: 500, stream_idle_ms: 500, proxy: None };
-        let upstream = Upstream::new(settings, 1, crate::memory::Memory::new(None)).unwrap();
+        let upstream = upstream();
         let description =
             br#"{"model_info":{"llama.context_length":131072},"capabilities":["completion","vision","tools"]}"#;
         let mut server = serve(says(200, "application/json", description)).await;

@@ -9,7 +9,7 @@ use reqwest::{
     header::{CONTENT_ENCODING, HeaderMap},
 };
 
-use super::client::root_cause;
+use super::{bounds::MAX_UNCOMMITTED_BYTES, client::root_cause};
 
 /// Compressed bytes that are inflated at a time. Deflate expands a byte to at most 1,032, so that a chunk stays below 1 MiB
 /// whatever the server sends.
@@ -25,6 +25,8 @@ pub(super) struct ResponseBody {
     inflater: Option<Inflater>,
     /// Received bytes that were not inflated yet.
     compressed: Bytes,
+    /// Compressed bytes since the last that became anything.
+    barren_bytes: usize,
     has_begun: bool,
 }
 
@@ -51,7 +53,7 @@ impl ResponseBody {
     pub(super) fn new(response: Response) -> Self {
         let encoding = response.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?").trim());
         let inflater = encoding.and_then(Inflater::of);
-        Self { response, inflater, compressed: Bytes::new(), has_begun: false }
+        Self { response, inflater, compressed: Bytes::new(), barren_bytes: 0, has_begun: false }
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -83,9 +85,17 @@ impl ResponseBody {
         let Some(inflater) = &mut self.inflater else { return Ok(None) };
         loop {
             while self.compressed.has_remaining() {
+                let before = self.compressed.remaining();
                 let bytes = inflater.inflate(&mut self.compressed)?;
                 if !bytes.is_empty() {
+                    self.barren_bytes = 0;
                     return Ok(Some(bytes.into()));
+                }
+                self.barren_bytes += before - self.compressed.remaining();
+                if self.barren_bytes > MAX_UNCOMMITTED_BYTES {
+                    return Err(BodyError::Encoding(
+                        "more than 1 MiB of the compressed response is nothing".to_owned(),
+                    ));
                 }
             }
             match self.response.chunk().await? {

@@ -9,7 +9,7 @@ use crate::{
     api::edge::error::ApiError,
     catalog::NotFound,
     domain::{Limit, window::go_duration},
-    flow::FlowError,
+    flow::{FlowError, attempt_log::MAX_LISTED},
     ledger::{ClientUsage, LedgerError, Refusal, RefusalReason, RefusedBy},
     plan::PlanError,
 };
@@ -116,9 +116,13 @@ fn from_refusal(refusal: &Refusal, requested: &str) -> ApiError {
             } else {
                 format!("{all} The first becomes available in {about}{opens}.")
             };
-            for line in &refusal.reasons {
+            for line in refusal.reasons.iter().take(MAX_LISTED) {
                 // Writing to a `String` cannot fail.
                 let _ = write!(message, "\n- {}: {}", line.candidate, reason(line, now));
+            }
+            let more = refusal.reasons.len().saturating_sub(MAX_LISTED);
+            if more > 0 {
+                let _ = write!(message, "\n- … and {more} more");
             }
             if refusal.is_down() {
                 ApiError::NoProvider { message, retry_ms }
