@@ -132,13 +132,31 @@ impl Reader {
                         return Err(wrong(format!("{}.{}", path(), name.raw), "an object", kind.named()));
                     }
                     part.has_payload = true;
-                    json.skip()?;
+                    self.addresses(json)?;
                 }
                 _ => json.skip()?,
             }
             Ok(())
         })?;
         self.add_part(&part, path)
+    }
+
+    /// A file or a sound may be named by its address instead of its content.
+    fn addresses(&mut self, json: &mut Json<'_>) -> Result<(), Mistake> {
+        json.object(|name, json| {
+            if name.raw == "filename" || json.peek()? != Kind::String {
+                json.skip()?;
+                return Ok(());
+            }
+            let text = json.string()?;
+            let is_data = text.raw.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
+            if !is_data {
+                let text = text.decode();
+                // Base64 may begin like a path.
+                self.found.private_urls |= text.contains(':') && remote_url::is_private(&text);
+            }
+            Ok(())
+        })
     }
 
     fn add_part(&mut self, part: &Part<'_>, path: impl Fn() -> String) -> Result<(), Mistake> {

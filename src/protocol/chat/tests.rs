@@ -117,6 +117,17 @@ fn what_may_cost_money_or_lead_inside_is_noted() {
     );
     assert!(request.private_urls && request.built_in_tools && !request.may_cost_money);
     assert_eq!(request.others, ["models", "top_k"]);
+    for (part, is_private) in [
+        (r#""type":"file","file":{"filename":"http://10.0.0.1/a","file_data":"https://page.example/a.pdf"}"#, false),
+        (r#""type":"file","file":{"file_data":"data:application/pdf;base64,JVBERi0="}"#, false),
+        (r#""type":"input_audio","input_audio":{"data":"/+NIxAAA","format":"mp3"}"#, false),
+        (r#""type":"file","file":{"filename":"a","file_data":"\u0068ttp:\/\/10.0.0.1/a"}"#, true),
+        (r#""type":"file","file":{"url":"file:///etc/passwd"}"#, true),
+        (r#""type":"input_audio","input_audio":{"data":"http://metadata.internal/a"}"#, true),
+    ] {
+        let request = good(&format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{{{part}}}]}}]}}"#));
+        assert_eq!(request.private_urls, is_private, "{part}");
+    }
     let others: Vec<String> = (0..65).map(|i| format!(r#","p{i}":1"#)).collect();
     let many = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{}}}"#, others.concat());
     assert!(read(&many).unwrap_err().message.contains("more than 64 unknown parameters"));
