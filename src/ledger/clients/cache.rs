@@ -6,22 +6,21 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::refused::Refused;
 use crate::domain::{ClientRecord, KeyDigest, KeyRefused, Limit};
 
 /// A record of at most this age is good enough to plan by, and a key or session validated within this time is still
 /// accepted during a Redis outage.
 pub const MAX_RECORD_AGE: Duration = Duration::from_mins(5);
 const MAX_CACHED_CLIENTS: usize = 10_000;
-/// A key without a record is refused from memory for this time: the ledger need not be called for each request with it.
-const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// What this replica knows of clients.
 #[derive(Default)]
 pub(crate) struct ClientCache {
     pub settings: ArcSwap<FileClients>,
     records: Mutex<HashMap<Arc<str>, CachedClient>>,
-    /// Ids that had no record a moment ago.
-    unknown: Mutex<HashMap<Box<str>, Instant>>,
+    /// Ids without a record, and digests of keys that no record has.
+    pub(super) refused: Refused,
     /// Last use of each key since the uses were last written down.
     used: Mutex<HashMap<Arc<str>, Instant>>,
 }
@@ -74,20 +73,6 @@ impl ClientCache {
         }
     }
 
-    pub(super) fn is_unknown(&self, id: &str) -> bool {
-        self.unknown.lock().get(id).is_some_and(|at| at.elapsed() < UNKNOWN_FOR)
-    }
-
-    pub(super) fn note_unknown(&self, id: &str) {
-        let mut unknown = self.unknown.lock();
-        if unknown.len() >= MAX_CACHED_CLIENTS {
-            unknown.retain(|_, at| at.elapsed() < UNKNOWN_FOR);
-        }
-        if unknown.len() < MAX_CACHED_CLIENTS {
-            unknown.insert(id.into(), Instant::now());
-        }
-    }
-
     pub(super) fn remove(&self, id: &str) {
         self.records.lock().remove(id);
     }
@@ -103,12 +88,15 @@ impl ClientCache {
 
 /// Sessions that this replica has validated: when, and when they end.
 #[derive(Default)]
-pub(crate) struct SessionCache(Mutex<HashMap<String, (Instant, Instant)>>);
+pub(crate) struct SessionCache {
+    valid: Mutex<HashMap<String, (Instant, Instant)>>,
+    pub(super) refused: Refused,
+}
 
 impl SessionCache {
     pub(super) fn update(&self, session: String, remaining: Option<Duration>) {
         let now = Instant::now();
-        let mut sessions = self.0.lock();
+        let mut sessions = self.valid.lock();
         sessions.retain(|_, (read_at, ends)| read_at.elapsed() < MAX_RECORD_AGE && *ends > now);
         match remaining {
             Some(remaining) => sessions.insert(session, (now, now + remaining)),
@@ -117,7 +105,7 @@ impl SessionCache {
     }
 
     pub(super) fn remaining(&self, session: &str) -> Option<Duration> {
-        let (read_at, ends) = self.0.lock().get(session).copied()?;
+        let (read_at, ends) = self.valid.lock().get(session).copied()?;
         let remaining = ends.saturating_duration_since(Instant::now());
         (read_at.elapsed() < MAX_RECORD_AGE && !remaining.is_zero()).then_some(remaining)
     }

@@ -130,15 +130,17 @@ impl Ledger {
             cache.mark_used(&cached.record.id);
             return Ok(client(&cached.record));
         }
-        if cache.is_unknown(id) {
-            return Err(KeyRefused::Unknown.into());
+        let wrong = || format!("{id} {}", digest.hex());
+        if cached.is_none() {
+            if cache.refused.has(id) || cache.refused.has(&wrong()) {
+                return Err(KeyRefused::Unknown.into());
+            }
+            cache.refused.turn().await;
         }
         match self.read_clients(&[id]).await {
             Ok((now_ms, mut found)) => {
                 let found = found.pop().flatten();
-                if found.is_none() {
-                    cache.note_unknown(id);
-                }
+                let name = if found.is_some() { wrong() } else { id.to_owned() };
                 let checked = found.ok_or(KeyRefused::Unknown);
                 match checked.and_then(|record| record.check(digest, now_ms).map(|()| record)) {
                     Ok(record) => {
@@ -148,6 +150,9 @@ impl Ledger {
                         Ok(client)
                     }
                     Err(refused) => {
+                        if refused == KeyRefused::Unknown {
+                            cache.refused.note(&name);
+                        }
                         cache.remove(id);
                         Err(refused.into())
                     }

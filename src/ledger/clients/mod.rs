@@ -6,5 +6,6 @@ pub(super) mod cache;
 pub(super) mod login_counter;
 pub(super) mod login_throttle;
 pub(super) mod lookup;
+mod refused;
 pub(super) mod sessions;
 mod thought_signatures;

@@ -60,8 +60,17 @@ impl Ledger {
     pub async fn find_session(&self, key: SessionKey<'_>) -> Result<Option<Duration>, LedgerError> {
         let cache = &self.shared.sessions;
         let name = format!("{}{}", key.cookie.hex(), key.admin.short());
+        if cache.remaining(&name).is_none() {
+            if cache.refused.has(&name) {
+                return Ok(None);
+            }
+            cache.refused.turn().await;
+        }
         match self.session("look", key, None).await {
             Ok(remaining) => {
+                if remaining.is_none() {
+                    cache.refused.note(&name);
+                }
                 cache.update(name, remaining);
                 Ok(remaining)
             }
