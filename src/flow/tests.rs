@@ -92,6 +92,11 @@ fn chunk(content: &str, rest: &str) -> String {
     )
 }
 
+/// The chunk that begins a choice, with its role.
+fn first_chunk(content: &str) -> String {
+    chunk(content, "").replace("\"delta\":{", "\"delta\":{\"role\":\"assistant\",")
+}
+
 const STOP: &str = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const USAGE: &str = "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":70,\"completion_tokens\":30,\"total_tokens\":100}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
@@ -279,7 +284,7 @@ async fn a_whole_reply_is_relayed_settled_learned_and_recorded() {
 #[tokio::test]
 async fn a_stream_passes_byte_for_byte_without_unrequested_usage() {
     let tasks = Tasks::new();
-    let sent = [&chunk("Hel", ""), &chunk("lo", ""), STOP, USAGE, DONE].map(str::to_owned).concat();
+    let sent = [&first_chunk("Hel"), &chunk("lo", ""), STOP, USAGE, DONE].map(str::to_owned).concat();
     let provider = provider(&tasks, vec![Play::Says(sse(&sent))]).await;
     let candidate = at(&provider, "groq/gpt", &LIMITS);
     let flow = flow(&tasks, embedded(), vec![candidate.clone()]);
@@ -294,7 +299,7 @@ async fn a_stream_passes_byte_for_byte_without_unrequested_usage() {
 #[tokio::test]
 async fn a_missing_done_is_added_after_the_finish_reason() {
     let tasks = Tasks::new();
-    let sent = [&chunk("Hello", ""), STOP].map(str::to_owned).concat();
+    let sent = [&first_chunk("Hello"), STOP].map(str::to_owned).concat();
     let provider = provider(&tasks, vec![Play::Says(sse(&sent))]).await;
     let flow = flow(&tasks, embedded(), vec![at(&provider, "groq/gpt", &LIMITS)]);
     let answer = chat(&flow, streamed()).await.0.unwrap();
@@ -305,12 +310,12 @@ async fn a_missing_done_is_added_after_the_finish_reason() {
 #[tokio::test]
 async fn a_cut_stream_ends_in_an_error_event_and_keeps_its_reserve() {
     let tasks = Tasks::new();
-    let provider = provider(&tasks, vec![Play::Says(sse(&chunk("Hel", "")))]).await;
+    let provider = provider(&tasks, vec![Play::Says(sse(&first_chunk("Hel")))]).await;
     let candidate = at(&provider, "groq/gpt", &LIMITS);
     let flow = flow(&tasks, embedded(), vec![candidate.clone()]);
     let reserve = flow.estimates.charge(&candidate, &streamed()).tokens;
     let got = text(chat(&flow, streamed()).await.0.unwrap().body).await;
-    let event = got.strip_prefix(&chunk("Hel", "")).unwrap();
+    let event = got.strip_prefix(&first_chunk("Hel")).unwrap();
     let event: serde_json::Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!((&event["error"]["type"], &event["error"]["code"]), (&"server_error".into(), &"upstream_error".into()));
     assert!(event["error"]["message"].as_str().unwrap().contains("groq"), "{event}");

@@ -6,6 +6,7 @@ use super::{
     delta_reader::DeltaReader,
     finish_reason,
     response_reader::{ResponseReader, ResponseShape, TOO_MANY_CHOICES},
+    usage,
 };
 use crate::{
     json::{Json, JsonError, Kind, NameSet, Text},
@@ -106,6 +107,14 @@ impl ResponseReader<'_> {
                     let written = (kind == Kind::String).then(|| &text[member.value.start + 1..member.value.end - 1]);
                     ended = self.finish(written, member, slot, was_finished);
                 }
+                // Moonshot's place of the usage.
+                ("usage", Kind::Object) => {
+                    let usage = usage::read(&mut Json::at_byte(text, member.value.start), self.states.tokens_max())?;
+                    keep = usage.is_none();
+                    if let Some(usage) = usage {
+                        self.choice_usage = Some((usage, member.value.clone()));
+                    }
+                }
                 _ => {}
             }
             if keep {
@@ -121,7 +130,8 @@ impl ResponseReader<'_> {
             added.push(if whole {
                 "\"message\":{\"role\":\"assistant\",\"content\":null}".to_owned()
             } else {
-                "\"delta\":{}".to_owned()
+                let has_role = std::mem::replace(&mut self.states.at(slot).has_role, true);
+                if has_role { "\"delta\":{}" } else { "\"delta\":{\"role\":\"assistant\"}" }.to_owned()
             });
         }
         if whole && !ended && !seen.contains("finish_reason") {
@@ -140,7 +150,7 @@ impl ResponseReader<'_> {
         let gave_up = written.is_some_and(finish_reason::gave_up) && !choice.has_content;
         let word = if gave_up { Some("stop") } else { written };
         let reason = word.and_then(|word| finish_reason::normalised(word, choice.has_calls()));
-        if written == Some("error") {
+        if written.is_some_and(finish_reason::is_failure) {
             self.parsed.ended_with_error = true;
         }
         let Some(reason) = reason.filter(|_| !was_finished) else {

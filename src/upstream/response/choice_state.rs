@@ -130,6 +130,12 @@ impl ChoiceStates {
         self.identity.id.is_none() || self.identity.model.is_none()
     }
 
+    /// Whether a chunk has the id of the stream, which is the first one that was sent to the client.
+    pub(crate) fn accepts_id(&mut self, id: &str) -> bool {
+        self.set_id(id);
+        self.identity.id.as_deref() == Some(id)
+    }
+
     pub(crate) fn set_id(&mut self, id: &str) {
         self.identity.id.get_or_insert_with(|| safe(id));
     }

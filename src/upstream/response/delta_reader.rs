@@ -51,8 +51,8 @@ impl DeltaReader<'_> {
                 }
                 ("content" | "refusal", Kind::Bool | Kind::Number | Kind::Object | Kind::Array) => {
                     json.skip()?;
-                    self.has_content();
-                    self.patch.replace(value_at..json.at(), json!(&text[value_at..json.at()]).to_string());
+                    let written = self.as_text(kind, &text[value_at..json.at()]);
+                    self.patch.replace(value_at..json.at(), written);
                 }
                 ("tool_calls", Kind::Array) => {
                     let calls = tool_calls::normalise(json, self.choice, !self.whole)?;
@@ -111,14 +111,15 @@ impl DeltaReader<'_> {
         if let Some(null) = null_thought.filter(|_| !thought.is_empty()) {
             self.patch.replace(null, format!("\"{thought}\""));
         }
-        kept.close(&self.added(&seen, &thought), start, self.patch);
+        let added = self.added(&seen, &thought);
+        kept.close(&added, start, self.patch);
         Ok(())
     }
 
     /// What a message must have and the provider has not sent, and the thinking of a content array.
-    fn added(&self, seen: &NameSet<'_>, thought: &str) -> String {
+    fn added(&mut self, seen: &NameSet<'_>, thought: &str) -> String {
         let mut added = Vec::new();
-        if !seen.contains("role") && self.whole {
+        if !seen.contains("role") && (self.whole || !std::mem::replace(&mut self.choice.has_role, true)) {
             added.push("\"role\":\"assistant\"".to_owned());
         }
         if self.whole && !seen.contains("content") {
@@ -141,6 +142,15 @@ impl DeltaReader<'_> {
     fn has_content(&mut self) {
         self.facts.content = true;
         self.choice.has_content = true;
+    }
+
+    /// A content that is no text as one, or as null where it says nothing.
+    fn as_text(&mut self, kind: Kind, value: &str) -> String {
+        if says_nothing(kind, value) {
+            return "null".to_owned();
+        }
+        self.has_content();
+        json!(value).to_string()
     }
 
     fn says(&mut self, text: Text<'_>) {
@@ -178,5 +188,14 @@ impl DeltaReader<'_> {
             }),
             _ => json.skip(),
         }
+    }
+}
+
+/// A value that some servers write in the place of null: `false`, `{}`, `[]`.
+fn says_nothing(kind: Kind, value: &str) -> bool {
+    match kind {
+        Kind::Bool => value == "false",
+        Kind::Object | Kind::Array => value[1..value.len() - 1].trim().is_empty(),
+        _ => false,
     }
 }

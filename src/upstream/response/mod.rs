@@ -3,6 +3,8 @@
 pub(super) mod arguments;
 mod choice_reader;
 pub(crate) mod choice_state;
+#[cfg(test)]
+mod damage_tests;
 mod delta_reader;
 pub(crate) mod event_stream;
 mod finish_reason;

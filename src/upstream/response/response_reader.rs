@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     choice_state::ChoiceStates,
@@ -23,6 +23,8 @@ const SERVICE_TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"
 
 /// The members that every response has.
 const REQUIRED: [&str; 5] = ["id", "object", "created", "model", "choices"];
+/// Words that some servers write where there is no error.
+const NO_ERROR: [&str; 8] = ["", "null", "none", "false", "0", "ok", "success", "no error"];
 pub(super) const TOO_MANY_CHOICES: &str = "more than 128 choices";
 
 /// The form of the JSON.
@@ -61,7 +63,8 @@ pub(crate) struct ParsedResponse {
 
 /// Reads `text`. An error means that it is no JSON object, or more than a response can be.
 pub(crate) fn read(text: &str, shape: ResponseShape, states: &mut ChoiceStates) -> Result<ParsedResponse, JsonError> {
-    let mut reader = ResponseReader { shape, states, parsed: ParsedResponse::default(), has_news: false };
+    let mut reader =
+        ResponseReader { shape, states, parsed: ParsedResponse::default(), has_news: false, choice_usage: None };
     let mut json = Json::new(text);
     reader.top(&mut json)?;
     json.end()?;
@@ -76,6 +79,8 @@ pub(super) struct ResponseReader<'s> {
     pub parsed: ParsedResponse,
     /// Some choice contains something that earlier chunks did not.
     pub has_news: bool,
+    /// The usage of a provider that puts it into the choice, and its position.
+    pub choice_usage: Option<(TokenUsage, Range<usize>)>,
 }
 
 impl ResponseReader<'_> {
@@ -135,10 +140,10 @@ impl ResponseReader<'_> {
                     groq_usage = self.groq_usage(json)?;
                     keep = groq_usage.is_none();
                 }
-                ("error", kind) => {
+                ("error", _) => {
                     json.skip()?;
                     keep = false;
-                    self.parsed.error |= !is_void(kind, &text[value_at..json.at()]);
+                    self.parsed.error |= !is_void(&text[value_at..json.at()]);
                 }
                 ("choices" | "id" | "model" | "object" | "created" | "service_tier" | "usage", _) => {
                     json.skip()?;
@@ -158,10 +163,15 @@ impl ResponseReader<'_> {
             }
             Ok::<_, JsonError>(())
         })?;
-        let added = if self.parsed.error { String::new() } else { self.missing(&valid) };
+        let mut added = if self.parsed.error { String::new() } else { self.missing(&valid) };
+        let usage_in_choice = self.choice_usage.take().filter(|_| self.parsed.facts.usage.is_none());
+        if let Some((usage, range)) = usage_in_choice.as_ref().filter(|_| self.shape == ResponseShape::Whole) {
+            let comma = if added.is_empty() { "" } else { "," };
+            added = format!("{added}{comma}\"usage\":{}", usage::completed(&text[range.clone()], *usage));
+        }
         kept.close(&added, start, &mut self.parsed.patch);
         if self.parsed.facts.usage.is_none()
-            && let Some((usage, range)) = groq_usage
+            && let Some((usage, range)) = usage_in_choice.or(groq_usage)
         {
             self.parsed.facts.usage = Some(usage);
             self.parsed.usage_at = Some(range);
@@ -174,6 +184,8 @@ impl ResponseReader<'_> {
         match name {
             "object" => return value.raw == self.object_name(),
             _ if value.raw.trim().is_empty() => return false,
+            // Clients know a stream by its first id. Some servers write another one into every chunk, or begin with none.
+            "id" if self.shape == ResponseShape::Chunk => return self.states.accepts_id(&value.decode()),
             _ if !self.states.lacks_identity() => {}
             "id" => self.states.set_id(&value.decode()),
             _ => self.states.set_model(&value.decode()),
@@ -214,14 +226,18 @@ impl ResponseReader<'_> {
     }
 }
 
-/// A value that some servers write where there is no error: `null`, `false`, `""`, `{}`, `[]`, `0`.
-fn is_void(kind: Kind, value: &str) -> bool {
-    let inner = || value[1..value.len() - 1].trim();
-    match kind {
-        Kind::Null => true,
-        Kind::Bool => value == "false",
-        Kind::Number => value == "0",
-        Kind::String => matches!(inner(), "" | "null" | "none" | "false"),
-        Kind::Array | Kind::Object => inner().is_empty(),
+/// A value that some servers write where there is no error: `null`, `false`, `""`, `"None"`, `0`, and lists and objects of nothing
+/// else.
+fn is_void(value: &str) -> bool {
+    fn says_nothing(value: &Value) -> bool {
+        match value {
+            Value::Null => true,
+            Value::Bool(value) => !value,
+            Value::Number(number) => number.as_f64() == Some(0.0),
+            Value::String(text) => NO_ERROR.contains(&text.trim().to_ascii_lowercase().as_str()),
+            Value::Array(items) => items.iter().all(says_nothing),
+            Value::Object(members) => members.values().all(says_nothing),
+        }
     }
+    serde_json::from_str(value).is_ok_and(|value| says_nothing(&value))
 }

@@ -42,8 +42,8 @@ fn a_complete_chunk_stays_byte_for_byte() {
         r#"{ "role":"assistant", "content":"hé\n" }"#,
         r#"{"content":"b","reasoning":"x"}"#,
         r#"{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":""}}]}"#,
-        r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#,
-        r#"{"tool_calls":[{"index":1,"id":"b","type":"function","function":{"name":"f","arguments":"{}"},"x":1.50}]}"#,
+        r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":1}"}}]}"#,
+        r#"{"tool_calls":[{"index":1,"id":"b","type":"function","function":{"name":"f","arguments":"{\"a\":1}"},"x":1.50}]}"#,
     ] {
         let parsed = read(&chunk(delta, "null"), ResponseShape::Chunk, &mut states).unwrap();
         assert!(parsed.patch.is_empty(), "{delta}");
@@ -169,7 +169,7 @@ fn equal_indexes_in_a_whole_response_are_choices_of_their_own() {
 fn a_custom_tools_call_keeps_its_form_over_its_fragments() {
     let mut states = ChoiceStates::default();
     for delta in [
-        r#"{"tool_calls":[{"index":0,"id":"a","type":"custom","custom":{"name":"sql","input":""}}]}"#,
+        r#"{"role":"assistant","tool_calls":[{"index":0,"id":"a","type":"custom","custom":{"name":"sql","input":""}}]}"#,
         r#"{"tool_calls":[{"index":0,"custom":{"input":"SELECT"}}]}"#,
         r#"{"tool_calls":[{"index":0,"custom":{"input":" {1}"}}]}"#,
     ] {

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::{arguments::as_object, choice_state::ChoiceState};
+use super::{
+    arguments::{ArgumentsScan, as_object},
+    choice_state::ChoiceState,
+};
 use crate::json::{Json, JsonError, Kind, NameSet, Text};
 use crate::upstream::bounds::MAX_CALLS;
 
@@ -200,6 +203,10 @@ fn apply(text: &str, fragment: &Fragment<'_>, choice: &mut ChoiceState, streamed
     call.is_custom |= fragment.is_custom;
     let is_custom = call.is_custom;
     if let Some(arguments) = arguments.as_ref().filter(|_| !is_custom) {
+        // Some servers begin every call with an empty object, and send the real one behind it.
+        if is_empty_object(&call.held) && arguments.trim_start().starts_with('{') {
+            (call.held, call.arguments) = (String::new(), ArgumentsScan::default());
+        }
         call.arguments.push(arguments);
     }
     let named_before = call.index.is_some();
@@ -217,7 +224,7 @@ fn apply(text: &str, fragment: &Fragment<'_>, choice: &mut ChoiceState, streamed
     let replaced = match (streamed, is_custom) {
         (_, true) => None,
         (false, false) => as_object(written),
-        (true, false) if call.arguments.is_no_object() => {
+        (true, false) if call.arguments.is_no_object() || is_empty_object(&[&call.held, written].concat()) => {
             call.held.push_str(written);
             choice.kept_bytes += written.len();
             (!written.is_empty()).then(String::new)
@@ -263,6 +270,15 @@ fn apply(text: &str, fragment: &Fragment<'_>, choice: &mut ChoiceState, streamed
     }
     members.extend(fragment.others.iter().map(|range| text[range.clone()].to_owned()));
     Applied::Rewritten(format!("{{{}}}", members.join(",")))
+}
+
+/// An object without members, which may be the beginning of what a server sends, or all of it.
+fn is_empty_object(arguments: &str) -> bool {
+    arguments
+        .trim()
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+        .is_some_and(|inner| inner.trim().is_empty())
 }
 
 impl Fragment<'_> {
