@@ -177,9 +177,10 @@ fn refuses<'a>(wire: &Wire, request: &'a ChatRequest) -> Option<(&'a str, &'stat
 
 /// A provider with a closed schema does not take the parameter, so that it would be cut from the request.
 fn is_cut(wire: &Wire, parameter: &str) -> bool {
-    let (path, role, name) = match parameter.strip_prefix("messages[].") {
-        Some(name) => ("messages[]", "assistant", name),
-        None => ("", "", wire.renamed(parameter)),
+    let (path, role, name) = match parameter.split_once("[].") {
+        Some(("messages", name)) => ("messages[]", "assistant", name),
+        Some(("tools", name)) => ("tools[]", "", name),
+        _ => ("", "", wire.renamed(parameter)),
     };
     wire.allowed(path, role).is_some_and(|names| !names.iter().any(|allowed| allowed == name))
 }
@@ -354,6 +355,23 @@ mod tests {
         }
         let free = ChatRequest { others: vec!["top_k".into()], tools: 1, needs: tools, ..question() };
         assert_eq!(names(&plan(&[paid], &free).unwrap()), ["a/paid"]);
+    }
+
+    #[test]
+    fn a_custom_tool_goes_only_where_its_text_is_taken() {
+        let can = |name| candidate(name).can(Capabilities::TOOLS);
+        let closed = can("a/closed")
+            .provider(|p| p.wire.allowed_fields = vec![("tools[]".into(), vec!["type".into(), "function".into()])])
+            .build();
+        let open = can("b/open").build();
+        let request = ChatRequest {
+            parameters: vec!["tools[].custom".into()],
+            tools: 1,
+            needs: Capabilities::TOOLS,
+            ..question()
+        };
+        assert_eq!(unsupported_param(std::slice::from_ref(&closed), &request), "tools[].custom");
+        assert_eq!(names(&plan(&[closed, open], &request).unwrap()), ["b/open"]);
     }
 
     #[test]

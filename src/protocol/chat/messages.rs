@@ -120,13 +120,13 @@ impl Reader {
                         count(&mut self.found.size, text);
                     }
                 }
-                "image_url" | "video_url" => {
+                "image_url" | "video_url" if !skip_null(json)? => {
                     part.has_payload = true;
                     let url = url(json, || format!("{}.{}", path(), name.raw))?;
                     part.remote = !url.raw.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
                     self.found.private_urls |= part.remote && remote_url::is_private(&url.decode());
                 }
-                "input_audio" | "file" => {
+                "input_audio" | "file" if !skip_null(json)? => {
                     let kind = json.peek()?;
                     if kind != Kind::Object {
                         return Err(wrong(format!("{}.{}", path(), name.raw), "an object", kind.named()));
@@ -134,6 +134,8 @@ impl Reader {
                     part.has_payload = true;
                     self.addresses(json)?;
                 }
+                // An SDK writes the fields of other types of parts as null.
+                "image_url" | "video_url" | "input_audio" | "file" => {}
                 _ => json.skip()?,
             }
             Ok(())
@@ -162,6 +164,8 @@ impl Reader {
     fn add_part(&mut self, part: &Part<'_>, path: impl Fn() -> String) -> Result<(), Mistake> {
         let kind = part.kind.ok_or_else(|| missing(&(path() + ".type")))?;
         let need = match kind.raw {
+            // Of an earlier answer. No provider gets them.
+            "thinking" | "redacted_thinking" => return Ok(()),
             "text" | "refusal" => None,
             "image_url" => Some(Capabilities::VISION),
             "input_audio" => Some(Capabilities::AUDIO_IN),

@@ -183,12 +183,17 @@ impl Reader {
 
     fn tools(&mut self, json: &mut Json<'_>) -> Result<(), Mistake> {
         expect(json, "tools", Kind::Array)?;
-        let start = json.at();
+        let (start, mut has_custom) = (json.at(), false);
         json.array(|i, json| {
             self.found.tools += 1;
-            self.found.built_in_tools |= tool(i, json)?;
+            match tool(i, json)? {
+                ToolKind::Function => {}
+                ToolKind::Custom => has_custom = true,
+                ToolKind::BuiltIn => self.found.built_in_tools = true,
+            }
             Ok::<_, Mistake>(())
         })?;
+        self.require("tools[].custom", has_custom);
         if self.found.tools > 0 {
             self.schema(json.at() - start);
             self.found.needs = self.found.needs.with(Capabilities::TOOLS);
@@ -274,8 +279,15 @@ impl Reader {
     }
 }
 
-/// Whether the tool is one that the provider runs.
-fn tool(i: usize, json: &mut Json<'_>) -> Result<bool, Mistake> {
+enum ToolKind {
+    Function,
+    /// The model writes free text in the place of arguments.
+    Custom,
+    /// The provider runs it.
+    BuiltIn,
+}
+
+fn tool(i: usize, json: &mut Json<'_>) -> Result<ToolKind, Mistake> {
     let (mut kind, mut has_function) = (None, false);
     if json.peek()? != Kind::Object {
         return Err(wrong(format!("tools[{i}]"), "an object", json.peek()?.named()));
@@ -295,7 +307,11 @@ fn tool(i: usize, json: &mut Json<'_>) -> Result<bool, Mistake> {
     match kind {
         None => Err(missing(&format!("tools[{i}].type"))),
         Some(kind) if kind.raw == "function" && !has_function => Err(missing(&format!("tools[{i}].function"))),
-        Some(kind) => Ok(!matches!(kind.raw, "function" | "custom")),
+        Some(kind) => Ok(match kind.raw {
+            "function" => ToolKind::Function,
+            "custom" => ToolKind::Custom,
+            _ => ToolKind::BuiltIn,
+        }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tool calls of a request's history that lack the thought signature they came with.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::json::{Json, JsonError, Kind};
@@ -8,8 +10,8 @@ use crate::json::{Json, JsonError, Kind};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnsignedCall {
     pub id: String,
-    /// Byte position of the brace that closes it.
-    end: usize,
+    /// Where its signature goes: the value of a void `extra_content`, or the place before the brace that closes the call.
+    at: Range<usize>,
 }
 
 /// The calls without a signature, in order. The body is that of a decoded request.
@@ -39,20 +41,26 @@ fn call(json: &mut Json<'_>, calls: &mut Vec<UnsignedCall>) -> Result<(), JsonEr
     if json.peek()? != Kind::Object {
         return json.skip();
     }
-    let (mut id, mut is_signed) = (None, false);
+    let (mut id, mut is_signed, mut void) = (None, false, None);
     json.object(|name, json| {
         match (name.raw, json.peek()?) {
             ("id", Kind::String) => id = Some(json.string()?.decode().into_owned()),
-            ("extra_content", Kind::Object) => {
-                is_signed = true;
+            ("extra_content", _) => {
+                let start = json.at();
                 json.skip()?;
+                let value = &json.text()[start..json.at()];
+                // SDKs write it back as null where they have lost it.
+                let is_void = matches!(value, "null" | "{}");
+                is_signed |= !is_void;
+                void = is_void.then_some(start..json.at());
             }
             _ => json.skip()?,
         }
         Ok::<_, JsonError>(())
     })?;
     if let Some(id) = id.filter(|_| !is_signed) {
-        calls.push(UnsignedCall { id, end: json.at() - 1 });
+        let end = json.at() - 1;
+        calls.push(UnsignedCall { id, at: void.unwrap_or(end..end) });
     }
     Ok(())
 }
@@ -61,10 +69,11 @@ fn call(json: &mut Json<'_>, calls: &mut Vec<UnsignedCall>) -> Result<(), JsonEr
 pub fn sign<'a>(body: &[u8], signatures: impl IntoIterator<Item = (&'a UnsignedCall, &'a str)>) -> Bytes {
     let (mut signed, mut at) = (Vec::with_capacity(body.len() + 512), 0);
     for (call, signature) in signatures {
-        signed.extend_from_slice(&body[at..call.end]);
+        signed.extend_from_slice(&body[at..call.at.start]);
         let extra = serde_json::json!({ "google": { "thought_signature": signature } });
-        signed.extend_from_slice(format!(",\"extra_content\":{extra}").as_bytes());
-        at = call.end;
+        let name = if call.at.is_empty() { ",\"extra_content\":" } else { "" };
+        signed.extend_from_slice(format!("{name}{extra}").as_bytes());
+        at = call.at.end;
     }
     signed.extend_from_slice(&body[at..]);
     signed.into()
@@ -94,5 +103,19 @@ mod tests {
         assert_eq!([signature(0, 0), signature(0, 1), signature(1, 0)], ["s1", "own", "s\"2"]);
         assert!(signed.ends_with(b"\"n\":1.50}"));
         assert_eq!(sign(body.as_bytes(), []), body.as_bytes());
+    }
+
+    #[test]
+    fn a_void_signature_is_replaced() {
+        for void in ["null", "{}"] {
+            let body = format!(
+                r#"{{"messages":[{{"role":"assistant","tool_calls":[{{"extra_content":{void},"id":"a"}},{{"id":"b","extra_content":{void}}}]}}]}}"#
+            );
+            let calls = unsigned_calls(body.as_bytes());
+            let signed = sign(body.as_bytes(), [(&calls[0], "s1"), (&calls[1], "s2")]);
+            let wanted = body.replacen(void, r#"{"google":{"thought_signature":"s1"}}"#, 1);
+            let wanted = wanted.replacen(void, r#"{"google":{"thought_signature":"s2"}}"#, 1);
+            assert_eq!(signed, wanted);
+        }
     }
 }

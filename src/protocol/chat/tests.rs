@@ -242,3 +242,13 @@ fn a_byte_order_mark_is_skipped_and_utf_16_is_named() {
     let bad = decode(utf_16.into()).unwrap_err();
     assert!(bad.code == "invalid_json" && bad.message.contains("UTF-16"), "{bad:?}");
 }
+
+#[test]
+fn a_custom_tool_is_noted_since_it_must_not_be_cut() {
+    let read = |tool: &str| {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"tools":[{tool}]}}"#);
+        decode(body.into()).unwrap().parameters
+    };
+    assert_eq!(read(r#"{"type":"custom","custom":{"name":"sql"}}"#), ["tools[].custom"]);
+    assert!(read(r#"{"type":"function","function":{"name":"f"}}"#).is_empty());
+}

@@ -40,6 +40,7 @@ impl Dialect for Gemini {
 
     fn check(&self, _: &Provider, model: &Model, request: &SimulatedRequest) -> Option<RequestError> {
         request_checks::unknown_field(request, ALLOWED)
+            .or_else(|| request_checks::null_in_message(request))
             .or_else(|| request_checks::stops(request, 5))
             .or_else(|| effort(request, model))
             .or_else(|| {

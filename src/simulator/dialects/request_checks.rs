@@ -92,6 +92,25 @@ fn unlisted(value: &Value, pattern: &str, path: &[String], allowed: &[AllowedFie
     }
 }
 
+/// The first member of a message, or of something inside it, that is null. Only a message's content may be.
+pub(crate) fn null_in_message(request: &SimulatedRequest) -> Option<RequestError> {
+    fn null(value: &Value, path: &[String]) -> Option<Vec<String>> {
+        let below = |step: &str| path.iter().cloned().chain([step.to_owned()]).collect::<Vec<_>>();
+        match value {
+            Value::Object(members) => members.iter().find_map(|(name, value)| {
+                let may_be_null = name == "content" && path.len() == 2;
+                if value.is_null() && !may_be_null { Some(below(name)) } else { null(value, &below(name)) }
+            }),
+            Value::Array(items) => items.iter().enumerate().find_map(|(at, item)| null(item, &below(&at.to_string()))),
+            _ => None,
+        }
+    }
+    let messages = request.messages().iter().enumerate();
+    let path =
+        messages.into_iter().find_map(|(at, message)| null(message, &["messages".to_owned(), at.to_string()]))?;
+    Some(RequestError::Unknown { path, value: Value::Null })
+}
+
 fn message_role(message: &Value) -> &str {
     message.get("role").and_then(Value::as_str).unwrap_or_default()
 }

@@ -387,6 +387,20 @@ fn accepted_requests_pass() {
 }
 
 #[test]
+fn gemini_refuses_null_inside_messages() {
+    let provider = provider("gemini", &json!({}));
+    let model = provider.model("gemini-3.8-flash").unwrap();
+    let refuses = |message: Value| {
+        let body = json!({"model": "gemini-3.8-flash", "messages": [{"role": "user", "content": "hi"}, message]});
+        let request = SimulatedRequest::parse(body.to_string().as_bytes()).unwrap();
+        provider.dialect.implementation().check(&provider, model, &request).is_some()
+    };
+    assert!(!refuses(json!({"role": "assistant", "content": null})));
+    assert!(refuses(json!({"role": "assistant", "content": "a", "refusal": null})));
+    assert!(refuses(json!({"role": "user", "content": [{"type": "text", "text": "a", "image_url": null}]})));
+}
+
+#[test]
 fn model_lists_have_the_recorded_entries() {
     for id in ["groq", "gemini", "cerebras", "mistral", "ollama"] {
         let provider = provider(id, &json!({}));

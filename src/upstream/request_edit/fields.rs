@@ -79,6 +79,11 @@ impl Walker<'_> {
                 json.skip()?;
             } else if !edit(name, json, &mut inner)? {
                 match kind {
+                    // SDKs write the void fields of a response as null, which says nothing, and which Gemini refuses.
+                    Kind::Null if pattern.starts_with("messages[]") => {
+                        json.skip()?;
+                        inner.remove();
+                    }
                     Kind::Array | Kind::Object if self.has_rules_at(pattern, name.raw) => {
                         self.value(&format!("{pattern}.{}", name.raw), json, &mut inner)?;
                     }

@@ -159,7 +159,8 @@ impl<'c> MessageEditor<'c> {
                     let start = json.at();
                     let is_text = self.text_roles.iter().any(|text_role| text_role == role);
                     // No provider takes an empty list as a content.
-                    match joined(json)?.filter(|said| is_text || role != "user" && said.is_empty()) {
+                    let Joined { said, has_thoughts } = joined(json)?;
+                    match said.filter(|said| is_text || has_thoughts || role != "user" && said.is_empty()) {
                         Some(said) => {
                             let said = if said.is_empty() { silence } else { &said };
                             patch.replace(start..json.at(), format!("\"{said}\""));
@@ -273,11 +274,13 @@ impl<'c> MessageEditor<'c> {
                     let added = || if outline.has_arguments { "" } else { "\"arguments\":\"{}\"" };
                     walker.object("messages[].tool_calls[].function", "", json, patch, &added, arguments)?;
                 }
-                ("extra_content", _) => {
+                ("extra_content", kind) => {
                     let at = json.at();
                     json.skip()?;
                     if needs_signature.replace(false) && !json.text()[at..json.at()].contains("thought_signature") {
                         patch.replace(at..json.at(), &FOREIGN_SIGNATURE[EXTRA_CONTENT.len()..]);
+                    } else if kind == Kind::Null {
+                        patch.remove();
                     }
                 }
                 _ => return Ok(false),
@@ -384,21 +387,35 @@ fn wrapped(written: &str) -> String {
 
 /// A part of a user's content. An image given as a bare string becomes OpenAI's object.
 fn part(walker: &Walker<'_>, json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
-    walker.object("messages[].content[]", "", json, patch, &|| "", |name, json, patch| {
-        if name.raw != "image_url" || json.peek()? != Kind::String {
-            return Ok(false);
+    let nothing = || "";
+    walker.object("messages[].content[]", "", json, patch, &nothing, |name, json, patch| {
+        match (name.raw, json.peek()?) {
+            ("image_url", Kind::String) => {
+                let url = json.string()?;
+                patch.replace(url.at..url.end(), format!("{{\"url\":\"{}\"}}", url.raw));
+            }
+            ("image_url", Kind::Object) => {
+                walker.object("messages[].content[].image_url", "", json, patch, &nothing, |_, _, _| Ok(false))?;
+            }
+            _ => return Ok(false),
         }
-        let url = json.string()?;
-        patch.replace(url.at..url.end(), format!("{{\"url\":\"{}\"}}", url.raw));
         Ok(true)
     })
 }
 
-/// The text parts and refusals of a content as one string, as written; `None` where it has other parts.
-fn joined(json: &mut Json<'_>) -> Result<Option<String>, JsonError> {
-    let (mut joined, mut only_text) = (String::new(), true);
+/// The text of a content.
+struct Joined {
+    /// `None`: it has other parts than text.
+    said: Option<String>,
+    /// It has parts of a model's thinking (Mistral, Anthropic), which are left out.
+    has_thoughts: bool,
+}
+
+/// The text parts and refusals of a content as one string, as written.
+fn joined(json: &mut Json<'_>) -> Result<Joined, JsonError> {
+    let (mut joined, mut only_text, mut has_thoughts) = (String::new(), true, false);
     json.array(|_, json| {
-        let mut found = None;
+        let (mut found, mut is_thought) = (None, false);
         match json.peek()? {
             Kind::String => found = Some(json.string()?.raw),
             Kind::Object => json.object(|name, json| match (name.raw, json.peek()?) {
@@ -406,9 +423,17 @@ fn joined(json: &mut Json<'_>) -> Result<Option<String>, JsonError> {
                     found = Some(json.string()?.raw);
                     Ok::<_, JsonError>(())
                 }
+                ("type", Kind::String) => {
+                    is_thought = matches!(json.string()?.raw, "thinking" | "redacted_thinking");
+                    Ok(())
+                }
                 _ => json.skip(),
             })?,
             _ => json.skip()?,
+        }
+        has_thoughts |= is_thought;
+        if is_thought {
+            return Ok(());
         }
         let Some(text) = found else {
             only_text = false;
@@ -422,7 +447,7 @@ fn joined(json: &mut Json<'_>) -> Result<Option<String>, JsonError> {
         joined.push_str(text);
         Ok::<_, JsonError>(())
     })?;
-    Ok(only_text.then_some(joined))
+    Ok(Joined { said: only_text.then_some(joined), has_thoughts })
 }
 
 fn shorten(id: Text<'_>, patch: &mut BodyPatch) {

@@ -2,13 +2,15 @@
 //! fields, number formats, order, white space) stays byte for byte.
 
 pub(crate) mod body_patch;
+#[cfg(test)]
+mod compatibility_tests;
 mod fields;
 mod messages;
 mod schema;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, cell::Cell, ops::Range};
 
 use body_patch::{BodyPatch, ObjectMembers};
 use bytes::Bytes;
@@ -16,12 +18,15 @@ use fields::Walker;
 use messages::MessageEditor;
 
 use crate::{
-    domain::{Candidate, Capabilities, ChatRequest, Tier},
+    domain::{Candidate, Capabilities, ChatRequest, Tier, provider::DialectName},
     json::{Json, JsonError, Kind},
 };
 
 /// Words for the reasoning effort, from the least to the most.
 const EFFORTS: [&str; 8] = ["none", "minimal", "low", "medium", "high", "xhigh", "ultra", "max"];
+
+/// The words that every model knows which knows any. Ollama and OpenRouter know all of them, whatever the model.
+const COMMON_EFFORTS: [&str; 3] = ["low", "medium", "high"];
 
 /// What differs between attempts at one provider.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -186,11 +191,24 @@ impl<'a> Edit<'a> {
         if field.kind != Kind::String {
             return Some(requested);
         }
-        if model.reasoning_efforts.is_empty() {
-            let is_closed = !self.candidate.provider.wire.allowed_fields.is_empty();
-            return (!is_closed || model.capabilities.has(Capabilities::REASONING)).then_some(requested);
+        let wire = &self.candidate.provider.wire;
+        let is_listed = !model.reasoning_efforts.is_empty();
+        if !is_listed && !wire.allowed_fields.is_empty() && !model.capabilities.has(Capabilities::REASONING) {
+            return None;
         }
-        let knows = |effort: &&str| model.reasoning_efforts.iter().any(|known| known == *effort);
+        let knows_all = matches!(wire.dialect, DialectName::Ollama | DialectName::Openrouter);
+        let unlisted: &[&str] = if knows_all { &EFFORTS } else { &COMMON_EFFORTS };
+        let knows = |effort: &&str| {
+            if is_listed {
+                model.reasoning_efforts.iter().any(|known| known == *effort)
+            } else {
+                unlisted.contains(effort)
+            }
+        };
+        // The servers of models without a list differ in what they take for none, and whether they take it.
+        if !is_listed && requested == EFFORTS[0] && !knows_all {
+            return None;
+        }
         if knows(&requested) {
             return Some(requested);
         }
@@ -291,7 +309,8 @@ impl<'a> Edit<'a> {
     }
 }
 
-/// Declared tools, without the fields of a function that say nothing: an SDK writes those that the caller has not set as null.
+/// Declared tools, without the fields of a function that say nothing: an SDK writes those that the caller has not set as null. A
+/// function without parameters gets an empty schema, which Mistral, llama.cpp and vLLM demand. Gemini has refused one.
 fn tools(walker: &Walker<'_>, json: &mut Json<'_>, patch: &mut BodyPatch) -> Result<(), JsonError> {
     let nothing = || "";
     json.array(|_, json| {
@@ -302,11 +321,15 @@ fn tools(walker: &Walker<'_>, json: &mut Json<'_>, patch: &mut BodyPatch) -> Res
             if name.raw != "function" || json.peek()? != Kind::Object {
                 return Ok(false);
             }
-            walker.object("tools[].function", "", json, patch, &nothing, |_, json, patch| {
+            let lacks_schema = Cell::new(walker.candidate.provider.wire.dialect != DialectName::Gemini);
+            let added = || if lacks_schema.get() { EMPTY_SCHEMA } else { "" };
+            walker.object("tools[].function", "", json, patch, &added, |name, json, patch| {
                 let is_null = json.peek()? == Kind::Null;
                 if is_null {
                     json.skip()?;
                     patch.remove();
+                } else if name.raw == "parameters" {
+                    lacks_schema.set(false);
                 }
                 Ok(is_null)
             })?;
@@ -314,6 +337,8 @@ fn tools(walker: &Walker<'_>, json: &mut Json<'_>, patch: &mut BodyPatch) -> Res
         })
     })
 }
+
+const EMPTY_SCHEMA: &str = "\"parameters\":{\"type\":\"object\",\"properties\":{}}";
 
 /// A text as a JSON string.
 fn quoted(text: &str) -> String {

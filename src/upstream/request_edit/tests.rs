@@ -238,6 +238,8 @@ fn intended(candidate: &Candidate, path: &str) -> bool {
             "messages[].role",
             "messages[].tool_calls",
             "tools",
+            "tools[].function.parameters.type",
+            "tools[].function.parameters.properties",
             "stream_options",
         ]
         .contains(&pattern.as_str())
@@ -482,7 +484,8 @@ fn void_values_are_left_out_at_every_depth() {
             assert!(sent.get(name).is_none(), "{provider}: {name}");
         }
         assert_ne!(sent.get("max_tokens"), Some(&Value::Null), "{provider}");
-        assert_eq!(sent["tools"][0]["function"], json!({"name": "f"}), "{provider}");
+        let function = sent["tools"][0]["function"].as_object().unwrap();
+        assert!(!function.contains_key("description") && !function.contains_key("strict"), "{provider}");
         for at in 1..4 {
             assert_eq!(sent["messages"][at]["content"], "", "{provider}: {sent}");
         }
