@@ -1,5 +1,7 @@
 //! How much of a provider's response is read, kept and believed. Beyond these bounds a response is damaged (`malformed`).
 
+/// Some servers write it before a text, where it means nothing.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Bytes of a stream before its first content: comments, roles, and other events without content.
 pub(crate) const MAX_UNCOMMITTED_BYTES: usize = 1 << 20;
 /// Memory that an event takes beside its bytes while it is held before the first content.

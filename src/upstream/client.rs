@@ -203,11 +203,13 @@ pub(super) fn authorization(auth: Auth, key: Option<&SecretString>) -> Option<He
 }
 
 /// The connection was closed before a byte of the response came.
-pub(super) fn is_closed_early(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
+pub(super) fn is_closed_early(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe);
+            // An end without TLS's farewell is an unexpected one.
+            return matches!(error.kind(), ConnectionReset | BrokenPipe | UnexpectedEof | ConnectionAborted);
         }
         if error.to_string().contains("connection closed before message completed") {
             return true;
@@ -348,6 +350,20 @@ fn tls() -> rustls::ClientConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_way_in_which_a_server_closes_a_kept_connection_is_known() {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+        for (kind, closed) in [
+            (ConnectionReset, true),
+            (BrokenPipe, true),
+            (UnexpectedEof, true),
+            (ConnectionAborted, true),
+            (ConnectionRefused, false),
+        ] {
+            assert_eq!(is_closed_early(&std::io::Error::from(kind)), closed, "{kind}");
+        }
+    }
 
     #[test]
     fn an_invalid_proxy_url_is_refused() {

@@ -3,7 +3,10 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::{bounds::MAX_ERROR_BYTES, hints, redact, retry_after};
+use super::{
+    bounds::{BYTE_ORDER_MARK, MAX_ERROR_BYTES},
+    hints, redact, retry_after,
+};
 use crate::domain::Candidate;
 
 /// A parsed error response. Dialects classify it by provider, status and code, in that order.
@@ -56,7 +59,9 @@ impl<'a> ErrorResponse<'a> {
     }
 
     fn read(&mut self, body: Value) {
-        self.code = scalar(&body["code"]).and_then(|code| redact::code(self.candidate, &code));
+        self.code = scalar(&body["code"])
+            .or_else(|| scalar(&body["error_code"]))
+            .and_then(|code| redact::code(self.candidate, &code));
         self.kind = scalar(&body["type"]).or_else(|| scalar(&body["status"]));
         self.message = error_message(&body).unwrap_or_else(|| format!("HTTP {} without a message", self.status));
         if self.status == 200 {
@@ -97,9 +102,28 @@ impl<'a> ErrorResponse<'a> {
     }
 }
 
+/// An error that stands at the top of a 200 and in the place of choices: `{"object":"error","message":…}`,
+/// `{"code":500,"msg":…}`.
+pub(crate) fn is_flat_error(body: &[u8]) -> bool {
+    let Ok(body) = serde_json::from_slice::<Value>(bounded(body)) else { return false };
+    let has_choices = body["choices"].as_array().is_some_and(|choices| !choices.is_empty());
+    if has_choices || error_message(&body).is_none() {
+        return false;
+    }
+    let names_error = |name: &str| {
+        body[name].as_str().is_some_and(|word| word.eq_ignore_ascii_case("error") || word.eq_ignore_ascii_case("fail"))
+    };
+    let is_good = |code: &str| matches!(code.to_ascii_lowercase().as_str(), "0" | "200" | "ok" | "success");
+    let has_code = |name: &str| scalar(&body[name]).is_some_and(|code| !is_good(&code));
+    ["object", "type", "status"].into_iter().any(names_error)
+        || ["code", "status_code", "error_code", "statusCode"].into_iter().any(has_code)
+        || body["success"] == false
+}
+
 /// Errors inside a stream may be as long as any event.
 fn bounded(body: &[u8]) -> &[u8] {
-    &body[..body.len().min(MAX_ERROR_BYTES)]
+    let body = &body[..body.len().min(MAX_ERROR_BYTES)];
+    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
 }
 
 /// The message of an error response. It may contain secrets.
@@ -165,9 +189,9 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// The message: `message`, `detail` or `title`, each a string, a list of violations or an object with one.
+/// The message: `message`, `detail`, `title` or `msg`, each a string, a list of violations or an object with one.
 fn error_message(body: &Value) -> Option<String> {
-    ["message", "detail", "title", "msg"].iter().find_map(|name| match &body[*name] {
+    ["message", "detail", "title", "msg", "error_msg"].iter().find_map(|name| match &body[*name] {
         Value::String(s) if !s.is_empty() => Some(s.clone()),
         Value::Object(_) => error_message(&body[*name]),
         Value::Array(items) => {

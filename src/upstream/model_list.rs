@@ -15,7 +15,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    bounds::{MAX_LIST_BYTES, MAX_LISTED_MODELS, MAX_MODEL_ID_CHARS},
+    bounds::{BYTE_ORDER_MARK, MAX_LIST_BYTES, MAX_LISTED_MODELS, MAX_MODEL_ID_CHARS},
     client::{Upstream, authorization},
     error_response,
     list_entry::Entry,
@@ -232,7 +232,9 @@ async fn send(
         request = request.header(AUTHORIZATION, value);
     }
     let mut response = ResponseBody::new(request.send().await?);
-    Ok((response.status(), response.bytes(MAX_LIST_BYTES).await?))
+    let body = response.bytes(MAX_LIST_BYTES).await?;
+    let mark = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    Ok((response.status(), body.slice(mark..)))
 }
 
 pub(super) fn refused(status: StatusCode, key: Option<&SecretString>, body: &[u8]) -> ModelListError {
@@ -288,6 +290,9 @@ mod tests {
             received.starts_with("GET /v1/models HTTP/1.1\r\n")
                 && received.contains("authorization: Bearer test-key\r\n")
         );
+
+        let marked = serve(says(200, "application/json", &[BYTE_ORDER_MARK, &list[..]].concat())).await;
+        assert_eq!(upstream.list_models(&marked.base_url, None, "models/", 2_000).await.unwrap(), found);
 
         let unreachable = upstream.list_models("http://127.0.0.1:1/v1", None, "", 2_000).await;
         assert!(matches!(unreachable, Err(ModelListError::Unreachable(_))), "{unreachable:?}");

@@ -121,11 +121,15 @@ impl ResponseBody {
 impl Inflater {
     /// `None`: the body is not encoded.
     fn of(encoding: &str) -> Option<Self> {
-        match encoding.to_ascii_lowercase().as_str() {
-            "" | "identity" => None,
-            "gzip" | "x-gzip" => Some(Self::Gzip(MultiGzDecoder::new(Vec::new()))),
-            "deflate" => Some(Self::ZlibOrDeflate),
-            other => Some(Self::Unknown(other.to_owned())),
+        let encoding = encoding.to_ascii_lowercase();
+        // Some servers name the charset here, or that there is no encoding.
+        let is_none = |name: &&str| matches!(*name, "" | "identity" | "none" | "utf-8" | "utf8");
+        let mut names = encoding.split(',').map(str::trim).filter(|name| !is_none(name));
+        match (names.next(), names.next()) {
+            (None, _) => None,
+            (Some("gzip" | "x-gzip"), None) => Some(Self::Gzip(MultiGzDecoder::new(Vec::new()))),
+            (Some("deflate"), None) => Some(Self::ZlibOrDeflate),
+            _ => Some(Self::Unknown(encoding)),
         }
     }
 
@@ -205,6 +209,7 @@ mod tests {
             let twice: Bytes = [&gzip[..], &gzip[..]].concat().into();
             for (encoding, compressed) in [
                 ("gzip", gzip.clone()),
+                ("identity, gzip", gzip.clone()),
                 ("X-GZIP", gzip),
                 ("deflate", finish(ZlibEncoder::new(Vec::new(), level), text, ZlibEncoder::finish)),
                 ("deflate", finish(DeflateEncoder::new(Vec::new(), level), text, DeflateEncoder::finish)),
@@ -252,6 +257,9 @@ mod tests {
         };
         assert!(error("br").contains("`br`"), "{}", error("br"));
         assert!(error("gzip").contains("cannot be inflated"), "{}", error("gzip"));
-        assert!(Inflater::of("identity").is_none());
+        assert!(error("gzip, gzip").contains("`gzip, gzip`"), "{}", error("gzip, gzip"));
+        for none in ["identity", "none", "UTF-8", "utf-8, identity", ""] {
+            assert!(Inflater::of(none).is_none(), "{none}");
+        }
     }
 }

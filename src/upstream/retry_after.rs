@@ -86,18 +86,27 @@ fn of_text(text: &str, now_ms: i64) -> Option<i64> {
     duration_ms(text).or_else(|| of_words(text)).or_else(|| until(date()?))
 }
 
-/// `20 seconds`, `2 min`
+/// `20 seconds`, `2 min`, `1 day, 2 hours and 30 minutes`
 pub(crate) fn of_words(text: &str) -> Option<i64> {
-    let mut words = text.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ')']));
-    let first = words.next()?;
-    let unit = match words.next()?.to_ascii_lowercase().as_str() {
-        unit if unit.starts_with("ms") || unit.starts_with("millisecond") => "ms",
-        unit if unit.starts_with("sec") || unit == "s" => "s",
-        unit if unit.starts_with("min") || unit == "m" => "m",
-        unit if unit.starts_with("hour") || unit == "h" => "h",
+    let words = text.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';', ')']));
+    let mut words = words.filter(|word| !word.eq_ignore_ascii_case("and"));
+    let (mut ms, mut is_time) = (0.0, false);
+    while let Some(number) = words.next().and_then(|word| word.parse::<f64>().ok()).filter(|number| *number >= 0.0) {
+        let Some(unit) = words.next().and_then(unit_ms) else { break };
+        (ms, is_time) = (ms + number * unit, true);
+    }
+    if is_time { whole_ms(ms) } else { None }
+}
+
+fn unit_ms(word: &str) -> Option<f64> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        unit if unit.starts_with("ms") || unit.starts_with("millisecond") => 1.0,
+        unit if unit.starts_with("sec") || unit == "s" => 1_000.0,
+        unit if unit.starts_with("min") || unit == "m" => 60_000.0,
+        unit if unit.starts_with("hour") || unit == "h" => 3_600_000.0,
+        unit if unit.starts_with("day") || unit == "d" => 86_400_000.0,
         _ => return None,
-    };
-    duration_ms(&format!("{first}{unit}"))
+    })
 }
 
 #[cfg(test)]
@@ -124,6 +133,9 @@ mod tests {
             ("20000ms", 20_000),
             ("20 seconds", 20_000),
             ("2 Min.", 120_000),
+            ("1 minute 30 seconds", 90_000),
+            ("1 day, 2 hours and 30 minutes.", 95_400_000),
+            ("30 seconds or 5 tokens", 30_000),
             ("1796000020", 20_000),
             ("1796000020000", 20_000),
             ("2026-11-30T00:53:40Z", 20_000),

@@ -12,10 +12,10 @@ use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    bounds::{MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, MAX_UNCOMMITTED_BYTES},
+    bounds::{BYTE_ORDER_MARK, MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, MAX_UNCOMMITTED_BYTES},
     client::{Upstream, authorization, is_closed_early, is_own_failure, root_cause},
     embeddings::Unusable,
-    fault, hints,
+    error_response, fault, hints,
     reply::{Reply, ReplyBody},
     request_edit::{EditContext, edit_request},
     response::{
@@ -35,7 +35,6 @@ use crate::{
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl Upstream {
     /// Calls a candidate. Returns once the response is committed (the first content of a stream, or a whole body that
@@ -113,7 +112,8 @@ struct Body {
 impl<'a> Call<'a> {
     fn begin(upstream: &'a Upstream, candidate: &'a Arc<Candidate>, request: &'a ChatRequest) -> Self {
         let settings = upstream.settings();
-        let first_token_ms = candidate.first_token_timeout_ms().unwrap_or(settings.first_token_ms);
+        let own_ms = candidate.first_token_timeout_ms();
+        let first_token_ms = own_ms.unwrap_or(settings.first_token_ms);
         Self {
             candidate,
             request,
@@ -121,7 +121,8 @@ impl<'a> Call<'a> {
             expected: expected(candidate, request),
             started: Instant::now(),
             first_token_timeout: Duration::from_millis(first_token_ms),
-            stream_idle: Duration::from_millis(settings.stream_idle_ms),
+            // What is slow to begin pauses as long: a model that thinks again, or a tool call that is sent when it is whole.
+            stream_idle: Duration::from_millis(settings.stream_idle_ms.max(own_ms.unwrap_or(0))),
             memory: upstream.memory(),
         }
     }
@@ -376,7 +377,7 @@ impl<'a> Call<'a> {
             Ok(parsed) => parsed,
             Err(error) => return Err(self.malformed(response, &body, error.what)),
         };
-        if parsed.error {
+        if parsed.error || parsed.choices == 0 && error_response::is_flat_error(&body) {
             return Err(fault::from_response(self.candidate, 200, response.headers(), &body));
         }
         if parsed.choices == 0 {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     domain::{Health, Usage},
+    plan,
     protocol::chat,
     upstream::{
         StreamFault, TokenUsage, UpstreamSettings,
@@ -264,6 +265,46 @@ async fn a_rate_limit_inside_a_200_is_a_rate_limit() {
     let error = "data: {\"error\":{\"message\":\"slow down\",\"code\":429}}\n\n";
     let fault = fault_of("custom", event_stream(&[ROLE, error]), true).await;
     assert_eq!((fault.kind, fault.label.as_str(), fault.status), (FaultKind::RateLimited, "429", Some(429)));
+}
+
+#[tokio::test]
+async fn an_error_at_the_top_of_a_200_is_the_providers_with_its_message() {
+    for (error, status) in [
+        (r#"{"object":"error","message":"the engine is out of order","code":503}"#, Some(503)),
+        (r#"{"code":500,"msg":"the engine is out of order"}"#, Some(500)),
+        (r#"{"success":false,"error_code":"E7","error_msg":"the engine is out of order"}"#, Some(500)),
+        (r#"{"object":"error","message":"the engine is out of order","type":"BadRequestError","code":400}"#, Some(400)),
+    ] {
+        let event = format!("data: {error}\n\n");
+        for (script, stream) in [
+            (says(200, "application/json", error.as_bytes()), false),
+            (says(200, "application/json", error.as_bytes()), true),
+            (event_stream(&[ROLE, &event]), true),
+        ] {
+            let fault = fault_of("custom", script, stream).await;
+            assert_eq!((fault.status, fault.message.as_str()), (status, "the engine is out of order"), "{error}");
+        }
+    }
+    // Events beside the answer that are no errors.
+    let ping = "data: {\"type\":\"ping\",\"message\":\"hello\",\"code\":0}\n\n";
+    let (text, _, fault) =
+        drained(attempt("custom", event_stream(&[ROLE, ping, CHUNK, FINISH, DONE]), true).await.unwrap()).await;
+    assert!(fault.is_none() && text == [ROLE, CHUNK, FINISH, DONE].concat(), "{text}");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_slow_to_begin_may_pause_as_long() {
+    let mut script = event_stream(&[ROLE, CHUNK]);
+    script.push(Say::Pause(Duration::from_millis(600)));
+    script.push(Say::Bytes([FINISH, DONE].concat().into()));
+    let server = serve(script).await;
+    let slow = plan::test_support::candidate("slow/m")
+        .provider(|p| (p.base_url, p.first_token_timeout_ms) = (server.base_url.clone(), Some(30_000)))
+        .build();
+    let reply = upstream().attempt(&slow, &request(true)).await.unwrap();
+    let (text, _, fault) = drained(reply).await;
+    assert!(fault.is_none(), "{fault:?}");
+    assert_eq!(text, [ROLE, CHUNK, FINISH, DONE].concat());
 }
 
 #[tokio::test]

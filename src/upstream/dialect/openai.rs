@@ -9,8 +9,9 @@ use crate::{
 /// Texts of a model that is overloaded.
 const BUSY: [&str; 8] =
     ["overloaded", "capacity", "high demand", "high traffic", "server busy", "loading model", "queue", "is busy"];
-/// Texts of a prompt that exceeds the context, by OpenAI, vLLM, llama.cpp, LM Studio, LiteLLM and others.
-const CONTEXT: [&str; 9] = [
+/// Texts of a prompt that exceeds the context, by OpenAI, vLLM, llama.cpp, LM Studio, LiteLLM, xAI, Moonshot, Bedrock, Anthropic,
+/// TGI, Qwen and others.
+const CONTEXT: [&str; 17] = [
     "context length",
     "context size",
     "context window",
@@ -20,6 +21,14 @@ const CONTEXT: [&str; 9] = [
     "too large for model",
     "prompt is too long",
     "exceeds max length",
+    "longer than the maximum model length",
+    "maximum prompt length",
+    "exceeded model token limit",
+    "input is too long",
+    "exceed context limit",
+    "`inputs` tokens + `max_new_tokens`",
+    "range of input length",
+    "too many tokens",
 ];
 /// The free usage of `OpenCode` Zen comes back after six hours at the earliest.
 const FREE_USAGE_MS: i64 = 6 * HOUR_MS;
@@ -70,7 +79,10 @@ fn bad_request(error: &ErrorResponse<'_>) -> Classification {
 
 /// The prompt exceeds the model's context.
 pub(crate) fn is_context(error: &ErrorResponse<'_>) -> bool {
-    error.code_is(&["context_length_exceeded"]) || error.says(&CONTEXT)
+    // A router's own message may be only that its provider has failed.
+    let raw = error.body["metadata"]["raw"].as_str().map(str::to_lowercase);
+    let says_raw = || raw.is_some_and(|raw| CONTEXT.iter().any(|words| raw.contains(words)));
+    error.code_is(&["context_length_exceeded"]) || error.says(&CONTEXT) || says_raw()
 }
 
 /// The account has money for a month, and it is spent.
@@ -116,9 +128,10 @@ pub(crate) fn too_many(error: &ErrorResponse<'_>) -> Classification {
 /// The wait that a message states: `try again in 20s`, `retry after 1m30s`, `Please wait 5 seconds`.
 fn wait_in_message(message: &str) -> Option<i64> {
     let message = message.to_lowercase();
-    let rest = ["again in ", "retry in ", "retry after ", "resets in ", "reset in ", "available in ", "wait "]
-        .iter()
-        .find_map(|words| message.split_once(words).map(|(_, rest)| rest))?;
+    let rest =
+        ["again in ", "again after ", "retry in ", "retry after ", "resets in ", "reset in ", "available in ", "wait "]
+            .iter()
+            .find_map(|words| message.split_once(words).map(|(_, rest)| rest))?;
     let first = rest.split_whitespace().next()?.trim_end_matches(['.', ',', ';', ')']);
     hints::duration_ms(first).or_else(|| retry_after::of_words(rest))
 }

@@ -22,6 +22,7 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
         // No endpoint supports what this request needs. Other requests may still be served.
         404 if error.says(&["that support", "data policy"]) => Some(Classification::rejected()),
         503 if error_type == Some("provider_overloaded") => Some(Classification::busy()),
+        500..=599 if openai::is_context(error) => Some(Classification::context()),
         // The provider behind OpenRouter failed.
         500..=599 if metadata["provider_name"].is_string() || error.says(&["upstream"]) => {
             Some(Classification::model_broken())

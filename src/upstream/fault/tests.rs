@@ -134,7 +134,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("mistral.400-order", "Rejected 400 · - · -", "Expected last role"),
     ("mistral.400-order-tool", "Rejected 400 · - · -", "Unexpected role"),
     ("mistral.400-tool-id", "Rejected 400 · - · -", "Tool call id"),
-    ("ollama.404-model", "Gone 404 · - · model 21600000", "not found"),
+    ("ollama.404-model", "Gone 404 · - · model 30000", "not found"),
     ("ollama.400-param", "Rejected 400 · - · -", "turbo"),
     ("ollama.400-image", "Rejected 400 · - · -", "base64"),
     ("ollama.400-tools", "Rejected 400 · - · -", "does not support tools"),
@@ -290,6 +290,52 @@ fn a_prompt_that_is_too_long_is_one_whatever_the_status() {
 }
 
 #[test]
+fn a_prompt_that_is_too_long_is_known_by_the_words_of_every_server() {
+    let kind = |provider: &str, status: u16, error: &serde_json::Value| {
+        let body = serde_json::json!({ "error": error }).to_string();
+        from_response(candidate(provider), status, &HeaderMap::new(), body.as_bytes()).kind
+    };
+    for words in [
+        "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",
+        "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
+        "Invalid request: Your request exceeded model token limit: 8192",
+        "Input is too long for requested model.",
+        "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+        "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4000 `inputs` tokens and 512 `max_new_tokens`",
+        "Range of input length should be [1, 30720]",
+        "Too many tokens in the prompt",
+    ] {
+        let error = serde_json::json!({ "message": words });
+        assert_eq!(kind("custom", 400, &error), FaultKind::TooLarge, "{words}");
+        let hidden = serde_json::json!({ "message": "Provider returned error", "code": 400,
+            "metadata": { "provider_name": "Chutes", "raw": format!("{{\"detail\":\"{words}\"}}") } });
+        for status in [400, 502] {
+            assert_eq!(kind("openrouter", status, &hidden), FaultKind::TooLarge, "{status} {words}");
+        }
+    }
+    let limited = serde_json::json!({ "message": "Too many tokens per minute" });
+    assert_eq!(kind("custom", 429, &limited), FaultKind::RateLimited);
+    let broken = serde_json::json!({ "message": "Provider returned error", "metadata": { "provider_name": "Chutes", "raw": "boom" } });
+    assert_eq!(kind("openrouter", 502, &broken), FaultKind::Broken);
+}
+
+#[test]
+fn a_local_model_that_is_not_loaded_yet_is_shut_for_a_moment() {
+    let body = br#"{"error":{"message":"model \"gpt-oss:20b\" not found, try pulling it first","type":"api_error"}}"#;
+    for (provider, ms) in [("ollama", 30_000), ("ollama-cloud", 6 * 3_600_000)] {
+        let fault = from_response(candidate(provider), 404, &HeaderMap::new(), body);
+        assert_eq!(fault.outcome.cooldown.unwrap().until, Until::AfterMs(ms), "{provider}");
+    }
+}
+
+#[test]
+fn an_error_behind_a_byte_order_mark_is_read() {
+    let body = b"\xEF\xBB\xBF{\"error\":{\"message\":\"no\",\"code\":\"model_not_found\"}}";
+    let fault = from_response(candidate("custom"), 400, &HeaderMap::new(), body);
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Gone, "no"));
+}
+
+#[test]
 fn a_wait_in_the_message_sets_the_cooldown() {
     for (message, ms) in [
         ("Please try again in 20s.", 20_000),
@@ -299,6 +345,8 @@ fn a_wait_in_the_message_sets_the_cooldown() {
         ("try again in 500 ms", 1_000),
         ("try again soon", 60_000),
         ("Quota resets in 90s", 90_000),
+        ("Please try again after 1 minute 30 seconds.", 90_000),
+        ("Your quota resets in 1 day, 2 hours.", 93_600_000),
     ] {
         let body = format!(r#"{{"error":{{"message":"Slow down. {message}"}}}}"#);
         let fault = from_response(candidate("custom"), 429, &HeaderMap::new(), body.as_bytes());

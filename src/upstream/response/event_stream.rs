@@ -22,7 +22,7 @@ use crate::{
     memory::Reservation,
     upstream::{
         bounds::{EVENT_OVERHEAD_BYTES, MAX_JOINED_LINES, MAX_STREAM_BYTES, MAX_UNCOMMITTED_BYTES},
-        fault,
+        error_response, fault,
         response_body::{BodyError, ResponseBody},
     },
 };
@@ -344,7 +344,9 @@ impl EventStream {
             Ok(parsed) => parsed,
             Err(error) => return self.not_an_object(event, data, error.what),
         };
-        if parsed.error || event.name == "error" {
+        let is_flat_error =
+            || !parsed.has_choices && parsed.facts.usage.is_none() && error_response::is_flat_error(data);
+        if parsed.error || event.name == "error" || is_flat_error() {
             return Err(self.error_event(data).into());
         }
         if parsed.ended_with_error {
