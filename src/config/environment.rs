@@ -83,10 +83,12 @@ impl Environment {
                 (None, Some(path)) => {
                     let value = std::fs::read_to_string(self.cwd.join(&path.value))
                         .map_err(|error| format!("{in_file}: `{}` cannot be read: {error}", path.value))?;
-                    if value.trim().is_empty() {
+                    // Editors write a byte order mark, which is no part of a secret.
+                    let value = value.trim_start_matches('\u{FEFF}').trim();
+                    if value.is_empty() {
                         return Err(format!("{in_file}: `{}` is empty", path.value));
                     }
-                    return Ok(Some(Found { value: value.trim().to_owned(), ..path }));
+                    return Ok(Some(Found { value: value.to_owned(), ..path }));
                 }
                 (None, None) => {}
             }

@@ -25,6 +25,9 @@ use crate::{
 pub const BUILTIN_META_MODELS: [(&str, RoutingStrategy); 3] =
     [("free", RoutingStrategy::Headroom), ("free-fast", RoutingStrategy::Fast), ("free-smart", RoutingStrategy::Smart)];
 
+/// Paths that are added to a base URL. Who copies the address of one means what stands before it.
+const ENDPOINTS: [&str; 5] = ["/chat/completions", "/completions", "/responses", "/models", "/embeddings"];
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct MetaTable {
@@ -285,12 +288,15 @@ impl Reader<'_> {
             url
         };
         let mut bare = url.trim_end_matches('/');
-        if let Some(base) = bare.strip_suffix("/chat/completions") {
-            let note = format!(
-                "providers.{id}.base_url: `/chat/completions` is left out of `{bare}`, because it is added to every call"
-            );
-            self.findings.notes.push(note);
-            bare = base;
+        for path in ENDPOINTS {
+            if let Some(base) = bare.strip_suffix(path) {
+                let note = format!(
+                    "providers.{id}.base_url: `{path}` is left out of `{bare}`, because it is added to every call"
+                );
+                self.findings.notes.push(note);
+                bare = base;
+                break;
+            }
         }
         let has_no_path = url::Url::parse(bare).is_ok_and(|url| url.path() == "/");
         Some(if id == "ollama" && has_no_path { format!("{bare}/v1") } else { bare.to_owned() })

@@ -281,7 +281,7 @@ fn all_mistakes_are_reported_at_once() {
 
 #[test]
 fn secrets_may_come_from_files() {
-    let files = [("admin", "from-file\n"), ("keys", "k-1\nk-2\n"), ("empty", "\n"), ("tollfree.toml", "")];
+    let files = [("admin", "\u{FEFF}from-file\n"), ("keys", "k-1\nk-2\n"), ("empty", "\n"), ("tollfree.toml", "")];
     let folder = folder(&files);
     let env = vars(&[("TOLLFREE_ADMIN_KEY_FILE", "admin"), ("GROQ_API_KEY_FILE", "keys")]);
     let loaded = load(&env, folder.path()).unwrap();
@@ -417,6 +417,12 @@ fn proxies_and_endpoints_are_read_as_people_write_them() {
     assert_eq!(loaded.settings.no_proxy.as_deref(), Some(".svc,10.0.0.0/8"));
     assert_eq!(loaded.settings.providers["lab"].base_url.as_deref(), Some("http://x/v1"));
     assert!(loaded.notes[0].contains("/chat/completions"), "{:?}", loaded.notes);
+    for endpoint in ["completions", "responses", "models", "embeddings/"] {
+        let file = format!("[providers.lab]\nbase_url = \"http://x/v1/{endpoint}\"\n");
+        let loaded = load_with(&file, &[]).unwrap();
+        assert_eq!(loaded.settings.providers["lab"].base_url.as_deref(), Some("http://x/v1"), "{endpoint}");
+        assert_eq!(loaded.notes.len(), 1, "{:?}", loaded.notes);
+    }
 }
 
 /// They load as they are and with every line switched on.
