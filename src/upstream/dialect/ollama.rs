@@ -26,8 +26,6 @@ pub(super) fn classify(error: &ErrorResponse<'_>) -> Option<Classification> {
         }
         429 if error.says(&["monthly usage limit"]) => Some(Classification::credit_spent(error)),
         429 if error.says(&["concurrent"]) => Some(slots(error)),
-        // A local model that is not loaded yet: its operator does so within minutes.
-        404 if error.candidate.provider.local => Some(Classification::not_found()),
         403 => Some(Classification::gone(error, "")),
         503 if error.says(&["busy"]) => Some(Classification::busy()),
         _ => None,

@@ -134,7 +134,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("mistral.400-order", "Rejected 400 · - · -", "Expected last role"),
     ("mistral.400-order-tool", "Rejected 400 · - · -", "Unexpected role"),
     ("mistral.400-tool-id", "Rejected 400 · - · -", "Tool call id"),
-    ("ollama.404-model", "Gone 404 · - · model 30000", "not found"),
+    ("ollama.404-model", "Gone 404 · - · model 21600000", "not found"),
     ("ollama.400-param", "Rejected 400 · - · -", "turbo"),
     ("ollama.400-image", "Rejected 400 · - · -", "base64"),
     ("ollama.400-tools", "Rejected 400 · - · -", "does not support tools"),
@@ -317,15 +317,6 @@ fn a_prompt_that_is_too_long_is_known_by_the_words_of_every_server() {
     assert_eq!(kind("custom", 429, &limited), FaultKind::RateLimited);
     let broken = serde_json::json!({ "message": "Provider returned error", "metadata": { "provider_name": "Chutes", "raw": "boom" } });
     assert_eq!(kind("openrouter", 502, &broken), FaultKind::Broken);
-}
-
-#[test]
-fn a_local_model_that_is_not_loaded_yet_is_shut_for_a_moment() {
-    let body = br#"{"error":{"message":"model \"gpt-oss:20b\" not found, try pulling it first","type":"api_error"}}"#;
-    for (provider, ms) in [("ollama", 30_000), ("ollama-cloud", 6 * 3_600_000)] {
-        let fault = from_response(candidate(provider), 404, &HeaderMap::new(), body);
-        assert_eq!(fault.outcome.cooldown.unwrap().until, Until::AfterMs(ms), "{provider}");
-    }
 }
 
 #[test]

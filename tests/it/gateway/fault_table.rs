@@ -162,7 +162,7 @@ fn rows() -> Vec<Row> {
                 ("mistral", "mistral.403-tier", "403", cooldown(5 * HOUR..=6 * HOUR)),
                 ("mistral", "mistral.429-zero", "gone", cooldown(5 * HOUR..=6 * HOUR)),
                 ("mistral", "mistral.400-model", "gone", cooldown(5 * HOUR..=6 * HOUR)),
-                ("ollama", "ollama.404-model", "404", cooldown(20_000..=30_000)),
+                ("ollama", "ollama.404-model", "404", cooldown(5 * HOUR..=6 * HOUR)),
                 ("ollama", "ollama-cloud.410-gone", "410", cooldown(5 * HOUR..=6 * HOUR)),
                 ("ollama", "ollama-cloud.403-plan", "403", cooldown(5 * HOUR..=6 * HOUR)),
             ],

@@ -1,3 +1,5 @@
+//! Groups, notifications and rechecks of waiting requests.
+
 use super::*;
 use crate::{
     domain::{Candidate, Charge, client::ClientKind},
