@@ -259,3 +259,25 @@ async fn a_flood_of_refused_requests_costs_the_others_nothing() {
     assert!(calls < most, "{calls} calls of scripts for {served} requests beside {count} refused, at most {most}");
     assert!(!IS_FAST || during < before * 2 + scaled(Duration::from_millis(50)), "{before:?}, then {during:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_or_a_session_that_does_not_exist_costs_the_store_a_few_calls() {
+    let (redis, good) = (RedisServer::start().await, FakeUpstream::start().await);
+    let setup = TestApp::setup().env("TOLLFREE_ADMIN_KEY", ADMIN).env("LOG_LEVEL", "warn").redis(&redis);
+    let app = setup.lab("good", &good).start().await;
+    let mut wrong = create_client(&app, "eve", json!({})).await;
+    let last = if wrong.pop() == Some('a') { 'b' } else { 'a' };
+    wrong.push(last);
+    let sent: u64 = 400;
+    for (name, value) in [("authorization", format!("Bearer {wrong}")), ("cookie", "tf_session=made-up".to_owned())] {
+        let (calls_before, begun) = (scripts_run(&redis), Instant::now());
+        for _ in 0..sent {
+            let reply = Answer::of(app.request("GET", "/v1/models").header(name, &value)).await;
+            assert_eq!(reply.status, 401, "{name}: {}", reply.text());
+        }
+        // One call a second, and the gateway's own.
+        let (calls, most) = (scripts_run(&redis) - calls_before, (begun.elapsed().as_secs() + 2) * 40);
+        eprintln!("{name}: {calls} calls of scripts for {sent} requests in {:?}", begun.elapsed());
+        assert!(calls < most, "{name}: {calls} calls of scripts for {sent} requests, at most {most}");
+    }
+}
