@@ -104,8 +104,7 @@ async fn an_end_without_content_moves_on_unless_its_reason_explains_it() {
 #[tokio::test]
 async fn reasoning_and_tool_calls_are_content_too() {
     let (app, a, b) = pair().await;
-    let call =
-        r#"{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]}"#;
+    let call = r#"{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]}"#;
     for delta in [r#"{"reasoning":"hm"}"#, r#"{"reasoning_content":"hm"}"#, call] {
         let first = crate::support::fake_upstream::chunk(delta, None);
         a.then(stream([role(), first.clone(), stop(), DONE.into()]));
