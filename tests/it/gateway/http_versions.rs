@@ -7,7 +7,7 @@ use tokio::{
 
 use crate::support::{
     app::{TestApp, hi},
-    fake_upstream::{DONE, FakeUpstream, answer, content, stop, stream, whole},
+    fake_upstream::{DONE, FakeUpstream, answer, content, role, stop, stream, whole},
 };
 
 /// Sends a request as it is and reads until the gateway closes the connection.
@@ -24,7 +24,7 @@ async fn exchange(app: &TestApp, request: &str) -> (String, String) {
 async fn an_http_1_0_stream_ends_with_its_connection_and_has_no_chunks() {
     let upstream = FakeUpstream::start().await;
     let app = TestApp::setup().lab("lab", &upstream).start().await;
-    let events = [content("one"), stop(), DONE.to_owned()];
+    let events = [role(), content("one"), stop(), DONE.to_owned()];
     upstream.then(stream(events.clone()));
     let mut body = hi("lab/m");
     body["stream"] = true.into();
