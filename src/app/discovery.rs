@@ -10,7 +10,7 @@ use super::{App, shared_catalog};
 use crate::{
     catalog::{Discovered, DiscoveredModel, ToDiscover, to_discover},
     config::Settings,
-    domain::ListedModel,
+    domain::{ListedModel, first_and_more},
     ledger::Findings,
     upstream::Upstream,
 };
@@ -74,9 +74,7 @@ pub(super) fn rediscover_periodically(app: &Arc<App>) {
 
 /// The first ids, and how many there are besides.
 fn ids(models: &[DiscoveredModel]) -> String {
-    let more = models.len().saturating_sub(MAX_LOGGED);
-    let first = models.iter().take(MAX_LOGGED).map(|model| model.id.clone());
-    first.chain((more > 0).then(|| format!("and {more} more"))).collect::<Vec<_>>().join(", ")
+    first_and_more(models, MAX_LOGGED, "and ", |model| model.id.clone()).join(", ")
 }
 
 impl App {

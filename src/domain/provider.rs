@@ -200,7 +200,7 @@ pub enum HintValue {
 }
 
 impl Model {
-    /// What a request may ask of it: where nobody states what it can do, its server decides about each request.
+    /// What a request may need of it: where it is not known what it can do, its server decides about each request.
     pub fn may_do(&self) -> Capabilities {
         if self.capabilities_assumed { Capabilities::ALL } else { self.capabilities }
     }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
-    domain::{Candidate, Fault, FaultKind},
+    domain::{Candidate, Fault, FaultKind, first_and_more},
     ledger::RefusalReason,
 };
 
@@ -166,10 +166,8 @@ impl AttemptLog {
     /// The value of `x-tollfree-attempts`: `gemini/gemini-3.8-flash;429_rpd, groq/openai/gpt-oss-120b;ok`; empty before any.
     pub(crate) fn header(&self) -> String {
         let progress = self.shared.progress.lock();
-        let attempts = progress.attempts.iter().take(MAX_LISTED).map(|a| format!("{};{}", a.candidate, a.label));
-        let more = progress.attempts.len().saturating_sub(MAX_LISTED);
-        let more = (more > 0).then(|| format!("and {more} more"));
-        attempts.chain(more).collect::<Vec<_>>().join(", ")
+        let attempt = |a: &Attempt| format!("{};{}", a.candidate, a.label);
+        first_and_more(&progress.attempts, MAX_LISTED, "and ", attempt).join(", ")
     }
 
     pub(super) fn begin(&self, candidate: &Candidate) {

@@ -2,7 +2,7 @@
 
 use super::{Attempt, attempt_log::MAX_LISTED};
 use crate::{
-    domain::KeyRefused,
+    domain::{KeyRefused, first_and_more},
     ledger::{AuthenticationError, LedgerError, Refusal, RefusedBy},
     plan::PlanError,
 };
@@ -82,8 +82,6 @@ impl From<AuthenticationError> for FlowError {
 }
 
 fn attempts_message(attempts: &[Attempt]) -> String {
-    let listed = attempts.iter().take(MAX_LISTED).map(|a| format!("{}: {} ({})", a.candidate, a.message, a.label));
-    let more = attempts.len().saturating_sub(MAX_LISTED);
-    let each: Vec<String> = listed.chain((more > 0).then(|| format!("… and {more} more"))).collect();
-    format!("Every candidate failed. {}", each.join(" · "))
+    let attempt = |a: &Attempt| format!("{}: {} ({})", a.candidate, a.message, a.label);
+    format!("Every candidate failed. {}", first_and_more(attempts, MAX_LISTED, "… and ", attempt).join(" · "))
 }

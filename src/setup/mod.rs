@@ -12,7 +12,7 @@ mod target;
 mod tools;
 mod value;
 
-pub(crate) use edit::{Change, EditError, Format, apply};
+pub(crate) use edit::{Change, EditError, Format, new_text};
 pub(crate) use file::{Content, ToolFile};
 pub(crate) use gateway::{Gateway, Offer, root_of};
 pub(crate) use others::{OTHERS, filled};

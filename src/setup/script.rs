@@ -17,7 +17,7 @@ pub(crate) const VARIABLES: [&str; 7] = [
     "CRUSH_GLOBAL_CONFIG",
 ];
 
-/// A line per file: its mode (`600`, or `-` for the usual), its kind (`edit`: merged; `whole`: replaced; `own`: nobody else writes
+/// A line per file: its mode (`600`, or `-` for the usual), its kind (`edit`: merged; `whole`: replaced; `own`: nothing else writes
 /// it), and its path and new text in Base64. `current`: the text of the file with this number, or nothing.
 pub(crate) fn lines(
     tool: &Tool,

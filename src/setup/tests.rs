@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::json;
 
 use super::{
-    edit::{is_set, read},
+    edit::{apply, is_set, read},
     others::Other,
     *,
 };

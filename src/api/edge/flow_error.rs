@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     api::edge::error::ApiError,
     catalog::NotFound,
-    domain::{Limit, window::go_duration},
+    domain::{Limit, first_and_more, window::go_duration},
     flow::{FlowError, attempt_log::MAX_LISTED},
     ledger::{ClientUsage, LedgerError, Refusal, RefusalReason, RefusedBy},
     plan::PlanError,
@@ -116,13 +116,10 @@ fn from_refusal(refusal: &Refusal, requested: &str) -> ApiError {
             } else {
                 format!("{all} The first becomes available in {about}{opens}.")
             };
-            for line in refusal.reasons.iter().take(MAX_LISTED) {
+            let line = |line: &RefusalReason| format!("{}: {}", line.candidate, reason(line, now));
+            for line in first_and_more(&refusal.reasons, MAX_LISTED, "… and ", line) {
                 // Writing to a `String` cannot fail.
-                let _ = write!(message, "\n- {}: {}", line.candidate, reason(line, now));
-            }
-            let more = refusal.reasons.len().saturating_sub(MAX_LISTED);
-            if more > 0 {
-                let _ = write!(message, "\n- … and {more} more");
+                let _ = write!(message, "\n- {line}");
             }
             if refusal.is_down() {
                 ApiError::NoProvider { message, retry_ms }

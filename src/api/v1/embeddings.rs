@@ -37,11 +37,10 @@ use crate::{
 )]
 pub(crate) async fn create(mut call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
     let protocol = Protocol::Embeddings;
-    let Posted { client, body, memory, .. } = match posted {
+    let Posted { client, body, .. } = match call.take(posted) {
         Ok(posted) => posted,
         Err(error) => return call.refuse(protocol, &error),
     };
-    call.hold(memory);
     let request = match body.and_then(|body| Ok(embeddings::decode(body)?)) {
         Ok(request) => request,
         Err(error) => return call.reject(protocol, &client, &error),

@@ -73,11 +73,10 @@ impl Call {
         posted: Result<Posted, ApiError>,
         decode: impl FnOnce(Bytes, &HeaderMap) -> Result<Decoded, BadRequest>,
     ) -> HttpResponse {
-        let Posted { client, request, body, memory } = match posted {
+        let Posted { client, request, body, .. } = match self.take(posted) {
             Ok(posted) => posted,
             Err(error) => return self.refuse(protocol, &error),
         };
-        self.hold(memory);
         match body.and_then(|body| Ok(decode(body, request.headers())?)) {
             Ok(decoded) => self.serve(protocol, client, decoded).await,
             Err(error) => self.reject(protocol, &client, &error),
@@ -85,8 +84,10 @@ impl Call {
     }
 
     /// Keeps the memory of the body until the request is over, or a provider has answered it.
-    pub(crate) fn hold(&mut self, memory: Option<Reservation>) {
-        self.memory = memory;
+    pub(crate) fn take(&mut self, posted: Result<Posted, ApiError>) -> Result<Posted, ApiError> {
+        let mut posted = posted?;
+        self.memory = posted.memory.take();
+        Ok(posted)
     }
 
     /// Runs a decoded request through the flow.

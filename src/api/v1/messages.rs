@@ -38,11 +38,10 @@ use crate::{
     ),
 )]
 pub(crate) async fn create(mut call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
-    let Posted { client, request, body, memory } = match posted {
+    let Posted { client, request, body, .. } = match call.take(posted) {
         Ok(posted) => posted,
         Err(error) => return call.refuse(Protocol::Messages, &error),
     };
-    call.hold(memory);
     let read = match body.and_then(|body| Ok(messages::decode(body)?)) {
         Ok(read) => read,
         Err(error) => return call.reject(Protocol::Messages, &client, &error),

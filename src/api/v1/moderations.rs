@@ -30,11 +30,10 @@ use crate::{
     ),
 )]
 pub(crate) async fn create(mut call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
-    let Posted { client, body, memory, .. } = match posted {
+    let Posted { client, body, .. } = match call.take(posted) {
         Ok(posted) => posted,
         Err(error) => return call.refuse(Protocol::Moderations, &error),
     };
-    call.hold(memory);
     let request = match body.and_then(|body| Ok(moderations::decode(body)?)) {
         Ok(request) => request,
         Err(error) => return call.reject(Protocol::Moderations, &client, &error),

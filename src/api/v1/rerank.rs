@@ -29,11 +29,10 @@ use crate::{
     ),
 )]
 pub(crate) async fn create(mut call: Call, posted: Result<Posted, ApiError>) -> HttpResponse {
-    let Posted { client, body, memory, .. } = match posted {
+    let Posted { client, body, .. } = match call.take(posted) {
         Ok(posted) => posted,
         Err(error) => return call.refuse(Protocol::Rerank, &error),
     };
-    call.hold(memory);
     let read = match body.and_then(|body| Ok(rerank::decode(body)?)) {
         Ok(read) => read,
         Err(error) => return call.reject(Protocol::Rerank, &client, &error),

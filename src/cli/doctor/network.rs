@@ -15,8 +15,9 @@ use crate::{
 
 /// The proxy that is used for this address, if any.
 pub(super) fn check_proxy(places: &Places, url: &Url) -> Finding {
-    match proxy(places) {
-        Some(proxy) if url.scheme() == "https" => Finding::good(
+    let plain = plain_proxy(places, url).filter(|_| url.scheme() == "http");
+    match (proxy(places), plain) {
+        (Some(proxy), _) if url.scheme() == "https" => Finding::good(
             "proxy",
             format!(
                 "{}{}",
@@ -24,19 +25,16 @@ pub(super) fn check_proxy(places: &Places, url: &Url) -> Finding {
                 proxy.bypass.map_or_else(String::new, |hosts| format!(", except for {hosts}"))
             ),
         ),
-        _ if url.scheme() == "http" && plain_proxy(places, url).is_some() => {
-            let proxy = plain_proxy(places, url).unwrap_or_default();
-            Finding::warning(
-                "proxy",
-                format!(
-                    "HTTP_PROXY is set, {}: tools may send requests to this address through it; this command does not",
-                    shown(proxy)
-                ),
-                format!("add the host to NO_PROXY: `export NO_PROXY={}`", url.host_str().unwrap_or_default()),
-            )
-        }
-        Some(_) => Finding::good("proxy", "none: HTTPS_PROXY does not apply to http:// addresses"),
-        None => Finding::good("proxy", "none"),
+        (_, Some(proxy)) => Finding::warning(
+            "proxy",
+            format!(
+                "HTTP_PROXY is set, {}: tools may send requests to this address through it; this command does not",
+                shown(proxy)
+            ),
+            format!("add the host to NO_PROXY: `export NO_PROXY={}`", url.host_str().unwrap_or_default()),
+        ),
+        (Some(_), None) => Finding::good("proxy", "none: HTTPS_PROXY does not apply to http:// addresses"),
+        (None, None) => Finding::good("proxy", "none"),
     }
 }
 

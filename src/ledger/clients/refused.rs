@@ -1,5 +1,5 @@
 //! Keys and sessions that were refused a moment ago, which are refused again from memory, and the pace at which more of them are
-//! looked up: whoever makes them up costs the ledger a bounded number of calls a second, and nobody's right key is refused.
+//! looked up: whoever makes them up costs the ledger a bounded number of calls a second, and no right key is refused.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -82,6 +82,12 @@ pub(crate) enum EditError {
     Unsafe(String),
 }
 
+/// A new text that has nothing but the changes.
+pub(crate) fn new_text(format: Format, changes: &[Change]) -> String {
+    // Only a text that is there already can be in the way.
+    apply(format, "", changes).unwrap_or_default()
+}
+
 /// The text with the changes. Equal to `text` if it has them already.
 pub(crate) fn apply(format: Format, text: &str, changes: &[Change]) -> Result<String, EditError> {
     let before = read(format, text)?;

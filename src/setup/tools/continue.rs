@@ -3,7 +3,7 @@
 
 use super::{Start, Tool, no_notes};
 use crate::setup::{
-    Change, Format, Offer, ToolFile, apply,
+    Change, Format, Offer, ToolFile, new_text,
     target::{KEY_VARIABLE, Target},
     value::Value,
 };
@@ -65,7 +65,7 @@ fn model(target: &Target, offer: &Offer) -> Value {
 /// The program of the terminal; editors start the extension themselves.
 fn launch(target: &Target) -> Start {
     let config = target.places.config("tollfree/continue.yaml");
-    let text = apply(Format::Yaml, "", &models(target)).unwrap_or_default();
+    let text = new_text(Format::Yaml, &models(target));
     Start {
         env: vec![(KEY_VARIABLE, target.key().to_owned())],
         args: vec!["--config".to_owned(), config.display().to_string()],

@@ -3,7 +3,7 @@
 
 use super::{Start, Tool, key_file, no_notes};
 use crate::setup::{
-    Change, Format, Offer, ToolFile, apply,
+    Change, Format, Offer, ToolFile, new_text,
     target::{ENTRY, KEY_VARIABLE, Target},
     value::Value,
 };
@@ -62,7 +62,7 @@ fn model(offer: &Offer) -> Value {
 /// With a folder of settings of its own.
 fn launch(target: &Target) -> Start {
     let folder = target.places.config("tollfree/crush");
-    let text = apply(Format::Json, "", &changes(target, format!("${KEY_VARIABLE}"))).unwrap_or_default();
+    let text = new_text(Format::Json, &changes(target, format!("${KEY_VARIABLE}")));
     Start {
         env: vec![("CRUSH_GLOBAL_CONFIG", folder.display().to_string()), (KEY_VARIABLE, target.key().to_owned())],
         files: vec![ToolFile::own(folder.join("crush.json"), text)],

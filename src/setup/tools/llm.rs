@@ -4,7 +4,7 @@
 
 use super::{Start, Tool, no_notes};
 use crate::setup::{
-    Change, Format, Offer, ToolFile, apply,
+    Change, Format, Offer, ToolFile, new_text,
     target::{ENTRY, System, Target},
     value::Value,
 };
@@ -63,7 +63,7 @@ fn model(target: &Target, offer: &Offer) -> Value {
 /// In a folder of its own: a key in the person's `keys.json` would win over the environment.
 fn launch(target: &Target) -> Start {
     let folder = target.places.config("tollfree/llm");
-    let text = apply(Format::Yaml, "", &models(target)).unwrap_or_default();
+    let text = new_text(Format::Yaml, &models(target));
     Start {
         env: vec![
             ("LLM_USER_PATH", folder.display().to_string()),

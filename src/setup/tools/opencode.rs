@@ -3,7 +3,7 @@
 
 use super::{Start, Tool, key_file, no_notes};
 use crate::setup::{
-    Change, Format, Offer, ToolFile, apply,
+    Change, Format, Offer, ToolFile, new_text,
     target::{ENTRY, KEY_VARIABLE, Target},
     value::Value,
 };
@@ -61,7 +61,7 @@ fn model(offer: &Offer) -> Value {
 }
 
 fn launch(target: &Target) -> Start {
-    let config = apply(Format::Json, "", &changes(target, format!("{{env:{KEY_VARIABLE}}}"))).unwrap_or_default();
+    let config = new_text(Format::Json, &changes(target, format!("{{env:{KEY_VARIABLE}}}")));
     Start {
         env: vec![("OPENCODE_CONFIG_CONTENT", config), (KEY_VARIABLE, target.key().to_owned())],
         ..Start::default()

@@ -80,9 +80,13 @@ fn bad_request(error: &ErrorResponse<'_>) -> Classification {
 /// The prompt exceeds the model's context.
 pub(crate) fn is_context(error: &ErrorResponse<'_>) -> bool {
     // A router's own message may be only that its provider has failed.
-    let raw = error.body["metadata"]["raw"].as_str().map(str::to_lowercase);
-    let says_raw = || raw.is_some_and(|raw| CONTEXT.iter().any(|words| raw.contains(words)));
-    error.code_is(&["context_length_exceeded"]) || error.says(&CONTEXT) || says_raw()
+    let says_raw = |raw: &str| {
+        let raw = raw.to_lowercase();
+        CONTEXT.iter().any(|words| raw.contains(words))
+    };
+    error.code_is(&["context_length_exceeded"])
+        || error.says(&CONTEXT)
+        || error.body["metadata"]["raw"].as_str().is_some_and(says_raw)
 }
 
 /// The account has money for a month, and it is spent.

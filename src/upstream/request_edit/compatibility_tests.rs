@@ -2,20 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::*;
-use crate::{
-    protocol::chat,
-    upstream::test_support::{candidate, named},
-};
-
-const PROVIDERS: [&str; 10] =
-    ["groq", "gemini", "cerebras", "mistral", "ollama", "openrouter", "cloudflare", "nvidia", "cohere", "custom"];
-
-fn value(body: &str, candidate: &Candidate) -> Value {
-    let request = chat::decode(Bytes::copy_from_slice(body.as_bytes())).unwrap_or_else(|e| panic!("{body}: {e}"));
-    let sent = edit_request(&request, candidate, EditContext::new(candidate, &request, false));
-    serde_json::from_slice(&sent).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&sent)))
-}
+use super::tests::{PROVIDERS, value};
+use crate::upstream::test_support::{candidate, named};
 
 /// The paths of null members, other than the content of a message.
 fn nulls(value: &Value, path: &str, found: &mut Vec<String>) {

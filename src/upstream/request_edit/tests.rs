@@ -9,7 +9,7 @@ use crate::{
     upstream::test_support::{candidate, named},
 };
 
-const PROVIDERS: [&str; 10] =
+pub(super) const PROVIDERS: [&str; 10] =
     ["groq", "gemini", "cerebras", "mistral", "ollama", "openrouter", "cloudflare", "nvidia", "cohere", "custom"];
 
 fn sent(body: &str, candidate: &Candidate) -> String {
@@ -17,7 +17,7 @@ fn sent(body: &str, candidate: &Candidate) -> String {
     String::from_utf8(edit_request(&request, candidate, EditContext::new(candidate, &request, false)).to_vec()).unwrap()
 }
 
-fn value(body: &str, candidate: &Candidate) -> Value {
+pub(super) fn value(body: &str, candidate: &Candidate) -> Value {
     let sent = sent(body, candidate);
     serde_json::from_str(&sent).unwrap_or_else(|e| panic!("{sent}: {e}"))
 }

@@ -68,19 +68,6 @@ fn set_back(redis: &RedisServer, provider: &str) {
     command::<()>(redis, &["HSET", FOUND, provider, &findings.to_string()]);
 }
 
-/// Requests for `free` in a row until `is_over`. Returns those that failed.
-async fn traffic(app: &TestApp, is_over: &AtomicBool) -> Vec<String> {
-    let mut failed = Vec::new();
-    while !is_over.load(Ordering::Relaxed) {
-        let answer = app.chat("free").await;
-        if answer.status != 200 {
-            failed.push(answer.text());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    failed
-}
-
 fn entries(ids: impl IntoIterator<Item = String>) -> Value {
     ids.into_iter().map(|id| json!({ "id": id, "pricing": { "prompt": "0", "completion": "0" } })).collect()
 }
@@ -109,7 +96,7 @@ async fn four_replicas_look_at_each_list_once_per_interval_although_one_hangs() 
     let (of_mistral, of_router) = (served(&apps[0], "mistral").await, served(&apps[0], "openrouter").await);
     assert!(of_mistral.len() > 3 && of_router.len() > 3, "{of_mistral:?} {of_router:?}");
     let is_over = AtomicBool::new(false);
-    let requests = join_all(apps.iter().map(|app| traffic(app, &is_over)));
+    let requests = join_all(apps.iter().map(|app| app.chats_until(&is_over, Duration::from_millis(50))));
     let changes = async {
         groq.holds_lists(false);
         mistral.lists(entries(of_mistral[1..].to_vec())).lacks(&[&of_mistral[0]]);

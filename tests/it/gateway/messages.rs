@@ -6,6 +6,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::hand_overs::hand_overs;
 use crate::support::{
     app::TestApp,
     eventually,
@@ -394,16 +395,9 @@ async fn a_loop_of_tools_is_handed_over_between_providers_and_replicas() {
     let (one, two) = (setup().start().await, setup().start().await);
     let schema = json!({ "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] });
     let tools = json!([{ "name": "get_weather", "input_schema": schema }]);
-    let (gemini, groq) = ("gemini/gemini-3.5-flash-lite", "groq/openai/gpt-oss-20b");
     let mut history = Vec::new();
     // In the middle of the loop another provider takes over, and gets the calls of both. Gemini wants back what it signed.
-    for (caller, app, answerer, other_app, stream) in [
-        (gemini, &one, groq, &two, false),
-        (groq, &two, gemini, &one, false),
-        (gemini, &two, gemini, &one, false),
-        (gemini, &one, groq, &two, true),
-        (groq, &one, gemini, &two, true),
-    ] {
+    for ((caller, app), (answerer, other_app), stream) in hand_overs(&one, &two) {
         history.push(json!({ "role": "user", "content": "What is the weather in Paris?" }));
         let say = async |app: &TestApp, model: &str, history: &[Value]| {
             let body = json!({ "model": model, "max_tokens": 300, "messages": history, "tools": tools });

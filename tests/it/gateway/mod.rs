@@ -17,6 +17,7 @@ mod embeddings;
 mod failover;
 mod fault_table;
 mod fleet_lists;
+mod hand_overs;
 mod hint_scopes;
 mod hostile;
 mod http_versions;

@@ -26,19 +26,6 @@ fn replica(redis: &RedisServer, upstream: &FakeUpstream) -> Setup {
     app.file("[providers.openrouter]\nlimits = { rpm = 100000, rpd = 1000000 }\n")
 }
 
-/// Requests for `free` in a row until `is_over`, at a pace that leaves the machine to the test. Returns those that failed.
-async fn traffic(app: &TestApp, is_over: &AtomicBool) -> Vec<String> {
-    let mut failed = Vec::new();
-    while !is_over.load(Ordering::Relaxed) {
-        let answer = app.chat("free").await;
-        if answer.status != 200 {
-            failed.push(answer.text());
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    failed
-}
-
 /// The models of OpenRouter that are served, as its list names them.
 async fn served(app: &TestApp) -> Vec<String> {
     let models = app.get("/v1/models").await.json();
@@ -91,7 +78,7 @@ async fn one_replica_looks_for_all_and_every_one_serves_what_it_has_found() {
     assert_eq!(upstream.lists_read(), 1, "one replica reads the list for all");
 
     let is_over = AtomicBool::new(false);
-    let requests = join_all(apps.iter().map(|app| traffic(app, &is_over)));
+    let requests = join_all(apps.iter().map(|app| app.chats_until(&is_over, Duration::from_millis(20))));
     let changes = async {
         gain_and_lose(&apps, &upstream, &known).await;
         is_over.store(true, Ordering::Relaxed);

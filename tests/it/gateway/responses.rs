@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::hand_overs::hand_overs;
 use crate::support::{
     app::TestApp,
     eventually,
@@ -399,16 +400,9 @@ async fn a_task_is_handed_over_between_providers_and_replicas() {
     let (one, two) = (setup().start().await, setup().start().await);
     let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
     let tools = json!([{"type": "function", "name": "get_weather", "parameters": parameters}]);
-    let (gemini, groq) = ("gemini/gemini-3.5-flash-lite", "groq/openai/gpt-oss-20b");
     let mut history = Vec::new();
     // A call of one provider is answered by the other, which sees the calls of both. Gemini wants back what it signed.
-    for (caller, app, answerer, other_app, stream) in [
-        (gemini, &one, groq, &two, false),
-        (groq, &two, gemini, &one, false),
-        (gemini, &two, gemini, &one, false),
-        (gemini, &one, groq, &two, true),
-        (groq, &one, gemini, &two, true),
-    ] {
+    for ((caller, app), (answerer, other_app), stream) in hand_overs(&one, &two) {
         history.push(json!({"role": "user", "content": "What is the weather in Paris?"}));
         let ask = async |app: &TestApp, model: &str, history: &[Value]| {
             let body = json!({"model": model, "input": history, "tools": tools, "max_output_tokens": 300,

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -230,6 +233,19 @@ impl TestApp {
     /// Sends "hi" to a model.
     pub(crate) async fn chat(&self, model: &str) -> Answer {
         self.chat_with(&hi(model)).await
+    }
+
+    /// Requests for `free` in a row until `is_over`, with pauses that leave the machine to the test. Returns those that failed.
+    pub(crate) async fn chats_until(&self, is_over: &AtomicBool, pause: Duration) -> Vec<String> {
+        let mut failed = Vec::new();
+        while !is_over.load(Ordering::Relaxed) {
+            let answer = self.chat("free").await;
+            if answer.status != 200 {
+                failed.push(answer.text());
+            }
+            tokio::time::sleep(pause).await;
+        }
+        failed
     }
 
     pub(crate) async fn stream(&self, model: &str) -> Stream {

@@ -1,6 +1,5 @@
 import { Autocomplete, Button, Select, Switch, Textarea } from "@mantine/core";
 import { useEffect, useRef, useState } from "react";
-import { Icon } from "../../components/icons";
 import { Empty } from "../../components/notice";
 import { NumberField } from "../../components/number-field";
 import { Head } from "../../components/page";
@@ -9,6 +8,7 @@ import { EMPTY_REPLY, runTools, streamReply, type Message, type Reply } from "./
 import { ReplyView } from "./answer";
 import { SingleRequestForm } from "./single-request-form";
 import type { MetaModel, Model } from "../../types";
+import { SendButton } from "./send-button";
 import classes from "./playground.module.css";
 
 /** One question and the replies to it: several if the model calls tools. */
@@ -151,20 +151,7 @@ export default function Playground() {
                     submit();
                   }}
                 />
-                {running ? (
-                  <Button
-                    color="red"
-                    variant="light"
-                    leftSection={<Icon name="stop" size={14} />}
-                    onClick={() => running.abort()}
-                  >
-                    Stop
-                  </Button>
-                ) : (
-                  <Button type="submit" leftSection={<Icon name="send" size={14} />} disabled={text.trim() === ""}>
-                    Send
-                  </Button>
-                )}
+                <SendButton running={running} disabled={text.trim() === ""} />
               </form>
             </>
           )}

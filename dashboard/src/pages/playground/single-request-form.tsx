@@ -1,9 +1,9 @@
-import { Button, Textarea } from "@mantine/core";
+import { Textarea } from "@mantine/core";
 import { useEffect, useState } from "react";
-import { Icon } from "../../components/icons";
 import { ReplyView } from "./answer";
 import { EMPTY_REPLY, type Reply } from "./conversation";
 import { sendOnce, type SingleRequest } from "./single-request";
+import { SendButton } from "./send-button";
 import classes from "./playground.module.css";
 
 interface Options {
@@ -62,24 +62,7 @@ export function SingleRequestForm({ kind, model, temperature, maxTokens }: Optio
           onChange={(event) => setSuffix(event.currentTarget.value)}
         />
       )}
-      {running ? (
-        <Button
-          color="red"
-          variant="light"
-          leftSection={<Icon name="stop" size={14} />}
-          onClick={() => running.abort()}
-        >
-          Stop
-        </Button>
-      ) : (
-        <Button
-          type="submit"
-          leftSection={<Icon name="send" size={14} />}
-          disabled={text.trim() === "" || model.trim() === ""}
-        >
-          Send
-        </Button>
-      )}
+      <SendButton running={running} disabled={text.trim() === "" || model.trim() === ""} />
       <div aria-live="polite" aria-busy={running !== null}>
         {reply && <ReplyView reply={reply} results={[]} />}
       </div>

@@ -122,11 +122,10 @@ pub(crate) struct InputTokens {
 }
 
 async fn answer(mut call: Call, posted: Result<Posted, ApiError>, purpose: Purpose) -> HttpResponse {
-    let Posted { client, request, body, memory } = match posted {
+    let Posted { client, request, body, .. } = match call.take(posted) {
         Ok(posted) => posted,
         Err(error) => return call.refuse(Protocol::Responses, &error),
     };
-    call.hold(memory);
     let decoded = async {
         let (body, manners) = (body?, manners(request.headers()));
         let body = RequestBody::read(&body)?;
